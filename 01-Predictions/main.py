@@ -29,11 +29,12 @@ def predictions(run: Run) -> Answer:
     run = export.wait_for_days(run)
     model = champion.as_of(run)
     shift = predict.season_shift(run, model.version)
-    scored = predict.score(run, model, shift, drift.observed(model))
-    watched = drift.watch(run, model, scored)
-    score_shift = predict.score_shift(run, scored, causes=watched.messages)
+    counted = drift.observed(model)
+    scored = predict.score(run, model, shift, counted)
+    signals = drift.watch(run, counted)
+    score_shift = predict.score_shift(run, scored, causes=drift.causes(signals))
     predict.publish(run, model, scored)
-    drift.publish(run, watched)
+    drift.publish(run, signals, version=model.version)
     index_users = index.publish(run)
     return {
         "model_version": model.version,
@@ -41,6 +42,6 @@ def predictions(run: Run) -> Answer:
         "score_shift": score_shift,
         "evaluation_missing": evaluation_missing,
         "index_users": index_users,
-        **watched.answer(),
+        "drift": drift.answer(signals),
         **export.answer(run),
     }

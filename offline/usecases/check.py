@@ -39,7 +39,7 @@ AMOUNTS = "converter_amounts"
 AS_OF = date(2026, 3, 2)
 MAXIMUM_ROWS = 1_000
 # Statements that include those of a use case.
-INCLUDING = ("training_rows", "evaluation_rows", "unscored_converters")
+INCLUDING = ("training_rows", "evaluation_rows")
 _NUMBERS, _MONEY = frozenset({"INT64", "FLOAT64"}), frozenset({"NUMERIC", "BIGNUMERIC"})
 _LITERAL = re.compile(r"'([A-Za-z][A-Za-z0-9_]{0,39})'")
 

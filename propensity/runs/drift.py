@@ -1,110 +1,84 @@
 """
 Drift as 01 watches it: a publication beside the training of the model that scored.
-
-Watching never stops a run: if the table cannot be read or written, the log says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from propensity import drift
-from propensity.drift import Signal
-from propensity.errors import PropensityError
+from propensity.drift import Observed, Signal
 from propensity.tables import every as tables
 
 if TYPE_CHECKING:
     from propensity.registry.loading import Serving
-    from propensity.runs.predict import Scored
     from propensity.runs.run import Run
 
 # Only so many alarms get a line of their own in the log; the table has all.
 _LINES = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Watched:
-    """What is watched of a publication."""
-
-    signals: Sequence[Signal]
-    model_version: int
-
-    @property
-    def alarms(self) -> list[Signal]:
-        """The alarms, the largest difference first."""
-        raised = [signal for signal in self.signals if signal.is_alarm]
-        return sorted(raised, key=lambda signal: (-(signal.psi or 99.0), signal.name))
-
-    @property
-    def messages(self) -> list[str]:
-        """What the first alarms say."""
-        return [alarm.message for alarm in self.alarms[:_LINES]]
-
-    def answer(self) -> dict[str, Any]:
-        """Return what the answer of 01 says."""
-        return {
-            "drift": {
-                "alarms": [
-                    _alarm(one.cause, one.name, one.message) for one in self.alarms
-                ]
-            }
-        }
-
-
-def observed(model: Serving) -> drift.Observed:
+def observed(model: Serving) -> Observed:
     """Return a counter of the publication's features, beside the model's training."""
-    return drift.Observed(model.metadata["card"].get("drift"))
+    return Observed(model.metadata["card"].get("drift"))
 
 
-def watch(run: Run, model: Serving, scored: Scored) -> Watched:
-    """Compare a publication with the training, before it is published."""
-    watched = Watched(signals=scored.observed.signals(), model_version=model.version)
-    run.log_fields["drift_alarms"] = len(watched.alarms)
-    for alarm in watched.alarms[:_LINES]:
-        _warn(run, alarm.cause, alarm.name, alarm.message)
-    return watched
+def watch(run: Run, counted: Observed) -> list[Signal]:
+    """Compare what was scored with the training; log and return, alarms first."""
+    signals = sorted(
+        counted.signals(),
+        key=lambda one: (not one.is_alarm, -(one.psi or 99.0), one.name),
+    )
+    alarms = [signal for signal in signals if signal.is_alarm]
+    run.log_fields["drift_alarms"] = len(alarms)
+    for alarm in alarms[:_LINES]:
+        _warn(run, **_alarm(alarm))
+    return signals
 
 
-def publish(run: Run, watched: Watched) -> None:
+def causes(signals: Sequence[Signal]) -> list[str]:
+    """Return what the first alarms say."""
+    return [signal.message for signal in signals[:_LINES] if signal.is_alarm]
+
+
+def answer(signals: Sequence[Signal]) -> dict[str, Any]:
+    """Return what the answer of 01 says."""
+    return {"alarms": [_alarm(signal) for signal in signals if signal.is_alarm]}
+
+
+def publish(run: Run, signals: Sequence[Signal], *, version: int) -> None:
     """Append the rows of ``ma_drift``; readers see those of the newest run."""
-    rows = [_row(run, signal, watched.model_version) for signal in watched.signals]
-    try:
-        run.check_lease()
-        schema = tables.DRIFT.arrow_schema()
-        run.warehouse.write(tables.DRIFT, pa.Table.from_pylist(rows, schema=schema))
-    except PropensityError as error:
-        run.warn(f"drift not written: {error}")
+    rows = [_row(run, signal, version) for signal in signals]
+    schema = tables.DRIFT.arrow_schema()
+    run.check_lease()
+    run.warehouse.write(tables.DRIFT, pa.Table.from_pylist(rows, schema=schema))
 
 
 def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the alarm of the newest evaluated week, for the answer of 03."""
     message = drift.season_alarm(weeks[-1]) if weeks else None
-    run.log_fields["drift_alarms"] = int(message is not None)
     if message is None or run.use_case.scores_events:
+        run.log_fields["drift_alarms"] = 0
         return {"alarms": []}
-    _warn(run, "season", "calibration", message)
-    return {"alarms": [_alarm("season", "calibration", message)]}
+    run.log_fields["drift_alarms"] = 1
+    alarm = {"cause": "season", "name": "calibration", "message": message}
+    _warn(run, **alarm)
+    return {"alarms": [alarm]}
 
 
-def _alarm(cause: str, name: str, message: str) -> dict[str, str]:
-    return {"cause": cause, "name": name, "message": message}
+def _alarm(signal: Signal) -> dict[str, str]:
+    return {"cause": signal.cause, "name": signal.name, "message": signal.message}
 
 
-def _warn(run: Run, cause: str, name: str, message: str) -> None:
-    run.warn(
-        f"drift: {message}",
-        use_case=run.use_case.name,
-        as_of=run.as_of,
-        cause=cause,
-        name=name,
-    )
+def _warn(run: Run, *, message: str, **fields: str) -> None:
+    run.warn(f"drift: {message}", use_case=run.use_case.name, as_of=run.as_of, **fields)
 
 
-def _row(run: Run, signal: Signal, model_version: int) -> dict[str, Any]:
+def _row(run: Run, signal: Signal, version: int) -> dict[str, Any]:
     """Return a signal as a row of ``ma_drift``."""
     row = asdict(signal)
     shares = [row.pop(name) for name in ("bins", "expected", "observed")]
@@ -119,7 +93,7 @@ def _row(run: Run, signal: Signal, model_version: int) -> dict[str, Any]:
         ],
         "use_case": run.use_case.name,
         "as_of": run.as_of,
-        "model_version": model_version,
+        "model_version": version,
         "run_id": run.run_id,
         "written_at": run.began_at,
         "is_alarm": signal.is_alarm,

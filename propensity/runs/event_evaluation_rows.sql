@@ -12,76 +12,52 @@
 WITH
   inferences AS (
     SELECT
-      event_id,
-      event_time,
-      event_date,
-      model_version,
+      *,
       COALESCE(probability, anomaly_score) AS score,
-      probability IS NULL AND anomaly_score IS NOT NULL AS is_anomaly,
-      COALESCE(source, 'stream') AS source,
-      SAFE_CAST(JSON_VALUE(features, @amount) AS NUMERIC) AS amount,
-      scored_at,
-      inference_id,
       MIN(scored_at) OVER (PARTITION BY event_id) AS first_logged_at
     FROM
       (
 -- include: past_inferences.sql
       )
-  ),
-  once AS (
-    SELECT
-      *
-    FROM
-      inferences
-    WHERE
-      source != 'loaded'
-      AND event_date IN UNNEST(@days)
     QUALIFY
-      ROW_NUMBER() OVER (
-        PARTITION BY event_id, model_version
+      COALESCE(source, 'stream') != 'loaded'
+      AND event_date IN UNNEST(@days)
+      AND ROW_NUMBER() OVER (
+        PARTITION BY event_id, model_version, COALESCE(source, 'stream') = 'loaded'
         ORDER BY scored_at, inference_id
       ) = 1
   ),
-  models AS (
-    SELECT
-      model_version,
-      MIN(as_of) AS as_of,
-      MIN(trained_at) AS trained_at,
-      MIN(alert_threshold) AS alert_threshold
-    FROM
-      ma_model_training_metadata
-    WHERE
-      use_case = @use_case
-    GROUP BY
-      model_version
-  ),
   joined AS (
     SELECT
-      o.event_date AS day,
-      o.model_version,
-      o.is_anomaly,
-      IF(COUNT(*) OVER () > 2000000, ROUND(o.score, 6), o.score) AS score,
+      i.event_date AS day,
+      i.model_version,
+      i.probability IS NULL AND i.anomaly_score IS NOT NULL AS is_anomaly,
+      IF(COUNT(*) OVER () > 2000000, ROUND(i.score, 6), i.score) AS score,
       m.alert_threshold,
-      IF(t.label = 1, o.amount, NULL) AS lost,
+      IF(
+        t.label = 1,
+        SAFE_CAST(JSON_VALUE(i.features, @amount) AS NUMERIC),
+        NULL
+      ) AS lost,
       t.label,
       COALESCE(t.is_conflicting, FALSE) AS is_conflicting,
       t.label IS NULL
-      AND TIMESTAMP_ADD(o.event_time, INTERVAL @truth_delay_days * 24 HOUR)
+      AND TIMESTAMP_ADD(i.event_time, INTERVAL @truth_delay_days * 24 HOUR)
       <= TIMESTAMP(@as_of) AS is_unknown
     FROM
-      once AS o
+      inferences AS i
     LEFT JOIN
-      models AS m
-      ON m.model_version = o.model_version
+      ma_model_training_metadata AS m
+      ON m.use_case = i.use_case AND m.model_version = i.model_version
     LEFT JOIN
       (
 -- include: newest_truths.sql
       ) AS t
-      ON t.event_id = o.event_id
+      ON t.event_id = i.event_id
     WHERE
       m.model_version IS NULL
-      OR o.event_time >= TIMESTAMP(m.as_of)
-      OR o.first_logged_at >= m.trained_at
+      OR i.event_time >= TIMESTAMP(m.as_of)
+      OR i.first_logged_at >= m.trained_at
   )
 SELECT
   day,
@@ -97,9 +73,4 @@ SELECT
 FROM
   joined
 GROUP BY
-  day,
-  model_version,
-  is_anomaly,
-  score,
-  alert_threshold,
-  lost
+  ALL

@@ -9,11 +9,7 @@
 WITH
   events AS (
     SELECT
-      event_id,
-      user_id,
-      event_time,
-      event_date,
-      features
+      *
     FROM
       (
 -- include: past_inferences.sql
@@ -21,7 +17,7 @@ WITH
     QUALIFY
       ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY scored_at, inference_id) = 1
   ),
-  joined AS (
+  labelled AS (
     SELECT
       e.event_id,
       e.user_id,
@@ -38,7 +34,13 @@ WITH
           <= TIMESTAMP(@as_of)
           THEN 'unknown'
         ELSE 'pending'
-      END AS state
+      END AS state,
+      IF(
+        e.user_id IS NOT NULL
+        AND COUNT(*) OVER (PARTITION BY e.user_id) <= DIV(@maximum_rows, 100),
+        e.user_id,
+        e.event_id
+      ) AS sampled_by
     FROM
       events AS e
     LEFT JOIN
@@ -46,19 +48,5 @@ WITH
 -- include: newest_truths.sql
       ) AS t
       ON t.event_id = e.event_id
-  ),
-  labelled AS (
-    SELECT
-      *,
-      COALESCE(
-        IF(
-          COUNT(*) OVER (PARTITION BY user_id) <= DIV(@maximum_rows, 100),
-          user_id,
-          event_id
-        ),
-        event_id
-      ) AS sampled_by
-    FROM
-      joined
   ),
 -- include: sampled_rows.sql

@@ -4,15 +4,12 @@ The lift of audiences as a run: treated users against those held out, week by we
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity.gcp.columns import record
 from propensity.learning.lift import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import check_consent, status
@@ -24,48 +21,60 @@ if TYPE_CHECKING:
 Key = tuple[str, date]
 Row = Mapping[str, Any]
 
+_SUMS = ("is_control", *GROUP)
+
 
 def lifts(run: Run) -> list[dict[str, Any]]:
     """
     Return the rows of ``ma_audience_lift`` for weeks without final metrics.
 
     Nothing where the use case has no audience, or scores events. Only the users who
-    became members in these weeks are read; of earlier weeks there are sums.
+    became members in these weeks are read; of earlier weeks there are sums. Figures are
+    of all users so far: those after an open week change with it.
     """
     if run.use_case.scores_events:
         return []
     newest = run.as_of - run.timeframe.horizon
-    open_weeks = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
+    found = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
+    open_weeks = {_key(row) for row in found}
     if not open_weeks:
         return []
     check_consent(run)
-    keys = {_key(row) for row in open_weeks}
-    every = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
-    before = run.rows("audience_lifts", **every)
-    # What was mature once is so in a run for an earlier date, too.
-    final = {_key(row) for row in before if row["status"] == "final"}
-    known = {
-        key: replace(week, is_final=key in final or status(run, key[1]) == "final")
-        for key, week in _known(run, keys, before).items()
+    every = run.rows("audience_lifts", since=date(1970, 1, 1), until=date(9999, 1, 1))
+    before = {_key(row): row for row in every}
+    anew = _outcomes(run, open_weeks)
+    shares = {of: row["control_share"] for (of, _), row in before.items()} | {
+        of: groups[0]["control_share"] for (of, _), groups in anew.items() if groups
     }
+
+    def week_of(key: Key) -> Week:
+        known = before.get(key)
+        # What was mature once is so in a run for an earlier date, too.
+        is_final = known is not None and known["status"] == "final"
+        groups = anew[key] if key in anew else before[key]["sums"]
+        return Week(
+            week=key[1],
+            control_share=shares[key[0]],
+            sums=[{name: group[name] for name in _SUMS} for group in groups],
+            is_final=is_final or status(run, key[1]) == "final",
+        )
+
     rows = []
-    for audience in sorted({audience for audience, _ in keys}):
-        weeks = [known[key] for key in sorted(known) if key[0] == audience]
-        # Figures are of all users so far: those after an open week change with it.
-        since = min(week for of, week in keys if of == audience)
+    for audience in sorted({of for of, _ in open_weeks} & shares.keys()):
+        keys = sorted(key for key in {*before, *anew} if key[0] == audience)
+        weeks = [week_of(key) for key in keys]
+        since = min(week for of, week in open_weeks if of == audience)
         rows += [
             {
                 "use_case": run.use_case.name,
                 "audience": audience,
                 "week_end": row["week"] + run.timeframe.horizon,
-                "status": "final"
-                if known[audience, row["week"]].is_final
-                else "provisional",
+                "status": "final" if week.is_final else "provisional",
                 "evaluated_at": run.began_at,
                 **row,
             }
-            for row in figures(weeks)
-            if row["week"] >= since
+            for week, row in zip(weeks, figures(weeks), strict=True)
+            if week.week >= since
         ]
     return rows
 
@@ -74,35 +83,19 @@ def _key(row: Row) -> Key:
     return row["audience"], row["week"]
 
 
-def _known(run: Run, keys: set[Key], before: Sequence[Row]) -> dict[Key, Week]:
-    """Return the sums of all weeks: those from ``before`` as stored, open ones anew."""
-    known = {
-        _key(row): Week(
-            week=row["week"], control_share=row["control_share"], sums=row["sums"]
-        )
-        for row in before
-    }
-    shares = {audience: week.control_share for (audience, _), week in known.items()}
-    groups: dict[Key, list[dict[str, Any]]] = defaultdict(list)
-    window = run.use_case.window(
-        run.settings, sorted({week for _, week in keys}), today=run.as_of
-    )
+def _outcomes(run: Run, open_weeks: Iterable[Key]) -> dict[Key, list[Row]]:
+    """Return sums by group of open weeks; none where all members were some before."""
+    groups: dict[Key, list[Row]] = {key: [] for key in open_weeks}
+    weeks = sorted({week for _, week in groups})
+    window = run.use_case.window(run.settings, weeks, today=run.as_of)
     for row in run.warehouse.rows(
         run.use_case.statement("audience_outcomes"),
         {**window, "use_case": run.use_case.name},
     ):
-        sums = {column: row[column] for column in ("is_control", *GROUP)}
-        groups[_key(row)].append(sums)
-        shares[row["audience"]] = row["control_share"]
-    # A week may bring members who all were some before.
-    return known | {
-        key: Week(
-            week=key[1],
-            control_share=shares[key[0]],
-            sums=sorted(groups[key], key=lambda group: group["is_control"]),
-        )
-        for key in keys
-        if key[0] in shares
+        if _key(row) in groups:
+            groups[_key(row)].append(row)
+    return {
+        key: sorted(of, key=lambda one: one["is_control"]) for key, of in groups.items()
     }
 
 
@@ -110,10 +103,12 @@ def publish_lifts(run: Run, rows: Sequence[Row]) -> None:
     """Append the rows of these audiences and weeks; readers see the newest of each."""
     if not rows:
         return
-    table = tables.AUDIENCE_LIFT
-    written = [record({**row, "run_id": run.run_id}, table) for row in rows]
+    written = [{**row, "run_id": run.run_id} for row in rows]
+    schema = tables.AUDIENCE_LIFT.arrow_schema()
     run.check_lease()
-    run.warehouse.write(table, pa.concat_tables(written))
+    run.warehouse.write(
+        tables.AUDIENCE_LIFT, pa.Table.from_pylist(written, schema=schema)
+    )
 
 
 def answered(rows: Sequence[Row]) -> dict[str, Any]:

@@ -19,8 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity.drift import Observed
-from propensity.errors import NotEnoughData, RequestError, SchemaError, ScoreShift
+from propensity.errors import (
+    NotEnoughData,
+    RequestError,
+    SchemaError,
+    ScoreShift,
+    Unavailable,
+)
 from propensity.learning import alerts, metrics, season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.pages.words import plural
@@ -31,6 +36,7 @@ from propensity.statements import statement
 from propensity.tables import every as tables
 
 if TYPE_CHECKING:
+    from propensity.drift import Observed
     from propensity.models.value import ValueModel
     from propensity.registry.loading import Serving
     from propensity.runs.run import Run
@@ -39,8 +45,6 @@ Floats = NDArray[np.float64]
 
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000
-# Ids in one statement; BigQuery's limit for all parameters is 10 MB.
-USERS_AT_ONCE = 10_000
 
 _COLUMNS = ["user_id", "probability", "expected_value"]
 _NUMERIC = tables.SCORES.arrow_schema().field("expected_value").type
@@ -54,15 +58,13 @@ class Scored:
     Attributes:
         quantiles: The least probability, 99 percentiles and the greatest.
         log_odds_shift: The season's, which is in all scores; None without one.
-        observed: Counts of features and scores, to compare with the training's.
         expected_value: The sum over all users; None without amounts.
     """
 
     users: int
     mean_probability: float
-    quantiles: Floats
+    quantiles: Sequence[float]
     log_odds_shift: float | None
-    observed: Observed
     expected_value: Decimal | None
 
     def answer(self) -> dict[str, Any]:
@@ -89,40 +91,37 @@ def check_scores_users(run: Run) -> None:
 def is_evaluated(run: Run) -> bool:
     """Tell whether 03 has evaluated the week that ends with the run's as-of date."""
     week = run.as_of - run.timeframe.horizon
-    [row] = run.rows("evaluation_exists", week=week)
-    if not row["evaluations"]:
+    is_known = bool(run.rows("evaluations", since=week, until=week))
+    if not is_known:
         run.log_fields["evaluation_missing"] = str(week)
-    return bool(row["evaluations"])
+    return is_known
 
 
 def season_shift(run: Run, version: int) -> float | None:
     """
     Return the shift of log-odds that evaluated weeks call for, None if too few do.
 
-    Only what was known on the as-of date counts, so that a rerun has the same shift:
-    weeks that had ended, with final metrics only where labels were mature by then.
+    Only what was known on the as-of date counts, so that a rerun has the same shift.
 
     Args:
         version: The model that scores.
     """
-    timeframe = run.timeframe
-    differences = [
-        LevelDifference(**row) for row in run.rows("level_differences", as_of=run.as_of)
-    ]
-    weeks = [
-        EvaluatedWeek(**row)
-        for row in run.rows(
-            "season_weeks",
-            since=run.as_of - season.MEMORY * timeframe.horizon,
-            until=run.as_of - timeframe.horizon,
-            final_until=timeframe.newest_matured(today=run.as_of),
-            horizon_days=timeframe.horizon_days,
-        )
-    ]
+    horizon = run.timeframe.horizon_days
+    weeks = run.rows(
+        "season_weeks",
+        as_of=run.as_of,
+        since=run.as_of - season.MEMORY * run.timeframe.horizon,
+        horizon_days=horizon,
+    )
+    differences = run.rows("level_differences", as_of=run.as_of)
     return season.shift(
-        season.of_version(weeks, differences, version=version),
+        season.of_version(
+            [EvaluatedWeek(**row) for row in weeks],
+            [LevelDifference(**row) for row in differences],
+            version=version,
+        ),
         week=run.as_of,
-        horizon_days=timeframe.horizon_days,
+        horizon_days=horizon,
         minimum_conversions=run.settings.minimum_conversions,
     )
 
@@ -155,6 +154,7 @@ def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> 
         NotEnoughData: There is no user to score.
         SchemaError: The features are not those of the model or have a user twice, or
             the model gives no probabilities.
+        Unavailable: A user was suppressed meanwhile, whose score may be among them.
     """
     listed = suppression.read(run.warehouse)
     value_model = model.value() if model.value is not None else None
@@ -164,7 +164,11 @@ def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> 
         # Free these rows before the next million is gathered.
         del rows
     if suppression.read(run.warehouse) != listed:
-        _remove_forgotten(run)
+        run.warehouse.execute(statement("remove_scored"), run.key)
+        raise Unavailable(
+            "a user was suppressed while scores were computed: they were removed "
+            "again, and nothing was published. Call again"
+        )
     [row] = run.warehouse.rows(statement("scored"), run.key)
     if not row["users"]:
         raise NotEnoughData(
@@ -180,9 +184,8 @@ def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> 
     return Scored(
         users=row["users"],
         mean_probability=row["mean_probability"],
-        quantiles=np.asarray(row["quantiles"], dtype=np.float64),
+        quantiles=row["quantiles"],
         log_odds_shift=shift,
-        observed=observed,
         expected_value=row["expected_value"],
     )
 
@@ -232,26 +235,6 @@ def _gathered(
         yield table()
 
 
-def _remove_forgotten(run: Run) -> None:
-    """
-    Remove users who were put on the list while the run had their rows in memory.
-
-    ``propensity forget`` could not find those rows, and BigQuery cannot tell whose they
-    are: the list has keyed hashes, and the key stays here.
-    """
-    suppressed = suppression.read(run.warehouse)
-    forgotten = [
-        user
-        for batch in run.warehouse.batches(statement("scored_users"), run.key)
-        for user in suppressed.those_of(batch["user_id"].to_pylist(), run.use_case.name)
-    ]
-    for start in range(0, len(forgotten), USERS_AT_ONCE):
-        users = forgotten[start : start + USERS_AT_ONCE]
-        run.warehouse.execute(
-            statement("remove_scored"), {**run.key, "user_ids": users}
-        )
-
-
 def score_shift(
     run: Run, scored: Scored, *, causes: Sequence[str] = ()
 ) -> float | None:
@@ -275,7 +258,7 @@ def score_shift(
     if not publications:
         return None
     last = publications[0]
-    before = _unshifted(np.asarray(last["quantiles"]), last["log_odds_shift"])
+    before = _unshifted(last["quantiles"], last["log_odds_shift"])
     now = _unshifted(scored.quantiles, scored.log_odds_shift)
     shift = metrics.score_shift(before, now)
     bound = run.settings.maximum_score_shift
@@ -294,8 +277,8 @@ def score_shift(
     return shift
 
 
-def _unshifted(probability: Floats, log_odds_shift: float | None) -> Floats:
-    return season.apply(probability, -(log_odds_shift or 0.0))
+def _unshifted(quantiles: Sequence[float], log_odds_shift: float | None) -> Floats:
+    return season.apply(np.asarray(quantiles), -(log_odds_shift or 0.0))
 
 
 def publish(run: Run, model: Serving, scored: Scored) -> None:
@@ -311,7 +294,7 @@ def publish(run: Run, model: Serving, scored: Scored) -> None:
             "data_until": run.data_until or run.as_of,
             "users": scored.users,
             "mean_probability": scored.mean_probability,
-            "quantiles": scored.quantiles.tolist(),
+            "quantiles": list(scored.quantiles),
             "is_shifted": scored.log_odds_shift is not None,
             "log_odds_shift": scored.log_odds_shift or 0.0,
             "has_value": scored.expected_value is not None,

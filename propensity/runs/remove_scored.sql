@@ -1,9 +1,8 @@
--- Remove users from what a run has scored.
--- Parameters: @use_case STRING; @as_of DATE; @run_id STRING; @user_ids ARRAY<STRING>.
+-- Remove what a run has scored.
+-- Parameters: @use_case STRING; @as_of DATE; @run_id STRING.
 DELETE FROM
   ma_predictions_runs
 WHERE
   use_case = @use_case
   AND as_of = @as_of
   AND run_id = @run_id
-  AND user_id IN UNNEST(@user_ids)

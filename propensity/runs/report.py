@@ -6,14 +6,14 @@ A report never stops a run: where it cannot be made or written, the log says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from propensity.errors import PropensityError
 from propensity.learning.report.week import Report, week_page
 from propensity.registry.reports import write_report
 from propensity.runs.export import lacked_days
+from propensity.runs.thresholds import key
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -37,51 +37,45 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     """
     shown = [row for row in rows if row["outcome"] != "no_predictions" and row["users"]]
     weeks = sorted({row["week"] for row in shown})
-    names: list[str] = []
+    use_case, names = run.use_case.name, []
     try:
         for report in _reports(run, weeks, rows) if weeks else ():
             page = week_page(report)
             run.check_lease()
-            names.append(
-                write_report(
-                    run.registry.artifacts,
-                    run.use_case.name,
-                    week=report.week,
-                    page=page,
-                )
-            )
+            artifacts = run.registry.artifacts
+            names.append(write_report(artifacts, use_case, week=report.week, page=page))
     except Exception as error:  # an evaluation is worth more than its page
         run.warn(
             f"reports not written: {type(error).__name__}: {error}",
-            use_case=run.use_case.name,
+            use_case=use_case,
             weeks=weeks[len(names) :],
         )
     return {"reports": names} if names else {}
 
 
-def _reports(run: Run, weeks: Sequence[date], rows: Sequence[Row]) -> list[Report]:
-    """Return what the pages are made of: of each, nothing that came after its week."""
+def _reports(run: Run, weeks: Sequence[date], rows: Sequence[Row]) -> Iterator[Report]:
+    """Yield what the pages are made of: of each, nothing that came after its week."""
     use_case, horizon = run.use_case, run.timeframe.horizon
     is_daily = use_case.scores_events
+    first, last = weeks[0], weeks[-1]
     back = LOOK_BACK * (timedelta(days=1) if is_daily else horizon)
-    known = _read(run, "weeks_to_report", since=weeks[0] - back, until=weeks[-1]) or []
+    evaluated = run.rows("evaluations", since=first - back, until=last)
+    known = [row for row in evaluated if row["model_version"] >= 0]
     versions = sorted({row["model_version"] for row in known}) or [-1]
-    trained = _read(run, "trained_versions", model_versions=versions) or []
-    alarms: Sequence[Row] | None = []
-    lifts: Sequence[Row] | None = []
+    trained = run.rows("trained_versions", model_versions=versions)
+    alarms: Sequence[Row] = ()
+    lifts: Sequence[Row] = ()
     if not is_daily:
-        end = weeks[-1] + horizon - timedelta(days=1)
-        # Those of a publication within the week are of its own report.
-        alarms = _read(run, "alarms_to_report", since=weeks[0], until=weeks[-1])
-        lifts = _read(run, "audience_lifts", since=weeks[0], until=end)
-    final = {_key(row) for row in known if row["status"] == "final"}
-    reports = []
+        # Alarms of a publication within the week are of its own report.
+        alarms = run.rows("alarms_to_report", since=first, until=last)
+        lifts = run.rows("audience_lifts", since=first, until=last + horizon)
+    final = {key(row) for row in known if row["status"] == "final"}
     for week in weeks:
         own = [row for row in rows if row["week"] == week]
         # A run of a newer date has made the week final: its page stays.
-        if any(row["status"] != "final" and _key(row) in final for row in own):
+        if any(row["status"] != "final" and key(row) in final for row in own):
             continue
-        report = Report(
+        yield Report(
             use_case=use_case.name,
             title=use_case.title,
             outcome=use_case.outcome,
@@ -91,23 +85,7 @@ def _reports(run: Run, weeks: Sequence[date], rows: Sequence[Row]) -> list[Repor
             rows=own,
             weeks=[row for row in known if week - back <= row["week"] <= week],
             trained={row["model_version"]: row for row in trained},
-            alarms=alarms and [row for row in alarms if row["as_of"] == week],
-            lifts=lifts
-            and [row for row in lifts if week <= row["week"] < week + horizon],
+            alarms=[row for row in alarms if row["as_of"] == week],
+            lifts=[row for row in lifts if week <= row["week"] < week + horizon],
             lacked=lacked_days(run, week),
         )
-        reports.append(report)
-    return reports
-
-
-def _key(row: Row) -> tuple[date, int]:
-    return row["week"], row["model_version"]
-
-
-def _read(run: Run, name: str, **parameters: Any) -> Sequence[Row] | None:
-    """Read rows; None, and a line of the log, where a table cannot be read."""
-    try:
-        return run.rows(name, **parameters)
-    except PropensityError as error:
-        run.warn(f"not reported: {error}")
-        return None

@@ -1,50 +1,63 @@
 -- Part of a statement: at most @maximum_rows rows of ``labelled``, each with its weight.
 -- Parameters: @maximum_rows INT64.
--- ``labelled`` has as_of, label (0, 1 or null) and sampled_by: rows of one sampled_by, a
--- user, are all read or all left out, by a hash, so that a rerun reads the same ones.
--- Users are of two kinds: those with a row of label 1, and all others.
+-- ``labelled`` has label (0, 1 or null) and sampled_by: rows of one sampled_by, a user,
+-- are all read or all left out, by a hash, so that a rerun reads the same ones.
+-- The error of what tells two classes apart falls with the smaller of them: King and Zeng,
+-- "Logistic Regression in Rare Events Data", Political Analysis 9, 2001. So three quarters
+-- of the rows are of users with a row of label 1, who have rows of label 0 as well. What
+-- one kind of users does not need goes to the other.
+-- A row weighs as many rows of its kind as it stands for; without a row left out, 1.
 -- A bucket is the fourth root of the hash's share of its range: however few of however
--- many users are read, the last bucket holds about a hundredth of them at most. A square
--- root is rounded alike everywhere, as a logarithm need not be.
+-- many users are read, the last bucket holds about a hundredth of them at most.
   marked AS (
     SELECT
-      l.*,
-      COALESCE(MAX(l.label) OVER (PARTITION BY l.sampled_by), 0) = 1 AS has_positive,
-      COALESCE(l.label, -1) AS class,
+      *,
+      COALESCE(MAX(label) OVER (PARTITION BY sampled_by), 0) = 1 AS has_positive,
       CAST(
         FLOOR(
-          8192
-          * SQRT(SQRT(0.5 + FARM_FINGERPRINT(l.sampled_by) / 1.8446744073709552e19))
+          8192 * SQRT(SQRT(0.5 + FARM_FINGERPRINT(sampled_by) / 1.8446744073709552e19))
         ) AS INT64
       ) AS bucket
     FROM
-      labelled AS l
+      labelled
   ),
   buckets AS (
     SELECT
       has_positive,
       bucket,
-      as_of,
-      class,
-      COUNT(*) AS row_count
+      SUM(COUNT(*)) OVER (
+        PARTITION BY has_positive
+        ORDER BY bucket
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      ) AS so_far,
+      SUM(COUNT(*)) OVER (PARTITION BY has_positive) AS own,
+      SUM(COUNT(*)) OVER () AS whole
     FROM
       marked
     GROUP BY
       has_positive,
-      bucket,
-      as_of,
-      class
+      bucket
   ),
--- include: sampling_weights.sql
+  kinds AS (
+    SELECT
+      has_positive,
+      MAX(bucket) AS last_bucket,
+      MAX(own) / MAX(so_far) AS weight
+    FROM
+      buckets
+    WHERE
+      so_far <= GREATEST(
+        @maximum_rows * IF(has_positive, 0.75, 0.25),
+        @maximum_rows - (whole - own)
+      )
+    GROUP BY
+      has_positive
+  )
 SELECT
-  m.* EXCEPT (sampled_by, has_positive, class, bucket),
-  w.weight
+  m.* EXCEPT (sampled_by, has_positive, bucket),
+  k.weight
 FROM
   marked AS m
 INNER JOIN
-  weights AS w
-  ON
-    w.as_of = m.as_of
-    AND w.has_positive = m.has_positive
-    AND w.class = m.class
-    AND w.last_bucket >= m.bucket
+  kinds AS k
+  ON k.has_positive = m.has_positive AND k.last_bucket >= m.bucket

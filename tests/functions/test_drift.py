@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.evaluated import MONDAY, published
-from tests.shop import DAY, WEEK, purchase
+from tests.functions.evaluated import MONDAY
+from tests.shop import WEEK
 
 
 def all_came_by_mail(place: Place) -> None:
@@ -60,19 +60,6 @@ class TestPublications:
         assert (answer.status_code, answer.json["error"]) == (409, "score_shift")
         assert "medium is " in answer.json["message"]
 
-    @pytest.mark.long
-    def test_go_out_where_the_table_is_missing(
-        self, make_place, shop_dataset, with_champion, log_lines
-    ):
-        """A deployment whose set-up is older publishes, and the log says it."""
-        place = with_champion(make_place(shop_dataset))
-        place.warehouse.execute("DROP TABLE ma_drift_runs")
-        answer = place.run("predictions", LATER)
-
-        assert answer["users"] == 160
-        messages = [line["message"] for line in log_lines()]
-        assert any(text.startswith("drift not written: ") for text in messages)
-
 
 class TestOutcomes:
     def test_beyond_the_season_are_an_alarm_of_their_week(self, monday):
@@ -89,14 +76,3 @@ class TestOutcomes:
         # The next week, which nobody was scored for, says nothing, and this is over.
         later = monday.run("model_evaluation", MONDAY + 2 * WEEK)
         assert later["drift"] == {"alarms": []}
-
-    @pytest.mark.long
-    def test_of_a_week_without_its_own_publication_say_nothing(
-        self, shop_of, scores, converters
-    ):
-        """Its users have changed since: neither model nor season is at fault."""
-        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-        published(place, MONDAY - WEEK, scores)
-        answer = place.run("model_evaluation", MONDAY + WEEK)
-
-        assert answer["drift"]["alarms"] == []

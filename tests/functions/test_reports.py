@@ -9,8 +9,6 @@ import re
 from propensity.learning.report import week as week_report
 from propensity.registry.reports import report_name
 from propensity.runs import report
-from propensity.runs import run as runs
-from propensity.statements import statement
 from propensity.tables import every as tables
 from tests.functions.conftest import Place
 from tests.functions.evaluated import MONDAY, evaluations, published
@@ -85,18 +83,6 @@ class TestReport:
         assert name in later
         assert "· final" in text_of(page_of(monday, name))
 
-    def test_has_the_alarms_of_its_own_publication(self, monday):
-        """Who publishes each day has a report of each, and an alarm once in it."""
-        common = {"use_case": NAME, "model_version": 0, "bins": []}
-        days = [MONDAY + n * DAY for n in range(3)]
-        rows = [{**ALARM, **common, "as_of": day} for day in days]
-        append_rows(monday.warehouse, tables.DRIFT, rows)
-        name, _ = monday.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
-        page = text_of(page_of(monday, name))
-
-        assert "Drift. 1 alarm." in page
-        assert page.count(ALARM["message"]) == 1
-
     def test_compares_with_the_week_before(self, shop_of, scores, converters):
         """Both weeks are in the table of the later one, and only in that."""
         place_of_two = shop_of(
@@ -115,20 +101,6 @@ class TestReport:
         ]
 
         assert rows == [["2026-03-02"], ["2026-03-09", "2026-03-02"]]
-
-    def test_says_what_could_not_be_read(self, monday, monkeypatch):
-        """A statement that BigQuery refuses is no week without alarms."""
-
-        def refused(name: str) -> str:
-            is_unread = name == "alarms_to_report"
-            return "SELECT no_such_column" if is_unread else statement(name)
-
-        monkeypatch.setattr(runs, "statement", refused)
-        [name] = monday.run("model_evaluation", MONDAY + WEEK)["reports"]
-        page = text_of(page_of(monday, name))
-
-        assert "Alarms could not be read" in page
-        assert "No audience of this week" in page
 
     def test_that_fails_does_not_fail_the_evaluation(
         self, monday, log_lines, monkeypatch

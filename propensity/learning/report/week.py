@@ -29,10 +29,10 @@ class Report:
         week: First day of the outcomes.
         is_daily: Whether a day is evaluated, and not a week.
         rows: The week's rows of ``ma_model_evaluation``, one of each version.
-        weeks: Rows of ``weeks_to_report``, this week's among them, the oldest first.
+        weeks: Rows of ``evaluations``, this week's among them, the oldest first.
         trained: Rows of ``trained_versions`` by version.
-        alarms: Rows of ``alarms_to_report``; None where they could not be read.
-        lifts: Rows of ``audience_lifts``; None where they could not be read.
+        alarms: Rows of ``alarms_to_report``.
+        lifts: Rows of ``audience_lifts``.
         lacked: Days of the outcomes that the export lacks.
     """
 
@@ -45,8 +45,8 @@ class Report:
     rows: Sequence[Row]
     weeks: Sequence[Row]
     trained: Mapping[int, Row]
-    alarms: Sequence[Row] | None
-    lifts: Sequence[Row] | None
+    alarms: Sequence[Row]
+    lifts: Sequence[Row]
     lacked: Sequence[date] = ()
 
 

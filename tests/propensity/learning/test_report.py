@@ -125,13 +125,6 @@ class TestWeek:
     def test_says_whether_the_odds_were_right(self, moved, good):
         assert verdict(row(moved=moved))[0] == good
 
-    def test_says_what_could_not_be_read(self):
-        """No alarm is another thing than not knowing."""
-        text = words(week_page(report(alarms=None, lifts=None)))
-
-        assert "could not be read" in text
-        assert "No alarm" not in text
-
     def test_of_one_class_has_no_ranking(self):
         one = row(outcome="one_class", roc_auc=None, pr_auc=None, lift=())
 

@@ -1,4 +1,5 @@
--- One row per evaluated week (or day) and model version, the oldest first.
+-- One row per evaluated week (or day) and model version, the oldest first; version -1 is
+-- a week without predictions.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
 -- Source: ma_model_evaluation.
 SELECT
@@ -8,7 +9,6 @@ FROM
 WHERE
   use_case = @use_case
   AND week BETWEEN @since AND @until
-  AND model_version >= 0
 ORDER BY
   week,
   model_version
