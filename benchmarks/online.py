@@ -126,7 +126,7 @@ def publish(stack: Stack, pipeline: Pipeline) -> None:
             row[f"{part}_object"] = published.objects[f"{part}.joblib"]
             row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
         metadata = record(row, TRAINING_METADATA)
-        warehouse.append(TRAINING_METADATA, metadata, job_id=uuid.uuid4().hex)
+        warehouse.write(TRAINING_METADATA, metadata)
         checksum = published.checksums["model.joblib"]
         registry.promote(version, model_sha256=checksum, at=now, instead_of=ANYTHING)
 

@@ -82,7 +82,7 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
         bucket = stack.objects().bucket(settings.required("bucket"))
         with (
             closing(Warehouse.open(settings)) as warehouse,
-            closing(Artifacts(bucket, deadline_s=settings.deadline_s)) as artifacts,
+            closing(Artifacts(bucket, settings)) as artifacts,
         ):
             now = datetime.now(UTC)
             files = shipped(warehouse, artifacts, settings, games, at=now)
@@ -208,11 +208,7 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
         batches.append(
             event_rows(accepted.events, received_at=games.end, lateness=rules.lateness)
         )
-    warehouse.append(
-        tables.STREAM_EVENTS,
-        pa.Table.from_batches(batches),
-        job_id=f"ship-{uuid.uuid4().hex}",
-    )
+    warehouse.write(tables.STREAM_EVENTS, pa.Table.from_batches(batches))
 
 
 def figures(trained: Trained, games: Games) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import runpy
-import uuid
 from collections.abc import Sized
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,10 +62,8 @@ def run(
         "features": json.dumps(dict(loaded.features)),
         "is_default": file is None,
     }
-    Warehouse.open(settings).append(
-        tables.PREPROCESSORS,
-        record(row, tables.PREPROCESSORS),
-        job_id=f"preprocessor-{uuid.uuid4().hex}",
+    Warehouse.open(settings).write(
+        tables.PREPROCESSORS, record(row, tables.PREPROCESSORS)
     )
     return {**answer, "uri": registry.artifacts.uri(name), "sha256": checksum}
 

@@ -22,12 +22,11 @@ from typing import Any
 
 from google.api_core import exceptions as api
 from google.pubsub_v1.services.subscriber import SubscriberClient
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from propensity import topics
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
 from propensity.gcp.clients import open_client
-from propensity.gcp.errors import of_grpc
+from propensity.gcp.errors import PUBSUB, translated
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
@@ -207,24 +206,19 @@ class _Subscription:
         name = topics.prefixed(settings.topic_prefix, SUBSCRIPTION)
         self._path = f"projects/{settings.project}/subscriptions/{name}"
         self._client = client
+        self._settings = settings
         self._held: dict[str, str] = {}  # id for acknowledgement, by message id
 
     def pull(self, count: int) -> list[Any]:
         """Return messages that are not held yet, none if none came in time."""
-        try:
-            answer = self._client.pull(
-                subscription=self._path, max_messages=count, timeout=PULL_S
-            )
-        except api.DeadlineExceeded:
-            return []
-        except api.GoogleAPICallError as error:
-            raise of_grpc(
-                error,
-                service="Pub/Sub",
-                what="the request",
-                needs="pubsub.subscriptions.consume",
-                on=self._path,
-            ) from error
+        needs = "pubsub.subscriptions.consume"
+        with translated(self._settings, PUBSUB, on=self._path, needs=needs):
+            try:
+                answer = self._client.pull(
+                    subscription=self._path, max_messages=count, timeout=PULL_S
+                )
+            except api.DeadlineExceeded:
+                return []
         ids = {one.message.message_id: one.ack_id for one in answer.received_messages}
         new = ids.keys() - self._held.keys()
         self._held |= ids
@@ -250,9 +244,7 @@ class _Subscription:
 @contextlib.contextmanager
 def _subscription(settings: Settings) -> Iterator[_Subscription]:
     """Open it; at the end messages that were not acknowledged come back at once."""
-    with open_client(
-        SubscriberClient, SubscriberGrpcTransport, endpoint=settings.pubsub_endpoint
-    ) as client:
+    with open_client(SubscriberClient, settings.pubsub_endpoint) as client:
         subscription = _Subscription(settings, client)
         try:
             yield subscription
@@ -269,8 +261,6 @@ def _publisher(settings: Settings) -> Iterator[Any]:
         def publish(
             topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
         ) -> None:
-            payloads = [payload for payload, _ in messages]
-            attributes = [named for _, named in messages]
-            runner.run(bus.publish(topic, payloads, attributes))
+            runner.run(bus.publish(topic, messages))
 
         yield publish

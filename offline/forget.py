@@ -43,7 +43,7 @@ from propensity.errors import (
     RequestError,
     RunInProgress,
 )
-from propensity.gcp.artifacts import Artifacts, Generation
+from propensity.gcp.artifacts import Artifacts, Generation, Stored
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
 from propensity.privacy import suppression
@@ -193,8 +193,7 @@ class Work:
         ]
         if rows:
             entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
-            job_id = f"suppress-{uuid.uuid4().hex}"
-            self.warehouse.append(table, entries, job_id=job_id)
+            self.warehouse.write(table, entries)
         suppression.publish(self.warehouse, self.artifacts)
 
     @contextlib.contextmanager
@@ -302,9 +301,9 @@ class Work:
 
         One that another program writes meanwhile is found by the second search.
         """
-        data = self.artifacts.read_generation(generation)
+        found = self._found(generation)
         try:
-            rows = None if data is None else pq.read_table(io.BytesIO(data))
+            rows = None if found is None else pq.read_table(io.BytesIO(found.data))
         except (pa.ArrowException, OSError):
             self.unreadable.add(generation.name)
             return False
@@ -328,7 +327,7 @@ class Work:
                         generation=generation.generation,
                         content_type=PARQUET,
                     )
-                self.artifacts.delete_generation(generation)
+                self._delete(generation)
         return True
 
     def _index(self, generation: Generation, is_search: bool) -> bool:
@@ -342,14 +341,21 @@ class Work:
         is_pointer = generation.name == pointer_name(use_case)
         if is_pointer or self.use_case not in ("", use_case):
             return False
-        if not _has_users(self.artifacts.read_generation(generation), self.users):
+        found = self._found(generation)
+        if not _has_users(found.data if found else None, self.users):
             return False
         if not is_search:
             if generation.is_live and self.artifacts.find(pointer_name(use_case)):
                 run_id = uuid.uuid4().hex
                 index.publish(self.warehouse, self.artifacts, use_case, run_id=run_id)
-            self.artifacts.delete_generation(generation)
+            self._delete(generation)
         return True
+
+    def _found(self, generation: Generation) -> Stored | None:
+        return self.artifacts.find(generation.name, generation=generation.generation)
+
+    def _delete(self, generation: Generation) -> None:
+        self.artifacts.delete(generation.name, generation=generation.generation)
 
     # -- what others keep
 

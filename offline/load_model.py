@@ -179,11 +179,7 @@ def load(
 
 def _record(warehouse: Warehouse, row: Mapping[str, Any]) -> None:
     """Append a row about a version, of which readers see the newest."""
-    warehouse.append(
-        tables.TRAINING_METADATA,
-        record(row, tables.TRAINING_METADATA),
-        job_id=f"load-{uuid.uuid4().hex}",
-    )
+    warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
 
 
 def read(use_case: str, folder: Path = MODELS) -> Shipped:

@@ -12,7 +12,6 @@ functions read it anew within an hour.
 from __future__ import annotations
 
 import contextlib
-import uuid
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -82,9 +81,7 @@ def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> None:
 def put(warehouse: Warehouse, rows: pa.Table) -> None:
     """Replace ``postcode_index`` by rows of it, at once or not at all."""
     warehouse.create(tables.POSTCODE_INDEX)
-    warehouse.replace(
-        tables.POSTCODE_INDEX, rows, job_id=f"postcodes-{uuid.uuid4().hex}"
-    )
+    warehouse.replace(tables.POSTCODE_INDEX, rows)
 
 
 def table_of(table: pa.Table, *, loaded_on: date) -> tuple[pa.Table, dict[str, Any]]:

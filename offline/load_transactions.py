@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -142,8 +141,7 @@ def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> dict[st
                     else pa.nulls(len(piece), schema.field(name).type)
                     for name in schema.names
                 }
-                job_id = f"load-{table.name}-{uuid.uuid4().hex}"
-                warehouse.append(table, pa.table(given, schema), job_id=job_id)
+                warehouse.write(table, pa.table(given, schema))
                 bar.update(len(piece))
     return {"transactions": len(new), "outcomes": len(outcomes)}
 

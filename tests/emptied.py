@@ -35,7 +35,7 @@ def empty_tables(warehouse: Warehouse, tables: Iterable[Table]) -> None:
 def empty_bucket(artifacts: Artifacts) -> None:
     """Remove all objects, with the generations that a bucket with versioning keeps."""
     for entry in artifacts.generations():
-        artifacts.delete_generation(entry)
+        artifacts.delete(entry.name, generation=entry.generation)
 
 
 class Objects:
@@ -54,7 +54,7 @@ class Objects:
         """Delete what has come, and write anew what was changed or deleted."""
         there = self._there()
         for entry in there - self._kept:
-            self._artifacts.delete_generation(entry)
+            self._artifacts.delete(entry.name, generation=entry.generation)
         for name in {entry.name for entry in self._kept - there}:
             self._artifacts.create(name, self._data[name])
         self._kept = self._there()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,4 +36,4 @@ def append_rows(
 ) -> None:
     """Append rows; columns that a row lacks are null."""
     if len(data := rows_of(table, rows)):
-        warehouse.append(table, data, job_id=uuid.uuid4().hex)
+        warehouse.write(table, data)

@@ -174,7 +174,7 @@ class Stack:
         bucket = objects.bucket(self.options.bucket)
         with contextlib.suppress(Conflict):
             bucket.create()
-        artifacts = Artifacts(bucket, deadline_s=float(settings.deadline_s))
+        artifacts = Artifacts(bucket, settings)
         with contextlib.suppress(MissingTable):
             setup.prepare(warehouse, artifacts, settings)
         if any(function.target == "score_stream" for function in self.functions):

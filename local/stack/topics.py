@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from google.api_core.exceptions import AlreadyExists
 from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import PublisherClient, SubscriberClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, RetryPolicy
 from google.pubsub_v1.types import Subscription as SubscriptionMessage
 
@@ -27,15 +25,11 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
         endpoints: URL by function. A subscription of a function that does not run here
             is left out: its messages would only pile up.
     """
-    with open_client(
-        PublisherClient, PublisherGrpcTransport, endpoint=address
-    ) as publisher:
+    with open_client(PublisherClient, address) as publisher:
         for topic in TOPICS:
             with contextlib.suppress(AlreadyExists):
                 publisher.create_topic(name=f"projects/{project}/topics/{topic}")
-    with open_client(
-        SubscriberClient, SubscriberGrpcTransport, endpoint=address
-    ) as subscriber:
+    with open_client(SubscriberClient, address) as subscriber:
         for subscription in SUBSCRIPTIONS:
             if subscription.function and subscription.function not in endpoints:
                 continue

@@ -58,8 +58,7 @@ def check_rights(exam: Examination) -> None:
                 f"there is no function {exam.function}; there are {', '.join(targets)}"
             )
         needed = [t for t in needed if t.name in targets[exam.function].reads]
-    listed_tables = exam.warehouse.table_list(f"{settings.project}.{settings.dataset}")
-    there = {row["tableReference"]["tableId"] for row in listed_tables}
+    there = exam.warehouse.tables_of(f"{settings.project}.{settings.dataset}")
     if missing := [table.name for table in needed if table.name not in there]:
         exam.error(f"missing in {settings.dataset}: {', '.join(missing)}", SET_UP)
     # Names are those of ``tables``; a dry run reads nothing.
@@ -100,19 +99,18 @@ def check_export(exam: Examination) -> None:
     if not settings.ga4_dataset:
         return
     try:
-        exam.warehouse.check_location(settings.export)
-        there = exam.warehouse.table_list(settings.export)
+        there = exam.warehouse.tables_of(settings.export)
     except (MissingTable, SettingsError, AccessDenied) as error:
         exam.error(error.message, "correct PROPENSITY_GA4_DATASET or its rights")
         return
-    obstacles = [*exported.obstacles(there)]
+    obstacles = [*exported.obstacles(there.values())]
     for what in obstacles:
         exam.error(
             f"in {settings.ga4_dataset}, {what}",
             "move it to another dataset: it begins as the days of the export do, and "
             "BigQuery's wildcards take all of one kind or fail",
         )
-    _check_days(exam, Shards.of(one["tableReference"]["tableId"] for one in there))
+    _check_days(exam, Shards.of(there))
     if obstacles:
         return
     try:

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,8 @@ from google.cloud.storage import Blob, Bucket, Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from propensity.errors import AccessDenied, ArtifactError, Conflict, PropensityError
-from propensity.gcp.errors import TRANSPORT, denied, unavailable
+from propensity.errors import AccessDenied, ArtifactError, Conflict
+from propensity.gcp.errors import STORAGE, translated
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -34,15 +33,6 @@ class Stored:
 
     data: bytes
     generation: int
-
-
-class Unchanged(Enum):
-    """An object still has the generation that its reader knows."""
-
-    UNCHANGED = "unchanged"
-
-
-UNCHANGED = Unchanged.UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -62,36 +52,27 @@ def sha256(data: bytes) -> str:
 class Artifacts:
     """One bucket."""
 
-    def __init__(
-        self, bucket: Bucket, *, deadline_s: float, emulator: str = ""
-    ) -> None:
-        """
-        Args:
-            bucket: Of the client.
-            deadline_s: Of a call with its repetitions.
-            emulator: As in ``errors.unavailable``.
-        """
+    def __init__(self, bucket: Bucket, settings: Settings) -> None:
         self._bucket = bucket
-        self._emulator = emulator
+        self._settings = settings
         # Of every call: its repetitions, and the time for each.
-        self._limits: dict[str, Any] = {
-            "retry": DEFAULT_RETRY.with_timeout(deadline_s),
-            "timeout": deadline_s,
+        limit = float(settings.deadline_s)
+        self._limits: Any = {
+            "retry": DEFAULT_RETRY.with_timeout(limit),
+            "timeout": limit,
         }
 
     @classmethod
-    def open(cls, settings: Settings, *, deadline_s: float = 0) -> Artifacts:
-        """Open the client; nothing is sent yet. 0: the deadline of the settings."""
+    def open(cls, settings: Settings) -> Artifacts:
+        """Open the client; nothing is sent yet."""
         client = Client(project=settings.project)
-        return cls(
-            client.bucket(settings.required("bucket")),
-            deadline_s=deadline_s or settings.deadline_s,
-            emulator=settings.emulator("storage_endpoint"),
-        )
+        return cls(client.bucket(settings.required("bucket")), settings)
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         self._bucket.client.close()
+
+    # -- writes -----------------------------------------------------------------------
 
     def create(
         self, name: str, data: bytes, *, content_type: str = "application/octet-stream"
@@ -152,8 +133,38 @@ class Artifacts:
             raise
         return _generation(blob)
 
-    def _conflict(self, name: str) -> Conflict:
-        return Conflict(f"{self.uri(name)} was written by somebody else")
+    def delete(self, name: str, *, generation: int | None = None) -> None:
+        """Delete an object, or one generation of it; it need not exist."""
+        with self._translated(name), contextlib.suppress(api.NotFound):
+            self._bucket.delete_blob(name, generation=generation, **self._limits)
+
+    # -- reads ------------------------------------------------------------------------
+
+    def find(
+        self, name: str, *, newer_than: int = 0, generation: int | None = None
+    ) -> Stored | None:
+        """
+        Read an object, or return None if there is none (any more).
+
+        Args:
+            name: Of the object.
+            newer_than: A known generation. If it is still the object's, the answer has
+                it, and no bytes.
+            generation: The one to read; the newest by default.
+
+        Raises:
+            ArtifactError: Its bytes are damaged: they are not those of its checksum.
+        """
+        blob = self._bucket.blob(name, generation=generation)
+        condition = {"if_generation_not_match": newer_than} if newer_than else {}
+        with self._translated(name):
+            try:
+                data = blob.download_as_bytes(**condition, **self._limits)
+            except api.NotModified:
+                return Stored(b"", newer_than)
+            except api.NotFound:
+                return None
+        return Stored(data, _generation(blob))
 
     def read(self, name: str) -> Stored:
         """
@@ -164,54 +175,8 @@ class Artifacts:
         """
         stored = self.find(name)
         if stored is None:
-            raise ArtifactError(f"{self.uri(name)} does not exist")
+            raise self._missing(name)
         return stored
-
-    def find(self, name: str) -> Stored | None:
-        """
-        Read an object, or return None if there is none.
-
-        Raises:
-            ArtifactError: Its bytes are damaged: they are not those of its checksum.
-        """
-        stored = self.find_newer(name, than=0)
-        assert not isinstance(stored, Unchanged)
-        return stored
-
-    def find_newer(self, name: str, *, than: int) -> Stored | Unchanged | None:
-        """
-        Read an object unless it still has a generation, by a conditional GET.
-
-        Args:
-            name: Of the object.
-            than: The known generation; 0 to read it in any case.
-
-        Returns:
-            The object, UNCHANGED, or None if there is none (any more).
-        """
-        blob = self._bucket.blob(name)
-        condition = {"if_generation_not_match": than} if than else {}
-        with self._translated(name):
-            try:
-                data = blob.download_as_bytes(**condition, **self._limits)
-            except api.NotModified:
-                return UNCHANGED
-            except api.NotFound:
-                return None
-        return Stored(data, _generation(blob))
-
-    def download(self, name: str, file: Path) -> None:
-        """
-        Write an object, which may be large, into a file.
-
-        Raises:
-            ArtifactError: It does not exist, or its bytes are damaged.
-        """
-        with self._translated(name), file.open("wb") as content:
-            try:
-                self._bucket.blob(name).download_to_file(content, **self._limits)
-            except api.NotFound as error:
-                raise ArtifactError(f"{self.uri(name)} does not exist") from error
 
     def read_verified(self, name: str, *, checksum: str) -> bytes:
         """
@@ -227,6 +192,19 @@ class Artifacts:
                 f"{sha256(data)} instead of {checksum}. It was not loaded"
             )
         return data
+
+    def download(self, name: str, file: Path) -> None:
+        """
+        Write an object, which may be large, into a file.
+
+        Raises:
+            ArtifactError: It does not exist, or its bytes are damaged.
+        """
+        with self._translated(name), file.open("wb") as content:
+            try:
+                self._bucket.blob(name).download_to_file(content, **self._limits)
+            except api.NotFound as error:
+                raise self._missing(name) from error
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the objects under ``prefix``, sorted."""
@@ -245,58 +223,33 @@ class Artifacts:
             blobs = self._bucket.list_blobs(prefix=prefix, **more, **self._limits)
             return list(blobs)
 
-    def read_generation(self, entry: Generation) -> bytes | None:
-        """Read a generation of an object; None if it has gone."""
-        blob = self._bucket.blob(entry.name, generation=entry.generation)
-        with self._translated(entry.name):
-            try:
-                data: bytes = blob.download_as_bytes(**self._limits)
-            except api.NotFound:
-                return None
-        return data
-
-    def delete_generation(self, entry: Generation) -> None:
-        """Delete a generation for good; it need not exist."""
-        self.delete(entry.name, generation=entry.generation)
-
-    def delete(self, name: str, *, generation: int | None = None) -> None:
-        """Delete an object, or one generation of it; it need not exist."""
-        with self._translated(name), contextlib.suppress(api.NotFound):
-            self._bucket.delete_blob(name, generation=generation, **self._limits)
-
     def uri(self, name: str) -> str:
         """Return the object's ``gs://`` address."""
         return f"gs://{self._bucket.name}/{name}"
 
+    # -- errors -----------------------------------------------------------------------
+
+    def _conflict(self, name: str) -> Conflict:
+        return Conflict(f"{self.uri(name)} was written by somebody else")
+
+    def _missing(self, name: str) -> ArtifactError:
+        return ArtifactError(f"{self.uri(name)} does not exist")
+
     @contextlib.contextmanager
     def _translated(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except PropensityError:
-            raise
-        except api.PreconditionFailed as error:
-            raise self._conflict(name) from error
-        except api.NotFound as error:
-            raise ArtifactError(
-                f"bucket gs://{self._bucket.name} is missing"
-            ) from error
-        except DataCorruption as error:
-            raise ArtifactError(
-                f"the bytes of {self.uri(name)} are not those of the "
-                "checksum that Cloud Storage has of them. They were not loaded"
-            ) from error
-        except (api.Forbidden, api.Unauthorized) as error:
-            raise denied(
-                error.message, service="Cloud Storage", on=self.uri(name)
-            ) from error
-        except api.BadRequest as error:
-            raise PropensityError(
-                f"Cloud Storage refuses {self.uri(name)}: {error.message}"
-            ) from error
-        except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
-            raise unavailable(
-                "Cloud Storage", error, emulator=self._emulator
-            ) from error
+        with translated(self._settings, STORAGE, on=self.uri(name)):
+            try:
+                yield
+            except api.PreconditionFailed as error:
+                raise self._conflict(name) from error
+            except api.NotFound as error:
+                bucket = f"gs://{self._bucket.name}"
+                raise ArtifactError(f"bucket {bucket} is missing") from error
+            except DataCorruption as error:
+                raise ArtifactError(
+                    f"the bytes of {self.uri(name)} are not those of the "
+                    "checksum that Cloud Storage has of them. They were not loaded"
+                ) from error
 
 
 def _generation(blob: Blob) -> int:

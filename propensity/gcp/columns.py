@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
 _DAY_MS = 24 * 3600 * 1000
 
+# bool before int and datetime before date: each is a subclass of the other.
+_TYPES = {
+    bool: "BOOL",
+    int: "INT64",
+    float: "FLOAT64",
+    Decimal: "NUMERIC",
+    str: "STRING",
+    datetime: "TIMESTAMP",
+    date: "DATE",
+}
+
 
 def query_parameter(name: str, value: Any) -> Any:
     """
@@ -30,34 +41,24 @@ def query_parameter(name: str, value: Any) -> Any:
     Raises:
         TypeError: The value has no BigQuery type here, or is an empty list.
     """
-    if isinstance(value, (list, tuple)):
-        if not value:
-            raise TypeError(f"@{name} is an empty list, which has no type")
-        return bigquery.ArrayQueryParameter(name, _kind(name, value[0]), list(value))
-    return bigquery.ScalarQueryParameter(name, _kind(name, value), value)
+    is_array = isinstance(value, (list, tuple))
+    if is_array and not value:
+        raise TypeError(f"@{name} is an empty list, which has no type")
+    sample = value[0] if is_array else value
+    kind = next((name for of, name in _TYPES.items() if isinstance(sample, of)), None)
+    if kind is None:
+        raise TypeError(f"@{name} has no BigQuery type: {type(sample).__name__}")
+    if is_array:
+        return bigquery.ArrayQueryParameter(name, kind, list(value))
+    return bigquery.ScalarQueryParameter(name, kind, value)
 
 
 def type_of_parameter(name: str, value: Any) -> str:
     """Return the type of ``query_parameter``, as SQL names it."""
-    if isinstance(value, (list, tuple)):
-        return f"ARRAY<{_kind(name, value[0])}>"
-    return _kind(name, value)
-
-
-def _kind(name: str, value: object) -> str:
-    # bool before int and datetime before date: each is a subclass of the other.
-    for types, kind in (
-        (bool, "BOOL"),
-        (int, "INT64"),
-        (float, "FLOAT64"),
-        (Decimal, "NUMERIC"),
-        (str, "STRING"),
-        (datetime, "TIMESTAMP"),
-        (date, "DATE"),
-    ):
-        if isinstance(value, types):
-            return kind
-    raise TypeError(f"@{name} has no BigQuery type: {type(value).__name__}")
+    parameter = query_parameter(name, value)
+    if isinstance(parameter, bigquery.ArrayQueryParameter):
+        return f"ARRAY<{parameter.array_type}>"
+    return str(parameter.type_)
 
 
 def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
@@ -92,13 +93,9 @@ def definition_of(table: Table, table_id: str) -> bigquery.Table:
 def conforming(rows: pa.Table, table: Table) -> pa.Table:
     """Return the rows in the table's own column order, or raise SchemaError."""
     schema = table.arrow_schema()
-    missing = sorted(set(schema.names) - set(rows.column_names))
-    extra = sorted(set(rows.column_names) - set(schema.names))
-    if missing or extra:
-        raise SchemaError(
-            f"rows for {table.name} lack {missing or 'nothing'} "
-            f"and have {extra or 'nothing'} too many"
-        )
+    if others := {*schema.names} ^ {*rows.column_names}:
+        names = ", ".join(sorted(others))
+        raise SchemaError(f"rows for {table.name} lack these or have too many: {names}")
     return rows.select(schema.names).cast(schema)
 
 
@@ -112,7 +109,7 @@ def record(values: Mapping[str, object], table: Table) -> pa.Table:
     import pyarrow as pa
 
     schema = table.arrow_schema()
-    unknown = sorted(set(values) - set(schema.names))
-    if unknown:
-        raise SchemaError(f"{table.name} has no column {', '.join(unknown)}")
+    if unknown := {*values} - {*schema.names}:
+        names = ", ".join(sorted(unknown))
+        raise SchemaError(f"{table.name} has no column {names}")
     return pa.Table.from_pylist([dict(values)], schema=schema)

@@ -61,13 +61,13 @@ class Policy:
 
     Attributes:
         message: Replaces the error's own message, which may name tables, buckets and
-            settings. None if callers may read those.
+            settings. Empty if callers may read those.
         messages: The same for certain errors, by class.
         least_status: The least status of an internal failure.
         retry_after_s: The ``Retry-After`` of a 503 without its own; 0 for none.
     """
 
-    message: str | None = None
+    message: str = ""
     messages: Mapping[type[PropensityError], str] = field(default_factory=dict)
     least_status: int = 0
     retry_after_s: int = 0
@@ -115,36 +115,34 @@ def failure_of(raised: Exception, policy: Policy) -> Failure:
         error = PropensityError("unexpected error; the log has its trace")
         frames = "".join(traceback.format_tb(raised.__traceback__))
         log_message = f"unexpected error\n{type(raised).__name__}\n{frames}"
-    status = error.status if error.is_public else max(error.status, policy.least_status)
+    status, body = error.status, error.body()
+    if not error.is_public:
+        status = max(status, policy.least_status)
+        if policy.message:
+            again = "; try again" if error.retryable else ""
+            message = policy.messages.get(type(error), policy.message + again)
+            # No field and no detail: they may name the same as the message.
+            body = {
+                "error": error.code,
+                "message": message,
+                "retryable": error.retryable,
+            }
+    headers: dict[str, str] = {}
+    if isinstance(error, MethodNotAllowed):
+        headers = {"Allow": ", ".join(error.allowed)}
+    elif isinstance(error, ExportLate):
+        headers = {"Retry-After": str(error.retry_after_s)}
+    elif status == Unavailable.status and policy.retry_after_s:
+        headers = {"Retry-After": str(policy.retry_after_s)}
     return Failure(
         status=status,
-        body=_body(error, policy),
-        headers=_headers(error, policy),
+        body=body,
+        headers=headers,
         # A wait for the export is normal.
         severity="WARNING" if isinstance(error, ExportLate) else severity_of(status),
         log_message=log_message,
         outcome=error.code,
     )
-
-
-def _body(error: PropensityError, policy: Policy) -> Mapping[str, object]:
-    if error.is_public or policy.message is None:
-        return error.body()
-    message = policy.messages.get(type(error))
-    if message is None:
-        message = policy.message + ("; try again" if error.retryable else "")
-    # No field and no detail: they may name the same as the message.
-    return {"error": error.code, "message": message, "retryable": error.retryable}
-
-
-def _headers(error: PropensityError, policy: Policy) -> Mapping[str, str]:
-    if isinstance(error, MethodNotAllowed):
-        return {"Allow": ", ".join(error.allowed)}
-    if isinstance(error, ExportLate):
-        return {"Retry-After": str(error.retry_after_s)}
-    if error.status == Unavailable.status and policy.retry_after_s:
-        return {"Retry-After": str(policy.retry_after_s)}
-    return {}
 
 
 # -- bodies and answers ---------------------------------------------------------------

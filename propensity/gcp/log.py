@@ -52,8 +52,7 @@ def log(severity: str, message: str, **fields: object) -> None:
     # Text and line break in one: `print` writes them one after the other, and another
     # thread's line may come between them.
     stream = getattr(sys, _stream)
-    # A command's may be closed.
-    if stream is not None:
+    if stream is not None:  # a command's may be closed
         stream.write(json.dumps(line, default=str) + "\n")
         stream.flush()
 

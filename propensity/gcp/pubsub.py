@@ -11,18 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import grpc.aio
-from google.api_core import exceptions as api
 from google.api_core.retry import Retry
 from google.pubsub_v1.services.publisher import PublisherAsyncClient, PublisherClient
-from google.pubsub_v1.services.publisher.transports import (
-    PublisherGrpcAsyncIOTransport,
-    PublisherGrpcTransport,
-)
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from propensity.gcp.clients import open_client
-from propensity.gcp.errors import TRANSPORT, of_grpc
+from propensity.gcp.errors import PUBSUB, translated
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -43,66 +37,49 @@ class Bus:
 
     @cached_property
     def _client(self) -> PublisherAsyncClient:
-        return open_client(
-            PublisherAsyncClient,
-            PublisherGrpcAsyncIOTransport,
-            endpoint=self.settings.pubsub_endpoint,
-            channel=grpc.aio.insecure_channel,
-        )
+        return open_client(PublisherAsyncClient, self.settings.pubsub_endpoint)
 
     async def publish(
-        self,
-        topic: str,
-        payloads: Sequence[bytes],
-        attributes: Sequence[Mapping[str, str]],
+        self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
     ) -> None:
         """
         Publish messages; Pub/Sub has them when this returns.
 
         Args:
             topic: Its short name.
-            payloads: Of the messages.
-            attributes: Of each message.
+            messages: Payload and attributes of each.
 
         Raises:
             MissingTable: There is no such topic.
             Unavailable: Pub/Sub failed or was too slow; some may have been published.
         """
-        path = f"projects/{self.settings.project}/topics/{topic}"
-        try:
-            for request in _requests(path, payloads, attributes):
-                await self._client.publish(
-                    PublishRequest.wrap(request),
-                    retry=None,
-                    timeout=float(self.settings.deadline_s),
-                )
-        except (api.GoogleAPICallError, *TRANSPORT) as raised:
-            raise of_grpc(
-                raised,
-                service="Pub/Sub",
-                what="messages",
-                needs="pubsub.topics.publish",
-                on=path,
-            ) from raised
+        path = _path(self.settings, topic)
+        timeout = float(self.settings.deadline_s)
+        needs = "pubsub.topics.publish"
+        with translated(self.settings, PUBSUB, on=path, needs=needs):
+            for request in _requests(path, messages):
+                await self._client.publish(request, retry=None, timeout=timeout)
+
+
+def _path(settings: Settings, topic: str) -> str:
+    return f"projects/{settings.project}/topics/{topic}"
 
 
 def _requests(
-    topic: str, payloads: Sequence[bytes], attributes: Sequence[Mapping[str, str]]
-) -> Iterator[Any]:
+    path: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
+) -> Iterator[PublishRequest]:
     """Yield requests within the limits, as protobuf's own messages: a third faster."""
-    request = PublishRequest.pb()(topic=topic)
-    size = 0
-    for payload, named in zip(payloads, attributes, strict=True):
+    request, size = PublishRequest.pb()(topic=path), 0
+    for payload, attributes in messages:
         count = len(request.messages)
         is_full = size + len(payload) > MAXIMUM_REQUEST_BYTES
         if count and (is_full or count >= MAXIMUM_MESSAGES):
-            yield request
-            request = PublishRequest.pb()(topic=topic)
-            size = 0
-        request.messages.add(data=payload, attributes=named)
+            yield PublishRequest.wrap(request)
+            request, size = PublishRequest.pb()(topic=path), 0
+        request.messages.add(data=payload, attributes=attributes)
         size += len(payload)
     if request.messages:
-        yield request
+        yield PublishRequest.wrap(request)
 
 
 def publish_once(
@@ -111,23 +88,14 @@ def publish_once(
     """
     Publish one message outside an event loop, and close the connection.
 
-    Args:
-        settings: Of the deployment.
-        topic: Its short name.
-        payload: Of the message.
-        attributes: Of the message.
-
     Raises:
-        GoogleAPIError, GoogleAuthError: Pub/Sub did not take it.
+        MissingTable, AccessDenied, Unavailable: Pub/Sub did not take it.
     """
-    path = f"projects/{settings.project}/topics/{topic}"
-    message = PubsubMessage(data=payload, attributes=attributes)
-    with open_client(
-        PublisherClient, PublisherGrpcTransport, endpoint=settings.pubsub_endpoint
-    ) as client:
-        client.publish(
-            topic=path,
-            messages=[message],
-            retry=Retry(initial=0.1, maximum=2.0, timeout=ONCE_S),
-            timeout=ONCE_S,
-        )
+    path = _path(settings, topic)
+    message: Any = PubsubMessage(data=payload, attributes=attributes)
+    with (
+        translated(settings, PUBSUB, on=path, needs="pubsub.topics.publish"),
+        open_client(PublisherClient, settings.pubsub_endpoint) as client,
+    ):
+        again = Retry(initial=0.1, maximum=2.0, timeout=ONCE_S)
+        client.publish(topic=path, messages=[message], retry=again, timeout=ONCE_S)

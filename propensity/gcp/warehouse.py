@@ -20,14 +20,14 @@ from google.api_core import retry as api_retry
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from propensity.errors import Conflict, PropensityError, SettingsError
+from propensity.errors import Conflict, SettingsError
 from propensity.gcp.columns import (
     conforming,
     definition_of,
     query_parameter,
     schema_of,
 )
-from propensity.gcp.errors import BYTES_LIMIT, TRANSPORT, of_bigquery
+from propensity.gcp.errors import BIGQUERY, translated
 from propensity.schema import in_sql
 
 if TYPE_CHECKING:
@@ -46,9 +46,6 @@ LOOKUP_MAXIMUM_BYTES_BILLED = 8 * 1024**3
 
 _LABELS = {"application": "propensity"}
 
-_LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
-_LISTS.enable_list_inference = True
-
 
 class Warehouse:
     """
@@ -64,6 +61,7 @@ class Warehouse:
         self.client = client
         self.bytes_billed = 0
         limit = float(settings.deadline_s)
+        self._query_s = float(settings.query_timeout_s)
         self._retry: Any = bigquery.DEFAULT_RETRY.with_timeout(limit)
         # Of a call that runs no statement.
         self._limits: Any = {"retry": self._retry, "timeout": limit}
@@ -84,21 +82,24 @@ class Warehouse:
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         self.client.close()  # type: ignore[no-untyped-call]
-        reader = self.__dict__.pop("_read_client", None)
+        reader = self.__dict__.pop("_reader", None)
         if reader is not None:
             reader.transport.close()
 
     def for_run(self) -> Self:
         """Return an object with the same clients and a meter of its own."""
         run = type(self)(self.settings, client=self.client)
-        run.__dict__["_read_client"] = self._read_client
+        run.__dict__["_reader"] = self._reader
         return run
 
     @cached_property
-    def _read_client(self) -> Any:
-        from propensity.gcp.clients import open_reader
+    def _reader(self) -> Any:
+        """The client of the Storage Read API."""
+        from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 
-        return open_reader(self.settings)
+        from propensity.gcp.clients import open_client
+
+        return open_client(BigQueryReadClient, self.settings.bigquery_storage_endpoint)
 
     # -- statements -------------------------------------------------------------------
 
@@ -118,18 +119,12 @@ class Warehouse:
 
     def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """Run a statement and return all its rows, which must fit in memory."""
-        import pyarrow as pa
-
         with self._translated():
-            _, result = self._run(sql, parameters)
+            result = self._run(sql, parameters)[1]
             # A few rows are faster with the answer than through the Storage API.
-            is_small = (result.total_rows or 0) <= _SMALL_ROWS
-            table = (
-                result.to_arrow(create_bqstorage_client=False)
-                if is_small
-                else result.to_arrow(bqstorage_client=self._read_client)
-            )
-        return table if isinstance(table, pa.Table) else pa.table(table)
+            if (result.total_rows or 0) <= _SMALL_ROWS:
+                return result.to_arrow(create_bqstorage_client=False)
+            return result.to_arrow(bqstorage_client=self._reader, timeout=self._query_s)
 
     def batches(
         self, sql: str, parameters: Parameters | None = None
@@ -141,14 +136,17 @@ class Warehouse:
         are raised, when this returns.
         """
         with self._translated():
-            _, result = self._run(sql, parameters)
+            result = self._run(sql, parameters)[1]
         return self._streamed(result)
 
     def _streamed(self, result: Any) -> Iterator[pa.RecordBatch]:
         with self._translated():
             # One stream keeps the order of the rows, and one page in memory.
             yield from result.to_arrow_iterable(
-                bqstorage_client=self._read_client, max_queue_size=1, max_stream_count=1
+                bqstorage_client=self._reader,
+                max_queue_size=1,
+                max_stream_count=1,
+                timeout=self._query_s,
             )
 
     def execute(self, sql: str, parameters: Parameters | None = None) -> int:
@@ -199,14 +197,13 @@ class Warehouse:
         """
         config = self._config(parameters)
         config.maximum_bytes_billed = LOOKUP_MAXIMUM_BYTES_BILLED
-        limit = float(self.settings.deadline_s)
         self.client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
-        with self._translated(limit="the 8 GiB of a query about single users"):
+        with self._translated():
             result = self.client.query_and_wait(
                 sql,
                 job_config=config,
-                api_timeout=limit,
-                wait_timeout=limit,
+                api_timeout=self._limits["timeout"],
+                wait_timeout=self._limits["timeout"],
                 retry=self._retry,
                 job_retry=None,  # type: ignore[arg-type]
             )
@@ -230,10 +227,7 @@ class Warehouse:
         config.job_timeout_ms = 1000 * self.settings.query_timeout_s
         if not dry_run:  # it bills nothing, and says how much it would be
             config.maximum_bytes_billed = self.settings.maximum_bytes_billed
-        job: Any = self.client.query(
-            sql, job_config=config, job_retry=None, **self._limits
-        )
-        return job
+        return self.client.query(sql, job_config=config, job_retry=None, **self._limits)
 
     def _config(self, parameters: Parameters | None) -> bigquery.QueryJobConfig:
         return bigquery.QueryJobConfig(
@@ -265,7 +259,7 @@ class Warehouse:
         """
         Append rows to a table through the Storage Write API: all of them or none.
 
-        Functions append by it: it needs only the right to change the table's rows.
+        It needs only the right to change the table's rows.
 
         Args:
             table: Of ``tables``.
@@ -273,67 +267,38 @@ class Warehouse:
         """
         from propensity.gcp import writes
 
-        rows = conforming(rows, table)
-        # A run writes a few times, minutes apart: a connection for each.
-        with self._translated(), writes.client_of(self.settings) as client:
-            writes.write(client, self.settings, table=table.stored, rows=rows)
+        writes.write(self.settings, table.stored, conforming(rows, table))
 
-    def append(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
+    def replace(self, table: Table, rows: pa.Table) -> None:
         """
-        Append rows to a table by one load job, exactly once per ``job_id``.
+        Replace all rows of an existing table by one load job.
 
-        People append by it, whose rights are wide: BigQuery also demands the permission
-        to create and to alter tables. It refuses a second job of the same id, so that
-        a repeated load adds nothing.
-
-        Args:
-            table, rows: As in ``write``.
-            job_id: Letters, digits, underscores and dashes.
+        Readers see the old rows or the new ones; a failed job leaves the old ones.
+        People do it, whose rights are wide: a load job also needs those to create and
+        to alter tables.
         """
-        disposition = bigquery.WriteDisposition.WRITE_APPEND
-        self._load(table, rows, job_id=job_id, write_disposition=disposition)
-
-    def replace(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
-        """
-        Replace all rows of an existing table by one load job, as ``append``.
-
-        Readers see the old rows or the new ones. A failed job leaves the old ones.
-        """
-        self._load(
-            table,
-            rows,
-            job_id=job_id,
-            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-            # They must be those of the table that is overwritten.
-            time_partitioning=bigquery.TimePartitioning(field=table.partition),
-            clustering_fields=list(table.clustering),
-        )
-
-    def _load(self, table: Table, rows: pa.Table, *, job_id: str, **more: Any) -> None:
         import pyarrow.parquet as pq
 
         config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             schema=schema_of(table),
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            # They must be those of the table that is overwritten.
+            time_partitioning=bigquery.TimePartitioning(field=table.partition),
+            clustering_fields=list(table.clustering),
             labels=_LABELS,
-            parquet_options=_LISTS,
-            **more,
         )
         file = io.BytesIO()
-        pq.write_table(conforming(rows, table), file, use_compliant_nested_type=True)
+        pq.write_table(conforming(rows, table), file)
         with self._translated():
-            try:
-                job: Any = self.client.load_table_from_file(
-                    file,
-                    self._id(table.stored),
-                    rewind=True,
-                    job_id=job_id,
-                    job_config=config,
-                    timeout=self._limits["timeout"],
-                )
-            except api.Conflict:
-                job = self.client.get_job(job_id, **self._limits)
+            job: Any = self.client.load_table_from_file(
+                file,
+                self._id(table.stored),
+                rewind=True,
+                job_config=config,
+                timeout=self._limits["timeout"],
+            )
             job.result(retry=self._retry, timeout=self._query_s)
 
     # -- tables, views and datasets: none of it bills anything ------------------------
@@ -346,11 +311,6 @@ class Warehouse:
         if table.newest:
             dataset = f"{self.settings.project}.{self.settings.dataset}"
             self.replace_view(table.name, table.view(dataset))
-
-    def drop(self, name: str) -> None:
-        """Drop a table; it need not exist."""
-        with self._translated():
-            self.client.delete_table(self._id(name), not_found_ok=True, **self._limits)
 
     def view_text(self, name: str) -> str:
         """Return the query of a view."""
@@ -379,41 +339,20 @@ class Warehouse:
         with self._translated():
             self.client.create_dataset(dataset, exists_ok=True, **self._limits)
 
-    def check_location(self, dataset: str) -> None:
-        """Raise SettingsError if ``project.dataset`` is not where queries run."""
+    def tables_of(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """
+        Return the tables of ``project.dataset`` as the API lists them, by name.
+
+        Raises:
+            SettingsError: It is in another location than queries.
+        """
         with self._translated(dataset):
-            location = self.client.get_dataset(dataset, **self._limits).location or ""
-        self._check_location(f"the dataset {dataset}", location)
-
-    def _check_location(self, what: str, location: str) -> None:
-        expected = self.settings.location
-        if location and location.casefold() != expected.casefold():
-            raise SettingsError(
-                f"{what} is in {location}, and queries run in {expected} "
-                "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Copy "
-                f"it, or put the dataset {self.settings.dataset} where it is",
-                field="PROPENSITY_LOCATION",
-            )
-
-    def table_names(self, dataset: str) -> list[str]:
-        """Return the names of the tables of ``project.dataset``."""
-        return [one["tableReference"]["tableId"] for one in self.table_list(dataset)]
-
-    def table_list(self, dataset: str) -> list[dict[str, Any]]:
-        """Return the tables of ``project.dataset`` as the API lists them."""
-        with self._translated(dataset):
+            location = self.client.get_dataset(dataset, **self._limits).location
             # BigQuery's largest page.
-            tables = self.client.list_tables(dataset, page_size=1_000, **self._limits)
-            return [table.to_api_repr() for table in tables]
-
-    def row_count(self, dataset: str, table: str) -> int:
-        """Return the number of rows of a table of ``project.dataset``; 0 without it."""
-        with self._translated(dataset):
-            try:
-                found = self.client.get_table(f"{dataset}.{table}", **self._limits)
-            except api.NotFound:
-                return 0
-        return int(found.num_rows or 0)
+            listed = self.client.list_tables(dataset, page_size=1_000, **self._limits)
+            tables = {table.table_id: table.to_api_repr() for table in listed}
+        self._check_location(f"the dataset {dataset}", location)
+        return tables
 
     def types_of(self, table: str) -> dict[str, str]:
         """
@@ -424,25 +363,22 @@ class Warehouse:
         """
         with self._translated(table):
             found = self.client.get_table(table, **self._limits)
-        self._check_location(f"the table {table}", found.location or "")
+        self._check_location(f"the table {table}", found.location)
         return {column.name: in_sql(column.field_type) for column in found.schema}
+
+    def _check_location(self, what: str, location: str | None) -> None:
+        expected = self.settings.location
+        if location and location.casefold() != expected.casefold():
+            raise SettingsError(
+                f"{what} is in {location}, and queries run in {expected} "
+                "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Copy "
+                f"it, or put the dataset {self.settings.dataset} where it is",
+                field="PROPENSITY_LOCATION",
+            )
 
     def _id(self, name: str) -> str:
         return f"{self.settings.project}.{self.settings.dataset}.{name}"
 
-    @property
-    def _query_s(self) -> float:
-        return float(self.settings.query_timeout_s)
-
-    @contextlib.contextmanager
-    def _translated(self, on: str = "", *, limit: str = BYTES_LIMIT) -> Iterator[None]:
+    def _translated(self, on: str = "") -> contextlib.AbstractContextManager[None]:
         """Raise the project's errors; ``on`` is the dataset or table of the call."""
-        try:
-            yield
-        except PropensityError:
-            raise
-        except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
-            credentials = getattr(self.client, "_credentials", None)
-            raise of_bigquery(
-                error, self.settings, credentials=credentials, on=on, limit=limit
-            ) from error
+        return translated(self.settings, BIGQUERY, on=on)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from propensity.concurrency import Refreshed
 from propensity.errors import ArtifactError, PropensityError
-from propensity.gcp.artifacts import Artifacts, Unchanged
+from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import instance_bytes
 from propensity.gcp.log import log
 from propensity.registry.index import Index, IndexPointer, pointer_name
@@ -99,11 +99,9 @@ class Indexes:
             AccessDenied, Unavailable: The bucket did not answer.
         """
         before = self._loaded.get(use_case, _Loaded(generation=-1))
-        stored = self._bucket.find_newer(
-            pointer_name(use_case), than=max(0, before.generation)
+        stored = self._bucket.find(
+            pointer_name(use_case), newer_than=max(0, before.generation)
         )
-        if isinstance(stored, Unchanged):
-            return before.opened
         generation = stored.generation if stored else 0
         if generation != before.generation:
             self._loaded[use_case] = _Loaded(generation)

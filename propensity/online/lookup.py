@@ -11,6 +11,7 @@ import functools
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -124,7 +125,8 @@ class Lookups:
         read, indexes, monotonic = listed, None, clock.monotonic
         if settings.bucket:
             # The table can still be read in time instead.
-            bucket = Artifacts.open(settings, deadline_s=settings.deadline_s / 4)
+            limit = max(1, settings.deadline_s // 4)
+            bucket = Artifacts.open(replace(settings, deadline_s=limit))
             indexes = Indexes(bucket, settings, clock=monotonic)
             read = functools.partial(
                 suppression.read_published, bucket, settings, table=listed

@@ -273,7 +273,7 @@ class Online:
 
     def _query(self, name: str, user_ids: set[str], now: datetime) -> list[Any]:
         use_case = usecases.load(name)
-        return self._warehouse.for_run().lookup(
+        return self._warehouse.lookup(
             use_case.statement("stream_rows"),
             use_case.serving(self._settings, user_ids, first_event_day=now.date()),
         )[0]

@@ -20,7 +20,7 @@ from propensity.errors import (
     Pinned,
     RequestError,
 )
-from propensity.gcp.artifacts import Artifacts, Stored, Unchanged
+from propensity.gcp.artifacts import Artifacts, Stored
 from propensity.registry.objects import CLAIMS, instant_of, json_of, object_of
 
 # The epoch where there is no pointer yet.
@@ -92,8 +92,10 @@ class ChampionPointer:
         Args:
             generation: Of the last read; 0 to read in any case.
         """
-        stored = self.artifacts.find_newer(self.pointer, than=generation)
-        return None if isinstance(stored, Unchanged) else self._parsed(stored)
+        stored = self.artifacts.find(self.pointer, newer_than=generation)
+        if stored and stored.generation == generation:
+            return None
+        return self._parsed(stored)
 
     def promote(
         self,

@@ -209,7 +209,7 @@ def publish(
         # unless that run has lost its race.
         for entry in artifacts.generations(folder_of(use_case)):
             if entry.name < name and entry.name != pointer_name(use_case):
-                artifacts.delete_generation(entry)
+                artifacts.delete(entry.name, generation=entry.generation)
         return pointer
     raise Conflict(f"the index of {use_case} could not be published in {TRIES} tries")
 

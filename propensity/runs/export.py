@@ -54,8 +54,7 @@ def wait_for_days(
     # A view may be there from another day's settings: it does not say what it lacks.
     run.settings.required("ga4_dataset")
     export = run.settings.export
-    run.warehouse.check_location(export)
-    shards = freshness.Shards.of(run.warehouse.table_names(export))
+    shards = freshness.Shards.of(run.warehouse.tables_of(export))
     # A kind of tables that came after the set-up is not in the view.
     if kinds := kinds_read(run.warehouse.view_text(VIEW)):
         shards = shards.of_kinds(kinds)

@@ -35,8 +35,7 @@ def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> N
     compact.prepare_view(warehouse)
     if not settings.ga4_dataset:
         return
-    warehouse.check_location(settings.export)
-    shards = Shards.of(warehouse.table_names(settings.export))
+    shards = Shards.of(warehouse.tables_of(settings.export))
     text = consent.events_view(
         settings.export,
         require=settings.require_consent,

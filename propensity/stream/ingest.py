@@ -86,9 +86,7 @@ class StreamFeatures(Consumer):
         )
         refused = await self.dead_letter(group, refused, suppressed)
         await clients.bus.publish(
-            self._topic,
-            [event.published for event in events],
-            [attributes_of(event) for event in events],
+            self._topic, [(event.published, attributes_of(event)) for event in events]
         )
         self.counts.add(
             Counter(refusal.reason for refusal in refused.values()),

@@ -118,10 +118,10 @@ class ScoreStream(Consumer):
         if rows is None:
             return counts
         await self.clients.appends.append(INFERENCE_LOG, rows)
-        payloads, attributes = score_messages(rows)
+        messages = score_messages(rows)
         topic = topic_name(self.clients.settings, SCORES)
-        await self.clients.bus.publish(topic, payloads, attributes)
-        return {**counts, "rows_out": len(payloads)}
+        await self.clients.bus.publish(topic, messages)
+        return {**counts, "rows_out": len(messages)}
 
     def _score(
         self, use_case: UseCase, events: Sequence[Event], state: ServingState
@@ -165,7 +165,7 @@ class ScoreStream(Consumer):
         counts = {"too_late": len(events) - len(in_time)}
         if not in_time:
             return [], counts
-        rows, _ = self.clients.warehouse.for_run().lookup(
+        rows, _ = self.clients.warehouse.lookup(
             use_case.statement("stream_rows"),
             use_case.serving(
                 self.clients.settings,
@@ -260,14 +260,9 @@ def _schema(use_case: UseCase) -> pa.Schema:
     return pa.schema([(name, kinds[kind]) for name, kind in use_case.features.items()])
 
 
-def score_messages(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:
-    """
-    Return the messages for topic ``scores``; rows without a score are left out.
-
-    Returns:
-        Payloads, and the attributes of each.
-    """
-    payloads, attributes = [], []
+def score_messages(rows: pa.RecordBatch) -> list[tuple[bytes, dict[str, str]]]:
+    """Return the messages for topic ``scores``; rows without a score are left out."""
+    messages = []
     names = (
         *("use_case", "event_id", "user_id", "event_time", "probability"),
         *("anomaly_score", "is_warm", "model_version", "inference_id", "scored_at"),
@@ -275,6 +270,6 @@ def score_messages(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, st
     for row in rows.select(names).to_pylist():
         if (row["probability"], row["anomaly_score"]) == (None, None):
             continue
-        payloads.append(msgspec.json.encode(row))
-        attributes.append({"use_case": row["use_case"], "event_id": row["event_id"]})
-    return payloads, attributes
+        attributes = {name: row[name] for name in ("use_case", "event_id")}
+        messages.append((msgspec.json.encode(row), attributes))
+    return messages

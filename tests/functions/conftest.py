@@ -14,7 +14,6 @@ import json
 import os
 import pickle
 import sys
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -306,7 +305,7 @@ class Trained:
             if name.startswith(prefix):
                 place.registry.artifacts.create(name, data)
         rows = self.record.cast(TRAINING_METADATA.arrow_schema())
-        place.warehouse.append(TRAINING_METADATA, rows, job_id=f"m{uuid.uuid4().hex}")
+        place.warehouse.write(TRAINING_METADATA, rows)
 
 
 def model_file() -> Path:

@@ -139,7 +139,7 @@ class Site:
     @cached_property
     def artifacts(self) -> Artifacts:
         client = self.workplace.storage.client()
-        return Artifacts(client.bucket(self.workplace.bucket), deadline_s=30.0)
+        return Artifacts(client.bucket(self.workplace.bucket), self.settings)
 
     @cached_property
     def channel(self) -> grpc.Channel:
@@ -185,8 +185,7 @@ class Site:
 
     def append(self, rows: pa.Table) -> None:
         """Store rows of ``stream_events``."""
-        job = f"rows-{uuid.uuid4().hex}"
-        self.warehouse.append(tables.STREAM_EVENTS, rows, job_id=job)
+        self.warehouse.write(tables.STREAM_EVENTS, rows)
 
     def features(self) -> dict[str, dict[str, Any]]:
         """Return what the view says of each user."""
@@ -248,8 +247,7 @@ class Site:
     def publish_version(self, use_case: str, **files: Any) -> int:
         """Store and record a fitted model, as training does; return its version."""
         version, row = store(Registry(self.artifacts, use_case), **files)
-        job = f"m{uuid.uuid4().hex}"
-        self.warehouse.append(tables.TRAINING_METADATA, row, job_id=job)
+        self.warehouse.write(tables.TRAINING_METADATA, row)
         return version
 
     def exported(self, table: str) -> dict[str, list[dict[str, Any]]]:
@@ -436,7 +434,7 @@ def mortal_run(site: Site, began_at: datetime, life: Life, **changed: Any) -> Ru
     warehouse = MortalWarehouse(site.settings, client=site.warehouse.client)
     with site.workplace.storage.client() as client:
         bucket = client.bucket(site.workplace.bucket)
-        artifacts = MortalArtifacts(bucket, deadline_s=30.0)
+        artifacts = MortalArtifacts(bucket, site.settings)
     warehouse.life = artifacts.life = life
     registry = Registry(artifacts, "stream")
     return site.run(began_at, warehouse=warehouse, registry=registry, **changed)

@@ -55,8 +55,7 @@ def upload(place: Place, preprocessor: object) -> str:
         },
         tables.PREPROCESSORS,
     )
-    job = f"{place.workplace.dataset}-{checksum[:9]}-{now:%f}"
-    place.warehouse.append(tables.PREPROCESSORS, row, job_id=job)
+    place.warehouse.write(tables.PREPROCESSORS, row)
     return name
 
 
@@ -280,7 +279,7 @@ class TestConcurrency:
 def view_of(place: Place, sql: str | None) -> Iterator[None]:
     """Give the export's view another query, or none, for a while."""
     if sql is None:
-        place.warehouse.drop("ga_events")
+        place.warehouse.execute("DROP VIEW ga_events")
     else:
         place.warehouse.replace_view("ga_events", sql)
     try:

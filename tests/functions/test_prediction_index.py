@@ -295,7 +295,9 @@ class TestForgottenUsers:
             kept = requests.get(instance.url, {"user_id": "kept"}, timeout=60).json()
             log = instance.lines()
         generations = [
-            opened(artifacts.read_generation(entry), tmp_path)
+            opened(
+                artifacts.find(entry.name, generation=entry.generation).data, tmp_path
+            )
             for entry in artifacts.generations(INDEXES)
             if entry.name.endswith(".sqlite")
         ]

@@ -153,7 +153,7 @@ def history(run: Run) -> None:
             "is_default": False,
         }
         table = tables.PREPROCESSORS
-        site.warehouse.append(table, record(row, table), job_id=uuid.uuid4().hex)
+        site.warehouse.write(table, record(row, table))
 
 
 def by_hand(site: Site, version: int) -> None:

@@ -19,8 +19,6 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 from google.pubsub_v1 import PublisherClient, SubscriberClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from commands.cli import main
 from deploy import functions
@@ -68,7 +66,7 @@ class Place:
         self.settings = Settings.from_environment(self.environment)
         self.warehouse = Warehouse.open(self.settings)
         bucket = self.workplace.storage.client().bucket(self.workplace.bucket)
-        self.artifacts = Artifacts(bucket, deadline_s=5.0)
+        self.artifacts = Artifacts(bucket, self.settings)
 
     def prepare(self) -> None:
         """Create everything, and let it have run when it was due."""
@@ -155,9 +153,7 @@ class Place:
         """End, and leave no message for the next test."""
         name = f"projects/{self.settings.project}/subscriptions/dead-letters-replay"
         endpoint = self.settings.pubsub_endpoint
-        with open_client(
-            SubscriberClient, SubscriberGrpcTransport, endpoint=endpoint
-        ) as subscriber:
+        with open_client(SubscriberClient, endpoint) as subscriber:
             subscriber.delete_subscription(subscription=name)
         self.create_topics()
         self.warehouse.close()
@@ -189,7 +185,7 @@ def found(report: Report) -> list[str]:
 
 
 def missing_table(place: Place) -> str:
-    place.warehouse.drop("postcode_index")
+    place.warehouse.execute("DROP TABLE postcode_index")
     return r"rights: missing in \w+: postcode_index"
 
 
@@ -269,9 +265,7 @@ def stuck_run(place: Place) -> str:
 def waiting_dead_letters(place: Place) -> str:
     topic = f"projects/{place.settings.project}/topics/dead-letters"
     endpoint = place.settings.pubsub_endpoint
-    with open_client(
-        PublisherClient, PublisherGrpcTransport, endpoint=endpoint
-    ) as publisher:
+    with open_client(PublisherClient, endpoint) as publisher:
         publisher.publish(topic=topic, messages=[{"data": b"secret-user"}] * 3)
     return "dead letters: 3 messages wait in dead-letters-replay"
 

@@ -232,10 +232,9 @@ class TestBucket:
         assert len(site.artifacts.generations("exports/inference_log/")) == 1
         forget(site)
 
-        left = map(
-            site.artifacts.read_generation, site.artifacts.generations("exports/")
-        )
-        assert [users_in(data) for data in left] == [[KEPT]]
+        [left] = site.artifacts.generations("exports/")
+        stored = site.artifacts.find(left.name, generation=left.generation)
+        assert users_in(stored.data) == [KEPT]
 
     def test_keeps_rows_of_other_use_cases_where_one_is_named(self, site):
         site.artifacts.create(EXPORT, parquet(GONE, use_case=OTHER))
@@ -269,7 +268,8 @@ class TestBucket:
         assert status == Exit.LEFT_OVER
         assert (report["left"], report["unreadable"]) == (1, [broken])
 
-        site.artifacts.delete_generation(site.artifacts.generations(broken)[0])
+        [kept] = site.artifacts.generations(broken)
+        site.artifacts.delete(broken, generation=kept.generation)
         assert main(["forget", GONE]) == Exit.DONE
 
 

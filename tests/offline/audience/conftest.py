@@ -4,7 +4,6 @@ A site with published predictions and a suppressed user, and a receiver of audie
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -55,10 +54,8 @@ class Site:
         return [dict(row.items()) for row in self.warehouse.rows(sql)]
 
     def append(self, table, *rows):
-        self.warehouse.append(
-            table,
-            pa.Table.from_pylist(list(rows), table.arrow_schema()),
-            job_id=uuid.uuid4().hex,
+        self.warehouse.write(
+            table, pa.Table.from_pylist(list(rows), table.arrow_schema())
         )
 
     def publish(self, as_of: date, users: dict[str, float]) -> None:

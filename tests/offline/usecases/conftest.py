@@ -29,7 +29,7 @@ def sandbox(module_workplace) -> Sandbox:
     with module_workplace.storage.client() as client:
         bucket = client.bucket(module_workplace.bucket)
         with contextlib.suppress(Exception):
-            setup.prepare(warehouse, Artifacts(bucket, deadline_s=30.0), settings)
+            setup.prepare(warehouse, Artifacts(bucket, settings), settings)
     yield Sandbox(warehouse)
     warehouse.close()
 

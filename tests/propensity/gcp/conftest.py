@@ -1,4 +1,4 @@
-"""A dataset with an empty staging table, for what reads and writes at the edge."""
+"""A dataset with an empty table of scores, and rows for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def settings(module_workplace) -> Settings:
 
 @pytest.fixture(scope="module")
 def warehouse(settings) -> Iterator[Warehouse]:
-    """A dataset with an empty staging table."""
+    """A dataset with an empty table of scores."""
     opened = Warehouse.open(settings)
     opened.create(SCORES)
     yield opened

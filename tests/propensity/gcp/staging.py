@@ -7,24 +7,28 @@ from datetime import date
 
 import pyarrow as pa
 
+from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 
 DAY = date(2026, 3, 2)
-VALUES = ("expected_value",)
 # Rows of all days at once.
 SCORES = replace(tables.SCORES, requires_filter=False)
-VALUE = SCORES.arrow_schema().field("expected_value").type
 
 
-def staged(**users: float) -> pa.Table:
-    """Return a row a user, with the user's probability."""
-    return pa.table(
-        {
-            "use_case": ["u"] * len(users),
-            "user_id": list(users),
-            "probability": list(users.values()),
-            "run_id": ["r"] * len(users),
-            "as_of": pa.array([DAY] * len(users), pa.date32()),
-            **{name: pa.nulls(len(users), VALUE) for name in VALUES},
-        }
-    )
+def staged(*users: str) -> pa.Table:
+    """Return a row a user."""
+    row = {"use_case": "u", "run_id": "r", "as_of": DAY, "probability": 0.5}
+    rows = [{**row, "user_id": user} for user in users]
+    return pa.Table.from_pylist(rows, SCORES.arrow_schema())
+
+
+def of_run(users: int) -> pa.Table:
+    """Return the rows of a run of so many users."""
+    return staged(*(f"u{number}" for number in range(users)))
+
+
+def counted(warehouse: Warehouse) -> tuple[int, int]:
+    """Return how many rows there are, and of how many users."""
+    sql = f"SELECT COUNT(*), COUNT(DISTINCT user_id) FROM {SCORES.name}"
+    [row] = warehouse.rows(sql)
+    return row[0], row[1]

@@ -10,6 +10,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ from propensity.errors import (
     PropensityError,
     Unavailable,
 )
-from propensity.gcp.artifacts import UNCHANGED, Artifacts, Stored, sha256
+from propensity.gcp.artifacts import Artifacts, Stored, sha256
 from propensity.settings import Settings
 from tests.proxy import Proxy
 
@@ -29,31 +31,18 @@ RACERS = 16
 
 
 @pytest.fixture
-def opened(environment, monkeypatch) -> Iterator[Callable[..., Artifacts]]:
-    """Open the bucket with some settings changed, until the test ends."""
-    with contextlib.ExitStack() as stack:
+def through(environment) -> Iterator[Callable[..., Artifacts]]:
+    """Open the bucket at another address, with a deadline of so many seconds."""
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
 
-        def open_with(**changed: str) -> Artifacts:
-            for name, value in changed.items():
-                monkeypatch.setenv(name, value)
-            bucket = Artifacts.open(Settings.from_environment())
+        def open_through(url: str, deadline_s: int = 5, **changed: Any) -> Artifacts:
+            patch.setenv("STORAGE_EMULATOR_HOST", url)
+            settings = Settings.from_environment()
+            bucket = Artifacts.open(replace(settings, deadline_s=deadline_s, **changed))
             stack.callback(bucket.close)
             return bucket
 
-        yield open_with
-
-
-@pytest.fixture
-def through(opened):
-    """Open the bucket through a proxy, with a deadline of so many seconds."""
-
-    def open_through(proxy: Proxy, deadline_s: int = 5) -> Artifacts:
-        return opened(
-            STORAGE_EMULATOR_HOST=proxy.url,
-            PROPENSITY_DEADLINE_S=str(deadline_s),
-        )
-
-    return open_through
+        yield open_through
 
 
 class TestCreate:
@@ -95,7 +84,7 @@ class TestCreate:
             return None
 
         with Proxy(storage_emulator.url, lose_one) as proxy:
-            artifacts = through(proxy)
+            artifacts = through(proxy.url)
             generation = artifacts.create("lease.json", b"mine")
 
             assert len(lost) == 1
@@ -129,7 +118,7 @@ class TestWhoMayCreateAndNotOverwrite:
             return None
 
         with Proxy(storage_emulator.url, rule) as proxy:
-            yield through(proxy)
+            yield through(proxy.url)
 
     def test_learns_that_somebody_else_was_first(self, artifacts, narrow):
         """Where there is an object the refusal is a conflict, as with all rights."""
@@ -141,22 +130,12 @@ class TestWhoMayCreateAndNotOverwrite:
     def test_knows_its_own_write_again(self, narrow, taken):
         assert narrow.create("taken.json", b"first") == taken
 
-    @pytest.mark.parametrize(
-        ("write", "permission"),
-        [
-            (lambda bucket, _: bucket.create("elsewhere.json", b"mine"), "create"),
-            (
-                lambda bucket, taken: bucket.replace(
-                    "taken.json", b"second", generation=taken
-                ),
-                "delete",
-            ),
-        ],
-    )
-    def test_is_refused_where_it_is_no_conflict(self, narrow, taken, write, permission):
+    def test_is_refused_where_it_is_no_conflict(self, narrow, taken):
         """What may not be created at all, and a pointer that is there."""
-        with pytest.raises(AccessDenied, match=rf"storage\.objects\.{permission}"):
-            write(narrow, taken)
+        with pytest.raises(AccessDenied, match=r"storage\.objects\.create"):
+            narrow.create("elsewhere.json", b"mine")
+        with pytest.raises(AccessDenied, match=r"storage\.objects\.delete"):
+            narrow.replace("taken.json", b"second", generation=taken)
 
 
 class TestFiles:
@@ -183,11 +162,9 @@ class TestReplace:
             while True:
                 stored = artifacts.read("counter")
                 more = json.dumps([*json.loads(stored.data), number]).encode()
-                try:
+                with contextlib.suppress(Conflict):
                     artifacts.replace("counter", more, generation=stored.generation)
-                except Conflict:
-                    continue
-                return
+                    return
 
         with ThreadPoolExecutor(RACERS) as pool:
             list(pool.map(add, range(RACERS)))
@@ -217,14 +194,14 @@ class TestRead:
         """Who knows the newest generation gets no bytes; an older one, or none, gets
         the object; where it is gone, that is told."""
         first = artifacts.create("pointer", b"1")
-        assert artifacts.find_newer("pointer", than=0) == Stored(b"1", first)
-        assert artifacts.find_newer("pointer", than=first) is UNCHANGED
+        assert artifacts.find("pointer") == Stored(b"1", first)
+        assert artifacts.find("pointer", newer_than=first) == Stored(b"", first)
         second = artifacts.replace("pointer", b"2", generation=first)
-        assert artifacts.find_newer("pointer", than=first) == Stored(b"2", second)
+        assert artifacts.find("pointer", newer_than=first) == Stored(b"2", second)
         artifacts.delete("pointer")
 
-        assert artifacts.find_newer("pointer", than=second) is None
-        assert artifacts.find_newer("pointer", than=0) is None
+        assert artifacts.find("pointer", newer_than=second) is None
+        assert artifacts.find("pointer", newer_than=0) is None
 
     def test_verifies_bytes(self, artifacts):
         """Bytes that are not those recorded are not returned."""
@@ -243,31 +220,24 @@ class TestRead:
 
         for read in (
             lambda: artifacts.find("model"),
-            lambda: artifacts.read_generation(live),
+            lambda: artifacts.find("model", generation=live.generation),
         ):
             with pytest.raises(ArtifactError, match="/model are not those of the"):
                 read()
 
-    def test_lists_names_under_a_prefix(self, artifacts):
-        """Names come sorted, and those of the prefix only."""
-        for name in ("m/2/x", "m/10/x", "n/1"):
-            artifacts.create(name, b"")
-
-        assert artifacts.names("m/") == ["m/10/x", "m/2/x"]
-
 
 class TestFailures:
-    def test_name_a_bucket_that_nobody_made(self, opened):
-        artifacts = opened(PROPENSITY_BUCKET="nobody-made-this")
+    def test_name_a_bucket_that_nobody_made(self, storage_emulator, through):
+        artifacts = through(storage_emulator.url, bucket="nobody-made-this")
 
         with pytest.raises(PropensityError, match="nobody-made-this"):
             artifacts.create("a", b"")
 
-    def test_are_retryable_where_nobody_listens(self, opened):
+    def test_are_retryable_where_nobody_listens(self, through):
         """A closed port is 503 within the deadline, and the message names it."""
         [port] = free_ports(1)
         url = f"http://{HOST}:{port}"
-        artifacts = opened(STORAGE_EMULATOR_HOST=url, PROPENSITY_DEADLINE_S="1")
+        artifacts = through(url, deadline_s=1)
 
         with pytest.raises(Unavailable, match=rf"{url} \(STORAGE_EMULATOR_HOST\)"):
             artifacts.find("a")
@@ -281,9 +251,9 @@ class TestFailures:
         """Outages are repeated until the deadline; a right is a matter for a person."""
         (tmp_path / "file").write_bytes(b"one")
         with Proxy(storage_emulator.url, lambda _: status) as proxy:
-            bucket = through(proxy, deadline_s=1)
+            bucket = through(proxy.url, deadline_s=1)
             for call in (
-                lambda: bucket.find_newer("a", than=1),
+                lambda: bucket.find("a", newer_than=1),
                 lambda: bucket.create_from("a", tmp_path / "file"),
             ):
                 with pytest.raises(error):
@@ -294,5 +264,5 @@ class TestFailures:
         with Proxy(
             storage_emulator.url, lambda request: 503 if request.number == 0 else None
         ) as proxy:
-            assert through(proxy).find("a") is None
+            assert through(proxy.url).find("a") is None
             assert len(proxy.asked) >= 2

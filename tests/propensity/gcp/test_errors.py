@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -23,12 +22,11 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
-from propensity.gcp.errors import denied, of_bigquery, unavailable
+from propensity.gcp.errors import BIGQUERY, PUBSUB, STORAGE, error_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from tests.proxy import Proxy
 
-ACCOUNT = "propensity-predictions@my-project.iam.gserviceaccount.com"
 GOOGLE = Settings(project="p")
 
 
@@ -41,43 +39,45 @@ def refusal(code: int, message: str, *, reason: str) -> tuple[int, bytes]:
 
 class TestRights:
     @pytest.mark.parametrize(
-        ("text", "permission"),
+        ("service", "text", "permission"),
         [
             (
+                BIGQUERY,
                 "Access Denied: Table p:d.t: Permission bigquery.tables.updateData "
                 "denied on table (or it may not exist).",
                 "bigquery.tables.updateData",
             ),
             (
+                BIGQUERY,
                 "Access Denied: Project my-project: User does not have "
                 "bigquery.jobs.create permission in project my-project.",
                 "bigquery.jobs.create",
             ),
             (
-                f"{ACCOUNT} does not have storage.objects.get access to the Google "
-                "Cloud Storage object.",
+                STORAGE,
+                "a@p.iam.gserviceaccount.com does not have storage.objects.get access "
+                "to the Google Cloud Storage object.",
                 "storage.objects.get",
             ),
-            ("Access Denied: see www.example.com for help", ""),
+            (BIGQUERY, "Access Denied: see www.example.com for help", ""),
         ],
     )
-    def test_are_found_in_the_words_of_each_service(self, text, permission):
-        assert denied(text, service="S").detail["permission"] == permission
+    def test_are_found_in_the_words_of_each_service(self, service, text, permission):
+        error = error_of(api.Forbidden(text), GOOGLE, service)
 
-    @pytest.mark.parametrize("email", [ACCOUNT, "", "default", None])
-    def test_are_named_with_resource_account_and_what_to_do(self, email):
-        """Credentials that have fetched no token yet do not know whose they are."""
-        error = denied(
-            "User not authorized to perform this action.",
-            service="Pub/Sub",
-            credentials=SimpleNamespace(service_account_email=email),
+        assert error.detail["permission"] == permission
+        assert permission in error.message
+
+    def test_are_named_with_the_resource_and_what_to_do(self):
+        error = error_of(
+            api.PermissionDenied("User not authorized to perform this action."),
+            GOOGLE,
+            PUBSUB,
             needs="pubsub.topics.publish",
             on="projects/my-project/topics/scores",
         )
 
-        known = email == ACCOUNT
         assert (error.status, error.retryable) == (500, False)
-        assert (ACCOUNT if known else "that this runs as") in error.message
         assert "pubsub.topics.publish on projects/my-project/topics" in error.message
         assert "deploy/setup.sh" in error.message
 
@@ -97,8 +97,7 @@ class TestRights:
     @pytest.mark.parametrize(
         "ask",
         [
-            lambda warehouse: warehouse.table_names("theirs.analytics_1"),
-            lambda warehouse: warehouse.check_location("theirs.analytics_1"),
+            lambda warehouse: warehouse.tables_of("theirs.analytics_1"),
             lambda warehouse: warehouse.rows("SELECT 1 FROM ga_events"),
         ],
     )
@@ -112,7 +111,7 @@ class TestRights:
         assert "its owner" in raised.value.message
 
 
-class TestOfBigQuery:
+class TestClasses:
     @pytest.mark.parametrize(
         ("sql", "error"),
         [
@@ -122,7 +121,7 @@ class TestOfBigQuery:
             ("SELEC 1", PropensityError),
         ],
     )
-    def test_are_our_own(self, warehouse, sql, error):
+    def test_are_those_of_the_emulator(self, warehouse, sql, error):
         with pytest.raises(PropensityError) as caught:
             warehouse.rows(sql)
 
@@ -146,32 +145,21 @@ class TestOfBigQuery:
             (api.Forbidden("Access Denied"), AccessDenied),
             # A quota that is used up is 403, too, and no permission.
             (api.Forbidden("Quota", errors=[{"reason": "quota"}]), PropensityError),
+            (api.InvalidArgument("Schema mismatch due to extra fields"), SchemaError),
+            (api.Aborted("the stream was moved"), Unavailable),
             (api.ServiceUnavailable("down"), Unavailable),
             (api.InternalServerError("oops"), Unavailable),
             (api.RetryError("deadline", None), Unavailable),
             (ConnectionError("reset"), Unavailable),
+            (TimeoutError(), Unavailable),
             (RefreshError("no metadata server"), Unavailable),
         ],
     )
-    def test_have_their_class(self, error, ours):
+    def test_tell_what_passes_from_what_stays(self, error, ours):
         """An outage passes; a table, a column or a right that is missing does not."""
         raised = api.BadRequest(error) if isinstance(error, str) else error
 
-        assert type(of_bigquery(raised, GOOGLE)) is ours
-
-    def test_say_who_was_asked_where_nobody_answers(self, opened):
-        """An emulator's address with its variable, and what starts it: for queries and
-        for rows, which come from an emulator of their own. Google needs no name."""
-        [port] = free_ports(1)
-        queries = opened(deadline_s=1, bigquery_endpoint=f"http://127.0.0.1:{port}")
-        rows = opened(deadline_s=1, bigquery_storage_endpoint=f"127.0.0.1:{port}")
-
-        with pytest.raises(Unavailable, match=r"\(BIGQUERY_EMULATOR_HOST\)"):
-            queries.rows("SELECT 1 AS one")
-        with pytest.raises(Unavailable, match=r"\(BIGQUERY_STORAGE_EMULATOR_HOST\)"):
-            list(rows.batches("SELECT 1 AS one"))
-        google = of_bigquery(ConnectionError("reset"), GOOGLE).message
-        assert google == "BigQuery did not answer in time: ConnectionError"
+        assert type(error_of(raised, GOOGLE, BIGQUERY)) is ours
 
     @pytest.mark.parametrize("status", [500, 503])
     def test_that_pass_are_not_seen(self, opened, bigquery_emulator, status):
@@ -188,51 +176,39 @@ class TestOfBigQuery:
 class TestConflicts:
     """BigQuery ends one of two statements that change the same rows."""
 
-    @pytest.fixture
-    def outcome(self, opened, bigquery_emulator, monkeypatch):
-        """Run a statement that BigQuery aborts so many times; return the error's
-        message, or "done", and the number of tries."""
+    @pytest.mark.usefixtures("warehouse")
+    @pytest.mark.parametrize(("aborted", "is_done"), [(1, True), (99, False)])
+    def test_are_tried_again_for_the_time_of_a_query(
+        self, opened, bigquery_emulator, monkeypatch, aborted, is_done
+    ):
+        """What is aborted has changed nothing. The error is the conflict itself."""
         answer = refusal(
             400,
             "Transaction is aborted due to concurrent update against table "
             "p.d.ma_predictions_table. Transaction ID: 1",
             reason="invalidQuery",
         )
+        started: list[int] = []
 
-        def run(*, aborted: int, timeout_s: int = 60) -> tuple[str, int]:
-            started: list[int] = []
+        def rule(request):
+            path = request.path.partition("?")[0]
+            if request.method == "POST" and path.endswith("/jobs"):
+                started.append(request.number)
+                if len(started) <= aborted:
+                    return answer
+            return None
 
-            def rule(request):
-                path = request.path.partition("?")[0]
-                if request.method == "POST" and path.endswith("/jobs"):
-                    started.append(request.number)
-                    if len(started) <= aborted:
-                        return answer
-                return None
+        monkeypatch.setattr(Settings, "query_timeout_s", 60 if is_done else 3)
+        sql = "DELETE FROM ma_predictions_runs WHERE run_id = 'x'"
+        with Proxy(bigquery_emulator.url, rule) as proxy:
+            warehouse = opened(bigquery_endpoint=proxy.url)
+            if is_done:
+                warehouse.execute(sql)
+            else:
+                with pytest.raises(Conflict, match="another run wrote the same table"):
+                    warehouse.execute(sql)
 
-            monkeypatch.setattr(Settings, "query_timeout_s", timeout_s)
-            with Proxy(bigquery_emulator.url, rule) as proxy:
-                try:
-                    opened(bigquery_endpoint=proxy.url).execute(
-                        "DELETE FROM ma_predictions_runs WHERE run_id = 'x'"
-                    )
-                except Conflict as error:
-                    return error.message, len(started)
-                return "done", len(started)
-
-        return run
-
-    @pytest.mark.usefixtures("warehouse")
-    def test_are_tried_again_where_another_was_first(self, outcome):
-        """What is aborted has changed nothing, and the run need not begin anew."""
-        assert outcome(aborted=1) == ("done", 2)
-
-    def test_are_given_up_after_the_time_of_a_query(self, outcome):
-        """The error is the conflict itself, and nothing about tries."""
-        message, tries = outcome(aborted=99, timeout_s=3)
-
-        assert message.startswith("another run wrote the same table meanwhile")
-        assert 1 < tries < 99
+        assert 1 < len(started) < 99
 
 
 def by_requests(port: int) -> None:
@@ -253,25 +229,20 @@ def by_grpc(port: int) -> None:
 
 
 @pytest.mark.parametrize("call", [by_requests, by_grpc])
-class TestUnavailable:
-    @staticmethod
-    def message_of(call: Callable[[int], None], port: int) -> str:
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_outage_names_who_was_asked_and_what_starts_it(
+    call: Callable[[int], None], listens: bool
+):
+    """A refused connection is no matter of time. Google needs no name."""
+    with socket.create_server((HOST, 0)) as server:
+        port = server.getsockname()[1] if listens else free_ports(1)[0]
         with pytest.raises(Exception) as caught:  # noqa: PT011 any client's
             call(port)
-        return unavailable("It", caught.value, emulator=f"{HOST}:{port} (X)").message
+    local = Settings(project="p", bigquery_endpoint=f"http://{HOST}:{port}")
+    message = error_of(caught.value, local, BIGQUERY).message
 
-    def test_says_that_nothing_listens(self, call):
-        """A refused connection is no matter of time."""
-        [port] = free_ports(1)
-        message = self.message_of(call, port)
-
-        assert message.startswith("It did not answer: the connection was refused. ")
-        assert f"Nothing listens at {HOST}:{port} (X)" in message
-        assert "`make up`" in message
-
-    def test_says_that_it_took_too_long(self, call):
-        """Somebody takes connections there, and answers nothing."""
-        with socket.create_server((HOST, 0)) as server:
-            message = self.message_of(call, server.getsockname()[1])
-
-        assert message.startswith("It did not answer in time: ")
+    is_refused = "the connection was refused" in message
+    assert is_refused != listens
+    assert f"http://{HOST}:{port} (BIGQUERY_EMULATOR_HOST)" in message
+    assert "`make up`" in message
+    assert "make up" not in error_of(caught.value, GOOGLE, BIGQUERY).message

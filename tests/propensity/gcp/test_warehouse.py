@@ -8,10 +8,10 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from propensity.errors import MissingTable, PropensityError, SchemaError
+from propensity.errors import MissingTable, PropensityError, SchemaError, SettingsError
 from propensity.gcp.columns import query_parameter, record
-from propensity.tables.every import AUDIENCE_MEMBERS
-from tests.propensity.gcp.staging import DAY, SCORES, VALUES, staged
+from propensity.tables.every import AUDIENCE_MEMBERS, POSTCODE_INDEX
+from tests.propensity.gcp.staging import DAY, SCORES, staged
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
 
@@ -51,22 +51,18 @@ class TestStatements:
         with pytest.raises(TypeError, match="@p"):
             query_parameter("p", value)
 
-    def test_answer_rows_batches_and_tables_alike(self, warehouse):
-        """One statement, three shapes."""
+    @pytest.mark.parametrize("count", [5, 300_000])
+    def test_answer_rows_batches_and_tables_alike(self, warehouse, count):
+        """Few come with the answer, many through the Storage API: all of them."""
         sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, @most)) AS n"
-        rows = warehouse.rows(sql, {"most": 5})
-        table = warehouse.table(sql, {"most": 5})
-        batches = pa.Table.from_batches(warehouse.batches(sql, {"most": 5}))
+        table = warehouse.table(sql, {"most": count})
+        batches = pa.Table.from_batches(warehouse.batches(sql, {"most": count}))
 
-        assert sorted(row["n"] for row in rows) == [1, 2, 3, 4, 5]
-        assert sorted(table["n"].to_pylist()) == [1, 2, 3, 4, 5]
-        assert sorted(batches["n"].to_pylist()) == [1, 2, 3, 4, 5]
-
-    def test_stream_all_rows(self, warehouse):
-        """Rows come one batch after the other, and all of them come."""
-        sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 300000)) AS n"
-
-        assert sum(len(batch) for batch in warehouse.batches(sql)) == 300_000
+        expected = list(range(1, count + 1))
+        assert sorted(table["n"].to_pylist()) == expected
+        assert sorted(batches["n"].to_pylist()) == expected
+        rows = warehouse.rows(f"{sql} WHERE n <= 5", {"most": count})
+        assert sorted(row["n"] for row in rows) == expected[:5]
 
     def test_that_only_cost_are_not_run(self, warehouse):
         """A dry run of a write writes nothing."""
@@ -82,62 +78,62 @@ class TestStatements:
         assert run.bytes_billed == 0
 
 
-class TestAppend:
+class TestRows:
     @pytest.fixture(autouse=True)
     def emptied(self, warehouse):
         yield
         warehouse.execute("DELETE FROM ma_predictions_runs WHERE TRUE")
 
-    def test_of_one_id_happens_once(self, warehouse):
-        """A retried load adds nothing: its job has run."""
-        for rows in (staged(a=0.5), staged(b=0.5)):
-            warehouse.append(SCORES, rows, job_id="once")
-
-        [row] = warehouse.rows("SELECT user_id FROM ma_predictions_runs")
-        assert row["user_id"] == "a"
-
-    def test_takes_columns_in_any_order(self, warehouse):
-        """And keeps texts as they are."""
-        warehouse.append(SCORES, staged(**{INJECTION: 0.5}), job_id="order")
+    def test_keep_their_texts_whatever_the_order_of_columns(self, warehouse):
+        rows = staged(INJECTION)
+        warehouse.write(SCORES, rows.select(rows.column_names[::-1]))
 
         [row] = warehouse.rows("SELECT * FROM ma_predictions_runs")
-        assert dict(row.items()) == {
-            "use_case": "u", "run_id": "r", "as_of": DAY, "user_id": INJECTION,
-            "probability": 0.5,
+        assert dict(row.items()) == rows.to_pylist()[0]
 
-            **dict.fromkeys(VALUES),
-        }  # fmt: skip
+    def test_replace_all_others(self, warehouse):
+        """Whoever reads sees the old rows or the new ones."""
+        row = {"socioeconomic_idx": 0.5, "is_outward": False, "loaded_on": DAY}
+        warehouse.create(POSTCODE_INDEX)
+        for postcode in ("A", "B"):
+            warehouse.replace(
+                POSTCODE_INDEX,
+                pa.Table.from_pylist(
+                    [{**row, "postcode": postcode}], POSTCODE_INDEX.arrow_schema()
+                ),
+            )
+
+        [found] = warehouse.rows("SELECT postcode FROM postcode_index")
+        assert found["postcode"] == "B"
 
     @pytest.mark.parametrize(
         "rows",
         [
-            staged(a=0.5).drop_columns("run_id"),
-            staged(a=0.5).append_column("extra", pa.array([1])),
+            staged("a").drop_columns("run_id"),
+            staged("a").append_column("extra", pa.array([1])),
         ],
         ids=["missing", "extra"],
     )
-    def test_refuses_other_columns(self, warehouse, rows):
+    def test_of_other_columns_are_refused(self, warehouse, rows):
         """Tables are contracts: what does not fit is not written."""
         with pytest.raises(SchemaError, match="ma_predictions_runs"):
-            warehouse.append(SCORES, rows, job_id="refused")
+            warehouse.write(SCORES, rows)
 
-    def test_says_that_a_table_is_older_than_the_code(self, warehouse):
-        """Where functions are deployed before the set-up: rows and statements alike."""
+    def test_say_that_a_table_is_older_than_the_code(self, warehouse):
+        """Where functions are deployed before the set-up."""
         warehouse.execute("ALTER TABLE ma_predictions_runs DROP COLUMN expected_value")
         refused = "expected_value.*The set-up adds columns"
         try:
-            with pytest.raises(SchemaError, match=refused):
-                warehouse.append(SCORES, staged(a=0.5), job_id="older")
             with pytest.raises(SchemaError, match=refused):
                 warehouse.execute(
                     "INSERT INTO ma_predictions_runs (run_id, expected_value) "
                     "VALUES ('r', 1)"
                 )
         finally:
-            warehouse.drop(SCORES.name)
+            warehouse.execute("DROP TABLE ma_predictions_runs")
             warehouse.create(SCORES)
 
-    def test_makes_one_row_of_values(self):
+    def test_are_made_of_values_by_column(self):
         """Missing values are null; an unknown one is an error."""
         row = record({"user_id": "a"}, SCORES)
 
@@ -149,18 +145,23 @@ class TestAppend:
 
 class TestTables:
     def test_are_made_where_missing(self, warehouse):
-        """Making a table twice is making it once; dropping it, too."""
-        warehouse.create(AUDIENCE_MEMBERS)
-        warehouse.create(AUDIENCE_MEMBERS)
-        assert warehouse.rows("SELECT * FROM ma_audience_members") == []
-
-        warehouse.drop("ma_audience_members")
-        warehouse.drop("ma_audience_members")
+        """Making a table twice is making it once."""
         with pytest.raises(MissingTable, match="ma_audience_members"):
             warehouse.rows("SELECT * FROM ma_audience_members")
+        for _ in range(2):
+            warehouse.create(AUDIENCE_MEMBERS)
 
-    def test_view_is_replaced(self, warehouse):
-        """A view takes its new query."""
+        assert warehouse.rows("SELECT * FROM ma_audience_members") == []
+
+    def test_of_a_view_are_read_by_its_new_query(self, warehouse):
         for number in (1, 2):
             warehouse.replace_view("ga_events", f"SELECT {number} AS n")
             assert warehouse.rows("SELECT n FROM ga_events")[0]["n"] == number
+
+    def test_of_another_location_are_refused(self, warehouse, opened):
+        """BigQuery joins nothing across locations; the message names the setting."""
+        dataset = f"{warehouse.settings.project}.{warehouse.settings.dataset}"
+        assert SCORES.name in warehouse.tables_of(dataset)
+
+        with pytest.raises(SettingsError, match="PROPENSITY_LOCATION"):
+            opened(location="EU").tables_of(dataset)

@@ -233,7 +233,7 @@ class Served:
             Table(lambda: shelf, settings, clock=clock),
             settings,
             indexes=Indexes(
-                Artifacts.open(settings, deadline_s=1),
+                Artifacts.open(replace(settings, deadline_s=1)),
                 settings,
                 clock=clock,
                 most_bytes=most_bytes,

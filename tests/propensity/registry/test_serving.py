@@ -8,7 +8,6 @@ what is read of it, and can make it fail.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -100,12 +99,9 @@ class Place:
         self.buckets += 1
         bucket = self.direct.create_bucket(f"{self.settings.dataset}-{self.buckets}")
         self.settings = replace(self.settings, bucket=bucket.name)
-        deadline_s = self.settings.deadline_s
-        written = Artifacts(bucket, deadline_s=deadline_s)
-        self.registry = Registry(written, USE_CASE.name)
-        self.artifacts = Artifacts(
-            self.client.get_bucket(bucket.name), deadline_s=deadline_s
-        )
+        self.registry = Registry(Artifacts(bucket, self.settings), USE_CASE.name)
+        seen = self.client.get_bucket(bucket.name)
+        self.artifacts = Artifacts(seen, self.settings)
         self.clock = ManualClock()
         self.proxy.asked.clear()
 
@@ -130,7 +126,7 @@ class Place:
             preprocessor=preprocessor,
             features={"bet_count": "number", "country": "category"},
         )
-        self.warehouse.append(TRAINING_METADATA, row, job_id=uuid.uuid4().hex)
+        self.warehouse.write(TRAINING_METADATA, row)
         return version
 
     def promote(self, version: int) -> None:

@@ -50,12 +50,12 @@ def deployment(module_workplace) -> Iterator[Deployment]:
     warehouse = Warehouse.open(Settings.from_environment(environment))
     with module_workplace.storage.client() as client:
         bucket = client.bucket(module_workplace.bucket)
-        artifacts = Artifacts(bucket, deadline_s=30.0)
+        artifacts = Artifacts(bucket, warehouse.settings)
         deployed = Deployment(environment, warehouse, artifacts)
         deployed.set_up()
         row = {"use_case": "u", "as_of": DAY, "users": 1, "model_version": 0}
         rows = pa.Table.from_pylist([row], tables.PUBLICATIONS.arrow_schema())
-        warehouse.append(tables.PUBLICATIONS, rows, job_id="prepared")
+        warehouse.write(tables.PUBLICATIONS, rows)
         yield deployed
     warehouse.close()
 

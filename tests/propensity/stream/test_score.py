@@ -38,7 +38,7 @@ class Log:
     async def publish(self, *_: object) -> None:
         """Take messages."""
 
-    def find_newer(self, name: str, *, than: int) -> None:
+    def find(self, name: str, *, newer_than: int) -> None:
         """Find no champion."""
 
 

@@ -44,7 +44,7 @@ class Export:
 
     def prepare(self) -> Export:
         """Make the view, which is all that the statements read."""
-        kinds = Shards.of(self.warehouse.table_names(self.settings.export)).kinds
+        kinds = Shards.of(self.warehouse.tables_of(self.settings.export)).kinds
         text = consent.events_view(
             self.settings.export, require="false", kinds=kinds or KINDS[:1]
         )
