@@ -217,7 +217,7 @@ def _published(shop: Loaded) -> Played:
             continue
         part = learning_rows.slice_of(shop.rows, [as_of])
         unshifted = score(part.rows)
-        shift = followed.shift(as_of, version=champion)
+        shift = followed.shift(champion)
         published = season.apply(unshifted, shift)
         followed.evaluate(as_of, champion, metrics.outcomes(unshifted, part.label))
         weeks.append(as_of)
@@ -268,18 +268,17 @@ class Season:
                 season.EvaluatedWeek(
                     week=week,
                     model_version=version,
-                    log_odds=lacked.log_odds,
-                    standard_error=lacked.standard_error,
+                    log_odds=lacked[0],
+                    standard_error=lacked[1],
                     conversions=conversions,
                     others=int(seen.users.sum()) - conversions,
                 )
             )
 
-    def shift(self, week: date, *, version: int) -> float | None:
-        """Return the shift of a week's log-odds, as 01-Predictions takes it."""
+    def shift(self, version: int) -> float | None:
+        """Return the shift of the next week's log-odds, as 01-Predictions takes it."""
         return season.shift(
             season.of_version(self._weeks, self._differences, version=version),
-            week=week,
             horizon_days=self._horizon_days,
             minimum_conversions=self._settings.minimum_conversions,
         )

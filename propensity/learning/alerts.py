@@ -2,10 +2,9 @@
 Alerts of fraud: the cheapest threshold, and what they save.
 
 An event whose score reaches a threshold is an alert, and somebody reviews it. A review
-costs the same whatever it finds, and stops a fraud; a fraud without an alert costs its
-amount. So alerts cost reviews and missed amounts, no alerts at all cost the amounts of
-all frauds, and the difference is what they save: negative where reviews cost more than
-they brought.
+has one cost whatever it finds, and stops a fraud; a fraud without an alert costs its
+amount. No alerts at all cost the amounts of all frauds, and the difference is what
+alerts save: negative where reviews cost more than they brought.
 
 Source:
     Bahnsen, Stojanovic, Aouada and Ottersten, "Cost Sensitive Credit Card Fraud
@@ -27,7 +26,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.learning.intervals import FEW, RESAMPLES, Difference, Ends, ends, few
-from propensity.learning.metrics import share_of_best, summed
+from propensity.learning.metrics import grouped, of_best, summed
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -120,22 +119,16 @@ def total(values: Floats) -> Decimal:
 
 def cheapest_threshold(score: Floats, stakes: Stakes) -> float:
     """
-    Return the score from which alerts are cheapest on these rows.
+    Return the score from which alerts are cheapest on these rows, (rows,) in [0, 1].
 
     It lies halfway between the last score that is an alert and the next one. Of two
     that cost the same the higher counts. NO_ALERTS if no alert pays.
-
-    Args:
-        score: (rows,), in [0, 1].
     """
-    if not stakes.frauds:
-        return NO_ALERTS
     distinct, group = np.unique(score, return_inverse=True)
     saved = np.cumsum(summed(group, stakes.gain, len(distinct))[::-1])
-    best = int(np.argmax(saved))
-    if saved[best] <= 0:
+    if not saved.max(initial=0.0) > 0:
         return NO_ALERTS
-    descending = distinct[::-1]
+    best, descending = int(np.argmax(saved)), distinct[::-1]
     following = descending[min(best + 1, len(distinct) - 1)]
     return float((descending[best] + following) / 2)
 
@@ -169,9 +162,7 @@ def cost_difference(
     gain = np.where(champion, stakes.gain, 0.0) - np.where(challenger, stakes.gain, 0.0)
     whole = float(total(gain))
     if stakes.frauds < FEW:
-        return few(
-            whole, (whole - gain[row] for row in np.flatnonzero(stakes.is_fraud))
-        )
+        return few(whole, whole - gain[stakes.is_fraud])
     return Difference(whole, *_interval(gain, stakes, seed=seed))
 
 
@@ -179,11 +170,8 @@ def _interval(gain: Floats, stakes: Stakes, *, seed: int) -> Ends:
     """Return the interval of a sum over rows by the Poisson bootstrap."""
     if stakes.frauds < FEW:
         return None, None
-    gain = gain[gain != 0]
-    generator = np.random.default_rng(seed)
-    return ends(
-        float(gain @ generator.poisson(1.0, len(gain))) for _ in range(RESAMPLES)
-    )
+    gain, random = gain[gain != 0], np.random.default_rng(seed)
+    return ends(float(gain @ random.poisson(1.0, len(gain))) for _ in range(RESAMPLES))
 
 
 def at_rates(
@@ -195,32 +183,30 @@ def at_rates(
     Rows with the same score are divided in proportion, so numbers may be fractions.
 
     Returns:
-        By rate: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost`` of
-        missed rows and reviews, and ``cost_without`` any review. All but the first are
-        None if rows are of one class.
+        By ``rate``: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost``
+        of missed rows and reviews, and ``cost_without`` any review. All but ``alerts``
+        are None if rows are of one class.
     """
-    positive = np.where(stakes.is_fraud, stakes.weight, 0.0)
-    distinct, group = np.unique(-score, return_inverse=True)
-    reviewed, caught, lost = (
-        summed(group, values, len(distinct))
-        for values in (stakes.weight, positive, positive * stakes.amount)
-    )
-    rows, positives, losses = reviewed.sum(), caught.sum(), float(lost.sum())
+    fraud = np.where(stakes.is_fraud, stakes.weight, 0.0)
+    observed = grouped(score, stakes.weight, fraud)
+    distinct, group = np.unique(score, return_inverse=True)
+    amount = summed(group, fraud * stakes.amount, len(distinct))
+    losses, positives = float(total(fraud * stakes.amount)), float(fraud.sum())
     entries: list[dict[str, float | None]] = []
     for rate in rates:
-        count = float(rate * rows)
+        count = float(rate * stakes.weight.sum())
         entry: dict[str, float | None] = dict.fromkeys(
             ("true_positives", "recall", "precision", "cost", "cost_without")
         )
-        if 0 < positives < rows:
+        if observed.has_both_classes:
             # Rounding in the sums must not give more hits than alerts.
-            hits = min(float(share_of_best(reviewed, caught, count)), count)
-            saved = float(share_of_best(reviewed, lost, count))
+            hits = min(float(of_best(observed, observed.conversions, count)), count)
+            stopped = float(of_best(observed, amount, count))
             entry = {
                 "true_positives": hits,
-                "recall": float(hits / positives),
-                "precision": float(hits / count),
-                "cost": losses - saved + count * stakes.review_cost,
+                "recall": hits / positives,
+                "precision": hits / count,
+                "cost": losses - stopped + count * stakes.review_cost,
                 "cost_without": losses,
             }
         entries.append({"rate": rate, "alerts": count, **entry})

@@ -93,22 +93,17 @@ def members(candidate: Candidate, earlier: Collection[str]) -> list[str]:
     Return the names of the candidates that a model is made of: a mean's, or its own.
 
     Raises:
-        UseCaseError: A parameter of a mean is unknown, or a member is not among
-            ``earlier``, the names of the candidates before it.
+        UseCaseError: A mean has another parameter than ``of``, or a member that is not
+            among ``earlier``, the names of the candidates before it.
     """
     if not is_mean(candidate):
         return [candidate.name]
-    if odd := sorted(set(candidate.parameters) - {"of"}):
-        raise UseCaseError(
-            f"candidate {candidate.name}: a {candidate.algorithm} has no parameter "
-            f"{', '.join(odd)}, only of"
-        )
     names = list(candidate.parameters.get("of", ()))
-    unknown = sorted(set(names) - set(earlier))
-    if unknown or not names:
+    if set(candidate.parameters) != {"of"} or not names or {*names} - {*earlier}:
         raise UseCaseError(
-            f"candidate {candidate.name} is the mean of {unknown or 'none'}, "
-            f"but the candidates before it are {', '.join(earlier) or 'none'}"
+            f"candidate {candidate.name}: a {MEAN} takes of, a list of candidates "
+            f"before it ({', '.join(earlier) or 'there is none'}), and nothing else; "
+            f"got {dict(candidate.parameters)}"
         )
     return names
 
@@ -120,20 +115,16 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
     Raises:
         UseCaseError: It cannot be fitted on these rows.
     """
-    model = estimator(candidate, seed=seed)
+    model, is_large = estimator(candidate, seed=seed), len(part) > PARALLEL_ROWS
     is_forest = isinstance(model, RandomForestClassifier | ExtraTreesClassifier)
-    if is_forest and len(part) > PARALLEL_ROWS:
+    if is_forest and is_large:
         model.set_params(n_jobs=-1)
+    threads = native_threads().limit(limits=None if is_large else 1, user_api="openmp")
     try:
-        with (
-            warnings.catch_warnings(),
-            native_threads().limit(
-                limits=None if len(part) > PARALLEL_ROWS else 1, user_api="openmp"
-            ),
-        ):
+        with warnings.catch_warnings(), threads:
             # A fit that stops at max_iter is judged by its metrics like any other.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(encoded, part.label, **part.sample_weight)
+            model.fit(encoded, part.label, sample_weight=part.sample_weight)
     except (ValueError, TypeError) as error:
         raise UseCaseError(
             f"candidate {candidate.name} cannot be fitted: {error}"
@@ -143,7 +134,7 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
 
 
 def side_by_side(calls: Sequence[Callable[[], T]], *, jobs: int) -> list[T]:
-    """Return the results of fits of few rows, so many at once; the quickest first."""
+    """Return the results of fits of few rows, so many at once."""
     # Filters of warnings belong to the process, and scikit-learn sets and resets them
     # in every thread: none may be there that turns a warning into an error.
     with warnings.catch_warnings(record=True):
@@ -199,7 +190,7 @@ def calibrator(method: str, probability: Floats, part: Slice) -> Any | None:
     with warnings.catch_warnings():
         # The frozen model ignores weights, which the calibration reads.
         warnings.filterwarnings("ignore", "Since FrozenEstimator .*", UserWarning)
-        calibrated.fit(probability, part.label, **part.sample_weight)
+        calibrated.fit(probability, part.label, sample_weight=part.sample_weight)
     return calibrated.set_params(cv=None)
 
 

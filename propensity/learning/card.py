@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity import drift
-from propensity.learning import profile, thresholds
+from propensity.learning import profile
 from propensity.learning.alerts import money
 from propensity.learning.gate import Verdict
 from propensity.learning.thresholds import Metrics
@@ -60,7 +60,7 @@ class Card:
             were read, by label.
         members: Names of the candidates that the model is the mean of.
         calibrations: Log loss by calibration.
-        candidates: Name, algorithm, parameters, metrics, seconds of each.
+        candidates: Name, algorithm, parameters and metrics of each.
         metrics: Of the holdout.
         baseline: Name and ROC AUC of the ranking by one feature.
         outcomes: Numbers of rows with and without a label; of events only.
@@ -97,7 +97,6 @@ class Card:
     calibrations: Mapping[str, float]
     candidates: Entries
     blocks: int
-    fits: int
     is_anomaly: bool
     is_warm: bool
     metrics: Metrics
@@ -141,7 +140,7 @@ class Card:
                     part: [date.fromisoformat(day) for day in dates]
                     for part, dates in entries["split"].items()
                 },
-                "metrics": thresholds.written(entries["metrics"]),
+                "metrics": Metrics(**entries["metrics"]),
             }
         )
 
@@ -313,13 +312,11 @@ def card(
                 "algorithm": one.candidate.algorithm,
                 "parameters": dict(one.candidate.parameters),
                 **one.metrics,
-                "seconds": round(one.seconds, 3),
                 "chosen": one.candidate.name == trained.chosen.name,
             }
             for one in trained.judged
         ],
         blocks=len(parts.blocks),
-        fits=trained.fits,
         is_anomaly=trained.is_anomaly,
         is_warm=trained.is_warm,
         metrics=held.metrics,

@@ -14,9 +14,8 @@ Source:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -31,9 +30,8 @@ from propensity.learning.alerts import Stakes, floats
 from propensity.learning.candidates import CALIBRATIONS, PARALLEL_ROWS
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
-from propensity.learning.rows import Judged as Block
-from propensity.learning.rows import Parts, Slice
-from propensity.learning.thresholds import Metrics, Selection
+from propensity.learning.rows import Block, Parts, Slice
+from propensity.learning.thresholds import Metrics
 from propensity.learning.trained import Holdout, Judged, Model, Trained
 from propensity.learning.trees import fit_trees
 from propensity.models.anomaly import AnomalyModel
@@ -75,88 +73,75 @@ def train(
     """
     if preprocessor is None:
         preprocessor = default_preprocessor(use_case)
+    is_small = len(parts.every or parts.before) <= PARALLEL_ROWS
     training = _Training(
-        parts, use_case, preprocessor, settings, jobs or int(cpu_count())
+        parts=parts,
+        use_case=use_case,
+        preprocessor=preprocessor,
+        settings=settings,
+        jobs=(jobs or int(cpu_count())) if is_small else 1,
     )
-    return training.run()
+    with threadpool_limits(1 if is_small else None):
+        return training.run()
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Training:
     """A training under way."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        use_case: UseCase,
-        preprocessor: Any,
-        settings: Settings,
-        jobs: int,
-    ) -> None:
-        self.parts, self.use_case, self.preprocessor = parts, use_case, preprocessor
-        self.settings, self.seed = settings, settings.seed
-        self.features = dict(use_case.features)
-        self.is_small = len(parts.every or parts.before) <= PARALLEL_ROWS
-        self.jobs = jobs if self.is_small else 1
+    parts: Parts
+    use_case: UseCase
+    preprocessor: Any
+    settings: Settings
+    jobs: int
 
     def run(self) -> Trained:
-        """Do all of it."""
         parts = self.parts
-        with threadpool_limits(1 if self.is_small else None):
-            judged = self._judged_forests() + self._judged_classifiers()
-            if not judged:
-                raise NotEnoughData(
-                    f"{parts.before.conversions} of the {len(parts.before)} events to "
-                    "train and to choose on are known to be label 1, which is too few: "
-                    f"at least {self.settings.minimum_conversions} are needed, and no "
-                    f"candidate of {self.use_case.name} does without"
-                )
-            best = min(judged, key=self._loss)
-            is_forest = best.candidate.algorithm == FOREST
-            by_name = {one.candidate.name: one for one in judged}
-            members = [
-                by_name[name] for name in candidates.members(best.candidate, by_name)
-            ]
-            score, calibration, losses, calibrator = best.score, "none", {}, None
-            if not is_forest:
-                each = np.column_stack([one.score for one in members])
-                crossed = self._calibrated(each, best.score)
-                losses = {
-                    name: metrics.log_loss(parts.choosing.outcomes(values)) or 0.0
-                    for name, values in crossed.items()
-                }
-                calibration = min(losses, key=lambda name: losses[name])
-                score = crossed[calibration]
-                calibrator = candidates.calibrator(calibration, each, parts.choosing)
-            learned = [parts.fitting, *([parts.every] if parts.every else [])]
-            names = [one.candidate for one in members]
-            if is_forest:
-                assert parts.unlabelled is not None
-                models = [
-                    fit_trees(
-                        best.candidate,
-                        parts.unlabelled[1],
-                        self.features,
-                        seed=self.seed,
-                    )
-                ]
-            else:
-                models = self._fitted(names, learned, calibrator)
+        judged = [*self._judged_trees(), *self._judged_classifiers()]
+        if not judged:
+            raise NotEnoughData(
+                f"{parts.before.conversions} of the {len(parts.before)} events to "
+                "train and to choose on are known to be label 1, which is too few: "
+                f"at least {self.settings.minimum_conversions} are needed, and no "
+                f"candidate of {self.use_case.name} does without"
+            )
+        best = min(judged, key=self._loss)
+        by_name = {one.candidate.name: one for one in judged}
+        members = [
+            by_name[name] for name in candidates.members(best.candidate, by_name)
+        ]
+        score, calibration, losses = best.score, "none", {}
+        if best.candidate.algorithm == FOREST:
+            assert parts.unlabelled is not None
+            models = [self._trees(best.candidate, parts.unlabelled[1])]
+        else:
+            each = np.column_stack([one.score for one in members])
+            calibrated = self._calibrated(each, best.score)
+            losses = {
+                name: metrics.log_loss(parts.choosing.outcomes(values)) or 0.0
+                for name, values in calibrated.items()
+            }
+            calibration = min(losses, key=lambda name: losses[name])
+            score = calibrated[calibration]
+            models = self._fitted(
+                [one.candidate for one in members],
+                [parts.fitting, *([parts.every] if parts.every else [])],
+                candidates.calibrator(calibration, each, parts.choosing),
+            )
         threshold = None
-        if parts.choosing.has_both_classes and not np.isnan(score).any():
+        if not np.isnan(score).any():
             threshold = thresholds.best_threshold(parts.choosing.outcomes(score))
-        alone = sum(not candidates.is_mean(one.candidate) for one in judged)
         return Trained(
             parts=parts,
             judged=judged,
             chosen=best.candidate,
-            members=names,
+            members=[one.candidate for one in members],
             calibration=calibration,
             calibrations=losses,
             best_threshold=threshold,
             measured=models[0],
             served=models[-1],
             holdout=self._holdout(models[0], models[-1], score, threshold),
-            fits=alone * max(1, len(parts.blocks)) + len(members) * len(learned),
         )
 
     def _judged_classifiers(self) -> list[Judged]:
@@ -166,83 +151,64 @@ class _Training:
         if not blocks or not learning:
             return []
         # The encoder knows nothing that any block judges.
-        first = parts.before.between(0, blocks[0].fit_end)
-        encoder = fitted(self.preprocessor, first, self.features)
-        known = parts.before.between(0, blocks[-1].end)
-        encoded = transformed(encoder, known.rows, self.features)
+        features, known = self.use_case.features, parts.before
+        first = known.between(0, blocks[0].fit_end)
+        encoder = fitted(self.preprocessor, first, features)
+        encoded = transformed(encoder, known.rows, features)
 
-        def fit(candidate: Candidate, block: Block) -> tuple[Floats, float]:
-            began = time.perf_counter()
-            rows = known.between(0, block.fit_end)
-            model = candidates.fit(
-                candidate, encoded[: block.fit_end], rows, seed=self.seed
-            )
-            seconds = time.perf_counter() - began
+        def scored(candidate: Candidate, block: Block) -> Floats:
+            rows, seed = known.between(0, block.fit_end), self.settings.seed
+            model = candidates.fit(candidate, encoded[: len(rows)], rows, seed=seed)
             judged = encoded[block.first : block.end]
-            return model.predict_proba(judged)[:, 1], seconds
+            return np.asarray(model.predict_proba(judged)[:, 1])
 
-        alone = [c for c in learning if not candidates.is_mean(c)]
-        calls = [partial(fit, c, block) for c in alone for block in blocks]
-        results = iter(candidates.side_by_side(calls, jobs=self.jobs))
-        scores, seconds = {}, {}
-        for candidate in alone:
-            fits = [next(results) for _ in blocks]
-            scores[candidate.name] = np.concatenate([score for score, _ in fits])
-            seconds[candidate.name] = sum(each for _, each in fits)
-        means = {
-            one.name: np.mean(
-                [scores[name] for name in candidates.members(one, scores)], axis=0
-            )
-            for one in learning
-        }
-        return [
-            Judged(
-                candidate=one,
-                score=means[one.name],
-                metrics=self._metrics(means[one.name]),
-                seconds=seconds.get(one.name, 0.0),
-            )
-            for one in learning
+        fits = [
+            partial(scored, candidate, block)
+            for candidate in learning
+            if not candidates.is_mean(candidate)
+            for block in blocks
         ]
+        results = iter(candidates.side_by_side(fits, jobs=self.jobs))
+        scores: dict[str, Floats] = {}
+        for one in learning:
+            if candidates.is_mean(one):
+                of = [scores[name] for name in candidates.members(one, scores)]
+                scores[one.name] = np.mean(of, axis=0)
+            else:
+                scores[one.name] = np.concatenate([next(results) for _ in blocks])
+        return [self._judged(one, scores[one.name]) for one in learning]
 
-    def _judged_forests(self) -> list[Judged]:
+    def _judged_trees(self) -> list[Judged]:
         """Judge Half-Space Trees, fitted on all rows before those to choose on."""
-        judged = []
+        parts, judged = self.parts, []
         for candidate in self.use_case.candidates:
-            if candidate.algorithm != FOREST or self.parts.unlabelled is None:
-                continue
-            began = time.perf_counter()
-            model = fit_trees(
-                candidate, self.parts.unlabelled[0], self.features, seed=self.seed
-            )
-            seconds = time.perf_counter() - began
-            score = model.scores(self.parts.choosing.rows, self.use_case)
-            values = self._metrics(score, is_anomaly=True)
-            judged.append(
-                Judged(
-                    candidate=candidate, score=score, metrics=values, seconds=seconds
-                )
-            )
+            if candidate.algorithm == FOREST and parts.unlabelled is not None:
+                model = self._trees(candidate, parts.unlabelled[0])
+                score = model.scores(parts.choosing.rows, self.use_case)
+                judged.append(self._judged(candidate, score, is_anomaly=True))
         return judged
 
-    def _metrics(
-        self, score: Floats, *, is_anomaly: bool = False
-    ) -> dict[str, float | None]:
-        """Return the metrics that compare candidates on the judged rows."""
+    def _trees(self, candidate: Candidate, rows: Any) -> Model:
+        seed = self.settings.seed
+        return fit_trees(candidate, rows, self.use_case.features, seed=seed)
+
+    def _judged(
+        self, candidate: Candidate, score: Floats, *, is_anomaly: bool = False
+    ) -> Judged:
+        """Return a candidate with the metrics that it is compared by."""
         names = ("roc_auc", "pr_auc", "log_loss", "brier")
         values: dict[str, float | None] = dict.fromkeys(names)
-        if not len(score) or np.isnan(score).any():
-            return values
-        choosing = self.parts.choosing
-        observed = choosing.outcomes(score)
-        for name in names[:2] if is_anomaly else names:
-            values[name] = getattr(metrics, name)(observed)
-        if (stakes := self._stakes(choosing)) is not None:
-            threshold = alerts.cheapest_threshold(score, stakes)
-            gain = stakes.gain[score >= threshold].sum()
-            lost = (stakes.amount * stakes.weight)[stakes.is_fraud].sum()
-            values["cost"] = float(lost - gain)
-        return values
+        if len(score) and not np.isnan(score).any():
+            choosing = self.parts.choosing
+            observed = choosing.outcomes(score)
+            for name in names[:2] if is_anomaly else names:
+                values[name] = getattr(metrics, name)(observed)
+            if (stakes := self._stakes(choosing)) is not None:
+                threshold = alerts.cheapest_threshold(score, stakes)
+                gain = stakes.gain[score >= threshold].sum()
+                lost = (stakes.amount * stakes.weight)[stakes.is_fraud].sum()
+                values["cost"] = float(lost - gain)
+        return Judged(candidate=candidate, score=score, metrics=values)
 
     def _loss(self, judged: Judged) -> tuple[float, float]:
         """Return what is to be least: log loss; of events cost, then PR AUC."""
@@ -271,25 +237,22 @@ class _Training:
             folds = [(fold < n, fold == n) for n in range(1, len(blocks))]
         else:
             users = choosing.users
-            random = np.random.default_rng(self.seed)
+            random = np.random.default_rng(self.settings.seed)
             fold = random.integers(0, _FOLDS, users.max() + 1)[users]
-            folds = [(fold != n, fold == n) for n in range(_FOLDS)]
+            folds = [(fold != n, fold == n) for n in range(_FOLDS) if n in fold]
         by_method = {"none": score}
+        if any(np.ptp(choosing.label[learned]) == 0 for learned, _ in folds):
+            return by_method
         for method in CALIBRATIONS[1:]:
-            crossed = score.copy()
+            by_method[method] = score.copy()
             for learned, inside in folds:
-                rows = Slice(
-                    rows=choosing.rows,
+                rows = replace(
+                    choosing,
                     label=choosing.label[learned],
                     weight=choosing.weight[learned],
                 )
-                if not rows.has_both_classes:
-                    break
-                if inside.any():
-                    fit: Any = candidates.calibrator(method, each[learned], rows)
-                    crossed[inside] = fit.predict_proba(each[inside])[:, 1]
-            else:
-                by_method[method] = crossed
+                fit: Any = candidates.calibrator(method, each[learned], rows)
+                by_method[method][inside] = fit.predict_proba(each[inside])[:, 1]
         return by_method
 
     def _fitted(
@@ -299,24 +262,21 @@ class _Training:
         calibrator: Any | None,
     ) -> list[Model]:
         """Return the mean of candidates, fitted on each of several slices."""
-        encoders, calls = [], []
+        features, encoders, calls = self.use_case.features, [], []
         for part in learned:
-            encoders.append(fitted(self.preprocessor, part, self.features))
-            encoded = transformed(encoders[-1], part.rows, self.features)
+            encoders.append(fitted(self.preprocessor, part, features))
+            encoded = transformed(encoders[-1], part.rows, features)
             calls += [
-                partial(candidates.fit, member, encoded, part, seed=self.seed)
-                for member in members
+                partial(candidates.fit, one, encoded, part, seed=self.settings.seed)
+                for one in members
             ]
         fits = iter(candidates.side_by_side(calls, jobs=self.jobs))
-        return [
-            Model(
-                preprocessor=encoder,
-                classifier=candidates.combined(
-                    [next(fits) for _ in members], calibrator
-                ),
-            )
-            for encoder in encoders
-        ]
+        models = []
+        for encoder in encoders:
+            classifiers = [next(fits) for _ in members]
+            combined = candidates.combined(classifiers, calibrator)
+            models.append(Model(preprocessor=encoder, classifier=combined))
+        return models
 
     def _holdout(
         self, measured: Model, served: Model, judged: Floats, threshold: float | None
@@ -328,11 +288,9 @@ class _Training:
             judged: Scores of the judged rows, (rows,).
             threshold: With the best F1 on these.
         """
-        part, use_case = self.parts.holdout, self.use_case
+        part, use_case, seed = self.parts.holdout, self.use_case, self.settings.seed
         score = measured.scores(part.rows, use_case)
-        is_anomaly = isinstance(measured.classifier, AnomalyModel)
         baseline = baseline_score(use_case, part)
-        is_scored = len(part) > 0 and not np.isnan(score).any()
         holdout = Holdout(
             rows=part,
             probability=score,
@@ -340,92 +298,78 @@ class _Training:
             metrics=Metrics(),
             baseline=baseline,
             baseline_roc_auc=metrics.roc_auc(part.outcomes(baseline)),
-            is_enough=is_scored
-            and part.has_both_classes
-            and part.conversions >= self.settings.minimum_conversions,
             curves={},
             importance=(),
         )
-        if not is_scored:
+        if not len(part) or np.isnan(score).any():
             return holdout
         observed = part.outcomes(score)
+        is_anomaly = isinstance(measured.classifier, AnomalyModel)
         curves = metrics.curves(observed)
-        selection = Selection(
-            budget=use_case.chosen_budget(self.settings),
-            dates=len(self.parts.split.holdout),
-            threshold=threshold,
-        )
-        return replace(
+        holdout = replace(
             holdout,
             metrics=thresholds.measured(
                 observed,
-                selection,
                 threshold=use_case.threshold,
-                seed=self.seed,
+                best_threshold=threshold,
+                budget=use_case.chosen_budget(self.settings),
+                dates=len(self.parts.split.holdout),
+                seed=seed,
                 per_row=part.per_row,
                 is_anomaly=is_anomaly,
             ),
             curves={**curves, "calibration": []} if is_anomaly else curves,
-            importance=importance(
-                lambda rows: measured.scores(rows, use_case),
-                self.features,
-                part,
-                seed=self.seed,
-            ),
-            **self._alerts(measured, score, judged),
+            importance=importance(measured, use_case, part, seed=seed),
         )
+        if self.parts.unlabelled is None:
+            return holdout
+        return self._with_alerts(holdout, measured, judged)
 
-    def _alerts(self, measured: Model, score: Floats, judged: Floats) -> dict[str, Any]:
+    def _with_alerts(
+        self, holdout: Holdout, measured: Model, judged: Floats
+    ) -> Holdout:
         """
-        Return what alerts on the rows held out cost and save; nothing of users.
+        Return a holdout of events with what alerts on it cost and save.
 
         The threshold is the cheapest on the judged rows. Trees learn no labels, so
         theirs is of all rows before the holdout, as the measured trees score them.
         """
-        part, stakes = self.parts.holdout, self._stakes(self.parts.holdout)
-        if self.parts.unlabelled is None:
-            return {}
+        part, earlier = holdout.rows, self.parts.choosing
+        stakes = self._stakes(part)
         if stakes is None:
             free = self._costs(part, np.zeros(len(part)))
-            return {"at_rates": alerts.at_rates(score, free)}
-        earlier = self.parts.choosing
+            return replace(holdout, at_rates=alerts.at_rates(holdout.probability, free))
         if isinstance(measured.classifier, AnomalyModel):
             earlier = self.parts.before
             judged = measured.scores(earlier.rows, self.use_case)
         known = self._stakes(earlier)
         assert known is not None
         ranks = baseline_score(self.use_case, earlier, part)
-        own, baseline = (
-            alerts.savings(
-                now,
-                stakes,
-                threshold=alerts.cheapest_threshold(before, known),
-                seed=self.seed,
+
+        def savings(before: Floats, now: Floats) -> alerts.Savings:
+            threshold, seed = (
+                alerts.cheapest_threshold(before, known),
+                self.settings.seed,
             )
-            for now, before in (
-                (score, judged),
-                (ranks[len(earlier) :], ranks[: len(earlier)]),
-            )
+            return alerts.savings(now, stakes, threshold=threshold, seed=seed)
+
+        return replace(
+            holdout,
+            at_rates=alerts.at_rates(holdout.probability, stakes),
+            savings=savings(judged, holdout.probability),
+            baseline_saved=savings(*np.split(ranks, [len(earlier)])).saved,
+            stakes=stakes,
         )
-        return {
-            "at_rates": alerts.at_rates(score, stakes),
-            "savings": own,
-            "baseline_saved": baseline.saved,
-            "stakes": stakes,
-        }
 
     def _stakes(self, part: Slice) -> Stakes | None:
         """Return what labelled rows cost; None if the use case names no amount."""
-        if not self.use_case.amount:
-            return None
-        return self._costs(
-            part, alerts.amounts(floats(part.rows[self.use_case.amount]))
-        )
+        name = self.use_case.amount
+        return self._costs(part, floats(part.rows[name])) if name else None
 
     def _costs(self, part: Slice, amount: Floats) -> Stakes:
         return Stakes(
             is_fraud=part.label == 1,
-            amount=amount,
+            amount=alerts.amounts(amount),
             weight=part.weight,
             review_cost=self.settings.alert_review_cost,
         )

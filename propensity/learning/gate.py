@@ -158,7 +158,7 @@ def first_verdict(trained: Trained, *, seed: int) -> Verdict:
         f"{held.rows.conversions} of the {len(held.rows)} rows held out whose truth is "
         "known are label 1"
     )
-    if trained.is_anomaly and not held.is_enough:
+    if trained.is_anomaly and held.metrics.roc_auc_low is None:
         reason = (
             "the first model of this use case; it has learned without truths, and too "
             f"few are known to measure it: {known}{_saved(trained)}"

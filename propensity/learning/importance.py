@@ -4,7 +4,6 @@ Importance: how much a model needs each feature, and the baseline of a single on
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.learning import metrics
+from propensity.learning.alerts import floats
 from propensity.learning.rows import Slice
+from propensity.learning.trained import Model
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
@@ -24,24 +25,20 @@ _ROWS, _REPEATS = 1_000, 3
 
 
 def importance(
-    scores: Callable[[pa.Table], Floats],
-    features: dict[str, str],
-    holdout: Slice,
-    *,
-    seed: int,
+    model: Model, use_case: UseCase, holdout: Slice, *, seed: int
 ) -> list[dict[str, Any]]:
     """
     Return how much ROC AUC falls when one feature is shuffled, greatest fall first.
 
     Args:
-        scores: Returns the model's scores of rows.
-        holdout: Rows that the model has not seen; nothing is returned with one class.
+        model: It has not seen the rows of ``holdout``; of one class there is nothing.
 
     Source:
         Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
     """
     if not holdout.has_both_classes:
         return []
+    features = list(use_case.features)
     generator = np.random.default_rng(seed)
     # Label 1 is rare, so half the sample has it. ROC AUC does not depend on that.
     half = max(1, min(_ROWS, len(holdout)) // 2)
@@ -53,7 +50,7 @@ def importance(
             ]
         )
     )
-    rows = holdout.rows.select(list(features)).take(pa.array(sample)).combine_chunks()
+    rows = holdout.rows.select(features).take(pa.array(sample)).combine_chunks()
     part = Slice(rows=rows, label=holdout.label[sample], weight=holdout.weight[sample])
     varying = [name for name in features if pc.count_distinct(rows[name]).as_py() > 1]
     shuffled = [rows]
@@ -63,7 +60,7 @@ def importance(
             column = rows[name].take(pa.array(generator.permutation(len(rows))))
             shuffled.append(rows.set_column(place, name, column))
     # All at once: trees take half the time a row if there are many.
-    whole = scores(pa.concat_tables(shuffled).combine_chunks())
+    whole = model.scores(pa.concat_tables(shuffled).combine_chunks(), use_case)
     best, *areas = (
         metrics.roc_auc(part.outcomes(score)) or 0.0
         for score in np.split(whole, len(shuffled))
@@ -84,9 +81,7 @@ def importance(
 def baseline_score(use_case: UseCase, *parts: Slice) -> Floats:
     """Return ranks in [0, 1] by the baseline's feature; missing values come last."""
     baseline = use_case.baseline
-    columns = [pc.cast(part.rows[baseline.feature], pa.float64()) for part in parts]
-    values = np.concatenate([column.to_numpy() for column in columns])
-    order = -values if baseline.ascending else values
-    order = np.where(np.isnan(order), -np.inf, order)
+    values = np.concatenate([floats(part.rows[baseline.feature]) for part in parts])
+    order = np.nan_to_num(-values if baseline.ascending else values, nan=-np.inf)
     _, rank = np.unique(order, return_inverse=True)
     return np.asarray(rank / max(1, rank.max(initial=0)), dtype=np.float64)

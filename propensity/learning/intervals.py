@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning.metrics import Outcomes, grouped, summed
+from propensity.learning.metrics import Outcomes, merged
 
 Floats = NDArray[np.float64]
 Measure = Callable[[Outcomes], float | None]
@@ -34,11 +34,11 @@ _MOST_GROUPS = 20_000
 @dataclass(frozen=True)
 class Difference:
     """
-    A challenger's metric less the champion's.
+    A challenger's metric less the champion's, with the ends of its 95% interval.
 
-    ``low`` and ``high`` are the ends of its 95% interval. Of too few rows there is
-    none: ``is_few``, and they are the least and the greatest difference that is left
-    without any one of the positives, so that no single row decides; None without any.
+    Of too few rows there is no interval: ``low`` and ``high`` are the least and the
+    greatest difference without any one of the positives, so that no single row decides;
+    None without any.
     """
 
     estimate: float
@@ -61,9 +61,10 @@ class Difference:
 
     def written(self, form: str = "+.4f") -> str:
         """Write it with its interval."""
-        if self.is_few or self.low is None or self.high is None:
+        low, high = self.interval
+        if low is None or high is None:
             return f"{self.estimate:{form}} (too few for an interval)"
-        return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
+        return f"{self.estimate:{form}} ({low:{form}} to {high:{form}})"
 
 
 def rate_interval(conversions: float, users: float) -> tuple[float, float]:
@@ -106,18 +107,16 @@ def interval(
         frequencies", Computer Methods and Programs in Biomedicine 83, 2006.
     """
     coarse, whole = _coarse(observed), measure(observed)
-    labels = coarse.conversions, coarse.users - coarse.conversions
-    rows = [users / each for users, each in zip(labels, per_row, strict=True)]
-    if whole is None or min(float(part.sum()) for part in rows) < FEW:
+    positives = coarse.conversions / per_row[0]
+    negatives = (coarse.users - coarse.conversions) / per_row[1]
+    if whole is None or min(positives.sum(), negatives.sum()) < FEW:
         return None, None
-    generator = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
 
     def drawn() -> Outcomes:
-        positive, rest = (
-            each * generator.poisson(part).astype(np.float64)
-            for part, each in zip(rows, per_row, strict=True)
-        )
-        return Outcomes(coarse.probability, positive + rest, positive)
+        positive = per_row[0] * random.poisson(positives).astype(np.float64)
+        negative = per_row[1] * random.poisson(negatives).astype(np.float64)
+        return Outcomes(coarse.probability, positive + negative, positive)
 
     low, high = ends(measure(drawn()) for _ in range(RESAMPLES))
     # A metric at its best, as of a perfect ranking, may be above all its resamples.
@@ -150,13 +149,7 @@ def difference(
 
     def apart(weights: Floats) -> float | None:
         positive = np.where(label == 1, weights, 0.0)
-        values = []
-        for distinct, group in sides:
-            users = summed(group, weights, len(distinct))
-            conversions = summed(group, positive, len(distinct))
-            observed = Outcomes(distinct, users, np.minimum(conversions, users))
-            values.append(measure(observed))
-        mine, other = values
+        mine, other = (measure(merged(*side, weights, positive)) for side in sides)
         return None if mine is None or other is None else mine - other
 
     whole = apart(weight) or 0.0
@@ -187,12 +180,12 @@ def ends(resampled: Iterable[float | None]) -> tuple[float, float]:
 
 
 def _coarse(observed: Outcomes) -> Outcomes:
-    """Merge neighbouring probabilities until resampling is quick."""
+    """Merge neighbouring probabilities until resampling is quick: ranks stay."""
     groups = len(observed.probability)
     if groups <= _MOST_GROUPS:
         return observed
     bucket = np.arange(groups) * _MOST_GROUPS // groups
-    users = summed(bucket, observed.users, _MOST_GROUPS)
-    mass = summed(bucket, observed.users * observed.probability, _MOST_GROUPS)
-    conversions = summed(bucket, observed.conversions, _MOST_GROUPS)
-    return grouped(np.minimum(mass / users, 1.0), users, conversions)
+    first = np.searchsorted(bucket, np.arange(_MOST_GROUPS))
+    return merged(
+        observed.probability[first], bucket, observed.users, observed.conversions
+    )

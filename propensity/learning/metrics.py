@@ -61,22 +61,24 @@ def outcomes(
         label: (rows,), 0 or 1.
         weight: (rows,), positive; one each when None.
     """
-    distinct, group = np.unique(probability, return_inverse=True)
     weights = np.ones(len(probability)) if weight is None else weight
-    positive = np.where(np.asarray(label) == 1, weights, 0.0)
-    users = summed(group, weights, len(distinct))
-    conversions = summed(group, positive, len(distinct))
-    return Outcomes(distinct, users, np.minimum(conversions, users))
+    return grouped(probability, weights, np.where(np.asarray(label) == 1, weights, 0.0))
 
 
 def grouped(probability: Floats, users: Floats, conversions: Floats) -> Outcomes:
     """Return groups in any order as Outcomes; equal probabilities are merged."""
     distinct, group = np.unique(probability, return_inverse=True)
-    return Outcomes(
-        distinct,
-        summed(group, users, len(distinct)),
-        summed(group, conversions, len(distinct)),
-    )
+    return merged(distinct, group, users, conversions)
+
+
+def merged(
+    distinct: Floats, group: NDArray[Any], users: Floats, conversions: Floats
+) -> Outcomes:
+    """Return rows as Outcomes, each in the group of that number, (rows,)."""
+    together = summed(group, users, len(distinct))
+    # Rounding in the sums must not give more conversions than users.
+    positive = np.minimum(summed(group, conversions, len(distinct)), together)
+    return Outcomes(distinct, together, positive)
 
 
 def roc_auc(observed: Outcomes) -> float | None:
@@ -102,11 +104,10 @@ def pr_auc(observed: Outcomes) -> float | None:
     """Return the average precision, as scikit-learn defines it; None with one class."""
     if not observed.has_both_classes:
         return None
-    caught = np.cumsum(observed.conversions[::-1])
-    selected = np.cumsum(observed.users[::-1])
+    selected, hits = above(observed)
     # In a resample the highest groups may have no users.
-    precision = caught / np.maximum(selected, 1e-300)
-    return float((observed.conversions[::-1] * precision).sum() / caught[-1])
+    precision = hits / np.maximum(selected, 1e-300)
+    return float((observed.conversions[::-1] * precision).sum() / hits[-1])
 
 
 def brier(observed: Outcomes) -> float | None:
@@ -166,12 +167,14 @@ def calibration_error(observed: Outcomes) -> float | None:
         Bayesian Binning", AAAI 2015, with their bins filled equally.
     """
     bins = calibration_bins(observed)
-    if not bins:
-        return None
-    users = sum(entry["users"] for entry in bins)
-    return sum(
-        entry["users"] / users * abs(entry["mean_probability"] - entry["rate"])
-        for entry in bins
+    users = sum(one["users"] for one in bins)
+    return (
+        sum(
+            one["users"] / users * abs(one["mean_probability"] - one["rate"])
+            for one in bins
+        )
+        if bins
+        else None
     )
 
 
@@ -203,8 +206,7 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     Return ten equal parts of the users, highest probability first.
 
     Users with the same probability are divided between the parts in proportion, so that
-    the order of ties has no effect. Sizes and conversions are therefore fractions, and
-    rates use the exact sizes, so that none is above 1.
+    the order of ties has no effect. Sizes and conversions are therefore fractions.
 
     Returns:
         ``decile``, 1 the highest; ``users`` and ``conversions``, fractions whose sums
@@ -213,15 +215,10 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     total, positives = observed.users.sum(), observed.conversions.sum()
     if total <= 0:
         return []
-    edges = np.linspace(0, total, BINS + 1)
-
-    def until(quantity: Floats) -> Floats:
-        return share_of_best(observed.users[::-1], quantity[::-1], edges)
-
-    size = total / BINS
+    size, ends = total / BINS, np.linspace(0, total, BINS + 1)
+    mass = np.diff(of_best(observed, observed.probability * observed.users, ends))
     # Rounding in the sums must not give a part more conversions than users.
-    conversions = np.clip(np.diff(until(observed.conversions)), 0.0, size)
-    mass = np.diff(until(observed.probability * observed.users))
+    conversions = np.diff(of_best(observed, observed.conversions, ends)).clip(0.0, size)
     return [
         {
             "decile": decile + 1,
@@ -234,19 +231,18 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     ]
 
 
-def share_of_best(users: Floats, quantity: Floats, counts: Any) -> Floats:
+def of_best(observed: Outcomes, quantity: Floats, counts: Any) -> Floats:
     """
-    Return how much of a quantity is in the best rows.
+    Return how much of a quantity is in the rows with the highest scores.
 
     A group at the border is divided in proportion.
 
     Args:
-        users: Rows of each group, the best first, (groups,).
-        quantity: The group's part of the quantity, (groups,).
-        counts: Numbers of best rows, of any shape.
+        quantity: The part of each group, (groups,).
+        counts: Numbers of rows, of any shape.
     """
-    ends = np.concatenate([[0.0], np.cumsum(users)])
-    running = np.concatenate([[0.0], np.cumsum(quantity)])
+    ends = np.concatenate([[0.0], np.cumsum(observed.users[::-1])])
+    running = np.concatenate([[0.0], np.cumsum(quantity[::-1])])
     return np.asarray(np.interp(counts, ends, running), dtype=np.float64)
 
 
@@ -258,31 +254,30 @@ def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:
         ``roc`` as [false positive rate, true positive rate] and ``pr`` as [recall,
         precision], each from the highest threshold down; ``calibration`` as bins.
     """
-    result: dict[str, Any] = {
-        "roc": [],
-        "pr": [],
-        "calibration": calibration_bins(observed),
-    }
+    bins = calibration_bins(observed)
     if not observed.has_both_classes:
-        return result
-    caught = np.cumsum(observed.conversions[::-1])
-    selected = np.cumsum(observed.users[::-1])
-    shown = np.unique(np.linspace(0, len(caught) - 1, points).astype(int))
-    recall = (caught / caught[-1])[shown]
-    false_positive_rate = (selected - caught) / (selected[-1] - caught[-1])
-    roc = np.column_stack([false_positive_rate[shown], recall])
-    result["roc"] = [[0.0, 0.0], *roc.tolist()]
-    result["pr"] = np.column_stack([recall, (caught / selected)[shown]]).tolist()
-    return result
+        return {"roc": [], "pr": [], "calibration": bins}
+    selected, hits = above(observed)
+    shown = np.unique(np.linspace(0, len(hits) - 1, points).astype(int))
+    recall = (hits / hits[-1])[shown]
+    false_positive_rate = ((selected - hits) / (selected[-1] - hits[-1]))[shown]
+    return {
+        "roc": [[0.0, 0.0], *np.column_stack([false_positive_rate, recall]).tolist()],
+        "pr": np.column_stack([recall, (hits / selected)[shown]]).tolist(),
+        "calibration": bins,
+    }
+
+
+def above(observed: Outcomes) -> tuple[Floats, Floats]:
+    """Return rows and conversions at or above each probability, highest first."""
+    return np.cumsum(observed.users[::-1]), np.cumsum(observed.conversions[::-1])
 
 
 def score_shift(before: Floats, now: Floats) -> float:
     """
     Return how far scores moved between two runs, relative to the earlier mean.
 
-    This is the mean distance between equal percentiles (the first Wasserstein
-    distance) over the earlier mean: 0 if nothing changed, 1 if all scores fall to zero
-    or double.
+    0 if nothing changed, 1 if all scores fall to zero or double.
 
     Args:
         before, now: Percentiles of the probabilities, least first, of one shape.

@@ -7,6 +7,7 @@ an upload.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,35 +41,25 @@ def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
         return model.preprocessor(use_case)
     numbers = [name for name, kind in use_case.features.items() if kind == NUMBER]
     categories = [name for name, kind in use_case.features.items() if kind == CATEGORY]
+    of_numbers = make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        FunctionTransformer(np.arcsinh),
+        StandardScaler(),
+    )
+    of_categories = make_pipeline(
+        SimpleImputer(
+            strategy="constant", fill_value="(missing)", keep_empty_features=True
+        ),
+        OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            min_frequency=_RARE,
+            sparse_output=False,
+        ),
+    )
     return ColumnTransformer(
         [
-            (
-                "numbers",
-                make_pipeline(
-                    SimpleImputer(
-                        strategy="median", add_indicator=True, keep_empty_features=True
-                    ),
-                    FunctionTransformer(np.arcsinh),
-                    StandardScaler(),
-                ),
-                numbers,
-            ),
-            (
-                "categories",
-                make_pipeline(
-                    SimpleImputer(
-                        strategy="constant",
-                        fill_value="(missing)",
-                        keep_empty_features=True,
-                    ),
-                    OneHotEncoder(
-                        handle_unknown="infrequent_if_exist",
-                        min_frequency=_RARE,
-                        sparse_output=False,
-                    ),
-                ),
-                categories,
-            ),
+            ("numbers", of_numbers, numbers),
+            ("categories", of_categories, categories),
         ],
         sparse_threshold=0.0,
     )
@@ -94,23 +85,21 @@ def check_preprocessor(
             "a preprocessor is an unfitted sklearn ColumnTransformer, "
             f"not {type(preprocessor).__name__}"
         )
-    count = 40
+    count, features = 40, use_case.features
     row = np.arange(count)
     columns: dict[str, pa.Array] = {}
-    for place, (name, kind) in enumerate(use_case.features.items()):
+    for place, (name, kind) in enumerate(features.items()):
         if kind == NUMBER:
             numbers = (row * (place + 3) % 11).astype(np.float64)
             columns[name] = pa.array(numbers, mask=(row + place) % 7 == 0)
         else:
             texts = np.array([f"v{n % 4}" for n in row], dtype=object)
             columns[name] = pa.array(texts, pa.string(), mask=row % 9 == 0)
-    label = (np.arange(count) % 2).astype(np.int8)
-    rows = pa.table(columns)
+    rows, label = pa.table(columns), (row % 2).astype(np.int8)
     part = Slice(rows=rows, label=label, weight=np.ones(count))
-    features = dict(use_case.features)
     fit = fitted(preprocessor, part, features)
     encoded = np.asarray(transformed(fit, rows, features))
-    if encoded.ndim != 2 or encoded.shape[0] != count or encoded.shape[1] < 1:
+    if encoded.ndim != 2 or len(encoded) != count or not encoded.size:
         raise SchemaError(
             f"the preprocessor made {encoded.shape} of {count} rows; it must keep the "
             "rows and give a column or more"
@@ -120,36 +109,31 @@ def check_preprocessor(
             f"the preprocessor gives {encoded.dtype}, but models read numbers: encode "
             "every category, and mind what remainder='passthrough' lets through"
         )
-    unseen = {
-        name: pa.array(["never seen"] * count)
-        for name, kind in features.items()
-        if kind == CATEGORY
-    }
-    transformed(fit, pa.table({**columns, **unseen}), features)
+    unseen = pa.array(["never seen"] * count)
+    columns |= {name: unseen for name, kind in features.items() if kind == CATEGORY}
+    transformed(fit, pa.table(columns), features)
     return encoded, label
 
 
-def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:
+def fitted(preprocessor: Any, part: Slice, features: Mapping[str, str]) -> Any:
     """
     Return a fitted clone of a preprocessor.
 
     Raises:
-        SchemaError: It does not fit the features.
+        SchemaError: It is none, or does not fit the features.
     """
     try:
         fit = clone(preprocessor).fit(frame(part.rows, features), part.label)
+        if not hasattr(fit, "transform"):
+            raise TypeError(f"{type(fit).__name__} does not transform")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SchemaError(
             f"the preprocessor does not fit the use case's features: {error}"
         ) from error
-    if not hasattr(fit, "transform"):
-        raise SchemaError(
-            f"a preprocessor transforms features; {type(fit).__name__} does not"
-        )
     return fit
 
 
-def transformed(encoder: Any, rows: pa.Table, features: dict[str, str]) -> Any:
+def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> Any:
     """Return rows, encoded by a fitted preprocessor into a dense array."""
     try:
         encoded = encoder.transform(frame(rows, features))
@@ -162,7 +146,7 @@ def transformed(encoder: Any, rows: pa.Table, features: dict[str, str]) -> Any:
     return encoded.toarray() if hasattr(encoded, "toarray") else encoded
 
 
-def frame(rows: pa.Table, features: dict[str, str]) -> Any:
+def frame(rows: pa.Table, features: Mapping[str, str]) -> Any:
     """Return the features of rows as the frame that a preprocessor reads."""
     kinds: Any = features
     merged = rows.combine_chunks().to_batches()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +24,8 @@ from propensity.learning import metrics
 from propensity.learning.alerts import floats
 from propensity.learning.event_rows import counts
 from propensity.learning.metrics import Outcomes
-from propensity.learning.sufficient import check_enough, no_users
 from propensity.settings import Settings
-from propensity.timeframe import Block, Split, Timeframe, rolling_blocks, temporal_split
+from propensity.timeframe import Split, Timeframe, rolling_blocks, temporal_split
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
@@ -100,19 +99,18 @@ class Slice:
         return np.asarray(users.to_numpy(), dtype=np.int64)
 
     @property
-    def sample_weight(self) -> dict[str, Floats]:
-        """The argument of ``fit`` with the weights; none if all are equal."""
-        return {} if np.ptp(self.weight) == 0 else {"sample_weight": self.weight}
+    def sample_weight(self) -> Floats | None:
+        """Weights for a fit; None if all are equal."""
+        return None if np.ptp(self.weight) == 0 else self.weight
 
     def outcomes(self, score: Floats) -> Outcomes:
         """Group these rows by score, (rows,), as ``metrics.outcomes``."""
         return metrics.outcomes(score, self.label, weight=self.weight)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judged:
+class Block(NamedTuple):
     """
-    A block of rows to judge candidates on, as places among the rows before the holdout.
+    Rows to judge candidates on, as places among those before the holdout.
 
     Candidates are fitted on the rows up to ``fit_end`` and judged on those from
     ``first`` up to ``end``.
@@ -145,7 +143,7 @@ class Parts:
 
     split: Split
     before: Slice
-    blocks: Sequence[Judged]
+    blocks: Sequence[Block]
     fitting: Slice
     holdout: Slice
     every: Slice | None = None
@@ -183,7 +181,11 @@ def of_users(
     rows = in_order(rows)
     as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
     if not as_ofs:
-        raise NotEnoughData(no_users(use_case, timeframe))
+        raise NotEnoughData(
+            f"no snapshot has a user: within the {timeframe.lookback_days} days before "
+            "each no event is anybody's. Do events still come, and is "
+            "PROPENSITY_USER_COLUMN the column in which the source has users?"
+        )
     held = 1
     while held < len(as_ofs) // 4 and (
         slice_of(rows, as_ofs[-held:]).conversions < settings.minimum_conversions
@@ -191,11 +193,11 @@ def of_users(
         held += 1
     earlier, held_out = as_ofs[: len(as_ofs) - held], as_ofs[len(as_ofs) - held :]
     # The oldest blocks have the fewest rows to fit on.
-    blocks = tuple(
-        block
+    blocks = [
+        (block.fitting, block.judged)
         for block in rolling_blocks(earlier, timeframe)
         if _is_enough(slice_of(rows, block.fitting), settings)
-    )
+    ]
     known = tuple(
         as_of for as_of in earlier if timeframe.is_matured(as_of, today=held_out[0])
     )
@@ -209,18 +211,15 @@ def of_users(
                 f"Each needs a lookback of {timeframe.lookback_days} days before it "
                 f"and {timeframe.horizon_days} + {timeframe.settle_days} days after it"
             ) from error
-        blocks = (Block(fitting=split.train, judged=split.calibrate),)
+        blocks = [(split.train, split.calibrate)]
         known = earlier
-    judged = tuple(as_of for block in blocks for as_of in block.judged)
-    check_enough(
-        {
-            "train on": slice_of(rows, blocks[0].fitting),
-            "choose on": slice_of(rows, judged),
-            "hold out": slice_of(rows, held_out),
-        },
-        use_case,
-        settings,
-    )
+    judged = tuple(as_of for _, dates in blocks for as_of in dates)
+    parts = {
+        "train on": slice_of(rows, blocks[0][0]),
+        "choose on": slice_of(rows, judged),
+        "hold out": slice_of(rows, held_out),
+    }
+    _check_enough(parts, use_case, settings)
     days = rows["as_of"].to_numpy().astype("datetime64[D]")
 
     def place(day: date, side: Literal["left", "right"]) -> int:
@@ -234,18 +233,48 @@ def of_users(
         ),
         before=slice_of(rows, earlier),
         blocks=[
-            Judged(
-                fit_end=place(block.fitting[-1], "right"),
-                first=place(block.judged[0], "left"),
-                end=place(block.judged[-1], "right"),
+            Block(
+                fit_end=place(fitted[-1], "right"),
+                first=place(dates[0], "left"),
+                end=place(dates[-1], "right"),
             )
-            for block in blocks
+            for fitted, dates in blocks
         ],
         fitting=slice_of(rows, known),
-        holdout=slice_of(rows, held_out),
+        holdout=parts["hold out"],
         every=Slice.of(rows),
         sampling=sampling(rows),
     )
+
+
+def _check_enough(
+    parts: Mapping[str, Slice], use_case: UseCase, settings: Settings
+) -> None:
+    """Raise NotEnoughData; a missing class comes first, as the worse problem."""
+    advice = "Wait for more weeks of events"
+    if "label_event" in use_case.parameters:
+        advice += ", or choose another PROPENSITY_LABEL_EVENT"
+    for name, part in parts.items():
+        if not part.has_both_classes:
+            raise NotEnoughData(
+                f"the {len(part)} rows to {name} lack one class: {part.conversions} "
+                f"are of users who {use_case.outcome} (label 1). {advice}: a "
+                "probability of what all users do, or none does, tells nobody apart"
+            )
+    least = settings.minimum_training_rows
+    if (count := len(parts["train on"])) < least:
+        raise NotEnoughData(
+            f"{count} rows to train on are too few: at least {least} are needed. "
+            "Wait for more weeks of events"
+        )
+    least = settings.minimum_conversions
+    for name, part in parts.items():
+        if part.conversions < least:
+            raise NotEnoughData(
+                f"{part.conversions} of the {len(part)} rows to {name} are of users "
+                f"who {use_case.outcome} (label 1), which is too few: at least "
+                f"{least} are needed. {advice}"
+            )
 
 
 def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
@@ -262,7 +291,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     later = rows.slice(choose, hold - choose)
     before, fitting, choosing = map(_known, (rows.slice(0, hold), older, later))
     is_enough = _is_enough(fitting, settings) and least <= choosing.conversions
-    block = Judged(fit_end=len(fitting), first=len(fitting), end=len(before))
+    block = Block(fit_end=len(fitting), first=len(fitting), end=len(before))
     return Parts(
         split=Split(train=_days(older), calibrate=_days(later), holdout=_days(newest)),
         before=before,
@@ -331,23 +360,22 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
     of the same time stay together.
     """
     label, at = floats(rows["label"]), rows["event_time"].cast(pa.int64()).to_numpy()
-    known = np.flatnonzero(~np.isnan(label))
+    known, end = np.flatnonzero(~np.isnan(label)), len(rows)
     if len(np.unique(label[known])) < 2:
-        return len(rows), len(rows)
+        return end, end
 
     def first(place: int) -> int:
         return int(np.searchsorted(at, at[known[place]]))
 
-    hold = len(rows)
+    hold = end
     for share in _HOLDOUT_SHARES:
         hold = first(int(len(known) * (1 - share)))
         if np.sum(label[hold:] == 1) >= minimum:
             break
-    before = int(np.searchsorted(known, hold))
-    choose = first(int(before * (1 - _CHOOSING_SHARE))) if before else 0
     if not hold:
-        return len(rows), len(rows)
-    return choose or hold, hold
+        return end, end
+    before = int(np.searchsorted(known, hold))
+    return first(int(before * (1 - _CHOOSING_SHARE))) or hold, hold
 
 
 def _known(rows: pa.Table) -> Slice:

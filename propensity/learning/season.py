@@ -41,14 +41,6 @@ _FARTHEST, _HALVINGS = 64.0, 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Residual:
-    """The shift of log-odds that a week lacked, and its standard error."""
-
-    log_odds: float
-    standard_error: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvaluatedWeek:
     """
     A week whose outcomes are over, as the season reads it.
@@ -59,9 +51,6 @@ class EvaluatedWeek:
         log_odds: The shift that its log-odds, as the model gave them, lacked.
         standard_error: Of ``log_odds``.
         conversions, others: Users with label 1 and 0.
-        is_final: Whether its labels were mature.
-        late: Of a final week, what labels that came late added to ``log_odds``; None
-            if the week was not evaluated before it was final.
     """
 
     week: date
@@ -70,13 +59,11 @@ class EvaluatedWeek:
     standard_error: float
     conversions: int
     others: int
-    is_final: bool = True
-    late: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LevelDifference:
-    """How much higher the log-odds of a version are than those of another one."""
+    """How much higher the log-odds of a version are than those of an older one."""
 
     model_version: int
     compared_version: int
@@ -85,13 +72,9 @@ class LevelDifference:
 
 def apply(probability: Floats, shift: float | None) -> Floats:
     """
-    Return probabilities with their log-odds shifted.
+    Return probabilities with a shift, if any, added to their log-odds.
 
     None overtakes another; 0 and 1 stay. Without a shift the bits are the same.
-
-    Args:
-        probability: In [0, 1], of any shape.
-        shift: To add to the log-odds; None and 0 change nothing.
     """
     if not shift:
         return probability
@@ -101,15 +84,14 @@ def apply(probability: Floats, shift: float | None) -> Floats:
         return np.asarray(1.0 / (1.0 + against * np.exp(-shift)), dtype=np.float64)
 
 
-def residual(observed: Outcomes) -> Residual | None:
+def residual(observed: Outcomes) -> tuple[float, float] | None:
     """
-    Return the shift after which the expected conversions are those that came.
-
-    Its standard error is that of a logistic regression with this one coefficient:
-    the inverse root of the sum of p (1 - p) at the solution.
+    Return the shift after which the expected conversions are those observed.
 
     Returns:
-        None where no shift does: nobody converted, or everybody did.
+        The shift, and its standard error: that of a logistic regression with this one
+        coefficient, the inverse root of the sum of p (1 - p). None where no shift does:
+        nobody converted, or everybody did.
     """
     total = float(observed.conversions.sum())
     shift = _shift_to(observed.probability, observed.users, total=total)
@@ -117,7 +99,7 @@ def residual(observed: Outcomes) -> Residual | None:
         return None
     moved = apply(observed.probability, shift)
     information = float((observed.users * moved * (1.0 - moved)).sum())
-    return Residual(log_odds=shift, standard_error=information**-0.5)
+    return shift, information**-0.5
 
 
 def level_difference(
@@ -164,45 +146,37 @@ def of_version(
     It lacks what another one lacked, less the difference of their levels. Weeks of a
     version that was never compared with it, over others or not, are left out.
     """
-    beside: dict[int, dict[int, float]] = {}
-    for one in differences:
-        newer, older = one.model_version, one.compared_version
-        beside.setdefault(newer, {})[older] = -one.log_odds
-        beside.setdefault(older, {})[newer] = one.log_odds
-    levels, reached = {version: 0.0}, [version]
-    for known in reached:
-        for other, higher in beside.get(known, {}).items():
-            if other not in levels:
-                levels[other] = levels[known] + higher
-                reached.append(other)
+    # A version was compared with an older one, and is level with that one's first.
+    levels: dict[int, tuple[int, float]] = {}
+    for one in sorted(differences, key=attrgetter("model_version")):
+        older = one.compared_version
+        first, level = levels.setdefault(older, (older, 0.0))
+        levels[one.model_version] = (first, level + one.log_odds)
+    own, level = levels.get(version, (version, 0.0))
     return [
-        replace(
-            week,
-            model_version=version,
-            log_odds=week.log_odds + levels[week.model_version],
-        )
+        replace(week, log_odds=week.log_odds + of_week - level)
         for week in weeks
-        if week.model_version in levels
+        for first, of_week in [
+            levels.get(week.model_version, (week.model_version, 0.0))
+        ]
+        if first == own
     ]
 
 
 def shift(
     weeks: Sequence[EvaluatedWeek],
     *,
-    week: date,
     horizon_days: int,
     minimum_conversions: int,
 ) -> float | None:
     """
-    Return the shift for a week from the newest weeks before it; None without enough.
+    Return the shift for the next week from the newest ones; None without enough.
 
     A Kalman filter of a level that walks at random: chance is shrunk towards none, and
-    a step is followed within a few weeks. Late labels are expected to add to weeks that
-    are not final what they added to the others.
+    a step is followed within a few weeks.
 
     Args:
-        weeks: As ``of_version`` returns them, in any order; all ended by ``week``.
-        week: First day of the outcomes to predict.
+        weeks: As ``of_version`` returns them, in any order.
         horizon_days: Days of outcomes in a week.
         minimum_conversions: Fewer of either label in all of the weeks prove nothing.
 
@@ -219,13 +193,11 @@ def shift(
     labels = [sum(one.conversions for one in known), sum(one.others for one in known)]
     if len(known) < FEWEST_WEEKS or min(labels) < minimum_conversions:
         return None
-    late = [(one.late, one.conversions) for one in known if one.late is not None]
-    expected_late = sum(added * n for added, n in late) / (sum(n for _, n in late) or 1)
     level, variance, before = 0.0, _SEASON**2, known[-1].week
     for one in reversed(known):
         variance += _MOVE**2 * (one.week - before).days / horizon_days
         before = one.week
         gain = variance / (variance + one.standard_error**2 + _WEEK**2)
-        lacked = one.log_odds + (0.0 if one.is_final else expected_late)
-        level, variance = level + gain * (lacked - level), (1 - gain) * variance
+        level += gain * (one.log_odds - level)
+        variance *= 1 - gain
     return float(np.clip(level, -MAXIMUM_LOG_ODDS_SHIFT, MAXIMUM_LOG_ODDS_SHIFT))

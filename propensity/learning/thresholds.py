@@ -8,7 +8,7 @@ with the highest F1 on earlier rows, and never on those that it is measured on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,37 +17,22 @@ from propensity.budget import Budget
 from propensity.learning.intervals import interval
 from propensity.learning.metrics import (
     Outcomes,
+    above,
     brier,
     calibration_error,
     confusion,
     grouped,
     lift_by_decile,
     log_loss,
+    of_best,
     pr_auc,
     ratio,
     roc_auc,
-    share_of_best,
 )
 
-# Between two stored thresholds the number of rows above grows by so much at most, if
-# no single probability has more: F1 is then at most about 1% from the highest.
-_GROWTH = 1.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """
-    Two ways to select rows by their probability.
-
-    Attributes:
-        budget: How many of the best, or which share.
-        dates: As-of dates of the rows: a budget in rows is for each.
-        threshold: The best on earlier rows; None if none is known.
-    """
-
-    budget: Budget
-    dates: int = 1
-    threshold: float | None = None
+# Thresholds that are stored of a week: of a million rows each selects about a fiftieth
+# more than the one before, so that the best F1 of these is within 1% of the highest.
+_STORED = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +88,11 @@ class Metrics:
 
 def measured(
     observed: Outcomes,
-    selection: Selection,
     *,
     threshold: float,
+    best_threshold: float | None,
+    budget: Budget,
+    dates: int = 1,
     seed: int,
     per_row: tuple[float, float] = (1.0, 1.0),
     is_anomaly: bool = False,
@@ -114,8 +101,9 @@ def measured(
     Return all metrics of scored rows.
 
     Args:
-        selection: Threshold and budget.
         threshold: The fixed one.
+        best_threshold: The best on earlier rows; None if none is known.
+        budget: How many of the best, or which share: a number is of each of ``dates``.
         seed: Of the intervals.
         per_row: As for ``intervals.interval``.
         is_anomaly: Whether the score ranks, and is no probability.
@@ -126,14 +114,14 @@ def measured(
         "conversions": round(float(conversions)),
         "base_rate": ratio(conversions, users),
         "lift": lift_by_decile(observed),
-        "best_threshold": selection.threshold,
-        **_at_budget(observed, selection),
+        "best_threshold": best_threshold,
+        **_at_budget(observed, budget, dates=dates),
     }
     for name, measure in (("roc_auc", roc_auc), ("pr_auc", pr_auc)):
         low, high = interval(observed, measure, seed=seed, per_row=per_row)
         values |= {name: measure(observed), f"{name}_low": low, f"{name}_high": high}
-    if selection.threshold is not None:
-        best = confusion(observed, threshold=selection.threshold)
+    if best_threshold is not None:
+        best = confusion(observed, threshold=best_threshold)
         values |= {
             f"{name}_at_best": best[name]
             for name in ("true_positives", "precision", "recall", "f1")
@@ -142,22 +130,35 @@ def measured(
     if is_anomaly:
         values["lift"] = [{**part, "mean_probability": None} for part in values["lift"]]
         return Metrics(**values)
-    mass = float((observed.probability * observed.users).sum())
     return Metrics(
         **values,
         **confusion(observed, threshold=threshold),
         threshold=threshold,
-        mean_probability=ratio(mass, users),
+        mean_probability=ratio((observed.probability * observed.users).sum(), users),
         brier=brier(observed),
         log_loss=log_loss(observed),
         calibration_error=calibration_error(observed),
     )
 
 
-def written(card: Mapping[str, Any]) -> Metrics:
-    """Return the metrics that a card or a row has; unknown names are left out."""
-    names = {field.name for field in fields(Metrics)}
-    return Metrics(**{name: value for name, value in card.items() if name in names})
+def _at_budget(observed: Outcomes, budget: Budget, *, dates: int) -> dict[str, Any]:
+    """Return the metrics of the best rows; ties at the border are shared out."""
+    total, positives = float(observed.users.sum()), float(observed.conversions.sum())
+    count = min(budget.rows(total, dates=dates), total)
+    # Rounding in the sums must not give more hits than rows or conversions.
+    hits = min(float(of_best(observed, observed.conversions, count)), count, positives)
+    precision = ratio(hits, count)
+    return {
+        "budget": str(budget),
+        "users_at_budget": count,
+        "true_positives_at_budget": hits,
+        "precision_at_budget": precision,
+        "recall_at_budget": ratio(hits, positives),
+        "f1_at_budget": ratio(2 * hits, count + positives),
+        "lift_at_budget": None
+        if precision is None
+        else ratio(precision, positives / total),
+    }
 
 
 def best_threshold(observed: Outcomes) -> float | None:
@@ -169,7 +170,7 @@ def best_threshold(observed: Outcomes) -> float | None:
     """
     if not observed.has_both_classes:
         return None
-    selected, hits = _above(observed)
+    selected, hits = above(observed)
     f1 = 2 * hits / (selected + hits[-1])
     return float(observed.probability[::-1][np.argmax(f1)])
 
@@ -178,26 +179,20 @@ def by_threshold(observed: Outcomes) -> list[dict[str, float]]:
     """
     Return the rows at or above thresholds, and how many of them converted.
 
-    Thresholds are probabilities of the rows, highest first, all of them where they are
-    few. The number of rows above grows by a fiftieth from one to the next, so that a
-    million rows need some six hundred.
-
     Returns:
-        ``threshold``, ``users`` and ``conversions`` of each; the last has all rows.
+        ``threshold``, a probability of the rows, ``users`` and ``conversions``, the
+        highest first; the last has all rows. All thresholds where they are few.
     """
-    selected, hits = _above(observed)
-    kept, place = [], 0
-    while place < len(selected):
-        kept.append(place)
-        within = np.searchsorted(selected, selected[place] * _GROWTH, side="right") - 1
-        place = max(place + 1, int(within))
+    selected, hits = above(observed)
+    kept = np.arange(len(selected))
+    if len(kept) > _STORED:
+        counts = np.geomspace(selected[0], selected[-1], _STORED)
+        kept = np.unique(np.searchsorted(selected, counts))
+    columns = (observed.probability[::-1], selected, hits)
+    names = ("threshold", "users", "conversions")
     return [
-        {
-            "threshold": float(observed.probability[::-1][place]),
-            "users": float(selected[place]),
-            "conversions": float(hits[place]),
-        }
-        for place in kept
+        dict(zip(names, row, strict=True))
+        for row in np.column_stack(columns)[kept].tolist()
     ]
 
 
@@ -208,43 +203,11 @@ def pooled(weeks: Iterable[Sequence[Mapping[str, Any]]]) -> Outcomes:
     Returns:
         Outcomes by threshold: a group's probability is the lowest in it.
     """
-    columns = []
+    tables = [np.empty((0, 3))]
     for week in weeks:
         rows = [[row["threshold"], row["users"], row["conversions"]] for row in week]
         table = np.array(rows, dtype=np.float64).reshape(-1, 3)
         # From counts above each threshold to counts between it and the next.
         table[1:, 1:] = np.diff(table[:, 1:], axis=0)
-        columns.append(table)
-    every = np.concatenate(columns) if columns else np.empty((0, 3))
-    return grouped(every[:, 0], every[:, 1], every[:, 2])
-
-
-def _at_budget(observed: Outcomes, selection: Selection) -> dict[str, Any]:
-    """
-    Return the metrics of the best rows that a budget has room for.
-
-    Rows with the same probability at the border are shared out in proportion, as
-    ``lift_by_decile`` does, so that the order of ties has no effect.
-    """
-    total, positives = float(observed.users.sum()), float(observed.conversions.sum())
-    count = min(selection.budget.rows(total, dates=selection.dates), total)
-    caught = share_of_best(observed.users[::-1], observed.conversions[::-1], count)
-    # Rounding in the sums must not give more hits than rows or conversions.
-    hits = min(float(caught), count, positives)
-    precision, base_rate = ratio(hits, count), ratio(positives, total)
-    return {
-        "budget": str(selection.budget),
-        "users_at_budget": count,
-        "true_positives_at_budget": hits,
-        "precision_at_budget": precision,
-        "recall_at_budget": ratio(hits, positives),
-        "f1_at_budget": ratio(2 * hits, count + positives),
-        "lift_at_budget": None
-        if precision is None or not base_rate
-        else precision / base_rate,
-    }
-
-
-def _above(observed: Outcomes) -> tuple[Any, Any]:
-    """Return rows and conversions at or above each probability, highest first."""
-    return np.cumsum(observed.users[::-1]), np.cumsum(observed.conversions[::-1])
+        tables.append(table)
+    return grouped(*np.concatenate(tables).T)

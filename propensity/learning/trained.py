@@ -47,13 +47,11 @@ class Judged:
         score: Of the judged rows, each by a model of older rows, (rows,); NaN of trees
             that are not warm.
         metrics: Of these rows, by name; None where one does not exist.
-        seconds: Of its fits.
     """
 
     candidate: Candidate
     score: Floats
     metrics: Mapping[str, float | None]
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +66,11 @@ class Holdout:
         served: The same of the model that serves.
         baseline: Scores of the use case's baseline, in [0, 1], (rows,).
         baseline_roc_auc: Their ROC AUC; None with one class.
-        is_enough: Whether label 1 is frequent enough to judge a first model.
         curves: ROC, precision-recall and calibration, for a page.
         importance: Fall of ROC AUC without a feature, greatest first.
         at_rates, savings, stakes: Of events: recall and cost by alert rate, what the
-            alerts save, and what the rows cost.
+            alerts save, and what the rows cost; ``baseline_saved``, what alerts by the
+            baseline save.
     """
 
     rows: Slice
@@ -81,7 +79,6 @@ class Holdout:
     metrics: Metrics
     baseline: Floats
     baseline_roc_auc: float | None
-    is_enough: bool
     curves: Mapping[str, Any]
     importance: Sequence[Mapping[str, Any]]
     at_rates: Sequence[Mapping[str, float | None]] = ()
@@ -100,7 +97,6 @@ class Trained:
         calibrations: Log loss of the judged rows by calibration.
         best_threshold: With the best F1 on the judged rows, if any.
         measured: Fitted without the holdout; ``served`` fitted on all rows.
-        fits: Fits of classifiers in all.
     """
 
     parts: Parts
@@ -113,7 +109,6 @@ class Trained:
     measured: Model
     served: Model
     holdout: Holdout
-    fits: int
 
     @property
     def is_anomaly(self) -> bool:

@@ -10,8 +10,7 @@ from sklearn.compose import ColumnTransformer
 
 from propensity.errors import UseCaseError
 from propensity.learning.alerts import floats
-from propensity.learning.preprocessor import fitted, transformed
-from propensity.learning.rows import Slice
+from propensity.learning.preprocessor import frame
 from propensity.learning.trained import Model
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -28,13 +27,8 @@ def fit_trees(
         UseCaseError: A parameter is wrong.
     """
     numbers = {name: kind for name, kind in features.items() if kind == NUMBER}
-    usual = _thinned(rows, seed)
-    every = Slice(
-        rows=usual, label=np.zeros(len(usual), np.int8), weight=np.ones(len(usual))
-    )
     passing = ColumnTransformer([("numbers", "passthrough", list(numbers))])
-    encoder = fitted(passing, every, numbers)
-    encoded = transformed(encoder, usual, numbers)
+    encoded = passing.fit_transform(frame(_thinned(rows, seed), numbers))
     try:
         parameters = {"random_state": seed, **candidate.parameters}
         trees = AnomalyModel(HalfSpaceTrees(**parameters)).fit(np.asarray(encoded))
@@ -42,7 +36,7 @@ def fit_trees(
         raise UseCaseError(
             f"candidate {candidate.name} cannot be fitted: {error}"
         ) from error
-    return Model(preprocessor=encoder, classifier=trees)
+    return Model(preprocessor=passing, classifier=trees)
 
 
 def _thinned(rows: pa.Table, seed: int) -> pa.Table:
@@ -54,7 +48,5 @@ def _thinned(rows: pa.Table, seed: int) -> pa.Table:
     """
     weight, others = rows["weight"].to_numpy(), floats(rows["label"]) != 1
     chance = weight / np.median(weight[others]) if others.any() else weight
-    if chance.min(initial=1.0) >= 1:
-        return rows
     drawn = np.random.default_rng(seed).random(len(rows))
     return rows.filter(pa.array(drawn < chance))

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from propensity.learning import alerts, metrics, season
 from propensity.learning.alerts import Stakes, floats
-from propensity.learning.thresholds import Selection, by_threshold, measured
+from propensity.learning.thresholds import by_threshold, measured
 from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export
 from propensity.runs.thresholds import MEMORY, key, threshold
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Metrics = dict[str, Any]
 # A week or day, the version that scored, and what measures it; -1 and None without one.
-Scored = tuple[date, int, Callable[[Selection], Metrics] | None]
+Scored = tuple[date, int, Callable[[float | None], Metrics] | None]
 
 # How far a run of 03 goes back for weeks that it missed.
 CATCH_UP = timedelta(weeks=13)
@@ -68,9 +68,7 @@ def evaluations(run: Run) -> list[Metrics]:
             "outcome": "no_predictions",
         }
         if measure is not None:
-            budget = run.use_case.chosen_budget(run.settings)
-            best = threshold(run, known, week, version)
-            row |= measure(Selection(budget=budget, threshold=best))
+            row |= measure(threshold(run, known, week, version))
         # An evaluation of an earlier run is what was known before this one.
         earlier = known.get(key(row))
         if not (earlier and earlier.get("thresholds")):
@@ -146,7 +144,7 @@ def _label_mismatch(run: Run, version: int) -> str:
     return trained_otherwise(recorded, run.use_case, chosen, statement=labels)
 
 
-def _measured_week(run: Run, in_force: Row, selection: Selection) -> Metrics:
+def _measured_week(run: Run, in_force: Row, best: float | None) -> Metrics:
     use_case, week = run.use_case, in_force["week"]
     parameters = {
         **use_case.window(run.settings, [week], today=run.as_of),
@@ -158,21 +156,22 @@ def _measured_week(run: Run, in_force: Row, selection: Selection) -> Metrics:
         "prediction_as_of": in_force["as_of"],
         "prediction_scored_at": in_force["scored_at"],
         "log_odds_shift": in_force["log_odds_shift"],
-        **_measured(run, groups, selection),
+        **_measured(run, groups, best),
         **_residual(run, week, groups),
         **_value(run, parameters),
     }
 
 
 def _measured(
-    run: Run, groups: pa.Table, selection: Selection, *, is_anomaly: bool = False
+    run: Run, groups: pa.Table, best: float | None, *, is_anomaly: bool = False
 ) -> Metrics:
     """Return the metrics of scores, from rows as ``evaluation_rows.sql`` gives them."""
     observed, unscored = outcomes_of(groups)
     scores = measured(
         observed,
-        selection,
         threshold=run.use_case.threshold,
+        best_threshold=best,
+        budget=run.use_case.chosen_budget(run.settings),
         seed=run.settings.seed,
         is_anomaly=is_anomaly,
     )
@@ -212,8 +211,8 @@ def _residual(run: Run, week: date, groups: pa.Table) -> Metrics:
     if lacked is None or export.lacked_days(run, week):
         return {}
     return {
-        "residual_log_odds": lacked.log_odds,
-        "residual_standard_error": lacked.standard_error,
+        "residual_log_odds": lacked[0],
+        "residual_standard_error": lacked[1],
     }
 
 
@@ -261,7 +260,7 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
         yield day, version, partial(_measured_day, run, own) if len(own) else None
 
 
-def _measured_day(run: Run, groups: pa.Table, selection: Selection) -> Metrics:
+def _measured_day(run: Run, groups: pa.Table, best: float | None) -> Metrics:
     """
     Return the metrics of one version's scores of one day.
 
@@ -270,7 +269,7 @@ def _measured_day(run: Run, groups: pa.Table, selection: Selection) -> Metrics:
             for none), ``is_anomaly``, ``alert_threshold`` (null for none), ``lost``,
             that amount, and numbers of events: ``known``, ``conversions``, ``unknown``
             and ``conflicting``.
-        selection: Threshold and budget of the day.
+        best: The best threshold of the days before.
     """
     known = groups.filter(pc.greater(groups["known"], 0))
     of_scores = known.select(["score", "known", "conversions"]).rename_columns(
@@ -285,7 +284,7 @@ def _measured_day(run: Run, groups: pa.Table, selection: Selection) -> Metrics:
     is_anomaly = bool(pc.any(groups["is_anomaly"]).as_py())
     return {
         **counts,
-        **_measured(run, of_scores, selection, is_anomaly=is_anomaly),
+        **_measured(run, of_scores, best, is_anomaly=is_anomaly),
         **_savings(run, known),
     }
 

@@ -120,7 +120,6 @@ def season_shift(run: Run, version: int) -> float | None:
             [LevelDifference(**row) for row in differences],
             version=version,
         ),
-        week=run.as_of,
         horizon_days=horizon,
         minimum_conversions=run.settings.minimum_conversions,
     )

@@ -1,5 +1,5 @@
 -- One row per evaluated week: what the log-odds of its model lacked, as it was known on
--- @as_of, its standard error, the users, and what late labels had added.
+-- @as_of, its standard error, and the users.
 -- Parameters: @use_case STRING; @as_of DATE; @since DATE, the oldest week of interest;
 --   @horizon_days INT64.
 -- Source: the rows of all runs of 03-ModelEvaluation, up to those of @as_of.
@@ -27,17 +27,7 @@ SELECT
   log_odds,
   standard_error,
   conversions,
-  users - conversions AS others,
-  status = 'final' AS is_final,
-  IF(
-    status = 'final',
-    log_odds - FIRST_VALUE(IF(status = 'provisional', log_odds, NULL) IGNORE NULLS) OVER (
-      PARTITION BY week, prediction_scored_at
-      ORDER BY evaluated_at
-      ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
-    ),
-    NULL
-  ) AS late
+  users - conversions AS others
 FROM
   evaluated
 QUALIFY

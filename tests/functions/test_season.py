@@ -227,7 +227,6 @@ def test_an_evaluation_keeps_what_was_known_on_its_date(shop_of):
     lower = np.log(15 / 185) - np.log(0.1 / 0.9)
     assert (then["log_odds"], then["conversions"]) == (pytest.approx(lower), 15)
     assert then["standard_error"] > since["standard_error"]
-    assert since["late"] == pytest.approx(-lower)
 
 
 def weeks_of(place: Place, as_of: date) -> dict[str, Any]:

@@ -149,8 +149,11 @@ class TestChoice:
             (Candidate("x", "LogisticRegression", {"trees": 3}), "x: .*trees"),
             (Candidate("x", "LogisticRegression", {"C": -1}), "x cannot be fitted"),
             (Candidate("x", "VotingClassifier", {"of": ["nobody"]}), "nobody"),
-            (Candidate("x", "VotingClassifier"), "mean of none"),
-            (Candidate("x", "VotingClassifier", {"of": ["linear"], "by": 1}), "by"),
+            (Candidate("x", "VotingClassifier"), "takes of"),
+            (
+                Candidate("x", "VotingClassifier", {"of": ["linear"], "by": 1}),
+                "nothing else",
+            ),
         ],
     )
     def test_of_a_wrong_candidate_is_refused_by_name(self, candidate, message):

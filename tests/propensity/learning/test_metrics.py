@@ -1,25 +1,55 @@
 """
-Metrics, specified: scikit-learn's, from sums by score; and of thresholds and budgets.
-
-``scored`` draws rows with ties and weights; ``calibrated`` draws users whose
-probabilities are true.
+Metrics, specified: scikit-learn's, from sums by score; their intervals, and metrics of
+thresholds and budgets.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from propensity.budget import Budget
-from propensity.learning import metrics, thresholds
+from propensity.learning import intervals, metrics, thresholds
 from propensity.learning.metrics import Outcomes, grouped, outcomes
-from propensity.learning.thresholds import Metrics, Selection, by_threshold, pooled
-from tests.propensity.learning.scored_rows import Rows, calibrated, scored
+from propensity.learning.thresholds import Metrics, by_threshold, pooled
 
-TENTH = Budget(share=0.1)
+
+class Rows(NamedTuple):
+    """Rows with a probability, a label and a weight each."""
+
+    probability: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def outcomes(self) -> Outcomes:
+        return outcomes(self.probability, self.label, weight=self.weight)
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> Rows:
+    """Rows of both classes, with ties and weights, and probabilities of 0 and 1."""
+    size = draw(st.integers(2, 60))
+    steps = draw(st.integers(1, 40))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    label = random.random(size) < draw(st.floats(0.05, 0.95))
+    label[:2] = [True, False]
+    weight = random.choice([1.0, 2.0, 7.5], size)
+    return Rows(random.integers(0, steps + 1, size) / steps, label.astype(int), weight)
+
+
+def calibrated(count: int, *, seed: int) -> Rows:
+    """Users whose conversions are drawn by their very probabilities, mean 1/9."""
+    random = np.random.default_rng(seed)
+    probability = random.beta(1, 8, count)
+    label = random.random(count) < probability
+    return Rows(probability, label.astype(int), np.ones(count))
 
 
 def f1_at(rows: Rows, threshold: float) -> float:
@@ -30,11 +60,16 @@ def f1_at(rows: Rows, threshold: float) -> float:
 
 
 def measured(
-    rows: Rows, threshold: float | None, budget: Budget = TENTH, **more: bool
+    rows: Rows, best: float | None = None, budget: str = "10%", **more: bool
 ) -> Metrics:
-    """All metrics of scored rows."""
-    selection = Selection(budget=budget, threshold=threshold)
-    return thresholds.measured(rows.outcomes, selection, threshold=0.5, seed=1, **more)
+    return thresholds.measured(
+        rows.outcomes,
+        threshold=0.5,
+        best_threshold=best,
+        budget=Budget.parse(budget),
+        seed=1,
+        **more,
+    )
 
 
 class TestOutcomes:
@@ -48,13 +83,9 @@ class TestOutcomes:
 
     @pytest.mark.parametrize(
         ("probability", "conversions"),
-        [
-            ([0.2, 0.1], [0, 0]),
-            ([0.1, 1.1], [0, 0]),
-            ([0.1, np.nan], [0, 0]),
-            ([0.1, 0.2], [0, 2]),
-        ],
-    )
+        [([0.2, 0.1], [0, 0]), ([0.1, 1.1], [0, 0]), ([0.1, np.nan], [0, 0]),
+         ([0.1, 0.2], [0, 2])],
+    )  # fmt: skip
     def test_refuse_what_cannot_be(self, probability, conversions):
         """No order, no probability, no number, or more conversions than users."""
         with pytest.raises(ValueError, match="must"):
@@ -62,49 +93,42 @@ class TestOutcomes:
 
 
 class TestScores:
-    @given(scored())
-    def test_have_the_metrics_of_scikit_learn(self, rows):
-        """Ties and weights included. Log loss is compared where no probability is 0 or
-        1: there the two clip differently."""
-        p, y, w = rows
-        observed = rows.outcomes
-        inner = np.clip(p, 0.001, 0.999)
-
-        assert metrics.roc_auc(observed) == pytest.approx(
-            reference.roc_auc_score(y, p, sample_weight=w)
-        )
-        assert metrics.pr_auc(observed) == pytest.approx(
-            reference.average_precision_score(y, p, sample_weight=w)
-        )
-        assert metrics.brier(observed) == pytest.approx(
-            reference.brier_score_loss(y, p, sample_weight=w)
-        )
-        assert metrics.log_loss(outcomes(inner, y, weight=w)) == pytest.approx(
-            reference.log_loss(y, inner, sample_weight=w)
-        )
-
     @given(scored(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-    def test_are_counted_like_scikit_learn_from_a_threshold_on(self, rows, threshold):
-        """TP, TN, FP, FN, precision, recall and F1; at the threshold is above it."""
+    def test_have_the_metrics_of_scikit_learn(self, rows, threshold):
+        """Ties and weights included; log loss where no probability is 0 or 1. What is
+        at a threshold is above it."""
         p, y, w = rows
-        positive = p >= threshold
-        (tn, fp), (fn, tp) = reference.confusion_matrix(y, positive, sample_weight=w)
+        observed, inner = rows.outcomes, np.clip(p, 0.001, 0.999)
+        (tn, fp), (fn, tp) = reference.confusion_matrix(
+            y, p >= threshold, sample_weight=w
+        )
         precision, recall, f1, _ = reference.precision_recall_fscore_support(
-            y, positive, average="binary", sample_weight=w, zero_division=np.nan
+            y, p >= threshold, average="binary", sample_weight=w, zero_division=np.nan
         )
-        counted = metrics.confusion(rows.outcomes, threshold=threshold)
-        names = ("true_positives", "true_negatives", "false_positives")
-        rates = {name: counted[name] for name in ("precision", "recall", "f1")}
+        counted = metrics.confusion(observed, threshold=threshold)
+        actual = [
+            metrics.roc_auc(observed),
+            metrics.pr_auc(observed),
+            metrics.brier(observed),
+            metrics.log_loss(outcomes(inner, y, weight=w)),
+            counted["recall"],
+            counted["f1"],
+        ]
 
-        assert [counted[name] for name in names] == pytest.approx([tp, tn, fp], abs=0.5)
-        assert counted["false_negatives"] == pytest.approx(fn, abs=0.5)
-        assert rates == pytest.approx(
-            {
-                "precision": precision if positive.any() else None,
-                "recall": recall,
-                "f1": f1,
-            }
+        assert actual == pytest.approx(
+            [
+                reference.roc_auc_score(y, p, sample_weight=w),
+                reference.average_precision_score(y, p, sample_weight=w),
+                reference.brier_score_loss(y, p, sample_weight=w),
+                reference.log_loss(y, inner, sample_weight=w),
+                recall,
+                f1,
+            ]
         )
+        assert counted["precision"] == (
+            pytest.approx(precision) if (p >= threshold).any() else None
+        )
+        assert list(counted.values())[:4] == pytest.approx([tp, tn, fp, fn], abs=0.5)
 
     def test_cost_a_certain_mistake_dearly_but_finitely(self):
         """A probability of 0 for somebody who converts is no infinite loss."""
@@ -112,12 +136,13 @@ class TestScores:
 
         assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
 
-    def test_of_one_class_have_no_curve_and_no_area(self):
+    def test_of_one_class_have_no_curve_no_area_and_no_threshold(self):
         observed = outcomes(np.array([0.1, 0.2]), np.zeros(2))
         curves = metrics.curves(observed)
 
         assert (curves["roc"], curves["pr"]) == ([], [])
         assert metrics.roc_auc(observed) is metrics.pr_auc(observed) is None
+        assert thresholds.best_threshold(observed) is None
 
     @given(scored())
     def test_have_curves_from_nobody_to_everybody(self, rows):
@@ -180,36 +205,50 @@ class TestCalibration:
         assert len(bins) <= 10
 
 
-class TestBestThreshold:
+class TestThresholds:
     @given(scored())
-    def test_has_the_highest_f1_there_is(self, rows):
+    def test_best_has_the_highest_f1_there_is(self, rows):
         """No probability of the rows, as a threshold, has a higher one."""
         best = thresholds.best_threshold(rows.outcomes)
+        values = measured(rows, best).columns()
+        counted = metrics.confusion(rows.outcomes, threshold=best)
 
         highest = max(f1_at(rows, threshold) for threshold in set(rows.probability))
         assert f1_at(rows, best) == pytest.approx(highest)
         assert best in rows.probability
+        for name in ("true_positives", "precision", "recall", "f1"):
+            assert values[f"{name}_at_best"] == counted[name]
 
-    def test_of_equal_ones_selects_the_fewest(self):
+    def test_best_of_equal_ones_selects_the_fewest(self):
         """One hit of one, and two of four: F1 is 2/3 at both."""
         rows = Rows(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]), np.ones(4))
 
         assert thresholds.best_threshold(rows.outcomes) == 0.9
 
-    @pytest.mark.parametrize("label", [[0, 0], [1, 1], []], ids=str)
-    def test_of_one_class_is_none(self, label):
-        observed = outcomes(np.array([0.1, 0.4])[: len(label)], np.array(label))
+    def test_that_are_stored_of_many_lose_little(self):
+        """Of 100,000 probabilities some hundreds are kept, the last with all rows; the
+        best F1 of these is within a hundredth of the best of all."""
+        rows = calibrated(100_000, seed=5)
+        kept = by_threshold(rows.outcomes)
+        best = thresholds.best_threshold(pooled([kept]))
+        highest = f1_at(rows, thresholds.best_threshold(rows.outcomes))
 
-        assert thresholds.best_threshold(observed) is None
+        assert len(kept) <= 600
+        assert kept[-1]["users"] == 100_000
+        assert f1_at(rows, best) >= 0.99 * highest
 
-    @given(scored(), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
-    def test_has_the_metrics_of_what_it_selects(self, rows, threshold):
-        counted = metrics.confusion(rows.outcomes, threshold=threshold)
-        values = measured(rows, threshold).columns()
+    def test_that_are_stored_of_several_weeks_add_up(self):
+        """Pooled, two weeks of few rows are their rows together; none is none."""
+        weeks = [calibrated(45, seed=seed) for seed in (6, 7)]
+        together = Rows(
+            *(np.concatenate(columns) for columns in zip(*weeks, strict=True))
+        ).outcomes
+        found = pooled(by_threshold(week.outcomes) for week in weeks)
 
-        for name in ("true_positives", "precision", "recall", "f1"):
-            assert values[f"{name}_at_best"] == counted[name]
-        assert measured(rows, None).precision_at_best is None
+        assert found.probability == pytest.approx(together.probability)
+        assert found.users == pytest.approx(together.users)
+        assert found.conversions == pytest.approx(together.conversions)
+        assert len(pooled([]).users) == 0
 
 
 class TestBudget:
@@ -223,7 +262,7 @@ class TestBudget:
         label[0] = 1
         best = np.argsort(-p)[:count]
         inside = np.isin(np.arange(size), best)
-        found = measured(Rows(p, label, np.ones(size)), None, Budget(count=count))
+        found = measured(Rows(p, label, np.ones(size)), budget=str(count))
 
         assert found.users_at_budget == min(count, size)
         assert found.true_positives_at_budget == pytest.approx(label[best].sum())
@@ -237,7 +276,7 @@ class TestBudget:
     @given(scored())
     def test_of_a_tenth_is_the_first_decile(self, rows):
         """Ties at the border are shared out in proportion, as lift does."""
-        found = measured(rows, None)
+        found = measured(rows)
         [first, *_] = metrics.lift_by_decile(rows.outcomes)
 
         assert found.users_at_budget == pytest.approx(first["users"])
@@ -247,7 +286,7 @@ class TestBudget:
     def test_of_nobody_converting_has_no_recall(self):
         """Precision is 0, and what would divide by zero is None."""
         rows = Rows(np.array([0.1, 0.3]), np.zeros(2), np.ones(2))
-        found = measured(rows, 0.2, Budget(count=1))
+        found = measured(rows, 0.2, "1")
 
         assert (found.precision_at_best, found.precision_at_budget) == (0, 0)
         assert found.recall_at_best is found.recall_at_budget is None
@@ -265,10 +304,10 @@ class TestMetrics:
         assert ranks.brier is ranks.precision is ranks.mean_probability is None
         assert {part["mean_probability"] for part in ranks.lift} == {None}
 
-    @given(scored(), st.floats(0.01, 1))
+    @given(scored(), st.integers(1, 100))
     def test_are_rates_of_one_at_most(self, rows, share):
         """Whatever is selected: a budget, a threshold, groups."""
-        values = measured(rows, 0.3, Budget(share=share)).columns()
+        values = measured(rows, 0.3, f"{share}%").columns()
         rates = [
             values[f"{name}{where}"]
             for name in ("precision", "recall", "f1")
@@ -279,31 +318,95 @@ class TestMetrics:
         assert all(0 <= rate <= 1 for rate in rates if rate is not None)
 
 
-class TestCountsByThreshold:
-    def test_of_many_lose_little(self):
-        """Of 100,000 probabilities some hundreds are kept, the last with all rows; the
-        best F1 of these is within a hundredth of the best of all."""
-        rows = calibrated(100_000, seed=5)
-        kept = by_threshold(rows.outcomes)
-        best = thresholds.best_threshold(pooled([kept]))
-        highest = f1_at(rows, thresholds.best_threshold(rows.outcomes))
+class TestIntervals:
+    @given(st.integers(1, 10_000), st.floats(0, 1))
+    def test_of_rates_are_those_of_scipy(self, users, share):
+        """Wilson's, for any number of users and any rate, 0 and 1 as well."""
+        conversions = round(share * users)
+        expected = binomtest(conversions, users).proportion_ci(method="wilson")
 
-        assert len(kept) < 600
-        assert kept[-1]["users"] == 100_000
-        assert f1_at(rows, best) >= 0.99 * highest
+        assert intervals.rate_interval(conversions, users) == pytest.approx(
+            (expected.low, expected.high), abs=1e-6
+        )
 
-    def test_of_several_weeks_add_up(self):
-        """Pooled, two weeks of few rows are their rows together; none is none."""
-        weeks = [calibrated(45, seed=seed) for seed in (6, 7)]
-        together = Rows(
-            *(np.concatenate(columns) for columns in zip(*weeks, strict=True))
-        ).outcomes
-        found = pooled(by_threshold(week.outcomes) for week in weeks)
+    def test_hold_the_truth_as_often_as_they_say(self):
+        """Of 100 draws of 600 users, whose ROC AUC of all users is known, the interval
+        holds it in 95: between 88 and 100, by chance."""
+        truth = metrics.roc_auc(calibrated(400_000, seed=1).outcomes)
+        held = 0
+        for seed in range(100):
+            observed = calibrated(600, seed=100 + seed).outcomes
+            low, high = intervals.interval(observed, metrics.roc_auc, seed=seed)
+            held += low <= truth <= high
 
-        assert found.probability == pytest.approx(together.probability)
-        assert found.users == pytest.approx(together.users)
-        assert found.conversions == pytest.approx(together.conversions)
-        assert len(pooled([]).users) == 0
+        assert 88 <= held <= 100
+
+    def test_say_nothing_of_fewer_than_twenty_positives(self):
+        probability = np.linspace(0.01, 0.9, 200)
+        for positives in (19, 20):
+            label = np.arange(200) >= 200 - positives
+            observed = outcomes(probability, label)
+            ends = intervals.interval(observed, metrics.roc_auc, seed=1)
+            assert (ends == (None, None)) == (positives < 20)
+
+    def test_count_rows_and_not_the_users_they_stand_for(self):
+        """Of many distinct probabilities as well, of which neighbours are merged."""
+        rows = calibrated(30_000, seed=4)
+        many = rows._replace(weight=np.full(30_000, 25.0)).outcomes
+        alike = intervals.interval(rows.outcomes, metrics.roc_auc, seed=1)
+
+        assert intervals.interval(
+            many, metrics.roc_auc, seed=1, per_row=(25.0, 25.0)
+        ) == pytest.approx(alike, abs=0.002)
+        assert 0.005 < alike[1] - alike[0] < 0.03
+
+
+class TestDifference:
+    def against(self, rows, rival, **changed):
+        given = {
+            "label": rows.label,
+            "weight": rows.weight,
+            "user": np.arange(len(rows.label)),
+            "seed": 1,
+        } | changed
+        return intervals.difference(rows.probability, rival, metrics.roc_auc, **given)
+
+    def test_is_that_of_the_metrics(self):
+        """And around it, since what is common to both cancels out."""
+        rows = calibrated(2_000, seed=5)
+        noise = np.random.default_rng(6).normal(0, 0.05, 2_000)
+        rival = np.clip(rows.probability + noise, 0, 1)
+        apart = self.against(rows, rival)
+        areas = [
+            metrics.roc_auc(outcomes(score, rows.label))
+            for score in (rows.probability, rival)
+        ]
+
+        assert apart.estimate == pytest.approx(areas[0] - areas[1])
+        assert 0 < apart.low < apart.estimate < apart.high
+        assert (apart.is_above(), apart.is_below()) == (True, False)
+
+    def test_is_wider_where_users_have_several_rows(self):
+        """Four copies of each row prove no more than one."""
+        rows = calibrated(500, seed=7)
+        rival = np.random.default_rng(8).permutation(rows.probability)
+        once = self.against(rows, rival)
+        copies = type(rows)(*(np.tile(column, 4) for column in rows))
+        again = self.against(copies, np.tile(rival, 4), user=np.tile(np.arange(500), 4))
+
+        assert again.high - again.low == pytest.approx(once.high - once.low, rel=0.1)
+
+    def test_of_too_few_positives_needs_more_than_one_of_them(self):
+        """It is what is left without any one of them; of a single one, nothing."""
+        rows = calibrated(60, seed=9)
+        apart = self.against(rows, np.full(60, 0.5))
+        single = rows._replace(label=(np.arange(60) == 3).astype(int))
+
+        assert apart.interval == (None, None)
+        assert apart.low < apart.estimate < apart.high
+        assert "too few" in apart.written()
+        alone = self.against(single, np.full(60, 0.5))
+        assert (alone.is_above(), alone.is_below()) == (False, False)
 
 
 def test_score_shift_is_one_where_all_scores_fall_to_zero_or_double():

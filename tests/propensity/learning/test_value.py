@@ -15,7 +15,7 @@ import pytest
 
 from propensity.learning import value
 from propensity.learning.preprocessor import default_preprocessor, fitted
-from propensity.learning.rows import Judged, Parts, Slice, slice_of
+from propensity.learning.rows import Block, Parts, Slice, slice_of
 from propensity.learning.trained import Model
 from propensity.learning.value import AMOUNT
 from propensity.timeframe import Split
@@ -73,7 +73,7 @@ def learned(rows: pa.Table, probability: np.ndarray) -> value.Valued | None:
         ),
         before=slice_of(rows, DATES[:9]),
         blocks=[
-            Judged(fit_end=n * USERS, first=n * USERS, end=(n + 3) * USERS)
+            Block(fit_end=n * USERS, first=n * USERS, end=(n + 3) * USERS)
             for n in (3, 6)
         ],
         fitting=slice_of(rows, DATES[:9]),

@@ -13,7 +13,7 @@ import numpy as np
 from propensity.budget import Budget
 from propensity.learning import metrics, season
 from propensity.learning.report.week import Report
-from propensity.learning.thresholds import Selection, measured
+from propensity.learning.thresholds import measured
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
@@ -33,12 +33,13 @@ def figures(week: int, *, moved: float) -> Mapping[str, Any]:
     return {
         **measured(
             observed,
-            Selection(budget=Budget.parse("10%"), threshold=0.2),
             threshold=0.5,
+            best_threshold=0.2,
+            budget=Budget.parse("10%"),
             seed=1,
         ).columns(),
-        "residual_log_odds": lacked.log_odds,
-        "residual_standard_error": lacked.standard_error,
+        "residual_log_odds": lacked[0],
+        "residual_standard_error": lacked[1],
     }
 
 
