@@ -138,7 +138,7 @@ def load(
     run_id = f"shipped-{uuid.uuid4().hex}"
     version = registry.claim(
         run_id=run_id,
-        at=card.trained_at,
+        at=datetime.fromisoformat(card.trained_at),
         recorded=newest_recorded(warehouse, use_case),
     )
     card = replace(card, model_version=version)

@@ -14,7 +14,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from typing import Any
 
@@ -46,7 +46,7 @@ _CHANCE, _CHANCE_OF_BIN = 12, 3
 _TIMES = 2.0
 
 # Bins of a number: tenths of the training's rows. Values of a category: the most
-# frequent, of at least a hundredth of the rows and so many users.
+# frequent, of at least a hundredth of the rows and so many users: one may be a person.
 _TENTHS = np.linspace(0.1, 0.9, 9)
 _VALUES, _RARE, _FEWEST_USERS = 20, 0.01, 10
 
@@ -80,10 +80,7 @@ def reference(
             if kind == "number"
             else _texts(name, values, rows["user_id"], weight)
         )
-        size = len(signal["shares"])
-        counts = np.bincount(
-            _places(signal, _column(newest, name, kind)), minlength=size
-        )
+        counts = _counts(signal, _column(newest, name, kind))
         moved = _psi(np.array(signal["shares"]), counts / len(newest), len(newest))
         signals.append({**signal, "moved": round(moved, 6)})
     return {
@@ -100,9 +97,7 @@ def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
     column = rows[name]
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    if kind == "number":
-        return numbers_of(column).astype(np.float64)
-    return texts_of(column)
+    return numbers_of(column).astype(float) if kind == "number" else texts_of(column)
 
 
 def _numbers(
@@ -114,9 +109,9 @@ def _numbers(
         edges = np.unique(np.quantile(known, _TENTHS, method="lower"))
         # A sum in another order is the same value.
         edges += 1e-9 * np.abs(edges)
-    signal = {"kind": kind, "name": name, "edges": edges.tolist()}
-    places = _places(signal, values)
-    counts = np.bincount(places, weight, minlength=len(edges) + 2)
+    shares = np.zeros(len(edges) + 2)
+    signal = {"kind": kind, "name": name, "edges": edges.tolist(), "shares": shares}
+    counts = _counts(signal, values, weight)
     return signal | {"shares": (counts / max(counts.sum(), 1)).round(6).tolist()}
 
 
@@ -127,38 +122,36 @@ def _texts(
     counted = table.group_by("value").aggregate(
         [("weight", "sum"), ("user", "count_distinct")]
     )
-    known = [row for row in counted.to_pylist() if row["value"] is not None]
+    known = counted.filter(pc.is_valid(counted["value"])).to_pylist()
     total = max(float(weight.sum()), 1.0)
-    frequent = sorted(
-        (
-            (row["weight_sum"] / total, row["value"])
-            for row in known
-            if row["weight_sum"] >= _RARE * total
-            and row["user_count_distinct"] >= _FEWEST_USERS
-        ),
-        key=lambda pair: (-pair[0], pair[1]),
-    )[:_VALUES]
-    shares = [share for share, _ in frequent]
-    shares.append(sum(row["weight_sum"] for row in known) / total - sum(shares))
-    shares.append(1.0 - sum(shares))
+    shares = {
+        row["value"]: row["weight_sum"] / total
+        for row in sorted(known, key=lambda row: (-row["weight_sum"], row["value"]))
+        if row["weight_sum"] >= _RARE * total
+        and row["user_count_distinct"] >= _FEWEST_USERS
+    }
+    values, kept = list(shares)[:_VALUES], list(shares.values())[:_VALUES]
+    kept.append(sum(row["weight_sum"] for row in known) / total - sum(kept))
+    kept.append(1.0 - sum(kept))
     return {
         "kind": FEATURE,
         "name": name,
-        "values": [value for _, value in frequent],
-        "shares": [round(max(share, 0.0), 6) for share in shares],
+        "values": values,
+        "shares": [round(max(share, 0.0), 6) for share in kept],
     }
 
 
-def _places(signal: Row, values: Any) -> NDArray[np.intp]:
-    """Return the bin of each value: one of a few, or up to an edge; missing is last."""
+def _counts(signal: Row, values: Any, weight: Floats | None = None) -> Floats:
+    """Return rows by bin: one of a few values, or up to an edge; missing is last."""
     if "values" in signal:
         known = pa.array(signal["values"], pa.string())
         found = pc.fill_null(pc.index_in(values, known), len(known))
         found = pc.if_else(pc.is_valid(values), found, len(known) + 1)
-        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.intp)
-    edges = signal["edges"]
-    place = np.searchsorted(edges, values, "left")
-    return np.where(np.isnan(values), len(edges) + 1, place)
+        places = found.to_numpy(zero_copy_only=False)
+    else:
+        places = np.searchsorted(signal["edges"], values, "left")
+        places = np.where(np.isnan(values), len(signal["edges"]) + 1, places)
+    return np.bincount(places, weight, minlength=len(signal["shares"])).astype(float)
 
 
 def _psi(expected: Floats, observed: Floats, users: float) -> float:
@@ -175,32 +168,22 @@ class Signal:
     """
     A feature, the scores or the number of users, beside the training.
 
-    Attributes:
-        kind: FEATURE, SCORE or USERS.
-        users, users_before: Of the publication, and of a snapshot of the training.
-        bins: Names of the bins, the last two for other (or the highest) and missing
-            values; ``expected`` and ``observed`` are their shares.
-        psi, bound: None for the number of users.
-        cause: Of an alarm; empty without.
-        message: What has changed, in a sentence; empty without an alarm.
+    Attributes are columns of ``ma_drift``. ``message`` says in a sentence what has
+    changed; without an alarm it and ``cause`` are None.
     """
 
     kind: str
     name: str
     users: int
     users_before: int
-    bins: Sequence[str] = ()
-    expected: Sequence[float] = ()
-    observed: Sequence[float] = ()
+    missing: float | None = None
+    missing_before: float | None = None
     psi: float | None = None
     bound: float | None = None
-    cause: str = ""
-    message: str = ""
-
-    @property
-    def is_alarm(self) -> bool:
-        """Whether a person should look at it."""
-        return bool(self.message)
+    bins: Sequence[Row] = ()
+    is_alarm: bool = False
+    cause: str | None = None
+    message: str | None = None
 
 
 class Observed:
@@ -220,27 +203,17 @@ class Observed:
     def watching(
         self, scored: Iterable[tuple[pa.RecordBatch, Floats]]
     ) -> Iterator[tuple[pa.RecordBatch, Floats]]:
-        """Yield scored batches as they are, counted."""
+        """Yield scored batches as they are, counted, as the model gave them."""
         for batch, probability in scored:
-            self.add(batch, probability)
+            self._users += batch.num_rows
+            for place, signal in enumerate(self._signals):
+                kind = "category" if "values" in signal else "number"
+                is_score = signal["kind"] == SCORE
+                values = (
+                    probability if is_score else _column(batch, signal["name"], kind)
+                )
+                self._counts[place] += _counts(signal, values)
             yield batch, probability
-
-    def add(self, batch: pa.RecordBatch, probability: Floats) -> None:
-        """
-        Count a batch.
-
-        Args:
-            batch: Features of the users, (rows,) each.
-            probability: As the model gave them, (rows,).
-        """
-        self._users += batch.num_rows
-        for place, signal in enumerate(self._signals):
-            kind = "category" if "values" in signal else "number"
-            is_score = signal["kind"] == SCORE
-            values = probability if is_score else _column(batch, signal["name"], kind)
-            self._counts[place] += np.bincount(
-                _places(signal, values), minlength=len(signal["shares"])
-            )
 
     def signals(self) -> list[Signal]:
         """Return all that is watched, each compared with the training."""
@@ -268,55 +241,52 @@ def compare(signal: Row, counts: Floats, *, summary: Row) -> Signal:
     chance = _CHANCE + _CHANCE_OF_BIN * len(counts)
     bound = max(BOUND, _HABIT * signal["moved"])
     bound += chance * (1 / users + 1 / distinct)
-    bins, cause, message = _named(signal), "", ""
+    names, cause, message = _bins(signal), None, None
     if psi > bound:
-        place, cause = _largest(observed - expected, signal["kind"])
+        change, missing = observed - expected, len(counts) - 1
+        place, cause = int(np.argmax(np.abs(change))), signal["kind"]
+        # A gap explains all that it took.
+        if cause == FEATURE and change[missing] > 0.4 * np.abs(change).sum():
+            place, cause = missing, "missing values"
         is_text = place < len(signal.get("values", ()))
         message = (
-            f"{signal['name']} is {repr(bins[place]) if is_text else bins[place]} for "
-            f"{percent(observed[place])} of users ({percent(expected[place])} in the "
-            "training)"
+            f"{signal['name']} is {repr(names[place]) if is_text else names[place]} "
+            f"for {percent(observed[place])} of users ({percent(expected[place])} in "
+            "the training)"
         )
     return Signal(
         kind=signal["kind"],
         name=signal["name"],
         users=int(users),
         users_before=summary["users"],
-        bins=bins,
-        expected=expected.tolist(),
-        observed=observed.tolist(),
+        missing=float(observed[-1]),
+        missing_before=float(expected[-1]),
         psi=psi,
         bound=bound,
+        bins=[
+            {"value": name, "expected": before, "observed": now}
+            for name, before, now in zip(
+                names, expected.tolist(), observed.tolist(), strict=True
+            )
+        ],
+        is_alarm=message is not None,
         cause=cause,
         message=message,
     )
 
 
 def _of_users(now: int, before: int) -> Signal:
-    is_alarm = not before / _TIMES <= now <= before * _TIMES
+    signal = Signal(kind=USERS, name=USERS, users=now, users_before=before)
+    if before / _TIMES <= now <= before * _TIMES:
+        return signal
     message = (
         f"{plural(now, 'user')} have features, and {before:,} had in a snapshot of the "
         "training"
     )
-    return Signal(
-        kind=USERS,
-        name=USERS,
-        users=now,
-        users_before=before,
-        cause=USERS if is_alarm else "",
-        message=message if is_alarm else "",
-    )
+    return replace(signal, is_alarm=True, cause=USERS, message=message)
 
 
-def _largest(change: Floats, kind: str) -> tuple[int, str]:
-    """Return the bin to name, and the cause: a gap explains all that it took."""
-    missing = len(change) - 1
-    if kind == FEATURE and change[missing] > 0.4 * np.abs(change).sum():
-        return missing, "missing values"
-    return int(np.argmax(np.abs(change))), kind
-
-
-def _named(signal: Row) -> list[str]:
+def _bins(signal: Row) -> list[str]:
     """Return the names of a signal's bins."""
     if "values" in signal:
         return [*signal["values"], "another value", "missing"]

@@ -49,7 +49,7 @@ Entries = Sequence[Mapping[str, Any]]
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """
-    A model version, in plain values.
+    A model version, in plain values: dates are texts, as in ISO 8601.
 
     Attributes:
         statement_parameters: The use case's own, as set.
@@ -77,17 +77,16 @@ class Card:
     span: str
     entity: str
     model_version: int
-    trained_at: datetime
-    as_of: date
-    data_until: date | None
+    trained_at: str
+    as_of: str
+    data_until: str | None
     lookback_days: int
     horizon_days: int
     settle_days: int
     statement_parameters: Mapping[str, Any]
-    split: Mapping[str, Sequence[date]]
-    trained_until: date | None
+    split: Mapping[str, Sequence[str]]
+    trained_until: str | None
     rows: Mapping[str, int]
-    train_base_rate: float | None
     negative_sampling_rate: float
     positive_sampling_rate: float
     algorithm: str
@@ -116,7 +115,7 @@ class Card:
 
     def to_json(self) -> bytes:
         """Return the bytes of ``card.json``."""
-        return json.dumps(asdict(self), indent=1, default=_plain).encode()
+        return json.dumps(asdict(self), indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Card:
@@ -127,22 +126,8 @@ class Card:
             KeyError, TypeError, ValueError: It is none.
         """
         entries = json.loads(data)
-        days = {
-            name: entries[name] and date.fromisoformat(entries[name])
-            for name in ("as_of", "data_until", "trained_until")
-        }
-        return cls(
-            **{field.name: entries[field.name] for field in fields(cls)}
-            | days
-            | {
-                "trained_at": datetime.fromisoformat(entries["trained_at"]),
-                "split": {
-                    part: [date.fromisoformat(day) for day in dates]
-                    for part, dates in entries["split"].items()
-                },
-                "metrics": Metrics(**entries["metrics"]),
-            }
-        )
+        entries["metrics"] = Metrics(**entries["metrics"])
+        return cls(**{field.name: entries[field.name] for field in fields(cls)})
 
     def columns(
         self, published: Published, *, run_id: str, seconds: float
@@ -154,11 +139,8 @@ class Card:
             published: Where its files are, and their checksums.
             seconds: From the request to now.
         """
-        card = {
-            name: entry
-            for name, entry in asdict(self).items()
-            if name not in ("profile", "curves")
-        }
+        card = asdict(self)
+        del card["profile"], card["curves"]
         files = {
             kind: {
                 "object": published.objects[name],
@@ -167,16 +149,22 @@ class Card:
             for kind, name in _FILES.items()
             if name in published.objects
         }
-        savings = self.savings or {}
+        savings, trained_at = (
+            self.savings or {},
+            datetime.fromisoformat(self.trained_at),
+        )
         same = {**card, **self.metrics.columns()}
         return {
             **{name: same[name] for name in TRAINING_METADATA.types if name in same},
             "run_id": run_id,
-            "training_date": self.trained_at.date(),
+            "trained_at": trained_at,
+            "training_date": trained_at.date(),
+            "as_of": date.fromisoformat(self.as_of),
             "train_rows": self.rows["train"],
             "alert_threshold": savings.get("alert_threshold"),
             "saved": money(savings["saved"]) if savings else None,
-            **{name: self.verdict[name] for name in ("promoted", "compared_version")},
+            "promoted": self.verdict["promoted"],
+            "compared_version": self.verdict["compared_version"],
             "verdict": self.verdict["reason"],
             **{
                 f"{kind}_{entry}": files[kind][entry]
@@ -184,26 +172,19 @@ class Card:
                 for entry in ("object", "sha256")
             },
             "seconds": seconds,
-            "card": json.dumps({**card, "files": files}, default=_plain),
+            "card": json.dumps({**card, "files": files}),
         }
 
     def answer(self, published: Published) -> dict[str, Any]:
         """Return the answer of 00-ModelTraining about the version."""
-        metrics = {
-            name: entry
-            for name, entry in self.metrics.columns().items()
-            if name != "lift"
+        metrics = self.metrics.columns()
+        del metrics["lift"]
+        of_events = {
+            "is_warm": self.is_warm,
+            "alerts": self.alerts,
+            "cost": self.savings or {},
+            "outcomes": self.outcomes,
         }
-        of_events = (
-            {
-                "is_warm": self.is_warm,
-                "alerts": self.alerts,
-                "cost": self.savings or {},
-                "outcomes": self.outcomes,
-            }
-            if self.outcomes
-            else {}
-        )
         return {
             "model_version": self.model_version,
             "promoted": self.verdict["promoted"],
@@ -213,7 +194,7 @@ class Card:
             "rows": self.rows,
             "split": self.split,
             "holdout": metrics,
-            **of_events,
+            **(of_events if self.outcomes else {}),
             "value": self.value,
             "objects": dict(published.objects),
         }
@@ -228,11 +209,6 @@ _FILES = {
     "card": CARD,
     "report": REPORT,
 }
-
-
-def _plain(value: Any) -> Any:
-    """Return dates as texts and money as numbers."""
-    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def card(
@@ -261,22 +237,17 @@ def card(
         valued: The model of amounts; None without amounts.
     """
     parts, held = trained.parts, trained.holdout
-    split = parts.split
-    learned = [*split.train, *split.calibrate]
-    learned += split.holdout if parts.every is not None else ()
-    first = parts.unlabelled[0] if parts.unlabelled and trained.is_anomaly else None
-    judged = len(parts.choosing)
-    train_rows = (
-        len(first)
-        if first is not None
-        else len(parts.every or parts.before)
-        - judged
-        - (len(held.rows) if parts.every else 0)
-    )
-    fitting = parts.every or parts.before
-    saved = None
-    if held.savings is not None:
-        saved = {**held.savings.columns(), "baseline_saved": held.baseline_saved}
+    split = {
+        "train": [str(day) for day in parts.split.train],
+        "calibrate": [str(day) for day in parts.split.calibrate],
+        "holdout": [str(day) for day in parts.split.holdout],
+    }
+    learned = [*split["train"], *split["calibrate"]]
+    if parts.every is not None:
+        learned += split["holdout"]
+    train_rows = len(parts.before) - len(parts.choosing)
+    if parts.unlabelled is not None and trained.is_anomaly:
+        train_rows = len(parts.unlabelled[0])
     return Card(
         use_case=use_case.name,
         title=use_case.title,
@@ -284,21 +255,20 @@ def card(
         span=use_case.span,
         entity=use_case.entity,
         model_version=version,
-        trained_at=trained_at.replace(microsecond=0),
-        as_of=as_of,
-        data_until=data_until,
+        trained_at=trained_at.replace(microsecond=0).isoformat(),
+        as_of=str(as_of),
+        data_until=None if data_until is None else str(data_until),
         lookback_days=use_case.lookback_days,
         horizon_days=use_case.horizon_days,
         settle_days=settle_days,
         statement_parameters=dict(chosen),
-        split={
-            "train": list(split.train),
-            "calibrate": list(split.calibrate),
-            "holdout": list(split.holdout),
-        },
+        split=split,
         trained_until=max(learned, default=None),
-        rows={"train": train_rows, "calibrate": judged, "holdout": len(held.rows)},
-        train_base_rate=fitting.base_rate if len(fitting) else None,
+        rows={
+            "train": train_rows,
+            "calibrate": len(parts.choosing),
+            "holdout": len(held.rows),
+        },
         negative_sampling_rate=parts.sampling[0],
         positive_sampling_rate=parts.sampling[1],
         algorithm=trained.chosen.algorithm,
@@ -328,7 +298,9 @@ def card(
         importance=list(held.importance),
         outcomes=dict(parts.outcomes),
         alerts=list(held.at_rates),
-        savings=saved,
+        savings=None
+        if held.savings is None
+        else _numbers(held.savings.columns() | {"baseline_saved": held.baseline_saved}),
         value=None
         if valued is None
         else {
@@ -342,23 +314,26 @@ def card(
         verdict=verdict_entry(verdict),
         features=dict(use_case.features),
         profile=profile.described(rows, use_case.features),
-        drift=_drift(trained, use_case),
+        drift=None
+        if parts.every is None
+        else drift.reference(
+            parts.every.rows,
+            use_case.features,
+            newest=held.rows.rows,
+            score=held.probability,
+            snapshots=len(split["holdout"]),
+        ),
         libraries=libraries(),
         bytes_billed=bytes_billed,
     )
 
 
-def _drift(trained: Trained, use_case: UseCase) -> dict[str, Any] | None:
-    parts, held = trained.parts, trained.holdout
-    if parts.every is None:
-        return None
-    return drift.reference(
-        parts.every.rows,
-        use_case.features,
-        newest=held.rows.rows,
-        score=held.probability,
-        snapshots=len(parts.split.holdout),
-    )
+def _numbers(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return columns with money as numbers."""
+    return {
+        name: float(value) if isinstance(value, Decimal) else value
+        for name, value in columns.items()
+    }
 
 
 def verdict_entry(verdict: Verdict) -> dict[str, Any]:

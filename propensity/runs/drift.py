@@ -42,7 +42,7 @@ def watch(run: Run, counted: Observed) -> list[Signal]:
 
 def causes(signals: Sequence[Signal]) -> list[str]:
     """Return what the first alarms say."""
-    return [signal.message for signal in signals[:_LINES] if signal.is_alarm]
+    return [signal.message for signal in signals[:_LINES] if signal.message]
 
 
 def answer(signals: Sequence[Signal]) -> dict[str, Any]:
@@ -52,7 +52,14 @@ def answer(signals: Sequence[Signal]) -> dict[str, Any]:
 
 def publish(run: Run, signals: Sequence[Signal], *, version: int) -> None:
     """Append the rows of ``ma_drift``; readers see those of the newest run."""
-    rows = [_row(run, signal, version) for signal in signals]
+    same = {
+        "use_case": run.use_case.name,
+        "as_of": run.as_of,
+        "model_version": version,
+        "run_id": run.run_id,
+        "written_at": run.began_at,
+    }
+    rows = [{**asdict(signal), **same} for signal in signals]
     schema = tables.DRIFT.arrow_schema()
     run.check_lease()
     run.warehouse.write(tables.DRIFT, pa.Table.from_pylist(rows, schema=schema))
@@ -70,33 +77,9 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"alarms": [alarm]}
 
 
-def _alarm(signal: Signal) -> dict[str, str]:
+def _alarm(signal: Signal) -> dict[str, Any]:
     return {"cause": signal.cause, "name": signal.name, "message": signal.message}
 
 
-def _warn(run: Run, *, message: str, **fields: str) -> None:
+def _warn(run: Run, *, message: str, **fields: Any) -> None:
     run.warn(f"drift: {message}", use_case=run.use_case.name, as_of=run.as_of, **fields)
-
-
-def _row(run: Run, signal: Signal, version: int) -> dict[str, Any]:
-    """Return a signal as a row of ``ma_drift``."""
-    row = asdict(signal)
-    shares = [row.pop(name) for name in ("bins", "expected", "observed")]
-    before, now = (share[-1] if share else None for share in shares[1:])
-    return {
-        **row,
-        "missing_before": before,
-        "missing": now,
-        "bins": [
-            dict(zip(("value", "expected", "observed"), one, strict=True))
-            for one in zip(*shares, strict=True)
-        ],
-        "use_case": run.use_case.name,
-        "as_of": run.as_of,
-        "model_version": version,
-        "run_id": run.run_id,
-        "written_at": run.began_at,
-        "is_alarm": signal.is_alarm,
-        "cause": signal.cause or None,
-        "message": signal.message or None,
-    }

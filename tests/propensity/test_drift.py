@@ -126,9 +126,10 @@ class TestNoAlarm:
 
         assert not any(signal.is_alarm for signal in found.values())
         source = found["source"]
-        assert source.bins == ["google", "news", "direct", "another value", "missing"]
-        assert source.expected == pytest.approx([*SHARES, 0], abs=0.05)
-        assert sum(source.observed) == pytest.approx(1)
+        values, expected, observed = zip(*map(dict.values, source.bins), strict=True)
+        assert values == ("google", "news", "direct", "another value", "missing")
+        assert expected == pytest.approx([*SHARES, 0], abs=0.05)
+        assert sum(observed) == pytest.approx(1)
 
     def test_names_a_value_that_one_user_has(self):
         """However many rows are of that user: it may be a person."""

@@ -114,8 +114,7 @@ class TestCard:
         full = card()
 
         assert full.rows == {"train": 300, "calibrate": 150, "holdout": 150}
-        assert full.split["holdout"] == [date(2026, 1, 22)]
-        assert full.trained_until == date(2026, 1, 22)
+        assert full.split["holdout"] == [full.trained_until] == ["2026-01-22"]
         assert [one["name"] for one in full.candidates] == ["linear", "forest", "mean"]
         assert sum(one["chosen"] for one in full.candidates) == 1
         assert set(full.libraries) >= {"python", "scikit-learn", "numpy", "pyarrow"}
