@@ -20,7 +20,7 @@ from deploy.functions import Function
 from propensity import topics, usecases
 from propensity.freshness import KINDS
 from propensity.privacy import consent
-from propensity.schema import Column, Table
+from propensity.schema import Table
 from propensity.settings import CONSENTS
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -42,9 +42,6 @@ OBJECT_ROLES = {
 }
 READER = "roles/bigquery.dataViewer"
 PUBLISHER = "roles/pubsub.publisher"
-
-# Types as the API spells them.
-_API = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
 
 
 def rights(function: Function) -> Iterator[dict[str, str]]:
@@ -105,19 +102,6 @@ def _function(function: Function) -> dict[str, Any]:
     }
 
 
-def _column(column: Column) -> dict[str, Any]:
-    mode = "REQUIRED" if column.required else "NULLABLE"
-    made: dict[str, Any] = {
-        "name": column.name,
-        "type": _API.get(column.type, column.type),
-        "mode": "REPEATED" if column.repeated else mode,
-        "description": column.description,
-    }
-    if column.fields:
-        made["fields"] = [_column(part) for part in column.fields]
-    return made
-
-
 def _table(table: Table) -> dict[str, Any]:
     return {
         "description": table.description,
@@ -125,7 +109,7 @@ def _table(table: Table) -> dict[str, Any]:
         "expiration_days": table.expiration_days,
         "requires_filter": table.requires_filter,
         "clustering": list(table.clustering),
-        "schema": [_column(column) for column in table.columns],
+        "schema": [column.in_api for column in table.columns],
     }
 
 

@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# Names of types in SQL, by those that BigQuery's API has besides.
-_IN_SQL = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+# Names of types in BigQuery's API, by those that SQL has.
+_IN_API = {
+    "INT64": "INTEGER",
+    "FLOAT64": "FLOAT",
+    "BOOL": "BOOLEAN",
+    "STRUCT": "RECORD",
+}
 
 
 def in_sql(kind: str) -> str:
     """Return a type of BigQuery's API as SQL names it."""
-    return _IN_SQL.get(kind, kind)
+    return next((sql for sql, other in _IN_API.items() if other == kind), kind)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,25 @@ class Column:
             inside = ", ".join(f"{part.name} {part.sql_type}" for part in self.fields)
             kind = f"STRUCT<{inside}>"
         return f"ARRAY<{kind}>" if self.repeated else kind
+
+    @property
+    def in_api(self) -> dict[str, Any]:
+        """The column as BigQuery's API has it, and Terraform."""
+        mode = "REQUIRED" if self.required else "NULLABLE"
+        return {
+            "name": self.name,
+            "type": _IN_API.get(self.type, self.type),
+            "mode": "REPEATED" if self.repeated else mode,
+            "description": self.description,
+            **(
+                {"fields": [part.in_api for part in self.fields]} if self.fields else {}
+            ),
+        }
+
+
+def structs(name: str, description: str, *fields: Column) -> Column:
+    """Return a column with any number of structs."""
+    return Column(name, "STRUCT", description, repeated=True, fields=fields)
 
 
 # Most tables have it.

@@ -63,18 +63,8 @@ def type_of_parameter(name: str, value: Any) -> str:
 
 def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
     """Return a table's columns as BigQuery's schema."""
-
-    def field(column: Any) -> bigquery.SchemaField:
-        mode = "REQUIRED" if column.required else "NULLABLE"
-        return bigquery.SchemaField(
-            column.name,
-            column.type,
-            mode="REPEATED" if column.repeated else mode,
-            description=column.description,
-            fields=[field(part) for part in column.fields],
-        )
-
-    return [field(column) for column in table.columns]
+    of_api = bigquery.SchemaField.from_api_repr
+    return [of_api(column.in_api) for column in table.columns]
 
 
 def definition_of(table: Table, table_id: str) -> bigquery.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from propensity.schema import USE_CASE, Column, Table
+from propensity.schema import USE_CASE, Column, Table, structs
 from propensity.tables.models import RUN, interval
 
 _AUDIENCE = (
@@ -86,13 +86,7 @@ AUDIENCE_LIFT = Table(
         RUN,
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
         Column("control_share", "FLOAT64", "Share that is held out"),
-        Column(
-            "sums",
-            "STRUCT",
-            "Sums of the users who became members in this week, by group",
-            repeated=True,
-            fields=_GROUP_SUMS,
-        ),
+        structs("sums", "Sums of who became a member in this week", *_GROUP_SUMS),
         Column("treated_users", "INT64", "Treated so far, each user once"),
         Column("control_users", "INT64", "Held out so far, each user once"),
         Column("treated_conversions", "INT64", "Positives among the treated"),
@@ -100,23 +94,11 @@ AUDIENCE_LIFT = Table(
         Column("treated_revenue", "NUMERIC", "Their amounts; null without any"),
         Column("control_revenue", "NUMERIC", "Their amounts; null without any"),
         *_effect("conversion_difference", "Share of positives"),
-        Column(
-            "conversion_lift",
-            "FLOAT64",
-            "Share of positives, treated over control, "
-            "less 1; null without a conversion in the control group",
-        ),
+        # Null without a conversion in the control group.
+        Column("conversion_lift", "FLOAT64", "Share, treated over control, less 1"),
         *_effect("revenue_difference", "Amount per user"),
-        Column(
-            "sample_ratio_p",
-            "FLOAT64",
-            "p-value of the groups' sizes; an alarm below 0.001",
-        ),
-        Column(
-            "verdict",
-            "STRING",
-            "helps or harms of a final row, else open; too_few, no_control or "
-            "sample_ratio",
-        ),
+        Column("sample_ratio_p", "FLOAT64", "p-value of sizes; an alarm below 0.001"),
+        # Also too_few, no_control or sample_ratio.
+        Column("verdict", "STRING", "helps or harms, open, or why there is none"),
     ),
 )

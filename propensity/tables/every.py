@@ -58,8 +58,6 @@ TABLES = (
     SUPPRESSED_USERS,
 )
 
-MAXIMUM_RETENTION_DAYS = 36_500
-
 # Columns that connect a row with a user: the user's id; where there is none, the id of
 # an event of the user; or bytes that may hold anything.
 USER, EVENT, RAW = "user_id", "event_id", "raw"
@@ -82,33 +80,22 @@ def retention(text: str) -> dict[str, int]:
     Return the days that partitions are kept, by table; 0 is for ever.
 
     Args:
-        text: ``table=days`` for each of some tables, between spaces or commas.
+        text: The setting: ``table=days`` for some tables, between spaces or commas.
 
     Raises:
-        SettingsError: It is not, or names a table that never expires: without its entry
-            in the list of suppressed users a user would come back.
+        SettingsError: It names a table that there is not, or that never expires:
+            without its entry in the list of suppressed users a user would come back.
     """
+    parts = (part.partition("=") for part in text.replace(",", " ").split())
+    days_by_table = {name: int(days) for name, _, days in parts}
     allowed = {table.stored for table in TABLES} - {SUPPRESSED_USERS.name}
-    days_by_table: dict[str, int] = {}
-    for part in text.replace(",", " ").split():
-        name, _, days = part.partition("=")
-        wrong = ""
-        if name not in allowed:
-            wrong = (
-                f"it must be like stream_events=400 dead_letters=90, with tables of "
-                f"{', '.join(sorted(allowed))}"
-            )
-        elif name in days_by_table:
-            wrong = f"it must name {name} once"
-        elif not days.isdecimal() or int(days) > MAXIMUM_RETENTION_DAYS:
-            wrong = (
-                f"it must give {name} a whole number of days up to "
-                f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"
-            )
-        if wrong:
-            variable = "PROPENSITY_RETENTION_DAYS"
-            raise SettingsError(f"{variable} has {part!r}: {wrong}", field=variable)
-        days_by_table[name] = int(days)
+    if unknown := sorted({*days_by_table} - allowed):
+        variable = "PROPENSITY_RETENTION_DAYS"
+        raise SettingsError(
+            f"{variable} names {', '.join(unknown)}; it must be like stream_events=400 "
+            f"dead_letters=90, with tables of {', '.join(sorted(allowed))}",
+            field=variable,
+        )
     return days_by_table
 
 

@@ -27,11 +27,7 @@ INFERENCE_LOG = Table(
         Column("features", "STRING", "What the model was given, JSON"),
         Column("scored_at", "TIMESTAMP", "When it was scored", required=True),
         Column("scored_on", "DATE", "UTC day of scored_at", required=True),
-        Column(
-            "latency_ms",
-            "FLOAT64",
-            "From ingest_ts or publication to the score; null where that is senseless",
-        ),
+        Column("latency_ms", "FLOAT64", "From ingest_ts or publication to the score"),
     ),
 )
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from propensity.schema import USE_CASE, Column, Table
+from propensity.schema import USE_CASE, Column, Table, structs
 
 
 def interval(name: str, of: str) -> tuple[Column, Column]:
@@ -40,18 +40,14 @@ _METRICS = (
     Column("brier", "FLOAT64", "Mean squared error of the probabilities"),
     Column("log_loss", "FLOAT64", "Mean negative log-likelihood, natural logarithm"),
     Column("calibration_error", "FLOAT64", "Expected calibration error, ten bins"),
-    Column(
+    structs(
         "lift",
-        "STRUCT",
         "Deciles of the score, highest first; ties are shared out",
-        repeated=True,
-        fields=(
-            Column("decile", "INT64", "1 has the highest scores"),
-            Column("users", "FLOAT64", "A tenth of the rows"),
-            Column("conversions", "FLOAT64", "Positives among them"),
-            Column("mean_probability", "FLOAT64", "Mean of their probabilities"),
-            Column("lift", "FLOAT64", "Their share of positives over the base rate"),
-        ),
+        Column("decile", "INT64", "1 has the highest scores"),
+        Column("users", "FLOAT64", "A tenth of the rows"),
+        Column("conversions", "FLOAT64", "Positives among them"),
+        Column("mean_probability", "FLOAT64", "Mean of their probabilities"),
+        Column("lift", "FLOAT64", "Their share of positives over the base rate"),
     ),
     Column("best_threshold", "FLOAT64", "Threshold with the best F1 on earlier rows"),
     Column("budget", "STRING", "Top k that are acted on, as 1000 or 10%"),
@@ -136,16 +132,12 @@ EVALUATION = Table(
         Column("evaluated_at", "TIMESTAMP", "When the run began"),
         Column("data_until", "DATE", "Day before which the GA4 export was complete"),
         *_METRICS,
-        Column(
+        structs(
             "thresholds",
-            "STRUCT",
             "Positive predictions at other thresholds, highest first",
-            repeated=True,
-            fields=(
-                Column("threshold", "FLOAT64", "A probability of the week"),
-                Column("users", "INT64", "Rows at or above it"),
-                Column("conversions", "INT64", "Positives among them"),
-            ),
+            Column("threshold", "FLOAT64", "A probability of the week"),
+            Column("users", "INT64", "Rows at or above it"),
+            Column("conversions", "INT64", "Positives among them"),
         ),
         Column("log_odds_shift", "FLOAT64", "Season's shift in the probabilities"),
         Column("value_promised", "NUMERIC", "Sum of the expected values"),
@@ -210,9 +202,7 @@ DRIFT = Table(
         USE_CASE,
         Column("as_of", "DATE", "As-of date of the publication", required=True),
         Column("kind", "STRING", "feature, score or users", required=True),
-        Column(
-            "name", "STRING", "The feature's; or probability, or users", required=True
-        ),
+        Column("name", "STRING", "A feature; or probability, or users", required=True),
         Column("model_version", "INT64", "Model that scored"),
         RUN,
         Column("written_at", "TIMESTAMP", "When that run began"),
@@ -222,16 +212,12 @@ DRIFT = Table(
         Column("missing_before", "FLOAT64", "That share in the training"),
         Column("psi", "FLOAT64", "Population stability index; null for users"),
         Column("bound", "FLOAT64", "psi above it is an alarm: more for few users"),
-        Column(
+        structs(
             "bins",
-            "STRUCT",
             "Shares by value, the scores' without the season's shift",
-            repeated=True,
-            fields=(
-                Column("value", "STRING", "A value, or a range of numbers"),
-                Column("expected", "FLOAT64", "Share in the training"),
-                Column("observed", "FLOAT64", "Share of the publication"),
-            ),
+            Column("value", "STRING", "A value, or a range of numbers"),
+            Column("expected", "FLOAT64", "Share in the training"),
+            Column("observed", "FLOAT64", "Share of the publication"),
         ),
         Column("is_alarm", "BOOL", "Whether a person should look at it"),
         Column("cause", "STRING", "feature, missing values, score or users"),

@@ -13,11 +13,7 @@ _PREDICTION = (
 )
 
 # Amounts are exact everywhere: sums of estimates add up, too.
-_VALUE = Column(
-    "expected_value",
-    "NUMERIC",
-    "Probability times the amount expected of a buyer; null without amounts",
-)
+_VALUE = Column("expected_value", "NUMERIC", "Probability times expected amount")
 _DATA_UNTIL = Column("data_until", "DATE", "Day before which the export was complete")
 _SHIFT = Column("log_odds_shift", "FLOAT64", "Season's shift; null without")
 
@@ -78,10 +74,7 @@ PUBLICATIONS = Table(
         Column("users", "INT64", "Users with a probability"),
         Column("mean_probability", "FLOAT64", "Mean of their probabilities"),
         Column(
-            "quantiles",
-            "FLOAT64",
-            "The least probability, their 99 percentiles and the greatest",
-            repeated=True,
+            "quantiles", "FLOAT64", "Least, 99 percentiles, greatest", repeated=True
         ),
         _SHIFT,
         Column("value_promised", "NUMERIC", "Sum of expected values; null without"),

@@ -44,11 +44,7 @@ _SUMS = tuple(
     for column in (
         Column(f"{measure}_count", "INT64", f"Events: {measure}"),
         Column(f"{measure}_sum", "NUMERIC", f"Exact sum of {measure} amounts"),
-        Column(
-            f"{measure}_sum_squares",
-            "NUMERIC",
-            f"Exact sum of squared {measure} amounts",
-        ),
+        Column(f"{measure}_sum_squares", "NUMERIC", f"Exact sum of {measure} squares"),
     )
 )
 
@@ -74,12 +70,7 @@ STREAM_FEATURES_DAILY = Table(
         Column("day", "DATE", "UTC day of the events", required=True),
         Column("month", "DATE", "First day of the day's month", required=True),
         *_SUMS,
-        Column(
-            "registration",
-            "STRUCT",
-            "The first registration of the day; null without one",
-            fields=_REGISTRATION,
-        ),
+        Column("registration", "STRUCT", "The day's first", fields=_REGISTRATION),
         Column("compacted_at", "TIMESTAMP", "When the row was written"),
     ),
 )
@@ -91,12 +82,8 @@ STREAM_COMPACTIONS = Table(
     partition="compacted_on",
     clustering=("compacted_at",),
     columns=(
-        Column(
-            "counted_until",
-            "TIMESTAMP",
-            "Events received before are in stream_features_daily",
-            required=True,
-        ),
+        # Events received before are in stream_features_daily.
+        Column("counted_until", "TIMESTAMP", "End of what is counted", required=True),
         Column("closed_before", "DATE", "Days before are exported", required=True),
         Column("compacted_at", "TIMESTAMP", "When the run began", required=True),
         Column("compacted_on", "DATE", "UTC day of compacted_at", required=True),
