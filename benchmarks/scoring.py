@@ -15,6 +15,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -28,7 +29,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from benchmarks.report import Line, finish
-from propensity.concurrency import THREADS
 from propensity.models.encoding import Kind, to_frame
 from propensity.models.scoring import Scorer
 
@@ -122,7 +122,7 @@ def by_pandas(
 def by_arrow(pipeline: Pipeline, batches: list[pa.RecordBatch]) -> NDArray[np.float64]:
     """Score as 01-Predictions does, from compiling the scorer to the last batch."""
     steps = (step for _, step in pipeline.steps)
-    scorer = Scorer(*steps, features=FEATURES, pools=THREADS.pool)
+    scorer = Scorer(*steps, features=FEATURES, pools=ThreadPoolExecutor)
     return np.concatenate([scores for _, scores in scorer.score(batches)])
 
 

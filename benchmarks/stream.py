@@ -38,13 +38,15 @@ from local.stack.state import LOCAL, ROOT
 from propensity import usecases
 from propensity.events.enrichment import PostcodeIndex, normalised
 from propensity.events.messages import Message
-from propensity.events.rows import Accepted, Rules, accept, event_rows
+from propensity.events.rows import Accepted, accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.gcp.http import keep_modules
+from propensity.tables.stream import STREAM_EVENTS
 
 # By messages of a group: how many times storey's speed.
 LEAST = {1_000: 5.0, 64: None}
 EVENTS, EVENTS_PER_USER, ROUNDS = 200_000, 50, 5
+LATENESS = timedelta(days=30)
 # Prints events a second of processor time.
 STOREY = """
 import json, sys, time
@@ -106,11 +108,6 @@ def ours(path: Path, group: int) -> float:
     table = postcodes()
     codes = [normalised(code) for code in table["postcode"].to_pylist()]
     index = PostcodeIndex(table.set_column(0, "postcode", pa.array(codes)))
-    rules = Rules(
-        maximum_bytes=256 * 1024,
-        clock_skew=timedelta(seconds=600),
-        lateness=timedelta(days=30),
-    )
     at = datetime.now(UTC)
     published_at = f"{at:%Y-%m-%dT%H:%M:%S}.123Z"
     messages = [
@@ -118,18 +115,19 @@ def ours(path: Path, group: int) -> float:
         for number, data in enumerate(path.read_bytes().splitlines())
     ]
 
-    def rows_of(part: Sequence[Message]) -> tuple[Accepted, pa.RecordBatch]:
-        accepted = accept(part, catalogue, index, received_at=at, rules=rules)
+    def made(part: Sequence[Message]) -> tuple[Accepted, pa.RecordBatch]:
+        accepted = accept(part, catalogue, index, received_at=at)
         events = accepted.events
-        return accepted, event_rows(events, received_at=at, lateness=rules.lateness)
+        rows = rows_of(STREAM_EVENTS, events, received_at=at, lateness=LATENESS)
+        return accepted, rows
 
     keep_modules()  # as an instance of the function does
     # What is made on the first call is made once in an instance.
-    rows_of(messages[:group])
+    made(messages[:group])
     processor = time.process_time()
     rows = enriched = size = 0
     for start in range(0, len(messages), group):
-        accepted, batch = rows_of(messages[start : start + group])
+        accepted, batch = made(messages[start : start + group])
         size += len(batch.serialize())
         rows += batch.num_rows
         enriched += len(accepted.events)

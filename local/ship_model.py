@@ -35,9 +35,8 @@ from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.rows import Rules, accept, event_rows
+from propensity.events.rows import accept, rows_of
 from propensity.events.types import Catalogue
-from propensity.events.values import CLOCK_SKEW
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import card as cards
@@ -50,7 +49,7 @@ from propensity.runs import train
 from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables import every as tables
+from propensity.tables.stream import STREAM_EVENTS
 
 # Other players than those of the demo and the tests, and earlier ones: a model must not
 # be younger than what it is to score.
@@ -190,11 +189,7 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     load_postcodes.load(warehouse, postcodes(), loaded_on=games.first_date)
     index = PostcodeIndex(warehouse.table(statement("postcodes")))
     catalogue = Catalogue([usecases.load(USE_CASE)])
-    rules = Rules(
-        maximum_bytes=settings.maximum_event_bytes,
-        clock_skew=CLOCK_SKEW,
-        lateness=timedelta(days=settings.maximum_lateness_days),
-    )
+    lateness = timedelta(days=settings.maximum_lateness_days)
     messages = [
         Message(data, str(number), attributes)
         for number, (data, attributes) in enumerate(games.payloads())
@@ -202,13 +197,18 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     batches = []
     for first in range(0, len(messages), BATCH):
         part = messages[first : first + BATCH]
-        accepted = accept(part, catalogue, index, received_at=games.end, rules=rules)
+        accepted = accept(part, catalogue, index, received_at=games.end)
         if accepted.refused:
             raise ArtifactError(f"generated events are refused: {accepted.refused}")
         batches.append(
-            event_rows(accepted.events, received_at=games.end, lateness=rules.lateness)
+            rows_of(
+                STREAM_EVENTS,
+                accepted.events,
+                received_at=games.end,
+                lateness=lateness,
+            )
         )
-    warehouse.write(tables.STREAM_EVENTS, pa.Table.from_batches(batches))
+    warehouse.write(STREAM_EVENTS, pa.Table.from_batches(batches))
 
 
 def figures(trained: Trained, games: Games) -> dict[str, Any]:

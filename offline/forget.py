@@ -35,7 +35,6 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from propensity import usecases
-from propensity.concurrency import THREADS
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -50,8 +49,9 @@ from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry import index
 from propensity.registry.index import INDEXES, Index, pointer_name
+from propensity.registry.leases import Leases
 from propensity.registry.objects import parquet_of
-from propensity.registry.versions import PARQUET, Registry
+from propensity.registry.versions import PARQUET
 from propensity.runs import compact
 from propensity.schema import Table
 from propensity.settings import Settings
@@ -200,13 +200,8 @@ class Work:
     def alone(self) -> Iterator[None]:
         """Keep compactions away: one could write back rows that it read before."""
         try:
-            with compact.alone(
-                Registry(self.artifacts, compact.SCOPE),
-                run_id=uuid.uuid4().hex,
-                began_at=self.began_at,
-                clock=lambda: datetime.now(UTC),
-                threads=THREADS,
-            ):
+            leases = Leases(self.artifacts, compact.SCOPE)
+            with leases.alone(compact.KIND, clock=lambda: datetime.now(UTC)):
                 yield
         except RunInProgress as error:
             raise RunInProgress(

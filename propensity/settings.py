@@ -160,7 +160,6 @@ class Settings:
     # From a publication to the next, as a share of the earlier mean probability.
     maximum_score_shift = 0.75
     query_timeout_s = 600
-    maximum_event_bytes = 256 * 1024
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:

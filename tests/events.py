@@ -18,18 +18,16 @@ import pyarrow as pa
 from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.enrichment import PostcodeIndex
-from propensity.events.messages import Message
-from propensity.events.rows import Accepted, Rules
+from propensity.events.messages import MAXIMUM_EVENT_BYTES, Message
+from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
 from propensity.privacy.suppression import NOBODY, Suppressed
+from propensity.tables.inference import TRUTH_EVENTS
+from propensity.tables.stream import STREAM_EVENTS
 from propensity.usecases import UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
-RULES = Rules(
-    maximum_bytes=256 * 1024,
-    clock_skew=timedelta(seconds=600),
-    lateness=timedelta(days=36_500),
-)
+LATENESS = timedelta(days=36_500)
 BASE = ("new_registration", "new_purchases", "new_bet", "new_win")
 
 
@@ -185,7 +183,7 @@ def accept(
     catalogue: Catalogue = CATALOGUE,
     postcodes: PostcodeIndex | None = None,
     suppressed: Suppressed = NOBODY,
-    **rules: Any,
+    maximum_bytes: int = MAXIMUM_EVENT_BYTES,
 ) -> Accepted:
     """Return the result of messages that are received at ``NOW``."""
     return stream.accept(
@@ -193,19 +191,23 @@ def accept(
         catalogue,
         postcodes,
         received_at=NOW,
-        rules=replace(RULES, **rules),
+        maximum_bytes=maximum_bytes,
         suppressed=suppressed,
     )
 
 
-def rows(accepted: Accepted, *, lateness: timedelta = RULES.lateness) -> pa.RecordBatch:
+def rows(accepted: Accepted, *, lateness: timedelta = LATENESS) -> pa.RecordBatch:
     """Return the rows of accepted events."""
-    return stream.event_rows(accepted.events, received_at=NOW, lateness=lateness)
+    return stream.rows_of(
+        STREAM_EVENTS, accepted.events, received_at=NOW, lateness=lateness
+    )
 
 
 def truths(accepted: Accepted) -> pa.RecordBatch:
     """Return the rows of accepted truths."""
-    return stream.truth_rows(accepted.truths, received_at=NOW)
+    return stream.rows_of(
+        TRUTH_EVENTS, accepted.truths, received_at=NOW, lateness=LATENESS
+    )
 
 
 def published(accepted: Accepted) -> list[bytes]:
@@ -218,11 +220,13 @@ def places(events: Sequence[Any]) -> list[int]:
     return [event.place for event in events]
 
 
-def row(event: Mapping[str, Any] | bytes, **how: Any) -> dict[str, Any]:
+def row(
+    event: Mapping[str, Any] | bytes, *, lateness: timedelta = LATENESS, **how: Any
+) -> dict[str, Any]:
     """Return the row of an event that must be accepted."""
     accepted = accept(message(event), **how)
     assert not accepted.refused, accepted.refused[0].detail
-    [stored] = rows(accepted, lateness=how.get("lateness", RULES.lateness)).to_pylist()
+    [stored] = rows(accepted, lateness=lateness).to_pylist()
     return dict(stored)
 
 

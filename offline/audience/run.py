@@ -5,10 +5,8 @@ The preview of an audience, and its delivery: one at a time.
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date, timedelta
 from math import ceil
 from typing import Any
 
@@ -21,14 +19,10 @@ from offline.audience.selection import Plan
 from offline.deployment import Deployment
 from offline.deployment import opened as deployed
 from propensity.clock import SYSTEM, Clock
-from propensity.concurrency import THREADS
-from propensity.errors import PropensityError, RequestError, RunInProgress
+from propensity.errors import RequestError, RunInProgress
 from propensity.privacy import suppression
-from propensity.registry.leases import LEASE_MINUTES, Finished, Leases
+from propensity.registry.leases import LEASE_MINUTES, Leases
 from propensity.statements import statement
-
-# All dates of an audience share a lease.
-ANY_DATE = date(1970, 1, 1)
 
 
 def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
@@ -108,29 +102,13 @@ def _alone(deployment: Deployment, audience: str, clock: Clock) -> Iterator[None
     """Keep a lease of an audience's deliveries, whatever their date, for a block."""
     leases = Leases(deployment.artifacts, deployment.use_case.name)
     try:
-        lease = leases.begin(
-            f"audience-{audience}",
-            ANY_DATE,
-            run_id=uuid.uuid4().hex,
-            now=clock.now(),
-            duration=timedelta(minutes=LEASE_MINUTES),
-            again=True,
-        )
+        with leases.alone(f"audience-{audience}", clock=clock.now):
+            yield
     except RunInProgress as error:
         raise RunInProgress(
             f"another delivery of {audience} is under way, or was killed just now: "
             f"wait until it ends, or for {LEASE_MINUTES} minutes if it was killed"
         ) from error
-    assert not isinstance(lease, Finished)
-    with leases.kept(lease, clock=clock.now, threads=THREADS):
-        try:
-            yield
-        except (Exception, KeyboardInterrupt) as error:
-            # The error of the block matters more than this one; the lease expires.
-            with contextlib.suppress(PropensityError):
-                leases.release(lease, error=type(error).__name__, at=clock.now())
-            raise
-    leases.finish(lease, {}, at=clock.now())
 
 
 def _check_is_newest(

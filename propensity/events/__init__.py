@@ -5,7 +5,7 @@ Read in this order. All of it is pure: bytes in, Arrow out.
 
 - ``messages``: a message from the push that brought it
 - ``types``: the event types (``events.toml``), and the decoder of their events
-- ``values``: parsers of field values, and the reasons of dead letters
+- ``values``: rules for values of fields, and the reasons of dead letters
 - ``rows``: a group of messages to events, truths and refusals, and those to rows
 - ``enrichment``: what the stream adds to an event before it is published
 - ``dead_letters``: refused messages as rows, without personal values

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from propensity import timeframe
 from propensity.events.messages import Message
 from propensity.events.rows import batch_of, receipt
-from propensity.events.types import EventType
-from propensity.events.values import Refused, age_at, moment_of
+from propensity.events.values import Refused, age_at
 from propensity.tables.stream import DEAD_LETTERS
 
 REMOVED = "(removed)"
@@ -26,11 +26,7 @@ REMOVED = "(removed)"
 # A larger row would not fit in one append.
 MAXIMUM_RAW_BYTES = 4 * 1024**2
 
-_SCHEMA = DEAD_LETTERS.arrow_schema()
-
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_text = msgspec.json.Decoder(str).decode
-_decode_date = msgspec.json.Decoder(date).decode
 
 
 def redacted(data: bytes, personal: Mapping[str, str]) -> bytes:
@@ -50,34 +46,18 @@ def redacted(data: bytes, personal: Mapping[str, str]) -> bytes:
     names = fields.keys() & personal.keys()
     if not names:
         return data
-    age = _age(fields, personal)
     for name in names:
-        if personal[name] == "birth date" and age is not None:
-            del fields[name]
-            fields["age"] = age
-        else:
-            fields[name] = REMOVED
-    return msgspec.json.encode(fields)
-
-
-def _age(fields: Mapping[str, Any], personal: Mapping[str, str]) -> int | None:
-    """Return the age in the row of a registration, None if unknown."""
-    for name, kind in personal.items():
-        if kind == "birth date" and name in fields:
+        born = fields[name]
+        fields[name] = REMOVED
+        if personal[name] == "birth date" and "event_time" in fields:
             try:
-                moment = moment_of(_decode_text(fields["event_time"]))
-                return age_at(_decode_date(fields[name]), moment, field=name)
-            except (KeyError, Refused, msgspec.MsgspecError, ValueError):
-                return None
-    return None
-
-
-def personal_fields(types: Mapping[str, EventType]) -> dict[str, str]:
-    """Return the personal fields of event types, and their kinds."""
-    personal: dict[str, str] = {}
-    for event_type in types.values():
-        personal |= event_type.personal
-    return personal
+                birth = msgspec.json.decode(born, type=date)
+                moment = msgspec.json.decode(fields["event_time"], type=str)
+                fields["age"] = age_at(birth, timeframe.moment_of(moment), field=name)
+                del fields[name]
+            except (Refused, msgspec.MsgspecError, ValueError):
+                continue  # it has no age that could be told
+    return msgspec.json.encode(fields)
 
 
 def dead_letters(
@@ -107,4 +87,4 @@ def dead_letters(
         "attributes": [msgspec.json.encode(o.attributes).decode() for o in letters],
         **receipt(letters, received_at),
     }
-    return batch_of(_SCHEMA, columns, len(letters))
+    return batch_of(DEAD_LETTERS, columns, len(letters))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +16,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from numpy.typing import NDArray
 
 # Raw values: a number that is parsed and written again may change.
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -36,17 +34,10 @@ def with_fields(data: bytes, added: Mapping[str, Any]) -> bytes:
         added: Further fields; they replace fields of the same name.
     """
     # The name may also be in a nested object, or be written with escapes.
-    if (b"\\" in data and b"\\u" in data) or any(
-        _quoted(name) in data for name in added
-    ):
+    if b"\\u" in data or any(f'"{name}"'.encode() in data for name in added):
         return msgspec.json.encode({**_decode_fields(data), **added})
     whole = data.rstrip()
     return whole[:-1] + b"," + msgspec.json.encode(added)[1:]
-
-
-@cache
-def _quoted(name: str) -> bytes:
-    return f'"{name}"'.encode()
 
 
 def normalised(postcode: str) -> str:
@@ -78,8 +69,8 @@ class PostcodeIndex:
         codes = np.asarray(table["postcode"].to_numpy()).astype("S")
         kept = np.flatnonzero(np.isfinite(values))
         order = kept[np.argsort(codes[kept], kind="stable")]
-        self._codes: NDArray[np.bytes_] = codes[order]
-        self._values: NDArray[np.float64] = values[order]
+        self._codes = codes[order]
+        self._values = values[order]
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -87,16 +78,11 @@ class PostcodeIndex:
     def find(self, postcode: str) -> float | None:
         """Return the index of a postcode in any spelling, None if unknown."""
         code = normalised(postcode)
-        value = self._exact(code)
-        if value is None and (part := outward(code)) is not None:
-            value = self._exact(part)
-        return value
-
-    def _exact(self, code: str) -> float | None:
-        key = code.encode("ascii")
-        if len(key) > self._codes.itemsize:
-            return None  # numpy would widen the whole array for the comparison
-        place = int(np.searchsorted(self._codes, key))
-        if place < len(self._codes) and self._codes[place] == key:
-            return float(self._values[place])
+        for name in (code, outward(code)):
+            # Of a longer one numpy would widen the whole array for the comparison.
+            if name is not None and len(name) <= self._codes.itemsize:
+                key = name.encode("ascii")
+                position = int(np.searchsorted(self._codes, key))
+                if position < len(self) and self._codes[position] == key:
+                    return float(self._values[position])
         return None

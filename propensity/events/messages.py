@@ -17,6 +17,8 @@ from propensity.events.values import Refused
 
 # The largest message that Pub/Sub takes is 10 MB; base64 and the envelope add a third.
 MAXIMUM_BODY_BYTES = 15 * 1024**2
+# A larger event is a dead letter.
+MAXIMUM_EVENT_BYTES = 256 * 1024
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -45,8 +47,8 @@ class _Body(msgspec.Struct, gc=False):
     message: _Pushed | None = None
 
 
-_PLACE = re.compile(r"at `\$\.([^`]*)`$")
-_decode_body = msgspec.json.Decoder(_Body).decode
+_FIELD = re.compile(r"at `\$\.([^`]*)`$")
+_decode = msgspec.json.Decoder(_Body).decode
 
 
 def message(body: bytes) -> Message:
@@ -58,12 +60,12 @@ def message(body: bytes) -> Message:
             payload that is not base64, ``problem`` is set instead.
     """
     try:
-        pushed = _decode_body(body).message
+        pushed = _decode(body).message
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        place = _PLACE.search(str(error))
+        field = _FIELD.search(str(error))
         raise RequestError(
             f"the body is not a push of Pub/Sub: {error}",
-            field=place[1] if place else "body",
+            field=field[1] if field else "body",
         ) from error
     if pushed is None:
         raise RequestError("the body holds no message of Pub/Sub", field="message")
@@ -71,7 +73,6 @@ def message(body: bytes) -> Message:
         raise RequestError("the message has no id", field="message.messageId")
     text, problem = pushed.data or "", None
     try:
-        # The same as b64decode with validate, which reads all of it twice.
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         data = text.encode()

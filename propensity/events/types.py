@@ -12,23 +12,25 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from functools import cached_property
+from functools import cache
 from importlib import resources
 from typing import Annotated, Any
 
 import msgspec
 
 from propensity.errors import UseCaseError
-from propensity.events.values import MAXIMUM_TEXT_CHARACTERS, Refused
+from propensity.events.enrichment import with_fields
+from propensity.events.values import MAXIMUM_AGE, MAXIMUM_TEXT_CHARACTERS, Refused
 from propensity.ids import INEXACT, MAXIMUM_ID_CHARACTERS, NAME
+from propensity.tables.stream import STREAM_EVENTS
 from propensity.usecases import UseCase
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAXIMUM_ID_CHARACTERS)]
 _WholeId = Annotated[int, msgspec.Meta(gt=-INEXACT, lt=INEXACT)]
 _Text = Annotated[str, msgspec.Meta(max_length=MAXIMUM_TEXT_CHARACTERS)]
+_Age = Annotated[int, msgspec.Meta(ge=0, le=MAXIMUM_AGE)]
 _Unset = msgspec.UnsetType
 
 # Types for msgspec of the kinds of fields; ``events.toml`` says what each means.
@@ -53,30 +55,9 @@ _SINGLE = ("birth date", "amount", "label", "identity", "truth", "truth time")
 
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
-# Fields of every event, fields of its enrichment, and attributes of the structs.
-_RESERVED = frozenset(
-    {
-        *("user_id", "event_type", "event_time", "event_id", "use_case"),
-        *("age", "socioeconomic_idx", "attributes", "declared"),
-    }
-)
-
-# Allowed kinds of the fields with a column of their own, and of those that dead letters
-# lose by their name.
-_COLUMN_KINDS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("name", "street_address"), ("personal",)),
-    **dict.fromkeys(
-        ("city", "country", "postcode", "affiliate_url", "campaign"),
-        ("text", "text or null"),
-    ),
-    "date_of_birth": ("birth date",),
-    "amount": ("amount",),
-    "label": ("label",),
-}
-
 # Errors of msgspec, which may quote the event.
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
-_PLACE = re.compile(r"at `\$\.?([^`]*)`$")
+_AT = re.compile(r"at `\$\.?([^`]*)`$")
 _UNTYPED = frozenset(
     {"Object missing required field `event_type`", "Expected `str` - at `$.event_type`"}
 )
@@ -84,6 +65,8 @@ _REASONS = {
     "Expected `str` of length": ("bad_value", "too short or too long"),
     "Expected `str | null` of length": ("bad_value", "too short or too long"),
     "Invalid RFC3339": ("bad_value", "not a date as YYYY-MM-DD"),
+    "Expected `int` >= 0": ("bad_value", f"the age is not 0 to {MAXIMUM_AGE}"),
+    f"Expected `int` <= {MAXIMUM_AGE}": ("bad_value", f"the age is over {MAXIMUM_AGE}"),
     "Integer value out of range": ("bad_value", "the number is out of range"),
     "Number out of range": ("not_finite", "the number is out of range"),
 }
@@ -92,71 +75,46 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-@dataclass(frozen=True, kw_only=True)
 class EventType:
     """
-    A type of events; ``fields`` maps its fields, but for the common ones, to kinds.
+    A type of events.
+
+    Attributes:
+        fields: Its fields, but for the common ones, and their kinds.
+        amount, identity, truth: The field of this kind; empty without one.
+        time: The field that says when it happened, or when a truth was found out.
+        personal: The fields that are not stored, and their kinds.
+        stored: The fields that are stored beside amount and identity, and their kinds.
+        required: The fields that an event of the type must have.
     """
 
-    name: str
-    fields: Mapping[str, str]
+    def __init__(self, name: str, fields: Mapping[str, str]) -> None:
+        self.name = name
+        self.fields = fields
+        self.amount, self.identity, self.truth, truth_time = (
+            next(iter(self.of_kinds(kind)), "")
+            for kind in ("amount", "identity", "truth", "truth time")
+        )
+        self.time = truth_time or "event_time"
+        self.personal = self.of_kinds(*PERSONAL)
+        self.stored = self.of_kinds(
+            *("text", "text or null", "number", "label", "numeral", "instant")
+        )
+        self.required = [n for n, kind in fields.items() if kind not in _OPTIONAL]
 
-    def of_kind(self, *kinds: str) -> tuple[str, ...]:
-        """Return the fields of some kinds."""
-        return tuple(name for name, kind in self.fields.items() if kind in kinds)
+    def of_kinds(self, *kinds: str) -> dict[str, str]:
+        """Return the fields of some kinds, and their kinds."""
+        return {name: kind for name, kind in self.fields.items() if kind in kinds}
 
-    @cached_property
-    def amount(self) -> str:
-        """The field of kind "amount", empty without one."""
-        return next(iter(self.of_kind("amount")), "")
-
-    @cached_property
-    def identity(self) -> str:
-        """The field with the event's id, which is its user's; empty without one."""
-        return next(iter(self.of_kind("identity")), "")
-
-    @cached_property
-    def truth(self) -> str:
-        """The field that says what came of an event; empty without one."""
-        return next(iter(self.of_kind("truth")), "")
-
-    @cached_property
-    def time(self) -> str:
-        """The field that says when it happened, or when a truth was found out."""
-        return next(iter(self.of_kind("truth time")), "event_time")
-
-    @cached_property
-    def personal(self) -> Mapping[str, str]:
-        """The personal fields, which are not stored, and their kinds."""
-        return {name: self.fields[name] for name in self.of_kind(*PERSONAL)}
-
-    @cached_property
-    def further(self) -> Mapping[str, str]:
-        """The fields that are stored beside amount and identity, and their kinds."""
-        own = {"amount", "identity", "truth", "truth time"}
-        return {name: kind for name, kind in self.fields.items() if kind not in own}
-
-    @cached_property
-    def required(self) -> tuple[str, ...]:
-        """The fields that an event of the type must have."""
-        return self.of_kind(*(kind for kind in KINDS if kind not in _OPTIONAL))
-
-    def struct(self, *, is_tagged: bool = True) -> type[msgspec.Struct]:
-        """
-        Return the type as a struct, with ``declared``, the type.
-
-        Args:
-            is_tagged: Whether its events say their type, in ``event_type``.
-        """
-        required: list[Any] = [
-            (name, KINDS[self.fields[name]]) for name in self.required
-        ]
+    def struct(self) -> type[msgspec.Struct]:
+        """Return the type as a struct, with ``declared``, the type."""
+        required: list[Any] = [(n, KINDS[self.fields[n]]) for n in self.required]
         optional: list[Any] = [
             ("event_id", _Id | None, None),
             ("use_case", str | None, None),
             *(
-                (n, KINDS[self.fields[n]], msgspec.UNSET)
-                for n in self.of_kind(*_OPTIONAL)
+                (name, KINDS[kind], msgspec.UNSET)
+                for name, kind in self.of_kinds(*_OPTIONAL).items()
             ),
         ]
         if self.identity:
@@ -165,63 +123,36 @@ class EventType:
             required.append(("user_id", _Id))
         if not self.truth:
             required.append(("event_time", str))
-        if self.of_kind("birth date"):
-            optional.append(("age", int | _Unset, msgspec.UNSET))
-        if "postcode" in self.fields:
-            optional.append(("socioeconomic_idx", float | _Unset | None, msgspec.UNSET))
+        if self.of_kinds("birth date"):
+            optional.append(("age", _Age | _Unset, msgspec.UNSET))
         return msgspec.defstruct(
             self.name,
             [*required, *optional],
-            tag_field="event_type" if is_tagged else None,
-            tag=self.name if is_tagged else None,
+            tag_field="event_type",
+            tag=self.name,
             gc=False,
             namespace={"declared": self},
         )
 
 
-def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
-    """
-    Return the event types of a TOML document's tables, by name.
-
-    Raises:
-        ValueError: A name or a kind is invalid, or two fields would share a column.
-    """
-    return {name: _checked(name, fields) for name, fields in tables.items()}
-
-
-def _checked(name: str, fields: Mapping[str, str]) -> EventType:
-    if not NAME.fullmatch(name) or not isinstance(fields, Mapping):
-        raise ValueError(f"{name!r}: an event type is a table named like new_bet")
-    for field, kind in fields.items():
-        if kind not in KINDS:
-            known = sorted(KINDS)
-            raise ValueError(f"{name}: fields are one of {known}: {field} is {kind!r}")
-        if field in _RESERVED or not _FIELD.fullmatch(field):
-            raise ValueError(f"{name}: no field can be named {field!r}")
-        if kind not in _COLUMN_KINDS.get(field, KINDS):
-            allowed = " or ".join(_COLUMN_KINDS[field])
-            raise ValueError(f"{name}: {field} is {allowed} everywhere, not {kind}")
-    for kind in _SINGLE:
-        if list(fields.values()).count(kind) > 1:
-            raise ValueError(f"{name}: more than one field is of kind {kind}")
-    event_type = EventType(name=name, fields=dict(fields))
-    if event_type.identity and event_type.required == (event_type.identity,):
-        raise ValueError(f"{name}: no field but its identity is required of it")
-    parts = event_type.of_kind("truth", "truth time")
-    if parts and not (event_type.identity and len(parts) == 2):
-        raise ValueError(f"{name}: a truth has an identity, a truth and its time")
-    return event_type
+@cache
+def shared_types() -> Mapping[str, EventType]:
+    """Return the types of ``events.toml``."""
+    text = (resources.files("propensity") / "events.toml").read_text("utf-8")
+    tables = tomllib.loads(text).items()
+    return {name: EventType(name, fields) for name, fields in tables}
 
 
 class Catalogue:
     """
-    The event types of all use cases of a deploy, and the decoder of their events.
+    The event types of a deployment, and the use cases that take them.
 
     Attributes:
         types: By name.
         use_cases: Names of the use cases that take events.
         taken: Each use case with each type that it takes.
         default: The use case of an event that names none, for types of one use case.
+        personal: The personal fields of all types, and their kinds.
     """
 
     def __init__(self, use_cases: Iterable[UseCase]) -> None:
@@ -233,38 +164,38 @@ class Catalogue:
         streamed = [use_case for use_case in use_cases if use_case.events]
         if not streamed:
             raise UseCaseError("no use case takes events: name some under [stream]")
-        types = _declared(streamed)
+        types = dict(shared_types())
         for use_case in streamed:
-            _check_taken(use_case, types)
+            for name, fields in use_case.event_types.items():
+                for problem in _problems(name, fields, types):
+                    raise UseCaseError(
+                        f"usecases/{use_case.name} declares {name} wrongly: {problem}"
+                    )
+                types[name] = EventType(name, fields)
+        for use_case in streamed:
+            for problem in _problems_taken(use_case, types):
+                raise UseCaseError(f"usecases/{use_case.name} {problem}")
+        pairs = [(one.name, name) for one in streamed for name in one.events]
+        names = [name for _, name in pairs]
         self.use_cases = frozenset(use_case.name for use_case in streamed)
-        pairs = [
-            (one.name, event_type) for one in streamed for event_type in one.events
-        ]
         self.taken = frozenset(pairs)
-        self.types = {name: types[name] for _, name in pairs}
-        names = [name for _, name in self.taken]
+        self.types = {name: types[name] for name in names}
         self.default = {name: one for one, name in pairs if names.count(name) == 1}
-        self._amounts = {event_type.amount for event_type in self.types.values()}
+        self.personal: dict[str, str] = {}
         # msgspec demands the type of an event only in a union. The nameless type makes
         # one of a single type, too.
-        union: Any = EventType(name="", fields={}).struct()
+        union: Any = EventType("", {}).struct()
         for event_type in self.types.values():
+            self.personal |= event_type.personal
             union = union | event_type.struct()
         self._decode = msgspec.json.Decoder(union).decode
-        self._decode_untyped = {
-            name: msgspec.json.Decoder(event_type.struct(is_tagged=False)).decode
-            for name, event_type in self.types.items()
-            if event_type.identity
-        }
 
-    def read(self, data: bytes, attributes: Mapping[str, str]) -> Any:
+    def read(self, data: bytes) -> tuple[Any, bytes]:
         """
-        Return an event as a struct of its type.
+        Return an event as a struct of its type, and its JSON with ``event_type``.
 
-        Args:
-            data: The event as JSON.
-            attributes: Of its message; they may name the type of an event that has an
-                identity.
+        An event that does not say its type has that whose fields it has, of the types
+        with an identity.
 
         Raises:
             Refused: It is no valid event of a type that a use case takes.
@@ -273,49 +204,36 @@ class Catalogue:
             if not data.isascii():
                 data.decode()  # msgspec reads no field that is not declared
             try:
-                return self._decode(data)
+                return self._decode(data), data
             except msgspec.ValidationError as error:
-                if str(error) not in _UNTYPED:
+                if str(error) not in _UNTYPED or not (name := self._inferred(data)):
                     raise
-                name = self._inferred(data, attributes)
-                if name not in self._decode_untyped:
-                    raise
-            return self._decode_untyped[name](data)
+            data = with_fields(data, {"event_type": name})
+            return self._decode(data), data
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise self.explain(data, error) from None
+            raise self._refusal(data, error) from None
 
-    def _inferred(self, data: bytes, attributes: Mapping[str, str]) -> str:
+    def _inferred(self, data: bytes) -> str:
         """
-        Return the type of an event that does not say it, empty if it has to.
-
-        It is the type with an identity of whose fields the event has the largest share,
-        if that is more than half: an error then names the missing field.
+        Return the type that lacks the smallest share of its fields, if that is one and
+        less than half: the refusal then names the missing one. Empty without one.
         """
-        if name := attributes.get("event_type"):
-            if name not in self.types:
-                raise self.no_taker(None, name)
-            return name
         fields = _decode_fields(data)
-        shares = {
-            name: sum(field in fields for field in required) / len(required)
-            for name in self._decode_untyped
-            for required in [self.types[name].required]
+        lacking = {
+            name: sum(field not in fields for field in one.required) / len(one.required)
+            for name, one in self.types.items()
+            if one.identity
         }
-        likely = sorted(shares, key=shares.__getitem__)[-2:]
-        if not likely or shares[likely[-1]] <= 0.5:
-            return ""
-        if len(likely) == 2 and shares[likely[0]] == shares[likely[1]]:
-            several = "its fields are those of several types"
-            raise Refused("missing_field", several, field="event_type")
-        return likely[-1]
+        least = min([*lacking.values(), 0.5])
+        likely = [name for name, share in lacking.items() if share == least < 0.5]
+        return likely[0] if len(likely) == 1 else ""
 
-    def explain(self, data: bytes, error: Exception) -> Refused:
+    def _refusal(self, data: bytes, error: Exception) -> Refused:
         """Return the reason for an error of msgspec or Python that an event raised."""
         if not isinstance(error, msgspec.ValidationError):
             return _malformed(data)
         text = str(error)
-        place = _PLACE.search(text)
-        field = place[1] if place else None
+        field = at[1] if (at := _AT.search(text)) else None
         if field == "event_type" and text.startswith("Invalid value"):
             return self.no_taker(None, None)
         if missing := _MISSING.match(text):
@@ -325,7 +243,8 @@ class Catalogue:
         problem = text.partition(" - at")[0]
         for start, (reason, detail) in _REASONS.items():
             if problem.startswith(start):
-                is_amount = reason == "not_finite" and field in self._amounts
+                amounts = {one.amount for one in self.types.values()}
+                is_amount = reason == "not_finite" and field in amounts
                 return Refused(
                     "bad_amount" if is_amount else reason, detail, field=field
                 )
@@ -347,43 +266,47 @@ class Catalogue:
         return Refused(reason, detail, field=field)
 
 
-def _declared(use_cases: Sequence[UseCase]) -> dict[str, EventType]:
-    """Return the package's event types and those that use cases declare."""
-    text = (resources.files("propensity") / "events.toml").read_text("utf-8")
-    types = types_of(tomllib.loads(text))
-    for use_case in use_cases:
-        where = f"usecases/{use_case.name} declares"
-        try:
-            own = types_of(use_case.event_types)
-        except ValueError as error:
-            raise UseCaseError(f"{where} an event type wrongly: {error}") from error
-        if twice := ", ".join(sorted(set(own) & set(types))):
-            raise UseCaseError(
-                f"{where} {twice}, which is declared already: name it otherwise"
-            )
-        types.update(own)
-    return types
+def _problems(
+    name: str, fields: Mapping[str, str], known: Mapping[str, EventType]
+) -> Iterator[str]:
+    """Yield what is wrong with a type that a use case declares."""
+    shared = {
+        n: kind for one in shared_types().values() for n, kind in one.fields.items()
+    }
+    columns = {column.name for column in STREAM_EVENTS.columns}
+    kinds = list(fields.values())
+    if not NAME.fullmatch(name):
+        yield "an event type has a name like new_bet"
+    if name in known:
+        yield "it is declared already; name it otherwise"
+    for field, kind in fields.items():
+        if field in {"declared", *columns} - shared.keys() or not _FIELD.fullmatch(
+            field
+        ):
+            yield f"no field can be named {field!r}"
+        everywhere = shared.get(field, kind).removesuffix(" or null")
+        if kind.removesuffix(" or null") != everywhere:
+            yield f"{field} is {everywhere} everywhere, not {kind}"
+        if kind in _SINGLE and kinds.count(kind) > 1:
+            yield f"more than one field is of kind {kind}"
+    parts = [kinds.count(kind) for kind in ("truth", "truth time", "identity")]
+    if any(parts[:2]) and not all(parts):
+        yield "a truth has an identity, a truth and its time"
 
 
-def _check_taken(use_case: UseCase, types: Mapping[str, EventType]) -> None:
-    """Check a use case's lists of events, of scored events and of truths."""
-    where = f"usecases/{use_case.name}"
+def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterator[str]:
+    """Yield what is wrong with a use case's lists of events."""
     if missing := ", ".join(sorted(set(use_case.events) - set(types))):
-        raise UseCaseError(f"{where} takes {missing}, which no file declares")
+        yield f"takes {missing}, which no file declares"
     for name in use_case.scored:
         if name not in use_case.events or not types[name].identity:
-            raise UseCaseError(
-                f"{where} scores {name}, and must take it, with an identity of its own"
-            )
-        lacking = set(use_case.features) - set(types[name].of_kind("numeral"))
+            yield f"scores {name}, and must take it, with an identity of its own"
+        lacking = use_case.features.keys() - types[name].of_kinds("numeral")
         if missing := ", ".join(sorted(lacking)):
-            raise UseCaseError(f"{where} scores {name}, whose numerals lack {missing}")
+            yield f"scores {name}, whose numerals lack {missing}"
     truths = {name for name in use_case.events if types[name].truth}
     if wrong := ", ".join(sorted(truths ^ set(use_case.truths))):
-        raise UseCaseError(
-            f"{where}: {wrong} must be among its truths, and be declared with a truth "
-            "and its time"
-        )
+        yield f"must name {wrong} as its truths, declared with a truth and its time"
 
 
 def _malformed(data: bytes) -> Refused:

@@ -1,8 +1,7 @@
 """
-Parsers of field values: money, numbers, times, ages, labels; one for each kind.
+Values of fields: money, numbers, times, ages, labels. And why a message is refused.
 
-Events and HTTP requests share them. Each refuses an invalid value with a reason, and
-names the field at fault.
+Events and HTTP requests share these rules.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta
 from math import isfinite
-from typing import Any
 
 import msgspec
 
@@ -35,22 +33,12 @@ NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
-_decode_any = msgspec.json.Decoder().decode
 
 # Why an event can never succeed; 04-StreamFeatures/README.md says what each means.
 REASONS = (
-    "malformed_json",
-    "wrong_encoding",
-    "too_large",
-    "unknown_use_case",
-    "unknown_event_type",
-    "missing_field",
-    "wrong_type",
-    "bad_amount",
-    "not_finite",
-    "bad_time",
-    "bad_value",
-    "refused_by_table",
+    *("malformed_json", "wrong_encoding", "too_large", "unknown_use_case"),
+    *("unknown_event_type", "missing_field", "wrong_type", "bad_amount", "not_finite"),
+    *("bad_time", "bad_value", "refused_by_table"),
 )
 
 
@@ -107,6 +95,21 @@ def numeral_of(value: float | str, *, field: str) -> float:
     return value
 
 
+def label_of(value: object, *, field: str) -> int | None:
+    """
+    Return a label as 0 or 1, None while it is unknown; it may be written as a text.
+
+    Raises:
+        Refused: Another number or text.
+    """
+    if value is None:
+        return None
+    label = _LABELS.get(str(value).strip().lower()) if value not in {0, 1} else value
+    if label is None:
+        raise Refused("bad_value", "a label is 0 or 1", field=field)
+    return int(label)
+
+
 def sensible_instant(value: object, *, latest: datetime) -> datetime | None:
     """
     Return a moment in UTC; None for a value that is none.
@@ -135,22 +138,9 @@ def sensible_instant(value: object, *, latest: datetime) -> datetime | None:
 def instant_in(value: bytes, *, latest: datetime) -> datetime | None:
     """Return ``sensible_instant`` of a value as JSON."""
     try:
-        return sensible_instant(_decode_any(value), latest=latest)
+        return sensible_instant(msgspec.json.decode(value), latest=latest)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None  # a number too large for a float, or a text that is not UTF-8
-
-
-def moment_of(text: str, *, field: str = "event_time") -> datetime:
-    """
-    Return a moment in UTC, to the microsecond; see ``timeframe.moment_of``.
-
-    Raises:
-        Refused: Not a time.
-    """
-    try:
-        return timeframe.moment_of(text)
-    except ValueError:
-        raise Refused("bad_time", "not a moment in ISO 8601", field=field) from None
 
 
 def microseconds_of(moment: datetime) -> int:
@@ -168,26 +158,7 @@ def age_at(birth: date, moment: datetime, *, field: str) -> int:
         Refused: Below 0 or above 150.
     """
     had_birthday = (moment.month, moment.day) >= (birth.month, birth.day)
-    return checked_age(moment.year - birth.year - (not had_birthday), field=field)
-
-
-def checked_age(age: int, *, field: str) -> int:
-    """Return an age in years, or raise Refused below 0 or above 150."""
+    age = moment.year - birth.year - (not had_birthday)
     if not 0 <= age <= MAXIMUM_AGE:
         raise Refused("bad_value", f"the age is not 0 to {MAXIMUM_AGE}", field=field)
     return age
-
-
-def label_of(value: Any, *, field: str) -> int | None:
-    """
-    Return a label as 0 or 1, None while it is unknown; it may be written as a text.
-
-    Raises:
-        Refused: Another number or text.
-    """
-    if value is None or value is msgspec.UNSET:
-        return None
-    label = _LABELS.get(str(value).strip().lower()) if value not in {0, 1} else value
-    if label is None:
-        raise Refused("bad_value", "a label is 0 or 1", field=field)
-    return int(label)

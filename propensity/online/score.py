@@ -74,10 +74,11 @@ FUNCTION = "score"
 _encode = msgspec.json.Encoder().encode
 MAXIMUM_BODY_BYTES = 16 * 1024**2
 
-# Instances of one call of the model, unless a single request has more, and how long the
-# first of a group waits for others.
+# Instances of one call of the model, unless a single request has more; the pause
+# between two calls, in which more come; and instances that may wait.
 GROUP_INSTANCES = 256
-LINGER_S = 0.002
+PAUSE_S = 0.002
+WAITING_INSTANCES = 20_000
 # Queries for features of users under way at once; each bills 10 MB or more.
 CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
@@ -132,7 +133,8 @@ class Online:
             self._score_group,
             writers=1,
             size=GROUP_INSTANCES,
-            linger_s=LINGER_S,
+            waiting=WAITING_INSTANCES,
+            pause_s=PAUSE_S,
         )
         self._users: GroupCommit[tuple[UseCase, str], Mapping[str, Any] | None] = (
             GroupCommit(
@@ -146,7 +148,7 @@ class Online:
             partial(append_all, append, self._counts),
             writers=1,
             size=APPEND_ROWS,
-            waiting_size=WAITING_ROWS,
+            waiting=WAITING_ROWS,
         )
 
     @classmethod
@@ -278,7 +280,7 @@ class Online:
             use_case.serving(self._settings, user_ids, first_event_day=now.date()),
         )[0]
 
-    def _score_group(self, group: Sequence[Waiting]) -> list[Any]:
+    async def _score_group(self, group: Sequence[Waiting]) -> list[Any]:
         self._counts.add(groups=1)
         # Not in a thread, where scikit-learn waits for the event loop again and again.
         return scores_of(group)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -22,6 +22,8 @@ from propensity.registry.objects import instant_of, json_of, object_of
 # so often within that time that a few renewals may fail.
 LEASE_MINUTES = 5
 _RENEWALS = 5
+# The date of a lease that is for all dates.
+ANY_DATE = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,18 +128,47 @@ class Leases:
         return lease
 
     @contextlib.contextmanager
-    def kept(
-        self, lease: Lease, *, clock: Callable[[], datetime], threads: Executor
-    ) -> Iterator[None]:
+    def alone(self, kind: str, *, clock: Callable[[], datetime]) -> Iterator[Lease]:
+        """
+        Hold the one lease of a kind of work, whatever its date, for a block.
+
+        Args:
+            kind: Of the work.
+            clock: Returns the time, in UTC.
+
+        Raises:
+            RunInProgress: Another holds it.
+            Conflict: The block has outlived it.
+            Unavailable: The bucket did not answer.
+        """
+        lease = self.begin(
+            kind,
+            ANY_DATE,
+            run_id=uuid.uuid4().hex,
+            now=clock(),
+            duration=timedelta(minutes=LEASE_MINUTES),
+            again=True,
+        )
+        assert isinstance(lease, Lease)  # ``again``: never Finished
+        with self.kept(lease, clock=clock):
+            try:
+                yield lease
+            except BaseException as error:
+                # This error matters more than another one; the lease expires anyway.
+                with contextlib.suppress(PropensityError):
+                    self.release(lease, error=type(error).__name__, at=clock())
+                raise
+        self.finish(lease, {}, at=clock())
+
+    @contextlib.contextmanager
+    def kept(self, lease: Lease, *, clock: Callable[[], datetime]) -> Iterator[None]:
         """
         Renew a lease while a block runs.
 
         So a run may take any time, and a run that was killed blocks the next for
         ``lease.duration`` at most. ``check`` raises if the lease was lost all the same.
 
-        Args:
-            clock: Returns the time, in UTC.
-            threads: For renewals, which last as long as the block.
+        ``clock`` returns the time, in UTC.
         """
         stopped = threading.Event()
 
@@ -150,12 +181,14 @@ class Leases:
                 except PropensityError:
                     continue
 
-        renewing = threads.submit(renew)
+        # A daemon, so that a renewal that hangs does not keep a process from its end.
+        renewing = threading.Thread(target=renew, name="lease", daemon=True)
+        renewing.start()
         try:
             yield
         finally:
             stopped.set()
-            wait([renewing])
+            renewing.join()
 
     def renew(self, lease: Lease, *, now: datetime) -> None:
         """Extend a lease until ``now + duration``; errors are those of ``check``."""

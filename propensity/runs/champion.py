@@ -4,6 +4,7 @@ The champion as a run reads it: the version that serves, or served at an earlier
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,7 +90,7 @@ def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
         run.use_case,
         metadata,
         chosen=run.use_case.chosen(run.settings),
-        pools=run.threads.pool,
+        pools=ThreadPoolExecutor,
     )
 
 

@@ -24,7 +24,6 @@ from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
-from propensity.concurrency import THREADS, DaemonThreads
 from propensity.errors import (
     Conflict,
     ExportLate,
@@ -77,7 +76,6 @@ class Run:
     is_cut_short: bool = False
     log_fields: dict[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM
-    threads: DaemonThreads = THREADS
 
     @property
     def timeframe(self) -> Timeframe:
@@ -258,7 +256,7 @@ def _under_lease(
         line["model_version"] = lease.answer.get("model_version")
         return {**lease.answer, "repeated": True}
     try:
-        with registry.kept(lease, clock=current.now, threads=current.threads):
+        with registry.kept(lease, clock=current.now):
             result = body(replace(current, lease=lease))
         answer = plain(
             {

@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
 from starlette.requests import Request
@@ -27,15 +26,10 @@ from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
 from propensity.errors import PropensityError
 from propensity.events import messages
-from propensity.events.dead_letters import (
-    MAXIMUM_RAW_BYTES,
-    dead_letters,
-    personal_fields,
-)
+from propensity.events.dead_letters import MAXIMUM_RAW_BYTES, dead_letters
 from propensity.events.messages import Message
-from propensity.events.rows import Rules
 from propensity.events.types import Catalogue
-from propensity.events.values import CLOCK_SKEW, Refused
+from propensity.events.values import Refused
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts
@@ -47,15 +41,15 @@ from propensity.privacy.suppression import Suppressed
 from propensity.settings import Settings
 from propensity.tables.stream import DEAD_LETTERS
 
-# A group is well within the limits of one append and one Publish request. What comes
-# while one is written, and in the pause behind it, is the next group: the larger, the
-# cheaper. An append to BigQuery takes several times as long as the pause.
-GROUP_MESSAGES = 1_000
+# A group is well within the limits of one append and one Publish request, which takes a
+# thousand messages. What comes while one is written, and in the pause behind it, is the
+# next group: the larger, the cheaper. An append to BigQuery takes several times as long
+# as the pause.
 GROUP_BYTES = 4 * 1024**2
+LEAST_BYTES = GROUP_BYTES // 1_000 + 1
 PAUSE_S = 0.02
 
-# Messages that may wait in an instance. Further ones get a 503, and Pub/Sub slows down.
-WAITING_MESSAGES = 5_000
+# What may wait in an instance. Further messages get a 503, and Pub/Sub slows down.
 WAITING_BYTES = 16 * 1024**2
 
 # Why a message is a dead letter, or is to be delivered again.
@@ -64,7 +58,7 @@ Unhandled = Refused | PropensityError
 
 @dataclass(frozen=True)
 class Clients:
-    """The clients and rules of an instance; nothing is sent when it opens."""
+    """The clients of an instance; nothing is sent when they open."""
 
     settings: Settings
     warehouse: Warehouse
@@ -72,12 +66,11 @@ class Clients:
     appends: Appends
     bus: Bus
     catalogue: Catalogue
-    rules: Rules
     clock: Clock
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Clients:
-        """Open the clients."""
+        """Open what an instance needs."""
         return cls(
             settings=settings,
             warehouse=Warehouse.open(settings),
@@ -85,11 +78,6 @@ class Clients:
             appends=Appends(settings),
             bus=Bus(settings),
             catalogue=Catalogue([usecases.load(name) for name in usecases.names()]),
-            rules=Rules(
-                maximum_bytes=settings.maximum_event_bytes,
-                clock_skew=CLOCK_SKEW,
-                lateness=timedelta(days=settings.maximum_lateness_days),
-            ),
             clock=clock,
         )
 
@@ -118,16 +106,12 @@ class Consumer(ABC):
             function=self.name,
             clock=clients.clock.monotonic,
         )
-        # The fields that dead letters are stored without.
-        self._personal = personal_fields(clients.catalogue.types)
         self._handled = Json(b'{"outcome":"%b"}\n' % self.outcome.encode())
         self._group: GroupCommit[Message, Unhandled | None] = GroupCommit(
             self._commit,
             writers=self.writers,
-            items=GROUP_MESSAGES,
             size=GROUP_BYTES,
-            waiting=WAITING_MESSAGES,
-            waiting_size=WAITING_BYTES,
+            waiting=WAITING_BYTES,
             pause_s=PAUSE_S,
         )
 
@@ -140,7 +124,7 @@ class Consumer(ABC):
             PropensityError: It failed; Pub/Sub delivers the message again.
         """
         body = await body_of(request, maximum=messages.MAXIMUM_BODY_BYTES)
-        message, size = messages.message(body), len(body)
+        message, size = messages.message(body), max(LEAST_BYTES, len(body))
         del body  # keeps one copy of the event in memory during the wait, not two
         unhandled = await self._group.submit(message, size=size)
         if unhandled is None:
@@ -175,27 +159,26 @@ class Consumer(ABC):
     async def dead_letter(
         self,
         group: Sequence[Message],
-        refused: Mapping[int, Refused],
+        refused: dict[int, Refused],
         suppressed: Suppressed,
     ) -> dict[int, Refused]:
         """
-        Append refused messages to ``dead_letters``, each append within its limit.
+        Append refused messages to ``dead_letters``.
 
         Returns:
             The refusals of messages that name no suppressed user; others are in no row.
         """
-        if not refused:
-            return {}
-        kept = dict(refused)
-        if suppressed:
-            kept = await asyncio.to_thread(_unmentioned, group, refused, suppressed)
-        received_at = self.clients.clock.now()
-        for part in _parts(group, kept):
+        if refused and suppressed:
+            refused = await asyncio.to_thread(_unmentioned, group, refused, suppressed)
+        if refused:
             rows = dead_letters(
-                group, part, received_at=received_at, personal=self._personal
+                group,
+                refused,
+                received_at=self.clients.clock.now(),
+                personal=self.clients.catalogue.personal,
             )
             await self.clients.appends.append(DEAD_LETTERS, rows)
-        return kept
+        return refused
 
 
 def _unmentioned(
@@ -208,24 +191,3 @@ def _unmentioned(
             group[place].data[:MAXIMUM_RAW_BYTES], group[place].attributes.values()
         )
     }
-
-
-def _parts(
-    group: Sequence[Message], refused: Mapping[int, Refused]
-) -> Iterator[dict[int, Refused]]:
-    """Yield refused messages in parts of MAXIMUM_RAW_BYTES."""
-    part: dict[int, Refused] = {}
-    room = MAXIMUM_RAW_BYTES
-    for place, refusal in refused.items():
-        # The traceback would keep all messages of the group in memory.
-        refusal.__traceback__ = None
-        message = group[place]
-        size = min(len(message.data), MAXIMUM_RAW_BYTES)
-        size += sum(len(k) + len(v) for k, v in message.attributes.items())
-        if part and size > room:
-            yield part
-            part, room = {}, MAXIMUM_RAW_BYTES
-        part[place] = refusal
-        room -= size
-    if part:
-        yield part

@@ -7,17 +7,14 @@ One group of messages is one append to each table; see ``consumer``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from math import inf
-from typing import TypeVar
-
-import pyarrow as pa
 
 from propensity.concurrency import Refreshed
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.rows import Event, Truth, accept, event_rows, truth_rows
+from propensity.events.rows import Event, accept, rows_of
 from propensity.events.values import Refused
 from propensity.gcp.log import log
 from propensity.gcp.writes import RowsRefused
@@ -31,8 +28,6 @@ from propensity.topics import ENRICHED, topic_name
 
 # Seconds after which the table of postcodes is read anew.
 POSTCODE_TTL_S = 3600
-
-Stored = TypeVar("Stored", Event, Truth)
 
 
 class StreamFeatures(Consumer):
@@ -59,31 +54,20 @@ class StreamFeatures(Consumer):
 
     async def consume(self, group: Sequence[Message]) -> Mapping[int, Refused]:
         """Store a group and its dead letters, then publish the stored events."""
-        clients, rules = self.clients, self.clients.rules
+        clients = self.clients
         suppressed = await suppressed_now(self.suppressed)
         postcodes = await self._postcodes.current()
-        received_at = clients.clock.now()
+        at = clients.clock.now()
         accepted = accept(
             group,
             clients.catalogue,
             postcodes,
-            received_at=received_at,
-            rules=rules,
+            received_at=at,
             suppressed=suppressed,
         )
         refused = accepted.refused
-        truths = await self._append(
-            TRUTH_EVENTS,
-            accepted.truths,
-            partial(truth_rows, received_at=received_at),
-            refused,
-        )
-        events = await self._append(
-            STREAM_EVENTS,
-            accepted.events,
-            partial(event_rows, received_at=received_at, lateness=rules.lateness),
-            refused,
-        )
+        truths = await self._append(TRUTH_EVENTS, accepted.truths, refused, at=at)
+        events = await self._append(STREAM_EVENTS, accepted.events, refused, at=at)
         refused = await self.dead_letter(group, refused, suppressed)
         await clients.bus.publish(
             self._topic, [(event.published, attributes_of(event)) for event in events]
@@ -95,10 +79,9 @@ class StreamFeatures(Consumer):
             truths=len(truths),
             dead_letters=len(refused),
             unknown_postcodes=sum(
-                event.values.get("postcode") is not None
-                and event.values["socioeconomic_idx"] is None
+                event.values["socioeconomic_idx"] is None
                 for event in events
-                if event.values
+                if event.values.get("postcode") is not None
             ),
             suppressed=len(group) - len(events) - len(truths) - len(refused),
             appends=1,
@@ -108,28 +91,31 @@ class StreamFeatures(Consumer):
     async def _append(
         self,
         table: Table,
-        stored: Sequence[Stored],
-        rows_of: Callable[[Sequence[Stored]], pa.RecordBatch],
+        events: Sequence[Event],
         refused: dict[int, Refused],
-    ) -> Sequence[Stored]:
+        *,
+        at: datetime,
+    ) -> Sequence[Event]:
         """
         Append rows of events or truths, and return those that were stored.
 
         ``refused`` gets the refusals by the table, by place.
         """
-        while stored:
+        lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
+        while events:
+            rows = rows_of(table, events, received_at=at, lateness=lateness)
             try:
-                await self.clients.appends.append(table, rows_of(stored))
+                await self.clients.appends.append(table, rows)
                 break
             except RowsRefused as error:
                 # A bad row must not hold up the others of its group.
                 for row, detail in error.rows.items():
                     refusal = Refused("refused_by_table", detail[:500])
-                    refused[stored[row].place] = refusal
-                stored = [
-                    one for row, one in enumerate(stored) if row not in error.rows
+                    refused[events[row].place] = refusal
+                events = [
+                    one for row, one in enumerate(events) if row not in error.rows
                 ]
-        return stored
+        return events
 
 
 def attributes_of(event: Event) -> dict[str, str]:

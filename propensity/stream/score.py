@@ -11,8 +11,7 @@ import json
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -22,7 +21,6 @@ from propensity import usecases
 from propensity.errors import PropensityError
 from propensity.events.messages import MAXIMUM_BODY_BYTES, Message
 from propensity.events.rows import Event, accept, published
-from propensity.events.types import Catalogue
 from propensity.events.values import EPOCH, MICROSECOND
 from propensity.privacy.suppression import suppressed_now
 from propensity.registry.inference_log import (
@@ -42,6 +40,13 @@ from propensity.usecases import CATEGORY, NUMBER, UseCase
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
 
+_KINDS = {NUMBER: pa.float64(), CATEGORY: pa.string()}
+_ATTRIBUTES = ("use_case", "event_id")
+_IN_MESSAGES = (
+    *("use_case", "event_id", "user_id", "event_time", "probability"),
+    *("anomaly_score", "is_warm", "model_version", "inference_id", "scored_at"),
+)
+
 # An event and the features that it is scored by.
 Scored = tuple[Event, Mapping[str, Any]]
 
@@ -60,8 +65,6 @@ class ScoreStream(Consumer):
 
     def __init__(self, clients: Clients) -> None:
         super().__init__(clients)
-        # An event that was just small enough has grown by what was added.
-        self._rules = replace(clients.rules, maximum_bytes=MAXIMUM_BODY_BYTES)
         self._scoring = threading.Lock()
         self._champions = Champions(
             clients.artifacts,
@@ -78,7 +81,8 @@ class ScoreStream(Consumer):
             self.clients.catalogue,
             None,
             received_at=self.clients.clock.now(),
-            rules=self._rules,
+            # An event that was just small enough has grown by what was added.
+            maximum_bytes=MAXIMUM_BODY_BYTES,
             suppressed=suppressed,
         )
         refused = await self.dead_letter(group, accepted.refused, suppressed)
@@ -118,10 +122,14 @@ class ScoreStream(Consumer):
         if rows is None:
             return counts
         await self.clients.appends.append(INFERENCE_LOG, rows)
-        messages = score_messages(rows)
+        scores = [
+            (msgspec.json.encode(row), {name: row[name] for name in _ATTRIBUTES})
+            for row in rows.select(_IN_MESSAGES).to_pylist()
+            if (row["probability"], row["anomaly_score"]) != (None, None)
+        ]
         topic = topic_name(self.clients.settings, SCORES)
-        await self.clients.bus.publish(topic, messages)
-        return {**counts, "rows_out": len(messages)}
+        await self.clients.bus.publish(topic, scores)
+        return {**counts, "rows_out": len(scores)}
 
     def _score(
         self, use_case: UseCase, events: Sequence[Event], state: ServingState
@@ -136,19 +144,20 @@ class ScoreStream(Consumer):
             to_score, counts = self._with_user_features(use_case, events)
         if not to_score:
             return None, counts
-        features = pa.RecordBatch.from_pylist(
-            [values for _, values in to_score], schema=_schema(use_case)
-        )
         scores: Iterable[float | None] = [None] * len(to_score)
         if champion is None:
             counts["no_champion"] = len(to_score)
         else:
+            kinds = use_case.features.items()
+            features = pa.RecordBatch.from_pylist(
+                [values for _, values in to_score],
+                pa.schema([(name, _KINDS[kind]) for name, kind in kinds]),
+            )
             with self._scoring:
                 scores = champion.scorer.probabilities(features)
             if not champion.is_warm:
                 counts["not_warm"] = len(to_score)
-        at = self.clients.clock.now()
-        return self._inferences(use_case, state, to_score, scores, at=at), counts
+        return self._inferences(use_case, state, to_score, scores), counts
 
     def _with_user_features(
         self, use_case: UseCase, events: Sequence[Event]
@@ -160,7 +169,9 @@ class ScoreStream(Consumer):
         A query reads all days since its oldest event, so events that are too late are
         not scored.
         """
-        oldest = self.clients.clock.now() - self.clients.rules.lateness
+        settings = self.clients.settings
+        lateness = timedelta(days=settings.maximum_lateness_days)
+        oldest = self.clients.clock.now() - lateness
         in_time = [event for event in events if _time(event) >= oldest]
         counts = {"too_late": len(events) - len(in_time)}
         if not in_time:
@@ -168,7 +179,7 @@ class ScoreStream(Consumer):
         rows, _ = self.clients.warehouse.lookup(
             use_case.statement("stream_rows"),
             use_case.serving(
-                self.clients.settings,
+                settings,
                 {event.user_id for event in in_time},
                 first_event_day=min(map(_time, in_time)).date(),
             ),
@@ -189,17 +200,11 @@ class ScoreStream(Consumer):
         state: ServingState,
         scored: Sequence[Scored],
         scores: Iterable[float | None],
-        *,
-        at: datetime,
     ) -> pa.RecordBatch:
-        """Return rows of ``inference_log``; ``at`` is the time of scoring."""
-        names = list(use_case.features)
+        """Return rows of ``inference_log``."""
+        at = self.clients.clock.now()
         events = [event for event, _ in scored]
         times = published([event.message for event in events]).to_pylist()
-        since = [
-            _ingested_at(self.clients.catalogue, event, published_at)
-            for event, published_at in zip(events, times, strict=True)
-        ]
         logged = Events(
             source=STREAM,
             event_ids=[event.event_id for event in events],
@@ -207,15 +212,27 @@ class ScoreStream(Consumer):
             times=[_time(event) for event in events],
             # The log has the model's floats, not BigQuery's NUMERIC as texts.
             features=[
-                msgspec.json.encode({name: row[name] for name in names}).decode()
+                msgspec.json.encode({n: row[n] for n in use_case.features}).decode()
                 for _, row in scored
             ],
-            latencies_ms=[latency_ms(moment, at) for moment in since],
+            latencies_ms=[
+                latency_ms(self._taken_at(event, published_at), at)
+                for event, published_at in zip(events, times, strict=True)
+            ],
         )
         champion = state.champion
         version = NO_VERSION if champion is None else champion.version
         ids = logged.inference_ids(use_case, version)
         return batch(columns(use_case, state, champion, logged, scores, ids=ids, at=at))
+
+    def _taken_at(self, event: Event, published_at: datetime | None) -> datetime | None:
+        """Return since when the latency of a score counts; None where it is unknown."""
+        attributes = json.loads(event.values.get("attributes", "{}"))
+        for name in self.clients.catalogue.types[event.event_type].of_kinds("instant"):
+            if name in attributes:
+                text = attributes[name]
+                return None if text is None else datetime.fromisoformat(text)
+        return published_at
 
 
 def _time(event: Event) -> datetime:
@@ -241,35 +258,3 @@ def _with_floats(use_case: UseCase, row: Any) -> dict[str, Any]:
         if kind == NUMBER and values.get(name) is not None:
             values[name] = float(values[name])
     return values
-
-
-def _ingested_at(
-    catalogue: Catalogue, event: Event, published_at: datetime | None
-) -> datetime | None:
-    """Return since when the latency of a score counts; None where it is unknown."""
-    attributes = json.loads(event.values.get("attributes", "{}"))
-    for name in catalogue.types[event.event_type].of_kind("instant"):
-        if name in attributes:
-            text = attributes[name]
-            return None if text is None else datetime.fromisoformat(text)
-    return published_at
-
-
-def _schema(use_case: UseCase) -> pa.Schema:
-    kinds = {NUMBER: pa.float64(), CATEGORY: pa.string()}
-    return pa.schema([(name, kinds[kind]) for name, kind in use_case.features.items()])
-
-
-def score_messages(rows: pa.RecordBatch) -> list[tuple[bytes, dict[str, str]]]:
-    """Return the messages for topic ``scores``; rows without a score are left out."""
-    messages = []
-    names = (
-        *("use_case", "event_id", "user_id", "event_time", "probability"),
-        *("anomaly_score", "is_warm", "model_version", "inference_id", "scored_at"),
-    )
-    for row in rows.select(names).to_pylist():
-        if (row["probability"], row["anomaly_score"]) == (None, None):
-            continue
-        attributes = {name: row[name] for name in ("use_case", "event_id")}
-        messages.append((msgspec.json.encode(row), attributes))
-    return messages

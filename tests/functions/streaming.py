@@ -37,9 +37,10 @@ from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
+from tests.clocks import ManualClock
 from tests.conftest import BigQueryEmulator, Workplace, new_workplace
 from tests.emptied import empty_bucket, empty_tables
-from tests.events import CATALOGUE, RULES, written
+from tests.events import CATALOGUE, LATENESS, written
 from tests.partitions import of_all_days
 from tests.propensity.registry.versions import store
 
@@ -84,7 +85,7 @@ def rows_of(
     events: Iterable[bytes | Mapping[str, Any]],
     *,
     received_at: datetime,
-    lateness: timedelta = RULES.lateness,
+    lateness: timedelta = LATENESS,
 ) -> pa.Table:
     """Return events as the rows that the stream stores of them; all are accepted."""
     numbers = itertools.count()
@@ -95,12 +96,13 @@ def rows_of(
         )
         for event in events
     ]
-    accepted = stream.accept(
-        messages, CATALOGUE, None, received_at=received_at, rules=RULES
-    )
+    accepted = stream.accept(messages, CATALOGUE, None, received_at=received_at)
     assert not accepted.refused, accepted.refused
-    batch = stream.event_rows(
-        accepted.events, received_at=received_at, lateness=lateness
+    batch = stream.rows_of(
+        tables.STREAM_EVENTS,
+        accepted.events,
+        received_at=received_at,
+        lateness=lateness,
     )
     return pa.Table.from_batches([batch])
 
@@ -234,6 +236,7 @@ class Site:
                 "began_at": began_at,
                 "warehouse": self.warehouse.for_run(),
                 "registry": Registry(self.artifacts, "stream"),
+                "clock": ManualClock(began_at),
                 **changed,
             }
         )

@@ -24,7 +24,7 @@ import requests
 
 from local.generators.faults import FAULTS
 from local.generators.games import Games, attributes_of
-from propensity.events.dead_letters import personal_fields, redacted
+from propensity.events.dead_letters import redacted
 from tests.events import CATALOGUE, bet, registration, written
 from tests.exact import expected_features
 from tests.functions.instances import Instance, behind_writes
@@ -43,7 +43,7 @@ from tests.proxy import Proxy
 # Fixtures.
 __all__ = ["instance", "site", "user"]
 
-PERSONAL = personal_fields(CATALOGUE.types)
+PERSONAL = CATALOGUE.personal
 WRITTEN = ("stream_events", "dead_letters", "stream_features_daily")
 
 

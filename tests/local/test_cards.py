@@ -24,7 +24,7 @@ from local.generators.faults import CARD_FAULTS, TRUTH_FAULTS
 from local.generators.transactions import COLUMNS, Transactions
 from propensity import usecases
 from propensity.events.messages import Message
-from propensity.events.rows import Rules, accept
+from propensity.events.rows import accept
 from propensity.events.types import Catalogue
 
 DAY = timedelta(days=1)
@@ -101,11 +101,6 @@ class TestDeliveries:
             Catalogue([usecases.load("card_fraud")]),
             None,
             received_at=datetime(2026, 8, 1, tzinfo=UTC),
-            rules=Rules(
-                maximum_bytes=2**18,
-                clock_skew=timedelta(0),
-                lateness=timedelta(days=36_500),
-            ),
         )
 
         assert {place: one.reason for place, one in accepted.refused.items()} == {

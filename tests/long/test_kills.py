@@ -25,7 +25,7 @@ import pytest
 from local.generators.games import Games
 from local.generators.messages import Delivery
 from local.stack import topics
-from propensity.events.dead_letters import personal_fields, redacted
+from propensity.events.dead_letters import redacted
 from propensity.topics import DEAD_LETTERS, Subscription
 from tests.events import CATALOGUE
 from tests.exact import expected_features
@@ -125,7 +125,7 @@ class Stream:
         }
         assert stored == identities
 
-        personal = personal_fields(CATALOGUE.types)
+        personal = CATALOGUE.personal
         letters = self.site.rows("SELECT message_id, reason, raw FROM dead_letters")
         broken = {
             message: (delivery.reason, redacted(delivery.data, personal))

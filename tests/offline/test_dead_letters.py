@@ -27,7 +27,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.settings import Settings
 from propensity.tables import every as tables
-from tests.events import DEPLOYED, RULES
+from tests.events import DEPLOYED
 
 NOW = datetime.now(UTC)
 EVER = ("--from", "2020-01-01", "--to", "2030-01-01")
@@ -249,13 +249,7 @@ class TestRefused:
             Message(b"{}", "m-3", {}),
             Message(b"x" * (MAXIMUM_RAW_BYTES + 1), "m-4", {}),
         ]
-        refused = accepting.accept(
-            sent,
-            DEPLOYED,
-            None,
-            received_at=NOW,
-            rules=RULES,
-        ).refused
+        refused = accepting.accept(sent, DEPLOYED, None, received_at=NOW).refused
         appends = Appends(warehouse.settings)
 
         async def store() -> None:

@@ -18,12 +18,11 @@ from commands.answers import Exit
 from commands.cli import main
 from offline import forget as program
 from offline.forget import users_of
-from propensity.concurrency import DaemonThreads
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.gcp.writes import Appends
 from propensity.learning.card import nameless
 from propensity.privacy import consent, suppression
-from propensity.registry.versions import Registry
+from propensity.registry.leases import Leases
 from propensity.runs import compact
 from propensity.schema import Table
 from propensity.tables import every as tables
@@ -289,12 +288,8 @@ class TestCommand:
     def test_waits_for_no_compaction(self, site):
         """One that is under way could write what it had read: run it again later."""
         with (
-            compact.alone(
-                Registry(site.artifacts, compact.SCOPE),
-                run_id="another",
-                began_at=datetime.now(UTC),
-                clock=lambda: datetime.now(UTC),
-                threads=DaemonThreads(),
+            Leases(site.artifacts, compact.SCOPE).alone(
+                compact.KIND, clock=lambda: datetime.now(UTC)
             ),
             pytest.raises(RunInProgress),
         ):

@@ -1,5 +1,5 @@
 """
-Groups, values kept fresh and threads: durable before answered, bounded, never too old.
+Groups, and values kept fresh: durable before answered, bounded, never too old.
 
 ``Table`` is what groups are written to: it can be held, so that "while a write is under
 way" is a fact here and not a matter of luck.
@@ -8,7 +8,6 @@ way" is a fact here and not a matter of luck.
 from __future__ import annotations
 
 import asyncio
-import threading
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -17,17 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.concurrency import PAUSE_S, DaemonThreads, GroupCommit, Refreshed
+from propensity.concurrency import PAUSE_S, GroupCommit, Refreshed
 from propensity.errors import Conflict, Unavailable
 from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 
-BOUNDS: dict[str, Any] = {
-    "writers": 1,
-    "items": 10,
-    "size": 1_000,
-    "waiting": 100,
-    "waiting_size": 10_000,
-}
+BOUNDS: dict[str, Any] = {"writers": 1, "size": 10, "waiting": 100}
 
 
 async def settle() -> None:
@@ -104,50 +97,38 @@ class TestGroups:
 
         assert table.begun == [[0], [1, 2, 3, 4, 5, 6, 7]]
 
-    @pytest.mark.parametrize(
-        ("bounds", "sizes", "groups"),
-        [
-            ({"items": 2}, [1] * 5, [[1, 1], [1, 1], [1]]),
-            (
-                {"size": 100},
-                [60, 40, 1, 99, 100, 5, 900, 5, 95],
-                [[60, 40], [1, 99], [100], [5], [900], [5, 95]],
-            ),
-        ],
-    )
-    async def test_are_within_their_bounds(self, bounds, sizes, groups):
+    async def test_are_within_their_bounds(self):
         """In order; an item larger than any group is a group of its own."""
-        table = Table(**bounds)
+        sizes = [6, 4, 1, 9, 10, 5, 90, 5, 5]
+        table = Table(waiting=1_000)
         submitted = (table.submit(place, size) for place, size in enumerate(sizes))
         await asyncio.gather(*submitted)
 
-        assert [[sizes[place] for place in group] for group in table.begun] == groups
+        groups = [[sizes[place] for place in group] for group in table.begun]
+        assert groups == [[6, 4], [1, 9], [10], [5], [90], [5, 5]]
 
     @pytest.mark.parametrize("writers", [1, 3])
     async def test_are_as_many_at_once_as_there_are_writers(self, writers):
-        table = Table(is_held=True, writers=writers, items=1)
-        tasks = [table.submit(item) for item in range(9)]
+        table = Table(is_held=True, writers=writers)
+        tasks = [table.submit(item, size=10) for item in range(9)]
         await settle()
         assert len(table.under_way) == writers
         await table.end_all()
         await asyncio.gather(*tasks)
 
-    @pytest.mark.parametrize(
-        ("bounds", "size"), [({"waiting": 3}, 1), ({"waiting_size": 30}, 10)]
-    )
-    async def test_refuse_what_is_too_much_to_wait(self, bounds, size):
+    async def test_refuse_what_is_too_much_to_wait(self):
         """It is not written; items under way do not count."""
-        table = Table(is_held=True, items=2, **bounds)
-        tasks = [table.submit(item, size) for item in range(2)]
+        table = Table(is_held=True, waiting=30)
+        tasks = [table.submit(0, 10)]
         await settle()
-        tasks += [table.submit(item, size) for item in range(2, 5)]
+        tasks += [table.submit(item, 10) for item in range(1, 4)]
         await settle()
         with pytest.raises(Unavailable):
-            await table.commit.submit(5, size=size)
+            await table.commit.submit(4, size=1)
         await table.end_all()
         await asyncio.gather(*tasks)
 
-        assert table.written == [0, 1, 2, 3, 4]
+        assert table.written == [0, 1, 2, 3]
 
     async def test_leave_nobody_waiting_when_a_write_is_given_up(self):
         table = Table(is_held=True)
@@ -169,14 +150,6 @@ class TestGroups:
         await asyncio.gather(first, tasks[0], tasks[2])
 
         assert table.begun == [["first"], [0, 2]]
-
-    async def test_may_give_their_results_at_once(self):
-        commit: GroupCommit[int, int] = GroupCommit(
-            lambda items: [item * item for item in items], writers=1, size=2
-        )
-        results = asyncio.gather(*(commit.submit(n, size=1) for n in range(5)))
-
-        assert await results == [0, 1, 4, 9, 16]
 
 
 class Clockwork(asyncio.SelectorEventLoop):
@@ -220,29 +193,6 @@ class TestPauses:
         table.end()
         await asyncio.gather(*tasks)
 
-    async def test_linger_for_as_many_as_came_last(self, loop):
-        """A lone caller waits for nobody. After a group of two the next waits for two,
-        and after one that only one came for, for one."""
-        table = Table(linger_s=30.0)
-        tasks = [table.submit(0)]
-        await settle()
-        assert table.begun == [[0]]
-        tasks += [table.submit(1), table.submit(2)]
-        await settle()
-        tasks.append(table.submit(3))
-        await loop.wait(1)
-        assert table.begun[1:] == [[1, 2]]
-        tasks.append(table.submit(4))
-        await settle()
-        assert table.begun[2:] == [[3, 4]]
-        tasks.append(table.submit(5))
-        await loop.wait(30)
-        tasks.append(table.submit(6))
-        await settle()
-
-        assert table.begun[3:] == [[5], [6]]
-        await asyncio.gather(*tasks)
-
 
 STEPS = st.lists(
     st.one_of(
@@ -254,23 +204,15 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS, st.integers(1, 3), st.integers(1, 4), st.integers(1, 6))
-def test_groups_write_everything_once_and_answer_the_truth(
-    steps, writers, items, waiting
-):
+@given(STEPS, st.integers(1, 3), st.integers(5, 30))
+def test_groups_write_everything_once_and_answer_the_truth(steps, writers, waiting):
     """
     Items are begun once, in order, in groups within their bounds, and nobody waits in
     the end. Who is answered was written; who is refused was not begun.
     """
 
     async def scenario() -> None:
-        table = Table(
-            is_held=True,
-            writers=writers,
-            items=items,
-            size=20,
-            waiting=waiting,
-        )
+        table = Table(is_held=True, writers=writers, waiting=waiting)
         tasks: list[asyncio.Task[Any]] = []
         failed: set[int] = set()
         for step, number in steps:
@@ -293,7 +235,7 @@ def test_groups_write_everything_once_and_answer_the_truth(
 
         assert begun == sorted(set(begun))
         assert set(table.written) == set(begun) - failed
-        assert all(0 < len(group) <= items for group in table.begun)
+        assert all(table.begun)
         for item, task in enumerate(tasks):
             assert task.done()
             if task.cancelled():
@@ -423,15 +365,3 @@ def test_refreshed_is_never_older_than_it_may_be_and_nobody_waits_for_ever(seed)
         await some_given_up(loop, [call() for _ in range(20)])
 
     interleaved(scenario, seed)
-
-
-def test_thread_of_a_task_that_was_given_up_ends_in_peace(monkeypatch):
-    printed: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", printed.append)
-    go_on = threading.Event()
-
-    future = DaemonThreads().submit(go_on.wait, 20)
-    assert not future.cancel()
-    go_on.set()
-    assert future.result(20) is True
-    assert printed == []

@@ -24,7 +24,6 @@ SENT = {
 EXPECTED = Message(
     PAYLOAD, "136969346945", {"event_id": "e1"}, "2026-03-01T12:00:00.123Z"
 )
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 def body(pushed: Any) -> bytes:
@@ -39,37 +38,6 @@ def test_message_is_as_it_was_sent():
 
     assert messages.message(body(SENT)) == EXPECTED
     assert messages.message(body(twice)) == EXPECTED
-
-
-@given(
-    payload=st.binary(max_size=200),
-    message_id=TEXT.filter(bool),
-    attributes=st.dictionaries(TEXT, TEXT, max_size=3),
-    published_at=TEXT,
-)
-def test_any_message_comes_unchanged(payload, message_id, attributes, published_at):
-    sent = {
-        "data": base64.b64encode(payload).decode(),
-        "messageId": message_id,
-        "publishTime": published_at,
-        "attributes": attributes,
-    }
-
-    expected = Message(payload, message_id, attributes, published_at)
-    assert messages.message(body(sent)) == expected
-
-
-@pytest.mark.parametrize("absent", [None, ...])
-@pytest.mark.parametrize(
-    ("field", "name", "empty"),
-    [("data", "data", b""), ("attributes", "attributes", {}),
-     ("publishTime", "published_at", "")],
-)  # fmt: skip
-def test_absent_field_is_empty(absent, field, name, empty):
-    sent = {key: one for key, one in {**SENT, field: absent}.items() if one is not ...}
-
-    parsed = messages.message(body(sent))
-    assert (getattr(parsed, name), parsed.problem) == (empty, None)
 
 
 @pytest.mark.parametrize("data", ["%%%", "YQ", "YWI=Yw", "YW\nJj", "-_-_", "é", " "])

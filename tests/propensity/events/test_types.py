@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import replace
-from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.errors import UseCaseError
-from propensity.events.types import Catalogue, types_of
+from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
 from propensity.ids import is_meaningless, problem_of
 from tests.events import (
@@ -72,11 +70,6 @@ class TestEveryType:
         event = written(EXAMPLES[name], **{field: literal})
 
         assert refusal(event) == ("wrong_type", field)
-
-    @pytest.mark.parametrize("field", ["event_id", "use_case"])
-    @pytest.mark.parametrize("literal", [*NEVER, "1", "true"])
-    def test_has_texts_for_its_identity(self, field, literal):
-        assert refusal(spoilt(literal, field)) == ("wrong_type", field)
 
     @pytest.mark.parametrize(
         "name",
@@ -220,43 +213,6 @@ def test_refusals_repeat_nothing_of_the_event(secret, name):
                 assert secret not in f"{one.reason}{one.detail}{one.field}"
 
 
-class TestDeclarations:
-    def test_are_fields_by_kind(self):
-        types = types_of({"spin": {"stake": "amount", "machine": "text"}, "pause": {}})
-
-        assert types["spin"].amount == "stake"
-        assert types["spin"].of_kind("text") == ("machine",)
-        assert types["pause"].amount == ""
-
-    @pytest.mark.parametrize(
-        ("text", "problem"),
-        [
-            ('[spin]\nodds = "float"', "odds is 'float'"),
-            ("[spin]\nodds = 5", "odds is 5"),
-            *(
-                (f'[spin]\na = "{kind}"\nb = "{kind}"', "more than one field")
-                for kind in ("amount", "label", "birth date", "identity")
-            ),
-            ('spin = "amount"', "is a table"),
-            ('["my spin"]\na = "text"', "is a table"),
-            *(
-                (f'[spin]\n"{name}" = "text"', f"no field can be named '{name}'")
-                for name in ("user_id", "event_type", "age", "my field", "7th")
-            ),
-            ('[spin]\nid = "identity"', "no field but its identity"),
-            ('[spin]\nid = "identity"\nat = "instant"', "no field but its identity"),
-            ('[spin]\nend = "truth"', "a truth has an identity"),
-            ('[spin]\nid = "identity"\nend = "truth"', "a truth has an identity"),
-            ('[spin]\namount = "text"', "amount is amount everywhere"),
-            ('[spin]\nname = "text"', "name is personal everywhere"),
-            ('[spin]\ncity = "number"', "city is text or text or null everywhere"),
-        ],
-    )
-    def test_that_cannot_be_are_refused(self, text, problem):
-        with pytest.raises(ValueError, match=re.escape(problem)):
-            types_of(tomllib.loads(text))
-
-
 CARD = {
     "payment": {"payment_id": "identity", "score": "numeral"},
     "outcome": {"payment_id": "identity", "was": "truth", "at": "truth time"},
@@ -270,21 +226,6 @@ PAYMENTS = replace(
 
 
 class TestCatalogue:
-    def test_has_the_types_that_are_taken(self):
-        catalogue = Catalogue(
-            [use_case("slots", ["new_win", "spin"], SPIN), use_case("ga4_purchase", [])]
-        )
-
-        assert sorted(catalogue.types) == ["new_win", "spin"]
-        assert catalogue.use_cases == {"slots"}
-
-    def test_reads_the_types_of_a_use_case(self):
-        stored = row(spin(), catalogue=SLOTS)
-
-        assert (stored["use_case"], stored["event_type"]) == ("slots", "spin")
-        assert stored["amount"] == Decimal("2.5")
-        assert json.loads(stored["attributes"]) == {"machine": "m7", "odds": -1.25}
-
     @pytest.mark.parametrize(
         ("field", "literal", "reason"),
         [
@@ -310,21 +251,42 @@ class TestCatalogue:
         assert refusal(event, catalogue=slots) == (reason, "event_type")
 
     @pytest.mark.parametrize(
+        ("types", "problem"),
+        [
+            *(
+                ({"spin": dict.fromkeys("ab", kind)}, "more than one field")
+                for kind in ("amount", "label", "birth date", "identity")
+            ),
+            ({"my spin": {"a": "text"}}, "a name like new_bet"),
+            ({"new_bet": {"a": "text"}}, "declared already"),
+            *(
+                ({"spin": {name: "text"}}, f"no field can be named '{name}'")
+                for name in ("user_id", "age", "received_on", "my field", "7th")
+            ),
+            ({"spin": {"end": "truth"}}, "a truth has an identity"),
+            ({"spin": {"id": "identity", "end": "truth"}}, "a truth has an identity"),
+            ({"spin": {"amount": "text"}}, "amount is amount everywhere"),
+            ({"spin": {"name": "text"}}, "name is personal everywhere"),
+            ({"spin": {"city": "number"}}, "city is text everywhere"),
+        ],
+    )
+    def test_refuses_types_that_cannot_be(self, types, problem):
+        """Dead letters lose fields by their names, and columns have one type."""
+        with pytest.raises(UseCaseError, match=re.escape(problem)):
+            Catalogue([use_case("slots", [*types], types)])
+
+    @pytest.mark.parametrize(
         ("use_cases", "problem"),
         [
             ([use_case("slots", ["spin"])], "takes spin, which no file declares"),
             (
                 [use_case("a", ["spin"], SPIN), use_case("b", ["spin"], SPIN)],
-                "usecases/b declares spin, which is declared already",
-            ),
-            (
-                [use_case("slots", ["spin"], {"spin": {"a": "float"}})],
-                "usecases/slots declares an event type wrongly",
+                "usecases/b declares spin wrongly: it is declared already",
             ),
             ([use_case("ga4_purchase", [])], "no use case takes events"),
             ([replace(PAYMENTS, scored=["nothing"])], "scores nothing, and must take"),
             ([replace(PAYMENTS, features={"x": "number"})], "whose numerals lack x"),
-            ([replace(PAYMENTS, truths=[])], "outcome must be among its truths"),
+            ([replace(PAYMENTS, truths=[])], "must name outcome as its truths"),
         ],
     )
     def test_refuses_what_contradicts_itself(self, use_cases, problem):

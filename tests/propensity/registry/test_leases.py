@@ -9,7 +9,6 @@ from functools import partial
 
 import pytest
 
-from propensity.concurrency import DaemonThreads
 from propensity.errors import Conflict, RunInProgress, Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import Finished, Lease
@@ -78,7 +77,7 @@ def test_last_as_long_as_the_run_works(registry):
     """A lease that is kept outlives its duration; one that died ends with it."""
     now = partial(datetime.now, UTC)
     begun = begin(registry, now=now(), duration=timedelta(seconds=0.5))
-    with registry.kept(begun, clock=now, threads=DaemonThreads()):
+    with registry.kept(begun, clock=now):
         time.sleep(1.5)
         with pytest.raises(RunInProgress):
             begin(registry, "two", now=now())

@@ -18,7 +18,7 @@ from propensity.settings import Settings
 from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
 from tests.clocks import ManualClock
-from tests.events import DEPLOYED, NOW, RULES, bet, enriched_card, written
+from tests.events import DEPLOYED, NOW, bet, enriched_card, written
 from tests.shop import DAY
 
 
@@ -50,7 +50,7 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
     clients: Any = {"warehouse": warehouse, "artifacts": log}
     clients |= {"appends": log, "bus": log, "catalogue": DEPLOYED}
     clock = ManualClock(NOW + timedelta(minutes=1))
-    return ScoreStream(Clients(**clients, settings=settings, rules=RULES, clock=clock))
+    return ScoreStream(Clients(**clients, settings=settings, clock=clock))
 
 
 def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:

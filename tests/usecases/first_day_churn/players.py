@@ -22,7 +22,7 @@ from propensity.events import rows as stream
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.tables import every as tables
-from tests.events import CATALOGUE, RULES
+from tests.events import CATALOGUE, LATENESS
 from tests.functions.conftest import application, entered
 from tests.functions.streaming import Site
 
@@ -95,12 +95,10 @@ def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
     messages = [
         Message(encode(row), uuid.uuid4().hex, attributes_of(row)) for row in events
     ]
-    result = stream.accept(
-        messages, CATALOGUE, POSTCODES, received_at=received_at, rules=RULES
-    )
+    result = stream.accept(messages, CATALOGUE, POSTCODES, received_at=received_at)
     assert not result.refused, result.refused
-    return stream.event_rows(
-        result.events, received_at=received_at, lateness=RULES.lateness
+    return stream.rows_of(
+        tables.STREAM_EVENTS, result.events, received_at=received_at, lateness=LATENESS
     )
 
 

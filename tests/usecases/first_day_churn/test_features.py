@@ -12,8 +12,8 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from propensity.events import rows as stream
 from propensity.statements import statement
+from propensity.tables.stream import STREAM_EVENTS
 from tests.constants import set_parameter
 from tests.exact import expected_features
 from tests.usecases.first_day_churn.players import (
@@ -195,7 +195,7 @@ class TestHours:
         for row in rows:
             row["received_at"] = row["event_time"] - DAY
             row["received_on"] = row["received_at"].date()
-        place.store(pa.RecordBatch.from_pylist(rows, stream.EVENT_SCHEMA))
+        place.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
         for hours in began:
             user = f"edge {hours}"
             set_parameter(monkeypatch, USE_CASE, first_day_hours=hours)
