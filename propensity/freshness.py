@@ -15,17 +15,13 @@ Source:
 
 from __future__ import annotations
 
-import math
+import contextlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from propensity.timeframe import DAY, midnight, open_weekdays
 from propensity.usecases.export import DAILY, INTRADAY, SHARD
-
-if TYPE_CHECKING:
-    from propensity.settings import Settings
 
 # A daily table may come for so long after its day.
 SETTLES = timedelta(hours=72)
@@ -35,9 +31,6 @@ STREAMED = timedelta(hours=3)
 
 # After so many days without a daily table a property only streams.
 STREAMS = 3
-
-# How often to look while a day is awaited.
-LOOK_AGAIN_S = 600
 
 # Of the tables of a day.
 KINDS = (DAILY, INTRADAY)
@@ -53,13 +46,12 @@ class Shards:
     @classmethod
     def of(cls, names: Iterable[str]) -> Shards:
         """Sort table names; others than those of days are left out."""
-        days: dict[bool, set[date]] = {True: set(), False: set()}
+        days: dict[str, set[date]] = {kind: set() for kind in KINDS}
         for match in filter(None, map(SHARD.fullmatch, names)):
-            try:
-                days[bool(match[1])].add(date.fromisoformat(match[2]))
-            except ValueError:
-                continue
-        return cls(daily=frozenset(days[False]), intraday=frozenset(days[True]))
+            with contextlib.suppress(ValueError):
+                kind = INTRADAY if match[1] else DAILY
+                days[kind].add(date.fromisoformat(match[2]))
+        return cls(**{kind: frozenset(found) for kind, found in days.items()})
 
     @property
     def days(self) -> frozenset[date]:
@@ -105,41 +97,35 @@ class Freshness:
     is_awaited: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Events of ``[since, until)`` in UTC, read at a moment of a property's export."""
-
-    since: date
-    until: date
-    now: datetime
-    utc_offset_hours: int
-
-    @property
-    def first(self) -> date:
-        """The first local day that has events of the window."""
-        return self.since - DAY if self.utc_offset_hours < 0 else self.since
-
-    @property
-    def last(self) -> date:
-        """The last local day that has events of the window."""
-        return self.until if self.utc_offset_hours > 0 else self.until - DAY
-
-    def ends(self, day: date) -> datetime:
-        """Return when a local day is over."""
-        return midnight(day + DAY) - timedelta(hours=self.utc_offset_hours)
+def local_days(since: date, until: date, *, utc_offset_hours: int) -> tuple[date, date]:
+    """Return the first and the last local day with events of ``[since, until)``."""
+    first = since - DAY if utc_offset_hours < 0 else since
+    return first, until if utc_offset_hours > 0 else until - DAY
 
 
-def look(shards: Shards, window: Window) -> Freshness:
+def look(
+    shards: Shards, since: date, until: date, *, now: datetime, utc_offset_hours: int
+) -> Freshness:
     """
-    Return how far the export can be read for a window.
+    Return how far the export can be read for events of ``[since, until)`` in UTC.
 
     A window without any day is left to the statements that read it.
     """
-    if not any(window.first <= day <= window.last for day in shards.days):
-        return Freshness(data_until=window.until)
-    read = shards.expected(max(window.first, min(shards.days)), window.last)
+
+    def ends(day: date) -> datetime:
+        return midnight(day + DAY) - timedelta(hours=utc_offset_hours)
+
+    def is_there(day: date) -> bool:
+        # The window needs the last local day only up to its own end.
+        is_over = now >= min(ends(day), midnight(until)) + STREAMED
+        return day in shards.daily or (day in shards.intraday and is_over)
+
+    first, last = local_days(since, until, utc_offset_hours=utc_offset_hours)
+    if not any(first <= day <= last for day in shards.days):
+        return Freshness(data_until=until)
+    read = shards.expected(max(first, min(shards.days)), last)
     late: list[date] = []
-    while read and not _is_there(read[-1], shards, window):
+    while read and not is_there(read[-1]):
         late.insert(0, read.pop())
     streamed = [day for day in read if day in shards.intraday - shards.daily]
     # Where daily tables usually come, the one to come has more than the streamed one.
@@ -149,25 +135,9 @@ def look(shards: Shards, window: Window) -> Freshness:
         if any(day - n * DAY in shards.daily for n in range(1, STREAMS + 1))
     ]
     return Freshness(
-        data_until=window.until - (window.last - late[0] + DAY if late else 0 * DAY),
+        data_until=until - (last - late[0] + DAY if late else 0 * DAY),
         late=tuple(late),
         missing=tuple(day for day in read if day not in shards.days),
         streamed=tuple(streamed),
-        is_awaited=any(
-            window.ends(day) <= window.now < window.ends(day) + SETTLES
-            for day in (*late, *better)
-        ),
+        is_awaited=any(ends(day) <= now < ends(day) + SETTLES for day in late + better),
     )
-
-
-def _is_there(day: date, shards: Shards, window: Window) -> bool:
-    # The window needs the last local day only up to its own end.
-    end = min(window.ends(day), midnight(window.until))
-    is_streamed = day in shards.intraday and window.now >= end + STREAMED
-    return day in shards.daily or is_streamed
-
-
-def retry_after_s(waited: timedelta, settings: Settings) -> int:
-    """Return the seconds after which to look again; 0 after the longest wait."""
-    left = timedelta(minutes=settings.export_wait_minutes) - waited
-    return max(0, min(math.ceil(left.total_seconds()), LOOK_AGAIN_S))

@@ -140,26 +140,11 @@ class Timeframe:
 
     def is_matured(self, as_of: date, *, today: date) -> bool:
         """Tell whether the label of ``as_of`` is final on ``today``."""
-        return self.matured_at(as_of) <= today
-
-    def matured_at(self, as_of: date) -> date:
-        """Return the first day on which the label of ``as_of`` is final."""
-        return as_of + self.horizon + timedelta(days=self.settle_days)
+        return as_of <= self.newest_matured(today=today)
 
     def newest_matured(self, *, today: date) -> date:
         """Return the newest as-of date whose labels are final on ``today``."""
         return today - self.horizon - timedelta(days=self.settle_days)
-
-    def lacks(self, as_of: date, days: Collection[date]) -> int:
-        """
-        Return how many days of the lookback of ``as_of`` have no data.
-
-        Days of a weekday on which nothing happens lack nothing.
-
-        Args:
-            days: All days of the source that have data.
-        """
-        return len(self._open_days(as_of, days) - {*days})
 
     def is_covered(self, as_of: date, days: Collection[date]) -> bool:
         """
@@ -167,15 +152,15 @@ class Timeframe:
 
         Of a source that is closed on some weekdays it lacks no more than a fifth of
         the others.
-        """
-        lacking = self.lacks(as_of, days)
-        is_open = 5 * lacking <= len(self._open_days(as_of, days))
-        return is_open and 10 * lacking <= self.lookback_days
 
-    def _open_days(self, as_of: date, days: Collection[date]) -> set[date]:
+        Args:
+            days: All days of the source that have data.
+        """
         weekdays = open_weekdays(days)
         lookback = (as_of - DAY * n for n in range(1, self.lookback_days + 1))
-        return {day for day in lookback if day.weekday() in weekdays}
+        is_open = {day for day in lookback if day.weekday() in weekdays}
+        lacking = len(is_open - {*days})
+        return 5 * lacking <= len(is_open) and 10 * lacking <= self.lookback_days
 
     def snapshots(
         self, *, today: date, days: Collection[date], at_most: int
@@ -240,21 +225,18 @@ def temporal_split(
             f"{2 + held} snapshots or more are needed to train, calibrate and hold out "
             f"{held}, got {len(snapshots)}"
         )
-    split = Split(
-        train=snapshots[: left - calibrating],
-        calibrate=snapshots[left - calibrating : left],
-        holdout=snapshots[left:],
+    train, calibrate = (
+        snapshots[: left - calibrating],
+        snapshots[left - calibrating : left],
     )
-    for earlier, later in (
-        (split.train, split.calibrate),
-        (split.calibrate, split.holdout),
-    ):
+    holdout = snapshots[left:]
+    for earlier, later in ((train, calibrate), (calibrate, holdout)):
         if max(earlier) + timeframe.horizon > min(later):
             raise ValueError(
                 f"labels of {max(earlier)} end after {min(later)}: the embargo of "
                 f"{timeframe.horizon_days} days is broken"
             )
-    return split
+    return Split(train=train, calibrate=calibrate, holdout=holdout)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity import freshness
-from propensity.freshness import Freshness, Shards, Window
-from propensity.settings import Settings
+from propensity.freshness import Freshness, Shards
 
 DAY = timedelta(days=1)
 AS_OF = date(2026, 3, 2)
@@ -33,9 +32,10 @@ def look(
     now: datetime = THEN,
     zone: int = 0,
 ) -> Freshness:
-    window = Window(since=AS_OF - 60 * DAY, until=AS_OF, now=now, utc_offset_hours=zone)
     shards = Shards(daily=frozenset(daily), intraday=frozenset(intraday or ()))
-    return freshness.look(shards, window)
+    return freshness.look(
+        shards, AS_OF - 60 * DAY, AS_OF, now=now, utc_offset_hours=zone
+    )
 
 
 def test_tables_of_days_are_known_by_their_names():
@@ -56,22 +56,28 @@ def test_tables_of_days_are_known_by_their_names():
 
 
 class TestARun:
-    def test_reads_to_the_as_of_date_where_every_day_is_there(self):
-        assert look(days()) == Freshness(data_until=AS_OF)
-
-    def test_waits_for_the_newest_day(self):
-        """It may still come; the newest whole as-of date is a day before."""
-        state = look(days(AS_OF - DAY))
-
-        assert state == Freshness(
-            data_until=AS_OF - DAY, late=(AS_OF - DAY,), is_awaited=True
-        )
-
-    def test_waits_for_no_day_that_will_not_come(self):
-        """A daily table comes within three days, or never."""
-        state = look(days(AS_OF - DAY), now=LONG_AFTER)
-
-        assert state == Freshness(data_until=AS_OF - DAY, late=(AS_OF - DAY,))
+    @pytest.mark.parametrize(
+        ("lacking", "now", "expected"),
+        [
+            ((), THEN, Freshness(data_until=AS_OF)),
+            # It may still come; the newest whole as-of date is a day before.
+            ((1,), THEN, Freshness(
+                data_until=AS_OF - DAY, late=(AS_OF - DAY,), is_awaited=True)),
+            # A daily table comes within three days, or never.
+            ((1,), LONG_AFTER, Freshness(
+                data_until=AS_OF - DAY, late=(AS_OF - DAY,))),
+            ((1, 2), LONG_AFTER, Freshness(
+                data_until=AS_OF - 2 * DAY, late=(AS_OF - 2 * DAY, AS_OF - DAY))),
+            # Older days are named, and nobody waits for them.
+            ((20, 90), THEN, Freshness(
+                data_until=AS_OF, missing=(AS_OF - 20 * DAY,))),
+        ],
+        ids=["whole", "late", "lost", "two", "gap"],
+    )  # fmt: skip
+    def test_reads_to_the_newest_day_with_all_days_before_it(
+        self, lacking, now, expected
+    ):
+        assert look(days(*(AS_OF - n * DAY for n in lacking)), now=now) == expected
 
     def test_waits_for_no_day_that_is_not_over(self):
         """In a zone behind UTC the newest day goes on past midnight UTC."""
@@ -79,19 +85,6 @@ class TestARun:
 
         assert not look(days(AS_OF - DAY), now=night, zone=-8).is_awaited
         assert look(days(AS_OF - DAY), now=night, zone=0).is_awaited
-
-    def test_goes_on_before_the_first_of_several_late_days(self):
-        state = look(days(AS_OF - DAY, AS_OF - 2 * DAY))
-
-        assert state.data_until == AS_OF - 2 * DAY
-        assert state.late == (AS_OF - 2 * DAY, AS_OF - DAY)
-
-    def test_names_older_days_that_are_missing_and_does_not_wait_for_them(self):
-        gap = AS_OF - 20 * DAY
-
-        assert look(days(gap, AS_OF - 90 * DAY)) == Freshness(
-            data_until=AS_OF, missing=(gap,)
-        )
 
     def test_expects_no_table_of_a_weekday_on_which_nothing_happens(self):
         """A shop that is closed on Sundays has none: of no Sunday is it missing."""
@@ -176,13 +169,3 @@ def test_what_is_read_is_there(missing, streamed, hours, zone):
     read = shards.expected(max(AS_OF - 60 * DAY, min(shards.days, default=last)), last)
     if any(day in shards.days for day in read):
         assert {*read} - shards.days <= {*state.missing}
-
-
-@pytest.mark.parametrize(
-    ("waited", "again"), [(0, 600), (119, 60), (119.99, 1), (120, 0), (9_999, 0)]
-)
-def test_a_run_waits_as_long_as_is_set(waited, again):
-    """Ten minutes from look to look, less at the end, and no more once it is over."""
-    settings = Settings(project="p")
-
-    assert freshness.retry_after_s(timedelta(minutes=waited), settings) == again

@@ -118,14 +118,12 @@ def chosen_weeks(
     weeks = allowed[needed:][-count:]
     if not weeks:
         days = use_case.lookback_days + horizon_days * (needed + 1)
-        timeframe = use_case.timeframe(settings)
-        oldest = last + DAY - (needed + 1) * timeframe.horizon
+        oldest = last + DAY - timedelta(days=(needed + 1) * horizon_days)
         raise UnusableData(
             f"the data are from {min(source.dates)} to {last}: too short to train on "
             f"and to evaluate after. About {days} days are needed, "
-            f"{use_case.lookback_days} of them before the first snapshot, {oldest}. Of "
-            f"these {timeframe.lacks(oldest, source.dates)} are missing, and a tenth "
-            "may be"
+            f"{use_case.lookback_days} of them before the first snapshot, {oldest}: "
+            "a tenth of these may be missing"
         )
     return weeks
 

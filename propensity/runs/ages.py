@@ -9,8 +9,7 @@ champion is. It reads leases, pointers and model cards: no table, and nothing is
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +28,6 @@ FIELDS = {
     "predict": "publication_age_days",
     "evaluate": "evaluation_age_days",
 }
-CHAMPION = "champion_age_days"
-
-# So many of the newest leases are read until one is done; others failed.
-LEASES_READ = 10
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def log(run: Run, answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -55,27 +48,22 @@ def of(artifacts: Artifacts, use_case: str, *, today: date) -> Mapping[str, int]
     Raises:
         ArtifactError: A pointer or a card is damaged.
     """
-    dates = dict(_dates(artifacts, use_case))
-    return {name: (today - day).days for name, day in dates.items()}
-
-
-def _dates(artifacts: Artifacts, use_case: str) -> Iterator[tuple[str, date]]:
+    ages = {}
     champion = Registry(artifacts, use_case).find_champion()
     if champion is not None:
         name = f"models/{use_case}/{champion.version}/card.json"
-        as_of = str(_content(artifacts, name).get("as_of"))
-        if not _DATE.fullmatch(as_of):
-            raise ArtifactError(f"{name} has no as-of date")
-        yield CHAMPION, date.fromisoformat(as_of)
+        try:
+            as_of = date.fromisoformat(_content(artifacts, name)["as_of"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{name} has no as-of date") from error
+        ages["champion_age_days"] = (today - as_of).days
     for kind, field in FIELDS.items():
-        folder = f"runs/{use_case}/{kind}/"
-        names = artifacts.names(folder)
-        days = {name.removeprefix(folder).removesuffix(".json") for name in names}
-        newest = sorted(filter(_DATE.fullmatch, days), reverse=True)[:LEASES_READ]
-        for day in newest:
-            if _content(artifacts, f"{folder}{day}.json").get("state") == "done":
-                yield field, date.fromisoformat(day)
+        for name in sorted(artifacts.names(f"runs/{use_case}/{kind}/"), reverse=True):
+            if _content(artifacts, name).get("state") == "done":
+                day = name.rpartition("/")[2].removesuffix(".json")
+                ages[field] = (today - date.fromisoformat(day)).days
                 break
+    return ages
 
 
 def _content(artifacts: Artifacts, name: str) -> dict[str, Any]:

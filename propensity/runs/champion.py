@@ -50,16 +50,14 @@ def as_of(run: Run) -> Serving:
     if metadata["as_of"] <= run.as_of:
         run.log_fields["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return _loaded(run, metadata)
-    version = find_promoted(
-        run.warehouse,
-        run.use_case.name,
-        as_of=run.as_of,
-        served=(champion.version, *champion.earlier),
-    )
+    served = (champion.version, *champion.earlier)
+    name = run.use_case.name
+    version = find_promoted(run.warehouse, name, as_of=run.as_of, served=served)
     if version is None:
         run.log_fields["trained_after_as_of"] = True
-        return _loaded(run, metadata)
-    return _loaded(run, recorded(run.warehouse, run.use_case, version))
+    else:
+        metadata = recorded(run.warehouse, run.use_case, version)
+    return _loaded(run, metadata)
 
 
 def why_nothing_serves(run: Run) -> str:
@@ -105,20 +103,21 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
     try:
         metadata = recorded(run.warehouse, run.use_case, champion.version)
         model = _loaded(run, metadata)
+        if not model.is_warm:
+            raise SchemaError("it is not warm")
         parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.log_fields["champion_unusable"] = error.message
         return Rival(version=champion.version, score=None)
-    if not model.is_warm:
-        run.log_fields["champion_unusable"] = "it is not warm"
-        return Rival(version=champion.version, score=None)
-    threshold, knows = metadata["alert_threshold"], False
+    threshold = metadata["alert_threshold"]
     until, first = metadata["card"].get("trained_until"), pc.min(rows["as_of"]).as_py()
-    if not run.use_case.scores_events and until and first:
-        knows = until >= str(first)
+    # Of events, rows that it may have learned from are left out when they are read.
+    is_known = until and first and until >= str(first)
     return Rival(
         version=champion.version,
         score=np.concatenate(parts) if parts else np.empty(0),
         alert_threshold=NO_ALERTS if threshold is None else threshold,
-        learned_roc_auc=metadata["roc_auc"] if knows else None,
+        learned_roc_auc=metadata["roc_auc"]
+        if is_known and not run.use_case.scores_events
+        else None,
     )

@@ -4,6 +4,7 @@ The GA4 export before a run reads it: the wait for its days, and consent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -17,6 +18,10 @@ from propensity.usecases.export import VIEW, kinds_read
 if TYPE_CHECKING:
     from propensity.freshness import Freshness
     from propensity.runs.run import Run
+
+
+# How often to look while a day is awaited.
+LOOK_AGAIN_S = 600
 
 
 def wait_for_training_days(run: Run) -> Run:
@@ -60,12 +65,21 @@ def wait_for_days(
         shards = shards.of_kinds(kinds)
     since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
     until = until or run.as_of
-    state = freshness.look(shards, _window(run, since, until))
+    offset = run.settings.property_utc_offset_hours
+    state = freshness.look(shards, since, until, now=run.now(), utc_offset_hours=offset)
     if state.is_awaited and not run.force:
         _wait(run, state)
     run.log_fields.update(_summary(state))
-    if state.late or state.missing:
-        run.log_fields.update(severity="WARNING", message=_warning(state, until))
+    warnings = []
+    if state.late:
+        warnings.append(
+            f"the export lacks {listed(state.late)}: went on with what happened "
+            f"before {state.data_until} instead of {until}"
+        )
+    if state.missing:
+        warnings.append(f"days of the export never came: {listed(state.missing)}")
+    if warnings:
+        run.log_fields.update(severity="WARNING", message="; ".join(warnings))
     return replace(
         run,
         as_of=run.as_of - (until - state.data_until),
@@ -106,8 +120,12 @@ def lacked_days(run: Run, as_of: date) -> list[date]:
 
     Who bought on a day that never came has label 0 by mistake.
     """
-    window = _window(run, as_of, as_of + run.timeframe.horizon)
-    return [day for day in run.missing_days if window.first <= day <= window.last]
+    first, last = freshness.local_days(
+        as_of,
+        as_of + run.timeframe.horizon,
+        utc_offset_hours=run.settings.property_utc_offset_hours,
+    )
+    return [day for day in run.missing_days if first <= day <= last]
 
 
 def check_consent(run: Run) -> None:
@@ -116,20 +134,13 @@ def check_consent(run: Run) -> None:
         consent.check_view(run.warehouse, run.use_case)
 
 
-def _window(run: Run, since: date, until: date) -> freshness.Window:
-    offset = run.settings.property_utc_offset_hours
-    return freshness.Window(
-        since=since, until=until, now=run.now(), utc_offset_hours=offset
-    )
-
-
 def _wait(run: Run, state: Freshness) -> None:
     """Raise ExportLate, until the runs of this date have waited long enough."""
     since = (run.lease.waiting_since if run.lease else None) or run.began_at
-    wait_s = freshness.retry_after_s(run.now() - since, run.settings)
-    if not wait_s:
-        return
     ends = since + timedelta(minutes=run.settings.export_wait_minutes)
+    wait_s = min(math.ceil((ends - run.now()).total_seconds()), LOOK_AGAIN_S)
+    if wait_s <= 0:
+        return
     raise ExportLate(
         f"the export {run.settings.export} is not whole yet: "
         f"{listed(state.late or state.streamed[-1:])} is missing, or only streamed. "
@@ -139,18 +150,6 @@ def _wait(run: Run, state: Freshness) -> None:
         retry_after_s=wait_s,
         detail={"late_days": [str(day) for day in state.late]},
     )
-
-
-def _warning(state: Freshness, until: date) -> str:
-    parts = []
-    if state.late:
-        parts.append(
-            f"the export lacks {listed(state.late)}: went on with what happened "
-            f"before {state.data_until} instead of {until}"
-        )
-    if state.missing:
-        parts.append(f"days of the export never came: {listed(state.missing)}")
-    return "; ".join(parts)
 
 
 def listed(days: Sequence[date]) -> str:

@@ -45,11 +45,15 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
     """
     if request.method != "POST":
         raise MethodNotAllowed(request.method, allowed=("POST",))
-    data = _body(request)
+    request.max_content_length = MAXIMUM_BODY
     try:
         # Only UTF-8, as everywhere else; ``json.loads`` accepts other encodings too.
-        text = data.decode() if data.strip() else "{}"
-        body = json.loads(text, object_pairs_hook=each_once)
+        text = request.get_data().decode()
+        body = json.loads(text if text.strip() else "{}", object_pairs_hook=each_once)
+    except RequestEntityTooLarge as error:
+        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
+    except (OSError, HTTPException) as error:
+        raise RequestError("the body is cut short", field="body") from error
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {error}", field="body") from error
     if not isinstance(body, dict):
@@ -59,10 +63,9 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
             f"unknown field {', '.join(unknown)}; known are {', '.join(_KNOWN)}",
             field=unknown[0],
         )
-    use_case = body.get("use_case", default_use_case)
+    use_case, force = body.get("use_case", default_use_case), body.get("force", False)
     if not isinstance(use_case, str):
         raise RequestError("use_case must be a string", field="use_case")
-    force = body.get("force", False)
     if not isinstance(force, bool):
         raise RequestError("force must be true or false", field="force")
     as_of = _as_of(body.get("as_of"), today)
@@ -73,32 +76,15 @@ def _as_of(value: object, today: date) -> date:
     if value is None:
         return today
     try:
-        if not isinstance(value, str):
-            raise ValueError("it is not a string")
-        as_of = day_of(value)
+        as_of = day_of(value if isinstance(value, str) else repr(value))
     except ValueError as error:
         raise RequestError(
             f"as_of must be a date as YYYY-MM-DD: {error}", field="as_of"
         ) from error
-    if as_of < EARLIEST:
+    if not EARLIEST <= as_of <= today:
         raise RequestError(
-            f"as_of is {as_of}, before any event: the earliest is {EARLIEST}",
-            field="as_of",
-        )
-    if as_of > today:
-        raise RequestError(
-            f"as_of is {as_of}, but today is {today} in UTC: its events are not there "
-            "yet",
+            f"as_of is {as_of}, and must be from {EARLIEST} on and no later than "
+            f"today in UTC, {today}: later events are not there yet",
             field="as_of",
         )
     return as_of
-
-
-def _body(request: flask.Request) -> bytes:
-    request.max_content_length = MAXIMUM_BODY
-    try:
-        return request.get_data()
-    except RequestEntityTooLarge as error:
-        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
-    except (OSError, HTTPException) as error:
-        raise RequestError("the body is cut short", field="body") from error

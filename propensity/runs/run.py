@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,6 @@ from werkzeug.exceptions import HTTPException
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import (
-    Conflict,
     ExportLate,
     NoSuchPath,
     PropensityError,
@@ -189,18 +187,17 @@ def run(
                 line.update(use_case=current.use_case.name, as_of=as_of)
                 again = current.force or not once
                 answer = _under_lease(current, body, line, kind=kind, again=again)
-                line = {"severity": "INFO", **line, "outcome": "ok", "status": 200}
+                line |= {"outcome": "ok", "status": 200}
             except Exception as raised:  # the last place before the caller
                 failure = failure_of(raised, OPERATORS)
                 answer, headers = failure.body, failure.headers
                 line |= {"severity": failure.severity, **failure.log_fields}
                 line["message"] = failure.log_message
-            line["seconds"] = round(time.perf_counter() - began, 3)
+            seconds = round(time.perf_counter() - began, 3)
+            severity = line.pop("severity", "INFO")
             message = line.pop("message", line["outcome"])
-            log(line.pop("severity"), message, **line)
-            response = _json_response(answer, line["status"])
-            response.headers.update(headers)
-            return response
+            log(severity, message, **line, seconds=seconds)
+            return _json_response(answer, line["status"], headers)
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)
         functions_framework.errorhandler(500)(_framework_failure)
@@ -271,21 +268,14 @@ def _under_lease(
         if isinstance(error, ExportLate):
             since = lease.waiting_since or current.began_at
             lease = replace(lease, waiting_since=since)
-        _release(current, lease, error)
+        try:
+            registry.release(lease, error=type(error).__name__, at=current.now())
+        except PropensityError as second:  # the error of the run matters more
+            current.warn(f"lease not freed: {second}")
         raise
     finally:
         line.update(current.log_fields, bytes_billed=current.warehouse.bytes_billed)
     return {**answer, "repeated": False}
-
-
-def _release(current: Run, lease: Lease, error: BaseException) -> None:
-    """Free the lease of a failed run; the error of the run matters more than this."""
-    try:
-        current.registry.release(lease, error=type(error).__name__, at=current.now())
-    except Conflict:
-        pass
-    except PropensityError as second:
-        current.warn(f"lease not freed: {second}")
 
 
 def _framework_failure(error: HTTPException) -> flask.Response:
@@ -306,12 +296,11 @@ def plain(answer: Answer) -> dict[str, Any]:
 
 
 def _plain(value: object) -> str | float:
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
-    raise TypeError(f"an answer can not hold a {type(value).__name__}")
+    return value.isoformat() if isinstance(value, date) else float(value)  # type: ignore[arg-type]
 
 
-def _json_response(body: Answer, status: int) -> flask.Response:
-    return flask.Response(json.dumps(body) + "\n", status, mimetype="application/json")
+def _json_response(
+    body: Answer, status: int, headers: Mapping[str, str] | None = None
+) -> flask.Response:
+    text = json.dumps(body) + "\n"
+    return flask.Response(text, status, headers, mimetype="application/json")

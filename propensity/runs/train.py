@@ -4,9 +4,8 @@ Training as a run: read rows, train, compare with the champion, publish the vers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -70,31 +69,29 @@ def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
         if use_case.scores_events
         else learning_rows.of_users(rows, use_case, run.timeframe, settings=settings)
     )
-    preprocessor = uploaded_preprocessor(run)
+    preprocessor = None
+    for upload in run.rows("newest_preprocessor"):
+        if not upload["is_default"]:
+            preprocessor = run.registry.verified(upload["object"], upload["sha256"])
     trained = fit.train(parts, use_case, preprocessor=preprocessor, settings=settings)
     return trained, value.train(trained, use_case, seed=settings.seed)
-
-
-def uploaded_preprocessor(run: Run) -> Any | None:
-    """Return the newest upload of a preprocessor, or None for the default."""
-    uploads = run.rows("newest_preprocessor")
-    if not uploads or uploads[0]["is_default"]:
-        return None
-    return run.registry.verified(uploads[0]["object"], uploads[0]["sha256"])
 
 
 def _user_rows(run: Run) -> pa.Table:
     """Read labelled snapshots: one row per user and as-of date."""
     check_consent(run)
     use_case = sources.checked(run, is_training=True)
-    snapshots = _with_outcomes(run, _snapshots(run))
-    window = use_case.window(run.settings, snapshots, today=run.as_of)
+    window = use_case.window(run.settings, _snapshots(run), today=run.as_of)
     rows = run.warehouse.table(
         use_case.statement("training_rows"),
         {**window, "maximum_rows": run.settings.maximum_training_rows},
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
-    check_features(rows, use_case.features)
+    if missing := use_case.features.keys() - set(rows.column_names):
+        raise SchemaError(
+            f"features.sql gives no column {', '.join(sorted(missing))}, which "
+            "usecase.toml names as a feature"
+        )
     # Sorted here, before there are copies: a later sort would hold the rows twice.
     rows = learning_rows.in_order(rows)
     if repeated := learning_rows.repeated(rows):
@@ -110,7 +107,11 @@ def _user_rows(run: Run) -> pa.Table:
 
 
 def _snapshots(run: Run) -> Sequence[date]:
-    """Return the as-of dates before which the source has data, newest last."""
+    """
+    Return the as-of dates before which the source has data, newest last.
+
+    Those whose horizon lacks a day of the export are left out.
+    """
     use_case, timeframe = run.use_case, run.timeframe
     at_most = run.settings.training_snapshots
     earliest = timeframe.first_read(today=run.as_of, at_most=at_most)
@@ -123,48 +124,23 @@ def _snapshots(run: Run) -> Sequence[date]:
         )
     snapshots = timeframe.snapshots(today=run.as_of, days=days, at_most=at_most)
     if len(snapshots) < FEWEST_SNAPSHOTS:
-        newest = timeframe.newest_matured(today=run.as_of)
-        oldest = newest - (FEWEST_SNAPSHOTS - 1) * timeframe.horizon
+        oldest = timeframe.newest_matured(today=run.as_of) - 2 * timeframe.horizon
         raise NotEnoughData(
             f"{len(snapshots)} snapshots can be used of {FEWEST_SNAPSHOTS} that are "
             f"needed: nine tenths of the {timeframe.lookback_days} days before each "
-            f"must have data, and the data are of {plural(len(days), 'day')} from "
-            f"{min(days)} to {max(days)}. Of the {timeframe.lookback_days} days before "
-            f"{oldest}, {timeframe.lacks(oldest, days)} are missing, and before "
-            f"{newest} {timeframe.lacks(newest, days)}"
+            f"must have data, the first of them before {oldest}, and the data are of "
+            f"{plural(len(days), 'day')} from {min(days)} to {max(days)}"
         )
-    return snapshots
-
-
-def _with_outcomes(run: Run, snapshots: Sequence[date]) -> Sequence[date]:
-    """
-    Return the snapshots whose horizon lacks no day of the export.
-
-    The log line says how many are left out.
-
-    Raises:
-        NotEnoughData: None is left.
-    """
-    whole = tuple(as_of for as_of in snapshots if not lacked_days(run, as_of))
+    whole = [as_of for as_of in snapshots if not lacked_days(run, as_of)]
     if not whole:
         raise NotEnoughData(
             f"each of {len(snapshots)} snapshots lacks days of the export within its "
-            f"{run.timeframe.horizon_days} days of outcomes, the newest "
+            f"{timeframe.horizon_days} days of outcomes, the newest "
             f"{max(run.missing_days)}: load these days again"
         )
     if left_out := len(snapshots) - len(whole):
         run.log_fields["snapshots_left_out"] = left_out
     return whole
-
-
-def check_features(rows: pa.Table, features: Mapping[str, str]) -> None:
-    """Raise SchemaError if the rows lack a feature."""
-    missing = [name for name in features if name not in rows.column_names]
-    if missing:
-        raise SchemaError(
-            f"features.sql gives no column {', '.join(missing)}, which usecase.toml "
-            "names as a feature"
-        )
 
 
 def _event_rows(run: Run) -> pa.Table:
@@ -234,10 +210,7 @@ def publish_model(
     _record(run, card, published, is_undecided=verdict.promoted)
     if verdict.promoted:
         sha256 = published.checksums[cards.MODEL]
-        promote = partial(
-            run.registry.promote, version, model_sha256=sha256, at=run.began_at
-        )
-        verdict = _promoted(run, trained, verdict, champion, promote)
+        verdict = _promoted(run, trained, verdict, champion, version, sha256=sha256)
         card = replace(card, verdict=cards.verdict_entry(verdict))
         _record(run, card, published)
     run.log_fields.update(model_version=version, rows_out=1)
@@ -259,25 +232,33 @@ def _promoted(
     trained: Trained,
     verdict: Verdict,
     champion: Champion | None,
-    promote: Callable[..., Champion],
+    version: int,
+    *,
+    sha256: str,
 ) -> Verdict:
     """
-    Let a version serve if the verdict says so, and return the verdict.
+    Let a version serve, and return the verdict.
 
     If another training promoted first, compare again, with its version.
     """
     while verdict.promoted:
         try:
-            promoted = promote(instead_of=champion.version if champion else None)
+            serving = run.registry.promote(
+                version,
+                model_sha256=sha256,
+                at=run.began_at,
+                instead_of=champion.version if champion else None,
+            )
         except Pinned as error:
             reason = f"{error.message} ({verdict.reason})"
-            verdict = replace(verdict, promoted=False, reason=reason)
+            return replace(verdict, promoted=False, reason=reason)
         except Conflict:
             champion = run.registry.find_champion()
             verdict = compare(run, trained, champion)
         else:
+            name = run.use_case.name
             announcements.announce(
-                run.settings, run.use_case.name, "promote", promoted, at=run.began_at
+                run.settings, name, "promote", serving, at=run.began_at
             )
             break
     return verdict

@@ -13,15 +13,15 @@ import pytest
 
 from propensity import usecases
 from propensity.clock import SYSTEM
-from propensity.errors import NotEnoughData, SchemaError
+from propensity.errors import SchemaError
 from propensity.freshness import Freshness
-from propensity.runs import evaluate, predict, train
+from propensity.runs import evaluate, predict
+from propensity.runs.export import lacked_days
 from propensity.runs.run import Run
 from propensity.settings import Settings
 
 AS_OF = date(2026, 6, 1)
-SNAPSHOTS = tuple(AS_OF - timedelta(days=10 + 7 * n) for n in reversed(range(65)))
-WEEK = SNAPSHOTS[40]
+WEEK = AS_OF - timedelta(days=178)
 DAY = timedelta(days=1)
 BATCH = pa.RecordBatch.from_pydict({"user_id": ["a", "b"]})
 
@@ -50,39 +50,15 @@ def outcomes(probability: list[float | None], users: list[int], buyers: list[int
     return evaluate.outcomes_of(pa.table({"probability": column, **groups}))
 
 
-def test_features_that_are_not_there_are_named():
-    """What features.sql must give is what usecase.toml names."""
-    rows = pa.table({"recency_days": [1.0]})
+@pytest.mark.parametrize(("hours", "days"), [(0, 0), (0, 6), (9, 7), (-8, -1)], ids=str)
+def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
+    """The first and the last day of a horizon count; the days around it do not. East
+    of Greenwich the last hours are in the next day's table, west of it the first ones
+    in the day's before."""
+    lost = WEEK + days * DAY
 
-    train.check_features(rows, {"recency_days": "number"})
-    with pytest.raises(SchemaError, match="shoe_size"):
-        train.check_features(rows, {"recency_days": "number", "shoe_size": "number"})
-
-
-class TestSnapshots:
-    def left_out(self, *missing: date, hours: int = 0) -> set[date]:
-        run = run_without(*missing, utc_offset_hours=hours)
-        left_out = {*SNAPSHOTS} - {*train._with_outcomes(run, SNAPSHOTS)}
-        assert run.log_fields.get("snapshots_left_out", 0) == len(left_out)
-        return left_out
-
-    def test_that_lack_a_day_of_their_outcomes_are_left_out(self):
-        """The first and the last day of a horizon count; the one before it is of the
-        snapshot before."""
-        assert self.left_out() == set()
-        assert self.left_out(WEEK) == self.left_out(WEEK + 6 * DAY) == {WEEK}
-        assert self.left_out(WEEK - DAY) == {SNAPSHOTS[39]}
-        assert self.left_out(WEEK, WEEK + 7 * DAY) == {WEEK, SNAPSHOTS[41]}
-
-    @pytest.mark.parametrize(("hours", "days"), [(9, 7), (-8, -1)])
-    def test_lie_in_the_tables_of_local_days(self, hours, days):
-        """East of Greenwich the last hours are in the next day's table, west of it the
-        first ones in the day's before."""
-        assert WEEK in self.left_out(WEEK + days * DAY, hours=hours)
-
-    def test_that_lack_days_everywhere_train_nothing(self):
-        with pytest.raises(NotEnoughData, match="each of 65 snapshots lacks days"):
-            self.left_out(*SNAPSHOTS)
+    assert lacked_days(run_without(lost, utc_offset_hours=hours), WEEK) == [lost]
+    assert not lacked_days(run_without(WEEK - 2 * DAY, WEEK + 8 * DAY), WEEK)
 
 
 class TestScores:
@@ -118,9 +94,9 @@ class TestOutcomes:
     def test_say_nothing_of_the_season_where_a_day_never_came(self, missing, lacked):
         """Half as many bought as expected; if the export lacks a day of the week, 01
         has nothing to follow: it would predict too little of everybody."""
-        observed, _ = outcomes([0.2], [1000], [100])
+        groups = {"probability": [0.2], "users": [1000], "conversions": [100]}
         run = run_without(*(WEEK + days * DAY for days in missing))
-        columns = evaluate._season(run, WEEK, observed)
+        columns = evaluate._residual(run, WEEK, pa.table(groups))
 
         assert columns.get("residual_log_odds") == (
             lacked and pytest.approx(lacked, abs=0.01)
