@@ -35,7 +35,7 @@ def predictions(run: Run) -> Answer:
     score_shift = predict.score_shift(run, scored, causes=drift.causes(signals))
     predict.publish(run, model, scored)
     drift.publish(run, signals, version=model.version)
-    index_users = index.publish(run)
+    index_users = index.publish_for(run)
     return {
         "model_version": model.version,
         **scored.answer(),

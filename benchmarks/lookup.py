@@ -36,7 +36,7 @@ from local import sandbox, venvs
 from local.processes import HOST, free_ports, stop
 from local.stack.state import LOCAL, ROOT
 from propensity.gcp.artifacts import Artifacts
-from propensity.registry import index
+from propensity.runs import index
 from propensity.settings import Settings
 
 FUNCTION = ROOT / "02-GetProba"

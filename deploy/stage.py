@@ -3,7 +3,8 @@ Stage a function: exactly what a deploy uploads, and nothing else.
 
     .venv/bin/propensity stage 02-GetProba /tmp/staged
 
-A staged folder holds ``main.py``, ``requirements.txt`` and a copy of ``propensity/``.
+A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt`` and a
+copy of ``propensity/``.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
 lock, with every package that it needs and the hashes of each, see ``lock.sh``.
 Equal sources give equal bytes, times and modes, so that staged folders can be compared
@@ -61,6 +62,7 @@ def sources(
     listed = root / LOCKS / function_folder.name if locked else function_folder
     files = {
         "main.py": function_folder / "main.py",
+        **{file.name: file for file in function_folder.glob("*.py")},
         "requirements.txt": listed / requirements,
     }
     # Not by Path.rglob, which follows no link: a use case may be a folder elsewhere.
@@ -95,7 +97,7 @@ def stage(
         function_folder, requirements=requirements, locked=locked, root=root
     )
     there = {file.name for file in target.iterdir()} if target.is_dir() else set()
-    ours = {"main.py", "requirements.txt", PACKAGE, "__pycache__"}
+    ours = {*(name.partition("/")[0] for name in files), "__pycache__"}
     if target.is_file() or there - ours or (there and PACKAGE not in there):
         raise StageError(
             f"cannot stage into {target}: it was not staged before, and holds "

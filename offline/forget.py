@@ -47,12 +47,11 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
-from propensity.registry import index
 from propensity.registry.index import INDEXES, Index, pointer_name
 from propensity.registry.leases import Leases
 from propensity.registry.objects import parquet_of
 from propensity.registry.versions import PARQUET
-from propensity.runs import compact
+from propensity.runs import compact, index
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement

@@ -91,7 +91,7 @@ class TestImports:
     def test_do_not_know_that_they_are_local(self):
         """No function and no module of the package asks where it runs."""
         deployed = [path for path in MODULES if path.stem != STARTS_COMMANDS]
-        deployed += [folder / "main.py" for folder in FUNCTIONS]
+        deployed += [file for folder in FUNCTIONS for file in folder.glob("*.py")]
         local = {*HOUSE_FLOORS, "tests", "click"}
 
         assert {named(path) for path in deployed if imports(path) & local} == set()

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -46,6 +47,9 @@ _MEMORY_LIMITS = (
 )
 
 _JSON_TYPE = "application/json"
+
+# Python refuses whole numbers of more.
+_MOST_DIGITS = 4_300
 
 
 # -- failures -------------------------------------------------------------------------
@@ -190,12 +194,16 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
     return b"".join(chunks)
 
 
-def check_is_json(request: Request) -> None:
+async def object_of(request: Request, *, maximum: int) -> dict[str, Any]:
     """
-    Check the content type of a body.
+    Read a request's body, which must be a JSON object; NaN is for its reader to refuse.
+
+    Args:
+        request, maximum: As of ``body_of``, whose errors it raises.
 
     Raises:
-        UnsupportedType: It is not JSON.
+        UnsupportedType: It is not declared to be JSON.
+        RequestError: It is no JSON object, or has a name twice.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0]
     if content_type.strip().lower() != _JSON_TYPE:
@@ -203,6 +211,26 @@ def check_is_json(request: Request) -> None:
             "the body must be JSON, with the header Content-Type: application/json",
             field="Content-Type",
         )
+    return object_in(await body_of(request, maximum=maximum))
+
+
+def object_in(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that a body is, or raise RequestError."""
+    try:
+        # Only UTF-8, as everywhere else; bytes may be of other encodings, too.
+        fields = json.loads(
+            body.decode(), parse_int=_integer, object_pairs_hook=each_once
+        )
+    except (ValueError, RecursionError):
+        raise RequestError("the body is not JSON in UTF-8", field="body") from None
+    if not isinstance(fields, dict):
+        raise RequestError("the body must be a JSON object", field="body")
+    return fields
+
+
+def _integer(digits: str) -> int | float:
+    """Return a whole number; infinity if it has more digits than Python reads."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:

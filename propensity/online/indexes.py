@@ -20,7 +20,7 @@ from propensity.registry.index import Index, IndexPointer, pointer_name
 from propensity.settings import Settings
 
 FUNCTION = "getProba"
-# Seconds between looks at a pointer: one request that has no body while it is the same.
+# Seconds between looks at a pointer.
 LOOK_S = 10.0
 # No deployment has so many; further names are guesses, and answered from the table.
 MAXIMUM_USE_CASES = 64
@@ -73,21 +73,18 @@ class Indexes:
         if followed is None:
             if len(self._followed) >= MAXIMUM_USE_CASES:
                 return None
-            followed = self._followed[use_case] = self._follow(use_case)
+            look_s = min(LOOK_S, self._ttl_s / 2)
+            followed = self._followed[use_case] = Refreshed(
+                lambda: self._load(use_case),
+                ttl_s=look_s,
+                grace_s=self._ttl_s - look_s,
+                clock=self._clock,
+                on_error=lambda error: _warn(use_case, f"index not read: {error}"),
+            )
         try:
             return followed.fresh() or await followed.current()
         except PropensityError:
             return None
-
-    def _follow(self, use_case: str) -> Refreshed[Index | None]:
-        look_s = min(LOOK_S, self._ttl_s / 2)
-        return Refreshed(
-            lambda: self._load(use_case),
-            ttl_s=look_s,
-            grace_s=self._ttl_s - look_s,
-            clock=self._clock,
-            on_error=lambda error: _warn(use_case, f"index not read: {error}"),
-        )
 
     def _load(self, use_case: str) -> Index | None:
         """
@@ -98,32 +95,31 @@ class Indexes:
         Raises:
             AccessDenied, Unavailable: The bucket did not answer.
         """
-        before = self._loaded.get(use_case, _Loaded(generation=-1))
-        stored = self._bucket.find(
-            pointer_name(use_case), newer_than=max(0, before.generation)
-        )
+        stored = self._bucket.find(pointer_name(use_case))
         generation = stored.generation if stored else 0
-        if generation != before.generation:
-            self._loaded[use_case] = _Loaded(generation)
-            try:
-                if stored is None:
-                    raise ArtifactError("no index has been published yet")
-                pointer = IndexPointer.parse(stored.data)
-                index = self._opened(pointer)
-                self._loaded[use_case] = _Loaded(generation, pointer.size, index)
-            except ArtifactError as error:
-                _warn(use_case, f"{error}; lookups read the table instead")
-            else:
-                log(
-                    "INFO",
-                    "loaded the prediction index",
-                    function=FUNCTION,
-                    use_case=use_case,
-                    outcome="loaded",
-                    rows_out=pointer.users,
-                    bytes=pointer.size,
-                )
-        return self._loaded[use_case].opened
+        before = self._loaded.get(use_case)
+        if before is not None and before.generation == generation:
+            return before.opened
+        loaded = _Loaded(generation)
+        try:
+            if stored is None:
+                raise ArtifactError("no index has been published yet")
+            pointer = IndexPointer.parse(stored.data)
+            loaded = _Loaded(generation, pointer.size, self._opened(pointer))
+        except ArtifactError as error:
+            _warn(use_case, f"{error}; lookups read the table instead")
+        else:
+            log(
+                "INFO",
+                "loaded the prediction index",
+                function=FUNCTION,
+                use_case=use_case,
+                outcome="loaded",
+                rows_out=pointer.users,
+                bytes=pointer.size,
+            )
+        self._loaded[use_case] = loaded
+        return loaded.opened
 
     def _opened(self, pointer: IndexPointer) -> Index:
         """Load the file of a pointer, or raise ArtifactError."""

@@ -41,10 +41,9 @@ from propensity.events.values import CLOCK_SKEW
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import (
     PUBLIC,
-    body_of,
-    check_is_json,
     failure_of,
     keep_modules,
+    object_of,
 )
 from propensity.gcp.log import Counts, log
 from propensity.gcp.warehouse import Warehouse
@@ -188,9 +187,8 @@ class Online:
             raise NoSuchPath("only / is served here")
         if request.method != "POST":
             raise MethodNotAllowed(request.method, allowed=("POST",))
-        check_is_json(request)
-        body = await body_of(request, maximum=MAXIMUM_BODY_BYTES)
-        question = self._reader.question(body, latest=self._clock.now() + CLOCK_SKEW)
+        fields = await object_of(request, maximum=MAXIMUM_BODY_BYTES)
+        question = self._reader.question(fields, latest=self._clock.now() + CLOCK_SKEW)
         use_case, instances = question.layout.use_case, question.instances
         state = await self._state(use_case, question.version)
         assert state.champion is not None

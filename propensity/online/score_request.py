@@ -6,7 +6,6 @@ Every error names the field at fault.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,6 @@ from propensity.events.values import (
     numeral_of,
     sensible_instant,
 )
-from propensity.gcp.http import each_once
 from propensity.ids import INEXACT, is_encodable, problem_of
 from propensity.usecases import NUMBER, UseCase
 
@@ -34,8 +32,6 @@ INGESTED = "ingest_ts"
 EVENT_ID = "event_id"
 MAXIMUM_INSTANCES = 1_000
 
-# Python refuses whole numbers of more digits.
-_MOST_DIGITS = 4_300
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _LARGEST = 2**63 - 1
 
@@ -152,19 +148,18 @@ class Reader:
         self.layouts = {use_case.name: Layout(use_case) for use_case in use_cases}
         self._default = default
 
-    def question(self, body: bytes, *, latest: datetime) -> Question:
+    def question(self, fields: Mapping[str, Any], *, latest: datetime) -> Question:
         """
         Read the body of a request.
 
         Args:
-            body: JSON.
+            fields: Its JSON object.
             latest: A later ``ingest_ts`` makes no sense.
 
         Raises:
             RequestError: The body is wrong; the error names the field.
             TooLarge: It has too many instances.
         """
-        fields = _object(body)
         version = _version(fields.get("version"))
         ways = [way for way in WAYS if way in fields]
         if len(ways) > 1:
@@ -216,24 +211,6 @@ class Reader:
                 field="use_case",
             )
         return self.layouts[name]
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body; later checks refuse NaN, and name the field."""
-    try:
-        fields = json.loads(
-            body.decode(), parse_int=_integer, object_pairs_hook=each_once
-        )
-    except (ValueError, RecursionError):
-        raise RequestError("the body is not JSON in UTF-8", field="body") from None
-    if type(fields) is not dict:
-        raise RequestError("the body must be a JSON object", field="body")
-    return fields
-
-
-def _integer(digits: str) -> int | float:
-    """Return a whole number; infinity if it has more digits than Python reads."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _instances(items: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from propensity.concurrency import GroupCommit
@@ -29,12 +28,11 @@ CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
 MAXIMUM_WAITING_USERS = 20 * QUERY_USERS
-# Users whose predictions are kept.
+# Users whose predictions are kept; with more all are read again.
 KEPT_USERS = 100_000
 
 # A use case and a user.
 Key = tuple[str, str]
-Future = asyncio.Future[Prediction | None]
 
 
 class Table:
@@ -66,8 +64,8 @@ class Table:
             size=QUERY_USERS,
             waiting=MAXIMUM_WAITING_USERS,
         )
-        # With their end, the oldest first; those of reads under way, too.
-        self._kept: dict[Key, tuple[float, Future]] = {}
+        # With the moment until which each is kept.
+        self._kept: dict[Key, tuple[float, Prediction | None]] = {}
 
     async def find(
         self, use_case: str, user_ids: Sequence[str]
@@ -79,42 +77,39 @@ class Table:
             PropensityError: The predictions could not be read. Nothing is kept then.
             Unavailable: It takes too long, or too many wait.
         """
-        if not user_ids:
-            return {}
-        found = {user: self._future((use_case, user)) for user in user_ids}
-        limit = self._settings.deadline_s
-        # Cancelling a wait leaves the futures alone: others may wait for them too.
-        _, late = await asyncio.wait({*found.values()}, timeout=limit)
-        if late:
-            raise Unavailable(f"no answer within {limit} s")
-        return {user: future.result() for user, future in found.items()}
-
-    def _future(self, key: Key) -> Future:
-        """Return the future of a user's prediction: a kept one, or that of a read."""
-        now = self._clock()
-        expires, future = self._kept.pop(key, (now, None))
-        if future is None or now >= expires:
-            expires = now + self._settings.refresh_s
-            future = self._reads.submit(key, size=1)
-            future.add_done_callback(partial(self._forget_failed, key))
-        self._kept[key] = expires, future
-        if len(self._kept) > KEPT_USERS:
-            del self._kept[next(iter(self._kept))]
-        return future
-
-    def _forget_failed(self, key: Key, future: Future) -> None:
-        is_failed = future.cancelled() or future.exception()
-        if is_failed and self._kept.get(key, (0, None))[1] is future:
-            del self._kept[key]
+        now, found = self._clock(), {}
+        reads: dict[str, asyncio.Future[Prediction | None]] = {}
+        for user_id in dict.fromkeys(user_ids):
+            key = use_case, user_id
+            until, prediction = self._kept.get(key, (now, None))
+            if now < until:
+                found[user_id] = prediction
+            else:
+                read = reads[user_id] = self._reads.submit(key, size=1)
+                # Its error is known, also where nobody waits for it any more.
+                read.add_done_callback(
+                    lambda read: read.cancelled() or read.exception()
+                )
+        if reads:
+            limit = self._settings.deadline_s
+            # Whoever gives up leaves the query alone: its rows are kept.
+            _, late = await asyncio.wait(reads.values(), timeout=limit)
+            if late:
+                raise Unavailable(f"no answer within {limit} s")
+        return found | {user_id: read.result() for user_id, read in reads.items()}
 
     async def _read(self, keys: Sequence[Key]) -> list[Prediction | None]:
         """Read predictions by one query for each use case."""
-        users_of: dict[str, dict[str, None]] = defaultdict(dict)
+        until = self._clock() + self._settings.refresh_s
+        users_of: dict[str, set[str]] = defaultdict(set)
         for use_case, user_id in keys:
-            users_of[use_case][user_id] = None
+            users_of[use_case].add(user_id)
         found: dict[Key, Prediction] = {}
         for use_case, users in users_of.items():
-            found |= await asyncio.to_thread(self._query, use_case, [*users])
+            found |= await asyncio.to_thread(self._query, use_case, sorted(users))
+        if len(self._kept) > KEPT_USERS:
+            self._kept.clear()
+        self._kept |= {key: (until, found.get(key)) for key in keys}
         return [found.get(key) for key in keys]
 
     def _query(self, use_case: str, user_ids: Sequence[str]) -> dict[Key, Prediction]:

@@ -1,19 +1,56 @@
-"""The prediction index as a step of 01-Predictions, after its publication."""
+"""
+The prediction index as a step of 01-Predictions, after its publication.
+
+``registry.index`` says what it is. ``offline/forget.py`` publishes it, too.
+"""
 
 from __future__ import annotations
 
+import json
+import secrets
+import sqlite3
+import tempfile
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from propensity.errors import PropensityError
+from propensity.errors import Conflict, PropensityError, SchemaError
 from propensity.privacy import suppression
-from propensity.registry import index
+from propensity.registry.index import (
+    IndexPointer,
+    Prediction,
+    folder_of,
+    hashed,
+    hashes,
+    pointer_name,
+)
+from propensity.statements import statement
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.gcp.artifacts import Artifacts
+    from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
 
+_CREATE = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -262144;
+CREATE TABLE about (key BLOB);
+CREATE TABLE predictions (
+  user INTEGER PRIMARY KEY,
+  probability REAL,
+  percentile INTEGER,
+  as_of TEXT,
+  model_version INTEGER,
+  expected_value REAL
+)
+"""
 
-def publish(run: Run) -> int:
+
+def publish_for(run: Run) -> int:
     """
     Publish the index of what the table has now; return its users.
 
@@ -25,7 +62,7 @@ def publish(run: Run) -> int:
     artifacts, use_case = run.registry.artifacts, run.use_case.name
     try:
         suppression.publish(run.warehouse, artifacts)
-        pointer = index.publish(run.warehouse, artifacts, use_case, run_id=run.run_id)
+        pointer = publish(run.warehouse, artifacts, use_case, run_id=run.run_id)
     except PropensityError as error:
         error.message = (
             f"the predictions were published, but not their index: {error.message}. "
@@ -38,3 +75,87 @@ def publish(run: Run) -> int:
         index_seconds=round(time.perf_counter() - began, 3),
     )
     return pointer.users
+
+
+def publish(
+    warehouse: Warehouse, artifacts: Artifacts, use_case: str, *, run_id: str
+) -> IndexPointer:
+    """
+    Build the index of what the table has now, point to it, and delete older files.
+
+    The table is read after the pointer. So if another run publishes meanwhile, whose
+    rows this one has perhaps not read, this one loses the compare-and-set and is to be
+    repeated: its own rows are perhaps not in the other's index.
+
+    Args:
+        run_id: For the name of the file.
+
+    Raises:
+        SchemaError: The table has a user twice.
+        Conflict: Another run was quicker.
+        PropensityError: BigQuery or the bucket failed. The pointer is as it was.
+    """
+    stored = artifacts.find(pointer_name(use_case))
+    generation = stored.generation if stored else 0
+    # Names sort by the pointer that they are to replace.
+    name = f"{folder_of(use_case)}g{generation:020}-{run_id}.sqlite"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        sql = statement("current_predictions")
+        users = write(path, warehouse.batches(sql, {"use_case": use_case}))
+        artifacts.create_from(name, path)
+        pointer = IndexPointer(name, path.stat().st_size, users)
+    content = json.dumps(pointer._asdict(), indent=1).encode()
+    try:
+        artifacts.replace(pointer_name(use_case), content, generation=generation)
+    except Conflict:
+        artifacts.delete(name)
+        raise
+    # A file that another run has just written stays: it sorts after this one.
+    for entry in artifacts.generations(folder_of(use_case)):
+        if entry.name < name and entry.name != pointer_name(use_case):
+            artifacts.delete(entry.name, generation=entry.generation)
+    return pointer
+
+
+def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """
+    Write a file of rows of ``ma_predictions_table``; return how many there are.
+
+    Args:
+        path: Of the file, which must not exist.
+        batches: Columns ``user_id`` and those of ``Prediction``.
+
+    Raises:
+        SchemaError: A user is there twice.
+    """
+    key, users = secrets.token_bytes(16), 0
+    db = sqlite3.connect(path)
+    try:
+        db.executescript(_CREATE)
+        db.execute("INSERT INTO about VALUES (?)", (key,))
+        for batch in batches:
+            rows = _rows(batch, key)
+            db.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)", rows)
+            users += batch.num_rows
+        db.commit()
+    except sqlite3.IntegrityError as error:
+        raise SchemaError(
+            "no index can be made: ma_predictions_table has a user twice. Its key is "
+            "(use_case, user_id); remove one of the rows. If there is none, the hashes "
+            "of two users were equal: run again"
+        ) from error
+    finally:
+        db.close()
+    return users
+
+
+def _rows(batch: pa.RecordBatch, key: bytes) -> Iterator[tuple[Any, ...]]:
+    keyed = hashes(key)
+    columns = (batch[name].to_pylist() for name in ("user_id", *Prediction._fields))
+    for user_id, probability, percentile, as_of, version, value in zip(
+        *columns, strict=True
+    ):
+        amount = None if value is None else float(value)
+        user = hashed(keyed, user_id)
+        yield user, probability, percentile, as_of.isoformat(), version, amount

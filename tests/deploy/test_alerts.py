@@ -70,7 +70,7 @@ def filters() -> dict[str, str]:
 
 def code() -> str:
     """All of the package and of what calls it."""
-    files = [*(ROOT / "propensity").rglob("*.py"), *ROOT.glob("0*/main.py")]
+    files = [*(ROOT / "propensity").rglob("*.py"), *ROOT.glob("0*/*.py")]
     return "\n".join(file.read_text() for file in files)
 
 

@@ -27,10 +27,11 @@ GIB = {"512Mi": 0.5, "1Gi": 1, "2Gi": 2, "4Gi": 4, "8Gi": 8}
 
 
 def of_main(folder: str) -> dict[str, bool]:
-    """The functions of a main.py, and whether each is asynchronous."""
-    module = ast.parse((ROOT / folder / "main.py").read_text())
+    """The functions of a main.py, or beside it, and whether each is asynchronous."""
+    modules = [ast.parse(file.read_text()) for file in (ROOT / folder).glob("*.py")]
     return {
         node.name: isinstance(node, ast.AsyncFunctionDef)
+        for module in modules
         for node in module.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and any("functions_framework" in ast.unparse(d) for d in node.decorator_list)

@@ -20,6 +20,7 @@ def root(tmp_path):
     root = tmp_path / "project"
     for name, text in {
         "02-GetProba/main.py": "def get_proba(request): ...\n",
+        "02-GetProba/score.py": "def score(request): ...\n",
         "02-GetProba/requirements.txt": "functions-framework==3.10.2\n",
         "02-GetProba/requirements-score.txt": "scikit-learn==1.9.1\n",
         "02-GetProba/README.md": "about\n",
@@ -49,6 +50,7 @@ STAGED = [
     "propensity/runs/features.sql",
     "propensity/settings.py",
     "requirements.txt",
+    "score.py",
 ]
 
 
@@ -62,7 +64,7 @@ def files(folder):
 
 class TestStage:
     def test_copies_what_a_deploy_uploads(self, root, function, tmp_path):
-        """The entry point, its requirements and the package: nothing beside them."""
+        """Entry points, their requirements and the package: nothing beside them."""
         staged = stage(function, tmp_path / "staged", root=root)
 
         assert files(staged) == STAGED

@@ -218,7 +218,7 @@ class TestCommands:
         elif target == "score":
             reader = Reader(loaded, default="ga4_purchase")
             latest = datetime.max.replace(tzinfo=UTC)
-            assert reader.question(curl.body, latest=latest).instances
+            assert reader.question(json.loads(curl.body), latest=latest).instances
         elif target == "stream_features":
             assert Catalogue(loaded).read(messages.message(curl.body).data, {}).user_id
         else:

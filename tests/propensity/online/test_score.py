@@ -26,6 +26,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
 from propensity.errors import RequestError, SchemaError, Unavailable
+from propensity.gcp.http import object_in
 from propensity.gcp.log import Counts
 from propensity.gcp.writes import RowsRefused
 from propensity.models.scoring import Scorer
@@ -51,7 +52,7 @@ CARD = {name: float(position) for position, name in enumerate(CARDS.features)}
 
 def read(fields: Mapping[str, Any]) -> Question:
     """Read a question."""
-    return READER.question(json.dumps(fields).encode(), latest=LATEST)
+    return READER.question(object_in(json.dumps(fields).encode()), latest=LATEST)
 
 
 LINEAR = LogisticRegression()
@@ -121,7 +122,7 @@ class TestQuestions:
             if way == "instances":
                 text = f"[{text}, {text}]"
             body = text if way == "flat" else f'{{"{way}": {text}}}'
-            return READER.question(body.encode(), latest=LATEST)
+            return READER.question(object_in(body.encode()), latest=LATEST)
 
         assert question_of(pairs).layout.use_case.name == "card_fraud"
         for name in ("V1", "Amount", "ingest_ts", "further"):
