@@ -3,7 +3,8 @@ The code that talks to Google's services and to callers.
 
 No other room imports a client.
 
-- ``warehouse``: BigQuery: statements to rows and Arrow, loads, tables and views
+- ``queries``: BigQuery, to read: statements to rows and Arrow
+- ``warehouse``: BigQuery, to write and to set up: appends, tables and views
 - ``columns``: the tables' columns as BigQuery's: schemas, query parameters
 - ``writes``: the Storage Write API: appends of the stream, and of runs
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set

@@ -39,7 +39,7 @@ from propensity.registry.index import Prediction
 from propensity.settings import Settings
 
 if TYPE_CHECKING:
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
 
 # Older predictions are marked: a week, and a day for the run.
 STALE_AFTER = timedelta(days=8)
@@ -110,10 +110,10 @@ class Lookups:
         """Open what is needed; BigQuery's client waits for the first read of it."""
 
         @functools.cache
-        def warehouse() -> Warehouse:
-            from propensity.gcp.warehouse import Warehouse
+        def warehouse() -> Queries:
+            from propensity.gcp.queries import Queries
 
-            return Warehouse.open(settings)
+            return Queries.open(settings)
 
         def listed() -> Suppressed:
             return suppression.read(warehouse())

@@ -46,7 +46,7 @@ from propensity.gcp.http import (
     object_of,
 )
 from propensity.gcp.log import Counts, log
-from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, RowsRefused
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
@@ -105,7 +105,7 @@ class Online:
         settings: Settings,
         *,
         champions: Champions,
-        warehouse: Warehouse,
+        warehouse: Queries,
         append: Callable[[pa.RecordBatch], Awaitable[None]],
         use_cases: Sequence[UseCase],
         clock: Clock,
@@ -153,7 +153,7 @@ class Online:
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Online:
         """Open the clients; nothing is sent yet."""
-        warehouse = Warehouse.open(settings)
+        warehouse = Queries.open(settings)
         artifacts = Artifacts.open(settings)
         online = cls(
             settings,

@@ -20,7 +20,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 
 if TYPE_CHECKING:
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
 
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up everybody.
@@ -44,7 +44,7 @@ class Table:
 
     def __init__(
         self,
-        warehouse: Callable[[], Warehouse],
+        warehouse: Callable[[], Queries],
         settings: Settings,
         *,
         clock: Callable[[], float],

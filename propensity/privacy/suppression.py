@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from propensity.gcp.artifacts import Artifacts
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
     from propensity.settings import Settings
 
     Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
@@ -140,7 +140,7 @@ def _texts(data: bytes, attributes: Iterable[str]) -> set[str]:
 NOBODY = Suppressed("", ())
 
 
-def read(warehouse: Warehouse) -> Suppressed:
+def read(warehouse: Queries) -> Suppressed:
     """
     Read the list from the table; it bills nothing.
 
@@ -160,7 +160,7 @@ def read(warehouse: Warehouse) -> Suppressed:
         return NOBODY
 
 
-def _listed(warehouse: Warehouse) -> list[Entry]:
+def _listed(warehouse: Queries) -> list[Entry]:
     rows = warehouse.listed(SUPPRESSED_USERS, Entry._fields)
     return [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
 
@@ -181,7 +181,7 @@ def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
 class Followed:
     """The list for work that may take hours: read again when it is old."""
 
-    def __init__(self, warehouse: Warehouse, *, clock: Callable[[], float]) -> None:
+    def __init__(self, warehouse: Queries, *, clock: Callable[[], float]) -> None:
         """
         Read the list for the first time; ``clock`` is monotonic, in seconds.
 
@@ -204,7 +204,7 @@ class Followed:
         self._list = read(self._warehouse)
 
 
-def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
+def publish(warehouse: Queries, artifacts: Artifacts) -> None:
     """
     Write the list, as the table has it now, into the bucket.
 

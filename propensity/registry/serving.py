@@ -25,7 +25,7 @@ from propensity.registry.versions import Registry
 if TYPE_CHECKING:
     from propensity.clock import Clock
     from propensity.gcp.artifacts import Artifacts
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
     from propensity.usecases import UseCase
 
 # Versions that requests have named and that stay loaded, and loads of them at once:
@@ -60,7 +60,7 @@ class Champions:
     """
 
     def __init__(
-        self, artifacts: Artifacts, warehouse: Warehouse, *, clock: Clock, function: str
+        self, artifacts: Artifacts, warehouse: Queries, *, clock: Clock, function: str
     ) -> None:
         """
         Args:

@@ -34,7 +34,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts
 from propensity.gcp.pubsub import Bus
-from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
@@ -61,7 +61,7 @@ class Clients:
     """The clients of an instance; nothing is sent when they open."""
 
     settings: Settings
-    warehouse: Warehouse
+    warehouse: Queries
     artifacts: Artifacts
     appends: Appends
     bus: Bus
@@ -73,7 +73,7 @@ class Clients:
         """Open what an instance needs."""
         return cls(
             settings=settings,
-            warehouse=Warehouse.open(settings),
+            warehouse=Queries.open(settings),
             artifacts=Artifacts.open(settings),
             appends=Appends(settings),
             bus=Bus(settings),

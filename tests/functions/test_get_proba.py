@@ -324,7 +324,7 @@ class TestStaged:
         """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
         program = (
             "import importlib.util, json, sys, main; "
-            "from propensity.gcp import warehouse; "
+            "from propensity.gcp import queries; "
             "names = ['pandas', 'pyarrow', 'sklearn', 'numpy', "
             "'google.cloud.bigquery_storage', 'google.cloud.bigquery_storage_v1']; "
             "print(json.dumps([name for name in names if name in sys.modules "
