@@ -22,7 +22,7 @@ from propensity.topics import (
     topic_name,
 )
 
-MAIN = Path(__file__).parent.parent / "04-StreamFeatures" / "main.py"
+FOLDER = Path(__file__).parent.parent / "04-StreamFeatures"
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 
 
@@ -40,7 +40,8 @@ def test_names_are_those_that_pub_sub_takes():
 @pytest.mark.parametrize("subscription", SUBSCRIPTIONS, ids=lambda one: one.name)
 def test_a_subscription_leads_from_a_topic_to_a_function(subscription):
     """As patient as Pub/Sub allows: deadline, back-off and deliveries."""
-    entries = re.findall(r"^async def (\w+)\(", MAIN.read_text(), re.MULTILINE)
+    modules = "".join(file.read_text() for file in FOLDER.glob("*.py"))
+    entries = re.findall(r"^async def (\w+)\(", modules, re.MULTILINE)
 
     assert subscription.topic in TOPICS
     assert subscription.function in {*entries, ""}

@@ -1,0 +1,23 @@
+"""
+compact_features of 04-StreamFeatures: events to daily sums, and to Parquet by day.
+
+    stream_events --> stream_features_daily; closed days --> Parquet
+
+Request   a POST, of the scheduler
+Reads     stream_events, inference_log, when each use case last published
+Writes    stream_features_daily, stream_compactions, Parquet
+Answers   200 done; 409 a compaction is running; 503 run again
+"""
+
+import functions_framework
+
+from propensity.clock import SYSTEM
+from propensity.runs import ages, compact
+from propensity.runs.run import Answer, Run, run
+
+
+@functions_framework.http
+@run("compactFeatures", kind="compact", once=False, clock=SYSTEM, scope="stream")
+def compact_features(current: Run) -> Answer:
+    """Bring daily sums and exports up to date, and log the ages of published tables."""
+    return ages.log(current, compact.compact(current))

@@ -1,0 +1,34 @@
+"""
+score_stream of 04-StreamFeatures: enriched events to scores.
+
+    topic enriched --> the version that serves --> inference_log --> topic scores
+
+Request   a push of Pub/Sub from topic enriched
+Reads     the champion (verified), stream_events, stream_features_daily
+Writes    inference_log, dead_letters, topic scores
+Answers   200 done, or a dead letter; 400, 413 not a push; 503 deliver again
+"""
+
+from functools import cache
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from propensity.clock import SYSTEM
+from propensity.gcp.http import answers_pushes
+from propensity.settings import Settings
+from propensity.stream.consumer import Clients
+from propensity.stream.score import ScoreStream
+
+
+@cache
+def consumer() -> ScoreStream:
+    """Open the clients on the first request; a warm instance keeps them."""
+    return ScoreStream(Clients.open(Settings.from_environment(), SYSTEM))
+
+
+@functions_framework.aio.http
+@answers_pushes("scoreStream")
+async def score_stream(request: Request) -> Response:
+    return await consumer().take(request)
