@@ -15,7 +15,6 @@ import pyarrow as pa
 from offline.audience.ga4 import Ga4, Ga4File
 from offline.audience.http import Http, HttpFile, filled
 from offline.audience.posting import ADD, Destination, Request
-from offline.audience.selection import Member
 from offline.deployment import Deployment
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import Artifacts
@@ -86,7 +85,6 @@ class Bucket:
 
     name = BUCKET
     batch = 100_000
-    at_once = 1
     actions: Sequence[str] = (ADD,)
     schema = pa.schema(
         [
@@ -100,18 +98,15 @@ class Bucket:
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
 
-    def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
-        """Return nobody: a file takes everybody."""
-        return {}
-
     def send(self, request: Request) -> Mapping[str, str]:
         """Write a file."""
-        same = {"audience": request.audience, "as_of": request.as_of}
+        of = request.audience
+        same = {"audience": of.name, "as_of": of.as_of}
         rows = [
             {"user_id": member.user_id, "probability": member.probability, **same}
             for member in request.members
         ]
-        folder = f"audiences/{request.use_case}/{request.audience}/{request.as_of}"
+        folder = f"audiences/{of.use_case}/{of.name}/{of.as_of}"
         self._artifacts.create(
             f"{folder}/{request.key}.parquet",
             parquet_of(pa.Table.from_pylist(rows, schema=self.schema)),

@@ -1,5 +1,5 @@
 """
-The delivery of an audience: requests that are sent, and what became of each user.
+The delivery of an audience: the requests that are left, and what became of each user.
 
 Users who are no members any more are removed first, where the destination can; then all
 treated members are added. It may be killed at any point: the next goes on from the
@@ -9,174 +9,151 @@ ledger.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
 from tqdm import tqdm
 
-from offline.audience.ledger import PENDING, Ledger, Recorded, Tally
+from offline.audience.ledger import ACCEPTED, PENDING, Ledger
 from offline.audience.members import Audience
 from offline.audience.posting import ADD, REMOVE, Destination, Refused, Request
 from offline.audience.selection import Member
 from propensity.errors import PropensityError, RequestError
+from propensity.pages.words import cleaned
 from propensity.privacy.suppression import Suppressed
 
-# So many users rejected in a row end a delivery: the request is at fault, or the list.
-REJECTED_IN_A_ROW = 100
-
-# Users who were answered, with the reasons of those who were rejected.
-Part = tuple[Request, Mapping[str, str]]
+# So many users refused in a row end a delivery: its file is at fault.
+REFUSED_IN_A_ROW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivery:
+class Work:
     """
-    What a delivery did.
+    What is left to do.
 
     Attributes:
-        tallies: Users who were sent, by action.
         before: Users whom earlier deliveries of this date have sent.
-        pending: Users who are not sent yet.
-        failure: Why it ended early; empty if it did not.
+        old: Requests that are pending, as an earlier delivery recorded them.
+        new: Requests that are not recorded yet.
     """
 
-    use_case: str
-    audience: str
-    as_of: date
-    destination: str
-    members: int
-    held_out: int
-    tallies: Mapping[str, Tally]
     before: int
-    pending: int
-    failure: str = ""
+    old: list[Request]
+    new: list[Request]
 
     @property
-    def is_complete(self) -> bool:
-        """Whether everybody was sent."""
-        return not self.failure
+    def requests(self) -> list[Request]:
+        """All of them: removals before anybody is added."""
+        return sorted(self.old + self.new, key=lambda request: request.action == ADD)
 
-    def fields(self) -> dict[str, Any]:
-        """Return all of it, to be shown."""
-        tallies = {
-            name: {"sent": tally.sent, **vars(tally)}
-            for name, tally in self.tallies.items()
-        }
-        return vars(self) | {"is_complete": self.is_complete, "tallies": tallies}
+    def users(self, action: str) -> int:
+        """Return how many users are to be added or removed."""
+        return sum(len(one.members) for one in self.requests if one.action == action)
 
 
-def deliver(
-    audience: Audience,
-    destination: Destination,
-    ledger: Ledger,
-    *,
-    suppressed: Callable[[], Suppressed],
-    is_quiet: bool = False,
-) -> Delivery:
-    """
-    Send an audience to a destination, on from where its ledger ends.
-
-    An error ends it, once the requests under way are answered and recorded; the
-    delivery has its message. So does Ctrl-C, which is raised.
-
-    Args:
-        suppressed: Returns the list of suppressed users, who are not added; a delivery
-            may take days.
-
-    Raises:
-        MissingTable, Unavailable: The ledger cannot be read or written.
-    """
+def work_of(audience: Audience, destination: Destination, ledger: Ledger) -> Work:
+    """Return what is left to do of a delivery."""
     recorded = ledger.recorded()
-    requests = _requests(audience, destination, ledger, recorded)
-    total = sum(len(request.members) for request in requests)
-    streak: Counter[str] = Counter()
-    failure, left_out = "", 0
-    # None draws the bar on a terminal only.
-    quiet = True if is_quiet else None
-    try:
-        with (
-            ledger,
-            tqdm(total=total, desc=audience.name, unit=" users", disable=quiet) as bar,
-        ):
-            for group in _groups(requests, destination.at_once):
-                listed = suppressed()
-                fit = [_without(listed, request) for request in group]
-                left_out += _users(group) - _users(fit)
-                _send(fit, destination, ledger, streak)
-                bar.update(_users(fit))
-    except PropensityError as error:
-        failure = error.message
-    sent = sum(tally.sent for tally in ledger.tallies.values())
-    return Delivery(
-        use_case=audience.use_case,
-        audience=audience.name,
-        as_of=audience.as_of,
-        destination=destination.name,
-        members=len(audience.members),
-        held_out=len(audience.members) - len(audience.treated),
-        tallies=ledger.tallies,
-        before=sum(status != PENDING for status, _ in recorded.values()),
-        pending=total - left_out - sent,
-        failure=failure,
-    )
-
-
-def work_of(
-    audience: Audience, destination: Destination, ledger: Ledger
-) -> dict[str, list[Member]]:
-    """Return who is to be removed and who is to be added."""
-    work = {REMOVE: [], ADD: audience.treated}
-    if REMOVE in destination.actions:
-        kept = {member.user_id for member in audience.treated}
-        work[REMOVE] = [Member(user) for user in ledger.listed() if user not in kept]
-    return work
-
-
-def _requests(
-    audience: Audience, destination: Destination, ledger: Ledger, recorded: Recorded
-) -> list[Request]:
-    """Return the requests that are pending, with the new ones, which are recorded."""
-    same = Request(
-        use_case=audience.use_case,
-        audience=audience.name,
-        as_of=audience.as_of,
-        action=ADD,
-        members=[],
-        destination=destination.name,
-        chosen_at=audience.chosen_at,
-    )
     known = {member.user_id: member for member in audience.members}
     pending: dict[tuple[str, str], list[Member]] = {}
     for (action, user), (status, request) in recorded.items():
         if status == PENDING:
             member = known.get(user) or Member(user)
             pending.setdefault((action, request), []).append(member)
-    old = [replace(same, action=a, members=users) for (a, _), users in pending.items()]
-    new = []
-    for action, members in work_of(audience, destination, ledger).items():
-        left = [m for m in members if (action, m.user_id) not in recorded]
-        left.sort(key=lambda member: member.user_id)
-        new += [
-            replace(same, action=action, members=left[at : at + destination.batch])
-            for at in range(0, len(left), destination.batch)
+    fresh = {REMOVE: list[Member](), ADD: audience.treated}
+    if REMOVE in destination.actions:
+        kept = {member.user_id for member in audience.treated}
+        fresh[REMOVE] = [Member(user) for user in ledger.listed() if user not in kept]
+
+    def requests(action: str, members: Sequence[Member]) -> list[Request]:
+        ordered = sorted(members, key=lambda member: member.user_id)
+        size = destination.batch
+        return [
+            Request(audience, destination.name, action, ordered[at : at + size])
+            for at in range(0, len(ordered), size)
         ]
-    ledger.plan(new)
-    return old + new
+
+    old, new = list[Request](), list[Request]()
+    for (action, _), members in pending.items():
+        old += requests(action, members)
+    for action, members in fresh.items():
+        new += requests(
+            action, [one for one in members if (action, one.user_id) not in recorded]
+        )
+    done = [status for status, _ in recorded.values() if status != PENDING]
+    return Work(before=len(done), old=old, new=new)
 
 
-def _groups(requests: Sequence[Request], at_once: int) -> Iterator[list[Request]]:
-    """Yield requests that are sent together: all removals before anybody is added."""
-    for action in (REMOVE, ADD):
-        some = [request for request in requests if request.action == action]
-        for start in range(0, len(some), at_once):
-            yield some[start : start + at_once]
+def deliver(
+    work: Work,
+    destination: Destination,
+    ledger: Ledger,
+    *,
+    suppressed: Callable[[], Suppressed],
+) -> dict[str, Any]:
+    """
+    Send what is left; return what became of it, and what ended it early.
+
+    Args:
+        suppressed: Returns the list of suppressed users, who are not added; a delivery
+            may take days.
+    """
+    for request in work.new:
+        ledger.record(request, PENDING, {})
+    ledger.flush()
+    left, failure, refused = work.users(REMOVE) + work.users(ADD), "", 0
+    # By action, how many users were rejected for a reason; accepted for none.
+    outcomes = {ADD: Counter[str](), REMOVE: Counter[str]()}
+    # None draws the bar on a terminal only.
+    bar = tqdm(total=left, unit=" users", disable=None)
+    try:
+        for planned in work.requests:
+            request = _without(suppressed(), planned)
+            try:
+                reasons = destination.send(request) if request.members else {}
+                refused = 0
+            except Refused as refusal:
+                refused += 1
+                _check_refusal(request, refusal, refused)
+                reasons = {request.members[0].user_id: str(refusal)}
+            ledger.record(request, ACCEPTED, reasons)
+            outcomes[request.action].update(
+                reasons.get(member.user_id, "") for member in request.members
+            )
+            left -= len(planned.members)
+            bar.update(len(planned.members))
+    except PropensityError as error:
+        failure = error.message
+    finally:
+        # Also after Ctrl-C: what was answered is recorded.
+        bar.close()
+        ledger.flush()
+    return {
+        "tallies": {
+            action: {
+                "sent": reasons.total(),
+                "accepted": reasons[""],
+                "rejected": {reason: n for reason, n in reasons.items() if reason},
+            }
+            for action, reasons in outcomes.items()
+        },
+        "before": work.before,
+        "pending": left,
+        "failure": failure,
+        "is_complete": not failure,
+    }
 
 
-def _users(requests: Sequence[Request]) -> int:
-    return sum(len(request.members) for request in requests)
+def _check_refusal(request: Request, refusal: Refused, in_a_row: int) -> None:
+    """Raise RequestError unless a refusal is about a single user."""
+    if len(request.members) > 1 or in_a_row == REFUSED_IN_A_ROW:
+        raise RequestError(
+            f"{request.destination} refused a request of {len(request.members)} users "
+            f"({refusal}), who are still pending. Correct the destination's file; if "
+            "single users are at fault, batch = 1 finds them",
+            field="to",
+        )
 
 
 def _without(suppressed: Suppressed, request: Request) -> Request:
@@ -186,77 +163,6 @@ def _without(suppressed: Suppressed, request: Request) -> Request:
     members = [
         member
         for member in request.members
-        if not suppressed.covers(member.user_id, request.use_case)
+        if not suppressed.covers(member.user_id, request.audience.use_case)
     ]
     return replace(request, members=members)
-
-
-def _send(
-    requests: Sequence[Request],
-    destination: Destination,
-    ledger: Ledger,
-    streak: Counter[str],
-) -> None:
-    """Send requests together; record what is answered, then raise what failed."""
-    with ThreadPoolExecutor(len(requests)) as pool:
-        futures = [pool.submit(_sent, r, destination, streak) for r in requests]
-        try:
-            wait(futures)
-        finally:
-            # Also after Ctrl-C: what was taken is recorded.
-            wait(futures)
-            for future in futures:
-                if future.exception() is None:
-                    for request, rejected in future.result():
-                        ledger.record(request, rejected)
-    for future in futures:
-        future.result()
-
-
-def _sent(
-    request: Request, destination: Destination, streak: Counter[str]
-) -> list[Part]:
-    """Send a request; return what was taken and rejected of it, in parts."""
-    unfit = destination.problems(request.members)
-    fit = [member for member in request.members if member.user_id not in unfit]
-    left = [member for member in request.members if member.user_id in unfit]
-    parts = _taken(replace(request, members=fit), destination, streak)
-    return [(replace(request, members=left), unfit), *parts] if left else parts
-
-
-def _taken(
-    request: Request, destination: Destination, streak: Counter[str]
-) -> list[Part]:
-    """
-    Send users; by halves where they are refused as a whole.
-
-    Raises:
-        RequestError: One user after the other was rejected, here and before. A receiver
-            that takes one user of ten does that by chance once in 40,000 times.
-    """
-    members = request.members
-    if not members:
-        return []
-    try:
-        rejected = destination.send(request)
-    except Refused as refusal:
-        if len(members) > 1:
-            half = len(members) // 2
-            return [
-                part
-                for some in (members[:half], members[half:])
-                for part in _taken(replace(request, members=some), destination, streak)
-            ]
-        rejected = {members[0].user_id: str(refusal)}
-    if len(rejected) < len(members):
-        streak.clear()
-    else:
-        streak.update(rejected.values())
-    if (count := streak.total()) >= REJECTED_IN_A_ROW:
-        [(reason, _)] = streak.most_common(1)
-        raise RequestError(
-            f"{destination.name} rejected {count} users in a row ({reason}): nothing "
-            "more was sent",
-            field="to",
-        )
-    return [(request, rejected)]

@@ -25,7 +25,6 @@ from urllib.parse import urlencode
 from msgspec import Meta
 
 from offline.audience.posting import ADD, REMOVE, File, Poster, Request, check_url
-from offline.audience.selection import Member
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError
 
@@ -44,7 +43,6 @@ class Ga4File(File, tag="ga4", kw_only=True):
     consent: Literal["", "GRANTED", "DENIED"] = ""
     url: str = "https://www.google-analytics.com/mp/collect"
     rate: Annotated[float, Meta(ge=0, le=10_000)] = 50.0
-    at_once: Annotated[int, Meta(ge=1, le=64)] = 8
 
 
 class Ga4:
@@ -67,43 +65,38 @@ class Ga4:
         self._file = file
         self._now = now
         self._poster = Poster(file, secrets=[file.api_secret])
-        self.name, self.at_once = file.name, file.at_once
-
-    def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
-        """Return users whose id is no client id."""
-        return {
-            member.user_id: "no client id"
-            for member in members
-            if not re.fullmatch(r"[!-~]+", member.user_id)
-        }
+        self.name = file.name
 
     def send(self, request: Request) -> Mapping[str, str]:
         """
-        Send a user's event.
+        Send a user's event; reject a user whose id is no client id.
 
         Raises:
             RequestError: Analytics takes it no more.
         """
         file = self._file
-        if self._now() - request.chosen_at > _BACKDATED:
+        of = request.audience
+        if self._now() - of.chosen_at > _BACKDATED:
             raise RequestError(
-                f"the audience was chosen at {request.chosen_at:%Y-%m-%d %H:%M} UTC, "
+                f"the audience was chosen at {of.chosen_at:%Y-%m-%d %H:%M} UTC, "
                 "and Analytics takes events of the last 72 hours: send the next "
                 "publication",
                 field="as_of",
             )
         [member] = request.members
+        if not re.fullmatch(r"[!-~]+", member.user_id):
+            return {member.user_id: "no client id"}
         state = "in" if request.action == ADD else "out"
         parameters = {
-            "audience": request.audience[:100],
-            "as_of": request.as_of.isoformat(),
+            "audience": of.name[:100],
+            "as_of": of.as_of.isoformat(),
             "state": state,
-            "delivery": f"{request.audience} {request.as_of} {state}",
+            "delivery": f"{of.name} {of.as_of} {state}",
         }
         consent = dict.fromkeys(("ad_user_data", "ad_personalization"), file.consent)
         body = {
             "client_id": member.user_id,
-            "timestamp_micros": int(request.chosen_at.timestamp() * 1_000_000),
+            "timestamp_micros": int(of.chosen_at.timestamp() * 1_000_000),
             "user_properties": {file.property: {"value": state}},
             "events": [{"name": file.event, "params": parameters}],
             **({"consent": consent} if file.consent else {}),

@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -101,7 +99,7 @@ class Http:
             RequestError: The file cannot be filled in, or names no users.
             SettingsError: A variable that it names is not set.
         """
-        self.name, self.batch, self.at_once = file.name, file.batch, file.at_once
+        self.name, self.batch = file.name, file.batch
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
         self._variables = variables
         self._answer = file.answer
@@ -109,78 +107,69 @@ class Http:
         template |= {"headers": file.headers, "user": file.user}
         removal = msgspec.to_builtins(file.remove) or {}
         self._templates = {ADD: template, REMOVE: template | removal}
-        self._check()
+        for action in self.actions:
+            self._check(action)
         secrets = re.findall(r"\$\{(\w+)\}", json.dumps(self._templates))
         self._poster = Poster(file, secrets=[variables[name] for name in secrets])
 
-    def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
-        """Return nobody: the endpoint itself rejects users."""
-        return {}
-
     def send(self, request: Request) -> Mapping[str, str]:
         """Send users; return those whom the answer rejects, with reasons."""
-        filled_in = self._filled(request, key=request.key)
+        of = {
+            "use_case": request.audience.use_case,
+            "audience": request.audience.name,
+            "as_of": str(request.audience.as_of),
+        }
+        one = self._filled(request.action, request.members, of, key=request.key)
         own = {"Content-Type": "application/json", "Idempotency-Key": request.key}
         answer = self._poster.send(
-            filled_in["method"],
-            filled_in["url"],
-            body=json.dumps(filled_in["body"]),
-            headers=own | filled_in["headers"],
+            one["method"],
+            one["url"],
+            body=json.dumps(one["body"]),
+            headers=own | one["headers"],
         )
         return self._rejected(answer, request)
 
-    def _filled(self, request: Request, *, key: str) -> dict[str, Any]:
-        template = dict(self._templates[request.action])
-        user = template.pop("user")
-        same = {
-            "use_case": request.use_case,
-            "audience": request.audience,
-            "as_of": str(request.as_of),
-            "action": request.action,
-        }
+    def _filled(
+        self,
+        action: str,
+        members: Sequence[Member],
+        of: Mapping[str, str],
+        *,
+        key: str,
+    ) -> dict[str, Any]:
+        template = dict(self._templates[action])
+        user, headers = template.pop("user"), template.pop("headers")
+        same = {**of, "action": action}
         users = []
-        for member in request.members:
+        for member in members:
             own = {"user_id": member.user_id, "probability": member.probability}
             users.append(filled(user, same | own, self._variables))
         same["key"] = key
-        headers = filled(template.pop("headers"), same, self._variables)
         of_request = filled(template, {**same, "users": users}, self._variables)
-        return {**of_request, "headers": headers}
+        return {**of_request, "headers": filled(headers, same, self._variables)}
 
-    def _check(self) -> None:
+    def _check(self, action: str) -> None:
         """
         Refuse requests that do not name their users, and removals that are additions.
 
         Otherwise the ledger would say that a receiver has accepted users whom it never
         heard of, or add those who are to leave.
         """
-        request = Request(
-            use_case="",
-            audience="",
-            as_of=date(2026, 1, 1),
-            action=ADD,
-            members=[Member("a", 0.5)],
-            destination=self.name,
-            chosen_at=datetime(2026, 1, 1, tzinfo=UTC),
-        )
-        other = replace(request, members=[Member("b", 0.5)])
-        added = self._filled(request, key="")
-        for action in self.actions:
-            one = self._filled(replace(request, action=action), key="")
-            problem = ""
-            check_url(one["url"])
-            if one == self._filled(replace(other, action=action), key=""):
+        of = dict.fromkeys(("use_case", "audience", "as_of"), "")
+        one = self._filled(action, [Member("somebody", 0.5)], of, key="")
+        check_url(one["url"])
+        problem = ""
+        try:
+            if "somebody" not in json.dumps([one["url"], one["body"]], allow_nan=False):
                 problem = "does not name its users: {users} or {user_id} is missing"
-            elif action == REMOVE and one == added:
-                problem = "is the same as to add them: give it a url, method or body"
-            try:
-                json.dumps(one, allow_nan=False)
-            except (TypeError, ValueError) as error:
-                problem = f"cannot be sent as JSON: {error}"
-            if problem:
-                raise RequestError(
-                    f"{self.name}: the request to {action} users {problem}", field="to"
-                )
+        except (TypeError, ValueError) as error:
+            problem = f"cannot be sent as JSON: {error}"
+        if action == REMOVE and self._templates[REMOVE] == self._templates[ADD]:
+            problem = "is the same as to add them: give it a url, method or body"
+        if problem:
+            raise RequestError(
+                f"{self.name}: the request to {action} users {problem}", field="to"
+            )
 
     def _rejected(self, answer: requests.Response, request: Request) -> dict[str, str]:
         """
@@ -195,8 +184,8 @@ class Http:
         try:
             for entry in (answer.json() or {}).get(shape.rejected) or []:
                 named = entry if isinstance(entry, Mapping) else {shape.user: entry}
-                reason = str(named.get(shape.reason) or "rejected")
-                rejected[str(named[shape.user])] = self._poster.excerpt(reason)
+                reason = self._poster.excerpt(str(named.get(shape.reason) or ""))
+                rejected[str(named[shape.user])] = reason or "rejected"
         except (AttributeError, KeyError, TypeError, ValueError):
             rejected = {"": ""}
         if rejected.keys() - {member.user_id for member in request.members}:

@@ -9,42 +9,25 @@ the newest of a user counts.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib import resources
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 
-from offline.audience.posting import ADD, REMOVE, Request
+from offline.audience.members import Audience
+from offline.audience.posting import Request
 from offline.deployment import Deployment
 from propensity.errors import RequestError
 from propensity.gcp.warehouse import Warehouse
-from propensity.pages.words import cleaned
 from propensity.statements import statement
 from propensity.tables import every as tables
 
 SQL = resources.files(__package__)
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
-# Status and request by action and user.
-Recorded = Mapping[tuple[str, str], tuple[str, str]]
 # Users who are recorded at once: after a kill at most so many are sent again.
 FLUSHED_AT = 1_000
-
-
-@dataclass
-class Tally:
-    """Counts of users by outcome; ``sent`` is always their sum."""
-
-    accepted: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def sent(self) -> int:
-        """All users, also those who could not be sent."""
-        return self.accepted + self.rejected.total()
 
 
 class Ledger:
@@ -53,28 +36,22 @@ class Ledger:
     def __init__(
         self,
         warehouse: Warehouse,
-        where: Mapping[str, Any],
+        audience: Audience,
+        destination: str,
         *,
         now: Callable[[], datetime],
     ) -> None:
-        """
-        Args:
-            where: use_case, audience, as_of and destination.
-        """
         self._warehouse = warehouse
-        self._where = where
+        self._where = {
+            "use_case": audience.use_case,
+            "audience": audience.name,
+            "as_of": audience.as_of,
+            "destination": destination,
+        }
         self._now = now
         self._rows: list[dict[str, Any]] = []
-        self.tallies = {ADD: Tally(), REMOVE: Tally()}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Write what was answered, whatever happened."""
-        self.flush()
-
-    def recorded(self) -> Recorded:
+    def recorded(self) -> Mapping[tuple[str, str], tuple[str, str]]:
         """Return status and request by action and user, in the order of requests."""
         rows = self._warehouse.table(statement("audience_sent", own=SQL), self._where)
         return {
@@ -88,36 +65,23 @@ class Ledger:
         users: list[str] = rows["user_id"].to_pylist()
         return users
 
-    def plan(self, requests: Iterable[Request]) -> None:
-        """Record the users of requests as pending, all or none."""
-        for request in requests:
-            self._add(request, {}, PENDING)
-        self.flush()
-
-    def record(self, request: Request, rejected: Mapping[str, str]) -> None:
-        """Record a request that was answered; ``rejected`` has reasons by user."""
-        # A receiver's own words may have what no table and no terminal takes.
-        reasons = {user: str(cleaned(reason)) for user, reason in rejected.items()}
-        tally = self.tallies[request.action]
-        tally.rejected.update(reasons.values())
-        tally.accepted += len(request.members) - len(reasons)
-        self._add(request, reasons, ACCEPTED)
-        if len(self._rows) >= FLUSHED_AT:
-            self.flush()
-
-    def _add(self, request: Request, rejected: Mapping[str, str], status: str) -> None:
-        same = {**self._where, "action": request.action, "request": request.key}
+    def record(self, request: Request, status: str, reasons: Mapping[str, str]) -> None:
+        """Record a request's users, rejected where there is a reason for a user."""
         now = self._now()
         self._rows += [
             {
-                **same,
+                **self._where,
+                "action": request.action,
+                "request": request.key,
                 "user_id": member.user_id,
-                "status": REJECTED if member.user_id in rejected else status,
-                "reason": rejected.get(member.user_id),
+                "status": REJECTED if member.user_id in reasons else status,
+                "reason": reasons.get(member.user_id),
                 "recorded_at": now,
             }
             for member in request.members
         ]
+        if status != PENDING and len(self._rows) >= FLUSHED_AT:
+            self.flush()
 
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""

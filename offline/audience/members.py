@@ -18,14 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from offline.audience.selection import (
-    MOST_USERS,
-    Control,
-    Member,
-    Plan,
-    Rule,
-    choose,
-)
+from offline.audience.selection import MOST_USERS, Control, Member, Plan, Rule, choose
 from offline.deployment import Deployment
 from propensity.errors import Conflict, MissingTable, RequestError
 from propensity.privacy import consent, suppression
@@ -65,18 +58,6 @@ class Audience:
         return [member for member in self.members if not member.is_control]
 
 
-def key_of(deployment: Deployment) -> bytes:
-    """Return the key of control groups; create it if there is none."""
-    stored = deployment.artifacts.find(KEY)
-    if stored is None:
-        key = json.dumps({"key": secrets.token_hex(32)}).encode()
-        # Another command may create a key at the same moment.
-        with contextlib.suppress(Conflict):
-            deployment.artifacts.create(KEY, key, content_type="application/json")
-        stored = deployment.artifacts.read(KEY)
-    return bytes.fromhex(json.loads(stored.data)["key"])
-
-
 def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audience:
     """
     Return the audience of the newest publication: stored members, or new ones.
@@ -85,8 +66,7 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
 
     Raises:
         RequestError: There is no publication, or the audience had another control
-            group before: users who were treated cannot be held out any more. Or the
-            audience was chosen of a newer one before, or drawn by another key.
+            group before, or was chosen of a newer publication.
         MissingTable, SettingsError, Unavailable: As named.
     """
     use_case, name = deployment.use_case, plan.audience
@@ -94,22 +74,24 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
         consent.check_view(deployment.warehouse, use_case)
     as_of = _publication(deployment, plan.until or now.date())
     control = Control(
-        key=key_of(deployment), group=plan.group or name, share=plan.control
+        key=_key_of(deployment), group=plan.group or name, share=plan.control
     )
     suppressed = suppression.read(deployment.warehouse)
-    selections = deployment.rows(
-        statement("audience_selections", own=SQL), audience=name
-    )
-    stored = next((row for row in selections if row["as_of"] == as_of), None)
+    earlier = deployment.rows(statement("audience_selections", own=SQL), audience=name)
+    _check_earlier(plan, earlier, as_of, control)
+    stored = next((row for row in earlier if row["as_of"] == as_of), None)
     if stored is None:
-        if selections:
-            _check_earlier(deployment, name, selections[0], as_of, control)
         members, left_out = _chosen(deployment, as_of, plan.rule, control, suppressed)
     else:
-        _check_control(name, stored, control)
-        every = _stored(deployment, name, as_of)
-        members = [m for m in every if not suppressed.covers(m.user_id, use_case.name)]
-        left_out = len(every) - len(members)
+        rows = deployment.rows(
+            statement("audience_members", own=SQL), audience=name, as_of=as_of
+        )
+        members = [
+            Member(row["user_id"], row["probability"], row["is_control"])
+            for row in rows
+            if not suppressed.covers(row["user_id"], use_case.name)
+        ]
+        left_out = len(rows) - len(members)
     return Audience(
         use_case=use_case.name,
         name=name,
@@ -125,18 +107,15 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
 
 def store(deployment: Deployment, audience: Audience) -> None:
     """Write the members of an audience: all of them or none."""
-    same = {
-        "use_case": audience.use_case,
-        "audience": audience.name,
-        "as_of": audience.as_of,
-        "control_group": audience.control.group,
-        "control_share": audience.control.share,
-        "selection": audience.selection,
-        "selected_at": audience.chosen_at,
-    }
     rows = [
         {
-            **same,
+            "use_case": audience.use_case,
+            "audience": audience.name,
+            "as_of": audience.as_of,
+            "control_group": audience.control.group,
+            "control_share": audience.control.share,
+            "selection": audience.selection,
+            "selected_at": audience.chosen_at,
             "user_id": member.user_id,
             "probability": member.probability,
             "is_control": member.is_control,
@@ -149,44 +128,39 @@ def store(deployment: Deployment, audience: Audience) -> None:
     )
 
 
-def _stored(deployment: Deployment, name: str, as_of: date) -> list[Member]:
-    rows = deployment.rows(
-        statement("audience_members", own=SQL), audience=name, as_of=as_of
-    )
-    return [Member(r["user_id"], r["probability"], r["is_control"]) for r in rows]
-
-
-def _check_control(name: str, earlier: Any, control: Control) -> None:
-    """Raise RequestError if an audience had another control group."""
-    known = (earlier["control_group"], earlier["control_share"])
-    if known != (control.group, control.share):
-        raise RequestError(
-            f"{name} holds out {known[1]:.3g} of its users by the control group "
-            f"{known[0]!r}, and is to hold out {control.share:.3g} by "
-            f"{control.group!r}: who was treated cannot be compared as held out. Keep "
-            "it, or give the audience another name",
-            field="control",
-        )
+def _key_of(deployment: Deployment) -> bytes:
+    artifacts = deployment.artifacts
+    if artifacts.find(KEY) is None:
+        key = json.dumps({"key": secrets.token_hex(32)}).encode()
+        # Another command may create a key at the same moment.
+        with contextlib.suppress(Conflict):
+            artifacts.create(KEY, key, content_type="application/json")
+    return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
 
 
 def _check_earlier(
-    deployment: Deployment, name: str, earlier: Any, as_of: date, control: Control
+    plan: Plan, selections: list[Any], as_of: date, control: Control
 ) -> None:
-    """Raise RequestError if earlier members do not allow to choose new ones."""
-    _check_control(name, earlier, control)
-    if earlier["as_of"] > as_of:
+    """Raise RequestError if what was chosen before does not allow this audience."""
+    if not selections:
+        return
+    newest = selections[0]
+    group, share = newest["control_group"], newest["control_share"]
+    if (group, share) != (control.group, control.share):
         raise RequestError(
-            f"{name} was chosen as of {earlier['as_of']} already, and a user counts in "
-            f"the first week as a member: nobody is chosen as of {as_of} after that",
-            field="as_of",
-        )
-    members = _stored(deployment, name, earlier["as_of"])
-    if any(control.holds_out(m.user_id) != m.is_control for m in members):
-        raise RequestError(
-            f"{name} as of {earlier['as_of']} was drawn by another key than {KEY} of "
-            "the bucket has: who was held out would be treated. Restore that object, "
-            "or give the audience another name",
+            f"{plan.audience} holds out {share:.3g} of its users by the control group "
+            f"{group!r}, and is to hold out {control.share:.3g} by {control.group!r}: "
+            "who was treated cannot be compared as held out. Keep it, or give the "
+            "audience another name",
             field="control",
+        )
+    is_stored = any(row["as_of"] == as_of for row in selections)
+    if newest["as_of"] > as_of and not is_stored:
+        raise RequestError(
+            f"{plan.audience} was chosen as of {newest['as_of']} already, and a user "
+            f"counts in the first week as a member: nobody is chosen as of {as_of} "
+            "after that",
+            field="as_of",
         )
 
 
@@ -220,28 +194,25 @@ def _chosen(
     Return members, and how many better or equal users are suppressed.
 
     No more is read than a rule needs: the best N, or a budget's users and as many more
-    as are probably held out.
+    as can be held out of them by chance.
     """
     use_case, most = deployment.use_case.name, MOST_USERS
-    if rule.top is not None:
-        most = rule.top + len(suppressed)
+    if rule.by == "top":
+        most = int(rule.value) + len(suppressed)
     elif rule.treated is not None:
-        most = ceil(1.1 * rule.treated / (1 - control.share)) + 1_000
-    while True:
-        parameters = {
-            "use_case": use_case,
-            "as_of": as_of,
-            "least": rule.threshold or 0.0,
-            "above": 100 - 10 * rule.deciles if rule.deciles else 0,
-            "most": min(most, MOST_USERS),
-        }
-        rows = deployment.warehouse.table(
-            statement("audience_candidates", own=SQL), parameters
-        )
-        kept = suppressed.without(rows, use_case)
-        columns = kept["user_id"].to_pylist(), kept["probability"].to_pylist()
-        members = choose(list(zip(*columns, strict=True)), rule, control)
-        treated = sum(not member.is_control for member in members)
-        if len(rows) < most or rule.treated is None or treated >= rule.treated:
-            return members, len(rows) - len(kept)
-        most *= 2
+        # Too few by chance once in 10^18 times, whatever the budget and the share.
+        enough = 1.5 * rule.treated / (1 - control.share) + 1_000
+        most = ceil(enough) + len(suppressed)
+    parameters = {
+        "use_case": use_case,
+        "as_of": as_of,
+        "least": float(rule.value) if rule.by == "threshold" else 0.0,
+        "above": 100 - 10 * int(rule.value) if rule.by == "deciles" else 0,
+        "most": min(most, MOST_USERS),
+    }
+    sql = statement("audience_candidates", own=SQL)
+    rows = deployment.warehouse.table(sql, parameters)
+    kept = suppressed.without(rows, use_case)
+    columns = kept["user_id"].to_pylist(), kept["probability"].to_pylist()
+    members = choose(list(zip(*columns, strict=True)), rule, control)
+    return members, len(rows) - len(kept)

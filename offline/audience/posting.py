@@ -10,11 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Annotated, Protocol
 from urllib.parse import urlsplit
 
@@ -24,8 +22,10 @@ from msgspec import Meta
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
+from offline.audience.members import Audience
 from offline.audience.selection import Member
 from propensity.errors import AccessDenied, RequestError, Unavailable
+from propensity.pages.words import cleaned
 
 ADD, REMOVE = "add", "remove"
 TIMEOUT_S = (10.0, 60.0)
@@ -42,23 +42,20 @@ class Refused(Exception):
     """The receiver will never take this request; the message is its reason."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Request:
     """Users who are sent at once, to be added to a list or removed from it."""
 
-    use_case: str
-    audience: str
-    as_of: date
+    audience: Audience
+    destination: str
     action: str
     members: Sequence[Member]
-    destination: str
-    chosen_at: datetime
 
     @property
     def key(self) -> str:
         """The idempotency key: the same for the same users, however often sent."""
-        users = [member.user_id for member in self.members]
-        named = (self.use_case, self.audience, str(self.as_of))
+        of, users = self.audience, [member.user_id for member in self.members]
+        named = (of.use_case, of.name, str(of.as_of))
         parts = (*named, self.action, self.destination, users)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
@@ -70,18 +67,12 @@ class Destination(Protocol):
     Attributes:
         name: In the ledger.
         batch: Users in a request, at most.
-        at_once: Requests under way together, at most.
         actions: ``add``, and ``remove`` where it can take users off its list.
     """
 
     name: str
     batch: int
-    at_once: int
     actions: Sequence[str]
-
-    def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
-        """Return the users who cannot be sent there, with reasons."""
-        ...
 
     def send(self, request: Request) -> Mapping[str, str]:
         """
@@ -99,7 +90,6 @@ class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="
 
     name: Annotated[str, Meta(pattern=r"^[!-~][ -~]*$", max_length=64)]
     rate: Annotated[float, Meta(ge=0, le=10_000)] = 10.0
-    at_once: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
 def check_url(url: str) -> None:
@@ -119,7 +109,7 @@ def check_url(url: str) -> None:
 
 
 class Poster:
-    """Sends requests at a rate, from any thread."""
+    """Sends requests one after the other, at a rate."""
 
     first_pause_s = 0.5
 
@@ -128,7 +118,6 @@ class Poster:
         Args:
             secrets: Texts that are left out where a receiver's words have them.
         """
-        self._session = requests.Session()
         retry = Retry(
             total=TRIES - 1,
             redirect=0,
@@ -140,12 +129,11 @@ class Poster:
             retry_after_max=LONGEST_PAUSE_S,
             raise_on_status=False,
         )
-        adapter = HTTPAdapter(pool_maxsize=file.at_once, max_retries=retry)
+        self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
         self._gap_s = 1.0 / file.rate if file.rate else 0.0
         self._due = 0.0
-        self._turn = threading.Lock()
         self._secrets = secrets
 
     def send(
@@ -161,7 +149,8 @@ class Poster:
         """
         # Messages name the host alone: the rest may be a secret.
         host = urlsplit(url).hostname or "the receiver"
-        self._wait()
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = time.monotonic() + self._gap_s
         try:
             answer = self._session.request(
                 method,
@@ -192,13 +181,6 @@ class Poster:
         """Return the beginning of a receiver's words, without addresses and secrets."""
         for secret in self._secrets:
             words = words.replace(secret, "(a secret)")
-        line = " ".join(words[: 2 * REASON_CHARACTERS].split())
+        # What neither a table nor a terminal takes is cleaned away.
+        line = " ".join(str(cleaned(words[: 2 * REASON_CHARACTERS])).split())
         return _EMAIL.sub("(an address)", line)[:REASON_CHARACTERS]
-
-    def _wait(self) -> None:
-        """Wait until the next request may be sent."""
-        with self._turn:
-            now = time.monotonic()
-            self._due = max(self._due, now)
-            pause_s, self._due = self._due - now, self._due + self._gap_s
-        time.sleep(pause_s)

@@ -4,24 +4,19 @@ The preview of an audience, and its delivery: one at a time.
 
 from __future__ import annotations
 
-import contextlib
-from collections import Counter
-from collections.abc import Iterator
-from math import ceil
 from typing import Any
 
 from offline.audience.bucket import opened
-from offline.audience.delivery import Delivery, deliver, work_of
-from offline.audience.ledger import PENDING, SQL, Ledger
+from offline.audience.delivery import deliver, work_of
+from offline.audience.ledger import SQL, Ledger
 from offline.audience.members import Audience, find_or_choose, store
 from offline.audience.posting import ADD, REMOVE, Destination
 from offline.audience.selection import Plan
 from offline.deployment import Deployment
 from offline.deployment import opened as deployed
 from propensity.clock import SYSTEM, Clock
-from propensity.errors import RequestError, RunInProgress
+from propensity.errors import RequestError
 from propensity.privacy import suppression
-from propensity.registry.leases import LEASE_MINUTES, Leases
 from propensity.statements import statement
 
 
@@ -35,11 +30,8 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
     with deployed(plan.use_case) as deployment:
         destination = opened(plan.to, deployment, audience=plan.audience)
         audience = find_or_choose(deployment, plan, now=clock.now())
-        ledger = _ledger(deployment, audience, destination, clock)
-        recorded = ledger.recorded()
-        unreachable = Counter(destination.problems(audience.treated).values())
-        reachable = len(audience.treated) - unreachable.total()
-        removed = len(work_of(audience, destination, ledger)[REMOVE])
+        ledger = Ledger(deployment.warehouse, audience, destination.name, now=clock.now)
+        work = work_of(audience, destination, ledger)
         cost = plan.rule.cost_per_user
         return {
             "use_case": audience.use_case,
@@ -54,21 +46,22 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
             "outcome": deployment.use_case.outcome,
             "expected": round(sum(m.probability or 0 for m in audience.treated), 1),
             "suppressed": audience.suppressed,
-            "sent_before": sum((ADD, m.user_id) in recorded for m in audience.treated),
-            "to_remove": removed,
-            "reachable": reachable,
-            "unreachable": dict(unreachable),
-            "requests": sum(ceil(n / destination.batch) for n in (removed, reachable)),
-            "cost": None if cost is None else cost * reachable,
+            "sent_before": len(audience.treated) - work.users(ADD),
+            "to_remove": work.users(REMOVE),
+            "requests": len(work.requests),
+            "cost": None if cost is None else cost * len(audience.treated),
         }
 
 
-def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
+def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
     """
     Store the members of an audience, and send those who are treated.
 
-    A failure ends it, once the requests under way are answered and recorded; the
-    delivery has its message. So does Ctrl-C, which is raised.
+    Returns:
+        What was done. ``failure`` says why it ended early, ``pending`` how many users
+        are not sent yet, and ``tallies`` what became of the others, by action: those
+        sent are those accepted and those rejected. ``before`` counts users whom
+        earlier deliveries of this date have sent.
 
     Raises:
         RunInProgress: Another delivery of the audience is under way.
@@ -76,65 +69,48 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
     """
     with deployed(plan.use_case) as deployment:
         destination = opened(plan.to, deployment, audience=plan.audience)
-        # Before the lease, which a command that cannot do anything need not take.
-        find_or_choose(deployment, plan, now=clock.now())
-        with _alone(deployment, plan.audience, clock):
+        with deployment.registry.alone(f"audience-{plan.audience}", clock=clock.now):
             audience = find_or_choose(deployment, plan, now=clock.now())
             if not audience.is_stored:
                 _check_not_empty(plan, audience, destination)
                 if audience.members:
                     store(deployment, audience)
-            ledger = _ledger(deployment, audience, destination, clock)
-            _check_is_newest(deployment, audience, destination, ledger)
-            return deliver(
-                audience,
-                destination,
-                ledger,
-                suppressed=suppression.Followed(
-                    deployment.warehouse, clock=clock.monotonic
-                ).now,
-                is_quiet=plan.is_quiet,
+            ledger = Ledger(
+                deployment.warehouse, audience, destination.name, now=clock.now
             )
-
-
-@contextlib.contextmanager
-def _alone(deployment: Deployment, audience: str, clock: Clock) -> Iterator[None]:
-    """Keep a lease of an audience's deliveries, whatever their date, for a block."""
-    leases = Leases(deployment.artifacts, deployment.use_case.name)
-    try:
-        with leases.alone(f"audience-{audience}", clock=clock.now):
-            yield
-    except RunInProgress as error:
-        raise RunInProgress(
-            f"another delivery of {audience} is under way, or was killed just now: "
-            f"wait until it ends, or for {LEASE_MINUTES} minutes if it was killed"
-        ) from error
+            work = work_of(audience, destination, ledger)
+            if work.users(ADD):
+                _check_is_newest(deployment, audience, destination.name)
+            followed = suppression.Followed(deployment.warehouse, clock=clock.monotonic)
+            done = deliver(work, destination, ledger, suppressed=followed.now)
+    return {
+        "use_case": audience.use_case,
+        "audience": audience.name,
+        "as_of": audience.as_of,
+        "destination": destination.name,
+        "members": len(audience.members),
+        "held_out": len(audience.members) - len(audience.treated),
+        **done,
+    }
 
 
 def _check_is_newest(
-    deployment: Deployment,
-    audience: Audience,
-    destination: Destination,
-    ledger: Ledger,
+    deployment: Deployment, audience: Audience, destination: str
 ) -> None:
     """
-    Raise RequestError where users are left to be sent, and a newer date was sent.
+    Raise RequestError where a newer date was sent.
 
-    They would be put back on a list from which they may have been taken since.
+    Users would be put back on a list from which they may have been taken since.
     """
-    recorded = ledger.recorded()
-    done = {key for key, (status, _) in recorded.items() if status != PENDING}
-    if all((ADD, member.user_id) in done for member in audience.treated):
-        return
     rows = deployment.rows(
         statement("audience_deliveries", own=SQL), audience=audience.name
     )
-    newer = [row["as_of"] for row in rows if row["destination"] == destination.name]
+    newer = [row["as_of"] for row in rows if row["destination"] == destination]
     if newer and max(newer) > audience.as_of:
         raise RequestError(
-            f"{audience.name} as of {max(newer)} was sent to {destination.name} "
-            f"already: the older one of {audience.as_of} would put back users who have "
-            "left since",
+            f"{audience.name} as of {max(newer)} was sent to {destination} already: "
+            f"the older one of {audience.as_of} would put back users who have left "
+            "since",
             field="as_of",
         )
 
@@ -151,15 +127,3 @@ def _check_not_empty(plan: Plan, audience: Audience, destination: Destination) -
         f"{advice}",
         field="audience",
     )
-
-
-def _ledger(
-    deployment: Deployment, audience: Audience, destination: Destination, clock: Clock
-) -> Ledger:
-    where = {
-        "use_case": audience.use_case,
-        "audience": audience.name,
-        "as_of": audience.as_of,
-        "destination": destination.name,
-    }
-    return Ledger(deployment.warehouse, where, now=clock.now)

@@ -18,46 +18,35 @@ from decimal import Decimal
 MOST_USERS = 1_000_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Rule:
     """
-    How members are chosen: by one of four.
+    How members are chosen.
 
     Attributes:
-        top: So many users with the highest probabilities.
-        deciles: Users in so many of the highest deciles, 1 to 10.
-        threshold: Users with this probability or more.
-        budget: As many users as this pays for, at ``cost_per_user``; users who are
-            held out cost nothing.
+        by: ``top``, so many users with the highest probabilities; ``deciles``, users in
+            so many of the highest deciles; ``threshold``, users with this probability
+            or more; or ``budget``, as many as it pays for: who is held out costs
+            nothing.
+        value: The number of users or deciles, the probability or the amount.
+        cost_per_user: Of a treated user; a budget needs it.
     """
 
-    top: int | None = None
-    deciles: int | None = None
-    threshold: float | None = None
-    budget: Decimal | None = None
+    by: str
+    value: int | float | Decimal
     cost_per_user: Decimal | None = None
-
-    def __post_init__(self) -> None:
-        """Raise ValueError unless exactly one is given, with what it needs."""
-        chosen = [self.top, self.deciles, self.threshold, self.budget]
-        if sum(value is not None for value in chosen) != 1:
-            raise ValueError("give one of --top, --deciles, --threshold and --budget")
-        if self.budget is not None and not self.cost_per_user:
-            raise ValueError("--budget needs --cost-per-user, above 0")
 
     def __str__(self) -> str:
         """Say how members are chosen, as the table of members does."""
-        for name in ("top", "deciles", "threshold"):
-            if (value := getattr(self, name)) is not None:
-                return f"{name} {value}"
-        return f"budget {self.budget} at {self.cost_per_user}"
+        text = f"{self.by} {self.value}"
+        return f"{text} at {self.cost_per_user}" if self.by == "budget" else text
 
     @property
     def treated(self) -> int | None:
         """The largest number of treated users; None for any number."""
-        if self.budget is None or self.cost_per_user is None:
+        if self.by != "budget" or not self.cost_per_user:
             return None
-        return int(min(self.budget / self.cost_per_user, Decimal(MOST_USERS)))
+        return int(min(Decimal(self.value) / self.cost_per_user, Decimal(MOST_USERS)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +71,6 @@ class Plan:
     until: date | None = None
     use_case: str | None = None
     may_be_empty: bool = False
-    is_quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +107,11 @@ def choose(
             suppressed users. Deciles and a threshold are what they were read by.
     """
     ordered = sorted(candidates, key=lambda user: (-user[1], user[0]))
-    members, treated = [], 0
-    for user_id, probability in ordered[: rule.top]:
+    members, treated = list[Member](), 0
+    for user_id, probability in ordered:
         # End at the last user who is paid for: with more held-out users behind, a
         # small budget would have too large a control group.
-        if treated == rule.treated:
+        if treated == rule.treated or (rule.by == "top" and len(members) == rule.value):
             break
         is_control = control.holds_out(user_id)
         treated += not is_control

@@ -92,6 +92,8 @@ class Leases:
             Unavailable: The bucket did not answer.
         """
         name = f"runs/{self.use_case}/{kind}/{as_of.isoformat()}.json"
+        what = f"{kind} of {self.use_case}"
+        what += "" if as_of == ANY_DATE else f" for {as_of}"
         stored = self.artifacts.find(name)
         note = object_of(stored, name) if stored else {}
         state, ends = note.get("state"), str(note.get("expires_at", ""))
@@ -99,8 +101,8 @@ class Leases:
             return Finished(note["answer"], note.get("run_id", ""))
         if state == "running" and instant_of(now) < ends:
             raise RunInProgress(
-                f"{kind} of {self.use_case} for {as_of} has been under way since "
-                f"{note.get('began_at')}; its lease ends at {ends}"
+                f"{what} has been under way since {note.get('began_at')}; its lease "
+                f"ends at {ends}"
             )
         since = note.get("waiting_since")
         lease = Lease(
@@ -117,9 +119,7 @@ class Leases:
                 generation=stored.generation if stored else 0,
             )
         except Conflict as error:
-            raise RunInProgress(
-                f"{kind} of {self.use_case} for {as_of} has just begun elsewhere"
-            ) from error
+            raise RunInProgress(f"{what} has just begun elsewhere") from error
         except Unavailable as error:
             # It may be written all the same, and would keep out the next try.
             with contextlib.suppress(PropensityError):
@@ -153,7 +153,7 @@ class Leases:
         with self.kept(lease, clock=clock):
             try:
                 yield lease
-            except BaseException as error:
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
                 # This error matters more than another one; the lease expires anyway.
                 with contextlib.suppress(PropensityError):
                     self.release(lease, error=type(error).__name__, at=clock())
