@@ -39,13 +39,13 @@ demo: setup ## train, evaluate, predict, look up and stream on generated data, o
 	  $${USE_CASE:+--use-case "$$USE_CASE"}
 
 up: setup ## start emulators and functions, and leave them running
-	@$(BIN)/python -m propensity up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
+	@$(BIN)/python -m propensity up $${STATE:+--state "$$STATE"}
 
 down: ## stop what `make up` started
-	@$(IF_SET_UP) $(BIN)/python -m propensity down $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
+	@$(IF_SET_UP) $(BIN)/python -m propensity down $${STATE:+--state "$$STATE"}
 
 status: ## say what is up, and where
-	@$(IF_SET_UP) $(BIN)/python -m propensity status $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
+	@$(IF_SET_UP) $(BIN)/python -m propensity status $${STATE:+--state "$$STATE"}
 
 doctor: $(STAMP) ## say what is wrong with what is up, and what to do about it
 	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || exit $$?

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from commands import flags
 from commands.answers import Exit, say, show
+from commands.flags import COUNT, DAY, Read, as_json, option, together, use_case
 
 
 def _name(text: str) -> str:
@@ -41,76 +41,72 @@ def _share(text: str) -> float:
     return share
 
 
-NAME = flags.Read("NAME", _name)
-MONEY = flags.Read("AMOUNT", _money)
+NAME, MONEY, SHARE = Read("NAME", _name), Read("AMOUNT", _money), Read("SHARE", _share)
+_DECILES, _PROBABILITY = click.IntRange(1, 10), click.FloatRange(0, 1)
+RULES = ("top", "deciles", "threshold", "budget")
 
 # Who is in an audience, and where it goes.
-_of_audience = flags.together(
+_of_audience = together(
     click.argument("audience", type=NAME),
-    click.option(
+    option(
         "--top",
-        type=flags.COUNT,
+        "The N users with the highest probabilities.",
+        type=COUNT,
         metavar="N",
-        help="The N users with the highest probabilities.",
     ),
-    click.option(
-        "--deciles",
-        type=click.IntRange(1, 10),
-        metavar="N",
-        help="Users in the N highest deciles.",
-    ),
-    click.option(
+    option("--deciles", "Users in the N highest deciles.", type=_DECILES, metavar="N"),
+    option(
         "--threshold",
-        type=click.FloatRange(0, 1),
+        "Users with this probability or more.",
+        type=_PROBABILITY,
         metavar="P",
-        help="Users with this probability or more.",
     ),
-    click.option(
+    option(
         "--budget",
+        "As many as this pays for; held-out users cost nothing.",
         type=MONEY,
-        help="As many as this pays for; held-out users cost nothing.",
     ),
-    click.option("--cost-per-user", type=MONEY, help="Cost of a treated user."),
-    click.option(
+    option("--cost-per-user", "Cost of a treated user.", type=MONEY),
+    option(
         "--control",
-        type=flags.Read("SHARE", _share),
+        "Share that is held out for comparison, 0% to 90%.",
+        type=SHARE,
         default="10%",
         show_default=True,
-        help="Share that is held out for comparison, 0% to 90%.",
     ),
-    click.option(
-        "--control-group",
-        "group",
+    option(
+        *("--control-group", "group"),
+        "Audiences with the same control group hold out the same users (default: the "
+        "audience's name).",
         type=NAME,
-        help="Audiences with the same control group hold out the same users "
-        "(default: the audience's name).",
     ),
-    click.option(
-        "--as-of",
-        "until",
-        type=flags.DAY,
-        help="The newest publication up to this date (default: today).",
+    option(
+        *("--as-of", "until"),
+        "The newest publication up to this date (default: today).",
+        type=DAY,
     ),
-    click.option(
+    option(
         "--to",
+        "The word bucket, or the TOML file of a destination.",
         required=True,
         metavar="DESTINATION",
-        help="The word bucket, or the TOML file of a destination.",
     ),
-    flags.use_case(),
-    flags.as_json,
+    use_case(),
+    as_json,
 )
 
 
-def _plan(*, as_json: bool, **chosen: Any) -> Any:
+def _plan(**chosen: Any) -> Any:
     from offline.audience.selection import Plan, Rule
 
-    names = ("top", "deciles", "threshold", "budget", "cost_per_user")
-    try:
-        rule = Rule(**{name: chosen.pop(name) for name in names})
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    return Plan(rule=rule, is_quiet=as_json, **chosen)
+    values = {name: chosen.pop(name) for name in RULES}
+    given = [(name, value) for name, value in values.items() if value is not None]
+    cost = chosen.pop("cost_per_user")
+    if len(given) != 1:
+        raise click.UsageError("give one of --top, --deciles, --threshold and --budget")
+    if values["budget"] is not None and not cost:
+        raise click.UsageError("--budget needs --cost-per-user, above 0")
+    return Plan(rule=Rule(*given[0], cost), **chosen)
 
 
 @click.group
@@ -132,21 +128,20 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
     """
     Say what a delivery would do.
 
-    Counts members, those held out, those who can be reached, requests and cost. Sends
-    nothing and stores no member.
+    Counts members, those held out, requests and cost. Sends nothing and stores no
+    member.
     """
     from offline.audience import run
 
-    show(run.preview(_plan(as_json=as_json, **chosen)), as_json=as_json)
+    show(run.preview(_plan(**chosen)), as_json=as_json)
 
 
 @audience.command
 @_of_audience
-@click.option(
-    "--allow-empty",
-    "may_be_empty",
+@option(
+    *("--allow-empty", "may_be_empty"),
+    "If nobody is in the audience, remove everyone added earlier.",
     is_flag=True,
-    help="If nobody is in the audience, remove everyone added earlier.",
 )
 def send(*, as_json: bool, **chosen: Any) -> int:
     """
@@ -162,20 +157,20 @@ def send(*, as_json: bool, **chosen: Any) -> int:
     """
     from offline.audience import run
 
-    delivery = run.send(_plan(as_json=as_json, **chosen))
-    show(delivery.fields(), as_json=as_json)
-    if delivery.failure:
+    done = run.send(_plan(**chosen))
+    show(done, as_json=as_json)
+    if done["failure"]:
         say(
-            f"propensity audience: {delivery.failure}. {delivery.pending:,} users are "
+            f"propensity audience: {done['failure']}. {done['pending']:,} users are "
             "pending: run the same command again to go on"
         )
-    return Exit.DONE if delivery.is_complete else Exit.FAILED
+    return Exit.DONE if done["is_complete"] else Exit.FAILED
 
 
 @audience.command
 @click.argument("audience", type=NAME)
-@flags.use_case()
-@flags.as_json
+@use_case()
+@as_json
 def ledger(*, audience: str, use_case: str | None, as_json: bool) -> None:
     """
     Print what became of an audience's users.

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from commands import flags
 from commands.answers import Exit, show
+from commands.flags import FILE, MOMENT, as_json, dry_run, option, use_case
 
 
 @click.group
@@ -24,56 +24,34 @@ def load() -> None:
 
 
 @load.command
-@click.argument("file", type=flags.FILE)
-@click.option(
-    "--postcode-column",
-    metavar="NAME",
-    default="postcode",
-    show_default=True,
-    help="Column of the postcodes.",
-)
-@click.option(
-    "--index-column",
-    metavar="NAME",
-    default="socioeconomic_idx",
-    show_default=True,
-    help="Column of their index.",
-)
-@flags.dry_run("Read and check, and load nothing.")
-@flags.as_json
-def postcodes(*, file: Path, as_json: bool, **chosen: Any) -> None:
+@click.argument("file", type=FILE)
+@dry_run("Read and check, and load nothing.")
+@as_json
+def postcodes(*, file: Path, as_json: bool, is_dry: bool) -> None:
     """
     Load postcodes and their socioeconomic index.
 
-    The table postcode_index is replaced as a whole: what fails leaves the old one.
-    Running functions read it anew within an hour.
+    FILE has the columns postcode and socioeconomic_idx. The table postcode_index is
+    replaced as a whole: what fails leaves the old one. Running functions read it anew
+    within an hour.
     """
     from offline import load_postcodes as program
 
-    show(program.run(file, **chosen), as_json=as_json)
+    show(program.run(file, is_dry=is_dry), as_json=as_json)
 
 
 @load.command
-@click.argument("file", type=flags.FILE)
-@click.option(
-    "--start",
-    type=flags.MOMENT,
-    help="What Time counts from: a day or a time in ISO 8601, UTC if it names no zone.",
-)
-@flags.use_case("card_fraud")
-@click.option(
-    "--limit", type=flags.COUNT, metavar="N", help="Only the first rows of the file."
-)
-@flags.dry_run("Read and check, and load nothing.")
-@flags.as_json
+@click.argument("file", type=FILE)
+@use_case("card_fraud")
+@dry_run("Read and check, and load nothing.")
+@as_json
 def transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
     """
     Load past card transactions, and what came of them.
 
-    FILE has, in any order, the columns Time (seconds since --start), V1 to V28, Amount,
-    and Class (1 is fraud) where it is known; or event_time, the same features, and
-    where they are known transaction_id, is_fraud and truth_time. Loading a file twice,
-    or a longer one after a shorter one, adds nothing that is there.
+    FILE has, in any order, the columns transaction_id, event_time, V1 to V28, Amount,
+    and where they are known is_fraud and truth_time. Loading a file twice, or a longer
+    one after a shorter one, adds nothing that is there.
     """
     from offline import load_transactions as program
 
@@ -81,9 +59,9 @@ def transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
 
 
 @load.command
-@flags.use_case("first_day_churn")
-@flags.dry_run("Verify and check, and write nothing.")
-@flags.as_json
+@use_case("first_day_churn")
+@dry_run("Verify and check, and write nothing.")
+@as_json
 def model(*, use_case: str, is_dry: bool, as_json: bool) -> None:
     """
     Load the model that is shipped with a use case.
@@ -100,23 +78,23 @@ def model(*, use_case: str, is_dry: bool, as_json: bool) -> None:
 
 @click.command
 @click.argument("user_ids", nargs=-1, required=True, metavar="USER_ID...")
-@flags.use_case(shown_default="all of them")
-@flags.dry_run("Search, and change nothing.")
-@click.option(
+@use_case(shown="all of them")
+@dry_run("Search, and change nothing.")
+@option(
     "--no-suppression",
+    "Remove the users, but let them come back with their next event.",
     is_flag=True,
-    help="Remove the users, but let them come back with their next event.",
 )
-@click.option("--allow-again", is_flag=True, help="Only take the users off the list.")
-@flags.as_json
+@option("--allow-again", "Only take the users off the list.", is_flag=True)
+@as_json
 def forget(
     *,
     user_ids: tuple[str, ...],
+    use_case: str | None,
     is_dry: bool,
     no_suppression: bool,
     allow_again: bool,
     as_json: bool,
-    use_case: str | None,
 ) -> int:
     """
     Remove users from all data about them, and prove it.
@@ -141,10 +119,8 @@ def forget(
     settings = Settings.from_environment()
     users = program.users_of(user_ids, sys.stdin)
     if allow_again:
-        show(
-            program.allow_again(settings, users, use_case=use_case or ""),
-            as_json=as_json,
-        )
+        answer = program.allow_again(settings, users, use_case=use_case or "")
+        show(answer, as_json=as_json)
         return Exit.DONE
     report = program.run(
         settings,
@@ -152,18 +128,9 @@ def forget(
         use_case=use_case or "",
         is_dry=is_dry,
         is_suppressing=not no_suppression,
-        is_quiet=as_json,
     )
     show(report, as_json=as_json)
     return Exit.LEFT_OVER if report["left"] else Exit.DONE
-
-
-def _reason(text: str) -> str:
-    from propensity.events.values import REASONS
-
-    if text not in REASONS:
-        raise ValueError(f"{text!r} is not a reason; there are {', '.join(REASONS)}")
-    return text
 
 
 @click.group("dead-letters")
@@ -178,7 +145,7 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@flags.as_json
+@as_json
 def list_letters(*, as_json: bool) -> None:
     """
     Count dead letters.
@@ -194,45 +161,30 @@ def list_letters(*, as_json: bool) -> None:
 
 
 @dead_letters.command
-@click.option(
-    "--refused",
-    "is_refused",
+@option(
+    *("--refused", "is_refused"),
+    "Messages of the table dead_letters, of the period --from to --to.",
     is_flag=True,
-    help="Messages of the table dead_letters, of the period --from to --to.",
 )
-@click.option(
-    "--from",
-    "since",
-    type=flags.MOMENT,
-    help="First moment of receipt, in ISO 8601, UTC if it names no zone.",
+@option(
+    *("--from", "since"),
+    "First moment of receipt, in ISO 8601, UTC if it names no zone.",
+    type=MOMENT,
 )
-@click.option(
-    "--to",
-    "until",
-    type=flags.MOMENT,
-    help="End of the period, which it does not include.",
+@option(
+    *("--to", "until"),
+    "End of the period, which it does not include.",
+    type=MOMENT,
 )
-@click.option(
-    "--reason",
-    type=flags.Read("REASON", _reason),
-    help="Only messages refused for this reason.",
-)
-@click.option(
-    "--topic",
-    metavar="NAME",
-    help="Topic to send everything to (default: the topic that each failed on).",
-)
-@click.option("--limit", type=flags.COUNT, metavar="N", help="Stop after N messages.")
-@flags.dry_run("Count what would be sent; send and acknowledge nothing.")
-@flags.as_json
+@dry_run("Count what would be sent; send and acknowledge nothing.")
+@as_json
 def replay(
     *,
     is_refused: bool,
     since: datetime | None,
     until: datetime | None,
-    reason: str | None,
+    is_dry: bool,
     as_json: bool,
-    **chosen: Any,
 ) -> int:
     """
     Send dead letters again.
@@ -252,16 +204,14 @@ def replay(
     from propensity.settings import Settings
 
     is_period = since is not None and until is not None and since < until
-    if is_refused and not is_period:
-        raise click.UsageError("--refused needs --from and a later --to")
-    if not is_refused and (since or until or reason):
-        raise click.UsageError("--from, --to and --reason need --refused")
+    if is_refused != is_period or (not is_refused and (since or until)):
+        raise click.UsageError("--refused needs --from and a later --to, and they it")
     settings = Settings.from_environment()
     if since is not None and until is not None:
         replayed = program.replay_refused(
-            settings, since=since, until=until, reason=reason or "", **chosen
+            settings, since=since, until=until, is_dry=is_dry
         )
     else:
-        replayed = program.replay(settings, **chosen)
+        replayed = program.replay(settings, is_dry=is_dry)
     show(replayed, as_json=as_json)
     return Exit.FAILED if replayed["left_out"] else Exit.DONE

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from commands import flags
 from commands.answers import Exit, say, show
+from commands.flags import (
+    STATE,
+    WHOLE,
+    as_json,
+    as_of,
+    dry_run,
+    option,
+    together,
+    use_case,
+)
 
-if TYPE_CHECKING:
-    from local.stack.state import Record
-    from offline.doctor.run import Report
-
-_force = click.option(
-    "--force", is_flag=True, help="Also a first version that is no better than chance."
+_force = option(
+    "--force", "Also a first version that is no better than chance.", is_flag=True
 )
 
 # Options that all changes of the champion share.
-_changing = flags.together(
-    flags.use_case(),
-    click.option(
+_changing = together(
+    use_case(),
+    option(
         "--epoch",
-        type=flags.WHOLE,
-        metavar="N",
-        help="Do it only if N is above the present epoch, so that an old or repeated "
+        "Do it only if N is above the present epoch, so that an old or repeated "
         "command changes nothing.",
+        type=WHOLE,
+        metavar="N",
     ),
-    flags.dry_run("Check and say what would be done, and change nothing."),
-    flags.as_json,
+    dry_run("Check and say what would be done, and change nothing."),
+    as_json,
 )
 
 
@@ -41,8 +46,8 @@ def _change(action: str, *, as_json: bool, **chosen: Any) -> None:
 
 
 @click.command
-@flags.use_case()
-@flags.as_json
+@use_case()
+@as_json
 def versions(*, use_case: str | None, as_json: bool) -> None:
     """
     List the model versions, and say which serves.
@@ -58,7 +63,7 @@ def versions(*, use_case: str | None, as_json: bool) -> None:
 
 
 @click.command
-@click.argument("version", type=flags.WHOLE)
+@click.argument("version", type=WHOLE)
 @_force
 @_changing
 def promote(**chosen: Any) -> None:
@@ -86,8 +91,8 @@ def rollback(**chosen: Any) -> None:
 
 
 @click.command
-@click.argument("version", type=flags.WHOLE, required=False)
-@click.option("--off", "is_off", is_flag=True, help="Let training promote again.")
+@click.argument("version", type=WHOLE, required=False)
+@option("--off", "is_off", "Let training promote again.", is_flag=True)
 @_force
 @_changing
 def pin(*, version: int | None, is_off: bool, **chosen: Any) -> None:
@@ -101,39 +106,25 @@ def pin(*, version: int | None, is_off: bool, **chosen: Any) -> None:
     _change("unpin" if is_off else "pin", version=version, **chosen)
 
 
-# -- the whole -------------------------------------------------------------------------
-
-
 # Which deployment is looked at: the environment's, or one on this machine.
-_local = flags.together(
-    click.option(
-        "--local",
-        "is_local",
+_local = together(
+    option(
+        *("--local", "is_local"),
+        "Look at what `propensity up` started.",
         is_flag=True,
-        help="Look at what `propensity up` started.",
     ),
-    click.option(
-        "--state", type=flags.STATE, help="Name of the local state, if several are up."
-    ),
-    flags.as_of,
-    flags.as_json,
+    option("--state", "Name of the local state, if several are up.", type=STATE),
+    as_of,
+    as_json,
 )
 
 
 @click.command
-@click.option(
-    "--use-case",
-    "use_cases",
-    multiple=True,
-    metavar="NAME",
-    help="Name of the use case; can be repeated (default: PROPENSITY_USE_CASE and all "
-    "that serve).",
-)
-@click.option(
+@option(
     "--function",
+    "Check that the tables which this function reads can be read.",
     metavar="TARGET",
     default="",
-    help="Check that the tables which this function reads can be read.",
 )
 @_local
 def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -> int:
@@ -153,15 +144,16 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
     from offline.doctor.run import run
     from propensity.errors import PropensityError
 
-    def tell(check: str) -> None:
-        click.echo(f"· looking at {check} …", err=True)
-
+    ended: list[str] = []
     try:
         if is_local:
-            _entered(state)
-        report = run(is_local=is_local, tell=tell, **chosen)
-        if is_local:
-            look_at_processes(report, state_up(state).record())
+            _enter(state)
+            record = state_up(state).record()
+            ended += [
+                f"{p.name} (its log is {p.log})"
+                for p in (record.ended if record else ())
+            ]
+        report = run(is_local=is_local, ended=ended, **chosen)
     except PropensityError as error:
         say(f"propensity doctor: {error.message}")
         return Exit.UNKNOWN
@@ -169,23 +161,7 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
     return Exit(report.status)
 
 
-def look_at_processes(report: Report, record: Record | None) -> None:
-    """Add to a report what of a local state has ended by itself."""
-    from offline.doctor.examination import ERROR, Finding
-
-    report.checks.append("processes")
-    report.findings += [
-        Finding(
-            check="processes",
-            severity=ERROR,
-            what=f"{process.name} has ended; its log is {process.log}",
-            advice="make down, then make up",
-        )
-        for process in (record.ended if record else ())
-    ]
-
-
-def _entered(state: str | None) -> None:
+def _enter(state: str | None) -> None:
     """Take on the environment of a local state."""
     from commands.machine import environment_of
 
@@ -196,21 +172,21 @@ def _entered(state: str | None) -> None:
 
 
 @click.command
-@click.option(
+@option(
     "--out",
+    "Where the pages go: a folder, or gs://BUCKET/PREFIX. With --local the folder that "
+    "`propensity up` serves is the default.",
     metavar="FOLDER",
-    help="Where the pages go: a folder, or gs://BUCKET/PREFIX. With --local the folder "
-    "that `propensity up` serves is the default.",
 )
-@click.option(
+@option(
     "--weeks",
+    "Weeks to show.",
     type=click.IntRange(1, 104),
     metavar="N",
     default=26,
     show_default=True,
-    help="Weeks to show.",
 )
-@flags.dry_run("Say what would be read and written, and do neither.")
+@dry_run("Say what would be read and written, and do neither.")
 @_local
 def dashboard(
     *, as_json: bool, out: str | None, is_local: bool, state: str | None, **chosen: Any
@@ -229,30 +205,21 @@ def dashboard(
     from offline.dashboard.run import run
 
     if is_local:
-        _entered(state)
+        _enter(state)
         out = out or str(state_up(state).dashboard)
     if not out:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     show(run(out, is_local=is_local, **chosen), as_json=as_json)
 
 
-@click.command()
+@click.command
 @click.argument("function", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option(
-    "--requirements",
-    default="requirements.txt",
-    show_default=True,
-    metavar="NAME",
-    help="The function's file of requirements.",
-)
-@click.option(
-    "--locked", is_flag=True, help="Stage the lock in its place, as a deploy."
-)
-@flags.dry_run("List the files, and write none.")
-@flags.as_json
+@option("--locked", "Stage the lock in its place, as a deploy.", is_flag=True)
+@dry_run("List the files, and write none.")
+@as_json
 def stage(
-    *, function: Path, target: Path, is_dry: bool, as_json: bool, **chosen: Any
+    *, function: Path, target: Path, locked: bool, is_dry: bool, as_json: bool
 ) -> None:
     """
     Write what a deploy of a function uploads.
@@ -262,17 +229,9 @@ def stage(
     """
     from deploy import stage as program
 
-    files = program.sources(function, **chosen)
+    files = program.sources(function, locked=locked)
     if not is_dry:
-        program.stage(function, target, **chosen)
-    show(
-        {
-            "target": str(target),
-            "sha256": program.digest(files),
-            "files": [
-                {"file": name, "bytes": file.stat().st_size}
-                for name, file in files.items()
-            ],
-        },
-        as_json=as_json,
-    )
+        program.stage(function, target, locked=locked)
+    listed = [{"file": name, "bytes": f.stat().st_size} for name, f in files.items()]
+    answer = {"target": str(target), "sha256": program.digest(files), "files": listed}
+    show(answer, as_json=as_json)

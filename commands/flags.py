@@ -71,13 +71,16 @@ FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
 WHOLE = click.IntRange(min=0)
 
-as_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print the answer as JSON."
-)
-as_of = click.option(
-    "--as-of",
-    type=DAY,
-    help="Look as if that day (UTC) had just ended (default: now).",
+
+def option(*names: str, **more: Any) -> Callable[[F], F]:
+    """Give a command an option: its names, the last of which is its help."""
+    *given, text = names
+    return click.option(*given, help=text, **more)
+
+
+as_json = option("--json", "as_json", "Print the answer as JSON.", is_flag=True)
+as_of = option(
+    "--as-of", "Look as if that day (UTC) had just ended (default: now).", type=DAY
 )
 
 
@@ -85,8 +88,8 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Return several options as one decorator; the help lists them in this order."""
 
     def give(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
+        for one in reversed(options):
+            command = one(command)
         return command
 
     return give
@@ -94,32 +97,23 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 def dry_run(what: str) -> Callable[[F], F]:
     """Give a command ``--dry-run``, with its help."""
-    return click.option("--dry-run", "is_dry", is_flag=True, help=what)
+    return option("--dry-run", "is_dry", what, is_flag=True)
 
 
-def use_case(
-    default: str | None = None, *, shown_default: str = ""
-) -> Callable[[F], F]:
+def use_case(default: str | None = None, *, shown: str = "") -> Callable[[F], F]:
     """
     Give a command ``--use-case``.
 
     Args:
         default: Its name; None where the command finds it itself.
-        shown_default: The default as the help names it.
+        shown: The default as the help names it.
     """
-    shown_default = shown_default or default or "PROPENSITY_USE_CASE"
-    return click.option(
-        "--use-case",
-        default=default,
-        metavar="NAME",
-        help=f"Name of the use case (default: {shown_default}).",
+    text = (
+        f"Name of the use case (default: {shown or default or 'PROPENSITY_USE_CASE'})."
     )
+    return option("--use-case", text, default=default, metavar="NAME")
 
 
-def state(shown_default: str = "demo") -> Callable[[F], F]:
+def state(shown: str = "demo") -> Callable[[F], F]:
     """Give a command ``--state``."""
-    return click.option(
-        "--state",
-        type=STATE,
-        help=f"Name of the local state (default: {shown_default}).",
-    )
+    return option("--state", f"Name of the local state (default: {shown}).", type=STATE)

@@ -8,51 +8,44 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands import flags
 from commands.answers import Exit, apart, show
+from commands.flags import as_json, option, state, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State
 
 
-_which_data = click.option(
-    "--data", metavar="DATA", help="Data set that the state was made from."
-)
-
-
 @click.command
-@click.option(
+@option(
     "--data",
+    "File or folder of GA4 export rows (JSON, plain, .gz or .zst; Parquet).",
     metavar="PATH",
-    help="File or folder of GA4 export rows (JSON, plain, .gz or .zst; Parquet).",
 )
-@click.option(
+@option(
     "--cards",
+    "Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
     metavar="FILE",
-    help="Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
 )
-@click.option(
+@option(
     "--user-column",
+    "Column that says who a user is.",
     type=click.Choice(["user_pseudo_id", "user_id"]),
     default="user_pseudo_id",
     show_default=True,
-    help="Column that says who a user is.",
 )
-@click.option(
-    "--label-event", default="purchase", show_default=True, help="Event to predict."
-)
-@flags.use_case("ga4_purchase")
-@click.option(
+@option("--label-event", "Event to predict.", default="purchase", show_default=True)
+@use_case("ga4_purchase")
+@option(
     "--weeks",
+    "How many of the last weeks of the data to play.",
     type=click.IntRange(1, 999),
     metavar="N",
     default=5,
     show_default=True,
-    help="How many of the last weeks of the data to play.",
 )
-@click.option("--verbose", is_flag=True, help="Print the full tables.")
-@flags.state("demo, or the name of the data")
-@flags.as_json
+@option("--verbose", "Print the full tables.", is_flag=True)
+@state("demo, or the name of the data")
+@as_json
 def demo(*, as_json: bool, **choice: Any) -> None:
     """
     Play weeks of predictions, a stream of events and card fraud.
@@ -71,49 +64,33 @@ def demo(*, as_json: bool, **choice: Any) -> None:
 
 
 @click.command
-@flags.state()
-@_which_data
-@click.option(
-    "--port-base",
-    type=click.IntRange(1, 65_535),
-    metavar="PORT",
-    help="First port (default: PROPENSITY_PORT_BASE, or 8080).",
-)
-@flags.as_json
-def up(
-    *, state: str | None, data: str | None, port_base: int | None, as_json: bool
-) -> int:
+@state()
+@as_json
+def up(*, state: str | None, as_json: bool) -> int:
     """
     Start emulators and functions, and leave them running.
 
     Prints every address, the environment for clients, and commands to try.
+    PROPENSITY_PORT_BASE moves the ports.
     """
-    from local.errors import LocalError
     from local.stack import commands
     from local.stack.stack import Stack
     from local.stack.state import State, ports_from
 
-    named_state = _named(state, data) or State()
-    try:
-        numbers = ports_from(os.environ, base=port_base)
-    except LocalError as error:
-        if port_base is None:
-            raise  # It is the environment's.
-        raise click.UsageError(str(error)) from None
-    started = Stack(named_state, ports=numbers, say=commands.progress)
+    named = State(state) if state else State()
+    started = Stack(named, ports=ports_from(os.environ), say=commands.progress)
     with apart(as_json=as_json):
         status = commands.up(started)
     if as_json:
-        described = _described(named_state)
-        show({**described, "environment": started.environment}, as_json=True)
+        answer = {**_described(named), "environment": started.environment}
+        show(answer, as_json=True)
     return status
 
 
 @click.command
-@flags.state("all of them")
-@_which_data
-@flags.as_json
-def down(*, state: str | None, data: str | None, as_json: bool) -> int:
+@state("all of them")
+@as_json
+def down(*, state: str | None, as_json: bool) -> int:
     """
     Stop what `up` started.
 
@@ -123,30 +100,22 @@ def down(*, state: str | None, data: str | None, as_json: bool) -> int:
     """
     from local.stack import commands
 
-    states = _chosen(state, data)
-    before = [_described(named) for named in states if named.record()]
+    chosen = _chosen(state)
+    before = {named.name: _described(named) for named in chosen if named.record()}
     with apart(as_json=as_json):
-        status = commands.down(states)
+        status = commands.down(chosen)
     if as_json:
-        left = {named.name for named in states if named.record()}
-        show(
-            {
-                "stopped": [
-                    description
-                    for description in before
-                    if description["state"] not in left
-                ]
-            },
-            as_json=True,
-        )
+        for named in chosen:
+            if named.record():
+                before.pop(named.name, None)
+        show({"stopped": [*before.values()]}, as_json=True)
     return status
 
 
 @click.command
-@flags.state("all of them")
-@_which_data
-@flags.as_json
-def status(*, state: str | None, data: str | None, as_json: bool) -> int:
+@state("all of them")
+@as_json
+def status(*, state: str | None, as_json: bool) -> int:
     """
     Say what is up, and where.
 
@@ -155,14 +124,12 @@ def status(*, state: str | None, data: str | None, as_json: bool) -> int:
     """
     from local.stack import commands
 
-    states = _chosen(state, data)
+    chosen = _chosen(state)
     with apart(as_json=as_json):
-        code = commands.status(states)
+        code = commands.status(chosen)
     if as_json:
-        show(
-            {"states": [_described(named) for named in states if named.record()]},
-            as_json=True,
-        )
+        described = [_described(named) for named in chosen if named.record()]
+        show({"states": described}, as_json=True)
     return Exit(code)
 
 
@@ -192,21 +159,17 @@ def state_up(name: str | None) -> State:
     Raises:
         RequestError: None is, or the one named is not, or several are.
     """
-    from local.stack.state import State, states
     from propensity.errors import RequestError
 
-    known = [State(name)] if name else states()
     running = [
-        candidate
-        for candidate in known
-        if (record := candidate.record()) and record.running
+        known for known in _chosen(name) if (of := known.record()) and of.running
     ]
     if name and not running:
         raise RequestError(
             f"local state {name} is not up: `make up STATE={name}` starts it"
         )
     if len(running) != 1:
-        names = ", ".join(candidate.name for candidate in running)
+        names = ", ".join(one.name for one in running)
         raise RequestError(
             f"several local states are up: name one of {names} by --state"
             if running
@@ -215,23 +178,11 @@ def state_up(name: str | None) -> State:
     return running[0]
 
 
-def _named(state: str | None, data: str | None) -> State | None:
-    """Return the state that is named, by itself or by its data."""
-    from local.stack.state import State
-
-    if state and data:
-        raise click.UsageError("give one of --state and --data")
-    if state:
-        return State(state)
-    return State.of_data(data) if data else None
-
-
-def _chosen(state: str | None, data: str | None) -> list[State]:
+def _chosen(state: str | None) -> list[State]:
     """Return the state that is named, or all."""
-    from local.stack.state import states
+    from local.stack.state import State, states
 
-    named = _named(state, data)
-    return [named] if named else states()
+    return [State(state)] if state else states()
 
 
 def _described(state: State) -> dict[str, Any]:

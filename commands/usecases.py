@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from commands import flags
 from commands.answers import Exit, apart, show
+from commands.flags import COUNT, FILE, F, as_json, dry_run, option, use_case
 
-_DAYS = click.IntRange(min=1)
+
+def _days(name: str, text: str, default: int) -> Callable[[F], F]:
+    return option(
+        name, text, type=COUNT, metavar="N", default=default, show_default=True
+    )
 
 
 @click.command("new-usecase")
 @click.argument("name")
-@click.option(
-    "--label-event", default="purchase", show_default=True, help="Event to predict."
-)
-@click.option(
-    "--lookback-days",
-    type=_DAYS,
-    metavar="N",
-    default=30,
-    show_default=True,
-    help="Days of events that features read.",
-)
-@click.option(
-    "--horizon-days",
-    type=_DAYS,
-    metavar="N",
-    default=7,
-    show_default=True,
-    help="Days within which the event is predicted.",
-)
-@click.option(
+@option("--label-event", "Event to predict.", default="purchase", show_default=True)
+@_days("--lookback-days", "Days of events that features read.", 30)
+@_days("--horizon-days", "Days within which the event is predicted.", 7)
+@option(
     "--source",
+    "A table of your own to read as well, as dataset.table or project.dataset.table.",
     default="",
     metavar="TABLE",
-    help="A table of your own to read as well, as dataset.table or "
-    "project.dataset.table.",
 )
-@flags.dry_run("Show the files, and write none.")
-@flags.as_json
+@dry_run("Show the files, and write none.")
+@as_json
 def new_usecase(*, as_json: bool, **chosen: Any) -> None:
     """
     Write the folder of a new use case.
@@ -63,7 +51,7 @@ def new_usecase(*, as_json: bool, **chosen: Any) -> None:
 
 @click.command("check-usecase")
 @click.argument("name")
-@flags.as_json
+@as_json
 def check_usecase(*, name: str, as_json: bool) -> int:
     """
     Say what is wrong with a use case, by file and line.
@@ -82,19 +70,16 @@ def check_usecase(*, name: str, as_json: bool) -> int:
 
 
 @click.command("build-preprocessor")
-@click.option(
-    "--from",
-    "file",
-    type=flags.FILE,
+@option(
+    *("--from", "file"),
+    "Python file that defines preprocessor(use_case).",
+    type=FILE,
     metavar="FILE",
-    help="Python file that defines preprocessor(use_case).",
 )
-@click.option(
-    "--default", "is_default", is_flag=True, help="Put the use case's default back."
-)
-@flags.use_case()
-@flags.dry_run("Check, and upload nothing.")
-@flags.as_json
+@option(*("--default", "is_default"), "Put the use case's default back.", is_flag=True)
+@use_case()
+@dry_run("Check, and upload nothing.")
+@as_json
 def build_preprocessor(
     *, file: Path | None, is_default: bool, as_json: bool, **chosen: Any
 ) -> None:

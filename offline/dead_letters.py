@@ -65,22 +65,12 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     return {"waiting": waiting, "refused": [dict(row.items()) for row in rows]}
 
 
-def replay(
-    settings: Settings,
-    *,
-    topic: str | None = None,
-    limit: int | None = None,
-    is_dry: bool = False,
-) -> dict[str, Any]:
+def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
     """
     Send messages that failed too often back to the topics that they failed on.
 
     Each is acknowledged once it is published; one that is not comes again within a
     minute. It ends when no message comes for five seconds.
-
-    Args:
-        topic: Where all go instead.
-        limit: The maximum of messages.
 
     Returns:
         How many were sent, by topic, and left out, by reason.
@@ -88,15 +78,12 @@ def replay(
     Raises:
         PropensityError: Pub/Sub failed. What was sent by then is acknowledged.
     """
-    sent, left_out, left = Counter[str](), Counter[str](), limit
+    sent, left_out = Counter[str](), Counter[str]()
     with _subscription(settings) as subscription, _publisher(settings) as publish:
-        while left != 0 and (
-            pulled := subscription.pull(PULLED if left is None else min(PULLED, left))
-        ):
-            left = None if left is None else left - len(pulled)
+        while pulled := subscription.pull(PULLED):
             by_topic: dict[str, list[Any]] = {}
             for message in pulled:
-                if to := topic or origin(message, settings):
+                if to := origin(message, settings):
                     by_topic.setdefault(to, []).append(message)
                 else:
                     by = message.attributes[ORIGIN]
@@ -110,14 +97,7 @@ def replay(
 
 
 def replay_refused(
-    settings: Settings,
-    *,
-    since: datetime,
-    until: datetime,
-    reason: str = "",
-    topic: str | None = None,
-    limit: int | None = None,
-    is_dry: bool = False,
+    settings: Settings, *, since: datetime, until: datetime, is_dry: bool = False
 ) -> dict[str, Any]:
     """
     Send messages of the table ``dead_letters`` again, as they came.
@@ -125,9 +105,6 @@ def replay_refused(
     Args:
         since: First moment of receipt.
         until: End of the period, which it does not include.
-        reason: Only those refused for it; empty for all.
-        topic: Where they go; that of events by default.
-        limit: The maximum of messages.
 
     Returns:
         As ``replay``.
@@ -136,13 +113,12 @@ def replay_refused(
         PropensityError: BigQuery or Pub/Sub failed.
     """
     sent, left_out = Counter[str](), Counter[str]()
-    to = topic or topics.topic_name(settings, topics.EVENTS)
+    to = topics.topic_name(settings, topics.EVENTS)
     parameters = {
         "since": since,
         "until": until,
         "first_day": since.date(),
         "last_day": until.date(),
-        "reason": reason,
     }
     sql = statement("replay_dead_letters", own=SQL)
     with (
@@ -150,15 +126,11 @@ def replay_refused(
         _publisher(settings) as publish,
     ):
         for batch in warehouse.batches(sql, parameters):
-            rows = batch.to_pylist()
-            # Of a large one only the beginning was kept.
-            whole = [r for r in rows if (r["raw_size"] or 0) <= MAXIMUM_RAW_BYTES]
-            if len(whole) < len(rows):
-                left_out["only its beginning was kept"] += len(rows) - len(whole)
-            if limit is not None:
-                whole = whole[: max(0, limit - sent[to])]
             messages = []
-            for row in whole:
+            for row in batch.to_pylist():
+                if (row["raw_size"] or 0) > MAXIMUM_RAW_BYTES:
+                    left_out["only its beginning was kept"] += 1
+                    continue
                 data, own = row["raw"] or b"", json.loads(row["attributes"] or "{}")
                 messages.append((data, identified(data, own, row["message_id"])))
             if messages and not is_dry:

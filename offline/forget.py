@@ -82,7 +82,6 @@ def run(
     use_case: str = "",
     is_dry: bool = False,
     is_suppressing: bool = True,
-    is_quiet: bool = False,
 ) -> dict[str, Any]:
     """
     Remove users; see the module.
@@ -104,7 +103,7 @@ def run(
         contextlib.closing(Warehouse.open(settings)) as warehouse,
         contextlib.closing(Artifacts.open(settings)) as artifacts,
     ):
-        work = Work(warehouse, artifacts, users, use_case, is_quiet=is_quiet)
+        work = Work(warehouse, artifacts, users, use_case)
         if is_dry:
             before, after = work.search(), Counter[Place]()
         else:
@@ -162,8 +161,6 @@ class Work:
         artifacts: Artifacts,
         users: Sequence[str],
         use_case: str,
-        *,
-        is_quiet: bool,
     ) -> None:
         self.warehouse = warehouse
         self.artifacts = artifacts
@@ -171,7 +168,6 @@ class Work:
         self.use_case = use_case
         self.began_at = datetime.now(UTC)
         self.unreadable: set[str] = set()
-        self._is_quiet = is_quiet
 
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
@@ -218,14 +214,14 @@ class Work:
 
     def _everywhere(self, *, is_search: bool) -> Counter[Place]:
         found: Counter[Place] = Counter()
-        for table, source in self._shown(in_order(), "tables"):
+        for table, source in _shown(in_order(), "tables"):
             with contextlib.suppress(MissingTable):
                 found["rows", table.name] = self._rows(table, source, is_search)
         # Indexes last: they are built anew of the table.
         every = sorted(
             self.artifacts.generations(), key=lambda one: one.name.startswith(INDEXES)
         )
-        for generation in self._shown(every, "objects"):
+        for generation in _shown(every, "objects"):
             parts = generation.name.split("/")
             folder = "/".join(parts[: 1 if parts[0] == "models" else 2])
             kind = "objects" if generation.is_live else "noncurrent objects"
@@ -237,11 +233,6 @@ class Work:
                 continue
             found[kind, folder] += has_users
         return found
-
-    def _shown(self, some: Sequence[Any], what: str) -> Iterator[Any]:
-        # None draws the bar on a terminal only.
-        quiet = True if self._is_quiet else None
-        yield from tqdm(some, what, leave=False, disable=quiet)
 
     # -- tables
 
@@ -469,6 +460,11 @@ def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield values in lists short enough for one statement."""
     for first in range(0, len(values), AT_ONCE):
         yield values[first : first + AT_ONCE]
+
+
+def _shown(some: Sequence[Any], what: str) -> Iterator[Any]:
+    # None draws the bar on a terminal only.
+    yield from tqdm(some, what, leave=False, disable=None)
 
 
 def _has_users(data: bytes | None, users: Sequence[str]) -> bool:

@@ -34,18 +34,13 @@ POSTCODE, INDEX = "postcode", "socioeconomic_idx"
 MAXIMUM_CHARACTERS = 16
 
 
-def run(
-    path: Path,
-    *,
-    postcode_column: str = POSTCODE,
-    index_column: str = INDEX,
-    is_dry: bool = False,
-) -> dict[str, Any]:
+def run(path: Path, *, is_dry: bool = False) -> dict[str, Any]:
     """
     Read, check and load a file of postcodes; return what was read of it.
 
     Args:
-        path: CSV or Parquet, as ``table_files`` reads it.
+        path: CSV or Parquet, as ``table_files`` reads it, with the columns postcode and
+            socioeconomic_idx.
 
     Raises:
         SchemaError: The file is not one of postcodes; names column or row.
@@ -53,11 +48,9 @@ def run(
     """
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
-    columns = [postcode_column, index_column]
-    table = table_files.read(path, columns, texts=[postcode_column]).select(columns)
+    table = table_files.read(path, [POSTCODE, INDEX], texts=[POSTCODE])
     try:
-        named = table.rename_columns([POSTCODE, INDEX])
-        rows, summary = table_of(named, loaded_on=datetime.now(UTC).date())
+        rows, summary = table_of(table, loaded_on=datetime.now(UTC).date())
     except SchemaError as error:
         raise SchemaError(f"{path}: {error.message}") from error
     loaded = ""

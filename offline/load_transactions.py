@@ -1,20 +1,15 @@
 """
 Load past card transactions with their outcomes, as the first data to train on.
 
-A file is CSV or Parquet (as ``table_files`` reads it), in one of two forms:
+A file is CSV or Parquet (as ``table_files`` reads it) with the fields of the events:
+transaction_id, event_time (a timestamp, or text in ISO 8601), the features, and where
+they are known is_fraud and truth_time. Further columns are ignored.
 
-- the public data set's: Time (seconds since a start), V1 to V28, Amount, and Class
-  (1 is fraud) where it is known;
-- the events' own: event_time (a timestamp, or text in ISO 8601), the same features, and
-  where they are known transaction_id, is_fraud and truth_time.
-
-Further columns are ignored. Each transaction becomes a row of inference_log with source
-"loaded" that nothing has scored (model version -1), and each known outcome a row of
-truth_events, found when the transaction happened unless the file says when. Then
-00-ModelTraining trains on them as on those that the stream has scored.
-
-A transaction without an id gets one from what it holds, so that loading a file twice,
-or a longer one after a shorter one, adds nothing that is there.
+Each transaction becomes a row of inference_log with source "loaded" that nothing has
+scored (model version -1), and each known outcome a row of truth_events, found when the
+transaction happened unless the file says when. Then 00-ModelTraining trains on them as
+on those that the stream has scored. Loading a file twice, or a longer one after a
+shorter one, adds nothing that is there.
 """
 
 from __future__ import annotations
@@ -46,28 +41,16 @@ from propensity.tables import every as tables
 from propensity.usecases import UseCase
 
 SQL = resources.files(__package__)
-TIME, CLASS, EVENT_TIME = "Time", "Class", "event_time"
+EVENT_TIME = "event_time"
 USE_CASE, SOURCE, NO_VERSION = "card_fraud", "loaded", -1
-ID_CHARACTERS = 24
 PIECE = 50_000
-# A hundred years: what is later than now is refused by its moment.
-LONGEST_S = 36525 * 86400
 
 
 def run(
-    path: Path,
-    *,
-    use_case: str = USE_CASE,
-    start: datetime | None = None,
-    limit: int | None = None,
-    is_dry: bool = False,
+    path: Path, *, use_case: str = USE_CASE, is_dry: bool = False
 ) -> dict[str, Any]:
     """
     Read, check and load a file of transactions; return what was read and added.
-
-    Args:
-        start: What ``Time`` counts from.
-        limit: How many rows from the beginning, None for all.
 
     Raises:
         SchemaError: The file is not one of transactions; names column or row.
@@ -76,7 +59,7 @@ def run(
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
     loaded = usecases.load(use_case)
-    rows = read(path, loaded, start=start, limit=limit, now=datetime.now(UTC))
+    rows = read(path, loaded, now=datetime.now(UTC))
     added = None
     if settings is not None:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
@@ -186,14 +169,7 @@ def _digest(*parts: str) -> str:
 # -- the file --------------------------------------------------------------------------
 
 
-def read(
-    path: Path,
-    use_case: UseCase,
-    *,
-    start: datetime | None = None,
-    limit: int | None = None,
-    now: datetime,
-) -> pd.DataFrame:
+def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     """
     Read and check the transactions of a file.
 
@@ -209,47 +185,30 @@ def read(
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
     identity = _field(use_case, use_case.scored, "identity")
     found_at = _field(use_case, use_case.truths, "truth time")
+    outcome = _field(use_case, use_case.truths, "truth")
     # As they are written: an id may look like a number.
     texts = [identity, found_at, EVENT_TIME]
-    table = table_files.read(path, list(use_case.features), texts=texts)
+    needed = [identity, EVENT_TIME, *use_case.features]
+    table = table_files.read(path, needed, texts=texts)
     try:
-        return _rows(
-            table.slice(0, limit),
-            use_case,
-            identity=identity,
-            found_at=found_at,
-            start=start,
-            now=now,
+        if not len(table):
+            raise SchemaError("it holds no transaction")
+        rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
+        times = _moments(table, EVENT_TIME)
+        _refuse(times.isna(), table, EVENT_TIME, "a moment")
+        _check_period(times, "is at", now)
+        found = times
+        if found_at in table.column_names:
+            found = _moments(table, found_at).fillna(times)
+            _check_period(found, f"has its {found_at} at", now)
+        return rows.assign(
+            event_id=_ids(table[identity], identity),
+            event_time=times,
+            label=_labels(table, outcome),
+            truth_time=found,
         )
     except SchemaError as error:
         raise SchemaError(f"{path}: {error.message}") from error
-
-
-def _rows(
-    table: pa.Table,
-    use_case: UseCase,
-    *,
-    identity: str,
-    found_at: str,
-    start: datetime | None,
-    now: datetime,
-) -> pd.DataFrame:
-    if not len(table):
-        raise SchemaError("it holds no transaction")
-    rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
-    times = _happened(table, start)
-    _check_period(times, "is at", now)
-    found = times
-    if found_at in table.column_names:
-        found = _moments(table, found_at).fillna(times)
-        _check_period(found, f"has its {found_at} at", now)
-    ids = (
-        _ids(table[identity], identity)
-        if identity in table.column_names
-        else _identities(times, rows.to_numpy(np.float64))
-    )
-    label = _labels(table, _field(use_case, use_case.truths, "truth"))
-    return rows.assign(event_id=ids, event_time=times, label=label, truth_time=found)
 
 
 def _field(use_case: UseCase, types: Sequence[str], kind: str) -> str:
@@ -282,28 +241,6 @@ def _moments(table: pa.Table, name: str) -> pd.Series:
     return times.dt.as_unit("us")
 
 
-def _happened(table: pa.Table, start: datetime | None) -> pd.Series:
-    if EVENT_TIME in table.column_names:
-        times = _moments(table, EVENT_TIME)
-        _refuse(times.isna(), table, EVENT_TIME, "a moment")
-        return times
-    if TIME not in table.column_names:
-        raise SchemaError(
-            f"there is neither a column {EVENT_TIME} nor {TIME}; found are "
-            f"{', '.join(table.column_names)}"
-        )
-    if start is None:
-        raise SchemaError(
-            f"{TIME} counts seconds from a moment that the file does not say; name it "
-            "by --start"
-        )
-    seconds = _numbers(table, TIME)
-    is_wrong = (seconds < 0) | (seconds > LONGEST_S)
-    _refuse(is_wrong, table, TIME, "seconds of up to a hundred years")
-    since = pd.to_timedelta((seconds * 1e6).round().astype("int64"), unit="us")
-    return (pd.Timestamp(start).as_unit("us") + since).dt.as_unit("us")
-
-
 def _check_period(times: pd.Series, what: str, now: datetime) -> None:
     """Raise SchemaError where the first or the last moment cannot be."""
     for row, is_wrong, why in (
@@ -318,16 +255,11 @@ def _check_period(times: pd.Series, what: str, now: datetime) -> None:
 
 def _labels(table: pa.Table, name: str) -> pd.Series:
     """Return 0 and 1, and NA where a row does not say."""
-    named = [c for c in dict.fromkeys((CLASS, name)) if c in table.column_names]
-    if len(named) > 1:
-        raise SchemaError(
-            f"there are both {' and '.join(named)}; leave one of them out"
-        )
-    if not named:
+    if name not in table.column_names:
         return pd.Series(pd.NA, range(len(table)), dtype="Int64")
-    column = table[named[0]].to_pandas()
+    column = table[name].to_pandas()
     values = pd.to_numeric(column, errors="coerce")
-    _refuse(column.notna() & ~values.isin((0, 1)), table, named[0], "0 or 1")
+    _refuse(column.notna() & ~values.isin((0, 1)), table, name, "0 or 1")
     return values.astype("Int64")
 
 
@@ -340,20 +272,3 @@ def _ids(column: pa.ChunkedArray, name: str) -> list[str]:
         twice, _ = Counter(texts).most_common(1)[0]
         raise SchemaError(f"{name} {twice[:64]!r} is in several rows")
     return [str(text) for text in texts]
-
-
-def _identities(times: pd.Series, features: np.ndarray[Any, Any]) -> list[str]:
-    """
-    Return an id for each row from what it holds; equal rows are numbered.
-
-    So it does not matter what the file is called, nor where in it a row stands.
-    """
-    seen: Counter[str] = Counter()
-    ids = []
-    for moment, row in zip(times.astype("int64"), features, strict=True):
-        # Zero has two signs, and is one amount.
-        data = int(moment).to_bytes(8, "big") + (row + 0.0).tobytes()
-        short = hashlib.sha256(data).hexdigest()[:ID_CHARACTERS]
-        seen[short] += 1
-        ids.append(f"{short}-{seen[short]}" if seen[short] > 1 else short)
-    return ids

@@ -1,6 +1,6 @@
 -- One row per message that was refused in a period, each once, in the order of receipt.
 -- Parameters: @since, @until TIMESTAMP, from the first up to the second; @first_day,
---   @last_day DATE, their days; @reason STRING, empty for all.
+--   @last_day DATE, their days.
 -- Source: dead_letters.
 SELECT
   message_id,
@@ -15,7 +15,6 @@ WHERE
   AND received_on <= @last_day
   AND received_at >= @since
   AND received_at < @until
-  AND (@reason = '' OR reason = @reason)
 QUALIFY
   ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY received_at) = 1
 ORDER BY

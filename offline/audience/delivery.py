@@ -20,7 +20,6 @@ from offline.audience.members import Audience
 from offline.audience.posting import ADD, REMOVE, Destination, Refused, Request
 from offline.audience.selection import Member
 from propensity.errors import PropensityError, RequestError
-from propensity.pages.words import cleaned
 from propensity.privacy.suppression import Suppressed
 
 # So many users refused in a row end a delivery: its file is at fault.

@@ -11,7 +11,6 @@ from propensity.errors import (
     AccessDenied,
     ArtifactError,
     MissingTable,
-    PropensityError,
     RequestError,
     SchemaError,
     SettingsError,
@@ -34,6 +33,7 @@ EXPORT_LATE = timedelta(hours=36)
 # A champion that is older knows little of today's users; as the alert champion_age.
 CHAMPION_OLD = timedelta(days=45)
 SET_UP = "run deploy/setup.sh again (locally: `make down && make up`)"
+LINKS = "look at Admin, BigQuery links in GA4"
 RESTORE = "restore the object's earlier generation"
 
 
@@ -49,8 +49,7 @@ def check_settings(exam: Examination) -> None:
 
 def check_rights(exam: Examination) -> None:
     """Whether tables are there and the account may read them, by one dry run."""
-    settings = exam.settings
-    needed = list(tables.TABLES)
+    settings, needed = exam.settings, list(tables.TABLES)
     if exam.function:
         targets = {function.target: function for function in functions.load()}
         if exam.function not in targets:
@@ -71,9 +70,7 @@ def check_rights(exam: Examination) -> None:
     try:
         exam.warehouse.dry_run(reads)
     except AccessDenied as error:
-        exam.error(
-            error.message, "ask an owner of the project for the role that has it"
-        )
+        exam.error(error.message, "ask an owner of the project for the role")
 
 
 def check_sources(exam: Examination) -> None:
@@ -107,8 +104,7 @@ def check_export(exam: Examination) -> None:
     for what in obstacles:
         exam.error(
             f"in {settings.ga4_dataset}, {what}",
-            "move it to another dataset: it begins as the days of the export do, and "
-            "BigQuery's wildcards take all of one kind or fail",
+            "move it to another dataset: it begins as the days of the export do",
         )
     _check_days(exam, Shards.of(there))
     if obstacles:
@@ -116,18 +112,14 @@ def check_export(exam: Examination) -> None:
     try:
         exam.warehouse.dry_run(f"SELECT * FROM {consent.VIEW} WHERE table_suffix = ''")
     except (MissingTable, SchemaError) as error:
-        exam.error(
-            f"the view {consent.VIEW} cannot be read: {error.message}",
-            f"{SET_UP}; if GA4 has renamed a column change ga_events.sql",
-        )
+        exam.error(f"the view {consent.VIEW} cannot be read: {error.message}", SET_UP)
 
 
 def _check_days(exam: Examination, shards: Shards) -> None:
     if not shards.days:
         exam.error(
             f"{exam.settings.ga4_dataset} has no table events_YYYYMMDD",
-            "switch on the daily export in GA4 (Admin, BigQuery links), or streaming "
-            "for a property of over a million events a day (locally: make demo)",
+            f"{LINKS}, and switch on the daily export (locally: make demo)",
         )
         return
     begun, newest = first_and_last(dict.fromkeys(shards.days, 1))
@@ -136,8 +128,7 @@ def _check_days(exam: Examination, shards: Shards) -> None:
         days = (exam.now.date() - newest).days - 1
         exam.error(
             f"the newest day of the export is {newest}: {days} days are late",
-            "see in GA4 (Admin, BigQuery links) whether the export was stopped, as it "
-            "is above its daily limit; predictions go on with what is there",
+            f"{LINKS}: an export above its daily limit is stopped",
         )
     reading = [one for one in exam.use_cases if one.reads_export] or exam.use_cases
     lookback = max((use_case.lookback_days for use_case in reading), default=60)
@@ -147,8 +138,7 @@ def _check_days(exam: Examination, shards: Shards) -> None:
         exam.error(
             f"days of the export are missing: {len(missing)} within the lookback of "
             f"{lookback} days: {listed(missing)}",
-            "GA4 fills no gap by itself: see whether the tables were deleted, and "
-            "restore them (BigQuery keeps deleted tables for 7 days)",
+            "GA4 fills no gap; BigQuery keeps deleted tables for 7 days",
         )
 
 
@@ -159,52 +149,36 @@ def check_champions(exam: Examination) -> None:
 
 
 def _check_champion(exam: Examination, use_case: UseCase, registry: Registry) -> None:
-    name = use_case.name
-    promote = f"propensity promote N --use-case {name}"
+    name, pointer = use_case.name, registry.pointer
+    repair = f"{RESTORE}, or propensity promote another version of {name}"
     try:
         champion = registry.find_champion()
-    except ArtifactError as error:
-        exam.error(
-            f"{name}: the pointer {registry.pointer} is damaged: {error.message}",
-            f"{RESTORE}, or delete it and {promote}",
-        )
-        return
-    if champion is None:
-        why, advice = "", f"call 00-ModelTraining with use_case {name}"
-        if (promoted := find_promoted(exam.warehouse, name)) is not None:
-            why = f": version {promoted} was promoted, and {registry.pointer} deleted"
-            advice = f"{RESTORE}, or {promote}"
-        exam.error(f"{name}: no model serves{why}", advice)
-        return
-    version = f"{name}: the champion, version {champion.version},"
-    recorded = find_recorded(exam.warehouse, use_case, champion.version)
-    if recorded is None:
-        exam.error(
-            f"{version} is not recorded in {tables.TRAINING_METADATA.name}: no "
-            "function loads it",
-            f"{promote}, with N of propensity versions, or train",
-        )
-        return
-    try:
+        if champion is None:
+            promoted = find_promoted(exam.warehouse, name)
+            if promoted is None:
+                advice = f"call 00-ModelTraining with use_case {name}"
+                exam.error(f"{name}: no model serves", advice)
+            else:
+                what = f"version {promoted} was promoted, and {pointer} deleted"
+                exam.error(f"{name}: no model serves: {what}", repair)
+            return
+        version = f"{name}: the champion, version {champion.version},"
+        recorded = find_recorded(exam.warehouse, use_case, champion.version)
+        if recorded is None:
+            exam.error(f"{version} is not recorded", repair)
+            return
         chosen = use_case.chosen(exam.settings)
         serving = loaded(registry, use_case, recorded, chosen=chosen)
-    except PropensityError as error:
-        exam.error(
-            f"{version} cannot be loaded: {error.message}",
-            f"{RESTORE}, promote another version, or train again",
-        )
+    except (ArtifactError, SchemaError) as error:
+        exam.error(f"{name}: the champion cannot be loaded: {error.message}", repair)
         return
     if not serving.is_warm:
-        exam.warn(
-            f"{version} has not seen enough to score",
-            "train again once more events have come",
-        )
+        exam.warn(f"{version} has not seen enough to score", "train again later")
     age = exam.now - datetime.fromisoformat(champion.promoted_at)
     if age > CHAMPION_OLD and not champion.pinned and not exam.is_local:
         exam.warn(
             f"{version} has served for {age.days} days",
-            "see in propensity versions why newer ones were not promoted, or "
-            "whether training still runs",
+            "propensity versions says why newer ones were not promoted",
         )
 
 
@@ -215,20 +189,17 @@ def check_dead_letters(exam: Examination) -> None:
     except MissingTable as error:
         exam.error(error.message, SET_UP)
         return
+    replay = "propensity dead-letters replay"
     if letters["waiting"]:
         exam.error(
             f"{letters['waiting']} messages wait in {dead_letters.SUBSCRIPTION}: every "
             "delivery of them failed",
-            "see the log of stream_features and score_stream for why, then bring them "
-            "back: propensity dead-letters replay",
+            f"the log of stream_features or score_stream says why; then {replay}",
         )
     if letters["refused"]:
-        reasons = ", ".join(
-            f"{r['reason']} {r['messages']}" for r in letters["refused"]
-        )
-        total = sum(row["messages"] for row in letters["refused"])
+        counts = [(row["messages"], row["reason"]) for row in letters["refused"]]
         exam.warn(
-            f"{total} messages of the last seven days became dead letters: {reasons}",
-            "see detail and field in dead_letters, correct the producer, and replay "
-            "what can be: propensity dead-letters replay --refused",
+            f"{sum(n for n, _ in counts)} messages of the last seven days became dead "
+            f"letters: {', '.join(f'{reason} {n}' for n, reason in counts)}",
+            f"correct the producer (dead_letters.detail), then {replay} --refused",
         )

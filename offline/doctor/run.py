@@ -47,9 +47,7 @@ class Report:
     @property
     def status(self) -> int:
         """The exit status."""
-        if self.findings:
-            return 1
-        return 2 if self.failed else 0
+        return 1 if self.findings else 2 if self.failed else 0
 
     def fields(self) -> dict[str, Any]:
         """Return the report for a program."""
@@ -69,19 +67,11 @@ class Report:
         return "\n\n".join([*parts, f"{', '.join(self.checks)}: {summary}."])
 
 
-def examine(
-    exam: Examination, *, tell: Callable[[str], None] = lambda _: None
-) -> Report:
-    """
-    Run every check, also after one that failed.
-
-    Args:
-        tell: Called with the name of each check, before it runs.
-    """
+def examine(exam: Examination) -> Report:
+    """Run every check, also after one that failed."""
     place = f"{exam.settings.project}.{exam.settings.dataset}"
     report = Report(place, f"{exam.now:%Y-%m-%d %H:%M} UTC", findings=exam.findings)
     for name, check in CHECKS.items():
-        tell(name)
         exam.check = name
         report.checks.append(name)
         try:
@@ -99,24 +89,22 @@ def examine(
 
 def run(
     *,
-    use_cases: Sequence[str] = (),
     as_of: date | None = None,
     function: str = "",
     is_local: bool = False,
-    tell: Callable[[str], None] = lambda _: None,
+    ended: Sequence[str] = (),
 ) -> Report:
     """
-    Examine what the environment names.
+    Examine what the environment names: its use case, and all with a champion.
 
     Args:
-        use_cases: Names of those to look at; by default the setting's and all with a
-            champion.
         as_of: Look as if that day had just ended; now by default.
         function: Target of the function whose tables have to be readable.
         is_local: Whether it is a local state, where nothing runs by schedule.
+        ended: Processes of that state which have ended by themselves.
 
     Raises:
-        RequestError: There is no such use case or function.
+        RequestError: There is no such function.
     """
     now = midnight(as_of + DAY) if as_of else datetime.now(UTC)
     try:
@@ -128,7 +116,6 @@ def run(
         place = "the settings of this environment"
         return Report(place, str(now.date()), ["settings"], [finding])
     settings = replace(chosen, deadline_s=min(PATIENCE_S, chosen.deadline_s))
-    named = [usecases.load(name) for name in dict.fromkeys(use_cases)]
     with (
         contextlib.closing(Warehouse.open(settings)) as warehouse,
         contextlib.closing(Artifacts.open(settings)) as artifacts,
@@ -141,11 +128,17 @@ def run(
             warehouse=warehouse,
             artifacts=artifacts,
             now=now,
-            use_cases=named or [*_serving(settings, artifacts)],
+            use_cases=[*_serving(settings, artifacts)],
             function=function,
             is_local=is_local,
         )
-        return examine(exam, tell=tell)
+        report = examine(exam)
+    if is_local:
+        report.checks.append("processes")
+    for process in ended:
+        what, advice = f"{process} has ended", "make down, then make up"
+        report.findings.append(Finding("processes", ERROR, what, advice))
+    return report
 
 
 def _serving(settings: Settings, artifacts: Artifacts) -> Iterator[UseCase]:

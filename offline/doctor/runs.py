@@ -54,21 +54,16 @@ def _check_ended(exam: Examination, who: str, lease: Lease) -> None:
     state, error = note.get("state"), note.get("error", "")
     # A lease has the name of the class, docs/operate.md goes by the code.
     code = getattr(getattr(errors, error, None), "code", "")
+    log = f"see the log of {who.partition(' ')[0]} of that run"
     if state == "running" and note.get("expires_at", "") < exam.now.isoformat():
-        exam.error(
-            f"{who} for {as_of} is stuck: it never ended",
-            "the function was cut short: see its log for memory and timeout; the next "
-            "run takes over",
-        )
+        exam.error(f"{who} for {as_of} is stuck: it never ended", log)
     elif state == "failed" and code == ExportLate.code:
         exam.warn(
             f"{who} for {as_of} waits for the newest day of the export",
             "Cloud Scheduler calls it again; after a while it goes on without that day",
         )
     elif state == "failed":
-        advice = f"see the log of {who.partition(' ')[0]} of that run"
-        if code:
-            advice = f"docs/operate.md says what to do about {code}"
+        advice = f"docs/operate.md says what to do about {code}" if code else log
         exam.error(f"{who} for {as_of} failed: {code or error or 'no reason'}", advice)
     elif state not in ("running", "done"):
         exam.error(
@@ -84,8 +79,7 @@ def _check_came(exam: Examination, who: str, as_of: date, cron: str) -> None:
         exam.error(
             f"{who} was missed: it is due every {period} days, and the last run is "
             f"that of {as_of}",
-            "see in Cloud Scheduler whether its job is there, not paused, and what it "
-            "was answered; then call the function",
+            "see in Cloud Scheduler whether its job is there, and what it was answered",
         )
 
 

@@ -264,7 +264,7 @@ class TestForgottenUsers:
                 if opened(artifacts.read(name).data, tmp_path).find("ana.1")
             ]
             with entered(site.environment):
-                report = forget.run(site.settings, ["ana.1"], is_quiet=True)
+                report = forget.run(site.settings, ["ana.1"])
             kept = requests.get(instance.url, {"user_id": "kept"}, timeout=60).json()
             log = instance.lines()
         generations = [

@@ -29,7 +29,7 @@ def test_no_publication_has_a_user_who_was_forgotten_meanwhile(
     def called(self: Any, what: Any, *rest: Any, **named: Any) -> Any:
         if not left and (what is tables.SCORES or "BEGIN TRANSACTION" in str(what)):
             left.append(-1)
-            left[0] = forget.run(place.settings, [USER], is_quiet=True)["left"]
+            left[0] = forget.run(place.settings, [USER])["left"]
         return original(self, what, *rest, **named)
 
     monkeypatch.setattr(Warehouse, step, called)

@@ -215,19 +215,19 @@ def view_in_the_export(place: Place) -> str:
 def flipped_model(place: Place) -> str:
     place.flip(f"models/{USE_CASE}/0/model.joblib")
     return (
-        f"champions: {USE_CASE}: the champion, version 0, cannot be loaded: "
+        f"champions: {USE_CASE}: the champion cannot be loaded: "
         ".*(is not what was recorded|bytes)"
     )
 
 
 def unrecorded(place: Place) -> str:
     place.point(version=7)
-    return f"champions: {USE_CASE}: the champion, version 7, is not recorded in ma_"
+    return f"champions: {USE_CASE}: the champion, version 7, is not recorded"
 
 
 def damaged_pointer(place: Place) -> str:
     place.overwrite(POINTER, b"{")
-    return f"champions: {USE_CASE}: the pointer {POINTER} is damaged"
+    return f"champions: {USE_CASE}: the champion cannot be loaded: .*{POINTER}"
 
 
 def no_champion(place: Place) -> str:
@@ -303,7 +303,6 @@ def test_finds_nothing_where_all_is_well(healthy, capsys):
     assert report.checks == [*CHECKS]
     assert (report.status, status) == (0, 0), written.out
     assert written.out.rstrip().endswith("dead letters: nothing is wrong.")
-    assert "looking at export" in written.err
 
 
 @pytest.mark.parametrize(
@@ -364,7 +363,7 @@ class TestCommand:
         damaged_pointer(place)
         place.run(PROPENSITY_USE_CASE="ga4_purchase")
 
-        assert f"{USE_CASE}: the pointer" in capsys.readouterr().out
+        assert f"{USE_CASE}: the champion cannot" in capsys.readouterr().out
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""
@@ -376,10 +375,9 @@ class TestCommand:
         assert {"rights", "export"} <= report["failed"].keys()
 
     def test_refuses_what_it_does_not_know(self, healthy, capsys):
-        """A use case or a function of no such name is told, and nothing is examined."""
-        for option in ("--use-case", "--function"):
-            assert healthy.run(option, "no_such_name") == 2
-            assert "no_such_name" in capsys.readouterr().err
+        """A function of no such name is told, and nothing is examined."""
+        assert healthy.run("--function", "no_such_name") == 2
+        assert "no_such_name" in capsys.readouterr().err
 
     def test_wants_an_export_where_a_use_case_reads_one(self, healthy):
         """Settings that do not go together are told."""

@@ -81,7 +81,7 @@ def counts(site: Site) -> dict[str, int]:
 
 
 def forget(site: Site, *users: str, **how: Any) -> dict[str, Any]:
-    return program.run(site.settings, users or (GONE,), is_quiet=True, **how)
+    return program.run(site.settings, users or (GONE,), **how)
 
 
 def before(report: dict[str, Any]) -> dict[str, int]:
@@ -278,9 +278,9 @@ class TestCommand:
         fill(site)
         keyless = replace(site.settings, suppression_key="")
         with pytest.raises(SettingsError):
-            program.run(keyless, [GONE], is_quiet=True)
+            program.run(keyless, [GONE])
         assert counts(site) == dict.fromkeys(counts(site), 4)
-        program.run(keyless, [GONE], is_suppressing=False, is_quiet=True)
+        program.run(keyless, [GONE], is_suppressing=False)
 
         assert counts(site) == dict.fromkeys(counts(site), 2)
         assert site.count("suppressed_users") == 0
@@ -335,7 +335,7 @@ class TestCommand:
         export = f"{settings.project}.{settings.ga4_dataset}"
         text = consent.events_view(export, require="false")
         site.warehouse.replace_view(consent.VIEW, text)
-        report = program.run(settings, [GONE], is_quiet=True)
+        report = program.run(settings, [GONE])
 
         assert report["ga4_events"] == 3
         assert f"{export}.INFORMATION_SCHEMA.TABLES" in report["ga4_statement"]

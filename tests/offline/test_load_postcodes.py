@@ -135,15 +135,12 @@ class TestTheCommand:
     ):
         """A dry run loads nothing; without one the missing setting is named."""
         monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
-        path = written("pcd,pcds,score,rank\nQ,QA1 2BD,3,4\n")
-        named = ["--postcode-column", "pcds", "--index-column", "rank"]
-
-        assert load(path, "--dry-run", *named, "--json") == 0
-        assert json.loads(capsys.readouterr().out)["highest"] == 4
-        assert load(path, "--dry-run") == 1
-        assert "lacks the columns postcode" in capsys.readouterr().err
-        assert load(path, *named) == 1
+        assert load(written(ONE), "--dry-run", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["highest"] == 7
+        assert load(written(ONE)) == 1
         assert "GOOGLE_CLOUD_PROJECT" in capsys.readouterr().err
+        assert load(written("pcds,rank\nQA1 2BD,3\n"), "--dry-run") == 1
+        assert "lacks the columns postcode" in capsys.readouterr().err
 
 
 class TestFiles:
@@ -250,7 +247,7 @@ class TestRows:
 
 
 @pytest.mark.long
-def test_real_postcodes_are_found_by_their_index(data_folder, warehouse):
+def test_real_postcodes_are_found_by_their_index(data_folder, warehouse, tmp_path):
     """Every one with an index by it, the others by the median of their outward code."""
     path = data_folder / "postcode_imd.parquet"
     real = pq.read_table(path).to_pylist()
@@ -259,7 +256,12 @@ def test_real_postcodes_are_found_by_their_index(data_folder, warehouse):
         for row in real
         if row["UK_IMD_E_score"] is not None
     }
-    assert load(str(path), "--index-column", "UK_IMD_E_score") == 0
+    table = pq.read_table(path, columns=["postcode", "UK_IMD_E_score"])
+    pq.write_table(
+        table.rename_columns(["postcode", "socioeconomic_idx"]),
+        tmp_path / "imd.parquet",
+    )
+    assert load(str(tmp_path / "imd.parquet")) == 0
 
     index = PostcodeIndex(warehouse.table(statement("postcodes")))
     parts = {outward(code) for code in known} - {None}

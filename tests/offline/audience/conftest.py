@@ -124,14 +124,12 @@ def site(shared, monkeypatch) -> Site:
 def crm(tmp_path):
     """Return the destination file of a receiver."""
 
-    def write(
-        receiver: Receiver, *, remove: bool = False, at_once: int = 1, batch: int = 7
-    ) -> str:
+    def write(receiver: Receiver, *, remove: bool = False, batch: int = 7) -> str:
         path = tmp_path / "crm.toml"
         removal = '[remove]\nmethod = "DELETE"\n' if remove else ""
         path.write_text(
             f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\n'
-            f"batch = {batch}\nrate = 0\nat_once = {at_once}\n"
+            f"batch = {batch}\nrate = 0\n"
             '[user]\nid = "{user_id}"\np = "{probability}"\n'
             f'{removal}[answer]\nrejected = "errors"\nuser = "id"\n'
             'reason = "message"\n'
@@ -142,8 +140,8 @@ def crm(tmp_path):
 
 
 def plan(to="bucket", **changed) -> Plan:
-    values = {"rule": Rule(top=100), "control": 0.1, "audience": "winback"}
-    return Plan(to=to, is_quiet=True, **values | changed)
+    values = {"rule": Rule("top", 100), "control": 0.1, "audience": "winback"}
+    return Plan(to=to, **values | changed)
 
 
 def send(site: Site, to="bucket", **changed):

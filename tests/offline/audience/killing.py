@@ -59,12 +59,12 @@ def kill_and_resume(
     for killed in range(at_most):
         fate.left = generator.randint(1, 12)
         try:
-            assert send(site, to, **changed).is_complete
+            assert send(site, to, **changed)["is_complete"]
         except Killed:
             # The lease of whom is killed ends by itself.
             site.clock.advance(6 * 60)
         else:
             return killed
     fate.left = 0
-    assert send(site, to, **changed).is_complete
+    assert send(site, to, **changed)["is_complete"]
     return at_most

@@ -16,8 +16,9 @@ from local.receiver import Faults, Limits, Receiver
 from offline.audience.bucket import opened
 from offline.audience.ga4 import Ga4, Ga4File
 from offline.audience.http import Http, HttpFile
+from offline.audience.members import Audience
 from offline.audience.posting import Poster, Refused, Request
-from offline.audience.selection import Member
+from offline.audience.selection import Control, Member
 from propensity.errors import AccessDenied, RequestError, SettingsError, Unavailable
 
 SECRET = "a secret of the file"
@@ -95,16 +96,22 @@ def http(template) -> Http:
     return Http(msgspec.convert(template, HttpFile), variables=VARIABLES)
 
 
+AUDIENCE = Audience(
+    use_case="ga4_purchase",
+    name="winback",
+    as_of=date(2026, 3, 2),
+    control=Control(key=b"", group="winback", share=0.0),
+    selection="",
+    members=[],
+    suppressed=0,
+    is_stored=True,
+    chosen_at=CHOSEN_AT,
+)
+
+
 def request_of(count=10, *, action="add", first=0) -> Request:
-    return Request(
-        use_case="ga4_purchase",
-        audience="winback",
-        as_of=date(2026, 3, 2),
-        action=action,
-        members=[Member(f"u{n}", n / 100) for n in range(first, first + count)],
-        destination="crm",
-        chosen_at=CHOSEN_AT,
-    )
+    members = [Member(f"u{n}", n / 100) for n in range(first, first + count)]
+    return Request(AUDIENCE, "crm", action, members)
 
 
 class TestHttp:
@@ -158,7 +165,6 @@ class TestHttp:
             ("batch = true", r"\$.batch"),
             ("rate = -1", r"\$.rate"),
             ("rate = inf", r"\$.rate"),
-            ("at_once = 65", r"\$.at_once"),
             ('method = "FLY"', r"\$.method"),
             ("unheard = 1", "unheard"),
             ('user = "{email}"', "{email}"),
@@ -345,9 +351,18 @@ class TestAnalytics:
             late.send(request_of(1))
 
     def test_takes_client_ids_alone(self):
-        users = [Member("GA1.2.3"), Member("a b"), Member("猫")]
+        with Answering(204) as receiver:
+            client = self.opened(url=receiver.url + "/mp/collect")
+            rejected = [
+                rejected
+                for user in ("GA1.2.3", "a b", "猫")
+                for rejected in client.send(
+                    Request(AUDIENCE, "ga4", "add", [Member(user)])
+                )
+            ]
 
-        assert self.opened().problems(users).keys() == {"a b", "猫"}
+        assert rejected == ["a b", "猫"]
+        assert len(receiver.heard) == 1
 
     @pytest.mark.parametrize(
         "changed",
