@@ -447,7 +447,7 @@ class TestTwoDates:
                 refused.set()
                 site.publish(MONDAY + WEEK, others)
                 site.clock.advance(1)
-                with pytest.raises(RunInProgress, match="another delivery of winback"):
+                with pytest.raises(RunInProgress, match="audience-winback"):
                     send(site, to, until=MONDAY + WEEK)
 
         with Receiver() as receiver:
