@@ -34,7 +34,7 @@ from propensity.learning.rows import Block, Parts, Slice
 from propensity.learning.thresholds import Metrics
 from propensity.learning.trained import Holdout, Judged, Model, Trained
 from propensity.learning.trees import fit_trees
-from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
 from propensity.usecases.declaration import FOREST
@@ -304,7 +304,7 @@ class _Training:
         if not len(part) or np.isnan(score).any():
             return holdout
         observed = part.outcomes(score)
-        is_anomaly = isinstance(measured.classifier, AnomalyModel)
+        is_anomaly = isinstance(measured.classifier, HalfSpaceTrees)
         curves = metrics.curves(observed)
         holdout = replace(
             holdout,
@@ -339,7 +339,7 @@ class _Training:
         if stakes is None:
             free = self._costs(part, np.zeros(len(part)))
             return replace(holdout, at_rates=alerts.at_rates(holdout.probability, free))
-        if isinstance(measured.classifier, AnomalyModel):
+        if isinstance(measured.classifier, HalfSpaceTrees):
             earlier = self.parts.before
             judged = measured.scores(earlier.rows, self.use_case)
         known = self._stakes(earlier)

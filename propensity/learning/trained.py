@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from propensity.learning.alerts import Savings, Stakes
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.thresholds import Metrics
-from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import Scorer
 from propensity.usecases import Candidate, UseCase
 
@@ -113,7 +113,7 @@ class Trained:
     @property
     def is_anomaly(self) -> bool:
         """Whether it gives anomaly scores, and no probabilities."""
-        return isinstance(self.served.classifier, AnomalyModel)
+        return isinstance(self.served.classifier, HalfSpaceTrees)
 
     @property
     def is_warm(self) -> bool:

@@ -12,7 +12,6 @@ from propensity.errors import UseCaseError
 from propensity.learning.alerts import floats
 from propensity.learning.preprocessor import frame
 from propensity.learning.trained import Model
-from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.usecases import NUMBER, Candidate
 
@@ -31,7 +30,7 @@ def fit_trees(
     encoded = passing.fit_transform(frame(_thinned(rows, seed), numbers))
     try:
         parameters = {"random_state": seed, **candidate.parameters}
-        trees = AnomalyModel(HalfSpaceTrees(**parameters)).fit(np.asarray(encoded))
+        trees = HalfSpaceTrees(**parameters).fit(np.asarray(encoded))
     except (ValueError, TypeError) as error:
         raise UseCaseError(
             f"candidate {candidate.name} cannot be fitted: {error}"

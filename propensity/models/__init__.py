@@ -7,6 +7,5 @@ Read in this order. Arrays in, arrays out.
 - ``encoder``: a fitted preprocessor on Arrow batches
 - ``encoding``: features as a frame, floats or texts, out of Arrow columns
 - ``value``: what a buyer pays, and what a user is worth
-- ``half_space_trees``: an anomaly detector that learns row by row
-- ``anomaly``: the detector as a classifier
+- ``half_space_trees``: an anomaly detector that learns row by row, as a classifier
 """

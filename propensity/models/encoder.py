@@ -7,8 +7,8 @@ than most models. ``Encoder`` has the same results, with the same fitted transfo
 - scikit-learn's transformers of numbers get a float array, from Arrow's buffers;
 - its encoders of categories are run once, on all values that they know, a null and a
   new one; each row then looks its values up;
-- anything else, such as a user's own transformer, gets a pandas frame. That is slower,
-  and ``Encoder.fallbacks`` has the names.
+- with anything else, such as a user's own transformer, the whole preprocessor gets a
+  pandas frame, which is slower.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Encoder:
     Encode Arrow batches as a fitted preprocessor encodes pandas frames.
 
     Attributes:
-        features: Kind of each feature that a batch must hold.
+        features: Kind of each feature that a batch must hold, in the preprocessor's
+            order.
         width: Columns of the encoded array; None where only the preprocessor knows.
-        fallbacks: Names of the transformers that go through pandas.
     """
 
     def __init__(self, preprocessor: Any, features: Mapping[str, Kind]) -> None:
@@ -62,26 +62,20 @@ class Encoder:
         Raises:
             SchemaError: The preprocessor was fitted on a feature that is not there.
         """
-        names = _fitted_names(preprocessor, features)
+        names = [*map(str, getattr(preprocessor, "feature_names_in_", features))]
+        unknown = [name for name in names if name not in features]
+        if unknown:
+            raise SchemaError(
+                f"the preprocessor was fitted on {', '.join(map(repr, unknown))}, "
+                f"which is not among the features {', '.join(features)}; train again",
+                field=unknown[0],
+            )
         self.features = {name: features[name] for name in names}
         self.width: int | None = None
-        self.fallbacks: tuple[str, ...] = ()
-        self._parts: list[tuple[slice, _Part]] = []
-        if not _is_plain(preprocessor):
-            self.fallbacks = (type(preprocessor).__name__,)
-            whole = _Frames(copy.deepcopy(preprocessor), self.features)
-            self._parts = [(slice(None), whole)]
-            return
-        for name, transformer, selection in preprocessor.transformers_:
-            if transformer == "drop" or not len(selection):
-                continue
-            chosen = {feature: features[feature] for feature in selection}
-            part = _fast(copy.deepcopy(transformer), chosen)
-            if part is None:
-                self.fallbacks += (name,)
-                part = _Frames(copy.deepcopy(transformer), chosen)
-            self._parts.append((preprocessor.output_indices_[name], part))
-        self.width = max((columns.stop for columns, _ in self._parts), default=0)
+        self._preprocessor = preprocessor
+        self._parts = _parts(preprocessor, features)
+        if self._parts is not None:
+            self.width = max((columns.stop for columns, _ in self._parts), default=0)
 
     def encode(self, batch: pa.RecordBatch) -> Array:
         """
@@ -93,6 +87,8 @@ class Encoder:
         Returns:
             N rows and ``width`` columns, of the type the preprocessor would give.
         """
+        if self._parts is None:
+            return _dense(self._preprocessor.transform(to_frame(batch, self.features)))
         blocks = [(columns, part.encode(batch)) for columns, part in self._parts]
         if len(blocks) == 1:
             return blocks[0][1]
@@ -106,39 +102,17 @@ class Encoder:
 
     def project(self, batch: pa.RecordBatch, weights: Array) -> Array:
         """
-        Return ``encode(batch) @ weights`` (N,) without building the encoded array.
+        Return ``encode(batch) @ weights`` (N,), of an encoder with a ``width``.
 
         A category then costs one addition and not a row of zeros.
         """
         total = np.zeros(batch.num_rows)
-        for columns, part in self._parts:
+        for columns, part in self._parts or ():
             total += part.project(batch, weights[columns])
         return total
 
 
-class _Part:
-    """Encodes some of the features of a batch."""
-
-    def encode(self, batch: pa.RecordBatch) -> Array:
-        raise NotImplementedError
-
-    def project(self, batch: pa.RecordBatch, weights: Array) -> Array:
-        product: Array = self.encode(batch) @ weights
-        return product
-
-
-class _Frames(_Part):
-    """Runs a transformer on a pandas frame: always right, never fast."""
-
-    def __init__(self, transformer: Any, features: Mapping[str, Kind]) -> None:
-        self._transformer = transformer
-        self._features = features
-
-    def encode(self, batch: pa.RecordBatch) -> Array:
-        return _dense(self._transformer.transform(to_frame(batch, self._features)))
-
-
-class _Numbers(_Part):
+class _Numbers:
     """Runs transformers on a float array of columns of numbers."""
 
     def __init__(self, steps: Sequence[Any], names: Sequence[str]) -> None:
@@ -161,8 +135,12 @@ class _Numbers(_Part):
             values = step.transform(values)
         return _dense(values)
 
+    def project(self, batch: pa.RecordBatch, weights: Array) -> Array:
+        product: Array = self.encode(batch) @ weights
+        return product
 
-class _Categories(_Part):
+
+class _Categories:
     """Gathers rows of tables: of each feature's known values, a null and a new one."""
 
     def __init__(self, tables: Mapping[str, tuple[pa.Array, Array]]) -> None:
@@ -188,42 +166,32 @@ class _Categories(_Part):
             yield codes.to_numpy(zero_copy_only=False), table
 
 
-def _fitted_names(preprocessor: Any, features: Mapping[str, Kind]) -> tuple[str, ...]:
-    """Return the features that a preprocessor was fitted on, in its order."""
-    fitted = getattr(preprocessor, "feature_names_in_", None)
-    if fitted is None:
-        count = getattr(preprocessor, "n_features_in_", len(features))
-        if count != len(features):
-            raise SchemaError(
-                f"the preprocessor was fitted on {count} unnamed columns, but there "
-                f"are {len(features)} features; fit it on a frame with their names"
-            )
-        return tuple(features)
-    unknown = [name for name in fitted if name not in features]
-    if unknown:
-        raise SchemaError(
-            f"the preprocessor was fitted on {', '.join(map(repr, unknown))}, which "
-            f"is not among the features {', '.join(features)}; train again",
-            field=str(unknown[0]),
-        )
-    return tuple(str(name) for name in fitted)
+_Part = _Numbers | _Categories
 
 
-def _is_plain(preprocessor: Any) -> bool:
-    """Tell whether this is a ColumnTransformer of lists of names, without weights."""
-    return (
-        type(preprocessor) is ColumnTransformer
-        and not preprocessor.transformer_weights
-        and all(
-            isinstance(selection, list | np.ndarray)
-            and all(isinstance(name, str) for name in selection)
-            for _, _, selection in preprocessor.transformers_
-        )
-    )
+def _parts(
+    preprocessor: Any, features: Mapping[str, Kind]
+) -> list[tuple[slice, _Part]] | None:
+    """Return columns and faster encoders; None where a transformer has none."""
+    if type(preprocessor) is not ColumnTransformer or preprocessor.transformer_weights:
+        return None
+    parts = []
+    for name, transformer, selection in preprocessor.transformers_:
+        if not isinstance(selection, list | np.ndarray):
+            return None
+        if transformer == "drop" or not len(selection):
+            continue
+        if not all(isinstance(feature, str) for feature in selection):
+            return None
+        chosen = {feature: features[feature] for feature in selection}
+        part = _fast(copy.deepcopy(transformer), chosen)
+        if part is None:
+            return None
+        parts.append((preprocessor.output_indices_[name], part))
+    return parts
 
 
 def _fast(transformer: Any, features: Mapping[str, Kind]) -> _Part | None:
-    """Return a faster way to the same results, None where none is known."""
     steps = _steps(transformer)
     kinds = {*features.values()}
     if kinds == {"number"} and all(map(_takes_arrays, steps)):

@@ -9,12 +9,18 @@ Within a window the scores of leaves are fixed, so many rows are scored at once:
 down all trees together, depth by depth, and a score is a gather and a sum. Masses are
 integers below 2**53, so the size of a chunk changes no bit of a score.
 
+They are a classifier whose probability of class 1 is the anomaly score, so that a model
+without labels goes through registry, scorer, gate and stream like any other. Its scores
+rank; they are not probabilities.
+
 Source:
     S. C. Tan, K. M. Ting and T. F. Liu, "Fast Anomaly Detection for Streaming Data",
     IJCAI 2011, pages 1511-1516; as implemented in river 0.26, to the last bit, with
     its deviations from the paper:
 
-    - the limits of a feature are given, not drawn around its values;
+    - the limits of a feature are given, not drawn around its values; here they are
+      robust ones, of the rows of ``fit``, and scores are river's of rows that are
+      scaled by them;
     - a node splits a feature drawn in proportion to the width left of it, at a
       threshold drawn from the middle 70 % of that (paper: any feature, half-way);
     - a score sums mass times 2**depth over all nodes down to the one where the search
@@ -26,13 +32,14 @@ Source:
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from itertools import pairwise
 from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -47,17 +54,14 @@ _BULK = (0.05, 0.95)
 _MARGIN = 1.0
 # Rows that go down the trees together; their data then fit into the cache.
 _BLOCK = 1_024
-_EXACT_INTEGER = 2**53
 
 
-class HalfSpaceTrees(BaseEstimator):  # type: ignore[misc]
+class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
     Score rows by the emptiness of the space around them.
 
     ``fit`` on the past, then ``score_and_learn`` new rows. Rows are arrays (n, F) in
-    their order; NaN means that a feature is missing. With the same parameters and rows,
-    scores are river 0.26's to the last bit, in chunks of any size, once the first
-    window is full.
+    their order; NaN means that a feature is missing. Pickles of models name this class.
 
     Nodes of a depth have consecutive numbers, from tree to tree. The children of node
     ``n`` are nodes ``2 n`` (value at or above the threshold) and ``2 n + 1`` (below) of
@@ -66,13 +70,13 @@ class HalfSpaceTrees(BaseEstimator):  # type: ignore[misc]
     Args:
         height: Number of splits on the way to a leaf; a tree has 2**height leaves.
         window_size: Rows in a window. Scores refer to the last full window.
-        limits: The range of thresholds in each feature. ``"robust"``: between the 5 %
-            and 95 % quantiles of the rows of ``fit``, and as much again on either side
-            if there are values. None: between 0 and 1. Else pairs of numbers, (F, 2).
         random_state: Seed of the trees.
 
     Attributes:
-        limits_: Least and greatest threshold of each feature, (F, 2).
+        classes_: Class 0, and class 1 for anomalies.
+        limits_: Least and greatest threshold of each feature, (F, 2): between the 5 %
+            and 95 % quantiles of the rows of ``fit``, and as much again on either side
+            if there are values.
         n_features_in_: Columns of the rows of ``fit``.
 
     Raises:
@@ -85,13 +89,11 @@ class HalfSpaceTrees(BaseEstimator):  # type: ignore[misc]
         height: int = 8,
         window_size: int = 250,
         *,
-        limits: Any = "robust",
         random_state: int | None = None,
     ) -> None:
         self.n_trees = n_trees
         self.height = height
         self.window_size = window_size
-        self.limits = limits
         self.random_state = random_state
 
     @property
@@ -102,16 +104,10 @@ class HalfSpaceTrees(BaseEstimator):  # type: ignore[misc]
     def fit(self, x: Any, y: Any = None) -> Self:
         """Forget all, then learn rows (n, F) in their order; ``y`` is ignored."""
         self._check_parameters()
-        rows = np.asarray(x, dtype=np.float64)
-        self.n_features_in_ = rows.shape[1]
-        rows = self._rows(rows)
-        if isinstance(self.limits, str):
-            self.limits_ = np.array([_robust(column) for column in rows.T])
-        elif self.limits is None:
-            self.limits_ = np.tile([0.0, 1.0], (self.n_features_in_, 1))
-        else:
-            self.limits_ = np.asarray(self.limits, dtype=np.float64)
-        self._plant()
+        rows = self._rows(x, reset=True)
+        self.classes_ = np.array([0, 1])
+        self.limits_ = np.array([_robust(column) for column in rows.T])
+        self._depths = self._drawn(random.Random(self.random_state))
         # Rows in each leaf in the current window; those of inner nodes are sums.
         self._live = np.zeros(self.n_trees << self.height, dtype=np.intp)
         self._n_live = 0
@@ -120,6 +116,14 @@ class HalfSpaceTrees(BaseEstimator):  # type: ignore[misc]
         # Of earlier windows nothing is left.
         self.score_and_learn(rows[-(self.window_size + len(rows) % self.window_size) :])
         return self
+
+    def predict_proba(self, x: Any) -> Floats:
+        """Return 1 less the anomaly score, and the score, (n, 2); nothing is learned."""
+        rows = self._rows(x)
+        score = np.full(len(rows), np.nan)
+        if self.is_warm:
+            score = self._scores(self._leaves(rows))
+        return np.column_stack([1 - score, score])
 
     def score_and_learn(self, x: Any) -> Floats:
         """
@@ -148,64 +152,63 @@ class HalfSpaceTrees(BaseEstimator):  # type: ignore[misc]
             start = stop
         return scores
 
-    def anomaly_score(self, x: Any) -> Floats:
-        """Score rows (n, F) as ``score_and_learn`` does, but learn none of them."""
-        rows = self._rows(x)
-        if not self.is_warm:
-            return np.full(len(rows), np.nan)
-        return self._scores(self._leaves(rows))
-
     def _check_parameters(self) -> None:
-        for name in ("n_trees", "height", "window_size"):
+        # With these, sums of masses are below 2**53, so that scores are exact.
+        bounds = {"n_trees": 1_000, "height": 20, "window_size": 1 << 20}
+        for name, most in bounds.items():
             value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be an integer above 0, got {value!r}")
-        if self.n_trees * self.window_size * (2 << self.height) > _EXACT_INTEGER:
-            raise ValueError(
-                "n_trees * window_size * 2**(height + 1) must be at most 2**53, or "
-                f"scores are not exact; got {self.n_trees} * {self.window_size} * "
-                f"2**{self.height + 1}"
-            )
-        if isinstance(self.limits, str) and self.limits != "robust":
-            raise ValueError(
-                f"limits must be 'robust', None or pairs, got {self.limits!r}"
-            )
+            if not isinstance(value, Integral) or not 1 <= value <= most:
+                raise ValueError(
+                    f"{name} must be an integer from 1 to {most}, got {value!r}"
+                )
 
-    def _rows(self, x: Any) -> Floats:
-        """Return rows as floats."""
-        if not hasattr(self, "n_features_in_"):
-            raise ValueError("the trees must be fitted first")
-        rows = np.asarray(x, dtype=np.float64)
-        if rows.ndim != 2 or rows.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"rows are {rows.shape}, but the trees were fitted on "
-                f"{self.n_features_in_} columns"
-            )
-        if np.isinf(rows).any():
-            row, column = np.argwhere(np.isinf(rows))[0].tolist()
-            raise ValueError(
-                f"row {row} has infinity in column {column}; give NaN if the value is "
-                "missing"
-            )
+    def _rows(self, x: Any, *, reset: bool = False) -> Floats:
+        """Return rows as floats; of infinity, or other columns, scikit-learn tells."""
+        if not reset:
+            check_is_fitted(self)
+        rows: Floats = validate_data(
+            self,
+            x,
+            reset=reset,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=0,
+        )
         return rows
 
-    def _plant(self) -> None:
-        """Draw the trees with river's random numbers, in its order."""
-        is_robust = isinstance(self.limits, str)
-        unit = np.tile([0.0, 1.0], (self.n_features_in_, 1))
-        features, thresholds = _drawn(
-            random.Random(self.random_state),
-            # Robust limits weigh all features alike, whatever their units.
-            unit if is_robust else self.limits_,
-            n_trees=self.n_trees,
-            height=self.height,
-        )
-        if is_robust:
-            # Scale the thresholds once, and not all values.
-            low, high = self.limits_[features].T
-            thresholds = (1 - thresholds) * low + thresholds * high
-        ends = [self.n_trees * ((1 << depth) - 1) for depth in range(1, self.height)]
-        self._depths = [*zip(np.split(features, ends), np.split(thresholds, ends))]  # noqa: B905
+    def _drawn(self, generator: random.Random) -> list[tuple[Integers, Floats]]:
+        """Return columns and thresholds of the nodes of each depth, in river's order."""
+        n_nodes = self.n_trees * ((1 << self.height) - 1)
+        features, shares = np.empty(n_nodes, dtype=np.intp), np.empty(n_nodes)
+        # All features weigh alike, whatever their units.
+        box = [(0.0, 1.0)] * self.n_features_in_
+
+        def split(depth: int, node: int) -> None:
+            if depth == self.height:
+                return
+            widths = [high - low for low, high in box]
+            column = generator.choices(range(len(box)), weights=widths)[0]
+            low, high = box[column]
+            padding = _PADDING * (high - low)
+            share = generator.uniform(low + padding, high - padding)
+            position = self.n_trees * ((1 << depth) - 1) + node
+            features[position], shares[position] = column, share
+            # River draws the side below first.
+            for is_below, side in ((1, (low, share)), (0, (share, high))):
+                box[column] = side
+                split(depth + 1, 2 * node + is_below)
+            box[column] = low, high
+
+        for tree in range(self.n_trees):
+            split(0, tree)
+        # The thresholds are scaled once, and not all values.
+        least, greatest = self.limits_[features].T
+        thresholds = (1 - shares) * least + shares * greatest
+        ends = [self.n_trees * ((1 << depth) - 1) for depth in range(self.height + 1)]
+        return [
+            (features[start:end], thresholds[start:end])
+            for start, end in pairwise(ends)
+        ]
 
     def _leaves(self, rows: Floats) -> Integers:
         """Return the leaves of rows, (n, n_trees); gaps follow the live masses."""
@@ -247,36 +250,6 @@ class HalfSpaceTrees(BaseEstimator):  # type: ignore[misc]
             parents = masses.pop()
             total = np.repeat(total, 2) + np.repeat(weight, 2) * parents
         return total
-
-
-def _drawn(
-    generator: random.Random, limits: Floats, *, n_trees: int, height: int
-) -> tuple[Integers, Floats]:
-    """Return the column and the threshold of each node, by depth and tree."""
-    features = np.empty(n_trees * ((1 << height) - 1), dtype=np.intp)
-    thresholds = np.empty(len(features))
-    box = [(low, high) for low, high in limits.tolist()]
-    columns: Sequence[int] = range(len(box))
-
-    def split(depth: int, node: int) -> None:
-        if depth == height:
-            return
-        widths = [high - low for low, high in box]
-        column = generator.choices(columns, weights=widths)[0]
-        low, high = box[column]
-        padding = _PADDING * (high - low)
-        threshold = generator.uniform(low + padding, high - padding)
-        position = n_trees * ((1 << depth) - 1) + node
-        features[position], thresholds[position] = column, threshold
-        # River draws the side below first.
-        for is_below, side in ((1, (low, threshold)), (0, (threshold, high))):
-            box[column] = side
-            split(depth + 1, 2 * node + is_below)
-        box[column] = low, high
-
-    for tree in range(n_trees):
-        split(0, tree)
-    return features, thresholds
 
 
 def _robust(column: Floats) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import contextlib
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from functools import cache, cached_property
 from typing import Any
 
@@ -43,12 +43,7 @@ Pools = Callable[[int, str], Executor]
 
 
 class Scorer:
-    """
-    Score users with a fitted preprocessor and model, as a pipeline would.
-
-    Attributes:
-        fallbacks: As ``Encoder.fallbacks``; empty if all transformers are fast.
-    """
+    """Score users with a fitted preprocessor and model, as a pipeline would."""
 
     def __init__(
         self,
@@ -86,7 +81,6 @@ class Scorer:
                 f"the preprocessor gives {width} columns, but the model was trained on "
                 f"{expected}; they are not of one training"
             )
-        self.fallbacks = self._encoder.fallbacks
         self._names = getattr(model, "feature_names_in_", None)
         self._model, self._weights = model, None
         if width is not None and type(_innermost(model)) is LogisticRegression:
@@ -113,18 +107,17 @@ class Scorer:
         """
         if self._pools is None:
             for batch in batches:
-                parts = [self._chunk(chunk) for chunk in self._chunks(batch)]
-                yield batch, _joined(parts)
+                yield _joined(batch, map(self._chunk, self._chunks(batch)))
             return
         with self._pools(self._threads, "score") as pool:
-            running: deque[tuple[pa.RecordBatch, list[Future[Floats]]]] = deque()
+            # Threads work on while results are taken.
+            running: deque[tuple[pa.RecordBatch, Iterator[Floats]]] = deque()
             for batch in batches:
-                chunks = self._chunks(batch)
-                running.append((batch, [pool.submit(self._chunk, c) for c in chunks]))
+                running.append((batch, pool.map(self._chunk, self._chunks(batch))))
                 if len(running) > self._threads:
-                    yield _finished(*running.popleft())
+                    yield _joined(*running.popleft())
             while running:
-                yield _finished(*running.popleft())
+                yield _joined(*running.popleft())
 
     def probabilities(self, batch: pa.RecordBatch) -> Floats:
         """
@@ -209,13 +202,9 @@ class Scorer:
         )
 
 
-def _joined(parts: Sequence[Floats]) -> Floats:
-    return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _finished(batch: pa.RecordBatch, chunks: Sequence[Future[Floats]]) -> Scored:
-    """Wait until every chunk of a batch is scored."""
-    return batch, _joined([chunk.result() for chunk in chunks])
+def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> Scored:
+    """Return a batch with the probabilities of its chunks; it may be empty."""
+    return batch, np.concatenate([np.empty(0), *parts])
 
 
 def _innermost(model: Any) -> Any:

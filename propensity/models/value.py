@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# Rows that are encoded at once, which bounds the memory.
-_ROWS = 65_536
-
 
 class ValueModel:
     """
@@ -68,11 +65,8 @@ class ValueModel:
         if self._encoder is None:
             self._encoder = Encoder(self.preprocessor, self.features)
         with threadpool_limits(1, user_api="openmp"):
-            parts = [
-                self.regressor.predict(self._encoder.encode(batch.slice(start, _ROWS)))
-                for start in range(0, batch.num_rows, _ROWS)
-            ]
-        return np.asarray(self.mean * np.concatenate(parts), dtype=np.float64)
+            over_mean = self.regressor.predict(self._encoder.encode(batch))
+        return np.asarray(self.mean * over_mean, dtype=np.float64)
 
     def amounts_of(self, rows: pa.Table) -> Floats:
         """Return the amounts of the rows of a table, in order."""

@@ -135,7 +135,7 @@ def loaded(
         ArtifactError: Its bytes are not those of the record.
         SchemaError: Its features or parameters are not those of today.
     """
-    from propensity.models.anomaly import AnomalyModel  # 03 has no sklearn
+    from propensity.models.half_space_trees import HalfSpaceTrees  # 03 has no sklearn
     from propensity.models.scoring import Scorer
 
     version = metadata["model_version"]
@@ -155,7 +155,7 @@ def loaded(
             "Train again"
         )
     preprocessor, model = registry.load(metadata)
-    is_anomaly = isinstance(model, AnomalyModel)
+    is_anomaly = isinstance(model, HalfSpaceTrees)
     return Serving(
         version=version,
         scorer=Scorer(preprocessor, model, features=trained_on, pools=pools),

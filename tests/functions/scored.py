@@ -22,7 +22,6 @@ from sklearn.preprocessing import StandardScaler
 
 from offline import load_model
 from propensity import usecases
-from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
@@ -60,7 +59,7 @@ def fitted() -> tuple[Any, Any, Any]:
     )
     encoded = preprocessor.fit_transform(rows)
     classifier = LogisticRegression().fit(encoded, rows["V14"] + rows["V4"] > 1)
-    trees = AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=100))
+    trees = HalfSpaceTrees(n_trees=5, height=5, window_size=100)
     return preprocessor, classifier, trees.fit(encoded)
 
 

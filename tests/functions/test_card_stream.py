@@ -18,7 +18,6 @@ import grpc
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.events import bet, transaction, truth, written
 from tests.functions.card_place import (
@@ -37,10 +36,10 @@ from tests.functions.streaming import eventually
 __all__ = ["name", "place", "unserved"]
 
 
-def forest(rows: int) -> AnomalyModel:
+def forest(rows: int) -> HalfSpaceTrees:
     """Return trees that have seen some rows; they are warm from 100 on."""
     trees = HalfSpaceTrees(n_trees=5, height=4, window_size=100, random_state=1)
-    return AnomalyModel(trees).fit(ROWS[:rows])
+    return trees.fit(ROWS[:rows])
 
 
 def regression(flipped: bool = False) -> LogisticRegression:

@@ -25,7 +25,6 @@ import requests
 
 from deploy import stage
 from local.stack.state import ROOT
-from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.events import NO_MOMENTS, bet, registration
 from tests.functions.instances import Instance, python_of
@@ -456,7 +455,7 @@ class TestLog:
 class TestVersions:
     def test_that_are_not_warm_say_so(self, site, instance):
         """Trees that have not seen a window give no score, and say why."""
-        trees = AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=1000))
+        trees = HalfSpaceTrees(n_trees=5, height=5, window_size=1000)
         version = publish(site, trees.fit(transactions(10)))
 
         answer = ask(instance, flat(transactions(1)[0], version=version))

@@ -20,7 +20,6 @@ import pytest
 import requests
 from sklearn.linear_model import LogisticRegression
 
-from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import Instance
@@ -53,7 +52,7 @@ def published(site: Site, count: int) -> list[tuple[str, Sequence[float]]]:
     for number in range(count):
         model: Any = LogisticRegression()
         if number % 3 == 2:
-            model = AnomalyModel(HalfSpaceTrees(5, 5, 50, random_state=number))
+            model = HalfSpaceTrees(5, 5, 50, random_state=number)
         model.fit(encoded, known[NAMES[number]] > 0)
         assert publish(site, model) == number
         scores = model.predict_proba(preprocessor.transform(TRANSACTIONS))[:, 1]

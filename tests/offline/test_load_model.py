@@ -158,7 +158,6 @@ class TestLoad:
         found = serving.loaded(place.registry, USE_CASE, metadata)
 
         assert found.version == 0
-        assert not found.scorer.fallbacks
 
     def test_is_older_than_what_it_scores(self, place):
         """Its as-of date lies before any stream that it may serve, so that a rerun of

@@ -13,7 +13,7 @@ import pytest
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning import event_rows
 from propensity.learning.trained import Trained
-from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.propensity.learning.fitted_cards import (
     ALONE,
     FOREST,
@@ -126,12 +126,10 @@ class TestCandidates:
         half = [None if n % 2 else int(one) for n, one in enumerate(cards.is_fraud)]
         training = train(joined(cards, half), ALONE, minimum_conversions=2)
         trees = training.served.classifier
-        alone = AnomalyModel(
-            trees.trees.__class__(random_state=42, **FOREST.parameters)
-        )
+        alone = HalfSpaceTrees(random_state=42, **FOREST.parameters)
         alone.fit(cards.features[: len(training.parts.unlabelled[1])])
 
-        assert isinstance(trees, AnomalyModel)
+        assert isinstance(trees, HalfSpaceTrees)
         assert trees.predict_proba(cards.features)[:, 1] == pytest.approx(
             alone.predict_proba(cards.features)[:, 1], abs=0
         )

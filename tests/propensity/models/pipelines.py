@@ -32,7 +32,6 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
-from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import Scorer
@@ -213,7 +212,7 @@ MODELS = (
 
 
 def trees():
-    return AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=100))
+    return HalfSpaceTrees(n_trees=5, height=5, window_size=100)
 
 
 EVERY_MODEL = (*MODELS, trees())

@@ -22,7 +22,6 @@ from sklearn.metrics import roc_auc_score
 
 from local import venvs
 from local.stack.state import LOCAL, ROOT
-from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 
 RIVER = """
@@ -92,6 +91,10 @@ def streamed(trees: HalfSpaceTrees, rows: np.ndarray, cuts: list[int]) -> np.nda
     )
 
 
+def scores_of(trees: HalfSpaceTrees, rows: np.ndarray) -> np.ndarray:
+    return trees.predict_proba(rows)[:, 1]
+
+
 class TestRiver:
     @pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
     @pytest.mark.parametrize("cuts", [[], [1, 2, 90, 90, 170]])
@@ -100,50 +103,17 @@ class TestRiver:
         [(6, 3, 100, 0), (5, 8, 100, 42), (1, 8, 30, 7), (6, 1, 1, 42)],
     )
     def test_gives_the_same_scores_to_the_last_bit(self, river, gaps, cuts, size):
-        """Trees, windows and seeds; in chunks of any size."""
+        """Trees, windows and seeds; in chunks of any size. River gets rows that are
+        scaled by our limits."""
         n_trees, height, window_size, seed = size
-        rows = numbers(300, seed=1, gaps=gaps)
+        rows = numbers(300, seed=1, gaps=gaps) * [100, 1, 1, 0.01, 5, 1]
         options = {"n_trees": n_trees, "height": height, "window_size": window_size}
-        trees = HalfSpaceTrees(**options, limits=None, random_state=seed)
-        scores = streamed(trees.fit(rows[:window_size]), rows[window_size:], cuts)
+        trees = HalfSpaceTrees(**options, random_state=seed).fit(rows[:window_size])
+        scores = streamed(trees, rows[window_size:], cuts)
 
-        expected = river(rows, seed=seed, **options)
-        np.testing.assert_array_equal(scores, expected[window_size:])
-
-    def test_gives_the_same_scores_within_given_limits(self, river):
-        """Values beyond count as the limit."""
-        rows = 10 * numbers(300, seed=2)
-        limits = [(2.0, 9.0), (0.0, 4.0), *[(0.0, 10.0)] * 4]
-        trees = HalfSpaceTrees(8, 5, 60, limits=limits, random_state=3).fit(rows[:60])
-        named = {f"{column:02}": pair for column, pair in enumerate(limits)}
-        options = {"n_trees": 8, "height": 5, "window_size": 60, "seed": 3}
-
-        assert np.array_equal(
-            trees.score_and_learn(rows[60:]), river(rows, limits=named, **options)[60:]
-        )
-
-    @pytest.mark.long
-    def test_gives_the_same_scores_of_real_cards(self, river, data_folder):
-        """Real transactions in their order, scaled, at the usual sizes."""
-        rows = cards(data_folder)[0]
-        low, high = np.quantile(rows, [0.01, 0.99], axis=0)
-        rows = (rows - low) / (high - low)
-        trees = HalfSpaceTrees(limits=None, random_state=7).fit(rows[:250])
-
-        assert np.array_equal(
-            trees.score_and_learn(rows[250:]), river(rows, n_trees=25, seed=7)[250:]
-        )
-
-    def test_scores_by_robust_limits_as_it_scores_scaled_rows(self, river):
-        """They are a scale that stays."""
-        rows = numbers(600, seed=2) * [100, 1, 1, 0.01, 5, 1]
-        trees = HalfSpaceTrees(8, window_size=100, random_state=3).fit(rows[:100])
         low, high = trees.limits_.T
-        expected = river(
-            (rows - low) / (high - low), n_trees=8, window_size=100, seed=3
-        )
-
-        assert np.array_equal(trees.score_and_learn(rows[100:]), expected[100:])
+        expected = river((rows - low) / (high - low), seed=seed, **options)
+        np.testing.assert_array_equal(scores, expected[window_size:])
 
 
 class TestStream:
@@ -155,25 +125,18 @@ class TestStream:
     )
     def test_does_not_depend_on_how_it_is_cut(self, gaps, cuts, window_size, seed):
         """The scores, and all that is kept, are those of one chunk; also where it was
-        pickled in between, and where it is fitted on all at once."""
+        pickled in between."""
         rows = numbers(264, seed=seed, gaps=gaps)
-        limits = [(0.0, 1.0)] * 6
-
-        def fitted(first):
-            trees = HalfSpaceTrees(7, 5, window_size, limits=limits, random_state=seed)
-            return trees.fit(rows[:first])
-
-        whole, cut, at_once = fitted(64), fitted(64), fitted(264)
+        whole, cut = (
+            HalfSpaceTrees(7, 5, window_size, random_state=seed).fit(rows[:64])
+            for _ in range(2)
+        )
         cut = pickle.loads(pickle.dumps(cut))
 
-        np.testing.assert_array_equal(
-            streamed(cut, rows[64:], cuts), whole.score_and_learn(rows[64:])
-        )
-        for trees in (cut, at_once):
+        for part, cuts_of_it in ((rows[64:], cuts), (rows, [])):
             np.testing.assert_array_equal(
-                trees.score_and_learn(rows), whole.score_and_learn(rows)
+                streamed(cut, part, cuts_of_it), whole.score_and_learn(part)
             )
-            whole = fitted(264)
 
     @given(gaps=st.sampled_from([0.0, 0.1]), seed=st.integers(0, 1_000))
     def test_scores_lie_between_zero_and_one(self, gaps, seed):
@@ -181,19 +144,19 @@ class TestStream:
         trees = HalfSpaceTrees(5, 6, 30, random_state=seed)
         trees.fit(numbers(60, seed=seed, gaps=gaps))
         rows = 100 * numbers(200, seed=seed + 1, gaps=gaps)
-        scores = trees.anomaly_score(rows)
+        scores = scores_of(trees, rows)
 
         assert 0 <= scores.min() <= scores.max() <= 1
-        np.testing.assert_array_equal(scores, trees.anomaly_score(rows))
+        np.testing.assert_array_equal(scores, scores_of(trees, rows))
 
     def test_gives_no_score_until_the_first_window_is_full(self):
         """Nothing can be known before."""
         rows = numbers(130, seed=1)
-        trees = AnomalyModel(HalfSpaceTrees(4, 4, 50)).fit(rows[:30])
+        trees = HalfSpaceTrees(4, 4, 50).fit(rows[:30])
 
         assert not trees.is_warm
         assert np.isnan(trees.predict_proba(rows)).all()
-        scores = trees.trees.score_and_learn(rows[30:])
+        scores = trees.score_and_learn(rows[30:])
         assert np.isnan(scores).tolist() == [True] * 20 + [False] * 80
         assert trees.is_warm
         assert trees.predict_proba(rows).sum(axis=1) == pytest.approx(1)
@@ -204,7 +167,7 @@ class TestStream:
 
         def scores(seed, *, before=rows[:7]):
             trees = HalfSpaceTrees(5, 5, 50, random_state=seed).fit(before)
-            return trees.fit(rows).anomaly_score(rows)
+            return scores_of(trees.fit(rows), rows)
 
         assert np.array_equal(scores(4), scores(4, before=rows[:170]))
         assert not np.array_equal(scores(4), scores(5))
@@ -213,11 +176,10 @@ class TestStream:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"n_trees": 0}, "n_trees must be an integer above 0, got 0"),
-            ({"height": 1.5}, "height must be an integer above 0, got 1.5"),
-            ({"window_size": -1}, "window_size must be an integer above 0"),
-            ({"height": 50}, "at most 2\\*\\*53"),
-            ({"limits": "quantiles"}, "limits must be 'robust'"),
+            ({"n_trees": 0}, "n_trees must be an integer from 1 to 1000, got 0"),
+            ({"height": 1.5}, "height must be an integer from 1 to 20, got 1.5"),
+            ({"window_size": -1}, "window_size must be an integer"),
+            ({"height": 50}, "height must be an integer"),
         ],
     )
     def test_names_the_parameter_that_is_wrong(self, parameters, message):
@@ -232,14 +194,14 @@ class TestStream:
         odd = rows[:3].copy()
         odd[2, 4] = -math.inf
 
-        for method in (trees.score_and_learn, trees.anomaly_score):
-            with pytest.raises(ValueError, match="row 2 has infinity in column 4"):
+        for method in (trees.score_and_learn, trees.predict_proba):
+            with pytest.raises(ValueError, match="infinity"):
                 method(odd)
-            with pytest.raises(ValueError, match="fitted on 6 columns"):
+            with pytest.raises(ValueError, match="expecting 6 features"):
                 method(rows[:, :5])
         assert pickle.dumps(trees) == before
-        with pytest.raises(ValueError, match="fitted first"):
-            HalfSpaceTrees().anomaly_score(rows)
+        with pytest.raises(ValueError, match="not fitted"):
+            HalfSpaceTrees().predict_proba(rows)
 
 
 def cards(folder) -> tuple[np.ndarray, np.ndarray]:
@@ -317,17 +279,4 @@ class TestRobustLimits:
         trees = HalfSpaceTrees(3, 3, 50, random_state=0).fit(rows)
 
         assert tuple(trees.limits_[0]) == limits
-        assert np.isfinite(trees.anomaly_score(rows)).all()
-
-    def test_weigh_features_alike_whatever_their_units(self):
-        """Cents or euros: trees are the same, only their thresholds are moved."""
-        rows = numbers(600, seed=2)
-        in_cents = rows * [64, 1, 1, 1, 1, 1]
-
-        first, second = (
-            HalfSpaceTrees(8, window_size=100, random_state=3)
-            .fit(each)
-            .anomaly_score(each)
-            for each in (rows, in_cents)
-        )
-        assert np.array_equal(first, second)
+        assert np.isfinite(scores_of(trees, rows)).all()

@@ -220,7 +220,7 @@ class TestScore:
 
 class TestEncoder:
     def test_needs_no_pandas_for_the_usual_transformers(self):
-        """Only what is not known to work on arrays is slow, and it is named."""
+        """Only what is not known to work on arrays is slow."""
         usual = itertools.cycle(FOR_NUMBERS[:-1])
         usual_categories = [
             each for each in FOR_CATEGORIES if "Scaler" not in repr(each)
@@ -230,10 +230,10 @@ class TestEncoder:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 preprocessor.fit(to_frame(TRAINING, FEATURES), LABEL)
-            assert Encoder(preprocessor, FEATURES).fallbacks == ()
+            assert Encoder(preprocessor, FEATURES).width
 
         own = columns(Doubled(), one_hot()).fit(to_frame(TRAINING, FEATURES))
-        assert Encoder(own, FEATURES).fallbacks == ("numbers",)
+        assert Encoder(own, FEATURES).width is None
 
     @pytest.mark.parametrize(
         "preprocessor",

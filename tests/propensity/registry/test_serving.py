@@ -32,7 +32,6 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
-from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
@@ -254,7 +253,7 @@ class TestLoaded:
     def test_gives_anomaly_scores_once_it_is_warm(self, place, window, is_warm):
         """They are no probabilities, and none before the first window is full."""
         trees = HalfSpaceTrees(2, 2, window_size=window, random_state=1)
-        serving = serving_of(place, place.publish(model=AnomalyModel(trees)))
+        serving = serving_of(place, place.publish(model=trees))
 
         assert (serving.is_anomaly, serving.is_warm) == (True, is_warm)
         assert np.isnan(probabilities(serving)).all() == (not is_warm)
