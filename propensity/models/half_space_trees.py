@@ -118,7 +118,7 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, x: Any) -> Floats:
-        """Return 1 less the anomaly score, and the score, (n, 2); nothing is learned."""
+        """Return 1 less the anomaly score, and the score, (n, 2); learn nothing."""
         rows = self._rows(x)
         score = np.full(len(rows), np.nan)
         if self.is_warm:
@@ -177,7 +177,7 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return rows
 
     def _drawn(self, generator: random.Random) -> list[tuple[Integers, Floats]]:
-        """Return columns and thresholds of the nodes of each depth, in river's order."""
+        """Return columns and thresholds of the nodes of each depth."""
         n_nodes = self.n_trees * ((1 << self.height) - 1)
         features, shares = np.empty(n_nodes, dtype=np.intp), np.empty(n_nodes)
         # All features weigh alike, whatever their units.
