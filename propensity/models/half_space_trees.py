@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -157,7 +156,7 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         bounds = {"n_trees": 1_000, "height": 20, "window_size": 1 << 20}
         for name, most in bounds.items():
             value = getattr(self, name)
-            if not isinstance(value, Integral) or not 1 <= value <= most:
+            if not isinstance(value, int) or not 1 <= value <= most:
                 raise ValueError(
                     f"{name} must be an integer from 1 to {most}, got {value!r}"
                 )
