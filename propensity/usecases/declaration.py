@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,20 +73,12 @@ BUDGET = "10%"
 # Of a lookback and a horizon: ten years, more than Google Analytics has existed for.
 MAXIMUM_DAYS = 3_650
 
-# Of an amount: ISO 4217.
-_CURRENCY = re.compile(r"[A-Z]{3}")
-# A column of BigQuery.
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-# Google's rule for the names of parameters and properties:
-# https://support.google.com/analytics/answer/13316687, event naming rules
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+Path = tuple[str | int, ...]
+_Problems = Iterator[tuple[Path, str]]
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _ENTRY = re.compile(r"""\s*((?:"[^"]*"|'[^']*'|[\w-]+)(?:\s*\.\s*[\w-]+)*)\s*=""")
 _AT_LINE = re.compile(r"\(at line (\d+)")
-
-Path = tuple[str | int, ...]
-_Problems = Iterator[tuple[Path, str]]
 
 
 @dataclass(frozen=True, order=True)
@@ -110,8 +102,12 @@ def problems(text: str) -> list[Problem]:
         at = _AT_LINE.search(str(error))
         line = int(at[1]) if at else max(1, len(text.splitlines()))
         return [Problem(FILE, line, f"is not valid TOML: {error}")]
+    found = [*_wrong(config, _USE_CASE, ())]
+    # What is right by itself must fit together, too.
+    wrong = {path[0] for path, _ in found if path}
+    found += _rules({key: value for key, value in config.items() if key not in wrong})
     return sorted(
-        Problem(FILE, line_of(text, path), message) for path, message in _wrong(config)
+        Problem(FILE, line_of(text, path), message) for path, message in found
     )
 
 
@@ -140,24 +136,20 @@ def _keys(text: str) -> list[str]:
     return [part.strip().strip("\"'") for part in text.split(".")]
 
 
-# -- the rules ------------------------------------------------------------------------
+# -- what each entry is ---------------------------------------------------------------
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+@dataclass(frozen=True)
+class Rule:
+    """What a value is, in words, and how that is known."""
+
+    what: str
+    holds: Callable[[Any], bool]
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_days(value: Any) -> bool:
-    return _is_whole(value) and 1 <= value <= MAXIMUM_DAYS
-
-
-def _is_share(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 <= value <= 1
+def one_of(*choices: str) -> Rule:
+    """Return the rule of a value that is one of some."""
+    return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
 def _is_budget(value: object) -> bool:
@@ -167,171 +159,152 @@ def _is_budget(value: object) -> bool:
         return False
 
 
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping)
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _is_list(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, kind) for entry in value)
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
 
 
-_DAYS = (f"a whole number of days from 1 to {MAXIMUM_DAYS:,}", _is_days)
-_TEXT = ("a text", _is_text)
-_TABLE = ("a table", _is_table)
+def _is_days(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAXIMUM_DAYS
 
-# What each entry is, and how that is known.
-_ENTRIES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+
+_ANY = re.compile(r".+")
+# A column of BigQuery, or a parameter of a statement.
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# Google's rule for the names of parameters and properties:
+# https://support.google.com/analytics/answer/13316687, event naming rules
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+# Of an amount: ISO 4217.
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+_TEXT = Rule("a text", lambda value: isinstance(value, str) and bool(value.strip()))
+_TEXTS = Rule("a list of texts", _are_texts)
+_FLAG = Rule("true or false", lambda value: isinstance(value, bool))
+_TABLE = Rule("a table", lambda value: isinstance(value, dict))
+_DAYS = Rule(f"a whole number of days from 1 to {MAXIMUM_DAYS:,}", _is_days)
+_PARAMETER = Rule("a text or a whole number", lambda value: type(value) in (str, int))
+_NAME = Rule("a column", lambda value: bool(_COLUMN.fullmatch(str(value))))
+_VALUE = ("name in the export", _KEY, one_of(*VALUE_TYPES))
+
+# Each entry with its rule; "?" marks those that may be missing. A tuple is a table
+# whose entries the author names: what they are, their names, and the rule of each. A
+# list is one table or more.
+_USE_CASE: Mapping[str, Any] = {
     "title": _TEXT,
     "outcome": _TEXT,
     "entity": _TEXT,
     "lookback_days": _DAYS,
     "horizon_days": _DAYS,
-    "threshold": ("a probability", _is_share),
-    "features": ("a table of one column or more", lambda f: _is_table(f) and bool(f)),
-    "baseline": _TABLE,
-    "candidates": (
-        "tables, one or more: [[candidates]]",
-        lambda value: _is_list(value, dict) and bool(value),
+    "threshold": Rule("a probability", _is_share),
+    "features": ("column", _COLUMN, one_of(NUMBER, CATEGORY)),
+    "baseline": {"feature": _TEXT, "ascending": _FLAG},
+    "candidates": [
+        {"name": _TEXT, "algorithm": one_of(*ALGORITHMS), "parameters?": _TABLE}
+    ],
+    "span?": _TEXT,
+    "budget?": Rule('a number, as "1000", or a share, as "5%"', _is_budget),
+    "parameters?": ("parameter of a statement", _COLUMN, _PARAMETER),
+    "stream?": {
+        "events?": _TEXTS,
+        "scored?": _TEXTS,
+        "truths?": _TEXTS,
+        "amount?": _TEXT,
+        "currency?": Rule("like EUR", lambda value: bool(_CURRENCY.fullmatch(value))),
+    },
+    "events?": ("event", _ANY, ("field", _ANY, one_of(*EVENT_KINDS))),
+    "sources?": (
+        "source",
+        sources.NAME,
+        {
+            "table": Rule("project.dataset.table or dataset.table", sources.is_table),
+            "user_id": _NAME,
+            "valid_from?": _NAME,
+            "snapshot?": _FLAG,
+            "columns?": ("column", _COLUMN, one_of(*sources.TYPES)),
+            "plans?": _TEXTS,
+        },
     ),
-    "span": _TEXT,
-    "budget": ('a number, as "1000", or a share, as "5%"', _is_budget),
-    "parameters": _TABLE,
-    "stream": _TABLE,
-    "events": _TABLE,
-    "sources": _TABLE,
-    "event_params": _TABLE,
-    "user_properties": _TABLE,
+    "event_params?": _VALUE,
+    "user_properties?": _VALUE,
 }
-_REQUIRED = tuple(_ENTRIES)[:9]
 
 
-def _wrong(config: Mapping[str, Any]) -> _Problems:
-    """Yield path and message of every mistake."""
-    yield from _unknown((), config, tuple(_ENTRIES))
-    yield from (((), f"{key} is missing") for key in _REQUIRED if key not in config)
-    right = dict(config)
-    for key, (what, is_right) in _ENTRIES.items():
-        if key in config and not is_right(config[key]):
-            yield (key,), f"{key} is {what}, not {config[key]!r}"
-            del right[key]
-    yield from _features(right.get("features", {}))
-    yield from _baseline(right)
-    yield from _candidates(right)
-    yield from _parameters(right.get("parameters", {}))
-    yield from _stream(right)
-    yield from _events(right.get("events", {}))
-    for key in VALUES:
-        yield from _values(key, right.get(key, {}))
-    yield from sources.rules(right)
+def _wrong(value: Any, rule: Any, at: Path) -> _Problems:
+    """Yield path and message of what is not as its rule has it."""
+    name = at[-1] if at else ""
+    if isinstance(rule, Rule):
+        if not rule.holds(value):
+            yield at, f"{name} is {rule.what}, not {value!r}"
+    elif isinstance(rule, list):
+        if not isinstance(value, list) or not value:
+            yield at, f"{name} are tables, one or more: [[{name}]]"
+            return
+        for number, one in enumerate(value):
+            yield from _wrong(one, rule[0], (*at, number))
+    elif not isinstance(value, dict):
+        yield at, f"{name} is a table, not {value!r}"
+    elif isinstance(rule, tuple):
+        what, pattern, inner = rule
+        for key, one in value.items():
+            if pattern.fullmatch(key):
+                yield from _wrong(one, inner, (*at, key))
+            else:
+                yield (*at, key), f"{key[:64]!r} can name no {what}"
+    else:
+        rules = {key.removesuffix("?"): inner for key, inner in rule.items()}
+        known = f"known are {', '.join(rules)}"
+        unknown = [key for key in value if key not in rules]
+        missing = [key for key in rules if key in rule and key not in value]
+        yield from (((*at, key), f"{key} is unknown; {known}") for key in unknown)
+        yield from ((at, f"{key} is missing") for key in missing)
+        for key in value.keys() & rules.keys():
+            yield from _wrong(value[key], rules[key], (*at, key))
 
 
-def _unknown(at: Path, table: Mapping[str, Any], known: tuple[str, ...]) -> _Problems:
-    for key in table:
-        if key not in known:
-            yield (*at, key), f"{key} is unknown; known are {', '.join(known)}"
+# -- what fits together ---------------------------------------------------------------
 
 
-def _features(features: Mapping[str, Any]) -> _Problems:
-    for name, kind in features.items():
-        at: Path = ("features", name)
-        if kind not in (NUMBER, CATEGORY):
-            yield at, f"features are a number or a category each: {name} is {kind!r}"
+def _rules(config: Mapping[str, Any]) -> _Problems:
+    """Yield path and message of mistakes among entries that are right by themselves."""
+    features, stream = config.get("features", {}), config.get("stream", {})
+    for name in features:
         if name.lower() in RESERVED:
-            yield at, f"{name} can be no feature: training has a column of this name"
-        elif not _COLUMN.fullmatch(name):
-            yield at, f"{name!r} can be no column of BigQuery"
+            message = f"{name} can be no feature: training has a column of this name"
+            yield ("features", name), message
+    for table, key in (("baseline", "feature"), ("stream", "amount")):
+        feature = config.get(table, {}).get(key)
+        is_named = feature is not None and "features" in config
+        if is_named and features.get(feature) != NUMBER:
+            yield (table, key), f"{key} {feature} is not a numeric feature"
+    for name in {*config.get("parameters", ())} & RUN_PARAMETERS:
+        message = f"every run gives @{name}: name the parameter otherwise"
+        yield ("parameters", name), message
+    if "currency" in stream and "amount" not in stream:
+        yield ("stream", "currency"), "currency is of the amount, which is missing"
+    yield from _candidates(config.get("candidates", ()), bool(stream.get("scored")))
+    yield from sources.rules(config)
 
 
-def _is_numeric(config: Mapping[str, Any], feature: object) -> bool:
-    return NUMBER in [
-        kind for name, kind in config.get("features", {}).items() if name == feature
-    ]
-
-
-def _baseline(config: Mapping[str, Any]) -> _Problems:
-    if "baseline" not in config:
-        return
-    baseline = config["baseline"]
-    yield from _unknown(("baseline",), baseline, ("feature", "ascending"))
-    if not _is_numeric(config, baseline.get("feature")):
-        message = f"baseline {baseline.get('feature')} is not a numeric feature"
-        yield ("baseline", "feature"), message
-    if not isinstance(baseline.get("ascending"), bool):
-        yield ("baseline", "ascending"), "ascending is true or false"
-
-
-def _candidates(config: Mapping[str, Any]) -> _Problems:
-    scores_events = bool(config.get("stream", {}).get("scored"))
-    allowed = [name for name in ALGORITHMS if scores_events or name != FOREST]
+def _candidates(candidates: Sequence[Any], scores_events: bool) -> _Problems:  # noqa: FBT001
     earlier: list[str] = []
-    for number, candidate in enumerate(config.get("candidates", ())):
+    for number, candidate in enumerate(candidates):
         at: Path = ("candidates", number)
-        yield from _unknown(at, candidate, ("name", "algorithm", "parameters"))
-        name, algorithm = candidate.get("name"), candidate.get("algorithm")
-        if not _is_text(name) or name in earlier:
+        if candidate["name"] in earlier:
             yield (*at, "name"), "candidates must be named, each differently"
-        if algorithm not in allowed:
-            message = f"unknown algorithm {algorithm!r}; known are {', '.join(allowed)}"
-            yield (*at, "algorithm"), message
-        parameters = candidate.get("parameters", {})
-        inside: Path = (*at, "parameters")
-        if not _is_table(parameters):
-            yield inside, "parameters are a table: [candidates.parameters]"
-        elif algorithm == MEAN:
+        if candidate["algorithm"] == FOREST and not scores_events:
+            yield (*at, "algorithm"), f"{FOREST} scores events, and not users"
+        if candidate["algorithm"] == MEAN:
+            parameters = candidate.get("parameters", {})
             of = parameters.get("of", [])
-            yield from _unknown(inside, parameters, ("of",))
-            if not _is_list(of, str) or not of or not {*of} <= {*earlier}:
-                known = ", ".join(earlier) or "none"
-                message = f"of names candidates before it, which are {known}; not {of}"
-                yield (*inside, "of"), message
-            elif len({*of}) < len(of):
-                yield (*inside, "of"), f"of names a candidate more than once: {of}"
-        earlier.append(str(name))
-
-
-def _parameters(parameters: Mapping[str, Any]) -> _Problems:
-    for name, value in parameters.items():
-        at: Path = ("parameters", name)
-        if not isinstance(value, str) and not _is_whole(value):
-            yield at, f"{name} is a text or a whole number, not {value!r}"
-        if name in RUN_PARAMETERS:
-            yield at, f"every run gives @{name}: name the parameter otherwise"
-        elif not _COLUMN.fullmatch(name):
-            yield at, f"{name!r} can be no parameter of a statement"
-
-
-def _stream(config: Mapping[str, Any]) -> _Problems:
-    stream = config.get("stream", {})
-    lists = ("events", "scored", "truths")
-    yield from _unknown(("stream",), stream, (*lists, "amount", "currency"))
-    for key in lists:
-        if not _is_list(stream.get(key, []), str):
-            yield ("stream", key), f"{key} is a list of types of events"
-    amount, currency = stream.get("amount", ""), stream.get("currency", "")
-    if amount and not _is_numeric(config, amount):
-        yield ("stream", "amount"), f"amount {amount} is not a numeric feature"
-    if currency and not (_CURRENCY.fullmatch(str(currency)) and amount):
-        message = f"currency is of the amount, as EUR is; not {currency!r}"
-        yield ("stream", "currency"), message
-
-
-def _events(events: Mapping[str, Any]) -> _Problems:
-    for event, fields in events.items():
-        if not _is_table(fields):
-            yield ("events", event), f"{event} is a table of fields: [events.{event}]"
-            continue
-        for field, kind in fields.items():
-            if kind not in EVENT_KINDS:
-                kinds = ", ".join(EVENT_KINDS)
-                message = f"fields are one of {kinds}: {field} is {kind!r}"
-                yield ("events", event, field), message
-
-
-def _values(table: str, named: Mapping[str, Any]) -> _Problems:
-    for key, kind in named.items():
-        if not _KEY.fullmatch(key):
-            message = "letters, digits and underscores, 40 at most, no digit first"
-            yield (table, key), f"{key[:64]!r} can be no name of {table}: {message}"
-        if kind not in VALUE_TYPES:
-            types = ", ".join(VALUE_TYPES)
-            yield (table, key), f"a value is read as {types}: {key} is {kind!r}"
+            known = ", ".join(earlier) or "none"
+            if {*parameters} != {"of"} or not _are_texts(of) or not of:
+                others = sorted({*parameters} - {"of"})[:1]
+                message = f"{MEAN} has one parameter, the list of candidates: of"
+                yield (*at, "parameters", *others), message
+            elif not {*of} <= {*earlier} or len({*of}) < len(of):
+                message = f"of names candidates before it, each once, which are {known}"
+                yield (*at, "parameters", "of"), f"{message}; not {of}"
+        earlier.append(candidate["name"])

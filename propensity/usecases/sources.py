@@ -18,13 +18,11 @@ from propensity.statements import statement
 
 # The statement that reads sources.
 READER = "features"
-TYPES = ("STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP")
 # Of the moment when a row became known.
 MOMENTS = ("TIMESTAMP", "DATETIME", "DATE")
+TYPES = ("STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", *MOMENTS)
 
-_KEYS = ("table", "user_id", "valid_from", "snapshot", "columns", "plans")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 # What else a statement reads by name.
 _TAKEN = re.compile(
@@ -112,42 +110,28 @@ def around(sources: Sequence[Source]) -> tuple[str, str]:
     return f"WITH\n{named}\nSELECT\n  *\nFROM\n  (\n", "\n  )\n"
 
 
+def is_table(value: object) -> bool:
+    """Tell whether a value can be the address of a table."""
+    return _TABLE.fullmatch(str(value)) is not None
+
+
 def rules(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield path and message of every mistake in the sources of a ``usecase.toml``."""
+    """Yield path and message of mistakes in sources whose entries are right alone."""
     for name, entry in config.get("sources", {}).items():
         at = ("sources", name)
-        if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
-            yield at, f"{name!r} can name no source: letters, digits and underscores do"
-        elif not isinstance(entry, Mapping):
-            yield at, f"{name} is a table: [sources.{name}]"
-        elif config.get("stream", {}).get("scored"):
+        columns = entry.get("columns", {})
+        moment = entry.get("valid_from", "")
+        if _TAKEN.fullmatch(name):
+            yield at, f"{name!r} is the name of a table of the deployment"
+        if config.get("stream", {}).get("scored"):
             yield at, "features of events are their own fields: no source is read"
-        else:
-            yield from (((*at, key), message) for key, message in _entry(entry))
-
-
-def _entry(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield key and message of mistakes in a source."""
-    for key in entry.keys() - {*_KEYS}:
-        yield key, f"{key} is unknown; known are {', '.join(_KEYS)}"
-    if not _TABLE.fullmatch(str(entry.get("table"))):
-        yield "table", "table is project.dataset.table or dataset.table"
-    if entry.get("snapshot", False) is not ("valid_from" not in entry):
-        missing = "valid_from, the column that says when a row became known"
-        yield "table", f"a source has either {missing}, or snapshot = true"
-    columns = entry.get("columns", {})
-    if not isinstance(columns, Mapping):
-        yield "columns", "columns are a table of types by name"
-        columns = {}
-    named = {key: entry[key] for key in ("user_id", "valid_from") if key in entry}
-    if "user_id" not in entry:
-        yield "user_id", "user_id is missing"
-    for key, name in (*named.items(), *(("columns", column) for column in columns)):
-        if name == "as_of" or not _COLUMN.fullmatch(str(name)):
-            yield key, f"{name!r} can be no column of a source"
-    for name, kind in columns.items():
-        expected = MOMENTS if name == entry.get("valid_from") else TYPES
-        if kind not in expected:
-            yield "columns", f"{name} is one of {', '.join(expected)}, not {kind!r}"
-    if not {*entry.get("plans", ())} <= {*columns}:
-        yield "plans", f"plans are some of its columns, not {entry['plans']!r}"
+        if entry.get("snapshot", False) is not (not moment):
+            missing = "valid_from, the column that says when a row became known"
+            yield (*at, "table"), f"a source has either {missing}, or snapshot = true"
+        if "as_of" in (entry["user_id"], moment, *columns):
+            yield at, "'as_of' can be no column of a source"
+        if columns.get(moment, MOMENTS[0]) not in MOMENTS:
+            known = ", ".join(MOMENTS)
+            yield (*at, "columns", moment), f"{moment}, a moment, is one of {known}"
+        if not {*entry.get("plans", ())} <= {*columns}:
+            yield (*at, "plans"), f"plans are some of its columns, not {entry['plans']}"

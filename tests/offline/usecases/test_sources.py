@@ -121,11 +121,11 @@ class TestADeclaration:
             ("valid_from", "valid", "valid is unknown; known are table, user_id"),
             ("valid_from =", "snapshot = true\nvalid_from =", "either valid_from"),
             ('valid_from = "changed_at"', "", "either valid_from, the column"),
-            ('"changed_at"', '"changed at"', "'changed at' can be no column"),
+            ('"changed_at"', '"changed at"', "valid_from is a column, not"),
             ('points = "INT64"', 'points = "JSON"', "points is one of STRING, INT64"),
             ('points = "INT64"', 'as_of = "DATE"', "'as_of' can be no column"),
             ("valid_from =", 'plans = ["ends"]\nvalid_from =', "plans are some of its"),
-            ("sources.loyalty", "sources.ga_events", "'ga_events' can name no"),
+            ("sources.loyalty", "sources.ga_events", "'ga_events' is the name of"),
             ("[sources.loyalty.columns]", "", "points is unknown; known are table"),
         ],
     )  # fmt: skip

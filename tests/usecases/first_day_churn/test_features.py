@@ -66,14 +66,6 @@ class TestCohort:
         assert set(trapped.first_days(*weeks)) == everyone
         assert sum(map(len, alone)) == len(everyone)
 
-    def test_has_every_feature_in_its_type(self, features):
-        """Each feature of usecase.toml is a column: a number or a text."""
-        for row in features.values():
-            assert set(row) == {"as_of", "user_id", *USE_CASE.features}
-            for name, kind in USE_CASE.features.items():
-                types = float if kind == "number" else str
-                assert row[name] is None or type(row[name]) is types, name
-
 
 class TestFirstDay:
     def test_is_half_open(self, features):

@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -18,7 +18,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from local.generators.games import Games
-from local.generators.messages import Delivery, encode
+from local.generators.messages import Delivery
 from propensity.clock import SYSTEM
 from propensity.events.messages import Message
 from propensity.registry.loading import Serving, loaded, recorded
@@ -27,7 +27,6 @@ from propensity.runs import setup
 from propensity.stream.consumer import Clients
 from propensity.stream.ingest import StreamFeatures
 from propensity.stream.score import ScoreStream
-from tests.emptied import empty_tables
 from tests.exact import expected_features
 from tests.functions.conftest import entered
 from tests.usecases.first_day_churn.players import (
@@ -35,7 +34,6 @@ from tests.usecases.first_day_churn.players import (
     DAY,
     GAMES,
     MIDNIGHT,
-    STREAMED,
     TWELVE,
     USE_CASE,
     WEEK,
@@ -133,44 +131,11 @@ def inferences(place: Stream) -> list[Row]:
 PLAYED = Games(seed=11, users=40, maximum_events=30, days=10, end=MIDNIGHT)
 
 
-@dataclass(frozen=True)
-class Relabelled:
-    """Where a stream was played twice, and the scores as it was and with each label
-    turned round: event, probability and features of each."""
-
-    place: Stream
-    scores: Sequence[Sequence[tuple[str, float, str]]]
-
-
 @pytest.fixture(scope="module")
-def relabelled(opened) -> Relabelled:
-    """A small generated stream, played as it is and with other labels."""
-    games = replace(PLAYED, users=20, maximum_events=10)
-    deliveries = games.deliveries(broken=0)
-    turned = [
-        replace(delivery, data=encode(next(flipped([delivery.event]))))
-        for delivery in deliveries
-        if delivery.event is not None
-    ]
-    scores = []
+def played(opened) -> tuple[Stream, list[Group]]:
+    """A generated stream with duplicates, late and broken messages, played."""
     place = served_by_the_shipped_model(opened())
-    for stream_of in (deliveries, turned):
-        play(place, stream_of, seed=2)
-        scores.append(
-            sorted(
-                (row["event_id"], row["probability"], json.dumps(row["features"]))
-                for row in inferences(place)
-            )
-        )
-        empty_tables(place.warehouse, STREAMED)
-    return Relabelled(place, scores)
-
-
-@pytest.fixture(scope="module")
-def played(relabelled) -> tuple[Stream, list[Group]]:
-    """A generated stream with duplicates, late and broken messages, played where
-    nothing is left of the one before."""
-    return relabelled.place, play(relabelled.place, PLAYED.deliveries(), seed=1)
+    return place, play(place, PLAYED.deliveries(), seed=1)
 
 
 class TestScores:
@@ -222,27 +187,6 @@ class TestScores:
         assert len(groups) > 10
         assert counts == expected
         assert len(counts) < sum(len(group.deliveries) for group in groups)
-
-    def test_are_those_of_the_model(self, played):
-        """The probability logged is what the champion gives for the features logged."""
-        place, _ = played
-        scored = inferences(place)
-        features = batch_of([row["features"] for row in scored])
-        probability = shipped(place).scorer.probabilities(features)
-
-        assert {row["model_version"] for row in scored} == {0}
-        # What is added up in another batch may differ in the last bit.
-        assert [row["probability"] for row in scored] == pytest.approx(
-            probability.tolist(), abs=1e-12
-        )
-
-    def test_do_not_depend_on_labels(self, relabelled):
-        """Leak: a stream that differs in labels only gets the same scores, and the
-        model the same features, for every event."""
-        as_it_was, turned_round = relabelled.scores
-
-        assert len(as_it_was) > 100
-        assert as_it_was == turned_round
 
 
 # Of these fewer leave than of those whom the shipped model knows.
@@ -317,17 +261,6 @@ class TestTraining:
         assert {candidate["name"] for candidate in card["candidates"]} == {
             candidate.name for candidate in USE_CASE.candidates
         }
-
-    def test_reads_everybody_once(self, trained):
-        """Its data set has one row a user, of weekly dates whose labels are known."""
-        place, row = trained
-        card = json.loads(row["card"])
-        days = [day for part in card["split"].values() for day in part]
-        as_ofs = [date.fromisoformat(day) for day in days]
-        rows = sum(card["rows"].values())
-
-        assert max(as_ofs) == AS_OF - 10 * DAY
-        assert rows == len(place.training(*as_ofs))
 
 
 class TestPredictions:

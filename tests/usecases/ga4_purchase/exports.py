@@ -175,26 +175,9 @@ def traps() -> list[shop.Row]:
         purchase("exported twice", ago(6, plus=1), 12.5, transaction="A"),
     ]
     rows += twice + [dict(row) for row in twice]
-    for moment in (ago(30), ago(30, plus=5_000_000), ago(29), ago(2)):
-        rows.append(purchase("reloads", moment, 20.0, transaction="R"))
     rows += [
-        purchase("split", ago(9), 20.0, transaction="S", items=[("a", 2)]),
-        purchase("split", ago(9, plus=9), 5.25, transaction="S", items=[("b", 3)]),
-    ]
-    for name, transaction in (
-        ("no id", None),
-        ("empty id", ""),
-        ("unset", "(not set)"),
-    ):
-        rows.append(purchase(name, ago(9), 3.0, transaction=transaction))
-        rows.append(purchase(name, ago(8), 3.0, transaction=transaction))
-    rows += [
-        purchase("refunded", ago(20), 100.0, transaction="P1"),
-        event("refunded", ago(19), "refund",
-              ecommerce={"refund_value": 30.0, "transaction_id": "P1"}),
         event("refunded", ago(18), "refund",
               ecommerce={"purchase_revenue": -20.0, "transaction_id": "P2"}),
-        event("refunded", ago(17), "refund"),
         purchase("negative", ago(9), -5.0, transaction="N"),
         purchase("revenue nan", ago(9), math.nan, transaction="N"),
         purchase("huge", ago(9), 1e300, transaction="N"),

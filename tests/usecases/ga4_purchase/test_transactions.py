@@ -89,24 +89,6 @@ class TestRepeatedPurchase:
         assert (last["purchases"], last["revenue"]) == (1, 100)
         assert last["purchase_recency_days"] == 7.5
 
-    def test_may_disagree_with_the_first(self, seen):
-        """A page and a server report an order: the first counts, 100 and not 200."""
-        server = opened_again(user="1.1")[0] | {
-            "event_timestamp": BOUGHT + 1,
-            "ecommerce": {"transaction_id": "T1", "purchase_revenue": 119.0},
-            "items": [],
-        }
-        rows = seen([*opened_again(), server], FIRST, FIRST + DAY)
-
-        assert rows["converter_amounts"][FIRST, "1.1"]["amount"] == 100
-        assert rows["features"][FIRST + DAY, "1.1"]["items"] == 1
-
-    def test_is_none_of_the_lookback_whose_first_lies_before(self, seen):
-        """Features look back a lookback, too: nobody has bought again."""
-        rows = seen(opened_again(59), FIRST + 61 * DAY)
-
-        assert rows["features"][FIRST + 61 * DAY, "1.1"]["purchases"] == 0
-
     def test_is_of_one_user(self, seen):
         """By the column that says who a user is."""
         laptop, phone = opened_again(1, user_id="login")
@@ -116,22 +98,6 @@ class TestRepeatedPurchase:
 
         assert {user for _, user in rows["labels"]} == {"2.2"}
         assert not login["labels"]
-
-    def test_is_no_refund(self, seen):
-        """Two refunds of one order, of one microsecond and in one batch, are two."""
-        refunds = [
-            event(
-                "1.1",
-                BOUGHT,
-                "refund",
-                ecommerce={"refund_value": 10.0, "transaction_id": "T1"},
-                batch_event_index=index,
-            )
-            for index in (1, 2)
-        ]
-        row = seen(refunds, FIRST + DAY)["features"][FIRST + DAY, "1.1"]
-
-        assert (row["refunds"], row["refund_value"]) == (2, 20)
 
 
 class TestIds:
@@ -143,16 +109,6 @@ class TestIds:
         setting = {"PROPENSITY_USER_COLUMN": column}
 
         assert not seen(rows, FIRST + DAY, **setting)["features"]
-
-    def test_that_mean_nothing_make_no_purchases_one(self, seen):
-        """Purchases that share such an id are several."""
-        rows = [
-            purchase("u", BOUGHT + n, transaction=nothing)
-            for n, nothing in enumerate(NOTHING)
-        ]
-        row = seen(rows, FIRST + DAY)["features"][FIRST + DAY, "u"]
-
-        assert row["purchases"] == len(NOTHING)
 
     @pytest.mark.parametrize("id_", ["T1", 1001])
     def test_may_be_among_the_parameters_alone(self, seen, id_):
