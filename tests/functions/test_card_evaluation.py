@@ -204,17 +204,6 @@ class TestFigures:
             (3, 100),
         ]
 
-    def test_are_the_same_when_run_again(self, place, drawn):
-        """Twice equals once, whatever came in between that is of no matter."""
-        score, label = drawn
-        store(place.warehouse, scored(score), truths(label))
-        first = evaluate(place, FIRST + 3 * DAY)
-        again = evaluate(place, FIRST + 3 * DAY)
-        for row in first + again:
-            row.pop("evaluated_at"), row.pop("bytes_billed"), row.pop("run_id")
-
-        assert again == first
-
 
 class TestThresholds:
     """Of a day: the best on the days before, and the best hundredth."""
@@ -263,42 +252,26 @@ class TestCounts:
 
 
 class TestDays:
-    @pytest.mark.long
     def test_are_provisional_until_the_truth_is_due(self, place, drawn):
-        """For the truth's delay figures may change; then they are final."""
+        """For the truth's delay figures may change; then they are final, and stay so in
+        a run for an earlier date.
+
+        Defect: figures of the few truths known by the earlier date replaced them."""
         score, label = drawn
         store(place.warehouse, scored(score), truths(label[:100]))
         early = evaluate(place, FIRST + 7 * DAY)[0]
-        store(
-            place.warehouse,
-            truths=[
-                truth(f"0-t{n}", START + 6 * DAY, int(outcome))
-                for n, outcome in enumerate(label)
-            ],
-        )
+        rest = zip(range(100, N), label[100:], strict=True)
+        late_truths = [truth(f"0-t{n}", START + 6 * DAY, int(one)) for n, one in rest]
+        store(place.warehouse, truths=late_truths)
         late = evaluate(place, FIRST + 8 * DAY)[0]
         store(place.warehouse, truths=truths(1 - label, after=8))
+        place.run("model_evaluation", FIRST + DAY, use_case=NAME)
         after = evaluate(place, FIRST + 12 * DAY)[0]
 
         assert (early["status"], early["users"]) == ("provisional", 100)
         assert early["unknown_outcomes"] == 0
         assert (late["status"], late["users"]) == ("final", N)
         assert after == late
-
-    def test_that_are_final_stay_as_they_are_in_a_run_for_an_earlier_date(
-        self, place, drawn
-    ):
-        """Defect: figures of the few truths known by the earlier date replaced the
-        final ones, were marked final, and were never counted again."""
-        score, label = drawn
-        store(place.warehouse, scored(score), truths(label))
-        [final, *_] = evaluate(place, FIRST + 8 * DAY)
-
-        place.run("model_evaluation", FIRST + DAY, use_case=NAME)
-        [after, *_] = evaluate(place, FIRST + 9 * DAY)
-
-        assert (final["status"], final["users"]) == ("final", N)
-        assert after == final
 
     def test_that_were_missed_are_caught_up_with(self, rows_of):
         """A run evaluates all days with scores, and says where there are none, or
@@ -346,14 +319,12 @@ class TestScoreFirstLearnAfter:
         ]
 
 
-class TestPredictions:
-    def test_are_refused_for_events(self, place):
-        """01 scores users by day; transactions are scored as they happen."""
-        refused = place.post("predictions", {"use_case": NAME, "as_of": str(FIRST)})
+def test_predictions_are_refused(place):
+    """01 scores users by day; transactions are scored as they happen."""
+    refused = place.post("predictions", {"use_case": NAME, "as_of": str(FIRST)})
 
-        assert refused.status_code == 400
-        assert refused.json["field"] == "use_case"
-        assert "as it happens" in refused.json["message"]
+    assert (refused.status_code, refused.json["field"]) == (400, "use_case")
+    assert "as it happens" in refused.json["message"]
 
 
 class TestCost:

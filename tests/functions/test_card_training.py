@@ -105,30 +105,19 @@ class TestWithoutTruths:
         assert answer["outcomes"]["unknown"] > 0
         assert answer["outcomes"]["pending"] > 0
 
-    def test_is_not_warm_below_a_window(self, shop):
-        """A hundred rows fill no window: the version is recorded and serves, and its
-        verdict says so."""
-        stored(shop.warehouse, drawn(100), known=())
-        answer = shop.train()
-        [row] = shop.recorded()
-
-        assert not answer["is_warm"]
-        assert not row["is_warm"]
-        assert answer["promoted"]
-        assert "not warm" in answer["verdict"]
-
     def test_gives_way_to_the_first_that_is_warm(self, shop):
-        """A champion without scores is worth less than any scores."""
+        """A hundred rows fill no window: the version is recorded and serves, and its
+        verdict says so. A champion without scores is worth less than any scores."""
         stored(shop.warehouse, drawn(100), known=())
-        shop.train()
-        stored(
-            shop.warehouse,
-            drawn(400, start=START + 12 * DAY, days=1, prefix="u"),
-            known=(),
-        )
-        answer = shop.train(FIRST + 2 * DAY)
+        cold = shop.train()
+        more = drawn(400, start=START + 12 * DAY, days=1, prefix="u")
+        stored(shop.warehouse, more, known=())
+        warm = shop.train(FIRST + 2 * DAY)
 
-        assert answer["promoted"]
+        assert [row["is_warm"] for row in shop.recorded()] == [False, True]
+        assert (cold["is_warm"], cold["promoted"]) == (False, True)
+        assert "not warm" in cold["verdict"]
+        assert warm["promoted"]
         assert shop.champion() == 1
 
     def test_needs_a_transaction(self, shop):

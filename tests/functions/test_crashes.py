@@ -122,29 +122,30 @@ def check_whole(old: Any, crashes: list[tuple[str, Any]], new: Any) -> list[str]
 
 
 @pytest.mark.long
-class TestAnyStep:
-    def test_of_predictions_leaves_whole_tables(self, champion_place):
-        """One transaction publishes; a repeated run changes nothing."""
-        published_before(champion_place)
-        old = state(champion_place)
-        crashes = crashed(champion_place, "predictions", LATER, state)
-        steps = check_whole(old, crashes, state(champion_place))
+def test_a_prediction_that_crashes_leaves_whole_tables(champion_place):
+    """One transaction publishes; a repeated run changes nothing."""
+    published_before(champion_place)
+    old = state(champion_place)
+    crashes = crashed(champion_place, "predictions", LATER, state)
+    steps = check_whole(old, crashes, state(champion_place))
 
-        assert steps.count("write") == 1, "the scores; what is watched comes later"
-        assert steps[-1] == "execute"
+    assert steps.count("write") == 1, "the scores; what is watched comes later"
+    assert steps[-1] == "execute"
 
-    def test_of_an_evaluation_leaves_whole_tables(self, monday):
-        """One append publishes; a repeated run changes no row that readers see."""
-        old, as_of = evaluations(monday), MONDAY + WEEK
-        crashes = crashed(monday, "model_evaluation", as_of, evaluations)
-        new = evaluations(monday)
-        steps = check_whole(old, crashes, new)
-        monday.run("model_evaluation", as_of)
-        pages = monday.registry.artifacts.names("reports/")
 
-        assert steps[-1] == "write"
-        assert pages == [f"reports/ga4_purchase/{MONDAY}.html"]
-        assert evaluations(monday) == new
+@pytest.mark.long
+def test_an_evaluation_that_crashes_leaves_whole_tables(monday):
+    """One append publishes; a repeated run changes no row that readers see."""
+    old, as_of = evaluations(monday), MONDAY + WEEK
+    crashes = crashed(monday, "model_evaluation", as_of, evaluations)
+    new = evaluations(monday)
+    steps = check_whole(old, crashes, new)
+    monday.run("model_evaluation", as_of)
+    pages = monday.registry.artifacts.names("reports/")
+
+    assert steps[-1] == "write"
+    assert pages == [f"reports/ga4_purchase/{MONDAY}.html"]
+    assert evaluations(monday) == new
 
 
 class TestTraining:
@@ -185,24 +186,6 @@ class TestTraining:
         served = () if serves is None else (serves,)
         promoted = find_promoted(place.warehouse, "ga4_purchase", served=served)
         assert promoted == serves
-
-    @pytest.mark.long
-    def test_whose_pointer_cannot_be_moved_is_not_recorded_as_promoted(self, place):
-        """503, and the version is there for `propensity promote`."""
-
-        def refuse(asked: Asked) -> int | None:
-            return 503 if b"champion.json" in asked.body else None
-
-        with Proxy(place.environment["STORAGE_EMULATOR_HOST"], refuse) as proxy:
-            through = place.with_settings(
-                STORAGE_EMULATOR_HOST=proxy.url, PROPENSITY_DEADLINE_S="5"
-            )
-            answer = through.post("model_training", {"as_of": TRAINED})
-        [row] = place.rows(self.ROWS)
-
-        assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
-        assert row["promoted"] is None
-        assert place.registry.find_champion() is None
 
 
 def killed_at(

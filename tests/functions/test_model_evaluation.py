@@ -7,7 +7,6 @@ No model is needed: tests write the history that 01 would have written.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,8 +17,9 @@ from sklearn import metrics
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from tests import shop
-from tests.functions.conftest import Place, let_the_lease_end
+from tests.functions.conftest import Place
 from tests.functions.evaluated import MONDAY, USERS, evaluations, published
+from tests.functions.test_audience_lift import join, lifts
 from tests.rows import CARD, append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -174,48 +174,34 @@ class TestMaturity:
         assert after["mean_probability"] == before["mean_probability"] / 2
         assert after["prediction_scored_at"] == scored_at
 
-    def test_is_of_one_publication_where_01_was_missed(
-        self, shop_of, scores, converters
-    ):
-        """A week without a publication of its own is one of those before, and of that
-        alone: a rerun by another version leaves no row of what was in force."""
-        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-        published(place, MONDAY - WEEK, scores)
-        place.run("model_evaluation", MONDAY + WEEK)
-        published(place, MONDAY - 3 * DAY, scores, version=1)
-        place.run("model_evaluation", MONDAY + WEEK)
-
-        [row] = [row for row in evaluations(place) if row["week"] == MONDAY]
-        assert row["model_version"] == 1
-        assert row["prediction_as_of"] == MONDAY - 3 * DAY
-
     def test_is_of_what_stands_where_01_was_missed(self, shop_of, scores, converters):
         """Defect: a final week without a publication of its own kept the figures of an
-        earlier one that was replaced. It is evaluated again, once; so is one that had
-        no probabilities at all, once a rerun has brought some."""
+        earlier one that was replaced. It is evaluated again, once, and is of the newest
+        before it alone; so is one that had no probabilities at all."""
         place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
         late = MONDAY + 2 * WEEK
         place.run("model_evaluation", MONDAY + WEEK)
-        place.run("model_evaluation", late)
-        without = evaluations(place)
-        published(place, MONDAY - WEEK, scores)
-        place.run("model_evaluation", late)
-        before = evaluations(place)
-        republish(place, MONDAY - WEEK, scores, scored_at=datetime.now(UTC))
-        place.run("model_evaluation", late)
+        found = []
+        for publication in (None, (-WEEK, 1.0, 0), (-WEEK, 0.5, 0), (-3 * DAY, 1.0, 1)):
+            if publication is not None:
+                days, share, version = publication
+                shares = {user: share * value for user, value in scores.items()}
+                now = datetime.now(UTC)
+                published(place, MONDAY + days, shares, version=version, scored_at=now)
+            place.run("model_evaluation", late)
+            rows = [row for row in evaluations(place) if row["week"] == MONDAY]
+            found += [
+                (row["status"], row["model_version"], row["mean_probability"])
+                for row in rows
+            ]
         once_more = place.run("model_evaluation", late)
 
-        def of_monday(rows: list[dict]) -> list[tuple]:
-            return [
-                (row["status"], row["mean_probability"])
-                for row in rows
-                if row["week"] == MONDAY
-            ]
-
-        mean = sum(scores.values()) / len(scores)
-        assert of_monday(without) == [("final", None)]
-        assert of_monday(before) == [("final", pytest.approx(mean))]
-        assert of_monday(evaluations(place)) == [("final", pytest.approx(mean / 2))]
+        mean = pytest.approx(sum(scores.values()) / len(scores))
+        half = pytest.approx(sum(scores.values()) / len(scores) / 2)
+        assert found == [
+            ("final", -1, None), ("final", 0, mean), ("final", 0, half),
+            ("final", 1, mean),
+        ]  # fmt: skip
         assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
 
     def test_waits_for_a_day_that_the_export_lacks(self, shop_of, scores, converters):
@@ -304,43 +290,30 @@ class TestWeeksWithout:
         assert monday.run("model_evaluation", MONDAY + WEEK)["weeks"]
 
 
-class TestLateness:
-    def test_replaces_no_newer_figures(self, monday, monkeypatch):
-        """Defect: a run that stood still while it wrote its figures put them in the
-        place of newer ones."""
-        write = Warehouse.write
-        other = []
+@pytest.mark.parametrize("of", ["figures", "lifts"])
+def test_a_run_of_an_older_date_leaves_final_rows(monday, converters, monkeypatch, of):
+    """Defect: what it had read before late rows came took the place of the final
+    figures that a run of a newer date, with a lease of its own, had written meanwhile;
+    and its page that of theirs."""
+    place, users = monday, sorted(converters)
+    join(place, MONDAY, users[:10], users[10:20])
+    read = evaluations if of == "figures" else lifts
+    table = tables.EVALUATION if of == "figures" else tables.AUDIENCE_LIFT
+    page = f"reports/ga4_purchase/{MONDAY}.html"
+    final: list[Any] = []
+    write = Warehouse.write
 
-        def late(self, table, rows):
-            if table is tables.EVALUATION and not other:
-                other.append(None)
-                let_the_lease_end(monday, "evaluate", MONDAY + WEEK)
-                monday.run("model_evaluation", MONDAY + WEEK)
-                other[:] = evaluations(monday)
-            return write(self, table, rows)
+    def written(self: Any, to: Any, rows: Any) -> None:
+        write(self, to, rows)
+        if to is table and not final:
+            final.append(None)
+            shop.load(place.workplace, [purchase("u3", MONDAY + 2 * DAY)])
+            place.run("model_evaluation", MONDAY + 2 * WEEK)
+            final[:] = [*read(place), place.registry.artifacts.read(page).data]
 
-        monkeypatch.setattr(Warehouse, "write", late)
-        monday.post("model_evaluation", {"as_of": MONDAY + WEEK})
+    monkeypatch.setattr(Warehouse, "write", written)
+    answer = place.run("model_evaluation", MONDAY + WEEK)
 
-        assert [row["week"] for row in other] == [MONDAY]
-        assert evaluations(monday) == other
-
-
-class TestFailures:
-    def test_of_missing_tables_say_so(self, shop_of):
-        """424 names what is missing."""
-        place = shop_of([purchase("u1", MONDAY + DAY)])
-        gone = replace(
-            place.workplace,
-            environment={
-                **place.workplace.environment,
-                "PROPENSITY_DATASET": "nobody_made_this",
-            },
-        )
-
-        answer = Place(gone).post("model_evaluation", {"as_of": MONDAY + WEEK})
-
-        assert answer.status_code == 424
-        assert answer.json["error"] == "missing_table"
-        assert answer.json["retryable"] is False
-        assert "nobody_made_this" in answer.json["message"]
+    assert [week["status"] for week in answer["weeks"]] == ["provisional"]
+    assert final[0]["status"] == "final"
+    assert [*read(place), place.registry.artifacts.read(page).data] == final

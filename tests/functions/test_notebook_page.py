@@ -28,10 +28,10 @@ from local.stack.state import ROOT
 from local.venvs import uv
 from offline import load_model
 from tests.events import bet, registration
-from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.conftest import LATER, Place
 from tests.functions.instances import Instance
 from tests.functions.streaming import Site, rows_of
-from tests.functions.test_season import evaluated
+from tests.functions.test_season import both_weeks
 
 PAGE = ROOT / "docs" / "notebook.md"
 PLAYERS = 3
@@ -107,7 +107,7 @@ def run(
 def deployed(new_place, with_champion, emulators, tmp_path_factory) -> Iterator[Place]:
     """A week published with a shift of the season, and players scored on the stream."""
     place = with_champion(new_place())
-    evaluated(place, TRAINED, 0.7)
+    both_weeks(place, 0.7)
     assert place.run("predictions", LATER)["log_odds_shift"] > 0
     site = Site(place.workplace, emulators.address("pubsub"))
     for topic in ("enriched", "scores"):
@@ -156,18 +156,15 @@ class TestPage:
     @pytest.mark.installs
     @pytest.mark.timeout(600)
     def test_needs_what_it_installs_and_nothing_else(self, deployed, tmp_path):
-        """In a fresh environment, of the packages that the page names."""
+        """In a fresh environment, of the packages that the page names, in the versions
+        of requirements.txt: others might read no pickle."""
+        pinned = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
         uv("venv", "--python", sys.executable, str(tmp_path / "notebook"))
         python = tmp_path / "notebook" / "bin" / "python"
         uv("pip", "install", "--python", str(python), *packages())
 
-        check(run(python, deployed, tmp_path))
-
-    def test_installs_the_versions_of_a_deployment(self):
-        """Versions are those of requirements.txt; others might read no pickle."""
-        pinned = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-
         assert {*packages()} <= {*pinned}
+        check(run(python, deployed, tmp_path))
 
 
 def check(process: subprocess.CompletedProcess[str]) -> None:

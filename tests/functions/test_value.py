@@ -16,7 +16,7 @@ from propensity.learning.value import AMOUNT
 from propensity.registry.versions import pickled, unpickled
 from propensity.tables import every as tables
 from tests.conftest import Workplace
-from tests.functions.conftest import TRAINED, Place, Trained
+from tests.functions.conftest import TRAINED, Place
 from tests.functions.evaluated import MONDAY, published
 from tests.functions.looked_up import ask, serving
 from tests.functions.predicted import add
@@ -30,19 +30,6 @@ HISTORY = "SELECT * FROM ma_predictions_history ORDER BY user_id"
 TABLE = "SELECT * FROM ma_predictions_table ORDER BY user_id"
 
 
-def without_amounts(model: Trained) -> Trained:
-    """The same model as of before there were amounts."""
-    record, objects = model.record, dict(model.objects)
-    cards = [json.loads(card) for card in record["card"].to_pylist()]
-    for card in cards:
-        del card["files"]["value"]
-    place = record.column_names.index("card")
-    record = record.set_column(place, "card", pa.array(map(json.dumps, cards)))
-    for name in [name for name in objects if name.endswith("value.joblib")]:
-        del objects[name]
-    return Trained(model.answer, objects, record)
-
-
 def recorded(place: Place) -> dict:
     """Return the card that the only version's row has."""
     [row] = place.rows("SELECT card FROM ma_model_training_metadata")
@@ -50,24 +37,15 @@ def recorded(place: Place) -> dict:
 
 
 class TestTraining:
-    def test_keeps_the_figures_of_its_model_of_amounts(self, training):
-        """Row, card and answer have the same."""
-        place, answer = training
-        card = recorded(place)
-        file = card["files"]["card"]["object"]
-        stored = json.loads(place.registry.artifacts.read(file).data)
-
-        assert answer["value"] == card["value"] == stored["value"]
-
     def test_holds_the_promise_against_what_was_paid(self, training):
         """Of the rows held out; the snapshot has each buyer's amount."""
-        place, _ = training
+        place, answer = training
         card = recorded(place)
-        file = card["files"]["dataset"]["object"]
-        data = place.registry.artifacts.read(file).data
+        data = place.registry.artifacts.read(card["files"]["dataset"]["object"]).data
         rows = pa.parquet.read_table(pa.BufferReader(data)).to_pylist()
         held = [user for user in rows if str(user["as_of"]) in card["split"]["holdout"]]
 
+        assert answer["value"] == card["value"]
         assert {user[AMOUNT] is not None for user in held if user["label"]} == {True}
         assert {user[AMOUNT] for user in held if not user["label"]} == {None}
         assert card["value"]["observed"] == sum(user[AMOUNT] or 0 for user in held)
@@ -119,22 +97,6 @@ class TestPublishing:
             expected = row["probability"] * amount[row["user_id"]]
             assert float(row["expected_value"]) == pytest.approx(expected, abs=1e-6)
 
-    @pytest.mark.long
-    def test_a_version_without_amounts_publishes_the_same_probabilities(
-        self, published_once, place, first_model
-    ):
-        """Its column is null: a version of before there were amounts serves on."""
-        without_amounts(first_model).put_into(place)
-
-        answer = place.run("predictions", TRAINED)
-
-        rows = place.rows(HISTORY)
-        assert answer["expected_value"] is None
-        assert {row[COLUMN] for row in rows} == {None}
-        assert [row["probability"] for row in rows] == [
-            row["probability"] for row in published_once[0].rows(HISTORY)
-        ]
-
     def test_other_bytes_than_the_training_recorded_are_refused(self, champion_place):
         """Nothing is published: they would run code."""
         file = recorded(champion_place)["files"]["value"]["object"]
@@ -146,48 +108,28 @@ class TestPublishing:
         assert not champion_place.rows(HISTORY)
 
 
-class TestLookup:
-    @pytest.fixture(scope="class", params=["index", "table"])
-    @classmethod
-    def url(cls, published_once, request):
-        """02-GetProba of that place, by each of its sources."""
-        source = {"PROPENSITY_BUCKET": ""} if request.param == "table" else {}
-        with serving({**published_once[0].environment, **source}) as address:
-            yield address
-
-    def test_value_adds_the_expected_value_to_the_answer(self, url, published_once):
-        """It is the table's value; the rest is the answer without."""
-        [row] = published_once[0].rows(
-            "SELECT * FROM ma_predictions_table WHERE user_id = 'user.001'"
+@pytest.mark.parametrize("source", ["index", "table"])
+def test_a_lookup_answers_the_expected_value(published_once, source):
+    """By each of its sources: with ``value`` it is the table's; the rest is the answer
+    without. It is null for a probability from before there were amounts."""
+    place, _ = published_once
+    add(place, tables.PREDICTIONS, user_id=f"before.{source}")
+    [row] = place.rows("SELECT * FROM ma_predictions_table WHERE user_id = 'user.001'")
+    bucket = {"PROPENSITY_BUCKET": ""} if source == "table" else {}
+    with serving({**place.environment, **bucket}) as url:
+        plain, without = (
+            ask(url, user_id="user.001"),
+            ask(url, user_id="user.001", value=0),
         )
-        plain = ask(url, user_id="user.001").json()
+        valued = ask(url, user_id="user.001", value=1).json()
+        older = ask(url, user_id=f"before.{source}", value=1)
+        wrong = ask(url, user_id="user.001", value=2)
 
-        answer = ask(url, user_id="user.001", value=1).json()
-
-        assert answer == {**plain, COLUMN: float(row[COLUMN])}
-
-    def test_without_amounts_it_is_null(self, published_once):
-        """As of a probability from before there were amounts."""
-        add(published_once[0], tables.PREDICTIONS, user_id="before.2")
-        source = {"PROPENSITY_BUCKET": ""}
-        with serving({**published_once[0].environment, **source}) as url:
-            answer = ask(url, user_id="before.2", value=1)
-
-        assert answer.status_code == 200
-        assert answer.json()[COLUMN] is None
-
-    def test_an_unknown_user_is_404(self, url):
-        assert ask(url, user_id="nobody", value=1).status_code == 404
-
-    def test_value_0_is_the_answer_without(self, url):
-        assert ask(url, user_id="user.001", value=0).text == (
-            ask(url, user_id="user.001").text
-        )
-
-    def test_what_it_cannot_be_is_400(self, url):
-        answer = ask(url, user_id="user.001", value=2)
-
-        assert (answer.status_code, answer.json()["field"]) == (400, "value")
+    assert valued == {**plain.json(), COLUMN: float(row[COLUMN])}
+    assert without.text == plain.text
+    assert (wrong.status_code, wrong.json()["field"]) == (400, "value")
+    if source == "table":
+        assert older.json()[COLUMN] is None
 
 
 @pytest.fixture(scope="module")
@@ -226,13 +168,3 @@ class TestEvaluation:
         assert row["value_observed"] == Decimal(int(amount.sum()))
         assert row["value_promised"] == Decimal(int(sum(values.values())))
         assert answer["weeks"][0]["value_observed"] == float(row["value_observed"])
-
-    def test_of_a_publication_without_values_there_is_none(self, place):
-        """The figures of its probabilities are there all the same."""
-        published(place, MONDAY, {f"u{n}": 0.25 for n in range(USERS)})
-
-        place.run("model_evaluation", MONDAY + WEEK)
-
-        [row] = place.rows("SELECT * FROM ma_model_evaluation")
-        assert row["outcome"] == "evaluated"
-        assert {row[name] for name in row if name.startswith("value_")} == {None}
