@@ -24,7 +24,7 @@ from propensity.settings import Settings
 @cache
 def online() -> Online:
     """Open the clients on the first score."""
-    return Online.open(Settings.from_environment(), SYSTEM)
+    return Online(Settings.from_environment(), SYSTEM)
 
 
 @functions_framework.aio.http

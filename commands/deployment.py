@@ -31,7 +31,8 @@ _changing = together(
         "--epoch",
         "Do it only if N is above the present epoch, so that an old or repeated "
         "command changes nothing.",
-        type=WHOLE,
+        # With room above for commands to come.
+        type=click.IntRange(0, 2**62),
         metavar="N",
     ),
     dry_run("Check and say what would be done, and change nothing."),

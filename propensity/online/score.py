@@ -11,7 +11,6 @@ Belongs to one event loop. No user and no feature is ever in a log line.
 from __future__ import annotations
 
 import asyncio
-import math
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,16 +18,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
 import pyarrow as pa
-from msgspec import UNSET, structs
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from propensity import usecases
 from propensity.clock import Clock
-from propensity.concurrency import GroupCommit, Refreshed
+from propensity.concurrency import GroupCommit
 from propensity.errors import (
     ArtifactError,
     MethodNotAllowed,
@@ -39,12 +36,7 @@ from propensity.errors import (
 )
 from propensity.events.values import CLOCK_SKEW
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import (
-    PUBLIC,
-    failure_of,
-    keep_modules,
-    object_of,
-)
+from propensity.gcp.http import PUBLIC, failure_of, keep_modules, object_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, RowsRefused
@@ -52,25 +44,24 @@ from propensity.gcp.writes import Appends, RowsRefused
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.
 from propensity.models import scoring  # noqa: F401
-from propensity.online.score_request import Instance, Layout, Question, Reader
+from propensity.online.score_request import Instance, Question, Reader
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.inference_log import (
     ONLINE,
-    Events,
     Row,
+    Scored,
     batch_of,
-    columns,
     latency_ms,
+    rows_of,
 )
 from propensity.registry.loading import Serving
-from propensity.registry.serving import Champions, ServingState
+from propensity.registry.serving import Champions, ServingState, users_on_the_stream
 from propensity.settings import Settings
 from propensity.tables.inference import INFERENCE_LOG
-from propensity.usecases import UseCase
+from propensity.usecases import NUMBER, UseCase
 
 FUNCTION = "score"
-_encode = msgspec.json.Encoder().encode
 MAXIMUM_BODY_BYTES = 16 * 1024**2
 
 # Instances of one call of the model, unless a single request has more; the pause
@@ -92,7 +83,7 @@ RETRY_S = 1.0
 class Waiting(NamedTuple):
     """Instances that wait for their scores."""
 
-    layout: Layout
+    use_case: UseCase
     serving: Serving
     instances: Sequence[Instance]
 
@@ -100,33 +91,22 @@ class Waiting(NamedTuple):
 class Online:
     """Answers requests for scores; an instance of the function has one."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        champions: Champions,
-        warehouse: Queries,
-        append: Callable[[pa.RecordBatch], Awaitable[None]],
-        use_cases: Sequence[UseCase],
-        clock: Clock,
-        suppressed: Refreshed[Suppressed] | None = None,
-    ) -> None:
-        """
-        Args:
-            settings: Of the deployment.
-            champions: Score.
-            warehouse: Has the features of users.
-            append: Makes rows of ``inference_log`` durable.
-            use_cases: Of this deploy.
-            clock: Tells the time.
-            suppressed: Users without an answer; None if there is no list.
-        """
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Open the clients; nothing is sent yet."""
         self._settings = settings
-        self._champions = champions
-        self._warehouse = warehouse
         self._clock = clock
-        self._suppressed = suppressed
         self._counts = Counts(FUNCTION)
+        self._warehouse = Queries.open(settings)
+        self._champions = Champions(
+            Artifacts.open(settings), self._warehouse, clock=clock, function=FUNCTION
+        )
+        self._suppressed = suppressed_users(
+            settings,
+            partial(suppression.read, self._warehouse),
+            function=FUNCTION,
+            clock=clock.monotonic,
+        )
+        use_cases = [usecases.load(name) for name in usecases.names()]
         self._reader = Reader(use_cases, default=settings.use_case)
         self._scores: GroupCommit[Waiting, Any] = GroupCommit(
             self._score_group,
@@ -135,42 +115,20 @@ class Online:
             waiting=WAITING_INSTANCES,
             pause_s=PAUSE_S,
         )
-        self._users: GroupCommit[tuple[UseCase, str], Mapping[str, Any] | None] = (
-            GroupCommit(
-                self._features_of,
-                writers=CONCURRENT_QUERIES,
-                size=QUERY_USERS,
-                waiting=WAITING_USERS,
-            )
+        self._users: GroupCommit[tuple[UseCase, str], Any] = GroupCommit(
+            self._features_of,
+            writers=CONCURRENT_QUERIES,
+            size=QUERY_USERS,
+            waiting=WAITING_USERS,
         )
+        append = partial(Appends(settings).append, INFERENCE_LOG)
         self._log: GroupCommit[Sequence[Row], None] = GroupCommit(
             partial(append_all, append, self._counts),
             writers=1,
             size=APPEND_ROWS,
             waiting=WAITING_ROWS,
         )
-
-    @classmethod
-    def open(cls, settings: Settings, clock: Clock) -> Online:
-        """Open the clients; nothing is sent yet."""
-        warehouse = Queries.open(settings)
-        artifacts = Artifacts.open(settings)
-        online = cls(
-            settings,
-            champions=Champions(artifacts, warehouse, clock=clock, function=FUNCTION),
-            warehouse=warehouse,
-            append=partial(Appends(settings).append, INFERENCE_LOG),
-            use_cases=[usecases.load(name) for name in usecases.names()],
-            clock=clock,
-            suppressed=suppressed_users(
-                settings,
-                partial(suppression.read, warehouse),
-                function=FUNCTION,
-                clock=clock.monotonic,
-            ),
-        )
         keep_modules()
-        return online
 
     async def take(self, request: Request) -> Response:
         """
@@ -189,7 +147,7 @@ class Online:
             raise MethodNotAllowed(request.method, allowed=("POST",))
         fields = await object_of(request, maximum=MAXIMUM_BODY_BYTES)
         question = self._reader.question(fields, latest=self._clock.now() + CLOCK_SKEW)
-        use_case, instances = question.layout.use_case, question.instances
+        use_case, instances = question.use_case, question.instances
         state = await self._state(use_case, question.version)
         assert state.champion is not None
         suppressed = await suppressed_now(self._suppressed)
@@ -197,26 +155,23 @@ class Online:
             features = await self._user(use_case, question.user_id, suppressed)
             if features is None:
                 return _unknown_user(use_case, question.user_id)
-            instances = [structs.replace(instances[0], features=features)]
-        waiting = Waiting(question.layout, state.champion, instances)
-        values = await self._scores.submit(waiting, size=len(instances))
-        if isinstance(values, Exception):
-            raise values
+            instances = [instances[0]._replace(features=features)]
+        scores = await self._scores.submit(
+            Waiting(use_case, state.champion, instances), size=len(instances)
+        )
+        if isinstance(scores, Exception):
+            raise scores
         at = self._clock.now()
         request_ms = (self._clock.monotonic() - began) * 1e3
         events = _events(question, instances, at=at, request_ms=request_ms)
-        ids = events.inference_ids(use_case, state.champion.version)
-        rows = zip(
-            *columns(use_case, state, state.champion, events, values, ids=ids, at=at),
-            strict=True,
-        )
+        rows = rows_of(use_case, state, events, scores, source=ONLINE, at=at)
         # An instance's identity may be the id of a user on the list.
-        kept = [row for row in rows if not suppressed.covers(row[3], row[0])]
+        kept = [
+            row for row in rows if not suppressed.covers(row["user_id"], use_case.name)
+        ]
         logged = self._log.submit(kept, size=len(kept))
         self._counts.add(requests=1, scored=len(instances))
-        answer = _answer(
-            question, state.champion, values, events, ids=ids, request_ms=request_ms
-        )
+        answer = _answer(question, state.champion, rows, request_ms=request_ms)
         # Behind the answer: the server ends only after its last request. A caller who
         # leaves does not cancel the append.
         return JSONResponse(answer, background=BackgroundTask(asyncio.wait, [logged]))
@@ -239,8 +194,6 @@ class Online:
             )
         return ServingState(champion=champion, epoch=state.epoch)
 
-    # Features of users
-
     async def _user(
         self, use_case: UseCase, user_id: str, suppressed: Suppressed
     ) -> Mapping[str, Any] | None:
@@ -253,45 +206,33 @@ class Online:
             )
         if suppressed.covers(user_id, use_case.name):
             return None
-        return await self._users.submit((use_case, user_id), size=1)
+        return await self._users.submit((use_case, user_id), size=1)  # type: ignore[no-any-return]
 
     async def _features_of(
         self, users: Sequence[tuple[UseCase, str]]
     ) -> list[Mapping[str, Any] | None]:
         """Read features of users, by one query for each use case."""
-        users_of: dict[str, set[str]] = defaultdict(set)
+        ids_of: dict[str, set[str]] = defaultdict(set)
         for use_case, user_id in users:
-            users_of[use_case.name].add(user_id)
-        found: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for name, user_ids in users_of.items():
-            now = self._clock.now()
-            for row in await asyncio.to_thread(self._query, name, user_ids, now):
-                # From this moment on the use case does not score the user.
-                if now < row["scored_until"]:
-                    found[name, row["user_id"]] = _floats(usecases.load(name), row)
-        return [found.get((use_case.name, user_id)) for use_case, user_id in users]
-
-    def _query(self, name: str, user_ids: set[str], now: datetime) -> list[Any]:
-        use_case = usecases.load(name)
-        return self._warehouse.lookup(
-            use_case.statement("stream_rows"),
-            use_case.serving(self._settings, user_ids, first_event_day=now.date()),
-        )[0]
+            ids_of[use_case.name].add(user_id)
+        now = self._clock.now()
+        found = {
+            name: await asyncio.to_thread(
+                users_on_the_stream,
+                self._warehouse,
+                usecases.load(name),
+                user_ids,
+                first_event_day=now.date(),
+            )
+            for name, user_ids in ids_of.items()
+        }
+        features = (found[use_case.name].get(user_id) for use_case, user_id in users)
+        return [of and of.at(now) for of in features]
 
     async def _score_group(self, group: Sequence[Waiting]) -> list[Any]:
         self._counts.add(groups=1)
         # Not in a thread, where scikit-learn waits for the event loop again and again.
         return scores_of(group)
-
-
-def _floats(use_case: UseCase, row: Any) -> dict[str, float | str | None]:
-    """Return the features in a row of BigQuery, whose numbers may be decimals."""
-    return {
-        name: float(row[name])
-        if kind == usecases.NUMBER and row[name] is not None
-        else row[name]
-        for name, kind in use_case.features.items()
-    }
 
 
 def scores_of(group: Sequence[Waiting]) -> list[Any]:
@@ -318,7 +259,15 @@ def scores_of(group: Sequence[Waiting]) -> list[Any]:
 
 
 def _scores(waiting: Waiting, instances: Sequence[Instance]) -> list[float]:
-    rows = waiting.layout.rows(instances)
+    rows = pa.RecordBatch.from_pydict(
+        {
+            name: pa.array(
+                [instance.features[name] for instance in instances],
+                pa.float64() if kind == NUMBER else pa.string(),
+            )
+            for name, kind in waiting.use_case.features.items()
+        }
+    )
     scores: list[float] = waiting.serving.scorer.probabilities(rows).tolist()
     return scores
 
@@ -341,10 +290,11 @@ def _refusal(serving: Serving, instance: Instance) -> RequestError:
     features, version = instance.features, serving.version
     for name in serving.scorer.unfilled:
         if features[name] is None:
+            field = instance.prefix + name
             return RequestError(
-                f"{instance.prefix}{name} may not be null: version {version} has "
-                "nothing to put in its place",
-                field=instance.prefix + name,
+                f"{field} may not be null: version {version} has nothing to put in its "
+                "place",
+                field=field,
             )
     numbers = {name: abs(v) for name, v in features.items() if isinstance(v, float)}
     field = instance.prefix + max(numbers, key=lambda name: numbers[name], default="")
@@ -387,53 +337,36 @@ def _events(
     *,
     at: datetime,
     request_ms: float,
-) -> Events:
-    """Return the events of a question, scored at a time, for log and answer."""
-    unique, user_id = uuid.uuid4().hex, question.user_id
-    event_ids = [
-        instance.event_id or (unique if question.is_single else f"{unique}-{position}")
+) -> list[Scored]:
+    """Return the instances of a question as events that were scored at a time."""
+    unique = uuid.uuid4().hex
+    return [
+        Scored(
+            event_id=instance.event_id
+            or (unique if question.is_single else f"{unique}-{position}"),
+            user_id=question.user_id,
+            time=instance.ingested_at or at,
+            features=instance.features,
+            latency_ms=latency_ms(instance.ingested_at, at)
+            if instance.has_time
+            else request_ms,
+        )
         for position, instance in enumerate(instances)
     ]
-    moments = [instance.ingested_at for instance in instances]
-    return Events(
-        source=ONLINE,
-        event_ids=event_ids,
-        user_ids=event_ids if user_id is None else [user_id],
-        times=[moment if isinstance(moment, datetime) else at for moment in moments],
-        features=[_encode(instance.features).decode() for instance in instances],
-        latencies_ms=[
-            request_ms if moment is UNSET else latency_ms(moment, at)
-            for moment in moments
-        ],
-        has_users=user_id is not None,
-    )
 
 
 def _answer(
-    question: Question,
-    serving: Serving,
-    values: Sequence[float],
-    events: Events,
-    *,
-    ids: Sequence[str],
-    request_ms: float,
+    question: Question, serving: Serving, rows: Sequence[Row], *, request_ms: float
 ) -> dict[str, Any]:
-    """Return the answer to a question."""
+    """Return the answer to a question, from the rows that are logged."""
     scores = []
-    for value, event_id, inference_id, latency in zip(
-        values, events.event_ids, ids, events.latencies_ms, strict=True
-    ):
-        score = None if math.isnan(value) else value
+    for row in rows:
+        latency = row["latency_ms"]
+        score = {name: row[name] for name in _IN_ANSWERS}
         scores.append(
-            {
-                "probability": None if serving.is_anomaly else score,
-                "anomaly_score": score if serving.is_anomaly else None,
-                "event_id": event_id,
-                "inference_id": inference_id,
-                "latency_ms": None if latency is None else round(latency, 3),
-            }
+            {**score, "latency_ms": None if latency is None else round(latency, 3)}
         )
-    use_case = {"use_case": question.layout.use_case.name}
+    use_case = {"use_case": question.use_case.name}
     model = {"model_version": serving.version, "is_warm": serving.is_warm}
     request = {"request_ms": round(request_ms, 3)}
     if not question.is_single:
@@ -442,13 +375,15 @@ def _answer(
     return {**use_case, **user, **model, **scores[0], **request}
 
 
+_IN_ANSWERS = ("probability", "anomaly_score", "event_id", "inference_id")
+
+
 def _unknown_user(use_case: UseCase, user_id: str) -> Response:
     """Return the 404 for a user without features."""
     body = {
         "use_case": use_case.name,
         "user_id": user_id,
-        **dict.fromkeys(("model_version", "is_warm", "probability", "anomaly_score")),
-        **dict.fromkeys(("event_id", "inference_id")),
+        **dict.fromkeys(("model_version", "is_warm", *_IN_ANSWERS)),
         "error": "unknown_user",
         "message": "the stream has no features of this user now",
         "retryable": False,

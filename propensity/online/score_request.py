@@ -6,15 +6,10 @@ Every error names the field at fault.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
-
-import msgspec
-import pyarrow as pa
-from msgspec import UNSET, UnsetType
+from typing import Any, NamedTuple
 
 from propensity.errors import RequestError, TooLarge
 from propensity.events.values import (
@@ -36,7 +31,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _LARGEST = 2**63 - 1
 
 
-class Instance(msgspec.Struct, frozen=True):
+class Instance(NamedTuple):
     """
     The features of one event or user.
 
@@ -44,96 +39,34 @@ class Instance(msgspec.Struct, frozen=True):
         features: Floats, texts or None by name, in the order of the use case.
         prefix: Of its field names in the request.
         event_id: From the request; None without one.
-        ingested_at: ``ingest_ts`` in UTC; UNSET without one, None if it makes no sense.
+        has_time: Whether the request has ``ingest_ts``.
+        ingested_at: That in UTC; None if it makes no sense.
     """
 
     features: Mapping[str, float | str | None]
     prefix: str = ""
     event_id: str | None = None
-    ingested_at: datetime | None | UnsetType = UNSET
+    has_time: bool = False
+    ingested_at: datetime | None = None
 
 
-class Question(msgspec.Struct, frozen=True):
+class Question(NamedTuple):
     """
     A parsed request: for scores of instances, or of a user.
 
     Attributes:
-        layout: Of the use case whose model scores.
+        use_case: Whose model scores.
         version: The version that scores; None for the champion.
         instances: In the order of the request; for a user one without features.
         user_id: None for instances.
         is_single: Whether the answer is one object, not a list.
     """
 
-    layout: Layout
+    use_case: UseCase
     version: int | None
     instances: Sequence[Instance]
     user_id: str | None = None
     is_single: bool = True
-
-
-class Layout:
-    """The features of a use case, and how instances have them."""
-
-    def __init__(self, use_case: UseCase) -> None:
-        self.use_case = use_case
-        self.features = use_case.features
-        self._identities = [use_case.entity] if use_case.scores_events else []
-
-    def instance(
-        self,
-        fields: Mapping[str, Any],
-        *,
-        prefix: str,
-        latest: datetime,
-        envelope: Mapping[str, Any],
-    ) -> Instance:
-        """
-        Read an instance, or raise RequestError.
-
-        Args:
-            fields: Its features by name; other fields are ignored.
-            prefix: Of its field names, for errors.
-            latest: A later ``ingest_ts`` makes no sense.
-            envelope: The object around it, whose identity and ``ingest_ts`` go first.
-        """
-        features = {
-            name: (_number if kind == NUMBER else _text)(fields, name, prefix)
-            for name, kind in self.features.items()
-        }
-        inner = self.named(fields, prefix=prefix, latest=latest)
-        outer = self.named(envelope, prefix="", latest=latest)
-        return Instance(
-            features,
-            prefix,
-            outer.event_id or inner.event_id,
-            inner.ingested_at if outer.ingested_at is UNSET else outer.ingested_at,
-        )
-
-    def named(
-        self, fields: Mapping[str, Any], *, prefix: str, latest: datetime
-    ) -> Instance:
-        """Return an instance without features: its identity and ``ingest_ts``."""
-        event_id = None
-        for name in (*self._identities, EVENT_ID):
-            if event_id is None and fields.get(name) is not None:
-                event_id = identity(fields[name], prefix + name)
-        moment: datetime | None | UnsetType = UNSET
-        if INGESTED in fields:
-            moment = sensible_instant(fields[INGESTED], latest=latest)
-        return Instance({}, prefix, event_id, moment)
-
-    def rows(self, instances: Sequence[Instance]) -> pa.RecordBatch:
-        """Return instances as the input of a model."""
-        return pa.RecordBatch.from_pydict(
-            {
-                name: pa.array(
-                    [instance.features[name] for instance in instances],
-                    pa.float64() if kind == NUMBER else pa.string(),
-                )
-                for name, kind in self.features.items()
-            }
-        )
 
 
 class Reader:
@@ -145,7 +78,7 @@ class Reader:
             use_cases: Of this deploy.
             default: Name of the use case of a request that says none.
         """
-        self.layouts = {use_case.name: Layout(use_case) for use_case in use_cases}
+        self._use_cases = {use_case.name: use_case for use_case in use_cases}
         self._default = default
 
     def question(self, fields: Mapping[str, Any], *, latest: datetime) -> Question:
@@ -166,51 +99,65 @@ class Reader:
             raise RequestError(f"give {ways[0]} or {ways[1]}, not both", field=ways[1])
         way = ways[0] if ways else ""
         if way == "user_id":
-            layout = self._layout(fields, {})
+            use_case = self._use_case(fields, {})
             user_id = identity(fields[way], way)
-            instance = layout.named(fields, prefix="", latest=latest)
-            return Question(layout, version, [instance], user_id=user_id)
+            instance = _named(use_case, fields, "", latest)
+            return Question(use_case, version, [instance], user_id=user_id)
+        items = {"": fields}
         if way == "instances":
             items = _instances(fields[way])
-        else:
-            items = {f"{way}." if way else "": fields[way] if way else fields}
+        elif way:
+            items = {f"{way}.": fields[way]}
         for prefix, item in items.items():
             if type(item) is not dict:
                 field = prefix.removesuffix(".")
                 raise RequestError(f"{field} must be a JSON object", field=field)
-        layout = self._layout(fields, next(iter(items.values())))
-        if not (way or fields.keys() & layout.features.keys()):
+        use_case = self._use_case(fields, next(iter(items.values())))
+        if not (way or fields.keys() & use_case.features.keys()):
             raise RequestError(
                 f"nothing to score: give one of {', '.join(WAYS)}, or the features "
-                f"themselves: {', '.join(layout.features)}",
+                f"themselves: {', '.join(use_case.features)}",
                 field="features",
             )
-        envelope = fields if way == "features" else {}
         instances = [
-            layout.instance(item, prefix=prefix, latest=latest, envelope=envelope)
+            _named(use_case, item, prefix, latest)._replace(
+                features={
+                    name: _feature(item, name, kind, prefix)
+                    for name, kind in use_case.features.items()
+                }
+            )
             for prefix, item in items.items()
         ]
-        return Question(layout, version, instances, is_single=way != "instances")
+        if way == "features":
+            # What stands around them goes first.
+            [one], around = instances, _named(use_case, fields, "", latest)
+            one = one._replace(event_id=around.event_id or one.event_id)
+            if around.has_time:
+                one = one._replace(has_time=True, ingested_at=around.ingested_at)
+            instances = [one]
+        return Question(use_case, version, instances, is_single=way != "instances")
 
-    def _layout(self, fields: Mapping[str, Any], features: Mapping[str, Any]) -> Layout:
+    def _use_case(
+        self, fields: Mapping[str, Any], features: Mapping[str, Any]
+    ) -> UseCase:
         """
-        Return the layout of the request's use case.
+        Return the request's use case.
 
         Without ``use_case`` that is the one all of whose features are in the request,
         if there is one; else the default.
         """
-        name = fields.get("use_case")
+        name, known = fields.get("use_case"), self._use_cases
         if name is None:
             sent = features.keys()
-            whole = [each for each in self.layouts.values() if sent >= {*each.features}]
-            return whole[0] if len(whole) == 1 else self.layouts[self._default]
-        if not isinstance(name, str) or name not in self.layouts:
+            whole = [each for each in known.values() if sent >= {*each.features}]
+            return whole[0] if len(whole) == 1 else known[self._default]
+        if not isinstance(name, str) or name not in known:
             raise RequestError(
                 f"there is no use case {str(name)[:64]!r}; this deploy has "
-                f"{', '.join(self.layouts)}",
+                f"{', '.join(known)}",
                 field="use_case",
             )
-        return self.layouts[name]
+        return known[name]
 
 
 def _instances(items: Any) -> dict[str, Any]:
@@ -227,6 +174,17 @@ def _instances(items: Any) -> dict[str, Any]:
     return {f"instances[{position}].": item for position, item in enumerate(items)}
 
 
+def _named(
+    use_case: UseCase, fields: Mapping[str, Any], prefix: str, latest: datetime
+) -> Instance:
+    """Return an instance without features: its identity and ``ingest_ts``."""
+    names = (use_case.entity, EVENT_ID) if use_case.scores_events else (EVENT_ID,)
+    given = [name for name in names if fields.get(name) is not None]
+    event_id = identity(fields[given[0]], prefix + given[0]) if given else None
+    moment = sensible_instant(fields.get(INGESTED), latest=latest)
+    return Instance({}, prefix, event_id, INGESTED in fields, moment)
+
+
 def _version(value: Any) -> int | None:
     if value is None:
         return None
@@ -237,12 +195,29 @@ def _version(value: Any) -> int | None:
     return max(-1, min(value, _LARGEST))
 
 
-def _number(fields: Mapping[str, Any], name: str, prefix: str) -> float | None:
-    """Return the value of a number feature, which may be written as a text."""
-    value = _value(fields, name, prefix)
-    if value is None or (type(value) is float and math.isfinite(value)):
-        return value
+def _feature(
+    fields: Mapping[str, Any], name: str, kind: str, prefix: str
+) -> float | str | None:
+    """Return the value of a feature; a number may be written as a text."""
     field = prefix + name
+    if name not in fields:
+        raise RequestError(f"feature {field} is missing", field=field)
+    value = fields[name]
+    if value is None:
+        return None
+    if kind == NUMBER:
+        return _number(value, field)
+    is_text = isinstance(value, str) and is_encodable(value)
+    if not is_text or len(value) > MAXIMUM_TEXT_CHARACTERS:
+        raise RequestError(
+            f"{field} must be null or a text of {MAXIMUM_TEXT_CHARACTERS} characters "
+            "at most",
+            field=field,
+        )
+    return str(value)
+
+
+def _number(value: Any, field: str) -> float:
     if type(value) not in {float, int, str}:
         raise RequestError(
             f"{field} must be a number, or a text that holds one", field=field
@@ -252,27 +227,6 @@ def _number(fields: Mapping[str, Any], name: str, prefix: str) -> float | None:
     except (Refused, OverflowError) as error:
         reason = getattr(error, "detail", "the number is out of range")
         raise RequestError(f"{field}: {reason}", field=field) from None
-
-
-def _text(fields: Mapping[str, Any], name: str, prefix: str) -> str | None:
-    """Return the value of a category feature."""
-    value = _value(fields, name, prefix)
-    if value is None:
-        return None
-    is_text = isinstance(value, str) and is_encodable(value)
-    if not is_text or len(value) > MAXIMUM_TEXT_CHARACTERS:
-        raise RequestError(
-            f"{prefix}{name} must be null or a text of {MAXIMUM_TEXT_CHARACTERS} "
-            "characters at most",
-            field=prefix + name,
-        )
-    return str(value)
-
-
-def _value(fields: Mapping[str, Any], name: str, prefix: str) -> Any:
-    if name not in fields:
-        raise RequestError(f"feature {prefix}{name} is missing", field=prefix + name)
-    return fields[name]
 
 
 def identity(value: Any, field: str) -> str:

@@ -18,7 +18,6 @@ from propensity.errors import (
     NoChampion,
     OldEpoch,
     Pinned,
-    RequestError,
 )
 from propensity.gcp.artifacts import Artifacts, Stored
 from propensity.registry.objects import CLAIMS, instant_of, json_of, object_of
@@ -27,8 +26,6 @@ from propensity.registry.objects import CLAIMS, instant_of, json_of, object_of
 NOTHING_SERVES = -1
 # A promotion by hand is instead of any version: none has this number.
 ANYTHING = -1
-# The largest epoch that a command may name: room for nanoseconds, and for more after.
-LARGEST_EPOCH = 2**62
 # Most earlier champions that the pointer names, for roll backs.
 EARLIER = 10
 
@@ -83,19 +80,7 @@ class ChampionPointer:
 
     def find_champion(self) -> Champion | None:
         """Return the champion, or None before the first promotion."""
-        return self._parsed(self.artifacts.find(self.pointer))[0]
-
-    def champion_since(self, generation: int) -> tuple[Champion | None, int] | None:
-        """
-        Return the champion and the pointer's generation, None if it has not changed.
-
-        Args:
-            generation: Of the last read; 0 to read in any case.
-        """
-        stored = self.artifacts.find(self.pointer, newer_than=generation)
-        if stored and stored.generation == generation:
-            return None
-        return self._parsed(stored)
+        return self._parsed(self.artifacts.find(self.pointer))
 
     def promote(
         self,
@@ -186,11 +171,7 @@ class ChampionPointer:
     def pin(
         self, version: int, *, model_sha256: str, at: datetime, epoch: int | None = None
     ) -> Champion:
-        """
-        Make a version the champion, and stop promotions by training until ``unpin``.
-
-        Arguments and errors are those of ``promote`` by hand.
-        """
+        """Promote by hand, and stop promotions by training until ``unpin``."""
 
         def pinned(champion: Champion | None) -> Champion:
             if champion is None or champion.version != version:
@@ -222,13 +203,9 @@ class ChampionPointer:
         A command with an epoch sets it even if it changes nothing else, so that older
         commands come too late. A command without an epoch then writes nothing.
         """
-        if epoch is not None and not 0 <= epoch <= LARGEST_EPOCH:
-            raise RequestError(
-                f"an epoch is a whole number from 0 to {LARGEST_EPOCH}, not {epoch}",
-                field="epoch",
-            )
         for _ in range(CLAIMS):
-            champion, generation = self._parsed(self.artifacts.find(self.pointer))
+            stored = self.artifacts.find(self.pointer)
+            champion = self._parsed(stored)
             current = champion.epoch if champion else NOTHING_SERVES
             if epoch is not None and epoch <= current:
                 raise OldEpoch(
@@ -241,33 +218,28 @@ class ChampionPointer:
             changed = replace(changed, epoch=current + 1 if epoch is None else epoch)
             try:
                 self.artifacts.replace(
-                    self.pointer, json_of(asdict(changed)), generation=generation
+                    self.pointer,
+                    json_of(asdict(changed)),
+                    generation=stored.generation if stored else 0,
                 )
             except Conflict:
                 continue
             return changed
         raise Conflict(f"the pointer could not be changed in {CLAIMS} tries")
 
-    def _parsed(self, stored: Stored | None) -> tuple[Champion | None, int]:
-        """Return a pointer and its generation; a later deploy may add fields."""
+    def _parsed(self, stored: Stored | None) -> Champion | None:
+        """Return the champion of a pointer; a later deploy may add fields."""
         if stored is None:
-            return None, 0
+            return None
         content = object_of(stored, self.pointer)
-        names = [each.name for each in fields(Champion)]
-        if lacking := [name for name in names if name not in content]:
-            raise ArtifactError(
-                f"{self.pointer} is not a champion pointer: it lacks "
-                f"{', '.join(lacking)}"
-            )
-        earlier = content["earlier"]
-        numbers = [content["version"], content["epoch"]]
-        numbers += earlier if isinstance(earlier, list) else [None]
-        if not isinstance(content["pinned"], bool) or any(
-            type(number) is not int or number < 0 for number in numbers
+        known = {one.name: content.get(one.name) for one in fields(Champion)}
+        earlier = known["earlier"] if isinstance(known["earlier"], list) else [None]
+        numbers = [known["version"], known["epoch"], *earlier]
+        if any(type(number) is not int or number < 0 for number in numbers) or not (
+            isinstance(known["pinned"], bool)
         ):
-            raise ArtifactError(f"{self.pointer} names no version: {content}")
-        known = {name: content[name] for name in names} | {"earlier": tuple(earlier)}
-        return Champion(**known), stored.generation
+            raise ArtifactError(f"{self.pointer} is no champion pointer: {content}")
+        return Champion(**{**known, "earlier": tuple(earlier)})  # type: ignore[arg-type]
 
 
 def _serving(

@@ -10,17 +10,19 @@ place between two answers. One that cannot be loaded leaves the old one in its p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from propensity.concurrency import Refreshed
-from propensity.errors import OldEpoch, PropensityError, Unavailable, UnknownVersion
+from propensity.errors import OldEpoch, PropensityError, UnknownVersion
 from propensity.gcp.log import log
 from propensity.registry.champion import NOTHING_SERVES
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
 from propensity.registry.versions import Registry
+from propensity.usecases import NUMBER
 
 if TYPE_CHECKING:
     from propensity.clock import Clock
@@ -28,10 +30,8 @@ if TYPE_CHECKING:
     from propensity.gcp.queries import Queries
     from propensity.usecases import UseCase
 
-# Versions that requests have named and that stay loaded, and loads of them at once:
-# each queries BigQuery, which is billed.
+# Versions that requests have named and that stay loaded.
 KEPT_VERSIONS = 4
-LOADS_AT_ONCE = 4
 
 _LARGEST = 2**63 - 1
 
@@ -74,7 +74,8 @@ class Champions:
         self._clock = clock.monotonic
         self._function = function
         self._followed: dict[str, Refreshed[ServingState]] = {}
-        self._versions: dict[tuple[str, int], asyncio.Task[Serving]] = {}
+        self._versions: dict[tuple[str, int], Serving] = {}
+        self._loading = asyncio.Lock()
 
     async def state(self, use_case: UseCase) -> ServingState:
         """
@@ -102,31 +103,23 @@ class Champions:
         """
         Return any version with a training record; the last few stay loaded.
 
+        Versions are loaded one after another: each load is a query, which is billed.
+
         Raises:
             UnknownVersion: There is no such version.
             ArtifactError, SchemaError, Unavailable: It cannot be loaded.
-            Unavailable: Requests wait for other versions already.
         """
         key = use_case.name, number
-        load = self._versions.pop(key, None)
-        if load is None:
-            loading = sum(not task.done() for task in self._versions.values())
-            if loading >= LOADS_AT_ONCE:
-                raise Unavailable("too many versions are loaded at once; try again")
-            load = asyncio.create_task(
-                asyncio.to_thread(self._load_version, use_case, number)
-            )
-            load.add_done_callback(partial(self._forget_failed, key))
-        self._versions[key] = load
-        if len(self._versions) > KEPT_VERSIONS:
+        if key not in self._versions:
+            async with self._loading:
+                if key not in self._versions:
+                    load = asyncio.to_thread(self._load_version, use_case, number)
+                    self._versions[key] = await load
+        # The last that was asked for is the last to go.
+        serving = self._versions[key] = self._versions.pop(key)
+        while len(self._versions) > KEPT_VERSIONS:
             del self._versions[next(iter(self._versions))]
-        # A request that is cancelled leaves the load to the others.
-        return await asyncio.shield(load)
-
-    def _forget_failed(self, key: tuple[str, int], load: asyncio.Task[Serving]) -> None:
-        is_failed = load.cancelled() or load.exception()
-        if is_failed and self._versions.get(key) is load:
-            del self._versions[key]
+        return serving
 
     def _load_version(self, use_case: UseCase, number: int) -> Serving:
         record = None
@@ -159,7 +152,6 @@ class _Follower:
         self._load = load
         self._function = function
         self._state: ServingState | None = None
-        self._generation = 0
         self._reported = ""
 
     def state(self) -> ServingState:
@@ -186,11 +178,7 @@ class _Follower:
 
     def _read(self, before: ServingState | None) -> ServingState:
         """Read the pointer, and load its champion unless it serves already."""
-        change = self._registry.champion_since(self._generation)
-        if change is None:
-            assert before is not None
-            return before
-        pointer, generation = change
+        pointer = self._registry.find_champion()
         epoch = NOTHING_SERVES if pointer is None else pointer.epoch
         if before is not None and epoch < before.epoch:
             status = "is gone" if pointer is None else f"has epoch {epoch}"
@@ -204,5 +192,46 @@ class _Follower:
             champion = None
         elif champion is None or champion.version != pointer.version:
             champion = self._load(pointer.version)
-        self._generation = generation
         return ServingState(champion=champion, epoch=epoch)
+
+
+class UserFeatures(NamedTuple):
+    """Features of a user on the stream, and until when the use case scores the user."""
+
+    values: Mapping[str, Any]
+    until: datetime | None
+
+    def at(self, moment: datetime) -> Mapping[str, Any] | None:
+        """Return the features; None from the moment on when the user is not scored."""
+        is_scored = self.until is not None and moment < self.until
+        return self.values if is_scored else None
+
+
+def users_on_the_stream(
+    warehouse: Queries,
+    use_case: UseCase,
+    user_ids: Collection[str],
+    *,
+    first_event_day: date,
+) -> dict[str, UserFeatures]:
+    """
+    Return the features of users as of now, by one query; users may have none.
+
+    Args:
+        first_event_day: Of the oldest event that is to be scored.
+    """
+    rows, _ = warehouse.lookup(
+        use_case.statement("stream_rows"),
+        use_case.serving(warehouse.settings, user_ids, first_event_day=first_event_day),
+    )
+    found = {}
+    for row in rows:
+        # The model's floats, not BigQuery's decimals: Arrow does not round a large one.
+        values = {
+            name: float(row[name])
+            if kind == NUMBER and row[name] is not None
+            else row[name]
+            for name, kind in use_case.features.items()
+        }
+        found[row["user_id"]] = UserFeatures(values, row["scored_until"])
+    return found

@@ -24,14 +24,14 @@ from propensity.events.rows import Event, accept, published
 from propensity.events.values import EPOCH, MICROSECOND
 from propensity.privacy.suppression import suppressed_now
 from propensity.registry.inference_log import (
-    NO_VERSION,
     STREAM,
-    Events,
-    batch,
-    columns,
+    Row,
+    Scored,
+    batch_of,
     latency_ms,
+    rows_of,
 )
-from propensity.registry.serving import Champions, ServingState
+from propensity.registry.serving import Champions, ServingState, users_on_the_stream
 from propensity.stream.consumer import Clients, Consumer, Unhandled
 from propensity.tables.inference import INFERENCE_LOG
 from propensity.topics import SCORES, topic_name
@@ -48,7 +48,7 @@ _IN_MESSAGES = (
 )
 
 # An event and the features that it is scored by.
-Scored = tuple[Event, Mapping[str, Any]]
+WithFeatures = tuple[Event, Mapping[str, Any]]
 
 
 class ScoreStream(Consumer):
@@ -119,12 +119,15 @@ class ScoreStream(Consumer):
             return {"not_scored_on_the_stream": len(events)}
         state = await self._champions.state(use_case)
         rows, counts = await asyncio.to_thread(self._score, use_case, events, state)
-        if rows is None:
+        if not rows:
             return counts
-        await self.clients.appends.append(INFERENCE_LOG, rows)
+        await self.clients.appends.append(INFERENCE_LOG, batch_of(rows))
         scores = [
-            (msgspec.json.encode(row), {name: row[name] for name in _ATTRIBUTES})
-            for row in rows.select(_IN_MESSAGES).to_pylist()
+            (
+                msgspec.json.encode({name: row[name] for name in _IN_MESSAGES}),
+                {name: row[name] for name in _ATTRIBUTES},
+            )
+            for row in rows
             if (row["probability"], row["anomaly_score"]) != (None, None)
         ]
         topic = topic_name(self.clients.settings, SCORES)
@@ -133,17 +136,17 @@ class ScoreStream(Consumer):
 
     def _score(
         self, use_case: UseCase, events: Sequence[Event], state: ServingState
-    ) -> tuple[pa.RecordBatch | None, dict[str, int]]:
+    ) -> tuple[list[Row], dict[str, int]]:
         """Return rows of ``inference_log``, and counts of unscored events by reason."""
         champion = state.champion
         if use_case.scores_events:
             to_score, counts = _with_own_features(use_case, events)
         elif champion is None:
-            return None, {"no_champion": len(events)}
+            return [], {"no_champion": len(events)}
         else:
             to_score, counts = self._with_user_features(use_case, events)
         if not to_score:
-            return None, counts
+            return [], counts
         scores: Iterable[float | None] = [None] * len(to_score)
         if champion is None:
             counts["no_champion"] = len(to_score)
@@ -161,7 +164,7 @@ class ScoreStream(Consumer):
 
     def _with_user_features(
         self, use_case: UseCase, events: Sequence[Event]
-    ) -> tuple[list[Scored], dict[str, int]]:
+    ) -> tuple[list[WithFeatures], dict[str, int]]:
         """
         Return the events to score, with the features of their users as of now, and
         counts of the others by reason.
@@ -176,54 +179,40 @@ class ScoreStream(Consumer):
         counts = {"too_late": len(events) - len(in_time)}
         if not in_time:
             return [], counts
-        rows, _ = self.clients.warehouse.lookup(
-            use_case.statement("stream_rows"),
-            use_case.serving(
-                settings,
-                {event.user_id for event in in_time},
-                first_event_day=min(map(_time, in_time)).date(),
-            ),
+        features = users_on_the_stream(
+            self.clients.warehouse,
+            use_case,
+            {event.user_id for event in in_time},
+            first_event_day=min(map(_time, in_time)).date(),
         )
-        features = {row["user_id"]: _with_floats(use_case, row) for row in rows}
-        to_score: list[Scored] = []
+        to_score: list[WithFeatures] = []
         for event in in_time:
-            row = features.get(event.user_id, {})
-            # From this moment on the use case does not score the user; null is never.
-            until = row.get("scored_until")
-            if until is not None and _time(event) < until:
-                to_score.append((event, row))
+            found = features.get(event.user_id)
+            if found and (values := found.at(_time(event))) is not None:
+                to_score.append((event, values))
         return to_score, {**counts, "outside_window": len(in_time) - len(to_score)}
 
     def _inferences(
         self,
         use_case: UseCase,
         state: ServingState,
-        scored: Sequence[Scored],
+        scored: Sequence[WithFeatures],
         scores: Iterable[float | None],
-    ) -> pa.RecordBatch:
+    ) -> list[Row]:
         """Return rows of ``inference_log``."""
         at = self.clients.clock.now()
-        events = [event for event, _ in scored]
-        times = published([event.message for event in events]).to_pylist()
-        logged = Events(
-            source=STREAM,
-            event_ids=[event.event_id for event in events],
-            user_ids=[event.user_id for event in events],
-            times=[_time(event) for event in events],
-            # The log has the model's floats, not BigQuery's NUMERIC as texts.
-            features=[
-                msgspec.json.encode({n: row[n] for n in use_case.features}).decode()
-                for _, row in scored
-            ],
-            latencies_ms=[
-                latency_ms(self._taken_at(event, published_at), at)
-                for event, published_at in zip(events, times, strict=True)
-            ],
-        )
-        champion = state.champion
-        version = NO_VERSION if champion is None else champion.version
-        ids = logged.inference_ids(use_case, version)
-        return batch(columns(use_case, state, champion, logged, scores, ids=ids, at=at))
+        times = published([event.message for event, _ in scored]).to_pylist()
+        events = [
+            Scored(
+                event_id=event.event_id,
+                user_id=event.user_id,
+                time=_time(event),
+                features=features,
+                latency_ms=latency_ms(self._taken_at(event, published_at), at),
+            )
+            for (event, features), published_at in zip(scored, times, strict=True)
+        ]
+        return rows_of(use_case, state, events, scores, source=STREAM, at=at)
 
     def _taken_at(self, event: Event, published_at: datetime | None) -> datetime | None:
         """Return since when the latency of a score counts; None where it is unknown."""
@@ -241,7 +230,7 @@ def _time(event: Event) -> datetime:
 
 def _with_own_features(
     use_case: UseCase, events: Sequence[Event]
-) -> tuple[list[Scored], dict[str, int]]:
+) -> tuple[list[WithFeatures], dict[str, int]]:
     """Return the events that are scored by their own fields, and a count of others."""
     to_score = [
         (event, json.loads(event.values["attributes"]))
@@ -249,12 +238,3 @@ def _with_own_features(
         if event.event_type in use_case.scored
     ]
     return to_score, {"not_scored_on_the_stream": len(events) - len(to_score)}
-
-
-def _with_floats(use_case: UseCase, row: Any) -> dict[str, Any]:
-    """Return a row of BigQuery, numbers as floats: Arrow does not round a large one."""
-    values = dict(row.items())
-    for name, kind in use_case.features.items():
-        if kind == NUMBER and values.get(name) is not None:
-            values[name] = float(values[name])
-    return values

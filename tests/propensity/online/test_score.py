@@ -32,8 +32,8 @@ from propensity.gcp.writes import RowsRefused
 from propensity.models.scoring import Scorer
 from propensity.online import score
 from propensity.online.score import Waiting, append_all, scores_of
-from propensity.online.score_request import Instance, Layout, Question, Reader
-from propensity.registry.inference_log import ONLINE, Events, Row, columns
+from propensity.online.score_request import Instance, Question, Reader
+from propensity.registry.inference_log import ONLINE, Row, Scored, rows_of
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
 from propensity.tables import every as tables
@@ -46,7 +46,6 @@ PLAYERS = replace(
     features={"bet_count": "number", "country": "category", "age": "number"},
 )
 READER = Reader([CARDS, PLAYERS], default=PLAYERS.name)
-LAYOUT = Layout(PLAYERS)
 CARD = {name: float(position) for position, name in enumerate(CARDS.features)}
 
 
@@ -87,7 +86,14 @@ def player(bets: float, *, age: float | None = 30.0, prefix: str = "") -> Instan
 
 def alone(instance: Instance, by: Serving = FIRST) -> float:
     """Return what a version says of a player."""
-    return float(by.scorer.probabilities(LAYOUT.rows([instance]))[0])
+    row = {name: [value] for name, value in instance.features.items()}
+    schema = pa.schema(
+        [(name, _TYPES[kind]) for name, kind in PLAYERS.features.items()]
+    )
+    return float(by.scorer.probabilities(pa.RecordBatch.from_pydict(row, schema))[0])
+
+
+_TYPES = {"number": pa.float64(), "category": pa.string()}
 
 
 class TestQuestions:
@@ -124,7 +130,7 @@ class TestQuestions:
             body = text if way == "flat" else f'{{"{way}": {text}}}'
             return READER.question(object_in(body.encode()), latest=LATEST)
 
-        assert question_of(pairs).layout.use_case.name == "card_fraud"
+        assert question_of(pairs).use_case.name == "card_fraud"
         for name in ("V1", "Amount", "ingest_ts", "further"):
             with pytest.raises(RequestError, match="must be given once") as refused:
                 question_of([*pairs, f'"{name}":7'])
@@ -136,7 +142,7 @@ class TestScores:
         """Who comes together is scored together, in the order of the group."""
         players = [player(1), player(9)]
         versions = [FIRST, SECOND] * 20
-        results = scores_of([Waiting(LAYOUT, version, players) for version in versions])
+        results = scores_of([Waiting(PLAYERS, each, players) for each in versions])
 
         for values, version in zip(results, versions, strict=True):
             expected = [alone(each, version) for each in players]
@@ -146,7 +152,10 @@ class TestScores:
         """A version that breaks fails those that named it, and nobody else."""
         broken = replace(FIRST, version=9, scorer=None)
         failed, other = scores_of(
-            [Waiting(LAYOUT, broken, [player(1)]), Waiting(LAYOUT, FIRST, [player(2)])]
+            [
+                Waiting(PLAYERS, broken, [player(1)]),
+                Waiting(PLAYERS, FIRST, [player(2)]),
+            ]
         )
 
         assert isinstance(failed, AttributeError)
@@ -168,7 +177,7 @@ class TestScores:
         """Only the request that has it; the field is named."""
         group = [[player(1)], [player(1), odd], [player(3)]]
         first, second, third = scores_of(
-            [Waiting(LAYOUT, by, instances) for instances in group]
+            [Waiting(PLAYERS, by, instances) for instances in group]
         )
 
         assert first == [alone(player(1), by)]
@@ -195,17 +204,11 @@ class Table:
 
 def logged(*ids: str) -> list[Row]:
     """Return rows of the log of players with these identities."""
-    events = Events(
-        source=ONLINE,
-        event_ids=ids,
-        user_ids=ids,
-        times=[NOW] * len(ids),
-        features=["{}"] * len(ids),
-        latencies_ms=[1.5] * len(ids),
-    )
+    features = dict.fromkeys(PLAYERS.features)
+    events = [Scored(event_id, None, NOW, features, 1.5) for event_id in ids]
     state = ServingState(champion=FIRST, epoch=5)
-    values = columns(PLAYERS, state, FIRST, events, [0.25] * len(ids), ids=ids, at=NOW)
-    return [*zip(*values, strict=True)]
+    scores = [0.25] * len(ids)
+    return rows_of(PLAYERS, state, events, scores, source=ONLINE, at=NOW)
 
 
 class TestLog:

@@ -1,8 +1,7 @@
 """
 Champions, specified against the emulators: one model serves until another is proven.
 
-Tiny models are published as training publishes them. A proxy before the bucket counts
-what is read of it, and can make it fail.
+Tiny models are published as training publishes them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +41,6 @@ from propensity.tables.every import TRAINING_METADATA
 from tests.clocks import ManualClock
 from tests.functions.conftest import entered
 from tests.propensity.registry.versions import overwrite, store
-from tests.proxy import Proxy, forward
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TTL_S = 60.0
@@ -71,20 +68,23 @@ def classifier(labels: tuple[int, ...]) -> bytes:
     return pickled(LogisticRegression().fit(encoded, labels))
 
 
-class Place:
-    """A registry with its table, and champions that are read through a proxy."""
+class Bucket(Artifacts):
+    """The bucket, which counts what is read and may not answer."""
 
-    def __init__(
-        self,
-        proxy: Proxy,
-        settings: Settings,
-        *,
-        direct: storage.Client,
-        client: storage.Client,
-    ) -> None:
-        self.proxy = proxy
+    is_down = False
+
+    def find(self, name: str, **named: Any) -> Any:
+        self.asked = [*vars(self).get("asked", ()), name]
+        if self.is_down:
+            raise Unavailable("injected")
+        return super().find(name, **named)
+
+
+class Place:
+    """A registry with its table, and champions that read its bucket."""
+
+    def __init__(self, settings: Settings, client: storage.Client) -> None:
         self.settings = settings
-        self.direct = direct
         self.client = client
         self.warehouse = Warehouse.open(settings)
         self.warehouse.create(TRAINING_METADATA)
@@ -96,21 +96,15 @@ class Place:
             self.warehouse.execute(f"DELETE FROM {TRAINING_METADATA.stored} WHERE TRUE")
         # To make one takes a request, to empty one a request for each object.
         self.buckets += 1
-        bucket = self.direct.create_bucket(f"{self.settings.dataset}-{self.buckets}")
-        self.settings = replace(self.settings, bucket=bucket.name)
+        bucket = self.client.create_bucket(f"{self.settings.dataset}-{self.buckets}")
         self.registry = Registry(Artifacts(bucket, self.settings), USE_CASE.name)
-        seen = self.client.get_bucket(bucket.name)
-        self.artifacts = Artifacts(seen, self.settings)
+        self.artifacts = Bucket(bucket, self.settings)
         self.clock = ManualClock()
-        self.proxy.asked.clear()
 
-    def champions(self, artifacts: Artifacts | None = None) -> Champions:
+    def champions(self) -> Champions:
         """Return what reads champions."""
         return Champions(
-            artifacts or self.artifacts,
-            self.warehouse,
-            clock=self.clock,
-            function="score",
+            self.artifacts, self.warehouse, clock=self.clock, function="score"
         )
 
     def publish(
@@ -120,17 +114,14 @@ class Place:
         preprocessor, encoded = fitted_preprocessor()
         fitted = pickled(model.fit(encoded, labels)) if model else classifier(labels)
         version, row = store(
-            self.registry,
-            model=fitted,
-            preprocessor=preprocessor,
-            features={"bet_count": "number", "country": "category"},
+            self.registry, model=fitted, preprocessor=preprocessor, features=FEATURES
         )
         self.warehouse.write(TRAINING_METADATA, row)
         return version
 
-    def promote(self, version: int) -> None:
+    def promote(self, version: int, **named: Any) -> None:
         self.registry.promote(
-            version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING
+            version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING, **named
         )
 
     def enthrone(self, **model: Any) -> int:
@@ -148,48 +139,29 @@ class Place:
 
     def corrupt(self, version: int) -> bytes:
         """Change the bytes of a version's model; return those that it had."""
-        right = self.artifacts.read(self.model(version)).data
+        right = self.registry.artifacts.read(self.model(version)).data
         self.overwrite(self.model(version), b"other bytes")
         return right
 
     def asked_of(self, name: str) -> int:
-        """Return how often an object was asked for by name."""
-        return sum(name in unquote(request.path) for request in self.proxy.asked)
-
-    def grow_old(self) -> None:
-        """Let what is known of the champion be too old."""
-        self.clock.advance(TTL_S)
+        """Return how often an object was read."""
+        return vars(self.artifacts).get("asked", []).count(name)
 
 
 @pytest.fixture(scope="module")
 def shared(module_workplace, storage_emulator) -> Iterator[Place]:
-    with Proxy(storage_emulator.url) as proxy:
-        through = {"STORAGE_EMULATOR_HOST": proxy.url}
-        with entered({**module_workplace.environment, **through}):
-            settings = replace(Settings.from_environment(), refresh_s=int(TTL_S))
-            with (
-                storage_emulator.client() as direct,
-                replace(storage_emulator, url=proxy.url).client() as client,
-            ):
-                served = Place(proxy, settings, direct=direct, client=client)
-                yield served
+    with entered(module_workplace.environment), storage_emulator.client() as client:
+        settings = replace(Settings.from_environment(), refresh_s=int(TTL_S))
+        served = Place(settings, client)
+        yield served
         served.warehouse.close()
 
 
 @pytest.fixture
-def place(shared) -> Iterator[Place]:
+def place(shared) -> Place:
     """A registry without a version."""
     shared.begin()
-    yield shared
-    shared.proxy.rule = forward
-
-
-@pytest.fixture
-def hasty(place) -> Iterator[Artifacts]:
-    """The bucket for whoever gives up after a second."""
-    artifacts = Artifacts.open(replace(place.settings, deadline_s=1))
-    yield artifacts
-    artifacts.close()
+    return shared
 
 
 def probabilities(serving: Serving | None) -> list[float]:
@@ -204,12 +176,9 @@ def labels_of(serving: Serving | None) -> list[int]:
 
 async def after_a_while(place: Place, champions: Champions) -> ServingState:
     """Return what serves once the pointer was too old, and was read again behind."""
-    place.grow_old()
-    asked = len(place.proxy.asked)
+    place.clock.advance(TTL_S)
     await champions.state(USE_CASE)
     async with asyncio.timeout(60):
-        while len(place.proxy.asked) == asked:
-            await asyncio.sleep(0.01)
         while champions._followed[USE_CASE.name]._reading:
             await asyncio.sleep(0.01)
     return await champions.state(USE_CASE)
@@ -273,20 +242,18 @@ class TestChampions:
         assert await champions.state(replace(USE_CASE, name="other")) == nothing
 
     async def test_are_kept_while_they_are_young(self, place):
-        """In the time to live the bucket is not asked; then the pointer is, on the
-        condition that it has changed, and nothing is loaded again."""
-        place.enthrone()
+        """In the time to live the bucket is not asked; then the pointer is, and nothing
+        is loaded again."""
+        version = place.enthrone()
         champions = place.champions()
         first = await champions.state(USE_CASE)
-        reads = len(place.proxy.asked)
         place.clock.advance(TTL_S - 0.001)
         assert await champions.state(USE_CASE) is first
-        assert len(place.proxy.asked) == reads
+        assert place.asked_of(place.registry.pointer) == 1
 
-        assert await after_a_while(place, champions) is first
-        [path] = [request.path for request in place.proxy.asked[reads:]]
-        assert "champion.json" in path
-        assert "ifGenerationNotMatch=" in path
+        assert (await after_a_while(place, champions)).champion is first.champion
+        assert place.asked_of(place.registry.pointer) == 2
+        assert place.asked_of(place.model(version)) == 1
 
     async def test_give_way_to_a_new_one(self, place):
         """A promotion is seen after the time to live, and changes the scores; whoever
@@ -356,36 +323,30 @@ class TestChampions:
         until there is one of a higher epoch."""
         place.enthrone()
         pointer = place.registry.pointer
-        old = place.artifacts.read(pointer).data
+        old = place.registry.artifacts.read(pointer).data
         place.enthrone()
         champions = place.champions()
         before = await champions.state(USE_CASE)
         place.overwrite(pointer, old)
         assert await after_a_while(place, champions) is before
         assert "has epoch 0" in capsys.readouterr().out
-        place.artifacts.delete(pointer)
+        place.registry.artifacts.delete(pointer)
         assert await after_a_while(place, champions) is before
         assert "is gone" in capsys.readouterr().out
         place.overwrite(pointer, old)
-        place.registry.promote(
-            1, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING, epoch=9
-        )
+        place.promote(1, epoch=9)
 
         assert (await after_a_while(place, champions)).epoch == 9
 
-    async def test_go_on_when_the_bucket_fails(self, place, hasty):
-        """A service that is down does not stop who has a model; neither after a pause,
-        and nobody waits for it again."""
+    async def test_go_on_when_the_bucket_fails(self, place):
+        """A service that is down does not stop who has a model."""
         place.enthrone()
-        champions = place.champions(hasty)
+        champions = place.champions()
         before = await champions.state(USE_CASE)
-        place.proxy.rule = lambda _: 503
+        place.artifacts.is_down = True
         assert await after_a_while(place, champions) is before
         place.clock.advance(60 * TTL_S)
         assert await champions.state(USE_CASE) is before
-        reads = len(place.proxy.asked)
-        assert await champions.state(USE_CASE) is before
-        assert len(place.proxy.asked) == reads
 
     async def test_that_cannot_be_loaded_at_first_are_an_error(self, place):
         """With none to go on with the caller is told, until it can be loaded."""
@@ -396,7 +357,7 @@ class TestChampions:
             with pytest.raises(ArtifactError, match="not what was recorded"):
                 await champions.state(USE_CASE)
         place.overwrite(place.model(version), right)
-        place.grow_old()
+        place.clock.advance(TTL_S)
 
         assert (await champions.state(USE_CASE)).champion.version == version
 
@@ -455,19 +416,3 @@ class TestVersion:
 
         loads = [place.asked_of(place.model(n)) for n in range(KEPT_VERSIONS + 1)]
         assert loads == [1, 2, 1, 1, 1]
-
-    async def test_is_one_of_a_few_that_are_loaded_at_once(self, place):
-        """Each load is a query; who comes while they run is to come again, and one who
-        leaves leaves the load to the others."""
-        version = place.publish()
-        champions = place.champions()
-        loads = [
-            asyncio.create_task(champions.version(USE_CASE, number))
-            for number in (version, *range(100, 103))
-        ]
-        await asyncio.sleep(0)
-        with pytest.raises(Unavailable, match="too many versions"):
-            await champions.version(USE_CASE, 200)
-        loads[0].cancel()
-        assert (await champions.version(USE_CASE, version)).version == version
-        await asyncio.gather(*loads, return_exceptions=True)

@@ -38,7 +38,7 @@ class Log:
     async def publish(self, *_: object) -> None:
         """Take messages."""
 
-    def find(self, name: str, *, newer_than: int) -> None:
+    def find(self, name: str) -> None:
         """Find no champion."""
 
 
@@ -121,7 +121,7 @@ async def test_takes_integers_that_are_no_floats():
     ]
     run = SimpleNamespace(lookup=lambda *_: (rows, 0))
     log = Log(failures=0)
-    consumer = stream_of(log, SimpleNamespace(for_run=lambda: run))
+    consumer = stream_of(log, run)
 
     scoring(consumer, batches)
 
@@ -143,7 +143,7 @@ async def test_passes_over_a_user_without_a_window(capsys):
     ]
     run = SimpleNamespace(lookup=lambda *_: (rows, 0))
     log = Log(failures=0)
-    consumer = stream_of(log, SimpleNamespace(for_run=lambda: run))
+    consumer = stream_of(log, run)
     scoring(consumer, [])
 
     await consumer.consume(
@@ -162,7 +162,7 @@ async def test_of_a_use_case_that_fails_hold_up_no_other(capsys):
 
     log = Log(failures=0)
     run = SimpleNamespace(lookup=lookup)
-    consumer = stream_of(log, SimpleNamespace(for_run=lambda: run))
+    consumer = stream_of(log, run)
     scoring(consumer, [])
 
     unhandled = await consumer.consume(
