@@ -190,15 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=20.0,
         help="requests a second, above which it answers 429; 0 for any (default: 20)",
     )
-    parser.add_argument(
-        "--lost",
-        type=float,
-        default=0.0,
-        help="share of requests whose answer is lost, 0 to 1 (default: 0)",
-    )
     options = parser.parse_args(arguments)
-    limits, faults = Limits(rate=options.rate), Faults(lost=options.lost)
-    receiver = Receiver(limits, faults, options.port)
+    receiver = Receiver(Limits(rate=options.rate), port=options.port)
     print(f"a receiver of audiences: {receiver.url}", flush=True)
     receiver.serve()
 

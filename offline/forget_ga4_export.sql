@@ -11,8 +11,8 @@ FOR day IN (
 ) DO
   EXECUTE IMMEDIATE
     FORMAT(
-      'DELETE FROM export_dataset.%s WHERE user_pseudo_id IN UNNEST(@user_ids) OR user_id IN UNNEST(@user_ids)',
+      'DELETE FROM export_dataset.%s WHERE user_pseudo_id IN UNNEST(@ids) OR user_id IN UNNEST(@ids)',
       day.table_name
     )
-    USING @user_ids AS user_ids;
+    USING @user_ids AS ids;
 END FOR

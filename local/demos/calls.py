@@ -20,7 +20,7 @@ from local.stack.stack import Stack
 from propensity.topics import EVENTS
 
 SQL = resources.files(__package__)
-TIMEOUT_S, POLL_S = 900, 0.5
+TIMEOUT_S, POLL_S = 900, 2.0
 
 
 class Refused(LocalError):

@@ -171,7 +171,7 @@ def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]
         transactions: In order of time.
         now: Truths that are found out later are not sent.
     """
-    truths = transactions.truths().deliveries()
+    truths = transactions.truth_deliveries()
     sent = transactions.deliveries()
     sent += [truth for truth in truths if truth.sent_time < now]
     sent.sort(key=lambda delivery: delivery.sent_time)

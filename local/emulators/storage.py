@@ -7,14 +7,14 @@ What the registry builds on holds: ``ifGenerationMatch`` and ``ifGenerationNotMa
 are checked for one request at a time, so that of two writers one gets a 412. A
 generation is newer than all before. A bucket with versioning keeps what is overwritten
 or deleted. An object is a file ``DATA_DIR/BUCKET/NAME``; what is known of it is in a
-database beside. Access control, ranges of bytes and pages of lists are not there.
+database beside. Access control, ranges of bytes, changes of metadata and pages of lists
+are not there.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
 import re
 import signal
@@ -22,9 +22,8 @@ import sqlite3
 import sys
 import threading
 import time
-import urllib.parse
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partialmethod
@@ -32,6 +31,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import google_crc32c
 
@@ -39,9 +39,8 @@ from local.processes import HOST, stop_with
 from offline import whole_files
 
 Resource = dict[str, Any]
-OBJECT = re.compile(r"/(?:(?:upload|download)/)?storage/v1/b/([^/?]+)/o/(.+)")
-OBJECTS = re.compile(r"/(?:upload/)?storage/v1/b/([^/?]+)/o")
-BUCKET = re.compile(r"/storage/v1/b(?:/([^/?]+))?")
+Query = Mapping[str, str]
+PATH = re.compile(r"/(?:(?:upload|download)/)?storage/v1/b(?:/([^/]+))?(/o)?(?:/(.+))?")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, resource TEXT);
 CREATE TABLE IF NOT EXISTS objects (
@@ -59,10 +58,6 @@ class Refused(Exception):
         self.status = status
 
 
-def missing(what: str) -> Refused:
-    return Refused(HTTPStatus.NOT_FOUND, f"No such object: {what}")
-
-
 class Store:
     """
     Buckets and objects. A live object has its content in a file; ``kept`` is the
@@ -73,7 +68,6 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.lock = threading.Lock()
-        self.uploads: dict[str, tuple[Resource, dict[str, str], bytearray]] = {}
         self._database = sqlite3.connect(
             folder / ".objects.sqlite", check_same_thread=False, isolation_level=None
         )
@@ -81,78 +75,66 @@ class Store:
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(SCHEMA)
 
-    def buckets(self) -> list[Resource]:
-        rows = self._database.execute("SELECT resource FROM buckets ORDER BY name")
-        return [json.loads(resource) for (resource,) in rows]
+    def _rows(self, table: str, where: str, *values: Any) -> list[tuple[Resource, Any]]:
+        content = "kept" if table == "objects" else "NULL"
+        found = self._database.execute(
+            f"SELECT resource, {content} FROM {table} WHERE {where}", values
+        )
+        return [(json.loads(resource), kept) for resource, kept in found]
 
     def bucket(self, name: str) -> Resource:
-        row = self._database.execute(
-            "SELECT resource FROM buckets WHERE name = ?", [name]
-        ).fetchone()
-        if row is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "The specified bucket does not exist.")
-        resource: Resource = json.loads(row[0])
-        return resource
+        for resource, _ in self._rows("buckets", "name = ?", name):
+            return resource
+        raise Refused(HTTPStatus.NOT_FOUND, "The specified bucket does not exist.")
 
-    def set_bucket(self, resource: Resource) -> Resource:
-        self._database.execute(
-            "REPLACE INTO buckets VALUES (?, ?)",
-            [resource["name"], json.dumps(resource)],
+    def create_bucket(self, given: Resource) -> Resource:
+        if self._rows("buckets", "name = ?", given["name"]):
+            raise Refused(HTTPStatus.CONFLICT, "You already own this bucket.")
+        return self.save_bucket(
+            {**given, "kind": "storage#bucket", "id": given["name"]}
         )
-        (self.folder / resource["name"]).mkdir(exist_ok=True)
+
+    def save_bucket(self, resource: Resource) -> Resource:
+        name = resource["name"]
+        row = [name, json.dumps(resource)]
+        self._database.execute("REPLACE INTO buckets VALUES (?, ?)", row)
+        (self.folder / name).mkdir(exist_ok=True)
         return resource
 
-    def delete_bucket(self, name: str) -> None:
-        self.bucket(name)
-        if self.objects(name, versions=True):
-            raise Refused(HTTPStatus.CONFLICT, "The bucket is not empty.")
-        self._database.execute("DELETE FROM buckets WHERE name = ?", [name])
-
-    def objects(
-        self, bucket: str, prefix: str = "", *, versions: bool = False
-    ) -> list[Resource]:
+    def objects(self, bucket: str, query: Query) -> list[Resource]:
         self.bucket(bucket)
-        rows = self._database.execute(
-            "SELECT resource FROM objects WHERE bucket = ? "
-            "AND SUBSTR(name, 1, LENGTH(?)) = ? AND (kept IS NULL OR ?) "
+        prefix = query.get("prefix", "")
+        rows = self._rows(
+            "objects",
+            "bucket = ? AND SUBSTR(name, 1, LENGTH(?)) = ? AND (kept IS NULL OR ?) "
             "ORDER BY name, generation",
-            [bucket, prefix, prefix, versions],
+            *(bucket, prefix, prefix, query.get("versions", "").lower() == "true"),
         )
-        return [json.loads(resource) for (resource,) in rows]
+        return [resource for resource, _ in rows]
 
     def live(self, bucket: str, name: str) -> Resource | None:
         """Return the resource of an object as it is now."""
-        row = self._database.execute(
-            "SELECT resource FROM objects "
-            "WHERE bucket = ? AND name = ? AND kept IS NULL",
-            [bucket, name],
-        ).fetchone()
-        return json.loads(row[0]) if row else None
-
-    def read(
-        self, bucket: str, name: str, query: dict[str, str]
-    ) -> tuple[Resource, bytes]:
-        """Return the resource and content of an object, if the conditions hold."""
         self.bucket(bucket)
+        live = "bucket = ? AND name = ? AND kept IS NULL"
+        rows = self._rows("objects", live, bucket, name)
+        return rows[0][0] if rows else None
+
+    def read(self, bucket: str, name: str, query: Query) -> tuple[Resource, bytes]:
+        """Return the resource and content of an object, if the conditions hold."""
         live = self.live(bucket, name)
         generation = query.get("generation")
         if live and generation in (None, live["generation"]):
             check(live, query, is_read=True)
             return live, self._file(bucket, name).read_bytes()
-        row = self._database.execute(
-            "SELECT resource, kept FROM objects "
-            "WHERE bucket = ? AND name = ? AND generation = ?",
-            [bucket, name, generation],
-        ).fetchone()
-        if row is None:
-            raise missing(f"{bucket}/{name}")
-        return json.loads(row[0]), row[1]
+        old = "bucket = ? AND name = ? AND generation = ?"
+        for row in self._rows("objects", old, bucket, name, generation):
+            return row
+        raise Refused(HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}")
 
     def write(
-        self, bucket: str, content: bytes, given: Resource, query: dict[str, str]
+        self, bucket: str, content: bytes, given: Resource, query: Query
     ) -> Resource:
         """Write an object, if the conditions hold."""
-        self.bucket(bucket)
         name = given["name"]
         live = self.live(bucket, name)
         check(live, query)
@@ -169,7 +151,6 @@ class Store:
             "generation": str(generation),
             "metageneration": "1",
             "size": str(len(content)),
-            "md5Hash": base64.b64encode(hashlib.md5(content).digest()).decode(),
             "crc32c": base64.b64encode(checksum).decode(),
             "etag": str(generation),
             "timeCreated": now,
@@ -180,33 +161,15 @@ class Store:
         self._save(resource)
         return resource
 
-    def patch(
-        self, bucket: str, name: str, changes: Resource, query: dict[str, str]
-    ) -> Resource:
-        live = self.live(bucket, name)
-        if live is None:
-            raise missing(f"{bucket}/{name}")
-        check(live, query)
-        live["metageneration"] = str(int(live["metageneration"]) + 1)
-        self._save({**live, **changes})
-        return {**live, **changes}
-
-    def delete(self, bucket: str, name: str, query: dict[str, str]) -> None:
+    def delete(self, bucket: str, name: str, query: Query) -> None:
         """Delete an object, or for good the generation that is named."""
         live, named = self.live(bucket, name), query.get("generation")
-        if named and (live is None or named != live["generation"]):
-            gone = self._database.execute(
-                "DELETE FROM objects WHERE bucket = ? AND name = ? AND generation = ?",
-                [bucket, name, named],
-            )
-            if not gone.rowcount:
-                raise missing(f"{bucket}/{name}#{named}")
-            return
-        if live is None:
-            raise missing(f"{bucket}/{name}")
-        check(live, query)
-        self._retire(bucket, live, for_good=named is not None)
-        self._file(bucket, name).unlink(missing_ok=True)
+        if live and named in (None, live["generation"]):
+            check(live, query)
+            self._retire(bucket, live, for_good=named is not None)
+            self._file(bucket, name).unlink(missing_ok=True)
+        elif not named or not self._drop(bucket, name, named):
+            raise Refused(HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}")
 
     def _retire(
         self, bucket: str, live: Resource | None, *, for_good: bool = False
@@ -214,16 +177,18 @@ class Store:
         """Keep a live object as an old generation where its bucket does, or drop it."""
         if live is None:
             return
-        key = [bucket, live["name"], live["generation"]]
         is_kept = self.bucket(bucket).get("versioning", {}).get("enabled")
         if is_kept and not for_good:
             live = {**live, "timeDeleted": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
             self._save(live, self._file(bucket, live["name"]).read_bytes())
         else:
-            self._database.execute(
-                "DELETE FROM objects WHERE bucket = ? AND name = ? AND generation = ?",
-                key,
-            )
+            self._drop(bucket, live["name"], live["generation"])
+
+    def _drop(self, bucket: str, name: str, generation: str) -> int:
+        return self._database.execute(
+            "DELETE FROM objects WHERE bucket = ? AND name = ? AND generation = ?",
+            [bucket, name, generation],
+        ).rowcount
 
     def _save(self, resource: Resource, kept: bytes | None = None) -> None:
         key = resource["bucket"], resource["name"], int(resource["generation"])
@@ -239,29 +204,23 @@ class Store:
         return file
 
 
-def check(
-    live: Resource | None, query: dict[str, str], *, is_read: bool = False
-) -> None:
+def check(live: Resource | None, query: Query, *, is_read: bool = False) -> None:
     """Refuse a request whose conditions do not hold for an object as it is now."""
     current = live["generation"] if live else "0"
+    message = f"At least one pre-condition did not hold: the generation is {current}."
     if query.get("ifGenerationMatch", current) != current:
-        raise Refused(
-            HTTPStatus.PRECONDITION_FAILED,
-            "At least one of the pre-conditions you specified did not hold: "
-            f"the generation is {current}.",
-        )
+        raise Refused(HTTPStatus.PRECONDITION_FAILED, message)
     if query.get("ifGenerationNotMatch") == current:
         status = HTTPStatus.NOT_MODIFIED if is_read else HTTPStatus.PRECONDITION_FAILED
-        raise Refused(status, f"The generation is {current}.")
+        raise Refused(status, message)
 
 
 @dataclass
 class Answer:
-    """An answer: JSON or bytes, and the object that the bytes are of."""
+    """An answer: JSON or bytes, with headers."""
 
     content: Resource | bytes = b""
     status: HTTPStatus = HTTPStatus.OK
-    of: Resource | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -272,17 +231,18 @@ class Handler(BaseHTTPRequestHandler):
     # Without this every small answer waits 40 ms for the client's delayed ACK.
     disable_nagle_algorithm = True
     store: Store
+    # What has come of resumable uploads, by their ids.
+    uploads: dict[str, tuple[Resource, Query, bytearray]] = {}  # noqa: RUF012
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: one line a request would bury what matters."""
 
     def _handle(self, method: str) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urllib.parse.urlsplit(self.path)
-        query = dict(urllib.parse.parse_qsl(url.query))
+        url = urlsplit(self.path)
         try:
             with self.store.lock:
-                answer = self._route(method, url.path, query, body)
+                answer = self._route(method, url.path, dict(parse_qsl(url.query)), body)
         except Refused as error:
             detail = {"message": str(error), "domain": "global", "reason": "invalid"}
             about = {"code": int(error.status), "message": str(error)}
@@ -295,68 +255,67 @@ class Handler(BaseHTTPRequestHandler):
     do_PATCH = partialmethod(_handle, "PATCH")
     do_DELETE = partialmethod(_handle, "DELETE")
 
-    def _route(
-        self, method: str, path: str, query: dict[str, str], body: bytes
-    ) -> Answer:
-        if found := OBJECT.fullmatch(path):
-            name = urllib.parse.unquote(found[2])
-            return self._object(method, found[1], name, query=query, body=body)
-        if found := OBJECTS.fullmatch(path):
-            if method != "GET":
-                return self._upload(found[1], query, body)
-            versions = query.get("versions", "").lower() == "true"
-            prefix = query.get("prefix", "")
-            items = self.store.objects(found[1], prefix, versions=versions)
-            return Answer({"kind": "storage#objects", "items": items})
-        if found := BUCKET.fullmatch(path):
-            return self._bucket(method, found[1], body)
-        raise Refused(HTTPStatus.NOT_FOUND, f"There is no {path} here.")
+    def _route(self, method: str, path: str, query: Query, body: bytes) -> Answer:
+        found = PATH.fullmatch(path)
+        bucket, is_objects, name = found.groups() if found else ("", "", "")
+        answer = None
+        if name:
+            answer = self._object(method, bucket, unquote(name), query)
+        elif is_objects and method == "GET":
+            items = self.store.objects(bucket, query)
+            answer = Answer({"kind": "storage#objects", "items": items})
+        elif is_objects:
+            answer = self._upload(bucket, query, body)
+        elif found:
+            answer = self._bucket(method, bucket, body)
+        if answer is None:
+            raise Refused(HTTPStatus.NOT_FOUND, f"There is no {method} {path} here.")
+        return answer
+
+    def _bucket(self, method: str, bucket: str | None, body: bytes) -> Answer | None:
+        store = self.store
+        if method == "POST" and not bucket:
+            return Answer(store.create_bucket(json.loads(body)))
+        if method not in ("GET", "PATCH") or not bucket:
+            return None
+        changes = json.loads(body) if method == "PATCH" else {}
+        return Answer(store.save_bucket({**store.bucket(bucket), **changes}))
 
     def _object(
-        self, method: str, bucket: str, name: str, *, query: dict[str, str], body: bytes
-    ) -> Answer:
+        self, method: str, bucket: str, name: str, query: Query
+    ) -> Answer | None:
         if method == "DELETE":
             self.store.delete(bucket, name, query)
             return Answer(status=HTTPStatus.NO_CONTENT)
-        if method == "PATCH":
-            return Answer(self.store.patch(bucket, name, json.loads(body), query))
+        if method != "GET":
+            return None
         resource, content = self.store.read(bucket, name, query)
-        is_media = query.get("alt") == "media"
-        return Answer(content if is_media else resource, of=resource)
+        if query.get("alt") != "media":
+            return Answer(resource)
+        about = {
+            "X-Goog-Generation": resource["generation"],
+            "X-Goog-Metageneration": resource["metageneration"],
+            "X-Goog-Hash": f"crc32c={resource['crc32c']}",
+        }
+        return Answer(content, headers=about)
 
-    def _bucket(self, method: str, name: str | None, body: bytes) -> Answer:
-        store = self.store
-        if name is None and method == "GET":
-            return Answer({"kind": "storage#buckets", "items": store.buckets()})
-        if name is None:
-            resource = json.loads(body)
-            if resource["name"] in [one["name"] for one in store.buckets()]:
-                raise Refused(HTTPStatus.CONFLICT, "You already own this bucket.")
-            kind = {"kind": "storage#bucket", "id": resource["name"]}
-            return Answer(store.set_bucket({**resource, **kind}))
-        if method == "DELETE":
-            store.delete_bucket(name)
-            return Answer(status=HTTPStatus.NO_CONTENT)
-        changes = json.loads(body) if method == "PATCH" else {}
-        return Answer(store.set_bucket({**store.bucket(name), **changes}))
-
-    def _upload(self, bucket: str, query: dict[str, str], body: bytes) -> Answer:
+    def _upload(self, bucket: str, query: Query, body: bytes) -> Answer:
         """Take an upload: at once, in two parts, or in chunks."""
         store = self.store
         if upload := query.get("upload_id"):
-            given, conditions, content = store.uploads[upload]
+            given, conditions, content = self.uploads[upload]
             content += body
             total = self.headers["Content-Range"].rpartition("/")[2]
             if total == "*" or len(content) < int(total):
                 done = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}
                 return Answer(status=HTTPStatus.PERMANENT_REDIRECT, headers=done)
-            del store.uploads[upload]
+            del self.uploads[upload]
             return Answer(store.write(bucket, bytes(content), given, conditions))
         if query["uploadType"] == "resumable":
             given = {"name": query.get("name"), **json.loads(body or b"{}")}
             check(store.live(bucket, given["name"]), query)
             upload = uuid.uuid4().hex
-            store.uploads[upload] = given, query, bytearray()
+            self.uploads[upload] = given, query, bytearray()
             where = f"http://{self.headers['Host']}/upload/storage/v1/b/{bucket}/o"
             where += f"?uploadType=resumable&upload_id={upload}"
             return Answer(headers={"Location": where})
@@ -372,22 +331,16 @@ class Handler(BaseHTTPRequestHandler):
         return Answer(store.write(bucket, body, {"name": query["name"]}, query))
 
     def _send(self, answer: Answer) -> None:
-        content, of = answer.content, answer.of
-        is_json = isinstance(content, dict)
-        data = json.dumps(content).encode() if isinstance(content, dict) else content
+        is_json = isinstance(answer.content, dict)
+        data = json.dumps(answer.content).encode() if is_json else answer.content
         data = b"" if answer.status == HTTPStatus.NOT_MODIFIED else data
         self.send_response(answer.status)
         self.send_header("Content-Type", "application/json" if is_json else "*/*")
         self.send_header("Content-Length", str(len(data)))
-        if of:
-            self.send_header("X-Goog-Generation", of["generation"])
-            self.send_header("X-Goog-Metageneration", of["metageneration"])
-            checksums = f"crc32c={of['crc32c']},md5={of['md5Hash']}"
-            self.send_header("X-Goog-Hash", checksums)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        self.wfile.write(data)  # type: ignore[arg-type]
 
 
 class Server(ThreadingHTTPServer):

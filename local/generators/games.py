@@ -8,16 +8,12 @@ log-normal number of times. Who churns plays on the second day at most, who stay
 back for up to two weeks. A play is a purchase, a bet or a win, by a mix that differs,
 too; amounts are log-normal around the player's own stake. The last registration is a
 day before ``end``, and later play ends there.
-
-All densities are known, so the probability that a player churns, given the registration
-and the first 24 hours, follows from Bayes' rule.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -29,10 +25,8 @@ from local.generators.drawing import (
     DAY_MS,
     HOUR_MS,
     SECOND_MS,
-    Floats,
     Ints,
     floor,
-    latency_ms,
     milliseconds,
     moments,
     normal,
@@ -47,7 +41,7 @@ from local.generators.messages import (
     REGISTRATION,
     Delivery,
     Event,
-    drawn_late,
+    Habits,
     encode,
     sent,
 )
@@ -109,15 +103,20 @@ WEEKDAYS = np.array([0.85, 0.85, 0.95, 0.95, 1.15, 1.35, 1.2])
 UNKNOWN_UNIT, UNKNOWN_DISTRICT = 0.015, 0.015
 
 
-def _log_odds(density: Floats) -> Floats:
-    """Return the log of how much likelier each column is for those who churn."""
-    odds: Floats = np.log(density[CHURNS] / density[STAYS])
-    return odds
-
-
 def attributes_of(event: Mapping[str, Any]) -> dict[str, str]:
     """Return the attributes of a message with this event."""
     return {name: event[name] for name in ("event_id", "use_case", "event_type")}
+
+
+HABITS = Habits(
+    id_field="event_id",
+    time_field="event_time",
+    faults=FAULTS,
+    late_days=(1, 5),
+    duplicates=0.10,
+    longest_ms=3 * DAY_MS,
+    attributes_of=attributes_of,
+)
 
 
 @dataclass(frozen=True)
@@ -269,41 +268,6 @@ class Games:
         """Return 1 for each player who churns and 0 for the others."""
         return dict(zip(self.user_ids, self._players.churns.tolist(), strict=True))
 
-    def true_probabilities(self) -> dict[str, float]:
-        """
-        Return P(churn | the registration and the first 24 hours) of each player.
-
-        By Bayes' rule on the densities of the process. A postcode that is not in the
-        table counts as no evidence; what rounding does to amounts is left out.
-        """
-        players, play = self._players, self._play
-        first = play.day == 0
-        player, kind, cents = play.player[first], play.kind[first], play.cents[first]
-        log_odds = _log_odds(COUNTRY)[players.country]
-        log_odds += _log_odds(CHANNEL)[players.channel]
-        bands = np.searchsorted([oldest for _, oldest in AGES], players.age)
-        log_odds += _log_odds(AGE)[bands]
-        level = gazetteer().level[players.unit]
-        log_odds += np.where(players.is_unit_known, _log_odds(INDEX)[level - 1], 0)
-        count = np.bincount(player, minlength=self.users)
-        log_odds += _log_odds(_count_density(self._first_day_maximum))[count]
-        log_odds += np.bincount(player, _log_odds(MIX)[kind], self.users)
-        paid = cents > 0
-        player, kind, weight = player[paid], kind[paid], SPREAD[kind[paid]] ** -2
-        precision = np.bincount(player, weight, self.users)
-        has_paid = precision > 0
-        precision[~has_paid] = 1
-        amount = np.log(cents[paid] / 100) - SHIFT[kind]
-        mean = np.bincount(player, weight * amount, self.users) / precision
-        variance = STAKE_SPREAD**2 + 1 / precision
-        distance = (mean - STAKE[STAYS]) ** 2 - (mean - STAKE[CHURNS]) ** 2
-        log_odds += np.where(has_paid, distance / (2 * variance), 0)
-        rate = players.churns.mean()
-        with np.errstate(divide="ignore", over="ignore"):
-            log_odds += np.log(rate) - np.log1p(-rate)
-            probability = 1 / (1 + np.exp(-log_odds))
-        return dict(zip(self.user_ids, probability.tolist(), strict=True))
-
     @property
     def n_events(self) -> int:
         """Events in all, registrations among them."""
@@ -345,47 +309,7 @@ class Games:
         for event in self.events():
             yield encode(event), attributes_of(event)
 
-    def deliveries(
-        self, *, duplicates: float = 0.10, late: float = 0.05, broken: float = 0.01
-    ) -> list[Delivery]:
-        """
-        Return what a producer sends, in the order of sending.
-
-        Args:
-            duplicates: Repetitions, as a share of the events.
-            late: Share of the events that are sent one to five days late.
-            broken: Broken messages, as a share of the events; ``FAULTS`` take turns.
-        """
-        random = random_of(self.seed, "deliveries 0")
-        events = list(self.events())
-        n = len(events)
-        times = (datetime.fromisoformat(event["event_time"]) for event in events)
-        sent_ms = np.array([milliseconds(time) for time in times])
-        sent_ms += latency_ms(random, n)
-        is_late = drawn_late(random, n, late)
-        sent_ms += np.where(is_late, floor((1 + 4 * random.random(n)) * DAY_MS), 0)
-        return sent(
-            random,
-            events,
-            sent_ms=sent_ms,
-            is_late=is_late,
-            duplicates=duplicates,
-            longest=(3, DAY_MS),
-            broken=broken,
-            faults=FAULTS,
-            id_field="event_id",
-            time_field="event_time",
-            attributes_of=attributes_of,
-        )
-
-
-def _count_density(maximum: int) -> Floats:
-    """Return groups × 0 to maximum: how likely so many plays on the first day are."""
-    rows = []
-    for mean, spread in FIRST_DAY:
-        above = [
-            math.erfc((math.log(count) - mean) / spread / math.sqrt(2)) / 2
-            for count in range(1, maximum + 1)
-        ]
-        rows.append(np.array([1.0, *above]) - np.array([*above, 0.0]))
-    return np.array(rows)
+    def deliveries(self, *, broken: float = HABITS.broken) -> list[Delivery]:
+        """Return what a producer sends, in the order of sending."""
+        habits = replace(HABITS, broken=broken)
+        return sent(list(self.events()), habits, seed=self.seed, purpose="deliveries 0")

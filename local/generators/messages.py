@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from local.generators.drawing import (
+    DAY_MS,
     SECOND_MS,
-    Flags,
     Ints,
     exponential,
     floor,
     latency_ms,
     milliseconds,
     moment,
+    random_of,
     shuffled,
     uuids,
 )
@@ -36,8 +37,8 @@ class Delivery:
     """
     One message as it is sent, and what it is.
 
-    ``event`` is what must be stored; None for a broken message, whose ``fault`` is the
-    key of a ``Fault`` and whose ``reason`` the dead letter must have.
+    ``event`` is what must be stored; None for a broken message, whose dead letter must
+    have the ``reason``.
     """
 
     data: bytes
@@ -47,7 +48,6 @@ class Delivery:
     is_duplicate: bool = False
     is_late: bool = False
     reason: str | None = None
-    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,29 @@ class Fault:
     spoil: Callable[[Event], bytes]
     of_registration: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """
+    How a producer sends its events.
+
+    ``is_delayed``: each takes a moment. ``late`` is the share that is late, by
+    ``late_days`` from and to. ``duplicates`` is the share of repetitions, most of them
+    within minutes, and ``longest_ms`` how late the others are. ``broken`` is the share
+    of broken messages, under ids of their own, whose ``faults`` take turns.
+    """
+
+    id_field: str
+    time_field: str
+    faults: Sequence[Fault]
+    is_delayed: bool = True
+    late: float = 0.05
+    late_days: tuple[float, float] = (0, 1)
+    duplicates: float = 0.05
+    longest_ms: int = DAY_MS // 2
+    broken: float = 0.01
+    attributes_of: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda _: {}
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
@@ -71,59 +94,29 @@ def encode(event: Mapping[str, Any]) -> bytes:
     return f"{{{fields}}}".encode()
 
 
-def cut_short(event: Event) -> bytes:
-    return encode(event)[:-12]
-
-
-def with_fields(**fields: Any) -> Callable[[Event], bytes]:
-    """Break an event by other values."""
-    return lambda event: encode(event | fields)
-
-
-def without(name: str) -> Callable[[Event], bytes]:
-    """Break an event by leaving out a field."""
-    return lambda event: encode({k: v for k, v in event.items() if k != name})
-
-
-def drawn_late(random: np.random.Generator, n: int, share: float) -> Flags:
-    """Return which of ``n`` messages are late: exactly this share of them."""
-    is_late = np.zeros(n, bool)
-    is_late[shuffled(random, n)[: round(n * share)]] = True
-    return is_late
+def times_of(events: Sequence[Event], name: str) -> Ints:
+    """Return a time of each event in milliseconds since 1970."""
+    times = (datetime.fromisoformat(event[name]) for event in events)
+    return np.array([milliseconds(time) for time in times])
 
 
 def sent(
-    random: np.random.Generator,
-    events: Sequence[Event],
-    *,
-    sent_ms: Ints,
-    is_late: Flags,
-    duplicates: float,
-    longest: tuple[int, int],
-    broken: float,
-    faults: Mapping[str, Fault],
-    id_field: str,
-    time_field: str,
-    attributes_of: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda _: {},
+    events: Sequence[Event], habits: Habits, *, seed: int, purpose: str
 ) -> list[Delivery]:
-    """
-    Return all messages in the order of sending.
-
-    Args:
-        random: Of everything drawn here.
-        events: One for each message.
-        sent_ms, is_late: When each is sent, and whether that is late.
-        duplicates: Repetitions, as a share of the events; most come within minutes.
-        longest: How late the others are at most: a number, and milliseconds of a unit.
-        broken: Broken messages, as a share of the events, under ids of their own.
-        faults: They take turns.
-        id_field, time_field: Fields of an event.
-        attributes_of: The attributes of a message with an event.
-    """
+    """Return all messages with some events, in the order of sending."""
+    random, n = random_of(seed, purpose), len(events)
+    sent_ms = times_of(events, habits.time_field)
+    if habits.is_delayed:
+        sent_ms += latency_ms(random, n)
+    is_late = np.zeros(n, bool)
+    is_late[shuffled(random, n)[: round(n * habits.late)]] = True
+    least, most = habits.late_days
+    late_ms = floor((least + (most - least) * random.random(n)) * DAY_MS)
+    sent_ms += np.where(is_late, late_ms, 0)
     once = [
         Delivery(
             data=encode(event),
-            attributes=attributes_of(event),
+            attributes=habits.attributes_of(event),
             sent_time=moment(at),
             event=event,
             is_late=late,
@@ -132,10 +125,10 @@ def sent(
             events, sent_ms.tolist(), is_late.tolist(), strict=True
         )
     ]
-    count = round(len(once) * duplicates)
-    again = floor(random.random(count) * len(once)).tolist()
+    count = round(n * habits.duplicates)
+    again = floor(random.random(count) * n).tolist()
     wait_ms = 200 + exponential(random, count, 90 * SECOND_MS)
-    longer_ms = floor(random.random(count) * longest[0] * longest[1])
+    longer_ms = floor(random.random(count) * habits.longest_ms)
     wait_ms += np.where(random.random(count) < 0.1, longer_ms, 0)
     repeated = [
         replace(
@@ -148,27 +141,25 @@ def sent(
     pools: dict[bool, list[Event]] = {False: [], True: []}
     for event in events:
         pools[event.get("event_type") == REGISTRATION].append(event)
-    count = round(len(events) * broken)
+    count = round(n * habits.broken)
     spoilt = []
-    for name, new_id, wait, place in zip(
-        itertools.islice(itertools.cycle(faults), count),
+    for fault, new_id, wait, place in zip(
+        itertools.islice(itertools.cycle(habits.faults), count),
         uuids(random, count),
         latency_ms(random, count).tolist(),
         random.random(count).tolist(),
         strict=True,
     ):
-        fault = faults[name]
         pool = pools[fault.of_registration]
-        event = pool[int(place * len(pool))] | {id_field: new_id}
-        at = milliseconds(datetime.fromisoformat(event[time_field])) + wait
+        event = pool[int(place * len(pool))] | {habits.id_field: new_id}
+        at = datetime.fromisoformat(event[habits.time_field])
         spoilt.append(
             Delivery(
                 data=fault.spoil(event),
-                attributes=attributes_of({**event, **fault.attributes}),
-                sent_time=moment(at),
+                attributes=habits.attributes_of({**event, **fault.attributes}),
+                sent_time=moment(milliseconds(at) + wait),
                 event=None,
                 reason=fault.reason,
-                fault=name,
             )
         )
     return sorted([*once, *repeated, *spoilt], key=attrgetter("sent_time"))

@@ -1,5 +1,5 @@
 """
-A shop's visitors, day by day, and how likely each of them is to buy.
+A shop's visitors, day by day.
 
 Every user has traits that no event shows: how often they visit (``activity``), how
 readily they buy (``conversion``), how slowly interest fades (``patience``), and the day
@@ -13,13 +13,11 @@ or KEEN. On day d a user in mood m
 3. moves to tomorrow's mood by a matrix: no visit (interest fades), ``LOOKED`` or
    ``BOUGHT``.
 
-What a visit looks like depends on the mood alone. So (mood, traits, date) is a Markov
-chain, and the probability of a purchase within a week follows by backward recursion.
+What a visit looks like depends on the mood alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -33,7 +31,6 @@ from local.generators.drawing import Flags, Floats, Ints
 DAY = timedelta(days=1)
 DAY_US, SECOND_US = 86_400_000_000, 1_000_000
 EPOCH = date(1970, 1, 1)
-HORIZON_DAYS = 7
 # The simulation begins so many days before the export: its first day is like any.
 BURN_IN_DAYS = 90
 DEFAULT_USERS, DEFAULT_SEED = 6_000, 20_240_229
@@ -104,7 +101,7 @@ class Visits:
 
 class Process:
     """
-    Users, their moods and visits, and what they will buy.
+    Users, their moods and visits, and what they buy.
 
     Args:
         users: Users who arrive from the start of the simulation to the end.
@@ -191,15 +188,13 @@ class Process:
         return away
 
     def _simulate(self) -> None:
-        """Play every day; keep the moods and the visits."""
+        """Play every day; keep the visits."""
         random, n = self._random, self.users
         everyone, mood = np.arange(n), np.full(n, IDLE)
-        self._moods = np.empty((self._simulated_days, n), np.int8)
         self._seen: list[tuple[Ints, Ints, Ints, Flags]] = []
         for day in range(self._simulated_days):
             arrives = self._arrival == day
             mood[arrives] = random.choice(4, int(arrives.sum()), p=ARRIVAL_MOOD)
-            self._moods[day] = mood
             present = self._arrival <= day
             chance = self._visit_probability(day)[everyone, mood]
             visits = arrives | (present & (random.random(n) < chance))
@@ -212,39 +207,6 @@ class Process:
             tomorrow[buys] = BOUGHT[mood[buys]]
             drawn = (random.random((n, 1)) > tomorrow.cumsum(axis=1)).sum(axis=1)
             mood = np.where(present, np.minimum(drawn, KEEN), mood)
-
-    def true_probabilities(self, as_ofs: Iterable[date]) -> pa.Table:
-        """
-        Return P(a purchase in the 7 days from as_of on | all that the process knows).
-
-        Args:
-            as_ofs: Dates of the export.
-
-        Returns:
-            ``as_of`` date32, ``user_id`` string (the user_pseudo_id), ``probability``
-            float64: one row for each as_of and user who had arrived before it.
-        """
-        parts = []
-        for as_of in as_ofs:
-            start = (as_of - self._start).days
-            # Of no purchase from a day to the horizon's end, by mood.
-            none = np.ones((self.users, 4))
-            for day in reversed(range(start, start + HORIZON_DAYS)):
-                visit = self._visit_probability(day)
-                looks = visit * (1 - self._buy_probability(day))
-                away = np.einsum("umt,ut->um", self._away, none)
-                none = looks * (none @ LOOKED.T) + (1 - visit) * away
-            known = np.flatnonzero(self._arrival < start)
-            parts.append(
-                pa.table(
-                    {
-                        "as_of": pa.repeat(pa.scalar(as_of), len(known)),
-                        "user_id": self._pseudo_ids.take(pa.array(known)),
-                        "probability": 1 - none[known, self._moods[start, known]],
-                    }
-                )
-            )
-        return pa.concat_tables(parts)
 
     @cached_property
     def _visits(self) -> Visits:

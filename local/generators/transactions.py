@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
 from local.generators.drawing import (
-    DAY_MS,
     HOUR_MS,
     SECOND_MS,
     Flags,
@@ -24,7 +23,7 @@ from local.generators.drawing import (
     texts_of,
 )
 from local.generators.faults import CARD_FAULTS, TRUTH_FAULTS
-from local.generators.messages import Delivery, Event, drawn_late, sent
+from local.generators.messages import Delivery, Event, Habits, sent
 
 USE_CASE = "card_fraud"
 COMPONENTS = tuple(f"V{number}" for number in range(1, 29))
@@ -33,6 +32,21 @@ COLUMNS = ("Time", *FEATURES, "Class")
 # Mean time from a transaction to its truth; of how many nobody ever learns; of how many
 # frauds, and as many others, the first verdict is wrong.
 DELAY_MS, NEVER, WRONG_FIRST = 18 * HOUR_MS, 0.05, 0.10
+HABITS = Habits(
+    id_field="transaction_id",
+    time_field="ingest_ts",
+    faults=CARD_FAULTS,
+    is_delayed=False,
+    late=0.02,
+    late_days=(0.02, 1),
+)
+# A correction may come before what it corrects.
+TRUTH_HABITS = Habits(
+    id_field="transaction_id",
+    time_field="truth_time",
+    faults=TRUTH_FAULTS,
+    broken=0.005,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +70,6 @@ class Transactions:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def optimum_roc_auc(self, rows: Flags) -> float | None:
-        """
-        Return the ROC AUC of the true probabilities of some rows.
-
-        None where nobody knows them, or where all rows are of one class.
-        """
-        from sklearn.metrics import roc_auc_score
-
-        labels = self.is_fraud[rows]
-        if self.true_probabilities is None or not 0 < labels.sum() < len(labels):
-            return None
-        return float(roc_auc_score(labels, self.true_probabilities[rows]))
 
     def first(self, count: int) -> Transactions:
         """Return the first transactions alone."""
@@ -113,40 +114,12 @@ class Transactions:
             )
         ]
 
-    def deliveries(
-        self, *, duplicates: float = 0.05, late: float = 0.02, broken: float = 0.01
-    ) -> list[Delivery]:
+    def truths(self) -> list[Event]:
         """
-        Return the transactions as a producer sends them, in the order of sending.
+        Return what is found out about the transactions, each finding a JSON object.
 
-        Payloads have no event type, use case or user.
-
-        Args:
-            duplicates: Repetitions, as a share of the transactions.
-            late: Share that is sent up to a day late.
-            broken: Broken messages, as a share; ``CARD_FAULTS`` take turns.
+        A transaction's latest finding is the truth.
         """
-        random, n = random_of(self.seed, "cards' deliveries 0"), len(self)
-        events = self.events()
-        times = (datetime.fromisoformat(event["ingest_ts"]) for event in events)
-        sent_ms = np.array([milliseconds(time) for time in times])
-        is_late = drawn_late(random, n, late)
-        late_ms = floor((0.02 + 0.98 * random.random(n)) * DAY_MS)
-        return sent(
-            random,
-            events,
-            sent_ms=sent_ms + np.where(is_late, late_ms, 0),
-            is_late=is_late,
-            duplicates=duplicates,
-            longest=(12, HOUR_MS),
-            broken=broken,
-            faults=CARD_FAULTS,
-            id_field="transaction_id",
-            time_field="ingest_ts",
-        )
-
-    def truths(self) -> Truths:
-        """Draw when the truth about each transaction is found out, if ever."""
         random, n = random_of(self.seed, "truths 0"), len(self)
         row = shuffled(random, n)[round(n * NEVER) :]
         time = self.time_ms + SECOND_MS + exponential(random, n, DELAY_MS)
@@ -157,62 +130,30 @@ class Transactions:
         corrected = np.zeros(n, np.int64)
         later = exponential(random, len(wrong), DELAY_MS / 2)
         corrected[wrong] = 60 * SECOND_MS + later
-        return Truths(
-            ids=[self.ids[i] for i in (*row.tolist(), *wrong.tolist())],
-            row=np.concatenate([row, wrong]),
-            is_fraud=np.concatenate([self.is_fraud[row], ~self.is_fraud[wrong]]),
-            time_ms=np.concatenate([time[row] + corrected[row], time[wrong]]),
-            seed=self.seed,
-        )
+        labels = np.concatenate([self.is_fraud[row], ~self.is_fraud[wrong]])
+        times = np.concatenate([time[row] + corrected[row], time[wrong]])
+        return [
+            {"transaction_id": self.ids[i], "is_fraud": label, "truth_time": text}
+            for i, label, text in zip(
+                (*row.tolist(), *wrong.tolist()),
+                labels.tolist(),
+                texts_of(times),
+                strict=True,
+            )
+        ]
 
+    def deliveries(self, *, broken: float = HABITS.broken) -> list[Delivery]:
+        """
+        Return the transactions as a producer sends them, in the order of sending.
 
-@dataclass(frozen=True, kw_only=True)
-class Truths:
-    """
-    What is found out about transactions: one row for each finding.
+        Payloads have no event type, use case or user.
+        """
+        habits, purpose = replace(HABITS, broken=broken), "cards' deliveries 0"
+        return sent(self.events(), habits, seed=self.seed, purpose=purpose)
 
-    ``row`` is the transaction's; its latest finding is the truth.
-    """
-
-    ids: Sequence[str]
-    row: Ints
-    is_fraud: Flags
-    time_ms: Ints
-    seed: int
-
-    def events(self) -> Iterator[Event]:
-        """Yield every finding as its JSON object."""
-        for transaction_id, is_fraud, time in zip(
-            self.ids, self.is_fraud.tolist(), texts_of(self.time_ms), strict=True
-        ):
-            yield {
-                "transaction_id": transaction_id,
-                "is_fraud": is_fraud,
-                "truth_time": time,
-            }
-
-    def deliveries(
-        self, *, duplicates: float = 0.05, late: float = 0.05, broken: float = 0.005
+    def truth_deliveries(
+        self, *, broken: float = TRUTH_HABITS.broken
     ) -> list[Delivery]:
-        """
-        Return the findings as a producer sends them, in the order of sending.
-
-        Some are up to a day late: a correction may come before what it corrects.
-        """
-        random, n = random_of(self.seed, "truths' deliveries 0"), len(self.ids)
-        events = list(self.events())
-        sent_ms = self.time_ms + latency_ms(random, n)
-        is_late = drawn_late(random, n, late)
-        sent_ms += np.where(is_late, floor(random.random(n) * DAY_MS), 0)
-        return sent(
-            random,
-            events,
-            sent_ms=sent_ms,
-            is_late=is_late,
-            duplicates=duplicates,
-            longest=(12, HOUR_MS),
-            broken=broken,
-            faults=TRUTH_FAULTS,
-            id_field="transaction_id",
-            time_field="truth_time",
-        )
+        """Return the findings as a producer sends them, some up to a day late."""
+        habits, purpose = replace(TRUTH_HABITS, broken=broken), "truths' deliveries 0"
+        return sent(self.truths(), habits, seed=self.seed, purpose=purpose)

@@ -32,48 +32,35 @@ def table(record: Record) -> str:
 def directions(stack: Stack) -> str:
     """Return how to use a running state from a shell."""
     exports = "\n".join(f"export {k}={v}" for k, v in stack.environment.items())
-    project, dataset = stack.options.project, stack.options.dataset
     user, as_of = example_prediction(stack)
-    body = f' -d \'{{"as_of": "{as_of}"}}\'' if as_of else ""
     which = "" if stack.state.name == State().name else f" --state {stack.state.name}"
-    event = (
-        '{"user_id": "ana", "event_type": "new_bet", "event_id": "1", '
-        '"event_time": "\'$(date -u +%FT%TZ)\'", "bet_amount": 12.50}'
-    )
-    is_json = "-H 'Content-Type: application/json'"
-    query = f'SELECT * FROM `{dataset}.stream_features` WHERE user_id = \\"ana\\"'
+    queries = f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}"
+    query = f"SELECT * FROM `{stack.options.dataset}.stream_features` LIMIT 10"
     return f"""\
 To use it from any client of this machine:
 
 {exports}
 
-To look up a user, to train, to evaluate and to predict:
+To look up a user; to train, evaluate and predict; to see features of the stream:
 
 curl '{stack.url("get_proba")}/?user_id={user}'
-curl -X POST {stack.url("model_training")}{body}
-curl -X POST {stack.url("model_evaluation")}{body}
-curl -X POST {stack.url("predictions")}{body}
+curl -X POST {stack.url("model_training")} -d '{{"as_of": "{as_of}"}}'
+curl -X POST {stack.url("model_evaluation")} -d '{{"as_of": "{as_of}"}}'
+curl -X POST {stack.url("predictions")} -d '{{"as_of": "{as_of}"}}'
+curl {queries}/queries -H 'Content-Type: application/json' \
+-d '{{"useLegacySql": false, "query": "{query}"}}'
 
 To look at the dashboard, and to write it anew:
 
 {stack.url("dashboard")}
 .venv/bin/propensity dashboard --local{which}
 
-To push an event to the stream, to see its user's features, to compact:
-
-EVENT=$(printf '%s' '{event}' | base64 | tr -d '\\n')
-curl {stack.url("stream_features")} {is_json} \
--d '{{"message": {{"messageId": "1", "data": "'$EVENT'"}}}}'
-curl {stack.url("bigquery")}/bigquery/v2/projects/{project}/queries {is_json} \
--d '{{"useLegacySql": false, "query": "{query}"}}'
-curl -X POST {stack.url("compact_features")}
-
 The bucket's objects are files in {shown(stack.bucket_folder)}/
 `make down` stops it."""
 
 
 def example_prediction(stack: Stack) -> tuple[str, str]:
-    """Return a user that has a prediction and its date; a placeholder without any."""
+    """Return a user that has a prediction and its date; placeholders without any."""
     import requests
 
     address = (
@@ -86,7 +73,7 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
     except (OSError, ValueError):
         rows = []
     found = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
-    as_of, user = max(found, default=("", "SOME_USER"))
+    as_of, user = max(found, default=("YYYY-MM-DD", "SOME_USER"))
     return quote(user, safe=""), as_of
 
 

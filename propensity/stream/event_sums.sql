@@ -28,5 +28,12 @@ ARRAY_AGG(
   IGNORE NULLS
   ORDER BY
     event_time,
-    TO_JSON_STRING(STRUCT(age, city, country, affiliate_url, campaign, socioeconomic_idx))
+    TO_JSON_STRING(STRUCT(
+      age AS age,
+      city AS city,
+      country AS country,
+      affiliate_url AS affiliate_url,
+      campaign AS campaign,
+      socioeconomic_idx AS socioeconomic_idx
+    ))
 )[SAFE_OFFSET(0)] AS registration

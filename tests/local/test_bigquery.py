@@ -6,10 +6,7 @@ import io
 import signal
 import subprocess
 import sys
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import (
     BadRequest,
-    Conflict,
     GoogleAPICallError,
-    NotFound,
 )
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
@@ -30,7 +25,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
     BigQueryReadGrpcTransport,
 )
 
-from local.emulators.bigquery.rewriting import Rewrite
+from local.emulators.bigquery.rewriting import rewritten
 from local.processes import HOST, answers, free_ports
 from tests.local.projects import wait_until
 
@@ -144,73 +139,7 @@ class TestTransactions:
         )
 
 
-class TestConcurrency:
-    def test_queues_statements_on_one_table(self, warehouse):
-        """Sixteen clients merge into one table at once: none fails, none is lost."""
-        warehouse.rows("CREATE TABLE t AS SELECT 'shared' AS user_id, 0 AS n")
-
-        def merge(number: int) -> list[Any]:
-            warehouse.rows(
-                """
-                MERGE t USING (SELECT @own AS user_id UNION ALL SELECT 'shared') AS s
-                ON t.user_id = s.user_id
-                WHEN MATCHED THEN UPDATE SET n = t.n + 1
-                WHEN NOT MATCHED THEN INSERT (user_id, n) VALUES (s.user_id, 1)
-                """,
-                [Scalar("own", "STRING", f"u{number}")],
-            )
-            return warehouse.rows("SELECT COUNT(*) >= 1 FROM t")
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            assert [*pool.map(merge, range(THREADS))] == [[(True,)]] * THREADS
-        assert warehouse.rows("SELECT n FROM t WHERE user_id = 'shared'") == [(16,)]
-        assert warehouse.rows("SELECT COUNT(*) FROM t") == [(17,)]
-
-    def test_accepts_a_job_id_once(self, warehouse):
-        """Of sixteen requests with one job id, one runs and fifteen get 409."""
-        warehouse.rows("CREATE TABLE t (n INT64)")
-        job_id = f"once-{uuid.uuid4()}"
-
-        def submit(_: int) -> int:
-            config = bigquery.QueryJobConfig(default_dataset=warehouse.default)
-            options = {"job_config": config, "job_id": job_id, "retry": None}
-            insert = "INSERT INTO t VALUES (1)"
-            try:
-                warehouse.client.query(insert, job_retry=None, **options).result()
-            except Conflict as error:
-                return int(error.code)
-            return 200
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            codes = sorted(pool.map(submit, range(THREADS)))
-
-        assert codes == [200] + [409] * (THREADS - 1)
-        assert warehouse.rows("SELECT COUNT(*) FROM t") == [(1,)]
-
-
 class TestLanguage:
-    def test_means_what_its_tables_are_now(self, warehouse):
-        """One text, asked again, follows its table and its parameters."""
-
-        def answer(kind: str, value: Any) -> tuple[list[Any], str]:
-            more = "SELECT *, n * @k AS more FROM t"
-            job = warehouse.job(more, [Scalar("k", kind, value)])
-            rows = [tuple(row.values()) for row in job.result()]
-            return rows, job.result().schema[-1].field_type
-
-        warehouse.rows("CREATE TABLE t AS SELECT 3 AS n")
-        assert answer("INT64", 2) == ([(3, 6)], "INTEGER")
-        assert answer("NUMERIC", Decimal("0.5")) == ([(3, Decimal("1.5"))], "NUMERIC")
-        warehouse.rows("ALTER TABLE t ADD COLUMN b STRING")
-        assert answer("INT64", 4) == ([(3, None, 12)], "INTEGER")
-        warehouse.rows("CREATE OR REPLACE TABLE t AS SELECT NUMERIC '1.5' AS n")
-        assert answer("INT64", 2) == ([(Decimal("1.5"), 3)], "NUMERIC")
-        warehouse.rows("DROP TABLE t")
-        with pytest.raises(NotFound):
-            answer("INT64", 2)
-        warehouse.rows("CREATE VIEW t AS SELECT 8 AS n")
-        assert answer("INT64", 2) == ([(8, 16)], "INTEGER")
-
     @pytest.mark.parametrize(
         ("sql", "expected"),
         [
@@ -240,13 +169,6 @@ class TestLanguage:
         warehouse.load("t", s=["A", "a", "b"], n=[1, 2, 3])
 
         assert warehouse.rows(sql) == expected
-
-    def test_binds_the_parameters_of_a_dynamic_statement(self, warehouse):
-        """EXECUTE IMMEDIATE … USING gives a name its own value."""
-        assert warehouse.rows(
-            "EXECUTE IMMEDIATE 'SELECT @d' USING DATE_ADD(@d, INTERVAL 1 DAY) AS d",
-            DAYS,
-        ) == [(date(2026, 3, 2),)]
 
     @pytest.mark.parametrize(
         ("expression", "value"),
@@ -311,59 +233,6 @@ class TestViews:
         with pytest.raises(BadRequest, match="Matched views are"):
             warehouse.rows(sql.format(warehouse.dataset, ""))
 
-    def test_are_listed_with_tables_and_jobs(self, warehouse):
-        """INFORMATION_SCHEMA has what there is now, the list of jobs what has run."""
-        warehouse.load("a", n=[1])
-        warehouse.rows("CREATE VIEW v AS SELECT 1 AS n")
-        sql = (
-            "SELECT table_name, table_type, creation_time > TIMESTAMP '2020-01-01' "
-            "FROM INFORMATION_SCHEMA.TABLES ORDER BY table_name"
-        )
-        assert warehouse.rows(sql) == [("a", "BASE TABLE", True), ("v", "VIEW", True)]
-        columns = "SELECT column_name FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1"
-        assert warehouse.rows(columns) == [("n",), ("n",)]
-        warehouse.rows("DROP TABLE a")
-        assert [name for name, *_ in warehouse.rows(sql)] == ["v"]
-
-        job = warehouse.job("SELECT 1 AS n")
-        job.result()
-        listed = warehouse.client.list_jobs(state_filter="done")
-        assert job.job_id in [one.job_id for one in listed]
-
-
-def test_exports_parquet_that_keeps_its_types(warehouse, workplace):
-    """A day's rows go to the bucket; the second run replaces what the first wrote."""
-    warehouse.rows(
-        "CREATE TABLE t (user_id STRING, day DATE, at TIMESTAMP, amount NUMERIC, "
-        "tags ARRAY<STRING>, raw BYTES)"
-    )
-    warehouse.rows(
-        "INSERT INTO t VALUES ('a', @d, @at, 10, ['x', 'y'], b'z'), "
-        "('b', @d, NULL, NULL, [], NULL), ('c', DATE '2026-03-02', @at, 1, [], b'')",
-        [*DAYS, Scalar("at", "TIMESTAMP", MOMENT)],
-    )
-    for _ in range(2):
-        warehouse.rows(
-            "EXPORT DATA OPTIONS (format = 'PARQUET', overwrite = TRUE, uri = "
-            f"'gs://{workplace.bucket}/exports/day=1/part-*.parquet') AS "
-            "SELECT *, amount / 3 AS third FROM t WHERE day = @d ORDER BY user_id",
-            DAYS,
-        )
-    with workplace.storage.client() as objects:
-        [blob] = objects.list_blobs(workplace.bucket, prefix="exports/")
-        table = pq.read_table(io.BytesIO(blob.download_as_bytes()))
-
-    assert blob.name.startswith("exports/day=1/part-")
-    assert table.schema.types == [
-        *(pa.string(), pa.date32(), pa.timestamp("us", "UTC")),
-        *(pa.decimal128(38, 9), pa.list_(pa.field("element", pa.string()))),
-        *(pa.binary(), pa.decimal128(38, 9)),
-    ]
-    columns = table.to_pydict()
-    assert columns["at"] == [MOMENT, None]
-    assert columns["third"] == [Decimal("3.333333333"), None]
-    assert columns["tags"] == [["x", "y"], []]
-
 
 class TestProcess:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -419,4 +288,4 @@ class TestProcess:
 def test_another_release_is_refused():
     """A rewrite that finds nothing to do says so."""
     with pytest.raises(ImportError, match="not that of local-bigquery"):
-        Rewrite("old", "new").apply("something else", module="m")
+        rewritten("something else", (("old", "new"),), module="m")

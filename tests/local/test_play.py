@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from local import play
-from local.errors import LocalError, UnusableData
+from local.errors import UnusableData
 from local.processes import free_ports, is_free
 from local.stack.stack import Stack
 from local.stack.state import PORT_OFFSETS, State
@@ -71,12 +71,6 @@ class TestRefusals:
 
         assert execute([sys.executable, "-c", program, file]).stdout == "set()\n"
 
-    def test_name_the_number_of_weeks(self):
-        process = demo("WEEKS=1000")
-
-        assert process.returncode == 2
-        assert "1000 is not in the range 1<=x<=999" in process.stderr
-
     def test_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
         """Where only a later row gives the data away, what was made for them goes."""
         file = tmp_path / "export.ndjson"
@@ -93,10 +87,6 @@ class TestRefusals:
         finally:
             shutil.rmtree(state.folder, ignore_errors=True)
         assert all(is_free(port) for port in ports.values())
-
-    def test_are_of_names_that_no_state_can_have(self):
-        with pytest.raises(LocalError, match="cannot name a local state"):
-            play.state_of(play.Choice(state="../x"))
 
 
 def test_the_first_line_needs_nothing_that_takes_long():

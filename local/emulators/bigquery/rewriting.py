@@ -4,50 +4,25 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
-import importlib.resources
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import CodeType, ModuleType
 
 EMULATOR_VERSION = "0.4.0"
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """One replacement in a module's source: ``pattern`` must be found in it."""
-
-    pattern: str
-    replacement: str
-    is_regex: bool = False
-
-    def apply(self, source: str, *, module: str) -> str:
-        """Return the source rewritten; ImportError where there is nothing to do."""
-        pattern = self.pattern if self.is_regex else re.escape(self.pattern)
-        replacement = (
-            self.replacement if self.is_regex else self.replacement.replace("\\", r"\\")
-        )
-        rewritten, count = re.subn(pattern, replacement, source)
-        if not count:
-            raise ImportError(
-                f"{module} is not that of local-bigquery {EMULATOR_VERSION}: "
-                f"{self.pattern!r} is not in it. Reinstall with `make setup`."
-            )
-        return rewritten
-
+# What is replaced in the source of a module, and by what.
+Rewrites = tuple[tuple[str, str], ...]
 
 # Syntax of Python 3.12 (PEP 695 and PEP 701), said as Python 3.11 can read it.
-OLDER_SYNTAX = {
+OLDER_SYNTAX: dict[str, Rewrites] = {
     "local_bigquery.catalog.metadata": (
-        Rewrite(r"(def \w+)\[R: Resource\]\(", r"\1(", is_regex=True),
-        Rewrite(
+        ("[R: Resource](", "("),
+        (
             "class Index(Resource):",
             'R = __import__("typing").TypeVar("R")\n\n\nclass Index(Resource):',
         ),
     ),
     "local_bigquery.engine.results": (
-        Rewrite(
+        (
             """f"THEN error('{message.replace("'", "''")}') ELSE {expression} END\"""",
             """"THEN error('" + message.replace("'", "''") """
             """+ f"') ELSE {expression} END\"""",
@@ -56,38 +31,36 @@ OLDER_SYNTAX = {
 }
 # With parameters, DuckDB runs a query to tell its columns. The first of these two
 # lines is in two functions, so that each query ran three times.
-_COLUMNS = Rewrite(
+_COLUMNS = (
     "relation = cur.sql(query, params=params)",
     'relation = cur.sql(f"SELECT * FROM ({query}) LIMIT 0", params=params)',
 )
 # The same of a dry run, which ran the whole query.
-_DRY_RUN = Rewrite(
+_DRY_RUN = (
     "_fields(cur.sql(sql, params=bound))",
     '_fields(cur.sql(f"SELECT * FROM ({sql}) LIMIT 0", params=bound))',
 )
 _TEMPORARY = '"SELECT table_name FROM duckdb_tables() WHERE temporary"'
 # The functions of geography need an extension of DuckDB that is in no package: every
 # first start would download it. Nothing here uses them.
-_FUNCTIONS = Rewrite(
+_FUNCTIONS = (
     """(pathlib.Path(__file__).parent / "functions").glob("*.sql")""",
     """set((pathlib.Path(__file__).parent / "functions").glob("*.sql")) """
     """- {pathlib.Path(__file__).parent / "functions/geography.sql"}""",
 )
 # Copies of trees that nobody reads again: they took a fifth of a translation's time.
-_WRITTEN = Rewrite(
+_WRITTEN = (
     "return tree.sql(dialect=DuckDBDialect), {",
     "return tree.sql(dialect=DuckDBDialect, copy=False), {",
 )
 _TYPED = (
-    Rewrite(
+    (
         "    copy = tree.copy()\n    if not positional:",
         "    copy = tree\n    if not positional:",
     ),
-    Rewrite(
-        "_typed(tree, schema, positional)", "_typed(tree.copy(), schema, positional)"
-    ),
+    ("_typed(tree, schema, positional)", "_typed(tree.copy(), schema, positional)"),
 )
-REWRITES = {
+REWRITES: dict[str, Rewrites] = {
     "local_bigquery.catalog.tables": (_COLUMNS,),
     "local_bigquery.engine.results": (_COLUMNS,),
     "local_bigquery.sql.dialect": (_FUNCTIONS,),
@@ -96,12 +69,27 @@ REWRITES = {
     # Only a session can have temporary tables yet; to look for them is to read all.
     "local_bigquery.jobs.query": (
         _DRY_RUN,
-        Rewrite(_TEMPORARY, f"{_TEMPORARY} if session else \"SELECT '' WHERE false\""),
+        (_TEMPORARY, f"{_TEMPORARY} if session else \"SELECT '' WHERE false\""),
     ),
 }
 if sys.version_info < (3, 12):
     for name, rewrites in OLDER_SYNTAX.items():
         REWRITES[name] = (*REWRITES.get(name, ()), *rewrites)
+# Its messages alone are used. The package itself imports clients, and these pandas:
+# half of what the emulator's start takes.
+UNREAD_PACKAGE = "google.cloud.bigquery_storage_v1"
+
+
+def rewritten(source: str, rewrites: Rewrites, *, module: str) -> str:
+    """Return a module's source rewritten; ImportError where there is nothing to do."""
+    for old, new in rewrites:
+        if old not in source:
+            raise ImportError(
+                f"{module} is not that of local-bigquery {EMULATOR_VERSION}: "
+                f"{old!r} is not in it. Reinstall with `make setup`."
+            )
+        source = source.replace(old, new)
+    return source
 
 
 class RewritingLoader(importlib.machinery.SourceFileLoader):
@@ -110,14 +98,8 @@ class RewritingLoader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
         source = self.get_data(path).decode()
-        for rewrite in REWRITES[fullname]:
-            source = rewrite.apply(source, module=fullname)
+        source = rewritten(source, REWRITES[fullname], module=fullname)
         return compile(source, path, "exec", dont_inherit=True)
-
-
-# Its messages alone are used. The package itself imports clients, and these pandas:
-# half of what the emulator's start takes.
-UNREAD_PACKAGE = "google.cloud.bigquery_storage_v1"
 
 
 class UnreadLoader(importlib.machinery.SourceFileLoader):
@@ -128,11 +110,7 @@ class UnreadLoader(importlib.machinery.SourceFileLoader):
 
 
 class RewritingFinder(importlib.abc.MetaPathFinder):
-    """
-    Find the modules of ``REWRITES`` and load them through ``RewritingLoader``.
-
-    ``UNREAD_PACKAGE`` through ``UnreadLoader``.
-    """
+    """Find the modules of ``REWRITES``, and ``UNREAD_PACKAGE``, for their loaders."""
 
     def find_spec(
         self,

@@ -15,11 +15,7 @@ from typing import Any
 from local.emulators.bigquery import arrays, memory, numbers
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.rewriting import make_importable
-from local.emulators.bigquery.statements import (
-    bind_inner_parameters,
-    name_fields,
-    prefer_aliases,
-)
+from local.emulators.bigquery.statements import prefer_aliases
 from local.emulators.bigquery.views import follow_views, union_wildcards
 from local.emulators.bigquery.writes import (
     append_batches,
@@ -33,11 +29,6 @@ KEPT_RESULTS = 300
 # A stream of appends has a thread for as long as it is open.
 GRPC_THREADS = 256
 UNLIMITED = -1
-
-
-def forget_interrupted_jobs(database: Any) -> None:
-    """Drop the jobs of an earlier run, as their results are gone with it."""
-    database.execute("DELETE FROM emulator.jobs")
 
 
 def bound_results(runner: Any, database: Any, kept: int) -> None:
@@ -62,13 +53,6 @@ def bound_results(runner: Any, database: Any, kept: int) -> None:
             store.delete(project, job_id)
 
     runner._execute = execute_and_drop
-
-
-def answer_internal_errors_for_good() -> None:
-    """Answer an error inside the emulator with a status that clients do not retry."""
-    from local_bigquery import errors
-
-    errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
 
 
 def serve_storage_api(port: int) -> Any:
@@ -138,6 +122,7 @@ def serve(
     settings.data_dir = data_dir
     settings.storage_emulator_host = storage
 
+    from local_bigquery import errors
     from local_bigquery.engine import database
     from local_bigquery.jobs import runner
 
@@ -145,7 +130,8 @@ def serve(
     for leftover in (data_dir / "uploads").glob("*"):
         leftover.unlink()
     connect_plainly(database, data_dir)
-    forget_interrupted_jobs(database)
+    # Those of an earlier run, as their results are gone with it.
+    database.execute("DELETE FROM emulator.jobs")
     memory.look_up_by_name(database)
     memory.keep_jobs(database)
     memory.keep_metadata()
@@ -157,13 +143,10 @@ def serve(
     merge_in_transactions()
     numbers.calculate_exactly()
     prefer_aliases()
-    name_fields()
-    bind_inner_parameters()
     append_batches(queue_writes(runner))
     bound_results(runner, database, KEPT_RESULTS)
-    answer_internal_errors_for_good()
-
-    from local_bigquery.app import app
+    # An error inside the emulator gets a status that clients do not retry.
+    errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
 
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -171,7 +154,7 @@ def serve(
     storage_api = serve_storage_api(grpc_port)
     try:
         uvicorn.run(
-            app,
+            "local_bigquery.app:app",
             host=HOST,
             port=port,
             access_log=False,

@@ -4,7 +4,7 @@
     PUBSUB_EMULATOR_HOST=127.0.0.1:8093 python …
 
     broker.py  topics and subscriptions; messages ready, leased, backing off
-    push.py    posts them to an endpoint, as fast as it bears
+    push.py    posts them to an endpoint
     server.py  the calls that there are, by gRPC
 
 A message is delivered at least once. A lease ends with an acknowledgement, or with a

@@ -155,11 +155,6 @@ class Broker:
         self._topics[request.name] = request
         return request
 
-    def list_topics(self, request: Proto) -> Proto:
-        prefix = f"{request.project}/"
-        topics = [self._topics[n] for n in sorted(self._topics) if n.startswith(prefix)]
-        return types.ListTopicsResponse.pb()(topics=topics)
-
     def delete_topic(self, request: Proto) -> Proto:
         self._check_topic(request.topic)
         for subscription in self._subscribers(request.topic):
@@ -182,9 +177,6 @@ class Broker:
         self._subscriptions[request.name] = Subscription(request, self._bury)
         self._push(self._subscriptions[request.name])
         return request
-
-    def get_subscription(self, request: Proto) -> Proto:
-        return self._subscription(request.subscription).config
 
     def update_subscription(self, request: Proto) -> Proto:
         subscription = self._subscription(request.subscription.name)

