@@ -20,7 +20,7 @@ from benchmarks import report
 ROOT = Path(__file__).parents[1]
 # In the order in which they run; quick ones first.
 NAMES = (
-    *("half_space_trees", "scoring", "predictions", "training", "lookup", "stream"),
+    *("half_space_trees", "scoring", "training", "lookup", "stream"),
     *("ingest", "online", "quality"),
 )
 

@@ -21,7 +21,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import Line, finish
+from benchmarks.report import beside, finish
 from local import venvs
 from local.stack.state import LOCAL, ROOT
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -113,12 +113,10 @@ def main() -> int:
                     problems.add(f"{chunk} a call: scores differ from river's")
         process.stdin.close()
     lines = [
-        Line(
-            what=f"25 trees, {chunk:,} rows a call",
-            unit="rows a processor second",
-            ours=rates,
-            peer="river",
-            theirs=theirs,
+        beside(
+            f"25 trees, {chunk:,} rows a call",
+            "rows a processor second",
+            {"ours": rates, "river": theirs},
             least=LEAST[chunk],
         )
         for chunk, rates in ours.items()

@@ -22,7 +22,7 @@ from google.pubsub_v1.types import DeadLetterPolicy, PubsubMessage, Subscription
 
 from benchmarks.append_service import APPEND_S, append_service
 from benchmarks.load import Load, generator
-from benchmarks.report import Line, finish
+from benchmarks.report import Line, beside, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
 from local import sandbox, venvs
@@ -120,20 +120,9 @@ def main() -> int:
                     if done.failures:
                         problems.append(f"{done.failures} pushes failed")
     rates = {name: [one.requests_per_s for one in made] for name, made in loads.items()}
-    own = loads[OWN]
     lines = [
-        Line(
-            what="processor time of a push",
-            unit="µs",
-            ours=cpu_us[OWN],
-            peer=EMPTY,
-            theirs=cpu_us[EMPTY],
-            most=MOST_CPU_OF_EMPTY,
-        ),
-        Line(
-            what="requests a second", ours=rates[OWN], peer=EMPTY, theirs=rates[EMPTY]
-        ),
-        Line(what="p50", unit="ms", ours=[one.p50_ms for one in own]),
+        beside("processor time of a push", "µs", cpu_us, most=MOST_CPU_OF_EMPTY),
+        beside("requests a second", "", rates),
         Line(what="events an append", ours=an_append, least=LEAST_EVENTS_AN_APPEND),
     ]
     return finish(lines, problems=problems)

@@ -34,7 +34,7 @@ end
 function done(summary, latency)
   local errors = summary.errors
   local failures = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-  io.write(string.format("\\n%d %d %d %f\\n", summary.requests, summary.duration, failures, latency:percentile(50)))
+  io.write(string.format("\\n%d %d %d\\n", summary.requests, summary.duration, failures))
 end
 """  # noqa: E501
 
@@ -45,7 +45,6 @@ class Load:
 
     requests: int
     requests_per_s: float
-    p50_ms: float
     failures: int
 
 
@@ -70,11 +69,10 @@ def generator(requests: Sequence[bytes], folder: Path) -> Generator:
             *("--script", f"{script}", f"http://{HOST}:{port}"),
         ]
         text = subprocess.run(command, check=True, capture_output=True, text=True)
-        count, micros, failures, p50_us = text.stdout.splitlines()[-1].split()
+        count, micros, failures = text.stdout.splitlines()[-1].split()
         return Load(
             requests=int(count),
             requests_per_s=int(count) / int(micros) * 1e6,
-            p50_ms=float(p50_us) / 1e3,
             failures=int(failures),
         )
 

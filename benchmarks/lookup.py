@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.load import Load, generator
-from benchmarks.report import Line, finish
+from benchmarks.report import beside, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers, started
 from deploy import stage
 from local import sandbox, venvs
@@ -144,24 +144,15 @@ def main() -> int:
         name: [one.requests_per_s for one in loads] for name, loads in rounds.items()
     }
     lines = [
-        Line(
-            what=f"lookups at {CONNECTIONS} connections",
-            unit="/s",
-            ours=rates[OWN],
-            peer=peer,
-            theirs=rates[peer],
+        beside(
+            f"lookups at {CONNECTIONS} connections",
+            "/s",
+            {OWN: rates[OWN], peer: rates[peer]},
             least=least,
         )
         for peer, least in LEAST.items()
     ]
-    start = Line(
-        what="cold start",
-        unit="s",
-        ours=starts[OWN],
-        peer=BASE,
-        theirs=starts[BASE],
-        most=MOST_OF_COLD_START,
-    )
+    start = beside("cold start", "s", starts, most=MOST_OF_COLD_START)
     failures = sum(one.failures for one in rounds[OWN])
     problems = [f"{failures} lookups failed"] if failures else []
     return finish([*lines, start], problems=problems)

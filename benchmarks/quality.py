@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -31,38 +29,27 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from benchmarks import shops
 from benchmarks.report import Line, finish
-from local import sandbox
-from local.demos.source import weeks_allowed
+from benchmarks.shops import Loaded, shops
 from local.progress import Progress, say, step
 from propensity import usecases
-from propensity.gcp.warehouse import Warehouse
 from propensity.learning import alerts, fit, gate, metrics, season
 from propensity.learning import rows as learning_rows
-from propensity.learning.gate import Rival
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Trained
-from propensity.privacy import consent
-from propensity.settings import Settings
-from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
 Score = Callable[[pa.Table], Floats]
 
-USE_CASE = "ga4_purchase"
 WEEKS, RESAMPLES = 13, 200
 PUBLISHED, PLAIN = "published", "plain boosted trees"
-# No rival: it shows what following the season costs and brings.
+# No rival: it shows what following the season brings.
 UNSHIFTED = "published, season not followed"
-
 # Figures, and whether more is better.
 COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
     "ROC AUC": (roc_auc_score, True),
     "PR AUC": (average_precision_score, True),
     "log loss": (log_loss, False),
 }
-
 # Columns of the plain model: recency, frequency and money.
 RFM = (
     "recency_days", "purchase_recency_days", "days_since_first_seen", "mean_gap_days",
@@ -70,246 +57,88 @@ RFM = (
     "revenue_7d", "largest_day_revenue", "mean_order_value",
 )  # fmt: skip
 
-# As-of dates a query: the emulator's memory grows with them.
-_AS_OFS = 24
 
-
-def main() -> int:
-    """Run the benchmark; return the exit status."""
-    warnings.simplefilter("ignore")
-    lines: list[Line] = []
-    with Progress():
-        for source in shops.sources():
-            played = _published(loaded(source, count=WEEKS))
-            say("\n".join(table(source.name, played)))
-            lines += compared(source.name, played)
-    return finish(lines)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A shop's labelled rows, its last weeks, and what each month trains on."""
-
-    use_case: UseCase
-    settings: Settings
-    weeks: Sequence[date]
-    snapshots: Mapping[date, Sequence[date]]
-    rows: pa.Table
-
-
-def loaded(source: shops.Source, *, count: int) -> Loaded:
-    """Load a shop; return its last weeks, with features and labels."""
-    use_case = usecases.load(USE_CASE)
-    with sandbox.opened() as opened:
-        warehouse = opened.warehouse
-        settings = warehouse.settings
-        with step(f"loading {source.name}"):
-            days, last = source.load(warehouse)
-        view = consent.events_view(settings.export, require="false")
-        warehouse.replace_view(usecases.EXPORT_VIEW, view)
-        weeks = weeks_allowed(
-            days,
-            last,
-            lookback_days=use_case.lookback_days,
-            horizon_days=use_case.horizon_days,
-        )[-count:]
-        snapshots = {
-            week: use_case.timeframe(settings).snapshots(
-                today=week, days=days, at_most=settings.training_snapshots
-            )
-            for week in months(weeks)
-        }
-        rows = _labelled(
-            warehouse, use_case, sorted({*weeks, *sum(snapshots.values(), ())})
-        )
-    return Loaded(
-        use_case=use_case,
-        settings=settings,
-        weeks=weeks,
-        snapshots=snapshots,
-        rows=rows,
-    )
-
-
-def months(weeks: Sequence[date]) -> list[date]:
-    """Return the first week of each month: those that train."""
-    first: dict[tuple[int, int], date] = {}
-    for week in weeks:
-        first.setdefault((week.year, week.month), week)
-    return list(first.values())
-
-
-def _labelled(
-    warehouse: Warehouse, use_case: UseCase, as_ofs: Sequence[date]
-) -> pa.Table:
-    """Return features and labels of all users, as training reads them."""
-    parts: list[pa.Table] = []
-    with step("features", total=len(as_ofs), unit=" dates") as bar:
-        for start in range(0, len(as_ofs), _AS_OFS):
-            some = as_ofs[start : start + _AS_OFS]
-            window = use_case.window(warehouse.settings, some)
-            parts.append(
-                warehouse.table(
-                    use_case.statement("training_rows"),
-                    {**window, "maximum_rows": 10**9},
-                )
-            )
-            bar.update(len(some))
-    return pa.concat_tables(parts).sort_by(
-        [("as_of", "ascending"), ("user_id", "ascending")]
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Played:
-    """
-    All weeks together.
-
-    Attributes:
-        weeks: As-of dates of the publications.
-        label: 0 or 1, (rows,).
-        user: Number of the row's user, (rows,).
-        scores: Probabilities by name, (rows,); the published first.
-        trainings: A line on each.
-    """
-
-    weeks: Sequence[date]
-    label: NDArray[np.int8]
-    user: NDArray[np.int64]
-    scores: Mapping[str, Floats]
-    trainings: Sequence[str]
-
-
-def steps(label: str, of: Sequence[date]) -> Iterator[date]:
-    """Yield dates, and show how many are done."""
-    with step(label, total=len(of)) as bar:
-        for one in of:
-            yield one
-            bar.update()
-
-
-def _published(shop: Loaded) -> Played:
-    """Train each month, score each week by what serves then and by its rivals."""
-    use_case, settings = shop.use_case, shop.settings
-    followed = Season(settings, use_case.horizon_days)
-    score: Score | None = None
-    champion, versions = None, 0
-    plain: Score | None = None
-    scores: dict[str, list[Floats]] = {PUBLISHED: [], UNSHIFTED: [], PLAIN: []}
-    trainings: list[str] = []
-    weeks: list[date] = []
+def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
+    """Train each month, score each week; return its rows and scores by name."""
+    weeks: list[season.EvaluatedWeek] = []
+    levels: list[season.LevelDifference] = []
+    serving: tuple[int, Score] | None = None
     parts: list[Slice] = []
-    for as_of in steps("trainings and weeks", shop.weeks):
-        if as_of in shop.snapshots:
-            known = learning_rows.slice_of(shop.rows, shop.snapshots[as_of])
-            trained, verdict = trained_on(
-                known.rows, use_case, settings, score, champion
-            )
-            versions += 1
-            followed.compare(versions, verdict)
-            promoted = "promoted" if verdict.promoted else "not promoted"
-            trainings.append(f"{as_of}: {trained.chosen.name}, {promoted}")
-            plain = _plain(known, settings)
-            if verdict.promoted:
-                champion = versions
-                score = partial(trained.served.scores, use_case=use_case)
-        if champion is None or score is None or plain is None:
-            continue
-        part = learning_rows.slice_of(shop.rows, [as_of])
-        unshifted = score(part.rows)
-        shift = followed.shift(champion)
-        published = season.apply(unshifted, shift)
-        followed.evaluate(as_of, champion, metrics.outcomes(unshifted, part.label))
-        weeks.append(as_of)
-        parts.append(part)
-        for name, these in zip(
-            scores, (published, unshifted, plain(part.rows)), strict=True
-        ):
-            scores[name].append(these)
-    users = pa.chunked_array(
-        [chunk for part in parts for chunk in part.rows["user_id"].chunks]
-    )
-    return Played(
-        weeks=weeks,
+    scores: dict[str, list[Floats]] = {PUBLISHED: [], UNSHIFTED: [], PLAIN: []}
+    with step("trainings and weeks", total=len(shop.weeks)) as bar:
+        for number, as_of in enumerate(shop.weeks):
+            if as_of in shop.snapshots:
+                known = learning_rows.slice_of(shop.rows, shop.snapshots[as_of])
+                serving = trained(shop, known, number, serving, levels)
+                plain = fitted(known, shop.settings.seed)
+            if serving is not None:
+                version, score = serving
+                part = learning_rows.slice_of(shop.rows, [as_of])
+                probability = score(part.rows)
+                shift = season.shift(
+                    season.of_version(weeks, levels, version=version),
+                    horizon_days=shop.use_case.horizon_days,
+                    minimum_conversions=shop.settings.minimum_conversions,
+                )
+                seen = metrics.outcomes(probability, part.label)
+                if (lacked := season.residual(seen)) is not None:
+                    positives = int(part.label.sum())
+                    week = season.EvaluatedWeek(
+                        week=as_of,
+                        model_version=version,
+                        log_odds=lacked[0],
+                        standard_error=lacked[1],
+                        conversions=positives,
+                        others=len(part) - positives,
+                    )
+                    weeks.append(week)
+                parts.append(part)
+                scores[PUBLISHED].append(season.apply(probability, shift))
+                scores[UNSHIFTED].append(probability)
+                scores[PLAIN].append(plain(part.rows))
+            bar.update()
+    whole = Slice(
+        rows=pa.concat_tables([part.rows.select(["user_id"]) for part in parts]),
         label=np.concatenate([part.label for part in parts]),
-        user=pc.dictionary_encode(users.combine_chunks()).indices.to_numpy(),
-        scores={name: np.concatenate(each) for name, each in scores.items()},
-        trainings=trainings,
+        weight=np.concatenate([part.weight for part in parts]),
     )
+    return whole, {name: np.concatenate(each) for name, each in scores.items()}
 
 
-class Season:
-    """What evaluations and trainings tell about the season, for the next week."""
-
-    def __init__(self, settings: Settings, horizon_days: int) -> None:
-        self._settings = settings
-        self._horizon_days = horizon_days
-        self._weeks: list[season.EvaluatedWeek] = []
-        self._differences: list[season.LevelDifference] = []
-
-    def compare(self, version: int, verdict: gate.Verdict) -> None:
-        """Keep how much higher a new version's log-odds are than the champion's."""
-        if verdict.level_difference is not None:
-            assert verdict.compared_version is not None
-            self._differences.append(
-                season.LevelDifference(
-                    model_version=version,
-                    compared_version=verdict.compared_version,
-                    log_odds=verdict.level_difference,
-                )
-            )
-
-    def evaluate(self, week: date, version: int, seen: metrics.Outcomes) -> None:
-        """Keep what a week's probabilities lacked; an export has no late labels."""
-        lacked = season.residual(seen)
-        if lacked is not None:
-            conversions = int(seen.conversions.sum())
-            self._weeks.append(
-                season.EvaluatedWeek(
-                    week=week,
-                    model_version=version,
-                    log_odds=lacked[0],
-                    standard_error=lacked[1],
-                    conversions=conversions,
-                    others=int(seen.users.sum()) - conversions,
-                )
-            )
-
-    def shift(self, version: int) -> float | None:
-        """Return the shift of the next week's log-odds, as 01-Predictions takes it."""
-        return season.shift(
-            season.of_version(self._weeks, self._differences, version=version),
-            horizon_days=self._horizon_days,
-            minimum_conversions=self._settings.minimum_conversions,
-        )
-
-
-def trained_on(
-    rows: pa.Table,
-    use_case: UseCase,
-    settings: Settings,
-    score: Score | None,
-    champion: int | None,
-) -> tuple[Trained, gate.Verdict]:
-    """Train on rows, and compare with the champion."""
-    timeframe = use_case.timeframe(settings)
-    parts = learning_rows.of_users(rows, use_case, timeframe, settings=settings)
-    trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
+def trained(
+    shop: Loaded,
+    known: Slice,
+    version: int,
+    serving: tuple[int, Score] | None,
+    levels: list[season.LevelDifference],
+) -> tuple[int, Score] | None:
+    """Train and compare with what serves, as 00-ModelTraining; return what serves."""
+    use_case, settings = shop.use_case, shop.settings
+    parts = learning_rows.of_users(
+        known.rows, use_case, use_case.timeframe(settings), settings=settings
+    )
+    model = fit.train(parts, use_case, preprocessor=None, settings=settings)
     rival = None
-    if champion is not None and score is not None:
-        rival = Rival(version=champion, score=score(trained.holdout.rows.rows))
-    verdict = gate.compare(trained, rival, seed=settings.seed)
-    return trained, verdict
+    if serving is not None:
+        score = serving[1](model.holdout.rows.rows)
+        rival = gate.Rival(version=serving[0], score=score)
+    verdict = gate.compare(model, rival, seed=settings.seed)
+    if verdict.level_difference is not None and serving is not None:
+        level = season.LevelDifference(
+            model_version=version,
+            compared_version=serving[0],
+            log_odds=verdict.level_difference,
+        )
+        levels.append(level)
+    if not verdict.promoted:
+        return serving
+    return version, partial(model.served.scores, use_case=use_case)
 
 
-def _plain(known: Slice, settings: Settings) -> Score:
+def fitted(known: Slice, seed: int) -> Score:
     """Fit the plain model on all weeks that are known."""
     model = HistGradientBoostingClassifier(
-        max_iter=80,
-        max_leaf_nodes=15,
-        learning_rate=0.05,
-        early_stopping=False,
-        random_state=settings.seed,
+        max_iter=80, max_leaf_nodes=15, learning_rate=0.05, random_state=seed
     )
 
     def columns(rows: pa.Table) -> Floats:
@@ -319,37 +148,34 @@ def _plain(known: Slice, settings: Settings) -> Score:
     return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])
 
 
-def table(name: str, played: Played) -> Iterator[str]:
-    """Yield the trainings of a shop, and a row for each kind of probabilities."""
-    yield from ("", *played.trainings, "")
-    span = f"{name}, {len(played.weeks)} weeks from {played.weeks[0]}"
-    yield f"| {span} | {' | '.join(COMPARED)} | calibration error | mean / base |"
-    yield "|---|--:|--:|--:|--:|--:|"
-    for rival, probability in played.scores.items():
-        error = metrics.calibration_error(metrics.outcomes(probability, played.label))
-        cells = [
-            *(f"{of(played.label, probability):.4f}" for of, _ in COMPARED.values()),
-            f"{error or 0.0:.4f}",
-            f"{probability.mean():.4f} / {played.label.mean():.4f}",
-        ]
-        yield f"| {rival} | {' | '.join(cells)} |"
+def table(name: str, label: NDArray[np.int8], scores: Mapping[str, Floats]) -> str:
+    """Return a row for each kind of probabilities, as Markdown."""
+    lines = [
+        f"\n| {name} | {' | '.join(COMPARED)} | calibration error | mean / base |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for rival, score in scores.items():
+        error = metrics.calibration_error(metrics.outcomes(score, label))
+        cells = [f"{of(label, score):.4f}" for of, _ in COMPARED.values()]
+        means = f"{score.mean():.4f} / {label.mean():.4f}"
+        lines.append(f"| {rival} | {' | '.join(cells)} | {error:.4f} | {means} |")
+    return "\n".join(lines)
 
 
-def compared(name: str, played: Played) -> Iterator[Line]:
+def compared(name: str, rows: Slice, scores: Mapping[str, Floats]) -> Iterator[Line]:
     """
     Yield the end of an interval of what was published less a rival.
 
     A user counts a Poisson(1) number of times in a resample, with all of its weeks.
     """
     random = np.random.default_rng(1)
-    count = int(played.user.max()) + 1
-    drawn = [random.poisson(1.0, count)[played.user] for _ in range(RESAMPLES)]
+    users = rows.rows["user_id"].combine_chunks()
+    user = pc.dictionary_encode(users).indices.to_numpy()
+    drawn = [random.poisson(1.0, user.max() + 1)[user] for _ in range(RESAMPLES)]
     for figure, (of, is_more_better) in COMPARED.items():
         figures = {
-            rival: np.array(
-                [of(played.label, score, sample_weight=weight) for weight in drawn]
-            )
-            for rival, score in played.scores.items()
+            rival: np.array([of(rows.label, score, sample_weight=w) for w in drawn])
+            for rival, score in scores.items()
         }
         for rival in (UNSHIFTED, PLAIN):
             gaps = figures[PUBLISHED] - figures[rival]
@@ -360,6 +186,18 @@ def compared(name: str, played: Played) -> Iterator[Line]:
                 least=0.0 if rival == PLAIN and is_more_better else None,
                 most=0.0 if rival == PLAIN and not is_more_better else None,
             )
+
+
+def main() -> int:
+    """Run the benchmark; return the exit status."""
+    warnings.simplefilter("ignore")
+    lines: list[Line] = []
+    with Progress():
+        for shop in shops(usecases.load("ga4_purchase"), count=WEEKS):
+            rows, scores = played(shop)
+            say(table(shop.name, rows.label, scores))
+            lines += compared(shop.name, rows, scores)
+    return finish(lines)
 
 
 if __name__ == "__main__":

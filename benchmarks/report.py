@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -54,6 +54,22 @@ class Line:
             f"{' '.join(targets)} {'**missed**' * self.is_missed}",
         ]
         return f"| {' | '.join(cell.strip() for cell in cells)} |"
+
+
+def beside(
+    what: str,
+    unit: str,
+    rounds: Mapping[str, Sequence[float]],
+    *,
+    least: float | None = None,
+    most: float | None = None,
+) -> Line:
+    """Return our figures beside those of a peer: ours are the first of two by name."""
+    (_, ours), (peer, theirs) = rounds.items()
+    return Line(
+        what=what, unit=unit, ours=ours, peer=peer, theirs=theirs,
+        least=least, most=most,
+    )  # fmt: skip
 
 
 def _figure(rounds: Sequence[float]) -> str:

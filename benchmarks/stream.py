@@ -30,7 +30,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.report import Line, finish
+from benchmarks.report import beside, finish
 from local import venvs
 from local.generators.games import Games
 from local.generators.players import postcodes
@@ -165,12 +165,10 @@ def main() -> int:
             for group, measured in rates.items():
                 measured.append(rate([*own, f"{group}"]))
     return finish(
-        Line(
-            what=f"events a second of processor time, groups of {group:,}",
-            unit="k/s",
-            ours=measured,
-            peer="storey",
-            theirs=theirs,
+        beside(
+            f"events a second of processor time, groups of {group:,}",
+            "k/s",
+            {"ours": measured, "storey": theirs},
             least=LEAST[group],
         )
         for group, measured in rates.items()

@@ -3,7 +3,7 @@ The settings of a deployment: one file, checked whole before anything is created
 
 ``GOOGLE_CLOUD_PROJECT`` and ``PROPENSITY_*`` go to every function as they are, and are
 checked by ``propensity.settings``. ``DEPLOY_*`` are for the deployment alone; the
-variables of ``terraform/``, which also stand without this file, check them again.
+variables of ``terraform/`` check what is left.
 """
 
 from __future__ import annotations
@@ -24,68 +24,55 @@ from propensity.settings import FOREIGN, PREFIX, Settings, unknown_setting
 FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
 
-_REGION = r"[a-z]+-[a-z]+[0-9]+"
-_KEY = (
-    r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}"
-    r"/cryptoKeys/[A-Za-z0-9_-]{1,63}"
-)
 _MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
-_MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
-_POSITIVE = r"0*[1-9][0-9]*"
-_CONNECTOR = r"[a-z][a-z0-9-]{0,23}"
-
-# By name: what holds where nothing is set, and the form of what is.
+_COUNTS = ("ALERT_CHAMPION_DAYS", "ALERT_RUN_BYTES", "ALERT_DAY_BYTES", "ALERT_LAG_S",
+           "BUDGET", "LOG_DAYS")  # fmt: skip
+# By name what holds where nothing is set.
 OWN = {
-    "DEPLOY_REGION": ("", _REGION),
-    "DEPLOY_TIME_ZONE": ("Etc/UTC", r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*"),
-    "DEPLOY_PREFIX": ("propensity", r"(?!goog)[a-z][a-z0-9]{0,11}"),
-    "DEPLOY_FUNCTIONS": ("", r"[a-z_ ,]*"),
-    "DEPLOY_USE_CASES": ("", r"[a-z0-9_ ,]*"),
-    "DEPLOY_CALLERS": ("", _MEMBERS),
-    "DEPLOY_PRODUCERS": ("", _MEMBERS),
-    "DEPLOY_SUPPRESSION_SECRET": ("", r"[A-Za-z0-9_-]{1,255}"),
-    "DEPLOY_INGRESS": ("all", "all|internal-and-gclb"),
-    "DEPLOY_KMS_KEY": ("", _KEY),
-    "DEPLOY_FUNCTIONS_KMS_KEY": ("", _KEY),
-    "DEPLOY_REPOSITORY": ("", r"([a-z0-9-]+\.pkg\.dev/[a-z0-9-]+/)?[a-z][a-z0-9-]*"),
-    "DEPLOY_VPC_CONNECTOR": (
-        "",
-        rf"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?{_CONNECTOR}",
-    ),
-    "DEPLOY_VPC_EGRESS": ("private-ranges-only", "private-ranges-only|all"),
-    # Cloud Logging keeps a line for ten years at most.
-    "DEPLOY_LOG_DAYS": (
-        "400",
-        r"0*([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|36[0-4][0-9]|3650)",
-    ),
-    "DEPLOY_ALERT_EMAIL": ("", r"[\w.%+'-]+@[\w.-]+"),
-    "DEPLOY_ALERT_ROC_AUC": ("0.6", r"0(\.[0-9]+)?|1(\.0+)?"),
-    "DEPLOY_ALERT_CHAMPION_DAYS": ("45", _POSITIVE),
-    "DEPLOY_ALERT_RUN_BYTES": (f"{100 * 1024**3}", _POSITIVE),
-    "DEPLOY_ALERT_DAY_BYTES": (f"{1024**4}", _POSITIVE),
-    "DEPLOY_ALERT_LAG_S": ("300", _POSITIVE),
-    "DEPLOY_BILLING_ACCOUNT": ("", r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}"),
-    "DEPLOY_BUDGET": ("100", _POSITIVE),
-    "DEPLOY_STATE_BUCKET": ("", r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"),
+    "DEPLOY_REGION": "",
+    "DEPLOY_TIME_ZONE": "Etc/UTC",
+    "DEPLOY_PREFIX": "propensity",
+    "DEPLOY_FUNCTIONS": "",
+    "DEPLOY_USE_CASES": "",
+    "DEPLOY_CALLERS": "",
+    "DEPLOY_PRODUCERS": "",
+    "DEPLOY_SUPPRESSION_SECRET": "",
+    "DEPLOY_INGRESS": "all",
+    "DEPLOY_KMS_KEY": "",
+    "DEPLOY_FUNCTIONS_KMS_KEY": "",
+    "DEPLOY_REPOSITORY": "",
+    "DEPLOY_VPC_CONNECTOR": "",
+    "DEPLOY_VPC_EGRESS": "private-ranges-only",
+    "DEPLOY_LOG_DAYS": "400",
+    "DEPLOY_ALERT_EMAIL": "",
+    "DEPLOY_ALERT_ROC_AUC": "0.6",
+    "DEPLOY_ALERT_CHAMPION_DAYS": "45",
+    "DEPLOY_ALERT_RUN_BYTES": f"{100 * 1024**3}",
+    "DEPLOY_ALERT_DAY_BYTES": f"{1024**4}",
+    "DEPLOY_ALERT_LAG_S": "300",
+    "DEPLOY_BILLING_ACCOUNT": "",
+    "DEPLOY_BUDGET": "100",
+    "DEPLOY_STATE_BUCKET": "",
 }
-# The form of each, and in words; of settings of the functions, that of Google's names.
+# The form of what is: of all that is used before Terraform has planned, or that would
+# open something. The rest is checked by its plan.
 FORMS = {
-    **{name: (form, form) for name, (_, form) in OWN.items()},
-    "GOOGLE_CLOUD_PROJECT": (
-        r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{0,29}",
-        "the id of a project; `gcloud projects list` has them",
-    ),
+    "GOOGLE_CLOUD_PROJECT": r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{0,29}",
+    # Google keeps names that begin with its own for itself.
     "PROPENSITY_BUCKET": (
-        # Google keeps names that begin with its own for itself.
-        r"(?!goog)(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]",
-        "a name that Cloud Storage takes: 3 to 63 lower-case letters, digits, dashes, "
-        "dots and underscores; not goog at its beginning, nor two dots together, nor "
-        "an IP address",
+        r"(?!goog)(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
     ),
-    "PROPENSITY_LOCATION": (
-        rf"(?i:us|eu|{_REGION})",
-        "US, EU or a region such as europe-west1",
-    ),
+    "PROPENSITY_LOCATION": r"(?i:us|eu|[a-z]+-[a-z]+[0-9]+)",
+    "DEPLOY_REGION": r"[a-z]+-[a-z]+[0-9]+",
+    "DEPLOY_PREFIX": r"(?!goog)[a-z][a-z0-9]{0,11}",
+    "DEPLOY_CALLERS": rf"{_MEMBER}([ ,]+{_MEMBER})*",
+    "DEPLOY_PRODUCERS": rf"{_MEMBER}([ ,]+{_MEMBER})*",
+    "DEPLOY_INGRESS": "all|internal-and-gclb",
+    "DEPLOY_VPC_EGRESS": "private-ranges-only|all",
+    "DEPLOY_ALERT_EMAIL": r"[\w.%+'-]+@[\w.-]+",
+    "DEPLOY_ALERT_ROC_AUC": r"0(\.[0-9]+)?|1(\.0+)?",
+    "DEPLOY_BILLING_ACCOUNT": r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}",
+    **{f"DEPLOY_{name}": r"0*[1-9][0-9]*" for name in _COUNTS},
 }
 REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
 KNOWN = frozenset(
@@ -197,7 +184,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
         raise DeploymentError(
             "; ".join(unknown_setting(name, KNOWN) for name in unknown)
         )
-    prefix = variables.get("DEPLOY_PREFIX") or OWN["DEPLOY_PREFIX"][0]
+    prefix = variables.get("DEPLOY_PREFIX") or OWN["DEPLOY_PREFIX"]
     if variables.get("PROPENSITY_TOPIC_PREFIX", prefix) != prefix:
         raise DeploymentError(
             "PROPENSITY_TOPIC_PREFIX is what DEPLOY_PREFIX is in a deployment, "
@@ -210,10 +197,10 @@ def of(variables: Mapping[str, str]) -> Deployment:
     for name, value in values.items():
         if SEPARATOR in value:
             raise DeploymentError(f"{name} must not contain {SEPARATOR!r}")
-        form, words = FORMS.get(name, (".*", ""))
+        form = FORMS.get(name, ".*")
         if not re.fullmatch(form, value):
-            raise DeploymentError(f"{name} is {value!r}, which is not {words}")
-    own = {name: values.pop(name, default) for name, (default, _) in OWN.items()}
+            raise DeploymentError(f"{name} is {value!r}, which is not of the form {form}")
+    own = {name: values.pop(name, default) for name, default in OWN.items()}
     try:
         settings = Settings.from_environment(values)
     except PropensityError as error:

@@ -160,7 +160,7 @@ variable "repository" {
   type        = string
   default     = ""
   validation {
-    condition     = contains([1, 3], length(split("/", var.repository)))
+    condition     = can(regex("^(|([a-z0-9-]+[.]pkg[.]dev/[^/]+/)?[a-z][a-z0-9-]*)$", var.repository))
     error_message = "A name, or the whole name: REGION-docker.pkg.dev/PROJECT/NAME."
   }
 }

@@ -95,18 +95,12 @@ def with_amounts(rows: pa.Table, paid: Iterable[pa.RecordBatch]) -> pa.Table:
     if not batches:
         return rows
     keys, places = ["as_of", "user_id"], pa.array(np.arange(len(rows)))
-    buyers = rows.select(keys).append_column("place", places)
-    found = buyers.filter(pc.equal(rows["label"], 1)).join(
-        pa.Table.from_batches(batches).select([*keys, "amount"]),
-        keys=keys,
-        join_type="inner",
-    )
-    found = found.filter(pc.is_valid(found["amount"])).combine_chunks()
-    if not len(found):
+    found = rows.select([*keys, "label"]).append_column("place", places)
+    amounts = pa.Table.from_batches(batches).select([*keys, "amount"])
+    found = found.join(amounts, keys=keys, join_type="left outer").sort_by("place")
+    amount = pc.if_else(pc.equal(found["label"], 1), found["amount"], None)
+    if amount.null_count == len(rows):
         return rows
-    row_of = np.full(len(rows), -1)
-    row_of[found["place"].to_numpy()] = np.arange(len(found))
-    amount = found["amount"].take(pa.array(row_of, mask=row_of < 0))
     return rows.append_column(AMOUNT, amount)
 
 

@@ -5,16 +5,14 @@ functions.toml, specified: sound as Cloud Run has it, and as the code has it.
 from __future__ import annotations
 
 import ast
-import re
 
 import pytest
 
 from deploy import configuration, functions
 from deploy.functions import FunctionsError
 from local.stack.state import FUNCTIONS as LOCAL_FUNCTIONS
-from propensity import topics
 from propensity.settings import Settings
-from tests.deploy.conftest import ROOT, SETTINGS, script_of
+from tests.deploy.conftest import ROOT, SETTINGS
 
 EVERY = functions.load()
 BY_TARGET = {function.target: function for function in EVERY}
@@ -44,24 +42,6 @@ class TestEveryFunction:
         """Entry point and way of serving are those of the decorated function."""
         assert of_main(function.folder)[function.target] == (function.is_asynchronous)
 
-    def test_has_figures_that_cloud_run_takes(self, function):
-        """Memory above 4 GiB needs two processors and more, concurrency above one a
-        whole one; four processors need 2 GiB; a request has an hour at most."""
-        assert 1 <= int(function.flags["concurrency"]) <= 1000
-        assert int(function.flags["cpu"]) in (1, 2, 4)
-        assert (
-            GIB[function.flags["memory"]]
-            <= {1: 4, 2: 8, 4: 16}[int(function.flags["cpu"])]
-        )
-        assert int(function.flags["cpu"]) < 4 or GIB[function.flags["memory"]] >= 2
-        assert 1 <= int(function.flags["timeout"]) <= 3600
-        assert (
-            0
-            <= int(function.flags["min-instances"])
-            <= int(function.flags["max-instances"])
-            <= 100
-        )
-
     def test_can_be_deployed_in_a_new_project(self, function):
         """Cloud Run refuses more instances than the quota of a region has processors
         and memory for: 20 and 40 GiB in a project that has asked for no more."""
@@ -72,17 +52,6 @@ class TestEveryFunction:
         assert (
             int(function.flags["max-instances"]) * GIB[function.flags["memory"]]
             <= NEW_PROJECT_GIB
-        )
-
-    def test_has_as_many_threads_as_requests(self, function):
-        """THREADS is its concurrency where it is threaded, and not set where it is
-        asynchronous."""
-        threads = re.findall(r"THREADS=(\d+)", script_of(function).read_text())
-
-        assert threads == (
-            [f"{int(function.flags['concurrency'])}"]
-            if not function.is_asynchronous
-            else []
         )
 
     def test_answers_a_push_before_it_comes_again(self, function):
@@ -113,15 +82,6 @@ class TestTogether:
                 function.requirements,
             )
             assert (here.is_asynchronous) == function.is_asynchronous
-
-    def test_every_subscription_pushes_to_one(self):
-        """Those that name a function name one of these."""
-        named = {
-            subscription.function
-            for subscription in topics.SUBSCRIPTIONS
-            if subscription.function
-        }
-        assert named <= set(BY_TARGET)
 
     def test_predictions_come_after_evaluation_by_the_clock(self):
         """On the same day, and when every attempt of the evaluation is over: each may
@@ -160,15 +120,6 @@ class TestTogether:
         with pytest.raises(configuration.DeploymentError, match="less than 130"):
             configuration.of({**SETTINGS, "PROPENSITY_EXPORT_WAIT_MINUTES": "130"})
 
-    @pytest.mark.parametrize(
-        "target", ["model_training", "predictions", "model_evaluation"]
-    )
-    def test_runs_of_several_use_cases_are_answered_beside_each_other(self, target):
-        """The clock calls all at the same minute, and an instance has one request: with
-        one instance more, a retry is told 409 at once."""
-        assert int(BY_TARGET[target].flags["max-instances"]) > 4
-        assert int(BY_TARGET[target].flags["concurrency"]) == 1
-
     def test_retries_outlast_a_training(self):
         """When the scheduler has given up waiting, it asks again until the training is
         over: the lease answers 409 while it runs, and its result then."""
@@ -196,8 +147,3 @@ def test_rights_on_what_there_is_not_are_refused(tmp_path, line, told):
 
     with pytest.raises(FunctionsError, match=told):
         functions.load(file)
-
-
-def test_the_clock_tries_again_as_often_as_it_can():
-    """Cloud Scheduler takes five retries at most."""
-    assert all(one.schedule.retries <= 5 for one in EVERY if one.schedule)

@@ -79,27 +79,6 @@ class TestLocks:
         assert len(left) == len(entries) + 1
 
 
-class TestStaged:
-    def test_a_deploy_stages_the_lock(self, tmp_path):
-        """In the place of the requirements; the rest is as in local mode."""
-        function = next(
-            function
-            for function in EVERY
-            if function.requirements != "requirements.txt"
-        )
-        words = {"requirements": function.requirements}
-
-        plain = stage.stage(ROOT / function.folder, tmp_path / "plain", **words)
-        locked = stage.stage(
-            ROOT / function.folder, tmp_path / "locked", locked=True, **words
-        )
-
-        assert (locked / "requirements.txt").read_text() == function.lock.read_text()
-        assert {path.name for path in plain.iterdir()} == {
-            path.name for path in locked.iterdir()
-        }
-
-
 @pytest.mark.installs
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not RUNS_HERE, reason="locks are for CPython 3.11 on Linux")

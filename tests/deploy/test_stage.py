@@ -120,29 +120,11 @@ class TestStage:
         assert not (tmp_path / "staged").exists()
 
 
-class TestDigest:
-    def test_follows_the_sources(self, root, function):
-        """Equal sources have equal digests; a moved line of text does not."""
-        before = digest(sources(function, root=root))
-        assert digest(sources(function, root=root)) == before
-
-        (function / "main.py").write_text("# changed\n")
-
-        assert digest(sources(function, root=root)) != before
-
-
 # As a deploy calls it, where Python is all that there is.
 COMMAND = (sys.executable, "-S", "-m", "deploy.stage")
 
 
 class TestCommandLine:
-    def test_stages_a_function_of_this_project(self, tmp_path):
-        """It prints where it staged."""
-        done = execute([*COMMAND, "02-GetProba", tmp_path / "staged"])
-
-        assert done.stdout.strip() == str(tmp_path / "staged")
-        assert (tmp_path / "staged" / "propensity" / "__init__.py").is_file()
-
     def test_says_what_is_wrong(self, tmp_path):
         """A mistake is one line on standard error and an exit status."""
         done = execute([*COMMAND, "99-Nothing", tmp_path / "staged"], status=1)

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 
@@ -111,53 +108,6 @@ class TestStart:
         [line, *_] = [json.loads(line) for line in lines_of(log) if "outcome" in line]
         assert line["outcome"] == "method_not_allowed"
         assert "logging.googleapis.com/labels" in line
-
-
-class TestPause:
-    @pytest.mark.parametrize(
-        "function",
-        [
-            pytest.param(
-                function,
-                id=function.target,
-                marks=() if function.target in QUICK else pytest.mark.long,
-            )
-            for function in EVERY
-        ],
-    )
-    def test_costs_no_request_and_no_worker(self, function, tmp_path):
-        """Without a processor for longer than the timeout of a request, as an instance
-        is between requests, the worker that was there answers the next one."""
-        staged = stage.stage(
-            ROOT / function.folder,
-            tmp_path / "staged",
-            requirements=function.requirements,
-        )
-        with serving(
-            function,
-            program=Path(sys.executable).with_name("functions-framework"),
-            folder=staged,
-            log=tmp_path / "log",
-            CLOUD_RUN_TIMEOUT_SECONDS="1",
-            THREADS="1",
-        ) as url:
-            [master] = [
-                child
-                for child in psutil.Process().children()
-                if child.cwd() == str(staged)
-            ]
-            workers = master.children()
-            os.killpg(master.pid, signal.SIGSTOP)
-            time.sleep(PAUSE_S)
-            os.killpg(master.pid, signal.SIGCONT)
-            # The arbiter looks at its workers once a second.
-            ends = time.monotonic() + 2
-            statuses = set()
-            while time.monotonic() < ends:
-                statuses.add(requests.put(url, timeout=ANSWER_S).status_code)
-
-            assert statuses == {405}
-            assert master.children() == workers
 
 
 def lines_of(log: Path) -> list[str]:

@@ -6,7 +6,6 @@ Answers are held against it wherever tests receive them, by ``tests.described``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
@@ -84,8 +83,7 @@ def test_use_cases_of_a_question_are_those_that_are_taken(value):
 
     for way in ({"features": features}, {"instances": [features]}, features):
         body = {**way, "use_case": value}
-        sent = json.dumps(body).encode()
-        is_taken = is_accepted(partial(reader.question, sent, latest=NOW))
+        is_taken = is_accepted(partial(reader.question, body, latest=NOW))
         assert is_valid("Question", body) == is_taken
 
 

@@ -3,11 +3,12 @@ described as they are, and what is generated is up to date."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import re
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -148,45 +149,26 @@ def test_every_error_is_described_as_it_is(error):
     assert row[1:3] == [str(error.status), "yes" if error.retryable else "no"]
 
 
-@dataclass(frozen=True)
-class Curl:
-    """A curl command, as far as the documents use it."""
-
-    url: str
-    method: str
-    content_type: str
-    body: bytes
-
-    @classmethod
-    def of(cls, command: str, base: str) -> Curl:
-        words = shlex.split(command.replace("$URL", base))[1:]
-        url, method, content_type, body = "", "", "", b""
-        while words:
-            word = words.pop(0)
-            if word == "-X":
-                method = words.pop(0)
-            elif word == "-H":
-                name, _, value = words.pop(0).partition(": ")
-                content_type = value if name == "Content-Type" else content_type
-            elif word == "-d":
-                body = words.pop(0).encode()
-            else:
-                url = word
-        return cls(url, method or ("POST" if body else "GET"), content_type, body)
+CURL = argparse.ArgumentParser()
+CURL.add_argument("-X", dest="method")
+CURL.add_argument("-H", dest="headers", action="append", default=[])
+CURL.add_argument("-d", dest="body", default="")
+CURL.add_argument("url")
 
 
-def _users(curl: Curl) -> list[str]:
+def _users(curl: argparse.Namespace) -> list[str]:
     parts = urlsplit(curl.url)
 
     async def receive():
-        return {"type": "http.request", "body": curl.body, "more_body": False}
+        return {"type": "http.request", "body": curl.body.encode(), "more_body": False}
 
+    headers = [header.lower().encode().split(b": ") for header in curl.headers]
     scope = {
         "type": "http",
-        "method": curl.method,
+        "method": curl.method or ("POST" if curl.body else "GET"),
         "path": parts.path or "/",
         "query_string": parts.query.encode(),
-        "headers": [(b"content-type", curl.content_type.encode())],
+        "headers": headers,
     }
     return asyncio.run(read_question(Request(scope, receive))).user_ids
 
@@ -208,7 +190,7 @@ class TestCommands:
         own["docs/deploy.md"] = "get_proba"
         ports = ports_from({})
         base = f"http://127.0.0.1:{ports[own[page]]}" if page in own else ""
-        curl = Curl.of(command, base)
+        curl, _ = CURL.parse_known_args(shlex.split(command.replace("$URL", base))[1:])
         by_port = {ports[function.target]: function.target for function in FUNCTIONS}
         target = by_port[urlsplit(curl.url).port]
         loaded = [usecases.load(name) for name in usecases.names()]
@@ -220,10 +202,14 @@ class TestCommands:
             latest = datetime.max.replace(tzinfo=UTC)
             assert reader.question(json.loads(curl.body), latest=latest).instances
         elif target == "stream_features":
-            assert Catalogue(loaded).read(messages.message(curl.body).data, {}).user_id
+            assert (
+                Catalogue(loaded)
+                .read(messages.message(curl.body.encode()).data, {})
+                .user_id
+            )
         else:
-            assert (curl.method, curl.content_type) == ("POST", "application/json")
-            assert parsed(target, curl.body).as_of <= TODAY
+            assert "Content-Type: application/json" in curl.headers
+            assert parsed(target, curl.body.encode()).as_of <= TODAY
 
     @pytest.mark.parametrize(
         ("page", "command"),

@@ -68,30 +68,6 @@ def flags(words: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-class TestTrainingJob:
-    @pytest.mark.parametrize("length", [25, 26])
-    def test_has_a_name_that_cloud_run_takes(self, tmp_path, project, length):
-        """Defect: Cloud Run refused it when the jobs before it were already made."""
-        cloud = cloud_of(tmp_path, project)
-        use_case = "a_" + "b" * (length - 2)
-        known = project / ".local/deploy/my-project-propensity/outputs.json"
-        known.parent.mkdir(parents=True)
-        known.write_text(
-            json.dumps(OUTPUTS | {"use_cases_model_training": f"brief {use_case}"})
-        )
-        result = cloud.run("deploy/training_job.sh")
-        deployed = [call for call in cloud.calls() if " jobs deploy " in call]
-
-        if length == 25:
-            assert result.returncode == 0, result.stderr
-            assert len(deployed) == 2
-        else:
-            assert result.returncode == 2
-            assert "has 50 characters" in result.stderr
-            assert "a name of 25 at most" in result.stderr
-            assert deployed == []
-
-
 class TestDryRun:
     def test_calls_nothing(self, dry):
         """Of what deploys functions, schedules them and makes jobs of them."""
@@ -236,13 +212,3 @@ class TestShell:
         assert refused.returncode == 2
         assert "unknown option --dryrun" in refused.stderr
         assert cloud.calls() == []
-
-    @pytest.mark.parametrize("words", [["--settings"], ["--settings", "/nope.env"]])
-    def test_a_settings_file_that_is_not_there_is_named(self, words):
-        """And so is the option that has none."""
-        result = execute(
-            [ROOT / "02-GetProba" / "deploy.sh", "--dry-run", *words], status=2
-        )
-        assert f"--settings FILE: there is no file '{''.join(words[1:])}'" in (
-            result.stderr
-        )

@@ -7,8 +7,7 @@ import shutil
 
 import pytest
 
-from tests.deploy.conftest import WHOLE
-from tests.deploy.scripts.conftest import OUTPUTS, Cloud, cloud_of
+from tests.deploy.scripts.conftest import OUTPUTS, Cloud
 
 SOURCE = """
 [sources.loyalty]
@@ -22,16 +21,6 @@ valid_from = "changed_at"
 def set_up(cloud, ran) -> Cloud:
     """The cloud once the set-up has run."""
     shutil.copytree(ran.left, cloud.project / ".local")
-    return cloud
-
-
-@pytest.fixture(scope="module")
-def refused(tmp_path_factory, project) -> Cloud:
-    """A set-up of all that can be set, whose first apply is refused."""
-    cloud = cloud_of(tmp_path_factory.mktemp("refused"), project)
-    cloud.settings = {**WHOLE, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
-    cloud.rules.insert(0, ("deploy/terraform apply", "refused", 1))
-    assert cloud.run("deploy/setup.sh", "--yes").returncode == 1
     return cloud
 
 
@@ -113,13 +102,6 @@ class TestSetup:
         assert "Set another DEPLOY_PREFIX" in result.stderr
         assert sum("deploy/terraform apply" in call for call in cloud.calls()) == 1
 
-    def test_stops_where_what_is_stood_on_fails(self, refused):
-        """Nothing is removed, nothing watches; the status is Terraform's."""
-        calls = refused.calls()
-
-        assert any(" apply" in call for call in calls)
-        assert not [call for call in calls if "watch" in call or "delete" in call]
-
     def test_plans_in_a_dry_run_and_applies_nothing(self, cloud):
         """Both roots; no bucket is made, no table is looked at."""
         result = cloud.run("deploy/setup.sh", "--dry-run")
@@ -139,22 +121,6 @@ class TestSetup:
         assert "nobody is logged in" in result.stderr
         assert "terraform -chdir=deploy/terraform apply" in applied[0]
         assert cloud.calls() == ["gcloud auth print-access-token"]
-
-    def test_plans_all_as_new_where_no_bucket_keeps_a_state_yet(self, cloud):
-        """In a copy without the backend, which a plan could not begin without."""
-        gone = "ERROR: gs://my-bucket-state not found: 404."
-        cloud.rules.insert(0, ("buckets describe", gone, 1))
-        result = cloud.run("deploy/setup.sh", "--dry-run")
-        plans = [call for call in cloud.calls() if " plan " in call]
-        place = ".local/deploy/my-project-propensity/first"
-
-        assert result.returncode == 0, result.stderr
-        assert [plan.split()[1] for plan in plans] == [
-            f"-chdir={place}",
-            f"-chdir={place}/watch",
-        ]
-        assert not list((cloud.project / place).rglob("backend.tf"))
-        assert not [call for call in cloud.calls() if "backend-config" in call]
 
     @pytest.mark.parametrize(
         ("script", "rule"),
@@ -191,15 +157,6 @@ class TestSetup:
             assert kept.read_text() == before
             assert cloud.changes() == []
 
-    def test_names_the_lowest_gcloud(self, cloud):
-        """Before anything is asked for or made."""
-        cloud.rules.insert(0, ("gcloud version", "489.0.0", 0))
-        result = cloud.run("deploy/setup.sh", "--yes")
-
-        assert result.returncode == 1
-        assert "gcloud is 489.0.0, and 528.0.0 is needed" in result.stderr
-        assert cloud.changes() == []
-
     def test_stops_where_nobody_says_which_functions_there_are(self, cloud):
         """It would take away who may call them; a plan goes on, and says so."""
         listing = "services list --project=my-project --region=us-central1"
@@ -212,14 +169,6 @@ class TestSetup:
         assert not [call for call in calls if " apply" in call]
         assert dry.returncode == 0
         assert "as if no function was deployed" in dry.stderr
-
-    def test_enables_first_what_a_new_project_lacks(self, ran):
-        """What a plan itself calls."""
-        calls = ran.calls
-        [enabled] = [n for n, call in enumerate(calls) if "services enable" in call]
-
-        assert "cloudresourcemanager.googleapis.com" in calls[enabled]
-        assert enabled < min(n for n, call in enumerate(calls) if " list " in call)
 
     def test_names_what_would_break_the_wildcards_of_the_export(self, cloud):
         """Before a plan, in a dry run as well; a refusal to list stops nothing."""
@@ -266,14 +215,6 @@ class TestSetup:
         assert any(call.endswith(grant) for call in cloud.calls())
         assert ("Their owner runs there" in result.stderr) is not is_allowed
 
-    def test_looks_for_files_before_anything_is_called(self, cloud):
-        """The postcode index is loaded at the end: it is looked for at the start."""
-        result = cloud.run("deploy/setup.sh", "--postcodes=/nope.csv")
-
-        assert result.returncode == 1
-        assert "there is no /nope.csv" in result.stderr
-        assert cloud.calls() == []
-
 
 class TestAfterASetup:
     def test_names_are_those_that_terraform_has_put_out(self, set_up):
@@ -310,16 +251,6 @@ class TestAfterASetup:
         assert "waiting" not in result.stderr
         assert len([call for call in set_up.calls() if "run deploy" in call]) == 1
 
-    def test_a_region_that_may_not_build_is_explained(self, set_up):
-        """With those where a new project may."""
-        refusal = "due to quota restrictions, cannot run builds in this region"
-        set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1))
-        result = set_up.run("02-GetProba/deploy.sh", "--wait=0")
-
-        assert result.returncode == 1
-        assert "not in us-central1" in result.stderr
-        assert "europe-west1" in result.stderr
-
     def test_functions_are_built_one_by_one_and_failures_named(self, cloud):
         """gcloud's database takes one call at a time. The others are deployed; nothing
         is scheduled then."""
@@ -334,15 +265,6 @@ class TestAfterASetup:
         assert not (cloud.folder / "beside").exists()
         assert any("run deploy propensity-compact-features" in call for call in calls)
         assert not any("scheduler jobs create" in call for call in calls)
-
-    def test_a_schedule_that_is_there_is_changed(self, set_up):
-        """And one that is not is made."""
-        for rule, verb in ((("jobs describe", "x", 0), "update"),
-                           (("jobs describe", "", 1), "create")):  # fmt: skip
-            set_up.rules.insert(0, rule)
-            result = set_up.run("04-StreamFeatures/scheduler.sh")
-            assert result.returncode == 0, result.stderr
-            assert any(f"scheduler jobs {verb} http" in call for call in set_up.calls())
 
     def test_without_one_nothing_is_deployed(self, cloud):
         """The message says what comes first."""

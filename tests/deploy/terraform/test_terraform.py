@@ -140,40 +140,11 @@ def test_what_must_be_forgotten_is_not_kept_by_the_bucket(terraform, values):
     assert re.search(r"retention_duration_seconds += 0$", plan, re.M)
 
 
-def test_nobody_is_pushed_to_before_pushes_are_let_in(terraform):
-    """Each refusal would be one of a message's attempts."""
-    assert re.search(
-        r'subscription" -> "google_cloud_run_v2_service_iam_binding.invoker',
-        terraform("graph"),
-    )
-
-
 def test_twice_is_once_and_outputs_are_what_scripts_read(applied, values):
     outputs = json.loads(applied("output", "-json", "scripts"))
 
     assert "No changes" in applied("plan", "-no-color", values(CALLED))
     assert named(configuration.of(CALLED)).items() <= outputs.items()
-
-
-def test_takes_every_option(terraform, values):
-    """Keys, a repository, a connector, a secret."""
-    whole = {**WHOLE, "PROPENSITY_LOCATION": "us", "DEPLOY_KMS_KEY": ""}
-    plan = terraform("plan", "-no-color", values(whole))
-
-    assert 'google_kms_crypto_key_iam_member.agent["functions run"]' in plan
-    assert "google_secret_manager_secret_iam_member.suppression_key" in plan
-
-
-def test_an_organisations_own_repository_is_not_made(terraform, values):
-    """By its whole name; who has it lets the builder write."""
-    own = "europe-docker.pkg.dev/shared/images"
-    option = values({**CALLED, "DEPLOY_REPOSITORY": own})
-    plan = terraform("plan", "-no-color", option, root="second")
-
-    assert not [
-        name for name in changed(plan)["created"] if "artifact_registry" in name
-    ]
-    assert f'"{own}"' in plan
 
 
 def test_a_project_of_a_domain_is_written_as_google_writes_it(terraform, values):
@@ -240,13 +211,6 @@ def test_a_teardown_keeps_what_holds_data(applied, values):
 
     assert len(gone) > 100
     assert not [name for name in gone if any(f"google_{kind}" in name for kind in data)]
-
-
-def test_alerts_are_all_planned(terraform, values):
-    words = ("plan", "-no-color", values(CALLED, root="watch"))
-    created = changed(terraform(*words, root="root/watch"))["created"]
-
-    assert sum("alert_policy" in name for name in created) == 13
 
 
 def test_a_budget_is_made_where_a_billing_account_is_named(terraform, values):

@@ -106,12 +106,6 @@ class TestScore:
             own = probability[: len(actual)]
             np.testing.assert_allclose(actual, own, rtol=0, atol=1e-9)
 
-    @pytest.mark.parametrize("model", [boosted(), forest()], ids=["boosted", "forest"])
-    @pytest.mark.parametrize("numbers", ["passthrough", StandardScaler(), Doubled()])
-    def test_keeps_nulls_for_models_that_take_them(self, numbers, model):
-        """Without an imputer null is NaN, which trees send down a branch of its own."""
-        assert_scores(users(200, seed=3), *fit(columns(numbers, ordinal()), model))
-
     def test_yields_each_batch_with_its_own_scores(self):
         """One pair per batch, in order, the batch as it came, empty ones included."""
         fitted = fit(columns("passthrough", ordinal()), boosted())
@@ -178,12 +172,6 @@ class TestScore:
         with pytest.raises(SchemaError, match="a category is null or new") as raised:
             scored([users(100, seed=2, values=50)], *strict)
         assert "source" not in raised.value.message
-
-    def test_names_columns_for_models_that_were_fitted_on_names(self):
-        """A preprocessor that gives frames costs no warning and changes no score."""
-        preprocessor = columns(imputed(), ordinal()).set_output(transform="pandas")
-
-        assert_scores(users(50, seed=2), *fit(preprocessor, boosted()))
 
     def test_leaves_model_and_preprocessor_as_they_were(self):
         """What is scored with can be scored with again, by pandas too."""
@@ -303,14 +291,6 @@ def fitted():
 
 
 class TestSchema:
-    def test_does_not_depend_on_the_order_of_columns(self, fitted):
-        """Columns are found by name."""
-        backwards = TRAINING.select(TRAINING.schema.names[::-1])
-
-        np.testing.assert_array_equal(
-            scored([backwards], *fitted), scored([TRAINING], *fitted)
-        )
-
     @pytest.mark.parametrize(
         ("changed", "field", "message"),
         [
