@@ -204,7 +204,7 @@ class TestCommands:
         elif target == "stream_features":
             assert (
                 Catalogue(loaded)
-                .read(messages.message(curl.body.encode()).data, {})
+                .read(messages.message(curl.body.encode()).data)
                 .user_id
             )
         else:
