@@ -199,7 +199,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
             raise DeploymentError(f"{name} must not contain {SEPARATOR!r}")
         form = FORMS.get(name, ".*")
         if not re.fullmatch(form, value):
-            raise DeploymentError(f"{name} is {value!r}, which is not of the form {form}")
+            raise DeploymentError(f"{name} is {value!r}, and must be like {form}")
     own = {name: values.pop(name, default) for name, default in OWN.items()}
     try:
         settings = Settings.from_environment(values)

@@ -202,11 +202,8 @@ class TestCommands:
             latest = datetime.max.replace(tzinfo=UTC)
             assert reader.question(json.loads(curl.body), latest=latest).instances
         elif target == "stream_features":
-            assert (
-                Catalogue(loaded)
-                .read(messages.message(curl.body.encode()).data)
-                .user_id
-            )
+            event, _ = Catalogue(loaded).read(messages.message(curl.body.encode()).data)
+            assert event.user_id
         else:
             assert "Content-Type: application/json" in curl.headers
             assert parsed(target, curl.body.encode()).as_of <= TODAY
