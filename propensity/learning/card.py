@@ -160,7 +160,6 @@ class Card:
             "trained_at": trained_at,
             "training_date": trained_at.date(),
             "as_of": date.fromisoformat(self.as_of),
-            "train_rows": self.rows["train"],
             "alert_threshold": savings.get("alert_threshold"),
             "saved": money(savings["saved"]) if savings else None,
             "promoted": self.verdict["promoted"],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from propensity.schema import USE_CASE, Column, Table, structs
@@ -77,9 +79,7 @@ TRAINING_METADATA = Table(
         RUN,
         Column("trained_at", "TIMESTAMP", "When the run began"),
         Column("as_of", "DATE", "The run's as-of date: nothing after it was read"),
-        Column("train_rows", "INT64", "Rows that candidates were fitted on"),
         Column("algorithm", "STRING", "The candidate that was chosen"),
-        Column("calibration", "STRING", "none, sigmoid or isotonic"),
         Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
         *_METRICS,
         Column("promoted", "BOOL", "Whether it became the champion; null if cut off"),
@@ -130,7 +130,6 @@ EVALUATION = Table(
         Column("status", "STRING", "provisional, or final once labels are mature"),
         Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
         Column("evaluated_at", "TIMESTAMP", "When the run began"),
-        Column("data_until", "DATE", "Day before which the GA4 export was complete"),
         *_METRICS,
         structs(
             "thresholds",
@@ -151,6 +150,7 @@ EVALUATION = Table(
 # What is in the column ``metrics``, and in the answer of 03-ModelEvaluation beside the
 # columns; of trainings the same metrics are in ``card``.
 IN_METRICS = (
+    Column("data_until", "DATE", "Day before which the GA4 export was complete"),
     *interval("pr_auc", "Average precision"),
     Column("users_at_best", "INT64", "Rows at or above the best threshold"),
     Column("true_positives_at_best", "INT64", "Positives among them"),
@@ -183,7 +183,11 @@ def evaluation(row: Mapping[str, Any]) -> dict[str, Any]:
         for name, each in row.items()
         if name not in names and each is not None
     }
-    return {**own, "metrics": json.dumps(rest, default=float)}
+    return {**own, "metrics": json.dumps(rest, default=_plain)}
+
+
+def _plain(value: date | Decimal) -> str | float:
+    return value.isoformat() if isinstance(value, date) else float(value)
 
 
 DRIFT = Table(

@@ -273,7 +273,7 @@ class TestAnotherProject:
             ),
             (
                 {"PROPENSITY_GA4_DATASET": "their-project.gone"},
-                "does not find a table or dataset",
+                "does not find their-project.gone",
             ),
             # Defect: a view of before was read without a look at which days it has.
             ({"PROPENSITY_GA4_DATASET": ""}, "PROPENSITY_GA4_DATASET is not set"),
