@@ -13,15 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import re
-import sys
-import sysconfig
-import tempfile
 from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 Columns = Mapping[str, str]
@@ -171,47 +164,24 @@ def catalog_of(relations: Mapping[str, Columns]) -> Any:
     )
 
 
-# -- machine code ----------------------------------------------------------------------
-
-
 @functools.cache
 def service() -> Any:
     """
     Return the analyzer.
 
     It comes as WebAssembly. To make machine code of it takes a processor twenty
-    seconds, so that is done once, and kept in the environment of ``zetasql``.
+    seconds, so wasmtime keeps that in the user's cache.
     """
+    import wasmtime
     from zetasql.core import local_service, wasm_client
 
-    # The client reads its module by this name, from a file of WebAssembly.
-    read = wasm_client.Module
-    wasm_client.Module = SimpleNamespace(from_file=_module)
-    try:
-        return local_service.ZetaSqlLocalService.get_instance()
-    finally:
-        wasm_client.Module = read
-
-
-def _module(engine: Any, path: str) -> Any:
-    """Return the module of a file of WebAssembly; make it where none is kept."""
-    import wasmtime
-
-    versions = "-".join(map(metadata.version, ("zetasql", "wasmtime")))
-    name = f"googlesql-{versions}-{sysconfig.get_platform()}.cwasm"
-    kept = Path(sys.prefix) / name
-    if kept.is_file():
-        # Made for another processor, or by a process that was killed: made anew.
+    def config() -> Any:
+        made = wasmtime.Config()
+        # Whoever has no such folder waits each time.
         with contextlib.suppress(wasmtime.WasmtimeError):
-            return wasmtime.Module.deserialize_file(engine, str(kept))
-    if sys.stderr.isatty():
-        message = "Google's analyzer of SQL is made ready, once: some ten seconds …"
-        print(message, file=sys.stderr)
-    module = wasmtime.Module.from_file(engine, path)
-    # Whoever may not write there makes it each time.
-    with contextlib.suppress(OSError):
-        handle, unfinished = tempfile.mkstemp(dir=sys.prefix)
-        with os.fdopen(handle, "wb") as file:
-            file.write(module.serialize())
-        Path(unfinished).replace(kept)
-    return module
+            made.cache = True
+        return made
+
+    # The client makes its engine by this name.
+    wasm_client.Config = config
+    return local_service.ZetaSqlLocalService.get_instance()
