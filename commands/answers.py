@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -40,6 +42,36 @@ MEANINGS = {
     Exit.TERMINATED: "It was ended by SIGTERM. "
     "What a command of local mode had started is stopped.",
 }
+
+
+@dataclass(frozen=True)
+class Printed:
+    """An answer that a person has read already; a program gets its entries."""
+
+    entries: Mapping[str, Any]
+
+
+def answering(function: Callable[..., Any]) -> Callable[..., int]:
+    """
+    Print what a command returns: its answer, or a pair of answer and exit code.
+
+    Gives the command ``--json``; then what it prints itself is on standard error.
+    """
+
+    @functools.wraps(function)
+    def command(*, as_json: bool, **given: Any) -> int:
+        stdout = sys.stderr if as_json else sys.stdout
+        with contextlib.redirect_stdout(stdout):
+            result = function(**given)
+        answer, code = result if isinstance(result, tuple) else (result, Exit.DONE)
+        if isinstance(answer, Printed):
+            answer = answer.entries if as_json else None
+        if answer is not None:
+            show(answer, as_json=as_json)
+        return int(code)
+
+    text = "Print the answer as JSON."
+    return click.option("--json", "as_json", is_flag=True, help=text)(command)
 
 
 def show(answer: Any, *, as_json: bool) -> None:
@@ -79,13 +111,6 @@ def printable(text: str) -> str:
     the screen, write over a line or give the window a name.
     """
     return str(cleaned(text)).replace("\r", "\N{REPLACEMENT CHARACTER}")
-
-
-def apart(*, as_json: bool) -> contextlib.AbstractContextManager[object]:
-    """Return a context that prints to standard error if the answer is JSON."""
-    if not as_json:
-        return contextlib.nullcontext()
-    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:

@@ -7,8 +7,17 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, say, show
-from commands.flags import COUNT, DAY, Read, as_json, option, together, use_case
+from commands.answers import Exit, answering, say
+from commands.flags import (
+    COUNT,
+    DAY,
+    Read,
+    Whole,
+    flag,
+    option,
+    together,
+    use_case,
+)
 
 
 def _name(text: str) -> str:
@@ -42,37 +51,29 @@ def _share(text: str) -> float:
 
 
 NAME, MONEY, SHARE = Read("NAME", _name), Read("AMOUNT", _money), Read("SHARE", _share)
-_DECILES, _PROBABILITY = click.IntRange(1, 10), click.FloatRange(0, 1)
+PROBABILITY = click.FloatRange(0, 1)
 RULES = ("top", "deciles", "threshold", "budget")
 
 # Who is in an audience, and where it goes.
 _of_audience = together(
     click.argument("audience", type=NAME),
-    option(
-        "--top",
-        "The N users with the highest probabilities.",
-        type=COUNT,
-        metavar="N",
-    ),
-    option("--deciles", "Users in the N highest deciles.", type=_DECILES, metavar="N"),
+    option("--top", "The N users with the highest probabilities.", type=COUNT),
+    option("--deciles", "Users in the N highest deciles.", type=Whole(1, 10)),
     option(
         "--threshold",
         "Users with this probability or more.",
-        type=_PROBABILITY,
+        type=PROBABILITY,
         metavar="P",
     ),
     option(
-        "--budget",
-        "As many as this pays for; held-out users cost nothing.",
+        *("--budget", "As many as this pays for; held-out users cost nothing."),
         type=MONEY,
     ),
     option("--cost-per-user", "Cost of a treated user.", type=MONEY),
     option(
-        "--control",
-        "Share that is held out for comparison, 0% to 90%.",
+        *("--control", "Share that is held out for comparison, 0% to 90%."),
         type=SHARE,
         default="10%",
-        show_default=True,
     ),
     option(
         *("--control-group", "group"),
@@ -86,13 +87,11 @@ _of_audience = together(
         type=DAY,
     ),
     option(
-        "--to",
-        "The word bucket, or the TOML file of a destination.",
+        *("--to", "The word bucket, or the TOML file of a destination."),
+        type=Read("DESTINATION", str),
         required=True,
-        metavar="DESTINATION",
     ),
     use_case(),
-    as_json,
 )
 
 
@@ -124,7 +123,8 @@ def audience() -> None:
 
 @audience.command
 @_of_audience
-def preview(*, as_json: bool, **chosen: Any) -> None:
+@answering
+def preview(**chosen: Any) -> Any:
     """
     Say what a delivery would do.
 
@@ -133,17 +133,17 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
     """
     from offline.audience import run
 
-    show(run.preview(_plan(**chosen)), as_json=as_json)
+    return run.preview(_plan(**chosen))
 
 
 @audience.command
 @_of_audience
-@option(
+@flag(
     *("--allow-empty", "may_be_empty"),
     "If nobody is in the audience, remove everyone added earlier.",
-    is_flag=True,
 )
-def send(*, as_json: bool, **chosen: Any) -> int:
+@answering
+def send(**chosen: Any) -> Any:
     """
     Store an audience and send its treated users.
 
@@ -158,20 +158,19 @@ def send(*, as_json: bool, **chosen: Any) -> int:
     from offline.audience import run
 
     done = run.send(_plan(**chosen))
-    show(done, as_json=as_json)
     if done["failure"]:
         say(
             f"propensity audience: {done['failure']}. {done['pending']:,} users are "
             "pending: run the same command again to go on"
         )
-    return Exit.DONE if done["is_complete"] else Exit.FAILED
+    return done, Exit.DONE if done["is_complete"] else Exit.FAILED
 
 
 @audience.command
 @click.argument("audience", type=NAME)
 @use_case()
-@as_json
-def ledger(*, audience: str, use_case: str | None, as_json: bool) -> None:
+@answering
+def ledger(*, audience: str, use_case: str | None) -> Any:
     """
     Print what became of an audience's users.
 
@@ -182,5 +181,4 @@ def ledger(*, audience: str, use_case: str | None, as_json: bool) -> None:
     from offline.deployment import opened
 
     with opened(use_case) as deployment:
-        found = account(deployment, audience)
-    show(found, as_json=as_json)
+        return account(deployment, audience)

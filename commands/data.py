@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, show
-from commands.flags import FILE, MOMENT, as_json, dry_run, option, use_case
+from commands.answers import Exit, answering
+from commands.flags import FILE, MOMENT, dry_run, flag, option, use_case
 
 
 @click.group
@@ -26,8 +26,8 @@ def load() -> None:
 @load.command
 @click.argument("file", type=FILE)
 @dry_run("Read and check, and load nothing.")
-@as_json
-def postcodes(*, file: Path, as_json: bool, is_dry: bool) -> None:
+@answering
+def postcodes(*, file: Path, is_dry: bool) -> Any:
     """
     Load postcodes and their socioeconomic index.
 
@@ -37,15 +37,15 @@ def postcodes(*, file: Path, as_json: bool, is_dry: bool) -> None:
     """
     from offline import load_postcodes as program
 
-    show(program.run(file, is_dry=is_dry), as_json=as_json)
+    return program.run(file, is_dry=is_dry)
 
 
 @load.command
 @click.argument("file", type=FILE)
 @use_case("card_fraud")
 @dry_run("Read and check, and load nothing.")
-@as_json
-def transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
+@answering
+def transactions(*, file: Path, **chosen: Any) -> Any:
     """
     Load past card transactions, and what came of them.
 
@@ -55,14 +55,14 @@ def transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
     """
     from offline import load_transactions as program
 
-    show(program.run(file, **chosen), as_json=as_json)
+    return program.run(file, **chosen)
 
 
 @load.command
 @use_case("first_day_churn")
 @dry_run("Verify and check, and write nothing.")
-@as_json
-def model(*, use_case: str, is_dry: bool, as_json: bool) -> None:
+@answering
+def model(*, use_case: str, is_dry: bool) -> Any:
     """
     Load the model that is shipped with a use case.
 
@@ -73,20 +73,19 @@ def model(*, use_case: str, is_dry: bool, as_json: bool) -> None:
     """
     from offline import load_model as program
 
-    show(program.run(use_case, is_dry=is_dry), as_json=as_json)
+    return program.run(use_case, is_dry=is_dry)
 
 
 @click.command
 @click.argument("user_ids", nargs=-1, required=True, metavar="USER_ID...")
 @use_case(shown="all of them")
 @dry_run("Search, and change nothing.")
-@option(
+@flag(
     "--no-suppression",
     "Remove the users, but let them come back with their next event.",
-    is_flag=True,
 )
-@option("--allow-again", "Only take the users off the list.", is_flag=True)
-@as_json
+@flag("--allow-again", "Only take the users off the list.")
+@answering
 def forget(
     *,
     user_ids: tuple[str, ...],
@@ -94,8 +93,7 @@ def forget(
     is_dry: bool,
     no_suppression: bool,
     allow_again: bool,
-    as_json: bool,
-) -> int:
+) -> Any:
     """
     Remove users from all data about them, and prove it.
 
@@ -119,9 +117,7 @@ def forget(
     settings = Settings.from_environment()
     users = program.users_of(user_ids, sys.stdin)
     if allow_again:
-        answer = program.allow_again(settings, users, use_case=use_case or "")
-        show(answer, as_json=as_json)
-        return Exit.DONE
+        return program.allow_again(settings, users, use_case=use_case or "")
     report = program.run(
         settings,
         users,
@@ -129,8 +125,7 @@ def forget(
         is_dry=is_dry,
         is_suppressing=not no_suppression,
     )
-    show(report, as_json=as_json)
-    return Exit.LEFT_OVER if report["left"] else Exit.DONE
+    return report, Exit.LEFT_OVER if report["left"] else Exit.DONE
 
 
 @click.group("dead-letters")
@@ -145,8 +140,8 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@as_json
-def list_letters(*, as_json: bool) -> None:
+@answering
+def list_letters() -> Any:
     """
     Count dead letters.
 
@@ -156,15 +151,13 @@ def list_letters(*, as_json: bool) -> None:
     from offline import dead_letters as program
     from propensity.settings import Settings
 
-    settings = Settings.from_environment()
-    show(program.letters(settings, now=datetime.now(UTC)), as_json=as_json)
+    return program.letters(Settings.from_environment(), now=datetime.now(UTC))
 
 
 @dead_letters.command
-@option(
+@flag(
     *("--refused", "is_refused"),
     "Messages of the table dead_letters, of the period --from to --to.",
-    is_flag=True,
 )
 @option(
     *("--from", "since"),
@@ -177,15 +170,14 @@ def list_letters(*, as_json: bool) -> None:
     type=MOMENT,
 )
 @dry_run("Count what would be sent; send and acknowledge nothing.")
-@as_json
+@answering
 def replay(
     *,
     is_refused: bool,
     since: datetime | None,
     until: datetime | None,
     is_dry: bool,
-    as_json: bool,
-) -> int:
+) -> Any:
     """
     Send dead letters again.
 
@@ -213,5 +205,4 @@ def replay(
         )
     else:
         replayed = program.replay(settings, is_dry=is_dry)
-    show(replayed, as_json=as_json)
-    return Exit.FAILED if replayed["left_out"] else Exit.DONE
+    return replayed, Exit.FAILED if replayed["left_out"] else Exit.DONE

@@ -8,21 +8,23 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, say, show
+from commands.answers import Exit, answering, say
 from commands.flags import (
+    FILE,
+    FOLDER,
     STATE,
     WHOLE,
-    as_json,
+    Read,
+    Whole,
     as_of,
     dry_run,
+    flag,
     option,
     together,
     use_case,
 )
 
-_force = option(
-    "--force", "Also a first version that is no better than chance.", is_flag=True
-)
+_force = flag("--force", "Also a first version that is no better than chance.")
 
 # Options that all changes of the champion share.
 _changing = together(
@@ -32,24 +34,22 @@ _changing = together(
         "Do it only if N is above the present epoch, so that an old or repeated "
         "command changes nothing.",
         # With room above for commands to come.
-        type=click.IntRange(0, 2**62),
-        metavar="N",
+        type=Whole(0, 2**62),
     ),
     dry_run("Check and say what would be done, and change nothing."),
-    as_json,
 )
 
 
-def _change(action: str, *, as_json: bool, **chosen: Any) -> None:
+def _changed(action: str, **chosen: Any) -> Any:
     from offline import promote as program
 
-    show(program.run(action, **chosen), as_json=as_json)
+    return program.run(action, **chosen)
 
 
 @click.command
 @use_case()
-@as_json
-def versions(*, use_case: str | None, as_json: bool) -> None:
+@answering
+def versions(*, use_case: str | None) -> Any:
     """
     List the model versions, and say which serves.
 
@@ -59,15 +59,15 @@ def versions(*, use_case: str | None, as_json: bool) -> None:
     from offline.promote import versions as listed
 
     with opened(use_case) as deployment:
-        newest = listed(deployment)
-    show(newest, as_json=as_json)
+        return listed(deployment)
 
 
 @click.command
 @click.argument("version", type=WHOLE)
 @_force
 @_changing
-def promote(**chosen: Any) -> None:
+@answering
+def promote(**chosen: Any) -> Any:
     """
     Let VERSION serve, even if training did not promote it.
 
@@ -76,27 +76,29 @@ def promote(**chosen: Any) -> None:
     Where a version is pinned, this changes what is pinned. Functions follow within
     PROPENSITY_REFRESH_S, without a restart.
     """
-    _change("promote", **chosen)
+    return _changed("promote", **chosen)
 
 
 @click.command
 @_changing
-def rollback(**chosen: Any) -> None:
+@answering
+def rollback(**chosen: Any) -> Any:
     """
     Let the version serve that served before.
 
     A second rollback goes one version further back. Training may promote again
     afterwards; `pin` prevents that.
     """
-    _change("rollback", **chosen)
+    return _changed("rollback", **chosen)
 
 
 @click.command
 @click.argument("version", type=WHOLE, required=False)
-@option("--off", "is_off", "Let training promote again.", is_flag=True)
+@flag("--off", "is_off", "Let training promote again.")
 @_force
 @_changing
-def pin(*, version: int | None, is_off: bool, **chosen: Any) -> None:
+@answering
+def pin(*, version: int | None, is_off: bool, **chosen: Any) -> Any:
     """
     Let VERSION serve, and no training promote another.
 
@@ -104,19 +106,14 @@ def pin(*, version: int | None, is_off: bool, **chosen: Any) -> None:
     """
     if (version is None) != is_off:
         raise click.UsageError("give one of VERSION and --off")
-    _change("unpin" if is_off else "pin", version=version, **chosen)
+    return _changed("unpin" if is_off else "pin", version=version, **chosen)
 
 
 # Which deployment is looked at: the environment's, or one on this machine.
 _local = together(
-    option(
-        *("--local", "is_local"),
-        "Look at what `propensity up` started.",
-        is_flag=True,
-    ),
+    flag("--local", "is_local", "Look at what `propensity up` started."),
     option("--state", "Name of the local state, if several are up.", type=STATE),
     as_of,
-    as_json,
 )
 
 
@@ -124,11 +121,12 @@ _local = together(
 @option(
     "--function",
     "Check that the tables which this function reads can be read.",
-    metavar="TARGET",
+    type=Read("TARGET", str),
     default="",
 )
 @_local
-def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -> int:
+@answering
+def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     """
     Say what is wrong with a deployment, and what to do.
 
@@ -157,9 +155,8 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
         report = run(is_local=is_local, ended=ended, **chosen)
     except PropensityError as error:
         say(f"propensity doctor: {error.message}")
-        return Exit.UNKNOWN
-    show(report, as_json=as_json)
-    return Exit(report.status)
+        return None, Exit.UNKNOWN
+    return report, report.status
 
 
 def _enter(state: str | None) -> None:
@@ -177,21 +174,15 @@ def _enter(state: str | None) -> None:
     "--out",
     "Where the pages go: a folder, or gs://BUCKET/PREFIX. With --local the folder that "
     "`propensity up` serves is the default.",
-    metavar="FOLDER",
+    type=FOLDER,
 )
-@option(
-    "--weeks",
-    "Weeks to show.",
-    type=click.IntRange(1, 104),
-    metavar="N",
-    default=26,
-    show_default=True,
-)
+@option("--weeks", "Weeks to show.", type=Whole(1, 104), default=26)
 @dry_run("Say what would be read and written, and do neither.")
 @_local
+@answering
 def dashboard(
-    *, as_json: bool, out: str | None, is_local: bool, state: str | None, **chosen: Any
-) -> None:
+    *, out: str | None, is_local: bool, state: str | None, **chosen: Any
+) -> Any:
     """
     Write what the tables say as pages for people.
 
@@ -210,18 +201,16 @@ def dashboard(
         out = out or str(state_up(state).dashboard)
     if not out:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
-    show(run(out, is_local=is_local, **chosen), as_json=as_json)
+    return run(out, is_local=is_local, **chosen)
 
 
 @click.command
-@click.argument("function", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
-@option("--locked", "Stage the lock in its place, as a deploy.", is_flag=True)
+@click.argument("function", type=FILE)
+@click.argument("target", type=FILE)
+@flag("--locked", "Stage the lock in its place, as a deploy.")
 @dry_run("List the files, and write none.")
-@as_json
-def stage(
-    *, function: Path, target: Path, locked: bool, is_dry: bool, as_json: bool
-) -> None:
+@answering
+def stage(*, function: Path, target: Path, locked: bool, is_dry: bool) -> Any:
     """
     Write what a deploy of a function uploads.
 
@@ -234,5 +223,4 @@ def stage(
     if not is_dry:
         program.stage(function, target, locked=locked)
     listed = [{"file": name, "bytes": f.stat().st_size} for name, f in files.items()]
-    answer = {"target": str(target), "sha256": program.digest(files), "files": listed}
-    show(answer, as_json=as_json)
+    return {"target": str(target), "sha256": program.digest(files), "files": listed}

@@ -64,21 +64,31 @@ def _state(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+class Whole(click.IntRange):
+    """The type of a whole number."""
+
+    name = "N"
+
+
 DAY = Read("DATE", _day)
 MOMENT = Read("TIME", _moment)
-STATE = Read("NAME", _state)
-FILE = click.Path(path_type=Path)
-COUNT = click.IntRange(min=1)
-WHOLE = click.IntRange(min=0)
+NAME, STATE = Read("NAME", str), Read("NAME", _state)
+FILE, FOLDER = click.Path(path_type=Path), Read("FOLDER", str)
+COUNT, WHOLE = Whole(min=1), Whole(min=0)
 
 
 def option(*names: str, **more: Any) -> Callable[[F], F]:
-    """Give a command an option: its names, the last of which is its help."""
+    """Give a command an option: its names, and last its help."""
     *given, text = names
-    return click.option(*given, help=text, **more)
+    is_shown = more.get("default") not in (None, "")
+    return click.option(*given, help=text, show_default=is_shown, **more)
 
 
-as_json = option("--json", "as_json", "Print the answer as JSON.", is_flag=True)
+def flag(*names: str) -> Callable[[F], F]:
+    """Give a command an option without a value: its names, and last its help."""
+    return option(*names, is_flag=True)
+
+
 as_of = option(
     "--as-of", "Look as if that day (UTC) had just ended (default: now).", type=DAY
 )
@@ -97,7 +107,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 def dry_run(what: str) -> Callable[[F], F]:
     """Give a command ``--dry-run``, with its help."""
-    return option("--dry-run", "is_dry", what, is_flag=True)
+    return flag("--dry-run", "is_dry", what)
 
 
 def use_case(default: str | None = None, *, shown: str = "") -> Callable[[F], F]:
@@ -111,7 +121,7 @@ def use_case(default: str | None = None, *, shown: str = "") -> Callable[[F], F]
     text = (
         f"Name of the use case (default: {shown or default or 'PROPENSITY_USE_CASE'})."
     )
-    return option("--use-case", text, default=default, metavar="NAME")
+    return click.option("--use-case", help=text, default=default, type=NAME)
 
 
 def state(shown: str = "demo") -> Callable[[F], F]:

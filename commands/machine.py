@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Exit, apart, show
-from commands.flags import as_json, option, state, use_case
+from commands.answers import Printed, answering
+from commands.flags import Read, Whole, flag, option, state, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State
@@ -19,34 +19,29 @@ if TYPE_CHECKING:
 @option(
     "--data",
     "File or folder of GA4 export rows (JSON, plain, .gz or .zst; Parquet).",
-    metavar="PATH",
+    type=Read("PATH", str),
 )
 @option(
     "--cards",
     "Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
-    metavar="FILE",
+    type=Read("FILE", str),
 )
 @option(
-    "--user-column",
-    "Column that says who a user is.",
+    *("--user-column", "Column that says who a user is."),
     type=click.Choice(["user_pseudo_id", "user_id"]),
     default="user_pseudo_id",
-    show_default=True,
 )
-@option("--label-event", "Event to predict.", default="purchase", show_default=True)
+@option("--label-event", "Event to predict.", default="purchase")
 @use_case("ga4_purchase")
 @option(
-    "--weeks",
-    "How many of the last weeks of the data to play.",
-    type=click.IntRange(1, 999),
-    metavar="N",
+    *("--weeks", "How many of the last weeks of the data to play."),
+    type=Whole(1, 999),
     default=5,
-    show_default=True,
 )
-@option("--verbose", "Print the full tables.", is_flag=True)
+@flag("--verbose", "Print the full tables.")
 @state("demo, or the name of the data")
-@as_json
-def demo(*, as_json: bool, **choice: Any) -> None:
+@answering
+def demo(**choice: Any) -> Any:
     """
     Play weeks of predictions, a stream of events and card fraud.
 
@@ -58,15 +53,13 @@ def demo(*, as_json: bool, **choice: Any) -> None:
 
     if choice["data"] and choice["cards"]:
         raise click.UsageError("give one of --data and --cards")
-    with apart(as_json=as_json):
-        played = run(Choice(**choice))
-    show(played, as_json=as_json)
+    return run(Choice(**choice))
 
 
 @click.command
 @state()
-@as_json
-def up(*, state: str | None, as_json: bool) -> int:
+@answering
+def up(*, state: str | None) -> Any:
     """
     Start emulators and functions, and leave them running.
 
@@ -79,18 +72,15 @@ def up(*, state: str | None, as_json: bool) -> int:
 
     named = State(state) if state else State()
     started = Stack(named, ports=ports_from(os.environ), say=commands.progress)
-    with apart(as_json=as_json):
-        status = commands.up(started)
-    if as_json:
-        answer = {**_described(named), "environment": started.environment}
-        show(answer, as_json=True)
-    return status
+    status = commands.up(started)
+    answer = {**_described(named), "environment": started.environment}
+    return Printed(answer), status
 
 
 @click.command
 @state("all of them")
-@as_json
-def down(*, state: str | None, as_json: bool) -> int:
+@answering
+def down(*, state: str | None) -> Any:
     """
     Stop what `up` started.
 
@@ -102,20 +92,16 @@ def down(*, state: str | None, as_json: bool) -> int:
 
     chosen = _chosen(state)
     before = {named.name: _described(named) for named in chosen if named.record()}
-    with apart(as_json=as_json):
-        status = commands.down(chosen)
-    if as_json:
-        for named in chosen:
-            if named.record():
-                before.pop(named.name, None)
-        show({"stopped": [*before.values()]}, as_json=True)
-    return status
+    status = commands.down(chosen)
+    left = {named.name for named in chosen if named.record()}
+    stopped = [described for name, described in before.items() if name not in left]
+    return Printed({"stopped": stopped}), status
 
 
 @click.command
 @state("all of them")
-@as_json
-def status(*, state: str | None, as_json: bool) -> int:
+@answering
+def status(*, state: str | None) -> Any:
     """
     Say what is up, and where.
 
@@ -125,12 +111,9 @@ def status(*, state: str | None, as_json: bool) -> int:
     from local.stack import commands
 
     chosen = _chosen(state)
-    with apart(as_json=as_json):
-        code = commands.status(chosen)
-    if as_json:
-        described = [_described(named) for named in chosen if named.record()]
-        show({"states": described}, as_json=True)
-    return Exit(code)
+    code = commands.status(chosen)
+    described = [_described(named) for named in chosen if named.record()]
+    return Printed({"states": described}), code
 
 
 def environment_of(name: str | None) -> Mapping[str, str]:

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.answers import Exit, apart, show
-from commands.flags import COUNT, FILE, F, as_json, dry_run, option, use_case
-
-
-def _days(name: str, text: str, default: int) -> Callable[[F], F]:
-    return option(
-        name, text, type=COUNT, metavar="N", default=default, show_default=True
-    )
+from commands.answers import Exit, answering
+from commands.flags import COUNT, FILE, Read, dry_run, flag, option, use_case
 
 
 @click.command("new-usecase")
 @click.argument("name")
-@option("--label-event", "Event to predict.", default="purchase", show_default=True)
-@_days("--lookback-days", "Days of events that features read.", 30)
-@_days("--horizon-days", "Days within which the event is predicted.", 7)
+@option("--label-event", "Event to predict.", default="purchase")
+@option("--lookback-days", "Days of events that features read.", type=COUNT, default=30)
+@option(
+    *("--horizon-days", "Days within which the event is predicted."),
+    type=COUNT,
+    default=7,
+)
 @option(
     "--source",
     "A table of your own to read as well, as dataset.table or project.dataset.table.",
+    type=Read("TABLE", str),
     default="",
-    metavar="TABLE",
 )
 @dry_run("Show the files, and write none.")
-@as_json
-def new_usecase(*, as_json: bool, **chosen: Any) -> None:
+@answering
+def new_usecase(**chosen: Any) -> Any:
     """
     Write the folder of a new use case.
 
@@ -43,16 +40,15 @@ def new_usecase(*, as_json: bool, **chosen: Any) -> None:
     from propensity.errors import RequestError
 
     try:
-        folder = new.write(**chosen)
+        return new.write(**chosen)
     except RequestError as error:
         raise click.UsageError(error.message) from None
-    show(folder, as_json=as_json)
 
 
 @click.command("check-usecase")
 @click.argument("name")
-@as_json
-def check_usecase(*, name: str, as_json: bool) -> int:
+@answering
+def check_usecase(*, name: str) -> Any:
     """
     Say what is wrong with a use case, by file and line.
 
@@ -63,26 +59,21 @@ def check_usecase(*, name: str, as_json: bool) -> int:
     from local import sandbox
     from offline.usecases import check
 
-    with apart(as_json=as_json):
-        report = check.check(name, sandbox.opened)
-    show(report, as_json=as_json)
-    return Exit.FAILED if report.problems else Exit.DONE
+    report = check.check(name, sandbox.opened)
+    return report, Exit.FAILED if report.problems else Exit.DONE
 
 
 @click.command("build-preprocessor")
 @option(
-    *("--from", "file"),
-    "Python file that defines preprocessor(use_case).",
+    *("--from", "file", "Python file that defines preprocessor(use_case)."),
     type=FILE,
     metavar="FILE",
 )
-@option(*("--default", "is_default"), "Put the use case's default back.", is_flag=True)
+@flag("--default", "is_default", "Put the use case's default back.")
 @use_case()
 @dry_run("Check, and upload nothing.")
-@as_json
-def build_preprocessor(
-    *, file: Path | None, is_default: bool, as_json: bool, **chosen: Any
-) -> None:
+@answering
+def build_preprocessor(*, file: Path | None, is_default: bool, **chosen: Any) -> Any:
     """
     Check and upload a preprocessor of your own.
 
@@ -96,7 +87,4 @@ def build_preprocessor(
         raise click.UsageError("give one of --from FILE and --default")
     from offline import build_preprocessor as program
 
-    # The file may print.
-    with apart(as_json=as_json):
-        outcome = program.run(file, **chosen)
-    show(outcome, as_json=as_json)
+    return program.run(file, **chosen)

@@ -4,15 +4,12 @@ Remove all data of users, prove it, and keep new data out.
 First the users go on the list of suppressed users, by a keyed hash, so that running
 functions store nothing new about them. Then their rows are removed from every table and
 from every Parquet file in the bucket, older generations included, and prediction
-indexes are built anew without them. Then a second search proves it. A run can be
-interrupted at any point and started again.
+indexes are built anew without them. A second search proves it. A run can be interrupted
+at any point and started again.
 
-Functions follow the list within five times PROPENSITY_REFRESH_S; events that were
-under way until then may still be stored. The report says when to run this again to
-remove those as well.
-
-With a use case, only its data is removed, and users are suppressed only there. The
-report names no user. See also ``docs/privacy.md``.
+Functions follow the list within five times PROPENSITY_REFRESH_S; the report says when
+to run this again for what was under way until then. It names no user. With a use case
+only its data is removed, and users are suppressed only there. See ``docs/privacy.md``.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import tempfile
 import uuid
 from collections import Counter
@@ -35,13 +33,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from propensity import usecases
-from propensity.errors import (
-    ArtifactError,
-    Conflict,
-    MissingTable,
-    RequestError,
-    RunInProgress,
-)
+from propensity.clock import SYSTEM
+from propensity.errors import ArtifactError, Conflict, MissingTable, RequestError
 from propensity.gcp.artifacts import Artifacts, Generation, Stored
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
@@ -105,13 +98,15 @@ def run(
     ):
         work = Work(warehouse, artifacts, users, use_case)
         if is_dry:
-            before, after = work.search(), Counter[Place]()
+            before, after = work.everywhere(is_search=True), Counter[Place]()
         else:
             if is_suppressing:
                 work.suppress()
-            with work.alone():
-                before = work.remove()
-                after = work.search()
+            # A compaction could write back rows that it read before.
+            leases = Leases(artifacts, compact.SCOPE)
+            with leases.alone(compact.KIND, clock=SYSTEM.now):
+                before = work.everywhere(is_search=False)
+                after = work.everywhere(is_search=True)
         places = [
             {"what": what, "where": name, "before": before[what, name]}
             | ({} if is_dry else {"after": after[what, name]})
@@ -191,28 +186,8 @@ class Work:
             self.warehouse.write(table, entries)
         suppression.publish(self.warehouse, self.artifacts)
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep compactions away: one could write back rows that it read before."""
-        try:
-            leases = Leases(self.artifacts, compact.SCOPE)
-            with leases.alone(compact.KIND, clock=lambda: datetime.now(UTC)):
-                yield
-        except RunInProgress as error:
-            raise RunInProgress(
-                "a compaction or another `propensity forget` is under way, or was "
-                f"killed: {error.message}. Run this again then"
-            ) from error
-
-    def search(self) -> Counter[Place]:
-        """Count rows and objects with the users, by place."""
-        return self._everywhere(is_search=True)
-
-    def remove(self) -> Counter[Place]:
-        """Remove what ``search`` would count."""
-        return self._everywhere(is_search=False)
-
-    def _everywhere(self, *, is_search: bool) -> Counter[Place]:
+    def everywhere(self, *, is_search: bool) -> Counter[Place]:
+        """Count rows and objects with the users, by place; remove them if asked to."""
         found: Counter[Place] = Counter()
         for table, source in _shown(in_order(), "tables"):
             with contextlib.suppress(MissingTable):
@@ -292,9 +267,9 @@ class Work:
         except (pa.ArrowException, OSError):
             self.unreadable.add(generation.name)
             return False
-        # Snapshots of trainings have numbers in the place of ids.
         if rows is None or USER not in rows.column_names:
             return False
+        # Snapshots of trainings have numbers in the place of ids.
         if not pa.types.is_string(kind := rows.schema.field(USER).type):
             return False
         is_named = pc.is_in(rows[USER], value_set=pa.array(self.users, kind))
@@ -355,15 +330,10 @@ class Work:
         own = {of.table for name in names for of in usecases.load(name).sources}
         notes = [KEPT_ELSEWHERE.format(settings.refresh_s)]
         if own:
-            notes.append(
-                f"Tables of your own that features read, {', '.join(sorted(own))}: "
-                "this cannot delete from them. Delete the users there as well."
-            )
+            listed = ", ".join(sorted(own))
+            notes.append(f"Delete the users from tables of your own as well: {listed}.")
         if self.unreadable:
-            notes.append(
-                "Nobody can tell whom the unreadable files have. Delete them, or put "
-                "whole ones in their place, and run this again."
-            )
+            notes.append("Delete or repair the unreadable files, and run this again.")
         text, events = "", self._export_events()
         if events:
             notes.append(OF_THE_EXPORT)
@@ -447,7 +417,7 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
                 "the user ids on standard input are not written in UTF-8",
                 field="user_id",
             ) from error
-        every = [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+        every = re.split(r"\r\n?|\n", text)
     users = tuple(dict.fromkeys(user for user in every if user))
     if not users:
         raise RequestError("no user was named", field="user_id")

@@ -40,7 +40,13 @@ AS_OF = date(2026, 3, 2)
 MAXIMUM_ROWS = 1_000
 # Statements that include those of a use case.
 INCLUDING = ("training_rows", "evaluation_rows")
-_NUMBERS, _MONEY = frozenset({"INT64", "FLOAT64"}), frozenset({"NUMERIC", "BIGNUMERIC"})
+# What a model reads as a number.
+NUMBERS = "FLOAT64 or INT64"
+# A moment of a source that is known ahead, as the end of a contract is, may be later.
+LEAKS = (
+    "sees an event at or after its as-of date, or a moment in a source that is filled "
+    "later: compare it with as_of, or name the source's column under plans"
+)
 _LITERAL = re.compile(r"'([A-Za-z][A-Za-z0-9_]{0,39})'")
 
 
@@ -219,27 +225,29 @@ def _statements(use_case: UseCase, settings: Settings) -> Iterator[Problem]:
     Those after it may include it, and would be wrong for the same reason.
     """
     window = use_case.window(settings, [AS_OF])
-    keys = {"as_of": "DATE", "user_id": "STRING"}
     beside = {
         "use_case": use_case.name,
         "prediction_as_of": AS_OF,
         "maximum_rows": MAXIMUM_ROWS,
     }
     serving = use_case.serving(settings, ["user.00"], first_event_day=AS_OF)
-    features = dict(use_case.features)
-    stream = {"user_id": "STRING", "scored_until": "TIMESTAMP"}
-    for name, parameters, columns, kinds in (
-        ("features", window, keys, features),
-        ("labels", window, keys, {}),
-        ("days", window, {"day": "DATE", "n_events": "INT64"}, {}),
-        (AMOUNTS, window, {**keys, "amount": "NUMERIC"}, {}),
-        ("stream_rows", serving, stream, features),
-        *((name, {**window, **beside}, {}, {}) for name in INCLUDING),
+    keys = {"as_of": "DATE", "user_id": "STRING"}
+    features = {
+        name: NUMBERS if kind == NUMBER else "STRING"
+        for name, kind in use_case.features.items()
+    }
+    stream = {"user_id": "STRING", "scored_until": "TIMESTAMP", **features}
+    for name, parameters, columns in (
+        ("features", window, {**keys, **features}),
+        ("labels", window, keys),
+        ("days", window, {"day": "DATE", "n_events": "INT64"}),
+        (AMOUNTS, window, {**keys, "amount": "NUMERIC"}),
+        ("stream_rows", serving, stream),
+        *((name, {**window, **beside}, {}) for name in INCLUDING),
     ):
         if name not in INCLUDING and not use_case.has_statement(name):
             continue
-        problems = [*_statement(use_case, name, parameters, columns, kinds)]
-        if problems:
+        if problems := [*_statement(use_case, name, parameters, columns)]:
             yield from problems
             return
 
@@ -249,7 +257,6 @@ def _statement(
     name: str,
     parameters: Mapping[str, Any],
     columns: Mapping[str, str],
-    features: Mapping[str, str],
 ) -> Iterator[Problem]:
     """Yield what Google's analyzer says of a statement, and columns that are wrong."""
     try:
@@ -279,19 +286,15 @@ def _statement(
         line = lines[error.line - 1] if error.line else sources.place(lines, str(error))
         yield sources.at_line(line, str(error))
         return
-    if not types:  # of what BigQuery alone knows
-        return
-    for column, kind in columns.items():
-        if types.get(column) != kind:
-            found = types.get(column, "missing")
-            message = f"column {column} is {found} instead of {kind}"
-            yield sources.at_column(lines, column, message)
-    for column, kind in features.items():
-        if column not in types:
+    # It has none of what BigQuery alone knows.
+    for column, wanted in columns.items() if types else ():
+        found = types.get(column, "missing")
+        message = f"column {column} is {found} instead of {wanted}"
+        if found == "missing" and column in use_case.features:
             message = f"{name}.sql gives no column {column}"
             yield sources.declared_at(use_case.name, ("features", column), message)
-        elif reason := _no_feature(kind, types[column]):
-            yield sources.at_column(lines, column, f"{column} {reason}")
+        elif found not in wanted.split(" or "):
+            yield sources.at_column(lines, column, message)
 
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
@@ -304,24 +307,7 @@ def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
     }
 
 
-def _no_feature(kind: str, type_: str) -> str:
-    """Return why a column of a type is no feature of a kind; empty where it is one."""
-    if kind != NUMBER:
-        is_text = type_ == "STRING"
-        return "" if is_text else f"is {type_}, and usecase.toml says a category"
-    if type_ in _NUMBERS:
-        return ""
-    if type_ in _MONEY:
-        return f"is {type_}, which a model does not read: CAST(… AS FLOAT64)"
-    return f"is {type_}, and usecase.toml says a number"
-
-
 # -- leakage ---------------------------------------------------------------------------
-
-_OR_A_SOURCE = (
-    "; or a moment in a source that is filled later. Compare it with as_of, or name "
-    "the column under plans, if it is known ahead as the end of a contract is"
-)
 
 
 def _leaks(use_case: UseCase, sandbox: Any) -> Iterator[Problem]:
@@ -345,14 +331,8 @@ def _leaks(use_case: UseCase, sandbox: Any) -> Iterator[Problem]:
             return
         changed = _changed(every, before)
         if name == "features":
-            or_a_source = _OR_A_SOURCE if use_case.sources else ""
             for feature in {*changed} & {"user_id", *use_case.features}:
-                yield sources.at_column(
-                    lines,
-                    feature,
-                    f"{feature} sees an event at or after its as-of date: that is what "
-                    f"the model is to foresee{or_a_source}",
-                )
+                yield sources.at_column(lines, feature, f"{feature} {LEAKS}")
         elif changed:
             line = sources.find(lines, "horizon_days", last=True) or sources.column(
                 lines, "as_of"

@@ -21,7 +21,6 @@ import pytest
 from commands import answers, cli
 from commands.answers import MEANINGS, Exit
 from commands.cli import main
-from commands.machine import state_up
 from local.install import write_command
 from local.stack.state import ROOT
 from propensity.errors import RequestError
@@ -193,7 +192,7 @@ class TestExit:
         def interrupted(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("commands.usecases.show", interrupted)
+        monkeypatch.setattr("commands.answers.show", interrupted)
 
         assert main([*HARMLESS]) == Exit.INTERRUPTED
         assert capsys.readouterr().err == "propensity new-usecase: interrupted\n"
@@ -208,11 +207,13 @@ class TestAnswer:
         assert json.loads(printed.out) == {"stopped": []}
         assert "Nothing is up." in printed.err
 
+        show = answers.show
+
         def warned(*_: object, **named: object) -> None:
             log("WARNING", "the change was not announced")
-            answers.show({"n": 1}, **named)
+            show({"n": 1}, **named)
 
-        monkeypatch.setattr("commands.usecases.show", warned)
+        monkeypatch.setattr("commands.answers.show", warned)
         main([*HARMLESS, "--json"])
         printed = capsys.readouterr()
         assert json.loads(printed.out) == {"n": 1}
@@ -252,19 +253,6 @@ class TestAnswer:
 
         assert not set("\x1b\x07\r\x9b") & set(shown.getvalue())
         assert "\n\tend" in shown.getvalue()
-
-    def test_of_an_object_is_its_words_or_what_it_has(self, capsys):
-        class Played:
-            def __init__(self) -> None:
-                self.state = "demo"
-
-            def __str__(self) -> str:
-                return "Go on."
-
-        answers.show(Played(), as_json=False)
-        assert capsys.readouterr().out == "Go on.\n"
-        answers.show(Played(), as_json=True)
-        assert json.loads(capsys.readouterr().out) == {"state": "demo"}
 
     def test_has_null_for_what_is_no_number(self, capsys):
         """A feature may be NaN in BigQuery, and JSON has no word for it."""
@@ -327,9 +315,3 @@ def test_messages_name_commands_that_there_are():
 
     assert ("check-usecase", "") in advised
     assert not wrong
-
-
-class TestLocalStates:
-    def test_are_named_where_none_is_up(self):
-        with pytest.raises(RequestError, match="local state nobody-has-this is not up"):
-            state_up("nobody-has-this")

@@ -235,12 +235,6 @@ class TestBucket:
         stored = site.artifacts.find(left.name, generation=left.generation)
         assert users_in(stored.data) == [KEPT]
 
-    def test_keeps_rows_of_other_use_cases_where_one_is_named(self, site):
-        site.artifacts.create(EXPORT, parquet(GONE, use_case=OTHER))
-        forget(site, use_case=USE_CASE)
-
-        assert users_in(site.artifacts.read(EXPORT).data) == [GONE]
-
     def test_has_snapshots_of_numbers(self, site):
         """The rows of a training have no ids, and are left alone."""
         rows = pa.table({"user_id": [KEPT, GONE, KEPT], "n": [1, 2, 3]})

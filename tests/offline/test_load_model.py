@@ -118,20 +118,6 @@ def altered(tmp_path) -> Callable[..., Path]:
     return make
 
 
-class TestShipped:
-    def test_is_small_and_says_what_it_is(self):
-        """It is part of the source, with how it was made and what it achieved."""
-        folder = load_model.MODELS / USE_CASE.name
-        shipped = load_model.read(USE_CASE.name)
-
-        assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
-        assert shipped.about["command"].startswith(
-            ("propensity ship-model", "python -m local.ship_model")
-        )
-        assert shipped.about["figures"]["roc_auc"] > 0.85
-        assert shipped.card["features"] == dict(USE_CASE.features)
-
-
 class TestLoad:
     def test_lets_it_serve_where_nothing_does(self, place):
         """As version 0, stored, recorded and promoted like any other."""
@@ -284,22 +270,10 @@ class TestRefusals:
 
         assert "first_day_hours" in told
 
-    def test_not_of_another_wait_for_labels(self, place, monkeypatch):
-        """When a label is known changes no feature."""
-        set_parameter(monkeypatch, USE_CASE, label_known_days=30)
-
-        assert place.load().is_new
-
     @pytest.mark.parametrize("entry", ["figures", "libraries", "parameters", "seconds"])
-    @pytest.mark.parametrize("value", ["", '"x"', "[" * 100_000])
-    def test_of_metadata_without_a_sound_entry(self, untouched, altered, entry, value):
+    def test_of_metadata_without_a_sound_entry(self, untouched, altered, entry):
         """Defect: a traceback, from some before and from some after it was stored."""
-        file = altered() / USE_CASE.name / load_model.METADATA
-        about = json.loads(file.read_text("utf-8")) | {entry: "HERE"}
-        if not value:
-            del about[entry]
-        file.write_text(json.dumps(about).replace('"HERE"', value), "utf-8")
-        message = self.refused(untouched, file.parent.parent, ArtifactError)
+        message = self.refused(untouched, altered(about={entry: "x"}), ArtifactError)
         assert f"{load_model.METADATA} does not describe" in message
 
     def test_of_a_use_case_without_one(self, untouched, tmp_path):

@@ -256,7 +256,6 @@ class TestVersions:
         ("action", "changed", "error"),
         [
             ("promote", {"model_sha256": "0" * 64}, ArtifactError),
-            ("promote", {"preprocessor_sha256": "0" * 64}, ArtifactError),
             ("promote", {"model_object": "models/gone.joblib"}, ArtifactError),
             ("promote", {"card": CHANGED_CARD}, SchemaError),
             ("pin", {"model_sha256": "0" * 64}, ArtifactError),
@@ -316,11 +315,6 @@ class TestList:
         assert listed["versions"][-1]["roc_auc"] == row["roc_auc"]
         assert place.run("versions", "--use-case", USE_CASE) == 0
         assert "pinned" in capsys.readouterr().out
-
-    def test_says_where_nothing_serves(self, place, capsys):
-        assert place.run("versions", "--use-case", "card_fraud", "--json") == 0
-        listed = json.loads(capsys.readouterr().out)
-        assert (listed["champion"], listed["versions"]) == (None, [])
 
 
 class TestMessage:

@@ -35,10 +35,3 @@ class TestWrite:
 
         assert list(tmp_path.iterdir()) == [file]
         assert file.read_bytes() == b"old"
-
-    def test_takes_a_name_as_long_as_names_can_be(self, tmp_path):
-        """Defect: the unfinished file had the name and more, and was refused."""
-        file = tmp_path / ("猫" * 85)
-        whole_files.write(file, b"here")
-
-        assert file.read_bytes() == b"here"

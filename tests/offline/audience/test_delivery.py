@@ -7,7 +7,6 @@ sent or rows are written: what was in memory is lost, as by SIGKILL.
 
 from __future__ import annotations
 
-import threading
 from decimal import Decimal
 
 import pyarrow.parquet as pq
@@ -23,7 +22,6 @@ from offline.audience.selection import Rule
 from offline.deployment import opened
 from propensity.errors import RequestError, RunInProgress
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
@@ -73,14 +71,6 @@ class TestPreview:
         delivery = send(site, rule=rule)
         assert delivery["tallies"]["add"]["sent"] == preview["treated"]
         assert delivery["held_out"] == preview["held_out"]
-
-    def test_names_the_event_that_a_setting_has_predicted(self, site, monkeypatch):
-        """And not the use case's own outcome."""
-        monkeypatch.setenv("PROPENSITY_LABEL_EVENT", "sign_up")
-
-        preview = run.preview(plan(), clock=site.clock)
-
-        assert preview["outcome"] == "have the event sign_up"
 
     @pytest.mark.parametrize(
         ("rule", "members"),
@@ -406,14 +396,21 @@ class TestKilled:
         assert killed >= 2
         check_account(site, receiver, rejected={"u120"})
 
-    def test_delivery_excludes_another_one_for_a_while(self, site, crm, monkeypatch):
+    def test_delivery_excludes_those_of_all_dates_for_a_while(
+        self, site, crm, monkeypatch
+    ):
+        """Those who leave by a newer date would be put on the list after it."""
+        site.publish(MONDAY + WEEK, {"u001": 0.5})
         with Receiver() as receiver:
-            fate = Fate(monkeypatch)
+            to, fate = crm(receiver), Fate(monkeypatch)
             fate.left = 5
             with pytest.raises(Killed):
-                send(site, crm(receiver))
-            with pytest.raises(RunInProgress):
-                send(site, crm(receiver))
+                send(site, to, until=MONDAY)
+            for day in (MONDAY, MONDAY + WEEK):
+                with pytest.raises(RunInProgress, match="audience-winback"):
+                    send(site, to, until=day)
+            site.clock.advance(6 * 60)
+            assert send(site, to, until=MONDAY)["is_complete"]
 
     @pytest.mark.long
     def test_delivery_at_200_points_is_resumed(self, site, crm, monkeypatch):
@@ -433,32 +430,3 @@ class TestKilled:
                 killed += kill_and_resume(site, to, fate, at_most=20, seed=seed)
             check_account(site, receiver, rejected=rejected)
             site.clock.advance(6 * 60)
-
-
-class TestTwoDates:
-    def test_are_not_sent_together(self, site, crm, monkeypatch):
-        """Those who leave by the newer date would be put on the list after it."""
-        write, refused = Warehouse.write, threading.Event()
-        others = {f"u{n:03}": 0.5 - n / 1000 for n in range(150)}
-
-        def meanwhile(warehouse, table, rows):
-            write(warehouse, table, rows)
-            if table == tables.AUDIENCE_LEDGER and not refused.is_set():
-                refused.set()
-                site.publish(MONDAY + WEEK, others)
-                site.clock.advance(1)
-                with pytest.raises(RunInProgress, match="audience-winback"):
-                    send(site, to, until=MONDAY + WEEK)
-
-        with Receiver() as receiver:
-            to = crm(receiver, remove=True)
-            monkeypatch.setattr(Warehouse, "write", meanwhile)
-            assert send(site, to, until=MONDAY)["is_complete"]
-            assert send(site, to, until=MONDAY + WEEK)["is_complete"]
-
-        assert refused.is_set()
-        last = {}
-        for row in sorted(site.ledger(), key=lambda row: row["recorded_at"]):
-            last[row["user_id"]] = row["action"]
-        treated = members_of(site, MONDAY + WEEK, is_control=False)
-        assert {user for user, action in last.items() if action == "add"} == treated

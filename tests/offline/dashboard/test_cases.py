@@ -101,12 +101,6 @@ class TestDeeds:
         assert "winback" in deed.text
         assert deeds(evaluations=weeks, lift=[lift(5, verdict=verdict)]) == []
 
-    def test_are_none_where_the_use_case_was_removed(self):
-        """Nobody can help it: its rows are history."""
-        files = pages({"evaluations": [evaluation(6)], "drift": [alarm()]}, {})
-        assert "1 use case. Nothing needs your attention." in words(files["index.html"])
-        assert "has no folder for this use case" in words(files["index.html"])
-
 
 class TestRocAuc:
     @pytest.mark.parametrize(
@@ -126,28 +120,3 @@ class TestRocAuc:
 
         assert "0.800 (95% interval 0.780 to 0.820)" in page
         assert f"after {before:.3f}: {text}" in page
-
-    def test_is_compared_with_the_newest_week_that_has_one(self):
-        """And names its version where that was another one."""
-        unranked = evaluation(2, outcome="one_class", roc_auc=None)
-        older = evaluation(3, roc_auc=0.81, model_version=2, roc_auc_low=None)
-        weeks = [evaluation(1), unranked, older]
-        page = words(pages({"evaluations": weeks})["index.html"])
-
-        assert "after 0.810 by version 2." in page
-
-    def test_of_a_week_of_one_class_is_none(self):
-        week = evaluation(1, outcome="one_class", roc_auc=None)
-        page = words(pages({"evaluations": [week, evaluation(2)]})["index.html"])
-        assert "there was no ROC AUC" in page
-
-
-def test_a_day_of_several_versions_is_that_of_the_one_that_scored_most():
-    days = [fraud_day(model_version=5, users=10), fraud_day(model_version=4)]
-    assert [
-        row["model_version"]
-        for row in case(
-            KNOWN["card_fraud"],
-            evaluations=[{**day, "use_case": USE_CASE} for day in days],
-        ).weeks
-    ] == [4]

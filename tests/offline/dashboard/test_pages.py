@@ -12,20 +12,15 @@ from offline.dashboard.facts import Facts
 from offline.dashboard.pages import PAGES
 from offline.dashboard.reading import TITLES
 from tests.offline.dashboard.rows import (
-    AS_OF,
     KNOWN,
     USE_CASE,
     VALUE,
-    WEEK,
-    WINDOW,
     alarm,
     delivered,
-    drift,
     evaluation,
     fraud_day,
     full,
     hour_of,
-    latency,
     letters,
     lift,
     members,
@@ -129,11 +124,6 @@ class TestPages:
         page = words(whole["index.html"])
         assert page.index("Purchase within") < page.index("Card fraud")
 
-    def test_of_today_are_not_as_of_a_past_day(self):
-        then = pages({}, window=replace(WINDOW, is_past=True))
-        assert "as of a past day" in words(then["index.html"])
-        assert "as of a past day" not in words(pages({})["index.html"])
-
 
 class TestNothing:
     def test_of_an_empty_deployment_is_said_on_every_page(self):
@@ -157,17 +147,6 @@ class TestNothing:
 
         assert "there is no such table" in words(there["index.html"])
         assert "there is no such table" in words(there["sql.html"])
-
-    def test_of_a_use_case_that_only_serves_is_said_on_its_page(self):
-        page = words(pages({})[SHOP])
-        for text in (
-            "No version was trained in this time",
-            "No week was evaluated in this time",
-            "No probabilities of users were published",
-            "No publication was compared",
-            "No alarm in this time",
-        ):
-            assert text in page
 
     @pytest.mark.parametrize(
         "changed",
@@ -255,17 +234,6 @@ class TestUseCase:
         assert "Expected from 2026-03-03 on 14k" in page
         assert "12,000.50 13,050.50 1.09" in page
 
-    def test_draws_drift_as_a_share_of_an_alarm(self):
-        """Those whose bar crosses the line are alarms."""
-        rows = [alarm(name="broken", psi=0.4), drift("calm", psi=0.1)]
-        page = words(pages({"drift": rows})[SHOP])
-
-        assert "broken 200.0%" in page
-        assert "calm 50.0%" in page
-
-    def test_draws_probabilities_beside_those_of_the_training(self, whole):
-        assert "5% to 10% 10.0%" in words(whole[SHOP])
-
 
 class TestWorth:
     @pytest.mark.parametrize(
@@ -298,40 +266,3 @@ class TestWorth:
         assert "Audience winback: acting helps." in page
         assert "2.0 (1.0 to 5.0) percentage points" in page
         assert "70.0" not in page
-
-    def test_of_an_audience_without_a_control_group_is_not_made_up(self):
-        names = ("conversion_difference", "revenue_difference")
-        ends = [name + end for name in names for end in ("", "_low", "_high")]
-        alone = lift(control_users=0, verdict="no_control", **dict.fromkeys(ends))
-        page = words(pages({"lift": [alone]})["audiences.html"])
-
-        assert "Audience winback: nobody to compare with." in page
-        assert "Too few outcomes to compare." in page
-
-
-class TestStream:
-    def test_of_dead_letters_alone_is_not_one_that_nothing_came_by(self):
-        files = pages({"dead_letters": [letters(messages=7)]})
-        assert "7 messages: 0 had come before, 7 could not be" in words(
-            files["stream.html"]
-        )
-
-    @pytest.mark.parametrize("slow", ["card_fraud", "zoo"])
-    def test_has_the_lag_of_the_slowest_use_case(self, slow):
-        """Whichever comes first by its name; counts are those of all."""
-        rows = [latency(), latency(use_case=slow, latency_p50_ms=7000.0)]
-        events = [hour_of(), hour_of(use_case=slow, received=50)]
-        page = words(pages({"stream": events, "latency": rows})["stream.html"])
-
-        assert "Lag of scores 7.0 s median of the newest hour" in page
-        assert "150 messages" in page
-
-
-def test_changes_name_the_newest_version_for_a_week():
-    new = version(4, as_of=AS_OF, promoted=False, verdict="log loss is worse")
-    page = words(pages({"versions": [new]})["index.html"])
-    assert (
-        "Version 4 was trained as of 2026-03-03 and not promoted: log loss is" in page
-    )
-    old = version(4, as_of=AS_OF - 2 * WEEK)
-    assert "Version 4 was" not in words(pages({"versions": [old]})["index.html"])

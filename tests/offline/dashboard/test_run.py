@@ -343,14 +343,3 @@ def test_missing_tables_are_sentences(workplace, environment, tmp_path):
     assert {*written.missing} == {*TITLES}
     assert "Could not be read" in str(written)
     assert "What could not be read" in (tmp_path / "index.html").read_text()
-
-
-def test_words_are_of_the_event_that_a_setting_has_predicted():
-    """And not the use case's own, which are of another event."""
-    settings = Settings(project="p", label_event="sign_up")
-    found = facts.find(
-        "ga4_purchase", rows.readings({}), None, settings=settings, window=WINDOW
-    )
-
-    assert found.title == "sign_up within the horizon"
-    assert found.outcome == "have the event sign_up"
