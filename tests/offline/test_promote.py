@@ -223,7 +223,7 @@ class TestCommands:
             json.loads(line) for line in output.err.splitlines() if line[:1] == "{"
         ]
         assert line["severity"] == "WARNING"
-        assert "NotFound" in line["message"]
+        assert place.topic in line["message"]
 
 
 class TestEpochs:
