@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from propensity import usecases
 from propensity.errors import RequestError
 from propensity.ids import NAME, is_event_name
 from propensity.tables.every import GA_EVENTS
-from propensity.usecases import sources
+from propensity.usecases import declaration
 from propensity.usecases.declaration import MAXIMUM_DAYS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -102,6 +101,8 @@ def write(
         file: Template((TEMPLATES / file).read_text("utf-8")).substitute(substitutions)
         for file in FILES
     }
+    for wrong in declaration.problems(files["usecase.toml"]):
+        raise RequestError(f"{source[:64]!r}: {wrong.message}", field="source")
     if not is_dry:
         _write_whole(folder, files)
     return Written(name, folder, files, is_dry)
@@ -118,12 +119,7 @@ def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def _of_source(table: str) -> dict[str, str]:
-    """
-    Return what a source adds to each file.
-
-    Raises:
-        RequestError: It is no table, or its name can name no source.
-    """
+    """Return what a source adds to each file."""
     if not table:
         names = ("source", "source_features", "source_columns", "source_join")
         return dict.fromkeys(names, "")
@@ -134,8 +130,6 @@ def _of_source(table: str) -> dict[str, str]:
         )
         for kind in ("toml", "sql")
     )
-    for _, problem in sources.rules(tomllib.loads(text)):
-        raise RequestError(f"{table[:64]!r} is no source: {problem}", field="source")
     return {
         "source": text,
         "source_features": f'{name}_points = "number"\n{name}_tier = "category"\n',
