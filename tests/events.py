@@ -45,8 +45,18 @@ CATALOGUE = Catalogue([use_case()])
 # All that are deployed together.
 DEPLOYED = Catalogue([usecases.load(name) for name in usecases.names()])
 FEATURES = tuple(usecases.load("card_fraud").features)
-# Of a use case's own type, with a field of the commonest kinds.
-SPIN = {"spin": {"stake": "amount", "machine": "text", "odds": "number"}}
+# Of a use case's own type, with a field of most kinds.
+SPIN = {
+    "spin": {
+        "stake": "amount",
+        "machine": "text",
+        "odds": "number",
+        "phone": "personal",
+        "born": "birth date",
+        "churned": "label",
+        "postcode": "text or null",
+    }
+}
 SLOTS = Catalogue([use_case("slots", ["spin"], SPIN)])
 
 
@@ -67,8 +77,9 @@ def bet(**fields: Any) -> dict[str, Any]:
 
 def spin(**fields: Any) -> dict[str, Any]:
     """Return an event of the type of ``SLOTS``; a field that is ``...`` is left out."""
-    own = {"use_case": "slots", "event_type": "spin", "bet_amount": ...}
-    return bet(**own, **{"stake": 2.5, "machine": "m7", "odds": -1.25, **fields})
+    own = {"use_case": "slots", "event_type": "spin", "bet_amount": ..., "stake": 2.5}
+    further = {"machine": "m7", "odds": -1.25, "phone": "555", "born": "1990-05-04"}
+    return bet(**own, **{**further, "churned": 0, "postcode": "M1 1AA", **fields})
 
 
 def spoilt(literal: str, field: str = "bet_amount") -> bytes:

@@ -4,6 +4,7 @@ The preview of an audience, and its delivery: one at a time.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from offline.audience.bucket import opened
@@ -17,6 +18,7 @@ from offline.deployment import opened as deployed
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.privacy import suppression
+from propensity.privacy.suppression import Suppressed
 from propensity.statements import statement
 
 
@@ -81,8 +83,18 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
             work = work_of(audience, destination, ledger)
             if work.users(ADD):
                 _check_is_newest(deployment, audience, destination.name)
-            followed = suppression.Followed(deployment.warehouse, clock=clock.monotonic)
-            done = deliver(work, destination, ledger, suppressed=followed.now)
+            period_s = deployment.settings.refresh_s
+
+            @lru_cache(maxsize=1)
+            def listed(_: int) -> Suppressed:
+                return suppression.read(deployment.warehouse)
+
+            done = deliver(
+                work,
+                destination,
+                ledger,
+                suppressed=lambda: listed(int(clock.monotonic() // period_s)),
+            )
     return {
         "use_case": audience.use_case,
         "audience": audience.name,

@@ -128,16 +128,13 @@ def accept(
             if time_us is None or not earliest_us <= time_us <= latest_us:
                 raise Refused("bad_time", _BAD_TIME, field=declared.time)
             use_case, event_id, user_id = ids = _ids(message, sent, catalogue)
-            amount, values, data = None, _NO_VALUES, json
+            amount, values = None, _NO_VALUES
             if field := declared.amount:
                 amount = amount_of(getattr(sent, field), field=field)
-            if field := declared.truth:
-                values = {"label": label_of(getattr(sent, field), field=field)}
-            else:
-                if declared.stored or declared.personal:
-                    moment = EPOCH + time_us * MICROSECOND
-                    values = _values(sent, moment, postcodes, latest)
-                data = _enriched(json, sent, ids, values)
+            if declared.stored or declared.personal:
+                moment = EPOCH + time_us * MICROSECOND
+                values = _values(sent, moment, postcodes, latest)
+            data = _enriched(json, sent, ids, values)
         except Refused as error:
             accepted.refused[place] = error
             continue
@@ -185,15 +182,15 @@ def _values(
     attributes: dict[str, Any] = {}
     for name, kind in sent.declared.stored.items():
         value = getattr(sent, name)
-        if kind == "label":
-            unset = value is msgspec.UNSET
-            values["label"] = None if unset else label_of(value, field=name)
+        if value is msgspec.UNSET:
+            continue
+        if kind in ("label", "truth"):
+            values["label"] = label_of(value, field=name)
         elif kind == "numeral":
             attributes[name] = numeral_of(value, field=name)
         elif kind == "instant":
-            if value is not msgspec.UNSET:
-                at = instant_in(value, latest=latest)
-                attributes[name] = None if at is None else at.isoformat()
+            at = instant_in(value, latest=latest)
+            attributes[name] = None if at is None else at.isoformat()
         else:
             (values if name in _COLUMNS else attributes)[name] = value
     if sent.declared.personal:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache
 from importlib import resources
@@ -85,7 +85,6 @@ class EventType:
         time: The field that says when it happened, or when a truth was found out.
         personal: The fields that are not stored, and their kinds.
         stored: The fields that are stored beside amount and identity, and their kinds.
-        required: The fields that an event of the type must have.
     """
 
     def __init__(self, name: str, fields: Mapping[str, str]) -> None:
@@ -98,39 +97,39 @@ class EventType:
         self.time = truth_time or "event_time"
         self.personal = self.of_kinds(*PERSONAL)
         self.stored = self.of_kinds(
-            *("text", "text or null", "number", "label", "numeral", "instant")
+            *("text", "text or null", "number", "label", "numeral", "instant", "truth")
         )
-        self.required = [n for n, kind in fields.items() if kind not in _OPTIONAL]
 
     def of_kinds(self, *kinds: str) -> dict[str, str]:
         """Return the fields of some kinds, and their kinds."""
         return {name: kind for name, kind in self.fields.items() if kind in kinds}
 
+    def lacking(self, fields: Collection[str]) -> float:
+        """Return the share of its required fields that are not among some."""
+        required = self.fields.keys() - self.of_kinds(*_OPTIONAL)
+        return len(required - {*fields}) / len(required)
+
     def struct(self) -> type[msgspec.Struct]:
         """Return the type as a struct, with ``declared``, the type."""
-        required: list[Any] = [(n, KINDS[self.fields[n]]) for n in self.required]
-        optional: list[Any] = [
+        fields: list[Any] = [
             ("event_id", _Id | None, None),
             ("use_case", str | None, None),
-            *(
-                (name, KINDS[kind], msgspec.UNSET)
-                for name, kind in self.of_kinds(*_OPTIONAL).items()
-            ),
+            ("user_id", _Id | None, None) if self.identity else ("user_id", _Id),
         ]
-        if self.identity:
-            optional.append(("user_id", _Id | None, None))
-        else:
-            required.append(("user_id", _Id))
         if not self.truth:
-            required.append(("event_time", str))
+            fields.append(("event_time", str))
+        for name, kind in self.fields.items():
+            default = (msgspec.UNSET,) if kind in _OPTIONAL else ()
+            fields.append((name, KINDS[kind], *default))
         if self.of_kinds("birth date"):
-            optional.append(("age", _Age | _Unset, msgspec.UNSET))
+            fields.append(("age", _Age | _Unset, msgspec.UNSET))
         return msgspec.defstruct(
             self.name,
-            [*required, *optional],
+            fields,
             tag_field="event_type",
             tag=self.name,
             gc=False,
+            kw_only=True,
             namespace={"declared": self},
         )
 
@@ -219,11 +218,8 @@ class Catalogue:
         less than half: the refusal then names the missing one. Empty without one.
         """
         fields = _decode_fields(data)
-        lacking = {
-            name: sum(field not in fields for field in one.required) / len(one.required)
-            for name, one in self.types.items()
-            if one.identity
-        }
+        types = self.types.items()
+        lacking = {n: one.lacking(fields) for n, one in types if one.identity}
         least = min([*lacking.values(), 0.5])
         likely = [name for name, share in lacking.items() if share == least < 0.5]
         return likely[0] if len(likely) == 1 else ""

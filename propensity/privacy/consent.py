@@ -50,16 +50,9 @@ def events_view(
     Raises:
         UseCaseError: A use case is wrong, or two name a column with different types.
     """
-    return export.text(
-        dataset,
-        kinds=kinds,
-        values=usecases.export_values(),
-        conditions=_conditions(require),
-    )
-
-
-def _conditions(require: str) -> list[str]:
-    return [statement(name) for name in _CONDITIONS[require]]
+    conditions = [statement(name) for name in _CONDITIONS[require]]
+    values = usecases.export_values()
+    return export.text(dataset, kinds=kinds, values=values, conditions=conditions)
 
 
 def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
@@ -77,7 +70,7 @@ def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
     if not _CONDITIONS[require] and not use_case.export_values:
         return
     text = warehouse.view_text(VIEW)
-    if not all(condition.strip() in text for condition in _conditions(require)):
+    if not all(statement(name).strip() in text for name in _CONDITIONS[require]):
         raise SettingsError(
             f"PROPENSITY_REQUIRE_CONSENT is {require}, and the view {VIEW} reads "
             "events without that consent: run the set-up, which replaces it. Nothing "

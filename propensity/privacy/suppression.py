@@ -18,8 +18,9 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from propensity.concurrency import Refreshed
@@ -56,7 +57,8 @@ class Entry(NamedTuple):
 
 def user_hash(key: str, user_id: str) -> str:
     """Return the keyed hash of a user's id, in hexadecimal."""
-    return _digest(key.encode(), user_id).hex()
+    user = user_id.encode("utf-8", "surrogatepass")
+    return hmac.digest(key.encode(), user, "sha256").hex()
 
 
 def key_id(key: str) -> str:
@@ -64,41 +66,30 @@ def key_id(key: str) -> str:
     return user_hash(key, "")[:16]
 
 
-def _digest(key: bytes, user_id: str) -> bytes:
-    return hmac.digest(key, user_id.encode("utf-8", "surrogatepass"), "sha256")
-
-
+@dataclass(frozen=True)
 class Suppressed:
-    """The list, in memory; false if it is empty."""
+    """
+    The list, in memory; false if it is empty.
 
-    def __init__(self, key: str, entries: Iterable[tuple[str, str]]) -> None:
-        """
-        Args:
-            key: Of the hashes.
-            entries: Use case, or EVERYWHERE, and hash in hexadecimal.
-        """
-        self._key = key.encode()
-        self._users: dict[str, set[bytes]] = defaultdict(set)
-        for use_case, digest in entries:
-            self._users[use_case].add(bytes.fromhex(digest))
+    ``users`` are use case, or EVERYWHERE, and hash of each.
+    """
+
+    key: str = field(repr=False)
+    users: Collection[tuple[str, str]]
 
     def __len__(self) -> int:
-        return len(set().union(*self._users.values()))
+        return len(self._hashes)
 
-    def __bool__(self) -> bool:
-        return bool(self._users)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Suppressed) and vars(self) == vars(other)
-
-    __hash__ = None  # type: ignore[assignment]
+    @cached_property
+    def _hashes(self) -> frozenset[str]:
+        return frozenset(user for _, user in self.users)
 
     def covers(self, user_id: str, use_case: str) -> bool:
         """Return whether a user is on the list for a use case."""
-        if not self._users:
+        if not self.users:
             return False
-        digest = _digest(self._key, user_id)
-        return any(digest in self._users.get(of, ()) for of in (EVERYWHERE, use_case))
+        user = user_hash(self.key, user_id)
+        return (EVERYWHERE, user) in self.users or (use_case, user) in self.users
 
     def those_of(self, user_ids: Iterable[str], use_case: str) -> list[str]:
         """Return the users who are on the list for a use case."""
@@ -106,7 +97,7 @@ class Suppressed:
 
     def without(self, rows: Rows, use_case: str) -> Rows:
         """Return rows of a use case without those whose ``user_id`` is on the list."""
-        if not self._users:
+        if not self.users:
             return rows
         import pyarrow as pa  # a lookup never needs Arrow
         import pyarrow.compute as pc
@@ -122,8 +113,8 @@ class Suppressed:
         It is for messages that are not valid events, so the user id may be anywhere in
         the clear, but for ids that are escaped.
         """
-        texts = _texts(data, attributes) if self._users else ()
-        return any(self.covers(text, name) for text in texts for name in self._users)
+        texts = _texts(data, attributes) if self.users else ()
+        return any(user_hash(self.key, text) in self._hashes for text in texts)
 
 
 def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) -> bool:
@@ -137,7 +128,7 @@ def _texts(data: bytes, attributes: Iterable[str]) -> set[str]:
     return {*text.split('"'), *_WORDS.findall(text), *attributes}
 
 
-NOBODY = Suppressed("", ())
+NOBODY = Suppressed("", frozenset())
 
 
 def read(warehouse: Queries) -> Suppressed:
@@ -175,33 +166,7 @@ def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
             "recognised. Set the key that it was made with",
             field="PROPENSITY_SUPPRESSION_KEY",
         )
-    return Suppressed(key, [(entry.use_case, entry.user_hash) for entry in entries])
-
-
-class Followed:
-    """The list for work that may take hours: read again when it is old."""
-
-    def __init__(self, warehouse: Queries, *, clock: Callable[[], float]) -> None:
-        """
-        Read the list for the first time; ``clock`` is monotonic, in seconds.
-
-        Raises:
-            SettingsError, MissingTable, Unavailable: As ``read``; ``now``, too.
-        """
-        self._warehouse = warehouse
-        self._clock = clock
-        self._read()
-
-    def now(self) -> Suppressed:
-        """Return the list, no older than PROPENSITY_REFRESH_S."""
-        if self._clock() >= self._expires:
-            self._read()
-        return self._list
-
-    def _read(self) -> None:
-        # It dates from the start of the read.
-        self._expires = self._clock() + self._warehouse.settings.refresh_s
-        self._list = read(self._warehouse)
+    return Suppressed(key, frozenset((one.use_case, one.user_hash) for one in entries))
 
 
 def publish(warehouse: Queries, artifacts: Artifacts) -> None:
@@ -215,9 +180,8 @@ def publish(warehouse: Queries, artifacts: Artifacts) -> None:
         Conflict: Others wrote it each time.
         AccessDenied, Unavailable: As named.
     """
-    for _ in range(TRIES):
+    for tries_left in reversed(range(TRIES)):
         stored = artifacts.find(OBJECT)
-        generation = stored.generation if stored else 0
         try:
             entries = _listed(warehouse)
         except MissingTable:
@@ -226,11 +190,12 @@ def publish(warehouse: Queries, artifacts: Artifacts) -> None:
         if stored is not None and stored.data == data:
             return
         try:
+            generation = stored.generation if stored else 0
             artifacts.replace(OBJECT, data, generation=generation)
             return
         except Conflict:
-            continue
-    raise Conflict(f"{OBJECT} is written again and again")
+            if not tries_left:
+                raise
 
 
 def read_published(
@@ -246,8 +211,7 @@ def read_published(
     """
     try:
         users = json.loads(bucket.read(OBJECT).data)["users"]
-        entries = [Entry(*map(str, user)) for user in users]
-        return _recognised(entries, settings.suppression_key)
+        return _recognised([Entry(*user) for user in users], settings.suppression_key)
     except SettingsError:
         raise
     except (PropensityError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -263,7 +227,7 @@ def suppressed_users(
     clock: Callable[[], float],
 ) -> Refreshed[Suppressed] | None:
     """
-    Return the list of suppressed users, kept fresh; None if no key is set.
+    Return the list that ``read`` reads, kept fresh; None if no key is set.
 
     Args:
         settings: Of the deployment.

@@ -28,6 +28,8 @@ from propensity.topics import ENRICHED, topic_name
 
 # Seconds after which the table of postcodes is read anew.
 POSTCODE_TTL_S = 3600
+# Attributes of published messages.
+KEPT = ("use_case", "event_id", "event_type")
 
 
 class StreamFeatures(Consumer):
@@ -70,7 +72,8 @@ class StreamFeatures(Consumer):
         events = await self._append(STREAM_EVENTS, accepted.events, refused, at=at)
         refused = await self.dead_letter(group, refused, suppressed)
         await clients.bus.publish(
-            self._topic, [(event.published, attributes_of(event)) for event in events]
+            self._topic,
+            [(e.published, {name: getattr(e, name) for name in KEPT}) for e in events],
         )
         self.counts.add(
             Counter(refusal.reason for refusal in refused.values()),
@@ -116,12 +119,3 @@ class StreamFeatures(Consumer):
                     one for row, one in enumerate(events) if row not in error.rows
                 ]
         return events
-
-
-def attributes_of(event: Event) -> dict[str, str]:
-    """Return the attributes of the message for an event."""
-    return {
-        "use_case": event.use_case,
-        "event_id": event.event_id,
-        "event_type": event.event_type,
-    }

@@ -140,7 +140,13 @@ class ScoreStream(Consumer):
         """Return rows of ``inference_log``, and counts of unscored events by reason."""
         champion = state.champion
         if use_case.scores_events:
-            to_score, counts = _with_own_features(use_case, events)
+            # By their own fields.
+            to_score = [
+                (event, json.loads(event.values["attributes"]))
+                for event in events
+                if event.event_type in use_case.scored
+            ]
+            counts = {"not_scored_on_the_stream": len(events) - len(to_score)}
         elif champion is None:
             return [], {"no_champion": len(events)}
         else:
@@ -226,15 +232,3 @@ class ScoreStream(Consumer):
 
 def _time(event: Event) -> datetime:
     return EPOCH + event.time_us * MICROSECOND
-
-
-def _with_own_features(
-    use_case: UseCase, events: Sequence[Event]
-) -> tuple[list[WithFeatures], dict[str, int]]:
-    """Return the events that are scored by their own fields, and a count of others."""
-    to_score = [
-        (event, json.loads(event.values["attributes"]))
-        for event in events
-        if event.event_type in use_case.scored
-    ]
-    return to_score, {"not_scored_on_the_stream": len(events) - len(to_score)}

@@ -8,11 +8,9 @@ are deployed. Between them and the Storage Write API is a proxy that can refuse.
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import grpc
 import pytest
@@ -141,28 +139,6 @@ class TestIntake:
         else:
             assert len(of_event(place.site, table, [name])) == 1
 
-    def test_buries_the_truth_that_the_table_refuses(self, place, name):
-        """It holds up nothing that came with it."""
-        place.writes.rule = lambda append: (
-            {
-                row: "no such partition"
-                for row, event_id in enumerate(append.rows["event_id"].to_pylist())
-                if event_id == name
-            }
-            or None
-            if append.table == "truth_events"
-            else None
-        )
-        others = [truth(transaction_id=f"{name}-{n}") for n in range(5)]
-
-        answers = place.intake.post_all([truth(transaction_id=name), *others])
-
-        assert {answer.status_code for answer in answers} == {200}
-        assert answers[0].json()["reason"] == "refused_by_table"
-        names = [name, *(event["transaction_id"] for event in others)]
-        stored = of_event(place.site, "truth_events", names)
-        assert [row["event_id"] for row in stored] == names[1:]
-
 
 class TestScores:
     """Each test says what serves."""
@@ -233,43 +209,6 @@ class TestScores:
         assert (row["model_version"], row["is_warm"]) == (version, False)
         assert (row["probability"], row["anomaly_score"]) == (None, None)
         assert name not in event_ids
-
-    @pytest.mark.long
-    def test_are_of_one_version_each_while_versions_change(self, place, name):
-        """No transaction fails or is scored twice; a group has one version and one
-        epoch, and the last is what serves in the end."""
-        versions = [place.publish(regression(flipped)) for flipped in (False, True)]
-        sent: list[dict[str, Any]] = []
-        answers: list[Any] = []
-        is_over = threading.Event()
-
-        def post() -> None:
-            while not is_over.is_set():
-                more = [enriched(f"{name}-{len(sent) + n}") for n in range(32)]
-                sent.extend(more)
-                answers.extend(place.scoring.post_all(more))
-
-        posting = threading.Thread(target=post)
-        posting.start()
-        epochs = [place.promote(version) for version in (*versions, versions[0])]
-        is_over.set()
-        posting.join()
-
-        assert {answer.status_code for answer in answers} == {200}
-        rows = place.logged(*(event["event_id"] for event in sent))
-        assert len(rows) == len(sent)
-        assert len({row["inference_id"] for row in rows}) == len(sent)
-        assert {row["model_version"] for row in rows} >= {*versions}
-        groups: dict[datetime, set[tuple[int, int]]] = {}
-        for row in rows:
-            stood = (row["model_version"], row["epoch"])
-            groups.setdefault(row["scored_at"], set()).add(stood)
-        assert {len(stood) for stood in groups.values()} == {1}
-        of_epoch = {row["epoch"]: row["model_version"] for row in rows}
-        assert len({(row["epoch"], row["model_version"]) for row in rows}) == len(
-            of_epoch
-        )
-        assert epochs == sorted(epochs)
 
     def test_are_given_whatever_the_moment_of_a_transaction_is(self, place, name):
         """It is for the latency alone: scored, and the latency null."""

@@ -7,17 +7,13 @@ What the sums hold is in ``tests/propensity/runs/test_compact.py``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from threading import Event
 from typing import Any
 
 import pytest
 import requests
 
-from propensity.registry.versions import Registry
 from propensity.runs.compact import compact
 from propensity.tables.inference import INFERENCE_LOG
 from tests.events import bet, registration
@@ -36,7 +32,6 @@ from tests.functions.streaming import (
     rows_of,
 )
 from tests.propensity.runs.compacted import DAY, HOUR, MINUTE, NOW, shared
-from tests.proxy import Asked, Proxy
 from tests.rows import append_rows
 
 # A fixture.
@@ -143,58 +138,6 @@ class TestServed:
         assert (second["tiles"], second["repeated"]) == (1, False)
         assert site.tiles(when=False) == tiles
         assert view(site)[user] == features(events)[user]
-
-    def test_logs_how_old_what_is_published_is(self, served):
-        """A line for each use case that ever ran, beside the run's own."""
-        site, instance = served
-        registry = Registry(site.artifacts, "first_day_churn")
-        now = datetime.now(UTC)
-        lease = registry.begin(
-            "predict",
-            now.date() - 9 * DAY,
-            run_id="r",
-            now=now,
-            duration=HOUR,
-            again=True,
-        )
-        registry.finish(lease, {}, at=now)
-
-        run(instance)
-        lines = [line for line in instance.lines() if "publication_age_days" in line]
-
-        assert lines[-1] == {
-            "severity": "INFO",
-            "message": "ages of first_day_churn",
-            "function": "compactFeatures",
-            "use_case": "first_day_churn",
-            "publication_age_days": 9,
-        }
-
-    def test_does_what_is_asked_once_of_several_at_a_time(self, served):
-        """Of several requests at once one runs, or they run one after another."""
-        site, instance = served
-        events = [bet(user_id="racing", event_id=f"e{n}") for n in range(5)]
-        site.append(rows_of(events, received_at=datetime.now(UTC)))
-        bodies = [{}, {}, {"as_of": "2026-03-01"}, {"force": True}]
-
-        with ThreadPoolExecutor(len(bodies)) as pool:
-            answers = list(
-                pool.map(
-                    lambda body: requests.post(
-                        instance.url, json=body, timeout=DEADLINE_S
-                    ),
-                    bodies,
-                )
-            )
-
-        statuses = {answer.status_code for answer in answers}
-        assert 200 in statuses
-        assert statuses <= {200, 409}
-        run(instance)
-        assert [
-            row["bet_count"] for row in site.tiles() if row["user_id"] == "racing"
-        ] == [5]
-        assert view(site)["racing"] == features(events)["racing"]
 
 
 class TestExports:
@@ -367,53 +310,3 @@ class TestKilled:
 
         assert not is_dead
         assert life.asked > 10
-
-    def test_for_real_while_bigquery_is_at_work(self, emulators, tmp_path):
-        """The process is killed with a statement under way; the next run completes."""
-        reached, go_on = Event(), Event()
-
-        def rule(asked: Asked) -> None:
-            if b"EXPORT DATA" in asked.body and not reached.is_set():
-                reached.set()
-                assert go_on.wait(DEADLINE_S)
-
-        with (
-            new_site(emulators) as site,
-            Proxy(emulators.url("bigquery"), rule) as proxy,
-        ):
-            events = [bet(user_id=f"u{n}", event_id="e") for n in range(3)]
-            site.append(rows_of(events, received_at=datetime.now(UTC)))
-            environment = {**site.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
-            instance = Instance("compact_features", environment, tmp_path)
-            with instance, ThreadPoolExecutor(1) as pool:
-                answer = pool.submit(requests.post, instance.url, timeout=DEADLINE_S)
-                assert reached.wait(DEADLINE_S)
-                instance.kill()
-                with pytest.raises(requests.ConnectionError):
-                    answer.result()
-                between = view(site)
-                go_on.set()
-                instance.start()
-                refused = requests.post(instance.url, timeout=DEADLINE_S)
-                pass_time(site)
-                completed = run(instance)
-
-            assert between == features(events)
-            assert (refused.status_code, refused.json()["error"]) == (
-                409,
-                "run_in_progress",
-            )
-            assert completed["exported_days"]["stream_events"] == 1
-            assert view(site) == features(events)
-            assert exported(site) == identities(events)
-            assert [row["bet_count"] for row in site.tiles()] == [1, 1, 1]
-
-
-def pass_time(site: Site) -> None:
-    """Let the leases of runs that died expire."""
-    for name in site.artifacts.names("runs/stream/compact/"):
-        stored = site.artifacts.read(name)
-        note = json.loads(stored.data)
-        note["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
-        data = json.dumps(note).encode()
-        site.artifacts.replace(name, data, generation=stored.generation)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -137,29 +136,6 @@ class TestScores:
             json.loads(message.data)["inference_id"] for message in pulled(len(events))
         }
         assert published == ids
-
-    def test_events_that_share_an_id_under_names_of_their_own(
-        self, site, instance, user
-    ):
-        """An id names one event of one user on one day: others are other scores."""
-        other = f"{user}-other"
-        events = [
-            event
-            for each in (user, other)
-            for event in (
-                registration(user_id=each),
-                bet(user_id=each, event_id="same", event_time="2026-03-01T13:00:00Z"),
-                bet(user_id=each, event_id="same", event_time="2026-03-02T09:00:00Z"),
-            )
-        ]
-        store(site, events)
-
-        instance.post_all([event for event in events if event["event_id"] == "same"])
-
-        rows = [*logged(site, user), *logged(site, other)]
-        assert len({row["inference_id"] for row in rows}) == 4
-        days = Counter(str(row["event_date"]) for row in rows)
-        assert days == {"2026-03-01": 2, "2026-03-02": 2}
 
     def test_a_user_as_the_view_has_them(self, site, instance, user):
         """While the first day lasts the model is given what the view says."""

@@ -32,13 +32,11 @@ from tests.functions.outages import Appended, TcpProxy, WriteProxy
 from tests.functions.streamed import (
     buried,
     instance,
-    load_postcodes,
     site,
     stored,
     user,
 )
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
-from tests.proxy import Proxy
 
 # Fixtures.
 __all__ = ["instance", "site", "user"]
@@ -66,15 +64,6 @@ class TestAccepts:
         [row, _] = stored(site, user)
         assert row["message_id"] == "m7"
         assert row["published_at"] == datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
-
-    def test_equal_bets_under_two_ids_as_two_bets(self, site, instance, user):
-        """Content is no identity: who bets the same twice has bet twice."""
-        for event_id in ("e1", "e2"):
-            assert (
-                instance.post(bet(user_id=user, event_id=event_id)).status_code == 200
-            )
-
-        assert site.features()[user]["bet_count"] == 2
 
     def test_all_fields_of_a_registration(self, site, instance, user):
         """A registration is a user's attributes, with the index of the postcode."""
@@ -231,16 +220,6 @@ class TestPublishes:
             "event_type": "new_registration",
         }
 
-    def test_nothing_that_was_refused(self, instance, pulled, user):
-        """Among refused events only the right one is published."""
-        events = [b"{", bet(user_id=user), bet(user_id=user, bet_amount=-1)]
-
-        instance.post_all(events)
-
-        messages = pulled(1)
-        assert [json.loads(message.data)["user_id"] for message in messages] == [user]
-        assert messages[0].attributes["event_type"] == "new_bet"
-
 
 def test_reads_a_push_as_pubsub_writes_it(instance, site, user):
     """A push that the emulator makes is what these tests make of one."""
@@ -373,65 +352,6 @@ class TestInTrouble:
         assert_exact(troubled.site, bets(user, 20))
 
     @pytest.mark.long
-    def test_goes_on_when_its_connection_is_cut(self, troubled, user):
-        """Rows that wait for an answer are sent again, by a new connection."""
-        reached, go_on = threading.Event(), threading.Event()
-
-        def rule(_: Appended) -> None:
-            reached.set()
-            go_on.wait(DEADLINE_S)
-
-        troubled.instance.post(bet(user_id=user, event_id="before"))
-        before = troubled.connection.connections
-        troubled.writes.rule = rule
-        with ThreadPoolExecutor(8) as pool:
-            answers = [
-                pool.submit(troubled.instance.post, bet) for bet in bets(user, 8)
-            ]
-            assert reached.wait(DEADLINE_S)
-            troubled.writes.rule = lambda _: None
-            troubled.connection.cut()
-            statuses = {answer.result().status_code for answer in answers}
-        go_on.set()
-        troubled.deliver(bets(user, 8))
-
-        assert statuses == {200}
-        assert troubled.connection.connections > before
-        assert_exact(
-            troubled.site, [bet(user_id=user, event_id="before"), *bets(user, 8)]
-        )
-
-    @pytest.mark.long
-    @pytest.mark.parametrize("service", ["connection", "pubsub"])
-    def test_goes_on_when_a_service_is_back(self, troubled, user, service):
-        """While nothing can be stored, or published, events are delivered again."""
-        link = getattr(troubled, service)
-        link.refuse()
-
-        answers = troubled.instance.post_all(bets(user, 8))
-        link.accept()
-        troubled.deliver(bets(user, 8))
-
-        assert {answer.status_code for answer in answers} == {503}
-        assert_exact(troubled.site, bets(user, 8))
-
-    @pytest.mark.long
-    def test_gives_up_an_append_that_is_not_answered(self, troubled, user):
-        """A service that does not answer has failed: waiting requests are answered
-        503."""
-        go_on = threading.Event()
-        troubled.writes.rule = lambda _: go_on.wait(DEADLINE_S)
-
-        answers = troubled.instance.post_all(bets(user, 8))
-        troubled.writes.rule = lambda _: None
-        go_on.set()
-        troubled.deliver(bets(user, 8))
-
-        assert {answer.status_code for answer in answers} == {503}
-        assert "in time" in answers[0].json()["message"]
-        assert_exact(troubled.site, bets(user, 8))
-
-    @pytest.mark.long
     def test_loses_nothing_whatever_fails_when(self, troubled, user):
         """Appends fail at random, before and after they are stored."""
         chance = random.Random(7)
@@ -498,31 +418,6 @@ class TestInTrouble:
             f"e{n}" for n in range(5)
         ]
         assert_exact(troubled.site, bets(user, 5))
-
-    @pytest.mark.long
-    def test_says_so_where_postcodes_cannot_be_read(self, emulators, tmp_path, user):
-        """An instance that has never had the table waits for it; then it goes on."""
-        is_down = True
-        with (
-            new_site(emulators, PROPENSITY_DEADLINE_S="2") as site,
-            Proxy(
-                emulators.url("bigquery"), lambda _: 503 if is_down else None
-            ) as proxy,
-        ):
-            load_postcodes(site)
-            environment = {**site.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
-            with Instance("stream_features", environment, tmp_path) as instance:
-                answers = [instance.post(registration(user_id=user)) for _ in range(3)]
-                is_down = False
-                eventually(
-                    lambda: (
-                        instance.post(registration(user_id=user)).status_code == 200
-                    ),
-                    "the table is read",
-                )
-
-            assert {answer.status_code for answer in answers} == {503}
-            assert site.features()[user]["socioeconomic_idx"] == 6.0
 
 
 @pytest.mark.long

@@ -113,18 +113,6 @@ class TestStreamFeatures:
         assert b"somebody else" in message.data
         assert FORGOTTEN not in instance.log()
 
-    def test_keeps_those_of_everybody_else_in_the_same_group(self, site, instance):
-        """Of events that arrive together only the suppressed user's are left out."""
-        users = [f"u{uuid.uuid4().hex[:6]}" for _ in range(8)]
-        events = [bet(user_id=user) for user in users]
-        events[3:3] = [bet(user_id=FORGOTTEN), b"{"] * 3
-
-        answers = instance.post_all(events)
-
-        assert {answer.status_code for answer in answers} == {200}
-        assert all(row_counts(site, user)["stream_events"] == 1 for user in users)
-        assert row_counts(site, FORGOTTEN) == NOTHING
-
     def test_follows_the_list_within_its_time(self, site, instance):
         """Events of a listed user are dropped twice the TTL later at the latest."""
         user = f"u{uuid.uuid4().hex[:6]}"
@@ -181,19 +169,6 @@ class TestLookups:
 
         assert [answer.status_code for answer in answers] == [404, 404]
         assert bodies[0] == bodies[1]
-
-    def test_answer_for_others_in_the_same_question(self, get_proba):
-        """Of many users only those on the list are unknown."""
-        users = ["user-seen", FORGOTTEN, "nobody"]
-        answer = requests.post(get_proba.url, json={"user_ids": users}, timeout=60)
-        seen = {
-            entry["user_id"]: entry["probability"]
-            for entry in answer.json()["predictions"]
-        }
-
-        assert seen == {
-            "user-seen": ANA["probability"], FORGOTTEN: None, "nobody": None,
-        }  # fmt: skip
 
     def test_forget_an_answer_that_was_cached(self, site, get_proba):
         """The list is read before the cache."""

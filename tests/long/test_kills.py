@@ -1,22 +1,22 @@
 """
 The whole path of the stream, with processes killed: nothing lost, nothing doubled.
 
-Messages are published to Pub/Sub, which pushes them to stream_features, which stores
-them in BigQuery, where the view makes features of them; compactions run in between. A
-tenth of the events is sent twice, a twentieth days late, and a hundredth of all that is
-sent is broken. The function's process is ended by SIGKILL again and again, at moments
-at which it has work. Afterwards the features must be, to the last digit, what exact
-arithmetic makes of the events that were sent, and every broken message a dead letter.
+Messages are published to Pub/Sub, which pushes them to two instances of
+stream_features, which store them in BigQuery, where the view makes features of them;
+compactions run in between. A tenth of the events is sent twice, a twentieth days late,
+and a hundredth of all that is sent is broken. One process is ended by SIGKILL again and
+again, at moments at which it has work. Afterwards the features must be, to the last
+digit, what exact arithmetic makes of the events that were sent, and every broken
+message a dead letter.
 
-30,000 events; ``-s`` shows the figures.
+18,000 events; ``-s`` shows the figures.
 """
 
 from __future__ import annotations
 
 import random
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +34,7 @@ from tests.functions.streaming import Site, eventually, new_site
 
 pytestmark = pytest.mark.timeout(3600)
 
+EVENTS, USERS, KILLS = 18_000, 190, 12
 # Everything has been delivered long before, unless something hangs.
 SETTLED_S = 1800.0
 
@@ -45,171 +46,128 @@ def site(emulators) -> Iterator[Site]:
         yield site
 
 
-class Stream:
-    """A stream of deliveries into a site, and their rows and dead letters."""
+def subscribe(site: Site, topic: str, instance: Instance) -> str:
+    """Push a topic to an instance by the settings of the deployed subscription."""
+    site.create_topic(topic)
+    deployed = Subscription(
+        name=f"push-{topic}", topic=topic, function="stream_features"
+    )
+    endpoints = {"stream_features": instance.url.rstrip("/")}
+    subscription = topics.message(deployed, site.workplace.project, endpoints)
+    site.subscriber.create_subscription(subscription)
+    return str(subscription.name)
 
-    def __init__(self, site: Site, instances: Sequence[Instance]) -> None:
-        self.site = site
-        self.sent: dict[str, Delivery] = {}
-        self.began = time.monotonic()
-        self._subscriptions = []
-        # As many topics as instances: of duplicates, one is here and one is there.
-        self._topics = [f"events-{uuid.uuid4().hex[:8]}" for _ in instances]
-        for topic, instance in zip(self._topics, instances, strict=True):
-            site.create_topic(topic)
-            self._subscriptions.append(self._subscribe(topic, instance))
 
-    def _subscribe(self, topic: str, instance: Instance) -> str:
-        """Push to an instance by the settings of the deployed subscription."""
-        deployed = Subscription(
-            name=f"push-{topic}", topic=topic, function="stream_features"
-        )
-        endpoints = {"stream_features": instance.url.rstrip("/")}
-        project = self.site.workplace.project
-        subscription = topics.message(deployed, project, endpoints)
-        self.site.subscriber.create_subscription(subscription)
-        return str(subscription.name)
-
-    def publish(self, deliveries: Sequence[Delivery]) -> None:
-        """Publish deliveries, to each topic in its turn."""
-        for turn, topic in enumerate(self._topics):
-            batch = deliveries[turn :: len(self._topics)]
-            messages = [
-                {"data": delivery.data, "attributes": dict(delivery.attributes)}
-                for delivery in batch
-            ]
-            ids = self.site.publish(topic, messages)
-            self.sent.update(zip(ids, batch, strict=True))
-
-    @property
-    def stored(self) -> int:
-        """Rows of stream_events by now."""
-        return self.site.count("stream_events")
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """What was sent and can be an event, as often as it was sent."""
-        return [
-            delivery.event
-            for delivery in self.sent.values()
-            if delivery.event is not None
+def publish(
+    site: Site, names: Sequence[str], deliveries: Sequence[Delivery]
+) -> dict[str, Delivery]:
+    """Publish deliveries to each topic in its turn; return them by message id."""
+    sent: dict[str, Delivery] = {}
+    for turn, topic in enumerate(names):
+        batch = deliveries[turn :: len(names)]
+        messages = [
+            {"data": delivery.data, "attributes": dict(delivery.attributes)}
+            for delivery in batch
         ]
-
-    def settle(self) -> None:
-        """Wait until everything that was sent is stored, or buried."""
-        eventually(self._is_settled, "all is delivered", deadline_s=SETTLED_S)
-
-    def _is_settled(self) -> bool:
-        [row] = self.site.rows(
-            "SELECT (SELECT COUNT(DISTINCT message_id) FROM stream_events) AS stored,"
-            " (SELECT COUNT(DISTINCT message_id) FROM dead_letters) AS buried"
-        )
-        return bool(row["stored"] + row["buried"] == len(self.sent))
-
-    def close(self) -> None:
-        """Push no more."""
-        for subscription in self._subscriptions:
-            self.site.unsubscribe(subscription)
-
-    def check(self) -> dict[str, int]:
-        """Compare everything with what was sent, and return the figures."""
-        events = self.events
-        identities = {_identity(event) for event in events}
-        rows = self.site.rows(
-            "SELECT use_case, user_id, event_date, event_id, message_id "
-            "FROM stream_events"
-        )
-        stored = {
-            (row["use_case"], row["user_id"], str(row["event_date"]), row["event_id"])
-            for row in rows
-        }
-        assert stored == identities
-
-        personal = CATALOGUE.personal
-        letters = self.site.rows("SELECT message_id, reason, raw FROM dead_letters")
-        broken = {
-            message: (delivery.reason, redacted(delivery.data, personal))
-            for message, delivery in self.sent.items()
-            if delivery.event is None
-        }
-        buried = {row["message_id"]: (row["reason"], row["raw"]) for row in letters}
-        assert buried == broken
-
-        features = self.site.features()
-        expected = expected_features(events)
-        assert features.keys() == expected.keys()
-        for user, row in expected.items():
-            assert {name: features[user][name] for name in row} == row, user
-        assert features == self.site.clean_features()
-        return {
-            "sent": len(self.sent),
-            "stored rows": len(rows),
-            "distinct events": len(identities),
-            "users": len(expected),
-            "dead letters": len(broken),
-        }
+        sent.update(zip(site.publish(topic, messages), batch, strict=True))
+    return sent
 
 
-def _identity(event: dict[str, Any]) -> tuple[str, str, str, str]:
-    day = event["event_time"][:10]
-    return (event["use_case"], event["user_id"], day, event["event_id"])
+def settled(site: Site) -> int:
+    """Return how many messages are stored, or buried."""
+    [row] = site.rows(
+        "SELECT (SELECT COUNT(DISTINCT message_id) FROM stream_events)"
+        " + (SELECT COUNT(DISTINCT message_id) FROM dead_letters) AS n"
+    )
+    return int(row["n"])
 
 
-def players(events: int, *, seed: int) -> Games:
-    """Return a process with at least so many events, and not many more."""
-    users = max(2, events // 105)
-    while (games := Games(seed=seed, users=users)).n_events < events:
-        users += max(1, users // 50)
-    return games
+def check(site: Site, sent: Mapping[str, Delivery]) -> dict[str, int]:
+    """Compare everything with what was sent, and return the figures."""
+    events = [one.event for one in sent.values() if one.event is not None]
+    key = ("use_case", "user_id", "event_date", "event_id")
+    rows = site.rows(f"SELECT {', '.join(key)} FROM stream_events")
+    stored = {tuple(str(row[name]) for name in key) for row in rows}
+    assert stored == {
+        (one["use_case"], one["user_id"], one["event_time"][:10], one["event_id"])
+        for one in events
+    }
 
+    letters = site.rows("SELECT message_id, reason, raw FROM dead_letters")
+    buried = {row["message_id"]: (row["reason"], row["raw"]) for row in letters}
+    assert buried == {
+        message: (one.reason, redacted(one.data, CATALOGUE.personal))
+        for message, one in sent.items()
+        if one.event is None
+    }
 
-@pytest.fixture
-def show() -> Callable[..., None]:
-    """Print figures; ``make test-long`` shows them at its end."""
-
-    def line(title: str, stream: Stream, seconds: float, **figures: int) -> None:
-        text = ", ".join(f"{value:,} {name}" for name, value in figures.items())
-        rate = len(stream.sent) / seconds
-        print(f"{title}: {text}; {seconds:.1f} s, {rate:,.0f} messages/s")
-
-    return line
+    features = site.features()
+    expected = expected_features(events)
+    assert features.keys() == expected.keys()
+    for user, row in expected.items():
+        assert {name: features[user][name] for name in row} == row, user
+    assert features == site.clean_features()
+    return {
+        "sent": len(sent),
+        "stored rows": len(rows),
+        "distinct events": len(stored),
+        "users": len(expected),
+        "dead letters": len(buried),
+    }
 
 
 @pytest.mark.long
-def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path, show):
+def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path):
     """
     Ended by SIGKILL in the middle of its work, and started again, several times.
 
     No accepted event is missing, none is counted twice, and every broken one is a dead
-    letter with its reason; none has run out of attempts.
+    letter with its reason; none has run out of attempts. Of duplicates one may reach
+    one instance and one the other.
     """
-    events, kills = 18_000, 12
-    chance = random.Random(events)
-    deliveries = players(events, seed=11).deliveries()
+    chance = random.Random(EVENTS)
+    games = Games(seed=11, users=USERS)
+    assert games.n_events >= EVENTS
+    deliveries: list[Any] = games.deliveries()
     exhausted = site.subscribe(DEAD_LETTERS)
-    parts = [deliveries[part :: kills + 1] for part in range(kills + 1)]
-    with Instance("stream_features", site.environment, tmp_path) as instance:
-        stream = Stream(site, [instance])
-        for number, part in enumerate(parts):
-            before = stream.stored
-            stream.publish(part)
-            if number < kills:
+    began = time.monotonic()
+    instances = [
+        Instance("stream_features", site.environment, tmp_path / name) for name in "ab"
+    ]
+    sent: dict[str, Delivery] = {}
+    with together(instances):
+        names = ["events-a", "events-b"]
+        subscriptions = [
+            subscribe(site, topic, instance)
+            for topic, instance in zip(names, instances, strict=True)
+        ]
+        for number in range(KILLS + 1):
+            part = deliveries[number :: KILLS + 1]
+            before = site.count("stream_events")
+            sent |= publish(site, names, part)
+            if number < KILLS:
                 # Somewhere within what it now has to do.
                 enough = before + int(chance.uniform(0.1, 0.8) * len(part))
                 eventually(
-                    lambda enough=enough: stream.stored >= enough, "it is at work"
+                    lambda enough=enough: site.count("stream_events") >= enough,
+                    "they are at work",
                 )
-                instance.kill()
+                instances[0].kill()
                 if number % 2:
                     site.compact(datetime.now(UTC))
-                instance.start()
+                instances[0].start()
             if number % 3 == 1:
                 site.compact(datetime.now(UTC))
-        stream.settle()
-        seconds = time.monotonic() - stream.began
-        stream.close()
+        eventually(
+            lambda: settled(site) == len(sent),
+            "all is delivered",
+            deadline_s=SETTLED_S,
+        )
+        seconds = time.monotonic() - began
+        for subscription in subscriptions:
+            site.unsubscribe(subscription)
 
-    figures = stream.check()
+    figures = check(site, sent)
     features = site.features()
     site.compact(datetime.now(UTC))
     assert site.features() == features
@@ -217,43 +175,4 @@ def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path, 
     answer = site.subscriber.pull(subscription=exhausted, max_messages=10, timeout=3)
     site.unsubscribe(exhausted)
     assert not answer.received_messages
-    show(f"{events:,} events", stream, seconds, **figures, kills=instance.starts - 1)
-
-
-@pytest.mark.long
-def test_several_instances_give_what_one_gives(site, tmp_path, show):
-    """
-    Two instances at once, then six, one of them killed: as one that never is.
-
-    Duplicates reach different instances, and every instance has its own appends.
-    """
-    events = 6_000
-    instances = [
-        Instance("stream_features", site.environment, tmp_path / str(number))
-        for number in range(6)
-    ]
-    with together(instances):
-        streams = []
-        for count in (2, 6):
-            stream = Stream(site, instances[:count])
-            streams.append(stream)
-            before = stream.stored
-            stream.publish(players(events, seed=count).deliveries())
-            eventually(
-                lambda stream=stream, enough=before + events // 4: (
-                    stream.stored >= enough
-                ),
-                "they are at work",
-            )
-            instances[0].kill()
-            site.compact(datetime.now(UTC))
-            instances[0].start(wait=False)
-            whole = Stream(site, [])
-            for stream in streams:
-                whole.sent.update(stream.sent)
-            whole.settle()
-            seconds = time.monotonic() - stream.began
-            stream.close()
-            show(f"{count} instances", stream, seconds, **whole.check())
-    site.compact(datetime.now(UTC))
-    whole.check()
+    print(f"{figures}; {seconds:.1f} s, {KILLS} kills")

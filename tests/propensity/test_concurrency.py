@@ -107,15 +107,6 @@ class TestGroups:
         groups = [[sizes[place] for place in group] for group in table.begun]
         assert groups == [[6, 4], [1, 9], [10], [5], [90], [5, 5]]
 
-    @pytest.mark.parametrize("writers", [1, 3])
-    async def test_are_as_many_at_once_as_there_are_writers(self, writers):
-        table = Table(is_held=True, writers=writers)
-        tasks = [table.submit(item, size=10) for item in range(9)]
-        await settle()
-        assert len(table.under_way) == writers
-        await table.end_all()
-        await asyncio.gather(*tasks)
-
     async def test_refuse_what_is_too_much_to_wait(self):
         """It is not written; items under way do not count."""
         table = Table(is_held=True, waiting=30)
@@ -138,18 +129,6 @@ class TestGroups:
 
         with pytest.raises(Unavailable):
             await task
-
-    async def test_leave_out_whoever_has_gone_before_they_began(self):
-        table = Table(is_held=True)
-        first = table.submit("first")
-        await settle()
-        tasks = [table.submit(item) for item in range(3)]
-        await settle()
-        tasks[1].cancel()
-        await table.end_all()
-        await asyncio.gather(first, tasks[0], tasks[2])
-
-        assert table.begun == [["first"], [0, 2]]
 
 
 class Clockwork(asyncio.SelectorEventLoop):
@@ -285,20 +264,6 @@ class TestRefreshed:
         values = await asyncio.gather(*(source.value.current() for _ in range(9)))
         source.now += 9.9
         assert [*values, await source.value.current()] == [1] * 10
-
-    async def test_is_used_while_the_next_is_read(self, source):
-        values = [await source.value.current()]
-        source.now += 11
-        values.append(await source.value.current())
-        while source.reads < 2:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)
-        assert [*values, await source.value.current()] == [1, 1, 2]
-
-    async def test_is_waited_for_where_the_old_one_is_too_old(self, source):
-        values = [await source.value.current()]
-        source.now += 3600
-        assert [*values, await source.value.current()] == [1, 2]
 
     async def test_pauses_after_a_failure_and_is_then_read_again(self, source):
         """Within the grace the old value serves on."""

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from propensity.events.values import (
     CLOCK_SKEW,
-    MAXIMUM_AMOUNT,
     age_at,
     numeral_of,
 )
@@ -60,18 +59,6 @@ class TestAmounts:
 
         assert stored == Decimal(amount)
         assert not stored.is_signed()
-
-    @given(
-        cents=st.integers(0, 100 * MAXIMUM_AMOUNT),
-        exponent=st.integers(-30, 30),
-        zeros=st.integers(0, 30),
-    )
-    def test_are_one_however_they_are_spelled(self, cents, exponent, zeros):
-        digits = f"{Decimal(cents).scaleb(-2 - exponent):f}"
-        digits += "0" * zeros if "." in digits else ""
-
-        stored = row(spoilt(f"{digits}e{exponent}"))
-        assert stored["amount"] == Decimal(cents) / 100
 
     @pytest.mark.parametrize("literal", BAD_AMOUNTS)
     def test_are_not_negative_huge_or_finer_than_a_cent(self, literal):

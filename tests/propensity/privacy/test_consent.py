@@ -12,7 +12,7 @@ from datetime import date, timedelta
 import pytest
 
 from propensity import usecases
-from propensity.errors import MissingTable, SettingsError
+from propensity.errors import SettingsError
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.settings import CONSENTS, Settings
@@ -99,11 +99,6 @@ class TestView:
         }
         assert users[USERS[0]] == (1 if consents else 2, 1)
 
-    def test_takes_true_for_analytics_storage(self):
-        assert consent.events_view("p.d", require="true") == consent.events_view(
-            "p.d", require="analytics_storage"
-        )
-
     @pytest.mark.parametrize("require", CONSENTS)
     def test_has_a_text_for_every_setting(self, require):
         """Each that the settings take; without any it is the statement alone."""
@@ -125,13 +120,3 @@ class TestCheck:
         consent.check_view(warehouse, USE_CASE)
         warehouse_of("both")
         consent.check_view(stricter, USE_CASE)
-
-    def test_says_that_there_is_no_view(self, workplace):
-        """As whatever reads it would."""
-        settings = Settings.from_environment(
-            {**workplace.environment, "PROPENSITY_REQUIRE_CONSENT": "true"}
-        )
-        warehouse = Warehouse.open(settings)
-        with pytest.raises(MissingTable):
-            consent.check_view(warehouse, USE_CASE)
-        warehouse.close()

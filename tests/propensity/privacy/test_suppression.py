@@ -163,7 +163,7 @@ class TestRead:
 
     def test_is_empty_where_there_is_neither(self, warehouse):
         """A deployment without a list is as it was before there were lists."""
-        assert suppression.read(other(warehouse, "")) is NOBODY
+        assert suppression.read(other(warehouse, "")) == NOBODY
 
 
 class Bucket:
@@ -202,8 +202,6 @@ class TestPublished:
             *(Unavailable("503"), AccessDenied("403"), ArtifactError("not there")),
             *(b"", b"\xff", b"[", b"[" * 100_000, b"[]", b"{}"),
             *(b'{"users": 3}', b'{"users": [3]}', b'{"users": [["", "00"]]}'),
-            # A hash that is none, under the right key.
-            json.dumps({"users": [["", "no hash", key_id(KEY)]]}).encode(),
         ],
     )
     def test_is_the_table_where_the_bucket_has_none(self, answer, capsys):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.propensity.runs.compacted import empty, shared, story
+from tests.propensity.runs.compacted import empty, shared
 
-__all__ = ["empty", "shared", "story"]
+__all__ = ["empty", "shared"]

@@ -19,103 +19,63 @@ from propensity.errors import Conflict, RunInProgress
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import compact
 from propensity.statements import statement
-from tests.events import bet
-from tests.functions.streaming import changed, prepare_view, rows_of
+from tests.events import bet, registration
+from tests.functions.streaming import changed, rows_of
 from tests.propensity.runs.compacted import (
     DAY,
     HOUR,
+    LONG_AGO,
     MINUTE,
     NOW,
     expected,
+    of,
 )
 
 
-class TestTiles:
-    def test_are_made_anew_of_the_days_that_got_events_and_of_no_others(self, story):
-        """A late event changes the tile of its user's day; others of the day are what
-        they were, and those of other days are not written."""
-        before = {(row["user_id"], row["day"]): row for row in story.tiles_before}
-        anew = [row for row in story.tiles if row["compacted_at"] == NOW + DAY]
+class TestSums:
+    def test_come_to_the_same_before_and_after_they_are_counted(self, empty):
+        """Of an event that is sent again with another amount counts what was received
+        first; of two registrations at a moment the one whose text comes first, of
+        others the first; and what was on its way when the last run began counts."""
+        twins = [
+            registration(user_id="twins", event_id=city, city=city)
+            for city in ("Aberdeen", "Zwolle")
+        ]
+        evening = "2026-03-01T18:00:00Z"
+        later = registration(user_id="first", event_id="r2", event_time=evening)
+        earlier = registration(user_id="first", city="Zwolle")
+        empty.append(rows_of([twins[1], later], received_at=NOW - HOUR))
+        empty.compact(NOW, as_of=LONG_AGO)
+        for amount, received_at in ((99, NOW + 2 * HOUR), (10, NOW + HOUR)):
+            differs = bet(user_id="differs", bet_amount=amount)
+            empty.append(rows_of([differs], received_at=received_at))
+        empty.append(rows_of([twins[0], earlier], received_at=NOW + HOUR))
+        way = of("on its way", "e", "2026-03-01")
+        empty.append(rows_of([way], received_at=NOW - MINUTE))
 
-        counts = {(row["user_id"], str(row["day"])): row["bet_count"] for row in anew}
-        assert counts["late", "2026-02-28"] == 2
-        assert {row["day"] for row in anew} <= {*story.answer["days"]}
-        assert len(anew) == story.answer["tiles"]
-        in_time = [row for row in anew if row["user_id"] == "in time"]
-        for row in in_time:
-            was = before["in time", row["day"]]
-            assert {**row, "compacted_at": was["compacted_at"]} == was
-
-    def test_are_written_of_a_new_day_of_an_old_month(self, story):
-        """A first event of a month long past is a tile of that month."""
-        months = [row["month"] for row in story.tiles_of("old month")]
-
-        assert months == [date(2025, 11, 1), date(2026, 3, 1)]
-        assert story.after["old month"]["bet_count"] == 2
-
-    def test_count_each_event_once(self, story):
-        """However often it was received."""
-        [tile] = story.tiles_of("repeated")
-
-        assert tile["bet_count"] == 3
-        assert tile["registration"] is None
-
-    def test_come_to_what_the_events_come_to(self, story):
-        """The view says the same before and after, and so does a computation of all
-        events."""
-        assert story.before == story.after == story.clean
-
-    @pytest.mark.parametrize("user", ["twins", "turned twins"])
-    def test_take_one_of_two_registrations_at_a_moment(self, story, user):
-        """Which of them does not depend on which came first, or before a compaction."""
-        assert story.before[user]["city"] == story.after[user]["city"] == "Aberdeen"
-
-    def test_hold_the_first_registration(self, story):
-        """One that comes later, but happened before, takes the place of the other."""
-        [tile] = story.tiles_of("first")
-
-        assert tile["registration"]["city"] == story.after["first"]["city"] == "Zwolle"
-
-    def test_hold_of_an_event_that_differs_what_was_received_first(self, story):
-        """Sent again with another amount, it is the same event; in the view, in the
-        tile, and in what a moment's features are, whose events end before it."""
-        assert story.before["differs"]["bet_sum"] == 15
-        assert story.after["differs"] == story.clean["differs"]
-        assert story.before["differs"] == story.clean["differs"]
-        assert story.earlier["differs"]["bet_sum"] == 10
-
-    def test_count_an_event_of_each_user_and_day_that_share_its_id(self, story):
-        """An id names one event of one user on one day."""
-        assert [story.after[user]["bet_count"] for user in ("one", "two")] == [3, 3]
-
-
-class TestWatermark:
-    def test_leaves_room_for_rows_on_their_way(self, story):
-        """Rows that were received before a run, and appended after it, count."""
-        assert story.before["on its way"]["bet_count"] == 3
-        assert story.after["on its way"]["bet_count"] == 3
-
-    def test_is_answered_and_never_goes_back(self, empty, story):
-        """It leaves the time that an append may take. A run whose clock is behind
-        counts, and leaves it where it is."""
-        assert story.answer["watermark"] == (NOW + DAY - 15 * MINUTE).isoformat()
-        empty.compact(NOW)
-
-        again = empty.compact(NOW - DAY)
-
-        assert again["watermark"] == (NOW - 15 * MINUTE).isoformat()
-
-    def test_lasts_when_the_view_is_made_again(self, empty):
-        """Set-up replaces the view's text, which is the same whatever was counted."""
-        empty.append(rows_of([bet()], received_at=NOW - DAY))
-        empty.compact(NOW)
         before = empty.features()
+        empty.compact(NOW + DAY, as_of=LONG_AGO)
 
-        prepare_view(empty.warehouse)
+        assert before == empty.features() == empty.clean_features()
+        assert before["differs"]["bet_sum"] == 10
+        assert before["on its way"]["bet_count"] == 1
+        cities = [before[user]["city"] for user in ("twins", "first")]
+        assert cities == ["Aberdeen", "Zwolle"]
 
-        assert empty.features() == before
+    def test_are_counted_up_to_a_time_that_never_goes_back(self, empty):
+        """It leaves the time that an append may take. A run whose clock is behind
+        counts, and leaves it where it is. Of an empty stream there is no sum."""
+        first, again = empty.compact(NOW), empty.compact(NOW - DAY)
 
-    def test_bounds_what_the_view_reads_by_a_constant(self):
+        assert first == {
+            "days": [],
+            "tiles": 0,
+            "exported_days": {"stream_events": 0, "inference_log": 0},
+            "watermark": (NOW - 15 * MINUTE).isoformat(),
+        }
+        assert again == first
+
+    def test_are_read_beside_a_constant_number_of_days(self):
         """BigQuery prunes the days of arrival by constants alone."""
         text = statement("stream_features")
 
@@ -218,44 +178,4 @@ class TestRun:
         with pytest.raises(Conflict, match="taken over"):
             compact.compact(run)
 
-        assert empty.tiles() == []
-
-    def test_may_begin_where_another_has_failed(self, empty):
-        """A run that fails stands in nobody's way."""
-        empty.append(rows_of([bet()], received_at=NOW))
-        run = empty.run(NOW)
-
-        class Broken(Warehouse):
-            def execute(self, sql: str, parameters: Any = None) -> int:
-                raise Conflict("BigQuery is busy")
-
-        run = replace(
-            run, warehouse=Broken(empty.settings, client=empty.warehouse.client)
-        )
-        with pytest.raises(Conflict, match="busy"):
-            compact.compact(run)
-
-        assert empty.compact(NOW)["tiles"] == 1
-
-    def test_says_what_it_did(self, empty):
-        """The answer names the days of the events, and counts tiles and exports."""
-        events = [bet(), bet(event_id="e2", event_time="2026-03-20T08:00:00Z")]
-        empty.append(rows_of(events, received_at=NOW))
-
-        run = empty.run(NOW)
-        answer = compact.compact(run)
-
-        assert answer == {
-            "days": [date(2026, 3, 1), date(2026, 3, 20)],
-            "tiles": 2,
-            "exported_days": {"stream_events": 1, "inference_log": 0},
-            "watermark": (NOW - 15 * MINUTE).isoformat(),
-        }
-        assert run.log_fields == {"rows_out": 2}
-
-    def test_finds_nothing_to_do_in_an_empty_stream(self, empty):
-        """Without an event there is no tile, no export, and a watermark."""
-        answer = empty.compact(NOW)
-
-        assert (answer["days"], answer["tiles"]) == ([], 0)
         assert empty.tiles() == []

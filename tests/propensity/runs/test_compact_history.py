@@ -1,4 +1,10 @@
-"""Compactions of any history, specified: what is added up late is what there was."""
+"""
+Features are exact in any history of a stream: late, repeated, compacted, killed.
+
+Events of all types come in batches, and each batch may be followed by a compaction, a
+forced one, or one that dies. What the view must say then is computed in fractions by
+``tests/exact.py``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +24,7 @@ from local.generators.messages import encode
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import compact
 from propensity.statements import statement
-from tests.events import bet, registration
+from tests.events import bet
 from tests.functions.streaming import Died, Life, Site, changed, mortal_run, rows_of
 from tests.propensity.runs.compacted import (
     DAY,
@@ -27,8 +33,6 @@ from tests.propensity.runs.compacted import (
     MINUTE,
     NOW,
     PROPERTY,
-    cents,
-    days,
     expected,
     of,
     of_users,
@@ -43,190 +47,48 @@ BOUNDED = {"PROPENSITY_MAXIMUM_LATENESS_DAYS": "30"}
 
 @pytest.fixture
 def strict(empty) -> Iterator[Site]:
-    """The same, where an event may be thirty days late."""
+    """Tables where an event may be thirty days late."""
     with changed(empty, **BOUNDED) as site:
         yield site
 
 
-kinds = st.sampled_from(["new_purchases", "new_bet", "new_win"])
 FIELDS = {"new_purchases": "amount", "new_bet": "bet_amount", "new_win": "win_amount"}
-
-seconds = st.sampled_from([0, 1, 43_200, 86_399])
-
-
-@st.composite
-def plays(draw) -> dict[str, Any]:
-    """Draw a purchase, bet or win."""
-    kind = draw(kinds)
-    amount = Decimal(draw(cents)).scaleb(-2)
-    return {"event_type": kind, FIELDS[kind]: amount}
-
-
-@st.composite
-def registered(draw) -> dict[str, Any]:
-    """Draw a registration."""
-    return {
-        "event_type": "new_registration",
-        "age": draw(st.integers(18, 20)),
-        "city": draw(st.sampled_from(["Ambermouth", "Dúnbeg"])),
-        "country": "England",
-        "postcode": "QA1 2BD",
-        "affiliate_url": draw(st.none() | st.just("https://a.example/?r=1")),
-        "campaign": draw(st.none() | st.just("derby_day")),
-        "socioeconomic_idx": draw(st.none() | st.sampled_from([1.0, 2.5])),
-        "label": draw(st.none() | st.integers(0, 1)),
-    }
-
-
-@st.composite
-def histories(draw) -> list[dict[str, Any]]:
-    """Draw the events of some users, each event once."""
-    events = []
-    for user in range(draw(st.integers(2, 6))):
-        count = itertools.count()
-        for play in draw(st.lists(plays() | registered(), min_size=1, max_size=12)):
-            moment = date(2026, 2, 27) + draw(days) * DAY
-            clock = timedelta(seconds=draw(seconds))
-            events.append(
-                {
-                    # Ids are of a user's day: those of others may be the same.
-                    "event_id": f"e{next(count)}",
-                    "use_case": "first_day_churn",
-                    "user_id": f"user {user}",
-                    "event_time": f"{moment}T{clock!s:0>8}Z",
-                    **play,
-                }
-            )
-    return events
-
-
-@st.composite
-def deliveries(draw) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:
-    """
-    Draw events, and what happens: each event at least once, in batches.
-
-    A step is events to be stored together, how long ago they were received, how long
-    after the step before, and whether a compaction follows, perhaps a forced one.
-    """
-    events = draw(histories())
-    chance = random.Random(draw(st.integers(0, 2**32)))
-    copies = [event for event in events for _ in range(chance.choice([1, 1, 2, 3]))]
-    chance.shuffle(copies)
-    steps = []
-    parts = draw(st.integers(1, 4))
-    for part in range(parts):
-        steps.append(
-            (
-                copies[part::parts],
-                # As long as an append can be on its way, and no longer.
-                draw(st.sampled_from([0 * MINUTE, 7 * MINUTE, 15 * MINUTE])),
-                draw(st.sampled_from([0 * MINUTE, MINUTE, HOUR, 3 * DAY])),
-                draw(st.sampled_from(["", "compact", "compact", "force"])),
-            )
-        )
-    return events, steps
-
-
-class TestAnyHistory:
-    clock = NOW
-    numbers = itertools.count()
-
-    def test_gives_exact_features_at_any_moment(self, empty):
-        """Duplicates, disorder and two compactions, one of them forced."""
-        absent = dict.fromkeys(("name", "date_of_birth", "street_address"), ...)
-        nameless = {**absent, "age": 19, "postcode": "QA1 2BD"}
-        events = [
-            registration(event_id="r", user_id="user 0", **nameless),
-            bet(event_id="e0", user_id="user 0", bet_amount=Decimal("999999999.99")),
-            bet(event_id="e1", user_id="user 0", bet_amount=Decimal("999999999.97")),
-            bet(event_id="e0", user_id="user 1", event_time="2026-02-28T23:59:59Z"),
-            registration(event_id="s", user_id="user 1", campaign=None, **nameless),
-        ]
-        first, *others = events
-        steps = [
-            ([events[1], first, events[1]], 15 * MINUTE, MINUTE, "compact"),
-            ([*others, others[-1]], 7 * MINUTE, MINUTE, ""),
-            ([events[3], first], 0 * MINUTE, 3 * DAY, "force"),
-        ]
-        self.follow(empty, events, steps)
-
-    @pytest.mark.long
-    @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=10)
-    @given(drawn=deliveries())
-    def test_gives_exact_features_in_any_history(self, empty, drawn):
-        """
-        Any duplication, order and batches of any events, compacted at any points.
-
-        After every step the view is what the events so far come to, in fractions; in
-        the end also what one SQL computation makes of all rows, and another compaction,
-        forced or not, changes neither it nor a single sum.
-        """
-        self.follow(empty, *drawn)
-
-    def follow(
-        self, site: Site, events: list[dict[str, Any]], steps: list[Any]
-    ) -> None:
-        """Do what was drawn, for users of its own."""
-        cls, prefix = type(self), f"{next(self.numbers)}/"
-        seen: dict[tuple[str, str], dict[str, Any]] = {}
-        for batch, ago, wait, follows in steps:
-            cls.clock += wait
-            mine = [{**event, "user_id": prefix + event["user_id"]} for event in batch]
-            seen |= {(event["user_id"], event["event_id"]): event for event in mine}
-            if mine:
-                lines = [encode(event) for event in mine]
-                site.append(rows_of(lines, received_at=cls.clock - ago))
-            if follows:
-                force = follows == "force"
-                site.compact(cls.clock, as_of=LONG_AGO, force=force)
-            so_far = list(seen.values())
-            assert of_users(site.features(), so_far) == expected(so_far)
-
-        every = list(seen.values())
-        assert len(every) == len(events)
-        clean = of_users(site.clean_features(), every)
-        assert clean == expected(every)
-
-        site.compact(cls.clock, as_of=LONG_AGO)
-        tiles = site.tiles(when=False)
-        site.compact(cls.clock + HOUR, as_of=LONG_AGO)
-        site.compact(cls.clock + HOUR, as_of=LONG_AGO, force=True)
-        assert site.tiles(when=False) == tiles
-        assert of_users(site.features(), every) == clean
-        cls.clock += 2 * HOUR
-
-    @pytest.mark.long
-    def test_is_exact_for_hundreds_of_events_of_one_user(self, empty):
-        """Three hundred amounts next to the bound keep the variance of their cents."""
-        amounts = [Decimal(99_999_999_990 + n % 10).scaleb(-2) for n in range(300)]
-        events = [
-            {
-                **bet(event_id=f"e{n}", event_time=f"2026-03-0{1 + n % 5}T12:00:00Z"),
-                "bet_amount": amount,
-            }
-            for n, amount in enumerate(amounts)
-        ]
-        lines = [encode(event) for event in events]
-        empty.append(rows_of(lines[:200], received_at=NOW))
-        empty.compact(NOW + HOUR)
-        empty.append(rows_of(lines[100:], received_at=NOW + 2 * HOUR))
-
-        before = empty.features()
-        empty.compact(NOW + 3 * HOUR)
-
-        assert before == empty.features() == expected(events)
-        assert before["u1"]["bet_var"] == Decimal("0.000827759")
-        assert before["u1"]["bet_count"] == 300
-
-
+# Close together and large: floating sums of squares lose all of their variance.
+CENTS = (0, 1, 1_250, 99_999_999_995, 99_999_999_997, 99_999_999_999, 10**11)
 # Days before receipt: within the bound, its last, the first beyond, and longer ago than
 # anybody plays.
 AGES = (0, 1, 29, 30, 31, 32, 400, 20_000)
 
 
+def event_of(user: str, number: int, day: date) -> dict[str, Any]:
+    """Return a user's event of a number and day: one of all types and amounts."""
+    chance = random.Random(f"{user[-1]} {number} {day}")
+    # No later than clocks may differ, of the day of its receipt, too.
+    second = chance.choice([0, 1, 540])
+    own: dict[str, Any] = {
+        "event_type": "new_registration",
+        "age": chance.randint(18, 20),
+        "city": chance.choice(["Ambermouth", "Dúnbeg"]),
+        "country": "England",
+        "postcode": "QA1 2BD",
+        "affiliate_url": chance.choice([None, "https://a.example/?r=1"]),
+        "campaign": chance.choice([None, "derby_day"]),
+    }
+    if kind := chance.choice(["", *FIELDS]):
+        amount = Decimal(chance.choice(CENTS)).scaleb(-2)
+        own = {"event_type": kind, FIELDS[kind]: amount}
+    return {
+        # Ids are of a user's day: those of others may be the same.
+        "event_id": f"e{number}",
+        "use_case": "first_day_churn",
+        "user_id": user,
+        "event_time": f"{day}T{timedelta(seconds=second)!s:0>8}Z",
+        **own,
+    }
+
+
 @st.composite
-def late_deliveries(draw) -> tuple[list[Any], int]:
+def histories(draw) -> tuple[list[Any], int]:
     """
     Draw what happens: events that are new or sent before, and what follows each batch.
 
@@ -238,9 +100,10 @@ def late_deliveries(draw) -> tuple[list[Any], int]:
     steps = draw(
         st.lists(
             st.tuples(
-                st.lists(events, max_size=8),
+                st.lists(events, max_size=12),
+                # As long as an append can be on its way, and no longer.
                 st.sampled_from([0 * MINUTE, 15 * MINUTE]),
-                st.sampled_from([MINUTE, DAY, 20 * DAY, 45 * DAY]),
+                st.sampled_from([MINUTE, HOUR, DAY, 20 * DAY, 45 * DAY]),
                 st.sampled_from(["", "", "compact", "compact", "force", "die"]),
             ),
             min_size=2,
@@ -250,36 +113,39 @@ def late_deliveries(draw) -> tuple[list[Any], int]:
     return steps, draw(st.integers(0, 2**32))
 
 
-class TestLateEvents:
+class TestAnyHistory:
     clock = NOW
     numbers = itertools.count()
 
-    def test_count_once_and_the_others_at_once(self, strict):
+    def test_gives_exact_features_at_any_moment(self, strict):
         """Within the bound, beyond it, sent again, and with a run that dies."""
         steps = [
-            ([(0, 0, 0), (0, 1, 31), (1, 0, 400)], 0 * MINUTE, MINUTE, "compact"),
+            ([(0, n, 0) for n in range(6)], 15 * MINUTE, MINUTE, "compact"),
+            ([(0, 1, 31), (1, 0, 400), (3, 0, 1)], 0 * MINUTE, MINUTE, "compact"),
             ([(0, 1, 31), (1, 1, 30), (2, 0, 32)], 15 * MINUTE, DAY, "die"),
             ([(1, 2, 29), (2, 1, 20_000)], 0 * MINUTE, 20 * DAY, ""),
+            ([(n, n, 1) for n in range(4)], 0 * MINUTE, MINUTE, "force"),
         ]
         self.follow(strict, steps, 7)
 
     @pytest.mark.long
     @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=15)
-    @given(drawn=late_deliveries())
-    def test_count_once_in_any_history(self, strict, drawn):
+    @settings(PROPERTY, max_examples=25)
+    @given(drawn=histories())
+    def test_gives_exact_features_in_any_history(self, strict, drawn):
         """
         Whatever is late, early, repeated, replayed, compacted or killed, and when.
 
         After every step the view has all events that came within the bound at any time,
         and of the others those that a compaction has seen; each once, exactly. In the
-        end it has every event, and so has a clean computation.
+        end it has every event, and so has a clean computation; and another compaction,
+        forced or not, changes neither it nor a single sum.
         """
         self.follow(strict, *drawn)
 
     def follow(self, site: Site, steps: list[Any], seed: int) -> None:
         """Do what was drawn, for users of its own."""
-        cls, prefix = type(self), f"late {next(self.numbers)}/"
+        cls, prefix = type(self), f"{next(self.numbers)}/"
         chance = random.Random(seed)
         sent: dict[Any, dict[str, Any]] = {}
         counted: set[Any] = set()
@@ -293,21 +159,16 @@ class TestLateEvents:
             for event in events:
                 key = (event["user_id"], event["event_time"][:10], event["event_id"])
                 sent.setdefault(key, event)
-                day = date.fromisoformat(key[1])
-                if day >= received_at.date() - BOUND:
+                if date.fromisoformat(key[1]) >= received_at.date() - BOUND:
                     counted.add(key)
             if events:
-                rows = rows_of(
-                    [encode(event) for event in events],
-                    received_at=received_at,
-                    lateness=BOUND,
-                )
-                site.append(rows)
+                lines = [encode(event) for event in events]
+                site.append(rows_of(lines, received_at=received_at, lateness=BOUND))
             if follows == "die":
                 life = Life(chance.randint(3, 12))
-                changed = {"as_of": LONG_AGO}
+                run = mortal_run(site, cls.clock, life, as_of=LONG_AGO)
                 with contextlib.suppress(Died):
-                    compact.compact(mortal_run(site, cls.clock, life, **changed))
+                    compact.compact(run)
                 # Whether it has counted what was late depends on when it died.
                 unsure = {key[0] for key in set(sent) - counted}
                 cls.clock += LEASE
@@ -320,7 +181,9 @@ class TestLateEvents:
             features = of_users(site.features(), list(sure.values()))
             assert features == expected(must)
         site.compact(cls.clock, as_of=LONG_AGO)
-        every = list(sent.values())
+        every, tiles = list(sent.values()), site.tiles(when=False)
+        site.compact(cls.clock + HOUR, as_of=LONG_AGO, force=True)
+        assert site.tiles(when=False) == tiles
         assert of_users(site.features(), every) == expected(every)
         assert of_users(site.clean_features(), every) == expected(every)
         cls.clock += DAY
@@ -331,16 +194,10 @@ class TestLateEvents:
     ) -> dict[str, Any]:
         """Return an event of a user, as old as a number of days."""
         day = max(date(1971, 1, 1), at.date() - age * DAY)
-        cents = 10 * user + number
-        return {
-            "event_id": f"e{number}",
-            "use_case": "first_day_churn",
-            "user_id": f"{prefix}{user}",
-            "event_time": f"{day}T00:00:00Z",
-            "event_type": "new_bet",
-            "bet_amount": Decimal(cents).scaleb(-2),
-        }
+        return event_of(f"{prefix}{user}", number, day)
 
+
+class TestLateEvents:
     def test_are_counted_by_a_compaction_at_the_cost_of_their_days(self, strict):
         """The bound is so many days before the day of receipt, whatever the hour. Of a
         clock of 1971 that day is computed, and none between."""
@@ -362,18 +219,14 @@ class TestLateEvents:
         watched = Watched(strict.settings, client=strict.warehouse.client)
         strict.compact(NOW + HOUR, as_of=LONG_AGO, warehouse=watched)
 
-        assert {user: row["bet_count"] for user, row in before.items()} == {
-            "last day": 1
-        }
+        counts = {user: row["bet_count"] for user, row in before.items()}
+        assert counts == {"last day": 1}
         days = [date(1971, 5, 6), date(2026, 2, 17), date(2026, 2, 18)]
         assert [parameters["days"] for parameters in asked] == [days]
         assert asked[0]["months"] == [date(1971, 5, 1), date(2026, 2, 1)]
         assert sorted(row["day"] for row in strict.tiles()) == days
-        after = strict.features()
-        assert {user: row["bet_count"] for user, row in after.items()} == {
-            "beyond": 1,
-            "last day": 2,
-        }
+        after = {user: row["bet_count"] for user, row in strict.features().items()}
+        assert after == {"beyond": 1, "last day": 2}
 
     def test_count_once_where_the_bound_was_another_before(self, strict):
         """A row of an instance that has an older, larger bound is left to a run."""
