@@ -143,7 +143,8 @@ def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> An
             "Encoders of categories must know what to do with a new one "
             "(handle_unknown)"
         ) from error
-    return encoded.toarray() if hasattr(encoded, "toarray") else encoded
+    # Without names of columns: what scores has none.
+    return np.asarray(encoded.toarray() if hasattr(encoded, "toarray") else encoded)
 
 
 def frame(rows: pa.Table, features: Mapping[str, str]) -> Any:

@@ -20,7 +20,6 @@ from typing import Any
 
 import joblib
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
@@ -81,10 +80,8 @@ class Scorer:
                 f"the preprocessor gives {width} columns, but the model was trained on "
                 f"{expected}; they are not of one training"
             )
-        self._names = getattr(model, "feature_names_in_", None)
         self._model, self._weights = model, None
         if width is not None and type(_innermost(model)) is LogisticRegression:
-            self._names = None
             self._model, self._weights = _folded(model)
         self._chunk_rows = chunk_rows
         self._threads = joblib.cpu_count() if threads is None else threads
@@ -136,9 +133,6 @@ class Scorer:
                 encoded = self._encoder.encode(batch)
             else:
                 encoded = self._encoder.project(batch, self._weights)[:, np.newaxis]
-            if self._names is not None:
-                # It was fitted on named columns, and warns without names.
-                encoded = pd.DataFrame(encoded, columns=self._names, copy=False)
             with native_threads().limit(limits=1, user_api="openmp"):
                 return np.asarray(self._model.predict_proba(encoded)[:, 1])
 
@@ -232,8 +226,6 @@ def _folded(model: Any) -> tuple[Any, Floats]:
     linear = _innermost(model)
     weights = linear.coef_[0]
     linear.coef_ = np.ones((1, 1))
-    for each in (model, linear):
-        vars(each).pop("feature_names_in_", None)
     linear.n_features_in_ = 1
     return model, weights
 

@@ -11,8 +11,7 @@ import string
 from deploy import functions
 from deploy.render import TERRAFORM
 from propensity import topics
-from tests.deploy.conftest import ROOT, SDK, sdk_python
-from tests.programs import execute
+from tests.deploy.conftest import ROOT
 
 WATCH = TERRAFORM / "watch"
 # As alerts.tf fills them in; tests/deploy/terraform holds what Terraform makes of them.
@@ -130,32 +129,3 @@ class TestPolicies:
                 "docs/operate.md, section Alerts" in policy["documentation"]["content"]
             )
             assert f"`{name}`" in alerts, name
-
-    def test_are_policies_to_the_real_client(self):
-        """Google's own message class knows every field, and every type is right."""
-        program = (
-            "import json, sys; sys.path[:0] = sys.argv[1:]\n"
-            "from apitools.base.py import encoding\n"
-            "from googlecloudsdk.generated_clients.apis.monitoring.v3 import"
-            " monitoring_v3_messages as messages\n"
-            "def strange(message, path=''):\n"
-            "    for name in message.all_unrecognized_fields(): yield path + name\n"
-            "    for field in message.all_fields():\n"
-            "        value = getattr(message, field.name)\n"
-            "        for one in value if isinstance(value, list) else [value]:\n"
-            "            if hasattr(one, 'all_unrecognized_fields')"
-            " and field.name != 'userLabels':\n"
-            "                yield from strange(one, path + field.name + '.')\n"
-            "found = {}\n"
-            "for name, policy in json.load(sys.stdin).items():\n"
-            "    text = json.dumps(policy)\n"
-            "    message = encoding.JsonToMessage(messages.AlertPolicy, text)\n"
-            "    found[name] = list(strange(message))\n"
-            "print(json.dumps(found))\n"
-        )
-        lib = SDK / "lib"
-        done = execute(
-            [sdk_python(), "-c", program, lib, lib / "third_party"],
-            input=json.dumps(POLICIES),
-        )
-        assert json.loads(done.stdout) == {name: [] for name in POLICIES}

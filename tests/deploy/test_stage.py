@@ -102,6 +102,7 @@ class TestStage:
 
     def test_refuses_a_folder_with_something_else(self, root, function, tmp_path):
         """A folder that holds other things is not emptied by mistake."""
+        (tmp_path / "propensity").mkdir()
         (tmp_path / "thesis.tex").write_text("years of work")
 
         with pytest.raises(StageError, match=r"thesis\.tex"):

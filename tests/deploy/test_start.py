@@ -11,7 +11,6 @@ Source: GoogleCloudPlatform/buildpacks, cmd/python/functions_framework/lib/lib.g
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 from pathlib import Path
@@ -58,20 +57,16 @@ def started(request, tmp_path):
         yield function, url, log
 
 
-# One of each kind starts in every run.
-QUICK = ("get_proba", "model_evaluation")
+# One of each kind; tests of archives start all of them.
+STARTED = ("get_proba", "model_evaluation")
 
 
 def served(asynchronously):
     """Functions that are served in one of the two ways."""
     return [
-        pytest.param(
-            function,
-            id=function.target,
-            marks=() if function.target in QUICK else pytest.mark.long,
-        )
+        pytest.param(function, id=function.target)
         for function in EVERY
-        if (function.is_asynchronous) == asynchronously
+        if function.target in STARTED and function.is_asynchronous == asynchronously
     ]
 
 
@@ -157,19 +152,3 @@ class TestJob:
 
         result = execute([sys.executable, "-c", program, "train", "{}"], cwd=tmp_path)
         assert "call 3" in result.stdout
-
-    @pytest.mark.long
-    def test_fails_with_what_the_function_answers(self, tmp_path):
-        """A staged training without settings ends with its own error, as JSON."""
-        function = next(
-            function for function in EVERY if function.target == "model_training"
-        )
-        program = (ROOT / "00-ModelTraining" / "job.py").read_text()
-
-        result = execute(
-            [sys.executable, "-c", program, function.target, "{}"],
-            cwd=stage.stage(ROOT / function.folder, tmp_path / "staged"),
-            env={"PATH": os.environ["PATH"]}, status=1,
-        )  # fmt: skip
-        assert '"error": "settings"' in result.stderr
-        assert "|" not in program

@@ -4,6 +4,7 @@ Pages of versions and weeks, specified: whole HTML that runs nothing and escapes
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -84,6 +85,17 @@ class TestVersion:
             "recency_days alone", "Held out 2026-01-22",
         ):  # fmt: skip
             assert part in text, part
+
+    def test_draws_bars_as_long_as_their_values(self):
+        """The longest takes all the room, and each its interval."""
+        shown = card()
+        bars = version_page(shown).partition('aria-label="Lift by group"')[2]
+        bars, _, rates = bars.partition('aria-label="Predicted and observed by group"')
+        lifts = [group["lift"] or 0.0 for group in shown.metrics.lift]
+        width = [float(one) for one in re.findall(r'"bar" style="width:([\d.]+)', bars)]
+
+        assert width == [round(100 * lift / max(lifts), 1) for lift in lifts]
+        assert rates.count('"whisker"') >= rates.count('"predicted"') >= len(lifts)
 
     def test_escapes_what_comes_from_data(self):
         """Names of features, values of categories, titles, reasons."""

@@ -198,6 +198,23 @@ class TestAmountsOfRows:
         assert rows[AMOUNT].to_pylist() == [5, None, None, 7]
         assert rows.drop_columns([AMOUNT]) == self.ROWS
 
+    def test_of_many_stand_at_their_rows(self):
+        """However a join orders them."""
+        count = 300_000
+        users = pa.array([f"{n}" for n in range(count)])
+        many = pa.table(
+            {
+                "as_of": pa.array([FIRST] * count),
+                "user_id": users,
+                "label": np.ones(count, np.int64),
+            }
+        )
+        paid = many.drop_columns(["label"]).append_column("amount", [range(count)])
+        order = np.random.default_rng(1).permutation(count)
+        found = value.with_amounts(many, paid.take(order).to_batches())
+
+        assert np.array_equal(found[AMOUNT].to_numpy(), np.arange(count))
+
     @pytest.mark.parametrize("paid", [[], [(FIRST, "a", None)], [(FIRST, "x", 3)]])
     def test_where_none_is_known_leave_the_rows_as_they_are(self, paid):
         assert value.with_amounts(self.ROWS, self.paid(*paid)) is self.ROWS
