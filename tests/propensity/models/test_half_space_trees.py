@@ -114,6 +114,13 @@ class TestRiver:
         expected = river((rows - low) / (high - low), seed=seed, **options)
         np.testing.assert_array_equal(scores, expected[window_size:])
 
+    def test_gives_the_same_scores_of_the_same_rows(self, river):
+        """Without limits of its own, from the first window on."""
+        rows = numbers(600, seed=2, gaps=0.05)
+        trees = HalfSpaceTrees(10, limits=None, random_state=42).fit(rows[:250])
+        scores = trees.score_and_learn(rows[250:])
+        np.testing.assert_array_equal(scores, river(rows, seed=42)[250:])
+
 
 class TestStream:
     @given(
