@@ -11,7 +11,6 @@ comes. A message without one is sent with its message id as event_id.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections import Counter
@@ -27,7 +26,7 @@ from propensity import topics
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
 from propensity.gcp.clients import open_client
 from propensity.gcp.errors import PUBSUB, translated
-from propensity.gcp.pubsub import Bus
+from propensity.gcp.pubsub import publish
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -79,7 +78,7 @@ def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
         PropensityError: Pub/Sub failed. What was sent by then is acknowledged.
     """
     sent, left_out = Counter[str](), Counter[str]()
-    with _subscription(settings) as subscription, _publisher(settings) as publish:
+    with _subscription(settings) as subscription:
         while pulled := subscription.pull(PULLED):
             by_topic: dict[str, list[Any]] = {}
             for message in pulled:
@@ -90,7 +89,7 @@ def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
                     left_out[f"of the unknown subscription {by}"] += 1
             for to, some in by_topic.items():
                 if not is_dry:
-                    publish(to, [(one.data, returned(one)) for one in some])
+                    publish(settings, to, [(one.data, returned(one)) for one in some])
                     subscription.acknowledge(some)
                 sent[to] += len(some)
     return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
@@ -121,10 +120,7 @@ def replay_refused(
         "last_day": until.date(),
     }
     sql = statement("replay_dead_letters", own=SQL)
-    with (
-        contextlib.closing(Warehouse.open(settings)) as warehouse,
-        _publisher(settings) as publish,
-    ):
+    with contextlib.closing(Warehouse.open(settings)) as warehouse:
         for batch in warehouse.batches(sql, parameters):
             messages = []
             for row in batch.to_pylist():
@@ -134,7 +130,7 @@ def replay_refused(
                 data, own = row["raw"] or b"", json.loads(row["attributes"] or "{}")
                 messages.append((data, identified(data, own, row["message_id"])))
             if messages and not is_dry:
-                publish(to, messages)
+                publish(settings, to, messages)
             sent[to] += len(messages)
     return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
 
@@ -222,17 +218,3 @@ def _subscription(settings: Settings) -> Iterator[_Subscription]:
             yield subscription
         finally:
             subscription.release()
-
-
-@contextlib.contextmanager
-def _publisher(settings: Settings) -> Iterator[Any]:
-    """Yield a function that publishes payloads with their attributes to a topic."""
-    with asyncio.Runner() as runner:
-        bus = Bus(settings)
-
-        def publish(
-            topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
-        ) -> None:
-            runner.run(bus.publish(topic, messages))
-
-        yield publish

@@ -153,17 +153,3 @@ def test_statements_are_taken_by_googles_own_analyzer(relations, name):
             refused[one] = str(error)
 
     assert refused == {}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ("SELECT n_visits FROM ga_events", "Unrecognized name: n_visits"),
-        ("SELECT COUNT_IF(TRUE)", "Function not found: COUNT_IF"),
-        ("SELECT 1 FROM ga_events WHERE event_time > @days", "No matching signature"),
-    ],
-)
-def test_a_wrong_statement_is_refused(relations, wrong, message):
-    """A name, a function and a type."""
-    with pytest.raises(Refused, match=message):
-        columns(wrong, relations, {"days": "INT64"})

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from local.stack.state import PORT_OFFSETS
 from propensity.errors import SettingsError
@@ -120,16 +117,6 @@ def test_a_secret_is_not_repeated():
 
     assert "sesame" not in refused.value.message
     assert "sesame" not in repr(Settings(project="p", suppression_key="sesame"))
-
-
-@given(st.text(max_size=30))
-def test_any_text_is_a_number_or_refused(text):
-    for variable in ("PROPENSITY_REFRESH_S", "PROPENSITY_ALERT_REVIEW_COST"):
-        with contextlib.suppress(SettingsError):
-            settings = read(**{variable: text})
-
-            assert 1 <= settings.refresh_s <= 86_400
-            assert 0 <= settings.alert_review_cost <= 1e6
 
 
 @pytest.mark.parametrize("setting", fields(Settings), ids=lambda one: one.name)

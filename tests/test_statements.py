@@ -133,23 +133,6 @@ class TestThePartitionFilter:
             for table, source in holding_users().items():
                 assert unfiltered(forget.about(table, source, name)) == []
 
-    @pytest.mark.parametrize(
-        ("sql", "tables_"),
-        [
-            ("SELECT 1 FROM stream_events WHERE user_id = @u", ["stream_events"]),
-            ("SELECT 1 FROM stream_events WHERE a AND received_on = @day", []),
-            (
-                "SELECT 1 FROM stream_events WHERE a OR received_on = @d",
-                ["stream_events"],
-            ),
-            ("DELETE FROM dead_letters WHERE TRUE", ["dead_letters"]),
-            ("INSERT INTO t SELECT reason FROM dead_letters", ["dead_letters"]),
-            ("SELECT 1 FROM postcode_index", []),
-        ],
-    )
-    def test_is_missed_where_it_is_missing(self, sql, tables_):
-        assert unfiltered(sql) == tables_
-
     def test_is_asked_for_by_what_grows_with_events_and_weeks(self):
         """Streams, their logs, and the history of all predictions."""
         assert set(REQUIRED) == {

@@ -37,17 +37,6 @@ def test_a_table_is_organised_by_columns_that_it_has_once(table):
     assert (partition.type, partition.required) == ("DATE", True)
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
-def test_arrow_schema_has_the_same_columns(table):
-    """In order, and NOT NULL where they are required."""
-    schema = table.arrow_schema()
-
-    assert schema.names == [column.name for column in table.columns]
-    assert [field.nullable for field in schema] == [
-        not column.required for column in table.columns
-    ]
-
-
 @pytest.mark.parametrize(
     ("name", "key", "has"),
     [

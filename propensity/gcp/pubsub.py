@@ -7,13 +7,13 @@ makes batches of single messages in threads of its own, and takes ten times as l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from google.api_core.retry import Retry
-from google.pubsub_v1.services.publisher import PublisherAsyncClient, PublisherClient
-from google.pubsub_v1.types import PublishRequest, PubsubMessage
+from google.pubsub_v1.services.publisher import PublisherAsyncClient
+from google.pubsub_v1.types import PublishRequest
 
 from propensity.gcp.clients import open_client
 from propensity.gcp.errors import PUBSUB, translated
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 # Of one Publish request, by Pub/Sub's limits.
 MAXIMUM_MESSAGES = 1_000
 MAXIMUM_REQUEST_BYTES = 9 * 1024**2
-
-# Deadline for a single message, with retries: its sender waits.
-ONCE_S = 10.0
 
 
 class Bus:
@@ -53,16 +50,12 @@ class Bus:
             MissingTable: There is no such topic.
             Unavailable: Pub/Sub failed or was too slow; some may have been published.
         """
-        path = _path(self.settings, topic)
+        path = f"projects/{self.settings.project}/topics/{topic}"
         timeout = float(self.settings.deadline_s)
         needs = "pubsub.topics.publish"
         with translated(self.settings, PUBSUB, on=path, needs=needs):
             for request in _requests(path, messages):
                 await self._client.publish(request, retry=None, timeout=timeout)
-
-
-def _path(settings: Settings, topic: str) -> str:
-    return f"projects/{settings.project}/topics/{topic}"
 
 
 def _requests(
@@ -82,20 +75,8 @@ def _requests(
         yield PublishRequest.wrap(request)
 
 
-def publish_once(
-    settings: Settings, topic: str, payload: bytes, *, attributes: Mapping[str, str]
+def publish(
+    settings: Settings, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
 ) -> None:
-    """
-    Publish one message outside an event loop, and close the connection.
-
-    Raises:
-        MissingTable, AccessDenied, Unavailable: Pub/Sub did not take it.
-    """
-    path = _path(settings, topic)
-    message: Any = PubsubMessage(data=payload, attributes=attributes)
-    with (
-        translated(settings, PUBSUB, on=path, needs="pubsub.topics.publish"),
-        open_client(PublisherClient, settings.pubsub_endpoint) as client,
-    ):
-        again = Retry(initial=0.1, maximum=2.0, timeout=ONCE_S)
-        client.publish(topic=path, messages=[message], retry=again, timeout=ONCE_S)
+    """Publish messages outside an event loop, as ``Bus.publish``."""
+    asyncio.run(Bus(settings).publish(topic, messages))

@@ -33,11 +33,9 @@ def announce(
     data = json.dumps({**named, **state, "at": at.isoformat()}).encode()
     try:
         # Imported here: a training without a promotion needs no Pub/Sub.
-        from propensity.gcp.pubsub import publish_once
+        from propensity.gcp.pubsub import publish
 
-        publish_once(
-            settings, topic_name(settings, MODEL_UPDATES), data, attributes=named
-        )
+        publish(settings, topic_name(settings, MODEL_UPDATES), [(data, named)])
     except Exception as error:
         log("WARNING", f"the change was not announced: {error!r}", use_case=use_case)
         return False

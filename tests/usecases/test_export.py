@@ -95,12 +95,6 @@ class TestColumns:
             ("other", None),
         }
 
-    def test_are_null_without_the_value(self, warehouse):
-        """An event that has no such parameter is there all the same."""
-        [row] = warehouse.rows("SELECT * FROM ga_events WHERE user_pseudo_id = 'other'")
-
-        assert [row[value.column] for value in VALUES] == [None] * len(VALUES)
-
     def test_have_their_types_and_are_described(self, warehouse):
         """Beside those of all use cases, which ``tables.GA_EVENTS`` documents."""
         schema = warehouse.client.query_and_wait(
@@ -122,25 +116,6 @@ class TestColumns:
 
 
 class TestText:
-    def test_is_that_of_the_statement_without_values(self):
-        """Who names nothing reads nothing more."""
-        text = export.text("p.d")
-
-        assert "user_properties" not in text
-        assert "`p.d.events_2*`" in text
-        assert "events_intraday_2*" not in text
-
-    def test_reads_the_kinds_of_tables_that_there_are(self):
-        """A wildcard that matches no table is an error: a property may have either."""
-        streamed = export.text("p.d", kinds=["intraday"])
-        both = export.text("p.d", kinds=["daily", "intraday"], conditions=["AND a\n"])
-
-        assert export.kinds_read(export.text("p.d")) == ["daily"]
-        assert export.kinds_read(streamed) == ["intraday"]
-        assert "`p.d.INFORMATION_SCHEMA.TABLES`" in streamed
-        assert export.kinds_read(both) == ["daily", "intraday"]
-        assert both.count("AND a\n") == 2
-
     def test_is_the_same_for_set_up_and_for_whoever_compares(self):
         """Conditions follow the view's own; the deploy, local mode and doctor take
         their text from one function."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 
 import pytest
@@ -94,20 +93,6 @@ class TestStatement:
         with pytest.raises(UseCaseError, match=r"no_such\.sql"):
             use_case.statement("no_such")
 
-    @pytest.mark.parametrize("name", usecases.names())
-    def test_takes_only_parameters_that_a_run_gives(self, name):
-        """Every @name in a statement is given by the window or by the run."""
-        use_case = usecases.load(name)
-        given = {*use_case.window(SETTINGS, [DAY]), "use_case", "maximum_rows"}
-        statements = (*usecases.STATEMENTS, "training_rows", "evaluation_rows")
-        if use_case.scores_events:
-            given |= {"as_of", "since", "truth_delay_days", "days", "amount"}
-            statements = ("event_training_rows", "event_evaluation_rows")
-        for one in statements:
-            sql = re.sub("--.*", "", use_case.statement(one))
-
-            assert set(re.findall(r"@(\w+)", sql)) <= {*given, "prediction_as_of"}
-
 
 class TestWindow:
     def test_bounds_the_shards_by_one_day_on_each_side(self, toy):
@@ -120,15 +105,6 @@ class TestWindow:
         assert window["last_suffix"] == "20260302"
         assert window["first_label_suffix"] == "20260301"
         assert window["last_label_suffix"] == "20260309"
-
-    def test_spans_all_as_of_dates(self, toy):
-        """Several snapshots are read in one scan, from the oldest to the newest."""
-        as_ofs = [date(2026, 3, 9), DAY]
-        window = toy.window(SETTINGS, as_ofs)
-
-        assert window["as_ofs"] == sorted(as_ofs)
-        assert window["first_suffix"] == "20251231"
-        assert window["last_suffix"] == "20260309"
 
     @pytest.mark.parametrize(
         "chosen", [{}, {"user_column": "user_id", "label_event": "sign_up"}]

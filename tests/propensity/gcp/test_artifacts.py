@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -54,24 +52,6 @@ class TestCreate:
             artifacts.create("a/b.json", b"second")
 
         assert artifacts.read("a/b.json") == Stored(b"first", generation)
-
-    def test_lets_one_of_many_win(self, artifacts):
-        """Of racing writers exactly one creates the object."""
-        barrier = threading.Barrier(RACERS)
-
-        def write(number: int) -> int | None:
-            barrier.wait()
-            try:
-                artifacts.create("race", str(number).encode())
-            except Conflict:
-                return None
-            return number
-
-        with ThreadPoolExecutor(RACERS) as pool:
-            results = pool.map(write, range(RACERS))
-            [winner] = [number for number in results if number is not None]
-
-        assert artifacts.read("race").data == str(winner).encode()
 
     def test_knows_its_own_write_again(self, storage_emulator, through):
         """Where the answer to a write is lost, the retry finds its own bytes."""
@@ -154,23 +134,6 @@ class TestFiles:
 
 
 class TestReplace:
-    def test_loses_no_update(self, artifacts):
-        """Writers that each add one to a list, again when they lost, are all in it."""
-        artifacts.create("counter", b"[]")
-
-        def add(number: int) -> None:
-            while True:
-                stored = artifacts.read("counter")
-                more = json.dumps([*json.loads(stored.data), number]).encode()
-                with contextlib.suppress(Conflict):
-                    artifacts.replace("counter", more, generation=stored.generation)
-                    return
-
-        with ThreadPoolExecutor(RACERS) as pool:
-            list(pool.map(add, range(RACERS)))
-
-        assert len(json.loads(artifacts.read("counter").data)) == RACERS
-
     @pytest.mark.parametrize("generation", [0, 1, 10**15])
     def test_refuses_another_generation(self, artifacts, generation):
         """Absent, older or made up: what is not the newest generation loses."""

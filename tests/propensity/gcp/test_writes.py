@@ -74,6 +74,8 @@ class Faulty(GrpcProxy):
             # One answer comes through, and then the connection breaks.
             yield next(answers)
             next(answers)
+            if failure[0] is grpc.StatusCode.OK:
+                return
         else:
             list(answers)
         context.abort(failure[0], "broken")
@@ -131,15 +133,16 @@ class TestRowsOfARun:
         assert proxy.calls[method] == 2
         assert counted(warehouse) == (100, 100)
 
+    @pytest.mark.parametrize("status", ["UNAVAILABLE", "OK"])
     def test_are_there_once_where_the_connection_breaks(
-        self, settings, warehouse, write_through, monkeypatch
+        self, settings, warehouse, write_through, monkeypatch, status
     ):
-        """What was sent to a stream that broke is never committed."""
+        """Or ends. What was sent to a stream that broke is never committed."""
         monkeypatch.setattr(writes, "REQUEST_BYTES", 4_000)
 
         def rule(name, number):
             is_meant = name == "AppendRows" and number < 3
-            return (grpc.StatusCode.UNAVAILABLE, True) if is_meant else None
+            return (grpc.StatusCode[status], True) if is_meant else None
 
         with Faulty(settings, rule) as proxy:
             write_through(proxy, of_run(1_000))
