@@ -42,24 +42,22 @@ _HOST_AND_PORT = r"[^/\s]+:[0-9]{1,5}"
 # -- parsers: the setting of a text, or a ValueError that goes on after "but it" ------
 
 
-def _matching(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
-    whole = re.compile(pattern)
-
+def _that(holds: Callable[[str], object], message: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if not whole.fullmatch(text):
-            raise ValueError(f"must match {whole.pattern}")
+        if not holds(text):
+            raise ValueError(message)
         return text
 
     return parse
+
+
+def _matching(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
+    whole = re.compile(pattern)
+    return _that(whole.fullmatch, f"must match {whole.pattern}")
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return text
-
-    return parse
+    return _that(choices.__contains__, f"must be one of {', '.join(choices)}")
 
 
 def _number(kind: type[int | float], least: float, most: float) -> Callable[[str], Any]:
@@ -73,19 +71,12 @@ def _number(kind: type[int | float], least: float, most: float) -> Callable[[str
     return parse
 
 
-def _key(text: str) -> str:
-    if len(text) < 32:
-        raise ValueError("must have 32 characters or more")
-    return text
-
-
-def _event(text: str) -> str:
-    if not is_event_name(text):
-        raise ValueError(
-            "must be an event's name, as the export has it: a letter, then letters, "
-            "digits, underscores, hyphens and blanks, 40 characters in all"
-        )
-    return text
+_key = _that(lambda text: len(text) >= 32, "must have 32 characters or more")
+_event = _that(
+    is_event_name,
+    "must be an event's name, as the export has it: a letter, then letters, digits, "
+    "underscores, hyphens and blanks, 40 characters in all",
+)
 
 
 def _setting(
