@@ -4,7 +4,9 @@ Steps of runs, where no function shows them: what they leave out, and what they 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import SchemaError
 from propensity.freshness import Freshness
-from propensity.runs import evaluate, predict
+from propensity.runs import evaluate, predict, train
 from propensity.runs.export import lacked_days
 from propensity.runs.run import Run
 from propensity.settings import Settings
@@ -59,6 +61,17 @@ def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
 
     assert lacked_days(run_without(lost, utc_offset_hours=hours), WEEK) == [lost]
     assert not lacked_days(run_without(WEEK - 2 * DAY, WEEK + 8 * DAY), WEEK)
+
+
+def test_a_training_leaves_out_snapshots_that_lack_a_day_of_their_outcomes():
+    """Who bought on a day that never came has label 0 by mistake."""
+    days = [{"day": AS_OF - n * DAY, "n_events": 9} for n in range(1, 700)]
+    run = run_without(WEEK + DAY)
+    run = replace(run, warehouse=SimpleNamespace(rows=lambda *_: days))
+
+    assert len(train._snapshots(run)) == 64
+    assert WEEK not in train._snapshots(run)
+    assert run.log_fields["snapshots_left_out"] == 1
 
 
 class TestScores:
