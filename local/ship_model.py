@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -28,7 +27,7 @@ import pyarrow as pa
 from local import sandbox
 from local.generators.games import USE_CASE, Games
 from local.generators.players import postcodes
-from offline import load_postcodes
+from offline import load_postcodes, whole_files
 from offline.load_model import FILES, METADATA, MODELS
 from propensity import usecases
 from propensity.errors import ArtifactError
@@ -73,7 +72,6 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
         OSError: The files cannot be written.
         NotEnoughData: There are too few players to train and to test.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with sandbox.emulators(say=say) as stack:
         settings = Settings.from_environment(stack.environment)
         bucket = stack.objects().bucket(settings.required("bucket"))
@@ -201,13 +199,9 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files, all or none where the disk is full: a model may be there already."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as place:
-        for name in (*FILES, METADATA):
-            Path(place, name).write_bytes(files[name])
-        for name in (*FILES, METADATA):
-            Path(place, name).replace(folder / name)
+    """Write files, and last the one with the checksums of the others."""
+    for name in (*FILES, METADATA):
+        whole_files.write(folder / name, files[name])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

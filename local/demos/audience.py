@@ -14,9 +14,10 @@ import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from string import Template
 from typing import Any
 
-from local.demos.calls import TIMEOUT_S
+from local.demos.calls import FOLDER, TIMEOUT_S
 from local.errors import LocalError
 from local.progress import say, step
 from local.receiver import Faults, Limits, Receiver
@@ -26,28 +27,6 @@ NAME = "best_customers"
 # Enough users, and enough of them held out, that an interval says something.
 DECILES, CONTROL = 3, "20%"
 LIMITS = Limits(users=500)
-DESTINATION = """\
-# The receiver of the demo; `python -m local.receiver` is one to play with.
-kind = "http"
-name = "crm"
-url = "{url}/lists/{{audience}}"
-batch = {batch}
-
-[body]
-users = "{{users}}"
-
-[user]
-id = "{{user_id}}"
-score = "{{probability}}"
-
-[remove]
-method = "DELETE"
-
-[answer]
-rejected = "errors"
-user = "id"
-reason = "message"
-"""
 
 
 def act(
@@ -68,7 +47,8 @@ def act(
     faults = Faults(rejects=lambda user: "unsubscribed" * user.endswith("77"))
     with step(f"the audience of {as_of}"), Receiver(LIMITS, faults) as receiver:
         file = folder / "crm.toml"
-        file.write_text(DESTINATION.format(url=receiver.url, batch=LIMITS.users))
+        text = Template(FOLDER.joinpath("crm.toml").read_text())
+        file.write_text(text.substitute(url=receiver.url, batch=LIMITS.users))
         words = [
             *("audience", "send", NAME, "--use-case", use_case, "--as-of", str(as_of)),
             *("--deciles", str(DECILES), "--control", CONTROL, "--to", str(file)),

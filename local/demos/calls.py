@@ -19,7 +19,7 @@ from local.progress import step
 from local.stack.stack import Stack
 from propensity.topics import EVENTS
 
-SQL = resources.files(__package__)
+FOLDER = resources.files(__package__)
 TIMEOUT_S, POLL_S = 900, 2.0
 
 

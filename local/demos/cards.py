@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local.demos.calls import SQL, Producer, call, settled, table, training_text
+from local.demos.calls import FOLDER, Producer, call, settled, table, training_text
 from local.generators.card_files import read_cards
 from local.generators.cards import Cards
 from local.generators.drawing import moment
@@ -100,7 +100,7 @@ def play(
         sent.extend(deliveries)
 
     def counted() -> Mapping[str, int]:
-        sql = statement("card_counts", own=SQL)
+        sql = statement("card_counts", own=FOLDER)
         [row] = warehouse.rows(sql, {**whose, "since": now})
         return dict(row.items())
 
@@ -124,7 +124,7 @@ def play(
             counts = settled(counted, counts_of(sent))
     call(stack, "model_evaluation", {"use_case": USE_CASE})
     scores = warehouse.table(
-        statement("first_scores", own=SQL),
+        statement("first_scores", own=FOLDER),
         {**whose, "as_of": datetime.now(UTC).date(), "since": first_day},
     ).to_pylist()
     yield (

@@ -19,7 +19,7 @@ from typing import Any
 import requests
 
 from local.demos import audience, cards, stream
-from local.demos.calls import SQL, TIMEOUT_S, Refused, call, table, training_text
+from local.demos.calls import FOLDER, TIMEOUT_S, Refused, call, table, training_text
 from local.demos.source import DAY, chosen_weeks, opened
 from local.errors import LocalError
 from local.exports import ga4_export
@@ -139,17 +139,16 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> None:
     parameters = {"use_case": use_case.name, "weeks": weeks}
     rows = [
         {**row, **json.loads(row["metrics"])}
-        for row in warehouse.rows(statement("evaluated_weeks", own=SQL), parameters)
+        for row in warehouse.rows(statement("evaluated_weeks", own=FOLDER), parameters)
     ]
     say("\n" + table(COLUMNS, rows))
     if options.verbose:
         say("\nBy the best threshold of the weeks before, and the best of a budget:")
         say(table(VERBOSE_COLUMNS, rows))
-    sql, parameters = (
-        statement("published_users", own=SQL),
-        parameters | {"weeks": published},
+    found = warehouse.rows(
+        statement("published_users", own=FOLDER), parameters | {"weeks": published}
     )
-    users = [row["user_id"] for row in warehouse.rows(sql, parameters)]
+    users = [row["user_id"] for row in found]
     say("\nLooking users up, the likeliest, the least likely, and nobody:")
     for line in lookups(stack, [users[0], users[-1], "nobody"]):
         say(line)

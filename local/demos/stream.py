@@ -14,7 +14,7 @@ from typing import Any
 
 from sklearn.metrics import roc_auc_score
 
-from local.demos.calls import SQL, Producer, call, settled, table
+from local.demos.calls import FOLDER, Producer, call, settled, table
 from local.generators.games import USE_CASE, Games
 from local.generators.players import postcodes
 from local.stack.stack import Stack
@@ -84,7 +84,7 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
 
 def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, Any]]:
     """Return the rows of a statement of the demo or the product."""
-    found = warehouse.rows(statement(name, own=SQL), parameters)
+    found = warehouse.rows(statement(name, own=FOLDER), parameters)
     return [dict(row.items()) for row in found]
 
 

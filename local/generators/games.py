@@ -142,9 +142,6 @@ class Games:
         days: From the first possible registration to ``end``.
         maximum_events: Of one player, with the registration.
         end: Aware; no event is at this time or later.
-
-    Raises:
-        ValueError: An argument leaves nothing to generate.
     """
 
     seed: int = 42
@@ -153,10 +150,6 @@ class Games:
     days: int = 84
     maximum_events: int = 1_000
     end: datetime = DEFAULT_END
-
-    def __post_init__(self) -> None:
-        if self.users < 1 or self.days < 2 or self.maximum_events < 3:
-            raise ValueError(f"expected 1 user, 2 days, 3 events or more: {self}")
 
     @property
     def first_date(self) -> date:
@@ -287,7 +280,7 @@ class Games:
         cents = np.concatenate([np.zeros(n, np.int64), play.cents])[order].tolist()
         times = texts_of(time[order])
         ids = uuids(random_of(self.seed, "event ids"), len(order))
-        registrations, user_ids = registered(players, self.seed), self.user_ids
+        registrations, user_ids = registered(players), self.user_ids
         types = (*PLAYS, REGISTRATION)
         for i, event_id in enumerate(ids):
             event_type = types[kind[i]]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from functools import cache
 
 import numpy as np
@@ -14,7 +13,6 @@ from local.generators.drawing import (
     Flags,
     Floats,
     Ints,
-    floor,
     moment,
     random_of,
     shuffled,
@@ -24,7 +22,7 @@ from local.generators.messages import Event
 COUNTRIES = ("England", "Scotland", "Wales", "Northern Ireland", "Ireland")
 # The last country has postcodes of another kind, which no table has.
 ABROAD = len(COUNTRIES) - 1
-ABROAD_CITIES = ("Carrigmoyle", "Dúnbeg")
+CITY_ABROAD = "Dúnbeg"
 # Postcodes in the format of the United Kingdom, in areas that it does not have.
 AREAS = (
     # area, city, country
@@ -36,8 +34,8 @@ AREAS = (
 DISTRICTS = ("1", "2", "3", "4A", "7", "11", "15", "28")
 LETTERS = "ABDEFGHJLNPQRSTUWXYZ"
 INDEX_LEVELS = 7
-# Of each district: units in the table, and units that it lacks.
-UNITS, SPARE_UNITS = 30, 10
+# Units of each district in the table. It has none of a letter Z.
+UNITS = 30
 # Campaign and affiliate.
 CHANNELS: tuple[tuple[str | None, str | None], ...] = (
     (None, None),
@@ -48,9 +46,7 @@ CHANNELS: tuple[tuple[str | None, str | None], ...] = (
     ("spring_league", "https://football-forum.example/r/552"),
     ("refer_a_friend", None),
 )
-FIRST_NAMES = ("Aisha", "Chloë", "Gethin", "Jürgen", "Łukasz", "Niamh", "Wei", "Zoë")
-LAST_NAMES = ("Begum", "Davies", "Lindström", "Ní Bhriain", "O'Neill", "Patel")
-STREETS = ("Station Road", "Mill Lane", "Bryn Awel", "King's Parade")
+NAMES = ("Aisha Begum", "Gethin Davies", "Jürgen Lindström", "Zoë Ní Bhriain")
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,11 @@ class Players:
 
 @dataclass(frozen=True)
 class _Gazetteer:
-    """All units: code, district and index from 1 to 7; spare codes by district."""
+    """All units: code, district and index from 1 to 7."""
 
     codes: list[str]
     district: Ints
     level: Ints
-    spares: list[list[str]]
 
     def units(self, country: int, level: int) -> Ints:
         """Return the units of one index in a country."""
@@ -101,18 +96,18 @@ def gazetteer() -> _Gazetteer:
         levels = 1 + np.arange(len(theirs)) % INDEX_LEVELS
         base[theirs] = levels[shuffled(random, len(theirs))]
     letters = [a + b for a in LETTERS for b in LETTERS]
-    codes, spares = [], []
+    codes = []
     for name in districts:
-        drawn = shuffled(random, 10 * len(letters))[: UNITS + SPARE_UNITS].tolist()
-        every = [f"{name} {number % 10}{letters[number // 10]}" for number in drawn]
-        codes += sorted(every[:UNITS])
-        spares.append(every[UNITS:])
+        drawn = shuffled(random, 10 * len(letters))[:UNITS].tolist()
+        codes += sorted(
+            f"{name} {number % 10}{letters[number // 10]}" for number in drawn
+        )
     district = np.repeat(np.arange(len(districts)), UNITS)
     step = np.searchsorted([0.2, 0.8], random.random(len(codes))) - 1
     # Each district has a unit of its own index, and each country all of them.
     step[::UNITS] = 0
     level = np.clip(base[district] + step, 1, INDEX_LEVELS)
-    return _Gazetteer(codes, district, level, spares)
+    return _Gazetteer(codes, district, level)
 
 
 def postcodes() -> pa.Table:
@@ -128,31 +123,24 @@ def postcodes() -> pa.Table:
     return pa.table({"postcode": places.codes, "socioeconomic_idx": level})
 
 
-def registered(players: Players, seed: int) -> list[Event]:
+def registered(players: Players) -> list[Event]:
     """Return the fields of each registration."""
-    random = random_of(seed, "registrations' fields")
-    n = len(players.churns)
-    first, last, street = (
-        _choice(random, names, n) for names in (FIRST_NAMES, LAST_NAMES, STREETS)
-    )
-    house = (1 + floor(random.random(n) * 180)).tolist()
-    days = floor(random.random(n) * 364).tolist()
-    spelling = random.random(n).tolist()
-    draws = random.random((n, 2)).tolist()
     rows = []
-    for i in range(n):
+    for i in range(len(players.churns)):
         campaign, affiliate_url = CHANNELS[players.channel[i]]
         day = moment(int(players.registered_ms[i])).date()
-        birthday = _years_before(day, int(players.age[i]))
-        code, city = _address(players, i, *draws[i])
+        birthday = day.replace(day=min(day.day, 28), year=day.year - players.age[i])
+        code, city = _address(players, i)
+        # Two in ten type it otherwise.
+        spelling = {8: code.lower(), 9: code.replace(" ", "")}.get(i % 10, code)
         rows.append(
             {
-                "name": f"{first[i]} {last[i]}",
-                "date_of_birth": str(birthday - timedelta(days=days[i])),
-                "street_address": f"{house[i]} {street[i]}",
+                "name": NAMES[i % len(NAMES)],
+                "date_of_birth": str(birthday - timedelta(days=i % 364)),
+                "street_address": f"{1 + i % 180} King's Parade",
                 "city": city,
                 "country": COUNTRIES[players.country[i]],
-                "postcode": _typed(code, spelling[i]),
+                "postcode": spelling,
                 "affiliate_url": affiliate_url,
                 "campaign": campaign,
                 "label": int(players.churns[i]),
@@ -161,33 +149,13 @@ def registered(players: Players, seed: int) -> list[Event]:
     return rows
 
 
-def _address(players: Players, i: int, first: float, second: float) -> tuple[str, str]:
+def _address(players: Players, i: int) -> tuple[str, str]:
     """Return the postcode and the city of a player."""
     places, unit = gazetteer(), players.unit[i]
-    district = int(places.district[unit])
-    city = AREAS[district // len(DISTRICTS)][1]
+    city = AREAS[int(places.district[unit]) // len(DISTRICTS)][1]
     if players.country[i] == ABROAD:
-        city = ABROAD_CITIES[int(first * len(ABROAD_CITIES))]
-        return f"Q{int(first * 90):02d} {int(second * 36**4):06d}", city
+        return f"Q{i % 90:02d} {i:06d}", CITY_ABROAD
     if not players.is_district_known[i]:
-        letter = LETTERS[int(first * len(LETTERS))]
-        return f"ZZ{int(second * 90) + 1} {int(first * 10)}{letter}{letter}", city
-    if not players.is_unit_known[i]:
-        return places.spares[district][int(first * SPARE_UNITS)], city
-    return places.codes[unit], city
-
-
-def _typed(postcode: str, how: float) -> str:
-    """Return a postcode as people type it: eight in ten as it should be."""
-    spellings = (postcode, postcode.lower(), postcode.replace(" ", ""))
-    return spellings[int(np.searchsorted([0.8, 0.9], how))]
-
-
-def _choice(random: np.random.Generator, values: Sequence[str], n: int) -> list[str]:
-    return [values[i] for i in floor(random.random(n) * len(values)).tolist()]
-
-
-def _years_before(day: date, years: int) -> date:
-    if (day.month, day.day) == (2, 29):
-        day = day.replace(day=28)
-    return day.replace(year=day.year - years)
+        return f"ZZ{1 + i % 90} 1AA", city
+    known = places.codes[unit]
+    return known if players.is_unit_known[i] else f"{known[:-3]}1ZZ", city

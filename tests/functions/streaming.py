@@ -23,7 +23,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 
-from local.demos.calls import SQL as DEMO_SQL
+from local.demos.calls import FOLDER as DEMO_SQL
 from local.stack.stack import Stack
 from propensity import usecases
 from propensity.events import rows as stream

@@ -259,31 +259,6 @@ class TestProcess:
                     assert table.schema.field("at").type == pa.timestamp("us", "UTC")
                     assert table["day"].to_pylist() == [DAY]
 
-    def test_has_its_folder_alone_and_ends_with_its_parent(self, tmp_path):
-        """A second emulator on the same folder ends at once and says why."""
-        port, grpc_port = free_ports(2)
-        program = (
-            "import os, subprocess, sys, time\n"
-            "subprocess.Popen([*sys.argv[1:], '--parent', str(os.getpid())])\n"
-            "time.sleep(600)"
-        )
-        words = command(tmp_path, port, grpc_port)
-        parent = subprocess.Popen([sys.executable, "-c", program, *words])
-        wait_until(lambda: answers(f"http://{HOST}:{port}/docs"))
-        second = subprocess.run(
-            command(tmp_path, *free_ports(2)),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert second.returncode != 0
-        assert "lock" in second.stderr
-
-        parent.kill()
-        parent.wait()
-        wait_until(lambda: not answers(f"http://{HOST}:{port}/docs"))
-
 
 def test_another_release_is_refused():
     """A rewrite that finds nothing to do says so."""

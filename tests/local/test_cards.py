@@ -64,15 +64,6 @@ class TestTransactions:
             assert abs(p[rows].sum() - y[rows].sum()) < 4 * error
         assert 0.96 < roc_auc_score(y, p) < 0.99
 
-    def test_can_be_cut_stretched_and_named(self, cards):
-        start, end = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 3, tzinfo=UTC)
-        played = cards.first(300).stretched(start, end).named("t-")
-
-        assert played.ids[-1] == "t-0000300"
-        assert moment(int(played.time_ms[0])) == start
-        assert end - timedelta(seconds=1) < moment(int(played.time_ms[-1])) < end
-        assert (played.components == cards.components[:300]).all()
-
 
 class TestDeliveries:
     def test_are_the_same_for_the_same_seed(self, cards):

@@ -52,7 +52,6 @@ class TestExport:
         ("given", "changed", "says"),
         [
             (summary("user_id"), {}, "has a user_pseudo_id, .*COLUMN can be user_id"),
-            (summary(), {}, "there are no users$"),
             (
                 summary("user_pseudo_id"),
                 {"label_event": "sign_up"},

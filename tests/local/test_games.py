@@ -6,7 +6,6 @@ What is statistical fixes the seed and says why the tolerance is what it is.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from local.generators.faults import FAULTS, PLAYS
-from local.generators.games import MIX, PLAY_DAYS, Games
+from local.generators.faults import FAULTS
+from local.generators.games import PLAY_DAYS, Games
 from local.generators.messages import REGISTRATION, Delivery, Event
 from local.generators.players import postcodes
 
@@ -67,21 +66,6 @@ class TestPlayers:
             events[0]["label"]
             for events in sorted(players, key=lambda events: events[0]["user_id"])
         ]
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_play_in_the_mix_of_their_group(self, players, label):
-        counts = Counter(
-            event["event_type"]
-            for events in players
-            if events[0]["label"] == label
-            for event in events[1:]
-        )
-        total = counts.total()
-
-        assert total > 20_000
-        for kind, p in zip(PLAYS, MIX[label], strict=True):
-            error = math.sqrt(p * (1 - p) / total)
-            assert counts[kind] / total == pytest.approx(p, abs=4 * error)
 
     def test_who_churn_are_gone_after_two_days_and_others_come_back(
         self, full, players

@@ -5,11 +5,9 @@ from __future__ import annotations
 from importlib.metadata import distributions, requires
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 
 from local import install, venvs
-from local.stack.state import ROOT
 
 
 def pins(file: Path) -> dict[str, str]:
@@ -40,14 +38,3 @@ class TestRequirements:
                     missing.append(f"{name} needs {package}, found {found}")
 
         assert missing == []
-
-
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "requirements.txt", "pyproject.toml"]
-)
-def test_the_pythons_that_are_tried_are_those_that_are_promised(page):
-    """By .ci/run, the oldest and the newest."""
-    script = (ROOT / ".ci" / "run").read_text()
-
-    assert "\nPYTHONS=(3.11 3.13)\n" in script
-    assert "3.11 to 3.13" in (ROOT / page).read_text()

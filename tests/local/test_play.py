@@ -79,7 +79,8 @@ class TestRefusals:
         state = State(f"test-{uuid.uuid4().hex[:8]}")
         ports = dict(zip(PORT_OFFSETS, free_ports(len(PORT_OFFSETS)), strict=True))
         # No function is called before all rows are loaded.
-        monkeypatch.setattr(play, "Stack", partial(Stack, functions=(), ports=ports))
+        monkeypatch.setattr(play, "PLAYED", ())
+        monkeypatch.setattr(play, "Stack", partial(Stack, ports=ports))
         try:
             with pytest.raises(UnusableData, match="no event .* is a 'purchase'"):
                 play.play(state, play.Choice(data=str(file)))

@@ -89,12 +89,6 @@ class TestStop:
         stop([stranger])
 
 
-def test_zombies_have_ended():
-    """A process whose status nobody has asked for does not run."""
-    with subprocess.Popen(["true"]) as child:
-        wait_until(lambda: start_time(child.pid) is None)
-
-
 def test_free_ports_are_given_to_one_process_at_a_time(monkeypatch):
     """Also while nobody listens yet; one that has ended has given them back."""
     ask = "from local.processes import free_ports; print(*free_ports(2), flush=True)"
@@ -143,13 +137,6 @@ class TestVirtualEnvironments:
 
         with pytest.raises(LocalError, match="no-such-package"):
             venvs.python_of(file, folder=tmp_path)
-
-    def test_of_functions_store_packages_once(self):
-        """uv links files from its cache, beside which they lie."""
-        python = venvs.functions_python(ROOT, folder=ROOT / ".local" / "venvs")
-        [file] = python.parent.parent.glob("lib/python*/site-packages/flask/app.py")
-
-        assert file.stat().st_nlink > 1
 
     def test_take_packages_from_where_pip_does(self):
         """A company's index, set for pip alone, is where uv looks, too."""

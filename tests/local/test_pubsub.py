@@ -76,22 +76,9 @@ class Emulator:
             received += answer.received_messages
         return received
 
-    def is_empty(self, subscription: str) -> bool:
-        """Whether a pull that waits for half a second finds nothing."""
-        answer = self.subscriber.pull(
-            subscription=subscription, max_messages=10, timeout=1.5, retry=None
-        )
-        return not answer.received_messages
-
     def acknowledge(self, subscription: str, messages: list[Any]) -> None:
         ids = [message.ack_id for message in messages]
         self.subscriber.acknowledge(subscription=subscription, ack_ids=ids)
-
-    def set_deadline(self, subscription: str, messages: list[Any], s: int) -> None:
-        ids = [message.ack_id for message in messages]
-        self.subscriber.modify_ack_deadline(
-            subscription=subscription, ack_ids=ids, ack_deadline_seconds=s
-        )
 
 
 @contextlib.contextmanager
@@ -213,73 +200,33 @@ def pushing(url: str) -> types.PushConfig:
     return types.PushConfig(push_endpoint=url)
 
 
-def dead_letters_to(topic: str) -> types.DeadLetterPolicy:
-    return types.DeadLetterPolicy(dead_letter_topic=topic, max_delivery_attempts=5)
-
-
-class TestPulls:
-    def test_come_again_after_the_deadline(self, emulator, topic):
-        """What is neither acknowledged nor given more time; zero gives it back. An ack
-        id ends with its delivery: it does nothing to the next one."""
-        subscription = emulator.subscription(topic, ack_deadline_seconds=1)
-        emulator.publish(topic, "done", "slow", "lost")
-        done, slow, lost = emulator.pull(subscription, 3)
-        emulator.acknowledge(subscription, [done])
-        emulator.set_deadline(subscription, [slow], 30)
-        [again] = emulator.pull(subscription)
-        assert again.message == lost.message
-        assert again.ack_id != lost.ack_id
-
-        emulator.acknowledge(subscription, [lost])
-        emulator.set_deadline(subscription, [again], 0)
-        [third] = emulator.pull(subscription)
-        emulator.acknowledge(subscription, [third])
-        assert third.message == lost.message
-        assert emulator.is_empty(subscription)
-
-
-class TestDeadLetters:
-    def test_are_made_of_what_is_never_acknowledged(self, emulator, topic):
-        """After the last attempt a message is published where the policy says."""
-        dead = emulator.topic()
-        letters = emulator.subscription(dead)
-        policy = dead_letters_to(dead)
-        subscription = emulator.subscription(topic, "work", dead_letter_policy=policy)
-        [message_id] = emulator.publish(topic, "poison", use_case="x")
-        attempts = []
-        for _ in range(5):
-            [received] = emulator.pull(subscription)
-            attempts.append(received.delivery_attempt)
-            emulator.set_deadline(subscription, [received], 0)
+def test_dead_letters_are_made_of_failed_pushes(emulator, topic):
+    """Its neighbours are delivered; the envelope counts the attempts, and the letter
+    says where it comes from."""
+    dead = emulator.topic()
+    letters = emulator.subscription(dead, ack_deadline_seconds=1)
+    with Endpoint(lambda push: ERROR if push.text == "bad" else OK) as endpoint:
+        policy = types.DeadLetterPolicy(dead_letter_topic=dead, max_delivery_attempts=5)
+        to = pushing(endpoint.url)
+        emulator.subscription(topic, "work", push_config=to, dead_letter_policy=policy)
+        emulator.publish(topic, "good", "bad", "fine", use_case="x")
         [letter] = emulator.pull(letters)
+        [again] = emulator.pull(letters)
+        emulator.acknowledge(letters, [again])
+    bad = [push for push in endpoint.pushes if push.text == "bad"]
 
-        source = "CloudPubSubDeadLetterSource"
-        attributes = dict(letter.message.attributes)
-        assert attempts == [1, 2, 3, 4, 5]
-        assert letter.message.data == b"poison"
-        assert letter.message.message_id != message_id
-        assert attributes.pop(f"{source}TopicPublishTime").endswith("Z")
-        assert attributes == {
-            "use_case": "x",
-            f"{source}DeliveryCount": "5",
-            f"{source}Subscription": "work",
-            f"{source}SubscriptionProject": topic.split("/")[1],
-        }
-
-    def test_are_made_of_failed_pushes(self, emulator, topic):
-        """Its neighbours are delivered; the envelope counts the attempts."""
-        dead = emulator.topic()
-        letters = emulator.subscription(dead)
-        with Endpoint(lambda push: ERROR if push.text == "bad" else OK) as endpoint:
-            policy, to = dead_letters_to(dead), pushing(endpoint.url)
-            emulator.subscription(topic, push_config=to, dead_letter_policy=policy)
-            emulator.publish(topic, "good", "bad", "fine")
-            [letter] = emulator.pull(letters)
-        bad = [push for push in endpoint.pushes if push.text == "bad"]
-
-        assert letter.message.data == b"bad"
-        assert Counter(endpoint.texts) == {"good": 1, "bad": 5, "fine": 1}
-        assert [push.body["deliveryAttempt"] for push in bad] == [1, 2, 3, 4, 5]
+    source = "CloudPubSubDeadLetterSource"
+    attributes = dict(letter.message.attributes)
+    assert letter.message.data == again.message.data == b"bad"
+    assert attributes.pop(f"{source}TopicPublishTime").endswith("Z")
+    assert attributes == {
+        "use_case": "x",
+        f"{source}DeliveryCount": "5",
+        f"{source}Subscription": "work",
+        f"{source}SubscriptionProject": topic.split("/")[1],
+    }
+    assert Counter(endpoint.texts) == {"good": 1, "bad": 5, "fine": 1}
+    assert [push.body["deliveryAttempt"] for push in bad] == [1, 2, 3, 4, 5]
 
 
 def test_refusals_are_of_what_is_not_there(emulator, topic):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -54,25 +52,6 @@ class TestFiles:
         outcome = load_model.load(*place, folder=tmp_path)
 
         assert (outcome.version, outcome.is_new) == (0, True)
-
-    def test_are_those_before_where_the_disk_is_full(self, tmp_path, monkeypatch):
-        """Defect: some were new, one was cut off, and no model could be loaded."""
-        names = (*load_model.FILES, load_model.METADATA)
-        ship_model.write(dict.fromkeys(names, b"old"), tmp_path)
-        write = Path.write_bytes
-
-        def full(path: Path, data: bytes) -> int:
-            if path.name == load_model.CARD:
-                write(path, data[:1])
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return write(path, data)
-
-        monkeypatch.setattr(Path, "write_bytes", full)
-        with pytest.raises(OSError, match="No space left"):
-            ship_model.write(dict.fromkeys(names, b"new"), tmp_path)
-
-        assert {path.name for path in tmp_path.iterdir()} == {*names}
-        assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
 
     def test_say_how_they_were_made(self, files):
         """The command, all that the generator was given, libraries and figures."""

@@ -22,7 +22,7 @@ import requests
 
 from local import venvs
 from local.errors import LocalError
-from local.processes import answers, free_ports, is_free, myself
+from local.processes import free_ports, is_free, myself
 from local.stack import commands
 from local.stack.stack import SECRET, Stack, ignored
 from local.stack.state import (
@@ -159,17 +159,14 @@ class TestFunctions:
         assert running.environment.items() <= environment.items()
         assert not {"PROPENSITY_STRANGER", "VIRTUAL_ENV", "PYTHONPATH"} & {*environment}
         assert environment[SECRET] == KEY
+        answer = requests.get(running.url("get_proba"), timeout=10).json()
+        assert answer == {"server": "starlette.requests"}
 
     def test_get_a_key_that_is_kept_nowhere(self, running):
         kept = [file for file in running.state.folder.rglob("*") if file.is_file()]
 
         assert SECRET not in running.environment
         assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
-
-    def test_that_are_asynchronous_are_served_so(self, running):
-        answer = requests.get(running.url("get_proba"), timeout=10).json()
-
-        assert answer == {"server": "starlette.requests"}
 
     def test_do_not_get_other_settings_which_are_named(self):
         environment = {
@@ -188,13 +185,6 @@ class TestFunctions:
 
 
 class TestStack:
-    def test_makes_bucket_and_datasets(self, running):
-        datasets = f"/bigquery/v2/projects/{running.options.project}/datasets"
-
-        for dataset in (running.options.dataset, running.options.ga4_dataset):
-            assert answers(f"{running.url('bigquery')}{datasets}/{dataset}")
-        assert running.bucket_folder.is_dir()
-
     def test_refuses_a_state_that_is_in_use_and_says_how_to_play_beside(
         self, project, running
     ):

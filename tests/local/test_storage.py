@@ -116,23 +116,6 @@ class TestWrites:
         assert bucket.get_blob(pointer.name).generation > pointer.generation
         assert bucket.blob(pointer.name).download_as_bytes() != b"now"
 
-    def test_check_a_resumable_upload_when_it_ends(self, bucket):
-        """An upload that began when the name was free loses it to a faster one."""
-
-        class Slow(io.BytesIO):
-            """Content during whose reading somebody else writes the object."""
-
-            def read(self, size=-1):
-                if self.tell() == CHUNK:
-                    bucket.blob("v/8").upload_from_string(b"faster")
-                return super().read(size)
-
-        blob = bucket.blob("v/8", chunk_size=CHUNK)
-        with pytest.raises(PreconditionFailed):
-            blob.upload_from_file(Slow(bytes(3 * CHUNK)), if_generation_match=NEW)
-
-        assert bucket.blob("v/8").download_as_bytes() == b"faster"
-
     def test_go_to_buckets_that_there_are(self, bucket):
         """Each is made once; content has its type."""
         client, other = bucket.client, bucket.client.bucket("nowhere")

@@ -8,7 +8,7 @@ patch; each waits for a change of local-bigquery, and goes with it:
 
     rewriting.py   support of Python 3.11 and 3.12, and of machines without a network
     files.py       a catalog of plain DuckDB files; DuckLake takes 0.24 s a load job
-    memory.py      look-ups by name: its catalog is scanned for every table and job
+    lookups.py     tables by name: its catalog is scanned for every table
     views.py       views and ``events_*`` that follow their tables, columns by name
     writes.py      one writer at a time, MERGE in a transaction, Arrow batches stored
                    as they come

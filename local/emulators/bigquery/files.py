@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import memory, numbers
+from local.emulators.bigquery import numbers
 
 CATALOG_SUFFIX = ".bq.duckdb"
 
@@ -40,8 +40,6 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
             connection.execute(f"SET threads = {int(threads)}")
         emulator = _literal(data_dir / "emulator.duckdb")
         connection.execute(f"ATTACH {emulator} AS emulator")
-        results = database.quote(memory.RESULTS_CATALOG)
-        connection.execute(f"ATTACH ':memory:' AS {results}")
         connection.execute("SET checkpoint_threshold = '64MB'")
         connection.execute(f"SET temp_directory = {_literal(data_dir / 'spilled')}")
         connection.execute("DROP SCHEMA IF EXISTS emulator._results CASCADE")

@@ -12,8 +12,9 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import arrays, memory, numbers
+from local.emulators.bigquery import arrays, numbers
 from local.emulators.bigquery.files import connect_plainly
+from local.emulators.bigquery.lookups import list_tables_at_once, look_up_by_name
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.statements import prefer_aliases
 from local.emulators.bigquery.views import follow_views, union_wildcards
@@ -132,11 +133,8 @@ def serve(
     connect_plainly(database, data_dir)
     # Those of an earlier run, as their results are gone with it.
     database.execute("DELETE FROM emulator.jobs")
-    memory.look_up_by_name(database)
-    memory.keep_jobs(database)
-    memory.keep_metadata()
-    memory.keep_results()
-    memory.list_tables_at_once()
+    look_up_by_name(database)
+    list_tables_at_once()
     arrays.aggregate_in_place()
     follow_views()
     union_wildcards()

@@ -1,12 +1,8 @@
-"""Metadata, jobs and results in memory, and tables looked up by their names."""
+"""Tables looked up by their names, and listed at once."""
 
 from __future__ import annotations
 
-import threading
-from collections import defaultdict
 from typing import Any
-
-RESULTS_CATALOG = "_results"
 
 
 def look_up_by_name(database: Any) -> None:
@@ -58,93 +54,6 @@ def look_up_by_name(database: Any) -> None:
     database.objects, database.fetch = objects, fetch_by_name
     assert tables.database is database
     assert partitions.database is database
-
-
-def keep_metadata() -> None:
-    """Read what is stored of datasets, tables and the like from memory."""
-    from local_bigquery.catalog import metadata
-
-    save, delete = metadata.save, metadata.delete
-    lock = threading.RLock()
-    known: dict[Any, dict[tuple[str, ...], Any]] = {}
-
-    def stored(model: Any) -> dict[tuple[str, ...], Any]:
-        if model not in known:
-            kind = metadata.KINDS[model]
-            columns = ", ".join(metadata.RESOURCES[kind])
-            rows = metadata.fetch(f"SELECT {columns}, resource FROM emulator.{kind}")
-            known[model] = {
-                tuple(keys): model.model_validate_json(resource)
-                for *keys, resource in rows
-            }
-        return known[model]
-
-    def list_in_memory(model: Any, *keys: str) -> list[Any]:
-        with lock:
-            resources = stored(model)
-            if len(keys) == len(metadata.RESOURCES[metadata.KINDS[model]]):
-                return [resources[keys]] if keys in resources else []
-            return [r for key, r in resources.items() if key[: len(keys)] == keys]
-
-    def save_in_both(resource: Any, *keys: str) -> Any:
-        with lock:
-            saved = save(resource, *keys)
-            stored(type(resource))[keys] = type(resource).model_validate(saved.dump())
-            return saved
-
-    def delete_in_both(model: Any, *keys: str) -> None:
-        with lock:
-            resources = stored(model)
-            delete(model, *keys)
-            for key in [key for key in resources if key[: len(keys)] == keys]:
-                del resources[key]
-
-    metadata.list_, metadata.save = list_in_memory, save_in_both
-    metadata.delete = delete_in_both
-
-
-def keep_jobs(database: Any) -> None:
-    """Keep jobs in a dict; their table is filled when they are listed."""
-    from local_bigquery.jobs import store
-    from local_bigquery.models import Job
-
-    jobs: dict[tuple[str, str], Job] = {}
-    children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    save_row, list_rows = store.save, store.list_
-
-    def save(job: Job) -> Job:
-        project, job_id = job.jobReference.projectId, job.jobReference.jobId
-        jobs[project, job_id] = job
-        if parent := job.statistics.parentJobId:
-            children[project, parent].add(job_id)
-        return job
-
-    def delete(project: str, job_id: str) -> None:
-        for job_or_child in (job_id, *children.pop((project, job_id), ())):
-            jobs.pop((project, job_or_child), None)
-
-    def list_(*arguments: Any, **named: Any) -> list[Job]:
-        database.execute("DELETE FROM emulator.jobs")
-        for job in list(jobs.values()):
-            save_row(job)
-        return list(list_rows(*arguments, **named))
-
-    store.save, store.list_, store.delete = save, list_, delete
-    store.load = lambda project, job_id: jobs.get((project, job_id))
-
-
-def keep_results() -> None:
-    """Put anonymous results into a database of their own, in memory."""
-    from local_bigquery.catalog import tables
-
-    physical = tables.physical
-
-    def physical_in_memory(project: str, dataset: str, table: str) -> Any:
-        if dataset == tables.RESULTS:
-            return RESULTS_CATALOG, "main", f"{project}:{table}"
-        return physical(project, dataset, table)
-
-    tables.physical = physical_in_memory
 
 
 # What INFORMATION_SCHEMA.TABLES says of one table, in a line of texts between tabs.
