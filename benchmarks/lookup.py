@@ -17,7 +17,6 @@ import contextlib
 import os
 import sys
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
@@ -30,7 +29,14 @@ import pyarrow as pa
 
 from benchmarks.load import Load, generator
 from benchmarks.report import beside, finish
-from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers, started
+from benchmarks.servers import (
+    EMPTY_ASYNCHRONOUS,
+    Source,
+    empty,
+    servers,
+    started,
+    wait_until_ready,
+)
 from deploy import stage
 from local import sandbox, venvs
 from local.processes import HOST, free_ports, stop
@@ -96,15 +102,10 @@ def cold_start(
     began = time.perf_counter()
     process = started(name, source, python, environment, port)
     try:
-        while True:
-            try:
-                with urllib.request.urlopen(url, timeout=30) as answer:
-                    assert b"null" not in answer.read()
-                return time.perf_counter() - began
-            except urllib.error.HTTPError:
-                raise
-            except OSError:
-                time.sleep(0.002)
+        wait_until_ready(port)
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert b"null" not in answer.read()
+        return time.perf_counter() - began
     finally:
         stop([process])
 

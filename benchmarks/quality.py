@@ -20,25 +20,20 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from benchmarks.report import Line, finish
-from benchmarks.shops import Loaded, shops
+from benchmarks.shops import Floats, Loaded, Score, fitted, shops, trained
 from local.progress import Progress, say, step
 from propensity import usecases
-from propensity.learning import alerts, fit, gate, metrics, season
+from propensity.learning import metrics, season
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Slice
-
-Floats = NDArray[np.float64]
-Score = Callable[[pa.Table], Floats]
 
 WEEKS, RESAMPLES = 13, 200
 PUBLISHED, PLAIN = "published", "plain boosted trees"
@@ -50,12 +45,6 @@ COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
     "PR AUC": (average_precision_score, True),
     "log loss": (log_loss, False),
 }
-# Columns of the plain model: recency, frequency and money.
-RFM = (
-    "recency_days", "purchase_recency_days", "days_since_first_seen", "mean_gap_days",
-    "purchases", "purchases_7d", "purchases_28d", "purchase_days", "revenue",
-    "revenue_7d", "largest_day_revenue", "mean_order_value",
-)  # fmt: skip
 
 
 def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
@@ -103,49 +92,6 @@ def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
         weight=np.concatenate([part.weight for part in parts]),
     )
     return whole, {name: np.concatenate(each) for name, each in scores.items()}
-
-
-def trained(
-    shop: Loaded,
-    known: Slice,
-    version: int,
-    serving: tuple[int, Score] | None,
-    levels: list[season.LevelDifference],
-) -> tuple[int, Score] | None:
-    """Train and compare with what serves, as 00-ModelTraining; return what serves."""
-    use_case, settings = shop.use_case, shop.settings
-    parts = learning_rows.of_users(
-        known.rows, use_case, use_case.timeframe(settings), settings=settings
-    )
-    model = fit.train(parts, use_case, preprocessor=None, settings=settings)
-    rival = None
-    if serving is not None:
-        score = serving[1](model.holdout.rows.rows)
-        rival = gate.Rival(version=serving[0], score=score)
-    verdict = gate.compare(model, rival, seed=settings.seed)
-    if verdict.level_difference is not None and serving is not None:
-        level = season.LevelDifference(
-            model_version=version,
-            compared_version=serving[0],
-            log_odds=verdict.level_difference,
-        )
-        levels.append(level)
-    if not verdict.promoted:
-        return serving
-    return version, partial(model.served.scores, use_case=use_case)
-
-
-def fitted(known: Slice, seed: int) -> Score:
-    """Fit the plain model on all weeks that are known."""
-    model = HistGradientBoostingClassifier(
-        max_iter=80, max_leaf_nodes=15, learning_rate=0.05, random_state=seed
-    )
-
-    def columns(rows: pa.Table) -> Floats:
-        return np.column_stack([alerts.floats(rows[name]) for name in RFM])
-
-    model.fit(columns(known.rows), known.label)
-    return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])
 
 
 def table(name: str, label: NDArray[np.int8], scores: Mapping[str, Floats]) -> str:

@@ -89,4 +89,4 @@ def wait_until_ready(port: int) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.1)
+            time.sleep(0.002)

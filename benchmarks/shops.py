@@ -1,14 +1,21 @@
-"""Shops that ``benchmarks.quality`` plays: their weeks, with features and labels."""
+"""
+Shops that ``benchmarks.quality`` plays: their weeks, with features and labels, and what
+is trained on them.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from local import sandbox
 from local.demos.source import DRIFT, SEASON, weeks_allowed
@@ -18,13 +25,25 @@ from local.generators.shop import DEFAULT_SEED, DEFAULT_USERS
 from local.progress import step
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning import alerts, fit, gate, season
+from propensity.learning import rows as learning_rows
+from propensity.learning.rows import Slice
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
+Floats = NDArray[np.float64]
+Score = Callable[[pa.Table], Floats]
+
 REAL = "online_retail_ga4.ndjson.zst"
 # As-of dates a query: the emulator's memory grows with them.
 AS_OFS = 24
+# Columns of the plain model: recency, frequency and money.
+RFM = (
+    "recency_days", "purchase_recency_days", "days_since_first_seen", "mean_gap_days",
+    "purchases", "purchases_7d", "purchases_28d", "purchase_days", "revenue",
+    "revenue_7d", "largest_day_revenue", "mean_order_value",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +113,46 @@ def _loaded(
         snapshots=snapshots,
         rows=pa.concat_tables(parts).sort_by(keys),
     )
+
+
+def trained(
+    shop: Loaded,
+    known: Slice,
+    version: int,
+    serving: tuple[int, Score] | None,
+    levels: list[season.LevelDifference],
+) -> tuple[int, Score] | None:
+    """Train and compare with what serves, as 00-ModelTraining; return what serves."""
+    use_case, settings = shop.use_case, shop.settings
+    parts = learning_rows.of_users(
+        known.rows, use_case, use_case.timeframe(settings), settings=settings
+    )
+    model = fit.train(parts, use_case, preprocessor=None, settings=settings)
+    rival = None
+    if serving is not None:
+        score = serving[1](model.holdout.rows.rows)
+        rival = gate.Rival(version=serving[0], score=score)
+    verdict = gate.compare(model, rival, seed=settings.seed)
+    if verdict.level_difference is not None and serving is not None:
+        level = season.LevelDifference(
+            model_version=version,
+            compared_version=serving[0],
+            log_odds=verdict.level_difference,
+        )
+        levels.append(level)
+    if not verdict.promoted:
+        return serving
+    return version, partial(model.served.scores, use_case=use_case)
+
+
+def fitted(known: Slice, seed: int) -> Score:
+    """Fit the plain model on all weeks that are known."""
+    model = HistGradientBoostingClassifier(
+        max_iter=80, max_leaf_nodes=15, learning_rate=0.05, random_state=seed
+    )
+
+    def columns(rows: pa.Table) -> Floats:
+        return np.column_stack([alerts.floats(rows[name]) for name in RFM])
+
+    model.fit(columns(known.rows), known.label)
+    return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])

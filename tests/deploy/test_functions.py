@@ -45,14 +45,10 @@ class TestEveryFunction:
     def test_can_be_deployed_in_a_new_project(self, function):
         """Cloud Run refuses more instances than the quota of a region has processors
         and memory for: 20 and 40 GiB in a project that has asked for no more."""
-        assert (
-            int(function.flags["max-instances"]) * int(function.flags["cpu"])
-            <= NEW_PROJECT_CPUS
-        )
-        assert (
-            int(function.flags["max-instances"]) * GIB[function.flags["memory"]]
-            <= NEW_PROJECT_GIB
-        )
+        instances = int(function.flags["max-instances"])
+
+        assert instances * int(function.flags["cpu"]) <= NEW_PROJECT_CPUS
+        assert instances * GIB[function.flags["memory"]] <= NEW_PROJECT_GIB
 
     def test_answers_a_push_before_it_comes_again(self, function):
         """It ends before Pub/Sub takes the message for lost."""
@@ -77,11 +73,8 @@ class TestTogether:
         assert {function.target for function in LOCAL_FUNCTIONS} <= found
         for function in LOCAL_FUNCTIONS:
             here = BY_TARGET[function.target]
-            assert (here.folder, here.requirements) == (
-                function.folder,
-                function.requirements,
-            )
-            assert (here.is_asynchronous) == function.is_asynchronous
+            for name in ("folder", "requirements", "is_asynchronous"):
+                assert getattr(here, name) == getattr(function, name)
 
     def test_predictions_come_after_evaluation_by_the_clock(self):
         """On the same day, and when every attempt of the evaluation is over: each may
@@ -92,11 +85,7 @@ class TestTogether:
         )
         minute, hour, *day = first.cron.split()
         later_minute, later_hour, *later_day = then.cron.split()
-        pauses_s = sum(
-            min(first.minimum_backoff_s * 2**attempt, first.maximum_backoff_s)
-            for attempt in range(first.retries)
-        )
-        longest_s = ATTEMPT_DEADLINE_S * (1 + first.retries) + pauses_s
+        longest_s = ATTEMPT_DEADLINE_S * (1 + first.retries) + first.patience_s
         gap_s = 3600 * (int(later_hour) - int(hour)) + 60 * (
             int(later_minute) - int(minute)
         )
@@ -124,11 +113,8 @@ class TestTogether:
         """When the scheduler has given up waiting, it asks again until the training is
         over: the lease answers 409 while it runs, and its result then."""
         training = BY_TARGET["model_training"]
-        clock = training.schedule
-        asked_s = ATTEMPT_DEADLINE_S + sum(
-            min(clock.minimum_backoff_s * 2**attempt, clock.maximum_backoff_s)
-            for attempt in range(clock.retries)
-        )
+        asked_s = ATTEMPT_DEADLINE_S + training.schedule.patience_s
+
         assert asked_s > int(training.flags["timeout"])
 
 

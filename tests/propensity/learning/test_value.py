@@ -211,7 +211,12 @@ class TestAmountsOfRows:
         )
         paid = many.drop_columns(["label"]).append_column("amount", [range(count)])
         order = np.random.default_rng(1).permutation(count)
-        found = value.with_amounts(many, paid.take(order).to_batches())
+        before = pa.cpu_count()
+        pa.set_cpu_count(4)
+        try:
+            found = value.with_amounts(many, paid.take(order).to_batches())
+        finally:
+            pa.set_cpu_count(before)
 
         assert np.array_equal(found[AMOUNT].to_numpy(), np.arange(count))
 
