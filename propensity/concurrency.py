@@ -158,12 +158,6 @@ class Refreshed(Generic[Value]):
         # When to read again, and how long the value may be used.
         self._expires = self._useful_until = clock()
 
-    def fresh(self) -> Value | None:
-        """Return the value, without waiting, if it is younger than ``ttl_s``."""
-        if self._error is None and self._clock() < self._expires:
-            return self._value  # type: ignore[no-any-return]
-        return None
-
     async def current(self) -> Value:
         """
         Return the value.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from propensity.concurrency import Refreshed
 from propensity.errors import ArtifactError, PropensityError
@@ -28,38 +27,21 @@ MAXIMUM_USE_CASES = 64
 RESERVED_BYTES = 128 * 1024**2
 
 
-class _Loaded(NamedTuple):
-    """What a pointer of a generation led to; no index if it cannot be used."""
-
-    generation: int
-    size: int = 0
-    opened: Index | None = None
-
-
 class Indexes:
     """The indexes that lookups ask for. Belongs to one event loop."""
 
     def __init__(
-        self,
-        bucket: Artifacts,
-        settings: Settings,
-        *,
-        clock: Callable[[], float],
-        most_bytes: int | None = None,
+        self, bucket: Artifacts, settings: Settings, *, clock: Callable[[], float]
     ) -> None:
-        """
-        Args:
-            bucket: Has pointers and files.
-            settings: Of the deployment.
-            clock: Monotonic, in seconds.
-            most_bytes: Of all indexes together, twice, since there are two of a use
-                case during a switch; None for what the instance's memory allows.
-        """
+        """``bucket`` has pointers and files; ``clock`` is monotonic, in seconds."""
         self._bucket = bucket
         self._clock = clock
         self._ttl_s = float(settings.refresh_s)
-        self._most_bytes = most_bytes or instance_bytes() - RESERVED_BYTES
-        self._loaded: dict[str, _Loaded] = {}
+        # Of all indexes together; of a use case there are two during a switch.
+        self._most_bytes = (instance_bytes() - RESERVED_BYTES) // 2
+        # By use case: generation of a pointer, size and index that it led to. A file is
+        # written once, so one that cannot be used is not read again.
+        self._loaded: dict[str, tuple[int, int, Index | None]] = {}
         self._followed: dict[str, Refreshed[Index | None]] = {}
 
     async def current(self, use_case: str) -> Index | None:
@@ -82,7 +64,7 @@ class Indexes:
                 on_error=lambda error: _warn(use_case, f"index not read: {error}"),
             )
         try:
-            return followed.fresh() or await followed.current()
+            return await followed.current()
         except PropensityError:
             return None
 
@@ -90,25 +72,20 @@ class Indexes:
         """
         Return the index that the pointer names now, in a thread; None without one.
 
-        A file is written once, so one that cannot be used is not read again.
-
         Raises:
             AccessDenied, Unavailable: The bucket did not answer.
         """
         stored = self._bucket.find(pointer_name(use_case))
         generation = stored.generation if stored else 0
-        before = self._loaded.get(use_case)
-        if before is not None and before.generation == generation:
-            return before.opened
-        loaded = _Loaded(generation)
+        before, _, index = self._loaded.get(use_case, (-1, 0, None))
+        if before == generation:
+            return index
+        index, size = None, 0
         try:
             if stored is None:
                 raise ArtifactError("no index has been published yet")
             pointer = IndexPointer.parse(stored.data)
-            loaded = _Loaded(generation, pointer.size, self._opened(pointer))
-        except ArtifactError as error:
-            _warn(use_case, f"{error}; lookups read the table instead")
-        else:
+            index, size = self._opened(pointer), pointer.size
             log(
                 "INFO",
                 "loaded the prediction index",
@@ -116,15 +93,17 @@ class Indexes:
                 use_case=use_case,
                 outcome="loaded",
                 rows_out=pointer.users,
-                bytes=pointer.size,
+                bytes=size,
             )
-        self._loaded[use_case] = loaded
-        return loaded.opened
+        except ArtifactError as error:
+            _warn(use_case, f"{error}; lookups read the table instead")
+        self._loaded[use_case] = generation, size, index
+        return index
 
     def _opened(self, pointer: IndexPointer) -> Index:
         """Load the file of a pointer, or raise ArtifactError."""
-        others = sum(loaded.size for loaded in self._loaded.values())
-        if 2 * (others + pointer.size) > self._most_bytes:
+        others = sum(size for _, size, _ in self._loaded.values())
+        if others + pointer.size > self._most_bytes:
             raise ArtifactError(
                 f"{pointer.name} has {pointer.size} bytes: with it indexes would not "
                 "fit twice into this instance's memory"

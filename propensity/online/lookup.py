@@ -93,13 +93,7 @@ class Lookups:
         indexes: Indexes | None = None,
         suppressed: Refreshed[Suppressed] | None = None,
     ) -> None:
-        """
-        Args:
-            table: Where predictions are read that no index has.
-            settings: Of the deployment.
-            indexes: Answer before the table does; None to read the table alone.
-            suppressed: Users without an answer; None if there is no list.
-        """
+        """``indexes`` answer before ``table`` does; ``suppressed`` have no answer."""
         self._table = table
         self._default = settings.use_case
         self._indexes = indexes

@@ -49,12 +49,7 @@ class Table:
         *,
         clock: Callable[[], float],
     ) -> None:
-        """
-        Args:
-            warehouse: Opens BigQuery, in a thread.
-            settings: Of the deployment.
-            clock: Monotonic, in seconds.
-        """
+        """``warehouse`` opens BigQuery, in a thread; ``clock`` is monotonic."""
         self._warehouse = warehouse
         self._settings = settings
         self._clock = clock
@@ -128,13 +123,4 @@ class Table:
             seconds=self._clock() - began,
             bytes_billed=bytes_billed,
         )
-        return {
-            (use_case, row.user_id): Prediction(
-                row.probability,
-                row.percentile,
-                row.as_of.isoformat(),
-                row.model_version,
-                None if row.expected_value is None else float(row.expected_value),
-            )
-            for row in rows
-        }
+        return {(use_case, row.user_id): Prediction.of(row) for row in rows}

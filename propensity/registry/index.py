@@ -20,7 +20,7 @@ import json
 import sqlite3
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from propensity.errors import ArtifactError
 
@@ -41,6 +41,13 @@ class Prediction(NamedTuple):
     model_version: int
     expected_value: float | None
 
+    @classmethod
+    def of(cls, row: Any) -> Prediction:
+        """Return a row of ``ma_predictions_table``, whose value is a decimal."""
+        probability, percentile, as_of, version, value = map(row.get, cls._fields)
+        amount = None if value is None else float(value)
+        return cls(probability, percentile, as_of.isoformat(), version, amount)
+
 
 class IndexPointer(NamedTuple):
     """The content of ``current.json``: an object's name, and its size and users."""
@@ -53,9 +60,8 @@ class IndexPointer(NamedTuple):
     def parse(cls, data: bytes) -> IndexPointer:
         """Read a pointer, or raise ArtifactError if it is damaged."""
         try:
-            found = json.loads(data)
-            return cls(str(found["name"]), int(found["size"]), int(found["users"]))
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(**json.loads(data))
+        except (TypeError, ValueError) as error:
             raise ArtifactError(f"it is no pointer to an index: {error!r}") from error
 
 

@@ -11,9 +11,9 @@ import secrets
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from propensity.errors import Conflict, PropensityError, SchemaError
 from propensity.privacy import suppression
@@ -130,12 +130,16 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
         SchemaError: A user is there twice.
     """
     key, users = secrets.token_bytes(16), 0
+    keyed = hashes(key)
     db = sqlite3.connect(path)
     try:
         db.executescript(_CREATE)
         db.execute("INSERT INTO about VALUES (?)", (key,))
         for batch in batches:
-            rows = _rows(batch, key)
+            rows = (
+                (hashed(keyed, row["user_id"]), *Prediction.of(row))
+                for row in batch.to_pylist()
+            )
             db.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)", rows)
             users += batch.num_rows
         db.commit()
@@ -148,14 +152,3 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     finally:
         db.close()
     return users
-
-
-def _rows(batch: pa.RecordBatch, key: bytes) -> Iterator[tuple[Any, ...]]:
-    keyed = hashes(key)
-    columns = (batch[name].to_pylist() for name in ("user_id", *Prediction._fields))
-    for user_id, probability, percentile, as_of, version, value in zip(
-        *columns, strict=True
-    ):
-        amount = None if value is None else float(value)
-        user = hashed(keyed, user_id)
-        yield user, probability, percentile, as_of.isoformat(), version, amount

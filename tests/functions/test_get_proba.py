@@ -18,7 +18,6 @@ from local import venvs
 from local.processes import HOST, free_ports
 from local.stack.state import LOCAL
 from propensity.tables import every as tables
-from tests.functions.instances import Instance
 from tests.functions.looked_up import (
     ANA,
     BEN,
@@ -309,16 +308,6 @@ class TestFailures:
 
 
 class TestStaged:
-    def test_answers_from_its_own_folder_and_environment(self, workplace, tmp_path):
-        """What is deployed needs neither the repository nor anything else installed."""
-        publish(workplace, [ANA])
-        with Instance("get_proba", workplace.environment, tmp_path) as instance:
-            answer = ask(instance.url, user_id="ana.1")
-            posted = post(instance.url, {"user_ids": ["nobody", "ana.1"]})
-
-        assert answer.json() == ANA
-        assert posted.json()["predictions"] == [NOBODY, ANA]
-
     @pytest.mark.installs
     def test_neither_installs_nor_imports_what_is_heavy(self, tmp_path):
         """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""

@@ -109,27 +109,6 @@ class TestLookups:
         assert answers["index"] == answers["bigquery"]
         assert len(lookups_sent(workplace)) == queries
 
-    def test_read_the_table_until_there_is_an_index(self, workplace, clients, capfd):
-        """A deployment of before: the log says so, and the first publication heals."""
-        publish(workplace, [ANA])
-        with serving({**workplace.environment, **FAST}) as url:
-            first = ask(url, user_id="ana.1")
-            queries = len(lookups_sent(workplace))
-            publish_index(clients)
-
-            def is_by_index() -> bool:
-                assert ask(url, user_id="ana.1").json() == ANA
-                return '"outcome": "loaded"' in capfd.readouterr().out
-
-            eventually(is_by_index, "the index answers")
-            queries_before = len(lookups_sent(workplace))
-            answers = [ask(url, user_id=f"nobody.{n}").status_code for n in range(5)]
-
-        assert first.json() == ANA
-        assert queries == 1
-        assert answers == [404] * 5
-        assert len(lookups_sent(workplace)) == queries_before
-
     def test_import_no_bigquery_nor_anything_heavy(self, workplace, clients, tmp_path):
         """From the staged source, with its own requirements only: the index answers,
         and no client of BigQuery is loaded."""

@@ -14,7 +14,7 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,10 +26,9 @@ import requests
 from deploy import stage
 from local.stack.state import ROOT
 from propensity.models.half_space_trees import HalfSpaceTrees
-from tests.events import NO_MOMENTS, bet, registration
+from tests.events import bet, registration
 from tests.functions.instances import Instance, python_of
 from tests.functions.scored import (
-    CARDS,
     FEATURES,
     NAMES,
     OF_DEFAULT,
@@ -119,20 +118,6 @@ class TestAnswers:
         [row] = logged(site, answer["event_id"])
         assert row["latency_ms"] is None
         assert row["event_time"] == row["scored_at"]
-
-    @pytest.mark.parametrize("literal", [*NO_MOMENTS, "NaN"])
-    def test_whatever_the_moment_of_a_transaction_is(self, instance, literal):
-        """Where it makes no sense the latency is null, and the row is scored."""
-        plain, moment = json.dumps(FEATURES), f'"ingest_ts": {literal}'
-        timed = f"{plain[:-1]}, {moment}}}"
-
-        beside = ask(instance, f'{{"features": {plain}, {moment}}}'.encode())
-        answer = ask(instance, f'{{"instances": [{timed}, {plain}]}}'.encode())
-
-        first, other = answer["predictions"]
-        assert first["latency_ms"] is beside["latency_ms"] is None
-        assert first["probability"] == beside["probability"] is not None
-        assert other["latency_ms"] > 0
 
     def test_one_transaction_however_it_is_written(self, instance):
         """Named or not, the use case is the one whose features these are; numbers may
@@ -368,54 +353,6 @@ class TestRefuses:
         assert (get.status_code, get.headers["allow"]) == (405, "POST")
         assert (path.status_code, path.json()["error"]) == (404, "no_such_path")
         assert (text.status_code, text.json()["field"]) == (415, "Content-Type")
-
-
-@pytest.fixture(scope="module")
-def stream(every, tmp_path_factory) -> Iterator[Instance]:
-    """Scores the same events on the stream, by the same versions."""
-    home = tmp_path_factory.mktemp("score_stream")
-    with Instance("score_stream", every[0].environment, home) as started:
-        yield started
-
-
-@pytest.mark.long
-class TestOneInference:
-    """The same event, scored by HTTP and on the stream, is logged as one inference."""
-
-    def test_of_a_transaction(self, site, instance, stream, event_id):
-        """The id is the same, whatever the event's time and user."""
-        body = flat(transactions(1, seed=9)[0], transaction_id=event_id)
-        enriched = {
-            "event_id": event_id,
-            "user_id": f"holder of {event_id}",
-            "use_case": CARDS.name,
-            "event_type": "card_transaction",
-            "event_time": "2026-03-01T12:00:00Z",
-        }
-
-        answer = ask(instance, body)
-        assert stream.post(body | enriched).status_code == 200
-
-        rows = logged(site, event_id, rows=2)
-        assert {row["source"] for row in rows} == {"online", "stream"}
-        assert {row["inference_id"] for row in rows} == {answer["inference_id"]}
-
-    def test_of_a_user_s_event(self, site, instance, stream):
-        """An event id names one event of one user on one day."""
-        user = f"user-{uuid.uuid4().hex[:8]}"
-        now = datetime.now(UTC)
-        first = (now - timedelta(minutes=1)).isoformat()
-        event = bet(user_id=user, event_id=user, event_time=first)
-        events = [registration(user_id=user, event_time=first), event]
-        site.append(rows_of(events, received_at=now))
-
-        body = PLAYER | {"user_id": user, "event_id": user, "ingest_ts": first}
-        answer = ask(instance, body)
-        assert stream.post(event).status_code == 200
-
-        rows = logged(site, user, rows=2)
-        assert {row["source"] for row in rows} == {"online", "stream"}
-        assert {row["inference_id"] for row in rows} == {answer["inference_id"]}
 
 
 class TestLog:

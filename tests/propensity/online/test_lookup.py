@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from google.cloud.bigquery import Row
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
@@ -68,9 +69,10 @@ class Shelf:
         self.at_once.append(self.at_once[-1] - 1)
         if failure:
             raise failure
-        row = PREDICTION._asdict() | {"as_of": TODAY}
+        values = PREDICTION._asdict() | {"as_of": TODAY}
         found = [user for user in parameters["user_ids"] if user in self.users]
-        return [SimpleNamespace(user_id=user, **row) for user in found], 0
+        names = {name: at for at, name in enumerate(("user_id", *values))}
+        return [Row((user, *values.values()), names) for user in found], 0
 
     async def until(self, reads: int) -> None:
         """Wait until that many reads have begun."""
@@ -230,7 +232,7 @@ class Bucket(Artifacts):
 class Served:
     """Lookups as the function opens them, but for the table, and with a clock."""
 
-    def __init__(self, *, most_bytes: int | None = None) -> None:
+    def __init__(self) -> None:
         settings = replace(Settings.from_environment(), use_case="c", refresh_s=300)
         self.clock, self.shelf = ManualClock(), Shelf("ana")
         self.bucket: Any = Bucket.open(settings)
@@ -239,7 +241,7 @@ class Served:
         self.lookups = Lookups(
             Table(lambda: shelf, settings, clock=clock),
             settings,
-            indexes=Indexes(self.bucket, settings, clock=clock, most_bytes=most_bytes),
+            indexes=Indexes(self.bucket, settings, clock=clock),
         )
 
     async def body(self, user_id: str = "ana", use_case: str = "c") -> bytes:
@@ -288,13 +290,19 @@ class TestIndexes:
         assert b"0.8125" in await served.body()
         assert served.shelf.reads == []
 
-    async def test_that_do_not_fit_leave_lookups_to_the_table(self, publish, capfd):
+    async def test_that_do_not_fit_leave_lookups_to_the_table(
+        self, publish, capfd, monkeypatch
+    ):
         """During a switch there are two: a file may take half of the memory."""
         size = publish(ANA).size
-        large, small = (Served(most_bytes=2 * size + more) for more in (0, -1))
+        bodies = []
+        for more in (0, -1):
+            memory = indexes.RESERVED_BYTES + 2 * size + more
+            monkeypatch.setattr(indexes, "instance_bytes", lambda memory=memory: memory)
+            bodies.append(await Served().body())
 
-        assert b"0.8125" in await large.body()
-        assert OF_TABLE in await small.body()
+        assert b"0.8125" in bodies[0]
+        assert OF_TABLE in bodies[1]
         assert outcomes(capfd) == ["loaded", "no_index", "read"]
 
     async def test_of_guessed_use_cases_are_bounded(self, publish):

@@ -117,25 +117,6 @@ class TestQuestions:
 
         assert [*instance.features.values()] == [float(value) for value in values]
 
-    @pytest.mark.parametrize("way", ["flat", "features", "instances"])
-    def test_name_each_field_once(self, way):
-        """Of two values nobody knows which one was meant: neither is scored."""
-        pairs = [f'"{name}": {value}' for name, value in CARD.items()]
-        pairs += ['"ingest_ts": 1', '"further": {"a": {"b": NaN}}']
-
-        def question_of(pairs):
-            text = f"{{{', '.join(pairs)}}}"
-            if way == "instances":
-                text = f"[{text}, {text}]"
-            body = text if way == "flat" else f'{{"{way}": {text}}}'
-            return READER.question(object_in(body.encode()), latest=LATEST)
-
-        assert question_of(pairs).use_case.name == "card_fraud"
-        for name in ("V1", "Amount", "ingest_ts", "further"):
-            with pytest.raises(RequestError, match="must be given once") as refused:
-                question_of([*pairs, f'"{name}":7'])
-            assert refused.value.field == name
-
 
 class TestScores:
     def test_are_those_of_each_alone_by_its_own_version(self):

@@ -28,7 +28,7 @@ from propensity.errors import (
     Unavailable,
     UnknownVersion,
 )
-from propensity.gcp.artifacts import Artifacts, sha256
+from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -288,24 +288,6 @@ class TestChampions:
         place.overwrite(place.model(version), right)
         after = await after_a_while(place, champions)
         assert after.champion.version == version
-
-    async def test_of_which_one_cannot_be_read_today_go_on(self, place, capsys):
-        """Bytes that are those recorded, and that today's libraries cannot read, are
-        refused like others."""
-        place.enthrone()
-        champions = place.champions()
-        before = (await champions.state(USE_CASE)).champion
-        version = place.publish()
-        place.overwrite(place.model(version), b"as recorded, but no pickle")
-        place.warehouse.execute(
-            "UPDATE ma_model_training_metadata_runs SET model_sha256 = @sha "
-            "WHERE model_version = @version",
-            {"sha": sha256(b"as recorded, but no pickle"), "version": version},
-        )
-        place.promote(version)
-
-        assert (await after_a_while(place, champions)).champion is before
-        assert "libraries" in capsys.readouterr().out
 
     @pytest.mark.parametrize("pointer", [b"", b"[]", b'{"version": "0 OR TRUE"}'])
     async def test_go_on_when_the_pointer_is_damaged(self, place, pointer, capsys):
