@@ -41,16 +41,15 @@ class Lease:
     duration: timedelta
     waiting_since: datetime | None = None
 
-    def note(self, state: str, **entries: Any) -> bytes:
-        """Return the object's content."""
+    def note(self, state: str, *, at: datetime, **entries: Any) -> bytes:
+        """Return the object's content; while the run works it expires some time on."""
+        if state == "running":
+            entries["began_at"] = instant_of(self.began_at)
+            entries["expires_at"] = instant_of(at + self.duration)
         if self.waiting_since is not None and state != "done":
             entries["waiting_since"] = instant_of(self.waiting_since)
-        return json_of({"state": state, "run_id": self.run_id, **entries})
-
-    def running(self, *, until: datetime) -> bytes:
-        """Return the object's content while the run works."""
-        began, ends = instant_of(self.began_at), instant_of(until)
-        return self.note("running", began_at=began, expires_at=ends)
+        own = {"state": state, "run_id": self.run_id, "written_at": instant_of(at)}
+        return json_of({**own, **entries})
 
 
 @dataclass(frozen=True)
@@ -112,12 +111,10 @@ class Leases:
             duration=duration,
             waiting_since=datetime.fromisoformat(since) if since else None,
         )
+        generation = stored.generation if stored else 0
         try:
-            self.artifacts.replace(
-                name,
-                lease.running(until=now + duration),
-                generation=stored.generation if stored else 0,
-            )
+            content = lease.note("running", at=now)
+            self.artifacts.replace(name, content, generation=generation)
         except Conflict as error:
             raise RunInProgress(f"{what} has just begun elsewhere") from error
         except Unavailable as error:
@@ -129,18 +126,7 @@ class Leases:
 
     @contextlib.contextmanager
     def alone(self, kind: str, *, clock: Callable[[], datetime]) -> Iterator[Lease]:
-        """
-        Hold the one lease of a kind of work, whatever its date, for a block.
-
-        Args:
-            kind: Of the work.
-            clock: Returns the time, in UTC.
-
-        Raises:
-            RunInProgress: Another holds it.
-            Conflict: The block has outlived it.
-            Unavailable: The bucket did not answer.
-        """
+        """Hold the one lease of a kind of work, whatever its date, for a block."""
         lease = self.begin(
             kind,
             ANY_DATE,
@@ -192,17 +178,15 @@ class Leases:
 
     def renew(self, lease: Lease, *, now: datetime) -> None:
         """Extend a lease until ``now + duration``; errors are those of ``check``."""
-        self._replace(lease, lease.running(until=now + lease.duration))
+        self._replace(lease, lease.note("running", at=now))
 
     def finish(self, lease: Lease, answer: Mapping[str, Any], *, at: datetime) -> None:
         """Record that a run is done, with its answer for repeated requests."""
-        ended = instant_of(at)
-        self._replace(lease, lease.note("done", ended_at=ended, answer=dict(answer)))
+        self._replace(lease, lease.note("done", at=at, answer=dict(answer)))
 
     def release(self, lease: Lease, *, error: str, at: datetime) -> None:
         """Record that a run failed, so that the next may begin at once."""
-        ended = instant_of(at)
-        self._replace(lease, lease.note("failed", ended_at=ended, error=error))
+        self._replace(lease, lease.note("failed", at=at, error=error))
 
     def check(self, lease: Lease) -> int:
         """
@@ -213,10 +197,8 @@ class Leases:
         """
         stored = self.artifacts.find(lease.name)
         note = object_of(stored, lease.name) if stored else {}
-        if stored is None or (note.get("state"), note.get("run_id")) != (
-            "running",
-            lease.run_id,
-        ):
+        own = "running", lease.run_id
+        if stored is None or (note.get("state"), note.get("run_id")) != own:
             raise Conflict(
                 f"the lease {lease.name} has been taken over: this run was too slow, "
                 "and publishes nothing"

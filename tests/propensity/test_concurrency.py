@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from propensity.concurrency import PAUSE_S, GroupCommit, Refreshed
 from propensity.errors import Conflict, Unavailable
-from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 
 BOUNDS: dict[str, Any] = {"writers": 1, "size": 10, "waiting": 100}
 
@@ -285,47 +284,3 @@ class TestRefreshed:
         source.now += PAUSE_S
         assert await source.value.current() == source.reads
         assert [str(error) for error in source.errors] == ["down", "down"]
-
-
-@pytest.mark.timeout(120)
-@given(seed=st.integers(0, 2**32))
-def test_refreshed_is_never_older_than_it_may_be_and_nobody_waits_for_ever(seed):
-    """In any order of calls, failures and pauses of the process. Callers who go away
-    take no other's value."""
-
-    async def scenario(loop: Interleaved) -> None:
-        begun: list[float] = []
-        draw = loop.draw
-
-        def read() -> int:
-            number = len(begun) - 1
-            if draw.random() < 0.3:
-                raise Unavailable(f"read {number}")
-            return number
-
-        value = Refreshed(
-            read, ttl_s=5.0, grace_s=3.0, clock=loop.time, on_error=lambda _: None
-        )
-        begin = loop.run_in_executor
-
-        def counted(*call: object) -> object:
-            begun.append(loop.now)
-            return begin(*call)
-
-        loop.run_in_executor = counted  # type: ignore[method-assign]
-
-        async def call() -> None:
-            await arrive(loop)
-            if draw.random() < 0.2:
-                # The process stands still, and its timers with it.
-                loop.now += draw.choice([3.0, 8.0, 1_000.0])
-            arrived = loop.now
-            try:
-                number = await value.current()
-            except Unavailable:
-                return
-            assert begun[number] >= min(arrived, loop.now - 8.0)
-
-        await some_given_up(loop, [call() for _ in range(20)])
-
-    interleaved(scenario, seed)
