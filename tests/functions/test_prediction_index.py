@@ -60,9 +60,11 @@ def clients(workplace, environment):
     artifacts.close()
 
 
-def publish_index(clients, *, use_case: str = USE_CASE) -> IndexPointer:
+def publish_index(
+    clients, *, use_case: str = USE_CASE, run_id: str = ""
+) -> IndexPointer:
     """Publish the index of what the table has."""
-    return index.publish(*clients, use_case, run_id=uuid.uuid4().hex)
+    return index.publish(*clients, use_case, run_id=run_id or uuid.uuid4().hex)
 
 
 def pointer(artifacts: Artifacts) -> IndexPointer:
@@ -156,11 +158,11 @@ class TestPublication:
             create(*arguments)
             if not others:
                 others.append(None)
-                others.append(publish_index(clients))
+                others.append(publish_index(clients, run_id="a"))
 
         monkeypatch.setattr(artifacts, "create_from", late)
         with pytest.raises(Conflict):
-            publish_index(clients)
+            publish_index(clients, run_id="b")
 
         assert pointer(artifacts) == others[1]
         assert files(artifacts) == [others[1].name]
