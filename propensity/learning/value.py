@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -115,29 +116,23 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
     parts = trained.parts
     if parts.every is None or AMOUNT not in parts.every.rows.column_names:
         return None
+    first = parts.before.between(0, parts.blocks[0].fit_end)
+    if not _paid(first)[first.label == 1].any():
+        return None
     encoder = trained.measured.preprocessor
+    fit = partial(_fitted, use_case=use_case, seed=seed)
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
         losses = {}
         for name in (MEAN, TREES):
             amounts = []
             for block in parts.blocks:
-                known = parts.before.between(0, block.fit_end)
-                model = _fitted(name, known, encoder, use_case, seed=seed)
-                if model is None:
-                    return None
+                model = fit(name, parts.before.between(0, block.fit_end), encoder)
                 judged = parts.before.between(block.first, block.end)
                 amounts.append(model.amounts_of(judged.rows))
             losses[name] = _deviance(np.concatenate(amounts), parts.choosing)
         algorithm = min(losses, key=lambda name: losses[name])
-        served, measured = (
-            _fitted(algorithm, part, model.preprocessor, use_case, seed=seed)
-            for part, model in (
-                (parts.every, trained.served),
-                (parts.fitting, trained.measured),
-            )
-        )
-    if served is None or measured is None:
-        return None
+        measured = fit(algorithm, parts.fitting, encoder)
+        served = fit(algorithm, parts.every, trained.served.preprocessor)
     held = trained.holdout
     expected = held.probability * measured.amounts_of(held.rows.rows)
     return Valued(
@@ -156,16 +151,14 @@ def _paid(part: Slice) -> Floats:
 
 
 def _fitted(
-    name: str, part: Slice, preprocessor: Any, use_case: UseCase, *, seed: int
-) -> ValueModel | None:
-    """Return a model of the buyers among rows; None where they paid nothing."""
+    name: str, part: Slice, preprocessor: Any, *, use_case: UseCase, seed: int
+) -> ValueModel:
+    """Return a model of the buyers among rows, who have paid something."""
     is_buyer = part.label == 1
     weight = part.weight[is_buyer]
     amount = _paid(part)[is_buyer] * weight
     share = max(_LARGEST_SHARE, _EQUAL_SHARES / max(len(amount), 1))
     amount = np.minimum(amount, share * amount.sum())
-    if not amount.sum() > 0:
-        return None
     features: Any = dict(use_case.features)
     mean = float(amount.sum() / weight.sum())
     if name == MEAN:
