@@ -1,16 +1,11 @@
 """
-Proxies between an instance and the emulators, which fail on demand.
-
-A ``TcpProxy`` loses connections, a ``WriteProxy`` answers the Storage Write API as a
-service in trouble does.
+A proxy between an instance and the emulators, which fails on demand: it answers the
+Storage Write API as a service in trouble does.
 """
 
 from __future__ import annotations
 
-import contextlib
 import queue
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,68 +14,7 @@ import grpc
 import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types as storage_types
 
-from local.processes import HOST
 from tests.proxy import GrpcProxy
-
-
-class TcpProxy:
-    """Between a client and a server: loses their connections, and takes no new ones."""
-
-    def __init__(self, upstream: str) -> None:
-        host, _, port = upstream.rpartition(":")
-        self._upstream = (host, int(port))
-        self._sockets: set[socket.socket] = set()
-        self.is_refusing = False
-        self.connections = 0
-
-    def __enter__(self) -> TcpProxy:
-        self._listener = socket.create_server((HOST, 0))
-        self.address = f"{HOST}:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
-
-    def refuse(self) -> None:
-        """Cut every connection, and each new one at once."""
-        self.is_refusing = True
-        self.cut()
-
-    def accept(self) -> None:
-        """Let connections through again."""
-        self.is_refusing = False
-
-    def cut(self) -> None:
-        """Cut every connection that there is now."""
-        for one in list(self._sockets):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the end
-            while True:
-                client, _ = self._listener.accept()
-                self.connections += 1
-                if self.is_refusing:
-                    client.close()
-                    continue
-                server = socket.create_connection(self._upstream)
-                self._sockets |= {client, server}
-                for pair in ((client, server), (server, client)):
-                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                sink.sendall(data)
-        for one in (source, sink):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        self._sockets.discard(source)
-        source.close()
 
 
 @dataclass(frozen=True)

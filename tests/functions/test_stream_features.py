@@ -2,8 +2,8 @@
 stream_features over HTTP: what is pushed, stored, refused and published on.
 
 The function is served from its staged source in an environment of its own requirements,
-as it is deployed. In ``TestInTrouble`` the Storage Write API and Pub/Sub are behind
-proxies that fail as real services do: what is not stored is delivered again.
+as it is deployed. In ``TestInTrouble`` the Storage Write API is behind a proxy that
+fails as a real service does: what is not stored is delivered again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from propensity.events.dead_letters import redacted
 from tests.events import CATALOGUE, bet, registration, written
 from tests.exact import expected_features
 from tests.functions.instances import Instance, behind_writes
-from tests.functions.outages import Appended, TcpProxy, WriteProxy
+from tests.functions.outages import Appended, WriteProxy
 from tests.functions.streamed import (
     buried,
     instance,
@@ -249,8 +249,6 @@ class Troubled:
     site: Site
     instance: Instance
     writes: WriteProxy
-    connection: TcpProxy
-    pubsub: TcpProxy
 
     def deliver(self, events: list[Any], *, threads: int = 16) -> list[set[int]]:
         """
@@ -290,17 +288,14 @@ def every_trouble(emulators, tmp_path_factory) -> Iterator[Troubled]:
     with (
         new_site(emulators, PROPENSITY_DEADLINE_S="6") as site,
         WriteProxy(emulators.address("bigquery_storage")) as writes,
-        TcpProxy(writes.address) as connection,
-        TcpProxy(emulators.address("pubsub")) as pubsub,
     ):
         environment = {
             **site.environment,
-            "BIGQUERY_STORAGE_EMULATOR_HOST": connection.address,
-            "PUBSUB_EMULATOR_HOST": pubsub.address,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
         }
         home = tmp_path_factory.mktemp("troubled")
         with Instance("stream_features", environment, home) as instance:
-            yield Troubled(site, instance, writes, connection, pubsub)
+            yield Troubled(site, instance, writes)
 
 
 @pytest.fixture
@@ -308,8 +303,6 @@ def troubled(every_trouble) -> Iterator[Troubled]:
     """An instance for which all is well until a test says otherwise."""
     yield every_trouble
     every_trouble.writes.rule = lambda _: None
-    every_trouble.connection.accept()
-    every_trouble.pubsub.accept()
 
 
 def bets(user: str, count: int) -> list[dict[str, Any]]:
@@ -325,32 +318,6 @@ def assert_exact(site: Site, events: list[dict[str, Any]]) -> None:
 
 
 class TestInTrouble:
-    @pytest.mark.long
-    @pytest.mark.parametrize(
-        "trouble",
-        [
-            grpc.StatusCode.UNAVAILABLE,
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            WriteProxy.LOST,
-        ],
-    )
-    def test_acknowledges_nothing_that_bigquery_has_not(self, troubled, user, trouble):
-        """An append that fails, or whose answer is lost, is a 503 for all its events.
-        They are delivered again, and count once."""
-        troubled.writes.rule = lambda _: trouble
-
-        answers = troubled.instance.post_all(bets(user, 20))
-        first = len(stored(troubled.site, user))
-        troubled.writes.rule = lambda _: None
-        troubled.deliver(bets(user, 20))
-
-        assert {answer.status_code for answer in answers} == {503}
-        body = answers[0].json()
-        assert (body["error"], body["retryable"]) == ("unavailable", True)
-        assert (first > 0) is (trouble is WriteProxy.LOST)
-        assert first < len(stored(troubled.site, user))
-        assert_exact(troubled.site, bets(user, 20))
-
     @pytest.mark.long
     def test_loses_nothing_whatever_fails_when(self, troubled, user):
         """Appends fail at random, before and after they are stored."""

@@ -76,13 +76,6 @@ class Table:
 
 
 class TestGroups:
-    async def test_hold_what_arrives_together_and_each_gets_its_own_result(self):
-        table = Table()
-        results = await asyncio.gather(*(table.submit(item) for item in range(10)))
-
-        assert table.begun == [[*range(10)]]
-        assert results == [f"stored {item}" for item in range(10)]
-
     async def test_hold_what_arrives_during_a_write_and_answer_once_it_is_over(self):
         table = Table(is_held=True)
         tasks = [table.submit(0)]
@@ -128,48 +121,6 @@ class TestGroups:
 
         with pytest.raises(Unavailable):
             await task
-
-
-class Clockwork(asyncio.SelectorEventLoop):
-    """An event loop whose clock a test moves."""
-
-    now = 1_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    async def wait(self, seconds: float) -> None:
-        """Let so much time pass, and what is due happen."""
-        await settle()
-        self.now += seconds
-        await settle()
-
-
-class TestPauses:
-    @pytest.fixture
-    def loop(self) -> Clockwork:
-        return Clockwork()
-
-    async def test_are_between_groups(self, loop):
-        """The first item waits for nothing; what comes in the pause goes together."""
-        table = Table(pause_s=5.0)
-        tasks = [table.submit(0), table.submit(1)]
-        await settle()
-        assert table.begun == [[0, 1]]
-        table.is_held = True
-        tasks += [table.submit(2)]
-        await settle()
-        tasks += [table.submit(3)]
-        await loop.wait(1)
-        table.end()
-        await settle()
-        tasks += [table.submit(4)]
-        await loop.wait(4)
-        assert table.begun[1:] == [[2]]
-        await loop.wait(1)
-        assert table.begun[2:] == [[3, 4]]
-        table.end()
-        await asyncio.gather(*tasks)
 
 
 STEPS = st.lists(
