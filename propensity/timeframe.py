@@ -23,6 +23,8 @@ STRAY = 0.1
 # In weeks that a run of days lies in, so much of a usual week's rows are.
 BUSY_WEEK = 0.5
 
+# To train, to choose and to hold out.
+FEWEST_SNAPSHOTS = 3
 # Candidates are judged on so many blocks of so many snapshots: a block is about what a
 # model serves between two monthly trainings.
 BLOCKS = 3
@@ -189,54 +191,11 @@ class Timeframe:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """
-    As-of dates by their use, in time order: train, then calibrate, then hold out.
-
-    Between the parts lies an embargo of one horizon: the last label window of one part
-    ends before, or when, the first as-of date of the next begins.
-    """
+    """As-of dates by their use: train, then calibrate, then hold out."""
 
     train: tuple[date, ...]
     calibrate: tuple[date, ...]
     holdout: tuple[date, ...]
-
-
-def temporal_split(
-    snapshots: tuple[date, ...], timeframe: Timeframe, *, held: int = 1
-) -> Split:
-    """
-    Split snapshots in time: the newest hold out, a slice before them calibrates.
-
-    About one snapshot in five calibrates, at least one and at most four: enough weeks
-    to average out an odd one, and recent enough for today's behaviour.
-
-    Args:
-        snapshots: As-of dates, oldest first, one horizon or more apart.
-        timeframe: Its horizon is the embargo.
-        held: Snapshots to hold out.
-
-    Raises:
-        ValueError: Nothing is left to train or to calibrate on, or they overlap.
-    """
-    left = len(snapshots) - held
-    calibrating = min(4, max(1, len(snapshots) // 5))
-    if held < 1 or left - calibrating < 1:
-        raise ValueError(
-            f"{2 + held} snapshots or more are needed to train, calibrate and hold out "
-            f"{held}, got {len(snapshots)}"
-        )
-    train, calibrate = (
-        snapshots[: left - calibrating],
-        snapshots[left - calibrating : left],
-    )
-    holdout = snapshots[left:]
-    for earlier, later in ((train, calibrate), (calibrate, holdout)):
-        if max(earlier) + timeframe.horizon > min(later):
-            raise ValueError(
-                f"labels of {max(earlier)} end after {min(later)}: the embargo of "
-                f"{timeframe.horizon_days} days is broken"
-            )
-    return Split(train=train, calibrate=calibrate, holdout=holdout)
 
 
 @dataclass(frozen=True, kw_only=True)

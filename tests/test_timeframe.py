@@ -19,7 +19,6 @@ from propensity.timeframe import (
     first_and_last,
     first_suffix,
     rolling_blocks,
-    temporal_split,
 )
 
 WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
@@ -160,33 +159,6 @@ class TestSnapshots:
 
         assert len(chosen) == at_most
         assert chosen[0] - timedelta(days=timeframe.lookback_days + 2) == first
-
-
-class TestTemporalSplit:
-    @given(spans, st.integers(0, 104), st.integers(0, 5))
-    def test_keeps_every_label_before_what_follows(self, timeframe, count, held):
-        """Training labels end before calibration begins, and its labels before the
-        holdout begins: nothing that is fitted has seen what it is measured on. Each
-        snapshot is used once, the newest held out."""
-        snapshots = tuple(TODAY + n * timeframe.horizon for n in range(count))
-        if not held or count < 2 + held:
-            with pytest.raises(ValueError, match="snapshots or more are needed"):
-                temporal_split(snapshots, timeframe, held=held)
-            return
-        split = temporal_split(snapshots, timeframe, held=held)
-
-        assert max(split.train) + timeframe.horizon <= min(split.calibrate)
-        assert max(split.calibrate) + timeframe.horizon <= min(split.holdout)
-        assert split.train + split.calibrate + split.holdout == snapshots
-        assert len(split.holdout) == held
-        assert 1 <= len(split.calibrate) <= 4
-
-    def test_refuses_snapshots_closer_than_the_horizon(self):
-        """Snapshots of every day would leak labels from one part into the next."""
-        daily = tuple(TODAY + n * DAY for n in range(10))
-
-        with pytest.raises(ValueError, match="embargo of 7 days is broken"):
-            temporal_split(daily, WEEK)
 
 
 class TestRollingBlocks:

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.learning.intervals import FEW, RESAMPLES, Difference, Ends, ends, few
-from propensity.learning.metrics import grouped, of_best, summed
+from propensity.learning.metrics import grouped, of_best, ratio, summed
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -184,32 +184,30 @@ def at_rates(
 
     Returns:
         By ``rate``: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost``
-        of missed rows and reviews, and ``cost_without`` any review. All but ``alerts``
-        are None if rows are of one class.
+        of missed rows and reviews, and ``cost_without`` any review. Without positives
+        recall is None.
     """
     fraud = np.where(stakes.is_fraud, stakes.weight, 0.0)
     observed = grouped(score, stakes.weight, fraud)
     distinct, group = np.unique(score, return_inverse=True)
     amount = summed(group, fraud * stakes.amount, len(distinct))
-    losses, positives = float(total(fraud * stakes.amount)), float(fraud.sum())
-    entries: list[dict[str, float | None]] = []
+    lost, entries = float(total(fraud * stakes.amount)), []
     for rate in rates:
         count = float(rate * stakes.weight.sum())
-        entry: dict[str, float | None] = dict.fromkeys(
-            ("true_positives", "recall", "precision", "cost", "cost_without")
-        )
-        if observed.has_both_classes:
-            # Rounding in the sums must not give more hits than alerts.
-            hits = min(float(of_best(observed, observed.conversions, count)), count)
-            stopped = float(of_best(observed, amount, count))
-            entry = {
+        # Rounding in the sums must not give more hits than alerts.
+        hits = min(float(of_best(observed, observed.conversions, count)), count)
+        stopped = float(of_best(observed, amount, count))
+        entries.append(
+            {
+                "rate": rate,
+                "alerts": count,
                 "true_positives": hits,
-                "recall": hits / positives,
-                "precision": hits / count,
-                "cost": losses - stopped + count * stakes.review_cost,
-                "cost_without": losses,
+                "recall": ratio(hits, fraud.sum()),
+                "precision": ratio(hits, count),
+                "cost": lost - stopped + count * stakes.review_cost,
+                "cost_without": lost,
             }
-        entries.append({"rate": rate, "alerts": count, **entry})
+        )
     return entries
 
 

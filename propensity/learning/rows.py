@@ -25,7 +25,13 @@ from propensity.learning.alerts import floats
 from propensity.learning.event_rows import counts
 from propensity.learning.metrics import Outcomes
 from propensity.settings import Settings
-from propensity.timeframe import Split, Timeframe, rolling_blocks, temporal_split
+from propensity.timeframe import (
+    BLOCK_SNAPSHOTS,
+    FEWEST_SNAPSHOTS,
+    Split,
+    Timeframe,
+    rolling_blocks,
+)
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
@@ -186,6 +192,13 @@ def of_users(
             "each no event is anybody's. Do events still come, and is "
             "PROPENSITY_USER_COLUMN the column in which the source has users?"
         )
+    if len(as_ofs) < FEWEST_SNAPSHOTS:
+        raise NotEnoughData(
+            f"{len(as_ofs)} snapshots have users, on {', '.join(map(str, as_ofs))}; "
+            f"{FEWEST_SNAPSHOTS} are needed, to train, to choose and to hold out. Each "
+            f"needs a lookback of {timeframe.lookback_days} days before it and "
+            f"{timeframe.horizon_days} + {timeframe.settle_days} days after it"
+        )
     held = 1
     while held < len(as_ofs) // 4 and (
         slice_of(rows, as_ofs[-held:]).conversions < settings.minimum_conversions
@@ -203,16 +216,8 @@ def of_users(
     )
     if not blocks:
         # Too few weeks: one block, as close to the holdout as can be.
-        try:
-            split = temporal_split(as_ofs, timeframe, held=held)
-        except ValueError as error:
-            raise NotEnoughData(
-                f"{error}; the data give snapshots on {', '.join(map(str, as_ofs))}. "
-                f"Each needs a lookback of {timeframe.lookback_days} days before it "
-                f"and {timeframe.horizon_days} + {timeframe.settle_days} days after it"
-            ) from error
-        blocks = [(split.train, split.calibrate)]
-        known = earlier
+        judging = min(BLOCK_SNAPSHOTS, max(1, len(as_ofs) // 5))
+        blocks, known = [(earlier[:-judging], earlier[-judging:])], earlier
     judged = tuple(as_of for _, dates in blocks for as_of in dates)
     parts = {
         "train on": slice_of(rows, blocks[0][0]),

@@ -24,7 +24,7 @@ from propensity.runs import sources
 from propensity.runs.champion import rival
 from propensity.runs.export import check_consent, lacked_days
 from propensity.tables import every as tables
-from propensity.timeframe import days_of_data
+from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
 
 if TYPE_CHECKING:
     from datetime import date
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from propensity.learning.value import Valued
     from propensity.registry.versions import Published
     from propensity.runs.run import Run
-
-# To train, to choose and to hold out.
-FEWEST_SNAPSHOTS = 3
 
 
 def training_rows(run: Run) -> pa.Table:

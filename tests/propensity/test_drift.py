@@ -66,57 +66,47 @@ def with_column(name: str, change: Any) -> pa.Table:
     return rows.set_column(place, name, change(rows[name]))
 
 
+ALARMS = {
+    "zero": (
+        "spend",
+        lambda column: pc.multiply(column, 0.0),
+        ("feature", "spend is 0 or less for 100.0% of users"),
+    ),
+    "large": (
+        "sessions",
+        lambda column: pc.multiply(column, 1000.0),
+        ("feature", "sessions is over 5 for "),
+    ),
+    "missing": (
+        "sessions",
+        lambda column: pa.nulls(len(column), column.type),
+        (
+            "missing values",
+            "sessions is missing for 100.0% of users (0.0% in the training)",
+        ),
+    ),
+    "renamed": (
+        "source",
+        lambda column: pc.replace_substring(column, "google", "Google"),
+        ("feature", "source is another value for "),
+    ),
+}
+
+
 class TestAnAlarm:
-    @pytest.mark.parametrize(
-        ("name", "change", "cause", "message"),
-        [
-            (
-                "spend",
-                lambda column: pc.multiply(column, 0.0),
-                "feature",
-                "spend is 0 or less for 100.0% of users",
-            ),
-            (
-                "sessions",
-                lambda column: pc.multiply(column, 1000.0),
-                "feature",
-                "sessions is over 5 for ",
-            ),
-            (
-                "sessions",
-                lambda column: pa.nulls(len(column), column.type),
-                "missing values",
-                "sessions is missing for 100.0% of users (0.0% in the training)",
-            ),
-            (
-                "source",
-                lambda column: pc.replace_substring(column, "google", "Google"),
-                "feature",
-                "source is another value for ",
-            ),
-        ],
-    )
-    def test_says_what_has_changed(self, summary, name, change, cause, message):
-        found = alarms(summary, with_column(name, change))
+    @pytest.mark.parametrize("case", ALARMS)
+    def test_says_what_has_changed(self, summary, case):
+        name, change, (cause, message) = ALARMS[case]
+        [(found, (why, text))] = alarms(summary, with_column(name, change)).items()
 
-        assert list(found) == [name]
-        assert found[name][0] == cause
-        assert found[name][1].startswith(message)
+        assert (found, why) == (name, cause)
+        assert text.startswith(message)
 
-    def test_is_raised_by_scores_that_moved(self, summary):
-        found = alarms(summary, shop(2), scores(2) ** 0.5)
+    def test_is_raised_by_scores_that_moved_and_by_half_of_the_users(self, summary):
+        text = "900 users have features, and 2,000 had in a snapshot of the training"
 
-        assert found["probability"][0] == "score"
-
-    def test_is_raised_by_half_of_the_users(self, summary):
-        found = alarms(summary, shop(2, 900))
-
-        assert found == {
-            "users": (
-                "users",
-                "900 users have features, and 2,000 had in a snapshot of the training",
-            )
-        }
+        assert alarms(summary, shop(2), scores(2) ** 0.5)["probability"][0] == "score"
+        assert alarms(summary, shop(2, 900)) == {"users": ("users", text)}
 
 
 class TestNoAlarm:
@@ -184,30 +174,29 @@ class TestNoAlarm:
         assert alarms(summary, aged(0.9)) == {}
         assert list(alarms(summary, aged(2.0))) == ["spend"]
 
-    def test_of_sums_in_another_order(self, summary):
+    def test_of_sums_in_another_order_or_without_a_summary(self, summary):
         """A value that many have may differ in its last digit."""
         rows = with_column("sessions", lambda c: pc.multiply(c, 1 + 1e-12))
 
-        assert alarms(summary, rows) == {}
-
-    def test_of_a_model_without_a_summary(self):
-        assert signals({}, shop(2)) == {}
+        assert alarms(summary, rows) == signals({}, shop(2)) == {}
 
 
 def _shares(logs: np.ndarray) -> np.ndarray:
     return np.exp(logs) / np.exp(logs).sum()
 
 
-class TestSeason:
-    def test_alarm_is_of_odds_far_off_beyond_chance(self):
-        row = {
-            "week": 1,
-            "prediction_as_of": 1,
-            "residual_log_odds": 0.5,
-            "residual_standard_error": 0.05,
-        }
+def test_the_season_alarm_is_of_odds_far_off_beyond_chance():
+    row = {
+        "week": 1,
+        "prediction_as_of": 1,
+        "residual_log_odds": 0.5,
+        "residual_standard_error": 0.05,
+    }
 
-        assert "+65% beside the published ones" in str(drift.season_alarm(row))
-        assert drift.season_alarm({**row, "residual_standard_error": 0.2}) is None
-        assert drift.season_alarm({**row, "residual_log_odds": 0.2}) is None
-        assert drift.season_alarm({**row, "prediction_as_of": 0}) is None
+    assert "+65% beside the published ones" in str(drift.season_alarm(row))
+    for other in (
+        {"residual_standard_error": 0.2},
+        {"residual_log_odds": 0.2},
+        {"prediction_as_of": 0},
+    ):
+        assert drift.season_alarm(row | other) is None

@@ -166,13 +166,6 @@ def changed(
     return rows.set_column(place, name, pc.if_else(inside, other, column))
 
 
-def part(rows: pa.Table, as_ofs: tuple[date, ...]) -> pa.Table:
-    """The rows of some as-of dates."""
-    return rows.filter(
-        pc.is_in(rows["as_of"], value_set=pa.array(as_ofs, pa.date32()))
-    ).sort_by([("as_of", "ascending"), ("user_id", "ascending")])
-
-
 def own(**encoder: Any) -> ColumnTransformer:
     """A preprocessor of one's own: two numbers and the country."""
     return ColumnTransformer(

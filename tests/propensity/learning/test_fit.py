@@ -1,23 +1,38 @@
-"""Training, specified: on users with a known propensity, in the order of time."""
+"""
+Training on users, specified: on a known propensity, in the order of time; which rows
+are enough, and which preprocessors and candidates are refused.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from sklearn.metrics import roc_auc_score
+from typing import Any
 
-from propensity.errors import UseCaseError
-from propensity.learning import candidates
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from propensity.errors import NotEnoughData, SchemaError, UseCaseError
+from propensity.learning import candidates, metrics
 from propensity.learning.candidates import CALIBRATIONS
+from propensity.learning.intervals import interval
+from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
 from tests.propensity.learning.shops import (
+    FIRST,
     FOREST,
     LINEAR,
     MEAN,
+    SETTINGS,
     SHOP,
     changed,
     drawn,
+    own,
     propensity,
     rare,
     snapshots,
@@ -30,24 +45,16 @@ OVERGROWN = Candidate("overgrown", "ExtraTreesClassifier", {"n_estimators": 20})
 
 
 class TestModel:
-    def test_beats_the_base_rate_and_the_one_rule(self):
-        """Its log loss is below that of the base rate for everybody, its ROC AUC above
-        recency alone."""
-        model = trained().holdout.metrics
-        rate = model.base_rate
-        guess = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
-
-        assert model.log_loss < guess
-        assert model.roc_auc > trained().holdout.baseline_roc_auc + 0.02
-
     def test_comes_near_the_true_propensity(self):
-        """Its ROC AUC is within 0.05 of the truth's on the same rows: 8 weeks of 500
-        users leave a model of five features no more to miss."""
+        """Its ROC AUC is above recency alone, and within 0.05 of the truth's on the
+        same rows: 8 weeks of 500 users leave five features no more to miss."""
         held = trained().holdout
         columns = {name: held.rows.rows[name].to_numpy() for name in SHOP.features}
         best = roc_auc_score(held.rows.label, propensity(columns))
+        recency = roc_auc_score(held.rows.label, -columns["recency_days"])
 
-        assert held.metrics.roc_auc > best - 0.05
+        assert held.baseline_roc_auc == pytest.approx(recency)
+        assert max(best - 0.05, recency + 0.02) < held.metrics.roc_auc
         assert held.metrics.calibration_error < 0.05
 
     @pytest.mark.parametrize("jobs", [1, 2])
@@ -63,20 +70,43 @@ class TestModel:
         assert np.array_equal(once.holdout.probability, again.holdout.probability)
 
     def test_mean_is_the_mean_of_its_members(self):
-        """It costs no fit."""
         scores = {one.candidate.name: one.score for one in trained().judged}
         each = [scores[name] for name in MEAN.parameters["of"]]
 
         assert scores["mean"] == pytest.approx(np.mean(each, axis=0), abs=1e-15)
 
+    def test_needs_its_features(self):
+        """The features behind the propensity come before noise; a column without values
+        is worth nothing."""
+        importance = {
+            entry["feature"]: entry["mean"] for entry in trained().holdout.importance
+        }
+
+        assert list(importance)[0] == "recency_days"
+        assert set(importance) == set(SHOP.features)
+        assert importance["recency_days"] > 0.1
+        assert abs(importance["noise"]) < 0.02
+        assert importance["refunds"] == 0
+
+    @pytest.mark.parametrize(
+        ("budget", "users"), [("", 20), ("5%", 10), ("80", 80), ("100000", 200)]
+    )
+    def test_is_measured_at_the_budget(self, budget, users):
+        """Of the setting, or the use case's tenth."""
+        training = train(snapshots(users=200), settings={"budget": budget})
+        held = training.holdout
+        best = np.argsort(-held.probability, kind="stable")[:users]
+
+        assert held.metrics.budget == (budget or "10%")
+        assert held.metrics.users_at_budget == pytest.approx(users)
+        hits = held.rows.label[best].sum()
+        assert held.metrics.true_positives_at_budget == pytest.approx(hits, abs=1)
+
 
 class TestTime:
     def test_holds_out_the_newest_and_more_where_conversions_are_few(self):
         """The newest week, which nothing else has seen; with too few conversions up to
-        a quarter of the weeks. A budget of ten is ten a week."""
-        newest = max(snapshots()["as_of"].to_pylist())
-
-        assert trained().parts.split.holdout == (newest,)
+        a quarter of the weeks. A budget in users is for each week."""
         assert trained().holdout.metrics.users == 500
         assert 1 < (weeks := len(rare().parts.split.holdout)) <= 3
         assert rare().holdout.metrics.users_at_budget == 10 * weeks
@@ -115,26 +145,10 @@ class TestTime:
             assert first.metrics != second.metrics
         assert np.array_equal(train(odd).judged[0].score, train(rare).judged[0].score)
 
-
-class TestChoice:
-    def test_has_the_least_log_loss_on_newer_rows(self):
-        """On their own training rows overgrown trees would win."""
-        training = train(snapshots(users=200), candidates=(OVERGROWN, LINEAR))
-        label = training.parts.choosing.label
-
-        for one in training.judged:
-            assert one.metrics["roc_auc"] == pytest.approx(
-                roc_auc_score(label, one.score)
-            )
-        losses = [one.metrics["log_loss"] for one in training.judged]
-        assert losses[1] < losses[0]
-        assert training.chosen == LINEAR
-
-    def test_is_made_on_several_blocks_of_weeks(self):
+    def test_chooses_on_several_blocks_of_weeks(self):
         """Each judged by models of weeks whose labels were final when it began."""
         training = train(snapshots(20, 150))
-        before = training.parts.before
-        days = before.rows["as_of"].to_pylist()
+        days = training.parts.before.rows["as_of"].to_pylist()
 
         assert len(training.parts.blocks) > 1
         for block in training.parts.blocks:
@@ -142,23 +156,43 @@ class TestChoice:
             assert gap.days >= 7 + 3
         assert len(training.judged[0].score) == len(training.parts.choosing)
 
+
+class TestCandidates:
+    def test_win_by_the_least_log_loss_on_newer_rows(self):
+        """On their own training rows overgrown trees would win."""
+        training = train(snapshots(users=200), candidates=(OVERGROWN, LINEAR))
+        label = training.parts.choosing.label
+
+        for one in training.judged:
+            expected = roc_auc_score(label, one.score)
+            assert one.metrics["roc_auc"] == pytest.approx(expected)
+        losses = [one.metrics["log_loss"] for one in training.judged]
+        assert losses[1] < losses[0]
+        assert training.chosen == LINEAR
+
     @pytest.mark.parametrize(
-        ("candidate", "message"),
+        ("algorithm", "parameters", "message"),
         [
-            (Candidate("x", "DeepThought"), "unknown algorithm 'DeepThought'"),
-            (Candidate("x", "LogisticRegression", {"trees": 3}), "x: .*trees"),
-            (Candidate("x", "LogisticRegression", {"C": -1}), "x cannot be fitted"),
-            (Candidate("x", "VotingClassifier", {"of": ["nobody"]}), "nobody"),
-            (Candidate("x", "VotingClassifier"), "takes of"),
-            (
-                Candidate("x", "VotingClassifier", {"of": ["linear"], "by": 1}),
-                "nothing else",
-            ),
+            ("DeepThought", {}, "unknown algorithm 'DeepThought'"),
+            ("LogisticRegression", {"trees": 3}, "x: .*trees"),
+            ("LogisticRegression", {"C": -1}, "x cannot be fitted"),
+            ("LogisticRegression", {"class_weight": {"yes": 2}}, "x: .*'yes'"),
+            ("VotingClassifier", {"of": ["nobody"]}, "x: .*nobody"),
+            ("VotingClassifier", {}, "x: .*takes of"),
+            ("VotingClassifier", {"of": ["linear"], "by": 1}, "x: .*nothing else"),
         ],
     )
-    def test_of_a_wrong_candidate_is_refused_by_name(self, candidate, message):
+    def test_that_are_wrong_are_refused_by_name(self, algorithm, parameters, message):
+        wrong = Candidate("x", algorithm, parameters)
+
         with pytest.raises(UseCaseError, match=message):
-            train(snapshots(users=80), candidates=(LINEAR, candidate))
+            train(snapshots(users=80), candidates=(LINEAR, wrong))
+
+    def test_weight_classes_by_their_labels(self):
+        """TOML's keys are texts, and labels are numbers."""
+        weighted = Candidate("x", LINEAR.algorithm, {"class_weight": {"0": 1, "1": 10}})
+
+        assert candidates.estimator(weighted, seed=1).class_weight == {0: 1, 1: 10}
 
 
 class TestCalibration:
@@ -193,59 +227,131 @@ class TestCalibration:
         assert training.calibration == "none"
 
 
-class TestThreshold:
-    @pytest.mark.parametrize(
-        ("budget", "users"), [("", 20), ("5%", 10), ("80", 80), ("100000", 200)]
+def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
+    """Rows of label 0 that were left out are stood for by weights: the mean probability
+    of all users is their base rate, to a tenth; intervals are as wide as of the rows
+    there are."""
+    columns = drawn(8, 1_000, seed=7)
+    chance = propensity(columns) / 3
+    is_positive = columns["coin"] < chance
+    weight = np.where(is_positive, 1.0, 10.0)
+    kept = pa.array(is_positive | (columns["user"] % 10 == 0))
+    whole = table(columns, chance)
+    training = train(table(columns, chance, weight).filter(kept))
+    base_rate = np.mean(whole["label"].to_numpy())
+    held = training.holdout
+    observed = held.rows.outcomes(held.probability)
+    low, high = interval(observed, metrics.roc_auc, seed=SETTINGS.seed)
+
+    assert training.served.scores(whole, SHOP).mean() == pytest.approx(
+        base_rate, rel=0.1
     )
-    def test_comes_with_a_budget(self, budget, users):
-        """Of the setting, or the use case's tenth."""
-        training = train(snapshots(users=200), settings={"budget": budget})
-        held = training.holdout
-        best = np.argsort(-held.probability, kind="stable")[:users]
-
-        assert held.metrics.budget == (budget or "10%")
-        assert held.metrics.users_at_budget == pytest.approx(users)
-        hits = held.rows.label[best].sum()
-        assert held.metrics.true_positives_at_budget == pytest.approx(hits, abs=1)
+    assert training.parts.sampling == {0: pytest.approx(0.1), 1: 1.0}
+    assert held.metrics.base_rate == pytest.approx(base_rate, rel=0.25)
+    assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)
 
 
-class TestImportance:
-    def test_ranks_features_by_what_they_tell(self):
-        """The features behind the propensity come before noise; a column without values
-        is worth nothing."""
-        importance = {
-            entry["feature"]: entry["mean"] for entry in trained().holdout.importance
-        }
+class TestTooFew:
+    def refused(self, rows: pa.Table, parameters: Any = None, **settings: Any) -> str:
+        """The message of a training that is refused."""
+        with pytest.raises(NotEnoughData) as refused:
+            train(rows, parameters=parameters or {}, settings=settings)
+        return refused.value.message
 
-        assert list(importance)[0] == "recency_days"
-        assert set(importance) == set(SHOP.features)
-        assert importance["recency_days"] > 0.1
-        assert abs(importance["noise"]) < 0.02
-        assert importance["refunds"] == 0
+    @pytest.mark.parametrize("weeks", [1, 2])
+    def test_snapshots_are_listed_with_what_each_takes(self, weeks):
+        message = self.refused(snapshots(weeks, 100))
+
+        assert "3 are needed, to train, to choose and to hold out" in message
+        assert str(FIRST) in message
+        assert "lookback of 60 days before" in message
+
+    def test_rows_are_perhaps_of_another_column(self):
+        """Nobody's events are too little, not a crash."""
+        message = self.refused(snapshots(3, 10).slice(0, 0))
+
+        assert "no snapshot has a user" in message
+        assert "PROPENSITY_USER_COLUMN" in message
+
+    @pytest.mark.parametrize(
+        ("name", "least"), [("training_rows", 1_000), ("conversions", 90)]
+    )
+    def test_rows_or_conversions_are_told_by_number(self, name, least):
+        message = self.refused(snapshots(4, 50), **{f"minimum_{name}": least})
+
+        assert f"at least {least} are needed" in message
+        assert ("users who buy" in message) == (name == "conversions")
+        assert "Wait for more weeks" in message
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_classes_come_first(self, label):
+        """Where nobody, or everybody, does: counts, and the setting of the label event
+        where there is one; not that rows were too few, which they may be as well."""
+        rows = table(drawn(4, 100, seed=8), np.full(400, float(label)))
+        message = self.refused(rows, minimum_training_rows=10_000)
+        event = "PROPENSITY_LABEL_EVENT"
+
+        assert "the 200 rows to train on lack one class: " in message
+        assert f"{200 * label} are of users who buy (label 1)" in message
+        assert "too few" not in message
+        assert event not in message
+        assert event in self.refused(rows, {"label_event": "purchase"})
 
 
-class TestBaseline:
-    def test_ranks_by_the_feature_alone(self):
-        """Recent users first: the ROC AUC is that of the negative recency."""
-        held = trained().holdout
-        recency = held.rows.rows["recency_days"].to_numpy()
+class TestPreprocessor:
+    def test_of_ones_own_is_cloned(self):
+        """What was uploaded stays unfitted; a clone is fitted and kept. What training
+        accepts is accepted at the upload."""
+        preprocessor = own(handle_unknown="ignore")
+        training = train(snapshots(users=100), preprocessor=preprocessor)
+        names = training.served.preprocessor.feature_names_in_
 
-        assert held.baseline_roc_auc == pytest.approx(
-            roc_auc_score(held.rows.label, -recency)
-        )
+        assert not hasattr(preprocessor, "transformers_")
+        assert names.tolist() == list(SHOP.features)
+        check_preprocessor(preprocessor, SHOP)
+        check_preprocessor(default_preprocessor(SHOP), SHOP)
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            ColumnTransformer([("x", StandardScaler(), ["no_such_feature"])]),
+            ColumnTransformer([("x", StandardScaler(), ["country"])]),
+            RandomForestClassifier(),
+            "a preprocessor",
+        ],
+        ids=["unknown", "text", "classifier", "string"],
+    )
+    def test_that_does_not_fit_stops_training(self, wrong):
+        with pytest.raises(SchemaError, match="preprocessor"):
+            train(snapshots(users=50), preprocessor=wrong)
 
-@pytest.mark.parametrize(
-    ("weights", "expected"), [({"0": 1, "1": 10}, {0: 1, 1: 10}), ({"yes": 2}, None)]
-)
-def test_classes_are_weighted_by_their_labels(weights, expected):
-    """TOML's keys are texts, and labels are numbers; what is no label is refused by
-    the name of the candidate."""
-    candidate = Candidate("weighted", "LogisticRegression", {"class_weight": weights})
+    def test_that_fails_on_later_rows_says_what_to_change(self):
+        """Encoders refuse new categories by default; next week has some."""
+        rows = snapshots(users=100)
+        later = train(rows).parts.split.calibrate
+        other = changed(rows, later, "country", lambda country: ["XX"] * len(country))
 
-    if expected is None:
-        with pytest.raises(UseCaseError, match="candidate weighted: .*'yes'"):
-            candidates.estimator(candidate, seed=1)
-    else:
-        model = candidates.estimator(candidate, seed=1)
-        assert model.class_weight == expected
+        with pytest.raises(SchemaError, match="handle_unknown"):
+            train(other, preprocessor=own())
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            (StandardScaler(), "ColumnTransformer"),
+            (own(), "handle_unknown"),
+            (
+                ColumnTransformer(
+                    [("x", SimpleImputer(), ["spend"])], remainder="passthrough"
+                ),
+                "encode every category",
+            ),
+            (ColumnTransformer([("x", StandardScaler(), ["gone"])]), "gone"),
+            (ColumnTransformer([("x", "drop", ["spend"])]), "a column or more"),
+        ],
+        ids=["other", "unseen", "text", "unknown", "nothing"],
+    )
+    def test_is_refused_at_the_upload_and_not_by_the_next_training(
+        self, wrong, message
+    ):
+        with pytest.raises(SchemaError, match=message):
+            check_preprocessor(wrong, SHOP)

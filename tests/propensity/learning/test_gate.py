@@ -35,6 +35,12 @@ def against(score: np.ndarray | None, model: Trained | None = None, **rival: Any
     )
 
 
+def cards(rows: int, label: list[int | None] | None = None) -> Trained:
+    """Half-Space Trees on transactions."""
+    joined = fitted_cards.joined(fitted_cards.drawn(rows), label)
+    return fitted_cards.train(joined, fitted_cards.ALONE)
+
+
 def first(model: Trained) -> Verdict:
     return gate.compare(model, None, seed=0)
 
@@ -48,22 +54,18 @@ class TestFirst:
         assert "better than chance and the baseline" in verdict.reason
         assert "500 rows" in verdict.reason
 
-    def test_does_not_serve_if_it_is_a_coin(self):
-        """Labels that no feature tells: nothing serves, and the reason says so."""
+    def test_does_not_serve_if_it_is_a_coin_or_the_baseline(self):
+        """Labels that no feature tells, or beyond chance by far and no better than the
+        one rule: nothing serves, and the reason says so."""
         columns = drawn(6, 400, seed=100)
-        verdict = first(train(table(columns, np.full(2_400, 0.2))))
+        coin = first(train(table(columns, np.full(2_400, 0.2))))
+        alike = first(with_scores(trained(), trained().holdout.baseline / 2))
 
-        assert not verdict.promoted
-        assert "not shown to be better than chance" in verdict.reason
-        assert "promote VERSION --force" in verdict.reason
-
-    def test_does_not_serve_if_it_is_the_baseline(self):
-        """Beyond chance by far, and no better than the one rule."""
-        alike = with_scores(trained(), trained().holdout.baseline / 2)
-        verdict = first(alike)
-
-        assert not verdict.promoted
-        assert "better than the baseline:" in verdict.reason
+        assert not coin.promoted
+        assert "not shown to be better than chance" in coin.reason
+        assert "promote VERSION --force" in coin.reason
+        assert not alike.promoted
+        assert "better than the baseline:" in alike.reason
 
     def test_of_events_must_not_cost_more_than_no_alerts(self):
         model = fitted_cards.trained()
@@ -77,13 +79,10 @@ class TestFirst:
 
     def test_of_trees_serves_before_truths_are_known(self):
         """They learned none; the reason says that nothing is measured."""
-        label = [None] * 390 + [0] * 10
-        unknown = fitted_cards.train(
-            fitted_cards.joined(fitted_cards.drawn(400), label), fitted_cards.ALONE
-        )
+        unknown = first(cards(400, [None] * 390 + [0] * 10))
 
-        assert first(unknown).promoted
-        assert "too few are known" in first(unknown).reason
+        assert unknown.promoted
+        assert "too few are known" in unknown.reason
 
 
 class TestChallenger:
@@ -172,9 +171,7 @@ class TestEvents:
         assert verdict(1).differences["cost"].interval == (None, None)
 
     def test_stay_out_while_they_are_not_warm(self):
-        cold = fitted_cards.train(
-            fitted_cards.joined(fitted_cards.drawn(100)), fitted_cards.ALONE
-        )
+        verdict = against(np.zeros(20), cards(100))
 
-        assert "not warm" in against(np.zeros(20), cold).reason
-        assert not against(np.zeros(20), cold).promoted
+        assert "not warm" in verdict.reason
+        assert not verdict.promoted

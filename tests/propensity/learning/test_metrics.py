@@ -16,7 +16,7 @@ from sklearn import metrics as reference
 
 from propensity.budget import Budget
 from propensity.learning import intervals, metrics, thresholds
-from propensity.learning.metrics import Outcomes, grouped, outcomes
+from propensity.learning.metrics import Outcomes, outcomes
 from propensity.learning.thresholds import Metrics, by_threshold, pooled
 
 
@@ -72,24 +72,15 @@ def measured(
     )
 
 
-class TestOutcomes:
-    def test_add_up_groups_of_one_probability(self):
-        """Groups may come in any order, and twice."""
-        observed = grouped(np.array([0.5, 0.1, 0.5]), np.ones(3), np.array([1.0, 0, 0]))
-
-        assert list(observed.probability) == [0.1, 0.5]
-        assert list(observed.users) == [1, 2]
-        assert list(observed.conversions) == [0, 1]
-
-    @pytest.mark.parametrize(
-        ("probability", "conversions"),
-        [([0.2, 0.1], [0, 0]), ([0.1, 1.1], [0, 0]), ([0.1, np.nan], [0, 0]),
-         ([0.1, 0.2], [0, 2])],
-    )  # fmt: skip
-    def test_refuse_what_cannot_be(self, probability, conversions):
-        """No order, no probability, no number, or more conversions than users."""
-        with pytest.raises(ValueError, match="must"):
-            Outcomes(np.array(probability), np.ones(2), np.array(conversions, float))
+@pytest.mark.parametrize(
+    ("probability", "conversions"),
+    [([0.2, 0.1], [0, 0]), ([0.1, 1.1], [0, 0]), ([0.1, np.nan], [0, 0]),
+     ([0.1, 0.2], [0, 2])],
+)  # fmt: skip
+def test_outcomes_that_cannot_be_are_refused(probability, conversions):
+    """No order, no probability, no number, or more conversions than users."""
+    with pytest.raises(ValueError, match="must"):
+        Outcomes(np.array(probability), np.ones(2), np.array(conversions, float))
 
 
 class TestScores:
@@ -99,35 +90,26 @@ class TestScores:
         at a threshold is above it."""
         p, y, w = rows
         observed, inner = rows.outcomes, np.clip(p, 0.001, 0.999)
-        (tn, fp), (fn, tp) = reference.confusion_matrix(
-            y, p >= threshold, sample_weight=w
-        )
-        precision, recall, f1, _ = reference.precision_recall_fscore_support(
-            y, p >= threshold, average="binary", sample_weight=w, zero_division=np.nan
-        )
+        positive = p >= threshold
+        (tn, fp), (fn, tp) = reference.confusion_matrix(y, positive, sample_weight=w)
         counted = metrics.confusion(observed, threshold=threshold)
-        actual = [
-            metrics.roc_auc(observed),
-            metrics.pr_auc(observed),
-            metrics.brier(observed),
-            metrics.log_loss(outcomes(inner, y, weight=w)),
-            counted["recall"],
-            counted["f1"],
-        ]
+        of = {"sample_weight": w}
+        expected = {
+            metrics.roc_auc(observed): reference.roc_auc_score(y, p, **of),
+            metrics.pr_auc(observed): reference.average_precision_score(y, p, **of),
+            metrics.brier(observed): reference.brier_score_loss(y, p, **of),
+            metrics.log_loss(outcomes(inner, y, weight=w)): reference.log_loss(
+                y, inner, **of
+            ),
+            counted["recall"]: reference.recall_score(y, positive, **of),
+            counted["f1"]: reference.f1_score(y, positive, **of),
+            counted["precision"] or 0.0: reference.precision_score(
+                y, positive, zero_division=0.0, **of
+            ),
+        }
 
-        assert actual == pytest.approx(
-            [
-                reference.roc_auc_score(y, p, sample_weight=w),
-                reference.average_precision_score(y, p, sample_weight=w),
-                reference.brier_score_loss(y, p, sample_weight=w),
-                reference.log_loss(y, inner, sample_weight=w),
-                recall,
-                f1,
-            ]
-        )
-        assert counted["precision"] == (
-            pytest.approx(precision) if (p >= threshold).any() else None
-        )
+        assert list(expected) == pytest.approx(list(expected.values()))
+        assert (counted["precision"] is None) == (not positive.any())
         assert list(counted.values())[:4] == pytest.approx([tp, tn, fp, fn], abs=0.5)
 
     def test_cost_a_certain_mistake_dearly_but_finitely(self):
@@ -293,29 +275,29 @@ class TestBudget:
         assert found.lift_at_budget is None
 
 
-class TestMetrics:
-    def test_of_anomaly_scores_read_none_as_a_probability(self):
-        """Areas, lift, threshold and budget need a ranking alone."""
-        rows = calibrated(500, seed=11)
-        ranks, whole = measured(rows, 0.2, is_anomaly=True), measured(rows, 0.2)
+def test_anomaly_scores_are_read_as_no_probability():
+    """Areas, lift, threshold and budget need a ranking alone."""
+    rows = calibrated(500, seed=11)
+    ranks, whole = measured(rows, 0.2, is_anomaly=True), measured(rows, 0.2)
 
-        assert ranks.roc_auc == whole.roc_auc
-        assert ranks.precision_at_budget == whole.precision_at_budget
-        assert ranks.brier is ranks.precision is ranks.mean_probability is None
-        assert {part["mean_probability"] for part in ranks.lift} == {None}
+    assert ranks.roc_auc == whole.roc_auc
+    assert ranks.precision_at_budget == whole.precision_at_budget
+    assert ranks.brier is ranks.precision is ranks.mean_probability is None
+    assert {part["mean_probability"] for part in ranks.lift} == {None}
 
-    @given(scored(), st.integers(1, 100))
-    def test_are_rates_of_one_at_most(self, rows, share):
-        """Whatever is selected: a budget, a threshold, groups."""
-        values = measured(rows, 0.3, f"{share}%").columns()
-        rates = [
-            values[f"{name}{where}"]
-            for name in ("precision", "recall", "f1")
-            for where in ("", "_at_best", "_at_budget")
-        ]
-        rates += [part["conversions"] / part["users"] for part in values["lift"]]
 
-        assert all(0 <= rate <= 1 for rate in rates if rate is not None)
+@given(scored(), st.integers(1, 100))
+def test_rates_are_one_at_most(rows, share):
+    """Whatever is selected: a budget, a threshold, groups."""
+    values = measured(rows, 0.3, f"{share}%").columns()
+    rates = [
+        values[f"{name}{where}"]
+        for name in ("precision", "recall", "f1")
+        for where in ("", "_at_best", "_at_budget")
+    ]
+    rates += [part["conversions"] / part["users"] for part in values["lift"]]
+
+    assert all(0 <= rate <= 1 for rate in rates if rate is not None)
 
 
 class TestIntervals:
