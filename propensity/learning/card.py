@@ -244,6 +244,7 @@ def card(
     learned = [*split["train"], *split["calibrate"]]
     if parts.every is not None:
         learned += split["holdout"]
+    positives, negatives = (parts.every or parts.before).per_row
     train_rows = len(parts.before) - len(parts.choosing)
     if parts.unlabelled is not None and trained.is_anomaly:
         train_rows = len(parts.unlabelled[0])
@@ -268,8 +269,8 @@ def card(
             "calibrate": len(parts.choosing),
             "holdout": len(held.rows),
         },
-        negative_sampling_rate=parts.sampling[0],
-        positive_sampling_rate=parts.sampling[1],
+        negative_sampling_rate=1 / negatives,
+        positive_sampling_rate=1 / positives,
         algorithm=trained.chosen.algorithm,
         parameters=dict(trained.chosen.parameters),
         members=[member.name for member in trained.members],

@@ -143,7 +143,6 @@ class Parts:
             where the measured model serves.
         unlabelled: All rows before those to choose on, and before the holdout, with
             and without a label, for models that need none; None for users.
-        sampling: Share of the source's rows that were read, by label.
         outcomes: Numbers of rows with and without a label; of events only.
     """
 
@@ -154,7 +153,6 @@ class Parts:
     holdout: Slice
     every: Slice | None = None
     unlabelled: tuple[pa.Table, pa.Table] | None = None
-    sampling: Mapping[int, float]
     outcomes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -248,7 +246,6 @@ def of_users(
         fitting=slice_of(rows, known),
         holdout=parts["hold out"],
         every=Slice.of(rows),
-        sampling=sampling(rows),
     )
 
 
@@ -304,7 +301,6 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
         fitting=before,
         holdout=_known(newest),
         unlabelled=(older, rows.slice(0, hold)),
-        sampling=sampling(rows),
         outcomes=counts(rows),
     )
 
@@ -340,21 +336,6 @@ def repeated(rows: pa.Table) -> int:
     columns = [rows[name] for name in ("as_of", "user_id")]
     same = [pc.equal(column[1:], column[:-1]) for column in columns]
     return pc.sum(pc.and_(*same)).as_py() or 0
-
-
-def sampling(rows: pa.Table) -> dict[int, float]:
-    """
-    Return the share of the source's rows that were read, by label 0 and 1.
-
-    Args:
-        rows: ``label`` (0, 1 or null) and ``weight``, the source's rows for each.
-    """
-    label, weight = floats(rows["label"]), rows["weight"].to_numpy()
-    shares = {}
-    for value in (0, 1):
-        weights = weight[label == value]
-        shares[value] = float(len(weights) / weights.sum()) if len(weights) else 1.0
-    return shares
 
 
 def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:

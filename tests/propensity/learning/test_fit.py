@@ -246,7 +246,7 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     assert training.served.scores(whole, SHOP).mean() == pytest.approx(
         base_rate, rel=0.1
     )
-    assert training.parts.sampling == {0: pytest.approx(0.1), 1: 1.0}
+    assert training.parts.every.per_row == (1, 10)
     assert held.metrics.base_rate == pytest.approx(base_rate, rel=0.25)
     assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)
 

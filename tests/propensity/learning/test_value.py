@@ -79,7 +79,6 @@ def learned(rows: pa.Table, probability: np.ndarray) -> value.Valued | None:
         fitting=slice_of(rows, DATES[:9]),
         holdout=slice_of(rows, DATES[9:]),
         every=Slice.of(rows),
-        sampling={0: 1.0, 1: 1.0},
     )
     encoder = fitted(
         default_preprocessor(USE_CASE), parts.fitting, dict(USE_CASE.features)
