@@ -15,7 +15,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
@@ -209,21 +209,3 @@ def at_rates(
             }
         )
     return entries
-
-
-def described(saved: Mapping[str, Any], *, frauds: int) -> str:
-    """Say what alerts save, by the columns of ``Savings``, and on how many frauds."""
-    known = f"{frauds} fraud{'' if frauds == 1 else 's'}"
-    if not saved["alerted"]:
-        return (
-            f"on {known} it has no alerts, and saves nothing of "
-            f"{saved['cost_without']:,.2f}"
-        )
-    low, high = saved["saved_low"], saved["saved_high"]
-    interval = "too few for an interval"
-    if low is not None:
-        interval = f"{low:,.2f} to {high:,.2f}"
-    return (
-        f"on {known} its alerts save {saved['saved']:,.2f} of "
-        f"{saved['cost_without']:,.2f} ({interval})"
-    )

@@ -83,11 +83,6 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
         raise UseCaseError(f"candidate {candidate.name}: {error}") from error
 
 
-def is_mean(candidate: Candidate) -> bool:
-    """Tell whether a candidate is a mean of others, which needs no fit of its own."""
-    return candidate.algorithm == MEAN
-
-
 def members(candidate: Candidate, earlier: Collection[str]) -> list[str]:
     """
     Return the names of the candidates that a model is made of: a mean's, or its own.
@@ -96,7 +91,7 @@ def members(candidate: Candidate, earlier: Collection[str]) -> list[str]:
         UseCaseError: A mean has another parameter than ``of``, or a member that is not
             among ``earlier``, the names of the candidates before it.
     """
-    if not is_mean(candidate):
+    if candidate.algorithm != MEAN:
         return [candidate.name]
     names = list(candidate.parameters.get("of", ()))
     if set(candidate.parameters) != {"of"} or not names or {*names} - {*earlier}:

@@ -37,7 +37,7 @@ from propensity.learning.trees import fit_trees
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
-from propensity.usecases.declaration import FOREST
+from propensity.usecases.declaration import FOREST, MEAN
 
 Floats = NDArray[np.float64]
 
@@ -165,13 +165,13 @@ class _Training:
         fits = [
             partial(scored, candidate, block)
             for candidate in learning
-            if not candidates.is_mean(candidate)
+            if candidate.algorithm != MEAN
             for block in blocks
         ]
         results = iter(candidates.side_by_side(fits, jobs=self.jobs))
         scores: dict[str, Floats] = {}
         for one in learning:
-            if candidates.is_mean(one):
+            if one.algorithm == MEAN:
                 of = [scores[name] for name in candidates.members(one, scores)]
                 scores[one.name] = np.mean(of, axis=0)
             else:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from propensity.learning import alerts, intervals, metrics, season
 from propensity.learning.intervals import Difference
 from propensity.learning.trained import Trained
+from propensity.pages.words import plural
 
 Floats = NDArray[np.float64]
 
@@ -202,9 +203,15 @@ def first_verdict(trained: Trained, *, seed: int) -> Verdict:
 
 
 def _saved(trained: Trained) -> str:
-    """Say what the alerts save; nothing of users."""
-    saved = trained.holdout.savings
+    """Say what the alerts save, and on how many frauds; nothing of users."""
+    saved, frauds = trained.holdout.savings, trained.holdout.rows.conversions
     if saved is None:
         return ""
-    frauds = trained.holdout.rows.conversions
-    return f"; {alerts.described(saved.columns(), frauds=frauds)}"
+    known, lost = f"; on {plural(frauds, 'fraud')}", f"{saved.cost_without:,.2f}"
+    if not saved.alerted:
+        return f"{known} it has no alerts, and saves nothing of {lost}"
+    low, high = saved.saved_low, saved.saved_high
+    interval = "too few for an interval"
+    if low is not None:
+        interval = f"{low:,.2f} to {high:,.2f}"
+    return f"{known} its alerts save {saved.saved:,.2f} of {lost} ({interval})"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -64,10 +64,10 @@ class Slice:
     def __len__(self) -> int:
         return len(self.label)
 
-    def between(self, first: int, end: int) -> Slice:
+    def between(self, first: int, end: int | None = None) -> Slice:
         """Return the rows from ``first`` up to ``end``, without a copy."""
         return Slice(
-            rows=self.rows.slice(first, end - first),
+            rows=self.rows[first:end],
             label=self.label[first:end],
             weight=self.weight[first:end],
         )
@@ -197,56 +197,53 @@ def of_users(
             f"needs a lookback of {timeframe.lookback_days} days before it and "
             f"{timeframe.horizon_days} + {timeframe.settle_days} days after it"
         )
-    held = 1
-    while held < len(as_ofs) // 4 and (
-        slice_of(rows, as_ofs[-held:]).conversions < settings.minimum_conversions
-    ):
+    # The first row of each snapshot, and the end of the last.
+    days = rows["as_of"].to_numpy().astype("datetime64[D]")
+    cut = [*np.searchsorted(days, np.array(as_ofs, "datetime64[D]")), len(rows)]
+    every, count, held = Slice.of(rows), len(as_ofs), 1
+    least = settings.minimum_conversions
+    while held < count // 4 and every.between(cut[-held - 1]).conversions < least:
         held += 1
-    earlier, held_out = as_ofs[: len(as_ofs) - held], as_ofs[len(as_ofs) - held :]
-    # The oldest blocks have the fewest rows to fit on.
+    earlier, held_out = as_ofs[:-held], as_ofs[-held:]
+    hold = cut[-held - 1]
+    place = dict(zip(as_ofs, cut, strict=False))
+    after = dict(zip(as_ofs, cut[1:], strict=True))
     blocks = [
-        (block.fitting, block.judged)
-        for block in rolling_blocks(earlier, timeframe)
-        if _is_enough(slice_of(rows, block.fitting), settings)
+        Block(after[one.fitting[-1]], place[one.judged[0]], after[one.judged[-1]])
+        for one in rolling_blocks(earlier, timeframe)
     ]
-    known = tuple(
+    # The oldest blocks have the fewest rows to fit on.
+    blocks = [b for b in blocks if _is_enough(every.between(0, b.fit_end), settings)]
+    matured = [
         as_of for as_of in earlier if timeframe.is_matured(as_of, today=held_out[0])
-    )
+    ]
+    fitting = every.between(0, after[matured[-1]] if matured else 0)
     if not blocks:
         # Too few weeks: one block, as close to the holdout as can be.
-        judging = min(BLOCK_SNAPSHOTS, max(1, len(as_ofs) // 5))
-        blocks, known = [(earlier[:-judging], earlier[-judging:])], earlier
-    judged = tuple(as_of for _, dates in blocks for as_of in dates)
-    parts = {
-        "train on": slice_of(rows, blocks[0][0]),
-        "choose on": slice_of(rows, judged),
-        "hold out": slice_of(rows, held_out),
-    }
-    _check_enough(parts, use_case, settings)
-    days = rows["as_of"].to_numpy().astype("datetime64[D]")
-
-    def place(day: date, side: Literal["left", "right"]) -> int:
-        return int(np.searchsorted(days, np.datetime64(day, "D"), side))
-
-    return Parts(
+        first = place[earlier[-min(BLOCK_SNAPSHOTS, max(1, count // 5))]]
+        blocks, fitting = [Block(first, first, hold)], every.between(0, hold)
+    parts = Parts(
         split=Split(
-            train=tuple(as_of for as_of in earlier if as_of not in judged),
-            calibrate=judged,
+            train=tuple(day for day in earlier if place[day] < blocks[0].first),
+            calibrate=tuple(day for day in earlier if place[day] >= blocks[0].first),
             holdout=held_out,
         ),
-        before=slice_of(rows, earlier),
-        blocks=[
-            Block(
-                fit_end=place(fitted[-1], "right"),
-                first=place(dates[0], "left"),
-                end=place(dates[-1], "right"),
-            )
-            for fitted, dates in blocks
-        ],
-        fitting=slice_of(rows, known),
-        holdout=parts["hold out"],
-        every=Slice.of(rows),
+        before=every.between(0, hold),
+        blocks=blocks,
+        fitting=fitting,
+        holdout=every.between(hold),
+        every=every,
     )
+    _check_enough(
+        {
+            "train on": every.between(0, blocks[0].fit_end),
+            "choose on": parts.choosing,
+            "hold out": parts.holdout,
+        },
+        use_case,
+        settings,
+    )
+    return parts
 
 
 def _check_enough(
@@ -314,12 +311,9 @@ def _is_enough(part: Slice, settings: Settings) -> bool:
 
 
 def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
-    """Return the rows of some as-of dates; without a copy where they are together."""
-    is_in = pc.is_in(rows["as_of"], value_set=pa.array(as_ofs, pa.date32()))
-    count, first = pc.sum(is_in).as_py() or 0, max(pc.index(is_in, True).as_py(), 0)
-    if pc.all(is_in.slice(first, count)).as_py():
-        return Slice.of(rows.slice(first, count))
-    return Slice.of(rows.filter(is_in))
+    """Return the rows of some as-of dates."""
+    values = pa.array(as_ofs, pa.date32())
+    return Slice.of(rows.filter(pc.is_in(rows["as_of"], value_set=values)))
 
 
 def in_order(rows: pa.Table) -> pa.Table:

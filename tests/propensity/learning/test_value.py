@@ -15,7 +15,7 @@ import pytest
 
 from propensity.learning import value
 from propensity.learning.preprocessor import default_preprocessor, fitted
-from propensity.learning.rows import Block, Parts, Slice, slice_of
+from propensity.learning.rows import Block, Parts, Slice
 from propensity.learning.trained import Model
 from propensity.learning.value import AMOUNT
 from propensity.timeframe import Split
@@ -65,20 +65,22 @@ def drawn(
 
 def learned(rows: pa.Table, probability: np.ndarray) -> value.Valued | None:
     """Split rows by time as a training does, beside a classifier that is right."""
+    every = Slice.of(rows)
+    before = every.between(0, 9 * USERS)
     parts = Parts(
         split=Split(
             train=tuple(DATES[:3]),
             calibrate=tuple(DATES[3:9]),
             holdout=tuple(DATES[9:]),
         ),
-        before=slice_of(rows, DATES[:9]),
+        before=before,
         blocks=[
             Block(fit_end=n * USERS, first=n * USERS, end=(n + 3) * USERS)
             for n in (3, 6)
         ],
-        fitting=slice_of(rows, DATES[:9]),
-        holdout=slice_of(rows, DATES[9:]),
-        every=Slice.of(rows),
+        fitting=before,
+        holdout=every.between(9 * USERS),
+        every=every,
     )
     encoder = fitted(
         default_preprocessor(USE_CASE), parts.fitting, dict(USE_CASE.features)
