@@ -3,8 +3,8 @@ Learning: from rows to a model, its metrics, its card and its page.
 
 Read in this order. Nothing here reads or writes outside the process.
 
-- ``rows``: the rows of a training, split by time; ``event_rows``: those of events;
-  ``sufficient``: whether they are enough
+- ``rows``: the rows of a training, split by time, if they are enough; ``event_rows``:
+  those of events
 - ``preprocessor``: from features to numbers
 - ``candidates``: from a declaration to a fitted classifier of scikit-learn
 - ``trained``: what a training gives; ``trees``: Half-Space Trees, fitted

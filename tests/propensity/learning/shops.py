@@ -141,20 +141,6 @@ def trained() -> Trained:
     return train(snapshots(users=500), candidates=SHOP.candidates)
 
 
-@cache
-def small() -> Trained:
-    """A linear model of fewer users, for others to be compared with."""
-    return train(snapshots(users=150))
-
-
-@cache
-def rare() -> Trained:
-    """A model of a shop where one week has too few conversions to hold out."""
-    columns = drawn(12, 200, seed=3)
-    settings = {"minimum_conversions": 15, "budget": "10"}
-    return train(table(columns, propensity(columns) / 4), settings=settings)
-
-
 def changed(
     rows: pa.Table, as_ofs: tuple[date, ...], name: str, new: Callable[[Any], Any]
 ) -> pa.Table:
@@ -168,13 +154,10 @@ def changed(
 
 def own(**encoder: Any) -> ColumnTransformer:
     """A preprocessor of one's own: two numbers and the country."""
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
     return ColumnTransformer(
         [
-            (
-                "numbers",
-                make_pipeline(SimpleImputer(), StandardScaler()),
-                ["recency_days", "spend"],
-            ),
+            ("numbers", numbers, ["recency_days", "spend"]),
             ("country", OneHotEncoder(**encoder), ["country"]),
         ]
     )

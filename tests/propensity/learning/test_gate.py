@@ -14,7 +14,7 @@ from propensity.learning import gate
 from propensity.learning.gate import Rival, Verdict
 from propensity.learning.trained import Trained
 from tests.propensity.learning import fitted_cards
-from tests.propensity.learning.shops import drawn, small, table, train, trained
+from tests.propensity.learning.shops import drawn, table, train, trained
 
 
 def with_scores(model: Trained, score: np.ndarray, **held: Any) -> Trained:
@@ -128,11 +128,10 @@ class TestChallenger:
         assert "has learned from these rows since" in kept.reason
 
     def test_stays_out_where_nothing_can_be_compared(self):
-        held = small().holdout
-        rows = replace(held.rows, label=np.zeros(len(held.rows), np.int8))
-        one_class = replace(small(), holdout=replace(held, rows=rows))
+        rows = replace(trained().holdout.rows, label=np.zeros(500, np.int8))
+        one_class = with_scores(trained(), distorted(0), rows=rows)
 
-        assert not against(held.probability, one_class).promoted
+        assert not against(distorted(0), one_class).promoted
 
 
 class TestEvents:
