@@ -233,8 +233,8 @@ class TestCalibration:
 
 def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     """Rows of label 0 that were left out are stood for by weights: the mean probability
-    of all users is their base rate, to a tenth; intervals are as wide as of the rows
-    there are."""
+    of all users is their base rate, to a tenth, before a calibration as well; intervals
+    are as wide as of the rows there are."""
     columns = drawn(8, 1_000, seed=7)
     chance = propensity(columns) / 3
     is_positive = columns["coin"] < chance
@@ -243,13 +243,15 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     whole = table(columns, chance)
     training = train(table(columns, chance, weight).filter(kept))
     base_rate = np.mean(whole["label"].to_numpy())
-    held = training.holdout
+    held, judged = training.holdout, training.parts.choosing
     observed = held.rows.outcomes(held.probability)
     low, high = interval(observed, metrics.roc_auc, seed=SETTINGS.seed)
 
     assert training.served.scores(whole, SHOP).mean() == pytest.approx(
         base_rate, rel=0.1
     )
+    before = np.average(training.judged[0].score, weights=judged.weight)
+    assert before == pytest.approx(base_rate, rel=0.3)
     assert training.parts.every.per_row == (1, 10)
     assert held.metrics.base_rate == pytest.approx(base_rate, rel=0.25)
     assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)

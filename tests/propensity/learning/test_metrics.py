@@ -178,13 +178,15 @@ class TestCalibration:
 
     @given(scored())
     def test_bins_hold_every_user_once(self, rows):
-        """Bins ascend, keep ties together, and add up."""
+        """Bins ascend, keep ties together, add up, and are of one size without ties."""
+        equal = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
         bins = metrics.calibration_bins(rows.outcomes)
         means = [entry["mean_probability"] for entry in bins]
 
         assert sum(entry["users"] for entry in bins) == pytest.approx(rows.weight.sum())
         assert means == sorted(means)
         assert len(bins) <= 10
+        assert [entry["users"] for entry in equal] == [100] * 10
 
 
 class TestThresholds:
