@@ -395,10 +395,7 @@ def about(table: Table, source: str, name: str) -> str:
 
 def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     """
-    Return the users that a command names, each once.
-
-    Ids of any length: an export may have them longer than a lookup takes, and whoever
-    has one can be forgotten.
+    Return the users that a command names, each once; ids may be of any length.
 
     Args:
         arguments: Of the command; a single ``-`` reads ``stdin`` instead.
@@ -433,8 +430,7 @@ def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _shown(some: Sequence[Any], what: str) -> Iterator[Any]:
-    # None draws the bar on a terminal only.
-    yield from tqdm(some, what, leave=False, disable=None)
+    yield from tqdm(some, what, leave=False, disable=None)  # on a terminal alone
 
 
 def _has_users(data: bytes | None, users: Sequence[str]) -> bool:

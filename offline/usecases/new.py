@@ -19,7 +19,6 @@ from propensity.errors import RequestError
 from propensity.ids import NAME, is_event_name
 from propensity.tables.every import GA_EVENTS
 from propensity.usecases import declaration
-from propensity.usecases.declaration import MAXIMUM_DAYS
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = ("usecase.toml", "features.sql", "labels.sql", "days.sql")
@@ -62,14 +61,13 @@ def write(
 
     Args:
         name: As requests name it: lower-case letters, digits and underscores.
-        lookback_days, horizon_days: 1 to ``MAXIMUM_DAYS``.
+        lookback_days, horizon_days: From 1 on.
         source: A table of one's own to read as well, as ``project.dataset.table`` or
             ``dataset.table``; empty for none.
 
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.
     """
-    days = {"lookback_days": lookback_days, "horizon_days": horizon_days}
     if not NAME.fullmatch(name):
         problem = (
             f"{name[:64]!r} can name no use case: these are lower-case letters, digits "
@@ -82,10 +80,6 @@ def write(
             "and have letters, digits, underscores, hyphens and blanks, 40 at most"
         )
         raise RequestError(problem, field="label_event")
-    for field, value in days.items():
-        if not 1 <= value <= MAXIMUM_DAYS:
-            problem = f"{field} is a number from 1 to {MAXIMUM_DAYS:,}, not {value}"
-            raise RequestError(problem, field=field)
     folder = Path(str(usecases.FOLDER)) / name
     if folder.exists() or folder.with_suffix(".py").exists():
         problem = f"{name} is there already: name the use case otherwise, or remove it"
@@ -93,7 +87,8 @@ def write(
     substitutions = {
         "title": name.replace("_", " ").capitalize(),
         "label_event": label_event,
-        **days,
+        "lookback_days": lookback_days,
+        "horizon_days": horizon_days,
         "columns": _columns(),
         **_of_source(source),
     }
@@ -102,7 +97,7 @@ def write(
         for file in FILES
     }
     for wrong in declaration.problems(files["usecase.toml"]):
-        raise RequestError(f"{source[:64]!r}: {wrong.message}", field="source")
+        raise RequestError(f"usecase.toml, line {wrong.line}: {wrong.message}")
     if not is_dry:
         _write_whole(folder, files)
     return Written(name, folder, files, is_dry)

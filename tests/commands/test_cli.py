@@ -219,28 +219,6 @@ class TestAnswer:
         assert json.loads(printed.out) == {"n": 1}
         assert json.loads(printed.err)["severity"] == "WARNING"
 
-    def test_is_a_line_for_each_entry_with_tables_below(self, capsys):
-        rows = [
-            {"model_version": 12, "verdict": ""},
-            {"model_version": 3, "verdict": "x"},
-        ]
-        entries = {"is_new": True, "sent": {"a_b": 1500, "c": None}, "versions": rows}
-        answers.show({**entries, "notes": ["It is done."]}, as_json=False)
-        lines = capsys.readouterr().out.splitlines()
-
-        assert [line.rstrip() for line in lines] == [
-            "is new  yes",
-            "sent    a b 1,500, c -",
-            "",
-            "versions:",
-            "model version  verdict",
-            "12             -",
-            "3              x",
-            "",
-            "notes:",
-            "It is done.",
-        ]
-
     def test_is_nothing_that_a_terminal_obeys(self, monkeypatch):
         """Others' texts are in it: categories, and the words of receivers."""
         text = "clear \x1b[2J, name \x1b]0;x\x07, rewrite\rdone\x9b2J\n\tend"

@@ -146,8 +146,3 @@ class TestBuildPreprocessor:
         assert status == 1
         assert said in capsys.readouterr().err
         assert Artifacts.open(settings).names("preprocessors/") == []
-
-    def test_names_a_missing_file(self, tmp_path, settings, capsys):
-        """A file that is not there is named."""
-        assert main(["build-preprocessor", "--from", str(tmp_path / "gone.py")]) == 1
-        assert "gone.py" in capsys.readouterr().err

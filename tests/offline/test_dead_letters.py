@@ -199,13 +199,6 @@ class TestFailedTooOften:
             assert first == second
             assert b"event_id" in data or first == {"event_id": "7"}
 
-    def test_need_their_subscription(self, environment, monkeypatch, capsys):
-        """One that is not set up is named."""
-        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", f"letters-{uuid.uuid4().hex[:10]}")
-
-        assert replay() == 1
-        assert SUBSCRIPTION in capsys.readouterr().err
-
 
 class TestRefused:
     @pytest.fixture

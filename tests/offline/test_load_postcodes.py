@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from commands.cli import main
 from offline import load_postcodes
 from propensity.errors import SchemaError
-from propensity.events.enrichment import PostcodeIndex, normalised, outward
+from propensity.events.enrichment import normalised, outward
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -244,30 +244,3 @@ class TestRows:
                 for name in ("without_postcode", "without_index", "repeated")
             )
         )
-
-
-@pytest.mark.long
-def test_real_postcodes_are_found_by_their_index(data_folder, warehouse, tmp_path):
-    """Every one with an index by it, the others by the median of their outward code."""
-    path = data_folder / "postcode_imd.parquet"
-    real = pq.read_table(path).to_pylist()
-    known = {
-        row["postcode"]: row["UK_IMD_E_score"]
-        for row in real
-        if row["UK_IMD_E_score"] is not None
-    }
-    table = pq.read_table(path, columns=["postcode", "UK_IMD_E_score"])
-    pq.write_table(
-        table.rename_columns(["postcode", "socioeconomic_idx"]),
-        tmp_path / "imd.parquet",
-    )
-    assert load(str(tmp_path / "imd.parquet")) == 0
-
-    index = PostcodeIndex(warehouse.table(statement("postcodes")))
-    parts = {outward(code) for code in known} - {None}
-    assert len(index) == len(known) + len(parts)
-    assert all(index.find(code) == value for code, value in known.items())
-    for row in real:
-        if row["postcode"] not in known and (part := outward(row["postcode"])) in parts:
-            peers = [value for code, value in known.items() if outward(code) == part]
-            assert index.find(row["postcode"]) == statistics.median_low(peers)

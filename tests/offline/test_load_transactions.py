@@ -16,7 +16,6 @@ import pytest
 from pyarrow import csv
 
 from commands.cli import main
-from offline import load_transactions
 from offline.load_transactions import read
 from propensity import usecases
 from propensity.errors import SchemaError
@@ -92,11 +91,6 @@ class TestFile:
         rows = found(transactions(event_time=[text] * N, truth_time=[text] * N), ending)
 
         assert {*rows["event_time"], *rows["truth_time"]} == {moment}
-
-    def test_may_have_an_empty_column_of_moments(self, found):
-        rows = found(transactions(truth_time=pa.nulls(N)), "csv")
-
-        assert (rows["truth_time"] == rows["event_time"]).all()
 
     def test_has_its_ids_as_they_are_written(self, tmp_path):
         """One that looks like a number is none: the stream's is the same text."""
@@ -208,14 +202,6 @@ class TestLoad:
         assert after == before
         assert [len(table) for table in before] == [12, 12]
         assert [len(table) for table in at_last] == [N, N]
-
-    def test_loads_in_pieces(self, warehouse, found, monkeypatch):
-        """As many as fit in a job, and no row is lost between two."""
-        monkeypatch.setattr(load_transactions, "PIECE", 7)
-        added = load_transactions.load(warehouse, USE_CASE, found(transactions()))
-
-        assert added == {"transactions": N, "outcomes": N}
-        assert len({row["event_id"] for row in rows(warehouse, "inference_log")}) == N
 
     def test_dry_run_needs_no_deployment(self, tmp_path, capsys):
         """It reads and checks, and writes nothing."""

@@ -142,11 +142,6 @@ class TestHttp:
 
         assert (len(keys), request_of().key in keys) == (4, True)
 
-    def test_takes_a_file_that_an_editor_of_windows_wrote(self, read):
-        """Which begins it with a byte order mark, and ends lines in two characters."""
-        text = HTTP.format(url="http://127.0.0.1").replace("\n", "\r\n")
-        assert read("\ufeff" + text).name == "crm"
-
     def test_names_the_variable_that_is_missing(self, read):
         text = HTTP.format(url="http://127.0.0.1").replace("CRM_TOKEN", "NOT_SET")
         with pytest.raises(SettingsError) as raised:

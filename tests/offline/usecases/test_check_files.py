@@ -43,14 +43,6 @@ class TestFile:
         with pytest.raises(UseCaseError, match=f"{file}:2: is not UTF-8 text"):
             usecases.load(NAME).statement("labels")
 
-    def test_may_begin_with_a_byte_order_mark(self, folder):
-        """Editors on Windows write one, which BigQuery would not read."""
-        for file in ("usecase.toml", "features.sql", "labels.sql", "days.sql"):
-            (folder / file).write_bytes(b"\xef\xbb\xbf" + (folder / file).read_bytes())
-
-        assert problems() == []
-        assert usecases.load(NAME).statement("labels").startswith("-- One row")
-
     def test_of_a_use_case_is_there(self, folder):
         """A folder without its usecase.toml is none, and says so; so is one without
         labels.sql."""
