@@ -18,10 +18,14 @@ class Killed(BaseException):
 
 
 class Fate:
-    """Kills the process at a call of a receiver, by its path, or of the warehouse."""
+    """
+    Kills the process at a call of a receiver, by its path, or of the warehouse.
+
+    Whoever is killed writes and sends nothing more, until ``left`` is None again.
+    """
 
     def __init__(self, monkeypatch, path: str = "/users") -> None:
-        self.left = 0
+        self.left: int | None = None
         self._path = path
         self._wrap(monkeypatch, requests.Session, "request")
         self._wrap(monkeypatch, Warehouse, "write")
@@ -46,9 +50,10 @@ class Fate:
         monkeypatch.setattr(owner, name, called)
 
     def _step(self, is_own: bool) -> None:
-        self.left -= is_own
-        if is_own and self.left == 0:
-            raise Killed
+        if is_own and self.left is not None:
+            self.left -= 1
+            if self.left <= 0:
+                raise Killed
 
 
 def kill_and_resume(
@@ -65,6 +70,6 @@ def kill_and_resume(
             site.clock.advance(6 * 60)
         else:
             return killed
-    fate.left = 0
+    fate.left = None
     assert send(site, to, **changed)["is_complete"]
     return at_most

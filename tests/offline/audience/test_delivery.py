@@ -396,6 +396,25 @@ class TestKilled:
         assert killed >= 2
         check_account(site, receiver, rejected={"u120"})
 
+    def test_delivery_repeats_requests_though_a_user_has_left(
+        self, site, crm, monkeypatch
+    ):
+        """What was recorded before it was sent has the users and the key it had."""
+        monkeypatch.setattr(ledgers, "FLUSHED_AT", 1_000)
+        with Receiver() as receiver:
+            to, fate = crm(receiver), Fate(monkeypatch)
+            # Requests are answered, and not recorded.
+            fate.left = 8
+            with pytest.raises(Killed):
+                send(site, to)
+            fate.left = None
+            treated = sorted(members_of(site, is_control=False))
+            site.suppress(treated[0])
+            site.clock.advance(6 * 60)
+            assert send(site, to)["is_complete"]
+
+        assert {receiver.taken.users["add", user] for user in treated[7:]} == {1}
+
     def test_delivery_excludes_those_of_all_dates_for_a_while(
         self, site, crm, monkeypatch
     ):
@@ -406,6 +425,7 @@ class TestKilled:
             fate.left = 5
             with pytest.raises(Killed):
                 send(site, to, until=MONDAY)
+            fate.left = None
             for day in (MONDAY, MONDAY + WEEK):
                 with pytest.raises(RunInProgress, match="audience-winback"):
                     send(site, to, until=day)
