@@ -120,7 +120,6 @@ class TestThresholds:
         assert provisional["best_threshold"] == self.best_of(scores, first)
         assert again["best_threshold"] == self.best_of(scores, first)
 
-    @pytest.mark.long
     def test_are_of_no_outcome_that_ends_after_the_week_begins(self, shop_of, scores):
         """Weeks overlap: outcomes of the first are not known when the second begins."""
         later = MONDAY + 3 * DAY
