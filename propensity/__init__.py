@@ -9,6 +9,6 @@ read it. Beside the rooms:
 - ``timeframe``: as-of dates and windows; ``freshness``: which days an export has
 - ``schema``: what a table is; ``statements``: SQL files by name
 - ``drift``: what differs from the training; ``budget``: how many can be acted on
-- ``concurrency``: groups, values kept fresh, threads; ``clock``: the time
+- ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``topics``: the topics of Pub/Sub; ``ids``: which ids are none
 """
