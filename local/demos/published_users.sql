@@ -2,7 +2,9 @@
 -- Parameters: @use_case STRING; @weeks ARRAY<DATE>.
 -- Source: ma_predictions_history.
 SELECT
-  user_id
+  as_of,
+  user_id,
+  probability
 FROM
   ma_predictions_history
 WHERE

@@ -18,7 +18,7 @@ from typing import Any
 
 import requests
 
-from local.demos import audience, cards, stream
+from local.demos import audience, cards, loyalty, stream
 from local.demos.calls import FOLDER, TIMEOUT_S, Refused, call, table, training_text
 from local.demos.source import DAY, chosen_weeks, opened
 from local.errors import LocalError
@@ -145,6 +145,8 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> None:
     if options.verbose:
         say("\nBy the best threshold of the weeks before, and the best of a budget:")
         say(table(VERBOSE_COLUMNS, rows))
+    if source.shop is not None:
+        say(loyalty.text(warehouse, use_case, source.shop, weeks))
     found = warehouse.rows(
         statement("published_users", own=FOLDER), parameters | {"weeks": published}
     )

@@ -58,6 +58,8 @@ TREND_A_YEAR, SEASON = 0.12, 0.10
 # Of the demand's season: month and day of its peak, and its standard deviation in days.
 PEAK, PEAK_DAYS = (6, 21), 25
 LOGGED_IN, SECOND_VISIT = 0.35, 0.12
+# Of a loyalty programme: days between changes, and points by mood in that time.
+POINTS_DAYS, POINTS = 7, np.array([0.0, 0.2, 1.0, 5.0])
 
 CHANNELS = (
     # source, medium, share, effect on the log of conversion
@@ -192,9 +194,12 @@ class Process:
         random, n = self._random, self.users
         everyone, mood = np.arange(n), np.full(n, IDLE)
         self._seen: list[tuple[Ints, Ints, Ints, Flags]] = []
+        self._moods: dict[int, Ints] = {}
         for day in range(self._simulated_days):
             arrives = self._arrival == day
             mood[arrives] = random.choice(4, int(arrives.sum()), p=ARRIVAL_MOOD)
+            if day % POINTS_DAYS == 0:
+                self._moods[day] = mood.copy()
             present = self._arrival <= day
             chance = self._visit_probability(day)[everyone, mood]
             visits = arrives | (present & (random.random(n) < chance))
@@ -207,6 +212,34 @@ class Process:
             tomorrow[buys] = BOUGHT[mood[buys]]
             drawn = (random.random((n, 1)) > tomorrow.cumsum(axis=1)).sum(axis=1)
             mood = np.where(present, np.minimum(drawn, KEEN), mood)
+
+    def loyalty(self) -> pa.Table:
+        """
+        Return what a loyalty programme of the shop's stores knows of its members.
+
+        Points are those of the last week, for what members buy in the stores: no event
+        shows it, and it goes with their moods.
+
+        Returns:
+            ``customer_id`` string, ``changed_at`` timestamp in UTC, ``points`` int64: a
+            row for each change.
+        """
+        # Of its own: the export is the same with and without it.
+        random = np.random.Generator(np.random.PCG64(self.users))
+        weeks = np.array([*self._moods])
+        is_member = random.random(self.users) < 0.8
+        is_there = is_member & (self._arrival <= weeks[:, None])
+        moods = np.array([*self._moods.values()])
+        points = random.poisson(POINTS[moods] * self._conversion * is_there)
+        week, user = np.nonzero(np.diff(points, axis=0, prepend=0))
+        day = (self._start - EPOCH).days + 1 + weeks[week]
+        return pa.table(
+            {
+                "customer_id": self._pseudo_ids.take(pa.array(user)),
+                "changed_at": pa.array(day * DAY_US, pa.timestamp("us", "UTC")),
+                "points": points[week, user],
+            }
+        )
 
     @cached_property
     def _visits(self) -> Visits:

@@ -106,6 +106,20 @@ class TestExport:
         assert all(a <= b for a, b in zip(seen, seen[1:], strict=False))
         assert seen[0] < seen[-1] == Counter(map(str, shop.shard(day).to_pylist()))
 
+    def test_loyalty_points_go_with_what_is_bought(self, shop, rows):
+        """A source of features: buyers have more of them, and no row is of today."""
+        points = Counter()
+        for row in shop.loyalty().to_pylist():
+            points[row["customer_id"]] += row["points"]
+            assert row["changed_at"] <= datetime(2025, 7, 1, tzinfo=UTC) + DAY
+        users = {row["user_pseudo_id"] for row in rows}
+        buyers = {r["user_pseudo_id"] for r in rows if r["event_name"] == "purchase"}
+
+        mean, of_buyers = (
+            sum(points[user] for user in some) / len(some) for some in (users, buyers)
+        )
+        assert of_buyers > 1.5 * mean
+
 
 class TestTraps:
     @pytest.mark.parametrize(
