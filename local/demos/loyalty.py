@@ -1,4 +1,4 @@
-"""What a table of the shop's own adds: its loyalty programme as a source of features."""
+"""What a table of the shop's own adds: its loyalty programme, as a source."""
 
 from __future__ import annotations
 
