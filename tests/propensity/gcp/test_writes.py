@@ -17,7 +17,6 @@ import pytest
 from google.cloud.bigquery_storage_v1.types import AppendRowsResponse
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 
 from propensity.errors import AccessDenied, MissingTable, Unavailable
 from propensity.gcp import writes
@@ -25,6 +24,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends, RowsRefused
 from propensity.settings import Settings
 from propensity.tables import every as tables
+from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 from tests.propensity.gcp.staging import SCORES, counted, of_run
 from tests.proxy import GrpcProxy
 
