@@ -20,6 +20,7 @@ from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
 from propensity.runs.request import MAXIMUM_BODY
 from propensity.runs.run import Run, clients, run
+from propensity.settings import Settings
 from tests.proxy import Proxy
 
 TODAY = datetime.now(UTC).date()
@@ -316,15 +317,16 @@ class TestServices:
         assert time.monotonic() - began < 60
 
     @pytest.mark.parametrize("service", ["STORAGE", "BIGQUERY_STORAGE"])
-    def test_of_storage_and_of_reads(self, function, service):
-        """Without the bucket there is no lease, and nothing runs. The Storage Read
-        API's own deadlines are ten minutes and a day."""
+    def test_of_storage_and_of_reads(self, function, monkeypatch, service):
+        """Without the bucket there is no lease, and nothing runs. Of the Storage
+        Read API, whose own deadlines are minutes and a day, the query's is the limit."""
         [port] = free_ports(1)
         is_bucket = service == "STORAGE"
         place = f"{HOST}:{port}"
         function.set(
             **{f"{service}_EMULATOR_HOST": f"http://{place}" if is_bucket else place}
         )
+        monkeypatch.setattr(Settings, "query_timeout_s", 3)
         sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 200000)) AS n"
         function.body = lambda run: {"batches": len(list(run.warehouse.batches(sql)))}
         answer = function.post({"as_of": "2026-03-02"})
