@@ -318,8 +318,9 @@ class TestServices:
 
     @pytest.mark.parametrize("service", ["STORAGE", "BIGQUERY_STORAGE"])
     def test_of_storage_and_of_reads(self, function, monkeypatch, service):
-        """Without the bucket there is no lease, and nothing runs. Of the Storage
-        Read API, whose own deadlines are minutes and a day, the query's is the limit."""
+        """Without the bucket there is no lease, and nothing runs. The Storage Read API,
+        whose own deadlines are minutes and a day, gets the time of a query."""
+
         [port] = free_ports(1)
         is_bucket = service == "STORAGE"
         place = f"{HOST}:{port}"
