@@ -34,8 +34,8 @@ def predictions(run: Run) -> Answer:
     signals = drift.watch(run, counted)
     score_shift = predict.score_shift(run, scored, causes=drift.causes(signals))
     predict.publish(run, model, scored)
-    drift.publish(run, signals, version=model.version)
     index_users = index.publish_for(run)
+    drift.publish(run, signals, version=model.version)
     return {
         "model_version": model.version,
         **scored.answer(),

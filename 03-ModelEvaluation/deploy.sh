@@ -18,7 +18,6 @@ choices=(
   --ingress=internal        # the scheduler of this project, and no other network
   --service-account="$account_model_evaluation"
   --set-env-vars="$environment|THREADS=1"  # as many as requests at once
-  "$secret"
 )
 if deploys model_evaluation; then
   stage model_evaluation

@@ -20,6 +20,7 @@ from deploy.functions import Function
 from propensity import usecases
 from propensity.errors import PropensityError
 from propensity.settings import FOREIGN, PREFIX, Settings, unknown_setting
+from propensity.tables import every
 
 FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
@@ -68,6 +69,11 @@ FORMS = {
     "DEPLOY_CALLERS": rf"{_MEMBER}([ ,]+{_MEMBER})*",
     "DEPLOY_PRODUCERS": rf"{_MEMBER}([ ,]+{_MEMBER})*",
     "DEPLOY_INGRESS": "all|internal-and-gclb",
+    "DEPLOY_SUPPRESSION_SECRET": r"[A-Za-z0-9_-]{1,255}",
+    "DEPLOY_STATE_BUCKET": r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]",
+    "DEPLOY_VPC_CONNECTOR": (
+        r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?[a-z][a-z0-9-]{0,23}"
+    ),
     "DEPLOY_VPC_EGRESS": "private-ranges-only|all",
     "DEPLOY_ALERT_EMAIL": r"[\w.%+'-]+@[\w.-]+",
     "DEPLOY_ALERT_ROC_AUC": r"0(\.[0-9]+)?|1(\.0+)?",
@@ -203,15 +209,16 @@ def of(variables: Mapping[str, str]) -> Deployment:
     own = {name: values.pop(name, default) for name, default in OWN.items()}
     try:
         settings = Settings.from_environment(values)
+        every.retention(settings.retention_days)
     except PropensityError as error:
         raise DeploymentError(error.message) from error
-    every = {function.target: function for function in functions.load()}
-    targets = _chosen("DEPLOY_FUNCTIONS", own, [*every], known=[*every])
+    known = {function.target: function for function in functions.load()}
+    targets = _chosen("DEPLOY_FUNCTIONS", own, [*known], known=[*known])
     deployment = Deployment(
         settings=settings,
         variables=values,
         own=own,
-        functions=tuple(one for name, one in every.items() if name in targets),
+        functions=tuple(one for name, one in known.items() if name in targets),
         use_cases=_chosen(
             "DEPLOY_USE_CASES", own, [settings.use_case], known=usecases.names()
         ),

@@ -97,6 +97,8 @@ def stage(
         function_folder, requirements=requirements, locked=locked, root=root
     )
     there = {file.name for file in target.iterdir()} if target.is_dir() else set()
+    if PACKAGE in there:  # an earlier deploy may have had another module beside main.py
+        there = {name for name in there if not name.endswith(".py")}
     ours = {*(name.partition("/")[0] for name in files), "__pycache__"}
     if target.is_file() or there - ours or (there and PACKAGE not in there):
         raise StageError(

@@ -155,8 +155,8 @@ class Refreshed(Generic[Value]):
         self._value: Any = None
         self._error: Exception | None = None
         self._reading: asyncio.Task[None] | None = None
-        # When to read again, and how long the value may be used.
-        self._expires = self._useful_until = clock()
+        # When the newest read began, when to read again, and how long to use its value.
+        self._began = self._expires = self._useful_until = clock()
 
     async def current(self) -> Value:
         """
@@ -165,9 +165,10 @@ class Refreshed(Generic[Value]):
         Raises:
             PropensityError: The read failed, and there is no old value to use.
         """
+        arrived = now = self._clock()
         while True:
-            now = self._clock()
             if self._reading is None and now >= self._expires:
+                self._began = now
                 self._reading = asyncio.create_task(self._refresh(now))
             if now < self._useful_until:
                 return self._value  # type: ignore[no-any-return]
@@ -175,7 +176,12 @@ class Refreshed(Generic[Value]):
                 assert self._error is not None
                 # Anew, or each caller would stay in the traceback of the one error.
                 raise self._error.with_traceback(None)
+            began = self._began
             await asyncio.wait([self._reading])
+            now = self._clock()
+            # Who came before a read takes its value, however long it took.
+            if began >= arrived and self._error is None:
+                return self._value  # type: ignore[no-any-return]
 
     async def _refresh(self, began: float) -> None:
         try:

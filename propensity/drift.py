@@ -68,11 +68,12 @@ def reference(
     Args:
         rows: Features, ``user_id`` and ``weight``, the source's rows for each.
         features: ``number`` or ``category`` by name.
-        newest: The rows held out, of so many ``snapshots``.
+        newest: The rows held out, of so many ``snapshots``; with ``weight``, too.
         score: Of these, by a model that has not seen them, (rows,).
     """
     weight = rows["weight"].to_numpy().astype(np.float64)
-    signals = [{**_numbers(SCORE, PROBABILITY, score, None), "moved": 0.0}]
+    held = newest["weight"].to_numpy().astype(np.float64)
+    signals = [{**_numbers(SCORE, PROBABILITY, score, held), "moved": 0.0}]
     for name, kind in features.items():
         values = _column(rows, name, kind)
         signal = (
@@ -80,11 +81,11 @@ def reference(
             if kind == "number"
             else _texts(name, values, rows["user_id"], weight)
         )
-        counts = _counts(signal, _column(newest, name, kind))
-        moved = _psi(np.array(signal["shares"]), counts / len(newest), len(newest))
+        counts = _counts(signal, _column(newest, name, kind), held)
+        moved = _psi(np.array(signal["shares"]), counts / held.sum(), len(newest))
         signals.append({**signal, "moved": round(moved, 6)})
     return {
-        "users": len(newest) // snapshots,
+        "users": round(held.sum()) // snapshots,
         "distinct_users": pc.count_distinct(rows["user_id"]).as_py(),
         "signals": signals,
     }
@@ -100,9 +101,7 @@ def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
     return numbers_of(column).astype(float) if kind == "number" else texts_of(column)
 
 
-def _numbers(
-    kind: str, name: str, values: Floats, weight: Floats | None
-) -> dict[str, Any]:
+def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> dict[str, Any]:
     known = values[~np.isnan(values)]
     edges = known[:0]
     if len(known):

@@ -36,7 +36,7 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 _URL = r"https?://[^/\s@?#]+"
 # Which tables there are, ``tables.every`` knows, for who sets them up.
-_DAYS_BY_TABLE = r"([a-z_]+=[0-9]{1,5}[ ,]*)*"
+_DAYS_BY_TABLE = r"([a-z_]+=[0-9]{1,5}([ ,]+|$))*"
 _HOST_AND_PORT = r"[^/\s]+:[0-9]{1,5}"
 
 # -- parsers: the setting of a text, or a ValueError that goes on after "but it" ------

@@ -37,7 +37,8 @@ def text(
     Load the shop's loyalty table, and return a line on what it adds.
 
     A logistic regression on published probability and points is fitted on the first
-    half of the weeks, and judged on the second but for its first.
+    half of the weeks, and judged on the second but for its first; too few weeks or
+    outcomes are said.
     """
     loading.load(warehouse.client, LOYALTY, shop.loyalty())
     rows = warehouse.table(
@@ -55,10 +56,13 @@ def text(
     ones = pa.array(np.ones(len(buyers), np.int64))
     rows = rows.join(buyers.append_column("label", ones), _KEYS).join(known, _KEYS)
     half = len(weeks) // 2
-    parts = (weeks[:half], weeks[half + 1 :]) if half > 1 else (weeks, weeks)
+    parts = weeks[:half], weeks[half + 1 :]
     fitted, judged = (
-        rows.filter(pc.is_in(rows["as_of"], pa.array(part))) for part in parts
+        rows.filter(pc.is_in(rows["as_of"], pa.array(part, pa.date32())))
+        for part in parts
     )
+    if min(len(set(_label(part).tolist())) for part in (fitted, judged)) < 2:
+        return "Too few weeks to show what a loyalty table adds as a source."
     model = LogisticRegression().fit(_inputs(fitted), _label(fitted))
     together = roc_auc_score(_label(judged), model.predict_proba(_inputs(judged))[:, 1])
     alone = roc_auc_score(_label(judged), judged["probability"].to_numpy())

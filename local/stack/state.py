@@ -216,16 +216,13 @@ class Record:
         return self.owner is None and bool(self.running)
 
 
-def ports_from(
-    environment: Mapping[str, str], *, base: int | None = None
-) -> dict[str, int]:
+def ports_from(environment: Mapping[str, str]) -> dict[str, int]:
     """
     Return the port of every service.
 
     Args:
         environment: ``PROPENSITY_PORT_BASE`` moves all of them, ``PROPENSITY_PORT_``
             and a service's name in capitals moves one.
-        base: Comes before ``PROPENSITY_PORT_BASE``.
 
     Raises:
         LocalError: A port is not a number, out of range or given twice, or a variable
@@ -244,7 +241,7 @@ def ports_from(
                 return number
         raise LocalError(f"{variable} must be a port from 1 to 65535, not {value!r}")
 
-    first = base or port(f"{_PORT}BASE", DEFAULT_PORT_BASE)
+    first = port(f"{_PORT}BASE", DEFAULT_PORT_BASE)
     ports = {
         service: port(variables[service], first + offset)
         for service, offset in PORT_OFFSETS.items()

@@ -57,7 +57,8 @@ def work_of(audience: Audience, destination: Destination, ledger: Ledger) -> Wor
     known = {member.user_id: member for member in audience.members}
     pending: dict[tuple[str, str], list[Member]] = {}
     for (action, user), (status, request) in recorded.items():
-        if status == PENDING:
+        # Who is suppressed since is added no more.
+        if status == PENDING and (action == REMOVE or user in known):
             member = known.get(user) or Member(user)
             pending.setdefault((action, request), []).append(member)
     fresh = {REMOVE: list[Member](), ADD: audience.treated}
@@ -127,7 +128,10 @@ def deliver(
     finally:
         # Also after Ctrl-C: what was answered is recorded.
         bar.close()
-        ledger.flush()
+        try:
+            ledger.flush()
+        except PropensityError as error:
+            failure = failure or error.message
     return {
         "tallies": {
             action: {

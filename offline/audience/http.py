@@ -164,7 +164,8 @@ class Http:
                 problem = "does not name its users: {users} or {user_id} is missing"
         except (TypeError, ValueError) as error:
             problem = f"cannot be sent as JSON: {error}"
-        if action == REMOVE and self._templates[REMOVE] == self._templates[ADD]:
+        added = self._filled(ADD, [Member("somebody", 0.5)], of, key="")
+        if action == REMOVE and one == added:
             problem = "is the same as to add them: give it a url, method or body"
         if problem:
             raise RequestError(

@@ -73,11 +73,13 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     if use_case.reads_export:
         consent.check_view(deployment.warehouse, use_case)
     as_of = _publication(deployment, plan.until or now.date())
-    control = Control(
-        key=_key_of(deployment), group=plan.group or name, share=plan.control
-    )
     suppressed = suppression.read(deployment.warehouse)
     earlier = deployment.rows(statement("audience_selections", own=SQL), audience=name)
+    control = Control(
+        key=_key_of(deployment, is_new=not earlier),
+        group=plan.group or name,
+        share=plan.control,
+    )
     _check_earlier(plan, earlier, as_of, control)
     stored = next((row for row in earlier if row["as_of"] == as_of), None)
     if stored is None:
@@ -128,9 +130,10 @@ def store(deployment: Deployment, audience: Audience) -> None:
     )
 
 
-def _key_of(deployment: Deployment) -> bytes:
+def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
+    """Return the key of control groups; one is made only for a new audience."""
     artifacts = deployment.artifacts
-    if artifacts.find(KEY) is None:
+    if is_new and artifacts.find(KEY) is None:
         key = json.dumps({"key": secrets.token_hex(32)}).encode()
         # Another command may create a key at the same moment.
         with contextlib.suppress(Conflict):

@@ -150,7 +150,10 @@ def check_champions(exam: Examination) -> None:
 
 def _check_champion(exam: Examination, use_case: UseCase, registry: Registry) -> None:
     name, pointer = use_case.name, registry.pointer
-    repair = f"{RESTORE}, or propensity promote another version of {name}"
+    repair = (
+        f"{RESTORE}, or delete {pointer} and call propensity promote N "
+        f"--use-case {name}"
+    )
     try:
         champion = registry.find_champion()
         if champion is None:

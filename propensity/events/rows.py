@@ -116,7 +116,7 @@ def accept(
                 raise Refused("too_large", f"over {maximum_bytes} bytes")
             read.append((place, message, *catalogue.read(message.data)))
         except Refused as error:
-            accepted.refused[place] = error
+            accepted.refused[place] = _alone(error)
     times = _times([getattr(sent, sent.declared.time) for _, _, sent, _ in read])
     latest = received_at + CLOCK_SKEW
     earliest_us, latest_us = microseconds_of(EARLIEST), microseconds_of(latest)
@@ -136,7 +136,7 @@ def accept(
                 values = _values(sent, moment, postcodes, latest)
             data = _enriched(json, sent, ids, values)
         except Refused as error:
-            accepted.refused[place] = error
+            accepted.refused[place] = _alone(error)
             continue
         if suppressed and suppressed.covers(user_id, use_case):
             continue
@@ -144,6 +144,12 @@ def accept(
             Event(place, message, *ids, declared.name, time_us, amount, values, data)
         )
     return accepted
+
+
+def _alone(error: Refused) -> Refused:
+    """Return an error that holds no frame, and with it no message, in memory."""
+    error.__traceback__ = error.__context__ = None
+    return error
 
 
 def _ids(message: Message, sent: Any, catalogue: Catalogue) -> tuple[str, str, str]:

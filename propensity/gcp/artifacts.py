@@ -140,28 +140,21 @@ class Artifacts:
 
     # -- reads ------------------------------------------------------------------------
 
-    def find(
-        self, name: str, *, newer_than: int = 0, generation: int | None = None
-    ) -> Stored | None:
+    def find(self, name: str, *, generation: int | None = None) -> Stored | None:
         """
         Read an object, or return None if there is none (any more).
 
         Args:
             name: Of the object.
-            newer_than: A known generation. If it is still the object's, the answer has
-                it, and no bytes.
             generation: The one to read; the newest by default.
 
         Raises:
             ArtifactError: Its bytes are damaged: they are not those of its checksum.
         """
         blob = self._bucket.blob(name, generation=generation)
-        condition = {"if_generation_not_match": newer_than} if newer_than else {}
         with self._translated(name):
             try:
-                data = blob.download_as_bytes(**condition, **self._limits)
-            except api.NotModified:
-                return Stored(b"", newer_than)
+                data = blob.download_as_bytes(**self._limits)
             except api.NotFound:
                 return None
         return Stored(data, _generation(blob))

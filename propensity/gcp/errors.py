@@ -130,9 +130,10 @@ def error_of(  # noqa: PLR0911 an error each
 
 
 def _missing(service: str, on: str, text: str) -> MissingTable:
+    export = ", and check PROPENSITY_GA4_DATASET and the export"
     return MissingTable(
         f"{service} does not find {on or 'a table or dataset'}: {text}. "
-        "Run the set-up, and check PROPENSITY_GA4_DATASET and the export"
+        f"Run the set-up{export if service == BIGQUERY else ''}"
     )
 
 

@@ -215,7 +215,10 @@ class _Training:
         values = judged.metrics
         if self.parts.unlabelled is None:
             return values["log_loss"] or 0.0, 0.0
-        return values.get("cost") or 0.0, -(values["pr_auc"] or 0.0)
+        cost = values.get("cost")
+        if cost is None:  # nothing is paid, or not all rows can be scored yet
+            cost = np.inf if self.use_case.amount else 0.0
+        return cost, -(values["pr_auc"] or 0.0)
 
     def _calibrated(self, each: Floats, score: Floats) -> dict[str, Floats]:
         """
@@ -241,7 +244,7 @@ class _Training:
             fold = random.integers(0, _FOLDS, users.max() + 1)[users]
             folds = [(fold != n, fold == n) for n in range(_FOLDS) if n in fold]
         by_method = {"none": score}
-        if any(np.ptp(choosing.label[learned]) == 0 for learned, _ in folds):
+        if any(len(set(choosing.label[learned])) < 2 for learned, _ in folds):
             return by_method
         for method in CALIBRATIONS[1:]:
             by_method[method] = score.copy()

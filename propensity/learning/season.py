@@ -146,20 +146,17 @@ def of_version(
     It lacks what another one lacked, less the difference of their levels. Weeks of a
     version that was never compared with it, over others or not, are left out.
     """
-    # A version was compared with an older one, and is level with that one's first.
-    levels: dict[int, tuple[int, float]] = {}
-    for one in sorted(differences, key=attrgetter("model_version")):
-        older = one.compared_version
-        first, level = levels.setdefault(older, (older, 0.0))
-        levels[one.model_version] = (first, level + one.log_odds)
-    own, level = levels.get(version, (version, 0.0))
+    levels, pairs = {version: 0.0}, list(differences)
+    for one in pairs * len(pairs):  # each turn reaches one comparison further
+        new, old = one.model_version, one.compared_version
+        if old in levels:
+            levels.setdefault(new, levels[old] + one.log_odds)
+        elif new in levels:
+            levels[old] = levels[new] - one.log_odds
     return [
-        replace(week, log_odds=week.log_odds + of_week - level)
+        replace(week, log_odds=week.log_odds + levels[week.model_version])
         for week in weeks
-        for first, of_week in [
-            levels.get(week.model_version, (week.model_version, 0.0))
-        ]
-        if first == own
+        if week.model_version in levels
     ]
 
 

@@ -85,7 +85,7 @@ class Indexes:
             if stored is None:
                 raise ArtifactError("no index has been published yet")
             pointer = IndexPointer.parse(stored.data)
-            index, size = self._opened(pointer), pointer.size
+            index, size = self._opened(use_case, pointer), pointer.size
             log(
                 "INFO",
                 "loaded the prediction index",
@@ -100,9 +100,11 @@ class Indexes:
         self._loaded[use_case] = generation, size, index
         return index
 
-    def _opened(self, pointer: IndexPointer) -> Index:
+    def _opened(self, use_case: str, pointer: IndexPointer) -> Index:
         """Load the file of a pointer, or raise ArtifactError."""
-        others = sum(size for _, size, _ in self._loaded.values())
+        others = sum(
+            size for name, (_, size, _) in self._loaded.items() if name != use_case
+        )
         if others + pointer.size > self._most_bytes:
             raise ArtifactError(
                 f"{pointer.name} has {pointer.size} bytes: with it indexes would not "

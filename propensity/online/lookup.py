@@ -243,10 +243,12 @@ def _user(user_id: Any, *, field: str) -> str:
 
 
 def _use_case(fields: dict[str, Any]) -> str | None:
-    use_case = fields.get("use_case", "")
-    if "use_case" in fields and not NAME.fullmatch(str(use_case)):
+    use_case = fields.get("use_case")
+    if "use_case" in fields and not (
+        isinstance(use_case, str) and NAME.fullmatch(use_case)
+    ):
         raise RequestError(
             f"use_case must match {NAME.pattern}, as the name of its folder does",
             field="use_case",
         )
-    return use_case or None
+    return use_case

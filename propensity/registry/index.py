@@ -60,8 +60,11 @@ class IndexPointer(NamedTuple):
     def parse(cls, data: bytes) -> IndexPointer:
         """Read a pointer, or raise ArtifactError if it is damaged."""
         try:
-            return cls(**json.loads(data))
-        except (TypeError, ValueError) as error:
+            content = json.loads(data)
+            return cls(
+                str(content["name"]), int(content["size"]), int(content["users"])
+            )
+        except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"it is no pointer to an index: {error!r}") from error
 
 

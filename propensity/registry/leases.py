@@ -136,14 +136,14 @@ class Leases:
             again=True,
         )
         assert isinstance(lease, Lease)  # ``again``: never Finished
-        with self.kept(lease, clock=clock):
-            try:
+        try:
+            with self.kept(lease, clock=clock):
                 yield lease
-            except (Exception, KeyboardInterrupt, SystemExit) as error:
-                # This error matters more than another one; the lease expires anyway.
-                with contextlib.suppress(PropensityError):
-                    self.release(lease, error=type(error).__name__, at=clock())
-                raise
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            # This error matters more than another one; the lease expires anyway.
+            with contextlib.suppress(PropensityError):
+                self.release(lease, error=type(error).__name__, at=clock())
+            raise
         self.finish(lease, {}, at=clock())
 
     @contextlib.contextmanager

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from propensity.concurrency import Refreshed
-from propensity.errors import OldEpoch, PropensityError, UnknownVersion
+from propensity.errors import OldEpoch, PropensityError, Unavailable, UnknownVersion
 from propensity.gcp.log import log
 from propensity.registry.champion import NOTHING_SERVES
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Versions that requests have named and that stay loaded.
 KEPT_VERSIONS = 4
+# Of these, under way: each load is a query, which is billed.
+LOADS_AT_ONCE = 4
 
 _LARGEST = 2**63 - 1
 
@@ -74,8 +76,7 @@ class Champions:
         self._clock = clock.monotonic
         self._function = function
         self._followed: dict[str, Refreshed[ServingState]] = {}
-        self._versions: dict[tuple[str, int], Serving] = {}
-        self._loading = asyncio.Lock()
+        self._versions: dict[tuple[str, int], asyncio.Task[Serving]] = {}
 
     async def state(self, use_case: UseCase) -> ServingState:
         """
@@ -103,23 +104,31 @@ class Champions:
         """
         Return any version with a training record; the last few stay loaded.
 
-        Versions are loaded one after another: each load is a query, which is billed.
-
         Raises:
             UnknownVersion: There is no such version.
             ArtifactError, SchemaError, Unavailable: It cannot be loaded.
+            Unavailable: Requests wait for other versions already.
         """
         key = use_case.name, number
-        if key not in self._versions:
-            async with self._loading:
-                if key not in self._versions:
-                    load = asyncio.to_thread(self._load_version, use_case, number)
-                    self._versions[key] = await load
+        load = self._versions.pop(key, None)
+        if load is None:
+            if sum(not one.done() for one in self._versions.values()) >= LOADS_AT_ONCE:
+                raise Unavailable("too many versions are loaded at once; try again")
+            load = asyncio.create_task(
+                asyncio.to_thread(self._load_version, use_case, number)
+            )
+            load.add_done_callback(partial(self._forget_failed, key))
         # The last that was asked for is the last to go.
-        serving = self._versions[key] = self._versions.pop(key)
-        while len(self._versions) > KEPT_VERSIONS:
+        self._versions[key] = load
+        if len(self._versions) > KEPT_VERSIONS:
             del self._versions[next(iter(self._versions))]
-        return serving
+        # A request that is cancelled leaves the load to the others.
+        return await asyncio.shield(load)
+
+    def _forget_failed(self, key: tuple[str, int], load: asyncio.Task[Serving]) -> None:
+        is_failed = load.cancelled() or load.exception()
+        if is_failed and self._versions.get(key) is load:
+            del self._versions[key]
 
     def _load_version(self, use_case: UseCase, number: int) -> Serving:
         record = None
@@ -233,5 +242,5 @@ def users_on_the_stream(
             else row[name]
             for name, kind in use_case.features.items()
         }
-        found[row["user_id"]] = UserFeatures(values, row["scored_until"])
+        found[row["user_id"]] = UserFeatures(values, row.get("scored_until"))
     return found

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from propensity import drift
 from propensity.drift import Observed, Signal
+from propensity.errors import PropensityError
 from propensity.tables import every as tables
 
 if TYPE_CHECKING:
@@ -51,7 +52,13 @@ def answer(signals: Sequence[Signal]) -> dict[str, Any]:
 
 
 def publish(run: Run, signals: Sequence[Signal], *, version: int) -> None:
-    """Append the rows of ``ma_drift``; readers see those of the newest run."""
+    """
+    Append the rows of ``ma_drift``; readers see those of the newest run.
+
+    What was published stays so where that fails, which a warning says.
+    """
+    if not signals:
+        return
     same = {
         "use_case": run.use_case.name,
         "as_of": run.as_of,
@@ -61,8 +68,10 @@ def publish(run: Run, signals: Sequence[Signal], *, version: int) -> None:
     }
     rows = [{**asdict(signal), **same} for signal in signals]
     schema = tables.DRIFT.arrow_schema()
-    run.check_lease()
-    run.warehouse.write(tables.DRIFT, pa.Table.from_pylist(rows, schema=schema))
+    try:
+        run.warehouse.write(tables.DRIFT, pa.Table.from_pylist(rows, schema=schema))
+    except PropensityError as error:
+        run.warn(f"drift is not in its table: {error.message}")
 
 
 def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -98,8 +98,10 @@ def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
     schema = tables.EVALUATION.arrow_schema()
     run.check_lease()
     run.warehouse.write(tables.EVALUATION, pa.Table.from_pylist(written, schema=schema))
+    measured = [row["roc_auc"] for row in rows if row.get("roc_auc") is not None]
     run.log_fields.update(
         model_version=rows[-1]["model_version"],
+        roc_auc=measured[-1] if measured else None,
         rows_in=sum(row.get("users", 0) for row in rows),
         rows_out=len(rows),
     )

@@ -6,6 +6,7 @@ The prediction index as a step of 01-Predictions, after its publication.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import sqlite3
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
 
+# Of a publication that loses each race for the pointer.
+TRIES = 10
 _CREATE = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -84,21 +87,30 @@ def publish(
     Build the index of what the table has now, point to it, and delete older files.
 
     The table is read after the pointer. So if another run publishes meanwhile, whose
-    rows this one has perhaps not read, this one loses the compare-and-set and is to be
-    repeated: its own rows are perhaps not in the other's index.
+    rows this one has perhaps not read, this one loses the compare-and-set and begins
+    anew: its own rows are perhaps not in the other's index.
 
     Args:
         run_id: For the name of the file.
 
     Raises:
         SchemaError: The table has a user twice.
-        Conflict: Another run was quicker.
+        Conflict: Other runs were quicker each time.
         PropensityError: BigQuery or the bucket failed. The pointer is as it was.
     """
+    for attempt in range(TRIES):
+        with contextlib.suppress(Conflict):
+            return _published(warehouse, artifacts, use_case, f"{run_id}-{attempt}")
+    raise Conflict(f"the index of {use_case} could not be published in {TRIES} tries")
+
+
+def _published(
+    warehouse: Warehouse, artifacts: Artifacts, use_case: str, own: str
+) -> IndexPointer:
     stored = artifacts.find(pointer_name(use_case))
     generation = stored.generation if stored else 0
     # Names sort by the pointer that they are to replace.
-    name = f"{folder_of(use_case)}g{generation:020}-{run_id}.sqlite"
+    name = f"{folder_of(use_case)}g{generation:020}-{own}.sqlite"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
         sql = statement("current_predictions")

@@ -6,12 +6,27 @@
 --   is one; @has_value BOOL and @value_promised NUMERIC, if there are amounts;
 --   @bytes_billed INT64; @seconds FLOAT64.
 -- In the current table re-scored users are overwritten, new ones added and the others
--- kept; a rerun of an older date takes the row of no user who has a newer one. Both
--- tables have the columns of what is inserted, in this order.
+-- kept; a rerun of an older date takes the row of no user who has a newer one.
 BEGIN TRANSACTION;
 
 INSERT INTO
   ma_publications_runs
+  (
+    use_case,
+    as_of,
+    model_version,
+    run_id,
+    scored_at,
+    published_at,
+    data_until,
+    users,
+    mean_probability,
+    quantiles,
+    log_odds_shift,
+    value_promised,
+    bytes_billed,
+    seconds
+  )
 SELECT
   @use_case AS use_case,
   @as_of AS as_of,
@@ -53,6 +68,29 @@ WHEN MATCHED AND s.as_of >= t.as_of THEN
     log_odds_shift = s.log_odds_shift,
     expected_value = s.expected_value
 WHEN NOT MATCHED THEN
-  INSERT ROW;
+  INSERT (
+    use_case,
+    user_id,
+    as_of,
+    probability,
+    percentile,
+    model_version,
+    scored_at,
+    data_until,
+    log_odds_shift,
+    expected_value
+  )
+  VALUES (
+    s.use_case,
+    s.user_id,
+    s.as_of,
+    s.probability,
+    s.percentile,
+    s.model_version,
+    s.scored_at,
+    s.data_until,
+    s.log_odds_shift,
+    s.expected_value
+  );
 
 COMMIT TRANSACTION;

@@ -36,6 +36,7 @@ QUALIFY
     ORDER BY
       prediction_as_of DESC,
       prediction_scored_at DESC,
+      log_odds IS NOT NULL DESC,
       status = 'final' DESC,
       IF(status = 'final', evaluated_at, NULL) DESC,
       evaluated_at

@@ -52,7 +52,7 @@ VALUE_TYPES = ("STRING", "INT64", "NUMERIC")
 RESERVED = frozenset(
     {
         *("as_of", "user_id", "label", "weight", "label_amount"),
-        *("sampled_by", "has_positive", "class", "bucket"),
+        *("sampled_by", "has_positive", "bucket"),
         *("state", "truth_time", "is_conflicting"),
     }
 )
@@ -154,8 +154,8 @@ def one_of(*choices: str) -> Rule:
 
 def _is_budget(value: object) -> bool:
     try:
-        return bool(Budget.parse(str(value)))
-    except ValueError:
+        return bool(Budget.parse(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         return False
 
 
@@ -212,7 +212,9 @@ _USE_CASE: Mapping[str, Any] = {
         "scored?": _TEXTS,
         "truths?": _TEXTS,
         "amount?": _TEXT,
-        "currency?": Rule("like EUR", lambda value: bool(_CURRENCY.fullmatch(value))),
+        "currency?": Rule(
+            "like EUR", lambda value: bool(_CURRENCY.fullmatch(str(value)))
+        ),
     },
     "events?": ("event", _ANY, ("field", _ANY, one_of(*EVENT_KINDS))),
     "sources?": (

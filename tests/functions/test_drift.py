@@ -60,6 +60,18 @@ class TestPublications:
         assert (answer.status_code, answer.json["error"]) == (409, "score_shift")
         assert "medium is " in answer.json["message"]
 
+    def test_go_out_where_the_table_is_missing(
+        self, make_place, shop_dataset, with_champion, log_lines
+    ):
+        """A deployment whose set-up is older publishes, and the log says it."""
+        place = with_champion(make_place(shop_dataset))
+        place.warehouse.execute("DROP TABLE ma_drift_runs")
+        answer = place.run("predictions", LATER)
+
+        assert answer["users"] == answer["index_users"] == 160
+        messages = [line["message"] for line in log_lines()]
+        assert any("drift is not in its table" in text for text in messages)
+
 
 class TestOutcomes:
     def test_beyond_the_season_are_an_alarm_of_their_week(self, monday):

@@ -94,6 +94,8 @@ class TestFigures:
         [line] = log_lines()
         assert line["function"] == "modelEvaluation"
         assert line["outcome"] == "ok"
+        # An alert of a deploy reads it.
+        assert line["roc_auc"] == answer["weeks"][0]["roc_auc"]
         assert (line["model_version"], line["rows_in"], line["rows_out"]) == (
             0,
             USERS,

@@ -186,7 +186,7 @@ class Source:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.reads = 0
+        self.reads, self.takes_s = 0, 0.0
         self.errors: list[BaseException] = []
         self.error: Exception | None = None
         self.value = Refreshed(
@@ -199,6 +199,7 @@ class Source:
 
     def read(self) -> int:
         self.reads += 1
+        self.now += self.takes_s
         if self.error is not None:
             raise self.error
         return self.reads
@@ -214,6 +215,13 @@ class TestRefreshed:
         values = await asyncio.gather(*(source.value.current() for _ in range(9)))
         source.now += 9.9
         assert [*values, await source.value.current()] == [1] * 10
+
+    async def test_answers_though_a_read_takes_longer_than_values_are_used(
+        self, source
+    ):
+        source.takes_s = 20
+        async with asyncio.timeout(5):
+            assert [await source.value.current() for _ in range(2)] == [1, 2]
 
     async def test_pauses_after_a_failure_and_is_then_read_again(self, source):
         """Within the grace the old value serves on."""

@@ -129,7 +129,7 @@ class TestNoAlarm:
         rows = rows.set_column(0, "user_id", pa.array(owner))
         rows = rows.set_column(4, "source", pa.array(source))
         summary = drift.reference(
-            rows, FEATURES, newest=rows, score=scores(1), snapshots=1
+            rows, FEATURES, newest=rows, score=scores(1, 400), snapshots=1
         )
 
         assert "home of one" not in str(summary)
@@ -154,6 +154,22 @@ class TestNoAlarm:
                 raised += found.is_alarm
 
         assert raised <= 1
+
+    def test_of_a_training_on_a_sample(self):
+        """All who buy and a quarter of the others, by their weights, are all."""
+        every, probability = shop(1), scores(1)
+        bought = np.random.default_rng(7).random(USERS) < probability
+        kept = bought | (np.random.default_rng(8).random(USERS) < 0.25)
+        weight = np.where(bought, 1.0, 4.0)
+        sample = every.filter(pa.array(kept)).set_column(
+            every.column_names.index("weight"), "weight", pa.array(weight[kept])
+        )
+        summary = drift.reference(
+            sample, FEATURES, newest=sample, score=probability[kept], snapshots=1
+        )
+
+        assert alarms(summary, shop(2)) == {}
+        assert summary["users"] == pytest.approx(USERS, rel=0.2)
 
     def test_of_a_feature_that_moves_by_itself(self):
         """As the days since a first visit do while an export is young."""

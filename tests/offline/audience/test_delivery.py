@@ -20,7 +20,7 @@ from offline.audience import run
 from offline.audience.posting import Poster
 from offline.audience.selection import Rule
 from offline.deployment import opened
-from propensity.errors import RequestError, RunInProgress
+from propensity.errors import ArtifactError, RequestError, RunInProgress
 from propensity.gcp.artifacts import Artifacts
 from propensity.tables import every as tables
 from tests.emptied import empty_tables
@@ -150,6 +150,15 @@ class TestMembers:
             send(site, control=0.2)
 
         assert raised.value.field == "control"
+
+    def test_are_drawn_by_no_other_key(self, site):
+        """Who was held out would be treated."""
+        send(site)
+        Artifacts.open(site.settings).delete("audiences/key.json")
+        site.next_week({"u001": 0.5})
+
+        with pytest.raises(ArtifactError, match=r"key\.json does not exist"):
+            send(site)
 
 
 class TestBucket:

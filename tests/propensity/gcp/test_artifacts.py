@@ -153,19 +153,6 @@ class TestRead:
         with pytest.raises(ArtifactError, match="nothing does not exist"):
             artifacts.read("nothing")
 
-    def test_reads_what_has_changed(self, artifacts):
-        """Who knows the newest generation gets no bytes; an older one, or none, gets
-        the object; where it is gone, that is told."""
-        first = artifacts.create("pointer", b"1")
-        assert artifacts.find("pointer") == Stored(b"1", first)
-        assert artifacts.find("pointer", newer_than=first) == Stored(b"", first)
-        second = artifacts.replace("pointer", b"2", generation=first)
-        assert artifacts.find("pointer", newer_than=first) == Stored(b"2", second)
-        artifacts.delete("pointer")
-
-        assert artifacts.find("pointer", newer_than=second) is None
-        assert artifacts.find("pointer", newer_than=0) is None
-
     def test_verifies_bytes(self, artifacts):
         """Bytes that are not those recorded are not returned."""
         artifacts.create("model", b"model")
@@ -216,7 +203,7 @@ class TestFailures:
         with Proxy(storage_emulator.url, lambda _: status) as proxy:
             bucket = through(proxy.url, deadline_s=1)
             for call in (
-                lambda: bucket.find("a", newer_than=1),
+                lambda: bucket.find("a"),
                 lambda: bucket.create_from("a", tmp_path / "file"),
             ):
                 with pytest.raises(error):

@@ -304,6 +304,14 @@ class TestIndexes:
         assert b"0.8125" in bodies[0]
         assert OF_TABLE in bodies[1]
         assert outcomes(capfd) == ["loaded", "no_index", "read"]
+        monkeypatch.setattr(
+            indexes, "instance_bytes", lambda: indexes.RESERVED_BYTES + 2 * size
+        )
+        served = Served()
+        for rows, text in ((ANA, b"0.8125"), (NEWER, b"0.75"), (ANA, b"0.8125")):
+            publish(rows)
+            await served.until(text)
+        assert outcomes(capfd) == ["loaded"] * 3
 
     async def test_of_guessed_use_cases_are_bounded(self, publish):
         """Beyond some names the table is asked, as it knows them no more."""
@@ -439,8 +447,10 @@ class TestQuestion:
     @given(sent=st.binary(max_size=400) | st.text().map(str.encode))
     def test_refuses_what_it_cannot_read(self, sent):
         """Any bytes are a question about one user or a RequestError, nothing else."""
-        with pytest.raises(RequestError):
-            question_of("POST", body=sent)
+        odd = b'{"user_ids": ["a"], "use_case": NaN}'
+        for body in (sent, odd):
+            with pytest.raises(RequestError):
+                question_of("POST", body=body)
         try:
             question = question_of(query_string=sent)
         except RequestError:

@@ -398,3 +398,19 @@ class TestVersion:
 
         loads = [place.asked_of(place.model(n)) for n in range(KEPT_VERSIONS + 1)]
         assert loads == [1, 2, 1, 1, 1]
+
+    async def test_is_one_of_a_few_that_are_loaded_at_once(self, place):
+        """Each load is a query; who comes while they run is to come again, and one who
+        leaves leaves the load to the others."""
+        version = place.publish()
+        champions = place.champions()
+        loads = [
+            asyncio.create_task(champions.version(USE_CASE, number))
+            for number in (version, *range(100, 103))
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="too many versions"):
+            await champions.version(USE_CASE, 200)
+        loads[0].cancel()
+        assert (await champions.version(USE_CASE, version)).version == version
+        await asyncio.gather(*loads, return_exceptions=True)
