@@ -29,7 +29,8 @@ SHARED = [*ROOT.glob("propensity/*/*.sql")]
 OFFLINE = [
     *ROOT.glob("offline/*.sql"),
     *ROOT.glob("offline/[!u]*/*.sql"),
-    *ROOT.glob("local/*/*.sql"),
+    # Those of local/exports are DuckDB's.
+    *ROOT.glob("local/demos/*.sql"),
 ]
 AS_OF = date(2026, 3, 3)
 SETTINGS = Settings(project="p")

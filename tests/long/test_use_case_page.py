@@ -37,13 +37,15 @@ from local.stack.stack import Stack
 from local.stack.state import State, ports_from
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
+from datetime import date, timedelta
 import os
 
 with Stack(State(), ports=ports_from(os.environ), functions=()) as stack:
     warehouse = Warehouse.open(Settings.from_environment(stack.environment))
     dataset = warehouse.settings.ga4_dataset
-    every = generated().shards()
-    shards = (one for one in every if one[0] >= "events_20250201")
+    shop, first = generated(), date(2025, 2, 1)
+    days = [first + timedelta(n) for n in range((shop.last_date - first).days + 1)]
+    shards = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
     ga4_export.load_tables(warehouse.client, dataset, shards)
     warehouse.close()
 """

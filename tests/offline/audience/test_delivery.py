@@ -442,6 +442,7 @@ class TestKilled:
             assert send(site, to, until=MONDAY)["is_complete"]
 
     @pytest.mark.long
+    @pytest.mark.timeout(1200)
     def test_delivery_at_200_points_is_resumed(self, site, crm, monkeypatch):
         rejected = {"u120", "u133", "u134"}
         killed = seed = 0
