@@ -169,7 +169,7 @@ class Refreshed(Generic[Value]):
         while True:
             if self._reading is None and now >= self._expires:
                 self._began = now
-                self._reading = asyncio.create_task(self._refresh(now))
+                self._reading = asyncio.create_task(self._refresh())
             if now < self._useful_until:
                 return self._value  # type: ignore[no-any-return]
             if self._reading is None:
@@ -183,7 +183,7 @@ class Refreshed(Generic[Value]):
             if began >= arrived and self._error is None:
                 return self._value  # type: ignore[no-any-return]
 
-    async def _refresh(self, began: float) -> None:
+    async def _refresh(self) -> None:
         try:
             self._value = await asyncio.to_thread(self._read)
         except Exception as error:  # each caller gets it
@@ -193,7 +193,7 @@ class Refreshed(Generic[Value]):
         else:
             self._error = None
             # The value is of when the read began.
-            self._expires = began + self._ttl_s
+            self._expires = self._began + self._ttl_s
             self._useful_until = self._expires + self._grace_s
         finally:
             self._reading = None

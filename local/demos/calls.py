@@ -17,6 +17,8 @@ from local.errors import LocalError
 from local.generators.messages import Delivery
 from local.progress import step
 from local.stack.stack import Stack
+from propensity.gcp.warehouse import Warehouse
+from propensity.statements import statement
 from propensity.topics import EVENTS
 
 FOLDER = resources.files(__package__)
@@ -30,6 +32,12 @@ class Refused(LocalError):
         super().__init__(message)
         self.error = error
         self.why = why
+
+
+def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, Any]]:
+    """Return the rows of a statement of the demo or the product."""
+    found = warehouse.rows(statement(name, own=FOLDER), parameters)
+    return [dict(row.items()) for row in found]
 
 
 def call(stack: Stack, function: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local.demos.calls import FOLDER, Producer, call, settled, table, training_text
+from local.demos.calls import Producer, call, rows, settled, table, training_text
 from local.generators.card_files import read_cards
 from local.generators.cards import Cards
 from local.generators.drawing import moment
@@ -28,7 +28,6 @@ from local.generators.messages import Delivery
 from local.generators.transactions import USE_CASE, Transactions
 from local.stack.stack import Stack
 from propensity.gcp.warehouse import Warehouse
-from propensity.statements import statement
 from propensity.timeframe import midnight
 
 DAY = timedelta(days=1)
@@ -100,9 +99,8 @@ def play(
         sent.extend(deliveries)
 
     def counted() -> Mapping[str, int]:
-        sql = statement("card_counts", own=FOLDER)
-        [row] = warehouse.rows(sql, {**whose, "since": now})
-        return dict(row.items())
+        [row] = rows(warehouse, "card_counts", **whose, since=now)
+        return row
 
     trainings = []
     first, *parts = planned(transactions, now=now)
@@ -123,10 +121,8 @@ def play(
             send(producer, part[n_sent:])
             counts = settled(counted, counts_of(sent))
     call(stack, "model_evaluation", {"use_case": USE_CASE})
-    scores = warehouse.table(
-        statement("first_scores", own=FOLDER),
-        {**whose, "as_of": datetime.now(UTC).date(), "since": first_day},
-    ).to_pylist()
+    today = datetime.now(UTC).date()
+    scores = rows(warehouse, "first_scores", **whose, as_of=today, since=first_day)
     yield (
         f"{counts['stored_rows']:,} transactions stored, "
         f"{counts['stored_rows'] - counts['events']:,} of them duplicates; "

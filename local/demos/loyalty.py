@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,9 @@ from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from local.demos.calls import FOLDER
 from local.exports import sources as loading
 from local.generators.export import Shop
 from propensity.gcp.warehouse import Warehouse
-from propensity.statements import statement
 from propensity.usecases import UseCase, sources
 
 _KEYS = ["as_of", "user_id"]
@@ -31,7 +28,10 @@ LOYALTY = sources.Source(
 
 
 def text(
-    warehouse: Warehouse, use_case: UseCase, shop: Shop, weeks: Sequence[date]
+    warehouse: Warehouse,
+    use_case: UseCase,
+    shop: Shop,
+    scores: Sequence[Mapping[str, Any]],
 ) -> str:
     """
     Load the shop's loyalty table, and return a line on what it adds.
@@ -39,19 +39,20 @@ def text(
     A logistic regression on published probability and points is fitted on the first
     half of the weeks, and judged on the second but for its first; too few weeks or
     outcomes are said.
+
+    Args:
+        scores: Rows of ``published_users.sql``.
     """
+    weeks = sorted({row["as_of"] for row in scores})
     loading.load(warehouse.client, LOYALTY, shop.loyalty())
-    rows = warehouse.table(
-        statement("published_users", own=FOLDER),
-        {"use_case": use_case.name, "weeks": list(weeks)},
-    )
+    rows = pa.Table.from_pylist([*scores])
     buyers = warehouse.table(
         use_case.statement("labels"), use_case.window(warehouse.settings, weeks)
     ).select(_KEYS)
     before, after = sources.around([LOYALTY])
     known = warehouse.table(
         f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
-        {"as_ofs": list(weeks), "known_before": max(weeks)},
+        {"as_ofs": weeks, "known_before": max(weeks)},
     )
     ones = pa.array(np.ones(len(buyers), np.int64))
     rows = rows.join(buyers.append_column("label", ones), _KEYS).join(known, _KEYS)

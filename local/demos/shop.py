@@ -19,7 +19,7 @@ from typing import Any
 import requests
 
 from local.demos import audience, cards, loyalty, stream
-from local.demos.calls import FOLDER, TIMEOUT_S, Refused, call, table, training_text
+from local.demos.calls import TIMEOUT_S, Refused, call, rows, table, training_text
 from local.demos.source import DAY, chosen_weeks, opened
 from local.errors import LocalError
 from local.exports import ga4_export
@@ -31,7 +31,6 @@ from propensity import usecases
 from propensity.errors import NoChampion
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.statements import statement
 
 # Days of the generated export that are there when the first week begins.
 HISTORY_DAYS = 266
@@ -136,21 +135,19 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> None:
             f"{trained['verdict']}. What it was trained on is in {report}"
         )
 
-    parameters = {"use_case": use_case.name, "weeks": weeks}
-    rows = [
+    named = {"use_case": use_case.name}
+    evaluated_weeks = [
         {**row, **json.loads(row["metrics"])}
-        for row in warehouse.rows(statement("evaluated_weeks", own=FOLDER), parameters)
+        for row in rows(warehouse, "evaluated_weeks", **named, weeks=weeks)
     ]
-    say("\n" + table(COLUMNS, rows))
+    say("\n" + table(COLUMNS, evaluated_weeks))
     if options.verbose:
         say("\nBy the best threshold of the weeks before, and the best of a budget:")
-        say(table(VERBOSE_COLUMNS, rows))
+        say(table(VERBOSE_COLUMNS, evaluated_weeks))
+    scores = rows(warehouse, "published_users", **named, weeks=published)
     if source.shop is not None:
-        say(loyalty.text(warehouse, use_case, source.shop, weeks))
-    found = warehouse.rows(
-        statement("published_users", own=FOLDER), parameters | {"weeks": published}
-    )
-    users = [row["user_id"] for row in found]
+        say(loyalty.text(warehouse, use_case, source.shop, scores))
+    users = [row["user_id"] for row in scores]
     say("\nLooking users up, the likeliest, the least likely, and nobody:")
     for line in lookups(stack, [users[0], users[-1], "nobody"]):
         say(line)

@@ -14,13 +14,12 @@ from typing import Any
 
 from sklearn.metrics import roc_auc_score
 
-from local.demos.calls import FOLDER, Producer, call, settled, table
+from local.demos.calls import Producer, call, rows, settled, table
 from local.generators.games import USE_CASE, Games
 from local.generators.players import postcodes
 from local.stack.stack import Stack
 from offline import load_postcodes
 from propensity.gcp.warehouse import Warehouse
-from propensity.statements import statement
 
 GAMES = Games(users=300, maximum_events=40)
 COLUMNS = (
@@ -80,12 +79,6 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
         f"events: {differing} differ\n"
     )
     yield player_table(streamed)
-
-
-def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, Any]]:
-    """Return the rows of a statement of the demo or the product."""
-    found = warehouse.rows(statement(name, own=FOLDER), parameters)
-    return [dict(row.items()) for row in found]
 
 
 def features(warehouse: Warehouse, name: str, **parameters: Any) -> dict[str, Any]:

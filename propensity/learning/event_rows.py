@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pyarrow import json
 
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.usecases import NUMBER, UseCase
+from propensity.usecases import UseCase
 
 STATES = ("known", "unknown", "pending")
 
@@ -38,12 +38,8 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
         )
     order = [("event_time", "ascending"), ("event_id", "ascending")]
     rows = joined.sort_by(order)
-    types = {
-        name: pa.float64() if kind == NUMBER else pa.string()
-        for name, kind in use_case.features.items()
-    }
     options = json.ParseOptions(
-        explicit_schema=pa.schema(types),
+        explicit_schema=use_case.feature_schema(),
         newlines_in_values=True,
         unexpected_field_behavior="ignore",
     )
@@ -59,7 +55,7 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
             "are not JSON objects"
         )
     rows = rows.drop_columns(["features"])
-    for name in types:
+    for name in use_case.features:
         rows = rows.append_column(name, features[name])
     return rows
 

@@ -107,8 +107,9 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check_parameters()
         rows = self._rows(x, reset=True)
         self.classes_ = np.array([0, 1])
-        find = _robust if self.limits else _unit
-        self.limits_ = np.array([find(column) for column in rows.T])
+        self.limits_ = np.tile([0.0, 1.0], (rows.shape[1], 1))
+        if self.limits:
+            self.limits_ = np.array([_robust(column) for column in rows.T])
         self._depths = self._drawn(random.Random(self.random_state))
         # Rows in each leaf in the current window; those of inner nodes are sums.
         self._live = np.zeros(self.n_trees << self.height, dtype=np.intp)
@@ -254,15 +255,11 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return total
 
 
-def _unit(_: Floats) -> tuple[float, float]:
-    return 0.0, 1.0
-
-
 def _robust(column: Floats) -> tuple[float, float]:
     """Return limits of a feature that a few absurd values hardly change."""
     values = column[~np.isnan(column)]
     if len(values) == 0:
-        return _unit(values)
+        return 0.0, 1.0
     low, high = np.quantile(values, _BULK).tolist()
     if low < high:
         margin = _MARGIN * (high - low)

@@ -59,7 +59,7 @@ from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState, users_on_the_stream
 from propensity.settings import Settings
 from propensity.tables.inference import INFERENCE_LOG
-from propensity.usecases import NUMBER, UseCase
+from propensity.usecases import UseCase
 
 FUNCTION = "score"
 MAXIMUM_BODY_BYTES = 16 * 1024**2
@@ -259,14 +259,9 @@ def scores_of(group: Sequence[Waiting]) -> list[Any]:
 
 
 def _scores(waiting: Waiting, instances: Sequence[Instance]) -> list[float]:
-    rows = pa.RecordBatch.from_pydict(
-        {
-            name: pa.array(
-                [instance.features[name] for instance in instances],
-                pa.float64() if kind == NUMBER else pa.string(),
-            )
-            for name, kind in waiting.use_case.features.items()
-        }
+    rows = pa.RecordBatch.from_pylist(
+        [instance.features for instance in instances],
+        waiting.use_case.feature_schema(),
     )
     scores: list[float] = waiting.serving.scorer.probabilities(rows).tolist()
     return scores

@@ -35,12 +35,11 @@ from propensity.registry.serving import Champions, ServingState, users_on_the_st
 from propensity.stream.consumer import Clients, Consumer, Unhandled
 from propensity.tables.inference import INFERENCE_LOG
 from propensity.topics import SCORES, topic_name
-from propensity.usecases import CATEGORY, NUMBER, UseCase
+from propensity.usecases import UseCase
 
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
 
-_KINDS = {NUMBER: pa.float64(), CATEGORY: pa.string()}
 _ATTRIBUTES = ("use_case", "event_id")
 _IN_MESSAGES = (
     *("use_case", "event_id", "user_id", "event_time", "probability"),
@@ -157,10 +156,8 @@ class ScoreStream(Consumer):
         if champion is None:
             counts["no_champion"] = len(to_score)
         else:
-            kinds = use_case.features.items()
             features = pa.RecordBatch.from_pylist(
-                [values for _, values in to_score],
-                pa.schema([(name, _KINDS[kind]) for name, kind in kinds]),
+                [values for _, values in to_score], use_case.feature_schema()
             )
             with self._scoring:
                 scores = champion.scorer.probabilities(features)

@@ -33,6 +33,8 @@ from propensity.usecases.export import Value
 from propensity.usecases.sources import Source
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from propensity.settings import Settings
 
 __all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Problem", "UseCase", "Value"]
@@ -111,6 +113,13 @@ class UseCase:
     def scores_events(self) -> bool:
         """Whether a row is an event, whose own fields are the features."""
         return bool(self.scored)
+
+    def feature_schema(self) -> pa.Schema:
+        """Return the features as columns: numbers are floats, categories texts."""
+        import pyarrow as pa  # heavy, and only who scores or trains needs it
+
+        kinds = {NUMBER: pa.float64(), CATEGORY: pa.string()}
+        return pa.schema([(name, kinds[kind]) for name, kind in self.features.items()])
 
     def timeframe(self, settings: Settings) -> Timeframe:
         """Return its spans; figures are not final before labels are known."""
