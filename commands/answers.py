@@ -28,6 +28,7 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
+_STOPPED = "What a command of local mode had started is stopped."
 MEANINGS = {
     Exit.DONE: "It is done, or nothing is wrong.",
     Exit.FAILED: "It failed, or what was looked at is wrong. "
@@ -35,12 +36,9 @@ MEANINGS = {
     Exit.UNKNOWN: "The command line is wrong; nothing was begun. "
     "Of `doctor` also: nothing wrong was found, and something could not be examined.",
     Exit.LEFT_OVER: "Of `forget`: something is left. Run it again.",
-    Exit.HANG_UP: "The terminal was closed (SIGHUP). "
-    "What a command of local mode had started is stopped.",
-    Exit.INTERRUPTED: "Ctrl-C (SIGINT). "
-    "What a command of local mode had started is stopped.",
-    Exit.TERMINATED: "It was ended by SIGTERM. "
-    "What a command of local mode had started is stopped.",
+    Exit.HANG_UP: f"The terminal was closed (SIGHUP). {_STOPPED}",
+    Exit.INTERRUPTED: f"Ctrl-C (SIGINT). {_STOPPED}",
+    Exit.TERMINATED: f"It was ended by SIGTERM. {_STOPPED}",
 }
 
 
@@ -79,16 +77,12 @@ def show(answer: Any, *, as_json: bool) -> None:
     Print an answer on standard output.
 
     Args:
-        answer: A mapping of what there is to know; or an object, whose ``fields()`` or
-            attributes are that mapping, and whose ``str()`` is what a person reads.
+        answer: A mapping of what there is to know; or an object whose ``fields()`` are
+            that mapping, and whose ``str()`` is what a person reads.
     """
     is_mapping = isinstance(answer, Mapping)
     if as_json:
-        has_fields = hasattr(answer, "fields")
-        entries = (
-            answer.fields() if has_fields else answer if is_mapping else vars(answer)
-        )
-        text = json.dumps(entries, default=str)
+        text = json.dumps(answer if is_mapping else answer.fields(), default=str)
         # NaN and infinity are no JSON: null.
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
@@ -141,22 +135,14 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    match value:
-        case None | "":
-            text = "-"
-        case bool():
-            text = "yes" if value else "no"
-        case int():
-            text = f"{value:,}"
-        case float():
-            text = f"{value:,.6g}"
-        case Mapping():
-            parts = (
-                f"{name.replace('_', ' ')} {_text(of)}" for name, of in value.items()
-            )
-            text = ", ".join(parts) or "-"
-        case list() | tuple():
-            text = ", ".join(map(_text, value)) or "-"
-        case _:
-            text = str(value)
-    return text
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, Mapping):
+        value = [f"{name.replace('_', ' ')} {_text(of)}" for name, of in value.items()]
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(_text, value))
+    return "-" if value in (None, "") else str(value)

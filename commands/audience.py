@@ -8,87 +8,75 @@ from typing import Any
 import click
 
 from commands.answers import Exit, answering, say
-from commands.flags import (
-    COUNT,
-    DAY,
-    Read,
-    Whole,
-    flag,
-    option,
-    together,
-    use_case,
-)
+from commands.flags import COUNT, Whole, day, flag, option, together, use_case
 
 
-def _name(text: str) -> str:
+def name(text: str) -> str:
     from propensity.ids import NAME
 
     if not NAME.fullmatch(text):
-        raise ValueError(
+        raise click.BadParameter(
             f"{text!r} is not a name: lower-case letters, digits, underscores"
         )
     return text
 
 
-def _money(text: str) -> Decimal:
+def amount(text: str) -> Decimal:
     try:
-        amount = Decimal(text)
+        given = Decimal(text)
     except InvalidOperation:
-        amount = Decimal(-1)
-    if not (amount.is_finite() and amount >= 0):
-        raise ValueError(f"{text!r} is not an amount of 0 or more")
-    return amount
+        given = Decimal(-1)
+    if not (given.is_finite() and given >= 0):
+        raise click.BadParameter(f"{text!r} is not an amount of 0 or more")
+    return given
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
     try:
-        share = float(text.removesuffix("%")) / 100
+        given = float(text.removesuffix("%")) / 100
     except ValueError:
-        share = -1.0
-    if not (text.endswith("%") and 0 <= share <= 0.9):
-        raise ValueError(f"{text!r} is not a share from 0% to 90%")
-    return share
+        given = -1.0
+    if not (text.endswith("%") and 0 <= given <= 0.9):
+        raise click.BadParameter(f"{text!r} is not a share from 0% to 90%")
+    return given
 
 
-NAME, MONEY, SHARE = Read("NAME", _name), Read("AMOUNT", _money), Read("SHARE", _share)
-PROBABILITY = click.FloatRange(0, 1)
 RULES = ("top", "deciles", "threshold", "budget")
 
 # Who is in an audience, and where it goes.
 _of_audience = together(
-    click.argument("audience", type=NAME),
+    click.argument("audience", type=name),
     option("--top", "The N users with the highest probabilities.", type=COUNT),
     option("--deciles", "Users in the N highest deciles.", type=Whole(1, 10)),
     option(
-        "--threshold",
-        "Users with this probability or more.",
-        type=PROBABILITY,
+        *("--threshold", "Users with this probability or more."),
+        type=click.FloatRange(0, 1),
         metavar="P",
     ),
     option(
         *("--budget", "As many as this pays for; held-out users cost nothing."),
-        type=MONEY,
+        type=amount,
     ),
-    option("--cost-per-user", "Cost of a treated user.", type=MONEY),
+    option("--cost-per-user", "Cost of a treated user.", type=amount),
     option(
         *("--control", "Share that is held out for comparison, 0% to 90%."),
-        type=SHARE,
+        type=share,
         default="10%",
     ),
     option(
         *("--control-group", "group"),
         "Audiences with the same control group hold out the same users (default: the "
         "audience's name).",
-        type=NAME,
+        type=name,
     ),
     option(
         *("--as-of", "until"),
         "The newest publication up to this date (default: today).",
-        type=DAY,
+        type=day,
     ),
     option(
         *("--to", "The word bucket, or the TOML file of a destination."),
-        type=Read("DESTINATION", str),
+        metavar="DESTINATION",
         required=True,
     ),
     use_case(),
@@ -167,7 +155,7 @@ def send(**chosen: Any) -> Any:
 
 
 @audience.command
-@click.argument("audience", type=NAME)
+@click.argument("audience", type=name)
 @use_case()
 @answering
 def ledger(*, audience: str, use_case: str | None) -> Any:

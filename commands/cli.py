@@ -23,7 +23,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
     "A deployment": (
         *(deployment.versions, deployment.promote, deployment.rollback),
-        *(deployment.pin, deployment.dashboard, deployment.doctor, deployment.stage),
+        *(deployment.pin, deployment.dashboard, deployment.doctor),
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),
     "Use cases": (
@@ -45,22 +45,22 @@ def failures() -> tuple[type[Exception], ...]:
 
 def reason(error: Exception) -> str:
     """Return the message of an error for a person."""
+    from google.auth.exceptions import GoogleAuthError
+
     if isinstance(error, OSError):
         # Of a copy the target, whose disk may be full.
         name = error.filename2 or error.filename
         problem = error.strerror or str(error)
         return f"{name}: {problem}" if name else problem
-    if not hasattr(error, "message"):
-        ours = type(error).__module__.startswith(("local.", "deploy."))
-        return str(error) if ours else f"no access to Google Cloud: {error}"
-    text = str(error.message)
+    if isinstance(error, GoogleAuthError):
+        return f"no access to Google Cloud: {error}"
     if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
         # Functions raise it, too, and nobody starts those by make.
-        text += (
-            ". For a deployment, `python -m deploy environment` prints the settings; "
-            "for this machine, `make up` prints them"
+        return (
+            f"{error}. For a deployment, `python -m deploy environment` prints the "
+            "settings; for this machine, `make up` prints them"
         )
-    return text
+    return str(error)
 
 
 class Commands(click.Group):

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from commands.answers import Exit, answering
-from commands.flags import FILE, MOMENT, dry_run, flag, option, use_case
+from commands.flags import FILE, dry_run, flag, moment, option, use_case
 
 
 @click.group
@@ -162,12 +162,12 @@ def list_letters() -> Any:
 @option(
     *("--from", "since"),
     "First moment of receipt, in ISO 8601, UTC if it names no zone.",
-    type=MOMENT,
+    type=moment,
 )
 @option(
     *("--to", "until"),
     "End of the period, which it does not include.",
-    type=MOMENT,
+    type=moment,
 )
 @dry_run("Count what would be sent; send and acknowledge nothing.")
 @answering

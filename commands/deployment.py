@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import click
 
 from commands.answers import Exit, answering, say
 from commands.flags import (
-    FILE,
-    FOLDER,
-    STATE,
     WHOLE,
-    Read,
     Whole,
-    as_of,
+    day,
     dry_run,
     flag,
     option,
+    state,
     together,
     use_case,
 )
@@ -112,8 +107,11 @@ def pin(*, version: int | None, is_off: bool, **chosen: Any) -> Any:
 # Which deployment is looked at: the environment's, or one on this machine.
 _local = together(
     flag("--local", "is_local", "Look at what `propensity up` started."),
-    option("--state", "Name of the local state, if several are up.", type=STATE),
-    as_of,
+    state("the one that is up"),
+    option(
+        *("--as-of", "Look as if that day (UTC) had just ended (default: now)."),
+        type=day,
+    ),
 )
 
 
@@ -121,7 +119,7 @@ _local = together(
 @option(
     "--function",
     "Check that the tables which this function reads can be read.",
-    type=Read("TARGET", str),
+    metavar="TARGET",
     default="",
 )
 @_local
@@ -139,15 +137,14 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     its account (gcloud auth application-default login
     --impersonate-service-account=...) and name the function.
     """
-    from commands.machine import state_up
+    from commands.machine import entered
     from offline.doctor.run import run
     from propensity.errors import PropensityError
 
     ended: list[str] = []
     try:
         if is_local:
-            _enter(state)
-            record = state_up(state).record()
+            record = entered(state).record()
             ended += [
                 f"{p.name} (its log is {p.log})"
                 for p in (record.ended if record else ())
@@ -159,22 +156,12 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     return report, report.status
 
 
-def _enter(state: str | None) -> None:
-    """Take on the environment of a local state."""
-    from commands.machine import environment_of
-
-    environment = environment_of(state)
-    for variable in [name for name in os.environ if name.startswith("PROPENSITY_")]:
-        del os.environ[variable]
-    os.environ.update(environment)
-
-
 @click.command
 @option(
     "--out",
     "Where the pages go: a folder, or gs://BUCKET/PREFIX. With --local the folder that "
     "`propensity up` serves is the default.",
-    type=FOLDER,
+    metavar="FOLDER",
 )
 @option("--weeks", "Weeks to show.", type=Whole(1, 104), default=26)
 @dry_run("Say what would be read and written, and do neither.")
@@ -193,34 +180,12 @@ def dashboard(
 
     It reads a few small tables and seven days of the stream.
     """
-    from commands.machine import state_up
+    from commands.machine import entered
     from offline.dashboard.run import run
 
     if is_local:
-        _enter(state)
-        out = out or str(state_up(state).dashboard)
+        local = entered(state)
+        out = out or str(local.dashboard)
     if not out:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     return run(out, is_local=is_local, **chosen)
-
-
-@click.command
-@click.argument("function", type=FILE)
-@click.argument("target", type=FILE)
-@flag("--locked", "Stage the lock in its place, as a deploy.")
-@dry_run("List the files, and write none.")
-@answering
-def stage(*, function: Path, target: Path, locked: bool, is_dry: bool) -> Any:
-    """
-    Write what a deploy of a function uploads.
-
-    FUNCTION is its folder, such as 02-GetProba; TARGET is a new or empty folder, or one
-    staged before. Equal sources give equal bytes.
-    """
-    from deploy import stage as program
-
-    files = program.sources(function, locked=locked)
-    if not is_dry:
-        program.stage(function, target, locked=locked)
-    listed = [{"file": name, "bytes": f.stat().st_size} for name, f in files.items()]
-    return {"target": str(target), "sha256": program.digest(files), "files": listed}

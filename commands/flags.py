@@ -1,8 +1,7 @@
 """
 Options that many commands share, so that each means the same everywhere.
 
-A value is read by a plain function that raises ``ValueError`` in words; ``Read`` makes
-an option's type of it. Numbers, choices and files are click's own types.
+A value is read by click's own types, or by a function that raises ``BadParameter``.
 """
 
 from __future__ import annotations
@@ -18,50 +17,41 @@ F = TypeVar("F", bound=Callable[..., Any])
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 
 
-class Read(click.ParamType[Any]):
-    """The type of an option that a function reads."""
-
-    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
-        self.name = name
-        self._read = read
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
-        """Return the value; a default is one already."""
-        try:
-            return self._read(value) if isinstance(value, str) else value
-        except ValueError as error:
-            return self.fail(str(error), param, ctx)
-
-
-def _day(text: str) -> date:
+def day(text: str) -> date:
+    """Read a day."""
     from propensity.timeframe import day_of
 
     try:
-        day = day_of(text)
+        read = day_of(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a date as YYYY-MM-DD") from None
+        raise click.BadParameter(f"{text!r} is not a date as YYYY-MM-DD") from None
     # Weeks are counted from it, back and forth.
-    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-        raise ValueError(f"{text!r} is not a day of {_FIRST_YEAR} to {_LAST_YEAR}")
-    return day
+    if not _FIRST_YEAR <= read.year <= _LAST_YEAR:
+        raise click.BadParameter(
+            f"{text!r} is not a day of {_FIRST_YEAR} to {_LAST_YEAR}"
+        )
+    return read
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """Read a day or a time."""
     from propensity.timeframe import moment_of
 
-    return moment_of(text)
+    try:
+        return moment_of(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
-def _state(text: str) -> str:
+def state_name(text: str) -> str:
+    """Read the name of a local state."""
     from local.errors import LocalError
     from local.stack.state import State
 
     try:
         return State(text).name
     except LocalError as error:
-        raise ValueError(str(error)) from None
+        raise click.BadParameter(str(error)) from None
 
 
 class Whole(click.IntRange):
@@ -70,10 +60,7 @@ class Whole(click.IntRange):
     name = "N"
 
 
-DAY = Read("DATE", _day)
-MOMENT = Read("TIME", _moment)
-NAME, STATE = Read("NAME", str), Read("NAME", _state)
-FILE, FOLDER = click.Path(path_type=Path), Read("FOLDER", str)
+FILE = click.Path(path_type=Path)
 COUNT, WHOLE = Whole(min=1), Whole(min=0)
 
 
@@ -87,11 +74,6 @@ def option(*names: str, **more: Any) -> Callable[[F], F]:
 def flag(*names: str) -> Callable[[F], F]:
     """Give a command an option without a value: its names, and last its help."""
     return option(*names, is_flag=True)
-
-
-as_of = option(
-    "--as-of", "Look as if that day (UTC) had just ended (default: now).", type=DAY
-)
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -110,20 +92,14 @@ def dry_run(what: str) -> Callable[[F], F]:
     return flag("--dry-run", "is_dry", what)
 
 
-def use_case(default: str | None = None, *, shown: str = "") -> Callable[[F], F]:
-    """
-    Give a command ``--use-case``.
-
-    Args:
-        default: Its name; None where the command finds it itself.
-        shown: The default as the help names it.
-    """
-    text = (
-        f"Name of the use case (default: {shown or default or 'PROPENSITY_USE_CASE'})."
-    )
-    return click.option("--use-case", help=text, default=default, type=NAME)
+def use_case(default: str | None = None, shown: str = "") -> Callable[[F], F]:
+    """Give a command ``--use-case``; ``shown`` is the default as the help names it."""
+    shown = shown or default or "PROPENSITY_USE_CASE"
+    text = f"Name of the use case (default: {shown})."
+    return click.option("--use-case", help=text, default=default, metavar="NAME")
 
 
 def state(shown: str = "demo") -> Callable[[F], F]:
     """Give a command ``--state``."""
-    return option("--state", f"Name of the local state (default: {shown}).", type=STATE)
+    text = f"Name of the local state (default: {shown})."
+    return option("--state", text, type=state_name, metavar="NAME")

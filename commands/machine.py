@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from commands.answers import Printed, answering
-from commands.flags import Read, Whole, flag, option, state, use_case
+from commands.flags import Whole, flag, option, state, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
 @option(
     "--data",
     "File or folder of GA4 export rows (JSON, plain, .gz or .zst; Parquet).",
-    type=Read("PATH", str),
+    metavar="PATH",
 )
 @option(
     "--cards",
     "Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
-    type=Read("FILE", str),
+    metavar="FILE",
 )
 @option(
     *("--user-column", "Column that says who a user is."),
@@ -116,49 +115,37 @@ def status(*, state: str | None) -> Any:
     return Printed({"states": described}), code
 
 
-def environment_of(name: str | None) -> Mapping[str, str]:
+def entered(name: str | None) -> State:
     """
-    Return the variables of a local state that is up.
+    Take on the environment of the local state that is up, and return the state.
+
+    Args:
+        name: Of the state; None for the one that is up.
 
     Raises:
         RequestError: None is, or the one named is not, or several are.
     """
     from local.stack.stack import Stack
-
-    running = state_up(name)
-    record = running.record()
-    assert record is not None
-    stack = Stack(running, options=record.options, ports=record.ports)
-    return stack.environment
-
-
-def state_up(name: str | None) -> State:
-    """
-    Return the local state that is up.
-
-    Args:
-        name: Name of the state; None for the state that is up.
-
-    Raises:
-        RequestError: None is, or the one named is not, or several are.
-    """
     from propensity.errors import RequestError
 
-    running = [
-        known for known in _chosen(name) if (of := known.record()) and of.running
-    ]
-    if name and not running:
+    up = {one: of for one in _chosen(name) if (of := one.record()) and of.running}
+    if name and not up:
         raise RequestError(
             f"local state {name} is not up: `make up STATE={name}` starts it"
         )
-    if len(running) != 1:
-        names = ", ".join(one.name for one in running)
+    if len(up) != 1:
+        names = ", ".join(one.name for one in up)
         raise RequestError(
             f"several local states are up: name one of {names} by --state"
-            if running
+            if up
             else "no local state is up: `make up` starts one"
         )
-    return running[0]
+    [(state, record)] = up.items()
+    stack = Stack(state, options=record.options, ports=record.ports)
+    for variable in [one for one in os.environ if one.startswith("PROPENSITY_")]:
+        del os.environ[variable]
+    os.environ.update(stack.environment)
+    return state
 
 
 def _chosen(state: str | None) -> list[State]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from commands.answers import Exit, answering
-from commands.flags import COUNT, FILE, Read, dry_run, flag, option, use_case
+from commands.flags import COUNT, FILE, dry_run, flag, option, use_case
 
 
 @click.command("new-usecase")
@@ -23,7 +23,7 @@ from commands.flags import COUNT, FILE, Read, dry_run, flag, option, use_case
 @option(
     "--source",
     "A table of your own to read as well, as dataset.table or project.dataset.table.",
-    type=Read("TABLE", str),
+    metavar="TABLE",
     default="",
 )
 @dry_run("Show the files, and write none.")

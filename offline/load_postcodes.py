@@ -49,41 +49,34 @@ def run(path: Path, *, is_dry: bool = False) -> dict[str, Any]:
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
     table = table_files.read(path, [POSTCODE, INDEX], texts=[POSTCODE])
-    try:
-        rows, summary = table_of(table, loaded_on=datetime.now(UTC).date())
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error.message}") from error
-    loaded = ""
-    if settings is not None:
+    today = datetime.now(UTC).date()
+    if settings is None:
+        _, summary = table_of(table, loaded_on=today)
+    else:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
-            put(warehouse, rows)
-        loaded = f"{settings.project}.{settings.dataset}.{tables.POSTCODE_INDEX.name}"
-    return {"file": path.name, **summary, "replaced": loaded}
+            summary = load(warehouse, table, loaded_on=today)
+    return {"file": path.name, **summary, "is_dry": is_dry}
 
 
-def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> None:
+def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> dict[str, Any]:
     """
-    Replace ``postcode_index`` by postcodes that are in memory.
+    Replace ``postcode_index`` by postcodes that are in memory, at once or not at all.
 
     Raises:
         SchemaError, PropensityError: As ``run``.
     """
-    put(warehouse, table_of(table, loaded_on=loaded_on)[0])
-
-
-def put(warehouse: Warehouse, rows: pa.Table) -> None:
-    """Replace ``postcode_index`` by rows of it, at once or not at all."""
+    rows, summary = table_of(table, loaded_on=loaded_on)
     warehouse.create(tables.POSTCODE_INDEX)
     warehouse.replace(tables.POSTCODE_INDEX, rows)
+    return summary
 
 
 def table_of(table: pa.Table, *, loaded_on: date) -> tuple[pa.Table, dict[str, Any]]:
     """
     Return the rows of ``postcode_index``, and what they were made of.
 
-    The same for any order of the same rows. Of the rows with postcode and index,
-    ``repeated`` are equal to another row; ``conflicts`` counts the postcodes with
-    several values.
+    The same for any order of the same rows. ``skipped`` rows lack postcode or index;
+    ``conflicts`` counts the postcodes with several values.
 
     Raises:
         SchemaError: No row has both a postcode and an index, or one has what can be
@@ -93,20 +86,16 @@ def table_of(table: pa.Table, *, loaded_on: date) -> tuple[pa.Table, dict[str, A
     complete = given.dropna()
     if complete.empty:
         raise SchemaError(f"none of {len(given):,} rows has a postcode and an index")
-    different = complete.drop_duplicates()
-    by_postcode = different.groupby(POSTCODE)[INDEX]
+    by_postcode = complete.drop_duplicates().groupby(POSTCODE)[INDEX]
     values = by_postcode.quantile(interpolation="lower")
     by_outward = values.groupby(values.index.map(outward))
     medians = by_outward.quantile(interpolation="lower")
     # An outward code that the file itself has an index of keeps that index.
     medians = medians.drop(medians.index.intersection(values.index))
     both = pd.concat([values, medians])
-    without_postcode = int(given[POSTCODE].isna().sum())
     summary = {
         "rows": len(given),
-        "without_postcode": without_postcode,
-        "without_index": len(given) - without_postcode - len(complete),
-        "repeated": len(complete) - len(different),
+        "skipped": len(given) - len(complete),
         "conflicts": int((by_postcode.size() > 1).sum()),
         "postcodes": len(values),
         "outward_codes": len(medians),

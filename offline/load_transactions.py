@@ -115,26 +115,21 @@ def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> dict[st
         ):
             for first in range(0, len(some), PIECE):
                 piece = some.iloc[first : first + PIECE]
-                columns = {"use_case": use_case.name, **columns_of(use_case, piece)}
-                frame = pd.DataFrame(columns, index=piece.index).astype(object)
-                schema = table.arrow_schema()
-                given = {
-                    name: pa.array(frame[name], schema.field(name).type)
-                    if name in frame
-                    else pa.nulls(len(piece), schema.field(name).type)
-                    for name in schema.names
-                }
-                warehouse.write(table, pa.table(given, schema))
+                frame, schema = columns_of(use_case, piece), table.arrow_schema()
+                whole = frame.reindex(columns=schema.names).astype(object)
+                made = pa.Table.from_pandas(whole, schema, preserve_index=False)
+                warehouse.write(table, made)
                 bar.update(len(piece))
     return {"transactions": len(new), "outcomes": len(outcomes)}
 
 
-def _inferences(use_case: UseCase, rows: pd.DataFrame) -> dict[str, Any]:
+def _inferences(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
     """Return columns of ``inference_log``, as if logged when they happened."""
     features = rows[list(use_case.features)].to_dict("records")
     name, times = use_case.name, rows["event_time"]
-    return {
+    columns = {
         "inference_id": [_digest(name, one, SOURCE) for one in rows["event_id"]],
+        "use_case": name,
         "event_id": rows["event_id"],
         "user_id": rows["event_id"],
         "event_time": times,
@@ -146,13 +141,15 @@ def _inferences(use_case: UseCase, rows: pd.DataFrame) -> dict[str, Any]:
         "scored_at": times,
         "scored_on": times.dt.date,
     }
+    return pd.DataFrame(columns, index=rows.index)
 
 
-def _truths(use_case: UseCase, rows: pd.DataFrame) -> dict[str, Any]:
+def _truths(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
     """Return columns of ``truth_events``: received when they were found."""
     times = rows["truth_time"]
     parts = zip(rows["event_id"], rows["label"], times.astype("int64"), strict=True)
-    return {
+    columns = {
+        "use_case": use_case.name,
         "event_id": rows["event_id"],
         "label": rows["label"],
         "truth_time": times,
@@ -160,6 +157,7 @@ def _truths(use_case: UseCase, rows: pd.DataFrame) -> dict[str, Any]:
         "received_at": times,
         "received_on": times.dt.date,
     }
+    return pd.DataFrame(columns, index=rows.index)
 
 
 def _digest(*parts: str) -> str:
@@ -190,25 +188,20 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     texts = [identity, found_at, EVENT_TIME]
     needed = [identity, EVENT_TIME, *use_case.features]
     table = table_files.read(path, needed, texts=texts)
-    try:
-        if not len(table):
-            raise SchemaError("it holds no transaction")
-        rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
-        times = _moments(table, EVENT_TIME)
-        _refuse(times.isna(), table, EVENT_TIME, "a moment")
-        _check_period(times, "is at", now)
-        found = times
-        if found_at in table.column_names:
-            found = _moments(table, found_at).fillna(times)
-            _check_period(found, f"has its {found_at} at", now)
-        return rows.assign(
-            event_id=_ids(table[identity], identity),
-            event_time=times,
-            label=_labels(table, outcome),
-            truth_time=found,
-        )
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error.message}") from error
+    if not len(table):
+        raise SchemaError(f"{path} holds no transaction")
+    rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
+    times = _moments(table, EVENT_TIME, now)
+    _refuse(times.isna(), table, EVENT_TIME, "a moment")
+    found = times
+    if found_at in table.column_names:
+        found = _moments(table, found_at, now).fillna(times)
+    return rows.assign(
+        event_id=_ids(table[identity], identity),
+        event_time=times,
+        label=_labels(table, outcome),
+        truth_time=found,
+    )
 
 
 def _field(use_case: UseCase, types: Sequence[str], kind: str) -> str:
@@ -233,24 +226,14 @@ def _numbers(table: pa.Table, name: str) -> pd.Series:
     return values
 
 
-def _moments(table: pa.Table, name: str) -> pd.Series:
+def _moments(table: pa.Table, name: str, now: datetime) -> pd.Series:
     """Return moments; a text without a zone is UTC, and a day is its midnight."""
     texts = table[name].to_pandas().astype("string").str.removesuffix(" UTC")
     times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
-    _refuse(texts.notna() & times.isna(), table, name, "a moment in ISO 8601")
+    is_wrong = texts.notna() & ~times.between(EARLIEST, now)
+    what = f"a moment in ISO 8601, from {EARLIEST:%Y} until now,"
+    _refuse(is_wrong, table, name, what)
     return times.dt.as_unit("us")
-
-
-def _check_period(times: pd.Series, what: str, now: datetime) -> None:
-    """Raise SchemaError where the first or the last moment cannot be."""
-    for row, is_wrong, why in (
-        (times.argmin(), times.min() < EARLIEST, f"before {EARLIEST:%Y}"),
-        (times.argmax(), times.max() > now, "which is still to come"),
-    ):
-        if is_wrong:
-            raise SchemaError(
-                f"row {row + 1} {what} {times.iloc[row]:%Y-%m-%d %H:%M}, {why}"
-            )
 
 
 def _labels(table: pa.Table, name: str) -> pd.Series:

@@ -6,12 +6,9 @@ import secrets
 from pathlib import Path
 
 
-def write(file: Path, content: bytes, *, is_private: bool = False) -> None:
+def write(file: Path, content: bytes) -> None:
     """
     Replace a file by a new one, never by half of one; its folder is made.
-
-    Args:
-        is_private: Whether nobody else on the machine may read it, at no moment.
 
     Raises:
         OSError: It cannot be written; what there was before stays.
@@ -20,7 +17,6 @@ def write(file: Path, content: bytes, *, is_private: bool = False) -> None:
     # A name of its own: the file's may be as long as a name can be.
     unfinished = file.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        unfinished.touch(0o600 if is_private else 0o666, exist_ok=False)
         unfinished.write_bytes(content)
         unfinished.replace(file)
     finally:

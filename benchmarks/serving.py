@@ -1,0 +1,221 @@
+"""
+Functions as they are deployed, beside other handlers, and requests to them in turn.
+
+All are served by functions-framework from one virtual environment, which holds only the
+requirements of the functions. Requests go over connections that are kept alive, one at
+a time on each, sent by ``wrk``: it is written in C and far from its limit here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.append_service import AppendService, append_service
+from deploy import stage
+from local import sandbox, venvs
+from local.processes import HOST, Process, cpu_s, free_ports, spawn, stop
+from local.stack.state import LOCAL, ROOT
+from propensity.settings import Settings
+
+READY_S = 60.0
+# What is under way when a load ends is done after this.
+SETTLED_S = 1.0
+EMPTY_ASYNCHRONOUS = """
+import functions_framework.aio
+
+
+@functions_framework.aio.http
+async def empty(request):
+    return "OK"
+"""
+# Requests lie in a file, each behind a line with its length.
+WRK_SCRIPT = """
+local requests = {{}}
+local count = 0
+function init(args)
+  local file = io.open("{file}", "rb")
+  while true do
+    local length = file:read("*l")
+    if not length then break end
+    requests[#requests + 1] = file:read(tonumber(length))
+  end
+  file:close()
+end
+function request()
+  count = count + 1
+  return requests[(count - 1) % #requests + 1]
+end
+function done(summary, latency)
+  local errors = summary.errors
+  local failures = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  io.write(string.format("\\n%d %d %d\\n", summary.requests, summary.duration, failures))
+end
+"""  # noqa: E501
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Emulators, a folder for sources, and the environment of what is served."""
+
+    settings: Settings
+    folder: Path
+    environment: Mapping[str, str]
+    service: AppendService
+
+    def function(
+        self, folder: str, target: str, requirements: str = "requirements.txt"
+    ) -> Source:
+        """Stage a function as a deploy does."""
+        to = self.folder / target
+        staged = stage.stage(ROOT / folder, to, requirements=requirements)
+        return Source(folder=staged, target=target)
+
+    def handler(self, name: str, main: str, *, is_asynchronous: bool = True) -> Source:
+        """Write the source of a handler ``empty`` into a folder of this name."""
+        folder = self.folder / name
+        folder.mkdir()
+        (folder / "main.py").write_text(main)
+        return Source(folder=folder, target="empty", is_asynchronous=is_asynchronous)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A folder with a ``main.py``, and how the framework serves it."""
+
+    folder: Path
+    target: str
+    is_asynchronous: bool = True
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one round of requests gave, and the processor time of each of them."""
+
+    requests: int
+    failures: int
+    requests_per_s: float
+    cpu_us: float
+
+
+@contextlib.contextmanager
+def place() -> Iterator[Place]:
+    """Run emulators; what is appended or published goes to the append service."""
+    with sandbox.emulators() as stack, append_service() as service:
+        # Google's client in this process finds the bucket there.
+        os.environ["STORAGE_EMULATOR_HOST"] = stack.url("storage")
+        yield Place(
+            settings=Settings.from_environment(stack.environment),
+            folder=stack.state.home,
+            environment=stack.environment
+            | {
+                "PATH": "/usr/bin:/bin",
+                "HOME": str(stack.state.home),
+                "OMP_NUM_THREADS": "1",
+                "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{service.port}",
+                "PUBSUB_EMULATOR_HOST": f"{HOST}:{service.port}",
+            },
+            service=service,
+        )
+
+
+@contextlib.contextmanager
+def served(
+    sources: Mapping[str, Source], environment: Mapping[str, str]
+) -> Iterator[dict[str, Process]]:
+    """Serve sources by name until all answer; stops them afterwards."""
+    python = venvs.functions_python(ROOT, folder=LOCAL / "venvs", say=print)
+    processes: dict[str, Process] = {}
+    try:
+        ports = free_ports(len(sources))
+        for (name, source), port in zip(sources.items(), ports, strict=True):
+            processes[name] = spawn(
+                name,
+                [
+                    *(str(python), "-m", "functions_framework"),
+                    *("--source", "main.py", "--target", source.target),
+                    *("--host", HOST, "--port", str(port)),
+                    *(["--asgi"] if source.is_asynchronous else []),
+                ],
+                environment=environment,
+                folder=source.folder,
+                port=port,
+                log=source.folder.with_suffix(".log"),
+            )
+        for port in ports:
+            _wait_until_ready(port)
+        yield processes
+    finally:
+        stop(processes.values())
+
+
+def _wait_until_ready(port: int) -> None:
+    """Wait until a server answers; the framework answers this path by itself."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            urllib.request.urlopen(f"http://{HOST}:{port}/robots.txt", timeout=5)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.002)
+
+
+def in_turns(
+    processes: Mapping[str, Process],
+    requests: Sequence[bytes],
+    folder: Path,
+    *,
+    connections: int,
+    rounds: int,
+    seconds: int,
+) -> dict[str, list[Load]]:
+    """Send each the same requests, one after another, in so many rounds."""
+    if not shutil.which("wrk"):
+        raise SystemExit("this benchmark needs wrk: apt-get install wrk")
+    with (folder / "requests").open("wb") as file:
+        for data in requests:
+            file.write(b"%d\n%b" % (len(data), data))
+    script = folder / "requests.lua"
+    script.write_text(WRK_SCRIPT.format(file=folder / "requests"))
+    loads: dict[str, list[Load]] = {name: [] for name in processes}
+    for _ in range(rounds):
+        for name, process in processes.items():
+            began = cpu_s(process)
+            command = [
+                *("wrk", "--threads", "1", "--connections", f"{connections}"),
+                *("--duration", f"{seconds}s", "--timeout", "30s"),
+                *("--script", f"{script}", f"http://{HOST}:{process.port}"),
+            ]
+            text = subprocess.run(command, check=True, capture_output=True, text=True)
+            count, micros, failures = map(int, text.stdout.splitlines()[-1].split())
+            cpu_us = (cpu_s(process) - began) / count * 1e6
+            loads[name].append(Load(count, failures, count / micros * 1e6, cpu_us))
+            time.sleep(SETTLED_S)
+    return loads
+
+
+def problems(loads: Sequence[Load], logged: Sequence[int] | None = None) -> list[str]:
+    """
+    Say what went wrong with requests to a function.
+
+    Args:
+        loads: Its rounds.
+        logged: The rows of each append, of which every answer must have been one.
+    """
+    failed = sum(each.failures for each in loads)
+    answered = sum(each.requests for each in loads) - failed
+    found = [f"{failed} requests failed"] if failed else []
+    if logged is not None and answered > sum(logged):
+        found.append(f"{answered - sum(logged)} answers were in no append")
+    return found
