@@ -151,7 +151,7 @@ def send(**chosen: Any) -> Any:
             f"propensity audience: {done['failure']}. {done['pending']:,} users are "
             "pending: run the same command again to go on"
         )
-    return done, Exit.DONE if done["is_complete"] else Exit.FAILED
+    return done, Exit.FAILED if done["failure"] else Exit.DONE
 
 
 @audience.command

@@ -116,26 +116,16 @@ _local = together(
 
 
 @click.command
-@option(
-    "--function",
-    "Check that the tables which this function reads can be read.",
-    metavar="TARGET",
-    default="",
-)
 @_local
 @answering
 def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     """
     Say what is wrong with a deployment, and what to do.
 
-    Looks at settings, rights, the GA4 export, champions, the last run of each kind and
-    dead letters. It changes nothing, and its report names no user. Exits with 1 if
-    something is wrong, with 2 if nothing was found wrong but something could not be
-    examined.
-
-    Rights are those of the account that runs it. To see those of a function, take on
-    its account (gcloud auth application-default login
-    --impersonate-service-account=...) and name the function.
+    Looks at settings, rights of the account that runs it, the GA4 export, champions,
+    the last run of each kind and dead letters. It changes nothing, and its report names
+    no user. Exits with 1 if something is wrong, with 2 if nothing was found wrong but
+    something could not be examined.
     """
     from commands.machine import entered
     from offline.doctor.run import run

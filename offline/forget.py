@@ -191,7 +191,7 @@ class Work:
         found: Counter[Place] = Counter()
         for table, source in _shown(in_order(), "tables"):
             with contextlib.suppress(MissingTable):
-                found["rows", table.name] = self._rows(table, source, is_search)
+                found["rows", table.stored] = self._rows(table, source, is_search)
         # Indexes last: they are built anew of the table.
         every = sorted(
             self.artifacts.generations(), key=lambda one: one.name.startswith(INDEXES)
@@ -386,7 +386,7 @@ def about(table: Table, source: str, name: str) -> str:
     }[source]
     return (
         statement(name, own=SQL)
-        .replace("some_table", table.name)
+        .replace("some_table", table.stored)
         .replace("every_partition", table.every_partition)
         .replace("some_column", column)
         .replace("some_use_case", "use_case" if has_use_case else "@use_case")

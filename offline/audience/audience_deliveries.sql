@@ -8,9 +8,11 @@ SELECT
   status,
   IFNULL(reason, '') AS reason,
   COUNT(*) AS users
-FROM (
-  -- include: audience_newest.sql
-)
+FROM
+  ma_audience_ledger
+WHERE
+  use_case = @use_case
+  AND audience = @audience
 GROUP BY
   destination,
   as_of,

@@ -6,11 +6,12 @@
 -- Source: ma_audience_ledger.
 SELECT
   user_id
-FROM (
-  -- include: audience_newest.sql
-)
+FROM
+  ma_audience_ledger
 WHERE
-  destination = @destination
+  use_case = @use_case
+  AND audience = @audience
+  AND destination = @destination
   AND as_of < @as_of
   AND (status = 'accepted' OR action = 'add' AND status = 'pending')
 GROUP BY

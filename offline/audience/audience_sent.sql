@@ -6,11 +6,12 @@ SELECT
   user_id,
   request,
   status
-FROM (
-  -- include: audience_newest.sql
-)
+FROM
+  ma_audience_ledger
 WHERE
-  destination = @destination
+  use_case = @use_case
+  AND audience = @audience
+  AND destination = @destination
   AND as_of = @as_of
 ORDER BY
   action DESC,

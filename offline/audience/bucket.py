@@ -5,6 +5,7 @@ The destination of ``--to``: the bucket, or a TOML file of an endpoint or of Ana
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +17,14 @@ from offline.audience.ga4 import Ga4, Ga4File
 from offline.audience.http import Http, HttpFile, filled
 from offline.audience.posting import ADD, Destination, Request
 from offline.deployment import Deployment
-from propensity.errors import RequestError
+from propensity.errors import RequestError, SettingsError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.objects import parquet_of
 from propensity.statements import ENCODING
 
 # The name of the destination that needs no file.
 BUCKET = "bucket"
+VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def opened(
@@ -36,7 +38,8 @@ def opened(
     Open a destination.
 
     Args:
-        text: ``bucket``, or the path of a TOML file.
+        text: ``bucket``, or the path of a TOML file, in which ``${NAME}`` stands for a
+            variable of the environment: no secret is in the file.
 
     Raises:
         RequestError: The file is wrong; the message says where.
@@ -44,11 +47,25 @@ def opened(
     """
     if text == BUCKET:
         return Bucket(deployment.artifacts)
+    secrets = set[str]()
+
+    def found(name: str) -> str:
+        if not variables.get(name):
+            raise SettingsError(
+                f"the destination needs the variable {name}, which is not set",
+                field=name,
+                is_missing=True,
+            )
+        secrets.add(variables[name])
+        return variables[name]
+
     try:
         template = tomllib.loads(Path(text).read_text(ENCODING))
         if template.get("kind") == "ga4":
-            template = filled({"property": audience, **template}, {}, variables)
-        file: HttpFile | Ga4File = msgspec.convert(template, HttpFile | Ga4File)
+            template = {"property": audience, **template}
+        file: HttpFile | Ga4File = msgspec.convert(
+            filled(template, VARIABLE, found), HttpFile | Ga4File
+        )
     except OSError as error:
         raise RequestError(
             f"a destination is {BUCKET!r} or a TOML file, and {text} cannot be read: "
@@ -61,10 +78,8 @@ def opened(
             "and ga4",
             field="to",
         ) from error
-    if file.name == BUCKET:
-        raise RequestError(f"{text}: name is not {BUCKET!r}", field="to")
     if isinstance(file, HttpFile):
-        return Http(file, variables=variables)
+        return Http(file, secrets=secrets)
     chosen = deployment.use_case.chosen(deployment.settings)
     if (column := chosen.get("user_column")) != "user_pseudo_id":
         raise RequestError(

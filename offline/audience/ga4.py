@@ -1,12 +1,5 @@
 """
-Google Analytics, by events of the Measurement Protocol.
-
-    kind = "ga4"
-    name = "analytics"
-    measurement_id = "G-XXXXXXXXXX"
-    api_secret = "${GA4_API_SECRET}"
-    property = "winback"
-    consent = "GRANTED"
+Google Analytics, by events of the Measurement Protocol: docs/audiences.md has the file.
 
 Source:
     https://developers.google.com/analytics/devguides/collection/protocol/ga4;
@@ -24,12 +17,12 @@ from urllib.parse import urlencode
 
 from msgspec import Meta
 
-from offline.audience.posting import ADD, REMOVE, File, Poster, Request, check_url
+from offline.audience.posting import ADD, REMOVE, File, Poster, Request, Url
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError
 
 _OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
-_NAME = rf"^(?!{_OWN})[A-Za-z][A-Za-z0-9_]"
+_PROPERTY = rf"^(?!{_OWN})[A-Za-z][A-Za-z0-9_]{{0,23}}$"
 _BACKDATED = timedelta(hours=72)
 
 
@@ -38,10 +31,9 @@ class Ga4File(File, tag="ga4", kw_only=True):
 
     measurement_id: Annotated[str, Meta(pattern=r"^G-[A-Z0-9]+$")]
     api_secret: Annotated[str, Meta(min_length=1)]
-    property: Annotated[str, Meta(pattern=_NAME + "{0,23}$")]
-    event: Annotated[str, Meta(pattern=_NAME + "{0,39}$")] = "propensity_audience"
+    property: Annotated[str, Meta(pattern=_PROPERTY)]
     consent: Literal["", "GRANTED", "DENIED"] = ""
-    url: str = "https://www.google-analytics.com/mp/collect"
+    url: Url = "https://www.google-analytics.com/mp/collect"
     rate: Annotated[float, Meta(ge=0, le=10_000)] = 50.0
 
 
@@ -61,7 +53,6 @@ class Ga4:
     def __init__(
         self, file: Ga4File, *, now: Callable[[], datetime] = SYSTEM.now
     ) -> None:
-        check_url(file.url)
         self._file = file
         self._now = now
         self._poster = Poster(file, secrets=[file.api_secret])
@@ -98,14 +89,14 @@ class Ga4:
             "client_id": member.user_id,
             "timestamp_micros": int(of.chosen_at.timestamp() * 1_000_000),
             "user_properties": {file.property: {"value": state}},
-            "events": [{"name": file.event, "params": parameters}],
+            "events": [{"name": "propensity_audience", "params": parameters}],
             **({"consent": consent} if file.consent else {}),
         }
         account = {"measurement_id": file.measurement_id, "api_secret": file.api_secret}
         self._poster.send(
             "POST",
             f"{file.url}?{urlencode(account)}",
-            body=json.dumps(body),
-            headers={"Content-Type": "application/json"},
+            body=json.dumps(body).encode(),
+            headers={},
         )
         return {}

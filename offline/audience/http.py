@@ -1,36 +1,34 @@
 """
 Any HTTP endpoint, by a TOML file, which docs/audiences.md shows.
 
-``{name}`` stands for a value of the request, ``${NAME}`` for a variable of the
-environment: no secret is in the file. Every request has its key in the header
+``{name}`` stands for a value of the request. Every request has its key in the header
 Idempotency-Key.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 import requests
-from msgspec import UNSET, Meta
+from msgspec import Meta
 
-from offline.audience.posting import ADD, REMOVE, File, Poster, Request, check_url
+from offline.audience.posting import ADD, REMOVE, File, Poster, Request, Url
 from offline.audience.selection import Member
-from propensity.errors import RequestError, SettingsError, Unavailable
+from propensity.errors import RequestError, Unavailable
 
-_PLACE = re.compile(r"(\$?)\{(\w+)\}")
+PLACE = re.compile(r"\{(\w+)\}")
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
 class Removal(msgspec.Struct, forbid_unknown_fields=True):
     """How users are taken off the list, where it differs from adding them."""
 
-    url: str | msgspec.UnsetType = UNSET
-    method: Method | msgspec.UnsetType = UNSET
-    body: Any = UNSET
+    url: Url | None = None
+    method: Method | None = None
+    body: Any = None
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,9 +40,8 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HttpFile(File, tag="http", kw_only=True):
-    """The file of the destination."""
+    """The file of the destination, its variables filled in."""
 
-    url: str
     method: Method = "POST"
     batch: Annotated[int, Meta(ge=1, le=100_000)] = 100
     headers: dict[str, str] = {}
@@ -54,123 +51,83 @@ class HttpFile(File, tag="http", kw_only=True):
     answer: Answer | None = None
 
 
-def filled(value: Any, values: Mapping[str, Any], variables: Mapping[str, str]) -> Any:
-    """
-    Return a template with its values; a text that is one place keeps its type.
-
-    Raises:
-        RequestError: A place is unknown.
-        SettingsError: A variable is not set.
-    """
-
-    def found(match: re.Match[str]) -> Any:
-        name = match[2]
-        if match[1] and not variables.get(name):
-            raise SettingsError(
-                f"the destination needs the variable {name}, which is not set",
-                field=name,
-                is_missing=True,
-            )
-        if not match[1] and name not in values:
-            known = ", ".join(values) or "variables of the environment"
-            raise RequestError(
-                f"the destination's file has {{{name}}} where only {known} can stand",
-                field="to",
-            )
-        return variables[name] if match[1] else values[name]
-
+def filled(value: Any, place: re.Pattern[str], found: Callable[[str], Any]) -> Any:
+    """Return a template with its values; a text that is one place keeps their type."""
     if isinstance(value, Mapping):
-        return {key: filled(part, values, variables) for key, part in value.items()}
+        return {key: filled(part, place, found) for key, part in value.items()}
     if isinstance(value, list):
-        return [filled(part, values, variables) for part in value]
+        return [filled(part, place, found) for part in value]
     if not isinstance(value, str):
         return value
-    if whole := _PLACE.fullmatch(value):
-        return found(whole)
-    return _PLACE.sub(lambda match: str(found(match)), value)
+    if whole := place.fullmatch(value):
+        return found(whole[1])
+    return place.sub(lambda match: str(found(match[1])), value)
 
 
 class Http:
     """An endpoint that a file describes."""
 
-    def __init__(self, file: HttpFile, *, variables: Mapping[str, str]) -> None:
+    def __init__(self, file: HttpFile, *, secrets: Collection[str]) -> None:
         """
         Raises:
-            RequestError: The file cannot be filled in, or names no users.
-            SettingsError: A variable that it names is not set.
+            RequestError: The file cannot be filled in, names no users, or would add
+                those who are to be removed.
         """
         self.name, self.batch = file.name, file.batch
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
-        self._variables = variables
-        self._answer = file.answer
-        template = {"method": file.method, "url": file.url, "body": file.body}
-        template |= {"headers": file.headers, "user": file.user}
-        removal = msgspec.to_builtins(file.remove) or {}
-        self._templates = {ADD: template, REMOVE: template | removal}
-        for action in self.actions:
-            self._check(action)
-        secrets = re.findall(r"\$\{(\w+)\}", json.dumps(self._templates))
-        self._poster = Poster(file, secrets=[variables[name] for name in secrets])
+        self._file = file
+        self._poster = Poster(file, secrets=secrets)
+        somebody = [Member("somebody", 0.5)]
+        unknown = dict.fromkeys(("use_case", "audience", "as_of", "key"), "")
+        samples = [self._parts(of, somebody, unknown) for of in self.actions]
+        problem = ""
+        if any(b"somebody" not in body for _, _, body, _ in samples):
+            problem = "a body does not name its users by {users} and {user_id}"
+        elif samples[0] in samples[1:]:
+            problem = "to remove users is the same as to add them: change [remove]"
+        if problem:
+            raise RequestError(f"{file.name}: {problem}", field="to")
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Send users; return those whom the answer rejects, with reasons."""
-        of = {
-            "use_case": request.audience.use_case,
-            "audience": request.audience.name,
-            "as_of": str(request.audience.as_of),
+        of = request.audience
+        same = {
+            "use_case": of.use_case,
+            "audience": of.name,
+            "as_of": str(of.as_of),
+            "key": request.key,
         }
-        one = self._filled(request.action, request.members, of, key=request.key)
-        own = {"Content-Type": "application/json", "Idempotency-Key": request.key}
-        answer = self._poster.send(
-            one["method"],
-            one["url"],
-            body=json.dumps(one["body"]),
-            headers=own | one["headers"],
-        )
+        method, url, body, headers = self._parts(request.action, request.members, same)
+        headers = {"Idempotency-Key": request.key, **headers}
+        answer = self._poster.send(method, url, body=body, headers=headers)
         return self._rejected(answer, request)
 
-    def _filled(
-        self,
-        action: str,
-        members: Sequence[Member],
-        of: Mapping[str, str],
-        *,
-        key: str,
-    ) -> dict[str, Any]:
-        template = dict(self._templates[action])
-        user, headers = template.pop("user"), template.pop("headers")
-        same = {**of, "action": action}
+    def _parts(
+        self, action: str, members: Sequence[Member], same: Mapping[str, str]
+    ) -> tuple[str, str, bytes, dict[str, str]]:
+        """Return method, url, body and headers of a request."""
+        file = self._file
+        other = file.remove if file.remove and action == REMOVE else Removal()
+        values: dict[str, Any] = {**same, "action": action}
+
+        def found(name: str) -> Any:
+            if name not in values:
+                raise RequestError(
+                    f"{file.name}: {{{name}}} stands where only {', '.join(values)} "
+                    "can",
+                    field="to",
+                )
+            return values[name]
+
+        headers = filled(file.headers, PLACE, found)
+        url = filled(other.url or file.url, PLACE, found)
         users = []
         for member in members:
-            own = {"user_id": member.user_id, "probability": member.probability}
-            users.append(filled(user, same | own, self._variables))
-        same["key"] = key
-        of_request = filled(template, {**same, "users": users}, self._variables)
-        return {**of_request, "headers": filled(headers, same, self._variables)}
-
-    def _check(self, action: str) -> None:
-        """
-        Refuse requests that do not name their users, and removals that are additions.
-
-        Otherwise the ledger would say that a receiver has accepted users whom it never
-        heard of, or add those who are to leave.
-        """
-        of = dict.fromkeys(("use_case", "audience", "as_of"), "")
-        one = self._filled(action, [Member("somebody", 0.5)], of, key="")
-        check_url(one["url"])
-        problem = ""
-        try:
-            if "somebody" not in json.dumps([one["url"], one["body"]], allow_nan=False):
-                problem = "does not name its users: {users} or {user_id} is missing"
-        except (TypeError, ValueError) as error:
-            problem = f"cannot be sent as JSON: {error}"
-        added = self._filled(ADD, [Member("somebody", 0.5)], of, key="")
-        if action == REMOVE and one == added:
-            problem = "is the same as to add them: give it a url, method or body"
-        if problem:
-            raise RequestError(
-                f"{self.name}: the request to {action} users {problem}", field="to"
-            )
+            values |= {"user_id": member.user_id, "probability": member.probability}
+            users.append(filled(file.user, PLACE, found))
+        values = {**same, "action": action, "users": users}
+        body = msgspec.json.encode(filled(other.body or file.body, PLACE, found))
+        return other.method or file.method, url, body, headers
 
     def _rejected(self, answer: requests.Response, request: Request) -> dict[str, str]:
         """
@@ -179,7 +136,7 @@ class Http:
         Raises:
             Unavailable: It is in another form, so nobody knows who was rejected.
         """
-        shape, rejected = self._answer, {}
+        shape, rejected = self._file.answer, {}
         if shape is None or not answer.content.strip():
             return {}
         try:

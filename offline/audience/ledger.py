@@ -4,7 +4,7 @@ The ledger: one row per user who is sent, pending first, then accepted or reject
 Users are recorded as pending, with the request that they are in, before anything is
 sent. A delivery that was killed sends the requests that are still pending again: each
 has the users and the key that it had, so the receiver knows it. Rows are only added;
-the newest of a user counts.
+``ma_audience_ledger`` is a view of the newest of each user.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from propensity.tables import every as tables
 
 SQL = resources.files(__package__)
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
-# Users who are recorded at once: after a kill at most so many are sent again.
-FLUSHED_AT = 1_000
 
 
 class Ledger:
@@ -51,6 +49,10 @@ class Ledger:
         self._now = now
         self._rows: list[dict[str, Any]] = []
 
+    def __len__(self) -> int:
+        """Return how many rows wait to be written."""
+        return len(self._rows)
+
     def recorded(self) -> Mapping[tuple[str, str], tuple[str, str]]:
         """Return status and request by action and user, in the order of requests."""
         rows = self._warehouse.table(statement("audience_sent", own=SQL), self._where)
@@ -65,23 +67,23 @@ class Ledger:
         users: list[str] = rows["user_id"].to_pylist()
         return users
 
-    def record(self, request: Request, status: str, reasons: Mapping[str, str]) -> None:
+    def record(
+        self, request: Request, status: str, reasons: Mapping[str, str] | None = None
+    ) -> None:
         """Record a request's users, rejected where there is a reason for a user."""
-        now = self._now()
+        now, rejected = self._now(), reasons or {}
         self._rows += [
             {
                 **self._where,
                 "action": request.action,
                 "request": request.key,
                 "user_id": member.user_id,
-                "status": REJECTED if member.user_id in reasons else status,
-                "reason": reasons.get(member.user_id),
+                "status": REJECTED if member.user_id in rejected else status,
+                "reason": rejected.get(member.user_id),
                 "recorded_at": now,
             }
             for member in request.members
         ]
-        if status != PENDING and len(self._rows) >= FLUSHED_AT:
-            self.flush()
 
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""
@@ -99,16 +101,14 @@ def account(deployment: Deployment, audience: str) -> dict[str, Any]:
     Raises:
         RequestError: There is no audience of this name.
     """
-    name = deployment.use_case.name
     members, users = (
-        [
-            dict(row.items())
-            for row in deployment.rows(
-                statement(f"audience_{of}", own=SQL), audience=audience
-            )
-        ]
-        for of in ("selections", "deliveries")
+        [dict(row.items()) for row in deployment.rows(sql, audience=audience)]
+        for sql in (
+            statement("audience_selections", own=SQL),
+            statement("audience_deliveries", own=SQL),
+        )
     )
+    name = deployment.use_case.name
     if not members:
         raise RequestError(f"{name} has no audience {audience}", field="audience")
     return {"use_case": name, "audience": audience, "members": members, "users": users}

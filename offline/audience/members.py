@@ -10,19 +10,18 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from importlib import resources
-from math import ceil
 from typing import Any
 
 import pyarrow as pa
 
-from offline.audience.selection import MOST_USERS, Control, Member, Plan, Rule, choose
+from offline.audience.selection import Control, Member, Plan, choose, read_by
 from offline.deployment import Deployment
 from propensity.errors import Conflict, MissingTable, RequestError
 from propensity.privacy import consent, suppression
-from propensity.privacy.suppression import Suppressed
 from propensity.statements import statement
 from propensity.tables import every as tables
 
@@ -66,44 +65,44 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
 
     Raises:
         RequestError: There is no publication, or the audience had another control
-            group before, or was chosen of a newer publication.
+            group before, or a newer date.
         MissingTable, SettingsError, Unavailable: As named.
     """
-    use_case, name = deployment.use_case, plan.audience
+    use_case, warehouse = deployment.use_case, deployment.warehouse
     if use_case.reads_export:
-        consent.check_view(deployment.warehouse, use_case)
+        consent.check_view(warehouse, use_case)
     as_of = _publication(deployment, plan.until or now.date())
-    suppressed = suppression.read(deployment.warehouse)
-    earlier = deployment.rows(statement("audience_selections", own=SQL), audience=name)
+    sql = statement("audience_selections", own=SQL)
+    newest = next(iter(deployment.rows(sql, audience=plan.audience)), None)
     control = Control(
-        key=_key_of(deployment, is_new=not earlier),
-        group=plan.group or name,
+        key=_key_of(deployment, is_new=newest is None),
+        group=plan.group or plan.audience,
         share=plan.control,
     )
-    _check_earlier(plan, earlier, as_of, control)
-    stored = next((row for row in earlier if row["as_of"] == as_of), None)
+    if newest is not None:
+        _check_goes_on(plan, newest, as_of, control)
+    stored = newest if newest is not None and newest["as_of"] == as_of else None
+    parameters = {"use_case": use_case.name, "as_of": as_of}
+    suppressed = suppression.read(warehouse)
     if stored is None:
-        members, left_out = _chosen(deployment, as_of, plan.rule, control, suppressed)
+        sql = statement("audience_candidates", own=SQL)
+        parameters |= read_by(plan.rule, control, suppressed=len(suppressed))
     else:
-        rows = deployment.rows(
-            statement("audience_members", own=SQL), audience=name, as_of=as_of
-        )
-        members = [
-            Member(row["user_id"], row["probability"], row["is_control"])
-            for row in rows
-            if not suppressed.covers(row["user_id"], use_case.name)
-        ]
-        left_out = len(rows) - len(members)
+        sql = statement("audience_members", own=SQL)
+        parameters["audience"] = plan.audience
+    rows = warehouse.table(sql, parameters)
+    allowed = suppressed.without(rows, use_case.name)
+    members = [Member(**row) for row in allowed.to_pylist()]
     return Audience(
         use_case=use_case.name,
-        name=name,
+        name=plan.audience,
         as_of=as_of,
         control=control,
-        selection=str(plan.rule) if stored is None else stored["selection"],
-        members=members,
-        suppressed=left_out,
+        selection=stored["selection"] if stored else str(plan.rule),
+        members=members if stored else choose(members, plan.rule, control),
+        suppressed=len(rows) - len(allowed),
         is_stored=stored is not None,
-        chosen_at=now if stored is None else stored["selected_at"],
+        chosen_at=stored["selected_at"] if stored else now,
     )
 
 
@@ -141,13 +140,10 @@ def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
     return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
 
 
-def _check_earlier(
-    plan: Plan, selections: list[Any], as_of: date, control: Control
+def _check_goes_on(
+    plan: Plan, newest: Mapping[str, Any], as_of: date, control: Control
 ) -> None:
     """Raise RequestError if what was chosen before does not allow this audience."""
-    if not selections:
-        return
-    newest = selections[0]
     group, share = newest["control_group"], newest["control_share"]
     if (group, share) != (control.group, control.share):
         raise RequestError(
@@ -157,12 +153,10 @@ def _check_earlier(
             "audience another name",
             field="control",
         )
-    is_stored = any(row["as_of"] == as_of for row in selections)
-    if newest["as_of"] > as_of and not is_stored:
+    if newest["as_of"] > as_of:
         raise RequestError(
-            f"{plan.audience} was chosen as of {newest['as_of']} already, and a user "
-            f"counts in the first week as a member: nobody is chosen as of {as_of} "
-            "after that",
+            f"{plan.audience} was chosen as of {newest['as_of']} already: an older "
+            f"date, as {as_of}, would put back users who have left since",
             field="as_of",
         )
 
@@ -184,38 +178,3 @@ def _publication(deployment: Deployment, until: date) -> date:
             field="as_of",
         )
     return newest
-
-
-def _chosen(
-    deployment: Deployment,
-    as_of: date,
-    rule: Rule,
-    control: Control,
-    suppressed: Suppressed,
-) -> tuple[list[Member], int]:
-    """
-    Return members, and how many better or equal users are suppressed.
-
-    No more is read than a rule needs: the best N, or a budget's users and as many more
-    as can be held out of them by chance.
-    """
-    use_case, most = deployment.use_case.name, MOST_USERS
-    if rule.by == "top":
-        most = int(rule.value) + len(suppressed)
-    elif rule.treated is not None:
-        # Too few by chance once in 10^18 times, whatever the budget and the share.
-        enough = 1.5 * rule.treated / (1 - control.share) + 1_000
-        most = ceil(enough) + len(suppressed)
-    parameters = {
-        "use_case": use_case,
-        "as_of": as_of,
-        "least": float(rule.value) if rule.by == "threshold" else 0.0,
-        "above": 100 - 10 * int(rule.value) if rule.by == "deciles" else 0,
-        "most": min(most, MOST_USERS),
-    }
-    sql = statement("audience_candidates", own=SQL)
-    rows = deployment.warehouse.table(sql, parameters)
-    kept = suppressed.without(rows, use_case)
-    columns = kept["user_id"].to_pylist(), kept["probability"].to_pylist()
-    members = choose(list(zip(*columns, strict=True)), rule, control)
-    return members, len(rows) - len(kept)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
-# The largest audience: a budget for more users pays for everybody.
+# The largest audience.
 MOST_USERS = 1_000_000_000
 
 
@@ -46,7 +47,7 @@ class Rule:
         """The largest number of treated users; None for any number."""
         if self.by != "budget" or not self.cost_per_user:
             return None
-        return int(min(Decimal(self.value) / self.cost_per_user, Decimal(MOST_USERS)))
+        return int(Decimal(self.value) / self.cost_per_user)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,24 +97,44 @@ class Control:
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
 
-def choose(
-    candidates: Sequence[tuple[str, float]], rule: Rule, control: Control
-) -> list[Member]:
+def read_by(rule: Rule, control: Control, *, suppressed: int) -> dict[str, Any]:
+    """
+    Return the parameters by which candidates are read: no more than a rule needs.
+
+    Args:
+        suppressed: How many users are left out after that.
+    """
+    most = MOST_USERS
+    if rule.by == "top":
+        most = int(rule.value)
+    elif rule.treated is not None:
+        # Too few by chance once in 10^18 times, whatever the budget and the share.
+        most = int(1.5 * rule.treated / (1 - control.share)) + 1_000
+    return {
+        "least": float(rule.value) if rule.by == "threshold" else 0.0,
+        "above": 100 - 10 * int(rule.value) if rule.by == "deciles" else 0,
+        "most": min(most + suppressed, MOST_USERS),
+    }
+
+
+def choose(candidates: Sequence[Member], rule: Rule, control: Control) -> list[Member]:
     """
     Return the members of an audience, highest probability first.
 
     Args:
-        candidates: User and probability, at least all who can be members; without
-            suppressed users. Deciles and a threshold are what they were read by.
+        candidates: At least all who can be members; without suppressed users. Deciles
+            and a threshold are what they were read by.
     """
-    ordered = sorted(candidates, key=lambda user: (-user[1], user[0]))
+    ordered = sorted(
+        candidates, key=lambda user: (-(user.probability or 0), user.user_id)
+    )
     members, treated = list[Member](), 0
-    for user_id, probability in ordered:
+    for one in ordered:
         # End at the last user who is paid for: with more held-out users behind, a
         # small budget would have too large a control group.
         if treated == rule.treated or (rule.by == "top" and len(members) == rule.value):
             break
-        is_control = control.holds_out(user_id)
+        is_control = control.holds_out(one.user_id)
         treated += not is_control
-        members.append(Member(user_id, probability, is_control))
+        members.append(replace(one, is_control=is_control))
     return members

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
-from math import hypot
 from typing import Any, NamedTuple
 
 from offline.dashboard.facts import Facts
@@ -14,8 +13,6 @@ from offline.dashboard.reading import Row
 from propensity.drift import season_alarm
 from propensity.pages.words import plural, present, ratio
 
-# Alarms with a line of their own.
-LINES = 3
 # Runs are late after so many horizons.
 LATE = 2
 
@@ -71,11 +68,6 @@ class Case:
     def before(self) -> Row | None:
         """The week before the newest that has a ROC AUC."""
         return next((row for row in self.weeks[1:] if present(row["roc_auc"])), None)
-
-    @property
-    def is_chance(self) -> bool | None:
-        """Whether the ROC AUC of these two may differ by chance alone, if known."""
-        return may_be_chance(self.weeks[0], self.before) if self.before else None
 
     @property
     def drift(self) -> list[Row]:
@@ -136,10 +128,9 @@ class Case:
             if message := season_alarm(week):
                 when = f"In the week of {week['week']}"
                 yield Deed(f"{when} {message}.", "evaluations")
-        for row in self.alarms[:LINES]:
-            yield Deed(f"Look at drift: {row['message']}.", "drift")
-        if (others := len(self.alarms) - LINES) > 0:
-            yield Deed(f"See {plural(others, 'more alarm')} on its page.", "drift")
+        for row in self.alarms[:1]:
+            count = plural(len(self.alarms), "alarm")
+            yield Deed(f"Look at drift, {count}: {row['message']}.", "drift")
 
     def _is_late(self, newest: date) -> bool:
         horizon = timedelta(days=self.facts.horizon_days)
@@ -181,33 +172,10 @@ class Case:
 
 def _derived(row: Row) -> dict[str, Any]:
     """Return what templates read of an evaluation beside its columns."""
-    recall, conversions = row["recall_at_budget"], row["conversions"]
-    expected, paid = row["value_promised"], row["value_observed"]
-    alerted = row["alerted"]
+    recall, alerted = row["recall_at_budget"], row["alerted"]
+    right = row["alerted_conversions"]
     return {
-        "reached": None if recall is None else recall * conversions,
-        "missed": None if recall is None else (1 - recall) * conversions,
-        "paid_share": None if paid is None else ratio(paid, expected),
-        "false_alerts": None
-        if alerted is None
-        else alerted - row["alerted_conversions"],
+        "missed": None if recall is None else (1 - recall) * row["conversions"],
+        "paid_share": ratio(row["value_observed"], row["value_promised"]),
+        "false_alerts": None if alerted is None else alerted - right,
     }
-
-
-def may_be_chance(one: Row, other: Row) -> bool | None:
-    """
-    Say whether the ROC AUC of two weeks may differ by chance alone.
-
-    Returns:
-        None where one has no interval.
-
-    Source: G. Zou and A. Donner, "Construction of confidence limits about effect
-    measures", Statistics in Medicine 27, 2008: limits of a difference from those of
-    its parts.
-    """
-    if not (present(one["roc_auc_low"]) and present(other["roc_auc_low"])):
-        return None
-    low, high = sorted((one, other), key=lambda row: float(row["roc_auc"]))
-    return float(high["roc_auc"] - low["roc_auc"]) <= hypot(
-        high["roc_auc"] - high["roc_auc_low"], low["roc_auc_high"] - low["roc_auc"]
-    )

@@ -58,7 +58,7 @@ class Facts:
 def find(
     name: str,
     readings: Mapping[str, Reading],
-    artifacts: Artifacts | None,
+    artifacts: Artifacts,
     *,
     settings: Settings,
     window: Window,
@@ -69,17 +69,12 @@ def find(
     Of a past day the version serves that a training had promoted last, as for a rerun
     of 01-Predictions: rollbacks and pins of that time are not known.
     """
-    try:
-        use_case = usecases.load(name).titled(settings)
-    except PropensityError as error:
-        return Facts(unknown=f"Its folder could not be read: {cleaned(error.message)}")
+    use_case = usecases.load(name).titled(settings)
     champion, is_pinned, unknown = None, False, ""
     if window.is_past:
         versions = [r for r in readings["versions"].rows if r["use_case"] == name]
         promoted = [r["model_version"] for r in versions if r["promoted"]]
         champion = promoted[0] if promoted else None
-    elif artifacts is None:
-        unknown = "Set PROPENSITY_BUCKET to see which version serves."
     else:
         try:
             if pointer := Registry(artifacts, name).find_champion():
@@ -96,7 +91,7 @@ def find(
         horizon_days=use_case.horizon_days,
         champion=champion,
         is_pinned=is_pinned,
-        reports=_reports(name, weeks, artifacts) if artifacts else {},
+        reports=_reports(name, weeks, artifacts),
     )
 
 

@@ -70,7 +70,7 @@ def site(
             "letters": total(readings["dead_letters"].rows, "messages"),
         },
         "stream.html": stream(readings),
-        "fraud.html": {"parts": [*_alerting(readings, listed)]},
+        "fraud.html": {"parts": [*_alerting(listed)]},
         "audiences.html": {"lifts": _lifts(readings)},
         "runs.html": {},
         "sql.html": {},
@@ -137,7 +137,7 @@ def stream(readings: Readings) -> dict[str, Any]:
     """Return what the page of the stream reads."""
     events, scores = readings["stream"].rows, readings["latency"].rows
     letters = readings["dead_letters"].rows
-    columns = ("received", "duplicates", "late", "postcodes", "unknown_postcodes")
+    columns = ("received", "duplicates", "late")
     waits, lags = ("wait_p50_ms", "wait_p99_ms"), ("latency_p50_ms", "latency_p99_ms")
     hours = [
         *by("hour", events, *columns, highest=waits),
@@ -160,31 +160,27 @@ def stream(readings: Readings) -> dict[str, Any]:
 
 
 def _filled(rows: Sequence[Row], counts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a row for each hour from the first to the last, half a day at least."""
+    """Return a row for each hour from the first to the last."""
     hour, by_hour = timedelta(hours=1), defaultdict[Any, dict[str, Any]](dict)
     for row in rows:
         by_hour[row["hour"]] |= row
     if not by_hour:
         return []
-    last = max(by_hour)
-    first = min(*by_hour, last - 11 * hour)
+    first, last = min(by_hour), max(by_hour)
     times = [first + n * hour for n in range((last - first) // hour + 1)]
     nothing = dict.fromkeys(counts, 0)
     return [{"hour": time, **nothing, **by_hour[time]} for time in times]
 
 
-def _alerting(readings: Readings, listed: Sequence[Case]) -> Iterable[dict[str, Any]]:
+def _alerting(listed: Sequence[Case]) -> Iterable[dict[str, Any]]:
     """Yield the use cases with alerts, and what these saved by day and version."""
     counts = ("users", "conversions", "alerted", "alerted_conversions", "false_alerts")
     columns = (*counts, "cost", "cost_without", "saved")
     for case in listed:
-        rows = readings["alerts"].rows
-        alerts = [row for row in rows if row["use_case"] == case.name]
-        if case.saving or alerts:
+        if case.saving:
             days = by("week", case.saving, *columns)
             yield {
                 "case": case,
-                "alerts": alerts,
                 "total": {**total(days, *columns), "n": len(days)},
                 "days": days[-POINTS:],
                 "versions": by("model_version", case.saving, *columns)[::-1],

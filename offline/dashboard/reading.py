@@ -29,12 +29,11 @@ TITLES = {
     "stream": "Streamed events, by hour",
     "latency": "Scores of streamed events, by hour",
     "dead_letters": "Dead letters, by hour and reason",
-    "alerts": "Alerts by version",
     "audiences": "Members of audiences",
     "deliveries": "Deliveries of audiences",
     "lift": "Treated users against those held out",
 }
-STREAM = ("stream", "latency", "dead_letters", "alerts")
+STREAM = ("stream", "latency", "dead_letters")
 STREAM_DAYS = 7
 # A champion may be older than the weeks that are shown.
 TRAININGS = timedelta(days=400)

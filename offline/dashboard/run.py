@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from offline.dashboard.charts import size
@@ -13,6 +13,7 @@ from offline.dashboard.facts import find
 from offline.dashboard.pages import PAGES, site
 from offline.dashboard.reading import TITLES, Window, read
 from offline.dashboard.writing import INDEX, check, write
+from offline.doctor.runs import moment_of_play
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError
@@ -20,8 +21,6 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
 from propensity.settings import Settings
-
-WEEKS = 26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,26 +47,24 @@ class Written:
 
     def __str__(self) -> str:
         billed = size(sum(self.statements.values()))
-        scans = [f"  {name:<13}{size(n)}" for name, n in self.statements.items()]
-        gaps = [f"Could not be read: {why}" for why in {*self.missing.values()}]
+        lines = [f"Could not be read: {why}" for why in {*self.missing.values()}]
         if self.is_dry:
+            lines += [f"  {name:<13}{size(n)}" for name, n in self.statements.items()]
             pages = f"{', '.join(self.pages)} and a page for each use case"
-            lines = [f"It would scan {billed}:", *scans, *gaps]
-            lines += [f"and write {pages}: {self.first}"]
+            lines += [f"It would scan {billed} and write {pages}: {self.first}"]
             return "\n".join([*lines, "Nothing was read or written."])
         counted = plural(len(self.statements), "statement")
-        done = f"{plural(len(self.pages), 'page')}; {counted} billed {billed}."
-        return "\n".join([done, *gaps, f"Open {self.first}"])
+        lines += [f"{plural(len(self.pages), 'page')}; {counted} billed {billed}."]
+        return "\n".join([*lines, f"Open {self.first}"])
 
 
 def run(
     out: str,
     *,
-    weeks: int = WEEKS,
+    weeks: int,
     as_of: date | None = None,
     is_local: bool = False,
     is_dry: bool = False,
-    settings: Settings | None = None,
     clock: Clock = SYSTEM,
 ) -> Written:
     """
@@ -84,18 +81,18 @@ def run(
         PropensityError: BigQuery did not answer, or refuses.
     """
     check(out)
-    chosen = settings or Settings.from_environment()
-    now = clock.now()
-    with ExitStack() as open_:
-        warehouse = open_.enter_context(closing(Warehouse.open(chosen)))
-        artifacts = None
-        if chosen.bucket:
-            artifacts = open_.enter_context(closing(Artifacts.open(chosen)))
-        played = now.date()
-        if is_local and artifacts is not None:
-            played = _played(artifacts, chosen, now)
+    settings = Settings.from_environment()
+    now = played = clock.now()
+    with (
+        closing(Warehouse.open(settings)) as warehouse,
+        closing(Artifacts.open(settings)) as artifacts,
+    ):
+        if is_local:
+            # Nothing may have been played, and there may be no bucket yet.
+            with suppress(PropensityError):
+                played = moment_of_play(artifacts, settings.use_case, now)
         window = Window(
-            as_of=as_of or played,
+            as_of=as_of or played.date(),
             weeks=weeks,
             until=as_of or now.date(),
             is_past=as_of is not None and as_of < now.date(),
@@ -105,13 +102,12 @@ def run(
         first = f"{out.rstrip('/')}/{INDEX}"
         if not is_dry:
             facts = {
-                name: find(name, readings, artifacts, settings=chosen, window=window)
+                name: find(name, readings, artifacts, settings=settings, window=window)
                 for name in usecases.names()
             }
-            pages = site(
-                readings, facts, window, place=f"{chosen.project}.{chosen.dataset}"
-            )
-            first = write(pages, out, chosen)
+            place = f"{settings.project}.{settings.dataset}"
+            pages = site(readings, facts, window, place=place)
+            first = write(pages, out, settings)
     return Written(
         first=first,
         pages={name: len(text.encode()) for name, text in pages.items()},
@@ -119,14 +115,3 @@ def run(
         missing={one.name: one.missing for one in readings.values() if one.missing},
         is_dry=is_dry,
     )
-
-
-def _played(artifacts: Artifacts, settings: Settings, now: datetime) -> date:
-    """Return the day that a local state has come to."""
-    from offline.doctor.runs import moment_of_play
-
-    try:
-        return moment_of_play(artifacts, settings.use_case, now).date()
-    except PropensityError:
-        # Nothing was played, and there may be no bucket yet.
-        return now.date()

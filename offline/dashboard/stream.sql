@@ -1,5 +1,5 @@
--- One row per use case and hour of arrival: events, repeats, late ones, those with a
--- postcode, and the wait from publication until they were stored.
+-- One row per use case and hour of arrival: events, repeats, late ones, and the wait from
+-- publication until they were stored.
 -- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
@@ -7,8 +7,6 @@ SELECT
   COUNT(*) AS received,
   COUNTIF(nth > 1) AS duplicates,
   COUNTIF(is_late) AS late,
-  COUNTIF(postcode IS NOT NULL) AS postcodes,
-  COUNTIF(postcode IS NOT NULL AND socioeconomic_idx IS NULL) AS unknown_postcodes,
   APPROX_QUANTILES(wait_ms, 100)[OFFSET(50)] AS wait_p50_ms,
   APPROX_QUANTILES(wait_ms, 100)[OFFSET(99)] AS wait_p99_ms
 FROM
@@ -17,8 +15,6 @@ FROM
       use_case,
       received_at,
       is_late,
-      postcode,
-      socioeconomic_idx,
       TIMESTAMP_DIFF(received_at, published_at, MILLISECOND) AS wait_ms,
       ROW_NUMBER() OVER (
         PARTITION BY use_case, user_id, event_date, event_id

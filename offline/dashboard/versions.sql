@@ -12,8 +12,7 @@ SELECT
   roc_auc_high,
   log_loss,
   promoted,
-  verdict,
-  alert_threshold
+  verdict
 FROM ma_model_training_metadata
 WHERE
   training_date >= @since

@@ -146,7 +146,7 @@ class Appends:
         """
         if not rows.num_rows:
             return
-        path = _path(self.settings, table.name)
+        path = _path(self.settings, table.stored)
         with translated(self.settings, BIGQUERY, on=path, needs=UPDATES):
             async with asyncio.timeout(float(self.settings.deadline_s)):
                 _check(await self._answer(path, rows))

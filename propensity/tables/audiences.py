@@ -31,13 +31,15 @@ AUDIENCE_MEMBERS = Table(
 
 AUDIENCE_LEDGER = Table(
     name="ma_audience_ledger",
-    description="One row per user and status: pending, then accepted or rejected",
-    key=(
-        *("use_case", "audience", "as_of", "destination", "action", "user_id"),
-        "status",
-    ),
+    description="One row per user who is sent: pending, then accepted or rejected",
+    key=("use_case", "audience", "as_of", "destination", "action", "user_id"),
     partition="as_of",
     clustering=("use_case", "audience", "destination"),
+    newest="""\
+  ROW_NUMBER() OVER (
+    PARTITION BY use_case, audience, as_of, destination, action, user_id
+    ORDER BY status = 'pending', recorded_at DESC
+  ) = 1""",
     columns=(
         *_AUDIENCE,
         Column("as_of", "DATE", "Of the members that were sent", required=True),

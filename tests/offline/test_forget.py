@@ -77,7 +77,7 @@ def fill(site: Site) -> None:
 
 def counts(site: Site) -> dict[str, int]:
     """Rows of every table that has users."""
-    return {table.name: site.count(table.name) for table in tables.holding_users()}
+    return {table.stored: site.count(table.stored) for table in tables.holding_users()}
 
 
 def forget(site: Site, *users: str, **how: Any) -> dict[str, Any]:
@@ -127,13 +127,13 @@ class TestTables:
         report = forget(site)
 
         holders = tables.holding_users()
-        assert before(report) == {table.name: 2 for table in holders}
+        assert before(report) == {table.stored: 2 for table in holders}
         assert {place["after"] for place in report["places"]} == {0}
         assert report["left"] == 0
         assert counts(site) == dict.fromkeys(counts(site), 2)
         for table, source in holders.items():
             if source == "user_id":
-                [row] = site.rows(f"SELECT DISTINCT user_id FROM {table.name}")
+                [row] = site.rows(f"SELECT DISTINCT user_id FROM {table.stored}")
                 assert row["user_id"] == KEPT
         assert {*before(forget(site)).values()} == {0}
         assert site.count("suppressed_users") == 1

@@ -4,23 +4,18 @@ A site with published predictions and a suppressed user, and a receiver of audie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-import pyarrow as pa
 import pytest
 
 from local.receiver import Receiver
 from offline.audience import run
 from offline.audience.selection import Plan, Rule
-from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
-from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
-from tests.conftest import Workplace
 from tests.emptied import empty_bucket, empty_tables
+from tests.offline.conftest import Deployment
 from tests.published import publish
 
 MONDAY = date(2026, 3, 2)
@@ -37,26 +32,14 @@ TABLES = (
 )
 
 
-class Site:
-    """A workplace with a publication, and the commands in it."""
+class Site(Deployment):
+    """A deployment with a publication, a list of suppressed users, and a clock."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        self.environment = {**workplace.environment, "PROPENSITY_SUPPRESSION_KEY": KEY}
-        self.settings = Settings.from_environment(self.environment)
-        self.warehouse = Warehouse.open(self.settings)
-        self.clock = ManualClock(START)
+    clock = ManualClock(START)
 
     def next_week(self, users: dict[str, float]) -> None:
         self.clock.advance(WEEK.total_seconds())
         self.publish(self.clock.now().date(), users)
-
-    def rows(self, sql: str):
-        return [dict(row.items()) for row in self.warehouse.rows(sql)]
-
-    def append(self, table, *rows):
-        self.warehouse.write(
-            table, pa.Table.from_pylist(list(rows), table.arrow_schema())
-        )
 
     def publish(self, as_of: date, users: dict[str, float]) -> None:
         publish(self.warehouse, as_of, users)
@@ -76,18 +59,10 @@ class Site:
     def ledger(self):
         return self.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
 
-    def newest(self):
-        """The newest row of each user, action and date."""
-        rows = sorted(
-            self.ledger(), key=lambda r: (r["status"] != "pending", r["recorded_at"])
-        )
-        keys = ("destination", "as_of", "action", "user_id")
-        return [*{tuple(row[k] for k in keys): row for row in rows}.values()]
-
     def accepted(self, *, but: set[str]) -> set[str]:
         """Return who was accepted; each treated user is in the ledger once."""
         treated = members_of(self, is_control=False)
-        rows = self.newest()
+        rows = self.ledger()
         assert sorted(row["user_id"] for row in rows) == sorted(treated)
         accepted = {row["user_id"] for row in rows if row["status"] == "accepted"}
         assert treated - accepted == but & treated
@@ -95,15 +70,8 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def shared(module_workplace) -> Iterator[Site]:
-    site = Site(module_workplace)
-    for table in TABLES:
-        site.warehouse.create(table)
-    place = f"{site.settings.project}.{site.settings.dataset}"
-    history = tables.PREDICTIONS_HISTORY
-    site.warehouse.replace_view(history, tables.views(place)[history])
-    yield site
-    site.warehouse.close()
+def shared(new_deployment) -> Site:
+    return new_deployment(Site, PROPENSITY_SUPPRESSION_KEY=KEY)
 
 
 @pytest.fixture
@@ -112,9 +80,7 @@ def site(shared, monkeypatch) -> Site:
     for name, value in shared.environment.items():
         monkeypatch.setenv(name, value)
     empty_tables(shared.warehouse, TABLES)
-    artifacts = Artifacts.open(shared.settings)
-    empty_bucket(artifacts)
-    artifacts.close()
+    empty_bucket(shared.artifacts)
     shared.clock = ManualClock(START)
     shared.publish(MONDAY, {f"u{n:03}": (n + 1) / 400 for n in range(USERS)})
     return shared

@@ -64,12 +64,12 @@ def kill_and_resume(
     for killed in range(at_most):
         fate.left = generator.randint(1, 12)
         try:
-            assert send(site, to, **changed)["is_complete"]
+            assert send(site, to, **changed)["failure"] == ""
         except Killed:
             # The lease of whom is killed ends by itself.
             site.clock.advance(6 * 60)
         else:
             return killed
     fate.left = None
-    assert send(site, to, **changed)["is_complete"]
+    assert send(site, to, **changed)["failure"] == ""
     return at_most

@@ -93,7 +93,7 @@ def read(tmp_path):
 
 
 def http(template) -> Http:
-    return Http(msgspec.convert(template, HttpFile), variables=VARIABLES)
+    return Http(msgspec.convert(template, HttpFile), secrets=[SECRET])
 
 
 AUDIENCE = Audience(
@@ -164,8 +164,6 @@ class TestHttp:
             ("unheard = 1", "unheard"),
             ('user = "{email}"', "{email}"),
             ('body = "{people}"', "{people}"),
-            ("body = [2026-03-02, '{users}']", "JSON"),
-            ("body = [nan, '{users}']", "JSON"),
             ('url = "http://example.com/"', "https"),
             ('url = "http://127.0.0.1.example.com"', "https"),
             ('url = "https://["', "https"),
@@ -190,7 +188,7 @@ class TestHttp:
             ({"body": {"list": "{audience}"}}, "name its users"),
             ({"user": {"score": "{probability}"}}, "name its users"),
             ({"user": {"{user_id}": 1}}, "name its users"),
-            ({"remove": {"body": {"list": "{audience}"}}}, "remove users does not"),
+            ({"remove": {"body": {"list": "{audience}"}}}, "name its users"),
             ({"remove": {}}, "same as to add"),
             ({"remove": {"url": SIMPLE["url"]}}, "same as to add"),
         ],
@@ -232,7 +230,7 @@ class TestPoster:
     """How a request is repeated, and what a receiver's answer means."""
 
     def send(self, url):
-        http({**SIMPLE, "url": url, "rate": 0, "headers": {"X": "${CRM_TOKEN}"}}).send(
+        http({**SIMPLE, "url": url, "rate": 0, "headers": {"X": SECRET}}).send(
             request_of(1)
         )
 
@@ -302,12 +300,8 @@ class TestPoster:
         assert "Authorization" not in receiver.heard[0][2]
 
     def test_names_no_secret_that_cannot_be_sent(self):
-        client = Http(
-            msgspec.convert(SIMPLE | {"headers": {"X": "${CRM_TOKEN}"}}, HttpFile),
-            variables={"CRM_TOKEN": "a\nsecret"},
-        )
         with pytest.raises(Unavailable) as raised:
-            client.send(request_of(1))
+            http(SIMPLE | {"headers": {"X": "a\nsecret"}}).send(request_of(1))
 
         assert "secret" not in str(raised.value)
 
@@ -365,9 +359,8 @@ class TestAnalytics:
             {"measurement_id": "UA-1"},
             {"api_secret": ""},
             {"consent": "YES"},
-            {"event": "ga_mine"},
-            {"event": "e" * 41},
             {"property": "user_id"},
+            {"property": "ga_mine"},
             {"property": "a_name_longer_than_a_property"},
             {"other": 1},
         ],

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from offline.audience.selection import Control, Rule, choose
+from offline.audience.selection import Control, Member, Rule, choose
 
 KEY = bytes(32)
 USERS = [(f"u{number}", number / 2_000) for number in range(1_000)]
+MEMBERS = [Member(user, probability) for user, probability in USERS]
 
 
 def control(share=0.1, *, group="winback", key=KEY):
@@ -48,12 +49,12 @@ class TestControl:
 
 class TestMembers:
     def test_are_the_best(self):
-        members = choose(USERS, Rule("top", 100), control())
+        members = choose(MEMBERS, Rule("top", 100), control())
 
         assert [m.user_id for m in members] == [f"u{n}" for n in range(999, 899, -1)]
 
     def test_of_equal_probabilities_are_the_same_in_any_order(self):
-        users = [(user, 0.5) for user, _ in USERS]
+        users = [Member(user, 0.5) for user, _ in USERS]
 
         once = choose(users, Rule("top", 10), control())
         again = choose(users[::-1], Rule("top", 10), control())
@@ -63,7 +64,7 @@ class TestMembers:
     def test_of_a_budget_are_as_many_as_it_pays_for(self):
         rule = Rule("budget", Decimal("10.00"), Decimal("0.15"))
 
-        members = choose(USERS, rule, control())
+        members = choose(MEMBERS, rule, control())
 
         treated = [m for m in members if not m.is_control]
         assert len(treated) == 66
@@ -74,12 +75,12 @@ class TestMembers:
         """Who is held out after them would be too many, and all for no budget."""
         rule = Rule("budget", Decimal(pays_for), Decimal(1))
 
-        members = choose(USERS, rule, control(0.9))
+        members = choose(MEMBERS, rule, control(0.9))
 
         assert sum(not m.is_control for m in members) == pays_for
         assert not any(m.is_control for m in members[-1:])
 
     def test_are_held_out_by_the_control_group_alone(self):
-        members = choose(USERS, Rule("top", 1_000), control())
+        members = choose(MEMBERS, Rule("top", 1_000), control())
 
         assert {m.user_id for m in members if m.is_control} == held_out()

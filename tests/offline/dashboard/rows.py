@@ -100,7 +100,6 @@ def version(number: int = 3, **changed: Any) -> Row:
         "log_loss": 0.22,
         "promoted": True,
         "verdict": "not worse: ROC AUC +0.001",
-        "alert_threshold": None,
     } | changed
 
 
@@ -168,8 +167,6 @@ def hour_of(hours_ago: int = 1, **changed: Any) -> Row:
         "received": 100,
         "duplicates": 10,
         "late": 1,
-        "postcodes": 20,
-        "unknown_postcodes": 2,
         "wait_p50_ms": 40,
         "wait_p99_ms": 900,
     } | changed
@@ -190,12 +187,6 @@ def letters(reason: str = "malformed_json", hours_ago: int = 1, **changed: Any) 
     """An hour in which five messages became dead letters for one reason."""
     hour = NOW.replace(minute=0) - hours_ago * HOUR
     return {"hour": hour, "reason": reason, "messages": 5} | changed
-
-
-def alerts(**changed: Any) -> Row:
-    """What a version scored in the last days, and its alerts."""
-    counts = {"alert_threshold": 0.2, "scored": 5_000, "alerts": 100}
-    return {"use_case": "card_fraud", "model_version": 3} | counts | changed
 
 
 def lift(weeks_ago: int = 2, **changed: Any) -> Row:
@@ -262,7 +253,6 @@ def full() -> dict[str, Sequence[Row]]:
         "stream": [hour_of(n) for n in range(1, 30)],
         "latency": [latency(n) for n in range(1, 30)],
         "dead_letters": [letters(), letters("bad_value"), letters(hours_ago=9)],
-        "alerts": [alerts()],
         "audiences": [members()],
         "deliveries": [delivered()],
         "lift": [lift(2), lift(3)],

@@ -108,7 +108,7 @@ class TestPages:
         for file, text in (
             ("index.html", "2 use cases. 1 needs your attention."),
             ("index.html", "15 messages could not be processed"),
-            (SHOP, "Look at drift: source is 'google' for 2% of users."),
+            (SHOP, "Look at drift, 1 alarm: source is 'google' for 2% of users."),
             (SHOP, "On the holdout"),
             (SHOP, "47.0% outside the best 10%"),
             ("stream.html", "2,915 messages: 290 had come before"),
@@ -133,7 +133,7 @@ class TestNothing:
         for file, text in {
             "index.html": "Nothing was trained",
             "stream.html": "No event came in the last 7 days",
-            "fraud.html": "No use case scores events",
+            "fraud.html": "No day of a use case that scores events",
             "audiences.html": "No audience was chosen",
             "runs.html": "No run left a row",
         }.items():
@@ -185,7 +185,7 @@ def test_texts_from_data_are_words_and_nothing_else(name):
             "lift": [lift(audience=word, verdict=word)],
         }
         known = {USE_CASE: Facts(title=word, outcome=word, champion=3)}
-        files = pages(rows, known, alerts=word)
+        files = pages(rows, known, runs=word)
         assert {*files} == {*(file for _, file in PAGES), SHOP}
         return [Read(page).tags for _, page in sorted(files.items())]
 

@@ -7,33 +7,27 @@ Rows are those that the functions write, in the tables as they are set up.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from commands.answers import Exit
-from commands.cli import main
 from offline.dashboard import facts, reading
 from offline.dashboard.reading import SQL, TITLES, Reading, Window
 from offline.dashboard.run import run
-from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry.reports import write_report
 from propensity.registry.versions import Registry
-from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
 from tests.conftest import Workplace
 from tests.functions.conftest import entered
+from tests.offline.conftest import Deployment
 from tests.offline.dashboard import rows
 from tests.offline.dashboard.rows import AS_OF as DAY
 from tests.offline.dashboard.rows import NOW, WEEK, WINDOW
 from tests.offline.dashboard.test_pages import words
-from tests.rows import rows_of
 
 # Whatever a page is about, it is not about one of these.
 SOMEBODY = "somebody-4711"
@@ -42,39 +36,28 @@ SHOP = "use-case-ga4_purchase.html"
 PAST = DAY - timedelta(days=1)
 
 
-class Site:
-    """A workplace with tables, and rows of everything."""
+class Site(Deployment):
+    """A deployment with rows of everything."""
 
     def __init__(self, workplace: Workplace) -> None:
-        self.workplace = workplace
-        self.environment = workplace.environment
-        self.settings = Settings.from_environment(self.environment)
-        self.warehouse = Warehouse.open(self.settings)
-        for table in tables.TABLES:
-            self.warehouse.create(table)
-        with entered(self.environment):
-            self.artifacts = Artifacts.open(self.settings)
+        super().__init__(workplace)
         self._read: dict[Window, dict[str, Reading]] = {}
+        self.fill()
 
-    def append(self, table: Any, *added: dict[str, Any]) -> None:
-        """Append rows; columns that a test does not name are null."""
-        self.warehouse.write(table, rows_of(table, added))
-
-    def rows(self, name: str, window: Window = WINDOW) -> list[reading.Row]:
+    def given(self, name: str, window: Window = WINDOW) -> list[reading.Row]:
         """What a statement gives; all of a window are read once."""
         if window not in self._read:
             readings = reading.read(self.warehouse, window)
             self._read[window] = {one.name: one for one in readings}
         return [*self._read[window][name].rows]
 
-    def run(self, *arguments: str) -> int:
-        with entered(self.environment):
-            return main(["dashboard", *arguments])
+    def write(self, *arguments: str) -> int:
+        return self.run("dashboard", *arguments)
 
     def fill(self) -> None:
         """Give every table a row or two that the dashboard shows."""
         first = DAY - 5 * WEEK
-        cards = {"use_case": "card_fraud", "as_of": None, "alert_threshold": 0.5}
+        cards = {"use_case": "card_fraud", "as_of": None}
         self.append(
             tables.TRAINING_METADATA,
             rows.version(0, training_date=first, as_of=first),
@@ -104,13 +87,12 @@ class Site:
             "published_at": at - timedelta(seconds=2),
         }
         older = {"received_at": at - 2 * WEEK, "received_on": at.date() - 2 * WEEK}
-        known = {"postcode": "CD2", "socioeconomic_idx": 0.5, "is_late": True}
         self.append(
             tables.STREAM_EVENTS,
-            {**event, "event_id": "1", "postcode": "AB1"},
+            {**event, "event_id": "1"},
             # The same again, an hour later.
             {**event, "event_id": "1", "received_at": at + timedelta(hours=1)},
-            {**event, "event_id": "2", **known},
+            {**event, "event_id": "2", "is_late": True},
             {**event, "event_id": "3", **older},
         )
         scored = {
@@ -161,75 +143,68 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(module_workplace) -> Iterator[Site]:
+def site(new_deployment) -> Site:
     """A deployment with rows; tests read it."""
-    deployment = Site(module_workplace)
-    deployment.fill()
-    yield deployment
-    deployment.warehouse.close()
-    deployment.artifacts.close()
+    return new_deployment(Site)
 
 
 class TestStatements:
     def test_read_the_weeks_of_the_window_alone(self, site):
         """Newest first; a champion may be a year older than these."""
-        weeks = [row["week"] for row in site.rows("evaluations")]
+        weeks = [row["week"] for row in site.given("evaluations")]
         longer = Window(as_of=DAY, weeks=50, until=DAY)
 
         assert weeks == [DAY - WEEK, DAY - 2 * WEEK]
-        assert len(site.rows("evaluations", longer)) == 3
-        assert [row["use_case"] for row in site.rows("versions")] == [
+        assert len(site.given("evaluations", longer)) == 3
+        assert [row["use_case"] for row in site.given("versions")] == [
             "card_fraud",
             "ga4_purchase",
         ]
 
     def test_give_the_distribution_of_the_newest_run(self, site):
         """Of a publication that was repeated."""
-        (row,) = site.rows("drift")
+        (row,) = site.given("drift")
         assert row["bins"] == rows.probabilities()["bins"]
 
     def test_count_events_by_hour_and_those_that_had_come_before(self, site):
         """Also where the second came in another hour; older days are left out."""
-        first, second = site.rows("stream")
+        first, second = site.given("stream")
 
         assert (first["received"], first["duplicates"], first["late"]) == (2, 0, 1)
-        assert (first["postcodes"], first["unknown_postcodes"]) == (2, 1)
         assert first["wait_p50_ms"] == 2_000
         assert (second["received"], second["duplicates"]) == (1, 1)
 
     def test_count_scores_and_letters_once(self, site):
         """A redelivery repeats its id, and nothing is a score while nothing serves."""
-        (scored,) = site.rows("latency")
-        (alerted,) = site.rows("alerts")
+        (scored,) = site.given("latency")
 
         assert (scored["scores"], scored["latency_p99_ms"]) == (2, 120.0)
-        assert (alerted["scored"], alerted["alerts"]) == (2, 1)
-        letters = {row["reason"]: row["messages"] for row in site.rows("dead_letters")}
+        letters = {row["reason"]: row["messages"] for row in site.given("dead_letters")}
         assert letters == {"bad_value": 1, "malformed_json": 1}
 
     def test_count_members_and_what_arrived(self, site):
         """By group, and by the newest status."""
-        (chosen,) = site.rows("audiences")
-        (sent,) = site.rows("deliveries")
+        (chosen,) = site.given("audiences")
+        (sent,) = site.given("deliveries")
 
         assert (chosen["members"], chosen["held_out"]) == (2, 1)
         assert (sent["accepted"], sent["rejected"], sent["pending"]) == (0, 1, 0)
 
     def test_give_what_runs_billed(self, site):
         """Of the weeks that are shown, not of all trainings that may serve."""
-        runs = {row["run"]: row["result"] for row in site.rows("runs")}
+        runs = {row["run"]: row["result"] for row in site.given("runs")}
         assert runs == {
             "training": "version 0, promoted",
             "evaluation": f"{DAY - 2 * WEEK} to {DAY - WEEK}",
             "publication": f"{DAY}, version 0",
         }
-        assert max(row["bytes_billed"] or 0 for row in site.rows("runs")) == 3 * 2**30
+        assert max(row["bytes_billed"] or 0 for row in site.given("runs")) == 3 * 2**30
 
     @pytest.mark.parametrize("name", TITLES)
     def test_give_the_same_by_the_text_that_is_shown(self, site, name):
         """With its parameters as values. Where tables are is what the emulator is told
         beside it: it has no system variables."""
-        expected = site.rows(name)
+        expected = site.given(name)
         text = reading.filled(
             statement(name, own=SQL), WINDOW.parameters(name), site.warehouse
         )
@@ -244,9 +219,9 @@ class TestStatements:
         window = Window(as_of=PAST, weeks=26, until=PAST, is_past=True)
 
         for name in ("evaluations", "lift"):
-            weeks = [row["week"] for row in site.rows(name, window)]
+            weeks = [row["week"] for row in site.given(name, window)]
             assert weeks == [DAY - 2 * WEEK]
-        assert site.rows("publications", window) == []
+        assert site.given("publications", window) == []
 
 
 class TestCommand:
@@ -256,7 +231,7 @@ class TestCommand:
         folder = tmp_path / "new" / "site"
         for how in ((), ("--json",)):
             assert (
-                site.run("--out", str(folder), "--as-of", str(DAY), *how) == Exit.DONE
+                site.write("--out", str(folder), "--as-of", str(DAY), *how) == Exit.DONE
             )
         output, _, answer = capsys.readouterr().out.partition("{")
 
@@ -271,7 +246,7 @@ class TestCommand:
         """Under a prefix, as pages that a browser shows; again replaces them."""
         address = f"gs://{site.settings.bucket}/shown/here"
         for _ in range(2):
-            assert site.run("--out", f"{address}/", "--as-of", str(DAY)) == Exit.DONE
+            assert site.write("--out", f"{address}/", "--as-of", str(DAY)) == Exit.DONE
 
         assert f"Open {address}/index.html" in capsys.readouterr().out
         names = site.artifacts.names("shown/here/")
@@ -284,7 +259,7 @@ class TestCommand:
         """Under a policy of their own, before anything that a report says."""
         week = DAY - WEEK
         write_report(site.artifacts, "ga4_purchase", week=week, page="<p>a week")
-        assert site.run("--out", str(tmp_path), "--as-of", str(DAY)) == Exit.DONE
+        assert site.write("--out", str(tmp_path), "--as-of", str(DAY)) == Exit.DONE
 
         (copy,) = tmp_path.glob("report-*.html")
         assert copy.read_text() == f"{facts.FIRST}<p>a week"
@@ -293,7 +268,7 @@ class TestCommand:
     def test_says_what_a_dry_run_would_read_and_write(self, site, tmp_path, capsys):
         """And does neither."""
         folder = tmp_path / "site"
-        assert site.run("--out", str(folder), "--dry-run") == Exit.DONE
+        assert site.write("--out", str(folder), "--dry-run") == Exit.DONE
         output = capsys.readouterr().out
 
         assert all(f"  {name} " in output for name in TITLES)
@@ -307,9 +282,9 @@ class TestCommand:
         registry.promote(7, model_sha256="0" * 64, at=NOW, instead_of=None)
         clock = ManualClock(NOW)
         with entered(site.environment):
-            run(str(tmp_path), clock=clock)
+            run(str(tmp_path), weeks=26, clock=clock)
             assert "Version 7 serves" in words((tmp_path / SHOP).read_text())
-            run(str(tmp_path), as_of=PAST, clock=clock)
+            run(str(tmp_path), weeks=26, as_of=PAST, clock=clock)
             assert "Version 0 serves" in words((tmp_path / SHOP).read_text())
 
     def test_of_a_local_state_is_of_the_day_that_was_played(self, site, tmp_path):
@@ -319,7 +294,7 @@ class TestCommand:
             "predict", played, run_id="r", now=NOW, duration=WEEK, again=False
         )
         with entered(site.environment):
-            run(str(tmp_path), is_local=True, clock=ManualClock(NOW))
+            run(str(tmp_path), weeks=26, is_local=True, clock=ManualClock(NOW))
 
         page = words((tmp_path / "stream.html").read_text())
         assert f"26 weeks up to {played}" in page
@@ -331,14 +306,14 @@ class TestCommand:
         file = tmp_path / "a-file"
         file.write_text("mine")
 
-        assert site.run("--out", out.replace("FILE", str(file))) == Exit.FAILED
+        assert site.write("--out", out.replace("FILE", str(file))) == Exit.FAILED
         assert "propensity dashboard: " in capsys.readouterr().err
         assert file.read_text() == "mine"
 
 
 def test_missing_tables_are_sentences(workplace, environment, tmp_path):
     """In a dataset without a table every page is written, and says so."""
-    written = run(str(tmp_path), clock=ManualClock(NOW))
+    written = run(str(tmp_path), weeks=26, clock=ManualClock(NOW))
 
     assert {*written.missing} == {*TITLES}
     assert "Could not be read" in str(written)
