@@ -51,7 +51,7 @@ def transactions(*, file: Path, **chosen: Any) -> Any:
 
     FILE has, in any order, the columns transaction_id, event_time, V1 to V28, Amount,
     and where they are known is_fraud and truth_time. Loading a file twice, or a longer
-    one after a shorter one, adds nothing that is there.
+    one after a shorter one, changes no result: each row counts once, by its id.
     """
     from offline import load_transactions as program
 

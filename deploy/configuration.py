@@ -58,7 +58,7 @@ OWN = {
 # The form of what is: of all that is used before Terraform has planned, or that would
 # open something. The rest is checked by its plan.
 FORMS = {
-    "GOOGLE_CLOUD_PROJECT": r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{0,29}",
+    "GOOGLE_CLOUD_PROJECT": r"[a-z][a-z0-9-]{0,29}",
     # Google keeps names that begin with its own for itself.
     "PROPENSITY_BUCKET": (
         r"(?!goog)(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
@@ -153,9 +153,7 @@ class Deployment:
 
     def account(self, target: str) -> str:
         """Return the service account of a function, or of another part."""
-        # Of a project with a domain: my-shop.example.com for example.com:my-shop.
-        place = ".".join(reversed(self.project.split(":")))
-        return f"{self.name(target)}@{place}.iam.gserviceaccount.com"
+        return f"{self.name(target)}@{self.project}.iam.gserviceaccount.com"
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""
@@ -174,7 +172,7 @@ def read(file: Path) -> Deployment:
     if not file.is_file():
         raise DeploymentError(f"there is no {file}: copy {EXAMPLE.name} and fill it in")
     try:
-        return of(_variables(file.read_text("utf-8"), name=file.name))
+        return of(_variables(file.read_text("utf-8")))
     except UnicodeDecodeError as error:
         raise DeploymentError(f"{file.name} is not in UTF-8") from error
     except DeploymentError as error:
@@ -224,7 +222,6 @@ def of(variables: Mapping[str, str]) -> Deployment:
         ),
     )
     _require_what_is_set(deployment)
-    _require_patience(deployment)
     return deployment
 
 
@@ -248,12 +245,6 @@ def _require_what_is_set(d: Deployment) -> None:
             "configuration: keep it in Secret Manager, and set "
             "DEPLOY_SUPPRESSION_SECRET to the secret's name"
         )
-    if ":" in d.project and "/" not in d.own["DEPLOY_REPOSITORY"]:
-        raise DeploymentError(
-            "DEPLOY_REPOSITORY must be REGION-docker.pkg.dev/PROJECT/NAME, a "
-            "repository in another project: gcloud builds images into none of a "
-            "project with a domain, as GOOGLE_CLOUD_PROJECT is"
-        )
     try:
         zoneinfo.ZoneInfo(d.own["DEPLOY_TIME_ZONE"])
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -263,37 +254,16 @@ def _require_what_is_set(d: Deployment) -> None:
         ) from error
 
 
-def _require_patience(d: Deployment) -> None:
-    """Raise DeploymentError where a run would still wait at its last attempt."""
-    for function in d.functions:
-        if not (function.reads_export and function.schedule and d.settings.ga4_dataset):
-            continue
-        minutes = function.schedule.patience_s // 60
-        if d.settings.export_wait_minutes >= minutes:
-            raise DeploymentError(
-                "PROPENSITY_EXPORT_WAIT_MINUTES is "
-                f"{d.settings.export_wait_minutes}, but it must be less than "
-                f"{minutes}: for so long Cloud Scheduler calls {function.target} again "
-                f"({function.folder}/scheduler.sh), and its last call must not wait "
-                "any more"
-            )
-
-
-def _variables(text: str, *, name: str) -> dict[str, str]:
-    """Read ``NAME=value`` lines, as a shell would; comments and blanks are left out."""
-    variables: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        variable, is_set, value = stripped.removeprefix("export ").partition("=")
-        try:
-            words = [*shlex.split(value, comments=True), ""]
-        except ValueError:
-            words = [""] * 3
-        if not is_set or not re.fullmatch(r"[A-Z][A-Z0-9_]*", variable) or words[2:]:
-            raise DeploymentError(f"{name}, line {number}: not NAME=value: {stripped}")
-        if variable in variables:
-            raise DeploymentError(f"{name}, line {number}: {variable} is set twice")
-        variables[variable] = words[0]
+def _variables(text: str) -> dict[str, str]:
+    """Read ``NAME=value`` words, as a shell would."""
+    try:
+        words = shlex.split(text, comments=True)
+    except ValueError as error:
+        raise DeploymentError(f"a quotation does not end: {error}") from error
+    variables = {}
+    for word in words:
+        name, is_set, value = word.partition("=")
+        if not is_set or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            raise DeploymentError(f"{word[:64]!r} is not NAME=value")
+        variables[name] = value
     return variables

@@ -82,19 +82,13 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
         yield right("topic", PUBLISHER, topic)
 
 
-def _schedule(function: Function) -> dict[str, bool]:
-    return {
-        "is_scheduled": function.schedule is not None,
-        "skips_events": bool(function.schedule and function.schedule.skips),
-    }
-
-
 def _function(function: Function) -> dict[str, Any]:
     return {
         "title": f"runs {function.target}",
         "is_public": function.is_public,
         "per_use_case": bool(function.schedule and function.schedule.per_use_case),
-        **_schedule(function),
+        "is_scheduled": function.schedule is not None,
+        "skips_events": bool(function.schedule and function.schedule.skips),
         "needs_key": function.needs_key,
         "reads_sources": function.reads_sources,
         "subscriptions": [each.name for each in function.subscriptions],
@@ -150,18 +144,9 @@ def files() -> dict[Path, Any]:
         "functions": {one.target: _function(one) for one in functions.load()},
         "use_cases": use_cases,
     }
-    # A root of its own reads nothing outside its folder.
-    watched = {
-        "use_cases": use_cases,
-        "functions": {one.target: _schedule(one) for one in functions.load()},
-        "subscriptions": {one.name: one.function for one in topics.SUBSCRIPTIONS},
-    }
     return {
-        **{
-            TERRAFORM / "generated" / f"{name}.json": content
-            for name, content in generated.items()
-        },
-        TERRAFORM / "watch" / "watched.json": watched,
+        TERRAFORM / "generated" / f"{name}.json": content
+        for name, content in generated.items()
     }
 
 

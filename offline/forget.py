@@ -17,11 +17,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import re
 import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -55,12 +55,6 @@ SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.
 AT_ONCE = 1_000
 
-KEPT_ELSEWHERE = (
-    "BigQuery keeps removed rows for its time travel (7 days, 2 at the least) and 7 "
-    "days more, the bucket removed files as long as its soft delete policy says, and "
-    "Pub/Sub undelivered messages for 7 days. An instance of get_proba keeps its "
-    "answers for {} s."
-)
 OF_THE_EXPORT = (
     "The GA4 export is yours: delete the users in Google Analytics first (User "
     "Deletion API), which writes its tables for days, then run the statement with "
@@ -92,6 +86,7 @@ def run(
         usecases.load(use_case)
     if is_suppressing and not is_dry:
         settings.required("suppression_key")
+    is_suppressing = is_suppressing and not is_dry
     with (
         contextlib.closing(Warehouse.open(settings)) as warehouse,
         contextlib.closing(Artifacts.open(settings)) as artifacts,
@@ -107,20 +102,41 @@ def run(
             with leases.alone(compact.KIND, clock=SYSTEM.now):
                 before = work.everywhere(is_search=False)
                 after = work.everywhere(is_search=True)
-        places = [
+        events = work.export_events()
+        bytes_billed = warehouse.bytes_billed
+    follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
+    again = (datetime.now(UTC) + follow).isoformat(timespec="seconds")
+    text = statement("forget_ga4_export", own=SQL) if events else ""
+    return {
+        "users": len(users),
+        "use_case": use_case,
+        "is_dry": is_dry,
+        "suppressed": is_suppressing,
+        "run_again_at": again if is_suppressing else "",
+        "ga4_events": events,
+        "ga4_statement": text.replace("export_dataset", settings.export).strip(),
+        "notes": _notes(use_case, work.unreadable, events),
+        "bytes_billed": bytes_billed,
+        "unreadable": sorted(work.unreadable),
+        "left": after.total() + len(work.unreadable) * (not is_dry),
+        "places": [
             {"what": what, "where": name, "before": before[what, name]}
             | ({} if is_dry else {"after": after[what, name]})
             for what, name in {**before, **after}
-        ]
-        return {
-            "users": len(users),
-            **work.report(is_suppressing=is_suppressing and not is_dry),
-            "is_dry": is_dry,
-            "bytes_billed": warehouse.bytes_billed,
-            "unreadable": sorted(work.unreadable),
-            "left": after.total() + (0 if is_dry else len(work.unreadable)),
-            "places": places,
-        }
+        ],
+    }
+
+
+def _notes(use_case: str, unreadable: set[str], events: int | None) -> list[str]:
+    """Return what others have to do."""
+    names = [use_case] if use_case else usecases.names()
+    notes = []
+    if own := {of.table for name in names for of in usecases.load(name).sources}:
+        listed = ", ".join(sorted(own))
+        notes.append(f"Delete the users from tables of your own as well: {listed}.")
+    if unreadable:
+        notes.append("Delete or repair the unreadable files, and run this again.")
+    return [*notes, OF_THE_EXPORT] if events else notes
 
 
 def allow_again(
@@ -147,27 +163,20 @@ def allow_again(
 Place = tuple[str, str]
 
 
+@dataclass
 class Work:
-    """The users, and where they are searched for."""
+    """The users, where they are searched for, and files that cannot be read."""
 
-    def __init__(
-        self,
-        warehouse: Warehouse,
-        artifacts: Artifacts,
-        users: Sequence[str],
-        use_case: str,
-    ) -> None:
-        self.warehouse = warehouse
-        self.artifacts = artifacts
-        self.users = users
-        self.use_case = use_case
-        self.began_at = datetime.now(UTC)
-        self.unreadable: set[str] = set()
+    warehouse: Warehouse
+    artifacts: Artifacts
+    users: Sequence[str]
+    use_case: str
+    unreadable: set[str] = field(default_factory=set)
 
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
         key, table = self.warehouse.settings.suppression_key, tables.SUPPRESSED_USERS
-        use_case = self.use_case or EVERYWHERE
+        use_case, now = self.use_case or EVERYWHERE, datetime.now(UTC)
         self.warehouse.create(table)
         known = suppression.read(self.warehouse)
         rows = [
@@ -175,8 +184,8 @@ class Work:
                 "use_case": use_case,
                 "user_hash": user_hash(key, user),
                 "key_id": key_id(key),
-                "suppressed_at": self.began_at,
-                "suppressed_on": self.began_at.date(),
+                "suppressed_at": now,
+                "suppressed_on": now.date(),
             }
             for user in self.users
             if not known.covers(user, use_case)
@@ -189,14 +198,14 @@ class Work:
     def everywhere(self, *, is_search: bool) -> Counter[Place]:
         """Count rows and objects with the users, by place; remove them if asked to."""
         found: Counter[Place] = Counter()
-        for table, source in _shown(in_order(), "tables"):
+        for table, source in tqdm(in_order(), "tables", leave=False, disable=None):
             with contextlib.suppress(MissingTable):
                 found["rows", table.stored] = self._rows(table, source, is_search)
         # Indexes last: they are built anew of the table.
         every = sorted(
             self.artifacts.generations(), key=lambda one: one.name.startswith(INDEXES)
         )
-        for generation in _shown(every, "objects"):
+        for generation in tqdm(every, "objects", leave=False, disable=None):
             parts = generation.name.split("/")
             folder = "/".join(parts[: 1 if parts[0] == "models" else 2])
             kind = "objects" if generation.is_live else "noncurrent objects"
@@ -317,40 +326,8 @@ class Work:
     def _delete(self, generation: Generation) -> None:
         self.artifacts.delete(generation.name, generation=generation.generation)
 
-    # -- what others keep
-
-    def report(self, *, is_suppressing: bool) -> dict[str, Any]:
-        """Return what there is to say of the users beside the search."""
-        settings = self.warehouse.settings
-        key, again = settings.suppression_key, ""
-        if is_suppressing:
-            follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
-            again = (datetime.now(UTC) + follow).isoformat(timespec="seconds")
-        names = [self.use_case] if self.use_case else usecases.names()
-        own = {of.table for name in names for of in usecases.load(name).sources}
-        notes = [KEPT_ELSEWHERE.format(settings.refresh_s)]
-        if own:
-            listed = ", ".join(sorted(own))
-            notes.append(f"Delete the users from tables of your own as well: {listed}.")
-        if self.unreadable:
-            notes.append("Delete or repair the unreadable files, and run this again.")
-        text, events = "", self._export_events()
-        if events:
-            notes.append(OF_THE_EXPORT)
-            text = statement("forget_ga4_export", own=SQL)
-            text = text.replace("export_dataset", settings.export).strip()
-        return {
-            "hashes": [user_hash(key, user)[:12] for user in self.users if key],
-            "use_case": self.use_case,
-            "began_at": self.began_at.isoformat(timespec="seconds"),
-            "suppressed": is_suppressing,
-            "run_again_at": again,
-            "ga4_events": events,
-            "ga4_statement": text,
-            "notes": notes,
-        }
-
-    def _export_events(self) -> int | None:
+    def export_events(self) -> int | None:
+        """Count the users' events in the export; None where there is none."""
         if not self.warehouse.settings.ga4_dataset:
             return None
         sql = statement("forget_export_events", own=SQL)
@@ -407,14 +384,14 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     """
     every = arguments
     if tuple(arguments) == ("-",):
+        given = io.TextIOWrapper(stdin.buffer if stdin else io.BytesIO(), "utf-8-sig")
         try:
-            text = (stdin.buffer.read() if stdin else b"").decode("utf-8-sig")
+            every = given.read().split("\n")
         except UnicodeDecodeError as error:
             raise RequestError(
                 "the user ids on standard input are not written in UTF-8",
                 field="user_id",
             ) from error
-        every = re.split(r"\r\n?|\n", text)
     users = tuple(dict.fromkeys(user for user in every if user))
     if not users:
         raise RequestError("no user was named", field="user_id")
@@ -427,10 +404,6 @@ def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield values in lists short enough for one statement."""
     for first in range(0, len(values), AT_ONCE):
         yield values[first : first + AT_ONCE]
-
-
-def _shown(some: Sequence[Any], what: str) -> Iterator[Any]:
-    yield from tqdm(some, what, leave=False, disable=None)  # on a terminal alone
 
 
 def _has_users(data: bytes | None, users: Sequence[str]) -> bool:

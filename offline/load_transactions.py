@@ -9,7 +9,7 @@ Each transaction becomes a row of inference_log with source "loaded" that nothin
 scored (model version -1), and each known outcome a row of truth_events, found when the
 transaction happened unless the file says when. Then 00-ModelTraining trains on them as
 on those that the stream has scored. Loading a file twice, or a longer one after a
-shorter one, adds nothing that is there.
+shorter one, changes no result: a row's id says what it is of, and each counts once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,9 @@ from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import problem_of
 from propensity.settings import Settings
-from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
 
-SQL = resources.files(__package__)
 EVENT_TIME = "event_time"
 USE_CASE, SOURCE, NO_VERSION = "card_fraud", "loaded", -1
 PIECE = 50_000
@@ -60,10 +57,9 @@ def run(
     settings = None if is_dry else Settings.from_environment()
     loaded = usecases.load(use_case)
     rows = read(path, loaded, now=datetime.now(UTC))
-    added = None
     if settings is not None:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
-            added = load(warehouse, loaded, rows)
+            load(warehouse, loaded, rows)
     last = rows["event_time"].max().date()
     return {
         "file": path.name,
@@ -73,46 +69,30 @@ def run(
         "last_day": last,
         "outcomes": int(rows["label"].notna().sum()),
         "fraud": int(rows["label"].sum()),
-        "added": added,
+        "is_dry": is_dry,
         # The first date as of which a training sees all of them.
         "train_as_of": last + timedelta(days=1),
     }
 
 
-def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> dict[str, int]:
+def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> None:
     """
-    Append transactions and outcomes that are not there yet; return how many.
+    Append transactions and outcomes.
 
     Args:
         rows: Of ``read``.
 
     Raises:
-        PropensityError: BigQuery did not take all of it; loading again adds the rest.
+        PropensityError: BigQuery did not take all of it; load it again.
     """
-    for table in (tables.INFERENCE_LOG, tables.TRUTH_EVENTS):
-        warehouse.create(table)
-
-    def stored(name: str, times: pd.Series) -> pd.DataFrame:
-        days = {"first_day": times.min().date(), "last_day": times.max().date()}
-        parameters = {"use_case": use_case.name, **days}
-        return warehouse.table(statement(name, own=SQL), parameters).to_pandas()
-
-    there = stored("loaded_events", rows["event_time"])
-    new = rows[~rows["event_id"].isin(there["event_id"])]
     outcomes = rows[rows["label"].notna()]
-    if len(outcomes):
-        known = set(
-            stored("known_truths", outcomes["truth_time"]).itertuples(index=False)
-        )
-        key = outcomes[["event_id", "label", "truth_time"]]
-        is_new = [row not in known for row in key.itertuples(index=False, name=None)]
-        outcomes = outcomes[is_new]
-    total = len(new) + len(outcomes)
+    total = len(rows) + len(outcomes)
     with tqdm(desc="loading", total=total, unit=" rows", disable=None) as bar:
         for table, some, columns_of in (
-            (tables.INFERENCE_LOG, new, _inferences),
+            (tables.INFERENCE_LOG, rows, _inferences),
             (tables.TRUTH_EVENTS, outcomes, _truths),
         ):
+            warehouse.create(table)
             for first in range(0, len(some), PIECE):
                 piece = some.iloc[first : first + PIECE]
                 frame, schema = columns_of(use_case, piece), table.arrow_schema()
@@ -120,7 +100,6 @@ def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> dict[st
                 made = pa.Table.from_pandas(whole, schema, preserve_index=False)
                 warehouse.write(table, made)
                 bar.update(len(piece))
-    return {"transactions": len(new), "outcomes": len(outcomes)}
 
 
 def _inferences(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:

@@ -108,7 +108,8 @@ class Settings:
     ga4_dataset: str = _setting(
         "", _matching(r"([a-z0-9.:-]{1,63}\.)?[A-Za-z0-9_]{1,1024}")
     )
-    export_wait_minutes: int = _setting(120, _number(int, 0, 7 * 24 * 60))
+    # Cloud Scheduler calls again for longer.
+    export_wait_minutes: int = _setting(120, _number(int, 0, 120))
     property_utc_offset_hours: int = _setting(0, _number(int, -12, 14))
     location: str = _setting("US", _matching(r"[A-Za-z0-9-]{2,40}"))
     use_case: str = _setting("ga4_purchase", _matching(NAME))

@@ -18,10 +18,9 @@ locals {
   dataset = var.dataset != "" ? var.dataset : var.prefix
   topics  = { for name in local.messages.topics : name => lookup(var.topic_names, name, "${var.prefix}-${name}") }
 
-  # A project with a domain, example.com:my-shop, is written otherwise in the addresses of
-  # accounts, and in the name of the bucket that gcloud uploads to.
-  accounts = "${join(".", reverse(split(":", var.project)))}.iam.gserviceaccount.com"
-  uploads  = "run-sources-${replace(replace(replace(var.project, ":", "_"), ".", "_"), "google", "elgoog")}-"
+  accounts = "${var.project}.iam.gserviceaccount.com"
+  # The bucket that gcloud uploads to, of which it writes one word backwards.
+  uploads = "run-sources-${replace(var.project, "google", "elgoog")}-"
 
   # The GA4 export: its project, its dataset, and whether its owner is somebody else.
   has_export        = var.ga4_dataset != ""

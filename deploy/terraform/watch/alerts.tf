@@ -2,10 +2,12 @@
 # of its own: where one of these cannot be made, all else is done.
 
 locals {
-  watched    = jsondecode(file("${path.module}/watched.json"))
-  is_watched = contains(var.functions, "compact_features")
-  pushed     = [for name, function in local.watched.subscriptions : "${var.prefix}-${name}" if function != "" && contains(var.functions, function)]
-  letters    = [for name, function in local.watched.subscriptions : "${var.prefix}-${name}" if function == ""]
+  known         = jsondecode(file("${path.module}/../generated/functions.json"))
+  use_cases     = jsondecode(file("${path.module}/../generated/use_cases.json"))
+  subscriptions = jsondecode(file("${path.module}/../generated/topics.json")).subscriptions
+  is_watched    = contains(var.functions, "compact_features")
+  pushed        = [for name, one in local.subscriptions : "${var.prefix}-${name}" if one.function != "" && contains(var.functions, one.function)]
+  letters       = [for name, one in local.subscriptions : "${var.prefix}-${name}" if one.function == ""]
 
   # Of each kind of run: the field of the compaction's log line that says how many days
   # ago the newest was done, and how many there may be. A week or a month has passed when
@@ -18,7 +20,7 @@ locals {
   called_for = {
     for name, one in local.ages : name => [
       for use_case in sort(var.use_cases) : use_case
-      if !(local.watched.functions[name].skips_events && local.watched.use_cases[use_case].scores_events)
+      if !(local.known[name].skips_events && local.use_cases[use_case].scores_events)
     ]
   }
 
@@ -33,7 +35,7 @@ locals {
     subscriptions_pushed     = join("|", local.pushed)
     subscriptions_of_letters = join("|", local.letters)
     letters                  = "${var.prefix}-dead-letters"
-    services_scheduled       = join(" OR ", [for name, one in local.watched.functions : "\\\"${var.prefix}-${replace(name, "_", "-")}\\\"" if one.is_scheduled])
+    services_scheduled       = join(" OR ", [for name, one in local.known : "\\\"${var.prefix}-${replace(name, "_", "-")}\\\"" if one.is_scheduled])
     compactions              = google_logging_metric.compactions.name
     use_cases                = join(" OR ", [for one in sort(var.use_cases) : "\\\"${one}\\\""])
   }

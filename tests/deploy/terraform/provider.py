@@ -149,8 +149,7 @@ class Provider:
             "name": f"projects/{project}/{kind.removeprefix('google_')}/{name}",
         }
         if kind == "google_service_account":
-            place = ".".join(reversed(project.split(":")))
-            known["email"] = f"{name}@{place}.iam.gserviceaccount.com"
+            known["email"] = f"{name}@{project}.iam.gserviceaccount.com"
         if kind == "google_project_iam_custom_role":
             known["id"] = f"projects/{project}/roles/{name}"
         types = self.schema["resources"][kind]["attributes"]

@@ -147,20 +147,12 @@ def test_twice_is_once_and_outputs_are_what_scripts_read(applied, values):
     assert named(configuration.of(CALLED)).items() <= outputs.items()
 
 
-def test_a_project_of_a_domain_is_written_as_google_writes_it(terraform, values):
-    """In addresses of accounts, and of what gcloud uploads to be built; and so is that
-    of an export, whose domain has dots, too."""
-    old = {**CALLED, "GOOGLE_CLOUD_PROJECT": "example.com:my-shop"}
-    old["DEPLOY_REPOSITORY"] = "us-docker.pkg.dev/shared/images"
-    old["PROPENSITY_GA4_DATASET"] = "example.com:web.analytics_1"
-    option = values(old)
-    plan = terraform("plan", "-no-color", option, root="second")
-    stdin = "local.accounts"
-    accounts = terraform("console", option, root="second", stdin=stdin)
+def test_an_export_in_a_project_of_a_domain_is_read(terraform, values):
+    """Whose name has dots, too."""
+    old = {**CALLED, "PROPENSITY_GA4_DATASET": "example.com:web.analytics_1"}
+    plan = terraform("plan", "-no-color", values(old), root="second")
 
-    assert "buckets/run-sources-example_com_my-shop-" in plan
     assert "`example.com:web.analytics_1.events_2*`" in plan
-    assert accounts == '"my-shop.example.com.iam.gserviceaccount.com"\n'
 
 
 def test_a_caller_that_is_taken_out_is_out(applied, values):
