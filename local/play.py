@@ -142,7 +142,7 @@ def check(choice: Choice) -> None:
         elif choice.cards:
             from local.generators import card_files
 
-            card_files.read_cards(Path(choice.cards).expanduser())
+            card_files.checked(Path(choice.cards).expanduser())
     except (ValueError, OSError) as error:
         raise UnusableData(str(error)) from error
 

@@ -5,8 +5,8 @@ A receiver of audiences on this machine, with the limits and faults of real ones
 
 It takes users at any path (POST adds, DELETE removes) as JSON ``{"users": [{"id":
 ...}]}``. It refuses as receivers do: 413 for too many users, 429 with Retry-After above
-its rate, 422 for a request without users, 401 without the token. Faults come by a seed:
-an answer that is lost after the users were taken, a 503, users who are rejected.
+its rate, 422 for a request without users. Faults come by a seed: an answer that is lost
+after the users were taken, a 503, users who are rejected.
 
 A request of a known idempotency key is answered as the first was, and counts once.
 """
@@ -37,7 +37,6 @@ class Limits:
 
     users: int = 100
     rate: float = 0.0
-    token: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ class Receiver:
         with self._lock:
             self.taken.requests += 1
             is_unavailable = self._random.random() < self.faults.unavailable
-            result = self._refusal(headers)
+            result = self._refusal()
             if result is None and is_unavailable:
                 result = 503, {}, {"error": "try again"}
             result = result or self.take(method, path, headers, body)
@@ -113,10 +112,8 @@ class Receiver:
             is_lost = self._random.random() < self.faults.lost
             return None if is_lost else result
 
-    def _refusal(self, headers: Any) -> Answer | None:
+    def _refusal(self) -> Answer | None:
         limits, now = self.limits, time.monotonic()
-        if limits.token and headers.get("Authorization") != f"Bearer {limits.token}":
-            return 401, {}, {"error": "no such token"}
         self._moments = [moment for moment in self._moments if now - moment < 1]
         if limits.rate and len(self._moments) >= limits.rate:
             return 429, {"Retry-After": "1"}, {"error": "too many requests"}

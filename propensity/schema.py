@@ -123,13 +123,14 @@ class Table:
 
         return pa.schema(
             [
-                pa.field(column.name, _arrow(column), nullable=not column.required)
+                pa.field(column.name, arrow_type(column), nullable=not column.required)
                 for column in self.columns
             ]
         )
 
 
-def _arrow(column: Column) -> Any:
+def arrow_type(column: Column) -> pa.DataType:
+    """Return the Arrow type of a column."""
     import pyarrow as pa
 
     kinds = {
@@ -139,11 +140,14 @@ def _arrow(column: Column) -> Any:
         "BOOL": pa.bool_(),
         "BYTES": pa.binary(),
         "DATE": pa.date32(),
+        "DATETIME": pa.timestamp("us"),
         "TIMESTAMP": pa.timestamp("us", tz="UTC"),
         "NUMERIC": pa.decimal128(38, 9),
     }
     if column.fields:
-        kind = pa.struct([pa.field(part.name, _arrow(part)) for part in column.fields])
+        kind = pa.struct(
+            [pa.field(part.name, arrow_type(part)) for part in column.fields]
+        )
     else:
         kind = kinds[column.type]
     return pa.list_(kind) if column.repeated else kind

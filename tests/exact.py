@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from local.generators.faults import AMOUNT_FIELDS
+from local.generators.games import AMOUNT_FIELDS
 from local.generators.messages import REGISTRATION
 
 MEASURES = {"new_purchases": "purchase", "new_bet": "bet", "new_win": "win"}

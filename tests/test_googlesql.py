@@ -17,7 +17,6 @@ from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import usecases
 from propensity.gcp.columns import type_of_parameter
 from propensity.privacy import consent
-from propensity.schema import Column, in_sql
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -50,21 +49,10 @@ _TRANSACTION = re.compile(r"(BEGIN|COMMIT)( TRANSACTION)?", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
 
 
-def exported(column: ga4_schema.Column) -> Column:
-    """Return a column of the export."""
-    return Column(
-        column.name,
-        in_sql(column.field_type),
-        "of the export",
-        repeated=column.mode == "REPEATED",
-        fields=tuple(map(exported, column.fields)),
-    )
-
-
 TABLES: dict[str, Columns] = {
     **{one.name: one.types for one in tables.TABLES},
     "events_2*": {
-        **{one.name: exported(one).sql_type for one in ga4_schema.SCHEMA},
+        **{one.name: one.sql_type for one in ga4_schema.COLUMNS},
         "_TABLE_SUFFIX": "STRING",
     },
     "INFORMATION_SCHEMA.TABLES": {"table_name": "STRING", "table_type": "STRING"},

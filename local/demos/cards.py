@@ -34,8 +34,6 @@ DAY = timedelta(days=1)
 TRANSACTIONS = 8_000
 # The real rate is a sixth of a percent: measured, it would take far more transactions.
 FRAUD_RATE = 0.03
-# Of a real file the demo takes so many.
-MAXIMUM_TRANSACTIONS = 12_000
 DAYS = 8
 # Days from the last transaction to now: by then truths are in, or never come.
 SINCE_LAST = 8
@@ -80,11 +78,10 @@ def play(
     first_day, last_day = (
         moment(int(transactions.time_ms[row])).date() for row in (0, -1)
     )
-    if cards:
-        yield "\n" + "; ".join(transactions.notes) + ", stretched."
+    of_file = f" of {cards}, stretched" if cards else ""
     yield (
-        f"\nCard fraud: {len(transactions):,} transactions over {first_day} to "
-        f"{last_day}, {transactions.is_fraud.sum()} of them fraud.\n"
+        f"\nCard fraud: {len(transactions):,} transactions{of_file} over {first_day} "
+        f"to {last_day}, {transactions.is_fraud.sum()} of them fraud.\n"
         "Truths come hours or days later, some twice, some wrong first, some never"
     )
     sent: list[Delivery] = []
@@ -146,8 +143,7 @@ def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
     """
     end = midnight(now.date()) - SINCE_LAST * DAY
     if cards:
-        drawn = read_cards(Path(cards).expanduser()).first(MAXIMUM_TRANSACTIONS)
-        drawn = drawn.stretched(end - DAYS * DAY, end)
+        drawn = read_cards(Path(cards).expanduser(), start=end - DAYS * DAY, end=end)
     else:
         drawn = Cards(
             seed=seed,

@@ -57,10 +57,10 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
         sources.load_folder(warehouse.client, folder, use_case)
     except (ga4_rows.ExportError, SchemaError, UseCaseError) as error:
         raise UnusableData(str(error)) from error
+    first, last = min(summary.dates), max(summary.dates)
     say(
-        f"{summary.rows:,} events of {summary.users:,} users on {summary.days} days, "
-        f"{summary.first_date} to {summary.last_date}; the last whole day in UTC is "
-        f"{summary.last_full_day}"
+        f"{summary.rows:,} events of {summary.users:,} users on {len(summary.dates)} "
+        f"days, {first} to {last}; the last whole day in UTC is {summary.last_full_day}"
     )
     check(summary, settings, today=datetime.now(UTC).date())
     return Source(summary.dates, summary.last_full_day)
@@ -90,9 +90,10 @@ def check(summary: ga4_export.Summary, settings: Settings, *, today: date) -> No
             + (f"; USER_COLUMN can be {others[0]}" if others else "")
         )
     # East of Greenwich it is tomorrow already.
-    if summary.last_date > today + DAY:
+    last = max(summary.dates)
+    if last > today + DAY:
         raise UnusableData(
-            f"the data go on until {summary.last_date}, which is still to come: "
+            f"the data go on until {last}, which is still to come: "
             "leave the events out whose event_date is wrong"
         )
 

@@ -3,12 +3,11 @@ Cloud Storage on this machine, for the unmodified client.
 
     python -m local.emulators.storage --port 8092 --data-dir .local/states/demo/storage
 
-What the registry builds on holds: ``ifGenerationMatch`` and ``ifGenerationNotMatch``
-are checked for one request at a time, so that of two writers one gets a 412. A
-generation is newer than all before. A bucket with versioning keeps what is overwritten
-or deleted. An object is a file ``DATA_DIR/BUCKET/NAME``; what is known of it is in a
-database beside. Access control, ranges of bytes, changes of metadata and pages of lists
-are not there.
+What the registry builds on holds: ``ifGenerationMatch`` of a write is checked for one
+request at a time, so that of two writers one gets a 412. A generation is newer than all
+before. A bucket with versioning keeps what is overwritten or deleted. An object is a
+file ``DATA_DIR/BUCKET/NAME``; what is known of it is in a database beside. There is no
+access control, and no range, condition of a read, change of metadata or page of a list.
 """
 
 from __future__ import annotations
@@ -120,11 +119,10 @@ class Store:
         return rows[0][0] if rows else None
 
     def read(self, bucket: str, name: str, query: Query) -> tuple[Resource, bytes]:
-        """Return the resource and content of an object, if the conditions hold."""
+        """Return the resource and content of an object, or of its generation."""
         live = self.live(bucket, name)
         generation = query.get("generation")
         if live and generation in (None, live["generation"]):
-            check(live, query, is_read=True)
             return live, self._file(bucket, name).read_bytes()
         old = "bucket = ? AND name = ? AND generation = ?"
         for row in self._rows("objects", old, bucket, name, generation):
@@ -134,11 +132,13 @@ class Store:
     def write(
         self, bucket: str, content: bytes, given: Resource, query: Query
     ) -> Resource:
-        """Write an object, if the conditions hold."""
+        """Write an object, if it still has the generation that is expected."""
         name = given["name"]
         live = self.live(bucket, name)
-        check(live, query)
         last = int(live["generation"]) if live else 0
+        if int(query.get("ifGenerationMatch", last)) != last:
+            message = f"The precondition did not hold: the generation is {last}."
+            raise Refused(HTTPStatus.PRECONDITION_FAILED, message)
         generation = max(time.time_ns() // 1_000, last + 1)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
         checksum = google_crc32c.value(content).to_bytes(4)
@@ -165,7 +165,6 @@ class Store:
         """Delete an object, or for good the generation that is named."""
         live, named = self.live(bucket, name), query.get("generation")
         if live and named in (None, live["generation"]):
-            check(live, query)
             self._retire(bucket, live, for_good=named is not None)
             self._file(bucket, name).unlink(missing_ok=True)
         elif not named or not self._drop(bucket, name, named):
@@ -202,17 +201,6 @@ class Store:
         if not file.is_relative_to(self.folder / bucket):
             raise Refused(HTTPStatus.BAD_REQUEST, f"{name!r} cannot name a file")
         return file
-
-
-def check(live: Resource | None, query: Query, *, is_read: bool = False) -> None:
-    """Refuse a request whose conditions do not hold for an object as it is now."""
-    current = live["generation"] if live else "0"
-    message = f"At least one pre-condition did not hold: the generation is {current}."
-    if query.get("ifGenerationMatch", current) != current:
-        raise Refused(HTTPStatus.PRECONDITION_FAILED, message)
-    if query.get("ifGenerationNotMatch") == current:
-        status = HTTPStatus.NOT_MODIFIED if is_read else HTTPStatus.PRECONDITION_FAILED
-        raise Refused(status, message)
 
 
 @dataclass
@@ -313,7 +301,6 @@ class Handler(BaseHTTPRequestHandler):
             return Answer(store.write(bucket, bytes(content), given, conditions))
         if query["uploadType"] == "resumable":
             given = {"name": query.get("name"), **json.loads(body or b"{}")}
-            check(store.live(bucket, given["name"]), query)
             upload = uuid.uuid4().hex
             self.uploads[upload] = given, query, bytearray()
             where = f"http://{self.headers['Host']}/upload/storage/v1/b/{bucket}/o"
@@ -333,7 +320,6 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, answer: Answer) -> None:
         is_json = isinstance(answer.content, dict)
         data = json.dumps(answer.content).encode() if is_json else answer.content
-        data = b"" if answer.status == HTTPStatus.NOT_MODIFIED else data
         self.send_response(answer.status)
         self.send_header("Content-Type", "application/json" if is_json else "*/*")
         self.send_header("Content-Length", str(len(data)))

@@ -19,20 +19,11 @@ from local.exports.ga4_rows import SOURCES
 from offline import table_files
 from propensity.errors import SchemaError
 from propensity.runs.sources import check_history
+from propensity.schema import Column, arrow_type
 from propensity.usecases import UseCase
 from propensity.usecases.sources import Source
 
 LOAD_TIMEOUT_S = 300
-_ARROW = {
-    "STRING": pa.string(),
-    "INT64": pa.int64(),
-    "FLOAT64": pa.float64(),
-    "NUMERIC": pa.decimal128(38, 9),
-    "BOOL": pa.bool_(),
-    "DATE": pa.date32(),
-    "DATETIME": pa.timestamp("us"),
-    "TIMESTAMP": pa.timestamp("us", "UTC"),
-}
 
 
 def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
@@ -67,7 +58,7 @@ def read(path: Path, source: Source) -> pa.Table:
         rows = table_files.read(path, list(source.types), texts=[source.user_id])
         ids = table_files.identities(rows[source.user_id], source.user_id)
         columns = {
-            name: rows[name].cast(_ARROW[of]) for name, of in source.types.items()
+            field.name: rows[field.name].cast(field.type) for field in _schema(source)
         }
     except (SchemaError, pa.ArrowException) as error:
         where = "" if str(path) in str(error) else f"{path}: "
@@ -77,19 +68,36 @@ def read(path: Path, source: Source) -> pa.Table:
 
 def table_of(source: Source, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return made-up rows as a table of the types that a source declares."""
-    schema = pa.schema([(name, _ARROW[kind]) for name, kind in source.types.items()])
-    return pa.Table.from_pylist([*rows], schema)
+    return pa.Table.from_pylist([*rows], _schema(source))
+
+
+def _schema(source: Source) -> pa.Schema:
+    columns = (Column(name, kind, "") for name, kind in source.types.items())
+    return pa.schema([(column.name, arrow_type(column)) for column in columns])
 
 
 def load(client: Any, source: Source, rows: pa.Table) -> None:
     """Replace the table of a source, in a project and dataset that are made for it."""
-    from google.cloud.bigquery import Dataset, LoadJobConfig
+    from google.cloud.bigquery import Dataset
 
     project, dataset, name = source.place(client.project)
     client.create_dataset(Dataset(f"{project}.{dataset}"), exists_ok=True)
+    replace_table(client, f"{project}.{dataset}.{name}", rows)
+
+
+def replace_table(client: Any, table: str, rows: pa.Table, **options: Any) -> None:
+    """Have a table hold these rows alone, by a load job with further options."""
+    from google.cloud.bigquery import LoadJobConfig, ParquetOptions
+
+    parquet = ParquetOptions()  # type: ignore[no-untyped-call]
+    parquet.enable_list_inference = True
     file = io.BytesIO()
     pq.write_table(rows, file)
-    config = LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_TRUNCATE")
-    client.load_table_from_file(
-        file, f"{project}.{dataset}.{name}", rewind=True, job_config=config
-    ).result(timeout=LOAD_TIMEOUT_S)
+    config = LoadJobConfig(
+        source_format="PARQUET",
+        write_disposition="WRITE_TRUNCATE",
+        parquet_options=parquet,
+        **options,
+    )
+    job = client.load_table_from_file(file, table, rewind=True, job_config=config)
+    job.result(timeout=LOAD_TIMEOUT_S)

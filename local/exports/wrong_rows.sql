@@ -2,6 +2,10 @@
 -- Source: given, the rows of the file with their numbers, and ids as JSON has them.
 -- An id that is a number of 2^53 or more, or has a point, may have lost digits. Times go
 -- to the end of 9999.
+CREATE OR REPLACE TEMP MACRO is_number(id) AS
+  JSON_TYPE(id) NOT IN ('VARCHAR', 'NULL')
+  AND COALESCE(ABS(TRY_CAST(id AS HUGEINT)) >= 9007199254740992 OR id LIKE '%.%', TRUE);
+
 SELECT
   row,
   CASE

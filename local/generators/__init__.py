@@ -7,6 +7,6 @@ players.py   what players write when they register; postcodes
 cards.py     ``Cards``: card transactions, and which of them are fraud
 transactions.py  how transactions and their truths are sent
 card_files.py    real transactions from a file
-messages.py  messages as a producer sends them: late, repeated, broken (faults.py)
+messages.py  messages as a producer sends them: late, repeated, broken
 drawing.py   the random numbers of the streams
 """

@@ -13,7 +13,7 @@ follows from Bayes' rule.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -73,10 +73,6 @@ class Kind:
     amount: tuple[float, float]
     share: tuple[float, float]
 
-    @property
-    def shifts(self) -> Floats:
-        return np.array([self.shift.get(name, 0.0) for name in COMPONENTS])
-
 
 GENUINE = (
     Kind({}, 1.0, (3.1, 1.3), (0.94, 0.94)),
@@ -102,12 +98,11 @@ FRAUDS = (
     Kind({}, 1.0, (4.4, 1.2), (0.08, 0.08)),
 )
 KINDS = (*GENUINE, *FRAUDS)
-
-
-def _shares(kinds: Sequence[Kind], since: Floats) -> Floats:
-    first, last = np.array([kind.share for kind in kinds]).T
-    at: Floats = first + (last - first) * since[:, None]
-    return at
+# Of each kind, a row; means and standard deviations of amounts are columns.
+SHIFT = np.array([[kind.shift.get(name, 0.0) for name in COMPONENTS] for kind in KINDS])
+SPREAD = np.array([kind.spread for kind in KINDS])
+AMOUNT = np.array([kind.amount for kind in KINDS]).T
+FIRST_SHARE, LAST_SHARE = np.array([kind.share for kind in KINDS]).T
 
 
 def _unit_rows(rows: Floats) -> Floats:
@@ -153,11 +148,10 @@ class Cards:
         time_ms = moments(random, n, start_ms=self._start_ms, weight=weight)
         since = self._progress(time_ms)
         random = random_of(self.seed, "groups")
-        genuine = pick(random, _shares(GENUINE, since))
-        fraud = len(GENUINE) + pick(random, _shares(FRAUDS, since))
+        share = _shares(since)
+        genuine = pick(random, share[:, : len(GENUINE)])
+        fraud = len(GENUINE) + pick(random, share[:, len(GENUINE) :])
         group = np.where(is_fraud, fraud, genuine)
-        shift = np.stack([kind.shifts for kind in KINDS])[group]
-        spread = np.array([kind.spread for kind in KINDS])[group]
         random = random_of(self.seed, "components")
         common = np.sqrt(COMMON) * _loadings(since)
         noise = np.zeros((n, N_COMPONENTS))
@@ -165,9 +159,9 @@ class Cards:
             noise += common[:, :, factor] * normal(random, n)[:, None]
         own = normal(random, n * N_COMPONENTS).reshape(n, N_COMPONENTS)
         noise += np.sqrt(1 - COMMON) * own
-        standard = shift + spread[:, None] * noise
+        standard = SHIFT[group] + SPREAD[group][:, None] * noise
         components = _means(since) + _scales(since) * standard
-        mean, deviation = np.array([kind.amount for kind in KINDS])[group].T
+        mean, deviation = AMOUNT[:, group]
         logarithm = mean + deviation * normal(random_of(self.seed, "amounts"), n)
         cents = np.clip(np.rint(100 * np.exp(logarithm)), 1, MAXIMUM_CENTS)
         drawn = Transactions(
@@ -198,19 +192,20 @@ class Cards:
         inner = COMMON * np.einsum("nif,nig->nfg", loadings, loadings)
         inner += (1 - COMMON) * np.eye(N_FACTORS)
         log_amount = np.log(np.maximum(transactions.amounts, 0.005))
-        share = np.column_stack([_shares(GENUINE, since), _shares(FRAUDS, since)])
-        logs = np.empty((len(since), len(KINDS)))
-        for number, kind in enumerate(KINDS):
-            distance = standard - kind.shifts
+        log_share = np.log(_shares(since))
+        logs = np.empty(log_share.shape)
+        for kind, (spread, mean, deviation) in enumerate(
+            zip(SPREAD, *AMOUNT, strict=True)
+        ):
+            distance = standard - SHIFT[kind]
             projected = np.einsum("nif,ni->nf", loadings, distance)
             solved = np.linalg.solve(inner, projected[:, :, None])[:, :, 0]
             along = COMMON * (projected * solved).sum(axis=1)
             square = (distance**2).sum(axis=1) - along
-            square /= (1 - COMMON) * kind.spread**2
-            mean, deviation = kind.amount
+            square /= (1 - COMMON) * spread**2
             square += ((log_amount - mean) / deviation) ** 2
-            volume = N_COMPONENTS * np.log(kind.spread) + np.log(deviation)
-            logs[:, number] = np.log(share[:, number]) - volume - square / 2
+            volume = N_COMPONENTS * np.log(spread) + np.log(deviation)
+            logs[:, kind] = log_share[:, kind] - volume - square / 2
         density = np.exp(logs - logs.max(axis=1, keepdims=True))
         fraud = self.fraud_rate * density[:, len(GENUINE) :].sum(axis=1)
         genuine = (1 - self.fraud_rate) * density[:, : len(GENUINE)].sum(axis=1)
@@ -219,6 +214,11 @@ class Cards:
 
 
 # The process at any time: n rows for n values of ``since``.
+
+
+def _shares(since: Floats) -> Floats:
+    at: Floats = FIRST_SHARE + (LAST_SHARE - FIRST_SHARE) * since[:, None]
+    return at
 
 
 def _means(since: Floats) -> Floats:

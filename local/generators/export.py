@@ -36,16 +36,17 @@ from local.generators.shop import (
 
 TIME_ZONE = ZoneInfo("America/New_York")
 LATEST_ARRIVAL_DAYS = 3
-EVENTS = (
-    "session_start", "first_visit", "page_view", "view_item", "add_to_cart",
-    "begin_checkout", "purchase", "user_engagement", "refund",
-)  # fmt: skip
+# By where in a visit an event stands: pages and items mix, the rest follows in order.
+EVENTS = {
+    "session_start": 0, "first_visit": 1, "page_view": 2, "view_item": 2,
+    "add_to_cart": 3, "begin_checkout": 4, "purchase": 5, "user_engagement": 6,
+    "refund": 0,
+}  # fmt: skip
 (
     SESSION_START, FIRST_VISIT, PAGE_VIEW, VIEW_ITEM, ADD_TO_CART, BEGIN_CHECKOUT,
     PURCHASE, USER_ENGAGEMENT, REFUND,
 ) = range(len(EVENTS))  # fmt: skip
-# Where in a visit an event stands: pages and items mix, the rest follows in order.
-STAGE = np.array([0, 1, 2, 2, 3, 4, 5, 6, 0])
+STAGE = np.array([*EVENTS.values()])
 # Expected number a visit, by mood.
 PAGES = np.array([0.0, 1.0, 1.5, 2.8])
 ITEMS = np.array([0.0, 0.3, 0.8, 2.4])
@@ -208,7 +209,7 @@ class Shop(Process):
         columns = {
             "event_date": _choose(names, place),
             "event_timestamp": pa.array(events.time_us),
-            "event_name": _choose(EVENTS, kind),
+            "event_name": _choose([*EVENTS], kind),
             "event_params": params,
             "event_value_in_usd": pa.array(value, mask=value == 0),
             "event_bundle_sequence_id": pa.array(visit * 64 + kind),

@@ -12,8 +12,8 @@ day before ``end``, and later play ends there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -36,14 +36,16 @@ from local.generators.drawing import (
     texts_of,
     uuids,
 )
-from local.generators.faults import AMOUNT_FIELDS, FAULTS, PLAYS
 from local.generators.messages import (
     REGISTRATION,
     Delivery,
     Event,
-    Habits,
+    Faults,
+    cut_short,
     encode,
+    given,
     sent,
+    without,
 )
 from local.generators.players import (
     ABROAD,
@@ -55,6 +57,9 @@ from local.generators.players import (
 
 USE_CASE = "first_day_churn"
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
+PLAYS = ("new_purchases", "new_bet", "new_win")
+# The field of an event that has its money.
+AMOUNT_FIELDS = dict(zip(PLAYS, ("amount", "bet_amount", "win_amount"), strict=True))
 BET = 1
 # What has two rows has one for those who stay and one for those who churn.
 STAYS, CHURNS = 0, 1
@@ -108,26 +113,26 @@ def attributes_of(event: Mapping[str, Any]) -> dict[str, str]:
     return {name: event[name] for name in ("event_id", "use_case", "event_type")}
 
 
-HABITS = Habits(
-    id_field="event_id",
-    time_field="event_time",
-    faults=FAULTS,
-    late_days=(1, 5),
-    duplicates=0.10,
-    longest_ms=3 * DAY_MS,
-    attributes_of=attributes_of,
-)
+def _of_money(amount: str) -> Callable[[Event], Event]:
+    """Return what gives a play another amount."""
+    value = Decimal(amount)
+    return lambda event: event | {AMOUNT_FIELDS[event["event_type"]]: value}
 
 
-@dataclass(frozen=True)
-class _Play:
-    """One row for each play: whose, on which day since registration, when, what."""
-
-    player: Ints
-    day: Ints
-    time_ms: Ints
-    kind: Ints
-    cents: Ints
+# All are of plays.
+FAULTS: Faults = {
+    "malformed_json": cut_short,
+    "wrong_encoding": lambda event: encode(event).replace(b"player", b"Zo\xc3"),
+    "too_large": given(padding="x" * 256 * 1024),
+    "unknown_use_case": given(use_case="no_such_case"),
+    "unknown_event_type": given(event_type="new_deposit"),
+    "missing_field": without("user_id"),
+    "wrong_type": given(user_id=123),
+    "bad_amount": _of_money("-0.01"),
+    "not_finite": _of_money("NaN"),
+    "bad_time": given(event_time="2999-12-31T23:59:59.000Z"),
+    "bad_value": given(user_id=""),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,20 +204,16 @@ class Games:
         random = random_of(self.seed, "registrations")
         return moments(random, self.users, start_ms=start_ms, weight=weight)
 
-    @property
-    def _first_day_maximum(self) -> int:
-        return max(1, int(FIRST_DAY_SHARE * (self.maximum_events - 1)))
-
-    @cached_property
-    def _play(self) -> _Play:
-        """Everything that is played, in order of player."""
+    def _played(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Return player, time, kind and cents of everything that is played."""
         random, players, n = random_of(self.seed, "play"), self._players, self.users
 
         def count(parameters: tuple[tuple[float, float], ...]) -> Ints:
             mean, spread = np.array(parameters)[players.churns].T
             return floor(np.exp(mean + spread * normal(random, n)))
 
-        first = np.minimum(count(FIRST_DAY), self._first_day_maximum)
+        most = max(1, int(FIRST_DAY_SHARE * (self.maximum_events - 1)))
+        first = np.minimum(count(FIRST_DAY), most)
         later = np.minimum(count(LATER), self.maximum_events - 1 - first)
         stays = players.churns == STAYS
         again = stays | (random.random(n) < SECOND_DAY)
@@ -240,7 +241,7 @@ class Games:
         cents = np.clip(np.rint(100 * amount), 1, MAXIMUM_CENTS).astype(np.int64)
         cents[(kind == BET) & (random.random(len(player)) < FREE_BETS)] = 0
         kept = time < milliseconds(self.end)
-        return _Play(player[kept], day[kept], time[kept], kind[kept], cents[kept])
+        return player[kept], time[kept], kind[kept], cents[kept]
 
     def _session_starts(self, random: np.random.Generator) -> Ints:
         """
@@ -261,26 +262,21 @@ class Games:
         """Return 1 for each player who churns and 0 for the others."""
         return dict(zip(self.user_ids, self._players.churns.tolist(), strict=True))
 
-    @property
-    def n_events(self) -> int:
-        """Events in all, registrations among them."""
-        return self.users + len(self._play.player)
-
     def events(self) -> Iterator[Event]:
         """
         Yield every event as its JSON object, in order of time.
 
         Times are texts in UTC to the millisecond, amounts Decimal with two decimals.
         """
-        play, players, n = self._play, self._players, self.users
-        time = np.concatenate([players.registered_ms, play.time_ms])
+        players, n = self._players, self.users
+        registrations = np.arange(n), players.registered_ms, np.full(n, len(PLAYS))
+        columns = (*registrations, np.zeros(n, np.int64)), self._played()
+        player, time, kind, cents = map(np.concatenate, zip(*columns, strict=True))
         order = np.argsort(time, kind="stable")
-        player = np.concatenate([np.arange(n), play.player])[order].tolist()
-        kind = np.concatenate([np.full(n, len(PLAYS)), play.kind])[order].tolist()
-        cents = np.concatenate([np.zeros(n, np.int64), play.cents])[order].tolist()
+        player, kind, cents = (part[order].tolist() for part in (player, kind, cents))
         times = texts_of(time[order])
         ids = uuids(random_of(self.seed, "event ids"), len(order))
-        registrations, user_ids = registered(players), self.user_ids
+        written, user_ids = registered(players), self.user_ids
         types = (*PLAYS, REGISTRATION)
         for i, event_id in enumerate(ids):
             event_type = types[kind[i]]
@@ -292,7 +288,7 @@ class Games:
                 "event_time": times[i],
             }
             if event_type == REGISTRATION:
-                event |= registrations[player[i]]
+                event |= written[player[i]]
             else:
                 event[AMOUNT_FIELDS[event_type]] = Decimal(cents[i]).scaleb(-2)
             yield event
@@ -302,7 +298,17 @@ class Games:
         for event in self.events():
             yield encode(event), attributes_of(event)
 
-    def deliveries(self, *, broken: float = HABITS.broken) -> list[Delivery]:
+    def deliveries(self) -> list[Delivery]:
         """Return what a producer sends, in the order of sending."""
-        habits = replace(HABITS, broken=broken)
-        return sent(list(self.events()), habits, seed=self.seed, purpose="deliveries 0")
+        return sent(
+            list(self.events()),
+            seed=self.seed,
+            purpose="deliveries 0",
+            id_field="event_id",
+            time_field="event_time",
+            faults=FAULTS,
+            late_days=(1, 5),
+            duplicates=0.10,
+            longest_ms=3 * DAY_MS,
+            attributes_of=attributes_of,
+        )

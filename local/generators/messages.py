@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -16,7 +16,6 @@ import numpy as np
 from local.generators.drawing import (
     DAY_MS,
     SECOND_MS,
-    Ints,
     exponential,
     floor,
     latency_ms,
@@ -28,6 +27,8 @@ from local.generators.drawing import (
 )
 
 Event = dict[str, Any]
+# What breaks an event, by the reason that its dead letter must have.
+Faults = Mapping[str, Callable[[Event], Event | bytes]]
 REGISTRATION = "new_registration"
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -50,39 +51,6 @@ class Delivery:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One way to break an event: of registrations, or of all others."""
-
-    reason: str
-    spoil: Callable[[Event], bytes]
-    of_registration: bool = False
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Habits:
-    """
-    How a producer sends its events.
-
-    ``is_delayed``: each takes a moment. ``late`` is the share that is late, by
-    ``late_days`` from and to. ``duplicates`` is the share of repetitions, most of them
-    within minutes, and ``longest_ms`` how late the others are. ``broken`` is the share
-    of broken messages, under ids of their own, whose ``faults`` take turns.
-    """
-
-    id_field: str
-    time_field: str
-    faults: Sequence[Fault]
-    is_delayed: bool = True
-    late: float = 0.05
-    late_days: tuple[float, float] = (0, 1)
-    duplicates: float = 0.05
-    longest_ms: int = DAY_MS // 2
-    broken: float = 0.01
-    attributes_of: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda _: {}
-
-
 def encode(event: Mapping[str, Any]) -> bytes:
     """Return an event as compact JSON in UTF-8; a Decimal becomes a number."""
     fields = ",".join(
@@ -94,29 +62,65 @@ def encode(event: Mapping[str, Any]) -> bytes:
     return f"{{{fields}}}".encode()
 
 
-def times_of(events: Sequence[Event], name: str) -> Ints:
-    """Return a time of each event in milliseconds since 1970."""
-    times = (datetime.fromisoformat(event[name]) for event in events)
-    return np.array([milliseconds(time) for time in times])
+def cut_short(event: Event) -> bytes:
+    """Return an event that is no JSON any more."""
+    return encode(event)[:-12]
+
+
+def without(name: str) -> Callable[[Event], Event]:
+    """Return what takes a field from an event."""
+    return lambda event: {key: event[key] for key in event if key != name}
+
+
+def given(**fields: Any) -> Callable[[Event], Event]:
+    """Return what gives an event other values."""
+    return lambda event: event | fields
 
 
 def sent(
-    events: Sequence[Event], habits: Habits, *, seed: int, purpose: str
+    events: Sequence[Event],
+    *,
+    seed: int,
+    purpose: str,
+    id_field: str,
+    time_field: str,
+    faults: Faults,
+    broken: float = 0.01,
+    is_delayed: bool = True,
+    late: float = 0.05,
+    late_days: tuple[float, float] = (0, 1),
+    duplicates: float = 0.05,
+    longest_ms: int = DAY_MS // 2,
+    attributes_of: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda _: {},
 ) -> list[Delivery]:
-    """Return all messages with some events, in the order of sending."""
+    """
+    Return all messages with some events, in the order of sending.
+
+    Args:
+        events: JSON objects.
+        seed, purpose: Of the random numbers.
+        id_field, time_field: Names in an event.
+        faults: Take turns.
+        broken: Share of broken messages, under ids of their own.
+        is_delayed: Whether each takes a moment.
+        late, late_days: Share that is late, and by how many days, from and to.
+        duplicates: Share of repetitions, most of them within minutes.
+        longest_ms: How late the other repetitions are at most.
+        attributes_of: Gives a message's attributes.
+    """
     random, n = random_of(seed, purpose), len(events)
-    sent_ms = times_of(events, habits.time_field)
-    if habits.is_delayed:
-        sent_ms += latency_ms(random, n)
+    times = (datetime.fromisoformat(event[time_field]) for event in events)
+    event_ms = np.array([*map(milliseconds, times)])
+    sent_ms = event_ms + latency_ms(random, n) if is_delayed else event_ms
     is_late = np.zeros(n, bool)
-    is_late[shuffled(random, n)[: round(n * habits.late)]] = True
-    least, most = habits.late_days
+    is_late[shuffled(random, n)[: round(n * late)]] = True
+    least, most = late_days
     late_ms = floor((least + (most - least) * random.random(n)) * DAY_MS)
-    sent_ms += np.where(is_late, late_ms, 0)
+    sent_ms = sent_ms + np.where(is_late, late_ms, 0)
     once = [
         Delivery(
             data=encode(event),
-            attributes=habits.attributes_of(event),
+            attributes=attributes_of(event),
             sent_time=moment(at),
             event=event,
             is_late=late,
@@ -125,10 +129,11 @@ def sent(
             events, sent_ms.tolist(), is_late.tolist(), strict=True
         )
     ]
-    count = round(n * habits.duplicates)
+
+    count = round(n * duplicates)
     again = floor(random.random(count) * n).tolist()
     wait_ms = 200 + exponential(random, count, 90 * SECOND_MS)
-    longer_ms = floor(random.random(count) * habits.longest_ms)
+    longer_ms = floor(random.random(count) * longest_ms)
     wait_ms += np.where(random.random(count) < 0.1, longer_ms, 0)
     repeated = [
         replace(
@@ -138,28 +143,26 @@ def sent(
         )
         for place, wait in zip(again, wait_ms.tolist(), strict=True)
     ]
-    pools: dict[bool, list[Event]] = {False: [], True: []}
-    for event in events:
-        pools[event.get("event_type") == REGISTRATION].append(event)
-    count = round(n * habits.broken)
+
+    rows = [n for n, one in enumerate(events) if one.get("event_type") != REGISTRATION]
+    count = round(n * broken)
+    ids, wait_ms = uuids(random, count), latency_ms(random, count)
+    places = [rows[place] for place in floor(random.random(count) * len(rows))]
     spoilt = []
-    for fault, new_id, wait, place in zip(
-        itertools.islice(itertools.cycle(habits.faults), count),
-        uuids(random, count),
-        latency_ms(random, count).tolist(),
-        random.random(count).tolist(),
+    for (reason, spoil), new_id, place, wait in zip(
+        itertools.islice(itertools.cycle(faults.items()), count),
+        *(ids, places, wait_ms.tolist()),
         strict=True,
     ):
-        pool = pools[fault.of_registration]
-        event = pool[int(place * len(pool))] | {habits.id_field: new_id}
-        at = datetime.fromisoformat(event[habits.time_field])
+        event = events[place] | {id_field: new_id}
+        broke = spoil(event)
         spoilt.append(
             Delivery(
-                data=fault.spoil(event),
-                attributes=habits.attributes_of({**event, **fault.attributes}),
-                sent_time=moment(milliseconds(at) + wait),
+                data=broke if isinstance(broke, bytes) else encode(broke),
+                attributes=attributes_of(event if isinstance(broke, bytes) else broke),
+                sent_time=moment(int(event_ms[place]) + wait),
                 event=None,
-                reason=fault.reason,
+                reason=reason,
             )
         )
     return sorted([*once, *repeated, *spoilt], key=attrgetter("sent_time"))

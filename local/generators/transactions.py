@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import numpy as np
 
@@ -15,15 +14,20 @@ from local.generators.drawing import (
     Floats,
     Ints,
     exponential,
-    floor,
     latency_ms,
-    milliseconds,
     random_of,
     shuffled,
     texts_of,
 )
-from local.generators.faults import CARD_FAULTS, TRUTH_FAULTS
-from local.generators.messages import Delivery, Event, Habits, sent
+from local.generators.messages import (
+    Delivery,
+    Event,
+    Faults,
+    cut_short,
+    given,
+    sent,
+    without,
+)
 
 USE_CASE = "card_fraud"
 COMPONENTS = tuple(f"V{number}" for number in range(1, 29))
@@ -32,21 +36,20 @@ COLUMNS = ("Time", *FEATURES, "Class")
 # Mean time from a transaction to its truth; of how many nobody ever learns; of how many
 # frauds, and as many others, the first verdict is wrong.
 DELAY_MS, NEVER, WRONG_FIRST = 18 * HOUR_MS, 0.05, 0.10
-HABITS = Habits(
-    id_field="transaction_id",
-    time_field="ingest_ts",
-    faults=CARD_FAULTS,
-    is_delayed=False,
-    late=0.02,
-    late_days=(0.02, 1),
-)
-# A correction may come before what it corrects.
-TRUTH_HABITS = Habits(
-    id_field="transaction_id",
-    time_field="truth_time",
-    faults=TRUTH_FAULTS,
-    broken=0.005,
-)
+FAULTS: Faults = {
+    "malformed_json": cut_short,
+    "missing_field": without("V14"),
+    "wrong_type": given(V3="high"),
+    "not_finite": given(V1=float("nan")),
+    "bad_time": given(event_time="2999-12-31T23:59:59.000Z"),
+    "bad_value": given(transaction_id=""),
+}
+TRUTH_FAULTS: Faults = {
+    "malformed_json": cut_short,
+    "missing_field": without("is_fraud"),
+    "bad_time": given(truth_time="yesterday"),
+    "bad_value": given(is_fraud="perhaps"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class Transactions:
 
     One row each: ``ids``, ``time_ms`` (UTC, since 1970), ``components`` (n, 28),
     ``amounts``, ``is_fraud``. ``true_probabilities`` is None for real ones. ``seed`` is
-    of all that is sent; ``notes`` say where real ones come from.
+    of all that is sent.
     """
 
     ids: Sequence[str]
@@ -66,31 +69,9 @@ class Transactions:
     is_fraud: Flags
     seed: int = 0
     true_probabilities: Floats | None = None
-    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def first(self, count: int) -> Transactions:
-        """Return the first transactions alone."""
-        truth = self.true_probabilities
-        return replace(
-            self,
-            ids=self.ids[:count],
-            time_ms=self.time_ms[:count],
-            components=self.components[:count],
-            amounts=self.amounts[:count],
-            is_fraud=self.is_fraud[:count],
-            true_probabilities=None if truth is None else truth[:count],
-        )
-
-    def stretched(self, start: datetime, end: datetime) -> Transactions:
-        """Return the same between two times."""
-        begins, ends = milliseconds(start), milliseconds(end)
-        since = self.time_ms - self.time_ms[:1]
-        # The last is before the end.
-        share = since / (since.max(initial=0) + 1)
-        return replace(self, time_ms=begins + floor(share * (ends - begins)))
 
     def named(self, prefix: str) -> Transactions:
         """Return the same under other ids: the prefix and a number."""
@@ -142,18 +123,36 @@ class Transactions:
             )
         ]
 
-    def deliveries(self, *, broken: float = HABITS.broken) -> list[Delivery]:
+    def deliveries(self) -> list[Delivery]:
         """
         Return the transactions as a producer sends them, in the order of sending.
 
         Payloads have no event type, use case or user.
         """
-        habits, purpose = replace(HABITS, broken=broken), "cards' deliveries 0"
-        return sent(self.events(), habits, seed=self.seed, purpose=purpose)
+        return sent(
+            self.events(),
+            seed=self.seed,
+            purpose="cards' deliveries 0",
+            id_field="transaction_id",
+            time_field="ingest_ts",
+            faults=FAULTS,
+            is_delayed=False,
+            late=0.02,
+            late_days=(0.02, 1),
+        )
 
-    def truth_deliveries(
-        self, *, broken: float = TRUTH_HABITS.broken
-    ) -> list[Delivery]:
-        """Return the findings as a producer sends them, some up to a day late."""
-        habits, purpose = replace(TRUTH_HABITS, broken=broken), "truths' deliveries 0"
-        return sent(self.truths(), habits, seed=self.seed, purpose=purpose)
+    def truth_deliveries(self) -> list[Delivery]:
+        """
+        Return the findings as a producer sends them, some up to a day late.
+
+        A correction may come before what it corrects.
+        """
+        return sent(
+            self.truths(),
+            seed=self.seed,
+            purpose="truths' deliveries 0",
+            id_field="transaction_id",
+            time_field="truth_time",
+            faults=TRUTH_FAULTS,
+            broken=0.005,
+        )

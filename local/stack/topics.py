@@ -33,13 +33,9 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
         for subscription in SUBSCRIPTIONS:
             if subscription.function and subscription.function not in endpoints:
                 continue
-            request = message(subscription, project, endpoints)
-            try:
-                subscriber.create_subscription(request)
-            except AlreadyExists:
-                # The function may have another port than last time.
-                subscriber.update_subscription(
-                    subscription=request, update_mask={"paths": ["push_config"]}
+            with contextlib.suppress(AlreadyExists):
+                subscriber.create_subscription(
+                    message(subscription, project, endpoints)
                 )
 
 

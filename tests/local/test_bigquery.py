@@ -139,37 +139,7 @@ class TestTransactions:
         )
 
 
-class TestLanguage:
-    @pytest.mark.parametrize(
-        ("sql", "expected"),
-        [
-            # As GoogleSQL's reference implementation answers.
-            (
-                "SELECT LOWER(s) AS s, COUNT(*) FROM t GROUP BY s ORDER BY 1",
-                [("a", 2), ("b", 1)],
-            ),
-            (
-                "SELECT LOWER(t.s) AS S, COUNT(*) FROM t GROUP BY t.s ORDER BY 1",
-                [("a", 1), ("a", 1), ("b", 1)],
-            ),
-            ("SELECT -n AS n FROM t ORDER BY -n", [(-1,), (-2,), (-3,)]),
-            ("SELECT -n AS n FROM t ORDER BY n", [(-3,), (-2,), (-1,)]),
-            (
-                "SELECT s, -n AS n FROM t QUALIFY ROW_NUMBER() OVER (ORDER BY n) = 1",
-                [("b", -3)],
-            ),
-            (
-                "SELECT MAX(n) AS n FROM t WHERE n < 3 GROUP BY s ORDER BY 1",
-                [(1,), (2,)],
-            ),
-        ],
-    )
-    def test_means_the_select_lists_column_by_a_name(self, warehouse, sql, expected):
-        """In GROUP BY, QUALIFY and ORDER BY, where a table has a column of the name."""
-        warehouse.load("t", s=["A", "a", "b"], n=[1, 2, 3])
-
-        assert warehouse.rows(sql) == expected
-
+class TestNumerics:
     @pytest.mark.parametrize(
         ("expression", "value"),
         [
@@ -181,7 +151,7 @@ class TestLanguage:
             ("CAST(a / 8 AS STRING)", "0.125"),
         ],
     )
-    def test_calculates_numerics_exactly(self, warehouse, expression, value):
+    def test_are_calculated_exactly(self, warehouse, expression, value):
         """Products and quotients, to nine decimals, rounded half away from zero."""
         [(number,)] = warehouse.rows(
             f"SELECT {expression} FROM "

@@ -7,7 +7,6 @@ What is statistical fixes the seed and says why the tolerance is what it is.
 from __future__ import annotations
 
 import math
-import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -17,17 +16,22 @@ from pyarrow import csv
 from pyarrow import parquet as pq
 from sklearn.metrics import roc_auc_score
 
-from local.generators.card_files import CardsError, read_cards
+from local.generators.card_files import CardsError, checked, read_cards
 from local.generators.cards import Cards
 from local.generators.drawing import moment, texts_of
-from local.generators.faults import CARD_FAULTS, TRUTH_FAULTS
-from local.generators.transactions import COLUMNS, Transactions
+from local.generators.transactions import (
+    COLUMNS,
+    FAULTS,
+    TRUTH_FAULTS,
+    Transactions,
+)
 from propensity import usecases
 from propensity.events.messages import Message
 from propensity.events.rows import accept
 from propensity.events.types import Catalogue
 
 DAY = timedelta(days=1)
+END = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +86,7 @@ class TestDeliveries:
 
     def test_are_refused_for_their_faults_alone(self, cards):
         """By the stream itself; truths among them."""
-        sent = [
-            *cards.deliveries(broken=0.03),
-            *cards.truth_deliveries(broken=0.02),
-        ]
+        sent = [*cards.deliveries(), *cards.truth_deliveries()]
         messages = [Message(one.data, str(place)) for place, one in enumerate(sent)]
         accepted = accept(
             messages,
@@ -98,7 +99,7 @@ class TestDeliveries:
             place: one.reason for place, one in enumerate(sent) if one.event is None
         }
         reasons = {one.reason for one in sent if one.event is None}
-        assert reasons == {fault.reason for fault in (*CARD_FAULTS, *TRUTH_FAULTS)}
+        assert reasons == {*FAULTS, *TRUTH_FAULTS}
 
 
 class TestTruths:
@@ -121,10 +122,9 @@ class TestTruths:
 @pytest.fixture
 def table(cards) -> pa.Table:
     """Two hundred transactions in the public data set's columns."""
-    drawn = cards.first(200)
-    seconds = (drawn.time_ms - drawn.time_ms[0]) / 1_000
-    values = [seconds, *drawn.components.T, drawn.amounts, drawn.is_fraud.astype(int)]
-    return pa.table(dict(zip(COLUMNS, values, strict=True)))
+    seconds = (cards.time_ms - cards.time_ms[0]) / 1_000
+    values = [seconds, *cards.components.T, cards.amounts, cards.is_fraud.astype(int)]
+    return pa.table(dict(zip(COLUMNS, values, strict=True))).slice(0, 200)
 
 
 def column(name: str, values: list[object]):
@@ -136,69 +136,69 @@ def column(name: str, values: list[object]):
 class TestFiles:
     @pytest.mark.parametrize("ending", ["parquet", "csv"])
     def test_are_read_from_parquet_and_csv(self, cards, table, tmp_path, ending):
+        """Stretched between two times."""
         file = tmp_path / f"cards.{ending}"
         (pq.write_table if ending == "parquet" else csv.write_csv)(table, file)
-        read = read_cards(file, end=datetime(2026, 1, 1, tzinfo=UTC))
+        read = read_cards(file, start=END - DAY, end=END)
+        times = cards.time_ms[:200] - cards.time_ms[0]
 
         assert (read.components == cards.components[:200]).all()
         assert (read.amounts == cards.amounts[:200]).all()
         assert (read.is_fraud == cards.is_fraud[:200]).all()
-        assert (np.diff(read.time_ms) == np.diff(cards.time_ms[:200])).all()
-        assert moment(int(read.time_ms[-1]) + 1) == datetime(2026, 1, 1, tzinfo=UTC)
-        assert read.notes == (f"200 transactions of cards.{ending}, 7 frauds",)
+        assert moment(int(read.time_ms[0])) == END - DAY
+        assert moment(int(read.time_ms[-1]) + 1) == END
+        shares = (read.time_ms - read.time_ms[0]) / 86_400_000
+        assert shares == pytest.approx(times / times[-1], abs=1e-6)
 
     def test_may_have_everything_in_quotes(self, table, tmp_path):
         """As the public data set has its classes and the names of its columns."""
         lines = [",".join(f'"{name}"' for name in COLUMNS)]
-        for row in table.slice(0, 20).to_pylist():
+        for row in table.slice(0, 19).to_pylist():
             *values, label = row.values()
             lines.append(",".join(map(repr, values)) + f',"{label}"')
         (tmp_path / "creditcard.csv").write_text("\n".join(lines) + "\n")
 
-        assert len(read_cards(tmp_path / "creditcard.csv")) == 20
+        assert len(checked(tmp_path / "creditcard.csv")) == 19
 
-    def test_are_used_as_far_as_they_are_a_stream(self, table, tmp_path):
-        """Without a tail of frauds, and without what goes back in time."""
-        file = tmp_path / "cards.parquet"
+    def test_are_used_without_the_frauds_at_their_end(self, table, tmp_path):
         frauds = table.filter(pa.compute.equal(table["Class"], 1)).slice(0, 1)
-        later = frauds.set_column(0, "Time", pa.array([table["Time"][-1].as_py() + 9]))
-        for more, why in (
-            ([later] * 40, "40 more .* the last 40 are frauds only"),
-            ([table], "200 more .* Time goes back after them"),
-        ):
-            pq.write_table(pa.concat_tables([table, *more]), file)
-            read = read_cards(file)
-            assert len(read) == 200
-            assert re.search(why, read.notes[1])
+        whole = pa.concat_tables([table, *[frauds] * 40])
+        pq.write_table(whole, tmp_path / "cards.parquet")
+
+        assert checked(tmp_path / "cards.parquet").equals(
+            table.cast(pa.schema([(name, pa.float64()) for name in COLUMNS]))
+        )
 
     @pytest.mark.parametrize(
         ("change", "says"),
         [
             (lambda t: t.drop_columns(["V7", "Class"]), "V7, Class"),
-            (lambda t: t.slice(0, 0), "holds no transactions"),
+            (lambda t: t.slice(0, 0), "holds no genuine transaction"),
+            (lambda t: pa.concat_tables([t, t]), "row 201: Time goes back"),
             (column("V3", ["high"]), "columns that are not numbers"),
             (column("V4", [math.nan]), "without a finite number in V4"),
             (column("Class", [2]), "other values than 0 and 1"),
-            (column("Class", [1]), "holds frauds only"),
+            (column("Class", [1]), "holds no genuine transaction"),
         ],
     )
     def test_of_something_else_are_refused(self, table, tmp_path, change, says):
         pq.write_table(change(table), tmp_path / "cards.parquet")
 
         with pytest.raises(CardsError, match=says):
-            read_cards(tmp_path / "cards.parquet")
+            checked(tmp_path / "cards.parquet")
 
     def test_that_are_no_tables_are_refused(self, tmp_path):
         (tmp_path / "cards.parquet").write_text("Time")
 
         with pytest.raises(CardsError, match="cards.parquet"):
-            read_cards(tmp_path / "cards.parquet")
+            checked(tmp_path / "cards.parquet")
         with pytest.raises(CardsError, match="nothing.csv"):
-            read_cards(tmp_path / "nothing.csv")
+            checked(tmp_path / "nothing.csv")
 
     def test_of_real_transactions_are_used(self, data_folder):
         """6,942 transactions with 25 frauds, and not the 256 frauds after them."""
-        read = read_cards(data_folder / "creditcard_day1.parquet")
+        file = data_folder / "creditcard_day1.parquet"
+        read = read_cards(file, start=END - DAY, end=END)
 
         assert (len(read), read.is_fraud.sum()) == (6_942, 25)
         assert read.events()[0]["Amount"] == 149.62

@@ -29,14 +29,11 @@ def summary(*columns: str, last: date = TODAY) -> Summary:
     """Return the summary of an export whose events have these columns of users."""
     return Summary(
         rows=10,
-        days=2,
         users=3,
-        first_date=date(2026, 1, 1),
-        last_date=last,
         last_full_day=last,
         events=frozenset({"page_view", "purchase"}),
         user_columns=frozenset(columns),
-        dates=frozenset(),
+        dates=frozenset({last}),
     )
 
 

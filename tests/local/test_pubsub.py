@@ -230,13 +230,11 @@ def test_dead_letters_are_made_of_failed_pushes(emulator, topic):
 
 
 def test_refusals_are_of_what_is_not_there(emulator, topic):
-    """Names that are taken or missing, and settings that would have to be ignored."""
+    """Names that are taken or missing."""
     with pytest.raises(exceptions.AlreadyExists, match="already exists"):
         emulator.publisher.create_topic(name=topic)
     with pytest.raises(exceptions.NotFound):
         emulator.publish("projects/p/topics/gone", "x")
-    with pytest.raises(exceptions.MethodNotImplemented):
-        emulator.subscription(topic, filter="attributes:city")
 
 
 class TestPushes:

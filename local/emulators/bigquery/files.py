@@ -33,7 +33,10 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     @functools.cache
     def connect() -> Any:
         connection = duckdb.connect(config={"autoinstall_known_extensions": False})
-        load(connection, "icu", duckdb.__version__)
+        # From the package that carries it: nothing is downloaded.
+        package = Path(str(importlib.resources.files("duckdb_extension_icu")))
+        icu = f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
+        connection.execute(f"LOAD {_literal(package / icu)}")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         # As for the threads of fits: one where other processes are the parallelism.
         if threads := os.environ.get("OMP_NUM_THREADS"):
@@ -70,23 +73,6 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     database.projects = projects
 
 
-def load(connection: Any, name: str, duckdb_version: str) -> None:
-    """Load a DuckDB extension, from the package that carries it."""
-    connection.execute(f"LOAD {_literal(extension(name, duckdb_version))}")
-
-
 def _literal(path: Path) -> str:
     """Return a path as SQL: folders may have apostrophes."""
     return "'{}'".format(str(path).replace("'", "''"))
-
-
-def extension(name: str, duckdb_version: str) -> Path:
-    """Return the file of a DuckDB extension, from the package that carries it."""
-    package = Path(str(importlib.resources.files(f"duckdb_extension_{name}")))
-    file = package / f"extensions/v{duckdb_version}/{name}.duckdb_extension"
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file} is missing: the packages duckdb and duckdb-extension-{name} must "
-            "have the same version. Reinstall with `make setup`."
-        )
-    return file

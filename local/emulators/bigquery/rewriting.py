@@ -75,9 +75,6 @@ REWRITES: dict[str, Rewrites] = {
 if sys.version_info < (3, 12):
     for name, rewrites in OLDER_SYNTAX.items():
         REWRITES[name] = (*REWRITES.get(name, ()), *rewrites)
-# Its messages alone are used. The package itself imports clients, and these pandas:
-# half of what the emulator's start takes.
-UNREAD_PACKAGE = "google.cloud.bigquery_storage_v1"
 
 
 def rewritten(source: str, rewrites: Rewrites, *, module: str) -> str:
@@ -102,15 +99,8 @@ class RewritingLoader(importlib.machinery.SourceFileLoader):
         return compile(source, path, "exec", dont_inherit=True)
 
 
-class UnreadLoader(importlib.machinery.SourceFileLoader):
-    """Make a package without running its ``__init__``, for the sake of its modules."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        pass
-
-
 class RewritingFinder(importlib.abc.MetaPathFinder):
-    """Find the modules of ``REWRITES``, and ``UNREAD_PACKAGE``, for their loaders."""
+    """Find the modules of ``REWRITES`` for their loader."""
 
     def find_spec(
         self,
@@ -118,13 +108,12 @@ class RewritingFinder(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in REWRITES and fullname != UNREAD_PACKAGE:
+        if fullname not in REWRITES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is None or spec.origin is None:
             return None
-        loader = RewritingLoader if fullname in REWRITES else UnreadLoader
-        spec.loader = loader(fullname, spec.origin)
+        spec.loader = RewritingLoader(fullname, spec.origin)
         return spec
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import sys
-import threading
-from collections import deque
 from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 from local.emulators.bigquery import arrays, numbers
 from local.emulators.bigquery.files import connect_plainly
-from local.emulators.bigquery.lookups import list_tables_at_once, look_up_by_name
+from local.emulators.bigquery.lookups import look_up_by_name
 from local.emulators.bigquery.rewriting import make_importable
-from local.emulators.bigquery.statements import prefer_aliases
 from local.emulators.bigquery.views import follow_views, union_wildcards
 from local.emulators.bigquery.writes import (
     append_batches,
@@ -25,35 +21,8 @@ from local.emulators.bigquery.writes import (
 )
 
 HOST = "127.0.0.1"
-# The client reads a result in pages; this many newer queries may come in between.
-KEPT_RESULTS = 300
 # A stream of appends has a thread for as long as it is open.
 GRPC_THREADS = 256
-UNLIMITED = -1
-
-
-def bound_results(runner: Any, database: Any, kept: int) -> None:
-    """Drop the oldest anonymous results once there are as many newer ones."""
-    from local_bigquery.catalog import tables
-    from local_bigquery.jobs import store
-
-    execute = runner._execute
-    finished: deque[tuple[str, str]] = deque()
-    dropping = threading.Lock()
-
-    def execute_and_drop(job: Any, *rest: Any) -> None:
-        execute(job, *rest)
-        with dropping:
-            finished.append((job.jobReference.projectId, job.jobReference.jobId))
-            if len(finished) <= kept:
-                return
-            project, job_id = finished.popleft()
-            with database.cursor() as cursor:
-                result = tables.name(project, tables.RESULTS, job_id)
-                cursor.execute(f"DROP TABLE IF EXISTS {result}")
-            store.delete(project, job_id)
-
-    runner._execute = execute_and_drop
 
 
 def serve_storage_api(port: int) -> Any:
@@ -63,11 +32,7 @@ def serve_storage_api(port: int) -> Any:
 
     server = grpc.server(
         futures.ThreadPoolExecutor(GRPC_THREADS, "grpc"),
-        options=[
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", UNLIMITED),
-            ("grpc.max_send_message_length", UNLIMITED),
-        ],
+        options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)],
     )
     server.add_generic_rpc_handlers(
         [
@@ -75,19 +40,9 @@ def serve_storage_api(port: int) -> Any:
             for name, methods in SERVICES.items()
         ]
     )
-    if not server.add_insecure_port(f"{HOST}:{port}"):
-        raise OSError(f"port {port} is taken")
+    server.add_insecure_port(f"{HOST}:{port}")
     server.start()
     return server
-
-
-def interrupt_jobs(runner: Any) -> None:
-    """Cancel what is running, so that stopping does not wait for long queries."""
-    for running in list(runner._running.values()):
-        running.cancelled = True
-        if running.cursor is not None:
-            running.cursor.interrupt()
-    runner._executor.shutdown(wait=True, cancel_futures=True)
 
 
 def serve(
@@ -128,21 +83,16 @@ def serve(
     from local_bigquery.jobs import runner
 
     data_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in (data_dir / "uploads").glob("*"):
-        leftover.unlink()
     connect_plainly(database, data_dir)
     # Those of an earlier run, as their results are gone with it.
     database.execute("DELETE FROM emulator.jobs")
     look_up_by_name(database)
-    list_tables_at_once()
     arrays.aggregate_in_place()
     follow_views()
     union_wildcards()
     merge_in_transactions()
     numbers.calculate_exactly()
-    prefer_aliases()
     append_batches(queue_writes(runner))
-    bound_results(runner, database, KEPT_RESULTS)
     # An error inside the emulator gets a status that clients do not retry.
     errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
 
@@ -163,7 +113,4 @@ def serve(
         pass
     finally:
         storage_api.stop(None)
-        interrupt_jobs(runner)
         database.connection().close()
-        # Nothing needs to look through the modules once more as the process ends.
-        gc.freeze()

@@ -16,9 +16,7 @@ _READS = re.compile(r"[\s(]*(SELECT|WITH|EXPORT)\b", re.IGNORECASE)
 
 def queue_writes(runner: Any) -> threading.RLock:
     """
-    Run writing jobs one after another and accept a job id once.
-
-    Returns what they hold meanwhile.
+    Run writing jobs one after another; return what they hold meanwhile.
 
     Reads are single SELECTs without a destination table, and exports. DuckDB gives
     them a snapshot, so that they neither wait for a writer nor see half of its work. A
@@ -29,9 +27,8 @@ def queue_writes(runner: Any) -> threading.RLock:
     from local_bigquery.grpc import write
     from local_bigquery.sql import script
 
-    lock, submitting = threading.RLock(), threading.Lock()
+    lock = threading.RLock()
     run_query, run_other = runner._query, runner._handle
-    submit, wait = runner.submit, runner.wait
 
     def is_read(configuration: Any) -> bool:
         if configuration.destinationTable:
@@ -56,17 +53,7 @@ def queue_writes(runner: Any) -> threading.RLock:
         with contextlib.nullcontext() if is_read(job.configuration.query) else lock:
             return run_query(job, *rest)
 
-    def submit_once(*arguments: Any, **named: Any) -> Any:
-        with submitting:
-            return submit(*arguments, **named)
-
-    def wait_submitted(*arguments: Any) -> Any:
-        with submitting:  # a job that is found has what to wait for
-            pass
-        return wait(*arguments)
-
     runner._query, runner._handle = query, queued(run_other)
-    runner.submit, runner.wait = submit_once, wait_submitted
     runner._executor = futures.ThreadPoolExecutor(JOB_THREADS, "job")
     tabledata.insert_all = write.tabledata.insert_all = queued(tabledata.insert_all)
     for name in ("create", "update", "delete"):

@@ -29,11 +29,6 @@ DEFAULT_BACKOFF_S = {"minimum_backoff": 10, "maximum_backoff": 600}
 PUSH_RETRY_S = 0.1
 # A pull that finds nothing answers this long before its client gives up.
 PULL_MARGIN_S = 1.0
-# What would have to be ignored.
-UNSERVED = (
-    *("bigquery_config", "cloud_storage_config", "message_transforms", "filter"),
-    *("enable_message_ordering", "enable_exactly_once_delivery", "no_wrapper"),
-)
 
 
 class RefusedError(Exception):
@@ -174,25 +169,17 @@ class Broker:
             raise RefusedError("Subscription already exists", "ALREADY_EXISTS")
         self._check_topic(request.topic)
         self._complete(request)
-        self._subscriptions[request.name] = Subscription(request, self._bury)
-        self._push(self._subscriptions[request.name])
+        subscription = Subscription(request, self._bury)
+        self._subscriptions[request.name] = subscription
+        if request.push_config.push_endpoint:
+            self._pushers[request.name] = Pusher(subscription)
         return request
-
-    def update_subscription(self, request: Proto) -> Proto:
-        subscription = self._subscription(request.subscription.name)
-        config = _copy(subscription.config)
-        request.update_mask.MergeMessage(request.subscription, config, True, True)
-        self._complete(config)
-        subscription.config = config
-        self._push(subscription)
-        subscription.offer([])
-        return config
 
     def delete_subscription(self, request: Proto) -> Proto:
         subscription = self._subscription(request.subscription)
         del self._subscriptions[request.subscription]
-        subscription.config.push_config.Clear()
-        self._push(subscription)
+        if pusher := self._pushers.pop(request.subscription, None):
+            pusher.close()
         subscription.delete()
         return EMPTY
 
@@ -285,20 +272,8 @@ class Broker:
         self._deliver(policy.dead_letter_topic, [letter])
         return True
 
-    def _push(self, subscription: Subscription) -> None:
-        """Push to the endpoint that a subscription has now, if any."""
-        config = subscription.config
-        if pusher := self._pushers.pop(config.name, None):
-            pusher.close()
-        if config.push_config.push_endpoint:
-            self._pushers[config.name] = Pusher(subscription)
-
     def _complete(self, config: Proto) -> None:
-        """Check a subscription's configuration, and fill in what it leaves open."""
-        for field, _ in (*config.ListFields(), *config.push_config.ListFields()):
-            if field.name in UNSERVED:
-                message = f"The local emulator has no {field.name}"
-                raise RefusedError(message, "UNIMPLEMENTED")
+        """Fill in what a subscription's configuration leaves open."""
         config.push_config.SetInParent()
         config.ack_deadline_seconds = config.ack_deadline_seconds or DEFAULT_DEADLINE_S
         if config.HasField("dead_letter_policy"):

@@ -20,8 +20,8 @@ from local.processes import HOST, stop_with
 RPCS = {
     "Publisher": ("CreateTopic", "DeleteTopic", "Publish"),
     "Subscriber": (
-        *("CreateSubscription", "UpdateSubscription", "DeleteSubscription"),
-        *("Acknowledge", "ModifyAckDeadline", "Pull"),
+        *("CreateSubscription", "DeleteSubscription", "Acknowledge"),
+        *("ModifyAckDeadline", "Pull"),
     ),
 }
 OPTIONS = (

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from local.generators.faults import AMOUNT_FIELDS
-from local.generators.games import Games, attributes_of
+from local.generators.games import AMOUNT_FIELDS, Games, attributes_of
 from local.generators.messages import encode
 from local.generators.players import postcodes
 from offline import load_model, load_postcodes
