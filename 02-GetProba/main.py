@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import answers_failures, keep_modules
-from propensity.online.lookup import FAILURES, FUNCTION, Lookups, read_question
+from propensity.gcp.http import PUBLIC, answers_failures, keep_modules
+from propensity.online.lookup import FUNCTION, Lookups, read_question
 from propensity.settings import Settings, target_here
 
 if target_here() == "score":
@@ -32,7 +32,7 @@ def lookups() -> Lookups:
 
 
 @functions_framework.aio.http
-@answers_failures(FUNCTION, FAILURES)
+@answers_failures(FUNCTION, PUBLIC)
 async def get_proba(request: Request) -> Response:
     question = await read_question(request)
     return await lookups().answer(question, today=SYSTEM.now().date())

@@ -17,7 +17,6 @@ import click
 
 from commands import audience, data, deployment, machine, usecases
 from commands.answers import Exit, say
-from propensity.gcp.log import apart
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
@@ -112,13 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # As on standard error: no locale makes a command fail by what it prints.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        # What the package logs is no part of an answer.
-        with apart():
-            ended = root.main(
-                None if arguments is None else list(arguments),
-                prog_name="propensity",
-                standalone_mode=False,
-            )
+        ended = root.main(
+            None if arguments is None else list(arguments),
+            prog_name="propensity",
+            standalone_mode=False,
+        )
         sys.stdout.flush()
         return int(ended or Exit.DONE)
     except click.ClickException as error:

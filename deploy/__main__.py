@@ -150,7 +150,7 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "dataset": settings.dataset,
         "bucket": settings.bucket,
         "topic_names": {
-            topic: topics.topic_name(settings, topic) for topic in topics.TOPICS
+            topic: topics.prefixed(settings, topic) for topic in topics.TOPICS
         },
         "functions": [function.target for function in d.functions],
         "use_cases": list(d.use_cases),

@@ -22,7 +22,6 @@ from typing import Any
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.columns import record
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
 from propensity.registry.versions import Registry, pickled, unpickled
@@ -62,9 +61,7 @@ def run(
         "features": json.dumps(dict(loaded.features)),
         "is_default": file is None,
     }
-    Warehouse.open(settings).write(
-        tables.PREPROCESSORS, record(row, tables.PREPROCESSORS)
-    )
+    Warehouse.open(settings).write(tables.PREPROCESSORS, [row])
     return {**answer, "uri": registry.artifacts.uri(name), "sha256": checksum}
 
 

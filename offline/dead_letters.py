@@ -112,7 +112,7 @@ def replay_refused(
         PropensityError: BigQuery or Pub/Sub failed.
     """
     sent, left_out = Counter[str](), Counter[str]()
-    to = topics.topic_name(settings, topics.EVENTS)
+    to = topics.prefixed(settings, topics.EVENTS)
     parameters = {
         "since": since,
         "until": until,
@@ -138,13 +138,13 @@ def replay_refused(
 def origin(message: Any, settings: Settings) -> str | None:
     """Return the topic that a dead letter failed on; None if nobody here knows it."""
     known = {
-        topics.subscription_name(settings, subscription): subscription.topic
+        topics.prefixed(settings, subscription.name): subscription.topic
         for subscription in topics.SUBSCRIPTIONS
     }
     name = message.attributes.get(ORIGIN)
     # One without an origin was published by hand.
     topic = topics.EVENTS if name is None else known.get(name)
-    return None if topic is None else topics.topic_name(settings, topic)
+    return None if topic is None else topics.prefixed(settings, topic)
 
 
 def returned(message: Any) -> Mapping[str, str]:
@@ -171,7 +171,7 @@ class _Subscription:
     """Pulled messages, which ``release`` gives back unless they are acknowledged."""
 
     def __init__(self, settings: Settings, client: SubscriberClient) -> None:
-        name = topics.prefixed(settings.topic_prefix, SUBSCRIPTION)
+        name = topics.prefixed(settings, SUBSCRIPTION)
         self._path = f"projects/{settings.project}/subscriptions/{name}"
         self._client = client
         self._settings = settings

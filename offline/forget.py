@@ -191,8 +191,7 @@ class Work:
             if not known.covers(user, use_case)
         ]
         if rows:
-            entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
-            self.warehouse.write(table, entries)
+            self.warehouse.write(table, rows)
         suppression.publish(self.warehouse, self.artifacts)
 
     def everywhere(self, *, is_search: bool) -> Counter[Place]:
@@ -364,7 +363,7 @@ def about(table: Table, source: str, name: str) -> str:
     return (
         statement(name, own=SQL)
         .replace("some_table", table.stored)
-        .replace("every_partition", table.every_partition)
+        .replace("every_partition", f"{table.partition} >= DATE '1970-01-01'")
         .replace("some_column", column)
         .replace("some_use_case", "use_case" if has_use_case else "@use_case")
     )

@@ -26,7 +26,6 @@ from typing import Any
 from propensity import usecases
 from propensity.errors import ArtifactError, Conflict, Pinned, SchemaError
 from propensity.gcp.artifacts import Artifacts, sha256
-from propensity.gcp.columns import record
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.announcements import announce
 from propensity.registry.loading import newest_recorded
@@ -179,7 +178,7 @@ def load(
 
 def _record(warehouse: Warehouse, row: Mapping[str, Any]) -> None:
     """Append a row about a version, of which readers see the newest."""
-    warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
+    warehouse.write(tables.TRAINING_METADATA, [row])
 
 
 def read(use_case: str, folder: Path = MODELS) -> Shipped:

@@ -8,6 +8,9 @@ about the request alone, so that anybody may read its message.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class PropensityError(Exception):
     """A failure whose code and message the caller gets as JSON."""
@@ -16,6 +19,8 @@ class PropensityError(Exception):
     code = "internal"
     retryable = False
     is_public = False
+    # Of the answer.
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self, message: str, *, field: str | None = None, detail: object = None
@@ -67,7 +72,7 @@ class MethodNotAllowed(PropensityError):
 
     def __init__(self, method: str, *, allowed: tuple[str, ...]) -> None:
         super().__init__(f"{method} is not served here; use {' or '.join(allowed)}")
-        self.allowed = allowed
+        self.headers = {"Allow": ", ".join(allowed)}
 
 
 class TooLarge(PropensityError):
@@ -91,19 +96,6 @@ class SettingsError(PropensityError):
 
     code = "settings"
 
-    def __init__(
-        self, message: str, *, field: str | None = None, is_missing: bool = False
-    ) -> None:
-        """
-        Args:
-            message: Names the variable.
-            field: The variable.
-            is_missing: Whether a required variable is not set. That is public: there
-                is no value to protect.
-        """
-        super().__init__(message, field=field)
-        self.is_public = is_missing
-
 
 class UseCaseError(PropensityError):
     """The use case's own files are wrong: its TOML, its SQL or its model."""
@@ -123,13 +115,6 @@ class NotEnoughData(PropensityError):
 
     status = 422
     code = "not_enough_data"
-
-
-# What to do where a table is older than the code.
-ADD_COLUMNS = (
-    "The set-up adds columns that tables of the deployment lack; of the export, "
-    "propensity doctor says which are missing"
-)
 
 
 class MissingTable(PropensityError):
@@ -213,7 +198,7 @@ class ExportLate(Unavailable):
 
     def __init__(self, message: str, *, retry_after_s: int, detail: object) -> None:
         super().__init__(message, detail=detail)
-        self.retry_after_s = retry_after_s
+        self.headers = {"Retry-After": str(retry_after_s)}
 
 
 class AccessDenied(PropensityError):

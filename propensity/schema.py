@@ -6,8 +6,12 @@ What a table of the warehouse is: its columns and its Arrow schema.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+from propensity.errors import SchemaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,10 +116,34 @@ class Table:
         """The columns' types, as SQL spells them, by name."""
         return {column.name: column.sql_type for column in self.columns}
 
-    @property
-    def every_partition(self) -> str:
-        """A condition on the partition that every row meets."""
-        return f"{self.partition} >= DATE '1970-01-01'"
+    def arrow(self, rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
+        """
+        Return rows in the table's own columns.
+
+        Args:
+            rows: In Arrow, all columns in any order; or values by column, of which
+                missing ones are null.
+
+        Raises:
+            SchemaError: A column is missing in Arrow, or the table has no such column.
+        """
+        import pyarrow as pa
+
+        schema = self.arrow_schema()
+        names = {*schema.names}
+        if isinstance(rows, pa.Table):
+            wrong = names ^ {*rows.column_names}
+        else:
+            rows = [dict(row) for row in rows]
+            wrong = {*chain.from_iterable(rows)} - names
+        if wrong:
+            raise SchemaError(
+                f"rows for {self.name} lack these columns, or have too many: "
+                f"{', '.join(sorted(wrong))}"
+            )
+        if isinstance(rows, pa.Table):
+            return rows.select(schema.names).cast(schema)
+        return pa.Table.from_pylist(rows, schema=schema)
 
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema of the table's rows."""

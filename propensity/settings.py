@@ -56,10 +56,6 @@ def _matching(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
     return _that(whole.fullmatch, f"must match {whole.pattern}")
 
 
-def _one_of(*choices: str) -> Callable[[str], str]:
-    return _that(choices.__contains__, f"must be one of {', '.join(choices)}")
-
-
 def _number(kind: type[int | float], least: float, most: float) -> Callable[[str], Any]:
     def parse(text: str) -> int | float:
         with contextlib.suppress(ValueError):
@@ -113,7 +109,7 @@ class Settings:
     property_utc_offset_hours: int = _setting(0, _number(int, -12, 14))
     location: str = _setting("US", _matching(r"[A-Za-z0-9-]{2,40}"))
     use_case: str = _setting("ga4_purchase", _matching(NAME))
-    user_column: str = _setting("", _one_of("user_pseudo_id", "user_id"))
+    user_column: str = _setting("", _matching("user_pseudo_id|user_id"))
     label_event: str = _setting("", _event)
     maximum_training_rows: int = _setting(500_000, _number(int, 1_000, 50_000_000))
     budget: str = _setting("", lambda text: str(Budget.parse(text)))
@@ -126,7 +122,7 @@ class Settings:
     maximum_lateness_days: int = _setting(30, _number(int, 1, 36_500))
     alert_review_cost: float = _setting(5.0, _number(float, 0, 1e6))
     suppression_key: str = _setting("", _key, secret=True)
-    require_consent: str = _setting("false", _one_of(*CONSENTS))
+    require_consent: str = _setting("false", _matching("|".join(CONSENTS)))
     retention_days: str = _setting("", _matching(_DAYS_BY_TABLE))
     pubsub_endpoint: str = _setting(
         "", _matching(_HOST_AND_PORT), variable="PUBSUB_EMULATOR_HOST"
@@ -191,7 +187,6 @@ class Settings:
             raise SettingsError(
                 "GOOGLE_CLOUD_PROJECT is not set: the project to run in",
                 field="GOOGLE_CLOUD_PROJECT",
-                is_missing=True,
             )
         return cls(**values)
 
@@ -201,20 +196,6 @@ class Settings:
         is_complete = "." in self.ga4_dataset or not self.ga4_dataset
         return self.ga4_dataset if is_complete else f"{self.project}.{self.ga4_dataset}"
 
-    def emulator(self, name: str) -> str:
-        """
-        Return an emulator's address with its variable, for a message.
-
-        Args:
-            name: Setting of the address, such as ``bigquery_endpoint``.
-
-        Returns:
-            Such as ``http://127.0.0.1:8090 (BIGQUERY_EMULATOR_HOST)``; empty where the
-            setting is, and Google is asked.
-        """
-        address = str(getattr(self, name))
-        return address and f"{address} ({variable_of(name)})"
-
     def required(self, name: str) -> str:
         """Return the setting ``name``, or raise SettingsError if it is empty."""
         value = str(getattr(self, name))
@@ -222,7 +203,6 @@ class Settings:
             raise SettingsError(
                 f"{variable_of(name)} is not set, and this function needs it",
                 field=variable_of(name),
-                is_missing=True,
             )
         return value
 
@@ -249,15 +229,6 @@ def unknown_setting(name: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return f"unknown setting {name}" + (f": is it {near[0]}?" if near else "")
-
-
-def project_here() -> str:
-    """
-    Return the project of this process, empty where none is set.
-
-    For log lines, which are written even if the settings are wrong.
-    """
-    return os.environ.get("GOOGLE_CLOUD_PROJECT", "")
 
 
 def target_here() -> str:

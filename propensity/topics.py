@@ -51,22 +51,7 @@ SUBSCRIPTIONS = (
 )
 
 
-def prefixed(prefix: str, name: str) -> str:
-    """Return the name of a topic or subscription in a deployment with a prefix."""
+def prefixed(settings: Settings, name: str) -> str:
+    """Return the name of a topic or subscription in this deployment."""
+    prefix = settings.topic_prefix
     return f"{prefix}-{name}" if prefix else name
-
-
-def topic_name(settings: Settings, name: str) -> str:
-    """
-    Return the name of a topic in this deployment.
-
-    Args:
-        settings: They have the prefix.
-        name: One of TOPICS.
-    """
-    return prefixed(settings.topic_prefix, name)
-
-
-def subscription_name(settings: Settings, subscription: Subscription) -> str:
-    """Return the name of a subscription in this deployment."""
-    return prefixed(settings.topic_prefix, subscription.name)

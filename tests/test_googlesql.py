@@ -15,7 +15,7 @@ from local.exports import ga4_schema
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import usecases
-from propensity.gcp.columns import type_of_parameter
+from propensity.gcp.warehouse import type_of_parameter
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.statements import statement

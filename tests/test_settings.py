@@ -67,7 +67,7 @@ def test_a_text_becomes_its_setting(variable, text, setting):
         ("PROPENSITY_DATASET", "d`; DROP TABLE x", "match"),
         ("PROPENSITY_GA4_DATASET", "analytics-1", "match"),
         ("PROPENSITY_USE_CASE", "../secrets", "match"),
-        ("PROPENSITY_USER_COLUMN", "email", "one of"),
+        ("PROPENSITY_USER_COLUMN", "email", "match"),
         ("PROPENSITY_LABEL_EVENT", "purchase' OR 1=1", "an event's name"),
         ("PROPENSITY_REFRESH_S", "three", "a whole number from 1 to 86400"),
         ("PROPENSITY_REFRESH_S", "-1", "a whole number from 1 to 86400"),

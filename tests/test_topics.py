@@ -19,7 +19,7 @@ from propensity.topics import (
     EVENTS,
     SUBSCRIPTIONS,
     TOPICS,
-    topic_name,
+    prefixed,
 )
 
 FOLDER = Path(__file__).parent.parent / "04-StreamFeatures"
@@ -29,7 +29,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 def test_names_have_the_prefix_of_the_deployment():
     settings = Settings(project="p", topic_prefix="shop")
 
-    assert topic_name(settings, ENRICHED) == "shop-enriched"
+    assert prefixed(settings, ENRICHED) == "shop-enriched"
 
 
 @pytest.mark.parametrize("subscription", SUBSCRIPTIONS, ids=lambda one: one.name)

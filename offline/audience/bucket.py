@@ -54,7 +54,6 @@ def opened(
             raise SettingsError(
                 f"the destination needs the variable {name}, which is not set",
                 field=name,
-                is_missing=True,
             )
         secrets.add(variables[name])
         return variables[name]

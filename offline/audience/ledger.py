@@ -14,8 +14,6 @@ from datetime import datetime
 from importlib import resources
 from typing import Any
 
-import pyarrow as pa
-
 from offline.audience.members import Audience
 from offline.audience.posting import Request
 from offline.deployment import Deployment
@@ -89,9 +87,7 @@ class Ledger:
         """Write what waits: all of it or nothing."""
         rows, self._rows = self._rows, []
         if rows:
-            schema = tables.AUDIENCE_LEDGER.arrow_schema()
-            table = pa.Table.from_pylist(rows, schema=schema)
-            self._warehouse.write(tables.AUDIENCE_LEDGER, table)
+            self._warehouse.write(tables.AUDIENCE_LEDGER, rows)
 
 
 def account(deployment: Deployment, audience: str) -> dict[str, Any]:

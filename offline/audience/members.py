@@ -16,8 +16,6 @@ from datetime import date, datetime
 from importlib import resources
 from typing import Any
 
-import pyarrow as pa
-
 from offline.audience.selection import Control, Member, Plan, choose, read_by
 from offline.deployment import Deployment
 from propensity.errors import Conflict, MissingTable, RequestError
@@ -123,10 +121,7 @@ def store(deployment: Deployment, audience: Audience) -> None:
         }
         for member in audience.members
     ]
-    table = tables.AUDIENCE_MEMBERS
-    deployment.warehouse.write(
-        table, pa.Table.from_pylist(rows, schema=table.arrow_schema())
-    )
+    deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
 
 
 def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:

@@ -24,7 +24,7 @@ import pandas as pd
 from offline.usecases import events, googlesql, source_rows, sources
 from propensity import usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
-from propensity.gcp.columns import type_of_parameter
+from propensity.gcp.warehouse import type_of_parameter
 from propensity.ids import NAME
 from propensity.pages.words import plural
 from propensity.privacy import consent

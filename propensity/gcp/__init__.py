@@ -3,9 +3,7 @@ The code that talks to Google's services and to callers.
 
 No other room imports a client.
 
-- ``queries``: BigQuery, to read: statements to rows and Arrow
-- ``warehouse``: BigQuery, to write and to set up: appends, tables and views
-- ``columns``: the tables' columns as BigQuery's: schemas, query parameters
+- ``warehouse``: BigQuery: statements to rows and Arrow, tables and views
 - ``writes``: the Storage Write API: appends of the stream, and of runs
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
 - ``pubsub``: publishes messages to topics

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import requests.exceptions
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
 from propensity.errors import (
-    ADD_COLUMNS,
     AccessDenied,
     Conflict,
     MissingTable,
@@ -25,9 +23,7 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
-
-if TYPE_CHECKING:
-    from propensity.settings import Settings
+from propensity.settings import Settings, variable_of
 
 # Settings of the emulators that stand in for a service.
 BIGQUERY, STORAGE, PUBSUB = "BigQuery", "Cloud Storage", "Pub/Sub"
@@ -72,6 +68,9 @@ _RACE = re.compile("concurrent update|Could not serialize access")
 # For more statements that change a table than BigQuery queues, which is 20.
 _QUEUE = "Too many DML statements outstanding"
 
+# For a query that would bill more than it may.
+_BILLED = "limit for bytes billed"
+
 
 @contextlib.contextmanager
 def translated(
@@ -107,7 +106,7 @@ def error_of(  # noqa: PLR0911 an error each
             return _missing(service, on, text)
         case api.BadRequest() if "does not match any table" in text:
             return _missing(service, on, text)
-        case api.BadRequest() | api.Forbidden() if _is_too_expensive(str(error)):
+        case api.BadRequest() | api.Forbidden() if _BILLED in text:
             return QueryTooExpensive(
                 "the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED or, "
                 f"about single users, than 8 GiB: {text}"
@@ -118,11 +117,14 @@ def error_of(  # noqa: PLR0911 an error each
             return Unavailable(f"too many statements wait for one table: {text}")
         case api.BadRequest() if _SCHEMA.search(text):
             return SchemaError(
-                f"a table lacks what the statement needs: {text}. {ADD_COLUMNS}"
+                f"a table lacks what the statement needs: {text}. The set-up adds "
+                "columns that tables of the deployment lack; of the export, propensity "
+                "doctor says which are missing"
             )
-        case api.Unauthorized():
+        case api.Unauthorized() | api.PermissionDenied():
             return _denied(text, settings, service, needs=needs, on=on)
-        case api.Forbidden() if service != BIGQUERY or _is_about_rights(error, text):
+        # BigQuery's 403 may be about a quota, too.
+        case api.Forbidden() if service != BIGQUERY or "Access Denied" in text:
             return _denied(text, settings, service, needs=needs, on=on)
         case api.BadRequest() | api.Forbidden():
             return PropensityError(refused)
@@ -134,19 +136,6 @@ def _missing(service: str, on: str, text: str) -> MissingTable:
     return MissingTable(
         f"{service} does not find {on or 'a table or dataset'}: {text}. "
         f"Run the set-up{export if service == BIGQUERY else ''}"
-    )
-
-
-def _is_too_expensive(text: str) -> bool:
-    return "bytesBilledLimitExceeded" in text or "limit for bytes billed" in text
-
-
-def _is_about_rights(error: api.Forbidden, text: str) -> bool:
-    """Tell whether BigQuery's 403 is about a permission, and not about a quota."""
-    entries = [entry for entry in error.errors or () if isinstance(entry, Mapping)]
-    is_named = any(entry.get("reason") == "accessDenied" for entry in entries)
-    return (
-        is_named or "Access Denied" in text or isinstance(error, api.PermissionDenied)
     )
 
 
@@ -166,8 +155,7 @@ def _denied(
     where = f" on {resource}" if resource else ""
     return AccessDenied(
         f"{service} refuses the account that this runs as, which lacks "
-        f"{missing or 'a permission'}{where}. It says: {text}. {remedy}",
-        detail={"permission": missing, "resource": resource},
+        f"{missing or 'a permission'}{where}. It says: {text}. {remedy}"
     )
 
 
@@ -184,9 +172,10 @@ def _unavailable(error: Exception, settings: Settings, service: str) -> Unavaila
     message = f"{service} did not answer in time: {type(last).__name__}"
     if "Connection refused" in str(error):
         message = f"{service} did not answer: the connection was refused"
-    if emulator := settings.emulator(_ENDPOINTS[service]):
+    if address := getattr(settings, _ENDPOINTS[service]):
+        variable = variable_of(_ENDPOINTS[service])
         message += (
-            f". The emulator at {emulator} was asked, and not Google: `make status` "
-            "says what is up on this machine, `make up` starts it"
+            f". The emulator at {address} ({variable}) was asked, and not Google: "
+            "`make status` says what is up on this machine, `make up` starts it"
         )
     return Unavailable(message)

@@ -12,26 +12,26 @@ import gc
 import json
 import os
 import traceback
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.errors import (
     ExportLate,
-    MethodNotAllowed,
+    MissingTable,
     PropensityError,
     RequestError,
     TooLarge,
     Unavailable,
     UnsupportedType,
 )
-from propensity.gcp.log import log, severity_of, trace_of
-from propensity.settings import project_here
+from propensity.gcp.log import log, trace_of
 
 Function = Callable[[Request], Awaitable[Response]]
 
@@ -48,14 +48,11 @@ _MEMORY_LIMITS = (
 
 _JSON_TYPE = "application/json"
 
-# Python refuses whole numbers of more.
-_MOST_DIGITS = 4_300
-
 
 # -- failures -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Policy:
     """
     How a function answers internal failures.
@@ -64,17 +61,13 @@ class Policy:
     is answered in full.
 
     Attributes:
-        message: Replaces the error's own message, which may name tables, buckets and
-            settings. Empty if callers may read those.
-        messages: The same for certain errors, by class.
+        is_hidden: Whether the error's own words, which may name tables, buckets and
+            settings, are for the log alone.
         least_status: The least status of an internal failure.
-        retry_after_s: The ``Retry-After`` of a 503 without its own; 0 for none.
     """
 
-    message: str = ""
-    messages: Mapping[type[PropensityError], str] = field(default_factory=dict)
+    is_hidden: bool = False
     least_status: int = 0
-    retry_after_s: int = 0
 
 
 # For the scheduler, and for an operator at a terminal.
@@ -84,24 +77,23 @@ OPERATORS = Policy()
 PUSHES = Policy(least_status=500)
 
 # For any caller.
-PUBLIC = Policy(message="not answered; the function's log says why", retry_after_s=1)
+PUBLIC = Policy(is_hidden=True)
+
+_HIDDEN = "not answered; the function's log says why"
+_HIDDEN_OF = {
+    MissingTable: "nothing has been published yet",
+    Unavailable: "not answered at the moment; try again",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A failure's answer (status, body, headers) and its log line."""
+    """A failure's answer (status, body, headers), and the fields of its log line."""
 
     status: int
     body: Mapping[str, object]
     headers: Mapping[str, str]
-    severity: str
-    log_message: str
-    outcome: str
-
-    @property
-    def log_fields(self) -> dict[str, object]:
-        """Fields of the log line, beside its message."""
-        return {"outcome": self.outcome, "status": self.status}
+    line: Mapping[str, Any]
 
 
 def failure_of(raised: Exception, policy: Policy) -> Failure:
@@ -114,39 +106,32 @@ def failure_of(raised: Exception, policy: Policy) -> Failure:
         policy: Of the function.
     """
     if isinstance(raised, PropensityError):
-        error, log_message = raised, raised.message
+        error, message = raised, raised.message
     else:
         error = PropensityError("unexpected error; the log has its trace")
         frames = "".join(traceback.format_tb(raised.__traceback__))
-        log_message = f"unexpected error\n{type(raised).__name__}\n{frames}"
-    status, body = error.status, error.body()
+        message = f"unexpected error\n{type(raised).__name__}\n{frames}"
+    status, body, headers = error.status, error.body(), error.headers
     if not error.is_public:
         status = max(status, policy.least_status)
-        if policy.message:
-            again = "; try again" if error.retryable else ""
-            message = policy.messages.get(type(error), policy.message + again)
+        if policy.is_hidden:
             # No field and no detail: they may name the same as the message.
             body = {
                 "error": error.code,
-                "message": message,
+                "message": _HIDDEN_OF.get(type(error), _HIDDEN),
                 "retryable": error.retryable,
             }
-    headers: dict[str, str] = {}
-    if isinstance(error, MethodNotAllowed):
-        headers = {"Allow": ", ".join(error.allowed)}
-    elif isinstance(error, ExportLate):
-        headers = {"Retry-After": str(error.retry_after_s)}
-    elif status == Unavailable.status and policy.retry_after_s:
-        headers = {"Retry-After": str(policy.retry_after_s)}
-    return Failure(
-        status=status,
-        body=body,
-        headers=headers,
-        # A wait for the export is normal.
-        severity="WARNING" if isinstance(error, ExportLate) else severity_of(status),
-        log_message=log_message,
-        outcome=error.code,
-    )
+            if status == Unavailable.status:
+                headers = {"Retry-After": "1"}
+    # A wait for the export is normal.
+    is_fault = status >= 500 and not isinstance(error, ExportLate)
+    line = {
+        "severity": "ERROR" if is_fault else "WARNING",
+        "message": message,
+        "outcome": error.code,
+        "status": status,
+    }
+    return Failure(status=status, body=body, headers=headers, line=line)
 
 
 # -- bodies and answers ---------------------------------------------------------------
@@ -177,20 +162,16 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         TooLarge: The body is larger.
         RequestError: The connection was closed within the body.
     """
-    chunks: list[bytes] = []
-    size = 0
-    is_more = True
-    # Starlette's ``stream`` and ``body`` have no maximum, and take longer.
-    while is_more:
-        received = await request.receive()
-        if received["type"] == "http.disconnect":
-            message = "the connection was closed within the body"
-            raise RequestError(message, field="body")
-        chunks.append(received.get("body", b""))
-        size += len(chunks[-1])
-        if size > maximum:
-            raise TooLarge(f"the body is larger than {maximum} bytes")
-        is_more = received.get("more_body", False)
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > maximum:
+                raise TooLarge(f"the body is larger than {maximum} bytes")
+    except ClientDisconnect:
+        message = "the connection was closed within the body"
+        raise RequestError(message, field="body") from None
     return b"".join(chunks)
 
 
@@ -218,19 +199,12 @@ def object_in(body: bytes) -> dict[str, Any]:
     """Return the JSON object that a body is, or raise RequestError."""
     try:
         # Only UTF-8, as everywhere else; bytes may be of other encodings, too.
-        fields = json.loads(
-            body.decode(), parse_int=_integer, object_pairs_hook=each_once
-        )
+        fields = json.loads(body.decode(), object_pairs_hook=each_once)
     except (ValueError, RecursionError):
         raise RequestError("the body is not JSON in UTF-8", field="body") from None
     if not isinstance(fields, dict):
         raise RequestError("the body must be a JSON object", field="body")
     return fields
-
-
-def _integer(digits: str) -> int | float:
-    """Return a whole number; infinity if it has more digits than Python reads."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -245,25 +219,18 @@ def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        # In one pass: a body of some megabytes has a million names.
-        new = set(fields)
-        for name, _ in pairs:
-            if name not in new:
-                raise RequestError(f"{name[:64]} must be given once", field=name[:64])
-            new.remove(name)
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise RequestError(f"{name[:64]} must be given once", field=name[:64])
     return fields
 
 
-def answers_failures(
-    name: str, policy: Policy = PUBLIC, *, methods: tuple[str, ...] = ()
-) -> Callable[[Function], Function]:
+def answers_failures(name: str, policy: Policy) -> Callable[[Function], Function]:
     """
     Turn any error of an asynchronous function into JSON, and log it in one line.
 
     Args:
         name: Of the function, in the log.
         policy: For its callers.
-        methods: Its HTTP methods; none if the function checks them itself.
     """
     keep_connections()
     disable_worker_timeout()
@@ -275,18 +242,14 @@ def answers_failures(
             # No variable may hold the error: it would be a cycle with the traceback,
             # and keep the request in memory until the garbage collector runs.
             try:
-                if methods and request.method not in methods:
-                    raise MethodNotAllowed(request.method, allowed=methods)
                 return await function(request)
             except Exception as raised:  # only here, last before the caller
                 failure = failure_of(raised, policy)
             log(
-                failure.severity,
-                failure.log_message,
+                **failure.line,
                 function=name,
-                **failure.log_fields,
                 seconds=SYSTEM.monotonic() - began,
-                **trace_of(request.headers.items(), project=project_here()),
+                **trace_of(request.headers.get("traceparent", "")),
             )
             body = json.dumps(failure.body).encode()
             return Json(body, status=failure.status, headers=failure.headers)
@@ -294,11 +257,6 @@ def answers_failures(
         return answered
 
     return decorate
-
-
-def answers_pushes(name: str) -> Callable[[Function], Function]:
-    """Do as ``answers_failures`` for a function that Pub/Sub pushes to."""
-    return answers_failures(name, PUSHES, methods=("POST",))
 
 
 # -- the server -----------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """
-Log lines: one line of JSON each, as Cloud Logging reads it from standard output.
+Log lines: one line of JSON each, as Cloud Logging reads it from standard error:
+a command's answer is on the other.
 
 Lines have no user and no event: only runs, counts and outcomes.
 02-GetProba imports this, so nothing heavy may be imported here.
@@ -10,70 +11,42 @@ https://cloud.google.com/logging/docs/structured-logging
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 # A line an event would cost more than the event.
 LOG_EVERY_S = 10.0
 
-_TRACE = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:[-/].*)?")
+_TRACE = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-")
 _NO_REASONS: Mapping[str, int] = MappingProxyType({})
-
-_stream = "stdout"
-
-
-@contextlib.contextmanager
-def apart() -> Iterator[None]:
-    """Write lines to standard error meanwhile: a command's answer is on the other."""
-    global _stream  # noqa: PLW0603
-    before, _stream = _stream, "stderr"
-    try:
-        yield
-    finally:
-        _stream = before
-
-
-def severity_of(status: int) -> str:
-    """Return the severity of the line for an answer's HTTP status."""
-    if status >= 500:
-        return "ERROR"
-    return "WARNING" if status >= 400 else "INFO"
 
 
 def log(severity: str, message: str, **fields: object) -> None:
     """Write one line; never with a user id."""
     line = {"severity": severity, "message": message, **fields}
-    # Text and line break in one: `print` writes them one after the other, and another
-    # thread's line may come between them.
-    stream = getattr(sys, _stream)
-    if stream is not None:  # a command's may be closed
-        stream.write(json.dumps(line, default=str) + "\n")
-        stream.flush()
+    # Text and line break in one: between two writes may come another thread's line.
+    sys.stderr.write(json.dumps(line, default=str) + "\n")
+    sys.stderr.flush()
 
 
-def trace_of(headers: Iterable[tuple[str, str]], *, project: str) -> dict[str, str]:
+def trace_of(traceparent: str) -> dict[str, str]:
     """
     Return the field of a log line that shows it under its request in Cloud Logging.
 
     Args:
-        headers: Of the request. ``traceparent`` (W3C Trace Context) comes before
-            ``X-Cloud-Trace-Context``. Callers write them, so a malformed one is
-            ignored.
-        project: Of the trace; empty if unknown.
-
-    Returns:
-        The field; none without a trace or project.
+        traceparent: Of the request, by W3C Trace Context; Cloud Run adds it. Callers
+            may write it, too, so a malformed one is ignored.
     """
-    values = {name.lower(): value for name, value in headers}
-    header = values.get("traceparent") or values.get("x-cloud-trace-context", "")
-    match = _TRACE.fullmatch(header)
-    if not project or not match or not match[1].strip("0"):
+    # Lines are written even if the settings are wrong.
+    project = os.environ.get("GOOGLE_CLOUD_PROJECT")
+    match = _TRACE.match(traceparent)
+    if not project or not match:
         return {}
     return {"logging.googleapis.com/trace": f"projects/{project}/traces/{match[1]}"}
 

@@ -23,13 +23,11 @@ from propensity.clock import Clock
 from propensity.concurrency import Refreshed
 from propensity.errors import (
     MethodNotAllowed,
-    MissingTable,
     NoSuchPath,
     RequestError,
-    Unavailable,
 )
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import Json, Policy, each_once, object_of
+from propensity.gcp.http import Json, each_once, object_of
 from propensity.ids import NAME, problem_of
 from propensity.online.indexes import FUNCTION, Indexes
 from propensity.online.table import QUERY_USERS, Table
@@ -39,7 +37,7 @@ from propensity.registry.index import Prediction
 from propensity.settings import Settings
 
 if TYPE_CHECKING:
-    from propensity.gcp.queries import Queries
+    from propensity.gcp.warehouse import Warehouse
 
 # Older predictions are marked: a week, and a day for the run.
 STALE_AFTER = timedelta(days=8)
@@ -49,14 +47,6 @@ MAXIMUM_BODY_BYTES = 4 * 1024**2
 # One id of the longest kind, percent-encoded, needs three eighths.
 MAXIMUM_QUERY_STRING_BYTES = 8 * 1024
 
-FAILURES = Policy(
-    message="the lookup failed; its log says why",
-    messages={
-        MissingTable: "no predictions have been published yet",
-        Unavailable: "the predictions cannot be read at the moment; try again",
-    },
-    retry_after_s=1,
-)
 _UNKNOWN_USER = {
     "error": "unknown_user",
     "message": "no probability has been published for this user in this use case",
@@ -104,10 +94,10 @@ class Lookups:
         """Open what is needed; BigQuery's client waits for the first read of it."""
 
         @functools.cache
-        def warehouse() -> Queries:
-            from propensity.gcp.queries import Queries
+        def warehouse() -> Warehouse:
+            from propensity.gcp.warehouse import Warehouse
 
-            return Queries.open(settings)
+            return Warehouse.open(settings)
 
         def listed() -> Suppressed:
             return suppression.read(warehouse())

@@ -38,7 +38,7 @@ from propensity.events.values import CLOCK_SKEW
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import PUBLIC, failure_of, keep_modules, object_of
 from propensity.gcp.log import Counts, log
-from propensity.gcp.queries import Queries
+from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends, RowsRefused
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
@@ -69,7 +69,7 @@ MAXIMUM_BODY_BYTES = 16 * 1024**2
 GROUP_INSTANCES = 256
 PAUSE_S = 0.002
 WAITING_INSTANCES = 20_000
-# Queries for features of users under way at once; each bills 10 MB or more.
+# Warehouse for features of users under way at once; each bills 10 MB or more.
 CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
 WAITING_USERS = 20_000
@@ -96,7 +96,7 @@ class Online:
         self._settings = settings
         self._clock = clock
         self._counts = Counts(FUNCTION)
-        self._warehouse = Queries.open(settings)
+        self._warehouse = Warehouse.open(settings)
         self._champions = Champions(
             Artifacts.open(settings), self._warehouse, clock=clock, function=FUNCTION
         )
@@ -316,7 +316,7 @@ async def append_all(
             log("ERROR", message, function=FUNCTION, outcome=error.code)
             rows = [row for at, row in enumerate(rows) if at not in error.rows]
         except Exception as error:  # no error may lose a row that waits
-            why = failure_of(error, PUBLIC).log_message
+            why = failure_of(error, PUBLIC).line["message"]
             message = f"inferences not logged yet: {why}"
             log("ERROR", message, function=FUNCTION, waiting=len(rows))
             await asyncio.sleep(RETRY_S)

@@ -20,7 +20,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 
 if TYPE_CHECKING:
-    from propensity.gcp.queries import Queries
+    from propensity.gcp.warehouse import Warehouse
 
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up everybody.
@@ -44,7 +44,7 @@ class Table:
 
     def __init__(
         self,
-        warehouse: Callable[[], Queries],
+        warehouse: Callable[[], Warehouse],
         settings: Settings,
         *,
         clock: Callable[[], float],
@@ -109,9 +109,9 @@ class Table:
 
     def _query(self, use_case: str, user_ids: Sequence[str]) -> dict[Key, Prediction]:
         began = self._clock()
-        rows, bytes_billed = self._warehouse().lookup(
-            statement("lookup"), {"use_case": use_case, "user_ids": user_ids}
-        )
+        warehouse = self._warehouse().for_run()
+        asked = {"use_case": use_case, "user_ids": user_ids}
+        rows = warehouse.lookup(statement("lookup"), asked)
         log(
             "INFO",
             "read predictions",
@@ -121,6 +121,6 @@ class Table:
             rows_in=len(user_ids),
             rows_out=len(rows),
             seconds=self._clock() - began,
-            bytes_billed=bytes_billed,
+            bytes_billed=warehouse.bytes_billed,
         )
         return {(use_case, row.user_id): Prediction.of(row) for row in rows}

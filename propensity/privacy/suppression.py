@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from propensity.gcp.artifacts import Artifacts
-    from propensity.gcp.queries import Queries
+    from propensity.gcp.warehouse import Warehouse
     from propensity.settings import Settings
 
     Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
@@ -131,7 +131,7 @@ def _texts(data: bytes, attributes: Iterable[str]) -> set[str]:
 NOBODY = Suppressed("", frozenset())
 
 
-def read(warehouse: Queries) -> Suppressed:
+def read(warehouse: Warehouse) -> Suppressed:
     """
     Read the list from the table; it bills nothing.
 
@@ -151,7 +151,7 @@ def read(warehouse: Queries) -> Suppressed:
         return NOBODY
 
 
-def _listed(warehouse: Queries) -> list[Entry]:
+def _listed(warehouse: Warehouse) -> list[Entry]:
     rows = warehouse.listed(SUPPRESSED_USERS, Entry._fields)
     return [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
 
@@ -169,7 +169,7 @@ def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
     return Suppressed(key, frozenset((one.use_case, one.user_hash) for one in entries))
 
 
-def publish(warehouse: Queries, artifacts: Artifacts) -> None:
+def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
     """
     Write the list, as the table has it now, into the bucket.
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from propensity.gcp.log import log
-from propensity.topics import MODEL_UPDATES, topic_name
+from propensity.topics import MODEL_UPDATES, prefixed
 
 if TYPE_CHECKING:
     from propensity.registry.champion import Champion
@@ -35,7 +35,7 @@ def announce(
         # Imported here: a training without a promotion needs no Pub/Sub.
         from propensity.gcp.pubsub import publish
 
-        publish(settings, topic_name(settings, MODEL_UPDATES), [(data, named)])
+        publish(settings, prefixed(settings, MODEL_UPDATES), [(data, named)])
     except Exception as error:
         log("WARNING", f"the change was not announced: {error!r}", use_case=use_case)
         return False

@@ -19,7 +19,7 @@ from propensity.errors import ArtifactError, SchemaError
 from propensity.statements import statement
 
 if TYPE_CHECKING:
-    from propensity.gcp.queries import Queries
+    from propensity.gcp.warehouse import Warehouse
     from propensity.models.scoring import Pools, Scorer
     from propensity.models.value import ValueModel
     from propensity.registry.versions import Registry
@@ -49,7 +49,7 @@ class Serving:
     value: Callable[[], ValueModel] | None = None
 
 
-def recorded(warehouse: Queries, use_case: UseCase, version: int) -> dict[str, Any]:
+def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str, Any]:
     """
     Return the training record of a version.
 
@@ -66,7 +66,7 @@ def recorded(warehouse: Queries, use_case: UseCase, version: int) -> dict[str, A
 
 
 def find_recorded(
-    warehouse: Queries, use_case: UseCase, version: int
+    warehouse: Warehouse, use_case: UseCase, version: int
 ) -> dict[str, Any] | None:
     """Return the training record of a version with its card; None without one."""
     rows = warehouse.rows(
@@ -78,7 +78,7 @@ def find_recorded(
     return {**dict(rows[0].items()), "card": json.loads(rows[0]["card"])}
 
 
-def newest_record(warehouse: Queries, use_case: str) -> dict[str, Any] | None:
+def newest_record(warehouse: Warehouse, use_case: str) -> dict[str, Any] | None:
     """Return version, date and verdict of the newest training, None without one."""
     rows = warehouse.rows(
         statement("recorded_versions"), {"use_case": use_case, "at_most": 1}
@@ -87,7 +87,7 @@ def newest_record(warehouse: Queries, use_case: str) -> dict[str, Any] | None:
 
 
 def find_promoted(
-    warehouse: Queries,
+    warehouse: Warehouse,
     use_case: str,
     *,
     as_of: date = date.max,
@@ -107,7 +107,7 @@ def find_promoted(
     return int(rows[0]["model_version"]) if rows else None
 
 
-def newest_recorded(warehouse: Queries, use_case: str) -> int:
+def newest_recorded(warehouse: Warehouse, use_case: str) -> int:
     """Return the newest version with a training record, -1 without one."""
     newest = newest_record(warehouse, use_case)
     return int(newest["model_version"]) if newest else -1

@@ -27,7 +27,7 @@ from propensity.usecases import NUMBER
 if TYPE_CHECKING:
     from propensity.clock import Clock
     from propensity.gcp.artifacts import Artifacts
-    from propensity.gcp.queries import Queries
+    from propensity.gcp.warehouse import Warehouse
     from propensity.usecases import UseCase
 
 # Versions that requests have named and that stay loaded.
@@ -62,7 +62,7 @@ class Champions:
     """
 
     def __init__(
-        self, artifacts: Artifacts, warehouse: Queries, *, clock: Clock, function: str
+        self, artifacts: Artifacts, warehouse: Warehouse, *, clock: Clock, function: str
     ) -> None:
         """
         Args:
@@ -133,7 +133,7 @@ class Champions:
     def _load_version(self, use_case: UseCase, number: int) -> Serving:
         record = None
         if 0 <= number <= _LARGEST:
-            record = find_recorded(self._warehouse.for_run(), use_case, number)
+            record = find_recorded(self._warehouse, use_case, number)
         if record is None:
             raise UnknownVersion(
                 f"version {number} of {use_case.name} was never recorded",
@@ -142,7 +142,7 @@ class Champions:
         return self._loaded(use_case, record)
 
     def _load_champion(self, use_case: UseCase, number: int) -> Serving:
-        record = recorded(self._warehouse.for_run(), use_case, number)
+        record = recorded(self._warehouse, use_case, number)
         return self._loaded(use_case, record)
 
     def _loaded(self, use_case: UseCase, record: Mapping[str, Any]) -> Serving:
@@ -217,7 +217,7 @@ class UserFeatures(NamedTuple):
 
 
 def users_on_the_stream(
-    warehouse: Queries,
+    warehouse: Warehouse,
     use_case: UseCase,
     user_ids: Collection[str],
     *,
@@ -229,7 +229,7 @@ def users_on_the_stream(
     Args:
         first_event_day: Of the oldest event that is to be scored.
     """
-    rows, _ = warehouse.lookup(
+    rows = warehouse.lookup(
         use_case.statement("stream_rows"),
         use_case.serving(warehouse.settings, user_ids, first_event_day=first_event_day),
     )

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from propensity import drift
 from propensity.drift import Observed, Signal
 from propensity.errors import PropensityError
@@ -67,9 +65,8 @@ def publish(run: Run, signals: Sequence[Signal], *, version: int) -> None:
         "written_at": run.began_at,
     }
     rows = [{**asdict(signal), **same} for signal in signals]
-    schema = tables.DRIFT.arrow_schema()
     try:
-        run.warehouse.write(tables.DRIFT, pa.Table.from_pylist(rows, schema=schema))
+        run.warehouse.write(tables.DRIFT, rows)
     except PropensityError as error:
         run.warn(f"drift is not in its table: {error.message}")
 

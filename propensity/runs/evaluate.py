@@ -95,9 +95,8 @@ def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
         "bytes_billed": run.warehouse.bytes_billed,
     }
     written = [evaluation({**row, **same}) for row in rows]
-    schema = tables.EVALUATION.arrow_schema()
     run.check_lease()
-    run.warehouse.write(tables.EVALUATION, pa.Table.from_pylist(written, schema=schema))
+    run.warehouse.write(tables.EVALUATION, written)
     measured = [row["roc_auc"] for row in rows if row.get("roc_auc") is not None]
     run.log_fields.update(
         model_version=rows[-1]["model_version"],

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from propensity.learning.lift import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import check_consent, status
@@ -104,11 +102,8 @@ def publish_lifts(run: Run, rows: Sequence[Row]) -> None:
     if not rows:
         return
     written = [{**row, "run_id": run.run_id} for row in rows]
-    schema = tables.AUDIENCE_LIFT.arrow_schema()
     run.check_lease()
-    run.warehouse.write(
-        tables.AUDIENCE_LIFT, pa.Table.from_pylist(written, schema=schema)
-    )
+    run.warehouse.write(tables.AUDIENCE_LIFT, written)
 
 
 def answered(rows: Sequence[Row]) -> dict[str, Any]:

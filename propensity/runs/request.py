@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import date
 
@@ -10,7 +9,7 @@ import flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from propensity.errors import MethodNotAllowed, RequestError, TooLarge
-from propensity.gcp.http import each_once
+from propensity.gcp.http import object_in
 from propensity.timeframe import day_of
 
 MAXIMUM_BODY = 64 * 1024
@@ -47,17 +46,11 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
         raise MethodNotAllowed(request.method, allowed=("POST",))
     request.max_content_length = MAXIMUM_BODY
     try:
-        # Only UTF-8, as everywhere else; ``json.loads`` accepts other encodings too.
-        text = request.get_data().decode()
-        body = json.loads(text if text.strip() else "{}", object_pairs_hook=each_once)
+        body = object_in(request.get_data().strip() or b"{}")
     except RequestEntityTooLarge as error:
         raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
     except (OSError, HTTPException) as error:
         raise RequestError("the body is cut short", field="body") from error
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"the body is not JSON: {error}", field="body") from error
-    if not isinstance(body, dict):
-        raise RequestError("the body must be a JSON object", field="body")
     if unknown := sorted(str(key)[:64] for key in set(body) - set(_KNOWN)):
         raise RequestError(
             f"unknown field {', '.join(unknown)}; known are {', '.join(_KNOWN)}",

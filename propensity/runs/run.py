@@ -36,7 +36,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import LEASE_MINUTES, Finished, Lease
 from propensity.registry.versions import Registry
 from propensity.runs.request import parse
-from propensity.settings import Settings, project_here
+from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import TRUTH_DELAY_DAYS
 
@@ -177,7 +177,7 @@ def run(
                 # Fields of every line, also of a run that fails before it knows them.
                 **dict.fromkeys(("use_case", "as_of", "model_version")),
                 **dict.fromkeys(("rows_in", "rows_out", "bytes_billed"), 0),
-                **trace_of(request.headers.items(), project=project_here()),
+                **trace_of(request.headers.get("traceparent", "")),
             }
             began = time.perf_counter()
             headers: Mapping[str, str] = {}
@@ -191,8 +191,7 @@ def run(
             except Exception as raised:  # the last place before the caller
                 failure = failure_of(raised, OPERATORS)
                 answer, headers = failure.body, failure.headers
-                line |= {"severity": failure.severity, **failure.log_fields}
-                line["message"] = failure.log_message
+                line |= failure.line
             seconds = round(time.perf_counter() - began, 3)
             severity = line.pop("severity", "INFO")
             message = line.pop("message", line["outcome"])

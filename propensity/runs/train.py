@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
-from propensity.gcp.columns import record
 from propensity.learning import card as cards
 from propensity.learning import event_rows, fit, gate, value
 from propensity.learning import rows as learning_rows
@@ -221,7 +220,7 @@ def _record(
     row = card.columns(published, run_id=run.run_id, seconds=run.elapsed_s())
     if is_undecided:
         row = cards.undecided(row)
-    run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
+    run.warehouse.write(tables.TRAINING_METADATA, [row])
 
 
 def _promoted(

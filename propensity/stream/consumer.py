@@ -24,7 +24,7 @@ from starlette.responses import Response
 from propensity import usecases
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
-from propensity.errors import PropensityError
+from propensity.errors import MethodNotAllowed, PropensityError
 from propensity.events import messages
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES, dead_letters
 from propensity.events.messages import Message
@@ -34,7 +34,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts
 from propensity.gcp.pubsub import Bus
-from propensity.gcp.queries import Queries
+from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
@@ -61,7 +61,7 @@ class Clients:
     """The clients of an instance; nothing is sent when they open."""
 
     settings: Settings
-    warehouse: Queries
+    warehouse: Warehouse
     artifacts: Artifacts
     appends: Appends
     bus: Bus
@@ -73,7 +73,7 @@ class Clients:
         """Open what an instance needs."""
         return cls(
             settings=settings,
-            warehouse=Queries.open(settings),
+            warehouse=Warehouse.open(settings),
             artifacts=Artifacts.open(settings),
             appends=Appends(settings),
             bus=Bus(settings),
@@ -120,9 +120,11 @@ class Consumer(ABC):
         Handle a push; it is acknowledged when this returns.
 
         Raises:
-            RequestError, TooLarge: The request is not a push.
+            MethodNotAllowed, RequestError, TooLarge: The request is not a push.
             PropensityError: It failed; Pub/Sub delivers the message again.
         """
+        if request.method != "POST":
+            raise MethodNotAllowed(request.method, allowed=("POST",))
         body = await body_of(request, maximum=messages.MAXIMUM_BODY_BYTES)
         message, size = messages.message(body), max(LEAST_BYTES, len(body))
         del body  # keeps one copy of the event in memory during the wait, not two

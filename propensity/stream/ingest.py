@@ -24,7 +24,7 @@ from propensity.statements import statement
 from propensity.stream.consumer import Clients, Consumer
 from propensity.tables.inference import TRUTH_EVENTS
 from propensity.tables.stream import STREAM_EVENTS
-from propensity.topics import ENRICHED, topic_name
+from propensity.topics import ENRICHED, prefixed
 
 # Seconds after which the table of postcodes is read anew.
 POSTCODE_TTL_S = 3600
@@ -39,7 +39,7 @@ class StreamFeatures(Consumer):
 
     def __init__(self, clients: Clients) -> None:
         super().__init__(clients)
-        self._topic = topic_name(clients.settings, ENRICHED)
+        self._topic = prefixed(clients.settings, ENRICHED)
         self._postcodes: Refreshed[PostcodeIndex] = Refreshed(
             self._read_postcodes,
             ttl_s=POSTCODE_TTL_S,
@@ -51,8 +51,7 @@ class StreamFeatures(Consumer):
         )
 
     def _read_postcodes(self) -> PostcodeIndex:
-        warehouse = self.clients.warehouse.for_run()
-        return PostcodeIndex(warehouse.table(statement("postcodes")))
+        return PostcodeIndex(self.clients.warehouse.table(statement("postcodes")))
 
     async def consume(self, group: Sequence[Message]) -> Mapping[int, Refused]:
         """Store a group and its dead letters, then publish the stored events."""

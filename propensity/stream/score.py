@@ -34,7 +34,7 @@ from propensity.registry.inference_log import (
 from propensity.registry.serving import Champions, ServingState, users_on_the_stream
 from propensity.stream.consumer import Clients, Consumer, Unhandled
 from propensity.tables.inference import INFERENCE_LOG
-from propensity.topics import SCORES, topic_name
+from propensity.topics import SCORES, prefixed
 from propensity.usecases import UseCase
 
 # Queries for features under way at once; each bills 10 MB or more.
@@ -129,7 +129,7 @@ class ScoreStream(Consumer):
             for row in rows
             if (row["probability"], row["anomaly_score"]) != (None, None)
         ]
-        topic = topic_name(self.clients.settings, SCORES)
+        topic = prefixed(self.clients.settings, SCORES)
         await self.clients.bus.publish(topic, scores)
         return {**counts, "rows_out": len(scores)}
 

@@ -37,25 +37,11 @@ TRUTH_EVENTS = inference.TRUTH_EVENTS
 SUPPRESSED_USERS = inference.SUPPRESSED_USERS
 GA_EVENTS = export.GA_EVENTS
 
-TABLES = (
-    TRAINING_METADATA,
-    PREDICTIONS,
-    SCORES,
-    PUBLICATIONS,
-    EVALUATION,
-    DRIFT,
-    AUDIENCE_MEMBERS,
-    AUDIENCE_LEDGER,
-    AUDIENCE_LIFT,
-    PREPROCESSORS,
-    STREAM_EVENTS,
-    STREAM_FEATURES_DAILY,
-    STREAM_COMPACTIONS,
-    POSTCODE_INDEX,
-    INFERENCE_LOG,
-    TRUTH_EVENTS,
-    DEAD_LETTERS,
-    SUPPRESSED_USERS,
+TABLES = tuple(
+    table
+    for module in (models, predictions, audiences, stream, inference)
+    for table in vars(module).values()
+    if isinstance(table, Table)
 )
 
 # Columns that connect a row with a user: the user's id; where there is none, the id of

@@ -371,7 +371,7 @@ def log_lines(capfd) -> Callable[[], list[dict[str, Any]]]:
     """Return the JSON lines that were written since the last call."""
 
     def lines() -> list[dict[str, Any]]:
-        output = capfd.readouterr().out.splitlines()
+        output = capfd.readouterr().err.splitlines()
         return [json.loads(line) for line in output if line.startswith("{")]
 
     return lines

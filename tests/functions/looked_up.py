@@ -17,7 +17,7 @@ from google.cloud import bigquery
 
 from local.processes import HOST
 from local.stack.state import ROOT
-from propensity.gcp.columns import definition_of
+from propensity.gcp.warehouse import definition_of
 from propensity.statements import statement
 from propensity.tables import every as tables
 from tests.described import check_described

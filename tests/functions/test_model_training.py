@@ -17,7 +17,6 @@ from sklearn.compose import ColumnTransformer
 
 from propensity import usecases
 from propensity.gcp.artifacts import sha256
-from propensity.gcp.columns import record
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.value import AMOUNT
 from propensity.tables import every as tables
@@ -41,19 +40,16 @@ def upload(place: Place, preprocessor: object) -> str:
     """Upload a preprocessor as a person does; return its object's name."""
     name, checksum = place.registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
-    row = record(
-        {
-            "use_case": "ga4_purchase",
-            "uploaded_on": now.date(),
-            "uploaded_at": now,
-            "object": name,
-            "sha256": checksum,
-            "features": json.dumps(dict(USE_CASE.features)),
-            "is_default": False,
-        },
-        tables.PREPROCESSORS,
-    )
-    place.warehouse.write(tables.PREPROCESSORS, row)
+    row = {
+        "use_case": "ga4_purchase",
+        "uploaded_on": now.date(),
+        "uploaded_at": now,
+        "object": name,
+        "sha256": checksum,
+        "features": json.dumps(dict(USE_CASE.features)),
+        "is_default": False,
+    }
+    place.warehouse.write(tables.PREPROCESSORS, [row])
     return name
 
 

@@ -345,7 +345,7 @@ class TestRefusals:
         answer = published.post("predictions", {"as_of": LATER})
         published.registry.artifacts.create(pointer, original)
         # Which mails somebody: there was a training.
-        assert '"is_trained": true' in capsys.readouterr().out
+        assert '"is_trained": true' in capsys.readouterr().err
         message = answer.json["message"]
 
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")

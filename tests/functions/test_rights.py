@@ -23,7 +23,6 @@ from deploy.render import TERRAFORM
 from local.generators.games import DEFAULT_END, Games
 from local.generators.messages import encode
 from propensity import usecases
-from propensity.gcp.columns import record
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.registry import serving as serving_of
 from propensity.registry.versions import Registry
@@ -152,8 +151,7 @@ def history(run: Run) -> None:
             "features": json.dumps(dict(use_case.features)),
             "is_default": False,
         }
-        table = tables.PREPROCESSORS
-        site.warehouse.write(table, record(row, table))
+        site.warehouse.write(tables.PREPROCESSORS, [row])
 
 
 def by_hand(site: Site, version: int) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import grpc
 import pytest
 import requests
 from google.api_core import exceptions as api
@@ -65,8 +63,7 @@ class TestRights:
     def test_are_found_in_the_words_of_each_service(self, service, text, permission):
         error = error_of(api.Forbidden(text), GOOGLE, service)
 
-        assert error.detail["permission"] == permission
-        assert permission in error.message
+        assert f"lacks {permission or 'a permission'}" in error.message
 
     def test_are_named_with_the_resource_and_what_to_do(self):
         error = error_of(
@@ -211,38 +208,23 @@ class TestConflicts:
         assert 1 < len(started) < 99
 
 
-def by_requests(port: int) -> None:
-    """As Google's clients, which wrap the failure that they gave up with."""
-    try:
-        requests.get(f"http://{HOST}:{port}/", timeout=0.2)
-    except requests.RequestException as error:
-        raise api.RetryError("gave up", error) from error
-
-
-def by_grpc(port: int) -> None:
-    """As rows are read."""
-    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        try:
-            channel.unary_unary("/a.B/C")(b"", timeout=1)
-        except grpc.RpcError as error:
-            raise api.from_grpc_error(error) from error
-
-
-@pytest.mark.parametrize("call", [by_requests, by_grpc])
-@pytest.mark.parametrize("listens", [False, True])
-def test_an_outage_names_who_was_asked_and_what_starts_it(
-    call: Callable[[int], None], listens: bool
-):
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_an_outage_names_who_was_asked_and_what_starts_it(is_refused):
     """A refused connection is no matter of time. Google needs no name."""
-    with socket.create_server((HOST, 0)) as server:
-        port = server.getsockname()[1] if listens else free_ports(1)[0]
-        with pytest.raises(Exception) as caught:  # noqa: PT011 any client's
-            call(port)
-    local = Settings(project="p", bigquery_endpoint=f"http://{HOST}:{port}")
-    message = error_of(caught.value, local, BIGQUERY).message
+    [port] = free_ports(1)
+    address = f"http://{HOST}:{port}"
+    cause: Exception = TimeoutError()
+    if is_refused:
+        with pytest.raises(requests.ConnectionError) as caught:
+            requests.get(address, timeout=5)
+        cause = caught.value
+    # As Google's clients, which wrap the failure that they gave up with.
+    error = api.RetryError("gave up", cause)
+    message = error_of(
+        error, Settings(project="p", bigquery_endpoint=address), BIGQUERY
+    ).message
 
-    is_refused = "the connection was refused" in message
-    assert is_refused != listens
-    assert f"http://{HOST}:{port} (BIGQUERY_EMULATOR_HOST)" in message
+    assert ("the connection was refused" in message) == is_refused
+    assert f"{address} (BIGQUERY_EMULATOR_HOST)" in message
     assert "`make up`" in message
-    assert "make up" not in error_of(caught.value, GOOGLE, BIGQUERY).message
+    assert "make up" not in error_of(error, GOOGLE, BIGQUERY).message

@@ -13,9 +13,7 @@ from propensity.gcp.http import (
     OPERATORS,
     PUBLIC,
     PUSHES,
-    Policy,
     answers_failures,
-    answers_pushes,
     each_once,
     failure_of,
 )
@@ -33,7 +31,6 @@ WAITS = errors.ExportLate("x", retry_after_s=600, detail={})
         errors.TooLarge("over 5 bytes"),
         errors.MethodNotAllowed("PUT", allowed=("GET", "POST")),
         errors.NoChampion("train first"),
-        errors.SettingsError("X is not set", field="X", is_missing=True),
     ],
     ids=lambda one: type(one).__name__,
 )
@@ -64,7 +61,7 @@ class TestBehindTheFunction:
 
         assert "secrets" not in json.dumps(failure.body).lower()
         is_foreseen = isinstance(error, errors.PropensityError)
-        assert (INSIDE in failure.log_message) == is_foreseen
+        assert (INSIDE in failure.line["message"]) == is_foreseen
 
     def test_an_error_is_answered_to_operators(self):
         """Who runs the project reads in the answer what the log says."""
@@ -72,12 +69,13 @@ class TestBehindTheFunction:
 
         assert failure_of(error, OPERATORS).body == error.body()
 
-    def test_a_function_has_words_of_its_own_for_an_error(self):
-        policy = Policy(message="failed", messages={errors.MissingTable: "none yet"})
+    def test_the_public_is_told_what_will_pass(self):
         missing, late = errors.MissingTable(INSIDE), errors.Unavailable(INSIDE)
 
-        assert failure_of(missing, policy).body["message"] == "none yet"
-        assert failure_of(late, policy).body["message"] == "failed; try again"
+        said = [failure_of(one, PUBLIC).body["message"] for one in (missing, late)]
+
+        assert "nothing has been published" in said[0]
+        assert "try again" in said[1]
 
     @pytest.mark.parametrize(
         ("error", "status"),
@@ -98,7 +96,7 @@ class TestBehindTheFunction:
         try:
             raise RuntimeError(user)
         except RuntimeError as error:
-            message = failure_of(error, PUBLIC).log_message
+            message = failure_of(error, PUBLIC).line["message"]
 
         assert message.startswith("unexpected error\nRuntimeError\n")
         assert "test_http.py" in message
@@ -130,12 +128,12 @@ def test_headers_are_those_that_http_asks_of_an_answer(error, policy, headers):
     ],
     ids=lambda one: type(one).__name__,
 )
-@pytest.mark.parametrize("answers", [answers_failures, answers_pushes])
-def test_a_failure_is_one_line_of_the_log(error, severity, outcome, answers, capsys):
+@pytest.mark.parametrize("policy", [PUBLIC, PUSHES])
+def test_a_failure_is_one_line_of_the_log(error, severity, outcome, policy, capsys):
     """By the status that is answered; a run that waits is no error. It has the trace
     of the request, for Cloud Logging to show it under."""
 
-    @answers("tested")
+    @answers_failures("tested", policy)
     async def failing(request):
         raise error
 
@@ -146,10 +144,10 @@ def test_a_failure_is_one_line_of_the_log(error, severity, outcome, answers, cap
         patch.setenv("GOOGLE_CLOUD_PROJECT", "p")
         answer = asyncio.run(failing(Request(scope)))
 
-    [line] = map(json.loads, capsys.readouterr().out.splitlines())
+    [line] = map(json.loads, capsys.readouterr().err.splitlines())
     assert line["outcome"] == outcome == json.loads(answer.body)["error"]
     assert line["status"] == answer.status_code
-    if answers is answers_pushes:
+    if policy is PUSHES:
         assert line["severity"] == severity
     assert line["logging.googleapis.com/trace"].startswith("projects/p/traces/1054")
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from propensity.errors import MissingTable, PropensityError, SchemaError, SettingsError
-from propensity.gcp.columns import query_parameter, record
+from propensity.gcp.warehouse import query_parameter
 from propensity.tables.every import AUDIENCE_MEMBERS, POSTCODE_INDEX
 from tests.propensity.gcp.staging import DAY, SCORES, staged
 
@@ -135,12 +135,12 @@ class TestRows:
 
     def test_are_made_of_values_by_column(self):
         """Missing values are null; an unknown one is an error."""
-        row = record({"user_id": "a"}, SCORES)
+        row = SCORES.arrow([{"user_id": "a"}])
 
         nothing = dict.fromkeys(column.name for column in SCORES.columns)
         assert row.to_pylist() == [{**nothing, "user_id": "a"}]
-        with pytest.raises(SchemaError, match="no column shoe_size"):
-            record({"shoe_size": 44}, SCORES)
+        with pytest.raises(SchemaError, match="too many: shoe_size"):
+            SCORES.arrow([{"shoe_size": 44}])
 
 
 class TestTables:

@@ -49,6 +49,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_s
 class Shelf:
     """BigQuery, as the table is read."""
 
+    bytes_billed = 0
+
     def __init__(self, *user_ids: str, is_held: bool = False) -> None:
         self.users = user_ids
         self.reads: list[tuple[str, ...]] = []
@@ -61,7 +63,10 @@ class Shelf:
     def release(self) -> None:
         self._open.set()
 
-    def lookup(self, sql: str, parameters: Any) -> tuple[list[Any], int]:
+    def for_run(self) -> Shelf:
+        return self
+
+    def lookup(self, sql: str, parameters: Any) -> list[Any]:
         failure = self.failure
         self.at_once.append(self.at_once[-1] + 1)
         self.reads.append(tuple(parameters["user_ids"]))
@@ -72,7 +77,7 @@ class Shelf:
         values = PREDICTION._asdict() | {"as_of": TODAY}
         found = [user for user in parameters["user_ids"] if user in self.users]
         names = {name: at for at, name in enumerate(("user_id", *values))}
-        return [Row((user, *values.values()), names) for user in found], 0
+        return [Row((user, *values.values()), names) for user in found]
 
     async def until(self, reads: int) -> None:
         """Wait until that many reads have begun."""
@@ -260,7 +265,7 @@ class Served:
 
 def outcomes(capfd) -> list[str]:
     """Of the lines of the log since last asked."""
-    output = capfd.readouterr().out.splitlines()
+    output = capfd.readouterr().err.splitlines()
     return [json.loads(line)["outcome"] for line in output if line.startswith("{")]
 
 

@@ -209,7 +209,7 @@ class TestLog:
 
         assert table.event_ids == ["a", "b", "c"]
         assert table.appends == 4
-        lines = capsys.readouterr().out
+        lines = capsys.readouterr().err
         assert lines.count("not logged yet") == 3
         assert ("in append" in lines) == isinstance(error, KeyError)
         assert "what" not in lines
@@ -220,4 +220,4 @@ class TestLog:
         await append_all(table.append, Counts("score"), [logged("a", "b", "c")])
 
         assert table.event_ids == ["a", "c"]
-        assert "refuses 1 rows" in capsys.readouterr().out
+        assert "refuses 1 rows" in capsys.readouterr().err

@@ -207,7 +207,7 @@ class TestPublished:
     def test_is_the_table_where_the_bucket_has_none(self, answer, capsys):
         """Lookups go on, and nobody on the list is answered for; the log says so."""
         assert published(answer).those_of(["ana", "tab"], CHURN) == ["tab"]
-        assert "suppressed users" in capsys.readouterr().out
+        assert "suppressed users" in capsys.readouterr().err
 
     def test_under_another_key_is_refused(self):
         """Nobody on it could be recognised, in the table neither."""

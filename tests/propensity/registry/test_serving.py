@@ -283,7 +283,7 @@ class TestChampions:
 
         assert all(state.champion is before for state in after)
         assert place.asked_of(place.model(version)) == reads + 3
-        [error] = capsys.readouterr().out.splitlines()
+        [error] = capsys.readouterr().err.splitlines()
         assert f"/{version}/" in error
         place.overwrite(place.model(version), right)
         after = await after_a_while(place, champions)
@@ -298,7 +298,7 @@ class TestChampions:
         place.overwrite(place.registry.pointer, pointer)
 
         assert await after_a_while(place, champions) is before
-        assert "champion.json" in capsys.readouterr().out
+        assert "champion.json" in capsys.readouterr().err
 
     async def test_follow_no_pointer_of_a_lower_epoch(self, place, capsys):
         """An old pointer, put back by whatever means, or none at all, changes nothing
@@ -311,10 +311,10 @@ class TestChampions:
         before = await champions.state(USE_CASE)
         place.overwrite(pointer, old)
         assert await after_a_while(place, champions) is before
-        assert "has epoch 0" in capsys.readouterr().out
+        assert "has epoch 0" in capsys.readouterr().err
         place.registry.artifacts.delete(pointer)
         assert await after_a_while(place, champions) is before
-        assert "is gone" in capsys.readouterr().out
+        assert "is gone" in capsys.readouterr().err
         place.overwrite(pointer, old)
         place.promote(1, epoch=9)
 

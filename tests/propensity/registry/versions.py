@@ -15,7 +15,6 @@ import pytest
 
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.columns import record
 from propensity.registry.champion import ANYTHING, Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
@@ -88,7 +87,7 @@ def store(
     for part in files:
         row[f"{part}_object"] = published.objects[f"{part}.joblib"]
         row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
-    return version, record(row, TRAINING_METADATA)
+    return version, TRAINING_METADATA.arrow([row])
 
 
 class Malicious:

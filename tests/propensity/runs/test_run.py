@@ -64,7 +64,7 @@ class Function:
 
     def lines(self) -> list[dict]:
         """The JSON lines since last asked."""
-        return [json.loads(line) for line in self.capfd.readouterr().out.splitlines()]
+        return [json.loads(line) for line in self.capfd.readouterr().err.splitlines()]
 
 
 def close_edges() -> None:

@@ -56,7 +56,7 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
 def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:
     """The fields of the one line that the consumer logs of its counts."""
     consumer.counts.write()
-    [line] = capsys.readouterr().out.splitlines()
+    [line] = capsys.readouterr().err.splitlines()
     return json.loads(line)
 
 
@@ -119,7 +119,7 @@ async def test_takes_integers_that_are_no_floats():
         {"user_id": user, "scored_until": NOW + DAY, **features, "bet_count": count}
         for user, count in zip(users, (2**53 + 1, 3), strict=True)
     ]
-    run = SimpleNamespace(lookup=lambda *_: (rows, 0))
+    run = SimpleNamespace(lookup=lambda *_: rows)
     log = Log(failures=0)
     consumer = stream_of(log, run)
 
@@ -141,7 +141,7 @@ async def test_passes_over_a_user_without_a_window(capsys):
         {"user_id": user, "scored_until": until, **features}
         for user, until in users.items()
     ]
-    run = SimpleNamespace(lookup=lambda *_: (rows, 0))
+    run = SimpleNamespace(lookup=lambda *_: rows)
     log = Log(failures=0)
     consumer = stream_of(log, run)
     scoring(consumer, [])

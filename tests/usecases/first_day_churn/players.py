@@ -128,7 +128,7 @@ class Stream(Site):
         rows = self.warehouse.lookup(
             USE_CASE.statement("stream_rows"),
             USE_CASE.serving(self.settings, {*users}, first_event_day=since),
-        )[0]
+        )
         features = {row["user_id"]: dict(row.items()) for row in rows}
         assert len(features) == len(rows)
         return features
