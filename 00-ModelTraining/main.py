@@ -26,7 +26,7 @@ def model_training(run: Run) -> Answer:
     run = export.wait_for_training_days(run)
     rows = train.training_rows(run)
     trained, valued = train.train(run, rows)
-    champion = run.registry.find_champion()
+    champion = run.registry.champion()
     verdict = train.compare(run, trained, champion)
     answer = train.publish_model(
         run, trained, verdict, rows=rows, champion=champion, valued=valued

@@ -24,13 +24,6 @@ _force = flag("--force", "Also a first version that is no better than chance.")
 # Options that all changes of the champion share.
 _changing = together(
     use_case(),
-    option(
-        "--epoch",
-        "Do it only if N is above the present epoch, so that an old or repeated "
-        "command changes nothing.",
-        # With room above for commands to come.
-        type=Whole(0, 2**62),
-    ),
     dry_run("Check and say what would be done, and change nothing."),
 )
 

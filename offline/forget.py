@@ -41,7 +41,7 @@ from propensity.ids import is_encodable
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry.index import INDEXES, Index, pointer_name
-from propensity.registry.leases import Leases
+from propensity.registry.leases import leased
 from propensity.registry.objects import parquet_of
 from propensity.registry.versions import PARQUET
 from propensity.runs import compact, index
@@ -98,8 +98,7 @@ def run(
             if is_suppressing:
                 work.suppress()
             # A compaction could write back rows that it read before.
-            leases = Leases(artifacts, compact.SCOPE)
-            with leases.alone(compact.KIND, clock=SYSTEM.now):
+            with leased(artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now):
                 before = work.everywhere(is_search=False)
                 after = work.everywhere(is_search=True)
         events = work.export_events()

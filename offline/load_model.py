@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from propensity import usecases
-from propensity.errors import ArtifactError, Conflict, Pinned, SchemaError
+from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.announcements import announce
+from propensity.registry.champion import announce
 from propensity.registry.loading import newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import Settings
@@ -84,13 +84,13 @@ def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
         if not is_dry:
             with contextlib.closing(Warehouse.open(settings)) as warehouse:
                 outcome = load(warehouse, artifacts, settings, use_case)
-            champion = registry.find_champion()
+            champion = registry.champion()
             # Unless another followed: that one is published, too.
             if outcome.is_new and champion and champion.version == outcome.version:
                 announce(settings, use_case, "promote", champion, at=datetime.now(UTC))
             return vars(outcome)
         figures = checked(read(use_case), settings).about["figures"]
-        champion = registry.find_champion()
+        champion = registry.champion()
     return {
         "use_case": use_case,
         "version": champion.version if champion else None,
@@ -122,7 +122,7 @@ def load(
         PropensityError: BigQuery or the bucket failed.
     """
     registry = Registry(artifacts, use_case)
-    if (champion := registry.find_champion()) is not None:
+    if (champion := registry.champion()) is not None:
         return Outcome(
             use_case=use_case,
             version=champion.version,
@@ -159,8 +159,9 @@ def load(
             at=datetime.now(UTC),
             instead_of=None,
         )
-    except (Conflict, Pinned):
-        other = registry.champion().version
+    except Conflict:
+        champion = registry.champion()
+        other = champion.version if champion else None
         reason = f"shipped; version {other} had come to serve before"
         lost = {"promoted": False, "compared_version": other, "verdict": reason}
         _record(warehouse, {**row, **lost})

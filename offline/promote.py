@@ -14,8 +14,7 @@ from typing import Any
 
 from offline.deployment import Deployment, opened
 from propensity.errors import NoChampion, RequestError, UnknownVersion
-from propensity.registry.announcements import announce
-from propensity.registry.champion import ANYTHING, Champion
+from propensity.registry.champion import Champion, announce
 from propensity.registry.loading import Serving, find_recorded, loaded
 from propensity.registry.versions import Registry
 from propensity.statements import statement
@@ -30,7 +29,6 @@ def run(
     *,
     use_case: str | None = None,
     version: int | None = None,
-    epoch: int | None = None,
     force: bool = False,
     is_dry: bool = False,
 ) -> dict[str, Any]:
@@ -39,7 +37,6 @@ def run(
 
     Args:
         action: promote or pin, which have a version; rollback or unpin.
-        epoch: The command's own, or None for the next.
         force: Whether a first version may serve that is no better than chance.
         is_dry: Whether to check alone, and write nothing.
 
@@ -52,24 +49,25 @@ def run(
     at, notes = datetime.now(UTC), list[str]()
     with opened(use_case) as deployment:
         registry = deployment.registry
-        before = champion = registry.find_champion()
-        if before and epoch is not None and epoch <= before.epoch:
-            # It is about versions of its time: do not even read today's.
-            notes.append(f"epoch {epoch} is not above {before.epoch}")
-        else:
-            if action == "rollback":
-                version = _previous(before, registry.use_case)
-            serving = None if version is None else verified(deployment, version)
-            if serving and action != "rollback" and not force:
-                _check_proved(serving, before)
-            if serving and not serving.is_warm:
-                notes.append("it has not seen enough to score yet")
-            # Another command may have done the same meanwhile.
-            before = champion = registry.find_champion()
-            if is_dry and serving:
-                notes.append(f"version {version} is sound, and would serve")
-            elif not is_dry:
-                champion = _changed(registry, action, serving, epoch, at)
+        before = champion = registry.champion()
+        if version is None and before is None:
+            raise NoChampion(f"no version of {registry.use_case} serves")
+        if action == "rollback" and before:
+            version = before.previous
+            if version is None:
+                raise NoChampion(
+                    f"no version of {registry.use_case} served before: there is none "
+                    "to roll back to. Name one: promote VERSION"
+                )
+        serving = None if version is None else verified(deployment, version)
+        if serving and action != "rollback" and not force:
+            _check_proved(serving, before)
+        if serving and not serving.is_warm:
+            notes.append("it has not seen enough to score yet")
+        if not is_dry:
+            champion = _changed(registry, action, before, serving, at)
+        elif serving:
+            notes.append(f"version {version} is sound, and would serve")
         is_changed = champion != before
         if champion is None or not is_changed:
             notes.append("nothing was changed")
@@ -88,32 +86,27 @@ def run(
     }
 
 
-def _previous(before: Champion | None, use_case: str) -> int:
-    if before is None or before.previous is None:
-        raise NoChampion(
-            f"no version of {use_case} served before: there is none to roll back to. "
-            "Name one: promote VERSION"
-        )
-    return before.previous
-
-
 def _changed(
     registry: Registry,
     action: str,
+    before: Champion | None,
     serving: Serving | None,
-    epoch: int | None,
     at: datetime,
 ) -> Champion:
     """Change the pointer; return the champion."""
-    if serving is None:
-        return registry.unpin(epoch=epoch)
-    version, checksum = serving.version, serving.metadata["model_sha256"]
-    if action == "promote":
-        return registry.promote(
-            version, model_sha256=checksum, at=at, instead_of=ANYTHING, epoch=epoch
-        )
-    change = registry.pin if action == "pin" else registry.roll_back
-    return change(version, model_sha256=checksum, at=at, epoch=epoch)
+    checksum = serving.metadata["model_sha256"] if serving else ""
+    if before and action == "unpin":
+        return registry.unpin(before)
+    if before and action == "rollback":
+        return registry.roll_back(before, model_sha256=checksum, at=at)
+    assert serving is not None
+    return registry.promote(
+        serving.version,
+        model_sha256=checksum,
+        at=at,
+        instead_of=before,
+        pinned=action == "pin",
+    )
 
 
 def _check_proved(serving: Serving, before: Champion | None) -> None:
@@ -137,22 +130,21 @@ def verified(deployment: Deployment, version: int) -> Serving:
         ArtifactError: Its files are not those that were recorded.
         SchemaError: Its features or parameters are not those of today.
     """
-    use_case, metadata = deployment.use_case, None
-    if 0 <= version < 2**63:
-        metadata = find_recorded(deployment.warehouse, use_case, version)
+    use_case = deployment.use_case
+    metadata = find_recorded(deployment.warehouse, use_case.name, version)
     if metadata is None:
         raise UnknownVersion(
             f"version {version} of {use_case.name} was never recorded; "
             "`propensity versions` has those that were",
             field="version",
         )
-    chosen = use_case.chosen(deployment.settings)
-    return loaded(deployment.registry, use_case, metadata, chosen=chosen)
+    settings = deployment.settings
+    return loaded(deployment.registry, use_case, metadata, settings=settings)
 
 
 def versions(deployment: Deployment) -> dict[str, Any]:
     """Return the champion, None without one, and the newest versions."""
-    champion = deployment.registry.find_champion()
+    champion = deployment.registry.champion()
     rows = deployment.rows(statement("recorded_versions"), at_most=SHOWN)
     serving = (
         {champion.version: "pinned" if champion.pinned else "yes"} if champion else {}

@@ -146,20 +146,6 @@ class UnknownVersion(PropensityError):
     is_public = True
 
 
-class Pinned(PropensityError):
-    """A version is pinned: training records others, and promotes none."""
-
-    status = 409
-    code = "pinned"
-
-
-class OldEpoch(PropensityError):
-    """A command is not newer than the last one in effect; it changed nothing."""
-
-    status = 409
-    code = "old_epoch"
-
-
 class ScoreShift(PropensityError):
     """The scores jumped beyond the bound since the last run; nothing was published."""
 

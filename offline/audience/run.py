@@ -16,6 +16,7 @@ from offline.deployment import opened as deployed
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.privacy import suppression
+from propensity.registry.leases import leased
 
 
 def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
@@ -62,8 +63,9 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
     """
     with deployed(plan.use_case) as deployment:
         destination = opened(plan.to, deployment, audience=plan.audience)
-        warehouse = deployment.warehouse
-        with deployment.registry.alone(f"audience-{plan.audience}", clock=clock.now):
+        warehouse, name = deployment.warehouse, deployment.use_case.name
+        kind = f"audience-{plan.audience}"
+        with leased(deployment.artifacts, name, kind, clock=clock.now):
             audience = find_or_choose(deployment, plan, now=clock.now())
             if not audience.is_stored:
                 _check_not_empty(plan, audience, destination)

@@ -12,8 +12,8 @@ from propensity.errors import PropensityError
 from propensity.gcp.artifacts import Artifacts
 from propensity.pages.page import POLICY
 from propensity.pages.words import cleaned
-from propensity.registry.reports import report_name
 from propensity.registry.versions import Registry
+from propensity.runs.report import report_name
 from propensity.settings import Settings
 
 # Newest weeks of a use case whose reports are copied.
@@ -77,7 +77,7 @@ def find(
         champion = promoted[0] if promoted else None
     else:
         try:
-            if pointer := Registry(artifacts, name).find_champion():
+            if pointer := Registry(artifacts, name).champion():
                 champion, is_pinned = pointer.version, bool(pointer.pinned)
         except PropensityError as error:
             unknown = f"Which version serves could not be read: {error.message}"

@@ -62,11 +62,6 @@ def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
     prefix = f"{address['prefix']}/" if address["prefix"] else ""
     with closing(Artifacts.open(replace(settings, bucket=address["bucket"]))) as bucket:
         for name in names:
-            stored = bucket.find(prefix + name)
-            bucket.replace(
-                prefix + name,
-                pages[name].encode(),
-                generation=stored.generation if stored else 0,
-                content_type=_TYPE,
-            )
+            data = pages[name].encode()
+            bucket.overwrite(prefix + name, data, content_type=_TYPE)
         return bucket.uri(prefix + INDEX)

@@ -128,7 +128,7 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
             f"and call propensity promote N --use-case {name}"
         )
         try:
-            champion = registry.find_champion()
+            champion = registry.champion()
             if champion is None:
                 advice = f"call 00-ModelTraining with use_case {name}; or, if one did"
                 yield Finding(f"{name}: no model serves", f"{advice}, {repair}")
@@ -136,8 +136,8 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
             serving = loaded(
                 registry,
                 use_case,
-                recorded(exam.warehouse, use_case, champion.version),
-                chosen=use_case.chosen(exam.settings),
+                recorded(exam.warehouse, name, champion.version),
+                settings=exam.settings,
             )
         except (ArtifactError, SchemaError) as error:
             what = f"{name}: the champion cannot be loaded: {error.message}"

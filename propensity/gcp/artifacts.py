@@ -133,6 +133,12 @@ class Artifacts:
             raise
         return _generation(blob)
 
+    def overwrite(self, name: str, data: bytes, *, content_type: str) -> None:
+        """Write an object, whatever is there; raises Conflict in a race."""
+        stored = self.find(name)
+        generation = stored.generation if stored else 0
+        self.replace(name, data, generation=generation, content_type=content_type)
+
     def delete(self, name: str, *, generation: int | None = None) -> None:
         """Delete an object, or one generation of it; it need not exist."""
         with self._translated(name), contextlib.suppress(api.NotFound):

@@ -171,12 +171,18 @@ class Scorer:
         try:
             return self.probabilities(chunk)
         except ValueError as error:
-            raise self._refusal(chunk) from error
+            raise self.refusal(chunk) from error
 
-    def _refusal(self, rows: pa.RecordBatch) -> SchemaError:
+    def refusal(self, rows: pa.RecordBatch) -> SchemaError:
         """Return what is wrong with refused rows: the feature, never the value."""
+        farthest, most = None, 0.0
         for name, kind in self._encoder.features.items():
-            if kind == "number" and np.isinf(numbers_of(rows.column(name))).any():
+            if kind != "number":
+                continue
+            largest = np.nanmax(np.abs(numbers_of(rows.column(name))), initial=0.0)
+            if largest > most:
+                farthest, most = name, largest
+            if np.isinf(largest):
                 return SchemaError(
                     f"feature {name!r} is infinite in some rows, which no model takes: "
                     "look for a division by 0 in the statement of the features",
@@ -192,7 +198,9 @@ class Scorer:
                 )
         return SchemaError(
             "the preprocessor or the model refuses some rows: a number is too large "
-            "for them, or a category is null or new, and the encoder takes none that is"
+            "for them, or a category is null or new, and the encoder takes none that "
+            "is",
+            field=farthest,
         )
 
 

@@ -19,8 +19,6 @@ from propensity.registry.index import Index, IndexPointer, pointer_name
 from propensity.settings import Settings
 
 FUNCTION = "getProba"
-# Seconds between looks at a pointer.
-LOOK_S = 10.0
 # No deployment has so many; further names are guesses, and answered from the table.
 MAXIMUM_USE_CASES = 64
 # Memory for all but indexes: Python, the framework and the requests under way.
@@ -55,11 +53,10 @@ class Indexes:
         if followed is None:
             if len(self._followed) >= MAXIMUM_USE_CASES:
                 return None
-            look_s = min(LOOK_S, self._ttl_s / 2)
             followed = self._followed[use_case] = Refreshed(
                 lambda: self._load(use_case),
-                ttl_s=look_s,
-                grace_s=self._ttl_s - look_s,
+                ttl_s=self._ttl_s,
+                grace_s=self._ttl_s,
                 clock=self._clock,
                 on_error=lambda error: _warn(use_case, f"index not read: {error}"),
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -72,22 +72,20 @@ class Question(NamedTuple):
     values: bool = False
 
 
+@dataclass(frozen=True)
 class Lookups:
-    """Answers requests; an instance of the function has one, for its event loop."""
+    """
+    Answers requests; an instance of the function has one, for its event loop.
 
-    def __init__(
-        self,
-        table: Table,
-        settings: Settings,
-        *,
-        indexes: Indexes | None = None,
-        suppressed: Refreshed[Suppressed] | None = None,
-    ) -> None:
-        """``indexes`` answer before ``table`` does; ``suppressed`` have no answer."""
-        self._table = table
-        self._default = settings.use_case
-        self._indexes = indexes
-        self._suppressed = suppressed
+    Attributes:
+        indexes: Answer before the table does.
+        suppressed: Have no answer.
+    """
+
+    table: Table
+    settings: Settings
+    indexes: Indexes | None = None
+    suppressed: Refreshed[Suppressed] | None = None
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Lookups:
@@ -127,13 +125,13 @@ class Lookups:
         Raises:
             PropensityError: The predictions could not be read.
         """
-        use_case = question.use_case or self._default
+        use_case = question.use_case or self.settings.use_case
         user_ids = question.user_ids
-        if suppressed := await suppressed_now(self._suppressed):
+        if suppressed := await suppressed_now(self.suppressed):
             user_ids = [u for u in user_ids if not suppressed.covers(u, use_case)]
-        index = await self._indexes.current(use_case) if self._indexes else None
+        index = await self.indexes.current(use_case) if self.indexes else None
         found = (
-            await self._table.find(use_case, user_ids)
+            await self.table.find(use_case, user_ids)
             if index is None
             else {user_id: index.find(user_id) for user_id in user_ids}
         )

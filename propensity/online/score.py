@@ -44,7 +44,7 @@ from propensity.gcp.writes import Appends, RowsRefused
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.
 from propensity.models import scoring  # noqa: F401
-from propensity.online.score_request import Instance, Question, Reader
+from propensity.online.score_request import Instance, Question, question_of
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.inference_log import (
@@ -106,8 +106,7 @@ class Online:
             function=FUNCTION,
             clock=clock.monotonic,
         )
-        use_cases = [usecases.load(name) for name in usecases.names()]
-        self._reader = Reader(use_cases, default=settings.use_case)
+        self._use_cases = {name: usecases.load(name) for name in usecases.names()}
         self._scores: GroupCommit[Waiting, Any] = GroupCommit(
             self._score_group,
             writers=1,
@@ -115,12 +114,16 @@ class Online:
             waiting=WAITING_INSTANCES,
             pause_s=PAUSE_S,
         )
-        self._users: GroupCommit[tuple[UseCase, str], Any] = GroupCommit(
-            self._features_of,
-            writers=CONCURRENT_QUERIES,
-            size=QUERY_USERS,
-            waiting=WAITING_USERS,
-        )
+        self._users: dict[str, GroupCommit[str, Any]] = {
+            name: GroupCommit(
+                partial(self._features_of, use_case),
+                writers=CONCURRENT_QUERIES,
+                size=QUERY_USERS,
+                waiting=WAITING_USERS,
+            )
+            for name, use_case in self._use_cases.items()
+            if use_case.has_statement("stream_rows") and not use_case.scores_events
+        }
         append = partial(Appends(settings).append, INFERENCE_LOG)
         self._log: GroupCommit[Sequence[Row], None] = GroupCommit(
             partial(append_all, append, self._counts),
@@ -146,7 +149,12 @@ class Online:
         if request.method != "POST":
             raise MethodNotAllowed(request.method, allowed=("POST",))
         fields = await object_of(request, maximum=MAXIMUM_BODY_BYTES)
-        question = self._reader.question(fields, latest=self._clock.now() + CLOCK_SKEW)
+        question = question_of(
+            fields,
+            self._use_cases,
+            default=self._settings.use_case,
+            latest=self._clock.now() + CLOCK_SKEW,
+        )
         use_case, instances = question.use_case, question.instances
         state = await self._state(use_case, question.version)
         assert state.champion is not None
@@ -162,7 +170,7 @@ class Online:
         if isinstance(scores, Exception):
             raise scores
         at = self._clock.now()
-        request_ms = (self._clock.monotonic() - began) * 1e3
+        request_ms = round((self._clock.monotonic() - began) * 1e3, 3)
         events = _events(question, instances, at=at, request_ms=request_ms)
         rows = rows_of(use_case, state, events, scores, source=ONLINE, at=at)
         # An instance's identity may be the id of a user on the list.
@@ -198,7 +206,7 @@ class Online:
         self, use_case: UseCase, user_id: str, suppressed: Suppressed
     ) -> Mapping[str, Any] | None:
         """Return the features of a user as of now, None without features."""
-        if use_case.scores_events or not use_case.has_statement("stream_rows"):
+        if use_case.name not in self._users:
             raise RequestError(
                 f"{use_case.name} has no features of users on the stream: send the "
                 "features themselves",
@@ -206,27 +214,21 @@ class Online:
             )
         if suppressed.covers(user_id, use_case.name):
             return None
-        return await self._users.submit((use_case, user_id), size=1)  # type: ignore[no-any-return]
+        return await self._users[use_case.name].submit(user_id, size=1)  # type: ignore[no-any-return]
 
     async def _features_of(
-        self, users: Sequence[tuple[UseCase, str]]
+        self, use_case: UseCase, user_ids: Sequence[str]
     ) -> list[Mapping[str, Any] | None]:
-        """Read features of users, by one query for each use case."""
-        ids_of: dict[str, set[str]] = defaultdict(set)
-        for use_case, user_id in users:
-            ids_of[use_case.name].add(user_id)
+        """Read features of users, by one query."""
         now = self._clock.now()
-        found = {
-            name: await asyncio.to_thread(
-                users_on_the_stream,
-                self._warehouse,
-                usecases.load(name),
-                user_ids,
-                first_event_day=now.date(),
-            )
-            for name, user_ids in ids_of.items()
-        }
-        features = (found[use_case.name].get(user_id) for use_case, user_id in users)
+        found = await asyncio.to_thread(
+            users_on_the_stream,
+            self._warehouse,
+            use_case,
+            {*user_ids},
+            first_event_day=now.date(),
+        )
+        features = (found.get(user_id) for user_id in user_ids)
         return [of and of.at(now) for of in features]
 
     async def _score_group(self, group: Sequence[Waiting]) -> list[Any]:
@@ -259,12 +261,16 @@ def scores_of(group: Sequence[Waiting]) -> list[Any]:
 
 
 def _scores(waiting: Waiting, instances: Sequence[Instance]) -> list[float]:
-    rows = pa.RecordBatch.from_pylist(
+    rows = _rows(waiting, instances)
+    scores: list[float] = waiting.serving.scorer.probabilities(rows).tolist()
+    return scores
+
+
+def _rows(waiting: Waiting, instances: Sequence[Instance]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(
         [instance.features for instance in instances],
         waiting.use_case.feature_schema(),
     )
-    scores: list[float] = waiting.serving.scorer.probabilities(rows).tolist()
-    return scores
 
 
 def _scores_or_error(waiting: Waiting) -> Any:
@@ -274,30 +280,12 @@ def _scores_or_error(waiting: Waiting) -> Any:
         try:
             scores += _scores(waiting, [instance])
         except ValueError:
-            return _refusal(waiting.serving, instance)
+            refusal = waiting.serving.scorer.refusal(_rows(waiting, [instance]))
+            field = instance.prefix + (refusal.field or "")
+            return RequestError(f"{field}: {refusal.message}", field=field)
         except Exception as error:  # every waiting request must get an answer
             return error.with_traceback(None)
     return scores
-
-
-def _refusal(serving: Serving, instance: Instance) -> RequestError:
-    """Return why a version cannot score an instance, by its field."""
-    features, version = instance.features, serving.version
-    for name in serving.scorer.unfilled:
-        if features[name] is None:
-            field = instance.prefix + name
-            return RequestError(
-                f"{field} may not be null: version {version} has nothing to put in its "
-                "place",
-                field=field,
-            )
-    numbers = {name: abs(v) for name, v in features.items() if isinstance(v, float)}
-    field = instance.prefix + max(numbers, key=lambda name: numbers[name], default="")
-    return RequestError(
-        f"version {version} cannot compute with these values; {field} is the farthest "
-        "from 0",
-        field=field,
-    )
 
 
 async def append_all(
@@ -354,16 +342,12 @@ def _answer(
     question: Question, serving: Serving, rows: Sequence[Row], *, request_ms: float
 ) -> dict[str, Any]:
     """Return the answer to a question, from the rows that are logged."""
-    scores = []
-    for row in rows:
-        latency = row["latency_ms"]
-        score = {name: row[name] for name in _IN_ANSWERS}
-        scores.append(
-            {**score, "latency_ms": None if latency is None else round(latency, 3)}
-        )
+    scores = [
+        {name: row[name] for name in (*_IN_ANSWERS, "latency_ms")} for row in rows
+    ]
     use_case = {"use_case": question.use_case.name}
     model = {"model_version": serving.version, "is_warm": serving.is_warm}
-    request = {"request_ms": round(request_ms, 3)}
+    request = {"request_ms": request_ms}
     if not question.is_single:
         return {**use_case, **model, **request, "predictions": scores}
     user = {} if question.user_id is None else {"user_id": question.user_id}

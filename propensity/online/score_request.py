@@ -7,7 +7,7 @@ Every error names the field at fault.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -28,7 +28,6 @@ EVENT_ID = "event_id"
 MAXIMUM_INSTANCES = 1_000
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
-_LARGEST = 2**63 - 1
 
 
 class Instance(NamedTuple):
@@ -69,95 +68,91 @@ class Question(NamedTuple):
     is_single: bool = True
 
 
-class Reader:
-    """Parses requests for the use cases of a deploy."""
+def question_of(
+    fields: Mapping[str, Any],
+    use_cases: Mapping[str, UseCase],
+    *,
+    default: str,
+    latest: datetime,
+) -> Question:
+    """
+    Read a request.
 
-    def __init__(self, use_cases: Iterable[UseCase], *, default: str) -> None:
-        """
-        Args:
-            use_cases: Of this deploy.
-            default: Name of the use case of a request that says none.
-        """
-        self._use_cases = {use_case.name: use_case for use_case in use_cases}
-        self._default = default
+    Args:
+        fields: The JSON object of its body.
+        use_cases: Of this deploy, by name.
+        default: Name of the use case of a request that says none.
+        latest: A later ``ingest_ts`` makes no sense.
 
-    def question(self, fields: Mapping[str, Any], *, latest: datetime) -> Question:
-        """
-        Read the body of a request.
+    Raises:
+        RequestError: The body is wrong; the error names the field.
+        TooLarge: It has too many instances.
+    """
+    version = _version(fields.get("version"))
+    ways = [way for way in WAYS if way in fields]
+    if len(ways) > 1:
+        raise RequestError(f"give {ways[0]} or {ways[1]}, not both", field=ways[1])
+    way = ways[0] if ways else ""
+    if way == "user_id":
+        use_case = _use_case(fields, {}, use_cases, default)
+        user_id = identity(fields[way], way)
+        instance = _named(use_case, {"": fields}, latest)
+        return Question(use_case, version, [instance], user_id=user_id)
+    items = {"": fields}
+    if way == "instances":
+        items = _instances(fields[way])
+    elif way:
+        items = {f"{way}.": fields[way]}
+    for prefix, item in items.items():
+        if type(item) is not dict:
+            field = prefix.removesuffix(".")
+            raise RequestError(f"{field} must be a JSON object", field=field)
+    use_case = _use_case(fields, next(iter(items.values())), use_cases, default)
+    if not (way or fields.keys() & use_case.features.keys()):
+        raise RequestError(
+            f"nothing to score: give one of {', '.join(WAYS)}, or the features "
+            f"themselves: {', '.join(use_case.features)}",
+            field="features",
+        )
+    # What stands around features goes before what is among them.
+    around = {"": fields} if way == "features" else {}
+    instances = [
+        _named(use_case, {**around, prefix: item}, latest)._replace(
+            prefix=prefix,
+            features={
+                name: _feature(item, name, kind, prefix)
+                for name, kind in use_case.features.items()
+            },
+        )
+        for prefix, item in items.items()
+    ]
+    return Question(use_case, version, instances, is_single=way != "instances")
 
-        Args:
-            fields: Its JSON object.
-            latest: A later ``ingest_ts`` makes no sense.
 
-        Raises:
-            RequestError: The body is wrong; the error names the field.
-            TooLarge: It has too many instances.
-        """
-        version = _version(fields.get("version"))
-        ways = [way for way in WAYS if way in fields]
-        if len(ways) > 1:
-            raise RequestError(f"give {ways[0]} or {ways[1]}, not both", field=ways[1])
-        way = ways[0] if ways else ""
-        if way == "user_id":
-            use_case = self._use_case(fields, {})
-            user_id = identity(fields[way], way)
-            instance = _named(use_case, fields, "", latest)
-            return Question(use_case, version, [instance], user_id=user_id)
-        items = {"": fields}
-        if way == "instances":
-            items = _instances(fields[way])
-        elif way:
-            items = {f"{way}.": fields[way]}
-        for prefix, item in items.items():
-            if type(item) is not dict:
-                field = prefix.removesuffix(".")
-                raise RequestError(f"{field} must be a JSON object", field=field)
-        use_case = self._use_case(fields, next(iter(items.values())))
-        if not (way or fields.keys() & use_case.features.keys()):
-            raise RequestError(
-                f"nothing to score: give one of {', '.join(WAYS)}, or the features "
-                f"themselves: {', '.join(use_case.features)}",
-                field="features",
-            )
-        instances = [
-            _named(use_case, item, prefix, latest)._replace(
-                features={
-                    name: _feature(item, name, kind, prefix)
-                    for name, kind in use_case.features.items()
-                }
-            )
-            for prefix, item in items.items()
-        ]
-        if way == "features":
-            # What stands around them goes first.
-            [one], around = instances, _named(use_case, fields, "", latest)
-            one = one._replace(event_id=around.event_id or one.event_id)
-            if around.has_time:
-                one = one._replace(has_time=True, ingested_at=around.ingested_at)
-            instances = [one]
-        return Question(use_case, version, instances, is_single=way != "instances")
+def _use_case(
+    fields: Mapping[str, Any],
+    features: Mapping[str, Any],
+    known: Mapping[str, UseCase],
+    default: str,
+) -> UseCase:
+    """
+    Return the request's use case.
 
-    def _use_case(
-        self, fields: Mapping[str, Any], features: Mapping[str, Any]
-    ) -> UseCase:
-        """
-        Return the request's use case.
-
-        Without ``use_case`` that is the one all of whose features are in the request,
-        if there is one; else the default.
-        """
-        name, known = fields.get("use_case"), self._use_cases
-        if name is None:
-            sent = features.keys()
-            whole = [each for each in known.values() if sent >= {*each.features}]
-            return whole[0] if len(whole) == 1 else known[self._default]
-        if not isinstance(name, str) or name not in known:
-            raise RequestError(
-                f"there is no use case {str(name)[:64]!r}; this deploy has "
-                f"{', '.join(known)}",
-                field="use_case",
-            )
-        return known[name]
+    Without ``use_case`` that is the one all of whose features are in the request, if
+    there is one; else the default.
+    """
+    name = fields.get("use_case")
+    if name is None:
+        sent = features.keys()
+        whole = [each for each in known.values() if sent >= {*each.features}]
+        return whole[0] if len(whole) == 1 else known[default]
+    if not isinstance(name, str) or name not in known:
+        raise RequestError(
+            f"there is no use case {str(name)[:64]!r}; this deploy has "
+            f"{', '.join(known)}",
+            field="use_case",
+        )
+    return known[name]
 
 
 def _instances(items: Any) -> dict[str, Any]:
@@ -175,24 +170,36 @@ def _instances(items: Any) -> dict[str, Any]:
 
 
 def _named(
-    use_case: UseCase, fields: Mapping[str, Any], prefix: str, latest: datetime
+    use_case: UseCase, places: Mapping[str, Mapping[str, Any]], latest: datetime
 ) -> Instance:
-    """Return an instance without features: its identity and ``ingest_ts``."""
+    """
+    Return an instance without features: its identity and ``ingest_ts``.
+
+    Args:
+        places: Where both may stand, by prefix; the first that has one counts.
+    """
     names = (use_case.entity, EVENT_ID) if use_case.scores_events else (EVENT_ID,)
-    given = [name for name in names if fields.get(name) is not None]
-    event_id = identity(fields[given[0]], prefix + given[0]) if given else None
-    moment = sensible_instant(fields.get(INGESTED), latest=latest)
-    return Instance({}, prefix, event_id, INGESTED in fields, moment)
+    ids = (
+        identity(fields[name], prefix + name)
+        for prefix, fields in places.items()
+        for name in names
+        if fields.get(name) is not None
+    )
+    moments = [fields[INGESTED] for fields in places.values() if INGESTED in fields]
+    return Instance(
+        {},
+        event_id=next(ids, None),
+        has_time=bool(moments),
+        ingested_at=sensible_instant(moments[0], latest=latest) if moments else None,
+    )
 
 
 def _version(value: Any) -> int | None:
-    if value is None:
-        return None
     if isinstance(value, str) and _WHOLE.fullmatch(value):
-        value = int(value)
-    if type(value) is not int:
+        return int(value)
+    if value is not None and type(value) is not int:
         raise RequestError("version must be a whole number", field="version")
-    return max(-1, min(value, _LARGEST))
+    return value
 
 
 def _feature(

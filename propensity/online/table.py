@@ -28,19 +28,13 @@ CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
 MAXIMUM_WAITING_USERS = 20 * QUERY_USERS
-# Users whose predictions are kept; with more all are read again.
-KEPT_USERS = 100_000
 
 # A use case and a user.
 Key = tuple[str, str]
 
 
 class Table:
-    """
-    ``ma_predictions_table``; each answer is kept for PROPENSITY_REFRESH_S.
-
-    Belongs to one event loop.
-    """
+    """``ma_predictions_table``. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -59,8 +53,6 @@ class Table:
             size=QUERY_USERS,
             waiting=MAXIMUM_WAITING_USERS,
         )
-        # With the moment until which each is kept.
-        self._kept: dict[Key, tuple[float, Prediction | None]] = {}
 
     async def find(
         self, use_case: str, user_ids: Sequence[str]
@@ -69,42 +61,29 @@ class Table:
         Return users' predictions, None for a user without one.
 
         Raises:
-            PropensityError: The predictions could not be read. Nothing is kept then.
+            PropensityError: The predictions could not be read.
             Unavailable: It takes too long, or too many wait.
         """
-        now, found = self._clock(), {}
         reads: dict[str, asyncio.Future[Prediction | None]] = {}
         for user_id in dict.fromkeys(user_ids):
-            key = use_case, user_id
-            until, prediction = self._kept.get(key, (now, None))
-            if now < until:
-                found[user_id] = prediction
-            else:
-                read = reads[user_id] = self._reads.submit(key, size=1)
-                # Its error is known, also where nobody waits for it any more.
-                read.add_done_callback(
-                    lambda read: read.cancelled() or read.exception()
-                )
+            read = reads[user_id] = self._reads.submit((use_case, user_id), size=1)
+            # Its error is known, also where nobody waits for it any more.
+            read.add_done_callback(lambda read: read.cancelled() or read.exception())
         if reads:
             limit = self._settings.deadline_s
-            # Whoever gives up leaves the query alone: its rows are kept.
             _, late = await asyncio.wait(reads.values(), timeout=limit)
             if late:
                 raise Unavailable(f"no answer within {limit} s")
-        return found | {user_id: read.result() for user_id, read in reads.items()}
+        return {user_id: read.result() for user_id, read in reads.items()}
 
     async def _read(self, keys: Sequence[Key]) -> list[Prediction | None]:
         """Read predictions by one query for each use case."""
-        until = self._clock() + self._settings.refresh_s
         users_of: dict[str, set[str]] = defaultdict(set)
         for use_case, user_id in keys:
             users_of[use_case].add(user_id)
         found: dict[Key, Prediction] = {}
         for use_case, users in users_of.items():
             found |= await asyncio.to_thread(self._query, use_case, sorted(users))
-        if len(self._kept) > KEPT_USERS:
-            self._kept.clear()
-        self._kept |= {key: (until, found.get(key)) for key in keys}
         return [found.get(key) for key in keys]
 
     def _query(self, use_case: str, user_ids: Sequence[str]) -> dict[Key, Prediction]:

@@ -1,31 +1,28 @@
 """
 The champion's pointer: the version that serves, and earlier champions.
 
-``models/<use case>/champion.json`` changes by compare-and-set on its generation, and
-its epoch rises with every change.
+``models/<use case>/champion.json`` changes by compare-and-set: a change is made to the
+champion that its caller has read, and is a Conflict if it is another by now.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+import json
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from propensity.errors import (
-    ArtifactError,
-    Conflict,
-    NoChampion,
-    OldEpoch,
-    Pinned,
-)
+from propensity.errors import ArtifactError, Conflict
 from propensity.gcp.artifacts import Artifacts, Stored
-from propensity.registry.objects import CLAIMS, instant_of, json_of, object_of
+from propensity.gcp.log import log
+from propensity.registry.objects import instant_of, json_of, object_of
+from propensity.topics import MODEL_UPDATES, prefixed
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
 
 # The epoch where there is no pointer yet.
 NOTHING_SERVES = -1
-# A promotion by hand is instead of any version: none has this number.
-ANYTHING = -1
 # Most earlier champions that the pointer names, for roll backs.
 EARLIER = 10
 
@@ -40,7 +37,8 @@ class Champion:
         model_sha256: Of the version's model; loads verify it by BigQuery's record.
         promoted_at: Start of its service.
         pinned: Whether training may not promote.
-        earlier: Earlier champions, newest first, without those that were rolled back.
+        earlier: Earlier champions, newest first, each once; without those that were
+            rolled back.
     """
 
     version: int
@@ -57,7 +55,7 @@ class Champion:
 
 
 class ChampionPointer:
-    """The pointer of one use case."""
+    """The pointer of one use case. Changes raise Conflict if another was quicker."""
 
     def __init__(self, artifacts: Artifacts, use_case: str) -> None:
         self.artifacts = artifacts
@@ -68,18 +66,13 @@ class ChampionPointer:
         """Name of the object that holds the champion."""
         return f"models/{self.use_case}/champion.json"
 
-    def champion(self) -> Champion:
+    def champion(self) -> Champion | None:
         """
-        Return the champion.
+        Return the champion, None before the first promotion.
 
         Raises:
-            NoChampion: No version has been promoted yet.
             ArtifactError: The pointer is damaged; the others raise it, too.
         """
-        return self._existing(self.find_champion())
-
-    def find_champion(self) -> Champion | None:
-        """Return the champion, or None before the first promotion."""
         return self._parsed(self.artifacts.find(self.pointer))
 
     def promote(
@@ -88,144 +81,74 @@ class ChampionPointer:
         *,
         model_sha256: str,
         at: datetime,
-        instead_of: int | None,
-        epoch: int | None = None,
+        instead_of: Champion | None,
+        pinned: bool = False,
     ) -> Champion:
         """
-        Make a version the champion, if the champion is still the expected one.
-
-        A pin stays: a promotion by hand changes the pinned version.
+        Make a version the champion, and return the pointer; a pin stays.
 
         Args:
             model_sha256: Of the bytes of the version's model.
-            instead_of: The version that it was compared with; None for no champion;
-                ANYTHING to promote by hand, whatever serves.
-            epoch: The command's, which must be above the present one; None for the
-                next.
-
-        Raises:
-            Conflict: Another version was promoted since.
-            Pinned: A version is pinned, and this is not by hand.
-            OldEpoch: The epoch is not above the present one.
+            instead_of: The champion until now, None for none.
+            pinned: Whether to pin it: training promotes no other until ``unpin``.
         """
-
-        def promoted(champion: Champion | None) -> Champion:
-            current = champion.version if champion else None
-            if champion and current == version:
-                return champion
-            if instead_of != ANYTHING and champion and champion.pinned:
-                raise Pinned(
-                    f"version {current} is pinned: version {version} was not promoted"
-                )
-            if instead_of not in (ANYTHING, current):
-                raise Conflict(
-                    f"the champion is version {current} and no longer "
-                    f"{instead_of}: version {version} was compared with another"
-                )
-            return _serving(champion, version, model_sha256=model_sha256, at=at)
-
-        return self._change(promoted, epoch=epoch)
+        before = after = instead_of
+        if before is None or before.version != version:
+            served = (before.version, *before.earlier) if before else ()
+            after = Champion(
+                version=version,
+                epoch=before.epoch if before else NOTHING_SERVES,
+                model_sha256=model_sha256,
+                promoted_at=instant_of(at),
+                pinned=before.pinned if before else False,
+                earlier=tuple(one for one in served if one != version)[:EARLIER],
+            )
+        assert after is not None
+        return self._change(before, replace(after, pinned=pinned or after.pinned))
 
     def roll_back(
-        self, to: int, *, model_sha256: str, at: datetime, epoch: int | None = None
+        self, champion: Champion, *, model_sha256: str, at: datetime
     ) -> Champion:
         """
-        Return to the previous champion, as if the last had never served.
+        Return to the champion before this one, as if this had never served.
 
-        So a second roll back goes one further back, and never to a version that was
-        rolled back. A pin stays; without one training may promote again.
+        So a second roll back goes one further back. A pin stays; without one training
+        may promote again.
 
         Args:
-            to: The pointer's ``previous``, so that two roll backs at once come to the
-                same version. The others are those of ``promote``.
-
-        Raises:
-            NoChampion: There is no champion, or no earlier one.
-            Conflict: The previous champion is not ``to``.
-            OldEpoch: The epoch is not above the present one.
+            champion: It has a ``previous`` one.
+            model_sha256: Of that one's model.
         """
-
-        def rolled_back(champion: Champion | None) -> Champion:
-            current = self._existing(champion)
-            if current.version == to:
-                return current
-            if current.previous is None:
-                raise NoChampion(
-                    f"no version served before version {current.version}: there is "
-                    "none to roll back to"
-                )
-            if current.previous != to:
-                raise Conflict(
-                    f"before version {current.version} version {current.previous} "
-                    f"served, and not {to}: the champion has changed meanwhile, and "
-                    "nothing was rolled back. Look at `propensity versions` first"
-                )
-            # What served between two turns of ``to`` is now one turn.
-            others = [one for one in current.earlier if one != current.version]
-            earlier = itertools.dropwhile(lambda one: one == to, others)
-            back = _serving(current, to, model_sha256=model_sha256, at=at)
-            return replace(back, earlier=tuple(earlier))
-
-        return self._change(rolled_back, epoch=epoch)
-
-    def pin(
-        self, version: int, *, model_sha256: str, at: datetime, epoch: int | None = None
-    ) -> Champion:
-        """Promote by hand, and stop promotions by training until ``unpin``."""
-
-        def pinned(champion: Champion | None) -> Champion:
-            if champion is None or champion.version != version:
-                champion = _serving(champion, version, model_sha256=model_sha256, at=at)
-            return replace(champion, pinned=True)
-
-        return self._change(pinned, epoch=epoch)
-
-    def unpin(self, *, epoch: int | None = None) -> Champion:
-        """Let training promote again; raises NoChampion, OldEpoch."""
-        return self._change(
-            lambda champion: replace(self._existing(champion), pinned=False),
-            epoch=epoch,
+        version, *earlier = champion.earlier
+        back = replace(
+            champion,
+            version=version,
+            model_sha256=model_sha256,
+            promoted_at=instant_of(at),
+            earlier=tuple(earlier),
         )
+        return self._change(champion, back)
 
-    def _existing(self, champion: Champion | None) -> Champion:
-        if champion is None:
-            raise NoChampion(
-                f"{self.use_case} has no champion yet: run 00-ModelTraining first"
+    def unpin(self, champion: Champion) -> Champion:
+        """Let training promote again."""
+        return self._change(champion, replace(champion, pinned=False))
+
+    def _change(self, before: Champion | None, after: Champion) -> Champion:
+        """Replace the pointer by compare-and-set, unless nothing changes."""
+        if after == before:
+            return after
+        stored = self.artifacts.find(self.pointer)
+        if self._parsed(stored) != before:
+            raise Conflict(
+                f"the champion of {self.use_case} has changed meanwhile, and was left "
+                "as it is. Look at `propensity versions`"
             )
-        return champion
-
-    def _change(
-        self, change: Callable[[Champion | None], Champion], *, epoch: int | None
-    ) -> Champion:
-        """
-        Change the pointer by compare-and-set, and repeat if another writer was quicker.
-
-        A command with an epoch sets it even if it changes nothing else, so that older
-        commands come too late. A command without an epoch then writes nothing.
-        """
-        for _ in range(CLAIMS):
-            stored = self.artifacts.find(self.pointer)
-            champion = self._parsed(stored)
-            current = champion.epoch if champion else NOTHING_SERVES
-            if epoch is not None and epoch <= current:
-                raise OldEpoch(
-                    f"the pointer of {self.use_case} has epoch {current}: a command "
-                    f"with epoch {epoch} is not newer, and changed nothing"
-                )
-            changed = change(champion)
-            if epoch is None and changed == champion:
-                return champion
-            changed = replace(changed, epoch=current + 1 if epoch is None else epoch)
-            try:
-                self.artifacts.replace(
-                    self.pointer,
-                    json_of(asdict(changed)),
-                    generation=stored.generation if stored else 0,
-                )
-            except Conflict:
-                continue
-            return changed
-        raise Conflict(f"the pointer could not be changed in {CLAIMS} tries")
+        after = replace(after, epoch=after.epoch + 1)
+        generation = stored.generation if stored else 0
+        self.artifacts.replace(
+            self.pointer, json_of(asdict(after)), generation=generation
+        )
+        return after
 
     def _parsed(self, stored: Stored | None) -> Champion | None:
         """Return the champion of a pointer; a later deploy may add fields."""
@@ -242,15 +165,27 @@ class ChampionPointer:
         return Champion(**{**known, "earlier": tuple(earlier)})  # type: ignore[arg-type]
 
 
-def _serving(
-    before: Champion | None, version: int, *, model_sha256: str, at: datetime
-) -> Champion:
-    """Return the pointer with another version as champion."""
-    return Champion(
-        version=version,
-        epoch=before.epoch if before else NOTHING_SERVES,
-        model_sha256=model_sha256,
-        promoted_at=instant_of(at),
-        pinned=before.pinned if before else False,
-        earlier=(before.version, *before.earlier)[:EARLIER] if before else (),
-    )
+def announce(
+    settings: Settings, use_case: str, action: str, champion: Champion, *, at: datetime
+) -> bool:
+    """
+    Publish a change to the topic ``model-updates``; return whether Pub/Sub has it.
+
+    It is for other systems: functions read the pointer itself.
+
+    Args:
+        action: promote, rollback, pin or unpin; with the use case an attribute, too.
+        champion: The pointer after the change.
+    """
+    named = {"use_case": use_case, "action": action}
+    state = {name: getattr(champion, name) for name in ("version", "pinned", "epoch")}
+    data = json.dumps({**named, **state, "at": at.isoformat()}).encode()
+    try:
+        # Imported here: a training without a promotion needs no Pub/Sub.
+        from propensity.gcp.pubsub import publish
+
+        publish(settings, prefixed(settings, MODEL_UPDATES), [(data, named)])
+    except Exception as error:
+        log("WARNING", f"the change was not announced: {error!r}", use_case=use_case)
+        return False
+    return True

@@ -75,7 +75,7 @@ def latency_ms(since: datetime | None, at: datetime) -> float | None:
     """Return the milliseconds from a time to a score; None if unknown or later."""
     if since is None or since > at:
         return None
-    return (at - since) / _MILLISECOND
+    return round((at - since) / _MILLISECOND, 3)
 
 
 def rows_of(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from propensity.models.scoring import Pools, Scorer
     from propensity.models.value import ValueModel
     from propensity.registry.versions import Registry
+    from propensity.settings import Settings
     from propensity.usecases import UseCase
 
 
@@ -49,33 +50,29 @@ class Serving:
     value: Callable[[], ValueModel] | None = None
 
 
-def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str, Any]:
-    """
-    Return the training record of a version.
-
-    Raises:
-        ArtifactError: There is none.
-    """
-    record = find_recorded(warehouse, use_case, version)
-    if record is None:
-        raise ArtifactError(
-            f"version {version} of {use_case.name} is not recorded in "
-            "ma_model_training_metadata: its bytes can not be verified"
-        )
-    return record
-
-
 def find_recorded(
-    warehouse: Warehouse, use_case: UseCase, version: int
+    warehouse: Warehouse, use_case: str, version: int
 ) -> dict[str, Any] | None:
     """Return the training record of a version with its card; None without one."""
+    if not 0 <= version < 2**63:
+        return None
     rows = warehouse.rows(
-        statement("model_metadata"),
-        {"use_case": use_case.name, "model_version": version},
+        statement("model_metadata"), {"use_case": use_case, "model_version": version}
     )
     if not rows:
         return None
     return {**dict(rows[0].items()), "card": json.loads(rows[0]["card"])}
+
+
+def recorded(warehouse: Warehouse, use_case: str, version: int) -> dict[str, Any]:
+    """Return the same, or raise ArtifactError."""
+    record = find_recorded(warehouse, use_case, version)
+    if record is None:
+        raise ArtifactError(
+            f"version {version} of {use_case} is not recorded in "
+            "ma_model_training_metadata: its bytes can not be verified"
+        )
+    return record
 
 
 def newest_record(warehouse: Warehouse, use_case: str) -> dict[str, Any] | None:
@@ -118,18 +115,17 @@ def loaded(
     use_case: UseCase,
     metadata: Mapping[str, Any],
     *,
-    chosen: Mapping[str, Any] | None = None,
+    settings: Settings,
     pools: Pools | None = None,
 ) -> Serving:
     """
     Load a version and verify its bytes by its training record.
 
     Args:
-        use_case: Its features must be those of the training.
+        use_case: Its features and parameters must be those of the training: with
+            others the model's features would mean something else.
         metadata: The training record.
-        chosen: The use case's own parameters, by today's settings: with others its
-            features would mean something else. None to skip this check.
-        pools: As for ``Scorer.compile``.
+        pools: As for ``Scorer``.
 
     Raises:
         ArtifactError: Its bytes are not those of the record.
@@ -138,32 +134,28 @@ def loaded(
     from propensity.models.half_space_trees import HalfSpaceTrees  # 03 has no sklearn
     from propensity.models.scoring import Scorer
 
-    version = metadata["model_version"]
-    if chosen is not None and (
-        otherwise := trained_otherwise(metadata, use_case, chosen)
-    ):
+    version, card = metadata["model_version"], metadata["card"]
+    if mismatch := trained_otherwise(metadata, use_case, settings):
         raise SchemaError(
-            f"version {version} {otherwise}: its features would mean another thing. "
+            f"version {version} {mismatch}: its features would mean another thing. "
             "Train again, or set them back"
         )
-    trained_on = metadata["card"]["features"]
-    if trained_on != dict(use_case.features):
-        changed = sorted(set(trained_on.items()) ^ set(use_case.features.items()))
+    changed = {name for name, _ in card["features"].items() ^ use_case.features.items()}
+    if changed:
         raise SchemaError(
             f"version {version} was trained on other features than today's: "
-            f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
-            "Train again"
+            f"{', '.join(sorted(changed))}. Train again"
         )
     preprocessor, model = registry.load(metadata)
     is_anomaly = isinstance(model, HalfSpaceTrees)
     return Serving(
         version=version,
-        scorer=Scorer(preprocessor, model, features=trained_on, pools=pools),
+        scorer=Scorer(preprocessor, model, features=card["features"], pools=pools),
         metadata=metadata,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
         value=partial(registry.load_value, metadata)
-        if "value" in metadata["card"]["files"]
+        if "value" in card["files"]
         else None,
     )
 
@@ -171,7 +163,7 @@ def loaded(
 def trained_otherwise(
     metadata: Mapping[str, Any],
     use_case: UseCase,
-    chosen: Mapping[str, Any],
+    settings: Settings,
     *,
     statement: str = "",
 ) -> str:
@@ -183,28 +175,17 @@ def trained_otherwise(
 
     Args:
         metadata: The training record.
-        use_case: As it is today.
-        chosen: Its own parameters, by today's settings.
         statement: Only its parameters count; "" for all.
     """
-
-    def counted(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in values.items()
-            if not statement or re.search(rf"@{name}\b", statement)
-        }
-
-    card = metadata["card"]
-    then, now = counted(card["statement_parameters"]), counted(chosen)
-    if then != now:
-        return f"was trained with {then}, and the settings say {now}"
-    if not use_case.reads_export:
-        return ""
-    days = ("lookback_days", "horizon_days")
-    now = counted({name: getattr(use_case, name) for name in days})
-    now = {name: today for name, today in now.items() if card[name] != today}
-    if not now:
-        return ""
-    then = {name: card[name] for name in now}
-    return f"was trained with {then}, and usecase.toml says {now}"
+    card: Mapping[str, Any] = metadata["card"]
+    then, now = dict(card["statement_parameters"]), dict(use_case.chosen(settings))
+    if use_case.reads_export:
+        for name in ("lookback_days", "horizon_days"):
+            then[name], now[name] = card[name], getattr(use_case, name)
+    changed = [
+        f"{name} {then.get(name)!r}, which is {now.get(name)!r} today"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+        and (not statement or re.search(rf"@{name}\b", statement))
+    ]
+    return f"was trained with {', '.join(changed)}" if changed else ""

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from propensity.gcp.artifacts import Stored
 
-# Tries of a writer that loses each race for an object, before it gives up.
-CLAIMS = 100
-
 
 def json_of(value: Mapping[str, Any]) -> bytes:
     """Return an object's content as bytes."""

@@ -10,14 +10,14 @@ place between two answers. One that cannot be loaded leaves the old one in its p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from propensity.concurrency import Refreshed
-from propensity.errors import OldEpoch, PropensityError, Unavailable, UnknownVersion
+from propensity.errors import ArtifactError, PropensityError, UnknownVersion
 from propensity.gcp.log import log
 from propensity.registry.champion import NOTHING_SERVES
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 # Versions that requests have named and that stay loaded.
 KEPT_VERSIONS = 4
-# Of these, under way: each load is a query, which is billed.
-LOADS_AT_ONCE = 4
-
-_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +72,10 @@ class Champions:
         self._clock = clock.monotonic
         self._function = function
         self._followed: dict[str, Refreshed[ServingState]] = {}
-        self._versions: dict[tuple[str, int], asyncio.Task[Serving]] = {}
+        # What served last, by use case.
+        self._states: dict[str, ServingState] = {}
+        self._versions: dict[tuple[str, int], Serving] = {}
+        self._loading = asyncio.Lock()
 
     async def state(self, use_case: UseCase) -> ServingState:
         """
@@ -86,19 +85,17 @@ class Champions:
             ArtifactError, SchemaError, Unavailable: Nothing was loaded yet, and the
                 champion cannot be.
         """
-        if use_case.name not in self._followed:
-            registry = Registry(self._artifacts, use_case.name)
-            load = partial(self._load_champion, use_case)
-            follower = _Follower(registry, load, function=self._function)
+        followed = self._followed.get(use_case.name)
+        if followed is None:
             ttl_s = self._warehouse.settings.refresh_s
-            self._followed[use_case.name] = Refreshed(
-                follower.state,
+            followed = self._followed[use_case.name] = Refreshed(
+                partial(self._read, use_case),
                 ttl_s=ttl_s,
                 grace_s=ttl_s,
                 clock=self._clock,
-                on_error=follower.report,
+                on_error=self._log,
             )
-        return await self._followed[use_case.name].current()
+        return await followed.current()
 
     async def version(self, use_case: UseCase, number: int) -> Serving:
         """
@@ -107,33 +104,20 @@ class Champions:
         Raises:
             UnknownVersion: There is no such version.
             ArtifactError, SchemaError, Unavailable: It cannot be loaded.
-            Unavailable: Requests wait for other versions already.
         """
         key = use_case.name, number
-        load = self._versions.pop(key, None)
-        if load is None:
-            if sum(not one.done() for one in self._versions.values()) >= LOADS_AT_ONCE:
-                raise Unavailable("too many versions are loaded at once; try again")
-            load = asyncio.create_task(
-                asyncio.to_thread(self._load_version, use_case, number)
-            )
-            load.add_done_callback(partial(self._forget_failed, key))
-        # The last that was asked for is the last to go.
-        self._versions[key] = load
-        if len(self._versions) > KEPT_VERSIONS:
-            del self._versions[next(iter(self._versions))]
-        # A request that is cancelled leaves the load to the others.
-        return await asyncio.shield(load)
+        if key not in self._versions:
+            # One at a time: each load is a query, which is billed.
+            async with self._loading:
+                if key not in self._versions:
+                    serving = await asyncio.to_thread(self._version, use_case, number)
+                    if len(self._versions) == KEPT_VERSIONS:
+                        del self._versions[next(iter(self._versions))]
+                    self._versions[key] = serving
+        return self._versions[key]
 
-    def _forget_failed(self, key: tuple[str, int], load: asyncio.Task[Serving]) -> None:
-        is_failed = load.cancelled() or load.exception()
-        if is_failed and self._versions.get(key) is load:
-            del self._versions[key]
-
-    def _load_version(self, use_case: UseCase, number: int) -> Serving:
-        record = None
-        if 0 <= number <= _LARGEST:
-            record = find_recorded(self._warehouse, use_case, number)
+    def _version(self, use_case: UseCase, number: int) -> Serving:
+        record = find_recorded(self._warehouse, use_case.name, number)
         if record is None:
             raise UnknownVersion(
                 f"version {number} of {use_case.name} was never recorded",
@@ -141,67 +125,46 @@ class Champions:
             )
         return self._loaded(use_case, record)
 
-    def _load_champion(self, use_case: UseCase, number: int) -> Serving:
-        record = recorded(self._warehouse, use_case, number)
-        return self._loaded(use_case, record)
-
-    def _loaded(self, use_case: UseCase, record: Mapping[str, Any]) -> Serving:
-        chosen = use_case.chosen(self._warehouse.settings)
-        registry = Registry(self._artifacts, use_case.name)
-        return loaded(registry, use_case, record, chosen=chosen)
-
-
-class _Follower:
-    """Follows one pointer; ``state`` runs in a thread, once at a time."""
-
-    def __init__(
-        self, registry: Registry, load: Callable[[int], Serving], *, function: str
-    ) -> None:
-        self._registry = registry
-        self._load = load
-        self._function = function
-        self._state: ServingState | None = None
-        self._reported = ""
-
-    def state(self) -> ServingState:
+    def _read(self, use_case: UseCase) -> ServingState:
         """
         Return what the pointer names now; what served before if that cannot serve.
 
         Raises:
             PropensityError: It cannot, and nothing served before.
         """
+        before = self._states.get(use_case.name)
         try:
-            self._state = self._read(self._state)
-            self._reported = ""
+            self._states[use_case.name] = self._followed_from(before, use_case)
         except PropensityError as error:
-            if self._state is None:
+            if before is None:
                 raise
-            self.report(error)
-        return self._state
+            self._log(error)
+        return self._states[use_case.name]
 
-    def report(self, error: BaseException) -> None:
-        """Log an error once, for as long as it lasts."""
-        if self._reported != str(error):
-            self._reported = str(error)
-            log("ERROR", str(error), function=self._function, outcome="champion")
-
-    def _read(self, before: ServingState | None) -> ServingState:
+    def _followed_from(
+        self, before: ServingState | None, use_case: UseCase
+    ) -> ServingState:
         """Read the pointer, and load its champion unless it serves already."""
-        pointer = self._registry.find_champion()
-        epoch = NOTHING_SERVES if pointer is None else pointer.epoch
-        if before is not None and epoch < before.epoch:
-            status = "is gone" if pointer is None else f"has epoch {epoch}"
-            raise OldEpoch(
-                f"the pointer of {self._registry.use_case} {status}, after epoch "
-                f"{before.epoch}: it is not followed until its epoch is higher, or "
-                "this instance starts anew"
-            )
+        registry = Registry(self._artifacts, use_case.name)
+        pointer = registry.champion()
         champion = before.champion if before else None
         if pointer is None:
-            champion = None
-        elif champion is None or champion.version != pointer.version:
-            champion = self._load(pointer.version)
-        return ServingState(champion=champion, epoch=epoch)
+            if champion:
+                raise ArtifactError(
+                    f"{registry.pointer} is gone: version {champion.version} goes on"
+                )
+            return ServingState(champion=None, epoch=NOTHING_SERVES)
+        if champion is None or champion.version != pointer.version:
+            record = recorded(self._warehouse, use_case.name, pointer.version)
+            champion = self._loaded(use_case, record)
+        return ServingState(champion=champion, epoch=pointer.epoch)
+
+    def _loaded(self, use_case: UseCase, record: Mapping[str, Any]) -> Serving:
+        registry = Registry(self._artifacts, use_case.name)
+        return loaded(registry, use_case, record, settings=self._warehouse.settings)
+
+    def _log(self, error: BaseException) -> None:
+        log("ERROR", str(error), function=self._function, outcome="champion")
 
 
 class UserFeatures(NamedTuple):

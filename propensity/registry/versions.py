@@ -1,14 +1,15 @@
 """
 Model versions and uploaded preprocessors: objects that are written once.
 
-They are under ``models/<use case>/<version>/`` and ``preprocessors/<use case>/``. The
-objects that change, by compare-and-set, are in ``champion`` and ``leases``.
+They are under ``models/<use case>/<version>/`` and ``preprocessors/<use case>/``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import io
+import itertools
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +19,7 @@ from typing import Any
 from propensity.errors import ArtifactError, Conflict
 from propensity.gcp.artifacts import sha256
 from propensity.registry.champion import ChampionPointer
-from propensity.registry.leases import Leases
-from propensity.registry.objects import CLAIMS, instant_of, json_of
+from propensity.registry.objects import instant_of, json_of
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
@@ -37,7 +37,7 @@ class Published:
     checksums: Mapping[str, str]
 
 
-class Registry(ChampionPointer, Leases):
+class Registry(ChampionPointer):
     """The objects of one use case in the bucket."""
 
     def claim(self, *, run_id: str, at: datetime, recorded: int = -1) -> int:
@@ -45,34 +45,19 @@ class Registry(ChampionPointer, Leases):
         Claim the next version; two trainers at once get two versions.
 
         Args:
+            run_id: Of one claim alone.
             recorded: The newest version with a training record, -1 without one. Its
                 number is not given again, though its objects may have been deleted.
-
-        Raises:
-            Conflict: A hundred others were quicker.
         """
-        version = max([*self.versions(), recorded]) + 1
         note = json_of({"run_id": run_id, "claimed_at": instant_of(at)})
-        for candidate in range(version, version + CLAIMS):
-            try:
+        for version in itertools.count(recorded + 1):
+            # Another has claimed it, and may have died since.
+            with contextlib.suppress(Conflict):
                 self.artifacts.create(
-                    self._object(candidate, "claim.json"), note, content_type=JSON
+                    self._object(version, "claim.json"), note, content_type=JSON
                 )
-            except Conflict:
-                continue
-            return candidate
-        raise Conflict(f"no version could be claimed after {CLAIMS} tries")
-
-    def versions(self) -> list[int]:
-        """Return the claimed versions, ascending."""
-        prefix = f"models/{self.use_case}/"
-        parts = (
-            name.removeprefix(prefix).split("/")[0]
-            for name in self.artifacts.names(prefix)
-        )
-        return sorted(
-            {int(part) for part in parts if part.isascii() and part.isdecimal()}
-        )
+                break
+        return version
 
     def publish(
         self, version: int, files: Mapping[str, tuple[bytes, str]]

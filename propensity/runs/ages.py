@@ -49,7 +49,7 @@ def of(artifacts: Artifacts, use_case: str, *, today: date) -> Mapping[str, int]
         ArtifactError: A pointer or a card is damaged.
     """
     ages = {}
-    champion = Registry(artifacts, use_case).find_champion()
+    champion = Registry(artifacts, use_case).champion()
     if champion is not None:
         name = f"models/{use_case}/{champion.version}/card.json"
         try:

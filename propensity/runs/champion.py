@@ -43,10 +43,10 @@ def as_of(run: Run) -> Serving:
         ArtifactError: The version has no record, or other bytes.
         SchemaError: Its features are not those of the use case.
     """
-    champion = run.registry.find_champion()
+    champion = run.registry.champion()
     if champion is None:
         raise NoChampion(why_nothing_serves(run))
-    metadata = recorded(run.warehouse, run.use_case, champion.version)
+    metadata = recorded(run.warehouse, run.use_case.name, champion.version)
     if metadata["as_of"] <= run.as_of:
         run.log_fields["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return _loaded(run, metadata)
@@ -56,7 +56,7 @@ def as_of(run: Run) -> Serving:
     if version is None:
         run.log_fields["trained_after_as_of"] = True
     else:
-        metadata = recorded(run.warehouse, run.use_case, version)
+        metadata = recorded(run.warehouse, name, version)
     return _loaded(run, metadata)
 
 
@@ -73,7 +73,7 @@ def why_nothing_serves(run: Run) -> str:
         return (
             f"{name} has no champion: version {promoted} was promoted, and since then "
             f"{run.registry.pointer} was deleted. Restore it, or `propensity "
-            "promote` a version with an --epoch above the last, such as $(date +%s)"
+            "promote` a version"
         )
     return (
         f"{name} has no champion: version {newest['model_version']}, "
@@ -87,7 +87,7 @@ def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
         run.registry,
         run.use_case,
         metadata,
-        chosen=run.use_case.chosen(run.settings),
+        settings=run.settings,
         pools=ThreadPoolExecutor,
     )
 
@@ -101,7 +101,7 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
     training of the same day, is compared by its record.
     """
     try:
-        metadata = recorded(run.warehouse, run.use_case, champion.version)
+        metadata = recorded(run.warehouse, run.use_case.name, champion.version)
         model = _loaded(run, metadata)
         if not model.is_warm:
             raise SchemaError("it is not warm")

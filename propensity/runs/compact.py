@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from propensity.registry.leases import leased
 from propensity.statements import statement
 from propensity.tables import every as tables
 
@@ -70,7 +71,8 @@ def compact(run: Run) -> dict[str, Any]:
     touched: dict[str, list[date]] = {}
     exported: dict[str, int] = {}
     since, closed_before = EPOCH, EPOCH.date()
-    with run.registry.alone(KIND, clock=run.now) as lease:
+    artifacts = run.registry.artifacts
+    with leased(artifacts, SCOPE, KIND, clock=run.now) as lease:
         last = run.warehouse.rows(statement("last_compaction"))
         if last and not run.force:
             since, closed_before = last[0]["counted_until"], last[0]["closed_before"]
@@ -94,7 +96,7 @@ def compact(run: Run) -> dict[str, Any]:
             exported[table] = len(closed)
             while closed:
                 week = [day for day in closed if day - closed[0] < DAYS_AT_ONCE * DAY]
-                run.registry.check(lease)
+                lease.check()
                 export(run, table, week)
                 closed = closed[len(week) :]
         counted_until = max(since, run.began_at - IN_FLIGHT)
@@ -114,7 +116,7 @@ def _count(
     """Compute the sums of days anew; return how many there are."""
     first = _first_whole_day(run.settings, run.as_of)
     counted = [day for day in days if day >= first]
-    run.registry.check(lease)
+    lease.check()
     [row] = run.warehouse.rows(
         statement("compact_days"),
         {

@@ -137,12 +137,11 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
 
 def _label_mismatch(run: Run, version: int) -> str:
     """Say which labels a version has learned that are others today; "" for the same."""
-    recorded = find_recorded(run.warehouse, run.use_case, version)
+    recorded = find_recorded(run.warehouse, run.use_case.name, version)
     if recorded is None:
         return ""
-    chosen = run.use_case.chosen(run.settings)
     labels = run.use_case.statement("evaluation_rows")
-    return trained_otherwise(recorded, run.use_case, chosen, statement=labels)
+    return trained_otherwise(recorded, run.use_case, run.settings, statement=labels)
 
 
 def _measured_week(run: Run, in_force: Row, best: float | None) -> Metrics:

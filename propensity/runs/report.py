@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity.learning.report.week import Report, week_page
-from propensity.registry.reports import write_report
+from propensity.registry.versions import HTML
 from propensity.runs.export import lacked_days
 from propensity.runs.thresholds import key
 
@@ -22,6 +22,11 @@ Row = Mapping[str, Any]
 
 # Weeks (or days) that a report shows before its own.
 LOOK_BACK = 12
+
+
+def report_name(use_case: str, week: date) -> str:
+    """Return the object with the report of a week, by the first day of its outcomes."""
+    return f"reports/{use_case}/{week.isoformat()}.html"
 
 
 def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
@@ -37,13 +42,14 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     """
     shown = [row for row in rows if row["outcome"] != "no_predictions" and row["users"]]
     weeks = sorted({row["week"] for row in shown})
-    use_case, names = run.use_case.name, []
+    use_case, names = run.use_case.name, list[str]()
     try:
         for report in _reports(run, weeks, rows) if weeks else ():
             page = week_page(report)
             run.check_lease()
-            artifacts = run.registry.artifacts
-            names.append(write_report(artifacts, use_case, week=report.week, page=page))
+            name = report_name(use_case, report.week)
+            run.registry.artifacts.overwrite(name, page.encode(), content_type=HTML)
+            names.append(name)
     except Exception as error:  # an evaluation is worth more than its page
         run.warn(
             f"reports not written: {type(error).__name__}: {error}",

@@ -24,7 +24,6 @@ from werkzeug.exceptions import HTTPException
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import (
-    ExportLate,
     NoSuchPath,
     PropensityError,
     RequestError,
@@ -33,7 +32,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import OPERATORS, disable_worker_timeout, failure_of
 from propensity.gcp.log import log, trace_of
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.leases import LEASE_MINUTES, Finished, Lease
+from propensity.registry.leases import Lease, leased
 from propensity.registry.versions import Registry
 from propensity.runs.request import parse
 from propensity.settings import Settings
@@ -132,7 +131,7 @@ class Run:
     def check_lease(self) -> None:
         """Raise Conflict if another run has taken over the lease."""
         if self.lease is not None:
-            self.registry.check(self.lease)
+            self.lease.check()
 
 
 @dataclass(frozen=True)
@@ -239,22 +238,24 @@ def _under_lease(
 ) -> Answer:
     """Do a run while it has its lease; ``again`` repeats a finished one."""
     registry = current.registry
-    lease = registry.begin(
+    with leased(
+        registry.artifacts,
+        registry.use_case,
         kind,
         current.as_of,
         run_id=current.run_id,
-        now=current.began_at,
-        duration=timedelta(minutes=LEASE_MINUTES),
+        clock=current.now,
         again=again,
-    )
-    if isinstance(lease, Finished):
-        line["message"] = "done before; answered from its lease"
-        line["model_version"] = lease.answer.get("model_version")
-        return {**lease.answer, "repeated": True}
-    try:
-        with registry.kept(lease, clock=current.now):
+    ) as lease:
+        if lease.is_finished:
+            line["message"] = "done before; answered from its lease"
+            line["model_version"] = lease.answer.get("model_version")
+            return {**lease.answer, "repeated": True}
+        try:
             result = body(replace(current, lease=lease))
-        answer = plain(
+        finally:
+            line.update(current.log_fields, bytes_billed=current.warehouse.bytes_billed)
+        lease.answer = plain(
             {
                 "use_case": current.use_case.name,
                 "as_of": current.as_of,
@@ -262,19 +263,7 @@ def _under_lease(
                 "bytes_billed": current.warehouse.bytes_billed,
             }
         )
-        registry.finish(lease, answer, at=current.now())
-    except BaseException as error:
-        if isinstance(error, ExportLate):
-            since = lease.waiting_since or current.began_at
-            lease = replace(lease, waiting_since=since)
-        try:
-            registry.release(lease, error=type(error).__name__, at=current.now())
-        except PropensityError as second:  # the error of the run matters more
-            current.warn(f"lease not freed: {second}")
-        raise
-    finally:
-        line.update(current.log_fields, bytes_billed=current.warehouse.bytes_billed)
-    return {**answer, "repeated": False}
+    return {**lease.answer, "repeated": False}
 
 
 def _framework_failure(error: HTTPException) -> flask.Response:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
+from propensity.errors import Conflict, NotEnoughData, SchemaError
 from propensity.learning import card as cards
 from propensity.learning import event_rows, fit, gate, value
 from propensity.learning import rows as learning_rows
 from propensity.pages.words import plural
 from propensity.privacy import suppression
-from propensity.registry import announcements
-from propensity.registry.champion import Champion
+from propensity.registry.champion import Champion, announce
 from propensity.registry.loading import newest_recorded
 from propensity.runs import sources
 from propensity.runs.champion import rival
@@ -235,7 +234,7 @@ def _promoted(
     """
     Let a version serve, and return the verdict.
 
-    If another training promoted first, compare again, with its version.
+    If the champion has changed meanwhile, compare again, with the new one.
     """
     while verdict.promoted:
         try:
@@ -243,18 +242,13 @@ def _promoted(
                 version,
                 model_sha256=sha256,
                 at=run.began_at,
-                instead_of=champion.version if champion else None,
+                instead_of=champion,
             )
-        except Pinned as error:
-            reason = f"{error.message} ({verdict.reason})"
-            return replace(verdict, promoted=False, reason=reason)
         except Conflict:
-            champion = run.registry.find_champion()
+            champion = run.registry.champion()
             verdict = compare(run, trained, champion)
         else:
             name = run.use_case.name
-            announcements.announce(
-                run.settings, name, "promote", serving, at=run.began_at
-            )
+            announce(run.settings, name, "promote", serving, at=run.began_at)
             break
     return verdict

@@ -76,14 +76,14 @@ def test_fields_of_a_run_have_the_values_that_are_taken(name, value):
 def test_use_cases_of_a_question_are_those_that_are_taken(value):
     """In each of the ways to ask."""
     features = dict.fromkeys(usecases.load("card_fraud").features, 0.5)
-    reader = score_request.Reader(
-        map(usecases.load, usecases.names()),
-        default="ga4_purchase",
+    known = {name: usecases.load(name) for name in usecases.names()}
+    read = partial(
+        score_request.question_of, use_cases=known, default="ga4_purchase", latest=NOW
     )
 
     for way in ({"features": features}, {"instances": [features]}, features):
         body = {**way, "use_case": value}
-        is_taken = is_accepted(partial(reader.question, body, latest=NOW))
+        is_taken = is_accepted(partial(read, body))
         assert is_valid("Question", body) == is_taken
 
 

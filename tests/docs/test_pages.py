@@ -25,7 +25,7 @@ from propensity.events import messages
 from propensity.events.types import Catalogue
 from propensity.gcp.warehouse import Warehouse
 from propensity.online.lookup import read_question
-from propensity.online.score_request import Reader
+from propensity.online.score_request import question_of
 from propensity.settings import Settings
 from tests.docs.pages import (
     FENCE,
@@ -198,9 +198,11 @@ class TestCommands:
         if target == "get_proba":
             assert _users(curl)
         elif target == "score":
-            reader = Reader(loaded, default="ga4_purchase")
+            known = {one.name: one for one in loaded}
             latest = datetime.max.replace(tzinfo=UTC)
-            assert reader.question(json.loads(curl.body), latest=latest).instances
+            body = json.loads(curl.body)
+            question = question_of(body, known, default="ga4_purchase", latest=latest)
+            assert question.instances
         elif target == "stream_features":
             event, _ = Catalogue(loaded).read(messages.message(curl.body.encode()).data)
             assert event.user_id

@@ -17,12 +17,12 @@ from sklearn.compose import ColumnTransformer
 
 from propensity import usecases
 from propensity.models.encoding import to_frame
-from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from tests.events import FEATURES, enriched_card
 from tests.functions.instances import Instance, together
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import Site, eventually, new_site
+from tests.propensity.registry.versions import promote
 
 USE_CASE = usecases.load("card_fraud")
 KINDS: dict[str, Any] = dict(USE_CASE.features)
@@ -56,10 +56,7 @@ class Place:
 
     def promote(self, version: int) -> int:
         """Let a version serve, wait until it does, and return the epoch."""
-        pointer = self.registry.promote(
-            version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING
-        )
-        return self.followed(pointer.epoch)
+        return self.followed(promote(self.registry, version).epoch)
 
     def letters(self) -> Counter[tuple[str, str]]:
         """Count the dead letters, by reason and field."""

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import requests
 
 from deploy import stage
@@ -140,13 +139,6 @@ class Instance:
         """Return the JSON lines of it."""
         lines = [line for line in self.log().splitlines() if line.startswith("{")]
         return [json.loads(line) for line in lines]
-
-    def memory_mib(self) -> float:
-        """Return the resident memory of the process and its workers."""
-        assert self.process is not None
-        process = psutil.Process(self.process.pid)
-        group = [process, *process.children(recursive=True)]
-        return sum(member.memory_info().rss for member in group) / 2**20
 
     # Pushes
 

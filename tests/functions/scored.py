@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -23,17 +22,16 @@ from sklearn.preprocessing import StandardScaler
 from offline import load_model
 from propensity import usecases
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from tests.described import check_described
 from tests.functions.instances import Instance, behind_writes
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
+from tests.propensity.registry import versions
 
 CARDS = usecases.load("card_fraud")
 PLAYERS = "first_day_churn"
 NAMES = list(CARDS.features)
-NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 SETTINGS = {
     "PROPENSITY_REFRESH_S": "1",
     "PROPENSITY_DEADLINE_S": "60",
@@ -85,8 +83,7 @@ def publish(site: Site, model: Any) -> int:
 
 def promote(site: Site, version: int) -> None:
     """Let a version serve."""
-    registry = Registry(site.artifacts, CARDS.name)
-    registry.promote(version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING)
+    versions.promote(Registry(site.artifacts, CARDS.name), version)
 
 
 @pytest.fixture(scope="module")

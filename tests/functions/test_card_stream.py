@@ -145,7 +145,7 @@ class TestScores:
 
     def test_are_none_while_nothing_serves(self, unserved, name):
         """The transaction is logged all the same, and nothing is published."""
-        assert unserved.registry.find_champion() is None
+        assert unserved.registry.champion() is None
         with unserved.site.pulled("scores") as pull:
             answer = unserved.scoring.post(enriched(name))
             unserved.promote(unserved.publish(forest(400)))

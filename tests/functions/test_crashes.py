@@ -157,7 +157,7 @@ class TestTraining:
             pytest.param(Registry, "claim", None, marks=pytest.mark.long),
             pytest.param(Registry, "publish", None, marks=pytest.mark.long),
             (Registry, "promote", None),
-            (train.announcements, "announce", 0),
+            (train, "announce", 0),
         ],
         ids=["claiming", "storing", "promoting", "announcing"],
     )
@@ -177,7 +177,7 @@ class TestTraining:
         monkeypatch.undo()
         rows = place.rows(self.ROWS)
         is_recorded = step in ("promote", "announce")
-        champion = place.registry.find_champion()
+        champion = place.registry.champion()
 
         assert [row["promoted"] for row in rows] == [None] * is_recorded
         assert all(row["verdict"].startswith("cut off") for row in rows)

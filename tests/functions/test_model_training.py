@@ -215,7 +215,7 @@ class TestConcurrency:
     def test_gives_two_versions_and_one_champion(self, place):
         """Two trainings at once claim a version each; what serves is one of them."""
         barrier, client = threading.Barrier(2), application("model_training")
-        find = type(place.registry).find_champion
+        find = type(place.registry).champion
 
         def together(registry):
             champion = find(registry)
@@ -233,7 +233,7 @@ class TestConcurrency:
             entered(place.environment),
             ThreadPoolExecutor(2) as pool,
         ):
-            patch.setattr(type(place.registry), "find_champion", together)
+            patch.setattr(type(place.registry), "champion", together)
             answers = list(pool.map(train, [TRAINED, TRAINED + WEEK]))
 
         assert [answer.status_code for answer in answers] == [200, 200]

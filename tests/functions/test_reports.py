@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 
 from propensity.learning.report import week as week_report
-from propensity.registry.reports import report_name
 from propensity.runs import report
+from propensity.runs.report import report_name
 from propensity.tables import every as tables
 from tests.functions.conftest import Place
 from tests.functions.evaluated import MONDAY, evaluations, published

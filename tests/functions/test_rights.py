@@ -24,7 +24,7 @@ from local.generators.games import DEFAULT_END, Games
 from local.generators.messages import encode
 from propensity import usecases
 from propensity.learning.preprocessor import default_preprocessor
-from propensity.registry import serving as serving_of
+from propensity.registry import loading
 from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.tables import every as tables
@@ -157,7 +157,7 @@ def history(run: Run) -> None:
 def by_hand(site: Site, version: int) -> None:
     """Promote a model of few players, which is not shown to be worth it, by hand."""
     use_case = usecases.load("first_day_churn")
-    row = serving_of.recorded(site.warehouse, use_case, version)
+    row = loading.recorded(site.warehouse, use_case.name, version)
     Registry(site.artifacts, use_case.name).promote(
         version, model_sha256=row["model_sha256"], at=datetime.now(UTC), instead_of=None
     )

@@ -19,6 +19,7 @@ from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.evaluated import MONDAY, evaluations, published
+from tests.propensity.registry.versions import promote
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -156,9 +157,7 @@ def test_a_new_version_carries_over_what_it_has_not_learned(champion_place, leve
         "@card AS card) FROM ma_model_training_metadata",
         {"card": json.dumps(card)},
     )
-    champion_place.registry.promote(
-        1, model_sha256="", at=datetime(2026, 4, 27, tzinfo=UTC), instead_of=0
-    )
+    promote(champion_place.registry, 1)
     both_weeks(champion_place, 0.7)
     answer = champion_place.run("predictions", LATER)
     shift = answer["log_odds_shift"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -30,8 +29,10 @@ from offline.doctor.run import CHECKS, examine
 from propensity import usecases
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.leases import Lease
 from propensity.runs import setup
 from propensity.settings import Settings
+from propensity.timeframe import midnight
 from propensity.usecases.sources import Source
 from tests import shop
 from tests.conftest import Workplace, new_workplace
@@ -62,9 +63,9 @@ class Place(Deployment):
         )
         load_model.load(self.warehouse, self.artifacts, self.settings)
         self.create_topics()
-        self.ran("train", date(2026, 3, 1))
+        self.note("train", date(2026, 3, 1))
         for kind in ("predict", "evaluate"):
-            self.ran(kind, MONDAY)
+            self.note(kind, MONDAY)
 
     def create_topics(self) -> None:
         """Create topics and subscriptions, whose names all places share."""
@@ -94,26 +95,13 @@ class Place(Deployment):
         first, *rest = self.artifacts.read(name).data
         self.overwrite(name, bytes([first ^ 1, *rest]))
 
-    def begin(self, kind: str, as_of: date) -> Any:
-        """Take the lease of a run."""
-        return self.registry.begin(
-            kind,
-            as_of,
-            run_id=uuid.uuid4().hex,
-            now=datetime(as_of.year, as_of.month, as_of.day, 13, tzinfo=UTC),
-            duration=timedelta(minutes=65),
-            again=True,
-        )
-
-    def ran(self, kind: str, as_of: date) -> None:
-        """Let a run have been done."""
-        lease = self.begin(kind, as_of)
-        self.registry.finish(lease, {}, at=NOW)
-
-    def failed(self, kind: str, as_of: date, error: str) -> None:
-        """Let a run have failed."""
-        lease = self.begin(kind, as_of)
-        self.registry.release(lease, error=error, at=NOW)
+    def note(self, kind: str, as_of: date, state: str = "done", **entries: Any) -> None:
+        """Let a run be done, have failed, or have begun."""
+        name = f"runs/{USE_CASE}/{kind}/{as_of}.json"
+        at, stored = midnight(as_of) + timedelta(hours=13), self.artifacts.find(name)
+        lease = Lease(artifacts=self.artifacts, name=name, run_id="r", began_at=at)
+        generation = stored.generation if stored else 0
+        lease.write(state, at=at, generation=generation, **entries)
 
     def examine(self, **changed: Any) -> Report:
         """Run every check."""
@@ -216,7 +204,7 @@ def no_champion(place: Place) -> str:
 
 def missed_run(place: Place) -> str:
     place.artifacts.delete(f"runs/{USE_CASE}/predict/{MONDAY}.json")
-    place.ran("predict", MONDAY - timedelta(days=7))
+    place.note("predict", MONDAY - timedelta(days=7))
     return (
         f"runs: predictions of {USE_CASE} was missed: it is due every 7 days, and the "
         "last run is that of 2026-02-23"
@@ -229,7 +217,7 @@ def damaged_lease(place: Place) -> str:
 
 
 def stuck_run(place: Place) -> str:
-    place.begin("train", date(2026, 3, 1))
+    place.note("train", date(2026, 3, 1), "running")
     return f"runs: model_training of {USE_CASE} for 2026-03-01 is stuck"
 
 
@@ -296,10 +284,12 @@ def test_faults_are_named_each(place, faults):
 
 class TestRuns:
     def test_that_failed_are_told_by_the_word_of_the_documents(self, place):
-        """What operate.md does not know is looked for in the log."""
-        place.failed("evaluate", MONDAY, "SchemaError")
-        place.failed("predict", MONDAY, "ZeroDivisionError")
-        predicted, evaluated = place.examine().findings
+        """What operate.md does not know is looked for in the log; a run that waits for
+        the export has not failed."""
+        place.note("evaluate", MONDAY, "failed", error="SchemaError")
+        place.note("predict", MONDAY, "failed", error="ZeroDivisionError")
+        place.note("train", date(2026, 3, 1), "failed", error="ExportLate")
+        trained, predicted, evaluated = place.examine().findings
 
         assert "failed: schema" in evaluated.what
         assert evaluated.advice == "docs/operate.md says what to do about schema"
@@ -310,7 +300,7 @@ class TestRuns:
         """Locally there is no schedule; what failed is a fault all the same."""
         for name in place.artifacts.names(f"runs/{USE_CASE}/evaluate/"):
             place.artifacts.delete(name)
-        place.failed("predict", NOW.date(), "MissingTable")
+        place.note("predict", NOW.date(), "failed", error="MissingTable")
         failed = f"predictions of {USE_CASE} for {NOW.date()} failed: missing_table"
         never = f"model_evaluation of {USE_CASE} has never run"
 

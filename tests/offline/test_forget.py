@@ -18,11 +18,12 @@ from commands.answers import Exit
 from commands.cli import main
 from offline import forget as program
 from offline.forget import users_of
+from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.gcp.writes import Appends
 from propensity.learning.card import nameless
 from propensity.privacy import consent, suppression
-from propensity.registry.leases import Leases
+from propensity.registry.leases import leased
 from propensity.runs import compact
 from propensity.schema import Table
 from propensity.tables import every as tables
@@ -282,9 +283,7 @@ class TestCommand:
     def test_waits_for_no_compaction(self, site):
         """One that is under way could write what it had read: run it again later."""
         with (
-            Leases(site.artifacts, compact.SCOPE).alone(
-                compact.KIND, clock=lambda: datetime.now(UTC)
-            ),
+            leased(site.artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now),
             pytest.raises(RunInProgress),
         ):
             forget(site)

@@ -20,14 +20,14 @@ from propensity import usecases
 from propensity.errors import ArtifactError, PropensityError, SchemaError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry import serving
+from propensity.registry import loading
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests.constants import set_parameter
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.conftest import entered
-from tests.propensity.registry.versions import Malicious
+from tests.propensity.registry.versions import Malicious, promote
 
 USE_CASE = usecases.load("first_day_churn")
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -140,8 +140,10 @@ class TestLoad:
     def test_gives_what_functions_can_load(self, place):
         """By the way in which they do, with its bytes verified."""
         place.load()
-        metadata = serving.recorded(place.warehouse, USE_CASE, 0)
-        found = serving.loaded(place.registry, USE_CASE, metadata)
+        metadata = loading.recorded(place.warehouse, USE_CASE.name, 0)
+        found = loading.loaded(
+            place.registry, USE_CASE, metadata, settings=place.settings
+        )
 
         assert found.version == 0
 
@@ -214,7 +216,7 @@ class TestInterruption:
         def then_another(registry: Registry, *given: Any) -> Any:
             done = publish(registry, *given)
             if is_pinned:
-                registry.pin(serves, model_sha256="0" * 64, at=NOW)
+                promote(registry, serves, pinned=True)
             else:
                 place.enthrone()
             return done

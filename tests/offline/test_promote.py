@@ -21,6 +21,7 @@ from offline import load_model, promote
 from propensity import usecases
 from propensity.errors import (
     ArtifactError,
+    Conflict,
     NoChampion,
     RequestError,
     SchemaError,
@@ -31,6 +32,7 @@ from propensity.registry.versions import Registry
 from tests.emptied import Objects
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE, Site, new_site
+from tests.propensity.registry import versions
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
@@ -186,18 +188,19 @@ class TestCommands:
 
     def test_that_another_has_done_meanwhile_change_nothing(self, place, monkeypatch):
         """Defect: of two equal commands at once both said that they had changed what
-        serves, and both published it."""
+        serves, and both published it. The slower one is told."""
         version, verified = place.record(), promote.verified
 
         def then_pinned(*arguments: Any) -> Any:
             serving = verified(*arguments)
-            place.registry.pin(version, model_sha256="", at=AT)
+            versions.promote(place.registry, version, pinned=True)
             return serving
 
         monkeypatch.setattr(promote, "verified", then_pinned)
-        outcome = place.change("promote", version=version)
+        with pytest.raises(Conflict, match="changed meanwhile"):
+            place.change("promote", version=version)
 
-        assert (outcome["is_changed"], outcome["epoch"]) == (False, 1)
+        assert (place.champion.version, place.champion.pinned) == (version, True)
 
     def test_that_are_tried_write_nothing(self, place, capsys):
         """A dry run checks and tells what would be; of what is refused it says that."""
@@ -224,22 +227,6 @@ class TestCommands:
         ]
         assert line["severity"] == "WARNING"
         assert place.topic in line["message"]
-
-
-class TestEpochs:
-    def test_that_are_old_change_nothing(self, place, capsys):
-        """It is said, is no failure, and not even the version is looked at."""
-        version = place.record()
-        assert place.run("promote", str(version), "--epoch", "7") == 0
-        before = place.champion
-        for epoch in ("7", "3"):
-            assert place.run("promote", "999", "--epoch", epoch) == 0
-
-        assert place.champion == before
-        output = capsys.readouterr().out
-        assert "epoch 3 is not above 7" in output
-        assert place.run("pin", "--off", "--epoch", "9") == 0
-        assert place.champion.epoch == 9
 
 
 class TestVersions:

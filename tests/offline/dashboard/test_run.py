@@ -16,8 +16,9 @@ from commands.answers import Exit
 from offline.dashboard import facts, reading
 from offline.dashboard.reading import SQL, TITLES, Reading, Window
 from offline.dashboard.run import run
-from propensity.registry.reports import write_report
+from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
+from propensity.runs.report import report_name
 from propensity.statements import statement
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
@@ -258,7 +259,8 @@ class TestCommand:
     def test_copies_reports_of_weeks_without_scripts(self, site, tmp_path):
         """Under a policy of their own, before anything that a report says."""
         week = DAY - WEEK
-        write_report(site.artifacts, "ga4_purchase", week=week, page="<p>a week")
+        name = report_name("ga4_purchase", week)
+        site.artifacts.overwrite(name, b"<p>a week", content_type="text/html")
         assert site.write("--out", str(tmp_path), "--as-of", str(DAY)) == Exit.DONE
 
         (copy,) = tmp_path.glob("report-*.html")
@@ -290,9 +292,9 @@ class TestCommand:
     def test_of_a_local_state_is_of_the_day_that_was_played(self, site, tmp_path):
         """Which may be of another year; the stream is that of today."""
         played = DAY - 52 * WEEK
-        Registry(site.artifacts, site.settings.use_case).begin(
-            "predict", played, run_id="r", now=NOW, duration=WEEK, again=False
-        )
+        name = site.settings.use_case
+        with leased(site.artifacts, name, "predict", played, clock=lambda: NOW):
+            pass
         with entered(site.environment):
             run(str(tmp_path), weeks=26, is_local=True, clock=ManualClock(NOW))
 

@@ -32,7 +32,7 @@ from propensity.gcp.writes import RowsRefused
 from propensity.models.scoring import Scorer
 from propensity.online import score
 from propensity.online.score import Waiting, append_all, scores_of
-from propensity.online.score_request import Instance, Question, Reader
+from propensity.online.score_request import Instance, Question, question_of
 from propensity.registry.inference_log import ONLINE, Row, Scored, rows_of
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
@@ -45,13 +45,14 @@ PLAYERS = replace(
     usecases.load("first_day_churn"),
     features={"bet_count": "number", "country": "category", "age": "number"},
 )
-READER = Reader([CARDS, PLAYERS], default=PLAYERS.name)
+KNOWN = {one.name: one for one in (CARDS, PLAYERS)}
 CARD = {name: float(position) for position, name in enumerate(CARDS.features)}
 
 
 def read(fields: Mapping[str, Any]) -> Question:
     """Read a question."""
-    return READER.question(object_in(json.dumps(fields).encode()), latest=LATEST)
+    body = object_in(json.dumps(fields).encode())
+    return question_of(body, KNOWN, default=PLAYERS.name, latest=LATEST)
 
 
 LINEAR = LogisticRegression()

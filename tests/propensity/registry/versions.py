@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import pytest
 
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
-from propensity.registry.champion import ANYTHING, Champion
+from propensity.registry.champion import Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.tables.every import TRAINING_METADATA
@@ -48,10 +49,7 @@ def at_once(action: Callable[[int], Any]) -> list[Any]:
 
 def overwrite(registry: Registry, name: str, data: bytes) -> None:
     """Write an object as somebody would who can write to the bucket."""
-    stored = registry.artifacts.find(name)
-    registry.artifacts.replace(
-        name, data, generation=stored.generation if stored else 0
-    )
+    registry.artifacts.overwrite(name, data, content_type="application/json")
 
 
 def store(
@@ -60,10 +58,9 @@ def store(
     model: bytes,
     preprocessor: bytes,
     features: Mapping[str, str],
-    run_id: str = "r",
 ) -> tuple[int, pa.Table]:
     """Store a model as training does; return its version, and its row."""
-    version = registry.claim(run_id=run_id, at=NOW)
+    version = registry.claim(run_id=uuid.uuid4().hex, at=NOW)
     files = {"model": (model, ""), "preprocessor": (preprocessor, "")}
     published = registry.publish(
         version, {f"{part}.joblib": file for part, file in files.items()}
@@ -101,15 +98,8 @@ class Malicious:
 
 
 def promote(registry: Registry, version: int, **options: Any) -> Champion:
-    """Promote by hand."""
+    """Promote instead of what serves, or of another champion."""
+    instead_of = options.pop("instead_of", registry.champion())
     return registry.promote(
-        version, **{"model_sha256": SHA, "at": NOW, "instead_of": ANYTHING, **options}
+        version, model_sha256=SHA, at=NOW, instead_of=instead_of, **options
     )
-
-
-def roll_back(registry: Registry, to: int, **options: Any) -> Champion:
-    return registry.roll_back(to, model_sha256=SHA, at=NOW, **options)
-
-
-def pin(registry: Registry, version: int, **options: Any) -> Champion:
-    return registry.pin(version, model_sha256=SHA, at=NOW, **options)

@@ -4,14 +4,15 @@ The ages that the compaction logs, specified: of what is done, by use case and k
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from propensity.errors import ArtifactError
+from propensity.errors import ArtifactError, Unavailable
 from propensity.gcp.artifacts import Artifacts
-from propensity.registry.leases import Lease
+from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import ages
 
@@ -22,20 +23,13 @@ NAME = "ga4_purchase"
 
 def ran(artifacts: Artifacts, kind: str, days: int, *, failed: bool = False) -> None:
     """A run of some days ago, ended as the functions end it."""
-    registry = Registry(artifacts, NAME)
-    lease = registry.begin(
-        kind,
-        TODAY - timedelta(days=days),
-        run_id="r",
-        now=NOW,
-        duration=timedelta(minutes=5),
-        again=True,
-    )
-    assert isinstance(lease, Lease)
-    if failed:
-        registry.release(lease, error="Unavailable", at=NOW)
-    else:
-        registry.finish(lease, {"users": 1}, at=NOW)
+    day = TODAY - timedelta(days=days)
+    with (
+        contextlib.suppress(Unavailable),
+        leased(artifacts, NAME, kind, day, clock=lambda: NOW),
+    ):
+        if failed:
+            raise Unavailable("injected")
 
 
 def enthroned(artifacts: Artifacts, days: int) -> None:
@@ -69,12 +63,10 @@ def test_do_not_count_what_failed_or_is_under_way(artifacts):
     """A failed week is a missed one: what is published is as old as before."""
     ran(artifacts, "predict", 8)
     ran(artifacts, "predict", 1, failed=True)
-    duration = timedelta(minutes=5)
-    Registry(artifacts, NAME).begin(
-        "predict", TODAY, run_id="other", now=NOW, duration=duration, again=False
-    )
+    with leased(artifacts, NAME, "predict", TODAY, clock=lambda: NOW):
+        under_way = ages.of(artifacts, NAME, today=TODAY)
 
-    assert ages.of(artifacts, NAME, today=TODAY) == {"publication_age_days": 8}
+    assert under_way == {"publication_age_days": 8}
 
 
 def test_need_a_card_of_the_champion(artifacts):

@@ -118,8 +118,9 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
 
 def shipped(place: Stream) -> Serving:
     """Return the shipped model, loaded as functions load it."""
-    metadata = recorded(place.warehouse, USE_CASE, 0)
-    return loaded(Registry(place.artifacts, USE_CASE.name), USE_CASE, metadata)
+    metadata = recorded(place.warehouse, USE_CASE.name, 0)
+    registry = Registry(place.artifacts, USE_CASE.name)
+    return loaded(registry, USE_CASE, metadata, settings=place.settings)
 
 
 def inferences(place: Stream) -> list[Row]:
