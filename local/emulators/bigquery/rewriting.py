@@ -40,6 +40,23 @@ _DRY_RUN = (
     "_fields(cur.sql(sql, params=bound))",
     '_fields(cur.sql(f"SELECT * FROM ({sql}) LIMIT 0", params=bound))',
 )
+# MERGE began a transaction to find out whether it is in one, which ends that one with
+# an error. Outside of any, each statement has a number of its own.
+_MERGE = (
+    """        cur.execute("BEGIN")
+        owned = True
+""",
+    """        number = "SELECT txid_current()"
+        owned = cur.execute(number).fetchone() != cur.execute(number).fetchone()
+        if owned:
+            cur.execute("BEGIN")
+""",
+)
+# A stream that is committed already, as after a lost answer, is told from others.
+_COMMIT = (
+    "code=types.StorageError.StorageErrorCode.INVALID_STREAM_STATE",
+    'code="STREAM_ALREADY_COMMITTED" if stream.committed else "INVALID_STREAM_STATE"',
+)
 _TEMPORARY = '"SELECT table_name FROM duckdb_tables() WHERE temporary"'
 # The functions of geography need an extension of DuckDB that is in no package: every
 # first start would download it. Nothing here uses them.
@@ -63,6 +80,8 @@ _TYPED = (
 REWRITES: dict[str, Rewrites] = {
     "local_bigquery.catalog.tables": (_COLUMNS,),
     "local_bigquery.engine.results": (_COLUMNS,),
+    "local_bigquery.grpc.write": (_COMMIT,),
+    "local_bigquery.jobs.merge": (_MERGE,),
     "local_bigquery.sql.dialect": (_FUNCTIONS,),
     "local_bigquery.sql.rules.typing": _TYPED,
     "local_bigquery.sql.translate": (_WRITTEN,),

@@ -1,4 +1,4 @@
-"""Writers: one after another, transactions with MERGE, Arrow batches."""
+"""Writers: one after another, and Arrow batches as they come."""
 
 from __future__ import annotations
 
@@ -89,15 +89,7 @@ def append_batches(lock: threading.RLock) -> None:
     from local_bigquery.engine import database
     from local_bigquery.grpc import write
 
-    decoder_of, insert_rows, commit = write._decoder, write._insert, write.commit
-
-    def commit_once(request: Any) -> Any:
-        """Say so of streams that are committed already, as after a lost answer."""
-        answer = commit(request)
-        for error in answer.stream_errors:
-            if write._stream(error.entity).committed:
-                error.code = type(error).StorageErrorCode.STREAM_ALREADY_COMMITTED
-        return answer
+    decoder_of, insert_rows = write._decoder, write._insert
 
     def decoder(request: Any) -> Any:
         if "arrow_rows" not in request:
@@ -150,47 +142,4 @@ def append_batches(lock: threading.RLock) -> None:
                 f"SELECT {', '.join(values)} FROM __rows"
             )
 
-    write._decoder, write._insert, write.commit = decoder, insert, commit_once
-
-
-def merge_in_transactions() -> None:
-    """
-    Let MERGE join the transaction that its script has begun.
-
-    The emulator's MERGE begins one of its own to find out whether there is one. DuckDB
-    then ends the script's with an error.
-    """
-    import duckdb
-    from local_bigquery.jobs import merge, query
-    from sqlglot import exp
-
-    run, merged = query._run, merge.run
-    in_transaction = threading.local()
-
-    class Joined:
-        """A cursor that says that it is in a transaction without asking DuckDB."""
-
-        def __init__(self, cursor: Any) -> None:
-            self._cursor = cursor
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._cursor, name)
-
-        def execute(self, sql: str, *parameters: Any) -> Any:
-            if sql == "BEGIN":
-                raise duckdb.TransactionException("already in a transaction")
-            return self._cursor.execute(sql, *parameters)
-
-    def run_in(cursor: Any, tree: Any, *rest: Any) -> Any:
-        statistics = run(cursor, tree, *rest)
-        if isinstance(tree, exp.Transaction):
-            in_transaction.cursor = cursor
-        elif isinstance(tree, exp.Commit | exp.Rollback):
-            in_transaction.cursor = None
-        return statistics
-
-    def merge_in(cursor: Any, *rest: Any) -> Any:
-        joined = getattr(in_transaction, "cursor", None) is cursor
-        return merged(Joined(cursor) if joined else cursor, *rest)
-
-    query._run, merge.run = run_in, merge_in
+    write._decoder, write._insert = decoder, insert
