@@ -19,8 +19,6 @@ from propensity.registry.index import Index, IndexPointer, pointer_name
 from propensity.settings import Settings
 
 FUNCTION = "getProba"
-# No deployment has so many; further names are guesses, and answered from the table.
-MAXIMUM_USE_CASES = 64
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
 
@@ -51,8 +49,6 @@ class Indexes:
         """
         followed = self._followed.get(use_case)
         if followed is None:
-            if len(self._followed) >= MAXIMUM_USE_CASES:
-                return None
             followed = self._followed[use_case] = Refreshed(
                 lambda: self._load(use_case),
                 ttl_s=self._ttl_s,

@@ -44,8 +44,6 @@ STALE_AFTER = timedelta(days=8)
 MAXIMUM_USERS = QUERY_USERS
 # A thousand ids of the longest kind, every character escaped, need three quarters.
 MAXIMUM_BODY_BYTES = 4 * 1024**2
-# One id of the longest kind, percent-encoded, needs three eighths.
-MAXIMUM_QUERY_STRING_BYTES = 8 * 1024
 
 _UNKNOWN_USER = {
     "error": "unknown_user",
@@ -110,7 +108,7 @@ class Lookups:
                 suppression.read_published, bucket, settings, table=listed
             )
         return cls(
-            Table(warehouse, settings, clock=monotonic),
+            Table(warehouse, settings),
             settings,
             indexes=indexes,
             suppressed=suppression.suppressed_users(
@@ -186,14 +184,10 @@ def _in_query_string(encoded: bytes) -> Question:
     if plain := _PLAIN.fullmatch(encoded):
         return Question((plain[1].decode(),), None, is_single=True)
     try:
-        if len(encoded) > MAXIMUM_QUERY_STRING_BYTES:
-            raise ValueError
         pairs = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict")
     except ValueError:
         raise RequestError(
-            "the query string is percent-encoded UTF-8, of "
-            f"{MAXIMUM_QUERY_STRING_BYTES} bytes at most",
-            field="user_id",
+            "the query string is percent-encoded UTF-8", field="user_id"
         ) from None
     parameters: dict[str, Any] = each_once([*pairs])
     _check_known(parameters, ("user_id", "use_case", "value"))

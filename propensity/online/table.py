@@ -40,13 +40,10 @@ class Table:
         self,
         warehouse: Callable[[], Warehouse],
         settings: Settings,
-        *,
-        clock: Callable[[], float],
     ) -> None:
-        """``warehouse`` opens BigQuery, in a thread; ``clock`` is monotonic."""
+        """``warehouse`` opens BigQuery, in a thread."""
         self._warehouse = warehouse
         self._settings = settings
-        self._clock = clock
         self._reads: GroupCommit[Key, Prediction | None] = GroupCommit(
             self._read,
             writers=CONCURRENT_QUERIES,
@@ -87,7 +84,6 @@ class Table:
         return [found.get(key) for key in keys]
 
     def _query(self, use_case: str, user_ids: Sequence[str]) -> dict[Key, Prediction]:
-        began = self._clock()
         warehouse = self._warehouse().for_run()
         asked = {"use_case": use_case, "user_ids": user_ids}
         rows = warehouse.lookup(statement("lookup"), asked)
@@ -99,7 +95,6 @@ class Table:
             outcome="read",
             rows_in=len(user_ids),
             rows_out=len(rows),
-            seconds=self._clock() - began,
             bytes_billed=warehouse.bytes_billed,
         )
         return {(use_case, row.user_id): Prediction.of(row) for row in rows}

@@ -295,7 +295,7 @@ class TestFailures:
         ]
         assert {line["function"] for line in lines} == {"getProba"}
         assert (lines[0]["rows_in"], lines[0]["rows_out"]) == (1, 1)
-        assert {"use_case", "bytes_billed", "seconds"} <= set(lines[0])
+        assert {"use_case", "bytes_billed"} <= set(lines[0])
 
 
 class TestStaged:

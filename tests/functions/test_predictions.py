@@ -268,8 +268,8 @@ class TestRefusals:
             ({"features": SHOES}, ["recency_days", "shoe_size"]),
             # Sums of 60 days are no features of one that has learned sums of 30, nor
             # is its probability that of another horizon.
-            ({"lookback_days": 30}, ["{'lookback_days': 30}, and", "_days': 60}"]),
-            ({"horizon_days": 30}, ["{'horizon_days': 30}, and", "_days': 7}"]),
+            ({"lookback_days": 30}, ["lookback_days 30, which is 60 today"]),
+            ({"horizon_days": 30}, ["horizon_days 30, which is 7 today"]),
         ],
         ids=["features", "lookback", "horizon"],
     )

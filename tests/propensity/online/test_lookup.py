@@ -25,7 +25,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from propensity.clock import SYSTEM
 from propensity.errors import MissingTable, PropensityError, RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.online import indexes, table
@@ -92,7 +91,7 @@ def opened(
     """A shelf, and the table that it is; some settings may be changed."""
     shelf: Any = Shelf(*user_ids, is_held=is_held)
     settings = replace(SETTINGS, **changed)
-    return shelf, Table(lambda: shelf, settings, clock=SYSTEM.monotonic)
+    return shelf, Table(lambda: shelf, settings)
 
 
 def names(count: int, prefix: str = "user") -> list[str]:
@@ -209,7 +208,7 @@ class Served:
         shelf: Any = self.shelf
         clock = self.clock.monotonic
         self.lookups = Lookups(
-            Table(lambda: shelf, settings, clock=clock),
+            Table(lambda: shelf, settings),
             settings,
             indexes=Indexes(self.bucket, settings, clock=clock),
         )
@@ -282,15 +281,6 @@ class TestIndexes:
             publish(rows)
             await served.until(text)
         assert outcomes(capfd) == ["loaded"] * 3
-
-    async def test_of_guessed_use_cases_are_bounded(self, publish):
-        """Beyond some names the table is asked, as it knows them no more."""
-        publish(ANA)
-        served = Served()
-        await served.body()
-        for number in range(indexes.MAXIMUM_USE_CASES + 3):
-            assert OF_TABLE in await served.body(use_case=f"guess_{number}")
-        assert b"0.8125" in await served.body()
 
     @pytest.mark.parametrize(
         "content", [None, b'{"newest": 3}', b"{", {"size": 10**20}, {"name": "gone"}]
