@@ -24,12 +24,11 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from benchmarks.report import Line, finish
+from benchmarks.report import Line, beside, finish
 from benchmarks.shops import Floats, Loaded, Score, fitted, shops, trained
-from local.progress import Progress, say, step
+from local.progress import Progress, step
 from propensity import usecases
 from propensity.learning import metrics, season
 from propensity.learning import rows as learning_rows
@@ -37,8 +36,6 @@ from propensity.learning.rows import Slice
 
 WEEKS, RESAMPLES = 13, 200
 PUBLISHED, PLAIN = "published", "plain boosted trees"
-# No rival: it shows what following the season brings.
-UNSHIFTED = "published, season not followed"
 # Figures, and whether more is better.
 COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
     "ROC AUC": (roc_auc_score, True),
@@ -53,7 +50,7 @@ def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
     levels: list[season.LevelDifference] = []
     serving: tuple[int, Score] | None = None
     parts: list[Slice] = []
-    scores: dict[str, list[Floats]] = {PUBLISHED: [], UNSHIFTED: [], PLAIN: []}
+    scores: dict[str, list[Floats]] = {PUBLISHED: [], PLAIN: []}
     with step("trainings and weeks", total=len(shop.weeks)) as bar:
         for number, as_of in enumerate(shop.weeks):
             if as_of in shop.snapshots:
@@ -83,7 +80,6 @@ def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
                     weeks.append(week)
                 parts.append(part)
                 scores[PUBLISHED].append(season.apply(probability, shift))
-                scores[UNSHIFTED].append(probability)
                 scores[PLAIN].append(plain(part.rows))
             bar.update()
     whole = Slice(
@@ -94,23 +90,9 @@ def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
     return whole, {name: np.concatenate(each) for name, each in scores.items()}
 
 
-def table(name: str, label: NDArray[np.int8], scores: Mapping[str, Floats]) -> str:
-    """Return a row for each kind of probabilities, as Markdown."""
-    lines = [
-        f"\n| {name} | {' | '.join(COMPARED)} | calibration error | mean / base |",
-        "|---|--:|--:|--:|--:|--:|",
-    ]
-    for rival, score in scores.items():
-        error = metrics.calibration_error(metrics.outcomes(score, label))
-        cells = [f"{of(label, score):.4f}" for of, _ in COMPARED.values()]
-        means = f"{score.mean():.4f} / {label.mean():.4f}"
-        lines.append(f"| {rival} | {' | '.join(cells)} | {error:.4f} | {means} |")
-    return "\n".join(lines)
-
-
 def compared(name: str, rows: Slice, scores: Mapping[str, Floats]) -> Iterator[Line]:
     """
-    Yield the end of an interval of what was published less a rival.
+    Yield each figure beside the rival's, and the end of an interval of the difference.
 
     A user counts a Poisson(1) number of times in a resample, with all of its weeks.
     """
@@ -119,19 +101,19 @@ def compared(name: str, rows: Slice, scores: Mapping[str, Floats]) -> Iterator[L
     user = pc.dictionary_encode(users).indices.to_numpy()
     drawn = [random.poisson(1.0, user.max() + 1)[user] for _ in range(RESAMPLES)]
     for figure, (of, is_more_better) in COMPARED.items():
-        figures = {
-            rival: np.array([of(rows.label, score, sample_weight=w) for w in drawn])
-            for rival, score in scores.items()
-        }
-        for rival in (UNSHIFTED, PLAIN):
-            gaps = figures[PUBLISHED] - figures[rival]
-            bound = float(np.quantile(gaps, 0.975 if is_more_better else 0.025))
-            yield Line(
-                what=f"{name}: {figure} less that of {rival}, the bound of 95%",
-                ours=[bound],
-                least=0.0 if rival == PLAIN and is_more_better else None,
-                most=0.0 if rival == PLAIN and not is_more_better else None,
-            )
+        whole = {rival: [of(rows.label, score)] for rival, score in scores.items()}
+        yield beside(f"{name}: {figure}", "", whole)
+        ours, theirs = (
+            np.array([of(rows.label, scores[one], sample_weight=w) for w in drawn])
+            for one in (PUBLISHED, PLAIN)
+        )
+        bound = float(np.quantile(ours - theirs, 0.975 if is_more_better else 0.025))
+        yield Line(
+            what=f"{name}: {figure} less that of {PLAIN}, the bound of 95%",
+            ours=[bound],
+            least=0.0 if is_more_better else None,
+            most=None if is_more_better else 0.0,
+        )
 
 
 def main() -> int:
@@ -141,7 +123,6 @@ def main() -> int:
     with Progress():
         for shop in shops(usecases.load("ga4_purchase"), count=WEEKS):
             rows, scores = played(shop)
-            say(table(shop.name, rows.label, scores))
             lines += compared(shop.name, rows, scores)
     return finish(lines)
 

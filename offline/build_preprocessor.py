@@ -19,12 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from offline.deployment import opened
 from propensity import usecases
 from propensity.errors import SchemaError
-from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
-from propensity.registry.versions import Registry, pickled, unpickled
+from propensity.registry.versions import pickled, unpickled
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
@@ -49,20 +48,20 @@ def run(
     answer = {"use_case": loaded.name, "parts": parts(preprocessor), "uri": None}
     if is_dry:
         return answer
-    registry = Registry(Artifacts.open(settings), loaded.name)
-    name, checksum = registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
-    row = {
-        "use_case": loaded.name,
-        "uploaded_on": now.date(),
-        "uploaded_at": now,
-        "object": name,
-        "sha256": checksum,
-        "features": json.dumps(dict(loaded.features)),
-        "is_default": file is None,
-    }
-    Warehouse.open(settings).write(tables.PREPROCESSORS, [row])
-    return {**answer, "uri": registry.artifacts.uri(name), "sha256": checksum}
+    with opened(loaded.name) as deployment:
+        name, checksum = deployment.registry.upload_preprocessor(preprocessor)
+        row = {
+            "use_case": loaded.name,
+            "uploaded_on": now.date(),
+            "uploaded_at": now,
+            "object": name,
+            "sha256": checksum,
+            "features": json.dumps(dict(loaded.features)),
+            "is_default": file is None,
+        }
+        deployment.warehouse.write(tables.PREPROCESSORS, [row])
+        return {**answer, "uri": deployment.artifacts.uri(name), "sha256": checksum}
 
 
 def built(file: Path, use_case: UseCase) -> Any:

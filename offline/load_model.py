@@ -12,7 +12,6 @@ checksums in their metadata.json and loaded here before anything is written.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
 import re
@@ -23,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from offline.deployment import opened
 from propensity import usecases
 from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.gcp.artifacts import Artifacts, sha256
@@ -37,10 +37,8 @@ MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"
 METADATA = "metadata.json"
 # As card.py names them, which this does without until there is a model to load.
-MODEL, PREPROCESSOR, CARD, REPORT = (
-    *("model.joblib", "preprocessor.joblib"),
-    *("card.json", "report.html"),
-)
+MODEL, PREPROCESSOR = "model.joblib", "preprocessor.joblib"
+CARD, REPORT = "card.json", "report.html"
 FILES = (MODEL, PREPROCESSOR, CARD)
 _BINARY = "application/octet-stream"
 
@@ -59,7 +57,7 @@ class Shipped:
         return dict(json.loads(self.files[CARD]))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Outcome:
     """Version that serves now, None for nothing; and whether this load made it so."""
 
@@ -76,30 +74,25 @@ def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
     Raises:
         PropensityError: The model does not fit, or a client failed.
     """
-    settings = Settings.from_environment()
-    # Refuses a name before it is that of a folder, or of an object.
-    usecases.load(use_case)
-    with contextlib.closing(Artifacts.open(settings)) as artifacts:
-        registry = Registry(artifacts, use_case)
-        if not is_dry:
-            with contextlib.closing(Warehouse.open(settings)) as warehouse:
-                outcome = load(warehouse, artifacts, settings, use_case)
+    with opened(use_case) as deployment:
+        registry, settings = deployment.registry, deployment.settings
+        if is_dry:
+            about = checked(read(use_case), settings).about
             champion = registry.champion()
-            # Unless another followed: that one is published, too.
-            if outcome.is_new and champion and champion.version == outcome.version:
-                announce(settings, use_case, "promote", champion, at=datetime.now(UTC))
-            return vars(outcome)
-        figures = checked(read(use_case), settings).about["figures"]
+            would = "would not be loaded: another version serves"
+            return {
+                "use_case": use_case,
+                "version": champion.version if champion else None,
+                "is_new": False,
+                "note": f"it is sound, and {would if champion else 'would be loaded'}",
+                "figures": about["figures"],
+            }
+        outcome = load(deployment.warehouse, deployment.artifacts, settings, use_case)
         champion = registry.champion()
-    return {
-        "use_case": use_case,
-        "version": champion.version if champion else None,
-        "is_new": False,
-        "note": "it is sound, and would be loaded"
-        if champion is None
-        else "it is sound, and would not be loaded: another version serves",
-        "figures": figures,
-    }
+        # Unless another followed: that one is published, too.
+        if outcome.is_new and champion and champion.version == outcome.version:
+            announce(settings, use_case, "promote", champion, at=datetime.now(UTC))
+    return vars(outcome)
 
 
 def load(
@@ -123,12 +116,8 @@ def load(
     """
     registry = Registry(artifacts, use_case)
     if (champion := registry.champion()) is not None:
-        return Outcome(
-            use_case=use_case,
-            version=champion.version,
-            is_new=False,
-            note="it serves; the shipped model was not loaded",
-        )
+        note = "it serves; the shipped model was not loaded"
+        return Outcome(use_case, champion.version, False, note)
     shipped = checked(read(use_case, folder), settings)
     from propensity.learning import card as cards
     from propensity.learning.report.version import version_page
@@ -165,16 +154,10 @@ def load(
         reason = f"shipped; version {other} had come to serve before"
         lost = {"promoted": False, "compared_version": other, "verdict": reason}
         _record(warehouse, {**row, **lost})
-        return Outcome(
-            use_case=use_case,
-            version=other,
-            is_new=False,
-            note=f"it came to serve meanwhile; the shipped model is version {version}",
-        )
+        note = f"it came to serve meanwhile; the shipped model is version {version}"
+        return Outcome(use_case, other, False, note)
     _record(warehouse, row)
-    return Outcome(
-        use_case=use_case, version=version, is_new=True, note="the shipped model serves"
-    )
+    return Outcome(use_case, version, True, "the shipped model serves")
 
 
 def _record(warehouse: Warehouse, row: Mapping[str, Any]) -> None:
@@ -193,23 +176,15 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
     try:
         about = json.loads((place / METADATA).read_bytes())
         files = {name: (place / name).read_bytes() for name in FILES}
-        recorded = {name: about["files"][name]["sha256"] for name in FILES}
-        # All that is read of it later, so that a person learns which file is wrong.
-        str(about["libraries"]["scikit-learn"]), float(about["seconds"])
-        dict(about["figures"]), dict(about["parameters"])
     except FileNotFoundError as error:
         raise ArtifactError(
             f"no model is shipped with {use_case}: there is no {error.filename}"
         ) from error
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ArtifactError(
-            f"{place / METADATA} does not describe a model: {error!r}"
-        ) from error
     for name, data in files.items():
-        if sha256(data) != recorded[name]:
+        if sha256(data) != about["files"][name]["sha256"]:
             raise ArtifactError(
-                f"{place / name} is not what was shipped: SHA-256 {sha256(data)} "
-                f"instead of {recorded[name]}. Nothing was loaded"
+                f"{place / name} is not what was shipped: its SHA-256 is another than "
+                f"in {METADATA}. Nothing was loaded"
             )
     return Shipped(use_case=use_case, files=files, about=about)
 

@@ -1,9 +1,10 @@
 """
-The start command of Google's Python buildpack, specified on the staged functions.
+The start command of Google's Python buildpack, specified on a staged function, and the
+program of a training job.
 
-It starts ``functions-framework`` without an argument: what to serve, and on which port,
-is in the environment. Whether a function is served asynchronously is then told by its
-decorator alone.
+The buildpack starts ``functions-framework`` without an argument: what to serve, and on
+which port, is in the environment. Whether a function is served asynchronously is then
+told by its decorator alone.
 
 Source: GoogleCloudPlatform/buildpacks, cmd/python/functions_framework/lib/lib.go.
 """
@@ -11,7 +12,6 @@ Source: GoogleCloudPlatform/buildpacks, cmd/python/functions_framework/lib/lib.g
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from pathlib import Path
 
@@ -19,25 +19,20 @@ import pytest
 import requests
 
 from deploy import functions, stage
-from local.processes import HOST
 from tests.deploy.conftest import ANSWER_S, ROOT, serving
 from tests.programs import execute
 
-EVERY = functions.load()
-WAITING = 12
-# Longer than the timeout of a request in the test of a pause.
-PAUSE_S = 3
+EVERY = {function.target: function for function in functions.load()}
 
-HALF = (
-    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    b"Content-Length: 1000\r\n\r\n{"
+
+# One of each kind; tests of archives start all of them.
+@pytest.mark.parametrize(
+    ("target", "server"), [("get_proba", "uvicorn"), ("model_evaluation", "gunicorn")]
 )
-
-
-@pytest.fixture
-def started(request, tmp_path):
-    """A function as the platform starts it: its address, its log, and what it is."""
-    function, log = request.param, tmp_path / "log"
+def test_a_function_is_served_as_it_is_declared(tmp_path, target, server):
+    """Asynchronously, or with threads; a line of the log stays one of JSON, with the
+    platform's execution id in it."""
+    function, log = EVERY[target], tmp_path / "log"
     staged = stage.stage(
         ROOT / function.folder,
         tmp_path / "staged",
@@ -45,68 +40,23 @@ def started(request, tmp_path):
         locked=True,
     )
     environment = {
-        "K_SERVICE": function.target,
+        "K_SERVICE": target,
         "LOG_EXECUTION_ID": "true",
-        "CLOUD_RUN_TIMEOUT_SECONDS": str(int(function.flags["timeout"])),
+        "CLOUD_RUN_TIMEOUT_SECONDS": function.flags["timeout"],
         "THREADS": "1",
     }
     program = Path(sys.executable).with_name("functions-framework")
     with serving(
         function, program=program, folder=staged, log=log, **environment
     ) as url:
-        yield function, url, log
-
-
-# One of each kind; tests of archives start all of them.
-STARTED = ("get_proba", "model_evaluation")
-
-
-def served(asynchronously):
-    """Functions that are served in one of the two ways."""
-    return [
-        pytest.param(function, id=function.target)
-        for function in EVERY
-        if function.target in STARTED and function.is_asynchronous == asynchronously
-    ]
-
-
-class TestStart:
-    @pytest.mark.parametrize("started", served(True), indirect=True)
-    def test_serves_asynchronously(self, started):
-        """While a dozen requests wait for their bodies, another is answered, although
-        there is one thread: by uvicorn, from one event loop."""
-        _, url, log = started
-        port = int(url.rpartition(":")[2].strip("/"))
-        half = [socket.create_connection((HOST, port)) for _ in range(WAITING)]
-        try:
-            for connection in half:
-                connection.sendall(HALF)
-            answer = requests.put(url, timeout=ANSWER_S)
-        finally:
-            for connection in half:
-                connection.close()
-
-        assert answer.status_code == 405
-        assert answer.headers["server"] == "uvicorn"
-        assert any("405" in line for line in lines_of(log))
-
-    @pytest.mark.parametrize("started", served(False), indirect=True)
-    def test_serves_with_threads(self, started):
-        """The others are served by gunicorn, with as many threads as THREADS says; a
-        line of the log stays one of JSON with the platform's execution id in it."""
-        function, url, log = started
-
         answer = requests.put(url, timeout=ANSWER_S)
+    text = log.read_text()
 
-        assert answer.status_code == 405
-        assert answer.headers["server"] == "gunicorn"
-        [line, *_] = [json.loads(line) for line in lines_of(log) if "outcome" in line]
-        assert line["outcome"] == "method_not_allowed"
-        assert "logging.googleapis.com/labels" in line
-
-
-def lines_of(log: Path) -> list[str]:
-    return [line for line in log.read_text().splitlines() if line.startswith("{")]
+    assert answer.status_code == 405
+    assert answer.headers["server"] == server
+    lines = [json.loads(line) for line in text.splitlines() if line[:1] == "{"]
+    assert "method_not_allowed" in [line.get("outcome") for line in lines]
+    assert any("logging.googleapis.com/labels" in line for line in lines)
 
 
 class TestJob:

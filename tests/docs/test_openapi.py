@@ -16,12 +16,10 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from docs import openapi
 from local.stack.state import FUNCTIONS
-from propensity import errors, ids, usecases
-from propensity.events import messages
-from propensity.online import lookup, score, score_request
-from propensity.runs.request import MAXIMUM_BODY, parse
+from propensity import errors, usecases
+from propensity.online import score_request
+from propensity.runs.request import parse
 from tests.described import path_of, whole
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
@@ -85,23 +83,3 @@ def test_use_cases_of_a_question_are_those_that_are_taken(value):
         body = {**way, "use_case": value}
         is_taken = is_accepted(partial(read, body))
         assert is_valid("Question", body) == is_taken
-
-
-def test_limits_are_those_of_the_code():
-    """Bodies, users of a lookup, and the length of an id."""
-    told = {
-        target: operation["x-maximum-body-bytes"]
-        for target in FOLDERS
-        for operation in whole()["paths"][path_of(target)].values()
-        if "requestBody" in operation
-    }
-    schemas = whole()["components"]["schemas"]
-
-    assert told == {
-        **dict.fromkeys(FOLDERS, MAXIMUM_BODY),
-        "get_proba": lookup.MAXIMUM_BODY_BYTES,
-        "score": score.MAXIMUM_BODY_BYTES,
-        **dict.fromkeys(openapi.CONSUMERS, messages.MAXIMUM_BODY_BYTES),
-    }
-    assert schemas["UserIds"]["maxItems"] == lookup.MAXIMUM_USERS
-    assert schemas["UserId"]["maxLength"] == ids.MAXIMUM_ID_CHARACTERS

@@ -18,7 +18,7 @@ from google.pubsub_v1.types import DeadLetterPolicy
 from commands.cli import main
 from local.stack import topics
 from offline import dead_letters
-from offline.dead_letters import ORIGIN, SUBSCRIPTION, returned
+from offline.dead_letters import ORIGIN, SUBSCRIPTION
 from propensity.events import dead_letters as stream
 from propensity.events import rows as accepting
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
@@ -187,17 +187,6 @@ class TestFailedTooOften:
         assert main(["dead-letters", "list", "--json"]) == 1  # there is no table
         assert bus.pull("events", within=1.2) == []
         assert len(bus.receive(SUBSCRIPTION, 3)) == 3
-
-    def test_keep_their_identity_when_they_come_twice(self):
-        """One that was sent and could not be acknowledged is sent again as the same
-        event, whether or not it had an id of its own."""
-        for data in (b'{"event_id":"e"}', b"{}", b"broken"):
-            first, second = (
-                returned(pubsub_v1.types.PubsubMessage(data=data, message_id="7"))
-                for _ in range(2)
-            )
-            assert first == second
-            assert b"event_id" in data or first == {"event_id": "7"}
 
 
 class TestRefused:

@@ -272,12 +272,6 @@ class TestRefusals:
 
         assert "first_day_hours" in told
 
-    @pytest.mark.parametrize("entry", ["figures", "libraries", "parameters", "seconds"])
-    def test_of_metadata_without_a_sound_entry(self, untouched, altered, entry):
-        """Defect: a traceback, from some before and from some after it was stored."""
-        message = self.refused(untouched, altered(about={entry: "x"}), ArtifactError)
-        assert f"{load_model.METADATA} does not describe" in message
-
     def test_of_a_use_case_without_one(self, untouched, tmp_path):
         """There need not be a shipped model; then this says so."""
         told = self.refused(untouched, tmp_path, ArtifactError)

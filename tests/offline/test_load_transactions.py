@@ -201,6 +201,9 @@ class TestLoad:
 
         assert trained[0].equals(trained[1])
         assert [len(table) for table in trained] == [12, 12, N]
+        log, truths = (rows(warehouse, table) for table in LOADED)
+        assert len({row["inference_id"] for row in log}) == N
+        assert len({row["message_id"] for row in truths}) == N
 
     def test_dry_run_needs_no_deployment(self, tmp_path, capsys):
         """It reads and checks, and writes nothing."""
