@@ -84,7 +84,7 @@ def _loaded(
         tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
     view = consent.events_view(settings.export, require="false")
-    warehouse.replace_view(usecases.EXPORT_VIEW, view)
+    warehouse.replace_view(usecases.export.VIEW, view)
     spans = {"lookback_days": use_case.lookback_days}
     weeks = weeks_allowed(days, last, horizon_days=use_case.horizon_days, **spans)
     weeks, timeframe = weeks[-count:], use_case.timeframe(settings)

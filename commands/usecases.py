@@ -50,7 +50,7 @@ def new_usecase(**chosen: Any) -> Any:
 @answering
 def check_usecase(*, name: str) -> Any:
     """
-    Say what is wrong with a use case, by file and line.
+    Say what is wrong with a use case, and where.
 
     Reads its files, and its statements by Google's own analyzer. Then runs features.sql
     as of a day on an emulated BigQuery, on made-up events and on those of them before

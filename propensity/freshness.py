@@ -1,12 +1,9 @@
 """
 The days of the GA4 export that are there, and the day up to which a run may read.
 
-A day's table usually comes by the afternoon of the next day in the property's time
-zone. A run that reads without the newest day would see every user a day less recent.
-So a run first looks at the names of the tables, which bills nothing, waits for the
-newest day, and after the longest wait goes on as of a day earlier.
-
-Nothing here talks to BigQuery or reads a clock.
+A run that reads without the newest day would see every user a day less recent. So it
+first looks at the names of the tables, which bills nothing, waits for the newest day,
+and after the longest wait goes on as of a day earlier. Pure.
 
 Source:
     https://support.google.com/analytics/answer/9358801 and 9823238: daily and streaming
@@ -44,13 +41,14 @@ class Shards:
     intraday: frozenset[date] = frozenset()
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> Shards:
-        """Sort table names; others than those of days are left out."""
+    def of(cls, names: Iterable[str], *, kinds: Collection[str] = KINDS) -> Shards:
+        """Sort table names; those of other kinds, and of no day, are left out."""
         days: dict[str, set[date]] = {kind: set() for kind in KINDS}
         for match in filter(None, map(SHARD.fullmatch, names)):
+            kind = INTRADAY if match[1] else DAILY
             with contextlib.suppress(ValueError):
-                kind = INTRADAY if match[1] else DAILY
-                days[kind].add(date.fromisoformat(match[2]))
+                if kind in kinds:
+                    days[kind].add(date.fromisoformat(match[2]))
         return cls(**{kind: frozenset(found) for kind, found in days.items()})
 
     @property
@@ -62,10 +60,6 @@ class Shards:
     def kinds(self) -> list[str]:
         """The kinds of tables that are there: ``daily``, ``intraday``."""
         return [kind for kind in KINDS if getattr(self, kind)]
-
-    def of_kinds(self, kinds: Collection[str]) -> Shards:
-        """Return those of some kinds alone."""
-        return Shards(**{kind: getattr(self, kind) for kind in KINDS if kind in kinds})
 
     def expected(self, first: date, last: date) -> list[date]:
         """
@@ -84,10 +78,12 @@ class Freshness:
     """
     How far the export can be read.
 
-    ``data_until`` is the newest as-of date, at most the requested, with all days before
-    it. ``late`` are days from it on without a complete table; ``missing`` are earlier
-    days of the window without a table; ``streamed`` are days with only a streamed
-    table. ``is_awaited`` says that a late day may still come.
+    Attributes:
+        data_until: The newest as-of date, at most the requested, with all days before.
+        late: Days from it on without a complete table.
+        missing: Earlier days of the window without a table.
+        streamed: Days with only a streamed table.
+        is_awaited: Whether a late day, or more of a streamed one, may still come.
     """
 
     data_until: date
@@ -128,16 +124,16 @@ def look(
     while read and not is_there(read[-1]):
         late.insert(0, read.pop())
     streamed = [day for day in read if day in shards.intraday - shards.daily]
-    # Where daily tables usually come, the one to come has more than the streamed one.
-    better = [
-        day
-        for day in streamed[-1:]
-        if any(day - n * DAY in shards.daily for n in range(1, STREAMS + 1))
-    ]
+    # Where daily tables come, the one to come has more than the streamed one.
+    newest, usual = streamed[-1:], range(1, STREAMS + 1)
+    if any(day - n * DAY in shards.daily for day in newest for n in usual):
+        awaited = [*late, *newest]
+    else:
+        awaited = late
     return Freshness(
         data_until=until - (last - late[0] + DAY if late else 0 * DAY),
         late=tuple(late),
         missing=tuple(day for day in read if day not in shards.days),
         streamed=tuple(streamed),
-        is_awaited=any(ends(day) <= now < ends(day) + SETTLES for day in late + better),
+        is_awaited=any(ends(day) <= now < ends(day) + SETTLES for day in awaited),
     )

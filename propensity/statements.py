@@ -8,46 +8,83 @@ the package, so that a use case can replace any shared statement, or a part of o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
+
+from propensity.errors import UseCaseError
 
 # Editors on Windows begin a file with a byte order mark, which is no part of its text.
 ENCODING = "utf-8-sig"
 FOLDERS = ("runs", "stream", "registry", "online", "privacy", "usecases")
 
-_INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$", re.MULTILINE)
+_INCLUDE = re.compile(r" *-- include: (\w+)\.sql")
 _PACKAGE = resources.files("propensity")
 
 
-def statement(
-    name: str, *, own: Any = None, around: Mapping[str, tuple[str, str]] | None = None
-) -> str:
+class Line(NamedTuple):
+    """A line of a statement, and where it is written."""
+
+    file: str
+    number: int
+    text: str
+
+
+def statement(name: str, *, own: Any = None) -> str:
     """
     Return the text of a statement, with its includes.
 
     Args:
         name: Name of the file, without ``.sql``.
         own: A folder that is searched before ``FOLDERS``.
-        around: Texts that stand before and after a statement, by its name.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        UnicodeDecodeError: It is not UTF-8.
+        UseCaseError: There is no such file, or it is not UTF-8.
     """
-    text = file_of(name, own=own).read_text(ENCODING)
-    before, after = (around or {}).get(name, ("", ""))
-    included = _INCLUDE.sub(
-        lambda include: statement(include[1], own=own, around=around), text
-    )
-    return before + included + after
+    return joined(lines(name, own=own))
 
 
-def file_of(name: str, *, own: Any = None) -> Any:
-    """Return the file of a statement, see ``statement``."""
+def joined(found: Iterable[Line]) -> str:
+    """Return the text that has these lines."""
+    return "".join(f"{line.text}\n" for line in found)
+
+
+def lines(
+    name: str, *, own: Any = None, around: Mapping[str, tuple[str, str]] | None = None
+) -> Iterator[Line]:
+    """
+    Yield the lines of a statement, as ``statement`` has them.
+
+    Args:
+        around: Texts that stand before and after a statement, by its name.
+    """
     folders = [_PACKAGE / folder for folder in FOLDERS]
     for folder in folders if own is None else [own, *folders]:
-        file = folder / f"{name}.sql"
-        if file.is_file():
-            return file
-    raise FileNotFoundError(f"there is no {name}.sql")
+        if (folder / f"{name}.sql").is_file():
+            break
+    else:
+        raise UseCaseError(f"there is no {name}.sql")
+    file = f"{folder.name}/{name}.sql"
+    before, after = (around or {}).get(name, ("", ""))
+    yield from (Line(file, 1, text) for text in before.splitlines())
+    text = read(folder, f"{name}.sql")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if include := _INCLUDE.fullmatch(line):
+            yield from lines(include[1], own=own, around=around)
+        else:
+            yield Line(file, number, line)
+    yield from (Line(file, 1, text) for text in after.splitlines())
+
+
+def read(folder: Any, file: str) -> str:
+    """
+    Return the text of a file.
+
+    Raises:
+        UseCaseError: It is not UTF-8.
+    """
+    try:
+        return str((folder / file).read_text(ENCODING))
+    except UnicodeDecodeError as error:
+        message = "is not UTF-8 text: save the file in that encoding"
+        raise UseCaseError(f"{folder.name}/{file} {message}") from error

@@ -9,6 +9,7 @@ to three days. Nothing here reads a clock.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -20,32 +21,22 @@ DAY = timedelta(days=1)
 
 # A day with less than this share of a usual day's rows is none of data.
 STRAY = 0.1
-# In weeks that a run of days lies in, so much of a usual week's rows are.
-BUSY_WEEK = 0.5
 
 # To train, to choose and to hold out.
 FEWEST_SNAPSHOTS = 3
 # Candidates are judged on so many blocks of so many snapshots: a block is about what a
 # model serves between two monthly trainings.
 BLOCKS = 3
+BLOCK_SNAPSHOTS = 4
 # The truth of an event is known after so many days: those of a dispute.
 TRUTH_DELAY_DAYS = 7
-BLOCK_SNAPSHOTS = 4
 
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-# A calendar date of ISO 8601, which may have a time of day, which may have an offset.
-# Python's own parser accepts more, depending on its version.
+# A day of ISO 8601, which may have a time, which may have an offset. Python's own
+# parser says the rest, and takes other forms as well, depending on its version.
 _MOMENT = re.compile(
-    r"""
-    ( [0-9]{4} -? [0-9]{2} -? [0-9]{2} )
-    (?:
-      ( [T ] (?: [01][0-9] | 2[0-3] )
-        (?: :? [0-5][0-9] (?: :? [0-5][0-9] (?: [.,] [0-9]+ )? )? )? )
-      (?: \ ? (?P<utc> Z | UTC ) | ( [+-] [0-9]{2} (?: :? [0-5][0-9] )? ) )?
-    )?
-    """,
-    re.VERBOSE | re.IGNORECASE | re.ASCII,
+    r"([0-9]{4}-?[0-9]{2}-?[0-9]{2})(?:[T ]([0-9]{2}[0-9:]*(?:[.,][0-9]+)?)"
+    r"(?: ?(?:Z|UTC)|([+-][0-9]{2}(?::?[0-5][0-9])?))?)?",
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -56,9 +47,11 @@ def day_of(text: str) -> date:
     Raises:
         ValueError: The text is malformed, or there is no such day.
     """
-    if not _DAY.fullmatch(text):
-        raise ValueError(f"{text[:32]!r} is not four, two and two digits with dashes")
-    return date.fromisoformat(text)
+    with contextlib.suppress(ValueError):
+        day = date.fromisoformat(text)
+        if day.isoformat() == text:
+            return day
+    raise ValueError(f"{text[:32]!r} is no such day")
 
 
 def moment_of(text: str) -> datetime:
@@ -71,10 +64,9 @@ def moment_of(text: str) -> datetime:
         ValueError: The text is neither.
     """
     try:
-        match = _MOMENT.fullmatch(text.strip())
-        if match is not None:
-            day, time, _, offset = match.groups()
-            moment = datetime.fromisoformat(f"{day}{time or 'T00'}{offset or 'Z'}")
+        if match := _MOMENT.fullmatch(text.strip()):
+            day, time, offset = match.groups()
+            moment = datetime.fromisoformat(f"{day}T{time or '00'}{offset or 'Z'}")
             return moment.astimezone(UTC) if offset else moment
     except (ValueError, OverflowError):
         pass
@@ -87,12 +79,7 @@ def midnight(day: date) -> datetime:
 
 
 def days_of_data(rows: Mapping[date, int]) -> set[date]:
-    """
-    Return the days that have a tenth of a usual day's rows, or more.
-
-    Args:
-        rows: The rows of each day that has some.
-    """
+    """Return the days that have ``STRAY`` of a usual day's rows, or more."""
     usual = median(rows.values()) if rows else 0
     return {day for day, count in rows.items() if count >= STRAY * usual}
 
@@ -105,26 +92,6 @@ def open_weekdays(days: Collection[date]) -> set[int]:
     """
     counts = Counter(day.weekday() for day in days)
     return {day for day in counts if 2 * counts[day] > max(counts.values())}
-
-
-def first_and_last(rows: Mapping[date, int]) -> tuple[date, date]:
-    """
-    Return between which days the bulk of a source's rows lies.
-
-    What lies alone before and after, in no week that has half of a usual week's rows,
-    is a test of the link, or of a clock that was wrong.
-
-    Args:
-        rows: The rows of each day that has some; of one day at least.
-    """
-    days = days_of_data(rows)
-
-    def week(day: date, step: timedelta) -> int:
-        return sum(rows.get(day + n * step, 0) for n in range(7))
-
-    usual = BUSY_WEEK * median(week(day, -DAY) for day in rows)
-    busy = {day for day in days if max(week(day, DAY), week(day, -DAY)) >= usual}
-    return min(busy), max(busy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +120,7 @@ class Timeframe:
         Tell whether a lookback lacks a tenth of its days at most.
 
         Of a source that is closed on some weekdays it lacks no more than a fifth of
-        the others.
-
-        Args:
-            days: All days of the source that have data.
+        the others. ``days`` are all days of the source that have data.
         """
         weekdays = open_weekdays(days)
         lookback = (as_of - DAY * n for n in range(1, self.lookback_days + 1))
@@ -171,13 +135,12 @@ class Timeframe:
         Choose the as-of dates that training reads, oldest first.
 
         One horizon apart, so that the label windows do not overlap, ending with the
-        newest matured one.
+        newest matured one. Those whose lookback is not covered are left out: users
+        would look inactive.
 
         Args:
             today: The run's as-of date; no label at or after it is read.
-            days: All days of the source that have data: a snapshot needs nine tenths
-                of its lookback, else users would look inactive.
-            at_most: Number of snapshots.
+            days: All days of the source that have data.
         """
         newest = self.newest_matured(today=today)
         as_ofs = (newest - n * self.horizon for n in reversed(range(at_most)))
@@ -203,8 +166,7 @@ class Block:
     """
     Snapshots to judge candidates on, and those to fit them on, oldest first.
 
-    A block is as a model would be used: trained on what was final at the first judged
-    date, and then used for some weeks.
+    It is as a model is used: trained on what was final at the first judged date.
     """
 
     fitting: tuple[date, ...]

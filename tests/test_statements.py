@@ -12,6 +12,7 @@ import pytest
 
 from offline import forget
 from propensity import statements, usecases
+from propensity.errors import UseCaseError
 from propensity.statements import statement
 from propensity.tables.every import holding_users
 from tests.partitions import REQUIRED, unfiltered
@@ -48,7 +49,7 @@ class TestAStatement:
         """A shared one may include what each use case has of its own."""
         complete = []
         for use_case in usecases.names():
-            with suppress(FileNotFoundError):
+            with suppress(UseCaseError):
                 own = resources.files(usecases) / use_case
                 complete.append(statement(name, own=own))
 
@@ -69,7 +70,7 @@ class TestAStatement:
                 "SELECT\na,\nb,\nc\nFROM t\n",
             ),
             # A part that two places share is in both, as it is written.
-            ("-- include: part.sql\n-- include: part.sql", PART + "\n" + PART),
+            ("-- include: part.sql\n-- include: part.sql", f"{PART}\n{PART}\n"),
             # What only mentions another file is a comment.
             (MENTIONS, MENTIONS),
         ],
@@ -85,7 +86,7 @@ class TestAStatement:
         """Of itself, and of a part of what it shares."""
         folder = own(event_sums="own sums")
 
-        assert statement("event_sums", own=folder) == "own sums"
+        assert statement("event_sums", own=folder) == "own sums\n"
         assert statement("lookup", own=folder) == statement("lookup")
         assert "own sums" in statement("stream_features", own=folder)
         assert "own sums" not in statement("stream_features")
@@ -94,9 +95,9 @@ class TestAStatement:
         """Itself, or what it includes."""
         folder = own(outer="-- include: no_such_part.sql")
 
-        with pytest.raises(FileNotFoundError, match=r"no_such_part\.sql"):
+        with pytest.raises(UseCaseError, match=r"no_such_part\.sql"):
             statement("outer", own=folder)
-        with pytest.raises(FileNotFoundError, match=r"no_such_statement\.sql"):
+        with pytest.raises(UseCaseError, match=r"no_such_statement\.sql"):
             statement("no_such_statement", own=folder)
 
 
@@ -108,7 +109,7 @@ def every_statement() -> dict[str, str]:
         own = resources.files(usecases) / use_case
         names = {file.name for file in own.iterdir() if file.name.endswith(".sql")}
         for name in {*FILES, *(name.removesuffix(".sql") for name in names)}:
-            with suppress(FileNotFoundError):
+            with suppress(UseCaseError):
                 texts[f"{use_case}/{name}"] = statement(name, own=own)
     for file in OFFLINE:
         texts[file.stem] = statement(file.stem, own=file.parent)

@@ -16,7 +16,6 @@ from propensity.timeframe import (
     Timeframe,
     day_of,
     days_of_data,
-    first_and_last,
     first_suffix,
     rolling_blocks,
 )
@@ -87,21 +86,6 @@ class TestDaysOfData:
         assert days_of_data(rows) == rows.keys() - paused
         assert WEEK.snapshots(today=TODAY, days=days_of_data(rows), at_most=1) == ()
         assert days_of_data({}) == set()
-
-    @pytest.mark.parametrize("stray", [-365, -9, 84, 500])
-    @pytest.mark.parametrize("closed", [(), (6,), (0, 1, 2, 3, 4, 5)])
-    def test_do_not_begin_or_end_with_a_day_that_lies_alone(self, stray, closed):
-        """Before and after the bulk, also of a shop that opens on few weekdays."""
-        first = date(2026, 1, 4)
-        rows = {
-            day: 100
-            for day in (first + n * DAY for n in range(75))
-            if day.weekday() not in closed
-        }
-        whole = min(rows), max(rows)
-        rows[first + stray * DAY] = 1
-
-        assert first_and_last(rows) == whole
 
 
 class TestSnapshots:

@@ -11,7 +11,7 @@ from local.exports import ga4_export, ga4_rows, sources
 from local.generators.export import Shop
 from local.play import Choice
 from local.progress import say
-from propensity.errors import SchemaError, UseCaseError
+from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
@@ -55,7 +55,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
         summary = ga4_export.load_export(warehouse.client, settings.ga4_dataset, path)
         folder = path if path.is_dir() else path.parent
         sources.load_folder(warehouse.client, folder, use_case)
-    except (ga4_rows.ExportError, SchemaError, UseCaseError) as error:
+    except (ga4_rows.ExportError, SchemaError) as error:
         raise UnusableData(str(error)) from error
     first, last = min(summary.dates), max(summary.dates)
     say(

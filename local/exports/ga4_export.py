@@ -22,7 +22,7 @@ from local.exports import ga4_rows
 from local.exports.ga4_schema import ARROW_SCHEMA, bigquery_schema
 from local.exports.sources import replace_table
 from local.progress import step
-from propensity.timeframe import days_of_data, first_and_last
+from propensity.timeframe import days_of_data
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -55,11 +55,12 @@ def summary(database: Any) -> Summary:
     """Return what a database of ``ga4_rows`` holds."""
     found = database.execute(ga4_rows.sql("summary")).fetchall()
     rows = {day: count for day, count, *_ in found}
-    first, last = first_and_last(rows)
+    # A few stray days are no part of the data's span.
+    dates = days_of_data(rows)
     # Of each UTC day, which is none of the property's.
     ends = database.execute(
         "SELECT MAX(MAKE_TIMESTAMP(event_timestamp)) FROM events WHERE event_date "
-        f"BETWEEN '{first:%Y%m%d}' AND '{last:%Y%m%d}' "
+        f"BETWEEN '{min(dates):%Y%m%d}' AND '{max(dates):%Y%m%d}' "
         f"GROUP BY event_timestamp // {DAY // timedelta(microseconds=1)} ORDER BY ALL"
     ).fetchall()
     *before, end = (at.time() for (at,) in ends)
@@ -69,7 +70,7 @@ def summary(database: Any) -> Summary:
     return Summary(
         rows=sum(rows.values()),
         users=found[0][5],
-        dates=frozenset(day for day in days_of_data(rows) if first <= day <= last),
+        dates=frozenset(dates),
         last_full_day=ends[-1][0].date() - is_cut * DAY,
         events=frozenset(name for row in found for name in row[4]),
         user_columns=frozenset(

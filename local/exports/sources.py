@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from local.exports.ga4_rows import SOURCES
 from offline import table_files
 from propensity.errors import SchemaError
-from propensity.runs.sources import check_history
 from propensity.schema import Column, arrow_type
 from propensity.usecases import UseCase
 from propensity.usecases.sources import Source
@@ -32,9 +31,7 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
 
     Raises:
         SchemaError: A source has no file, a file no source, or one cannot be read.
-        UseCaseError: A source has no history, so that nothing can be trained.
     """
-    check_history(use_case)
     files = {path.stem: path for path in (folder / SOURCES).glob("*.[cp]*")}
     known = {source.name: source for source in use_case.sources}
     for name in sorted(files.keys() ^ known.keys()):

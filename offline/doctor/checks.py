@@ -21,7 +21,7 @@ from propensity.registry.versions import Registry
 from propensity.runs.export import listed
 from propensity.runs.sources import described
 from propensity.tables import every as tables
-from propensity.timeframe import DAY, first_and_last, first_shard, midnight
+from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import export as exported
 
 # A day's table of the export is there about noon of the next day, in the property's
@@ -86,7 +86,7 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
             f"{LINKS}, and switch on the daily export (locally: make demo)",
         )
         return
-    begun, newest = first_and_last(dict.fromkeys(shards.days, 1))
+    begun, newest = min(shards.days), max(shards.days)
     # The table of the day that follows has been awaited since that day ended.
     if exam.now - midnight(newest + 2 * DAY) > EXPORT_LATE:
         days = (exam.now.date() - newest).days - 1

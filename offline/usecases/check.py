@@ -1,5 +1,5 @@
 """
-Check a use case: report what is wrong with its folder, by file and line.
+Check a use case: report what is wrong with its folder, and where.
 
 Its files are read first, and its statements by Google's own analyzer. Then the leak
 test runs on an emulated BigQuery: features as of a day, on all events and on events
@@ -10,19 +10,16 @@ horizon's end. It overwrites the export: never run it on a deployment.
 from __future__ import annotations
 
 import math
-import re
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from offline.usecases import events, googlesql, source_rows, sources
-from propensity import usecases
+from offline.usecases import googlesql, made_up
+from propensity import statements, usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.gcp.warehouse import type_of_parameter
 from propensity.ids import NAME
@@ -32,22 +29,14 @@ from propensity.runs.compact import VIEW as STREAM_FEATURES
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.timeframe import midnight
-from propensity.usecases import NUMBER, Problem, UseCase, declaration, export
+from propensity.usecases import NUMBER, UseCase, declaration, export
 
-# A statement that a use case whose outcomes have amounts has.
-AMOUNTS = "converter_amounts"
 AS_OF = date(2026, 3, 2)
-MAXIMUM_ROWS = 1_000
-# Statements that include those of a use case.
-INCLUDING = ("training_rows", "evaluation_rows")
-# What a model reads as a number.
-NUMBERS = "FLOAT64 or INT64"
 # A moment of a source that is known ahead, as the end of a contract is, may be later.
 LEAKS = (
     "sees an event at or after its as-of date, or a moment in a source that is filled "
     "later: compare it with as_of, or name the source's column under plans"
 )
-_LITERAL = re.compile(r"'([A-Za-z][A-Za-z0-9_]{0,39})'")
 
 
 @dataclass(frozen=True)
@@ -55,27 +44,16 @@ class Report:
     """The result of a check; ``skipped`` says what was not checked, and why."""
 
     name: str
-    problems: Sequence[Problem] = ()
+    problems: Sequence[str] = ()
     passed: Sequence[str] = ()
     skipped: Sequence[str] = ()
 
     def __str__(self) -> str:
-        lines = [problem.located(self.name) for problem in self.problems]
-        lines += [f"ok: {check}" for check in self.passed]
+        lines = [*self.problems, *(f"ok: {check}" for check in self.passed)]
         lines += [f"not checked: {check}" for check in self.skipped]
         found = plural(len(self.problems), "problem")
         total = found if self.problems else "nothing is wrong"
         return "\n".join([*lines, f"{self.name}: {total}"])
-
-    def fields(self) -> dict[str, object]:
-        """Return the report for a program."""
-        folder = f"propensity/usecases/{self.name}"
-        problems = [
-            {**vars(problem), "file": f"{folder}/{problem.file}"}
-            for problem in self.problems
-        ]
-        entries = {"use_case": self.name, "problems": problems}
-        return {**entries, "passed": self.passed, "skipped": self.skipped}
 
 
 def check(name: str, sandbox: Callable[[], Any]) -> Report:
@@ -90,72 +68,67 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
         RequestError: There is no such use case.
     """
     if not NAME.fullmatch(name) or not (usecases.FOLDER / name).is_dir():
-        raise RequestError(
-            f"there is no use case {name[:64]!r}; there are "
-            f"{', '.join(usecases.names())}",
-            field="name",
-        )
-    problems = [*files(name)]
-    if problems:
+        known = ", ".join(usecases.names())
+        problem = f"there is no use case {name[:64]!r}; there are {known}"
+        raise RequestError(problem, field="name")
+    if problems := [*files(name)]:
         return Report(name, problems, skipped=["statements: first correct the files"])
     use_case = usecases.load(name)
     passed = ["usecase.toml, candidates and model"]
     if use_case.scores_events:
         return Report(name, [], passed, ["features are the event's own fields"])
-    settings = Settings(project="sandbox")
-    problems = [*_statements(use_case, settings)]
-    if problems:
+    if problems := _statements(use_case):
         return Report(name, problems, passed)
     passed.append("Google's analyzer takes the statements; their columns and kinds")
     if not use_case.reads_export:
-        return Report(
-            name, [], passed, ["leakage: made-up events are of the GA4 export"]
-        )
+        skipped = "leakage: made-up events are of the GA4 export"
+        return Report(name, [], passed, [skipped])
     with sandbox() as opened:
-        problems = [*_leaks(use_case, opened)]
-    if not problems:
-        passed.append("no feature sees an event at or after its as-of date")
-        passed.append("no label sees an event after its horizon")
-    return Report(name, problems, passed)
+        if problems := [*_leaks(use_case, opened)]:
+            return Report(name, problems, passed)
+    passed.append("no feature sees an event at or after its as-of date")
+    passed.append("no label sees an event after its horizon")
+    return Report(name, [], passed)
 
 
 # -- the files -------------------------------------------------------------------------
 
 
-def files(name: str) -> Iterator[Problem]:
+def files(name: str) -> Iterator[str]:
     """Yield what is wrong with the files, without running a statement."""
-    folder = Path(str(usecases.FOLDER), name)
-    if not (folder / declaration.FILE).is_file():
-        yield Problem(declaration.FILE, 1, "is missing")
+    from propensity.events.types import Catalogue
+
+    if not (usecases.FOLDER / name / declaration.FILE).is_file():
+        yield f"{name}/{declaration.FILE} is missing"
         return
-    for file in sorted(folder.iterdir()):
-        if file.suffix in (".toml", ".sql"):
-            try:
-                file.read_bytes().decode()
-            except UnicodeDecodeError as error:
-                yield usecases.not_utf8(file.name, error)
-                return
-    text = usecases.text(name, declaration.FILE)
-    if problems := declaration.problems(text):
-        yield from problems
+    try:
+        use_case = usecases.load(name)
+        if use_case.events:
+            Catalogue([use_case])
+    except UseCaseError as error:
+        yield from error.message.splitlines()
         return
-    use_case = usecases.parse(name, text)
-    yield from usecases.missing_statements(use_case)
-    yield from _sources(use_case)
-    yield from _events(use_case)
-    yield from _preprocessor(use_case) or _candidates(use_case)
+    yield from _model(use_case)
 
 
-def _candidates(use_case: UseCase) -> Iterator[Problem]:
-    """Yield wrong parameters of candidates, by fitting each to a few made-up rows."""
+def _model(use_case: UseCase) -> Iterator[str]:
+    """Yield what is wrong with model.py and candidates, each fitted to made-up rows."""
     from propensity.learning import candidates
     from propensity.learning.preprocessor import (
         check_preprocessor,
         default_preprocessor,
     )
+    from propensity.registry.versions import pickled
 
-    rows, label = check_preprocessor(default_preprocessor(use_case), use_case)
-    for number, candidate in enumerate(use_case.candidates):
+    try:
+        preprocessor = default_preprocessor(use_case)
+        rows, label = check_preprocessor(preprocessor, use_case)
+        # As training stores it: not with a lambda in it.
+        pickled(preprocessor)
+    except (Exception, SystemExit) as error:
+        yield f"{use_case.name}/model.py: {type(error).__name__}: {error}"
+        return
+    for candidate in use_case.candidates:
         if candidate.algorithm in (declaration.MEAN, declaration.FOREST):
             continue
         try:
@@ -163,93 +136,48 @@ def _candidates(use_case: UseCase) -> Iterator[Problem]:
                 warnings.simplefilter("ignore")
                 candidates.estimator(candidate, seed=1).fit(rows, label)
         except (UseCaseError, ValueError, TypeError) as error:
-            message = str(error).split("\n")[0]
-            names = [name for name in candidate.parameters if f"'{name}'" in message]
-            path: declaration.Path = ("candidates", number, "parameters", *names[:1])
-            yield sources.declared_at(use_case.name, path, message)
-
-
-def _sources(use_case: UseCase) -> Iterator[Problem]:
-    """Yield sources of which no rows can be made up."""
-    for source in use_case.sources:
-        if not source.columns:
-            yield sources.declared_at(
-                use_case.name,
-                ("sources", source.name),
-                "names no columns: name those that features.sql reads, with their "
-                f"types, under [sources.{source.name}.columns]. A check makes up rows "
-                "of them, and a run reads no others",
-            )
-
-
-def _events(use_case: UseCase) -> Iterator[Problem]:
-    """Yield what is wrong with the types of events that a use case takes."""
-    from propensity.events.types import Catalogue
-
-    if use_case.events:
-        try:
-            Catalogue([use_case])
-        except UseCaseError as error:
-            yield sources.declared_at(use_case.name, ("stream",), error.message)
-
-
-def _preprocessor(use_case: UseCase) -> list[Problem]:
-    """Return what is wrong with model.py."""
-    from propensity.learning.preprocessor import check_preprocessor
-    from propensity.registry.versions import pickled
-
-    if not (usecases.FOLDER / use_case.name / "model.py").is_file():
-        return []
-    try:
-        model: Any = use_case.model
-        preprocessor = model.preprocessor(use_case)
-        check_preprocessor(preprocessor, use_case)
-        # As training stores it: not with a lambda in it.
-        pickled(preprocessor)
-    except (Exception, SystemExit) as error:
-        line = getattr(error, "lineno", None) or 1
-        for frame, number in traceback.walk_tb(error.__traceback__):
-            if frame.f_code.co_filename.endswith(f"{use_case.name}/model.py"):
-                line = number
-        return [Problem("model.py", line, f"{type(error).__name__}: {error}")]
-    return []
+            begin = f"candidate {candidate.name}: "
+            message = str(error).split("\n")[0].removeprefix(begin)
+            yield f"{use_case.name}/usecase.toml: {begin}{message}"
 
 
 # -- the statements --------------------------------------------------------------------
 
 
-def _statements(use_case: UseCase, settings: Settings) -> Iterator[Problem]:
+def _statements(use_case: UseCase) -> list[str]:
     """
-    Yield what is wrong with the first statement that is not right.
+    Return what is wrong with the first statement that is not right.
 
     Those after it may include it, and would be wrong for the same reason.
     """
-    window = use_case.window(settings, [AS_OF])
-    beside = {
-        "use_case": use_case.name,
+    settings = Settings(project="sandbox")
+    parameters = {
+        **use_case.window(settings, [AS_OF]),
+        **use_case.serving(settings, ["user.00"], first_event_day=AS_OF),
         "prediction_as_of": AS_OF,
-        "maximum_rows": MAXIMUM_ROWS,
+        "maximum_rows": 1_000,
     }
-    serving = use_case.serving(settings, ["user.00"], first_event_day=AS_OF)
     keys = {"as_of": "DATE", "user_id": "STRING"}
-    features = {
-        name: NUMBERS if kind == NUMBER else "STRING"
+    # What a model reads as a number.
+    kinds = {
+        name: "FLOAT64 or INT64" if kind == NUMBER else "STRING"
         for name, kind in use_case.features.items()
     }
-    stream = {"user_id": "STRING", "scored_until": "TIMESTAMP", **features}
-    for name, parameters, columns in (
-        ("features", window, {**keys, **features}),
-        ("labels", window, keys),
-        ("days", window, {"day": "DATE", "n_events": "INT64"}),
-        (AMOUNTS, window, {**keys, "amount": "NUMERIC"}),
-        ("stream_rows", serving, stream),
-        *((name, {**window, **beside}, {}) for name in INCLUDING),
+    for name, columns in (
+        ("features", {**keys, **kinds}),
+        ("labels", keys),
+        ("days", {"day": "DATE", "n_events": "INT64"}),
+        ("converter_amounts", {**keys, "amount": "NUMERIC"}),
+        ("stream_rows", {"user_id": "STRING", "scored_until": "TIMESTAMP", **kinds}),
+        # They include those of a use case.
+        ("training_rows", {}),
+        ("evaluation_rows", {}),
     ):
-        if name not in INCLUDING and not use_case.has_statement(name):
+        if columns and not use_case.has_statement(name):
             continue
         if problems := [*_statement(use_case, name, parameters, columns)]:
-            yield from problems
-            return
+            return problems
+    return []
 
 
 def _statement(
@@ -257,44 +185,41 @@ def _statement(
     name: str,
     parameters: Mapping[str, Any],
     columns: Mapping[str, str],
-) -> Iterator[Problem]:
+) -> Iterator[str]:
     """Yield what Google's analyzer says of a statement, and columns that are wrong."""
+    file = f"{use_case.name}/{name}.sql"
     try:
-        lines = sources.lines(use_case.name, name)
-    except sources.NotIncluded as error:
-        yield sources.at_line(error.line, str(error))
+        lines = [*use_case.lines(name)]
+    except UseCaseError as error:
+        yield f"{file}: {error.message}"
         return
-    sql = sources.joined(lines)
+    sql = statements.joined(lines)
+    known = _relations(use_case)
+    there = {*known, *tables.views(""), STREAM_FEATURES}
+    for table in googlesql.tables_of(sql) if use_case.has_statement(name) else ():
+        if "*" in table or (table not in there and "." not in table):
+            yield (
+                f"{file} reads {table}, which is no table of a deployment: events of "
+                f"the export are in {export.VIEW}"
+            )
+            return
     given = {
         key: type_of_parameter(key, value)
         for key, value in parameters.items()
         if f"@{key}" in sql
     }
-    known = _relations(use_case)
-    there = {*known, *tables.views(""), STREAM_FEATURES}
-    for table in googlesql.tables_of(sql) if use_case.has_statement(name) else ():
-        if "*" in table or (table not in there and "." not in table):
-            yield sources.at_line(
-                sources.find(lines, table) or sources.place(lines, ""),
-                f"reads {table}, which is no table of a deployment: events of the "
-                f"export are in {export.VIEW}",
-            )
-            return
     try:
         types = googlesql.columns(sql, known, given)
     except googlesql.Refused as error:
-        line = lines[error.line - 1] if error.line else sources.place(lines, str(error))
-        yield sources.at_line(line, str(error))
+        at = lines[error.line - 1] if error.line else None
+        yield f"{f'{at.file}:{at.number}' if at else file}: {error}"
         return
-    # It has none of what BigQuery alone knows.
+    # There are none of what BigQuery alone knows.
     for column, wanted in columns.items() if types else ():
-        found = types.get(column, "missing")
-        message = f"column {column} is {found} instead of {wanted}"
-        if found == "missing" and column in use_case.features:
-            message = f"{name}.sql gives no column {column}"
-            yield sources.declared_at(use_case.name, ("features", column), message)
-        elif found not in wanted.split(" or "):
-            yield sources.at_column(lines, column, message)
+        if column not in types:
+            yield f"{file} gives no column {column}"
+        elif types[column] not in wanted.split(" or "):
+            yield f"{file}: column {column} is {types[column]} instead of {wanted}"
 
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
@@ -310,67 +235,50 @@ def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
 # -- leakage ---------------------------------------------------------------------------
 
 
-def _leaks(use_case: UseCase, sandbox: Any) -> Iterator[Problem]:
+def _leaks(use_case: UseCase, sandbox: Any) -> Iterator[str]:
     """Yield features and labels that see events which they must not see."""
-    made_up = _events_of(use_case, sandbox.warehouse.settings)
+    made = made_up.events(use_case, AS_OF)
     horizon = AS_OF + timedelta(days=use_case.horizon_days)
-    for name, until in (("features", AS_OF), ("labels", horizon), (AMOUNTS, horizon)):
+    for name, until in (
+        ("features", AS_OF),
+        ("labels", horizon),
+        ("converter_amounts", horizon),
+    ):
         if not use_case.has_statement(name):
             continue
-        lines = sources.lines(use_case.name, name)
+        file = f"{use_case.name}/{name}.sql"
         try:
-            every = _rows(use_case, sandbox, made_up, name, None)
-            before = _rows(use_case, sandbox, made_up, name, until)
+            every = _rows(use_case, sandbox, made, name, None)
+            before = _rows(use_case, sandbox, made, name, until)
         except PropensityError as error:
-            line = sources.place(lines, error.message)
-            yield sources.at_line(line, error.message)
+            yield f"{file}: {error.message}"
             return
         if _index(every).has_duplicates:
-            problem = "gives a user more than one row of a date"
-            yield sources.at_column(lines, "user_id", problem)
+            yield f"{file} gives a user more than one row of a date"
             return
         changed = _changed(every, before)
         if name == "features":
-            for feature in {*changed} & {"user_id", *use_case.features}:
-                yield sources.at_column(lines, feature, f"{feature} {LEAKS}")
+            for feature in sorted({*changed} & {"user_id", *use_case.features}):
+                yield f"{file}: {feature} {LEAKS}"
         elif changed:
-            line = sources.find(lines, "horizon_days", last=True) or sources.column(
-                lines, "as_of"
-            )
-            yield sources.at_line(line, "sees an event after its horizon")
-
-
-def _events_of(use_case: UseCase, settings: Settings) -> list[Mapping[str, Any]]:
-    """Return made-up events of all kinds that the statements name."""
-    code = re.sub("--.*", "", "".join(sources.statements(use_case.name).values()))
-    chosen = use_case.chosen(settings).values()
-    named = {*_LITERAL.findall(code), *(one for one in chosen if isinstance(one, str))}
-    return list(
-        events.events(
-            AS_OF,
-            lookback=use_case.lookback_days,
-            horizon=use_case.horizon_days,
-            names=[*events.NAMES, *sorted(named - {*events.NAMES})],
-            values=use_case.export_values,
-        )
-    )
+            yield f"{file} sees an event after its horizon"
 
 
 def _rows(
     use_case: UseCase,
     sandbox: Any,
-    made_up: Sequence[Mapping[str, Any]],
+    events: Sequence[Mapping[str, Any]],
     name: str,
     until: date | None,
 ) -> pd.DataFrame:
     """Return the rows of a statement on events before a day; None for all events."""
     end = math.inf if until is None else midnight(until).timestamp() * 1e6
-    sandbox.load(row for row in made_up if row["event_timestamp"] < end)
+    sandbox.load(row for row in events if row["event_timestamp"] < end)
     settings = sandbox.warehouse.settings
     view = consent.events_view(settings.export, require="false")
     sandbox.warehouse.replace_view(export.VIEW, view)
     for source in use_case.sources:
-        made = source_rows.rows(source, AS_OF, is_leaking=until is None)
+        made = made_up.source_rows(source, AS_OF, is_leaking=until is None)
         sandbox.load_source(source, made)
     window = use_case.window(settings, [AS_OF])
     frame = sandbox.warehouse.table(use_case.statement(name), window).to_pandas()

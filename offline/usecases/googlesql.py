@@ -35,7 +35,6 @@ class Refused(Exception):
 
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(message)
-        self.message = message
         self.line = line
 
 

@@ -8,7 +8,6 @@ comments say what belongs where.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,21 +95,13 @@ def write(
         file: Template((TEMPLATES / file).read_text("utf-8")).substitute(substitutions)
         for file in FILES
     }
-    for wrong in declaration.problems(files["usecase.toml"]):
-        raise RequestError(f"usecase.toml, line {wrong.line}: {wrong.message}")
+    for problem in declaration.problems(files["usecase.toml"]):
+        raise RequestError(f"usecase.toml: {problem}")
     if not is_dry:
-        _write_whole(folder, files)
+        folder.mkdir()
+        for file, text in files.items():
+            (folder / file).write_text(text, "utf-8")
     return Written(name, folder, files, is_dry)
-
-
-def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
-    """Write all files or none: half a use case would stop every function's tests."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
-        draft = Path(temporary, folder.name)
-        draft.mkdir()
-        for name, text in files.items():
-            (draft / name).write_text(text, "utf-8")
-        draft.rename(folder)
 
 
 def _of_source(table: str) -> dict[str, str]:

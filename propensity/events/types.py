@@ -23,7 +23,7 @@ import msgspec
 from propensity.errors import UseCaseError
 from propensity.events.enrichment import with_fields
 from propensity.events.values import MAXIMUM_AGE, MAXIMUM_TEXT_CHARACTERS, Refused
-from propensity.ids import INEXACT, MAXIMUM_ID_CHARACTERS, NAME
+from propensity.ids import INEXACT, MAXIMUM_ID_CHARACTERS
 from propensity.tables.stream import STREAM_EVENTS
 from propensity.usecases import UseCase
 
@@ -52,8 +52,6 @@ PERSONAL = ("personal", "birth date")
 _OPTIONAL = (*PERSONAL, "label", "instant")
 # Kinds with a column of their own: a type has at most one such field.
 _SINGLE = ("birth date", "amount", "label", "identity", "truth", "truth time")
-
-_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 # Errors of msgspec, which may quote the event.
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
@@ -271,14 +269,10 @@ def _problems(
     }
     columns = {column.name for column in STREAM_EVENTS.columns}
     kinds = list(fields.values())
-    if not NAME.fullmatch(name):
-        yield "an event type has a name like new_bet"
     if name in known:
         yield "it is declared already; name it otherwise"
     for field, kind in fields.items():
-        if field in {"declared", *columns} - shared.keys() or not _FIELD.fullmatch(
-            field
-        ):
+        if field in {"declared", *columns} - shared.keys():
             yield f"no field can be named {field!r}"
         everywhere = shared.get(field, kind).removesuffix(" or null")
         if kind.removesuffix(" or null") != everywhere:

@@ -37,7 +37,7 @@ def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
     column per value; rare values are pooled, with values that are new.
     """
     model = use_case.model
-    if model is not None and hasattr(model, "preprocessor"):
+    if model is not None:
         return model.preprocessor(use_case)
     numbers = [name for name, kind in use_case.features.items() if kind == NUMBER]
     categories = [name for name, kind in use_case.features.items() if kind == CATEGORY]

@@ -59,10 +59,9 @@ def wait_for_days(
     # A view may be there from another day's settings: it does not say what it lacks.
     run.settings.required("ga4_dataset")
     export = run.settings.export
-    shards = freshness.Shards.of(run.warehouse.tables_of(export))
     # A kind of tables that came after the set-up is not in the view.
-    if kinds := kinds_read(run.warehouse.view_text(VIEW)):
-        shards = shards.of_kinds(kinds)
+    kinds = kinds_read(run.warehouse.view_text(VIEW)) or freshness.KINDS
+    shards = freshness.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
     since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
     until = until or run.as_of
     offset = run.settings.property_utc_offset_hours

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from propensity.errors import SchemaError, UseCaseError
-from propensity.usecases.sources import HISTORY, MOMENTS
+from propensity.errors import SchemaError
+from propensity.usecases.declaration import MOMENTS
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
@@ -17,29 +17,15 @@ if TYPE_CHECKING:
     from propensity.usecases.sources import Source
 
 
-def checked(run: Run, *, is_training: bool = False) -> UseCase:
+def checked(run: Run) -> UseCase:
     """
     Return the use case with its sources as their tables are; it bills nothing.
 
     Raises:
-        UseCaseError: A training would read a source that has no history.
         SettingsError, MissingTable, AccessDenied, SchemaError: As ``described``.
     """
-    if is_training:
-        check_history(run.use_case)
     found = [described(run.warehouse, source) for source in run.use_case.sources]
     return replace(run.use_case, sources=found)
-
-
-def check_history(use_case: UseCase) -> None:
-    """Raise UseCaseError if a source is only as it is now."""
-    for source in use_case.sources:
-        if not source.valid_from:
-            raise UseCaseError(
-                f"the source {source.name} of {use_case.name}, {source.table}, has no "
-                "history (snapshot = true): a training reads what was known weeks ago, "
-                f"and would see what happened since. {HISTORY}"
-            )
 
 
 def described(warehouse: Warehouse, source: Source) -> Source:

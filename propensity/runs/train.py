@@ -75,7 +75,7 @@ def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
 def _user_rows(run: Run) -> pa.Table:
     """Read labelled snapshots: one row per user and as-of date."""
     check_consent(run)
-    use_case = sources.checked(run, is_training=True)
+    use_case = sources.checked(run)
     window = use_case.window(run.settings, _snapshots(run), today=run.as_of)
     rows = run.warehouse.table(
         use_case.statement("training_rows"),

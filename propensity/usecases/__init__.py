@@ -5,7 +5,7 @@ Use cases, each in a folder of its own.
 ``labels.sql`` compute features and labels in BigQuery, ``model.py`` is optional. A new
 use case is a new folder: no code elsewhere names it.
 
-- ``declaration``: the rules of a ``usecase.toml``, and the line of every mistake
+- ``declaration``: the rules of a ``usecase.toml``
 - ``sources``: tables of the user's own that features read, point in time
 - ``export``: the view ``ga_events``, with the columns that use cases name
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cache
@@ -22,13 +22,13 @@ from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from propensity import statements
 from propensity.budget import Budget
 from propensity.errors import RequestError, SettingsError, UseCaseError
-from propensity.ids import NAME
-from propensity.statements import ENCODING, statement
+from propensity.statements import Line
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration, export, sources
-from propensity.usecases.declaration import CATEGORY, NUMBER, Problem
+from propensity.usecases.declaration import CATEGORY, NUMBER
 from propensity.usecases.export import Value
 from propensity.usecases.sources import Source
 
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
 
     from propensity.settings import Settings
 
-__all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Problem", "UseCase", "Value"]
-
-EXPORT_VIEW = export.VIEW
+__all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "UseCase", "Value"]
 
 # Holds a folder for each use case.
 FOLDER = resources.files(__name__)
@@ -136,7 +134,7 @@ class UseCase:
     @property
     def reads_export(self) -> bool:
         """Whether its features come from the GA4 export."""
-        return not self.scores_events and EXPORT_VIEW in self.statement("features")
+        return not self.scores_events and export.VIEW in self.statement("features")
 
     def statement(self, name: str) -> str:
         """
@@ -147,14 +145,12 @@ class UseCase:
         Raises:
             UseCaseError: There is neither, or it is not UTF-8.
         """
-        own, around = FOLDER / self.name, {sources.READER: sources.around(self.sources)}
-        try:
-            return statement(name, own=own, around=around)
-        except FileNotFoundError as error:
-            raise UseCaseError(f"there is no statement {name}.sql") from error
-        except UnicodeDecodeError as error:
-            problem = not_utf8(f"{name}.sql", error)
-            raise UseCaseError(problem.located(self.name)) from error
+        return statements.joined(self.lines(name))
+
+    def lines(self, name: str) -> Iterator[Line]:
+        """Yield the lines of ``statement``, and where each is written."""
+        around = {"features": sources.around(self.sources)}
+        return statements.lines(name, own=FOLDER / self.name, around=around)
 
     def has_statement(self, name: str) -> bool:
         """Tell whether the use case has a statement ``name`` of its own."""
@@ -253,7 +249,7 @@ def names() -> list[str]:
     return sorted(
         entry.name
         for entry in FOLDER.iterdir()
-        if entry.is_dir() and (entry / "usecase.toml").is_file()
+        if entry.is_dir() and (entry / declaration.FILE).is_file()
     )
 
 
@@ -264,15 +260,19 @@ def load(name: str) -> UseCase:
 
     Raises:
         RequestError: There is none of that name.
-        UseCaseError: Its folder is wrong; the message says where, by file and line.
+        UseCaseError: Its folder is wrong; the message says where.
     """
-    if not NAME.fullmatch(name) or name not in names():
+    if name not in names():
         raise RequestError(
             f"there is no use case {name[:64]!r}; this deploy has {', '.join(names())}",
             field="use_case",
         )
-    use_case = parse(name, text(name, declaration.FILE))
-    _check(missing_statements(use_case), name)
+    use_case = parse(name, statements.read(FOLDER / name, declaration.FILE))
+    for stem in () if use_case.scores_events else STATEMENTS:
+        if not use_case.has_statement(stem):
+            raise UseCaseError(
+                f"{name}/{stem}.sql is missing: every use case of users has one"
+            )
     return use_case
 
 
@@ -286,50 +286,16 @@ def require_default(settings: Settings) -> None:
         )
 
 
-def text(name: str, file: str) -> str:
-    """
-    Return the text of a file of the use case ``name``.
-
-    Raises:
-        UseCaseError: It is not UTF-8.
-    """
-    try:
-        return (FOLDER / name / file).read_text(ENCODING)
-    except UnicodeDecodeError as error:
-        raise UseCaseError(not_utf8(file, error).located(name)) from error
-
-
-def not_utf8(file: str, error: UnicodeDecodeError) -> Problem:
-    """Return the problem of a file that is not UTF-8, at its first wrong byte."""
-    line = error.object[: error.start].count(b"\n") + 1
-    return Problem(file, line, "is not UTF-8 text: save the file in that encoding")
-
-
-def _check(problems: list[Problem], name: str) -> None:
-    """Raise UseCaseError with all problems of a use case, if there are any."""
-    if problems:
-        raise UseCaseError("\n".join(problem.located(name) for problem in problems))
-
-
-def missing_statements(use_case: UseCase) -> list[Problem]:
-    """Return a problem for each statement that a use case lacks."""
-    if use_case.scores_events:
-        return []
-    return [
-        Problem(f"{stem}.sql", 1, f"is missing: a use case of users has a {stem}.sql")
-        for stem in STATEMENTS
-        if not use_case.has_statement(stem)
-    ]
-
-
 def parse(name: str, text: str) -> UseCase:
     """
     Return the use case that the text of a ``usecase.toml`` describes.
 
     Raises:
-        UseCaseError: The text is wrong; the message has every problem and its line.
+        UseCaseError: The text is wrong; the message has a line for every problem.
     """
-    _check(declaration.problems(text), name)
+    if problems := declaration.problems(text):
+        file = f"{name}/{declaration.FILE}"
+        raise UseCaseError("\n".join(f"{file}: {problem}" for problem in problems))
     config = tomllib.loads(text)
     named = {record: config.pop(record, {}) for record in declaration.VALUES}
     return UseCase(

@@ -80,10 +80,10 @@ def merged(values_by_use_case: Mapping[str, Sequence[Value]]) -> tuple[Value, ..
             other, earlier = by_column.setdefault(name, (use_case, value))
             if earlier != value:
                 raise UseCaseError(
-                    f"use case {use_case} names {value.key} of {value.record} as "
-                    f"{value.type}, and {other} names {earlier.key} as {earlier.type}: "
-                    "the view has one column for both. Name it alike in both, and cast "
-                    "in the statement"
+                    f"{use_case}/usecase.toml has {value.record}.{value.key} as "
+                    f"{value.type}, {other}/usecase.toml {earlier.key} as "
+                    f"{earlier.type}: they share a column. Name it alike in both, and "
+                    "cast in the statement"
                 )
     return tuple(sorted(value for _, value in by_column.values()))
 
@@ -109,9 +109,8 @@ def text(
     view = "\n".join(part.rstrip("\n") for part in (view, *conditions)) + "\n"
     parts: list[str] = []
     for kind in kinds:
-        shards = textwrap.indent(_uncommented(statement(_PARTS[kind])), "    ")
-        part = _uncommented(view) if parts else view
-        parts.append(part.replace("`shards` AS e", f"(\n{shards}  ) AS e"))
+        shards = textwrap.indent(statement(_PARTS[kind]), "    ")
+        parts.append(view.replace("`shards` AS e", f"(\n{shards}  ) AS e"))
     united = "UNION ALL\n".join(parts)
     for name in (*WILDCARDS.values(), "INFORMATION_SCHEMA.TABLES"):
         united = united.replace(f"`{name}`", f"`{dataset}.{name}`")
@@ -154,29 +153,17 @@ def missing(view: str, values: Iterable[Value]) -> list[str]:
 def columns(values: Iterable[Value]) -> list[Column]:
     """Return the columns of the view that hold values."""
     return [
-        Column(
-            value.column,
-            value.type,
-            f"{'Parameter' if value.record == 'event_params' else 'Property'} "
-            f"{value.key}",
-        )
+        Column(value.column, value.type, f"{value.key} of {value.record}")
         for value in values
     ]
 
 
 def _selected(value: Value) -> str:
     """Return the SQL of a value's column in the view."""
-    reader = _uncommented(statement(_READERS[value.type]))
     return (
-        _uncommented(statement("export_value"))
-        .replace("`value`", reader.strip())
+        statement("export_value")
+        .replace("`value`", statement(_READERS[value.type]).rstrip())
         .replace("`record`", value.record)
         .replace("`key`", f"'{value.key}'")
         .replace("`column`", value.column)
-    )
-
-
-def _uncommented(sql: str) -> str:
-    return "".join(
-        line for line in sql.splitlines(keepends=True) if not line.startswith("--")
     )

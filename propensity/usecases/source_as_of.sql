@@ -1,6 +1,5 @@
 -- Part of features.sql: one row per as-of date and user of a source, the newest that was
--- known before the as-of date; of rows of one moment always the same one. Of a source
--- without history the lines on valid_from are left out.
+-- known before the as-of date; of rows of one moment always the same one.
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @known_before DATE,
 --   the last of them (a constant: partitions from it on are not read).
 SELECT
@@ -20,8 +19,7 @@ CROSS JOIN
       AND `source_valid_from` < CAST(@known_before AS `source_moment`)
   ) AS s
 WHERE
-  TRUE
-  AND TIMESTAMP(s.`source_valid_from`) < TIMESTAMP(as_of)
+  TIMESTAMP(s.`source_valid_from`) < TIMESTAMP(as_of)
 QUALIFY
   ROW_NUMBER() OVER (
     PARTITION BY as_of, s.user_id

@@ -135,7 +135,6 @@ class TestRuns:
     @pytest.mark.parametrize(
         ("change", "status", "message"),
         [
-            ({"valid_from": ""}, 500, "has no history (snapshot = true)"),
             ({"table": "crm-project.crm.nothing"}, 424, "crm.nothing"),
             ({"user_id": "member"}, 409, "member is missing, expected the column"),
             (

@@ -112,7 +112,7 @@ class TestColumns:
         assert [column for column in columns if column not in new] == [
             (column.name, column.type) for column in tables.GA_EVENTS
         ]
-        assert named[-1].description == "Property plan"
+        assert named[-1].description == "plan of user_properties"
 
 
 class TestText:
@@ -166,7 +166,7 @@ class TestMerged:
     )
     def test_refuses_one_column_for_two(self, other):
         """Both use cases are named, and what to do."""
-        with pytest.raises(UseCaseError, match="use case b .* and a .* cast"):
+        with pytest.raises(UseCaseError, match="b/usecase.* a/usecase.* cast"):
             export.merged({"a": [PLAN], "b": [other]})
 
 

@@ -14,6 +14,7 @@ SOURCE = """
 table = "crm-project.crm.loyalty"
 user_id = "customer_id"
 valid_from = "changed_at"
+columns = { points = "INT64" }
 """
 
 

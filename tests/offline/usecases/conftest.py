@@ -61,6 +61,7 @@ def edit(folder) -> Callable[[str, str, str], int]:
         assert old in text
         made = text.replace(old, new_)
         (folder / file).write_text(made)
+        usecases.load.cache_clear()
         return made[: made.index(new_) + len(new_)].count("\n") + 1
 
     return replace

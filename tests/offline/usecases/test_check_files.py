@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from offline.usecases import check
 from propensity import usecases
-from propensity.errors import UseCaseError
 from tests.offline.usecases.conftest import NAME
 
 PREPROCESSOR = """\
@@ -25,51 +23,35 @@ def preprocessor(use_case):
 """
 
 
-def problems() -> list[tuple[str, int, str]]:
-    """What is wrong with the files."""
-    found = check.files(NAME)
-    return [(problem.file, problem.line, problem.message) for problem in found]
-
-
 class TestFile:
-    @pytest.mark.parametrize("file", ["usecase.toml", "labels.sql"])
-    def test_is_utf_8(self, folder, file):
-        """The line of the first byte that is not; loading and running say the same."""
+    @pytest.mark.parametrize("file", ["usecase.toml", "features.sql"])
+    def test_is_utf_8(self, folder, file, checked):
         text = (folder / file).read_bytes()
         (folder / file).write_bytes(text.replace(b"\n", b"\n# f\xfcr\n", 1))
 
-        assert problems() == [(file, 2, "is not UTF-8 text: save the file in that "
-                               "encoding")]  # fmt: skip
-        with pytest.raises(UseCaseError, match=f"{file}:2: is not UTF-8 text"):
-            usecases.load(NAME).statement("labels")
+        [problem] = checked().problems
+        assert f"{NAME}/{file} is not UTF-8 text: save the file in that" in problem
 
     def test_of_a_use_case_is_there(self, folder):
         """A folder without its usecase.toml is none, and says so; so is one without
         labels.sql."""
         (folder / "labels.sql").unlink()
-        assert problems()[0][2].startswith("is missing")
+        assert [*check.files(NAME)] == [
+            f"{NAME}/labels.sql is missing: every use case of users has one"
+        ]
         (folder / "usecase.toml").unlink()
-        assert problems() == [("usecase.toml", 1, "is missing")]
+        assert [*check.files(NAME)] == [f"{NAME}/usecase.toml is missing"]
+
+    def test_takes_events_that_are_declared(self, folder):
+        """Of the stream, here or in events.toml."""
+        with (folder / "usecase.toml").open("a") as file:
+            file.write('[stream]\nevents = ["spin"]\n')
+
+        [problem] = check.files(NAME)
+        assert "takes spin, which no file declares" in problem
 
 
-class TestDeclared:
-    @pytest.mark.parametrize(
-        ("old", "new", "message"),
-        [
-            ("\nC = 0.1", '\npenalty = "l1"', "supports only 'l2'"),
-            ("min_samples_leaf = 30", "monotonic_cst = [1, 0]", "monotonic_cst"),
-        ],
-    )  # fmt: skip
-    def test_is_what_a_run_can_do(
-        self, edit: Callable[[str, str, str], int], old: str, new: str, message: str
-    ):
-        """Parameters that go together, and that no setting makes another type."""
-        edit("usecase.toml", old, new)
-
-        [(file, _, said)] = problems()
-        assert file == "usecase.toml"
-        assert message in said
-
+class TestModel:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -92,7 +74,7 @@ class TestDeclared:
         for name in (module, f"{module}.model"):
             monkeypatch.delitem(sys.modules, name, raising=False)
         (folder / "model.py").write_text(text)
-        found = problems()
+        found = [*check.files(NAME)]
 
-        assert [file for file, _, _ in found] == ["model.py"] * bool(message)
-        assert message in str(found)
+        assert len(found) == bool(message)
+        assert all(f"{NAME}/model.py: " in one and message in one for one in found)

@@ -41,7 +41,7 @@ class TestColumns:
         with pytest.raises(googlesql.Refused) as refused:
             googlesql.columns(f"SELECT\n  user_id\nFROM t\nWHERE {sql}", TABLES, {})
 
-        assert message in refused.value.message
+        assert message in str(refused.value)
         assert refused.value.line == 4
 
     @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ class TestWrite:
         assert {path.name for path in written.folder.iterdir()} == {*new.FILES}
         assert found.parameters["converting_event"] == EVENT
         assert (found.lookback_days, found.horizon_days) == (30, 14)
-        assert usecases.missing_statements(found) == []
 
     def test_shows_what_it_would_write(self, use_cases):
         """A dry run has the same files, and writes none."""

@@ -1,0 +1,145 @@
+"""
+Made-up events of the GA4 export and rows of sources, around an as-of date.
+
+Every kind of event comes before the date, in its horizon and after it, with values that
+tell them apart; so a statement that reads what it must not gives other rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from propensity import usecases
+from propensity.events.values import microseconds_of
+from propensity.timeframe import DAY, midnight
+from propensity.usecases import UseCase, Value
+from propensity.usecases.declaration import MOMENTS
+from propensity.usecases.sources import Source
+
+USERS = [f"user.{number:02}" for number in range(24)]
+TICK = timedelta(microseconds=1)
+
+# What shops send, beside what statements of a use case look for.
+NAMES = (
+    *("session_start", "page_view", "view_item", "add_to_cart", "begin_checkout"),
+    *("purchase", "refund", "sign_up"),
+)
+_LITERAL = re.compile(r"'([A-Za-z][A-Za-z0-9_]{0,39})'")
+
+
+def events(use_case: UseCase, as_of: date) -> list[dict[str, Any]]:
+    """Return events of all kinds that the statements of a use case name."""
+    files = (usecases.FOLDER / use_case.name).iterdir()
+    texts = (file.read_text("utf-8") for file in files if file.name.endswith(".sql"))
+    named = {*_LITERAL.findall("".join(texts)), *map(str, use_case.parameters.values())}
+    start, end = midnight(as_of), midnight(as_of) + DAY * use_case.horizon_days
+    lookback = use_case.lookback_days
+    generator = np.random.default_rng(7)
+    rows = []
+    for user in USERS:
+        for name in (*NAMES, *sorted(named - {*NAMES})):
+            # The last moment before each boundary and the first behind it, and others.
+            times = [start - TICK, start, end - TICK, end, start - lookback * DAY]
+            before = generator.uniform(0, min(lookback, 30), 3)
+            after = generator.uniform(0, use_case.horizon_days + 2, 2)
+            times += [start + DAY * days for days in [*-before, *after]]
+            for time in times:
+                # Some users do some things.
+                if generator.random() < 0.5:
+                    size = int(generator.integers(1, 1000))
+                    rows.append(_event(user, time, name, size, use_case.export_values))
+    return rows
+
+
+def _event(
+    user: str, time: datetime, name: str, size: int, values: Any
+) -> dict[str, Any]:
+    microseconds = microseconds_of(time)
+    records: dict[str, dict[str, Any]] = {
+        "event_params": {
+            "ga_session_id": {"int_value": microseconds // 86_400_000_000},
+            "ga_session_number": {"int_value": size},
+            "engagement_time_msec": {"int_value": size * 1000},
+            "value": {"double_value": float(size)},
+            "currency": {"string_value": "USD"},
+        },
+        "user_properties": {},
+    }
+    for value in values:
+        records[value.record][value.key] = _sent(value, size)
+    row: dict[str, Any] = {
+        "event_date": f"{time:%Y%m%d}",
+        "event_timestamp": microseconds,
+        "event_name": name,
+        **{
+            record: [{"key": key, "value": value} for key, value in sent.items()]
+            for record, sent in records.items()
+        },
+        "user_pseudo_id": user,
+        "user_id": user,
+        "user_first_touch_timestamp": microseconds - 86_400_000_000,
+        "event_value_in_usd": float(size),
+        "geo": {"country": ("Norway", "Chile", "Kenya")[size % 3]},
+        "device": {"category": "mobile", "operating_system": "Android"},
+        "traffic_source": {"source": "google", "medium": "cpc"},
+    }
+    if name in ("purchase", "refund"):
+        money = "purchase_revenue" if name == "purchase" else "refund_value"
+        row["ecommerce"] = {
+            money: float(size),
+            f"{money}_in_usd": float(size),
+            "transaction_id": f"T{microseconds}.{user}",
+        }
+        row["items"] = [{"item_id": "mug", "quantity": size}]
+    return row
+
+
+def _sent(value: Value, size: int) -> dict[str, Any]:
+    """Return a value as the export has it."""
+    if value.type == "STRING":
+        return {"string_value": f"v{size % 3}"}
+    if value.type == "INT64":
+        return {"int_value": size}
+    return {"double_value": float(size)}
+
+
+def source_rows(
+    source: Source, as_of: date, *, is_leaking: bool
+) -> Iterator[Mapping[str, Any]]:
+    """
+    Yield rows of a source.
+
+    Args:
+        is_leaking: With rows from the as-of date on; and rows of before in which
+            moments are filled that came later.
+    """
+    start = midnight(as_of)
+    before = [start - 40 * DAY, start - 5 * DAY]
+    later = [start, start + TICK, start + 30 * DAY / 24] if is_leaking else []
+    for number, user in enumerate(USERS):
+        for step, time in enumerate([*before, *later]):
+            # A row of later has numbers that no other has.
+            size = 1 + (number + step) % 7 + (1_000_000 if time in later else 0)
+            row = {}
+            for name, kind in source.types.items():
+                filled = start + DAY if is_leaking else None
+                moment = filled if number % 2 else time - DAY
+                if name in (source.valid_from, *source.plans):
+                    moment = time
+                row[name] = _of_type(kind, size, moment)
+            is_number = source.types[source.user_id] == "INT64"
+            yield row | {source.user_id: number if is_number else user}
+
+
+def _of_type(kind: str, size: int, moment: datetime | None) -> Any:
+    """Return a value of a type, made of a number or a moment."""
+    if kind in MOMENTS:
+        return moment.date() if moment and kind == "DATE" else moment
+    made = {"STRING": str, "FLOAT64": float, "NUMERIC": Decimal, "INT64": int}
+    return made[kind](size) if kind in made else bool(size % 2)
