@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -160,9 +159,8 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     """
     if not use_case.scores_events:
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
-    identity = _field(use_case, use_case.scored, "identity")
-    found_at = _field(use_case, use_case.truths, "truth time")
-    outcome = _field(use_case, use_case.truths, "truth")
+    identity = use_case.entity
+    found_at, outcome = _field(use_case, "truth time"), _field(use_case, "truth")
     # As they are written: an id may look like a number.
     texts = [identity, found_at, EVENT_TIME]
     needed = [identity, EVENT_TIME, *use_case.features]
@@ -183,9 +181,9 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
     )
 
 
-def _field(use_case: UseCase, types: Sequence[str], kind: str) -> str:
-    """Return the field of a kind that events of one of the types have."""
-    fields = [use_case.event_types.get(name, {}).items() for name in types]
+def _field(use_case: UseCase, kind: str) -> str:
+    """Return the field of a kind that its own types of events have."""
+    fields = [fields.items() for fields in use_case.event_types.values()]
     return next((name for of in fields for name, is_a in of if is_a == kind), "")
 
 

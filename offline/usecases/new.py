@@ -39,12 +39,6 @@ class Written:
         written = "\n".join(f"  {self.folder / name}" for name in self.files)
         return f"{written}\nChange it, then: propensity check-usecase {self.name}"
 
-    def fields(self) -> dict[str, object]:
-        """Return the JSON for a program."""
-        files = dict(self.files) if self.is_dry else [*self.files]
-        entries = {"use_case": self.name, "folder": str(self.folder)}
-        return {**entries, "files": files, "is_dry": self.is_dry}
-
 
 def write(
     name: str,

@@ -294,9 +294,6 @@ def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterat
         lacking = use_case.features.keys() - types[name].of_kinds("numeral")
         if missing := ", ".join(sorted(lacking)):
             yield f"scores {name}, whose numerals lack {missing}"
-    truths = {name for name in use_case.events if types[name].truth}
-    if wrong := ", ".join(sorted(truths ^ set(use_case.truths))):
-        yield f"must name {wrong} as its truths, declared with a truth and its time"
 
 
 def _malformed(data: bytes) -> Refused:

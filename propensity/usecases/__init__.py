@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,6 @@ class UseCase:
         event_types: Types of events that it declares itself: fields by type.
         scored: Types whose own fields are the features: a row is then an event, and not
             a user.
-        truths: Types that bring the label of an earlier event.
         amount: The feature with the money that a missed event costs; empty for none.
         currency: Of the amount, such as EUR; empty where the use case does not say.
         budget: Of the best so many, or the best share, that somebody can act on.
@@ -88,7 +87,6 @@ class UseCase:
     name: str
     title: str
     outcome: str
-    entity: str
     lookback_days: int
     horizon_days: int
     threshold: float
@@ -99,7 +97,6 @@ class UseCase:
     events: Sequence[str] = ()
     event_types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     scored: Sequence[str] = ()
-    truths: Sequence[str] = ()
     amount: str = ""
     currency: str = ""
     budget: str = declaration.BUDGET
@@ -111,6 +108,13 @@ class UseCase:
     def scores_events(self) -> bool:
         """Whether a row is an event, whose own fields are the features."""
         return bool(self.scored)
+
+    @cached_property
+    def entity(self) -> str:
+        """The id of what a row is about: of users, or the identity of events."""
+        scored = (self.event_types.get(name, {}) for name in self.scored)
+        kinds = {kind: name for fields in scored for name, kind in fields.items()}
+        return kinds.get("identity", "user_id")
 
     def feature_schema(self) -> pa.Schema:
         """Return the features as columns: numbers are floats, categories texts."""

@@ -103,19 +103,15 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _is_share(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= 1
-
-
-def _is_days(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= MAXIMUM_DAYS
-
-
 _TEXT = Rule("a text", lambda value: isinstance(value, str) and bool(value.strip()))
 _TEXTS = Rule("a list of texts", _are_texts)
 _FLAG = Rule("true or false", lambda value: isinstance(value, bool))
 _TABLE = Rule("a table", lambda value: isinstance(value, dict))
-_DAYS = Rule(f"a whole number of days from 1 to {MAXIMUM_DAYS:,}", _is_days)
+_SHARE = Rule("a probability", lambda v: type(v) in (int, float) and 0 <= v <= 1)
+_DAYS = Rule(
+    f"a whole number of days from 1 to {MAXIMUM_DAYS:,}",
+    lambda value: type(value) is int and 1 <= value <= MAXIMUM_DAYS,
+)
 _PARAMETER = Rule("a text or a whole number", lambda value: type(value) in (str, int))
 _VALUE = (_KEY, one_of(*VALUE_TYPES))
 
@@ -125,10 +121,9 @@ _VALUE = (_KEY, one_of(*VALUE_TYPES))
 _USE_CASE: Mapping[str, Any] = {
     "title": _TEXT,
     "outcome": _TEXT,
-    "entity": _TEXT,
     "lookback_days": _DAYS,
     "horizon_days": _DAYS,
-    "threshold": Rule("a probability", _is_share),
+    "threshold": _SHARE,
     "features": (_COLUMN, one_of(NUMBER, CATEGORY)),
     "baseline": {"feature": _TEXT, "ascending": _FLAG},
     "candidates": [
@@ -140,7 +135,6 @@ _USE_CASE: Mapping[str, Any] = {
     "stream?": {
         "events?": _TEXTS,
         "scored?": _TEXTS,
-        "truths?": _TEXTS,
         "amount?": _TEXT,
         "currency?": matching("like EUR", re.compile("[A-Z]{3}")),
     },

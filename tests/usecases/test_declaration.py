@@ -13,7 +13,6 @@ from propensity.usecases import declaration
 TOML = """\
 title = "t"
 outcome = "o"
-entity = "user_id"
 lookback_days = 60
 horizon_days = 7
 threshold = 0.5
@@ -167,7 +166,7 @@ class TestProblems:
     @pytest.mark.parametrize(
         ("line", "entry"),
         [
-            *((line, line.split(" ")[0]) for line in TOML.split("\n")[:6]),
+            *((line, line.split(" ")[0]) for line in TOML.split("\n")[:5]),
             ("ascending = true", "baseline.ascending"),
             ('algorithm = "LogisticRegression"', "candidates[1].algorithm"),
             ('name = "lr"', "candidates[1].name"),

@@ -194,7 +194,6 @@ PAYMENTS = replace(
     use_case("payments", ["payment", "outcome"], CARD),
     features={"score": "number"},
     scored=["payment"],
-    truths=["outcome"],
 )
 
 
@@ -258,7 +257,6 @@ class TestCatalogue:
             ([use_case("ga4_purchase", [])], "no use case takes events"),
             ([replace(PAYMENTS, scored=["nothing"])], "scores nothing, and must take"),
             ([replace(PAYMENTS, features={"x": "number"})], "whose numerals lack x"),
-            ([replace(PAYMENTS, truths=[])], "must name outcome as its truths"),
         ],
     )
     def test_refuses_what_contradicts_itself(self, use_cases, problem):

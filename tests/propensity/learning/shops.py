@@ -51,7 +51,6 @@ SHOP = UseCase(
     name="shop",
     title="Purchase",
     outcome="buy",
-    entity="user_id",
     lookback_days=60,
     horizon_days=7,
     threshold=0.5,
