@@ -80,22 +80,25 @@ def check_export(exam: Examination) -> Iterator[Finding]:
 
 
 def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
-    if not shards.days:
+    # A table of a later day is of a clock that was wrong.
+    today = exam.now.date()
+    days = [day for day in shards.days if day <= today]
+    if not days:
         yield Finding(
             f"{exam.settings.ga4_dataset} has no table events_YYYYMMDD",
             f"{LINKS}, and switch on the daily export (locally: make demo)",
         )
         return
-    begun, newest = min(shards.days), max(shards.days)
+    begun, newest = min(days), max(days)
     # The table of the day that follows has been awaited since that day ended.
     if exam.now - midnight(newest + 2 * DAY) > EXPORT_LATE:
-        days = (exam.now.date() - newest).days - 1
+        late = (today - newest).days - 1
         yield Finding(
-            f"the newest day of the export is {newest}: {days} days are late",
+            f"the newest day of the export is {newest}: {late} days are late",
             f"{LINKS}: an export above its daily limit is stopped",
         )
     lookback = max((use_case.lookback_days for use_case in exam.use_cases), default=60)
-    first = max(begun, first_shard(exam.now.date(), days=lookback))
+    first = max(begun, first_shard(today, days=lookback))
     span = shards.expected(first, newest)
     if missing := [day for day in span if day not in shards.days]:
         yield Finding(
