@@ -71,8 +71,10 @@ def structs(name: str, description: str, *fields: Column) -> Column:
     return Column(name, "STRUCT", description, repeated=True, fields=fields)
 
 
-# Most tables have it.
+# Columns of many tables.
 USE_CASE = Column("use_case", "STRING", "Use case", required=True)
+RUN = Column("run_id", "STRING", "The run that wrote the row")
+BILLED = Column("bytes_billed", "INT64", "Bytes that the run's queries had billed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,8 @@
 """
-Appends by BigQuery's Storage Write API, as Arrow record batches.
+The rows of a run or command, appended by BigQuery's Storage Write API.
 
-- ``Appends``: for instances that append all the time. Rows go to the table's default
-  stream: visible once they are acknowledged, at least once.
-- ``write``: for runs and commands. Rows go to a pending stream, and are in the table
-  once it is committed: all of them, once, or none.
+They go to a pending stream, as Arrow record batches, and are in the table once it is
+committed: all of them, once, or none. ``appends`` is for instances.
 
 The API demands only ``bigquery.tables.updateData`` on the table; a load job also needs
 the rights to create and to alter tables.
@@ -16,18 +14,12 @@ Sources:
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud.bigquery_storage_v1.services.big_query_write import (
-    BigQueryWriteAsyncClient,
     BigQueryWriteClient,
 )
 from google.cloud.bigquery_storage_v1.types import (
@@ -44,7 +36,6 @@ from propensity.gcp.errors import BIGQUERY, translated
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.schema import Table
     from propensity.settings import Settings
 
 # The permission that the API demands on the table.
@@ -53,10 +44,6 @@ UPDATES = "bigquery.tables.updateData"
 # Of one request of a run; BigQuery's limit is 10 MB for rows and envelope.
 REQUEST_BYTES = 2 * 1024**2
 
-# Of a connection that is closed.
-_BROKEN = (api.GoogleAPICallError, Unavailable, asyncio.InvalidStateError)
-
-_of_grpc: Any = api.from_grpc_error
 _of_status: Any = api.from_grpc_status
 
 # Errors of calls that may succeed later.
@@ -81,11 +68,12 @@ class RowsRefused(PropensityError):
         self.rows = rows
 
 
-def _path(settings: Settings, table: str) -> str:
+def path_of(settings: Settings, table: str) -> str:
+    """Return a table's path in the API."""
     return f"projects/{settings.project}/datasets/{settings.dataset}/tables/{table}"
 
 
-def _request(
+def request_of(
     rows: pa.RecordBatch, stream: str = "", schema: pa.Schema | None = None
 ) -> Any:
     """Return a request; the first of a call names its stream, and the rows' schema."""
@@ -97,100 +85,17 @@ def _request(
     return AppendRowsRequest.wrap(request)
 
 
-def _metadata(stream: str) -> list[tuple[str, str]]:
+def metadata(stream: str) -> list[tuple[str, str]]:
+    """Return the header by which calls are routed."""
     return [("x-goog-request-params", f"write_stream={stream}")]
 
 
-def _check(answer: Any) -> None:
+def check(answer: Any) -> None:
     """Raise the error in an AppendRowsResponse, if there is one."""
     if answer.row_errors:
         raise RowsRefused({error.index: error.message for error in answer.row_errors})
     if answer.error.code:
         raise _of_status(answer.error.code, answer.error.message)
-
-
-# -- appends of an instance -----------------------------------------------------------
-
-
-class Appends:
-    """
-    Appends of one instance of a function. Belongs to one event loop.
-
-    Connections stay open. Google's ``AppendRowsStream`` is for threads: it takes nearly
-    three times as long, and looks for an answer in intervals.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        # Connections that wait for no answer, by table.
-        self._idle: dict[str, list[Any]] = {}
-
-    @cached_property
-    def _client(self) -> BigQueryWriteAsyncClient:
-        return open_client(
-            BigQueryWriteAsyncClient, self.settings.bigquery_storage_endpoint
-        )
-
-    async def append(self, table: Table, rows: pa.RecordBatch) -> None:
-        """
-        Append rows; they are durable when this returns.
-
-        Args:
-            table: Of ``tables``.
-            rows: In its Arrow schema; 10 MB at most.
-
-        Raises:
-            Unavailable: BigQuery failed or was too slow; rows may be there or not.
-            RowsRefused: Some rows can never be appended; none was.
-            MissingTable: There is no such table.
-        """
-        if not rows.num_rows:
-            return
-        path = _path(self.settings, table.stored)
-        with translated(self.settings, BIGQUERY, on=path, needs=UPDATES):
-            async with asyncio.timeout(float(self.settings.deadline_s)):
-                _check(await self._answer(path, rows))
-
-    async def _answer(self, path: str, rows: pa.RecordBatch) -> Any:
-        """
-        Send rows by an idle connection, or by a new one.
-
-        BigQuery closes a stream that is idle for minutes. An instance that had no
-        processor meanwhile finds out by its next rows: they go by a new one.
-        """
-        idle = self._idle.setdefault(path, [])
-        while idle:
-            call = idle.pop()
-            with contextlib.suppress(*_BROKEN):
-                return await _exchange(call, _request(rows), idle)
-        stream = f"{path}/streams/_default"
-        transport: Any = self._client.transport
-        call = transport.append_rows(metadata=_metadata(stream))
-        return await _exchange(call, _request(rows, stream, rows.schema), idle)
-
-
-async def _exchange(call: Any, request: Any, idle: list[Any]) -> Any:
-    """
-    Send a request by a connection, and return its answer.
-
-    After an error, or where the caller goes away, the connection is closed: the answer
-    would be taken for that to the next request.
-    """
-    try:
-        await call.write(request)
-        answer = await call.read()
-        if answer is grpc.aio.EOF:
-            raise Unavailable("BigQuery closed the stream")
-    except BaseException as error:
-        call.cancel()
-        if isinstance(error, grpc.RpcError):
-            raise _of_grpc(error) from error
-        raise
-    idle.append(call)
-    return answer
-
-
-# -- the rows of a run ----------------------------------------------------------------
 
 
 def write(settings: Settings, table: str, rows: pa.Table) -> None:
@@ -210,7 +115,7 @@ def write(settings: Settings, table: str, rows: pa.Table) -> None:
         MissingTable, AccessDenied: There is no table, or the account may not change it.
         Unavailable: BigQuery failed or was too slow.
     """
-    path = _path(settings, table)
+    path = path_of(settings, table)
     client = open_client(BigQueryWriteClient, settings.bigquery_storage_endpoint)
     again = Retry(
         predicate=_PASSING,
@@ -241,15 +146,15 @@ def _staged(
     pending = WriteStream(type_=WriteStream.Type.PENDING)
     stream = client.create_write_stream(parent=path, write_stream=pending, **limits)
     requests = (
-        _request(batch, *(() if number else (stream.name, rows.schema)))
+        request_of(batch, *(() if number else (stream.name, rows.schema)))
         for number, batch in enumerate(slices(rows))
     )
     answers: Any = client.append_rows(
-        requests, metadata=_metadata(stream.name), **limits
+        requests, metadata=metadata(stream.name), **limits
     )
     try:
         for answer in answers:
-            _check(answer)
+            check(answer)
     finally:
         answers.cancel()
     stored = client.finalize_write_stream(name=stream.name, **limits).row_count

@@ -35,11 +35,12 @@ from propensity.errors import (
     SchemaError,
 )
 from propensity.events.values import CLOCK_SKEW
+from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import PUBLIC, failure_of, keep_modules, object_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import Appends, RowsRefused
+from propensity.gcp.writes import RowsRefused
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.

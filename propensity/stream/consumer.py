@@ -30,12 +30,12 @@ from propensity.events.dead_letters import MAXIMUM_RAW_BYTES, dead_letters
 from propensity.events.messages import Message
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
+from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import Appends
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.settings import Settings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from propensity.schema import USE_CASE, Column, Table, structs
-from propensity.tables.models import RUN, interval
+from propensity.schema import RUN, USE_CASE, Column, Table, structs
+from propensity.tables.models import interval
 
 _AUDIENCE = (
     USE_CASE,

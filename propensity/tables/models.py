@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from propensity.schema import USE_CASE, Column, Table, structs
+from propensity.schema import BILLED, RUN, USE_CASE, Column, Table, structs
 
 
 def interval(name: str, of: str) -> tuple[Column, Column]:
@@ -18,10 +18,6 @@ def interval(name: str, of: str) -> tuple[Column, Column]:
         Column(f"{name}_high", "FLOAT64", f"{of}: upper end of its 95% interval"),
     )
 
-
-# Tables that keep the rows of all runs; their views have the newest row of each key.
-RUN = Column("run_id", "STRING", "The run that wrote the row")
-BILLED = Column("bytes_billed", "INT64", "Bytes that the run's queries had billed")
 
 _METRICS = (
     Column("users", "INT64", "Rows that were measured: users or events"),

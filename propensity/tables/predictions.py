@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from propensity.schema import USE_CASE, Column, Table
-from propensity.tables.models import BILLED
+from propensity.schema import BILLED, USE_CASE, Column, Table
 
 _PREDICTION = (
     USE_CASE,

@@ -23,8 +23,8 @@ from propensity.events import dead_letters as stream
 from propensity.events import rows as accepting
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
 from propensity.events.messages import Message
+from propensity.gcp.appends import Appends
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import Appends
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests.events import DEPLOYED

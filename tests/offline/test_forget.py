@@ -20,7 +20,7 @@ from offline import forget as program
 from offline.forget import users_of
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
-from propensity.gcp.writes import Appends
+from propensity.gcp.appends import Appends
 from propensity.learning.card import nameless
 from propensity.privacy import consent, suppression
 from propensity.registry.leases import leased

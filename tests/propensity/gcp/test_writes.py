@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from propensity.errors import AccessDenied, MissingTable, Unavailable
 from propensity.gcp import writes
+from propensity.gcp.appends import Appends
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import Appends, RowsRefused
+from propensity.gcp.writes import RowsRefused
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
