@@ -82,7 +82,7 @@ class Lookups:
 
     table: Table
     settings: Settings
-    indexes: Indexes | None = None
+    indexes: Indexes
     suppressed: Refreshed[Suppressed] | None = None
 
     @classmethod
@@ -96,23 +96,19 @@ class Lookups:
             return Warehouse.open(settings)
 
         def listed() -> Suppressed:
-            return suppression.read(warehouse())
-
-        read, indexes, monotonic = listed, None, clock.monotonic
-        if settings.bucket:
-            # The table can still be read in time instead.
-            limit = max(1, settings.deadline_s // 4)
-            bucket = Artifacts.open(replace(settings, deadline_s=limit))
-            indexes = Indexes(bucket, settings, clock=monotonic)
-            read = functools.partial(
-                suppression.read_published, bucket, settings, table=listed
+            return suppression.read_published(
+                bucket, settings, table=lambda: suppression.read(warehouse())
             )
+
+        # The table can still be read in time instead.
+        limit = max(1, settings.deadline_s // 4)
+        bucket = Artifacts.open(replace(settings, deadline_s=limit))
         return cls(
             Table(warehouse, settings),
             settings,
-            indexes=indexes,
+            indexes=Indexes(bucket, settings, clock=clock.monotonic),
             suppressed=suppression.suppressed_users(
-                settings, read, function=FUNCTION, clock=monotonic
+                settings, listed, function=FUNCTION, clock=clock.monotonic
             ),
         )
 
@@ -127,7 +123,7 @@ class Lookups:
         user_ids = question.user_ids
         if suppressed := await suppressed_now(self.suppressed):
             user_ids = [u for u in user_ids if not suppressed.covers(u, use_case)]
-        index = await self.indexes.current(use_case) if self.indexes else None
+        index = await self.indexes.current(use_case)
         found = (
             await self.table.find(use_case, user_ids)
             if index is None

@@ -278,8 +278,7 @@ class TestFailures:
     def test_are_logged_by_one_line_without_the_user(self, workplace, capfd):
         """A failed request is one JSON line; nobody is named in any line."""
         publish(workplace, [ANA])
-        by_table = {"PROPENSITY_BUCKET": ""}
-        with serving({**workplace.environment, **by_table}) as url:
+        with serving(workplace.environment) as url:
             ask(url, user_id="ana.1")
             ask(url, user_id="secret.7\n")
             post(url, {"user_ids": ["secret.7", "secret.8", ""]})
@@ -289,13 +288,14 @@ class TestFailures:
         assert "ana.1" not in output
         assert "secret" not in output
         assert [(line["outcome"], line["severity"]) for line in lines] == [
+            ("no_index", "WARNING"),
             ("read", "INFO"),
             ("bad_request", "WARNING"),
             ("bad_request", "WARNING"),
         ]
         assert {line["function"] for line in lines} == {"getProba"}
-        assert (lines[0]["rows_in"], lines[0]["rows_out"]) == (1, 1)
-        assert {"use_case", "bytes_billed"} <= set(lines[0])
+        assert (lines[1]["rows_in"], lines[1]["rows_out"]) == (1, 1)
+        assert {"use_case", "bytes_billed"} <= set(lines[1])
 
 
 class TestStaged:

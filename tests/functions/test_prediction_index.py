@@ -98,8 +98,7 @@ class TestLookups:
         users = {"user_ids": ["nobody", "ana.1", BEN["user_id"], "ana.1"]}
         answers = {}
         for source in ("bigquery", "index"):
-            extra = {} if source == "index" else {"PROPENSITY_BUCKET": ""}
-            with serving({**workplace.environment, **extra}) as url:
+            with serving(workplace.environment) as url:
                 replies = [ask(url, **question) for question in questions]
                 replies.append(post(url, users))
             answers[source] = [(answer.status_code, answer.text) for answer in replies]

@@ -13,6 +13,7 @@ import pytest
 
 from propensity import usecases
 from propensity.learning.value import AMOUNT
+from propensity.registry.index import pointer_name
 from propensity.registry.versions import pickled, unpickled
 from propensity.tables import every as tables
 from tests.conftest import Workplace
@@ -115,8 +116,9 @@ def test_a_lookup_answers_the_expected_value(published_once, source):
     place, _ = published_once
     add(place, tables.PREDICTIONS, user_id=f"before.{source}")
     [row] = place.rows("SELECT * FROM ma_predictions_table WHERE user_id = 'user.001'")
-    bucket = {"PROPENSITY_BUCKET": ""} if source == "table" else {}
-    with serving({**place.environment, **bucket}) as url:
+    if source == "table":
+        place.registry.artifacts.delete(pointer_name("ga4_purchase"))
+    with serving(place.environment) as url:
         plain, without = (
             ask(url, user_id="user.001"),
             ask(url, user_id="user.001", value=0),

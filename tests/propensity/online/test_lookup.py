@@ -324,10 +324,13 @@ class TestIndexes:
         await served.until(b"0.75")
 
 
+NO_INDEX: Any = SimpleNamespace(current=lambda _: asyncio.sleep(0))
+
+
 async def answer_of(rows: Table, user_id: str, *, today=TODAY) -> dict[str, Any]:
     """The answer to a question, as it is sent."""
     question = Question([user_id], None, is_single=True)
-    answer = await Lookups(rows, SETTINGS).answer(question, today=today)
+    answer = await Lookups(rows, SETTINGS, NO_INDEX).answer(question, today=today)
     return json.loads(answer.body)
 
 
@@ -362,7 +365,7 @@ class TestAnswer:
                 0, Suppressed("key", [("c", user_hash("key", "u"))])
             )
         )
-        lookups = Lookups(rows, SETTINGS, suppressed=listed)
+        lookups = Lookups(rows, SETTINGS, NO_INDEX, suppressed=listed)
         statuses = {}
         for use_case, user_id in (("c", "u"), ("c", "v"), ("d", "u")):
             question = Question([user_id], use_case, is_single=True)
