@@ -54,6 +54,7 @@ OF_A_USE_CASE = {
 }
 # A command that needs nothing but its files.
 HARMLESS = ("new-usecase", "some_use_case", "--dry-run")
+PREVIEW = ["audience", "preview", "winback", "--to", "bucket"]
 
 
 class TestHelp:
@@ -111,21 +112,23 @@ class TestExit:
             # A module of the package, beside the folders of the use cases.
             ["new-usecase", "export", "--dry-run"],
             ["doctor", "--as-of", "0001-01-05"],
-            ["audience", "preview", "winback", "--to", "bucket"],
-            ["audience", "preview", "winback", "--to", "bucket", "--budget", "5"],
-            [
-                "audience",
-                "preview",
-                "a",
-                "--to",
-                "bucket",
-                "--top",
-                "1",
-                "--deciles",
-                "1",
-            ],
+            PREVIEW,
+            [*PREVIEW, "--budget", "5"],
+            [*PREVIEW, "--top", "1", "--deciles", "1"],
             *(
-                ["audience", "preview", "winback", "--top", "1", "--control", share]
+                [
+                    *[
+                        "audience",
+                        "preview",
+                        "winback",
+                        "--to",
+                        "bucket",
+                        "--top",
+                        "1",
+                        "--control",
+                    ],
+                    share,
+                ]
                 for share in ("10", "91%", "-1%", "ten%")
             ),
             ["up", "--state", "../x"],
