@@ -141,7 +141,7 @@ def leased(
         with _renewed(lease, clock):
             yield lease
         lease.write("done", at=clock(), answer=dict(lease.answer))
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, ExportLate):
             lease.waiting_since = lease.waiting_since or now
         # The next run may begin at once. Of an error here the lease ends by itself.
