@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -65,16 +66,10 @@ def opened(
         file: HttpFile | Ga4File = msgspec.convert(
             filled(template, VARIABLE, found), HttpFile | Ga4File
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise RequestError(
-            f"a destination is {BUCKET!r} or a TOML file, and {text} cannot be read: "
-            f"{error.strerror}",
-            field="to",
-        ) from error
-    except ValueError as error:
-        raise RequestError(
-            f"{text}: {error}. docs/audiences.md has the entries of the kinds http "
-            "and ga4",
+            f"{text}: {error}. A destination is {BUCKET!r} or a TOML file, of which "
+            "docs/audiences.md has the entries",
             field="to",
         ) from error
     if isinstance(file, HttpFile):
@@ -115,11 +110,7 @@ class Bucket:
     def send(self, request: Request) -> Mapping[str, str]:
         """Write a file."""
         of = request.audience
-        same = {"audience": of.name, "as_of": of.as_of}
-        rows = [
-            {"user_id": member.user_id, "probability": member.probability, **same}
-            for member in request.members
-        ]
+        rows = [{**asdict(member), **of.key} for member in request.members]
         folder = f"audiences/{of.use_case}/{of.name}/{of.as_of}"
         self._artifacts.create(
             f"{folder}/{request.key}.parquet",

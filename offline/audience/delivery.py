@@ -90,7 +90,7 @@ def deliver(
     bar = tqdm(total=left, unit=" users", disable=None)
     try:
         for planned in requests:
-            if len(ledger) >= RECORDED_AT:
+            if len(ledger.rows) >= RECORDED_AT:
                 ledger.flush()
                 listed = suppressed()
             request = _without(listed, planned)

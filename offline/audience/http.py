@@ -90,13 +90,8 @@ class Http:
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Send users; return those whom the answer rejects, with reasons."""
-        of = request.audience
-        same = {
-            "use_case": of.use_case,
-            "audience": of.name,
-            "as_of": str(of.as_of),
-            "key": request.key,
-        }
+        same = {name: str(value) for name, value in request.audience.key.items()}
+        same["key"] = request.key
         method, url, body, headers = self._parts(request.action, request.members, same)
         headers = {"Idempotency-Key": request.key, **headers}
         answer = self._poster.send(method, url, body=body, headers=headers)

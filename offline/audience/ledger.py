@@ -10,11 +10,11 @@ has the users and the key that it had, so the receiver knows it. Rows are only a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import resources
 from typing import Any
 
-from offline.audience.members import Audience
 from offline.audience.posting import Request
 from offline.deployment import Deployment
 from propensity.errors import RequestError
@@ -26,34 +26,24 @@ SQL = resources.files(__package__)
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 
 
+@dataclass(frozen=True)
 class Ledger:
-    """The rows of an audience's as-of date and a destination."""
+    """
+    The rows of an audience's as-of date and a destination.
 
-    def __init__(
-        self,
-        warehouse: Warehouse,
-        audience: Audience,
-        destination: str,
-        *,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._warehouse = warehouse
-        self._where = {
-            "use_case": audience.use_case,
-            "audience": audience.name,
-            "as_of": audience.as_of,
-            "destination": destination,
-        }
-        self._now = now
-        self._rows: list[dict[str, Any]] = []
+    Attributes:
+        where: What all its rows have in common.
+        rows: Rows that wait to be written.
+    """
 
-    def __len__(self) -> int:
-        """Return how many rows wait to be written."""
-        return len(self._rows)
+    warehouse: Warehouse
+    where: Mapping[str, Any]
+    now: Callable[[], datetime]
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
     def recorded(self) -> Mapping[tuple[str, str], tuple[str, str]]:
         """Return status and request by action and user, in the order of requests."""
-        rows = self._warehouse.table(statement("audience_sent", own=SQL), self._where)
+        rows = self.warehouse.table(statement("audience_sent", own=SQL), self.where)
         return {
             (row["action"], row["user_id"]): (row["status"], row["request"])
             for row in rows.to_pylist()
@@ -61,7 +51,7 @@ class Ledger:
 
     def listed(self) -> list[str]:
         """Return who was added as of an earlier date, and not removed since."""
-        rows = self._warehouse.table(statement("audience_listed", own=SQL), self._where)
+        rows = self.warehouse.table(statement("audience_listed", own=SQL), self.where)
         users: list[str] = rows["user_id"].to_pylist()
         return users
 
@@ -69,25 +59,26 @@ class Ledger:
         self, request: Request, status: str, reasons: Mapping[str, str] | None = None
     ) -> None:
         """Record a request's users, rejected where there is a reason for a user."""
-        now, rejected = self._now(), reasons or {}
-        self._rows += [
-            {
-                **self._where,
-                "action": request.action,
-                "request": request.key,
-                "user_id": member.user_id,
-                "status": REJECTED if member.user_id in rejected else status,
-                "reason": rejected.get(member.user_id),
-                "recorded_at": now,
-            }
-            for member in request.members
-        ]
+        rejected = reasons or {}
+        same = {
+            **self.where,
+            "action": request.action,
+            "request": request.key,
+            "recorded_at": self.now(),
+        }
+        for user in (member.user_id for member in request.members):
+            became = REJECTED if user in rejected else status
+            reason = rejected.get(user)
+            self.rows.append(
+                {**same, "user_id": user, "status": became, "reason": reason}
+            )
 
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""
-        rows, self._rows = self._rows, []
-        if rows:
-            self._warehouse.write(tables.AUDIENCE_LEDGER, rows)
+        if self.rows:
+            rows = [*self.rows]
+            self.rows.clear()
+            self.warehouse.write(tables.AUDIENCE_LEDGER, rows)
 
 
 def account(deployment: Deployment, audience: str) -> dict[str, Any]:

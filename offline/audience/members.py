@@ -7,18 +7,17 @@ of consenting users where the deployment demands consent.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from importlib import resources
 from typing import Any
 
 from offline.audience.selection import Control, Member, Plan, choose, read_by
 from offline.deployment import Deployment
-from propensity.errors import Conflict, MissingTable, RequestError
+from propensity.errors import RequestError
 from propensity.privacy import consent, suppression
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -50,6 +49,11 @@ class Audience:
     chosen_at: datetime
 
     @property
+    def key(self) -> dict[str, Any]:
+        """Use case, name and date, as tables have them."""
+        return {"use_case": self.use_case, "audience": self.name, "as_of": self.as_of}
+
+    @property
     def treated(self) -> list[Member]:
         """The members who are not held out."""
         return [member for member in self.members if not member.is_control]
@@ -64,6 +68,7 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     Raises:
         RequestError: There is no publication, or the audience had another control
             group before, or a newer date.
+        Conflict: Another command has just created the key of control groups.
         MissingTable, SettingsError, Unavailable: As named.
     """
     use_case, warehouse = deployment.use_case, deployment.warehouse
@@ -108,16 +113,12 @@ def store(deployment: Deployment, audience: Audience) -> None:
     """Write the members of an audience: all of them or none."""
     rows = [
         {
-            "use_case": audience.use_case,
-            "audience": audience.name,
-            "as_of": audience.as_of,
+            **audience.key,
             "control_group": audience.control.group,
             "control_share": audience.control.share,
             "selection": audience.selection,
             "selected_at": audience.chosen_at,
-            "user_id": member.user_id,
-            "probability": member.probability,
-            "is_control": member.is_control,
+            **asdict(member),
         }
         for member in audience.members
     ]
@@ -129,9 +130,7 @@ def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
     artifacts = deployment.artifacts
     if is_new and artifacts.find(KEY) is None:
         key = json.dumps({"key": secrets.token_hex(32)}).encode()
-        # Another command may create a key at the same moment.
-        with contextlib.suppress(Conflict):
-            artifacts.create(KEY, key, content_type="application/json")
+        artifacts.create(KEY, key, content_type="application/json")
     return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
 
 
@@ -162,11 +161,8 @@ def _publication(deployment: Deployment, until: date) -> date:
         raise RequestError(
             f"{name} scores events: an audience is of users", field="use_case"
         )
-    newest: date | None = None
-    # Without the table nothing was published either.
-    with contextlib.suppress(MissingTable):
-        sql = statement("newest_publication", own=SQL)
-        newest = deployment.rows(sql, as_of=until)[0]["as_of"]
+    sql = statement("newest_publication", own=SQL)
+    newest: date | None = deployment.rows(sql, as_of=until)[0]["as_of"]
     if newest is None:
         raise RequestError(
             f"{name} has published no probability up to {until}: run 01-Predictions",

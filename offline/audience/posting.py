@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Protocol
 from urllib.parse import urlsplit
 
@@ -54,11 +55,11 @@ class Request:
     action: str
     members: Sequence[Member]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The idempotency key: the same for the same users, however often sent."""
-        of, users = self.audience, [member.user_id for member in self.members]
-        named = (of.use_case, of.name, str(of.as_of))
+        users = [member.user_id for member in self.members]
+        named = map(str, self.audience.key.values())
         parts = (*named, self.action, self.destination, users)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

@@ -12,6 +12,7 @@ from offline.audience.ledger import Ledger
 from offline.audience.members import Audience, find_or_choose, store
 from offline.audience.posting import ADD, REMOVE, Destination
 from offline.audience.selection import Plan
+from offline.deployment import Deployment
 from offline.deployment import opened as deployed
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
@@ -29,7 +30,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
     with deployed(plan.use_case) as deployment:
         destination = opened(plan.to, deployment, audience=plan.audience)
         audience = find_or_choose(deployment, plan, now=clock.now())
-        ledger = Ledger(deployment.warehouse, audience, destination.name, now=clock.now)
+        ledger = _ledger(deployment, audience, destination, clock)
         requests = requests_left(audience, destination, ledger)
         outcome = deployment.use_case.outcome
     cost, treated = plan.rule.cost_per_user, audience.treated
@@ -63,29 +64,33 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
     """
     with deployed(plan.use_case) as deployment:
         destination = opened(plan.to, deployment, audience=plan.audience)
-        warehouse, name = deployment.warehouse, deployment.use_case.name
-        kind = f"audience-{plan.audience}"
+        kind, name = f"audience-{plan.audience}", deployment.use_case.name
         with leased(deployment.artifacts, name, kind, clock=clock.now):
             audience = find_or_choose(deployment, plan, now=clock.now())
             if not audience.is_stored:
                 _check_not_empty(plan, audience, destination)
                 if audience.members:
                     store(deployment, audience)
-            ledger = Ledger(warehouse, audience, destination.name, now=clock.now)
+            ledger = _ledger(deployment, audience, destination, clock)
             done = deliver(
                 requests_left(audience, destination, ledger),
                 destination,
                 ledger,
-                suppressed=lambda: suppression.read(warehouse),
+                suppressed=lambda: suppression.read(deployment.warehouse),
             )
     return {**_described(audience, destination), **done}
 
 
+def _ledger(
+    deployment: Deployment, audience: Audience, destination: Destination, clock: Clock
+) -> Ledger:
+    where = {**audience.key, "destination": destination.name}
+    return Ledger(deployment.warehouse, where, now=clock.now)
+
+
 def _described(audience: Audience, destination: Destination) -> dict[str, Any]:
     return {
-        "use_case": audience.use_case,
-        "audience": audience.name,
-        "as_of": audience.as_of,
+        **audience.key,
         "destination": destination.name,
         "members": len(audience.members),
         "held_out": len(audience.members) - len(audience.treated),

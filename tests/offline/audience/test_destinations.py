@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from local.receiver import Faults, Limits, Receiver
 from offline.audience.bucket import opened
 from offline.audience.ga4 import Ga4, Ga4File
 from offline.audience.http import Http, HttpFile
+from offline.audience.ledger import Ledger
 from offline.audience.members import Audience
 from offline.audience.posting import Poster, Refused, Request
 from offline.audience.selection import Control, Member
@@ -141,6 +143,15 @@ class TestHttp:
         keys = {request_of().key, *(other.key for other in others)}
 
         assert (len(keys), request_of().key in keys) == (4, True)
+
+    def test_is_recorded_at_once_however_many_users_it_has(self):
+        """Defect: the key was computed for each user, half an hour for 100,000."""
+        ledger = Ledger(SimpleNamespace(), {}, now=lambda: CHOSEN_AT)
+        began = time.monotonic()
+        ledger.record(request_of(20_000), "pending")
+
+        assert time.monotonic() - began < 5
+        assert {row["request"] for row in ledger.rows} == {request_of(20_000).key}
 
     def test_names_the_variable_that_is_missing(self, read):
         text = HTTP.format(url="http://127.0.0.1").replace("CRM_TOKEN", "NOT_SET")
