@@ -8,7 +8,6 @@ from datetime import date
 
 from offline.dashboard.reading import Reading, Window
 from propensity import usecases
-from propensity.errors import PropensityError
 from propensity.gcp.artifacts import Artifacts
 from propensity.pages.page import POLICY
 from propensity.pages.words import cleaned
@@ -31,8 +30,7 @@ class Facts:
     Attributes:
         outcome: What users or events of label 1 do, as in *those who buy*.
         currency: Of amounts; empty if unknown.
-        champion: The version that serves; None where nothing does, or nobody knows.
-        unknown: Why nobody knows which version serves.
+        champion: The version that serves; None where nothing does.
         reports: HTML of the report of a week, or day, by its first day.
     """
 
@@ -44,7 +42,6 @@ class Facts:
     has_folder: bool = True
     champion: int | None = None
     is_pinned: bool = False
-    unknown: str = ""
     reports: Mapping[date, str] = field(default_factory=dict)
 
     @property
@@ -70,22 +67,18 @@ def find(
     of 01-Predictions: rollbacks and pins of that time are not known.
     """
     use_case = usecases.load(name).titled(settings)
-    champion, is_pinned, unknown = None, False, ""
+    champion, is_pinned = None, False
     if window.is_past:
         versions = [r for r in readings["versions"].rows if r["use_case"] == name]
         promoted = [r["model_version"] for r in versions if r["promoted"]]
         champion = promoted[0] if promoted else None
-    else:
-        try:
-            if pointer := Registry(artifacts, name).champion():
-                champion, is_pinned = pointer.version, bool(pointer.pinned)
-        except PropensityError as error:
-            unknown = f"Which version serves could not be read: {error.message}"
+    elif pointer := Registry(artifacts, name).champion():
+        champion, is_pinned = pointer.version, bool(pointer.pinned)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
-    texts = {"title": use_case.title, "outcome": use_case.outcome, "unknown": unknown}
     return Facts(
-        **cleaned(texts),
+        title=cleaned(use_case.title),
+        outcome=cleaned(use_case.outcome),
         currency=use_case.currency,
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
@@ -96,14 +89,9 @@ def find(
 
 
 def _reports(name: str, weeks: Sequence[date], artifacts: Artifacts) -> dict[date, str]:
-    reports = {}
-    try:
-        there = {*artifacts.names(f"reports/{name}/")}
-        for week in weeks:
-            file = report_name(name, week)
-            if file in there and (stored := artifacts.find(file)):
-                reports[week] = FIRST + stored.data.decode(errors="replace")
-    except PropensityError:
-        # A dashboard without these links is worth more than none.
-        return {}
+    reports, there = {}, {*artifacts.names(f"reports/{name}/")}
+    for week in weeks:
+        file = report_name(name, week)
+        if file in there and (stored := artifacts.find(file)):
+            reports[week] = FIRST + stored.data.decode(errors="replace")
     return reports

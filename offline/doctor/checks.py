@@ -148,7 +148,7 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
             continue
         if not serving.is_warm:
             what = f"{name}: the champion has not seen enough to score"
-            yield Finding(what, "train again later", "warning")
+            yield Finding(what, "train again later")
 
 
 def check_dead_letters(exam: Examination) -> Iterator[Finding]:
@@ -167,5 +167,4 @@ def check_dead_letters(exam: Examination) -> Iterator[Finding]:
             f"{sum(n for n, _ in counts)} messages of the last seven days became dead "
             f"letters: {', '.join(f'{reason} {n}' for n, reason in counts)}",
             f"correct the producer (dead_letters.detail), then {replay} --refused",
-            "warning",
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
+from propensity.pages.words import plural
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
@@ -19,7 +20,6 @@ class Finding:
 
     what: str
     advice: str
-    severity: str = "error"
     check: str = ""
 
 
@@ -61,13 +61,11 @@ class Report:
 
     def __str__(self) -> str:
         parts = [f"{self.place}, {self.as_of}"]
-        for one in sorted(self.findings, key=lambda finding: finding.severity):
-            what = f"{one.severity.upper():8}{one.check}: {one.what}"
-            parts.append(f"{what}\n        What to do: {one.advice}")
+        for one in self.findings:
+            parts.append(f"{one.check}: {one.what}\n  What to do: {one.advice}")
         for check, why in self.failed.items():
             parts.append(f"{check} could not be examined: {why}")
-        wrong = sum(one.severity == "error" for one in self.findings)
-        summary = f"errors: {wrong}, warnings: {len(self.findings) - wrong}"
-        if not self.findings:
-            summary = "nothing wrong was found" if self.failed else "nothing is wrong"
+        summary = "nothing wrong was found" if self.failed else "nothing is wrong"
+        if self.findings:
+            summary = plural(len(self.findings), "finding")
         return "\n\n".join([*parts, f"{', '.join(self.checks)}: {summary}."])

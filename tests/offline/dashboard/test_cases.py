@@ -86,10 +86,6 @@ class TestDeeds:
         (deed,) = deeds(known, versions=[refused])
         assert deed.text == "No version serves. Version 0 was refused: no better."
 
-    def test_say_why_nobody_knows_what_serves(self):
-        (deed,) = deeds(Facts(unknown="The pointer is damaged"), versions=[version()])
-        assert deed.text == "The pointer is damaged"
-
     @pytest.mark.parametrize("verdict", ["harms", "sample_ratio"])
     def test_stop_an_audience_that_harms_or_lost_users(self, verdict):
         """One that had no new members for weeks was stopped."""
