@@ -16,7 +16,7 @@ Answers   200 version, users, mean, drift; 400 events; 409 no champion, other fe
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import champion, drift, export, index, predict
+from propensity.runs import champion, export, index, predict
 from propensity.runs.run import Answer, Run, run
 
 
@@ -29,19 +29,16 @@ def predictions(run: Run) -> Answer:
     run = export.wait_for_days(run)
     model = champion.as_of(run)
     shift = predict.season_shift(run, model.version)
-    counted = drift.observed(model)
-    scored = predict.score(run, model, shift, counted)
-    signals = drift.watch(run, counted)
-    score_shift = predict.score_shift(run, scored, causes=drift.causes(signals))
+    scored = predict.score(run, model, shift)
+    score_shift = predict.score_shift(run, scored)
     predict.publish(run, model, scored)
     index_users = index.publish_for(run)
-    drift.publish(run, signals, version=model.version)
+    predict.publish_drift(run, model, scored)
     return {
         "model_version": model.version,
         **scored.answer(),
         "score_shift": score_shift,
         "evaluation_missing": evaluation_missing,
         "index_users": index_users,
-        "drift": drift.answer(signals),
         **export.answer(run),
     }

@@ -18,7 +18,7 @@ Answers   200 the weeks' metrics; 409 the same run is under way; 424 a table is 
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import drift, evaluate, export, lift, report
+from propensity.runs import evaluate, export, lift, report
 from propensity.runs.run import Answer, Run, run
 
 
@@ -31,11 +31,9 @@ def model_evaluation(run: Run) -> Answer:
     evaluate.publish_evaluations(run, rows)
     lifts = lift.lifts(run)
     lift.publish_lifts(run, lifts)
-    summary = drift.evaluated(run, rows)
     reports = report.write_reports(run, rows)
     return {
-        "weeks": evaluate.answered(rows),
-        "drift": summary,
+        **evaluate.answered(run, rows),
         **lift.answered(lifts),
         **reports,
         **export.answer(run),

@@ -12,7 +12,7 @@ Answers   200 done; 409 a compaction is running; 503 run again
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import ages, compact
+from propensity.runs import compact
 from propensity.runs.run import Answer, Run, run
 
 
@@ -20,4 +20,6 @@ from propensity.runs.run import Answer, Run, run
 @run("compactFeatures", kind="compact", once=False, clock=SYSTEM, scope="stream")
 def compact_features(current: Run) -> Answer:
     """Bring daily sums and exports up to date, and log the ages of published tables."""
-    return ages.log(current, compact.compact(current))
+    answer = compact.compact(current)
+    compact.log_ages(current)
+    return answer

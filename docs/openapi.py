@@ -20,7 +20,7 @@ from propensity.errors import PropensityError
 from propensity.events import messages, values
 from propensity.online import lookup, score
 from propensity.online.score_request import MAXIMUM_INSTANCES
-from propensity.runs.request import MAXIMUM_BODY
+from propensity.runs.run import MAXIMUM_BODY
 from propensity.schema import Column
 from propensity.tables import every as tables
 from propensity.tables import models

@@ -9,9 +9,7 @@
       audience,
       as_of,
       user_id,
-      probability,
-      is_control,
-      control_share
+      is_control
     FROM
       ma_audience_members
     WHERE

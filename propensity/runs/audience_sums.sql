@@ -4,7 +4,6 @@ SELECT
   audience,
   as_of AS week,
   is_control,
-  MAX(control_share) AS control_share,
   COUNT(*) AS users,
   SUM(label) AS conversions,
   SUM(amount) AS revenue,

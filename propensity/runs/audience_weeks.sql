@@ -1,11 +1,12 @@
 -- One row per audience and as-of date whose outcomes are over and whose metrics are not
--- final.
+-- final, with the share that is held out.
 -- Parameters: @use_case STRING; @since DATE, the oldest date of interest; @until DATE,
 --   the newest whose outcomes are over.
 -- Source: ma_audience_members, ma_audience_lift.
-SELECT DISTINCT
+SELECT
   m.audience,
-  m.as_of AS week
+  m.as_of AS week,
+  MAX(m.control_share) AS control_share
 FROM
   ma_audience_members AS m
 LEFT JOIN
@@ -15,3 +16,6 @@ WHERE
   m.use_case = @use_case
   AND m.as_of BETWEEN @since AND @until
   AND COALESCE(l.status, '') != 'final'
+GROUP BY
+  m.audience,
+  m.as_of

@@ -36,7 +36,7 @@ def as_of(run: Run) -> Serving:
 
     A model that was trained after the run's as-of date knows the outcomes of that week:
     its scores would look better than they are. Where no version was promoted by then,
-    today's champion scores all the same, and the log line says so.
+    today's champion scores all the same, and the log says so.
 
     Raises:
         NoChampion: Nothing serves.
@@ -45,41 +45,41 @@ def as_of(run: Run) -> Serving:
     """
     champion = run.registry.champion()
     if champion is None:
-        raise NoChampion(why_nothing_serves(run))
+        raise _no_champion(run)
     metadata = recorded(run.warehouse, run.use_case.name, champion.version)
     if metadata["as_of"] <= run.as_of:
-        run.log_fields["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return _loaded(run, metadata)
     served = (champion.version, *champion.earlier)
     name = run.use_case.name
     version = find_promoted(run.warehouse, name, as_of=run.as_of, served=served)
-    if version is None:
-        run.log_fields["trained_after_as_of"] = True
+    if version is not None:
+        metadata = recorded(run.warehouse, run.use_case.name, version)
     else:
-        metadata = recorded(run.warehouse, name, version)
+        run.log("WARNING", "no version was promoted by then: the champion scores")
     return _loaded(run, metadata)
 
 
-def why_nothing_serves(run: Run) -> str:
-    """Say why there is no champion: no training yet, a lost pointer, or the verdict."""
+def _no_champion(run: Run) -> NoChampion:
+    """Say why nothing serves: no training yet, a lost pointer, or the verdict."""
     name = run.use_case.name
     newest = newest_record(run.warehouse, name)
-    # Before a first training nobody is to be called; after it somebody has to look.
-    run.log_fields["is_trained"] = newest is not None
-    if newest is None:
-        return f"{name} has no champion yet: run 00-ModelTraining first"
     promoted = find_promoted(run.warehouse, name)
-    if promoted is not None:
-        return (
-            f"{name} has no champion: version {promoted} was promoted, and since then "
-            f"{run.registry.pointer} was deleted. Restore it, or `propensity "
-            "promote` a version"
+    if newest is None:
+        why = " yet: run 00-ModelTraining first"
+    elif promoted is not None:
+        why = (
+            f": version {promoted} was promoted, and since then {run.registry.pointer} "
+            "was deleted. Restore it, or `propensity promote` a version"
         )
-    return (
-        f"{name} has no champion: version {newest['model_version']}, "
-        f"trained as of {newest['as_of']}, was not promoted: {newest['verdict']}. Wait "
-        "for a later training, or `propensity promote` a version with --force"
-    )
+    else:
+        why = (
+            f": version {newest['model_version']}, trained as of {newest['as_of']}, "
+            f"was not promoted: {newest['verdict']}. Wait for a later training, or "
+            "`propensity promote` a version with --force"
+        )
+    # Before a first training nobody is to be called; after it somebody has to look.
+    detail = {"is_trained": newest is not None}
+    return NoChampion(f"{name} has no champion{why}", detail=detail)
 
 
 def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
@@ -107,7 +107,7 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
             raise SchemaError("it is not warm")
         parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
-        run.log_fields["champion_unusable"] = error.message
+        run.log("WARNING", f"the champion cannot be compared: {error.message}")
         return Rival(version=champion.version, score=None)
     threshold = metadata["alert_threshold"]
     until, first = metadata["card"].get("trained_until"), pc.min(rows["as_of"]).as_py()

@@ -5,6 +5,9 @@ A run computes the days anew that got events since the last run, each from all o
 events, and writes in the same transaction up to when events are counted. So it may die
 at any point and be called as often as one likes; the view of the features adds what
 came since, and is exact at any moment.
+
+Daily, it also logs how old what is published is, for the alerts: a run that is paused,
+or never called, logs nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +16,16 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from propensity import usecases
+from propensity.errors import ArtifactError
 from propensity.registry.leases import leased
+from propensity.registry.objects import object_of
+from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables import every as tables
 
 if TYPE_CHECKING:
+    from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
     from propensity.registry.leases import Lease
     from propensity.runs.run import Run
@@ -40,6 +48,13 @@ DAYS_AT_ONCE = 7
 EXPORTED = {
     "stream_events": ("stream_events_days", "export_stream_events"),
     "inference_log": ("inference_log_days", "export_inference_log"),
+}
+
+# Log fields of the age of the newest run that succeeded, by the kind of its lease.
+AGES = {
+    "train": "training_age_days",
+    "predict": "publication_age_days",
+    "evaluate": "evaluation_age_days",
 }
 
 # Placeholders in export_day.sql: an option takes no parameter.
@@ -129,7 +144,6 @@ def _count(
             "now": run.began_at,
         },
     )
-    run.log_fields.update(rows_out=row["tiles"])
     return int(row["tiles"])
 
 
@@ -180,3 +194,47 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
     )
     for name in before:
         artifacts.delete(name)
+
+
+# -- what is published ----------------------------------------------------------------
+
+
+def log_ages(run: Run) -> None:
+    """Log a line for each use case that has a champion or a run; it bills nothing."""
+    for name in usecases.names():
+        if ages := ages_of(run.registry.artifacts, name, today=run.as_of):
+            run.log("INFO", f"ages of {name}", use_case=name, **ages)
+
+
+def ages_of(artifacts: Artifacts, use_case: str, *, today: date) -> dict[str, int]:
+    """
+    Return ages in days by the names of their log fields.
+
+    They count from the as-of dates of the newest runs that succeeded, and of the
+    training that made the champion. A run that never happened has no age.
+
+    Raises:
+        ArtifactError: A pointer or a card is damaged.
+    """
+
+    def content(name: str) -> dict[str, Any]:
+        stored = artifacts.find(name)
+        return {} if stored is None else object_of(stored, name)
+
+    ages = {}
+    champion = Registry(artifacts, use_case).champion()
+    if champion is not None:
+        name = f"models/{use_case}/{champion.version}/card.json"
+        try:
+            trained = date.fromisoformat(content(name)["as_of"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{name} has no as-of date") from error
+        ages["champion_age_days"] = (today - trained).days
+    for kind, field in AGES.items():
+        names = artifacts.names(f"runs/{use_case}/{kind}/")
+        for name in sorted(names, reverse=True):
+            if content(name).get("state") == "done":
+                day = name.rpartition("/")[2].removesuffix(".json")
+                ages[field] = (today - date.fromisoformat(day)).days
+                break
+    return ages

@@ -4,21 +4,25 @@ Evaluation as a run: past scores beside their outcomes, week by week or day by d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from propensity import drift
 from propensity.learning import alerts, metrics, season
 from propensity.learning.alerts import Stakes, floats
-from propensity.learning.thresholds import by_threshold, measured
+from propensity.learning.thresholds import (
+    best_threshold,
+    by_threshold,
+    measured,
+    pooled,
+)
 from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export
-from propensity.runs.thresholds import MEMORY, key, threshold
 from propensity.tables import every as tables
 from propensity.tables.models import evaluation
 
@@ -27,11 +31,17 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 Metrics = dict[str, Any]
-# A week or day, the version that scored, and what measures it; -1 and None without one.
-Scored = tuple[date, int, Callable[[float | None], Metrics] | None]
+Key = tuple[date, int]
+# A week or day, the version that scored (-1 without one), the scores and outcomes to
+# measure, if any, and further columns.
+Scored = tuple[date, int, pa.Table | None, Metrics]
 
 # How far a run of 03 goes back for weeks that it missed.
 CATCH_UP = timedelta(weeks=13)
+
+# A best threshold is of evaluations whose outcomes ended within so long before a week:
+# four weeks, or 28 days of events. Longer is more certain, shorter follows a season.
+MEMORY = timedelta(days=28)
 
 
 def wait_for_days(run: Run) -> Run:
@@ -53,10 +63,10 @@ def evaluations(run: Run) -> list[Metrics]:
     newest, horizon = run.as_of - run.timeframe.horizon, run.timeframe.horizon
     since = newest - CATCH_UP
     before = run.rows("evaluations", since=since - horizon - MEMORY, until=newest)
-    known: dict[tuple[date, int], Row] = {key(row): row for row in before}
+    known: dict[Key, Row] = {key(row): row for row in before}
     scored = _days if run.use_case.scores_events else _weeks
     rows = []
-    for week, version, measure in scored(run, since, newest):
+    for week, version, groups, columns in scored(run, since, newest):
         row: Metrics = {
             "use_case": run.use_case.name,
             "week": week,
@@ -66,23 +76,35 @@ def evaluations(run: Run) -> list[Metrics]:
             "data_until": run.data_until,
             "model_version": version,
             "outcome": "no_predictions",
+            **columns,
         }
-        if measure is not None:
-            row |= measure(threshold(run, known, week, version))
+        if groups is not None:
+            row |= _measured(run, groups, threshold(run, known, week, version))
         # An evaluation of an earlier run is what was known before this one.
-        earlier = known.get(key(row))
-        if not (earlier and earlier.get("thresholds")):
+        if not known.get(key(row), {}).get("thresholds"):
             known[key(row)] = row
         rows.append(row)
     return rows
 
 
-def answered(rows: Sequence[Row]) -> list[Metrics]:
-    """Return rows for an answer: without the counts by threshold, long ones."""
-    return [
-        {name: value for name, value in row.items() if name != "thresholds"}
-        for row in rows
-    ]
+def key(row: Row) -> Key:
+    """Return the week and the model version of an evaluation."""
+    return row["week"], row["model_version"]
+
+
+def answered(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
+    """
+    Return the weeks for an answer, and the alarm of drift of the newest one, if any.
+
+    The weeks are without the counts by threshold, which are long.
+    """
+    weeks = [{k: v for k, v in row.items() if k != "thresholds"} for row in rows]
+    message = drift.season_alarm(rows[-1]) if rows else None
+    if message is None or run.use_case.scores_events:
+        return {"weeks": weeks, "drift": {"alarms": []}}
+    alarm = {"cause": "season", "name": "calibration"}
+    run.log("WARNING", f"drift: {message}", **alarm)
+    return {"weeks": weeks, "drift": {"alarms": [{**alarm, "message": message}]}}
 
 
 def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
@@ -97,75 +119,56 @@ def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
     written = [evaluation({**row, **same}) for row in rows]
     run.check_lease()
     run.warehouse.write(tables.EVALUATION, written)
-    measured = [row["roc_auc"] for row in rows if row.get("roc_auc") is not None]
-    run.log_fields.update(
-        model_version=rows[-1]["model_version"],
-        roc_auc=measured[-1] if measured else None,
-        rows_in=sum(row.get("users", 0) for row in rows),
-        rows_out=len(rows),
-    )
+    ranked = [row for row in rows if row.get("roc_auc") is not None]
+    for row in ranked[-1:]:  # the newest one, for the alert
+        fields = {name: row[name] for name in ("week", "model_version", "users")}
+        run.log("INFO", "evaluated", **fields, roc_auc=row["roc_auc"])
 
 
-# -- weeks of users --------------------------------------------------------------------
-
-
-def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
+def threshold(
+    run: Run, known: Mapping[Key, Row], week: date, version: int
+) -> float | None:
     """
-    Yield weeks with what measures their publication in force.
+    Return the threshold of a week's probabilities, as it was known before the week.
 
-    A week whose version has learned other labels than today's is left out: these say
-    nothing of it, and what was known of the week stays.
+    A week that has a threshold keeps it, so that late rows change its metrics alone.
+    Else the threshold is the best one on the outcomes that ended within ``MEMORY``
+    before the week began, of any version that was published. Scores of events are
+    compared with those of their own version: an anomaly score and a probability have
+    no common scale. With fewer conversions than ``minimum_conversions`` it is the one
+    that the version's training found.
+
+    Args:
+        known: Evaluations of this run and of those before it.
     """
-    export.check_consent(run)
-    mismatch = cache(partial(_label_mismatch, run))
-    for in_force in run.rows(
-        "weeks_to_evaluate",
-        since=since,
-        until=until,
-        with_newest=not run.is_cut_short,
-        lookback_days=run.use_case.lookback_days,
-    ):
-        week, version = in_force["week"], in_force["model_version"]
-        if version is None:
-            yield week, -1, None
-        elif why := mismatch(version):
-            message = f"{week} is not evaluated: version {version} {why}"
-            run.warn(message, use_case=run.use_case.name)
-        else:
-            yield week, version, partial(_measured_week, run, in_force)
-
-
-def _label_mismatch(run: Run, version: int) -> str:
-    """Say which labels a version has learned that are others today; "" for the same."""
-    recorded = find_recorded(run.warehouse, run.use_case.name, version)
-    if recorded is None:
-        return ""
-    labels = run.use_case.statement("evaluation_rows")
-    return trained_otherwise(recorded, run.use_case, run.settings, statement=labels)
-
-
-def _measured_week(run: Run, in_force: Row, best: float | None) -> Metrics:
-    use_case, week = run.use_case, in_force["week"]
-    parameters = {
-        **use_case.window(run.settings, [week], today=run.as_of),
-        "use_case": use_case.name,
-        "prediction_as_of": in_force["as_of"],
+    own = known.get((week, version))
+    if own and own.get("best_threshold") is not None:
+        return float(own["best_threshold"])
+    # A week that was published again counts once, by the later version.
+    before = {
+        of: row["thresholds"]
+        for (of, by), row in sorted(known.items())
+        if row.get("thresholds")
+        and week - MEMORY < row["week_end"] <= week
+        and (by == version or not run.use_case.scores_events)
     }
-    groups = run.warehouse.table(use_case.statement("evaluation_rows"), parameters)
-    return {
-        "prediction_as_of": in_force["as_of"],
-        "prediction_scored_at": in_force["scored_at"],
-        "log_odds_shift": in_force["log_odds_shift"],
-        **_measured(run, groups, best),
-        **_residual(run, week, groups),
-        **_value(run, parameters),
-    }
+    observed = pooled(before.values())
+    if observed.conversions.sum() >= run.settings.minimum_conversions:
+        best = best_threshold(observed)
+        if best is not None:
+            return best
+    trained = run.rows("trained_versions", model_versions=[version])
+    return trained[0]["best_threshold"] if trained else None
 
 
-def _measured(
-    run: Run, groups: pa.Table, best: float | None, *, is_anomaly: bool = False
-) -> Metrics:
-    """Return the metrics of scores, from rows as ``evaluation_rows.sql`` gives them."""
+def _measured(run: Run, groups: pa.Table, best: float | None) -> Metrics:
+    """
+    Return the metrics of scores.
+
+    Args:
+        groups: As ``evaluation_rows.sql`` gives them; with ``is_anomaly`` where scores
+            are no probabilities.
+    """
     observed, unscored = outcomes_of(groups)
     scores = measured(
         observed,
@@ -173,7 +176,8 @@ def _measured(
         best_threshold=best,
         budget=run.use_case.chosen_budget(run.settings),
         seed=run.settings.seed,
-        is_anomaly=is_anomaly,
+        is_anomaly="is_anomaly" in groups.column_names
+        and bool(pc.any(groups["is_anomaly"]).as_py()),
     )
     return {
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
@@ -188,8 +192,7 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
     Return the outcomes by probability, and how many converted without one.
 
     Args:
-        groups: ``probability``, ``users`` and ``conversions``; one row at most has no
-            probability.
+        groups: ``probability``, ``users`` and ``conversions``; null for no probability.
     """
     probability, users, conversions = (
         groups[name].to_numpy().astype(np.float64)
@@ -198,6 +201,60 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
     scored = ~np.isnan(probability)
     observed = metrics.grouped(probability[scored], users[scored], conversions[scored])
     return observed, int(conversions[~scored].sum())
+
+
+# -- weeks of users --------------------------------------------------------------------
+
+
+def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
+    """
+    Yield weeks with the publication in force, and what came of it.
+
+    A week whose version has learned other labels than today's is left out: these say
+    nothing of it, and what was known of the week stays.
+    """
+    use_case = run.use_case
+    in_force = run.rows(
+        "weeks_to_evaluate",
+        since=since,
+        until=until,
+        with_newest=not (run.export and run.export.late),
+        lookback_days=use_case.lookback_days,
+    )
+    versions = {row["model_version"] for row in in_force} - {None}
+    mismatch = {version: _label_mismatch(run, version) for version in versions}
+    for row in in_force:
+        week, version = row["week"], row["model_version"]
+        if version is None:
+            yield week, -1, None, {}
+            continue
+        if mismatch[version]:
+            why = f"{week} is not evaluated: version {version} {mismatch[version]}"
+            run.log("WARNING", why)
+            continue
+        parameters = {
+            **use_case.window(run.settings, [week], today=run.as_of),
+            "use_case": use_case.name,
+            "prediction_as_of": row["as_of"],
+        }
+        groups = run.warehouse.table(use_case.statement("evaluation_rows"), parameters)
+        columns = {
+            "prediction_as_of": row["as_of"],
+            "prediction_scored_at": row["scored_at"],
+            "log_odds_shift": row["log_odds_shift"],
+            **_residual(run, week, groups),
+            **_value(run, parameters),
+        }
+        yield week, version, groups, columns
+
+
+def _label_mismatch(run: Run, version: int) -> str:
+    """Say which labels a version has learned that are others today; "" for the same."""
+    recorded = find_recorded(run.warehouse, run.use_case.name, version)
+    if recorded is None:
+        return ""
+    labels = run.use_case.statement("evaluation_rows")
+    return trained_otherwise(recorded, run.use_case, run.settings, statement=labels)
 
 
 def _residual(run: Run, week: date, groups: pa.Table) -> Metrics:
@@ -236,7 +293,7 @@ def _value(run: Run, parameters: Row) -> Metrics:
 
 
 def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
-    """Yield days, each with what measures a version's scores in the log."""
+    """Yield days, each with the scores of a version in the log, and their truths."""
     logged = run.rows("days_to_evaluate", since=since, until=until)
     days = sorted({row["week"] for row in logged} | {until})
     amount = run.use_case.amount
@@ -257,54 +314,33 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
             pc.equal(groups["day"], day), pc.equal(groups["model_version"], version)
         )
         own = groups.filter(is_own)
-        yield day, version, partial(_measured_day, run, own) if len(own) else None
-
-
-def _measured_day(run: Run, groups: pa.Table, best: float | None) -> Metrics:
-    """
-    Return the metrics of one version's scores of one day.
-
-    Args:
-        groups: A row per distinct score and amount of a known positive: ``score`` (null
-            for none), ``is_anomaly``, ``alert_threshold`` (null for none), ``lost``,
-            that amount, and numbers of events: ``known``, ``conversions``, ``unknown``
-            and ``conflicting``.
-        best: The best threshold of the days before.
-    """
-    known = groups.filter(pc.greater(groups["known"], 0))
-    of_scores = known.select(["score", "known", "conversions"]).rename_columns(
-        ["probability", "users", "conversions"]
-    )
-    counts = {
-        "unknown_outcomes": pc.sum(groups["unknown"]).as_py() or 0,
-        "conflicting_outcomes": pc.sum(groups["conflicting"]).as_py() or 0,
-    }
-    if groups["score"].null_count == len(groups):
-        return {**counts, "unscored_converters": outcomes_of(of_scores)[1]}
-    is_anomaly = bool(pc.any(groups["is_anomaly"]).as_py())
-    return {
-        **counts,
-        **_measured(run, of_scores, best, is_anomaly=is_anomaly),
-        **_savings(run, known),
-    }
+        columns = {
+            "unknown_outcomes": pc.sum(own["unknown"]).as_py(),
+            "conflicting_outcomes": pc.sum(own["conflicting"]).as_py(),
+        }
+        known = own.filter(pc.greater(own["users"], 0))
+        if own["probability"].null_count < len(own):
+            yield day, version, known, columns | _savings(run, known)
+        elif len(own):
+            without = outcomes_of(known)[1]
+            yield day, version, None, columns | {"unscored_converters": without}
+        else:
+            yield day, version, None, {}
 
 
 def _savings(run: Run, known: pa.Table) -> Metrics:
     """Return what the version's alerts save; nothing for one without a threshold."""
-    scored = known.filter(pc.is_valid(known["score"]))
+    scored = known.filter(pc.is_valid(known["probability"])).sort_by("probability")
     if not len(scored) or scored["alert_threshold"].null_count:
         return {}
-    frauds = scored["conversions"].to_numpy()
-    others = scored["known"].to_numpy() - frauds
-    score, amount = scored["score"].to_numpy(), alerts.amounts(floats(scored["lost"]))
     stakes = Stakes(
-        is_fraud=np.repeat([True, False], [frauds.sum(), len(others)]),
-        amount=np.concatenate([np.repeat(amount, frauds), np.zeros(len(others))]),
-        weight=np.concatenate([np.ones(frauds.sum()), others.astype(np.float64)]),
+        is_fraud=scored["conversions"].to_numpy() > 0,
+        amount=alerts.amounts(floats(scored["lost"])),
+        weight=floats(scored["users"]),
         review_cost=run.settings.alert_review_cost,
     )
     return alerts.savings(
-        np.concatenate([np.repeat(score, frauds), score]),
+        scored["probability"].to_numpy(),
         stakes,
         threshold=scored["alert_threshold"][0].as_py(),
         seed=run.settings.seed,

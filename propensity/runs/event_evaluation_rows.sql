@@ -1,6 +1,7 @@
--- One row per day, model version, distinct score, and amount of a known label 1: how many
--- events had it, and what is known of them by the as-of date. Each row has the version's
--- alert threshold.
+-- One row per day, model version, distinct score, label, and amount of a known label 1:
+-- how many events had it, and what is known of them by the as-of date. Each row has the
+-- version's alert threshold. Columns are named as in evaluation_rows.sql: probability is
+-- any score, users are events of a known label.
 -- Parameters: @use_case STRING; @as_of DATE; @since DATE, the first of the days; @days
 --   ARRAY<DATE>; @truth_delay_days INT64; @amount STRING, the JSONPath of the amount in
 --   the features.
@@ -63,10 +64,11 @@ SELECT
   day,
   model_version,
   is_anomaly,
-  score,
+  score AS probability,
   alert_threshold,
   lost,
-  COUNTIF(label IS NOT NULL) AS known,
+  label,
+  COUNTIF(label IS NOT NULL) AS users,
   COUNTIF(label = 1) AS conversions,
   COUNTIF(is_unknown) AS unknown,
   COUNTIF(is_conflicting) AS conflicting

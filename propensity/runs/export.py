@@ -1,5 +1,5 @@
 """
-The GA4 export before a run reads it: the wait for its days, and consent.
+The GA4 export before a run reads it: consent, and the wait for its days.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def wait_for_days(
     Raises:
         ExportLate: The newest day is missing, and may still come.
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
+        SettingsError, SchemaError: As ``consent.check_view``.
     """
     if not run.use_case.reads_export:
         return run
@@ -62,29 +63,22 @@ def wait_for_days(
     # A kind of tables that came after the set-up is not in the view.
     kinds = kinds_read(run.warehouse.view_text(VIEW)) or freshness.KINDS
     shards = freshness.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
+    consent.check_view(run.warehouse, run.use_case)
     since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
     until = until or run.as_of
     offset = run.settings.property_utc_offset_hours
     state = freshness.look(shards, since, until, now=run.now(), utc_offset_hours=offset)
     if state.is_awaited and not run.force:
         _wait(run, state)
-    run.log_fields.update(_summary(state))
-    warnings = []
     if state.late:
-        warnings.append(
+        run.log(
+            "WARNING",
             f"the export lacks {listed(state.late)}: went on with what happened "
-            f"before {state.data_until} instead of {until}"
+            f"before {state.data_until} instead of {until}",
         )
     if state.missing:
-        warnings.append(f"days of the export never came: {listed(state.missing)}")
-    if warnings:
-        run.log_fields.update(severity="WARNING", message="; ".join(warnings))
-    return replace(
-        run,
-        as_of=run.as_of - (until - state.data_until),
-        export=state,
-        is_cut_short=state.data_until < until,
-    )
+        run.log("WARNING", f"days of the export never came: {listed(state.missing)}")
+    return replace(run, as_of=run.as_of - (until - state.data_until), export=state)
 
 
 def answer(run: Run) -> dict[str, Any]:
@@ -94,10 +88,9 @@ def answer(run: Run) -> dict[str, Any]:
     ``data_until`` and, where there are some, ``late_days``, ``missing_days`` and
     ``streamed_days``.
     """
-    return _summary(run.export) if run.export else {}
-
-
-def _summary(state: Freshness) -> dict[str, Any]:
+    state = run.export
+    if state is None:
+        return {}
     days = {"late": state.late, "missing": state.missing, "streamed": state.streamed}
     named = {f"{name}_days": list(some) for name, some in days.items() if some}
     return {"data_until": state.data_until, **named}
@@ -125,12 +118,6 @@ def lacked_days(run: Run, as_of: date) -> list[date]:
         utc_offset_hours=run.settings.property_utc_offset_hours,
     )
     return [day for day in run.missing_days if first <= day <= last]
-
-
-def check_consent(run: Run) -> None:
-    """Raise SettingsError if the view lacks the consent filter of the settings."""
-    if run.use_case.reads_export:
-        consent.check_view(run.warehouse, run.use_case)
 
 
 def _wait(run: Run, state: Freshness) -> None:

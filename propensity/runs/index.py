@@ -6,12 +6,10 @@ The prediction index as a step of 01-Predictions, after its publication.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import sqlite3
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
 
-# Of a publication that loses each race for the pointer.
-TRIES = 10
 _CREATE = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -61,56 +57,42 @@ def publish_for(run: Run) -> int:
         PropensityError: The index was not published, and the message says so. The next
             run of any date publishes it.
     """
-    began = time.perf_counter()
     artifacts, use_case = run.registry.artifacts, run.use_case.name
     try:
         suppression.publish(run.warehouse, artifacts)
-        pointer = publish(run.warehouse, artifacts, use_case, run_id=run.run_id)
+        return publish(run.warehouse, artifacts, use_case, run_id=run.run_id)
     except PropensityError as error:
         error.message = (
             f"the predictions were published, but not their index: {error.message}. "
             "Lookups answer from the index before until a run is repeated"
         )
         raise
-    run.log_fields.update(
-        index_users=pointer.users,
-        index_bytes=pointer.size,
-        index_seconds=round(time.perf_counter() - began, 3),
-    )
-    return pointer.users
 
 
 def publish(
     warehouse: Warehouse, artifacts: Artifacts, use_case: str, *, run_id: str
-) -> IndexPointer:
+) -> int:
     """
     Build the index of what the table has now, point to it, and delete older files.
 
     The table is read after the pointer. So if another run publishes meanwhile, whose
-    rows this one has perhaps not read, this one loses the compare-and-set and begins
-    anew: its own rows are perhaps not in the other's index.
+    rows this one has perhaps not read, this one loses the compare-and-set.
 
     Args:
         run_id: For the name of the file.
 
+    Returns:
+        How many users it has.
+
     Raises:
         SchemaError: The table has a user twice.
-        Conflict: Other runs were quicker each time.
+        Conflict: Another run was quicker.
         PropensityError: BigQuery or the bucket failed. The pointer is as it was.
     """
-    for attempt in range(TRIES):
-        with contextlib.suppress(Conflict):
-            return _published(warehouse, artifacts, use_case, f"{run_id}-{attempt}")
-    raise Conflict(f"the index of {use_case} could not be published in {TRIES} tries")
-
-
-def _published(
-    warehouse: Warehouse, artifacts: Artifacts, use_case: str, own: str
-) -> IndexPointer:
     stored = artifacts.find(pointer_name(use_case))
     generation = stored.generation if stored else 0
     # Names sort by the pointer that they are to replace.
-    name = f"{folder_of(use_case)}g{generation:020}-{own}.sqlite"
+    name = f"{folder_of(use_case)}g{generation:020}-{run_id}.sqlite"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
         sql = statement("current_predictions")
@@ -120,14 +102,14 @@ def _published(
     content = json.dumps(pointer._asdict(), indent=1).encode()
     try:
         artifacts.replace(pointer_name(use_case), content, generation=generation)
-    except Conflict:
+    except Conflict as error:
         artifacts.delete(name)
-        raise
+        raise Conflict(f"another run has just published that of {use_case}") from error
     # A file that another run has just written stays: it sorts after this one.
     for entry in artifacts.generations(folder_of(use_case)):
         if entry.name < name and entry.name != pointer_name(use_case):
             artifacts.delete(entry.name, generation=entry.generation)
-    return pointer
+    return users
 
 
 def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from propensity.learning.lift import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
-from propensity.runs.export import check_consent, status
+from propensity.runs.export import status
 from propensity.tables import every as tables
 
 if TYPE_CHECKING:
@@ -34,34 +34,26 @@ def lifts(run: Run) -> list[dict[str, Any]]:
         return []
     newest = run.as_of - run.timeframe.horizon
     found = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
-    open_weeks = {_key(row) for row in found}
+    open_weeks = {_key(row): row["control_share"] for row in found}
     if not open_weeks:
         return []
-    check_consent(run)
     every = run.rows("audience_lifts", since=date(1970, 1, 1), until=date(9999, 1, 1))
-    before = {_key(row): row for row in every}
-    anew = _outcomes(run, open_weeks)
-    shares = {of: row["control_share"] for (of, _), row in before.items()} | {
-        of: groups[0]["control_share"] for (of, _), groups in anew.items() if groups
-    }
-
-    def week_of(key: Key) -> Week:
-        known = before.get(key)
-        # What was mature once is so in a run for an earlier date, too.
-        is_final = known is not None and known["status"] == "final"
-        groups = anew[key] if key in anew else before[key]["sums"]
-        return Week(
-            week=key[1],
-            control_share=shares[key[0]],
-            sums=[{name: group[name] for name in _SUMS} for group in groups],
-            is_final=is_final or status(run, key[1]) == "final",
-        )
-
+    # What was mature once is so in a run for an earlier date, too.
+    final = {_key(row) for row in every if row["status"] == "final"}
+    sums = {_key(row): row["sums"] for row in every} | _outcomes(run, open_weeks)
     rows = []
-    for audience in sorted({of for of, _ in open_weeks} & shares.keys()):
-        keys = sorted(key for key in {*before, *anew} if key[0] == audience)
-        weeks = [week_of(key) for key in keys]
-        since = min(week for of, week in open_weeks if of == audience)
+    for audience in sorted({of for of, _ in open_weeks}):
+        first = min(week for of, week in open_weeks if of == audience)
+        weeks = [
+            Week(
+                week=week,
+                control_share=open_weeks[audience, first],
+                sums=[{name: group[name] for name in _SUMS} for group in groups],
+                is_final=(of, week) in final or status(run, week) == "final",
+            )
+            for (of, week), groups in sorted(sums.items())
+            if of == audience
+        ]
         rows += [
             {
                 "use_case": run.use_case.name,
@@ -72,7 +64,7 @@ def lifts(run: Run) -> list[dict[str, Any]]:
                 **row,
             }
             for week, row in zip(weeks, figures(weeks), strict=True)
-            if week.week >= since
+            if week.week >= first and (row["treated_users"] or row["control_users"])
         ]
     return rows
 
@@ -86,15 +78,11 @@ def _outcomes(run: Run, open_weeks: Iterable[Key]) -> dict[Key, list[Row]]:
     groups: dict[Key, list[Row]] = {key: [] for key in open_weeks}
     weeks = sorted({week for _, week in groups})
     window = run.use_case.window(run.settings, weeks, today=run.as_of)
-    for row in run.warehouse.rows(
-        run.use_case.statement("audience_outcomes"),
-        {**window, "use_case": run.use_case.name},
-    ):
+    sql = run.use_case.statement("audience_outcomes")
+    for row in run.warehouse.rows(sql, {**window, "use_case": run.use_case.name}):
         if _key(row) in groups:
             groups[_key(row)].append(row)
-    return {
-        key: sorted(of, key=lambda one: one["is_control"]) for key, of in groups.items()
-    }
+    return groups
 
 
 def publish_lifts(run: Run, rows: Sequence[Row]) -> None:

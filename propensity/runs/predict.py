@@ -1,5 +1,6 @@
 """
-Prediction as a run: score every user, compare with earlier scores, publish.
+Prediction as a run: score every user, compare with the training and earlier scores,
+publish.
 
 Scores are appended under the run's id while they are computed, and no reader sees them
 until one transaction records the publication and merges them into the current table.
@@ -8,8 +9,8 @@ What a run that died has appended stays unseen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from propensity.drift import Observed, Signal
 from propensity.errors import (
     NotEnoughData,
+    PropensityError,
     RequestError,
     SchemaError,
     ScoreShift,
@@ -31,12 +34,10 @@ from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.runs import sources
-from propensity.runs.export import check_consent
 from propensity.statements import statement
 from propensity.tables import every as tables
 
 if TYPE_CHECKING:
-    from propensity.drift import Observed
     from propensity.models.value import ValueModel
     from propensity.registry.loading import Serving
     from propensity.runs.run import Run
@@ -46,7 +47,9 @@ Floats = NDArray[np.float64]
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000
 
-_COLUMNS = ["user_id", "probability", "expected_value"]
+# So many alarms of drift are named where scores jumped.
+CAUSES = 5
+
 _NUMERIC = tables.SCORES.arrow_schema().field("expected_value").type
 
 
@@ -59,6 +62,7 @@ class Scored:
         quantiles: The least probability, 99 percentiles and the greatest.
         log_odds_shift: The season's, which is in all scores; None without one.
         expected_value: The sum over all users; None without amounts.
+        signals: What is watched for drift, beside the training; alarms first.
     """
 
     users: int
@@ -66,6 +70,16 @@ class Scored:
     quantiles: Sequence[float]
     log_odds_shift: float | None
     expected_value: Decimal | None
+    signals: Sequence[Signal] = ()
+
+    @property
+    def alarms(self) -> list[dict[str, Any]]:
+        """The alarms of drift: ``cause``, ``name`` and ``message``."""
+        return [
+            {"cause": one.cause, "name": one.name, "message": one.message}
+            for one in self.signals
+            if one.is_alarm
+        ]
 
     def answer(self) -> dict[str, Any]:
         """Return what the answer of 01 says."""
@@ -75,6 +89,7 @@ class Scored:
             "mean_probability": self.mean_probability,
             "expected_value": None if value is None else {"sum": value},
             "log_odds_shift": self.log_odds_shift,
+            "drift": {"alarms": self.alarms},
         }
 
 
@@ -91,10 +106,7 @@ def check_scores_users(run: Run) -> None:
 def is_evaluated(run: Run) -> bool:
     """Tell whether 03 has evaluated the week that ends with the run's as-of date."""
     week = run.as_of - run.timeframe.horizon
-    is_known = bool(run.rows("evaluations", since=week, until=week))
-    if not is_known:
-        run.log_fields["evaluation_missing"] = str(week)
-    return is_known
+    return bool(run.rows("evaluations", since=week, until=week))
 
 
 def season_shift(run: Run, version: int) -> float | None:
@@ -130,10 +142,9 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
     Yield the features of every user as of the run's date, suppressed users left out.
 
     Raises:
-        SettingsError, SchemaError, MissingTable: As ``check_consent``.
+        SettingsError, SchemaError, MissingTable: As ``sources.checked``.
         QueryTooExpensive, Unavailable: As named.
     """
-    check_consent(run)
     use_case = sources.checked(run)
     suppressed = suppression.read(run.warehouse)
     window = use_case.window(run.settings, [run.as_of])
@@ -141,13 +152,12 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         yield suppressed.without(batch, use_case.name)
 
 
-def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> Scored:
+def score(run: Run, model: Serving, shift: float | None) -> Scored:
     """
     Score every user of the lookback, in bounded memory, and append the scores.
 
     Args:
         shift: The season's, to add to their log-odds; None for none.
-        observed: Counts what is scored.
 
     Raises:
         NotEnoughData: There is no user to score.
@@ -155,20 +165,21 @@ def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> 
             the model gives no probabilities.
         Unavailable: A user was suppressed meanwhile, whose score may be among them.
     """
-    listed = suppression.read(run.warehouse)
+    listed, key = suppression.read(run.warehouse), _key(run)
     value_model = model.value() if model.value is not None else None
+    observed = Observed(model.metadata["card"].get("drift"))
     batches = observed.watching(model.scorer.score(features(run)))
-    for rows in _gathered(_scores(batches, shift, value_model), run.key):
+    for rows in _gathered(_scores(batches, key, shift, value_model)):
         run.warehouse.write(tables.SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
     if suppression.read(run.warehouse) != listed:
-        run.warehouse.execute(statement("remove_scored"), run.key)
+        run.warehouse.execute(statement("remove_scored"), key)
         raise Unavailable(
             "a user was suppressed while scores were computed: they were removed "
             "again, and nothing was published. Call again"
         )
-    [row] = run.warehouse.rows(statement("scored"), run.key)
+    [row] = run.warehouse.rows(statement("scored"), key)
     if not row["users"]:
         raise NotEnoughData(
             f"no user has an event in the {run.use_case.lookback_days} days before "
@@ -180,21 +191,35 @@ def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> 
             "already, and is to give one row per user and as-of date: does it join "
             "something that a user has several of? Nothing was published"
         )
-    return Scored(
+    scored = Scored(
         users=row["users"],
         mean_probability=row["mean_probability"],
         quantiles=row["quantiles"],
         log_odds_shift=shift,
         expected_value=row["expected_value"],
+        signals=sorted(
+            observed.signals(),
+            key=lambda one: (not one.is_alarm, -(one.psi or 99.0), one.name),
+        ),
     )
+    for alarm in scored.alarms:
+        fields = {name: alarm[name] for name in ("cause", "name")}
+        run.log("WARNING", f"drift: {alarm['message']}", **fields)
+    return scored
+
+
+def _key(run: Run) -> dict[str, Any]:
+    """Return the columns that identify what a run has scored."""
+    return {"use_case": run.use_case.name, "as_of": run.as_of, "run_id": run.run_id}
 
 
 def _scores(
     scored: Iterable[tuple[pa.RecordBatch, Floats]],
+    key: Mapping[str, Any],
     log_odds_shift: float | None,
     value_model: ValueModel | None,
 ) -> Iterator[pa.RecordBatch]:
-    """Yield users with shifted probabilities and expected values, null without any."""
+    """Yield rows with shifted probabilities and expected values, null without any."""
     for batch, unshifted in scored:
         if not np.all((unshifted >= 0) & (unshifted <= 1)):
             raise SchemaError("the model gives values that are not probabilities")
@@ -202,10 +227,13 @@ def _scores(
         value = pa.nulls(len(probability), _NUMERIC)
         if value_model is not None:
             value = money(probability * value_model.amounts(batch))
-        users = batch["user_id"].cast(pa.string())
-        yield pa.RecordBatch.from_arrays(
-            [users, pa.array(probability), value], names=_COLUMNS
-        )
+        columns = {
+            "user_id": batch["user_id"].cast(pa.string()),
+            "probability": pa.array(probability),
+            "expected_value": value,
+        }
+        same = {name: pa.repeat(one, len(probability)) for name, one in key.items()}
+        yield pa.RecordBatch.from_pydict({**columns, **same})
 
 
 def money(values: Floats) -> pa.Array:
@@ -213,38 +241,24 @@ def money(values: Floats) -> pa.Array:
     return pc.cast(pa.array(np.minimum(values, alerts.MAXIMUM_AMOUNT)), _NUMERIC)
 
 
-def _gathered(
-    batches: Iterable[pa.RecordBatch], same: dict[str, Any]
-) -> Iterator[pa.Table]:
-    """Yield tables of about ``ROWS_AT_ONCE`` rows, with the same values in all."""
-
-    def table() -> pa.Table:
-        rows = pa.Table.from_batches(gathered)
-        for name, value in same.items():
-            rows = rows.append_column(name, pa.repeat(pa.scalar(value), len(rows)))
-        return rows
-
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yield tables of about ``ROWS_AT_ONCE`` rows."""
     gathered: list[pa.RecordBatch] = []
     for batch in batches:
         gathered.append(batch)
         if sum(map(len, gathered)) >= ROWS_AT_ONCE:
-            yield table()
+            yield pa.Table.from_batches(gathered)
             gathered = []
     if any(map(len, gathered)):
-        yield table()
+        yield pa.Table.from_batches(gathered)
 
 
-def score_shift(
-    run: Run, scored: Scored, *, causes: Sequence[str] = ()
-) -> float | None:
+def score_shift(run: Run, scored: Scored) -> float | None:
     """
     Return how far scores moved since the last publication; None without one.
 
     Both are compared as the models gave them, without the season's shift: the shift has
     a bound of its own, and must neither stop a publication nor hide broken features.
-
-    Args:
-        causes: What has drifted, for the message.
 
     Raises:
         ScoreShift: Beyond the bound, unless the run is forced.
@@ -262,10 +276,11 @@ def score_shift(
     shift = metrics.score_shift(before, now)
     bound = run.settings.maximum_score_shift
     if shift > bound and not run.force:
+        causes = "; ".join(alarm["message"] for alarm in scored.alarms[:CAUSES])
         raise ScoreShift(
             f"scores moved by {shift:.2f} of their mean since {last['as_of']}, "
             f"more than {bound:g}. Nothing was "
-            f"published; {'; '.join(causes) or 'look at the features'}. Correct that, "
+            f"published; {causes or 'look at the features'}. Correct that, "
             "or, if the move is real, send force",
             detail={
                 "score_shift": shift,
@@ -286,7 +301,7 @@ def publish(run: Run, model: Serving, scored: Scored) -> None:
     run.warehouse.execute(
         statement("publish_predictions"),
         {
-            **run.key,
+            **_key(run),
             "model_version": model.version,
             "scored_at": run.began_at,
             "reads_export": run.data_until is not None,
@@ -302,9 +317,18 @@ def publish(run: Run, model: Serving, scored: Scored) -> None:
             "seconds": run.elapsed_s(),
         },
     )
-    run.log_fields.update(
-        model_version=model.version,
-        log_odds_shift=scored.log_odds_shift,
-        rows_in=scored.users,
-        rows_out=scored.users,
-    )
+
+
+def publish_drift(run: Run, model: Serving, scored: Scored) -> None:
+    """
+    Append the rows of ``ma_drift``; readers see those of the newest run.
+
+    What was published stays so where that fails, which a warning says.
+    """
+    same = {**_key(run), "model_version": model.version, "written_at": run.began_at}
+    rows = [{**asdict(signal), **same} for signal in scored.signals]
+    try:
+        if rows:
+            run.warehouse.write(tables.DRIFT, rows)
+    except PropensityError as error:
+        run.log("WARNING", f"drift is not in its table: {error.message}")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from propensity.learning.report.week import Report, week_page
 from propensity.registry.versions import HTML
+from propensity.runs.evaluate import key
 from propensity.runs.export import lacked_days
-from propensity.runs.thresholds import key
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -51,11 +51,8 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
             run.registry.artifacts.overwrite(name, page.encode(), content_type=HTML)
             names.append(name)
     except Exception as error:  # an evaluation is worth more than its page
-        run.warn(
-            f"reports not written: {type(error).__name__}: {error}",
-            use_case=use_case,
-            weeks=weeks[len(names) :],
-        )
+        why = f"reports not written: {type(error).__name__}: {error}"
+        run.log("WARNING", why, weeks=weeks[len(names) :])
     return {"reports": names} if names else {}
 
 

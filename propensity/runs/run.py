@@ -12,32 +12,38 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flask
 import functions_framework
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import (
+    MethodNotAllowed,
     NoSuchPath,
     PropensityError,
     RequestError,
+    TooLarge,
 )
+from propensity.gcp import log
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import OPERATORS, disable_worker_timeout, failure_of
-from propensity.gcp.log import log, trace_of
+from propensity.gcp.http import (
+    OPERATORS,
+    disable_worker_timeout,
+    failure_of,
+    object_in,
+)
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import Lease, leased
 from propensity.registry.versions import Registry
-from propensity.runs.request import parse
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.timeframe import TRUTH_DELAY_DAYS
+from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
 
 if TYPE_CHECKING:
     from propensity.freshness import Freshness
@@ -45,6 +51,11 @@ if TYPE_CHECKING:
     from propensity.usecases import UseCase
 
 Answer = Mapping[str, Any]
+
+MAXIMUM_BODY = 64 * 1024
+
+# Event time counts from 1970, and windows reach back from an as-of date by months.
+EARLIEST = date(1971, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +66,6 @@ class Run:
     Attributes:
         as_of: The request's date, or an earlier one if the export ends before it.
         export: How far the run reads the GA4 export; None if it reads none.
-        is_cut_short: Whether the export ends before the days that the run would read.
-        log_fields: For the run's log line, such as rows in and out.
     """
 
     function: str
@@ -70,8 +79,6 @@ class Run:
     registry: Registry
     lease: Lease | None = None
     export: Freshness | None = None
-    is_cut_short: bool = False
-    log_fields: dict[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM
 
     @property
@@ -88,15 +95,6 @@ class Run:
     def missing_days(self) -> Sequence[date]:
         """Earlier days of the export (local, by tables' names) that never came."""
         return self.export.missing if self.export else ()
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """The columns that identify what this run has scored."""
-        return {
-            "use_case": self.use_case.name,
-            "as_of": self.as_of,
-            "run_id": self.run_id,
-        }
 
     def now(self) -> datetime:
         """Return the time; leases and waits depend on it, and no result."""
@@ -120,13 +118,10 @@ class Run:
             "truth_delay_days": TRUTH_DELAY_DAYS,
         }
 
-    def say(self, message: str, **fields: object) -> None:
-        """Write a log line beside the run's own."""
-        log("INFO", message, function=self.function, **fields)
-
-    def warn(self, message: str, **fields: object) -> None:
-        """Write a line about what went wrong, and does not stop the run."""
-        log("WARNING", message, function=self.function, **fields)
+    def log(self, severity: str, message: str, **fields: object) -> None:
+        """Write a log line beside the run's own; a WARNING does not stop the run."""
+        own = {"use_case": self.use_case.name, "as_of": self.as_of}
+        log.log(severity, message, function=self.function, **{**own, **fields})
 
     def check_lease(self) -> None:
         """Raise Conflict if another run has taken over the lease."""
@@ -134,20 +129,19 @@ class Run:
             self.lease.check()
 
 
-@dataclass(frozen=True)
-class Clients:
-    """The clients of an instance, opened on its first request."""
+class RunRequest(NamedTuple):
+    """A parsed request to a scheduled function."""
 
-    settings: Settings
-    warehouse: Warehouse
-    artifacts: Artifacts
+    use_case: str
+    as_of: date
+    force: bool
 
 
 @cache
-def clients() -> Clients:
+def clients() -> tuple[Settings, Warehouse, Artifacts]:
     """Read the settings and open the clients; a warm instance keeps them."""
     settings = Settings.from_environment()
-    return Clients(settings, Warehouse.open(settings), Artifacts.open(settings))
+    return settings, Warehouse.open(settings), Artifacts.open(settings)
 
 
 def run(
@@ -155,6 +149,8 @@ def run(
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
     Turn the body of a run into an HTTP function.
+
+    Its log line has what is plain in the answer: numbers, texts and dates, no lists.
 
     Args:
         function: Its name in the log.
@@ -171,30 +167,34 @@ def run(
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
         def respond(request: flask.Request) -> flask.Response:
+            # Fields of every line, also of a run that fails before it knows them.
             line: dict[str, Any] = {
-                "function": function,
-                # Fields of every line, also of a run that fails before it knows them.
                 **dict.fromkeys(("use_case", "as_of", "model_version")),
-                **dict.fromkeys(("rows_in", "rows_out", "bytes_billed"), 0),
-                **trace_of(request.headers.get("traceparent", "")),
+                "function": function,
+                "severity": "INFO",
+                "message": "ok",
+                "outcome": "ok",
+                "status": 200,
+                "bytes_billed": 0,
+                **log.trace_of(request.headers.get("traceparent", "")),
             }
             began = time.perf_counter()
             headers: Mapping[str, str] = {}
+            current = None
             try:
                 current = _run_of(request, function, clock=clock, scope=scope)
-                as_of = current.as_of.isoformat()
-                line.update(use_case=current.use_case.name, as_of=as_of)
-                again = current.force or not once
-                answer = _under_lease(current, body, line, kind=kind, again=again)
-                line |= {"outcome": "ok", "status": 200}
+                line["use_case"] = current.use_case.name
+                line["as_of"] = current.as_of.isoformat()
+                answer = _under_lease(current, body, kind=kind, once=once)
+                line |= _plain_fields(answer)
             except Exception as raised:  # the last place before the caller
                 failure = failure_of(raised, OPERATORS)
                 answer, headers = failure.body, failure.headers
-                line |= failure.line
+                line |= {**_plain_fields(answer.get("detail")), **failure.line}
+            if current is not None:
+                line["bytes_billed"] = current.warehouse.bytes_billed
             seconds = round(time.perf_counter() - began, 3)
-            severity = line.pop("severity", "INFO")
-            message = line.pop("message", line["outcome"])
-            log(severity, message, **line, seconds=seconds)
+            log.log(**line, seconds=seconds)
             return _json_response(answer, line["status"], headers)
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)
@@ -208,8 +208,7 @@ def _run_of(
     request: flask.Request, function: str, *, clock: Clock, scope: str | None
 ) -> Run:
     """Return the run that a request is for."""
-    opened, now = clients(), clock.now()
-    settings = opened.settings
+    (settings, warehouse, artifacts), now = clients(), clock.now()
     parsed = parse(request, default_use_case=settings.use_case, today=now.date())
     if parsed.use_case == settings.use_case:
         usecases.require_default(settings)
@@ -222,48 +221,106 @@ def _run_of(
         as_of=parsed.as_of,
         force=parsed.force,
         began_at=now,
-        warehouse=opened.warehouse.for_run(),
+        warehouse=warehouse.for_run(),
         clock=clock,
-        registry=Registry(opened.artifacts, scope or use_case.name),
+        registry=Registry(artifacts, scope or use_case.name),
     )
 
 
+def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunRequest:
+    """
+    Read the request of a scheduled function.
+
+    Args:
+        request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
+            (YYYY-MM-DD, from 1971 on) and ``force``.
+        default_use_case: Where the request names none.
+        today: UTC; the default of ``as_of``, which may not be later.
+
+    Raises:
+        MethodNotAllowed, TooLarge, RequestError: As named.
+    """
+    if request.method != "POST":
+        raise MethodNotAllowed(request.method, allowed=("POST",))
+    request.max_content_length = MAXIMUM_BODY
+    try:
+        body = object_in(request.get_data().strip() or b"{}")
+    except RequestEntityTooLarge as error:
+        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
+    except (OSError, HTTPException) as error:
+        raise RequestError("the body is cut short", field="body") from error
+    fields = {"use_case": default_use_case, "as_of": None, "force": False, **body}
+    if unknown := sorted(name[:64] for name in fields.keys() - set(RunRequest._fields)):
+        raise RequestError(
+            f"unknown field {', '.join(unknown)}; known are "
+            f"{', '.join(RunRequest._fields)}",
+            field=unknown[0],
+        )
+    if not isinstance(fields["use_case"], str):
+        raise RequestError("use_case must be a string", field="use_case")
+    if not isinstance(fields["force"], bool):
+        raise RequestError("force must be true or false", field="force")
+    return RunRequest(**{**fields, "as_of": _as_of(fields["as_of"], today)})
+
+
+def _as_of(value: object, today: date) -> date:
+    if value is None:
+        return today
+    try:
+        as_of = day_of(value if isinstance(value, str) else repr(value))
+    except ValueError as error:
+        raise RequestError(
+            f"as_of must be a date as YYYY-MM-DD: {error}", field="as_of"
+        ) from error
+    if not EARLIEST <= as_of <= today:
+        raise RequestError(
+            f"as_of is {as_of}, and must be from {EARLIEST} on and no later than "
+            f"today in UTC, {today}: later events are not there yet",
+            field="as_of",
+        )
+    return as_of
+
+
 def _under_lease(
-    current: Run,
-    body: Callable[[Run], Answer],
-    line: dict[str, Any],
-    *,
-    kind: str,
-    again: bool,
+    current: Run, body: Callable[[Run], Answer], *, kind: str, once: bool
 ) -> Answer:
-    """Do a run while it has its lease; ``again`` repeats a finished one."""
-    registry = current.registry
+    """Do a run while it has its lease, unless one that is done answers it."""
     with leased(
-        registry.artifacts,
-        registry.use_case,
+        current.registry.artifacts,
+        current.registry.use_case,
         kind,
         current.as_of,
         run_id=current.run_id,
         clock=current.now,
-        again=again,
+        again=current.force or not once,
     ) as lease:
         if lease.is_finished:
-            line["message"] = "done before; answered from its lease"
-            line["model_version"] = lease.answer.get("model_version")
             return {**lease.answer, "repeated": True}
-        try:
-            result = body(replace(current, lease=lease))
-        finally:
-            line.update(current.log_fields, bytes_billed=current.warehouse.bytes_billed)
-        lease.answer = plain(
-            {
-                "use_case": current.use_case.name,
-                "as_of": current.as_of,
-                **result,
-                "bytes_billed": current.warehouse.bytes_billed,
-            }
-        )
+        result = body(replace(current, lease=lease))
+        answer = {
+            "use_case": current.use_case.name,
+            "as_of": current.as_of,
+            **result,
+            "bytes_billed": current.warehouse.bytes_billed,
+        }
+        lease.answer = json.loads(json.dumps(answer, default=_plain))
     return {**lease.answer, "repeated": False}
+
+
+def _plain(value: object) -> str | float:
+    """Return times as ISO 8601 texts, and money as numbers."""
+    return value.isoformat() if isinstance(value, date) else float(value)  # type: ignore[arg-type]
+
+
+def _plain_fields(entries: object) -> dict[str, Any]:
+    """Return what a log line has of an answer, or of the detail of a failure."""
+    if not isinstance(entries, Mapping):
+        return {}
+    return {
+        name: value
+        for name, value in entries.items()
+        if not isinstance(value, (Mapping, list))
+    }
 
 
 def _framework_failure(error: HTTPException) -> flask.Response:
@@ -275,16 +332,6 @@ def _framework_failure(error: HTTPException) -> flask.Response:
     elif status < PropensityError.status:
         failure = RequestError(error.name)
     return _json_response(failure.body(), status)
-
-
-def plain(answer: Answer) -> dict[str, Any]:
-    """Return an answer for JSON: times as ISO 8601 texts, money as numbers."""
-    content: dict[str, Any] = json.loads(json.dumps(answer, default=_plain))
-    return content
-
-
-def _plain(value: object) -> str | float:
-    return value.isoformat() if isinstance(value, date) else float(value)  # type: ignore[arg-type]
 
 
 def _json_response(

@@ -20,7 +20,7 @@ from propensity.registry.champion import Champion, announce
 from propensity.registry.loading import newest_recorded
 from propensity.runs import sources
 from propensity.runs.champion import rival
-from propensity.runs.export import check_consent, lacked_days
+from propensity.runs.export import lacked_days
 from propensity.tables import every as tables
 from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
 
@@ -43,9 +43,7 @@ def training_rows(run: Run) -> pa.Table:
         NotEnoughData: The source has no event, or too few days for a snapshot.
         MissingTable, SchemaError: The source is not what the use case reads.
     """
-    rows = _event_rows(run) if run.use_case.scores_events else _user_rows(run)
-    run.log_fields["rows_in"] = len(rows)
-    return rows
+    return _event_rows(run) if run.use_case.scores_events else _user_rows(run)
 
 
 def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
@@ -74,7 +72,6 @@ def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
 
 def _user_rows(run: Run) -> pa.Table:
     """Read labelled snapshots: one row per user and as-of date."""
-    check_consent(run)
     use_case = sources.checked(run)
     window = use_case.window(run.settings, _snapshots(run), today=run.as_of)
     rows = run.warehouse.table(
@@ -134,20 +131,19 @@ def _snapshots(run: Run) -> Sequence[date]:
             f"{max(run.missing_days)}: load these days again"
         )
     if left_out := len(snapshots) - len(whole):
-        run.log_fields["snapshots_left_out"] = left_out
+        lacking = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"
+        run.log("WARNING", lacking)
     return whole
 
 
 def _event_rows(run: Run) -> pa.Table:
-    """Read scored events with their labels, and log how many labels are known."""
+    """Read scored events with their labels."""
     joined = run.warehouse.table(
         run.use_case.statement("event_training_rows"),
         {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
     )
     joined = suppression.read(run.warehouse).without(joined, run.use_case.name)
-    rows = event_rows.dataset(joined, run.use_case)
-    run.log_fields.update(event_rows.counts(rows))
-    return rows
+    return event_rows.dataset(joined, run.use_case)
 
 
 def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
@@ -208,7 +204,6 @@ def publish_model(
         verdict = _promoted(run, trained, verdict, champion, version, sha256=sha256)
         card = replace(card, verdict=cards.verdict_entry(verdict))
         _record(run, card, published)
-    run.log_fields.update(model_version=version, rows_out=1)
     return card.answer(published)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import flask
 
 from local.stack.state import FUNCTIONS, ROOT
-from propensity.runs.request import RunRequest, parse
+from propensity.runs.run import RunRequest, parse
 
 SKIPPED = {"node_modules", "__pycache__"}
 TODAY = date(2026, 3, 1)

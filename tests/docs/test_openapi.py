@@ -19,7 +19,7 @@ import schemathesis
 from local.stack.state import FUNCTIONS
 from propensity import errors, usecases
 from propensity.online import score_request
-from propensity.runs.request import parse
+from propensity.runs.run import parse
 from tests.described import path_of, whole
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}

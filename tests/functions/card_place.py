@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,21 +102,7 @@ def enriched(name: str, **fields: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def place(emulators, tmp_path_factory) -> Iterator[Place]:
-    """Where tests let serve what they need."""
-    with new_card_place(emulators, tmp_path_factory) as place:
-        yield place
-
-
-@pytest.fixture
-def unserved(emulators, tmp_path_factory) -> Iterator[Place]:
-    """Where nothing has ever served: an instance follows no pointer that is gone."""
-    with new_card_place(emulators, tmp_path_factory) as place:
-        yield place
-
-
-@contextlib.contextmanager
-def new_card_place(emulators, tmp_path_factory) -> Iterator[Place]:
-    """Start both functions as they are deployed."""
+    """Both functions as they are deployed; tests let serve what they need."""
     with (
         new_site(emulators, PROPENSITY_REFRESH_S="1") as site,
         WriteProxy(emulators.address("bigquery_storage")) as writes,

@@ -1,7 +1,7 @@
 """
 What tests of the scheduled functions share: a small shop, and a model trained on it.
 
-The shop is loaded once in a process, and the model is kept in ``.local/tests``. A
+The shop is loaded once in a process, and the model is trained once in a run. A
 ``place`` reads that shop and has tables, view and bucket of its own; a
 ``champion_place`` has the model as champion.
 """
@@ -9,15 +9,13 @@ The shop is loaded once in a process, and the model is kept in ``.local/tests``.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import pickle
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,7 @@ import pyarrow as pa
 import pytest
 from xdist import is_xdist_controller
 
-from local.stack.state import LOCAL, ROOT
-from local.venvs import locked
+from local.stack.state import ROOT
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
@@ -38,13 +35,14 @@ from propensity.runs import setup
 from propensity.runs.run import clients
 from propensity.settings import Settings
 from propensity.tables.every import TABLES, TRAINING_METADATA
-from tests import shop
+from tests import shared, shop
 from tests.conftest import Workplace, new_workplace, start_emulators
 from tests.described import check_described
 from tests.emptied import Objects, empty_tables
-from tests.functions.evaluated import MONDAY, USERS, published
+from tests.functions.evaluated import MONDAY, USERS
 from tests.partitions import of_all_days
 from tests.propensity.registry.versions import overwrite
+from tests.published import publish
 
 FOLDERS = {
     "model_training": "00-ModelTraining",
@@ -119,13 +117,18 @@ class Place:
 
     def with_settings(self, **extra: str) -> Place:
         """Return the same place for functions with other settings."""
-        place = replace(self, extra={**self.extra, **extra})
-        vars(place).update(warehouse=self.warehouse, registry=self.registry)
-        return place
+        return self.changed(extra)
 
     def with_constants(self, **constants: float) -> Place:
         """Return the same place for functions with other constants."""
-        place = replace(self, constants={**self.constants, **constants})
+        return self.changed({}, constants)
+
+    def changed(
+        self, extra: Mapping[str, str], constants: Mapping[str, float] | None = None
+    ) -> Place:
+        """Return the same place, its clients as well, with more of either."""
+        constants = {**self.constants, **(constants or {})}
+        place = replace(self, extra={**self.extra, **extra}, constants=constants)
         vars(place).update(warehouse=self.warehouse, registry=self.registry)
         return place
 
@@ -150,12 +153,6 @@ class Place:
         rows = self.warehouse.rows(of_all_days(sql), parameters)
         return [dict(row.items()) for row in rows]
 
-    def table(self, name: str) -> list[tuple[Any, ...]]:
-        """Return all rows of a table, sorted, as texts: to compare two moments."""
-        return sorted(
-            tuple(map(str, row.values())) for row in self.rows(f"SELECT * FROM {name}")
-        )
-
 
 class entered:  # noqa: N801
     """Hold exactly these settings in the environment, and no client opened before."""
@@ -173,8 +170,8 @@ class entered:  # noqa: N801
 
     def __exit__(self, *_: object) -> None:
         if clients.cache_info().currsize:
-            clients().warehouse.close()
-            clients().artifacts.close()
+            for client in clients()[1:]:
+                client.close()
         clients.cache_clear()
         self.patch.undo()
 
@@ -193,48 +190,32 @@ def shop_dataset(emulators, bigquery_emulator, shop_rows) -> str:
     return workplace.ga4_dataset
 
 
-@pytest.fixture(scope="session")
-def make_place(emulators, bigquery_emulator) -> Iterator[Callable[..., Place]]:
-    """Make a place: tables and a bucket of its own, over some dataset's export."""
-    places: list[Place] = []
-
-    def make(ga4_dataset: str, **extra: str) -> Place:
-        workplace = new_workplace(emulators, bigquery_emulator)
-        environment = {**workplace.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
-        place = Place(replace(workplace, environment=environment), extra)
-        places.append(place)
-        place.prepare()
-        return place
-
-    yield make
-    for place in places:
-        place.close()
-
-
 class Places:
     """
     Places that tests have one after another, each as it was made.
 
     A table that a test drops, or gives other columns, stays so: such a test makes a
-    place of its own, by ``make_place``.
+    place of its own, by ``new``.
     """
 
-    def __init__(self, make: Callable[..., Place]) -> None:
-        self._make = make
+    def __init__(self, new_workplace: Callable[[], Workplace]) -> None:
+        self._new_workplace = new_workplace
+        self._made: list[Place] = []
         self._idle: dict[str, list[tuple[Place, Objects]]] = defaultdict(list)
 
-    def take(self, ga4_dataset: str) -> tuple[Place, Objects]:
-        """Return a place over a dataset's export, and its bucket as it is now."""
-        if not self._idle[ga4_dataset]:
-            place = self._make(ga4_dataset)
-            return place, Objects(place.registry.artifacts)
-        place, objects = self._idle[ga4_dataset].pop()
-        empty_tables(place.warehouse, TABLES)
-        client = place.warehouse.client
-        for model in client.list_models(place.workplace.dataset):
-            client.delete_model(model)
-        objects.put_back()
-        return place, objects
+    def new(self, ga4_dataset: str) -> Place:
+        """Make a place: tables and a bucket of its own, over some dataset's export."""
+        workplace = self._new_workplace()
+        environment = {**workplace.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
+        place = Place(replace(workplace, environment=environment))
+        self._made.append(place)
+        place.prepare()
+        return place
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for place in self._made:
+            place.close()
 
     @contextlib.contextmanager
     def lending(self) -> Iterator[Callable[..., Place]]:
@@ -242,8 +223,15 @@ class Places:
         lent: list[tuple[Place, Objects]] = []
 
         def lend(ga4_dataset: str, **extra: str) -> Place:
-            lent.append(self.take(ga4_dataset))
-            return lent[-1][0].with_settings(**extra)
+            if self._idle[ga4_dataset]:
+                place, objects = self._idle[ga4_dataset].pop()
+                empty_tables(place.warehouse, TABLES)
+                objects.put_back()
+            else:
+                place = self.new(ga4_dataset)
+                objects = Objects(place.registry.artifacts)
+            lent.append((place, objects))
+            return place.changed(extra)
 
         yield lend
         for place, objects in lent:
@@ -251,9 +239,11 @@ class Places:
 
 
 @pytest.fixture(scope="session")
-def places(make_place) -> Places:
+def places(emulators, bigquery_emulator) -> Iterator[Places]:
     """Places that are used again."""
-    return Places(make_place)
+    places = Places(partial(new_workplace, emulators, bigquery_emulator))
+    yield places
+    places.close()
 
 
 @pytest.fixture
@@ -308,37 +298,21 @@ class Trained:
         place.warehouse.write(TRAINING_METADATA, rows)
 
 
-def model_file() -> Path:
-    """Return where today's model is kept, by a digest of all that it depends on."""
-    digest = hashlib.sha256(f"{sys.version} {datetime.now(UTC).date()}".encode())
-    folders = ("propensity", "00-ModelTraining", "local/emulators")
-    sources = [path for name in folders for path in (ROOT / name).rglob("*.*")]
-    sources += [ROOT / "requirements.txt", Path(shop.__file__), Path(__file__)]
-    for path in sorted(sources):
-        if path.is_file() and path.suffix != ".pyc":
-            digest.update(path.read_bytes())
-    return LOCAL / "tests" / f"{digest.hexdigest()}.pickle"
+@pytest.fixture(scope="session")
+def first_model(places, shop_dataset) -> Trained:
+    """The model that is trained on the small shop, once in a run of the tests."""
+
+    def train(folder: Path) -> None:
+        model = Trained.at(places.new(shop_dataset))
+        (folder / "model").write_bytes(pickle.dumps(model))
+
+    return pickle.loads((shared.once("model", train) / "model").read_bytes())
 
 
 @pytest.fixture(scope="session")
-def first_model(make_place, shop_dataset) -> Trained:
-    """The model that is trained on the small shop, once a day for the same code."""
-    file = model_file()
-    with locked(file.parent / "lock"):
-        if not file.exists():
-            model = Trained.at(make_place(shop_dataset))
-            for older in file.parent.glob("*.pickle"):
-                older.unlink()
-            unfinished = file.with_suffix(".unfinished")
-            unfinished.write_bytes(pickle.dumps(model))
-            unfinished.rename(file)
-        return pickle.loads(file.read_bytes())
-
-
-@pytest.fixture(scope="session")
-def training(make_place, shop_dataset, first_model) -> tuple[Place, dict[str, Any]]:
+def training(places, shop_dataset, first_model) -> tuple[Place, dict[str, Any]]:
     """A place whose first model was trained, and the answer of the training."""
-    place = make_place(shop_dataset)
+    place = places.new(shop_dataset)
     first_model.put_into(place)
     return place, first_model.answer
 
@@ -417,7 +391,7 @@ def converters(scores) -> list[str]:
 def monday(shop_of, scores, converters) -> Place:
     """A place with a publication of Monday and the outcomes of its week."""
     place = shop_of([shop.purchase(user, MONDAY + shop.DAY) for user in converters])
-    published(place, MONDAY, scores)
+    publish(place.warehouse, MONDAY, scores)
     return place
 
 

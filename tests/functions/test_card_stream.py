@@ -26,12 +26,11 @@ from tests.functions.card_place import (
     name,
     of_event,
     place,
-    unserved,
 )
 from tests.functions.streaming import eventually
 
 # Fixtures.
-__all__ = ["name", "place", "unserved"]
+__all__ = ["name", "place"]
 
 
 def forest(rows: int) -> HalfSpaceTrees:
@@ -142,22 +141,6 @@ class TestIntake:
 
 class TestScores:
     """Each test says what serves."""
-
-    def test_are_none_while_nothing_serves(self, unserved, name):
-        """The transaction is logged all the same, and nothing is published."""
-        assert unserved.registry.champion() is None
-        with unserved.site.pulled("scores") as pull:
-            answer = unserved.scoring.post(enriched(name))
-            unserved.promote(unserved.publish(forest(400)))
-            scores = [json.loads(message.data) for message in pull(1)]
-
-        assert (answer.status_code, answer.json()) == (200, {"outcome": "scored"})
-        [row] = unserved.logged(name)
-        assert (row["model_version"], row["epoch"], row["source"]) == (-1, -1, "stream")
-        assert (row["probability"], row["anomaly_score"]) == (None, None)
-        assert row["is_warm"] is False
-        assert json.loads(row["features"]) == features_of(0)
-        assert name not in {message["event_id"] for message in scores}
 
     def test_are_of_the_event_itself(self, place):
         """

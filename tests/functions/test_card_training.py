@@ -50,9 +50,9 @@ def cards() -> Cards:
 
 
 @pytest.fixture(scope="module")
-def trained(make_place, cards) -> tuple[Shop, dict[str, Any]]:
+def trained(places, cards) -> tuple[Shop, dict[str, Any]]:
     """A shop whose truths are known, and what the first training answered."""
-    shop = Shop(make_place(""))
+    shop = Shop(places.new(""))
     stored(shop.warehouse, cards)
     return shop, shop.train()
 

@@ -131,7 +131,7 @@ class TestServed:
         second = run(instance)
 
         assert (line["function"], line["outcome"]) == ("compactFeatures", "ok")
-        assert line["rows_out"] == 1
+        assert line["tiles"] == 1
         assert user not in instance.log()
         assert first["days"] == ["2026-03-01"]
         assert (first["tiles"], first["repeated"]) == (1, False)

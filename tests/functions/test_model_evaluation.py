@@ -18,8 +18,9 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import Place
-from tests.functions.evaluated import MONDAY, USERS, evaluations, published
+from tests.functions.evaluated import MONDAY, USERS, evaluations
 from tests.functions.test_audience_lift import join, lifts
+from tests.published import publish
 from tests.rows import CARD, append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -37,10 +38,10 @@ class TestFigures:
             event("u1", MONDAY + DAY),
         ]
         place = shop_of(rows)
-        published(place, MONDAY, scores)
+        publish(place.warehouse, MONDAY, scores)
         # What is in force later is not what was in force for the week.
-        published(place, MONDAY + WEEK, dict.fromkeys(scores, 0.99), version=1)
-        published(place, MONDAY, {"u0": 1.0}, use_case="first_day_churn")
+        publish(place.warehouse, MONDAY + WEEK, dict.fromkeys(scores, 0.99), version=1)
+        publish(place.warehouse, MONDAY, {"u0": 1.0}, use_case="first_day_churn")
         return place
 
     def test_are_those_of_scikit_learn_on_the_joined_rows(
@@ -91,17 +92,13 @@ class TestFigures:
             label.sum()
         )
         assert answer["weeks"][0]["roc_auc"] == pytest.approx(expected["roc_auc"])
-        [line] = log_lines()
-        assert line["function"] == "modelEvaluation"
-        assert line["outcome"] == "ok"
+        evaluated, line = log_lines()
+        assert (line["function"], line["outcome"]) == ("modelEvaluation", "ok")
         # An alert of a deploy reads it.
-        assert line["roc_auc"] == answer["weeks"][0]["roc_auc"]
-        assert (line["model_version"], line["rows_in"], line["rows_out"]) == (
-            0,
-            USERS,
-            1,
-        )
-        assert "u0" not in str(line)
+        assert evaluated["function"] == "modelEvaluation"
+        assert evaluated["roc_auc"] == answer["weeks"][0]["roc_auc"]
+        assert (evaluated["model_version"], evaluated["users"]) == (0, USERS)
+        assert "u0" not in str([evaluated, line])
         # Twice equals once.
         place.run("model_evaluation", MONDAY + WEEK)
         [again] = evaluations(place)
@@ -114,7 +111,7 @@ def republish(place: Place, as_of: date, scores: dict[str, float], **how: Any) -
     """Replace all publications by one of half the probabilities."""
     place.warehouse.execute("DELETE FROM ma_publications_runs WHERE TRUE")
     halved = {user: probability / 2 for user, probability in scores.items()}
-    published(place, as_of, halved, **how)
+    publish(place.warehouse, as_of, halved, **how)
 
 
 class TestMaturity:
@@ -122,7 +119,7 @@ class TestMaturity:
         """Defect: labels closed before GA4 did. Late rows still change the figures."""
         some = [purchase("u1", MONDAY + 2 * DAY)]
         place = shop_of([event("u1", MONDAY - DAY), *some])
-        published(place, MONDAY, scores)
+        publish(place.warehouse, MONDAY, scores)
 
         early = place.run("model_evaluation", MONDAY + WEEK)
         shop.load(place.workplace, [*some, purchase("u2", MONDAY + 2 * DAY)])
@@ -189,7 +186,13 @@ class TestMaturity:
                 days, share, version = publication
                 shares = {user: share * value for user, value in scores.items()}
                 now = datetime.now(UTC)
-                published(place, MONDAY + days, shares, version=version, scored_at=now)
+                publish(
+                    place.warehouse,
+                    MONDAY + days,
+                    shares,
+                    version=version,
+                    scored_at=now,
+                )
             place.run("model_evaluation", late)
             rows = [row for row in evaluations(place) if row["week"] == MONDAY]
             found += [
@@ -215,7 +218,7 @@ class TestMaturity:
         half = len(converters) // 2
         bought = [purchase(user, MONDAY + DAY) for user in converters[:half]]
         place = shop_of([*others, *bought])
-        published(place, MONDAY, scores)
+        publish(place.warehouse, MONDAY, scores)
         # Longer ago than features read.
         late = MONDAY + 10 * WEEK
         lacking = place.run("model_evaluation", late)
@@ -250,7 +253,7 @@ class TestWeeksWithout:
         place = shop_of(rows)
         answer = place.run("model_evaluation", MONDAY + WEEK)
         [before] = evaluations(place)
-        published(place, MONDAY, scores)
+        publish(place.warehouse, MONDAY, scores)
         place.run("model_evaluation", MONDAY + WEEK)
         [row] = evaluations(place)
 

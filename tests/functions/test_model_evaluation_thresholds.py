@@ -15,7 +15,8 @@ from propensity import usecases
 from propensity.tables import every as tables
 from tests import shop
 from tests.docs.pages import blocks
-from tests.functions.evaluated import MONDAY, evaluations, published
+from tests.functions.evaluated import MONDAY, evaluations
+from tests.published import publish
 from tests.rows import CARD, append_rows
 from tests.shop import DAY, WEEK, purchase
 
@@ -63,7 +64,7 @@ class TestThresholds:
         """Six weeks of one publication each, all outcomes there."""
         place = shop_of(self.bought(scores, *self.WEEKS))
         for week in self.WEEKS:
-            published(place, week, scores)
+            publish(place.warehouse, week, scores)
         return place
 
     @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ class TestThresholds:
         later = MONDAY + 3 * DAY
         place = shop_of(self.bought(scores, MONDAY, later))
         for week in (MONDAY, later):
-            published(place, week, scores)
+            publish(place.warehouse, week, scores)
         weeks = place.run("model_evaluation", later + WEEK)["weeks"]
 
         assert [row["week"] for row in weeks] == [str(MONDAY), str(later)]
@@ -177,7 +178,7 @@ class TestPage:
         buyers = [user for user, p in scores.items() if p > 0.3]
         place = shop_of([purchase(user, MONDAY + DAY) for user in buyers])
         for week in (MONDAY, MONDAY + WEEK):
-            published(place, week, scores)
+            publish(place.warehouse, week, scores)
         place.run("model_evaluation", MONDAY + 2 * WEEK)
         [page] = blocks("03-ModelEvaluation/README.md", "sql")
         rows = place.rows(page.replace("propensity.ma_", "ma_"))

@@ -11,7 +11,7 @@ from propensity.runs import report
 from propensity.runs.report import report_name
 from propensity.tables import every as tables
 from tests.functions.conftest import Place
-from tests.functions.evaluated import MONDAY, evaluations, published
+from tests.functions.evaluated import MONDAY, evaluations
 from tests.functions.evaluated import USERS as N_USERS
 from tests.functions.test_card_evaluation import (
     FIRST,
@@ -24,6 +24,7 @@ from tests.functions.test_card_evaluation import (
 )
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.learning.weeks import ALARM, LIFT
+from tests.published import publish
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, purchase
 
@@ -93,7 +94,7 @@ class TestReport:
             ]
         )
         for day in (MONDAY, MONDAY + WEEK):
-            published(place_of_two, day, scores)
+            publish(place_of_two.warehouse, day, scores)
         names = place_of_two.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
         rows = [
             re.findall(r'<th scope="row"[^>]*>(2026-\S+?)</th>', page)
@@ -112,7 +113,7 @@ class TestReport:
 
         monkeypatch.setattr(report, "week_page", broken)
         answer = monday.run("model_evaluation", MONDAY + WEEK)
-        [warning, line] = log_lines()
+        _, warning, line = log_lines()
 
         assert "reports" not in answer
         assert evaluations(monday)[0]["outcome"] == "evaluated"
@@ -145,9 +146,10 @@ class TestDays:
         log = [row for day in range(3) for row in scored(score, day=day)]
         store(place.warehouse, log, truths(label, day=1, after=1))
         evaluate(place, FIRST + 3 * DAY)
-        [line] = log_lines()
+        *_, line = lines = log_lines()
 
         assert line["outcome"] == "ok"
+        assert {line["severity"] for line in lines} == {"INFO"}
         assert place.registry.artifacts.names("reports/") == [
             report_name("card_fraud", FIRST + DAY)
         ]

@@ -31,12 +31,12 @@ from propensity.tables import every as tables
 from tests import rights, scored_cards
 from tests.events import bet, enriched_card, registration, transaction, truth
 from tests.functions.conftest import TRAINED
-from tests.functions.evaluated import published
 from tests.functions.instances import Instance, together
 from tests.functions.streaming import Site, eventually, new_site, rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_suppression import KEY, suppress
 from tests.partitions import unfiltered
+from tests.published import publish
 from tests.rights import Call, Grant, Need, Recorder
 from tests.rows import append_rows
 
@@ -137,7 +137,7 @@ def history(run: Run) -> None:
     site.append(rows_of(events, received_at=DEFAULT_END))
     scored_cards.stored(site.warehouse, scored_cards.drawn(MANY))
     week = TRAINED - timedelta(days=7)
-    published(site, week, {f"u{n}": n / MANY for n in range(MANY)})
+    publish(site.warehouse, week, {f"u{n}": n / MANY for n in range(MANY)})
     for name in ("ga4_purchase", "first_day_churn"):
         use_case, registry = usecases.load(name), Registry(site.artifacts, name)
         preprocessor = default_preprocessor(use_case)

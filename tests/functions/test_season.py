@@ -18,8 +18,9 @@ from propensity.statements import statement
 from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.evaluated import MONDAY, evaluations, published
+from tests.functions.evaluated import MONDAY, evaluations
 from tests.propensity.registry.versions import promote
+from tests.published import publish
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -210,7 +211,7 @@ def test_an_evaluation_keeps_what_was_known_on_its_date(shop_of):
     users = {f"u{number}": 0.1 for number in range(200)}
     some = [purchase(f"u{number}", MONDAY + DAY) for number in range(15)]
     place = shop_of([event("u1", MONDAY - DAY), *some])
-    published(place, MONDAY, users)
+    publish(place.warehouse, MONDAY, users)
     place.run("model_evaluation", MONDAY + WEEK)
     late = [purchase(f"u{number}", MONDAY + DAY) for number in range(15, 20)]
     shop.load(place.workplace, [*some, *late])

@@ -14,14 +14,14 @@ import pytest
 from propensity import usecases
 from propensity.learning.value import AMOUNT
 from propensity.registry.index import pointer_name
-from propensity.registry.versions import pickled, unpickled
+from propensity.registry.versions import unpickled
 from propensity.tables import every as tables
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place
-from tests.functions.evaluated import MONDAY, published
+from tests.functions.evaluated import MONDAY
 from tests.functions.looked_up import ask, serving
 from tests.functions.predicted import add
-from tests.propensity.registry.versions import overwrite
+from tests.published import publish
 from tests.shop import DAY, WEEK, event, paid, purchase
 
 USE_CASE = usecases.load("ga4_purchase")
@@ -51,7 +51,7 @@ class TestTraining:
         assert {user[AMOUNT] for user in held if not user["label"]} == {None}
         assert card["value"]["observed"] == sum(user[AMOUNT] or 0 for user in held)
 
-    def test_reads_amounts_of_the_horizon_in_one_currency(self, new_export, make_place):
+    def test_reads_amounts_of_the_horizon_in_one_currency(self, new_export, places):
         """A purchase before the as-of date, or after the horizon, does not matter. Of
         several currencies it is US dollars; what a purchase lacks counts as nothing."""
         rows = [
@@ -63,7 +63,7 @@ class TestTraining:
             paid("v", MONDAY + DAY, 10.0, "EUR"),
             purchase("w", MONDAY, None),
         ]
-        place = make_place(new_export(rows).ga4_dataset)
+        place = places.new(new_export(rows).ga4_dataset)
         window = USE_CASE.window(place.settings, [MONDAY])
         rows = place.rows(USE_CASE.statement("converter_amounts"), **window)
 
@@ -97,16 +97,6 @@ class TestPublishing:
             assert row[COLUMN] == newest[COLUMN] > 0
             expected = row["probability"] * amount[row["user_id"]]
             assert float(row["expected_value"]) == pytest.approx(expected, abs=1e-6)
-
-    def test_other_bytes_than_the_training_recorded_are_refused(self, champion_place):
-        """Nothing is published: they would run code."""
-        file = recorded(champion_place)["files"]["value"]["object"]
-        overwrite(champion_place.registry, file, pickled("other"))
-
-        answer = champion_place.post("predictions", {"as_of": TRAINED})
-
-        assert answer.json["error"] == "artifact"
-        assert not champion_place.rows(HISTORY)
 
 
 @pytest.mark.parametrize("source", ["index", "table"])
@@ -161,7 +151,7 @@ class TestEvaluation:
     def test_is_of_what_each_user_paid_in_the_week(self, place):
         """Sums, by hand; nobody else's amounts count."""
         values = {f"u{n}": 1.0 + n % 7 for n in range(USERS)}
-        published(place, MONDAY, dict.fromkeys(values, 0.25), values=values)
+        publish(place.warehouse, MONDAY, dict.fromkeys(values, 0.25), values=values)
 
         answer = place.run("model_evaluation", MONDAY + WEEK)
 

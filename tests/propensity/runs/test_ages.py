@@ -14,7 +14,7 @@ from propensity.errors import ArtifactError, Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
-from propensity.runs import ages
+from propensity.runs.compact import ages_of
 
 TODAY = date(2026, 4, 20)
 NOW = datetime(2026, 4, 20, 1, 30, tzinfo=UTC)
@@ -44,14 +44,14 @@ def enthroned(artifacts: Artifacts, days: int) -> None:
 def test_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
     """In days from its as-of date; a run for an older date changes none, and what never
     ran has no age. Another use case's runs are another's."""
-    assert ages.of(artifacts, NAME, today=TODAY) == {}
+    assert ages_of(artifacts, NAME, today=TODAY) == {}
     for kind, days in (("train", 20), ("predict", 3), ("evaluate", 7)):
         for ago in (days + 30, days, days + 60):
             ran(artifacts, kind, ago)
     enthroned(artifacts, 51)
 
-    assert ages.of(artifacts, "first_day_churn", today=TODAY) == {}
-    assert ages.of(artifacts, NAME, today=TODAY) == {
+    assert ages_of(artifacts, "first_day_churn", today=TODAY) == {}
+    assert ages_of(artifacts, NAME, today=TODAY) == {
         "champion_age_days": 51,
         "training_age_days": 20,
         "publication_age_days": 3,
@@ -64,7 +64,7 @@ def test_do_not_count_what_failed_or_is_under_way(artifacts):
     ran(artifacts, "predict", 8)
     ran(artifacts, "predict", 1, failed=True)
     with leased(artifacts, NAME, "predict", TODAY, clock=lambda: NOW):
-        under_way = ages.of(artifacts, NAME, today=TODAY)
+        under_way = ages_of(artifacts, NAME, today=TODAY)
 
     assert under_way == {"publication_age_days": 8}
 
@@ -75,4 +75,4 @@ def test_need_a_card_of_the_champion(artifacts):
     registry.promote(0, model_sha256="", at=NOW, instead_of=None)
 
     with pytest.raises(ArtifactError, match=r"card\.json has no as-of date"):
-        ages.of(artifacts, NAME, today=TODAY)
+        ages_of(artifacts, NAME, today=TODAY)

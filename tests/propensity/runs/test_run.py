@@ -18,15 +18,14 @@ import pytest
 from local.processes import HOST, free_ports
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
-from propensity.runs.request import MAXIMUM_BODY
-from propensity.runs.run import Run, clients, run
+from propensity.runs.run import MAXIMUM_BODY, Run, clients, run
 from propensity.settings import Settings
 from tests.proxy import Proxy
 
 TODAY = datetime.now(UTC).date()
 LINE = {
-    "severity", "message", "function", "use_case", "as_of", "model_version", "rows_in",
-    "rows_out", "bytes_billed", "seconds", "outcome", "status",
+    "severity", "message", "function", "use_case", "as_of", "model_version",
+    "bytes_billed", "seconds", "outcome", "status",
 }  # fmt: skip
 
 
@@ -69,8 +68,8 @@ class Function:
 
 def close_edges() -> None:
     if clients.cache_info().currsize:
-        clients().warehouse.close()
-        clients().artifacts.close()
+        for client in clients()[1:]:
+            client.close()
     clients.cache_clear()
 
 
@@ -173,10 +172,8 @@ class TestRequests:
 
 class TestLine:
     def test_is_one_a_run(self, function):
-        """With what was asked, what came of it, and what it cost."""
-        function.body = lambda run: (
-            run.log_fields.update(rows_in=3, model_version=1) or {}
-        )
+        """With what was asked, what is plain in the answer, and what it cost."""
+        function.body = lambda run: {"model_version": 1, "users": 3, "weeks": [{}]}
         function.post({"as_of": "2026-03-02"})
         [line] = function.lines()
 
@@ -188,8 +185,8 @@ class TestLine:
             "use_case": "ga4_purchase",
             "as_of": "2026-03-02",
             "model_version": 1,
-            "rows_in": 3,
-            "rows_out": 0,
+            "users": 3,
+            "repeated": False,
             "bytes_billed": 0,
             "outcome": "ok",
             "status": 200,
@@ -211,7 +208,6 @@ class TestLine:
         """With the status, the error's name and its message."""
 
         def fail(run):
-            run.log_fields.update(rows_in=7)
             raise NotEnoughData("7 rows are too few", detail={"rows": 7})
 
         function.body = fail
@@ -221,7 +217,7 @@ class TestLine:
         assert (answer.status_code, answer.json["error"]) == (422, "not_enough_data")
         assert (answer.json["retryable"], answer.json["detail"]) == (False, {"rows": 7})
         assert answer.json["message"] == line["message"] == "7 rows are too few"
-        assert (line["outcome"], line["rows_in"]) == ("not_enough_data", 7)
+        assert (line["outcome"], line["rows"]) == ("not_enough_data", 7)
 
     def test_of_what_nobody_foresaw_tells_the_caller_nothing(self, function):
         """It is 500; where it happened goes to the log, and not what was said, which

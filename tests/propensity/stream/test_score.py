@@ -28,12 +28,14 @@ class Log:
     def __init__(self, *, failures: int) -> None:
         self.failures = failures
         self.rows = 0
+        self.last: dict[str, Any] = {}
 
     async def append(self, table: Any, rows: Any) -> None:
         if self.failures:
             self.failures -= 1
             raise Unavailable("BigQuery did not take rows")
         self.rows += rows.num_rows
+        self.last = rows.to_pylist()[-1]
 
     async def publish(self, *_: object) -> None:
         """Take messages."""
@@ -62,7 +64,8 @@ def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:
 
 async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
     """Defect: events without a score were counted at each delivery of a group that
-    could not be stored, and those of suppressed users likewise."""
+    could not be stored, and those of suppressed users likewise. While nothing serves a
+    transaction is logged without a score."""
     log = Log(failures=2)
     message = Message(written(enriched_card("t")), "1")
     consumer = stream_of(log)
@@ -74,6 +77,10 @@ async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
     counts = counted(consumer, capsys)
     assert log.rows == 1
     assert (counts["rows_in"], counts["no_champion"], counts["groups"]) == (1, 1, 1)
+    row = log.last
+    assert (row["model_version"], row["epoch"], row["source"]) == (-1, -1, "stream")
+    assert (row["probability"], row["anomaly_score"]) == (None, None)
+    assert row["is_warm"] is False
 
 
 async def test_of_users_while_nothing_serves_say_so(capsys):

@@ -12,7 +12,7 @@ import pytest
 
 from propensity.runs import setup
 from tests.constants import set_parameter
-from tests.functions.evaluated import published
+from tests.published import publish
 from tests.usecases.first_day_churn.players import (
     AS_OF,
     DAY,
@@ -44,7 +44,7 @@ def place(opened, monkeypatch) -> Stream:
         )
     )
     scores = {f"p{n}": (n % 4 + 1) / 8 for n in range(PLAYERS)}
-    published(site, AS_OF, scores, use_case=USE_CASE.name)
+    publish(site.warehouse, AS_OF, scores, use_case=USE_CASE.name)
     return site
 
 
