@@ -116,19 +116,7 @@ class TestExit:
             [*PREVIEW, "--budget", "5"],
             [*PREVIEW, "--top", "1", "--deciles", "1"],
             *(
-                [
-                    *[
-                        "audience",
-                        "preview",
-                        "winback",
-                        "--to",
-                        "bucket",
-                        "--top",
-                        "1",
-                        "--control",
-                    ],
-                    share,
-                ]
+                [*PREVIEW, "--top", "1", "--control", share]
                 for share in ("10", "91%", "-1%", "ten%")
             ),
             ["up", "--state", "../x"],
