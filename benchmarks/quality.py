@@ -28,7 +28,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from benchmarks.report import Line, beside, finish
 from benchmarks.shops import Floats, Loaded, Score, fitted, shops, trained
-from local.progress import Progress, step
+from local.progress import showing, step
 from propensity import usecases
 from propensity.learning import metrics, season
 from propensity.learning import rows as learning_rows
@@ -120,7 +120,7 @@ def main() -> int:
     """Run the benchmark; return the exit status."""
     warnings.simplefilter("ignore")
     lines: list[Line] = []
-    with Progress():
+    with showing():
         for shop in shops(usecases.load("ga4_purchase"), count=WEEKS):
             rows, scores = played(shop)
             lines += compared(shop.name, rows, scores)

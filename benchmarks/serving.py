@@ -19,10 +19,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks.append_service import AppendService, append_service
 from deploy import stage
 from local import sandbox, venvs
-from local.processes import HOST, Process, cpu_s, free_ports, spawn, stop
+from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import LOCAL, ROOT
 from propensity.settings import Settings
 
@@ -169,6 +171,14 @@ def _wait_until_ready(port: int) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.002)
+
+
+def cpu_s(process: Process) -> float:
+    """Return the seconds of a processor that a server and its workers have used."""
+    server = psutil.Process(process.pid)
+    members = [server, *server.children(recursive=True)]
+    # In user and system mode, and those of ended children.
+    return sum(sum(member.cpu_times()[:4]) for member in members)
 
 
 def in_turns(

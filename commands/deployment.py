@@ -127,11 +127,8 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     ended: list[str] = []
     try:
         if is_local:
-            record = entered(state).record()
-            ended += [
-                f"{p.name} (its log is {p.log})"
-                for p in (record.ended if record else ())
-            ]
+            stopped = entered(state).record().ended
+            ended = [f"{one.name} (its log is {one.log})" for one in stopped]
         report = run(is_local=is_local, ended=ended, **chosen)
     except PropensityError as error:
         say(f"propensity doctor: {error.message}")

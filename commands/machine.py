@@ -52,7 +52,7 @@ def demo(**choice: Any) -> Any:
 
     if choice["data"] and choice["cards"]:
         raise click.UsageError("give one of --data and --cards")
-    return run(Choice(**choice))
+    return Printed(run(Choice(**choice)))
 
 
 @click.command
@@ -67,13 +67,12 @@ def up(*, state: str | None) -> Any:
     """
     from local.stack import commands
     from local.stack.stack import Stack
-    from local.stack.state import State, ports_from
+    from local.stack.state import State
 
     named = State(state) if state else State()
-    started = Stack(named, ports=ports_from(os.environ), say=commands.progress)
-    status = commands.up(started)
-    answer = {**_described(named), "environment": started.environment}
-    return Printed(answer), status
+    code = commands.up(named)
+    environment = Stack(named, base=named.record().base).environment
+    return Printed({**_described(named), "environment": environment}), code
 
 
 @click.command
@@ -90,11 +89,14 @@ def down(*, state: str | None) -> Any:
     from local.stack import commands
 
     chosen = _chosen(state)
-    before = {named.name: _described(named) for named in chosen if named.record()}
-    status = commands.down(chosen)
-    left = {named.name for named in chosen if named.record()}
-    stopped = [described for name, described in before.items() if name not in left]
-    return Printed({"stopped": stopped}), status
+    before = [(named, _described(named)) for named in chosen]
+    code = commands.down(chosen)
+    stopped = [
+        described
+        for named, described in before
+        if described["services"] and not named.record().processes
+    ]
+    return Printed({"stopped": stopped}), code
 
 
 @click.command
@@ -111,7 +113,7 @@ def status(*, state: str | None) -> Any:
 
     chosen = _chosen(state)
     code = commands.status(chosen)
-    described = [_described(named) for named in chosen if named.record()]
+    described = [_described(named) for named in chosen if named.record().processes]
     return Printed({"states": described}), code
 
 
@@ -128,7 +130,7 @@ def entered(name: str | None) -> State:
     from local.stack.stack import Stack
     from propensity.errors import RequestError
 
-    up = {one: of for one in _chosen(name) if (of := one.record()) and of.running}
+    up = [one for one in _chosen(name) if one.record().is_running]
     if name and not up:
         raise RequestError(
             f"local state {name} is not up: `make up STATE={name}` starts it"
@@ -140,11 +142,10 @@ def entered(name: str | None) -> State:
             if up
             else "no local state is up: `make up` starts one"
         )
-    [(state, record)] = up.items()
-    stack = Stack(state, options=record.options, ports=record.ports)
+    [state] = up
     for variable in [one for one in os.environ if one.startswith("PROPENSITY_")]:
         del os.environ[variable]
-    os.environ.update(stack.environment)
+    os.environ.update(Stack(state, base=state.record().base).environment)
     return state
 
 
@@ -157,20 +158,10 @@ def _chosen(state: str | None) -> list[State]:
 
 def _described(state: State) -> dict[str, Any]:
     """Return the services of a state, for a program."""
-    from local.processes import HOST
+    from local.stack.commands import services
 
-    record = state.record()
     return {
         "state": state.name,
         "folder": str(state.folder),
-        "services": [
-            {
-                "service": process.name,
-                "url": f"http://{HOST}:{process.port}",
-                "pid": process.pid,
-                "is_running": process.is_running,
-                "log": process.log,
-            }
-            for process in (record.processes if record else ())
-        ],
+        "services": services(state.record()),
     }

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from local import venvs
 from local.errors import LocalError
-from local.progress import Progress, say, shown, step
+from local.progress import say, showing, shown, step
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     part, *words = sys.argv[1:] if arguments is None else arguments
     python = ""
     try:
-        with Progress(sys.stderr):
+        with showing(sys.stderr):
             if part == "functions":
                 install_functions(ROOT / ".local" / "venvs")
             elif Path(sys.prefix).resolve() == Path(words[0]).resolve():

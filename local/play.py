@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from local.errors import LocalError, UnusableData
-from local.progress import Progress, say, shown, step
+from local.progress import say, showing, shown, step
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, Options, State
 
@@ -46,43 +46,33 @@ class Choice:
         return Path(self.data).expanduser() if self.data else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Played:
-    """The local state of a demo, the page to open where there is one, the duration."""
-
-    state: str
-    folder: str
-    dashboard: str
-    seconds: float
-
-    def __str__(self) -> str:
-        which = "" if self.state == State().name else f" STATE={self.state}"
-        opened = f"\nOpen {shown(self.dashboard)}" if self.dashboard else ""
-        return (
-            f"\nThat took {self.seconds:.0f} s. To go on:\n"
-            f"  make up{which}     serves what the demo produced; it prints addresses"
-            f"{opened}"
-        )
-
-
-def run(choice: Choice) -> Played:
+def run(choice: Choice) -> dict[str, Any]:
     """
     Run the demo.
+
+    Returns:
+        The local state to go on with, the page to open, and how long it took.
 
     Raises:
         LocalError, StageError: It could not be played; the message says why.
     """
     began = time.monotonic()
     state = state_of(choice)
-    with Progress():
+    which = "" if state == State() else f" STATE={state.name}"
+    with showing():
         say(f"The demo plays in {shown(state.folder)}, on 127.0.0.1 alone.")
         dashboard = play(state, choice)
-    return Played(
-        state=state.name,
-        folder=str(state.folder),
-        dashboard=dashboard,
-        seconds=round(time.monotonic() - began, 1),
-    )
+        seconds = time.monotonic() - began
+        say(f"\nThat took {seconds:.0f} s. To go on:")
+        say(f"  make up{which}     serves what the demo produced; it prints addresses")
+        if dashboard:
+            say(f"Open {shown(dashboard)}")
+    return {
+        "state": state.name,
+        "folder": str(state.folder),
+        "dashboard": dashboard,
+        "seconds": round(seconds, 1),
+    }
 
 
 def play(state: State, choice: Choice) -> str:
@@ -103,11 +93,10 @@ def play(state: State, choice: Choice) -> str:
         use_case=choice.use_case,
     )
     check(choice)
-    leaving = ExitStack()
+    stack = Stack(state, options=options, functions=PLAYED, say=say)
     try:
         with step("starting"):
-            stack = Stack(state, options=options, functions=PLAYED, say=say)
-            leaving.enter_context(stack)
+            stack.start()
             from local.demos import shop
         shop.run(stack, choice)
         with step("writing the dashboard"):
@@ -116,13 +105,13 @@ def play(state: State, choice: Choice) -> str:
             say(f"There is no dashboard: {why}")
         return "" if why else str(state.dashboard / "index.html")
     except UnusableData:
-        leaving.close()
+        stack.stop()
         if is_new:
             shutil.rmtree(state.folder, ignore_errors=True)
         raise
     finally:
         with step("stopping"):
-            leaving.close()
+            stack.stop()
 
 
 def check(choice: Choice) -> None:

@@ -8,15 +8,12 @@ another process once the first has ended.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import functools
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -28,7 +25,6 @@ from typing import Any
 
 import psutil
 
-from local.errors import LocalError
 from local.progress import shown
 
 HOST = "127.0.0.1"
@@ -52,26 +48,12 @@ class Process:
         """Whether this very process, not a later one with its id, still runs."""
         return start_time(self.pid) == self.started
 
-    def members(self) -> list[psutil.Process]:
-        """
-        Return the processes of its group.
-
-        Of a leader that has ended those that name its port: a group of another command
-        got the same number later.
-        """
-        is_running, members = self.is_running, []
-        for member in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-                if os.getpgid(member.pid) == self.pid and (
-                    is_running or str(self.port) in member.cmdline()
-                ):
-                    members.append(member)
-        return members
-
-
-def myself(name: str) -> Process:
-    """Return this very process, which listens on no port."""
-    return Process(name, os.getpid(), start_time(os.getpid()) or "", 0, "")
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to its group, also where only members of that are left."""
+        # Nobody else gets the number of a group that has members.
+        if start_time(self.pid) in (None, self.started):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
 
 
 def start_time(pid: int) -> str | None:
@@ -88,16 +70,6 @@ def start_time(pid: int) -> str | None:
         return f"{process.create_time() - psutil.boot_time():.2f}"
     except psutil.NoSuchProcess:
         return None
-
-
-def cpu_s(process: Process) -> float:
-    """Return the seconds of a processor that a process and its group have used."""
-    seconds = 0.0
-    for member in process.members():
-        with contextlib.suppress(psutil.Error):
-            # Itself in user and system mode, and its ended children.
-            seconds += sum(member.cpu_times()[:4])
-    return seconds
 
 
 def spawn(
@@ -147,15 +119,12 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     """
     every = list(processes)
     running = [process for process in every if process.is_running]
-    members = [member for process in every for member in process.members()]
     for process in running:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+        process.send(signal.SIGTERM)
     _wait(lambda: not any(process.is_running for process in running))
-    for member in members:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    _wait(lambda: all(is_free(process.port) for process in every if process in running))
+    for process in every:
+        process.send(signal.SIGKILL)
+    _wait(lambda: all(is_free(process.port) for process in running))
     return running
 
 
@@ -200,37 +169,27 @@ def is_free(port: int) -> bool:
     return True
 
 
-@functools.cache
-def _claims() -> int:
-    """Open the file in which a locked byte is a port that some process was given."""
-    file = Path(tempfile.gettempdir()) / f"propensity-ports-{os.getuid()}"
-    return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-
-
-_given: set[int] = set()
+_held: list[contextlib.ExitStack] = []
 
 
 def free_ports(count: int) -> list[int]:
     """
-    Return ports that nothing listens on, for servers that are started next.
+    Return ports in a row that nothing listens on, for servers that are started next.
 
-    None is given twice, to this process or to another of the user's, until the one
-    that was given it has ended: a server takes seconds before it listens.
+    None is given twice until this process ends: it holds each by a socket that does not
+    listen, which a server may have beside it.
     """
-    ports: list[int] = []
-    # Of a generator of its own: tests set the seed of the one that all share.
-    for port in random.Random().sample(FREE_PORTS, len(FREE_PORTS)):
-        if len(ports) == count:
-            break
-        if port in _given or not is_free(port):
-            continue
-        with contextlib.suppress(OSError):
-            fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-            _given.add(port)
-            ports.append(port)
-    if len(ports) < count:
-        raise LocalError(f"no {count} free ports in {FREE_PORTS}")
-    return ports
+    while True:
+        # Of a generator of its own: tests set the seed of the one that all share.
+        first = random.Random().choice(FREE_PORTS)
+        ports = range(first, first + count)
+        with contextlib.ExitStack() as undo, contextlib.suppress(OSError):
+            for port in ports:
+                holder = undo.enter_context(socket.socket())
+                holder.bind((HOST, port))
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            _held.append(undo.pop_all())
+            return list(ports)
 
 
 def stop_with(parent: int) -> None:

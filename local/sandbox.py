@@ -19,7 +19,7 @@ import pyarrow as pa
 from local.exports import ga4_export, sources
 from local.processes import free_ports
 from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, State
+from local.stack.state import PORTS, State
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.usecases.sources import Source
@@ -57,10 +57,9 @@ class Sandbox:
 @contextlib.contextmanager
 def emulators(say: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
     """Run the emulators; ``state.home`` of the stack is the temporary folder."""
-    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
     with tempfile.TemporaryDirectory(prefix="propensity-") as folder:
         state = State("sandbox", Path(folder))
-        with Stack(state, ports=ports, functions=(), say=say) as stack:
+        with Stack(state, base=free_ports(PORTS)[0], functions=(), say=say) as stack:
             yield stack
 
 

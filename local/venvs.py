@@ -42,11 +42,16 @@ def key(requirements: str) -> str:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold a lock between processes; it is released however the process ends."""
+def locked(file: Path, *, wait: bool = True) -> Iterator[None]:
+    """
+    Hold a lock between processes; it is released however the process ends.
+
+    Raises:
+        BlockingIOError: Another one holds it, and is not to be waited for.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 

@@ -23,7 +23,7 @@ PREFIX = "PROPENSITY_"
 
 # For the tests and local mode alone; functions ignore them:
 # the folder of real data, how long local services may take, and their ports.
-FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_[A-Z0-9_]+)")
+FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_BASE)")
 
 GIB = 1024**3
 

@@ -10,7 +10,6 @@ on an order.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import shutil
@@ -35,7 +34,7 @@ from hypothesis import settings
 
 from local.processes import free_ports
 from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, Options, State
+from local.stack.state import PORTS, Options, State
 from propensity.gcp.artifacts import Artifacts
 from propensity.settings import Settings
 from tests import shared
@@ -189,11 +188,9 @@ def start_emulators() -> Future[Stack]:
     """Start the emulators in a thread, once."""
 
     def start() -> Stack:
-        ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
         state = State("tests", Path(tempfile.mkdtemp(prefix="emulators-")))
-        stack = Stack(state, ports=ports, functions=())
-        stack.start()
-        return stack
+        stack = Stack(state, base=free_ports(PORTS)[0], functions=())
+        return stack.__enter__()
 
     return ThreadPoolExecutor(1).submit(start)
 
@@ -204,10 +201,8 @@ def pytest_sessionfinish() -> None:
         # A test that needed them has said why they did not start.
         return
     stack = start_emulators().result()
-    record = stack.state.record()
-    for process in record.processes if record else ():
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    for process in stack.state.record().processes:
+        process.send(signal.SIGKILL)
     stack.stop()
     shutil.rmtree(stack.state.home)
 
@@ -245,7 +240,7 @@ def new_workplace(emulators: Stack, bigquery_: BigQueryEmulator) -> Workplace:
         ga4_dataset=f"analytics_{unique}",
         bucket=f"propensity-{unique}",
     )
-    stack = Stack(emulators.state, options=options, ports=emulators.ports, functions=())
+    stack = Stack(emulators.state, options=options, base=emulators.base, functions=())
     place = Workplace(
         environment=stack.environment,
         bigquery=bigquery_,

@@ -6,7 +6,6 @@ from dataclasses import fields
 
 import pytest
 
-from local.stack.state import PORT_OFFSETS
 from propensity.errors import SettingsError
 from propensity.settings import Settings, variable_of
 
@@ -104,9 +103,9 @@ def test_an_unknown_variable_is_refused():
 def test_variables_of_others_are_ignored():
     """The platform sets many; the folder of real data and local ports are no setting
     of a function either. What only resembles one of these is unknown."""
-    ports = {f"PROPENSITY_PORT_{name.upper()}": "8081" for name in PORT_OFFSETS}
+    others = {"PROPENSITY_PORT_BASE": "8081", "K_SERVICE": "f", "PORT": "8080"}
 
-    assert read(PROPENSITY_DATA="/data", **ports, K_SERVICE="f", PORT="8080") == read()
+    assert read(PROPENSITY_DATA="/data", **others) == read()
     with pytest.raises(SettingsError, match="PROPENSITY_DATA_"):
         read(PROPENSITY_DATA_="1")
 

@@ -8,20 +8,16 @@ lift that 03-ModelEvaluation measures a week later is that of doing nothing.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 from string import Template
 from typing import Any
 
-from local.demos.calls import FOLDER, TIMEOUT_S
+from local.demos.calls import FOLDER
 from local.errors import LocalError
 from local.progress import say, step
 from local.receiver import Faults, Limits, Receiver
-from local.stack.state import ROOT
+from local.stack.stack import Stack
 
 NAME = "best_customers"
 # Enough users, and enough of them held out, that an interval says something.
@@ -29,15 +25,12 @@ DECILES, CONTROL = 3, "20%"
 LIMITS = Limits(users=500)
 
 
-def act(
-    environment: Mapping[str, str], folder: Path, use_case: str, as_of: date
-) -> None:
+def act(stack: Stack, use_case: str, as_of: date) -> None:
     """
     Send the audience of a date, and print what came of it.
 
     Args:
-        environment: Where commands find the deployment.
-        folder: For the file of the destination.
+        stack: Running; the file of the destination stays in its state's folder.
         use_case: By its name.
         as_of: Of a publication.
 
@@ -46,23 +39,14 @@ def act(
     """
     faults = Faults(rejects=lambda user: "unsubscribed" * user.endswith("77"))
     with step(f"the audience of {as_of}"), Receiver(LIMITS, faults) as receiver:
-        file = folder / "crm.toml"
+        file = stack.state.folder / "crm.toml"
         text = Template(FOLDER.joinpath("crm.toml").read_text())
         file.write_text(text.substitute(url=receiver.url, batch=LIMITS.users))
         words = [
             *("audience", "send", NAME, "--use-case", use_case, "--as-of", str(as_of)),
             *("--deciles", str(DECILES), "--control", CONTROL, "--to", str(file)),
         ]
-        process = subprocess.run(
-            [sys.executable, "-m", "propensity", *words, "--json"],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
+        process = stack.command(*words, "--json")
     if process.returncode:
         raise LocalError(f"propensity {' '.join(words)} failed: {process.stderr}")
     answer = json.loads(process.stdout)

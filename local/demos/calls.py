@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Any, Self
+from typing import Any
 
 import requests
 from google.cloud.pubsub_v1 import PublisherClient
@@ -25,68 +25,55 @@ FOLDER = resources.files(__package__)
 TIMEOUT_S, POLL_S = 900, 2.0
 
 
-class Refused(LocalError):
-    """A function refused a call: ``error`` is its answer's code, ``why`` its text."""
-
-    def __init__(self, message: str, *, error: str, why: str) -> None:
-        super().__init__(message)
-        self.error = error
-        self.why = why
-
-
 def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, Any]]:
     """Return the rows of a statement of the demo or the product."""
     found = warehouse.rows(statement(name, own=FOLDER), parameters)
     return [dict(row.items()) for row in found]
 
 
-def call(stack: Stack, function: str, body: Mapping[str, Any]) -> dict[str, Any]:
+def call(
+    stack: Stack, function: str, body: Mapping[str, Any], *, accepted: str = ""
+) -> dict[str, Any]:
     """
     Call a function as the scheduler does.
 
+    Args:
+        accepted: Code of an error that is an answer, too.
+
     Raises:
-        Refused: It did not answer 200.
+        LocalError: It did not answer 200.
     """
     with step(f"{function} as of {body.get('as_of', 'today')}"):
         answer = requests.post(stack.url(function), json=body, timeout=TIMEOUT_S)
-    try:
-        result: dict[str, Any] = answer.json()
-    except ValueError:
-        result = {"message": answer.text[:500]}
-    if answer.status_code != requests.codes.ok:
-        why = str(result.get("message"))
-        raise Refused(
-            f"{function} answered {answer.status_code} to {json.dumps(dict(body))}: "
-            f"{why}\nIts log: {stack.state.logs}/{function}.log",
-            error=str(result.get("error")),
-            why=why,
-        )
-    return result
+    result: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        result = answer.json()
+    if answer.ok or (accepted and result.get("error") == accepted):
+        return result
+    raise LocalError(
+        f"{function} answered {answer.status_code} to {json.dumps(dict(body))}: "
+        f"{result.get('message', answer.text[:500])}\n"
+        f"Its log: {stack.state.logs}/{function}.log"
+    )
 
 
-class Producer:
-    """Publishes messages to the topic of events, by the ordinary client."""
+@contextlib.contextmanager
+def producer(stack: Stack) -> Iterator[Callable[[Iterable[Delivery]], None]]:
+    """Give a function that publishes messages, and waits until Pub/Sub has them."""
+    os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
+    publisher = PublisherClient()
+    topic = publisher.topic_path(stack.options.project, EVENTS)
 
-    def __init__(self, stack: Stack) -> None:
-        os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
-        self._publisher = PublisherClient()
-        self._topic = self._publisher.topic_path(stack.options.project, EVENTS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._publisher.stop()
-        self._publisher.transport.close()
-
-    def send(self, deliveries: Iterable[Delivery]) -> None:
-        """Publish messages, and wait until Pub/Sub has them."""
-        sent: list[Future[str]] = [
-            self._publisher.publish(self._topic, one.data, **one.attributes)
-            for one in deliveries
+    def send(deliveries: Iterable[Delivery]) -> None:
+        sent = [
+            publisher.publish(topic, one.data, **one.attributes) for one in deliveries
         ]
         for future in sent:
             future.result(timeout=TIMEOUT_S)
+
+    yield send
+    publisher.stop()
+    publisher.transport.close()
 
 
 def settled(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local.demos.calls import Producer, call, rows, settled, table, training_text
+from local.demos.calls import call, producer, rows, settled, table, training_text
 from local.generators.card_files import read_cards
 from local.generators.cards import Cards
 from local.generators.drawing import moment
@@ -91,18 +91,19 @@ def play(
         "prefix": transactions.ids[0].rpartition("-")[0] + "-",
     }
 
-    def send(producer: Producer, deliveries: Sequence[Delivery]) -> None:
-        producer.send(map(taken_now, deliveries))
-        sent.extend(deliveries)
-
     def counted() -> Mapping[str, int]:
         [row] = rows(warehouse, "card_counts", **whose, since=now)
         return row
 
     trainings = []
     first, *parts = planned(transactions, now=now)
-    with Producer(stack) as producer, ThreadPoolExecutor(1) as beside:
-        send(producer, first)
+    with producer(stack) as publish, ThreadPoolExecutor(1) as beside:
+
+        def send(deliveries: Sequence[Delivery]) -> None:
+            publish(map(taken_now, deliveries))
+            sent.extend(deliveries)
+
+        send(first)
         settled(counted, counts_of(sent))
         for part in parts:
             # As of today: of events before it, also those that were scored today.
@@ -110,12 +111,12 @@ def play(
             training = beside.submit(call, stack, "model_training", body)
             n_sent = 0
             while n_sent < len(part) and not training.done():
-                send(producer, part[n_sent : n_sent + PACE])
+                send(part[n_sent : n_sent + PACE])
                 n_sent += PACE
                 time.sleep(1)
             trainings.append(training.result())
             yield training_text(trainings[-1])
-            send(producer, part[n_sent:])
+            send(part[n_sent:])
             counts = settled(counted, counts_of(sent))
     call(stack, "model_evaluation", {"use_case": USE_CASE})
     today = datetime.now(UTC).date()

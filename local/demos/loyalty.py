@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+import pandas as pd
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -45,43 +44,33 @@ def text(
     """
     weeks = sorted({row["as_of"] for row in scores})
     loading.load(warehouse.client, LOYALTY, shop.loyalty())
-    rows = pa.Table.from_pylist([*scores])
-    buyers = warehouse.table(
-        use_case.statement("labels"), use_case.window(warehouse.settings, weeks)
-    ).select(_KEYS)
+    window = use_case.window(warehouse.settings, weeks)
+    buyers = warehouse.table(use_case.statement("labels"), window).select(_KEYS)
     before, after = sources.around([LOYALTY])
-    known = warehouse.table(
+    points = warehouse.table(
         f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
         {"as_ofs": weeks, "known_before": max(weeks)},
     )
-    ones = pa.array(np.ones(len(buyers), np.int64))
-    rows = rows.join(buyers.append_column("label", ones), _KEYS).join(known, _KEYS)
-    half = len(weeks) // 2
-    parts = weeks[:half], weeks[half + 1 :]
-    fitted, judged = (
-        rows.filter(pc.is_in(rows["as_of"], pa.array(part, pa.date32())))
-        for part in parts
+    rows = pd.DataFrame(scores).merge(points.to_pandas(), "left", _KEYS)
+    rows = rows.merge(buyers.to_pandas().assign(label=1), "left", _KEYS)
+    label = rows["label"].fillna(0)
+    inputs = np.column_stack(
+        [
+            logit(rows["probability"].clip(1e-6, 1 - 1e-6)),
+            np.log1p(rows["points"].fillna(0)),
+            rows["points"].isna(),
+        ]
     )
-    if min(len(set(_label(part).tolist())) for part in (fitted, judged)) < 2:
+    half = len(weeks) // 2
+    fitted, judged = (
+        rows["as_of"].isin(part) for part in (weeks[:half], weeks[half + 1 :])
+    )
+    if min(label[fitted].nunique(), label[judged].nunique()) < 2:
         return "Too few weeks to show what a loyalty table adds as a source."
-    model = LogisticRegression().fit(_inputs(fitted), _label(fitted))
-    together = roc_auc_score(_label(judged), model.predict_proba(_inputs(judged))[:, 1])
-    alone = roc_auc_score(_label(judged), judged["probability"].to_numpy())
+    model = LogisticRegression().fit(inputs[fitted], label[fitted])
+    together = roc_auc_score(label[judged], model.predict_proba(inputs[judged])[:, 1])
+    alone = roc_auc_score(label[judged], rows["probability"][judged])
     return (
         f"With the points of a loyalty table as a source: ROC AUC {together:.4f}, "
-        f"{alone:.4f} without, on {', '.join(map(str, parts[1]))}"
-    )
-
-
-def _label(rows: pa.Table) -> Any:
-    return pc.fill_null(rows["label"], 0).to_numpy()
-
-
-def _inputs(rows: pa.Table) -> Any:
-    return np.column_stack(
-        [
-            logit(np.clip(rows["probability"].to_numpy(), 1e-6, 1 - 1e-6)),
-            np.log1p(pc.fill_null(rows["points"], 0).to_numpy()),
-            rows["points"].is_null().to_numpy(),
-        ]
+        f"{alone:.4f} without, on {', '.join(map(str, weeks[half + 1 :]))}"
     )

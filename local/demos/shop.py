@@ -12,14 +12,14 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
 import requests
 
 from local.demos import audience, cards, loyalty, stream
-from local.demos.calls import TIMEOUT_S, Refused, call, rows, table, training_text
+from local.demos.calls import TIMEOUT_S, call, rows, table, training_text
 from local.demos.source import DAY, chosen_weeks, opened
 from local.errors import LocalError
 from local.exports import ga4_export
@@ -30,6 +30,7 @@ from local.stack.stack import Stack
 from propensity import usecases
 from propensity.errors import NoChampion
 from propensity.gcp.warehouse import Warehouse
+from propensity.runs import setup
 from propensity.settings import Settings
 
 # Days of the generated export that are there when the first week begins.
@@ -60,29 +61,30 @@ VERBOSE_COLUMNS = (
 
 def run(stack: Stack, options: Choice) -> None:
     """
-    Play and show what was chosen, on a stack that is up.
+    Play and show what was chosen, on a stack whose emulators answer.
 
     Raises:
         LocalError: A function or the data did not do.
     """
     settings = Settings.from_environment(stack.environment)
 
-    def streams() -> Iterator[str]:
+    def streams() -> list[str]:
         with contextlib.closing(Warehouse.open(settings)) as own:
             if options.cards:
-                yield from cards.play(stack, own, cards=options.cards)
-                return
-            yield from stream.play(stack, own)
+                return [*cards.play(stack, own, cards=options.cards)]
+            shown = [*stream.play(stack, own)]
             # Scores of the stream come while cards are played.
             fraud = [*cards.play(stack, own)]
-            yield stream.scores_text(own)
-            yield from fraud
+            return [*shown, stream.scores_text(own), *fraud]
 
     with ThreadPoolExecutor(1) as beside:
-        played = None if options.data else beside.submit(lambda: [*streams()])
+        # Functions load their libraries while the export is loaded.
+        ready = beside.submit(stack.ready)
+        played = None if options.data else beside.submit(streams)
         if not options.cards:
             with contextlib.closing(Warehouse.open(settings)) as warehouse:
-                play(stack, warehouse, options)
+                play(stack, warehouse, options, ready)
+        ready.result()
         if played is not None:
             with step("playing the streams"):
                 lines = played.result()
@@ -90,7 +92,9 @@ def run(stack: Stack, options: Choice) -> None:
                 say(line)
 
 
-def play(stack: Stack, warehouse: Warehouse, options: Choice) -> None:
+def play(
+    stack: Stack, warehouse: Warehouse, options: Choice, ready: Future[None]
+) -> None:
     """Load the export, play the scheduler over its last weeks, and show what came."""
     settings = warehouse.settings
     use_case = usecases.load(settings.use_case).titled(settings)
@@ -99,8 +103,9 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> None:
     horizon = timedelta(days=use_case.horizon_days)
     if source.shop is not None:
         load(warehouse, source.shop, HISTORY_DAYS, until=weeks[0])
-    with step("creating tables and views"):
-        stack.prepare()
+    with step("starting the functions"):
+        ready.result()
+    setup.prepare_export(warehouse, settings)
 
     end = weeks[-1] + horizon
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
@@ -117,17 +122,18 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> None:
             trained = call(stack, "model_training", body)
             is_promoted = is_promoted or trained["promoted"]
             say(training_text(trained))
-        evaluated = call(stack, "model_evaluation", body)
-        say(evaluation_text(evaluated))
-        if lift := audience.lift_text(evaluated):
-            say(lift)
+        if published:
+            evaluated = call(stack, "model_evaluation", body)
+            say(evaluation_text(evaluated))
+            if lift := audience.lift_text(evaluated):
+                say(lift)
         # Scores of the day on which the data end are those that a lookup finds.
         as_of = predicted(stack, body)
         if as_of and day <= weeks[-1]:
             published.append(as_of)
         # Its outcomes are evaluated at the end, so that there is a lift to show.
         if as_of and day == weeks[-1]:
-            audience.act(stack.environment, stack.state.folder, use_case.name, day)
+            audience.act(stack, use_case.name, day)
     if not is_promoted:
         report = shown(stack.bucket_folder / trained["objects"]["report.html"])
         raise LocalError(
@@ -178,40 +184,21 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
         )
         for row in answer["weeks"]
     ]
-    return f"{answer['as_of']}  evaluate  {'; '.join(parts) or 'nothing'}{gaps(answer)}"
-
-
-def gaps(answer: Mapping[str, Any]) -> str:
-    """
-    Return which days of the export a run lacked; empty where there are none.
-
-    Of earlier days those of evaluated weeks: a shop that is closed on Saturdays has no
-    table of them, and nothing is wrong.
-    """
-    since = min((row["week"] for row in answer.get("weeks", ())), default="9")
-    missing = [day for day in answer.get("missing_days", ()) if day >= since]
-    days = [*missing, *answer.get("late_days", ())]
-    if not days:
-        return ""
-    first = ", ".join(days[:3]) + (" …" if len(days) > 3 else "")
-    return f"; the export lacks {len(days)} of its days: {first}"
+    return f"{answer['as_of']}  evaluate  {'; '.join(parts) or 'nothing'}"
 
 
 def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
     """Call 01-Predictions, print what it did, and return the date of its features."""
-    try:
-        answer = call(stack, "predictions", body)
-    except Refused as refused:
-        if refused.error != NoChampion.code:
-            raise
-        say(f"{body['as_of']}  predict   nothing: {refused.why}")
+    answer = call(stack, "predictions", body, accepted=NoChampion.code)
+    if "error" in answer:
+        say(f"{body['as_of']}  predict   nothing: {answer['message']}")
         return None
     shift = answer["log_odds_shift"]
     shifted = "" if shift is None else f", log-odds shifted by {shift:+.2f}"
     say(
         f"{answer['as_of']}  predict   {answer['users']:,} users by version "
         f"{answer['model_version']}, mean probability "
-        f"{answer['mean_probability']:.4f}{shifted}{gaps(answer)}"
+        f"{answer['mean_probability']:.4f}{shifted}"
     )
     return date.fromisoformat(answer["data_until"])
 

@@ -1,31 +1,117 @@
-"""The commands ``up``, ``down`` and ``status``."""
+"""What ``up``, ``down`` and ``status`` do and print; each returns its exit code."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
-from local.processes import HOST, end_of, ending_on_signals
+from local.errors import LocalError
+from local.processes import HOST, end_of
 from local.progress import shown
-from local.stack.stack import Stack, stop_record
+from local.stack.stack import Stack, stop_all
 from local.stack.state import Record, State
 
 
+def progress(line: str) -> None:
+    """Print what is going on; apart from the answer, which may be piped."""
+    print(f"· {line}", file=sys.stderr, flush=True)
+
+
+def up(state: State) -> int:
+    """
+    Start a state and leave it running; where it is up already, print the same.
+
+    Returns:
+        1 where a process of it has ended.
+    """
+    record = state.record()
+    if record.is_up and record.is_running:
+        stack = Stack(state, base=record.base)
+        print(f"State {state.name!r} is up already.")
+    else:
+        with Stack(state, stays=True, say=progress) as stack:
+            if not (state.dashboard / "index.html").exists() and (
+                why := stack.write_dashboard()
+            ):
+                progress(f"there is no dashboard: {why}")
+            stack.leave()
+        record = state.record()
+        print(f"State {state.name!r} is up.")
+    print(f"\n{table(record)}\n\n{directions(stack)}")
+    return report_ended(state, record)
+
+
+def down(chosen: Sequence[State]) -> int:
+    """
+    Stop the processes of ``up``, and those that a killed program left behind.
+
+    Returns:
+        1 where a program uses a state: it stops what it started itself.
+    """
+    stopped, code = False, 0
+    for state in chosen:
+        if not state.record().processes:
+            continue
+        try:
+            with state.held():
+                for process in stop_all(state, state.record()):
+                    print(f"stopped {process.name} (pid {process.pid})")
+        except LocalError as error:
+            print(error)
+            code = 1
+        else:
+            stopped = True
+            print(f"State {state.name!r} is down.")
+    if not stopped and not code:
+        print("Nothing is up.")
+    return code
+
+
+def status(chosen: Sequence[State]) -> int:
+    """Print the running processes; return 1 if one has ended by itself."""
+    code = 0
+    known = [(state, state.record()) for state in chosen]
+    found = [(state, record) for state, record in known if record.processes]
+    for state, record in found:
+        use = "is up" if record.is_up else f"was started by process {record.pid}"
+        print(f"State {state.name!r} {use}.\n\n{table(record)}\n")
+        code |= report_ended(state, record)
+    if not found:
+        print("Nothing is up.")
+    return code
+
+
+def report_ended(state: State, record: Record) -> int:
+    """Print which processes of a state have ended, and what to do; 1 if one has."""
+    for process in record.ended:
+        print(f"{process.name} of state {state.name!r} has ended. {end_of(process)}")
+        print("`make down` stops the rest; then start again.")
+    return int(bool(record.ended))
+
+
+def services(record: Record) -> list[dict[str, Any]]:
+    """Return where each service of a state is, and whether it still runs."""
+    return [
+        {
+            "service": process.name,
+            "url": f"http://{HOST}:{process.port}",
+            "pid": process.pid,
+            "is_running": process.is_running,
+            "log": process.log,
+        }
+        for process in record.processes
+    ]
+
+
 def table(record: Record) -> str:
-    """List the services of a state: address, and whether each still runs."""
-    rows = [("service", "address", "", "log")]
-    for process in record.processes:
-        state = f"running, pid {process.pid}" if process.is_running else "ENDED"
-        rows.append((process.name, f"http://{HOST}:{process.port}", state, process.log))
-        if process.name == "bigquery":
-            address = f"{HOST}:{record.ports['bigquery_storage']} (gRPC)"
-            rows.append(("bigquery_storage", address, state, process.log))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    """Return the services of a state, one a line."""
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-        + f"  {shown(row[3])}"
-        for row in rows
+        f"{one['service']:<17} {one['url']:<23} "
+        f"{'pid ' + str(one['pid']) if one['is_running'] else 'ENDED':<12} "
+        f"{shown(one['log'])}"
+        for one in services(record)
     )
 
 
@@ -75,122 +161,3 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
     found = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
     as_of, user = max(found, default=("YYYY-MM-DD", "SOME_USER"))
     return quote(user, safe=""), as_of
-
-
-def up(stack: Stack) -> int:
-    """
-    Start a state and leave it running; where it is up already, say so.
-
-    Returns:
-        1 where a process of it has ended, or where somebody has stopped it meanwhile.
-    """
-    state = stack.state
-    if state.folder.exists():
-        # Whoever starts or stops it now comes first.
-        with state.locked():
-            record = state.record()
-    else:
-        record = None
-    if record and record.is_up:
-        if record.ended:
-            return report_ended(state, record)
-        stack.ports, stack.options = record.ports, record.options
-        _write_dashboard(stack)
-        print(f"State {state.name!r} is up already.")
-    else:
-        with ending_on_signals():
-            stack.start(stay=True)
-            try:
-                _write_dashboard(stack)
-            except BaseException:
-                # Ctrl-C among others: what was started is stopped, as in its start.
-                stack.stop()
-                raise
-        record = state.record()
-        if record is None:
-            print(f"State {state.name!r} was stopped meanwhile.")
-            return 1
-        print(f"State {state.name!r} is up.")
-    print(f"\n{table(record)}\n\n{directions(stack)}")
-    return 0
-
-
-def _write_dashboard(stack: Stack) -> None:
-    """Write the dashboard where there is none."""
-    if not (stack.state.dashboard / "index.html").exists() and (
-        why := stack.write_dashboard()
-    ):
-        progress(f"there is no dashboard: {why}")
-
-
-def down(chosen: Sequence[State]) -> int:
-    """
-    Stop the processes of ``up``, and those that a killed program left behind.
-
-    Returns:
-        1 where a program uses a state: that is not stopped, and its files are in use.
-    """
-    is_up = is_used = False
-    for state in chosen:
-        if not state.folder.exists():
-            continue
-        with state.locked():
-            record = state.record()
-            if record is None:
-                continue
-            if record.user:
-                print(
-                    f"State {state.name!r} is in use by process {record.user.pid}, "
-                    "which stops what it started itself."
-                )
-                is_up = is_used = True
-                continue
-            ended = record.ended
-            stopped = stop_record(record, state)
-        for process in ended:
-            print(f"{process.name} had ended before")
-        for process in stopped:
-            print(f"stopped {process.name} (pid {process.pid}, port {process.port})")
-        if stopped:
-            print(f"State {state.name!r} is down.")
-        is_up = is_up or bool(stopped)
-    if not is_up:
-        print("Nothing is up.")
-    return int(is_used)
-
-
-def report_ended(state: State, record: Record) -> int:
-    """Print which processes of a state have ended, and what to do."""
-    print(f"\n{table(record)}\n")
-    for process in record.ended:
-        print(f"{process.name} of state {state.name!r} has ended. {end_of(process)}")
-    print("`make down` stops the rest; then start again.")
-    return 1
-
-
-def status(chosen: Sequence[State]) -> int:
-    """Print the running processes; return 1 if one has ended by itself."""
-    code = 0
-    found = [(state, record) for state in chosen if (record := state.record())]
-    for state, record in found:
-        if record.owner is None:
-            print(f"State {state.name!r} is up.")
-        elif record.user:
-            print(f"State {state.name!r} is in use by process {record.owner.pid}.")
-        else:
-            print(
-                f"State {state.name!r} was left behind by process {record.owner.pid}, "
-                "which was killed; `make down` stops it."
-            )
-        if record.ended:
-            code = report_ended(state, record)
-        else:
-            print(f"\n{table(record)}\n")
-    if not found:
-        print("Nothing is up.")
-    return code
-
-
-def progress(line: str) -> None:
-    """Print what is going on; apart from the answer, which may be piped."""
-    print(f"· {line}", file=sys.stderr, flush=True)

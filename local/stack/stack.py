@@ -13,8 +13,6 @@ folder, ``.local/states/NAME``.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from deploy import stage
+from deploy.functions import Function
 from local import venvs
 from local.errors import LocalError
 from local.processes import (
@@ -34,23 +33,21 @@ from local.processes import (
     end_of,
     ending_on_signals,
     is_free,
-    myself,
     spawn,
     stop,
 )
 from local.stack.state import (
-    EMULATOR_PORTS,
+    EMULATORS,
     FUNCTIONS,
     LOCAL,
+    PORT_BASE,
+    PORT_OFFSETS,
     ROOT,
-    Function,
     Options,
     Record,
     State,
-    ports_from,
-    states,
+    port_base,
 )
-from offline import whole_files
 from propensity.settings import is_setting
 
 if TYPE_CHECKING:
@@ -59,7 +56,7 @@ if TYPE_CHECKING:
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
 SECRET = "PROPENSITY_SUPPRESSION_KEY"
-DASHBOARD_S = 300
+COMMAND_S = 300
 POLL_S = 0.05
 # A process that does not answer by then will not.
 READY_S = 300
@@ -76,10 +73,11 @@ class Stack:
         state: The state to serve.
         options: What the functions are set to; by default what the state was last
             set to.
-        ports: Service to port, for every service started.
+        base: The first port; by default PROPENSITY_PORT_BASE.
         functions: Which functions to start; none of them for the emulators alone.
         root: Holds the functions' folders and ``propensity/``.
-        venv_folder: Of virtual environments.
+        stays: Whether processes may outlive this program, see ``leave``; then the
+            dashboard is served, too.
         say: Told what happens, line by line.
     """
 
@@ -88,20 +86,21 @@ class Stack:
         state: State | None = None,
         *,
         options: Options | None = None,
-        ports: Mapping[str, int] | None = None,
+        base: int | None = None,
         functions: Sequence[Function] = FUNCTIONS,
         root: Path = ROOT,
-        venv_folder: Path = LOCAL / "venvs",
+        stays: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.state = state or State()
-        self.options = options or self.state.options()
-        self.ports = dict(ports or ports_from(os.environ))
+        self.options = options or self.state.record().options
+        self.base = base or port_base()
         self.functions = tuple(functions)
         self._root = root
-        self._venv_folder = venv_folder
+        self._stays = stays
         self._say = say
-        self._record: Record | None = None
+        self._began = time.monotonic()
+        self._record = Record()
         self._undo = contextlib.ExitStack()
 
     @property
@@ -132,7 +131,11 @@ class Stack:
 
     def address(self, service: str) -> str:
         """Return host and port of a service."""
-        return f"{HOST}:{self.ports[service]}"
+        return f"{HOST}:{self.port(service)}"
+
+    def port(self, service: str) -> int:
+        """Return the port of a service."""
+        return self.base + PORT_OFFSETS[service]
 
     @property
     def bucket_folder(self) -> Path:
@@ -190,125 +193,135 @@ class Stack:
             endpoints={one.target: self.url(one.target) for one in self.functions},
         )
 
-    def write_dashboard(self) -> str:
-        """
-        Write the pages of a state whose emulators are up, by the ordinary command.
-
-        Returns:
-            Why there are none; empty where there are.
-        """
-        command = [sys.executable, "-m", "propensity", "dashboard", "--local"]
-        process = subprocess.run(
-            [*command, "--state", self.state.name],
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``propensity`` on what is served here."""
+        return subprocess.run(
+            [sys.executable, "-m", "propensity", *words],
             cwd=ROOT,
+            env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
-            timeout=DASHBOARD_S,
+            timeout=COMMAND_S,
         )
+
+    def write_dashboard(self) -> str:
+        """Write the pages; return why there are none, empty where there are."""
+        process = self.command("dashboard", "--local", "--state", self.state.name)
         reason = process.stderr.strip().splitlines() or ["it said nothing"]
         return reason[-1] if process.returncode else ""
 
     # -- starting ---------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(ending_on_signals())
-            self.start()
-            undo.callback(self.stop)
-            self._undo = undo.pop_all()
+        self.start()
+        try:
+            self.ready()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._undo.close()
+        self.stop()
 
-    def start(self, *, stay: bool = False) -> None:
+    def start(self) -> None:
         """
-        Start everything and wait until it answers; on any failure stop it again.
-
-        Args:
-            stay: It is to outlive this program.
+        Start everything, and wait until the emulators answer.
 
         Raises:
             LocalError: A port is taken, the state is in use, requirements cannot be
-                installed, or a process ended or did not answer in time.
+                installed, or a process ended or did not answer in time. All is stopped.
         """
-        with self.state.locked():
-            refuse_running(self.state)
-            self._refuse_taken_ports()
-            self._record = Record(myself("owner"), self.options, self.ports)
-            options = json.dumps(dataclasses.asdict(self.options), indent=2)
-            whole_files.write(self.state.options_file, options.encode())
-            try:
-                self._start_all(stay=stay)
-                if stay:
-                    # From now on nobody owns what is up.
-                    self._record.owner = None
-                    self._record.write(self.state)
-            except BaseException:
-                self.stop()
-                raise
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(ending_on_signals())
+            undo.enter_context(self.state.held())
+            self._refuse_what_runs()
+            self._record = Record(self.options, self.base, os.getpid())
+            undo.callback(self._stop)
+            self._start()
+            self._undo = undo.pop_all()
 
-    def _refuse_taken_ports(self) -> None:
-        """Say whose a port is that is taken, and how to move."""
-        names = [*EMULATOR_PORTS, *(function.target for function in self.functions)]
-        for name in [*names, *(["dashboard"] if self.functions else [])]:
-            port, holder = self.ports[name], "another program"
-            if is_free(port):
-                continue
-            for state in states(self.state.home):
-                record = state.record()
-                if record and record.running and port in record.ports.values():
-                    holder = f"state {state.name!r}"
+    def leave(self) -> None:
+        """Leave everything running when the block ends."""
+        self._record.is_up = True
+        self.state.write(self._record)
+
+    def stop(self) -> None:
+        """Stop what this stack started."""
+        self._undo.close()
+
+    def _stop(self) -> None:
+        if not self._record.is_up:
+            stop_all(self.state, self._record)
+
+    def _refuse_what_runs(self) -> None:
+        """Refuse what is up and taken ports; stop what a killed program has left."""
+        record = self.state.record()
+        if record.is_up and record.is_running:
             raise LocalError(
-                f"port {port}, needed for {name}, is taken by {holder}.\n"
-                f"Set PROPENSITY_PORT_{name.upper()} for another port, or "
-                "PROPENSITY_PORT_BASE to move all of them "
-                "(such as PROPENSITY_PORT_BASE=9080). Nothing was started."
+                f"state {self.state.name!r} is up; `make down` stops it, then start "
+                "again"
             )
+        stop_all(self.state, record)
+        for name in PORT_OFFSETS:
+            if not is_free(self.port(name)):
+                raise LocalError(
+                    f"port {self.port(name)}, needed for {name}, is taken; `make "
+                    f"status` lists what is up here. {PORT_BASE} moves all ports, such "
+                    f"as {PORT_BASE}={self.base + 1000}. Nothing was started."
+                )
 
-    def _start_all(self, *, stay: bool) -> None:
+    def _start(self) -> None:
+        """Start every process; wait for the emulators."""
         from local.emulators.pubsub.server import is_serving
 
-        began = time.monotonic()
         python = Path(sys.executable)
         if self.functions:
             python = venvs.functions_python(
-                self._root, folder=self._venv_folder, say=self._say
+                self._root, folder=LOCAL / "venvs", say=self._say
             )
-        what = f"emulators and {len(self.functions)} functions"
-        what = what if self.functions else "emulators"
-        self._say(f"starting {what} …")
+        self._began = time.monotonic()
+        self._say(f"starting emulators and {len(self.functions)} functions …")
         if unused := ignored(os.environ, self.environment):
             self._say(
                 f"  functions here do not get {', '.join(unused)}: docs/settings.md"
             )
-        self._start_emulators([] if stay else ["--parent", str(os.getpid())])
+        self._start_emulators()
         for function in self.functions:
             self._start_function(function, python)
-        served = [function.target for function in self.functions]
-        if stay:
+        if self._stays:
             self.state.dashboard.mkdir(parents=True, exist_ok=True)
-            port = str(self.ports["dashboard"])
+            port = str(self.port("dashboard"))
             server = [sys.executable, "-m", "http.server", port, "--bind", HOST]
             self._spawn("dashboard", server, {}, self.state.dashboard)
-            served.append("dashboard")
         datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
         self._wait_for(["bigquery"], lambda name: answers(self.url(name) + datasets))
         self._wait_for(["storage"], lambda name: answers(self.url(name) + "/"))
         self._wait_for(["pubsub"], lambda name: is_serving(self.address(name)))
+
+    def ready(self) -> None:
+        """
+        Create what the functions expect, and wait until they answer.
+
+        Raises:
+            LocalError: A process ended or did not answer in time.
+        """
         self.prepare()
         # The framework answers this path itself once it has loaded the function; a
         # client error is an answer too.
-        self._wait_for(served, lambda name: answers(self.url(name) + "/robots.txt"))
-        self._say(f"{what} answer after {time.monotonic() - began:.1f} s")
+        self._wait_for(
+            [one.name for one in self._record.processes if one.name not in EMULATORS],
+            lambda name: answers(self.url(name) + "/robots.txt"),
+        )
+        self._say(f"all answer after {time.monotonic() - self._began:.1f} s")
 
-    def _start_emulators(self, parent: Sequence[str]) -> None:
+    def _start_emulators(self) -> None:
+        parent = [] if self._stays else ["--parent", str(os.getpid())]
         for service, words in {
             "bigquery": [
-                *("--grpc-port", str(self.ports["bigquery_storage"])),
+                *("--grpc-port", str(self.port("bigquery_storage"))),
                 *("--project", self.options.project),
                 *("--data-dir", str(self.state.folder / "bigquery")),
                 *("--storage", self.url("storage")),
@@ -317,7 +330,7 @@ class Stack:
             "pubsub": [],
         }.items():
             module = [sys.executable, "-m", f"local.emulators.{service}"]
-            port = ["--port", str(self.ports[service])]
+            port = ["--port", str(self.port(service))]
             self._spawn(service, [*module, *port, *words, *parent], {}, ROOT)
 
     def _start_function(self, function: Function, python: Path) -> None:
@@ -336,7 +349,7 @@ class Stack:
         command = [
             *(str(python), "-m", "functions_framework"),
             *("--source", "main.py", "--target", function.target),
-            *("--host", HOST, "--port", str(self.ports[function.target])),
+            *("--host", HOST, "--port", str(self.port(function.target))),
             *(["--asgi"] if function.is_asynchronous else []),
         ]
         self._spawn(function.target, command, environment, staged)
@@ -349,7 +362,6 @@ class Stack:
         folder: Path,
     ) -> None:
         """Start a process; of the user's environment it gets places, and threads."""
-        assert self._record is not None
         kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
         # A signal between starting and recording would leave a process behind.
         with deferred_signals():
@@ -358,17 +370,16 @@ class Stack:
                 command,
                 environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
                 folder=folder,
-                port=self.ports[name],
+                port=self.port(name),
                 log=self.state.logs / f"{name}.log",
             )
             self._record.processes.append(process)
-            self._record.write(self.state)
+            self.state.write(self._record)
 
     def _wait_for(
         self, services: Iterable[str], is_ready: Callable[[str], bool]
     ) -> None:
         """Wait until services answer; none that has started may end meanwhile."""
-        assert self._record is not None
         deadline = time.monotonic() + READY_S
         for name in services:
             while not is_ready(name):
@@ -377,53 +388,26 @@ class Stack:
                         f"{process.name} ended while it was starting. {end_of(process)}"
                     )
                 if time.monotonic() > deadline:
-                    [process] = [p for p in self._record.processes if p.name == name]
                     raise LocalError(
-                        f"{name} does not answer on port {process.port} after "
-                        f"{READY_S} s. {end_of(process)}"
+                        f"{name} does not answer on port {self.port(name)} after "
+                        f"{READY_S} s: {self.state.logs}/{name}.log"
                     )
                 time.sleep(POLL_S)
 
-    def stop(self) -> None:
-        """Stop what this stack started."""
-        if self._record is not None:
-            stop_record(self._record, self.state)
-            self._record = None
 
-
-def refuse_running(state: State) -> None:
+def stop_all(state: State, record: Record) -> list[Process]:
     """
-    Refuse to start a state that runs; stop what a killed program has left of it.
+    Stop the processes of a state, functions first: they may be using tables.
 
-    Raises:
-        LocalError: Somebody uses it.
+    Returns:
+        Those that were still running.
     """
-    record = state.record()
-    if record is None:
-        return
-    if record.user:
-        raise LocalError(
-            f"state {state.name!r} is in use by process {record.user.pid}. "
-            f"Wait for it, or stop it (kill {record.user.pid}), or play beside "
-            "it, in another state and on other ports:\n"
-            f"    make demo STATE={state.name[:60]}-2 "
-            f"PROPENSITY_PORT_BASE={min(record.ports.values()) + 1000}"
-        )
-    if record.is_up:
-        raise LocalError(
-            f"state {state.name!r} is up; `make down` stops it, then start again"
-        )
-    stop(record.processes)
-    state.record_file.unlink(missing_ok=True)
-
-
-def stop_record(record: Record, state: State) -> list[Process]:
-    """Stop functions first, so that none of them loses its tables while it works."""
-    emulators = [p for p in record.processes if p.name in EMULATOR_PORTS]
-    functions = [p for p in record.processes if p.name not in EMULATOR_PORTS]
+    emulators = [p for p in record.processes if p.name in EMULATORS]
+    functions = [p for p in record.processes if p.name not in EMULATORS]
     with deferred_signals():
         stopped = stop(functions) + stop(emulators)
-        state.record_file.unlink(missing_ok=True)
+        if record.processes:
+            state.write(Record(record.options, record.base))
     return stopped
 
 

@@ -1,4 +1,4 @@
-"""A local state: its folder, its options, its ports, and what runs in it."""
+"""A local state: its folder, its ports, what it is set to, and what runs in it."""
 
 from __future__ import annotations
 
@@ -6,49 +6,25 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from deploy import functions
 from local import venvs
 from local.errors import LocalError
 from local.processes import Process
 from offline import whole_files
-from propensity.settings import unknown_setting
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 DEFAULT_STATE = "demo"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-DEFAULT_PORT_BASE = 8080
-_PORT = "PROPENSITY_PORT_"
-
-
-@dataclass(frozen=True)
-class Function:
-    """One function: where it is, what it is called, how it is served."""
-
-    folder: str
-    target: str
-    is_asynchronous: bool = False
-    requirements: str = "requirements.txt"
-
-
-FUNCTIONS = (
-    Function("00-ModelTraining", "model_training"),
-    Function("01-Predictions", "predictions"),
-    Function("02-GetProba", "get_proba", True),
-    Function("02-GetProba", "score", True, "requirements-score.txt"),
-    Function("03-ModelEvaluation", "model_evaluation"),
-    Function("04-StreamFeatures", "stream_features", True),
-    Function(
-        "04-StreamFeatures", "score_stream", True, "requirements-score_stream.txt"
-    ),
-    Function("04-StreamFeatures", "compact_features"),
-)
-# Distance of every service's port from the base.
+FUNCTIONS = functions.load()
+EMULATORS = ("bigquery", "storage", "pubsub")
+# Distance of every service's port from the first.
 PORT_OFFSETS = {
     "model_training": 0,
     "predictions": 1,
@@ -64,7 +40,9 @@ PORT_OFFSETS = {
     "pubsub": 13,
     "dashboard": 14,
 }
-EMULATOR_PORTS = ("bigquery", "bigquery_storage", "storage", "pubsub")
+PORTS = 15
+PORT_BASE = "PROPENSITY_PORT_BASE"
+DEFAULT_PORT_BASE = 8080
 
 
 @dataclass(frozen=True)
@@ -78,6 +56,30 @@ class Options:
     user_column: str = "user_pseudo_id"
     label_event: str = "purchase"
     use_case: str = "ga4_purchase"
+
+
+@dataclass
+class Record:
+    """
+    What a state was last set to, and what was started in it and not stopped since.
+
+    ``is_up`` says that the processes are to stay; before that they are those of a
+    program, ``pid``, which stops them.
+    """
+
+    options: Options = Options()
+    base: int = DEFAULT_PORT_BASE
+    pid: int = 0
+    is_up: bool = False
+    processes: list[Process] = field(default_factory=list)
+
+    @property
+    def is_running(self) -> bool:
+        return any(process.is_running for process in self.processes)
+
+    @property
+    def ended(self) -> list[Process]:
+        return [process for process in self.processes if not process.is_running]
 
 
 @dataclass(frozen=True)
@@ -135,122 +137,67 @@ class State:
 
     @property
     def record_file(self) -> Path:
-        return self.folder / "running.json"
+        return self.folder / "state.json"
 
-    @property
-    def options_file(self) -> Path:
-        return self.folder / "options.json"
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """
+        Hold the state while it is started, used or stopped, until the program ends.
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the state while it is started or stopped."""
-        return venvs.locked(self.folder / "lock")
+        Raises:
+            LocalError: Another program holds it.
+        """
+        with contextlib.ExitStack() as undo:
+            try:
+                undo.enter_context(venvs.locked(self.folder / "lock", wait=False))
+            except BlockingIOError:
+                record = self.record()
+                raise LocalError(
+                    f"state {self.name!r} is in use by process {record.pid}. Wait for "
+                    "it, or play beside it, in another state and on other ports:\n"
+                    f"    make demo STATE={self.name[:60]}-2 "
+                    f"{PORT_BASE}={record.base + 1000}"
+                ) from None
+            yield
 
-    def options(self) -> Options:
-        """Return what this state was last set to, the defaults if it is new."""
-        if not self.options_file.exists():
-            return Options()
-        with _readable(self.options_file) as fields:
-            return Options(**fields)
+    def record(self) -> Record:
+        """
+        Return what is known of it; of a new state the defaults.
 
-    def record(self) -> Record | None:
-        """Return what was started in this state and not stopped since."""
+        Raises:
+            LocalError: A crash or another version left a file that cannot be read.
+        """
         if not self.record_file.exists():
-            return None
-        with _readable(self.record_file) as fields:
-            owner = fields["owner"]
-            return Record(
-                owner=Process(**owner) if owner else None,
-                options=Options(**fields["options"]),
-                ports=fields["ports"],
-                processes=[Process(**process) for process in fields["processes"]],
-            )
+            return Record()
+        try:
+            fields = json.loads(self.record_file.read_text())
+            fields["options"] = Options(**fields["options"])
+            fields["processes"] = [Process(**one) for one in fields["processes"]]
+            return Record(**fields)
+        except (ValueError, TypeError, KeyError) as error:
+            raise LocalError(
+                f"{self.record_file} cannot be read ({error!r}). Stop what still runs "
+                f"of this state by hand, and remove {self.folder}"
+            ) from error
+
+    def write(self, record: Record) -> None:
+        """Keep what is known of it."""
+        text = json.dumps(dataclasses.asdict(record), indent=2)
+        whole_files.write(self.record_file, text.encode())
 
 
-@contextlib.contextmanager
-def _readable(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the JSON of a file; name one that a crash or another version left."""
-    try:
-        yield json.loads(file.read_text())
-    except (ValueError, TypeError, KeyError) as error:
-        raise LocalError(
-            f"{file} cannot be read ({error!r}). Stop what still runs of this state by "
-            "hand, and remove the file"
-        ) from error
-
-
-@dataclass
-class Record:
+def port_base(environment: Mapping[str, str] = os.environ) -> int:
     """
-    What runs in a state, kept on disk from before it runs until it has stopped.
-
-    ``owner`` is the program that uses it and stops it; it is also who starts what is to
-    stay, until all of that answers, and None from then on.
-    """
-
-    owner: Process | None
-    options: Options
-    ports: dict[str, int]
-    processes: list[Process] = field(default_factory=list)
-
-    def write(self, state: State) -> None:
-        """Write it into the state's folder."""
-        text = json.dumps(dataclasses.asdict(self), indent=2)
-        whole_files.write(state.record_file, text.encode())
-
-    @property
-    def running(self) -> list[Process]:
-        return [process for process in self.processes if process.is_running]
-
-    @property
-    def ended(self) -> list[Process]:
-        return [process for process in self.processes if not process.is_running]
-
-    @property
-    def user(self) -> Process | None:
-        """The program that uses it now."""
-        return self.owner if self.owner and self.owner.is_running else None
-
-    @property
-    def is_up(self) -> bool:
-        """Whether ``up`` has left it running."""
-        return self.owner is None and bool(self.running)
-
-
-def ports_from(environment: Mapping[str, str]) -> dict[str, int]:
-    """
-    Return the port of every service.
-
-    Args:
-        environment: ``PROPENSITY_PORT_BASE`` moves all of them, ``PROPENSITY_PORT_``
-            and a service's name in capitals moves one.
+    Return the first port, which ``PROPENSITY_PORT_BASE`` moves.
 
     Raises:
-        LocalError: A port is not a number, out of range or given twice, or a variable
-            is of no service.
+        LocalError: It is no port, or leaves no room for the others.
     """
-    variables = {service: f"{_PORT}{service.upper()}" for service in PORT_OFFSETS}
-    known = [f"{_PORT}BASE", *variables.values()]
-    for name in environment:
-        if name.startswith(_PORT) and name not in known:
-            raise LocalError(unknown_setting(name, known))
-
-    def port(variable: str, default: int) -> int:
-        value = environment.get(variable, default)
-        with contextlib.suppress(ValueError):
-            if 1 <= (number := int(value)) <= 65_535:
-                return number
-        raise LocalError(f"{variable} must be a port from 1 to 65535, not {value!r}")
-
-    first = port(f"{_PORT}BASE", DEFAULT_PORT_BASE)
-    ports = {
-        service: port(variables[service], first + offset)
-        for service, offset in PORT_OFFSETS.items()
-    }
-    for number in ports.values():
-        others = [name for name in ports if ports[name] == number]
-        if len(others) > 1:
-            raise LocalError(f"port {number} is given to {' and '.join(others)}")
-    return ports
+    value, most = environment.get(PORT_BASE, DEFAULT_PORT_BASE), 65_535 - PORTS
+    with contextlib.suppress(ValueError):
+        if 1 <= (base := int(value)) <= most:
+            return base
+    raise LocalError(f"{PORT_BASE} must be a port from 1 to {most}, not {value!r}")
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:

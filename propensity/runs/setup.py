@@ -33,8 +33,17 @@ def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> N
     history = tables.PREDICTIONS_HISTORY
     warehouse.replace_view(history, tables.views(dataset)[history])
     compact.prepare_view(warehouse)
-    if not settings.ga4_dataset:
-        return
+    if settings.ga4_dataset:
+        prepare_export(warehouse, settings)
+
+
+def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
+    """
+    Create the view of the export.
+
+    Raises:
+        MissingTable, SettingsError: As of ``prepare``.
+    """
     shards = Shards.of(warehouse.tables_of(settings.export))
     text = consent.events_view(
         settings.export,

@@ -10,7 +10,6 @@ import pytest
 
 from deploy import functions
 from deploy.functions import FunctionsError
-from local.stack.state import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity.settings import Settings
 from tests.deploy.conftest import ROOT
 
@@ -63,18 +62,13 @@ class TestEveryFunction:
 
 class TestTogether:
     def test_all_functions_are_there(self):
-        """Every decorated function of every folder, and all that local mode starts."""
+        """Every decorated function of every folder."""
         found = {
             name
             for path in ROOT.glob("0*/main.py")
             for name in of_main(path.parent.name)
         }
         assert set(BY_TARGET) == found
-        assert {function.target for function in LOCAL_FUNCTIONS} <= found
-        for function in LOCAL_FUNCTIONS:
-            here = BY_TARGET[function.target]
-            for name in ("folder", "requirements", "is_asynchronous"):
-                assert getattr(here, name) == getattr(function, name)
 
     def test_predictions_come_after_evaluation_by_the_clock(self):
         """On the same day, and when every attempt of the evaluation is over: each may

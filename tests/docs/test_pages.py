@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from commands import cli
 from docs import __main__ as program
-from local.stack.state import FUNCTIONS, ROOT, ports_from
+from local.stack.state import DEFAULT_PORT_BASE, FUNCTIONS, PORT_OFFSETS, ROOT
 from propensity import errors, usecases
 from propensity.events import messages
 from propensity.events.types import Catalogue
@@ -188,7 +188,7 @@ class TestCommands:
         # The page about a deploy ends with a lookup.
         own = {path: target for target, path in reversed(FUNCTION_PAGES.items())}
         own["docs/deploy.md"] = "get_proba"
-        ports = ports_from({})
+        ports = {name: DEFAULT_PORT_BASE + n for name, n in PORT_OFFSETS.items()}
         base = f"http://127.0.0.1:{ports[own[page]]}" if page in own else ""
         curl, _ = CURL.parse_known_args(shlex.split(command.replace("$URL", base))[1:])
         by_port = {ports[function.target]: function.target for function in FUNCTIONS}

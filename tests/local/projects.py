@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deploy.functions import Function
 from local.processes import Process, free_ports, spawn
 from local.stack.stack import Stack
-from local.stack.state import FUNCTIONS, LOCAL, PORT_OFFSETS, ROOT, Function, State
+from local.stack.state import FUNCTIONS, PORTS, ROOT, State
 
 FACTS = """
 import importlib.util, os, sys
@@ -35,8 +36,10 @@ import functions_framework.aio
 async def {target}(request):
     return {{"server": type(request).__module__}}
 """
-FACTS_FUNCTION = Function("00-ModelTraining", "model_training")
-ASYNCHRONOUS_FUNCTION = Function("02-GetProba", "get_proba", is_asynchronous=True)
+_FUNCTIONS = {function.target: function for function in FUNCTIONS}
+FACTS_FUNCTION = _FUNCTIONS["model_training"]
+OTHER_FUNCTION = _FUNCTIONS["predictions"]
+ASYNCHRONOUS_FUNCTION = _FUNCTIONS["get_proba"]
 
 
 def make_project(folder: Path, *packages: str) -> Path:
@@ -48,8 +51,9 @@ def make_project(folder: Path, *packages: str) -> Path:
         # Functions of one folder are in one file, each under its own name.
         with (place / "main.py").open("a") as file:
             file.write(source.format(target=function.target))
-        required = ROOT / function.folder / function.requirements
-        shutil.copy(required, place / function.requirements)
+        for script in (ROOT / function.folder).glob("*.sh"):
+            shutil.copy(script, place)
+        shutil.copy(ROOT / function.folder / function.requirements, place)
     for name in ("propensity", *packages):
         skipped = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=skipped)
@@ -58,13 +62,11 @@ def make_project(folder: Path, *packages: str) -> Path:
 
 def project_stack(project: Path, *functions: Function, **options: Any) -> Stack:
     """Return a stack of some functions of a project, on free ports, not started."""
-    ports = dict(zip(PORT_OFFSETS, free_ports(len(PORT_OFFSETS)), strict=True))
     return Stack(
         options.pop("state", State("test", project / ".local" / "states")),
-        ports=ports,
+        base=free_ports(PORTS)[0],
         functions=functions,
         root=project,
-        venv_folder=LOCAL / "venvs",
         **options,
     )
 

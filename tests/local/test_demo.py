@@ -13,7 +13,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from local.demos.calls import table
 from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
-from local.demos.shop import gaps
 from local.demos.source import check
 from local.errors import UnusableData
 from local.exports.ga4_export import Summary
@@ -22,7 +21,6 @@ from propensity.settings import Settings
 
 NOW = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
 TODAY = date(2026, 3, 1)
-WEEK = {"week": "2011-08-18", "status": "final", "outcome": "one_class"}
 
 
 def summary(*columns: str, last: date = TODAY) -> Summary:
@@ -67,28 +65,6 @@ class TestExport:
 
         with pytest.raises(UnusableData, match=says):
             check(given, settings, today=TODAY)
-
-
-class TestGaps:
-    @pytest.mark.parametrize(
-        ("answer", "says"),
-        [
-            ({"weeks": [WEEK]}, ""),
-            ({"late_days": ["2011-08-24"]}, "1 of its days: 2011-08-24"),
-            # Before the weeks that are evaluated.
-            ({"weeks": [WEEK], "missing_days": ["2011-08-13"]}, ""),
-            (
-                {"weeks": [WEEK], "missing_days": ["2011-08-13", "2011-08-20"]},
-                "1 of its days: 2011-08-20",
-            ),
-            ({"late_days": [f"2011-08-2{n}" for n in range(5)]}, "08-22 …"),
-        ],
-    )
-    def test_are_named_where_they_change_a_figure(self, answer, says):
-        text = gaps(answer)
-
-        assert text.endswith(says)
-        assert bool(text) == bool(says)
 
 
 @pytest.fixture(scope="module")

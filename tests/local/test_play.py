@@ -15,7 +15,7 @@ from local import play
 from local.errors import UnusableData
 from local.processes import free_ports, is_free
 from local.stack.stack import Stack
-from local.stack.state import PORT_OFFSETS, State
+from local.stack.state import PORTS, State
 from tests.programs import execute
 
 ROW = '{"event_timestamp": 1740830400000000, "event_name": "page_view"}\n'
@@ -77,17 +77,17 @@ class TestRefusals:
         rows = [ROW.replace("00000,", f"{n:05},") for n in range(200)]
         file.write_text("".join(rows))
         state = State(f"test-{uuid.uuid4().hex[:8]}")
-        ports = dict(zip(PORT_OFFSETS, free_ports(len(PORT_OFFSETS)), strict=True))
+        ports = free_ports(PORTS)
         # No function is called before all rows are loaded.
         monkeypatch.setattr(play, "PLAYED", ())
-        monkeypatch.setattr(play, "Stack", partial(Stack, ports=ports))
+        monkeypatch.setattr(play, "Stack", partial(Stack, base=ports[0]))
         try:
             with pytest.raises(UnusableData, match="no event .* is a 'purchase'"):
                 play.play(state, play.Choice(data=str(file)))
             assert not state.folder.exists()
         finally:
             shutil.rmtree(state.folder, ignore_errors=True)
-        assert all(is_free(port) for port in ports.values())
+        assert all(map(is_free, ports))
 
 
 def test_the_first_line_needs_nothing_that_takes_long():

@@ -15,21 +15,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local import processes, venvs
+from local import venvs
 from local.errors import LocalError
 from local.processes import (
     Process,
     free_ports,
     is_free,
-    myself,
     spawn,
     start_time,
     stop,
 )
 from local.progress import QUIET_S, TICK_S, Progress, Step
-from local.stack.stack import refuse_running
-from local.stack.state import ROOT, Options, Record, State
 from tests.local.projects import started, wait_until
+from tests.programs import execute
 
 # As a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
@@ -68,43 +66,30 @@ class TestStop:
         wait_until(lambda: start_time(child) is None)
         assert not process.is_running
 
-    def test_ends_what_a_killed_leader_left_behind(self, killed, tmp_path):
+    def test_ends_what_a_killed_leader_left_behind(self, killed):
         """Defect: a worker kept its port, and the next start was refused: "taken by
         another program"."""
-        state = State("demo", home=tmp_path)
-        gone = replace(myself("owner"), started="long ago")
-        Record(gone, Options(), {}, [killed]).write(state)
-        refuse_running(state)
+        stop([killed])
 
         wait_until(lambda: is_free(killed.port))
-        assert state.record() is None
 
-    def test_touches_no_stranger_of_the_same_number(self, killed, tmp_path):
-        """A number is given again: a group of another command is somebody else's."""
+    def test_touches_no_stranger_of_the_same_number(self, tmp_path):
+        """A number is given again, to somebody else's process."""
         stranger = started(tmp_path, "stranger", ["sleep", "600"])
-        stop([replace(killed, port=1), replace(stranger, started="long ago")])
+        stop([replace(stranger, started="long ago")])
 
-        assert not is_free(killed.port)
         assert stranger.is_running
         stop([stranger])
 
 
-def test_free_ports_are_given_to_one_process_at_a_time(monkeypatch):
-    """Also while nobody listens yet; one that has ended has given them back."""
-    ask = "from local.processes import free_ports; print(*free_ports(2), flush=True)"
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{ask}; input()"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as other:
-        theirs = [int(port) for port in other.stdout.readline().split()]
-        monkeypatch.setattr(processes, "FREE_PORTS", theirs)
-        with pytest.raises(LocalError, match="no 1 free ports"):
-            free_ports(1)
-        other.communicate(b"\n")
+def test_free_ports_are_given_to_one_process_at_a_time():
+    """Also while nobody listens yet; a server of the process that has it can."""
+    [port] = free_ports(1)
+    take = f"import socket; socket.socket().bind(('127.0.0.1', {port}))"
+    other = execute([sys.executable, "-c", take], status=None)
 
-    assert sorted(free_ports(2)) == sorted(theirs)
+    assert "Address already in use" in other.stderr
+    assert is_free(port)
 
 
 class TestVirtualEnvironments:

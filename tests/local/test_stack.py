@@ -13,8 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,23 +21,24 @@ import requests
 
 from local import venvs
 from local.errors import LocalError
-from local.processes import free_ports, is_free, myself
+from local.processes import free_ports, is_free
 from local.stack import commands
 from local.stack.stack import SECRET, Stack, ignored
 from local.stack.state import (
     LOCAL,
-    PORT_OFFSETS,
+    PORT_BASE,
+    PORTS,
     ROOT,
-    Function,
     Options,
     Record,
     State,
-    ports_from,
+    port_base,
     states,
 )
 from tests.local.projects import (
     ASYNCHRONOUS_FUNCTION,
     FACTS_FUNCTION,
+    OTHER_FUNCTION,
     make_project,
     project_stack,
     wait_until,
@@ -47,7 +47,6 @@ from tests.programs import execute
 
 KEY = "a-key-of-the-user-and-of-nobody-else"
 BROKEN = "raise RuntimeError('no champion in sight')\n"
-BROKEN_FUNCTION = Function("01-Predictions", "predictions")
 PROGRAM = """
 import signal, sys, time
 from pathlib import Path
@@ -61,27 +60,14 @@ with project_stack(Path(sys.argv[1]), FACTS_FUNCTION) as stack:
 
 
 class TestPorts:
-    def test_have_a_base_and_can_be_moved_one_by_one(self):
-        """A variable of one service comes before the base."""
-        base, one = {"PROPENSITY_PORT_BASE": "9000"}, {"PROPENSITY_PORT_STORAGE": "443"}
+    def test_have_a_base(self):
+        assert port_base({}) == 8080
+        assert port_base({PORT_BASE: "9000"}) == 9000
 
-        assert ports_from({})["get_proba"] == 8082
-        assert ports_from(base)["get_proba"] == 9002
-        assert ports_from(base | one)["storage"] == 443
-
-    @pytest.mark.parametrize(
-        ("environment", "message"),
-        [
-            ({"PROPENSITY_PORT_BASE": "many"}, "PROPENSITY_PORT_BASE must be a port"),
-            ({"PROPENSITY_PORT_BASE": "65530"}, "must be a port"),
-            ({"PROPENSITY_PORT_STORAGE": "0"}, "PROPENSITY_PORT_STORAGE must be"),
-            ({"PROPENSITY_PORT_STORAGE": "8080"}, "model_training and storage"),
-            ({"PROPENSITY_PORT_SCROE": "8099"}, "is it PROPENSITY_PORT_SCORE?"),
-        ],
-    )
-    def test_that_cannot_be_are_refused(self, environment, message):
-        with pytest.raises(LocalError, match=message):
-            ports_from(environment)
+    @pytest.mark.parametrize("value", ["many", "0", "65530"])
+    def test_that_cannot_be_are_refused(self, value):
+        with pytest.raises(LocalError, match="PROPENSITY_PORT_BASE must be a port"):
+            port_base({PORT_BASE: value})
 
 
 class TestState:
@@ -119,12 +105,9 @@ class TestState:
         state = State("demo", tmp_path)
         state.folder.mkdir()
         state.record_file.write_text(text)
-        state.options_file.write_text(text)
 
-        with pytest.raises(LocalError, match=r"running\.json cannot be read"):
+        with pytest.raises(LocalError, match=r"state\.json cannot be read"):
             state.record()
-        with pytest.raises(LocalError, match=r"options\.json cannot be read"):
-            state.options()
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +170,7 @@ class TestStack:
     def test_refuses_a_state_that_is_in_use_and_says_how_to_play_beside(
         self, project, running
     ):
-        base = min(running.ports.values()) + 1000
-        beside = f"make demo STATE=test-2 PROPENSITY_PORT_BASE={base}"
+        beside = f"make demo STATE=test-2 PROPENSITY_PORT_BASE={running.base + 1000}"
         with pytest.raises(LocalError, match=f"(?s)by process {os.getpid()}.*{beside}"):
             project_stack(project, FACTS_FUNCTION).start()
 
@@ -196,16 +178,11 @@ class TestStack:
 
     def test_names_a_taken_port(self, project, running):
         """Nothing is started; the message says how to go on."""
-        stack = project_stack(project, state=State("late", running.state.home))
-        stack.ports["storage"] = taken = running.ports["storage"]
-        with pytest.raises(LocalError) as caught:
-            stack.start()
+        state = State("late", running.state.home)
+        with pytest.raises(LocalError, match="needed for model_training, is taken"):
+            Stack(state, base=running.base, functions=()).start()
 
-        message = str(caught.value)
-        assert f"port {taken}, needed for storage, is taken" in message
-        assert "by state 'test'." in message
-        assert "PROPENSITY_PORT_STORAGE" in message
-        assert stack.state.record() is None
+        assert not state.record().processes
 
     def test_stops_what_it_started_on_an_error(self, project):
         stack = project_stack(project, state=State("error", project / "states"))
@@ -216,18 +193,18 @@ class TestStack:
         assert len(started) == 3
         assert not any(process.is_running for process in started)
         assert all(is_free(process.port) for process in started)
-        assert stack.state.record() is None
+        assert not stack.state.record().processes
 
     def test_says_why_a_function_did_not_start(self, project, tmp_path):
         """The message has the end of the log, and everything is stopped again."""
         broken = copied(project, tmp_path)
-        (broken / BROKEN_FUNCTION.folder / "main.py").write_text(BROKEN)
-        stack = project_stack(broken, FACTS_FUNCTION, BROKEN_FUNCTION)
+        (broken / OTHER_FUNCTION.folder / "main.py").write_text(BROKEN)
+        stack = project_stack(broken, FACTS_FUNCTION, OTHER_FUNCTION)
         with pytest.raises(LocalError, match="no champion in sight") as caught:
-            stack.start()
+            stack.__enter__()
 
         assert "predictions ended while it was starting" in str(caught.value)
-        assert all(is_free(port) for port in stack.ports.values())
+        assert all(is_free(stack.base + offset) for offset in range(PORTS))
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_stops_with_its_program(self, project, tmp_path, number):
@@ -253,82 +230,24 @@ class TestStack:
         assert len(started) == 4
         assert not any(process.is_running for process in started)
         assert all(is_free(process.port) for process in started)
-        assert state.record() is None
+        assert not state.record().processes
 
 
 def copied(project: Path, folder: Path) -> Path:
     return shutil.copytree(project, folder / "p", ignore=lambda *_: [".local"])
 
 
-@pytest.fixture
-def state(tmp_path) -> State:
-    return State("up", tmp_path)
-
-
-class TestUp:
-    """Of emulators alone."""
-
-    def test_that_is_interrupted_leaves_nothing_running(
-        self, tmp_path, state, monkeypatch
-    ):
-        """Defect: after Ctrl-C while the first dashboard was written all stayed up."""
-
-        def interrupted(_: object) -> str:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(Stack, "write_dashboard", interrupted)
-        stack = project_stack(tmp_path, state=state)
-        with pytest.raises(KeyboardInterrupt):
-            commands.up(stack)
-
-        assert all(is_free(port) for port in stack.ports.values())
-        assert state.record() is None
-
-    def test_is_up_once_all_of_it_is(self, tmp_path, state, monkeypatch, capsys):
-        """Defect: a state was said to be up from its first process on. One whose start
-        was killed had no tables, and `make up` left it so: "up already". Another one
-        waits meanwhile."""
-        records, lines = [], []
-
-        def second_up() -> None:
-            commands.up(project_stack(tmp_path, state=state))
-            lines.append(capsys.readouterr().out)
-
-        second = threading.Thread(target=second_up)
-
-        def prepare(_: Stack) -> None:
-            commands.status([state])
-            records.append((state.record(), capsys.readouterr().out))
-            second.start()
-            second.join(timeout=1)
-            lines.append("prepared")
-
-        monkeypatch.setattr(Stack, "prepare", prepare)
-        monkeypatch.setattr(Stack, "write_dashboard", lambda _: "")
-        commands.up(project_stack(tmp_path, state=state))
-        second.join()
-        after = state.record()
-        commands.down([state])
-
-        [(before, output)] = records
-        assert before.owner == myself("owner")
-        assert f"State 'up' is in use by process {os.getpid()}." in output
-        assert after.owner is None
-        assert lines[0] == "prepared"
-        assert "State 'up' is up already." in lines[1]
-
-
 class TestDown:
-    def test_fails_where_a_program_uses_a_state(self, state, capsys):
+    def test_fails_where_a_program_uses_a_state(self, running, tmp_path, capsys):
         """Defect: it ended well, and `make clean` removed the files of a demo that
         went on. Of a state that there is not it makes nothing."""
-        assert commands.down([state]) == 0
-        assert not state.folder.exists()
-        Record(myself("owner"), Options(), {}).write(state)
+        nothing = State("nothing", tmp_path)
 
-        assert commands.down([state]) == 1
+        assert commands.down([nothing]) == 0
+        assert not nothing.folder.exists()
+        assert commands.down([running.state]) == 1
         assert f"in use by process {os.getpid()}" in capsys.readouterr().out
-        assert state.record() is not None
+        assert not running.state.record().ended
 
 
 @pytest.fixture(scope="module")
@@ -348,11 +267,7 @@ class TestCommandLine:
     @pytest.fixture
     def command(self, home):
         """Run a command of local mode; whatever is up is down after the test."""
-        numbers = free_ports(len(PORT_OFFSETS))
-        ports = {
-            f"PROPENSITY_PORT_{service.upper()}": str(port)
-            for service, port in zip(PORT_OFFSETS, numbers, strict=True)
-        }
+        ports = {PORT_BASE: str(free_ports(PORTS)[0])}
 
         def run(*arguments: str) -> subprocess.CompletedProcess:
             return execute(
@@ -370,9 +285,8 @@ class TestCommandLine:
         """Up, up, status, down, down. Options of a state are kept; what is printed
         works in a shell; a program leaves alone what is up."""
         state = State(home=home / ".local" / "states")
-        state.folder.mkdir(parents=True, exist_ok=True)
         options = replace(Options(), user_column="user_id", label_event="sign_up")
-        state.options_file.write_text(json.dumps(asdict(options)))
+        state.write(Record(options))
         first = command("up")
         assert first.returncode == 0, first.stderr
         assert "State 'demo' is up." in first.stdout

@@ -34,13 +34,12 @@ LOAD = """
 from local.demos.source import generated
 from local.exports import ga4_export
 from local.stack.stack import Stack
-from local.stack.state import State, ports_from
+from local.stack.state import State
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from datetime import date, timedelta
-import os
 
-with Stack(State(), ports=ports_from(os.environ), functions=()) as stack:
+with Stack(State(), functions=()) as stack:
     warehouse = Warehouse.open(Settings.from_environment(stack.environment))
     dataset = warehouse.settings.ga4_dataset
     shop, first = generated(), date(2025, 2, 1)
