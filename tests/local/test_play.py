@@ -57,18 +57,6 @@ class TestRefusals:
         assert "starting" not in process.stdout
         assert not State.of_data(str(path)).folder.exists()
 
-    def test_need_nothing_that_takes_seconds_to_import(self, tmp_path):
-        file = tmp_path / "export.ndjson"
-        rows = [ROW.replace("00000,", f"{n:05},") for n in range(100)]
-        file.write_text("".join(rows))
-        program = (
-            "import sys; from local import play; "
-            "play.check(play.Choice(data=sys.argv[1])); "
-            "print({'pandas', 'sklearn', 'google.cloud.bigquery'} & {*sys.modules})"
-        )
-
-        assert execute([sys.executable, "-c", program, file]).stdout == "set()\n"
-
     def test_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
         """Where only a later row gives the data away, what was made for them goes."""
         file = tmp_path / "export.ndjson"
