@@ -22,7 +22,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
     "A deployment": (
         *(deployment.versions, deployment.promote, deployment.rollback),
-        *(deployment.pin, deployment.dashboard, deployment.doctor),
+        *(deployment.pin, deployment.dashboard, deployment.doctor, deployment.stage),
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),
     "Use cases": (

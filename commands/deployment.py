@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from commands.answers import Exit, answering, say
 from commands.flags import (
+    FILE,
     WHOLE,
     Whole,
     day,
@@ -169,3 +171,25 @@ def dashboard(
     if not out:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     return run(out, is_local=is_local, **chosen)
+
+
+@click.command
+@click.argument("function", type=FILE)
+@click.argument("target", type=FILE)
+@flag("--locked", "Stage the lock in its place, as a deploy.")
+@dry_run("List the files, and write none.")
+@answering
+def stage(*, function: Path, target: Path, locked: bool, is_dry: bool) -> Any:
+    """
+    Write what a deploy of a function uploads.
+
+    FUNCTION is its folder, such as 02-GetProba; TARGET is a new or empty folder, or one
+    staged before. Equal sources give equal bytes.
+    """
+    from deploy import stage as program
+
+    files = program.sources(function, locked=locked)
+    if not is_dry:
+        program.stage(function, target, locked=locked)
+    listed = [{"file": name, "bytes": f.stat().st_size} for name, f in files.items()]
+    return {"target": str(target), "sha256": program.digest(files), "files": listed}

@@ -1,7 +1,7 @@
 """
 Stage a function: exactly what a deploy uploads, and nothing else.
 
-    python -m deploy.stage 02-GetProba /tmp/staged
+    .venv/bin/propensity stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt`` and a
 copy of ``propensity/``.
@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import argparse
 import glob
+import hashlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,8 +120,18 @@ def stage(
     return target
 
 
+def digest(files: Mapping[str, Path]) -> str:
+    """Return the SHA-256 of ``sources``: of names and bytes."""
+    total = hashlib.sha256()
+    for name, source in files.items():
+        content = source.read_bytes()
+        total.update(f"{name}\0{len(content)}\0".encode())
+        total.update(content)
+    return total.hexdigest()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Stage one function; return the exit status."""
+    """Stage one function, where Python is all that there is."""
     parser = argparse.ArgumentParser("python -m deploy.stage", description=__doc__)
     parser.add_argument("function_folder", type=Path, help="such as 02-GetProba")
     parser.add_argument("target", type=Path, help="a new or a staged folder")

@@ -4,11 +4,13 @@ Staging, specified: exactly what a deploy uploads, the same bytes for the same s
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
 
-from deploy.stage import StageError, stage
+from commands.cli import main
+from deploy.stage import ROOT, StageError, digest, sources, stage
 from tests.programs import execute
 
 
@@ -129,3 +131,16 @@ class TestCommandLine:
         done = execute([*COMMAND, "99-Nothing", tmp_path / "staged"], status=1)
         assert "99-Nothing" in done.stderr
         assert "Traceback" not in done.stderr
+
+    def test_of_propensity_lists_what_it_stages_or_would(self, tmp_path, capsys):
+        """``propensity stage``: every file, and what names the whole of them."""
+        folder, target = ROOT / "02-GetProba", tmp_path / "staged"
+        listed = []
+        for words in (["--dry-run"], []):
+            assert main(["stage", str(folder), str(target), "--json", *words]) == 0
+            listed.append(json.loads(capsys.readouterr().out))
+            assert target.exists() == (words == [])
+
+        assert listed[0] == listed[1]
+        assert listed[0]["sha256"] == digest(sources(folder))
+        assert [one["file"] for one in listed[0]["files"]] == files(target)
