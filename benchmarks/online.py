@@ -7,7 +7,7 @@ The shipped churn model is served two ways, and asked in turn for scores of the 
 features:
 
 - score, from its staged source as functions-framework deploys it. What it logs goes to
-  ``benchmarks.append_service``: every score that was answered must be among it.
+  ``benchmarks.append_service``, which must get as many rows as there were answers.
 - One at a time: a plain handler under functions-framework's default, threaded server,
   which gives the pipeline a DataFrame of one row.
 """

@@ -255,7 +255,7 @@ def _require_what_is_set(d: Deployment) -> None:
 
 
 def _variables(text: str) -> dict[str, str]:
-    """Read ``NAME=value`` words, as a shell would."""
+    """Read ``NAME=value`` words, quoted as for a shell; ``#`` begins a comment."""
     try:
         words = shlex.split(text, comments=True)
     except ValueError as error:
@@ -265,5 +265,7 @@ def _variables(text: str) -> dict[str, str]:
         name, is_set, value = word.partition("=")
         if not is_set or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
             raise DeploymentError(f"{word[:64]!r} is not NAME=value")
+        if name in variables:
+            raise DeploymentError(f"{name} is set twice")
         variables[name] = value
     return variables

@@ -7,6 +7,7 @@ another process once the first has ended.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import random
@@ -169,9 +170,6 @@ def is_free(port: int) -> bool:
     return True
 
 
-_held: list[contextlib.ExitStack] = []
-
-
 def free_ports(count: int) -> list[int]:
     """
     Return ports in a row that nothing listens on, for servers that are started next.
@@ -188,7 +186,7 @@ def free_ports(count: int) -> list[int]:
                 holder = undo.enter_context(socket.socket())
                 holder.bind((HOST, port))
                 holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _held.append(undo.pop_all())
+            atexit.register(undo.pop_all().close)
             return list(ports)
 
 

@@ -136,7 +136,7 @@ class Table:
         if isinstance(rows, pa.Table):
             wrong = names ^ {*rows.column_names}
         else:
-            rows = [dict(row) for row in rows]
+            rows = [*rows]
             wrong = {*chain.from_iterable(rows)} - names
         if wrong:
             raise SchemaError(

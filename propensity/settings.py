@@ -22,7 +22,7 @@ from propensity.ids import NAME, is_event_name
 PREFIX = "PROPENSITY_"
 
 # For the tests and local mode alone; functions ignore them:
-# the folder of real data, how long local services may take, and their ports.
+# the folder of real data, and the first port.
 FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_BASE)")
 
 GIB = 1024**3

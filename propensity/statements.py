@@ -50,13 +50,21 @@ def joined(found: Iterable[Line]) -> str:
 
 
 def lines(
-    name: str, *, own: Any = None, around: Mapping[str, tuple[str, str]] | None = None
+    name: str,
+    *,
+    own: Any = None,
+    around: Mapping[str, tuple[str, str]] | None = None,
+    within: tuple[str, ...] = (),
 ) -> Iterator[Line]:
     """
     Yield the lines of a statement, as ``statement`` has them.
 
     Args:
         around: Texts that stand before and after a statement, by its name.
+        within: The statements that include this one.
+
+    Raises:
+        UseCaseError: As ``statement``; or one includes itself.
     """
     folders = [_PACKAGE / folder for folder in FOLDERS]
     for folder in folders if own is None else [own, *folders]:
@@ -70,7 +78,10 @@ def lines(
     text = read(folder, f"{name}.sql")
     for number, line in enumerate(text.splitlines(), start=1):
         if include := _INCLUDE.fullmatch(line):
-            yield from lines(include[1], own=own, around=around)
+            if include[1] in (*within, name):
+                raise UseCaseError(f"{file}:{number} includes itself")
+            inner = (*within, name)
+            yield from lines(include[1], own=own, around=around, within=inner)
         else:
             yield Line(file, number, line)
     yield from (Line(file, 1, text) for text in after.splitlines())

@@ -34,7 +34,8 @@ TRUTH_DELAY_DAYS = 7
 # A day of ISO 8601, which may have a time, which may have an offset. Python's own
 # parser says the rest, and takes other forms as well, depending on its version.
 _MOMENT = re.compile(
-    r"([0-9]{4}-?[0-9]{2}-?[0-9]{2})(?:[T ]([0-9]{2}[0-9:]*(?:[.,][0-9]+)?)"
+    r"([0-9]{4}-?[0-9]{2}-?[0-9]{2})"
+    r"(?:[T ]([0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?)"
     r"(?: ?(?:Z|UTC)|([+-][0-9]{2}(?::?[0-5][0-9])?))?)?",
     re.IGNORECASE | re.ASCII,
 )
@@ -51,7 +52,7 @@ def day_of(text: str) -> date:
         day = date.fromisoformat(text)
         if day.isoformat() == text:
             return day
-    raise ValueError(f"{text[:32]!r} is no such day")
+    raise ValueError(f"{text[:32]!r} is no day as YYYY-MM-DD")
 
 
 def moment_of(text: str) -> datetime:

@@ -100,6 +100,12 @@ class TestAStatement:
         with pytest.raises(UseCaseError, match=r"no_such_statement\.sql"):
             statement("no_such_statement", own=folder)
 
+    def test_that_includes_itself_is_named(self, own):
+        folder = own(one="-- include: two.sql", two="-- include: one.sql")
+
+        with pytest.raises(UseCaseError, match=r"two\.sql:1 includes itself"):
+            statement("one", own=folder)
+
 
 @cache
 def every_statement() -> dict[str, str]:

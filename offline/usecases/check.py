@@ -83,8 +83,9 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
     if not use_case.reads_export:
         skipped = "leakage: made-up events are of the GA4 export"
         return Report(name, [], passed, [skipped])
+    made = made_up.events(use_case, AS_OF)
     with sandbox() as opened:
-        if problems := [*_leaks(use_case, opened)]:
+        if problems := [*_leaks(use_case, opened, made)]:
             return Report(name, problems, passed)
     passed.append("no feature sees an event at or after its as-of date")
     passed.append("no label sees an event after its horizon")
@@ -151,27 +152,25 @@ def _statements(use_case: UseCase) -> list[str]:
     Those after it may include it, and would be wrong for the same reason.
     """
     settings = Settings(project="sandbox")
-    parameters = {
-        **use_case.window(settings, [AS_OF]),
-        **use_case.serving(settings, ["user.00"], first_event_day=AS_OF),
-        "prediction_as_of": AS_OF,
-        "maximum_rows": 1_000,
-    }
+    window = use_case.window(settings, [AS_OF])
+    serving = use_case.serving(settings, ["user.00"], first_event_day=AS_OF)
+    own = {"use_case": use_case.name, "prediction_as_of": AS_OF, "maximum_rows": 1_000}
     keys = {"as_of": "DATE", "user_id": "STRING"}
     # What a model reads as a number.
     kinds = {
         name: "FLOAT64 or INT64" if kind == NUMBER else "STRING"
         for name, kind in use_case.features.items()
     }
-    for name, columns in (
-        ("features", {**keys, **kinds}),
-        ("labels", keys),
-        ("days", {"day": "DATE", "n_events": "INT64"}),
-        ("converter_amounts", {**keys, "amount": "NUMERIC"}),
-        ("stream_rows", {"user_id": "STRING", "scored_until": "TIMESTAMP", **kinds}),
+    stream = {"user_id": "STRING", "scored_until": "TIMESTAMP", **kinds}
+    for name, parameters, columns in (
+        ("features", window, {**keys, **kinds}),
+        ("labels", window, keys),
+        ("days", window, {"day": "DATE", "n_events": "INT64"}),
+        ("converter_amounts", window, {**keys, "amount": "NUMERIC"}),
+        ("stream_rows", serving, stream),
         # They include those of a use case.
-        ("training_rows", {}),
-        ("evaluation_rows", {}),
+        ("training_rows", window | own, {}),
+        ("evaluation_rows", window | own, {}),
     ):
         if columns and not use_case.has_statement(name):
             continue
@@ -235,9 +234,10 @@ def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
 # -- leakage ---------------------------------------------------------------------------
 
 
-def _leaks(use_case: UseCase, sandbox: Any) -> Iterator[str]:
+def _leaks(
+    use_case: UseCase, sandbox: Any, made: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     """Yield features and labels that see events which they must not see."""
-    made = made_up.events(use_case, AS_OF)
     horizon = AS_OF + timedelta(days=use_case.horizon_days)
     for name, until in (
         ("features", AS_OF),

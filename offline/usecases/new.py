@@ -20,7 +20,8 @@ from propensity.tables.every import GA_EVENTS
 from propensity.usecases import declaration
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILES = ("usecase.toml", "features.sql", "labels.sql", "days.sql")
+# The last makes a folder a use case: there is no half of one.
+FILES = ("features.sql", "labels.sql", "days.sql", "usecase.toml")
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ PUBLIC = Policy(is_hidden=True)
 
 _HIDDEN = "not answered; the function's log says why"
 _HIDDEN_OF = {
-    MissingTable: "nothing has been published yet",
+    MissingTable: "a table is not there yet; the function's log says which",
     Unavailable: "not answered at the moment; try again",
 }
 

@@ -70,7 +70,7 @@ MAXIMUM_BODY_BYTES = 16 * 1024**2
 GROUP_INSTANCES = 256
 PAUSE_S = 0.002
 WAITING_INSTANCES = 20_000
-# Warehouse for features of users under way at once; each bills 10 MB or more.
+# Queries for features of a use case's users at once; each bills 10 MB or more.
 CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
 WAITING_USERS = 20_000
@@ -282,7 +282,8 @@ def _scores_or_error(waiting: Waiting) -> Any:
             scores += _scores(waiting, [instance])
         except ValueError:
             refusal = waiting.serving.scorer.refusal(_rows(waiting, [instance]))
-            field = instance.prefix + (refusal.field or "")
+            # Of no feature alone, such as a category that the model does not know.
+            field = f"{instance.prefix}{refusal.field or ''}".strip(".") or "features"
             return RequestError(f"{field}: {refusal.message}", field=field)
         except Exception as error:  # every waiting request must get an answer
             return error.with_traceback(None)

@@ -17,7 +17,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from propensity.concurrency import Refreshed
-from propensity.errors import ArtifactError, PropensityError, UnknownVersion
+from propensity.errors import (
+    ArtifactError,
+    PropensityError,
+    Unavailable,
+    UnknownVersion,
+)
 from propensity.gcp.log import log
 from propensity.registry.champion import NOTHING_SERVES
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 
 # Versions that requests have named and that stay loaded.
 KEPT_VERSIONS = 4
+# Requests that may wait for other versions.
+WANTED_VERSIONS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +83,7 @@ class Champions:
         self._states: dict[str, ServingState] = {}
         self._versions: dict[tuple[str, int], Serving] = {}
         self._loading = asyncio.Lock()
+        self._wanted = 0
 
     async def state(self, use_case: UseCase) -> ServingState:
         """
@@ -107,14 +115,25 @@ class Champions:
         """
         key = use_case.name, number
         if key not in self._versions:
-            # One at a time: each load is a query, which is billed.
-            async with self._loading:
-                if key not in self._versions:
-                    serving = await asyncio.to_thread(self._version, use_case, number)
-                    if len(self._versions) == KEPT_VERSIONS:
-                        del self._versions[next(iter(self._versions))]
-                    self._versions[key] = serving
+            if self._wanted >= WANTED_VERSIONS:
+                raise Unavailable("too many versions are asked for: try again")
+            self._wanted += 1
+            try:
+                # One at a time: each load is a query, which is billed.
+                async with self._loading:
+                    await self._keep(use_case, number)
+            finally:
+                self._wanted -= 1
         return self._versions[key]
+
+    async def _keep(self, use_case: UseCase, number: int) -> None:
+        """Load a version, unless that has just been done, and drop the oldest."""
+        key = use_case.name, number
+        if key not in self._versions:
+            serving = await asyncio.to_thread(self._version, use_case, number)
+            if len(self._versions) == KEPT_VERSIONS:
+                del self._versions[next(iter(self._versions))]
+            self._versions[key] = serving
 
     def _version(self, use_case: UseCase, number: int) -> Serving:
         record = find_recorded(self._warehouse, use_case.name, number)

@@ -333,14 +333,18 @@ def _savings(run: Run, known: pa.Table) -> Metrics:
     scored = known.filter(pc.is_valid(known["probability"])).sort_by("probability")
     if not len(scored) or scored["alert_threshold"].null_count:
         return {}
+    users = floats(scored["users"])
+    is_fraud = scored["conversions"].to_numpy() > 0
+    # Each fraud is drawn by itself for the interval, others by their group.
+    own = np.repeat(np.arange(len(users)), np.where(is_fraud, users, 1).astype(int))
     stakes = Stakes(
-        is_fraud=scored["conversions"].to_numpy() > 0,
-        amount=alerts.amounts(floats(scored["lost"])),
-        weight=floats(scored["users"]),
+        is_fraud=is_fraud[own],
+        amount=alerts.amounts(floats(scored["lost"]))[own],
+        weight=np.where(is_fraud, 1.0, users)[own],
         review_cost=run.settings.alert_review_cost,
     )
     return alerts.savings(
-        scored["probability"].to_numpy(),
+        scored["probability"].to_numpy()[own],
         stakes,
         threshold=scored["alert_threshold"][0].as_py(),
         seed=run.settings.seed,

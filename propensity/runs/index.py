@@ -6,6 +6,7 @@ The prediction index as a step of 01-Predictions, after its publication.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import sqlite3
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
+
+_TRIES = 5
 
 _CREATE = """
 PRAGMA journal_mode = OFF;
@@ -76,7 +79,8 @@ def publish(
     Build the index of what the table has now, point to it, and delete older files.
 
     The table is read after the pointer. So if another run publishes meanwhile, whose
-    rows this one has perhaps not read, this one loses the compare-and-set.
+    rows this one has perhaps not read, this one loses the compare-and-set, and builds
+    the index anew.
 
     Args:
         run_id: For the name of the file.
@@ -86,9 +90,18 @@ def publish(
 
     Raises:
         SchemaError: The table has a user twice.
-        Conflict: Another run was quicker.
+        Conflict: Others were quicker each time.
         PropensityError: BigQuery or the bucket failed. The pointer is as it was.
     """
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(Conflict):
+            return _publish(warehouse, artifacts, use_case, run_id=run_id)
+    return _publish(warehouse, artifacts, use_case, run_id=run_id)
+
+
+def _publish(
+    warehouse: Warehouse, artifacts: Artifacts, use_case: str, *, run_id: str
+) -> int:
     stored = artifacts.find(pointer_name(use_case))
     generation = stored.generation if stored else 0
     # Names sort by the pointer that they are to replace.
@@ -104,7 +117,7 @@ def publish(
         artifacts.replace(pointer_name(use_case), content, generation=generation)
     except Conflict as error:
         artifacts.delete(name)
-        raise Conflict(f"another run has just published that of {use_case}") from error
+        raise Conflict(f"others have just published that of {use_case}") from error
     # A file that another run has just written stays: it sorts after this one.
     for entry in artifacts.generations(folder_of(use_case)):
         if entry.name < name and entry.name != pointer_name(use_case):

@@ -269,9 +269,7 @@ def _as_of(value: object, today: date) -> date:
     try:
         as_of = day_of(value if isinstance(value, str) else repr(value))
     except ValueError as error:
-        raise RequestError(
-            f"as_of must be a date as YYYY-MM-DD: {error}", field="as_of"
-        ) from error
+        raise RequestError(f"as_of must be a date: {error}", field="as_of") from error
     if not EARLIEST <= as_of <= today:
         raise RequestError(
             f"as_of is {as_of}, and must be from {EARLIEST} on and no later than "

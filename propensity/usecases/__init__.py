@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from propensity import statements
 from propensity.budget import Budget
 from propensity.errors import RequestError, SettingsError, UseCaseError
+from propensity.ids import NAME
 from propensity.statements import Line
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration, export, sources
@@ -253,7 +254,7 @@ def names() -> list[str]:
     return sorted(
         entry.name
         for entry in FOLDER.iterdir()
-        if entry.is_dir() and (entry / declaration.FILE).is_file()
+        if NAME.fullmatch(entry.name) and (entry / declaration.FILE).is_file()
     )
 
 

@@ -51,6 +51,16 @@ MOMENTS = ("TIMESTAMP", "DATETIME", "DATE")
 SOURCE_TYPES = ("STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", *MOMENTS)
 SOURCE_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 
+# Parameters that runs set, in all statements or in some.
+RUN_PARAMETERS = frozenset(
+    {
+        *("as_ofs", "today", "earliest", "known_before", "lookback_days"),
+        *("horizon_days", "first_suffix", "first_repeat_suffix", "last_suffix"),
+        *("first_label_suffix", "last_label_suffix", "maximum_rows", "use_case"),
+        *("prediction_as_of", "user_ids", "first_event_day"),
+    }
+)
+
 # Columns of the rows of a training beside the features. A model with one of them would
 # know the answer, or whose row it is.
 RESERVED = frozenset(
@@ -208,6 +218,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name in features:
         if name.lower() in RESERVED:
             yield f"features.{name}: training has a column of this name"
+    for name in sorted({*config.get("parameters", ())} & RUN_PARAMETERS):
+        yield f"parameters.{name}: every run sets @{name}; name it otherwise"
     numbers = {"baseline.feature": config["baseline"]["feature"]}
     if "amount" in stream:
         numbers["stream.amount"] = stream["amount"]
@@ -231,6 +243,12 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                     f"before it, each once: {', '.join(earlier) or 'none'}"
                 )
         earlier.append(name)
-    for name, source in config.get("sources", {}).items():
+    yield from _wrong_sources(config.get("sources", {}))
+
+
+def _wrong_sources(sources: Mapping[str, Any]) -> Iterator[str]:
+    for name, source in sources.items():
+        if name == "ga_events" or name.startswith(("ma_", "stream_")):
+            yield f"sources.{name}: a deployment has a table of this name"
         for column in {*source.get("plans", ())} - {*source["columns"]}:
             yield f"sources.{name}.plans: {column} is not among its columns"

@@ -99,7 +99,7 @@ def truths(labels: Any, *, day: int = 0, after: int = 2) -> list[dict[str, Any]]
 
 # Days of the fortnight, by what is special about them.
 SOUND, RANKED, SHARED, NO_FRAUD, ALL_FRAUD, UNSCORED, COLD = range(7)
-COSTLY, BEFORE, AFTER, EMPTY, UNKNOWN, NEWEST = range(7, 13)
+COSTLY, BEFORE, AFTER, EMPTY, UNKNOWN, EQUAL, NEWEST = range(7, 14)
 AMOUNTS = (100.1, 0.2, 7.0, 30.05, 9.0)
 
 
@@ -130,6 +130,7 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         *scored([None] * 4, day=UNSCORED, model_version=-1),
         *scored([None] * 4, "anomaly_score", day=COLD, model_version=7, is_warm=False),
         *of_five(COSTLY, 8),
+        *scored([0.9] * 30 + [0.1] * 30, day=EQUAL, model_version=8),
         *(
             row
             for day in (BEFORE, AFTER)
@@ -149,6 +150,7 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         *truths([1, 0, 0, None], day=UNSCORED),
         *truths([1, 1, 0, 0], day=COLD),
         *truths(costs, day=COSTLY),
+        *truths([1] * 30 + [0] * 30, day=EQUAL, after=1),
         *truths(label, day=BEFORE),
         *truths(label, day=AFTER),
     ]
@@ -342,3 +344,9 @@ class TestCost:
         assert row["saved_share"] == pytest.approx(90.1 / 130.15)
         assert row["saved_low"] is None
         assert row["alert_threshold"] == 0.5
+
+    def test_has_an_interval_where_frauds_have_one_score(self, rows_of):
+        """Each fraud counts by itself, also where scores and amounts are equal."""
+        [row] = rows_of(EQUAL)
+
+        assert row["saved_low"] <= row["saved"] <= row["saved_high"]

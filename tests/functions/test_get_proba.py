@@ -220,7 +220,7 @@ class TestFailures:
         assert answer.status_code == 424
         assert answer.json() == {
             "error": "missing_table",
-            "message": "nothing has been published yet",
+            "message": "a table is not there yet; the function's log says which",
             "retryable": False,
         }
 

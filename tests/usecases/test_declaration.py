@@ -77,6 +77,11 @@ MISTAKES = [
     ("threshold = 0.5", 'threshold = 0.5\nbudget = "0%"', "budget is a number, as"),
     ("threshold = 0.5", "threshold = 0.5\nbudget = 10", "budget is a number, as"),
     ('label_event = "purchase"', "label_event = 0.5", "parameters.label_event is a te"),
+    (
+        'label_event = "purchase"',
+        "horizon_days = 30",
+        "parameters.horizon_days: every ",
+    ),
     ('label_event = "purchase"', '"a b" = "x"', "parameters can have no 'a b': names"),
     ('coupon = "STRING"', 'coupon = "TEXT"', "event_params.coupon is one of STRING"),
     ('coupon = "STRING"', '"cou\'pon" = "STRING"', "event_params can have no \"cou'p"),
@@ -161,6 +166,13 @@ class TestProblems:
         assert len(declaration.problems(text)) == 2
         assert declaration.problems(scoring) == [
             "stream.scored is a list of texts, not 'spin'"
+        ]
+
+    def test_name_a_source_that_is_a_table_of_the_deployment(self):
+        text = TOML.replace("[sources.loyalty", "[sources.ga_events")
+
+        assert declaration.problems(text) == [
+            "sources.ga_events: a deployment has a table of this name"
         ]
 
     @pytest.mark.parametrize(

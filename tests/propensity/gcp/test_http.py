@@ -74,7 +74,7 @@ class TestBehindTheFunction:
 
         said = [failure_of(one, PUBLIC).body["message"] for one in (missing, late)]
 
-        assert "nothing has been published" in said[0]
+        assert "not there yet" in said[0]
         assert "try again" in said[1]
 
     @pytest.mark.parametrize(
