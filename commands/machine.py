@@ -50,6 +50,8 @@ def demo(**choice: Any) -> Any:
     """
     from local.play import Choice, run
 
+    # Else grpc says among the tables that an emulator has ended.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     if choice["data"] and choice["cards"]:
         raise click.UsageError("give one of --data and --cards")
     return Printed(run(Choice(**choice)))
