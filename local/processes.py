@@ -49,12 +49,23 @@ class Process:
         """Whether this very process, not a later one with its id, still runs."""
         return start_time(self.pid) == self.started
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to its group, also where only members of that are left."""
-        # Nobody else gets the number of a group that has members.
-        if start_time(self.pid) in (None, self.started):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+    def members(self) -> list[psutil.Process]:
+        """
+        Return the processes of its group.
+
+        Of a leader that has ended those that name its port: a group without members
+        leaves its number to others.
+        """
+        members = []
+        leader = start_time(self.pid)
+        for member in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+                if os.getpgid(member.pid) == self.pid and (
+                    leader == self.started
+                    or (leader is None and str(self.port) in member.cmdline())
+                ):
+                    members.append(member)
+        return members
 
 
 def start_time(pid: int) -> str | None:
@@ -120,11 +131,15 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     """
     every = list(processes)
     running = [process for process in every if process.is_running]
+    # As long as the leaders run, it is known which processes are theirs.
+    members = [member for process in every for member in process.members()]
     for process in running:
-        process.send(signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
     _wait(lambda: not any(process.is_running for process in running))
-    for process in every:
-        process.send(signal.SIGKILL)
+    for member in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
     _wait(lambda: all(is_free(process.port) for process in running))
     return running
 

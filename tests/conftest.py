@@ -13,7 +13,6 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import signal
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -202,7 +201,8 @@ def pytest_sessionfinish() -> None:
         return
     stack = start_emulators().result()
     for process in stack.state.record().processes:
-        process.send(signal.SIGKILL)
+        for member in process.members():
+            member.kill()
     stack.stop()
     shutil.rmtree(stack.state.home)
 
