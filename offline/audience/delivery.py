@@ -71,6 +71,8 @@ def deliver(
     ledger: Ledger,
     *,
     suppressed: Callable[[], Suppressed],
+    refresh_s: float,
+    monotonic: Callable[[], float],
 ) -> dict[str, Any]:
     """
     Send requests; return what became of their users, and what ended it early.
@@ -78,6 +80,8 @@ def deliver(
     Args:
         suppressed: Reads the list of suppressed users, who are not added: again
             whenever the ledger is written, since a delivery may take days.
+        refresh_s: The ledger is written at least so often.
+        monotonic: Returns seconds that only grow.
     """
     for request in requests:
         ledger.record(request, PENDING)
@@ -85,14 +89,15 @@ def deliver(
     left, failure, refused = sum(len(one.members) for one in requests), "", 0
     # By action, how many users were rejected for a reason; accepted for none.
     outcomes = {ADD: Counter[str](), REMOVE: Counter[str]()}
-    listed = suppressed()
+    listed, read_at = suppressed(), monotonic()
     # None draws the bar on a terminal only.
     bar = tqdm(total=left, unit=" users", disable=None)
     try:
         for planned in requests:
-            if len(ledger.rows) >= RECORDED_AT:
+            is_old = monotonic() - read_at >= refresh_s
+            if is_old or len(ledger.rows) >= RECORDED_AT:
                 ledger.flush()
-                listed = suppressed()
+                listed, read_at = suppressed(), monotonic()
             request = _without(listed, planned)
             try:
                 reasons = destination.send(request) if request.members else {}

@@ -77,6 +77,8 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
                 destination,
                 ledger,
                 suppressed=lambda: suppression.read(deployment.warehouse),
+                refresh_s=deployment.settings.refresh_s,
+                monotonic=clock.monotonic,
             )
     return {**_described(audience, destination), **done}
 

@@ -48,6 +48,11 @@ class Report:
     passed: Sequence[str] = ()
     skipped: Sequence[str] = ()
 
+    def fields(self) -> dict[str, Any]:
+        """Return what a program reads."""
+        entries = {"use_case": self.name, "problems": self.problems}
+        return {**entries, "passed": self.passed, "skipped": self.skipped}
+
     def __str__(self) -> str:
         lines = [*self.problems, *(f"ok: {check}" for check in self.passed)]
         lines += [f"not checked: {check}" for check in self.skipped]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from propensity import usecases
 from propensity.errors import RequestError
@@ -32,6 +33,12 @@ class Written:
     folder: Path
     files: Mapping[str, str]
     is_dry: bool
+
+    def fields(self) -> dict[str, Any]:
+        """Return what a program reads; texts of files that were not written."""
+        files = self.files if self.is_dry else [*self.files]
+        entries = {"use_case": self.name, "folder": self.folder, "files": files}
+        return {**entries, "is_dry": self.is_dry}
 
     def __str__(self) -> str:
         if self.is_dry:

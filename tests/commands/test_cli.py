@@ -23,6 +23,10 @@ from commands.answers import MEANINGS, Exit
 from commands.cli import main
 from local.install import write_command
 from local.stack.state import ROOT
+from offline.dashboard import run as dashboard
+from offline.doctor import report
+from offline.usecases import check
+from offline.usecases.new import Written
 from propensity.errors import RequestError
 from propensity.gcp.log import log
 from propensity.settings import Settings
@@ -229,6 +233,33 @@ class TestAnswer:
 
         read = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
         assert read == {"features": {"share": None, "n": 1}}
+
+    @pytest.mark.parametrize(
+        ("answer", "entries"),
+        [
+            (
+                Written("buyers", Path("buyers"), {"days.sql": "SELECT 1"}, True),
+                {"use_case": "buyers", "files": {"days.sql": "SELECT 1"}},
+            ),
+            (
+                Written("buyers", Path("buyers"), {"days.sql": "SELECT 1"}, False),
+                {"folder": "buyers", "files": ["days.sql"], "is_dry": False},
+            ),
+            (check.Report("buyers", ["no labels"]), {"problems": ["no labels"]}),
+            (report.Report("here", "now"), {"status": 0, "findings": []}),
+            (
+                dashboard.Written(
+                    first="index", pages={}, statements={}, missing={}, is_dry=True
+                ),
+                {"first": "index"},
+            ),
+        ],
+        ids=lambda of: type(of).__module__,
+    )
+    def test_of_any_kind_is_json_as_well(self, answer, entries, capsys):
+        answers.show(answer, as_json=True)
+
+        assert json.loads(capsys.readouterr().out).items() >= entries.items()
 
 
 class TestScript:
