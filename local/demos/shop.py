@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -32,6 +33,8 @@ from propensity.errors import NoChampion
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
+
+Result = TypeVar("Result")
 
 # Days of the generated export that are there when the first week begins.
 HISTORY_DAYS = 266
@@ -69,6 +72,7 @@ def run(stack: Stack, options: Choice) -> None:
     settings = Settings.from_environment(stack.environment)
 
     def streams() -> list[str]:
+        ready.result()
         with contextlib.closing(Warehouse.open(settings)) as own:
             if options.cards:
                 return [*cards.play(stack, own, cards=options.cards)]
@@ -77,19 +81,32 @@ def run(stack: Stack, options: Choice) -> None:
             fraud = [*cards.play(stack, own)]
             return [*shown, stream.scores_text(own), *fraud]
 
-    with ThreadPoolExecutor(1) as beside:
-        # Functions load their libraries while the export is loaded.
-        ready = beside.submit(stack.ready)
-        played = None if options.data else beside.submit(streams)
-        if not options.cards:
-            with contextlib.closing(Warehouse.open(settings)) as warehouse:
-                play(stack, warehouse, options, ready)
-        ready.result()
-        if played is not None:
-            with step("playing the streams"):
-                lines = played.result()
-            for line in lines:
-                say(line)
+    # Functions load their libraries while the export is loaded.
+    ready = beside(stack.ready)
+    played = None if options.data else beside(streams)
+    if not options.cards:
+        with contextlib.closing(Warehouse.open(settings)) as warehouse:
+            play(stack, warehouse, options, ready)
+    ready.result()
+    if played is not None:
+        with step("playing the streams"):
+            lines = played.result()
+        for line in lines:
+            say(line)
+
+
+def beside(work: Callable[[], Result]) -> Future[Result]:
+    """Begin work in a thread that nobody waits for when the program ends early."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def play(

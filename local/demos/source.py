@@ -14,7 +14,7 @@ from local.progress import say
 from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.timeframe import Timeframe
+from propensity.timeframe import Timeframe, open_weekdays
 from propensity.usecases import UseCase
 
 DAY = timedelta(days=1)
@@ -62,8 +62,25 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
         f"{summary.rows:,} events of {summary.users:,} users on {len(summary.dates)} "
         f"days, {first} to {last}; the last whole day in UTC is {summary.last_full_day}"
     )
+    if lacking := gaps(summary.dates):
+        say(lacking)
     check(summary, settings, today=datetime.now(UTC).date())
     return Source(summary.dates, summary.last_full_day)
+
+
+def gaps(dates: Collection[date]) -> str:
+    """
+    Return which days are missing between the first and the last; empty for none.
+
+    A shop that is closed on Saturdays has no table of them, and nothing is wrong.
+    """
+    first, weekdays = min(dates), open_weekdays(dates)
+    days = (first + n * DAY for n in range((max(dates) - first).days))
+    missing = [f"{d}" for d in days if d not in dates and d.weekday() in weekdays]
+    if not missing:
+        return ""
+    named = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
+    return f"The export lacks {len(missing)} of its days: {named}"
 
 
 def check(summary: ga4_export.Summary, settings: Settings, *, today: date) -> None:

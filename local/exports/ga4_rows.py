@@ -8,11 +8,13 @@ Ids are texts: a number may have lost digits, and is refused.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -48,13 +50,15 @@ def export_files(source: Path) -> list[Path]:
     if not source.exists():
         raise ExportError(f"{source}: no such file or folder")
     found = sorted(source.rglob("*")) if source.is_dir() else [source]
-    # Tables of the user's own, beside the export, are none of it.
+    # Tables of the user's own, beside the export, are none of it, nor is what a system
+    # hides, as macOS does with `._events.json`.
     files = [
         path
         for path in found
         if path.name.lower().endswith(ENDINGS)
         and path.is_file()
         and path.parent != source / SOURCES
+        and not any(part[0] == "." for part in path.relative_to(source).parts)
     ]
     if not files:
         raise ExportError(
@@ -139,10 +143,13 @@ def _read(
     packed = PACKED.get(path.suffix.lower(), "UNCOMPRESSED")
     some = f" LIMIT {limit}" if limit else ""
     if path.suffix.lower() == PARQUET:
-        file, parquet = folder / "rows.json", file
+        copied, parquet, file = folder / "copied.json", file, folder / "rows.json"
         database.execute(
-            f"COPY (FROM READ_PARQUET('{parquet}'){some}) TO '{file}' (FORMAT JSON)"
+            f"COPY (FROM READ_PARQUET('{parquet}'){some}) TO '{copied}' (FORMAT JSON)"
         )
+        with copied.open("rb") as lines, file.open("wb") as plain:
+            for line in lines:
+                plain.write(_plain(line) if b'{"list":' in line else line)
     described = database.execute("DESCRIBE no_events").fetchall()
     kinds = {name: kind for name, kind, *_ in described}
     # As JSON has them, so that a number is known for one.
@@ -187,6 +194,17 @@ def _read(
         "user_id ->> '$' AS user_id), "
         f"{number} AS file, {is_intraday} AS is_intraday FROM given"
     )
+
+
+def _plain(line: bytes) -> bytes:
+    """Return a row with lists where BigQuery or Spark wrote groups list.element."""
+
+    def inner(group: dict[str, Any]) -> Any:
+        if group.keys() != {"list"}:
+            return group
+        return [value for one in group["list"] or () for value in one.values()]
+
+    return json.dumps(json.loads(line, object_hook=inner)).encode() + b"\n"
 
 
 def days(database: duckdb.DuckDBPyConnection) -> list[str]:

@@ -6,17 +6,23 @@ The whole of it is what ``make demo`` runs.
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, date, datetime
 
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from local.demos import shop
 from local.demos.calls import table
 from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
-from local.demos.source import check
-from local.errors import UnusableData
+from local.demos.source import DAY, check, gaps
+from local.errors import LocalError, UnusableData
 from local.exports.ga4_export import Summary
 from local.generators.cards import Cards
+from local.play import Choice
+from local.stack.stack import Stack
+from local.stack.state import Options, State
 from propensity.settings import Settings
 
 NOW = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
@@ -65,6 +71,66 @@ class TestExport:
 
         with pytest.raises(UnusableData, match=says):
             check(given, settings, today=TODAY)
+
+
+class TestGaps:
+    FIRST = date(2026, 1, 5)
+
+    @pytest.mark.parametrize(
+        ("missing", "says"),
+        [
+            ([], ""),
+            # It is closed on Saturdays.
+            (range(5, 60, 7), ""),
+            ([9], "The export lacks 1 of its days: 2026-01-14"),
+            (
+                range(20, 25),
+                "The export lacks 5 of its days: 2026-01-25, 2026-01-26, 2026-01-27 …",
+            ),
+        ],
+    )
+    def test_are_named(self, missing, says):
+        days = {self.FIRST + n * DAY for n in range(60) if n not in missing}
+
+        assert gaps(days) == says
+
+
+class TestFunctions:
+    """Those that start beside the demo."""
+
+    @pytest.fixture
+    def stack(self, tmp_path):
+        return Stack(State("test", tmp_path), options=Options(), functions=())
+
+    def test_that_do_not_start_are_named_before_a_stream(self, stack, monkeypatch):
+        """Defect: all messages were sent, and waited for, before the reason came."""
+        played = []
+
+        def ready() -> None:
+            time.sleep(0.2)
+            raise LocalError("score_stream ended")
+
+        monkeypatch.setattr(stack, "ready", ready)
+        monkeypatch.setattr(shop.cards, "play", lambda *_, **__: played.append(1) or [])
+
+        with pytest.raises(LocalError, match="score_stream ended"):
+            shop.run(stack, Choice(cards="cards.csv"))
+        assert not played
+
+    def test_are_not_waited_for_when_it_is_interrupted(self, stack, monkeypatch):
+        """Defect: Ctrl-C while the export loads waited for them and the streams."""
+        go_on, ready = threading.Event(), []
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(stack, "ready", lambda: ready.append(go_on.wait(5)))
+        monkeypatch.setattr(shop, "play", interrupted)
+
+        with pytest.raises(KeyboardInterrupt):
+            shop.run(stack, Choice(data="export.json"))
+        assert not ready
+        go_on.set()
 
 
 @pytest.fixture(scope="module")

@@ -83,12 +83,36 @@ class TestFiles:
 
         assert read(tmp_path) == [row]
 
+    def test_of_parquet_may_have_lists_as_groups(self, tmp_path):
+        """As BigQuery and Spark write them, ``list.element``, in one another, too.
+        Defect: they were refused."""
+
+        def group(*rows: dict[str, Any]) -> dict[str, Any]:
+            return {"list": [{"element": row} for row in rows]}
+
+        params = [{"key": "a", "value": {"int_value": 2**62}}]
+        row = event(event_params=group(*params)) | {
+            "items": group({"item_id": "a", "item_params": group(*params)})
+        }
+        nothing = event(event_params={"list": None}, items=None)
+        path = tmp_path / "events.parquet"
+        pq.write_table(pa.Table.from_pylist([row, nothing]), path)
+
+        assert read(tmp_path) == [
+            event(event_params=params, items=[{"item_id": "a", "item_params": params}]),
+            event(event_params=[]),
+        ]
+
     def test_in_a_folder_are_read_in_the_order_of_names(self, tmp_path):
-        """Also in folders; others are left alone."""
+        """Also in folders; others are left alone, and hidden ones. Defect: those that
+        macOS lays beside each file were refused."""
         (tmp_path / "b").mkdir()
         (tmp_path / "b" / "2.ndjson").write_bytes(ndjson(event(event_name="second")))
         (tmp_path / "a.json").write_bytes(ndjson(event(event_name="first")) + b"\n")
         (tmp_path / "README.txt").write_text("not rows")
+        (tmp_path / "._a.json").write_bytes(b"\0\5\x16\7")
+        (tmp_path / ".trash").mkdir()
+        (tmp_path / ".trash" / "c.json").write_bytes(ndjson(event()))
 
         assert [row["event_name"] for row in read(tmp_path)] == ["first", "second"]
 

@@ -18,6 +18,7 @@ from local.stack.stack import Stack
 from local.stack.state import PORTS, State
 from tests.programs import execute
 
+NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
 ROW = '{"event_timestamp": 1740830400000000, "event_name": "page_view"}\n'
 
 
@@ -57,11 +58,17 @@ class TestRefusals:
         assert "starting" not in process.stdout
         assert not State.of_data(str(path)).folder.exists()
 
-    def test_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
-        """Where only a later row gives the data away, what was made for them goes."""
+    def test_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch, capsys):
+        """Where only a later row gives the data away, what was made for them goes.
+        What the export lacks was said before."""
         file = tmp_path / "export.ndjson"
-        rows = [ROW.replace("00000,", f"{n:05},") for n in range(200)]
-        file.write_text("".join(rows))
+        times = [
+            NOON + day * 86_400_000_000 + n
+            for day in range(20)
+            for n in range(10)
+            if day != 12
+        ]
+        file.write_text("".join(ROW.replace(str(NOON), str(one)) for one in times))
         state = State(f"test-{uuid.uuid4().hex[:8]}")
         ports = free_ports(PORTS)
         # No function is called before all rows are loaded.
@@ -71,6 +78,7 @@ class TestRefusals:
             with pytest.raises(UnusableData, match="no event .* is a 'purchase'"):
                 play.play(state, play.Choice(data=str(file)))
             assert not state.folder.exists()
+            assert "lacks 1 of its days: 2025-03-13\n" in capsys.readouterr().out
         finally:
             shutil.rmtree(state.folder, ignore_errors=True)
         assert all(map(is_free, ports))
