@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from offline.audience.ga4 import Ga4, Ga4File
 from offline.audience.http import Http, HttpFile, filled
-from offline.audience.posting import ADD, Destination, Request
+from offline.audience.posting import ADD, Destination, Request, concealed
 from offline.deployment import Deployment
 from propensity.errors import RequestError, SettingsError
 from propensity.gcp.artifacts import Artifacts
@@ -50,7 +50,8 @@ def opened(
         return Bucket(deployment.artifacts)
     secrets = set[str]()
 
-    def found(name: str) -> str:
+    def variable(place: re.Match[str]) -> str:
+        name = place[1]
         if not variables.get(name):
             raise SettingsError(
                 f"the destination needs the variable {name}, which is not set",
@@ -63,17 +64,16 @@ def opened(
         template = tomllib.loads(Path(text).read_text(ENCODING))
         if template.get("kind") == "ga4":
             template = {"property": audience, **template}
-        file: HttpFile | Ga4File = msgspec.convert(
-            filled(template, VARIABLE, found), HttpFile | Ga4File
-        )
+            template = filled(template, VARIABLE, variable)
+        file: HttpFile | Ga4File = msgspec.convert(template, HttpFile | Ga4File)
     except (OSError, ValueError) as error:
         raise RequestError(
-            f"{text}: {error}. A destination is {BUCKET!r} or a TOML file, of which "
-            "docs/audiences.md has the entries",
+            f"{text}: {concealed(str(error), secrets)}. A destination is {BUCKET!r} or "
+            "a TOML file, of which docs/audiences.md has the entries",
             field="to",
-        ) from error
+        ) from None
     if isinstance(file, HttpFile):
-        return Http(file, secrets=secrets)
+        return Http(file, variable=variable, secrets=secrets)
     chosen = deployment.use_case.chosen(deployment.settings)
     if (column := chosen.get("user_column")) != "user_pseudo_id":
         raise RequestError(

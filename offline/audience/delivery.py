@@ -53,8 +53,8 @@ def requests_left(
         groups[action, ""] = sorted(new, key=lambda member: member.user_id)
     size = destination.batch
     requests = [
-        Request(audience, destination.name, action, members[at : at + size])
-        for (action, _), members in groups.items()
+        Request(audience, destination.name, action, members[at : at + size], key)
+        for (action, key), members in groups.items()
         for at in range(0, len(members), size)
     ]
     return sorted(requests, key=lambda request: request.action == ADD)
@@ -84,7 +84,8 @@ def deliver(
         monotonic: Returns seconds that only grow.
     """
     for request in requests:
-        ledger.record(request, PENDING)
+        if request.key != request.recorded_as:
+            ledger.record(request, PENDING)
     ledger.flush()
     left, failure, refused = sum(len(one.members) for one in requests), "", 0
     # By action, how many users were rejected for a reason; accepted for none.
@@ -123,7 +124,10 @@ def deliver(
     finally:
         # Also after Ctrl-C: what was answered is recorded.
         bar.close()
-        ledger.flush()
+        try:
+            ledger.flush()
+        except PropensityError as error:
+            failure = failure or error.message
     return {
         "tallies": {
             action: {
@@ -133,7 +137,7 @@ def deliver(
             }
             for action, reasons in outcomes.items()
         },
-        "pending": left,
+        "pending": left + len(ledger.rows),
         "failure": failure,
     }
 

@@ -1,8 +1,9 @@
 """
 Any HTTP endpoint, by a TOML file, which docs/audiences.md shows.
 
-``{name}`` stands for a value of the request. Every request has its key in the header
-Idempotency-Key.
+``{name}`` stands for a value of the request, and ``${NAME}`` for a variable of the
+environment; both are filled in at once, so that no value is taken for a place. Every
+request has its key in the header Idempotency-Key.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ import msgspec
 import requests
 from msgspec import Meta
 
-from offline.audience.posting import ADD, REMOVE, File, Poster, Request, Url
+from offline.audience.posting import ADD, REMOVE, URL, File, Poster, Request
 from offline.audience.selection import Member
 from propensity.errors import RequestError, Unavailable
 
-PLACE = re.compile(r"\{(\w+)\}")
+PLACE = re.compile(r"\$?\{(\w+)\}")
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
 class Removal(msgspec.Struct, forbid_unknown_fields=True):
     """How users are taken off the list, where it differs from adding them."""
 
-    url: Url | None = None
+    url: str | None = None
     method: Method | None = None
     body: Any = None
 
@@ -40,8 +41,9 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HttpFile(File, tag="http", kw_only=True):
-    """The file of the destination, its variables filled in."""
+    """The file of the destination; its url is checked once it is filled in."""
 
+    url: str
     method: Method = "POST"
     batch: Annotated[int, Meta(ge=1, le=100_000)] = 100
     headers: dict[str, str] = {}
@@ -51,7 +53,9 @@ class HttpFile(File, tag="http", kw_only=True):
     answer: Answer | None = None
 
 
-def filled(value: Any, place: re.Pattern[str], found: Callable[[str], Any]) -> Any:
+def filled(
+    value: Any, place: re.Pattern[str], found: Callable[[re.Match[str]], Any]
+) -> Any:
     """Return a template with its values; a text that is one place keeps their type."""
     if isinstance(value, Mapping):
         return {key: filled(part, place, found) for key, part in value.items()}
@@ -60,28 +64,41 @@ def filled(value: Any, place: re.Pattern[str], found: Callable[[str], Any]) -> A
     if not isinstance(value, str):
         return value
     if whole := place.fullmatch(value):
-        return found(whole[1])
-    return place.sub(lambda match: str(found(match[1])), value)
+        return found(whole)
+    return place.sub(lambda match: str(found(match)), value)
 
 
 class Http:
     """An endpoint that a file describes."""
 
-    def __init__(self, file: HttpFile, *, secrets: Collection[str]) -> None:
+    def __init__(
+        self,
+        file: HttpFile,
+        *,
+        variable: Callable[[re.Match[str]], str],
+        secrets: Collection[str],
+    ) -> None:
         """
+        Args:
+            variable: Returns the variable of the environment that a place names.
+            secrets: The variables so far.
+
         Raises:
             RequestError: The file cannot be filled in, names no users, or would add
                 those who are to be removed.
         """
         self.name, self.batch = file.name, file.batch
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
-        self._file = file
+        self._file, self._variable = file, variable
         self._poster = Poster(file, secrets=secrets)
         somebody = [Member("somebody", 0.5)]
-        unknown = dict.fromkeys(("use_case", "audience", "as_of", "key"), "")
+        # No host may contain that: it must not depend on a value.
+        unknown = dict.fromkeys(("use_case", "audience", "as_of", "key"), "{}")
         samples = [self._parts(of, somebody, unknown) for of in self.actions]
         problem = ""
-        if any(b"somebody" not in body for _, _, body, _ in samples):
+        if not all(re.match(URL, url) for _, url, _, _ in samples):
+            problem = "a url is not https, its host has a place, or it has a blank"
+        elif any(b"somebody" not in body for _, _, body, _ in samples):
             problem = "a body does not name its users by {users} and {user_id}"
         elif samples[0] in samples[1:]:
             problem = "to remove users is the same as to add them: change [remove]"
@@ -105,7 +122,10 @@ class Http:
         other = file.remove if file.remove and action == REMOVE else Removal()
         values: dict[str, Any] = {**same, "action": action}
 
-        def found(name: str) -> Any:
+        def found(place: re.Match[str]) -> Any:
+            name = place[1]
+            if place[0].startswith("$"):
+                return self._variable(place)
             if name not in values:
                 raise RequestError(
                     f"{file.name}: {{{name}}} stands where only {', '.join(values)} "

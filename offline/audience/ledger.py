@@ -76,9 +76,8 @@ class Ledger:
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""
         if self.rows:
-            rows = [*self.rows]
+            self.warehouse.write(tables.AUDIENCE_LEDGER, self.rows)
             self.rows.clear()
-            self.warehouse.write(tables.AUDIENCE_LEDGER, rows)
 
 
 def account(deployment: Deployment, audience: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Protocol
@@ -39,7 +39,7 @@ REASON_CHARACTERS = 200
 _EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGNORECASE)
 # Nothing goes in the clear but to this machine. To some clients the host is what is
 # before a backslash.
-_URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
+URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
 
 
 class Refused(Exception):
@@ -48,12 +48,18 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """Users who are sent at once, to be added to a list or removed from it."""
+    """
+    Users who are sent at once, to be added to a list or removed from it.
+
+    Attributes:
+        recorded_as: The key under which the ledger has these users as pending.
+    """
 
     audience: Audience
     destination: str
     action: str
     members: Sequence[Member]
+    recorded_as: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -89,7 +95,7 @@ class Destination(Protocol):
         ...
 
 
-Url = Annotated[str, Meta(pattern=_URL)]
+Url = Annotated[str, Meta(pattern=URL)]
 
 
 class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -98,6 +104,13 @@ class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="
     name: Annotated[str, Meta(pattern=r"^(?!bucket$)[!-~][ -~]*$", max_length=64)]
     url: Url
     rate: Annotated[float, Meta(ge=0, le=10_000)] = 10.0
+
+
+def concealed(words: str, secrets: Iterable[str]) -> str:
+    """Return a text without secrets."""
+    for secret in secrets:
+        words = words.replace(secret, "(a secret)")
+    return words
 
 
 class Poster:
@@ -171,8 +184,7 @@ class Poster:
 
     def excerpt(self, words: str) -> str:
         """Return the beginning of a receiver's words, without addresses and secrets."""
-        for secret in self._secrets:
-            words = words.replace(secret, "(a secret)")
+        words = concealed(words, self._secrets)
         # What neither a table nor a terminal takes is cleaned away.
         line = " ".join(str(cleaned(words[: 2 * REASON_CHARACTERS])).split())
         return _EMAIL.sub("(an address)", line)[:REASON_CHARACTERS]

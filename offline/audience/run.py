@@ -8,7 +8,7 @@ from typing import Any
 
 from offline.audience.bucket import opened
 from offline.audience.delivery import deliver, requests_left, users_of
-from offline.audience.ledger import Ledger
+from offline.audience.ledger import SQL, Ledger
 from offline.audience.members import Audience, find_or_choose, store
 from offline.audience.posting import ADD, REMOVE, Destination
 from offline.audience.selection import Plan
@@ -18,6 +18,7 @@ from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.privacy import suppression
 from propensity.registry.leases import leased
+from propensity.statements import statement
 
 
 def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
     with deployed(plan.use_case) as deployment:
         destination = opened(plan.to, deployment, audience=plan.audience)
         audience = find_or_choose(deployment, plan, now=clock.now())
+        _check_is_newest(deployment, audience, destination)
         ledger = _ledger(deployment, audience, destination, clock)
         requests = requests_left(audience, destination, ledger)
         outcome = deployment.use_case.outcome
@@ -67,6 +69,7 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
         kind, name = f"audience-{plan.audience}", deployment.use_case.name
         with leased(deployment.artifacts, name, kind, clock=clock.now):
             audience = find_or_choose(deployment, plan, now=clock.now())
+            _check_is_newest(deployment, audience, destination)
             if not audience.is_stored:
                 _check_not_empty(plan, audience, destination)
                 if audience.members:
@@ -97,6 +100,21 @@ def _described(audience: Audience, destination: Destination) -> dict[str, Any]:
         "members": len(audience.members),
         "held_out": len(audience.members) - len(audience.treated),
     }
+
+
+def _check_is_newest(
+    deployment: Deployment, audience: Audience, destination: Destination
+) -> None:
+    """Raise RequestError where a newer date was sent, be it one without members."""
+    sql = statement("audience_deliveries", own=SQL)
+    for row in deployment.rows(sql, audience=audience.name):
+        if row["destination"] == destination.name and row["as_of"] > audience.as_of:
+            raise RequestError(
+                f"{audience.name} as of {row['as_of']} was sent to {destination.name} "
+                f"already: an older date, as {audience.as_of}, would put back users "
+                "who have left since",
+                field="as_of",
+            )
 
 
 def _check_not_empty(plan: Plan, audience: Audience, destination: Destination) -> None:

@@ -47,7 +47,8 @@ class Rule:
         """The largest number of treated users; None for any number."""
         if self.by != "budget" or not self.cost_per_user:
             return None
-        return int(Decimal(self.value) / self.cost_per_user)
+        pays_for = Decimal(self.value) / self.cost_per_user
+        return int(min(pays_for, Decimal(MOST_USERS)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -254,7 +254,6 @@ class TestAnswer:
                 {"first": "index"},
             ),
         ],
-        ids=lambda of: type(of).__module__,
     )
     def test_of_any_kind_is_json_as_well(self, answer, entries, capsys):
         answers.show(answer, as_json=True)

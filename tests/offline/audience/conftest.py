@@ -9,7 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from local.receiver import Receiver
+from offline.audience import delivery as deliveries
 from offline.audience import run
+from offline.audience.posting import Poster
 from offline.audience.selection import Plan, Rule
 from propensity.privacy import suppression
 from propensity.tables import every as tables
@@ -84,6 +86,13 @@ def site(shared, monkeypatch) -> Site:
     shared.clock = ManualClock(START)
     shared.publish(MONDAY, {f"u{n:03}": (n + 1) / 400 for n in range(USERS)})
     return shared
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """No pauses, and a ledger that is written often."""
+    monkeypatch.setattr(Poster, "first_pause_s", 0.0)
+    monkeypatch.setattr(deliveries, "RECORDED_AT", 14)
 
 
 @pytest.fixture

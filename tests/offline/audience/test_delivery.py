@@ -1,9 +1,4 @@
-"""
-Audiences, specified on emulators and a receiver: from a publication to the ledger.
-
-Whoever is killed is so by an error that nothing catches, before or after a request is
-sent or rows are written: what was in memory is lost, as by SIGKILL.
-"""
+"""Audiences, specified on emulators and a receiver: from publication to ledger."""
 
 from __future__ import annotations
 
@@ -21,31 +16,23 @@ from offline.audience.ledger import account
 from offline.audience.posting import Poster
 from offline.audience.selection import Rule
 from offline.deployment import opened
-from propensity.errors import ArtifactError, RequestError, RunInProgress
+from propensity.errors import ArtifactError, RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
     MONDAY,
-    TABLES,
     USERS,
     WEEK,
-    Site,
     members_of,
     plan,
     send,
 )
-from tests.offline.audience.killing import Fate, Killed, kill_and_resume
 
+pytestmark = pytest.mark.usefixtures("quick")
 RECORDED_AT = deliveries.RECORDED_AT
 BEST = {"control": 0.0, "rule": Rule("top", 10)}
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """No pauses, and a ledger that is written often."""
-    monkeypatch.setattr(Poster, "first_pause_s", 0.0)
-    monkeypatch.setattr(deliveries, "RECORDED_AT", 14)
 
 
 class Closing(Receiver):
@@ -281,6 +268,19 @@ class TestNobody:
             ("add", 10),
         ]
 
+    def test_is_a_newer_date_than_those_before(self, site, crm):
+        """Defect: an older date put back everybody, for no newer member was stored."""
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            send(site, to, **BEST)
+            site.next_week({"u199": 0.3})
+            send(site, to, **self.NONE, may_be_empty=True)
+            for act in (run.preview, run.send):
+                with pytest.raises(RequestError, match="have left since") as raised:
+                    act(plan(to, **BEST, until=MONDAY), clock=site.clock)
+
+        assert raised.value.field == "as_of"
+
 
 class TestSuppressed:
     def test_are_not_sent_though_they_are_members(self, site, crm):
@@ -333,6 +333,30 @@ class TestFailure:
         assert {user for _, user in receiver.taken.users} == {
             row["user_id"] for row in site.ledger()
         } - taken
+        # Who is pending is recorded as that once.
+        stored = site.rows(f"SELECT status FROM {tables.AUDIENCE_LEDGER.stored}")
+        assert [row["status"] for row in stored].count("pending") == 100
+
+    def test_of_the_ledger_as_well_hides_neither_reason_nor_number(
+        self, site, crm, monkeypatch
+    ):
+        """Nobody who was taken is recorded: all are still pending."""
+        write, count = Warehouse.write, iter(range(100))
+
+        def failing(*given):
+            # After the members and those who are pending.
+            if next(count) > 1:
+                raise Unavailable("BigQuery is away")
+            write(*given)
+
+        monkeypatch.setattr(deliveries, "RECORDED_AT", RECORDED_AT)
+        monkeypatch.setattr(Warehouse, "write", failing)
+        with Closing() as receiver:
+            delivery = send(site, crm(receiver), control=0.0)
+
+        assert "403" in delivery["failure"]
+        assert delivery["tallies"]["add"]["accepted"] == len(receiver.taken.users) > 0
+        assert delivery["pending"] == 100
 
     def test_of_the_program_is_raised_once_what_was_taken_is_recorded(
         self, site, crm, monkeypatch
@@ -376,78 +400,3 @@ class TestFailure:
         assert "422 " in delivery["failure"]
         assert receiver.taken.requests == 10
         assert delivery["pending"] == 100 - delivery["tallies"]["add"]["sent"] == 91
-
-
-def check_account(site: Site, receiver: Receiver, *, rejected: set[str]) -> None:
-    accepted = site.accepted(but=rejected)
-    assert {user for _, user in receiver.taken.users} == accepted
-    # Nobody came twice in a way that a receiver could tell.
-    assert set(receiver.taken.users.values()) == {1}
-    assert receiver.taken.changed == []
-
-
-class TestKilled:
-    def test_delivery_is_resumed(self, site, crm, monkeypatch):
-        faults = Faults(lost=0.05, rejects=lambda user: "x" * (user == "u120"))
-        with Receiver(faults=faults) as receiver:
-            fate = Fate(monkeypatch)
-            killed = kill_and_resume(site, crm(receiver), fate, at_most=4, seed=0)
-
-        assert killed >= 2
-        check_account(site, receiver, rejected={"u120"})
-
-    def test_delivery_repeats_requests_though_a_user_has_left(
-        self, site, crm, monkeypatch
-    ):
-        """What was recorded before it was sent has the users and the key it had."""
-        monkeypatch.setattr(deliveries, "RECORDED_AT", 1_000)
-        with Receiver() as receiver:
-            to, fate = crm(receiver), Fate(monkeypatch)
-            # Requests are answered, and not recorded.
-            fate.left = 8
-            with pytest.raises(Killed):
-                send(site, to)
-            fate.left = None
-            treated = sorted(members_of(site, is_control=False))
-            site.suppress(treated[0])
-            site.clock.advance(6 * 60)
-            assert send(site, to)["failure"] == ""
-
-        assert {receiver.taken.users["add", user] for user in treated[7:]} == {1}
-
-    def test_delivery_excludes_those_of_all_dates_for_a_while(
-        self, site, crm, monkeypatch
-    ):
-        """Those who leave by a newer date would be put on the list after it."""
-        site.publish(MONDAY + WEEK, {"u001": 0.5})
-        with Receiver() as receiver:
-            to, fate = crm(receiver), Fate(monkeypatch)
-            fate.left = 5
-            with pytest.raises(Killed):
-                send(site, to, until=MONDAY)
-            fate.left = None
-            for day in (MONDAY, MONDAY + WEEK):
-                with pytest.raises(RunInProgress, match="audience-winback"):
-                    send(site, to, until=day)
-            site.clock.advance(6 * 60)
-            assert send(site, to, until=MONDAY)["failure"] == ""
-
-    @pytest.mark.long
-    @pytest.mark.timeout(1200)
-    def test_delivery_at_200_points_is_resumed(self, site, crm, monkeypatch):
-        rejected = {"u120", "u133", "u134"}
-        killed = seed = 0
-        while killed < 200:
-            seed += 1
-            empty_tables(site.warehouse, TABLES[2:])
-            faults = Faults(
-                lost=0.1,
-                rejects=lambda user: "x" * (user in rejected),
-                seed=seed,
-            )
-            with Receiver(faults=faults) as receiver, monkeypatch.context() as patched:
-                fate = Fate(patched)
-                to = crm(receiver, batch=1 + seed % 7)
-                killed += kill_and_resume(site, to, fate, at_most=20, seed=seed)
-            check_account(site, receiver, rejected=rejected)
-            site.clock.advance(6 * 60)

@@ -95,7 +95,8 @@ def read(tmp_path):
 
 
 def http(template) -> Http:
-    return Http(msgspec.convert(template, HttpFile), secrets=[SECRET])
+    file = msgspec.convert(template, HttpFile)
+    return Http(file, variable=str, secrets=[SECRET])
 
 
 AUDIENCE = Audience(
@@ -153,6 +154,26 @@ class TestHttp:
         assert time.monotonic() - began < 5
         assert {row["request"] for row in ledger.rows} == {request_of(20_000).key}
 
+    def test_takes_no_place_in_a_secret_for_one(self, read, monkeypatch):
+        """Defect: the token was refused and printed, or altered."""
+        monkeypatch.setitem(VARIABLES, "CRM_TOKEN", "{as_of}${CRM_TOKEN}{word}")
+        with Answering() as receiver:
+            read(HTTP.format(url=receiver.url)).send(request_of(1))
+
+        [(_, _, headers, _)] = receiver.heard
+        assert headers["Authorization"] == "Bearer {as_of}${CRM_TOKEN}{word}"
+
+    @pytest.mark.parametrize(
+        "changed",
+        [SIMPLE | {"method": "${CRM_TOKEN}"}, GA4 | {"consent": "${CRM_TOKEN}"}],
+    )
+    def test_names_no_secret_in_a_wrong_place(self, read, changed):
+        text = "\n".join(f"{name} = {json.dumps(of)}" for name, of in changed.items())
+        with pytest.raises(RequestError, match="enum") as raised:
+            read(text)
+
+        assert SECRET not in raised.value.message
+
     def test_names_the_variable_that_is_missing(self, read):
         text = HTTP.format(url="http://127.0.0.1").replace("CRM_TOKEN", "NOT_SET")
         with pytest.raises(SettingsError) as raised:
@@ -178,6 +199,9 @@ class TestHttp:
             ('url = "http://example.com/"', "https"),
             ('url = "http://127.0.0.1.example.com"', "https"),
             ('url = "https://["', "https"),
+            ('url = "https://example.com/{users}"', "{users}"),
+            ('url = "https://{audience}.example.com"', "https"),
+            ('url = "http://127.0.0.1{action}"', "https"),
             ('url = "https://example.com/a b"', "https"),
             # To some clients the host is what is before the backslash.
             (r"url = 'http://example.com\@127.0.0.1/'", "https"),

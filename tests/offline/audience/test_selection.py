@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from offline.audience.selection import Control, Member, Rule, choose
+from offline.audience.selection import (
+    MOST_USERS,
+    Control,
+    Member,
+    Rule,
+    choose,
+    read_by,
+)
 
 KEY = bytes(32)
 USERS = [(f"u{number}", number / 2_000) for number in range(1_000)]
@@ -69,6 +76,12 @@ class TestMembers:
         treated = [m for m in members if not m.is_control]
         assert len(treated) == 66
         assert len(members) > 66
+
+    def test_of_a_budget_are_a_thousand_million_at_most(self):
+        """Defect: of a larger one nobody could be read, by an OverflowError."""
+        rule = Rule("budget", Decimal("1e320"), Decimal(1))
+
+        assert read_by(rule, control(), suppressed=0)["most"] == MOST_USERS
 
     @pytest.mark.parametrize("pays_for", range(10))
     def test_of_a_budget_end_with_the_last_who_is_paid_for(self, pays_for):
