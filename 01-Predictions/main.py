@@ -1,7 +1,7 @@
 """
 01-Predictions: score every user of the lookback as of one day.
 
-    features --> champion --> season --> scores --> history and current table --> index
+    export's days --> champion --> season --> features, scores --> tables --> index
 
 Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source, ma_model_evaluation (BigQuery), the champion (bucket)

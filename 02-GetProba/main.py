@@ -4,7 +4,7 @@
     user_id --> index, or one query for all waiting users --> probability, its date
 
 Request   GET /?user_id=U[&use_case=C] or POST {"user_ids": [...]}
-Reads     the index (bucket), or ma_predictions_table
+Reads     the index and suppressed users (bucket), or their tables
 Answers   200; 400 to 424 the request, or what is missing; 503 try again
 """
 

@@ -6,7 +6,7 @@
                              '--> truth_events
 
 Request   a push of Pub/Sub from topic events
-Reads     postcode_index
+Reads     postcode_index, suppressed users
 Writes    stream_events, truth_events, dead_letters, topic enriched
 Answers   200 done, or a dead letter; 400, 413 not a push; 503 deliver again
 """

@@ -52,9 +52,10 @@ def check_usecase(*, name: str) -> Any:
     """
     Say what is wrong with a use case, and where.
 
-    Reads its files, and its statements by Google's own analyzer. Then runs features.sql
-    as of a day on an emulated BigQuery, on made-up events and on those of them before
-    that day: the rows must be the same. Fails if something is wrong.
+    Reads its files, fits each candidate to made-up rows, and reads its statements by
+    Google's own analyzer. Then runs features and labels on an emulated BigQuery, on
+    made-up events with and without those that they may not see: the rows must be the
+    same. Fails if something is wrong.
     """
     from local import sandbox
     from offline.usecases import check

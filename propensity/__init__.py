@@ -2,8 +2,8 @@
 Propensity: a probability per user from the behaviour that BigQuery already holds.
 
 The one package that the Cloud Functions share. Every deploy stages a copy of it
-beside the function's ``main.py``. Each room's own docstring says in which order to
-read it. Beside the rooms:
+beside the function's ``main.py``. Each room's own docstring lists its modules.
+Beside the rooms:
 
 - ``settings``: the environment, read whole; ``errors``: all errors and their codes
 - ``timeframe``: as-of dates and windows; ``freshness``: which days an export has

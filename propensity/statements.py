@@ -1,8 +1,8 @@
 """
-SQL statements, read from the folder of the module that runs them.
+SQL statements by name: from the use case's folder, else from that of a room.
 
-A line ``-- include: name.sql`` stands for the text of that file. Names are unique in
-the package, so that a use case can replace any shared statement, or a part of one.
+A line ``-- include: name.sql`` stands for the text of that file. Names are unique among
+the rooms, so that a use case can replace any shared statement, or a part of one.
 """
 
 from __future__ import annotations

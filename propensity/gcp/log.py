@@ -1,6 +1,6 @@
 """
-Log lines: one line of JSON each, as Cloud Logging reads it from standard error:
-a command's answer is on the other.
+Log lines: one line of JSON each, on standard error, where Cloud Logging reads them.
+Standard output is for a command's answer.
 
 Lines have no user and no event: only runs, counts and outcomes.
 02-GetProba imports this, so nothing heavy may be imported here.

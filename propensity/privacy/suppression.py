@@ -1,10 +1,10 @@
 """
 Suppressed users, whose events are never kept: a list of keyed hashes of their ids.
 
-An entry is the HMAC-SHA256 of an id under a key that only the functions have
-(PROPENSITY_SUPPRESSION_KEY): a reader of the table can neither see who is on it nor
-find out by trying ids. BigQuery has no HMAC, and records statements with the keys in
-them, so rows are filtered here, in Arrow batches.
+An entry is the HMAC-SHA256 of an id under a key that only the functions and
+``propensity forget`` have (PROPENSITY_SUPPRESSION_KEY): a reader of the table can
+neither see who is on it nor find out by trying ids. BigQuery has no HMAC, and records
+statements with the keys in them, so rows are filtered here, in Arrow batches.
 
 An entry is for one use case or for all. The list is a table, and for lookups also an
 object of the bucket (``publish``), which ``propensity forget`` and 01-Predictions keep

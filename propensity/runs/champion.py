@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def as_of(run: Run) -> Serving:
     """
-    Load the champion or, for a rerun of a past week, the champion of that week.
+    Load the champion or, for a date before its training, the version promoted by then.
 
     A model that was trained after the run's as-of date knows the outcomes of that week:
     its scores would look better than they are. Where no version was promoted by then,

@@ -2,7 +2,8 @@
 A run: its request, its lease, its answer and its log line.
 
 The decorator ``run`` turns the body of a ``main.py`` into an HTTP function. The body
-does the run; the decorator does the rest. The date comes from the entry point's clock.
+does the run; the decorator does the rest. The date is the request's, by default
+today by the entry point's clock.
 """
 
 from __future__ import annotations

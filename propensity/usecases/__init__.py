@@ -1,9 +1,9 @@
 """
 Use cases, each in a folder of its own.
 
-``usecase.toml`` says what a row is and which features it has, ``features.sql`` and
-``labels.sql`` compute features and labels in BigQuery, ``model.py`` is optional. A new
-use case is a new folder: no code elsewhere names it.
+``usecase.toml`` says what a row is and which features it has; ``features.sql``,
+``labels.sql`` and ``days.sql`` compute features, labels and days in BigQuery;
+``model.py`` is optional. A new use case is a new folder: no other code need name it.
 
 - ``declaration``: the rules of a ``usecase.toml``
 - ``sources``: tables of the user's own that features read, point in time
