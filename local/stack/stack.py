@@ -179,7 +179,7 @@ class Stack:
             bucket.create()
         artifacts = Artifacts(bucket, settings)
         with contextlib.suppress(MissingTable):
-            setup.prepare(warehouse, artifacts, settings)
+            setup.prepare(warehouse, settings)
         if any(function.target == "score_stream" for function in self.functions):
             try:
                 load_model.load(warehouse, artifacts, settings)

@@ -12,12 +12,11 @@ from propensity.runs import compact
 from propensity.tables import every as tables
 
 if TYPE_CHECKING:
-    from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
     from propensity.settings import Settings
 
 
-def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> None:
+def prepare(warehouse: Warehouse, settings: Settings) -> None:
     """
     Create the dataset, its tables and its views, where missing.
 

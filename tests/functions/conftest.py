@@ -113,7 +113,7 @@ class Place:
 
     def prepare(self) -> None:
         """Create the tables and views."""
-        setup.prepare(self.warehouse, self.registry.artifacts, self.settings)
+        setup.prepare(self.warehouse, self.settings)
 
     def with_settings(self, **extra: str) -> Place:
         """Return the same place for functions with other settings."""

@@ -51,7 +51,7 @@ def serve(emulators, tmp_path_factory) -> Iterator[Callable[[str], Instance]]:
     """Return a function's process; the first who asks for it starts it."""
     instances: dict[str, Instance] = {}
     with new_site(emulators) as site:
-        setup.prepare(site.warehouse, site.artifacts, site.settings)
+        setup.prepare(site.warehouse, site.settings)
         load_model.load(site.warehouse, site.artifacts, site.settings)
         # An export is named, as runs want it, and is not there.
         environment = {**site.environment, "PROPENSITY_GA4_DATASET": "analytics_1"}

@@ -68,7 +68,7 @@ def wrong_registrations() -> list[bytes]:
 def site(emulators) -> Iterator[Site]:
     """Tables, topics and a bucket."""
     with new_site(emulators) as site:
-        setup.prepare(site.warehouse, site.artifacts, site.settings)
+        setup.prepare(site.warehouse, site.settings)
         yield site
 
 

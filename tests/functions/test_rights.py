@@ -238,7 +238,7 @@ def site(emulators, shop_dataset) -> Iterator[Site]:
         PROPENSITY_REFRESH_S="1",
         PROPENSITY_DEADLINE_S="60",
     ) as site:
-        setup.prepare(site.warehouse, site.artifacts, site.settings)
+        setup.prepare(site.warehouse, site.settings)
         site.create_topic(site.topic("model-updates"))
         suppress(site, "user.004")
         codes = [

@@ -34,7 +34,7 @@ def place(module_workplace) -> Iterator[Place]:
     warehouse = Warehouse.open(settings)
     with entered(environment):
         artifacts = Artifacts.open(settings)
-    setup.prepare(warehouse, artifacts, settings)
+    setup.prepare(warehouse, settings)
     yield warehouse, artifacts, settings
     warehouse.close()
     artifacts.close()

@@ -34,7 +34,7 @@ class Deployment:
         with entered(self.environment):
             self.artifacts = Artifacts.open(self.settings)
         self.registry = Registry(self.artifacts, self.settings.use_case)
-        setup.prepare(self.warehouse, self.artifacts, self.settings)
+        setup.prepare(self.warehouse, self.settings)
 
     def close(self) -> None:
         self.warehouse.close()

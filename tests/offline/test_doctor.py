@@ -79,7 +79,7 @@ class Place(Deployment):
             client.delete_table(f"{self.export}.events_{day:%Y%m%d}")
         # The emulator loses sight of a view when one of its tables goes.
         self.warehouse.execute("CREATE OR REPLACE VIEW ga_events AS SELECT 1 AS one")
-        setup.prepare(self.warehouse, self.artifacts, self.settings)
+        setup.prepare(self.warehouse, self.settings)
 
     def point(self, **changed: Any) -> None:
         """Change the champion's pointer."""

@@ -13,7 +13,6 @@ from local.sandbox import Sandbox
 from offline.usecases import check, new
 from offline.usecases.check import Report
 from propensity import usecases
-from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
@@ -26,10 +25,8 @@ def sandbox(module_workplace) -> Sandbox:
     """An emulated BigQuery with all tables."""
     settings = Settings.from_environment(module_workplace.environment)
     warehouse = Warehouse.open(settings)
-    with module_workplace.storage.client() as client:
-        bucket = client.bucket(module_workplace.bucket)
-        with contextlib.suppress(Exception):
-            setup.prepare(warehouse, Artifacts(bucket, settings), settings)
+    with contextlib.suppress(Exception):
+        setup.prepare(warehouse, settings)
     yield Sandbox(warehouse)
     warehouse.close()
 

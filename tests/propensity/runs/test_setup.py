@@ -16,15 +16,15 @@ from tests.rows import append_rows
 DAY = date(2026, 3, 2)
 
 
-def test_makes_tables_and_views_and_keeps_what_is_there(module_workplace, artifacts):
+def test_makes_tables_and_views_and_keeps_what_is_there(module_workplace):
     """As they are declared; twice equals once, and tables with rows are left alone."""
     shop.load(module_workplace, [shop.event("u", DAY)])
     settings = Settings.from_environment(module_workplace.environment)
     warehouse = Warehouse.open(settings)
-    setup.prepare(warehouse, artifacts, settings)
+    setup.prepare(warehouse, settings)
     row = {"use_case": "u", "as_of": DAY, "users": 1, "model_version": 0}
     append_rows(warehouse, tables.PUBLICATIONS, [row])
-    setup.prepare(warehouse, artifacts, settings)
+    setup.prepare(warehouse, settings)
     place = f"{settings.project}.{settings.dataset}"
     made = warehouse.client.get_table(f"{place}.dead_letters")
     users = warehouse.rows("SELECT user_pseudo_id FROM ga_events")

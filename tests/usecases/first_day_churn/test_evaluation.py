@@ -35,7 +35,7 @@ def place(opened, monkeypatch) -> Stream:
     """
     set_parameter(monkeypatch, USE_CASE, label_known_days=14)
     site = opened()
-    setup.prepare(site.warehouse, site.artifacts, site.settings)
+    setup.prepare(site.warehouse, site.settings)
     step = WEEK / PLAYERS
     site.add(
         *(

@@ -201,7 +201,7 @@ def collected(opened) -> Stream:
     """What was collected of sixteen hundred players while the shipped model served."""
     place = served_by_the_shipped_model(opened())
     # What training, predictions and evaluation write besides.
-    setup.prepare(place.warehouse, place.artifacts, place.settings)
+    setup.prepare(place.warehouse, place.settings)
     place.add(*COLLECTED.events(), received_at=MIDNIGHT)
     return place
 
