@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from deploy import functions
 from offline.doctor.report import Examination, Finding
 from propensity import errors
-from propensity.errors import ArtifactError
+from propensity.errors import ArtifactError, ExportLate
 from propensity.gcp.artifacts import Artifacts
+from propensity.registry.objects import instant_of, object_of
 from propensity.timeframe import midnight
 
 # Leases of what the schedule calls, by target.
@@ -50,14 +52,24 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
 
 
 def _check_ended(
-    exam: Examination, run: str, lease: Mapping[str, str]
+    exam: Examination, run: str, lease: Mapping[str, Any]
 ) -> Iterator[Finding]:
-    state, error = lease.get("state"), lease.get("error") or "no reason"
+    state, error = lease.get("state"), str(lease.get("error") or "no reason")
     # A lease has the name of the class, docs/operate.md goes by the code.
     code = getattr(getattr(errors, error, None), "code", "")
     log = f"see the log of {run.partition(' ')[0]} of that run"
-    if state == "running" and lease.get("expires_at", "") < exam.now.isoformat():
+    minutes, since = exam.settings.export_wait_minutes, lease.get("waiting_since")
+    waits_from = instant_of(exam.now - timedelta(minutes=minutes))
+    # One that failed for another reason may have waited before.
+    waits = code == ExportLate.code and str(since or "") > waits_from
+    if state == "running" and str(lease.get("expires_at", "")) < instant_of(exam.now):
         yield Finding(f"{run} is stuck: it never ended", log)
+    elif state == "failed" and waits:
+        yield Finding(
+            f"{run} waits for the export, whose newest day is late",
+            f"call it again, as the schedule does: {minutes} minutes after the first "
+            "call it goes on without that day",
+        )
     elif state == "failed":
         advice = f"docs/operate.md says what to do about {code}" if code else log
         yield Finding(f"{run} failed: {code or error}", advice)
@@ -85,17 +97,18 @@ def newest_runs(artifacts: Artifacts) -> dict[tuple[str, str], date]:
     for name in sorted(artifacts.names("runs/")):
         if match := _LEASE.fullmatch(name):
             scope, kind, day = match.groups()
-            newest[scope, kind] = date.fromisoformat(day)
+            # No run made what is no date.
+            with contextlib.suppress(ValueError):
+                newest[scope, kind] = date.fromisoformat(day)
     return newest
 
 
-def _lease(artifacts: Artifacts, name: str) -> Mapping[str, str]:
+def _lease(artifacts: Artifacts, name: str) -> Mapping[str, Any]:
     """Return what a lease says; nothing if it is damaged."""
     try:
-        lease: dict[str, str] = json.loads(artifacts.read(name).data)
-    except (ArtifactError, ValueError):
+        return object_of(artifacts.read(name), name)
+    except ArtifactError:
         return {}
-    return lease
 
 
 def moment_of_play(artifacts: Artifacts, use_case: str, now: datetime) -> datetime:

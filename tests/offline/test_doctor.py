@@ -30,6 +30,7 @@ from propensity import usecases
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import Lease
+from propensity.registry.objects import instant_of
 from propensity.runs import setup
 from propensity.settings import Settings
 from propensity.timeframe import midnight
@@ -285,16 +286,33 @@ def test_faults_are_named_each(place, faults):
 class TestRuns:
     def test_that_failed_are_told_by_the_word_of_the_documents(self, place):
         """What operate.md does not know is looked for in the log; a run that waits for
-        the export has not failed."""
+        the export has not failed, until it has waited long enough."""
         place.note("evaluate", MONDAY, "failed", error="SchemaError")
-        place.note("predict", MONDAY, "failed", error="ZeroDivisionError")
-        place.note("train", date(2026, 3, 1), "failed", error="ExportLate")
+        since = {"waiting_since": instant_of(NOW - timedelta(minutes=119))}
+        place.note("predict", MONDAY, "failed", error="ZeroDivisionError", **since)
+        place.note("train", date(2026, 3, 1), "failed", error="ExportLate", **since)
         trained, predicted, evaluated = place.examine().findings
+        later = place.examine(now=NOW + timedelta(minutes=2)).findings[0]
 
+        assert "waits for the export" in trained.what
+        assert "failed" not in trained.what
+        assert "failed: export_late" in later.what
         assert "failed: schema" in evaluated.what
         assert evaluated.advice == "docs/operate.md says what to do about schema"
         assert "failed: ZeroDivisionError" in predicted.what
         assert predicted.advice.startswith("see the log of predictions of that run")
+
+    def test_of_a_damaged_lease_end_no_report(self, place):
+        """Defect: JSON of another kind, or a name that is no date, was a traceback."""
+        for kind, text in (("predict", b"[1]"), ("evaluate", b'{"state": ["done"]}')):
+            place.overwrite(f"runs/{USE_CASE}/{kind}/{MONDAY}.json", text)
+        odd = b'{"state": "failed", "error": {"a": 1}, "waiting_since": 5}'
+        place.overwrite(f"runs/{USE_CASE}/train/2026-03-01.json", odd)
+        place.artifacts.create(f"runs/{USE_CASE}/predict/2026-13-40.json", b"{}")
+
+        trained, *others = found(place.examine())
+        assert "failed: {'a': 1}" in trained
+        assert len([one for one in others if one.endswith("lease is damaged")]) == 2
 
     def test_that_nothing_calls_are_missed_in_a_deployment_alone(self, place):
         """Locally there is no schedule; what failed is a fault all the same."""
@@ -337,6 +355,17 @@ class TestCommand:
         findings = healthy.examine(settings=settings, use_cases=ga4).findings
 
         assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in findings[0].what
+
+
+def test_days_that_no_use_case_reads_are_not_missed(place):
+    """A use case of events of its own looks back further than the export is read."""
+    place.drop_export(date(2026, 2, 10))
+    ga4, cards = (usecases.load(name) for name in ("ga4_purchase", "card_fraud"))
+    assert cards.lookback_days > 30
+
+    reading = replace(ga4, lookback_days=7)
+    findings = place.examine(use_cases=[reading, cards]).findings
+    assert [finding for finding in findings if finding.check == "export"] == []
 
 
 def test_an_export_that_stopped_has_stopped_beside_a_table_that_lies_alone(place):
