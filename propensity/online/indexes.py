@@ -21,6 +21,8 @@ from propensity.settings import Settings
 FUNCTION = "getProba"
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
+# Names of use cases that are followed; callers may guess any number of others.
+MOST_USE_CASES = 100
 
 
 class Indexes:
@@ -49,6 +51,8 @@ class Indexes:
         """
         followed = self._followed.get(use_case)
         if followed is None:
+            if len(self._followed) == MOST_USE_CASES:
+                return None
             followed = self._followed[use_case] = Refreshed(
                 lambda: self._load(use_case),
                 ttl_s=self._ttl_s,

@@ -182,11 +182,12 @@ def point(artifacts: Artifacts, content: bytes) -> None:
 
 
 class Bucket(Artifacts):
-    """The bucket, which counts downloads and may not answer."""
+    """The bucket, which counts what is asked of it and may not answer."""
 
-    downloads, is_down = 0, False
+    downloads, finds, is_down = 0, 0, False
 
     def find(self, *arguments: Any, **named: Any) -> Any:
+        self.finds += 1
         if self.is_down:
             raise Unavailable("injected")
         return super().find(*arguments, **named)
@@ -303,6 +304,16 @@ class TestIndexes:
         assert outcomes(capfd).count("no_index") == 1
         publish(ANA)
         await served.until(b"0.8125")
+
+    async def test_of_guessed_use_cases_are_bounded(self, publish):
+        """Beyond some names the table is asked, and no memory is taken."""
+        publish(ANA)
+        served = Served()
+        await served.body()
+        for number in range(indexes.MOST_USE_CASES + 3):
+            assert OF_TABLE in await served.body(use_case=f"guess_{number}")
+        assert b"0.8125" in await served.body()
+        assert served.bucket.finds <= indexes.MOST_USE_CASES
 
     async def test_stay_while_the_bucket_does_not_answer(self, publish, monkeypatch):
         """For as long as answers may be old; then the table is read. A file that could
