@@ -55,6 +55,12 @@ def test_tables_of_days_are_known_by_their_names():
     assert shards.intraday == {date(2026, 3, 2)}
 
 
+def test_tables_that_the_view_does_not_read_are_no_days():
+    names = ["events_20260301", "events_intraday_20260302"]
+
+    assert not Shards.of(names, kinds=["daily"]).intraday
+
+
 class TestARun:
     @pytest.mark.parametrize(
         ("lacking", "now", "expected"),

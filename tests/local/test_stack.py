@@ -176,6 +176,16 @@ class TestStack:
 
         assert not running.state.record().ended
 
+    def test_does_not_stop_a_state_that_is_up(self, running):
+        state = State("up", running.state.home)
+        state.folder.mkdir()
+        record = running.state.record()
+        state.write(Record(base=record.base, is_up=True, processes=record.processes))
+        with pytest.raises(LocalError, match="is up; `make down` stops it"):
+            Stack(state, base=running.base, functions=()).start()
+
+        assert not running.state.record().ended
+
     def test_names_a_taken_port(self, project, running):
         """Nothing is started; the message says how to go on."""
         state = State("late", running.state.home)

@@ -32,6 +32,7 @@ class TestColumns:
             ("DATE_DIFF(day, day) > 1", "No matching signature for function DATE_DIFF"),
             ("n::FLOAT64 > 1", 'Expected end of input but got ":"'),
             (r"REGEXP_CONTAINS(user_id, '\d')", r"Illegal escape sequence: \d"),
+            ("CAST(n AS INT32) > 1", "Type not found: INT32"),
             ("n > @days", "Query parameter 'days' not found"),
             ("visits > 1", "Unrecognized name: visits"),
         ],
