@@ -1,0 +1,154 @@
+# deploy/terraform, specified: what Terraform itself makes of it, and of a change of the
+# settings. By the Google provider's published schema, with nothing behind it.
+
+mock_provider "google" {
+  mock_data "google_bigquery_dataset" {
+    defaults = { location = "US" }
+  }
+  mock_data "google_bigquery_tables" {
+    defaults = { tables = [{ table_id = "events_20250101" }] }
+  }
+  mock_resource "google_pubsub_topic" {
+    defaults = { id = "a topic" }
+  }
+}
+
+run "a_whole_deployment_is_applied" {
+  assert {
+    condition     = length(google_bigquery_table_iam_member.right) > 50
+    error_message = "Rights on tables are missing."
+  }
+  # named.json is what scripts use before Terraform has put anything out.
+  assert {
+    condition = alltrue([
+      for name, value in jsondecode(file("named.json")) :
+      startswith(name, "account_") || output.scripts[name] == value
+    ])
+    error_message = "Outputs are not what scripts read."
+  }
+  assert {
+    condition = alltrue([
+      for name, one in merge(google_service_account.function, google_service_account.helper) :
+      "${one.account_id}@${var.project}.iam.gserviceaccount.com" == jsondecode(file("named.json"))["account_${name}"]
+    ])
+    error_message = "Accounts are not those that scripts deploy with."
+  }
+}
+
+run "what_must_be_forgotten_is_not_kept_by_the_bucket" {
+  command = plan
+  assert {
+    condition = anytrue([
+      for rule in google_storage_bucket.this.lifecycle_rule : anytrue([
+        for one in rule.condition :
+        try(contains(one.matches_prefix, "exports/"), false) && one.days_since_noncurrent_time == 1
+      ])
+    ])
+    error_message = "A generation of an export that was written again is kept."
+  }
+  assert {
+    condition     = google_storage_bucket.this.soft_delete_policy[0].retention_duration_seconds == 0
+    error_message = "What is deleted is kept."
+  }
+}
+
+run "a_caller_that_is_taken_out_is_out" {
+  command = plan
+  variables {
+    callers = ["group:website@example.com"]
+  }
+  assert {
+    condition = alltrue([
+      for name in ["get_proba", "score"] :
+      google_cloud_run_v2_service_iam_binding.invoker[name].members == toset(["group:website@example.com"])
+    ])
+    error_message = "Others may call."
+  }
+}
+
+run "a_use_case_that_is_taken_out_has_no_schedule" {
+  command = plan
+  variables {
+    use_cases = ["ga4_purchase"]
+  }
+  assert {
+    condition     = !strcontains(output.scripts.schedules, "card-fraud")
+    error_message = "It has one."
+  }
+  assert {
+    condition     = strcontains(output.scripts.schedules, "propensity-predictions-ga4-purchase")
+    error_message = "Another one has lost its own."
+  }
+}
+
+run "a_function_that_is_taken_out_has_no_account_and_no_right" {
+  command = plan
+  variables {
+    functions = ["model_training", "get_proba", "compact_features", "stream_features"]
+  }
+  assert {
+    condition     = toset(keys(google_service_account.function)) == var.functions
+    error_message = "It has an account."
+  }
+  assert {
+    condition = length([
+      for key in concat(
+        keys(google_project_iam_member.right),
+        keys(google_bigquery_table_iam_member.right),
+        keys(google_bigquery_dataset_iam_member.export),
+        keys(google_storage_bucket_iam_member.names),
+        keys(google_storage_bucket_iam_member.objects),
+        keys(google_pubsub_topic_iam_member.right),
+        keys(google_cloud_run_v2_service_iam_binding.invoker),
+      ) : key if !contains(var.functions, split(" ", key)[0])
+    ]) == 0
+    error_message = "It has a right."
+  }
+}
+
+run "a_teardown_keeps_what_holds_data_and_nothing_else" {
+  command = plan
+  variables {
+    keep_only_data = true
+  }
+  assert {
+    condition     = toset(keys(google_bigquery_table.table)) == toset(keys(local.tables))
+    error_message = "A table goes."
+  }
+  assert {
+    condition     = toset(keys(google_pubsub_subscription.subscription)) == toset(keys(local.messages.subscriptions))
+    error_message = "Waiting messages go."
+  }
+  assert {
+    condition     = google_bigquery_table.table["stream_events"].deletion_protection
+    error_message = "Tables are not protected."
+  }
+  assert {
+    condition = length(merge(
+      google_service_account.function,
+      google_project_iam_custom_role.own,
+      google_bigquery_table_iam_member.right,
+      google_storage_bucket_iam_member.objects,
+    )) == 0
+    error_message = "Accounts, roles or rights stay."
+  }
+}
+
+run "an_export_in_a_project_of_a_domain_is_read" {
+  command = plan
+  variables {
+    ga4_dataset = "example.com:web.analytics_1"
+  }
+  assert {
+    condition     = strcontains(google_bigquery_table.ga_events["ga_events"].view[0].query, "`example.com:web.analytics_1.events_2*`")
+    error_message = "Its name has dots, too."
+  }
+}
+
+run "an_export_elsewhere_is_refused_before_anything_is_made" {
+  command = plan
+  variables {
+    location = "EU"
+  }
+  expect_failures = [terraform_data.settings]
+}
