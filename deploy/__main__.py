@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy import configuration, functions
-from deploy.configuration import SEPARATOR, Deployment, DeploymentError
-from deploy.functions import ROOT, FunctionsError
+from deploy.configuration import SEPARATOR, Deployment, words
+from deploy.functions import ROOT, DeploymentError
 from deploy.render import TERRAFORM
 from propensity import topics
 from propensity.tables import every as tables
@@ -42,13 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
     parser.add_argument("--without-outputs", action="store_true")
     parser.add_argument("--services", type=Path, help="what Cloud Run has, as JSON")
-    parser.add_argument("--keep-only-data", action="store_true")
-    parser.add_argument("--delete-data", action="store_true")
     options = parser.parse_args(arguments)
     try:
         for line in VERBS[options.verb](configuration.read(options.settings), options):
             print(line)
-    except (DeploymentError, FunctionsError) as error:
+    except DeploymentError as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1
     return 0
@@ -85,13 +83,12 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
+    every = functions.load()
     values = {
-        **{name.lower(): value for name, value in d.plain().items()},
+        **d.plain(),
         "project": d.project,
         "location": d.settings.location,
-        "export": ":".join(d.settings.export.rsplit(".", 1))
-        if d.settings.ga4_dataset
-        else "",
+        "export": ":".join(d.settings.export.rsplit(".", 1)),
         "sources": " ".join("{}:{}.{}".format(*place) for place in d.sources),
         "environment": f"^{SEPARATOR}^{assigned}",
         "ingress": INGRESS[d.own["DEPLOY_INGRESS"]],
@@ -99,23 +96,21 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "state_bucket": d.own["DEPLOY_STATE_BUCKET"] or f"{d.settings.bucket}-state",
         "work": f"{work}",
         "staged": f"{work}/staged",
-        "every": " ".join(d.name(function.target) for function in functions.load()),
+        "every": " ".join(d.name(function.target) for function in every),
+        # Scripts name those, too, that are not deployed.
+        **{f"account_{function.target}": "" for function in every},
+        **{f"use_cases_{function.target}": "" for function in every},
     }
-    # Scripts name those, too, that are not deployed.
-    for function in functions.load():
-        values |= {f"account_{function.target}": "", f"use_cases_{function.target}": ""}
     names = named(d)
-    if not options.without_outputs:
-        file = ROOT / work / "outputs.json"
-        if file.is_file():
-            outputs = json.loads(file.read_text())
-            names = dict.fromkeys(names, "") | outputs.get("value", outputs)
-        elif not options.dry_run:
-            raise DeploymentError(
-                f"nothing is known of {d.prefix} in {d.project}: there is no {file}. "
-                "Run deploy/setup.sh first, or deploy/setup.sh --outputs, which "
-                "changes nothing"
-            )
+    file = ROOT / work / "outputs.json"
+    if not options.without_outputs and file.is_file():
+        names = dict.fromkeys(names, "") | json.loads(file.read_text())
+    elif not (options.without_outputs or options.dry_run):
+        raise DeploymentError(
+            f"nothing is known of {d.prefix} in {d.project}: there is no {file}. "
+            "Run deploy/setup.sh first, or deploy/setup.sh --outputs, which "
+            "changes nothing"
+        )
     for name, value in (values | names).items():
         yield f"{name}={shlex.quote(value)}"
 
@@ -141,10 +136,13 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """Yield the values of the variables of a root that settings say, a line each."""
     folder = TERRAFORM if options.root == "main" else TERRAFORM / options.root
     text = (folder / "variables.tf").read_text()
-    settings = d.settings
+    settings, services = d.settings, []
+    if options.services:
+        services = json.loads(options.services.read_text() or "[]")
+    urls = {one["metadata"]["name"]: one["status"].get("url") for one in services}
     kept = {table.name: table.expiration_days for table in tables.TABLES}
     values: dict[str, Any] = {
-        **{name.lower(): value for name, value in d.plain().items()},
+        **d.plain(),
         "project": d.project,
         "location": settings.location,
         "dataset": settings.dataset,
@@ -154,7 +152,12 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         },
         "functions": [function.target for function in d.functions],
         "use_cases": list(d.use_cases),
-        "services": _services(d, options.services),
+        # Those that Cloud Run has.
+        "services": {
+            one.target: url
+            for one in d.functions
+            if (url := urls.get(d.name(one.target)))
+        },
         "ga4_dataset": settings.ga4_dataset,
         "require_consent": settings.require_consent,
         "retention_days": {
@@ -162,22 +165,13 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
             for table in tables.retained(settings.retention_days)
             if table.expiration_days != kept[table.name]
         },
-        "callers": d.listed("DEPLOY_CALLERS"),
-        "producers": d.listed("DEPLOY_PRODUCERS"),
-        "keep_only_data": options.keep_only_data,
-        "delete_data": options.delete_data,
+        "callers": words(d.own["DEPLOY_CALLERS"]),
+        "producers": words(d.own["DEPLOY_PRODUCERS"]),
     }
     for name in re.findall(r'^variable "(\w+)"', text, re.M):
-        # A number is one in Terraform, too: it takes "7" for 7.
-        yield f"{name} = {json.dumps(values[name])}"
-
-
-def _services(d: Deployment, file: Path | None) -> dict[str, str]:
-    """Return the addresses of the functions that Cloud Run has."""
-    services = json.loads(file.read_text() or "[]") if file else []
-    urls = {one["metadata"]["name"]: one["status"].get("url") for one in services}
-    addresses = {one.target: urls.get(d.name(one.target)) for one in d.functions}
-    return {target: url for target, url in addresses.items() if url}
+        # A number is one in Terraform, too: it takes "7" for 7. Others are off.
+        if name in values:
+            yield f"{name} = {json.dumps(values[name])}"
 
 
 VERBS = {

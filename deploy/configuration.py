@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from deploy import functions
-from deploy.functions import Function
+from deploy.functions import DeploymentError, Function
 from propensity import usecases
 from propensity.errors import PropensityError
 from propensity.settings import FOREIGN, PREFIX, Settings, unknown_setting
@@ -26,59 +26,44 @@ FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
 
 _MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
-_COUNTS = ("ALERT_CHAMPION_DAYS", "ALERT_RUN_BYTES", "ALERT_DAY_BYTES", "ALERT_LAG_S",
-           "BUDGET", "LOG_DAYS")  # fmt: skip
-# By name what holds where nothing is set.
+_MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
+_COUNT = r"0*[1-9][0-9]*"
+_CONNECTOR = r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?"
+# By name what holds where nothing is set, and the form of what is: where it is used
+# before Terraform has planned, or would open something. The rest its plan checks.
 OWN = {
-    "DEPLOY_REGION": "",
-    "DEPLOY_TIME_ZONE": "Etc/UTC",
-    "DEPLOY_PREFIX": "propensity",
-    "DEPLOY_FUNCTIONS": "",
-    "DEPLOY_USE_CASES": "",
-    "DEPLOY_CALLERS": "",
-    "DEPLOY_PRODUCERS": "",
-    "DEPLOY_SUPPRESSION_SECRET": "",
-    "DEPLOY_INGRESS": "all",
-    "DEPLOY_KMS_KEY": "",
-    "DEPLOY_FUNCTIONS_KMS_KEY": "",
-    "DEPLOY_REPOSITORY": "",
-    "DEPLOY_VPC_CONNECTOR": "",
-    "DEPLOY_VPC_EGRESS": "private-ranges-only",
-    "DEPLOY_LOG_DAYS": "400",
-    "DEPLOY_ALERT_EMAIL": "",
-    "DEPLOY_ALERT_ROC_AUC": "0.6",
-    "DEPLOY_ALERT_CHAMPION_DAYS": "45",
-    "DEPLOY_ALERT_RUN_BYTES": f"{100 * 1024**3}",
-    "DEPLOY_ALERT_DAY_BYTES": f"{1024**4}",
-    "DEPLOY_ALERT_LAG_S": "300",
-    "DEPLOY_BILLING_ACCOUNT": "",
-    "DEPLOY_BUDGET": "100",
-    "DEPLOY_STATE_BUCKET": "",
+    "DEPLOY_REGION": ("", r"[a-z]+-[a-z]+[0-9]+"),
+    "DEPLOY_TIME_ZONE": ("Etc/UTC", ".*"),
+    "DEPLOY_PREFIX": ("propensity", r"(?!goog)[a-z][a-z0-9]{0,11}"),
+    "DEPLOY_FUNCTIONS": ("", ".*"),
+    "DEPLOY_USE_CASES": ("", ".*"),
+    "DEPLOY_CALLERS": ("", _MEMBERS),
+    "DEPLOY_PRODUCERS": ("", _MEMBERS),
+    "DEPLOY_SUPPRESSION_SECRET": ("", r"[A-Za-z0-9_-]{1,255}"),
+    "DEPLOY_INGRESS": ("all", "all|internal-and-gclb"),
+    "DEPLOY_KMS_KEY": ("", ".*"),
+    "DEPLOY_FUNCTIONS_KMS_KEY": ("", ".*"),
+    "DEPLOY_REPOSITORY": ("", ".*"),
+    "DEPLOY_VPC_CONNECTOR": ("", _CONNECTOR + "[a-z][a-z0-9-]{0,23}"),
+    "DEPLOY_VPC_EGRESS": ("private-ranges-only", "private-ranges-only|all"),
+    "DEPLOY_LOG_DAYS": ("400", _COUNT),
+    "DEPLOY_ALERT_EMAIL": ("", r"[\w.%+'-]+@[\w.-]+"),
+    "DEPLOY_ALERT_ROC_AUC": ("0.6", r"0(\.[0-9]+)?|1(\.0+)?"),
+    "DEPLOY_ALERT_CHAMPION_DAYS": ("45", _COUNT),
+    "DEPLOY_ALERT_RUN_BYTES": (f"{100 * 1024**3}", _COUNT),
+    "DEPLOY_ALERT_DAY_BYTES": (f"{1024**4}", _COUNT),
+    "DEPLOY_ALERT_LAG_S": ("300", _COUNT),
+    "DEPLOY_BILLING_ACCOUNT": ("", r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}"),
+    "DEPLOY_BUDGET": ("100", _COUNT),
+    "DEPLOY_STATE_BUCKET": ("", r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"),
 }
-# The form of what is: of all that is used before Terraform has planned, or that would
-# open something. The rest is checked by its plan.
-FORMS = {
+FORMS = {name: form for name, (_, form) in OWN.items()} | {
     "GOOGLE_CLOUD_PROJECT": r"[a-z][a-z0-9-]{0,29}",
     # Google keeps names that begin with its own for itself.
     "PROPENSITY_BUCKET": (
         r"(?!goog)(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
     ),
     "PROPENSITY_LOCATION": r"(?i:us|eu|[a-z]+-[a-z]+[0-9]+)",
-    "DEPLOY_REGION": r"[a-z]+-[a-z]+[0-9]+",
-    "DEPLOY_PREFIX": r"(?!goog)[a-z][a-z0-9]{0,11}",
-    "DEPLOY_CALLERS": rf"{_MEMBER}([ ,]+{_MEMBER})*",
-    "DEPLOY_PRODUCERS": rf"{_MEMBER}([ ,]+{_MEMBER})*",
-    "DEPLOY_INGRESS": "all|internal-and-gclb",
-    "DEPLOY_SUPPRESSION_SECRET": r"[A-Za-z0-9_-]{1,255}",
-    "DEPLOY_STATE_BUCKET": r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]",
-    "DEPLOY_VPC_CONNECTOR": (
-        r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?[a-z][a-z0-9-]{0,23}"
-    ),
-    "DEPLOY_VPC_EGRESS": "private-ranges-only|all",
-    "DEPLOY_ALERT_EMAIL": r"[\w.%+'-]+@[\w.-]+",
-    "DEPLOY_ALERT_ROC_AUC": r"0(\.[0-9]+)?|1(\.0+)?",
-    "DEPLOY_BILLING_ACCOUNT": r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}",
-    **{f"DEPLOY_{name}": r"0*[1-9][0-9]*" for name in _COUNTS},
 }
 REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
 KNOWN = frozenset(
@@ -95,10 +80,6 @@ KNOWN = frozenset(
 
 # gcloud takes no value apart that is joined by this, and no setting may hold it.
 SEPARATOR = "|"
-
-
-class DeploymentError(Exception):
-    """The settings file is not one to deploy from; the message says what to change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +121,11 @@ class Deployment:
         )
 
     def plain(self) -> dict[str, str]:
-        """Return ``DEPLOY_*`` without that word."""
-        return {name.removeprefix("DEPLOY_"): value for name, value in self.own.items()}
-
-    def listed(self, name: str) -> list[str]:
-        """Return a setting that holds several words."""
-        return self.own[name].replace(",", " ").split()
+        """Return ``DEPLOY_*`` as scripts and Terraform call them: ``region``."""
+        return {
+            name.removeprefix("DEPLOY_").lower(): value
+            for name, value in self.own.items()
+        }
 
     def name(self, target: str) -> str:
         """Return what a function, its account and its jobs are called."""
@@ -181,14 +161,17 @@ def read(file: Path) -> Deployment:
 
 def of(variables: Mapping[str, str]) -> Deployment:
     """Return what variables describe; raise DeploymentError where one is wrong."""
-    if unknown := sorted(
-        name for name in variables if name not in KNOWN and not FOREIGN.fullmatch(name)
-    ):
-        # Those that reach emulators, too, have no place on Google Cloud.
+    for name in sorted(variables):
+        # Those that reach emulators have no place on Google Cloud, either.
+        if name not in KNOWN and not FOREIGN.fullmatch(name):
+            raise DeploymentError(unknown_setting(name, KNOWN))
+    if variables.get("PROPENSITY_SUPPRESSION_KEY"):
         raise DeploymentError(
-            "; ".join(unknown_setting(name, KNOWN) for name in unknown)
+            "PROPENSITY_SUPPRESSION_KEY would be readable in every function's "
+            "configuration: keep it in Secret Manager, and set "
+            "DEPLOY_SUPPRESSION_SECRET to the secret's name"
         )
-    prefix = variables.get("DEPLOY_PREFIX") or OWN["DEPLOY_PREFIX"]
+    prefix = variables.get("DEPLOY_PREFIX") or OWN["DEPLOY_PREFIX"][0]
     if variables.get("PROPENSITY_TOPIC_PREFIX", prefix) != prefix:
         raise DeploymentError(
             "PROPENSITY_TOPIC_PREFIX is what DEPLOY_PREFIX is in a deployment, "
@@ -204,7 +187,8 @@ def of(variables: Mapping[str, str]) -> Deployment:
         form = FORMS.get(name, ".*")
         if not re.fullmatch(form, value):
             raise DeploymentError(f"{name} is {value!r}, and must be like {form}")
-    own = {name: values.pop(name, default) for name, default in OWN.items()}
+    own = {name: values.pop(name, default) for name, (default, _) in OWN.items()}
+    _require_time_zone(own["DEPLOY_TIME_ZONE"])
     try:
         settings = Settings.from_environment(values)
         every.retention(settings.retention_days)
@@ -212,45 +196,43 @@ def of(variables: Mapping[str, str]) -> Deployment:
         raise DeploymentError(error.message) from error
     known = {function.target: function for function in functions.load()}
     targets = _chosen("DEPLOY_FUNCTIONS", own, [*known], known=[*known])
-    deployment = Deployment(
+    use_cases = _chosen(
+        "DEPLOY_USE_CASES", own, [settings.use_case], known=usecases.names()
+    )
+    return Deployment(
         settings=settings,
         variables=values,
         own=own,
         functions=tuple(one for name, one in known.items() if name in targets),
-        use_cases=_chosen(
-            "DEPLOY_USE_CASES", own, [settings.use_case], known=usecases.names()
-        ),
+        use_cases=use_cases,
     )
-    _require_what_is_set(deployment)
-    return deployment
 
 
 def _chosen(
     name: str, own: Mapping[str, str], default: Sequence[str], *, known: Sequence[str]
 ) -> tuple[str, ...]:
-    words = dict.fromkeys(own[name].replace(",", " ").split() if own[name] else default)
-    if not words:
+    chosen = dict.fromkeys(words(own[name]) if own[name] else default)
+    if not chosen:
         raise DeploymentError(f"{name} is {own[name]!r}, and names nothing")
-    if strangers := [word for word in words if word not in known]:
+    if strangers := [word for word in chosen if word not in known]:
         raise DeploymentError(
             f"{name} names {', '.join(strangers)}; there are {', '.join(sorted(known))}"
         )
-    return tuple(words)
+    return tuple(chosen)
 
 
-def _require_what_is_set(d: Deployment) -> None:
-    if d.settings.suppression_key:
-        raise DeploymentError(
-            "PROPENSITY_SUPPRESSION_KEY would be readable in every function's "
-            "configuration: keep it in Secret Manager, and set "
-            "DEPLOY_SUPPRESSION_SECRET to the secret's name"
-        )
+def words(text: str) -> list[str]:
+    """Return the words of a setting that holds several."""
+    return text.replace(",", " ").split()
+
+
+def _require_time_zone(name: str) -> None:
     try:
-        zoneinfo.ZoneInfo(d.own["DEPLOY_TIME_ZONE"])
+        zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise DeploymentError(
-            f"DEPLOY_TIME_ZONE is {d.own['DEPLOY_TIME_ZONE']!r}, which is not a time "
-            "zone, such as Europe/London, or this machine knows none: install tzdata"
+            f"DEPLOY_TIME_ZONE is {name!r}, which is not a time zone, such as "
+            "Europe/London, or this machine knows none: install tzdata"
         ) from error
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,26 +29,21 @@ LISTED = frozenset({tables.SUPPRESSED_USERS.name})
 VIEWS = ("ga_events", "stream_features", *tables.views(""))
 
 
-class FunctionsError(Exception):
-    """``functions.toml`` says what cannot be; the message names it."""
+class DeploymentError(Exception):
+    """Something cannot be deployed as it is described; the message says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """When Cloud Scheduler calls a function, and how patiently."""
+    """When Cloud Scheduler calls a function: ``flags`` are those of gcloud."""
 
-    cron: str
-    retries: int
-    minimum_backoff_s: int
-    maximum_backoff_s: int
+    flags: Mapping[str, str]
     per_use_case: bool = True
     skips: str = ""
 
     @property
-    def patience_s(self) -> int:
-        """From the first attempt to the last, where each fails at once."""
-        pauses = (self.minimum_backoff_s * 2**n for n in range(self.retries))
-        return sum(min(pause, self.maximum_backoff_s) for pause in pauses)
+    def cron(self) -> str:
+        return self.flags["schedule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +70,7 @@ class Function:
         known = {table.stored for table in tables.TABLES} | {*VIEWS, *topics.TOPICS}
         named = {*self.reads, *self.appends, *self.writes, *self.publishes}
         if wrong := sorted(named - known):
-            raise FunctionsError(f"{self.target}: {', '.join(wrong)} is not known")
+            raise DeploymentError(f"{self.target}: {', '.join(wrong)} is not known")
 
     @property
     def is_public(self) -> bool:
@@ -93,11 +88,6 @@ class Function:
         return tables.SUPPRESSED_USERS.name in self.reads
 
     @property
-    def lock(self) -> Path:
-        """What is installed where it is deployed: every package, by its hash."""
-        return FILE.parent / "locks" / self.folder / self.requirements
-
-    @property
     def subscriptions(self) -> tuple[topics.Subscription, ...]:
         """Those that push to it."""
         every = topics.SUBSCRIPTIONS
@@ -110,53 +100,46 @@ def load(file: Path = FILE) -> tuple[Function, ...]:
     Return every function, as the file orders them; read once in a process.
 
     Raises:
-        FunctionsError: A table or topic is named that there is not, or a function that
+        DeploymentError: A table or topic is named that there is not, or a function that
             no script deploys.
     """
-    deployed, scheduled = dict(_deployed()), dict(_scheduled())
+    deployed, scheduled = _deployed(), _scheduled()
     functions = []
     for target, entry in tomllib.loads(file.read_text()).items():
         if target not in deployed:
-            raise FunctionsError(f"{target}: no deploy.sh deploys it")
+            raise DeploymentError(f"{target}: no deploy.sh deploys it")
         if "schedule" in entry:
-            entry["schedule"] = Schedule(**scheduled[target], **entry["schedule"])
+            entry["schedule"] = Schedule(flags=scheduled[target], **entry["schedule"])
         functions.append(Function(target=target, **deployed[target], **entry))
     return tuple(functions)
 
 
-def _deployed() -> Iterator[tuple[str, dict[str, Any]]]:
+def _deployed() -> dict[str, dict[str, Any]]:
+    """Return how each function runs, as the script that deploys it has it."""
+    deployed = {}
     for script in sorted(ROOT.glob("0*/deploy*.sh")):
         text = script.read_text()
-        staged = dict(re.findall(r"^ *stage (\w+) ?(\S*)$", text, re.M))
-        for block in re.findall(r"^choices=\(\n(.*?)^\)", text, re.M | re.S):
-            flags = _flags(block)
-            target = flags["function"]
-            yield (
-                target,
-                {
-                    "folder": script.parent.name,
-                    "requirements": staged[target] or "requirements.txt",
-                    "is_asynchronous": "THREADS=" not in block,
-                    "flags": flags,
-                },
-            )
+        [choices] = re.findall(r"^choices=\(\n(.*?)^\)", text, re.M | re.S)
+        [requirements] = re.findall(r"^ *stage \w+ ?(\S*)$", text, re.M)
+        flags = _flags(choices)
+        deployed[flags["function"]] = {
+            "folder": script.parent.name,
+            "requirements": requirements or "requirements.txt",
+            "is_asynchronous": "THREADS=" not in choices,
+            "flags": flags,
+        }
+    return deployed
 
 
-def _scheduled() -> Iterator[tuple[str, dict[str, Any]]]:
+def _scheduled() -> dict[str, dict[str, str]]:
+    """Return how each function is called by the clock."""
+    scheduled = {}
     for script in sorted(ROOT.glob("0*/scheduler.sh")):
         text = script.read_text().replace("\\\n", " ")
         [target] = re.findall(r"\burl_of (\w+)", text)
         [command] = re.findall(r"^ *run gcloud scheduler jobs (.*)$", text, re.M)
-        flags = _flags(command)
-        yield (
-            target,
-            {
-                "cron": flags["schedule"],
-                "retries": int(flags["max-retry-attempts"]),
-                "minimum_backoff_s": int(flags["min-backoff"].removesuffix("s")),
-                "maximum_backoff_s": int(flags["max-backoff"].removesuffix("s")),
-            },
-        )
+        scheduled[target] = _flags(command)
+    return scheduled
 
 
 def _flags(text: str) -> dict[str, str]:

@@ -4,11 +4,10 @@ Stage a function: exactly what a deploy uploads, and nothing else.
     .venv/bin/propensity stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt`` and a
-copy of ``propensity/``.
+copy of ``propensity/``. Equal sources give equal bytes.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
 lock, with every package that it needs and the hashes of each, see ``lock.sh``.
-Equal sources give equal bytes, times and modes, so that staged folders can be compared
-by what is in them. Local mode runs functions from the same folders.
+Local mode runs functions from the same folders.
 """
 
 from __future__ import annotations
@@ -16,18 +15,13 @@ from __future__ import annotations
 import argparse
 import glob
 import hashlib
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "propensity"
-LOCKS = "deploy/locks"
-# 1980-01-01, the earliest time that a zip archive can hold.
-EPOCH_S = 315_532_800
 # The command of the repository is no part of a function.
 NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
 
@@ -41,17 +35,16 @@ def sources(
     *,
     requirements: str = "requirements.txt",
     locked: bool = False,
-    root: Path = ROOT,
 ) -> dict[str, Path]:
     """
     List what a deploy of a function uploads.
 
     Args:
-        function_folder: Holds ``main.py`` and its requirements.
+        function_folder: Holds ``main.py`` and its requirements; ``propensity/`` and
+            the locks are beside it.
         requirements: File of ``function_folder`` that is staged as
             ``requirements.txt``: entry points of one folder may have their own.
         locked: Whether its lock is staged in its place.
-        root: Holds ``propensity/`` and the locks.
 
     Returns:
         Path in the staged folder, with slashes, to source file; ordered by path.
@@ -59,11 +52,12 @@ def sources(
     Raises:
         StageError: One of them is missing.
     """
-    listed = root / LOCKS / function_folder.name if locked else function_folder
+    root = function_folder.resolve().parent
+    locks = root / "deploy" / "locks" / function_folder.name
     files = {
         "main.py": function_folder / "main.py",
         **{file.name: file for file in function_folder.glob("*.py")},
-        "requirements.txt": listed / requirements,
+        "requirements.txt": (locks if locked else function_folder) / requirements,
     }
     # Not by Path.rglob, which follows no link: a use case may be a folder elsewhere.
     names = glob.glob(f"{PACKAGE}/**", root_dir=root, recursive=True)  # noqa: PTH207
@@ -81,7 +75,6 @@ def stage(
     *,
     requirements: str = "requirements.txt",
     locked: bool = False,
-    root: Path = ROOT,
 ) -> Path:
     """
     Copy what a deploy uploads into a folder, replacing what was staged there before.
@@ -93,17 +86,15 @@ def stage(
     Raises:
         StageError: A source is missing, or ``target`` holds something else.
     """
-    files = sources(
-        function_folder, requirements=requirements, locked=locked, root=root
-    )
+    files = sources(function_folder, requirements=requirements, locked=locked)
     there = {file.name for file in target.iterdir()} if target.is_dir() else set()
-    if PACKAGE in there:  # an earlier deploy may have had another module beside main.py
-        there = {name for name in there if not name.endswith(".py")}
-    ours = {*(name.partition("/")[0] for name in files), "__pycache__"}
-    if target.is_file() or there - ours or (there and PACKAGE not in there):
+    # An earlier deploy may have had another module beside main.py.
+    ours = {"requirements.txt", PACKAGE, "__pycache__"}
+    others = {name for name in there - ours if not name.endswith(".py")}
+    if target.is_file() or others or (there and PACKAGE not in there):
         raise StageError(
             f"cannot stage into {target}: it was not staged before, and holds "
-            f"{', '.join(sorted(there - ours)[:3]) or 'files'}; name a new folder"
+            f"{', '.join(sorted(others)[:3]) or 'files'}; name a new folder"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:
@@ -111,9 +102,6 @@ def stage(
         for name, source in files.items():
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, staged / name)
-        for path in (*staged.rglob("*"), staged):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-            os.utime(path, (EPOCH_S, EPOCH_S))
         if target.exists():
             shutil.rmtree(target)
         staged.rename(target)

@@ -14,7 +14,9 @@ if [[ "$options" == *" --delete-data "* ]]; then
   data="DELETED, with all that is in it" told="--delete-data"
 fi
 values watch
-values main --keep-only-data ${told:+"$told"}
+values main
+echo "keep_only_data = true" >>"$work/main.tfvars"
+[[ -z "$told" ]] || echo "delete_data = true" >>"$work/main.tfvars"
 if [[ -n "$dry_run" ]]; then
   echo "# what holds data is $data"
   preview main

@@ -83,7 +83,7 @@ deploy: the functions cannot read sources in another project yet. Their owner ru
 END
 }
 
-# Write the values of a root's variables; more options of `python -m deploy variables`.
+# Write the values of a root's variables.
 values() {
   mkdir -p "$work"
   # Without this list callers would be taken for nobody's: only a plan does without.
@@ -96,7 +96,7 @@ values() {
     echo '[]' >"$work/services.json"
   fi
   "$python" -m deploy variables "$1" --settings "$settings" \
-    --services "$work/services.json" "${@:2}" >"$work/$1.tfvars"
+    --services "$work/services.json" >"$work/$1.tfvars"
 }
 
 # The state's bucket, and the root's place in it.

@@ -341,7 +341,6 @@ class Stack:
             self._root / function.folder,
             self.state.folder / "staged" / function.target,
             requirements=function.requirements,
-            root=self._root,
         )
         environment = {**self.environment, "XDG_RUNTIME_DIR": str(runtime)}
         if SECRET in os.environ:

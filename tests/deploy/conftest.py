@@ -6,24 +6,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import requests
 
 from deploy.functions import Function
 from local.processes import HOST, free_ports, spawn, stop
 
-ROOT = Path(__file__).parent.parent.parent
-
 # The longest wait for an answer of a function.
 ANSWER_S = 120
-
-SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
-PYTHON = SDK / "platform" / "bundledpythonunix" / "bin" / "python3"
 
 SETTINGS = {
     "GOOGLE_CLOUD_PROJECT": "my-project",
@@ -55,14 +48,6 @@ def settings_file(folder: Path, settings: dict[str, str]) -> Path:
     file = folder / "settings.env"
     file.write_text("".join(f'{name}="{value}"\n' for name, value in settings.items()))
     return file
-
-
-def script_of(one: Function) -> Path:
-    """The script that deploys a function: one, and no other."""
-    scripts = (ROOT / one.folder).glob("deploy*.sh")
-    flag = f"--function={one.target}\n"
-    [script] = [script for script in scripts if flag in script.read_text()]
-    return script
 
 
 @contextlib.contextmanager
@@ -104,10 +89,3 @@ def serving(
         yield url
     finally:
         stop([process])
-
-
-def sdk_python() -> str:
-    """The Python that the Cloud SDK runs on; skips where there is no SDK."""
-    if not (SDK / "lib" / "googlecloudsdk").is_dir():
-        pytest.skip(f"there is no Cloud SDK in {SDK}; CLOUD_SDK names another folder")
-    return str(PYTHON if PYTHON.exists() else shutil.which("python3"))

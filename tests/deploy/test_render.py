@@ -19,13 +19,9 @@ def test_files_are_as_the_code_has_them(file):
 
 def test_rights_are_on_single_things():
     """In the project nothing but to run queries and to read their results."""
-    for function in functions.load():
-        for right in render.rights(function):
-            if right["on"] == "project":
-                assert right["role"] in (
-                    "roles/bigquery.jobUser",
-                    "roles/bigquery.readSessionUser",
-                )
-            assert right["role"].startswith("roles/") or right["role"] in (
-                render.OWN_ROLES
-            )
+    rights = [one for each in functions.load() for one in render.rights(each)]
+
+    assert {one["role"] for one in rights if one["on"] == "project"} == {
+        "roles/bigquery.jobUser",
+        "roles/bigquery.readSessionUser",
+    }

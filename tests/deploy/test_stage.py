@@ -10,39 +10,9 @@ import sys
 import pytest
 
 from commands.cli import main
-from deploy.stage import ROOT, StageError, digest, sources, stage
+from deploy.functions import ROOT
+from deploy.stage import StageError, digest, sources, stage
 from tests.programs import execute
-
-
-@pytest.fixture
-def root(tmp_path):
-    """A project with one function, and with all that must not be uploaded."""
-    root = tmp_path / "project"
-    for name, text in {
-        "02-GetProba/main.py": "def get_proba(request): ...\n",
-        "02-GetProba/score.py": "def score(request): ...\n",
-        "02-GetProba/requirements.txt": "functions-framework==3.10.2\n",
-        "02-GetProba/requirements-score.txt": "scikit-learn==1.9.1\n",
-        "02-GetProba/README.md": "about\n",
-        "02-GetProba/deploy.sh": "gcloud\n",
-        "propensity/__init__.py": "",
-        "propensity/settings.py": "A = 1\n",
-        "propensity/runs/features.sql": "SELECT 1\n",
-        "propensity/__pycache__/settings.cpython-311.pyc": "x",
-        "propensity/tests/test_settings.py": "",
-        "propensity/.hidden": "",
-        "local/stack/stack.py": "",
-    }.items():
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return root
-
-
-@pytest.fixture
-def function(root):
-    return root / "02-GetProba"
-
 
 STAGED = [
     "main.py",
@@ -52,6 +22,29 @@ STAGED = [
     "requirements.txt",
     "score.py",
 ]
+NOT_STAGED = [
+    "02-GetProba/README.md",
+    "02-GetProba/deploy.sh",
+    "02-GetProba/requirements-score.txt",
+    "local/stack/stack.py",
+    "propensity/.hidden",
+    "propensity/__main__.py",
+    "propensity/__pycache__/settings.cpython-311.pyc",
+    "propensity/tests/test_settings.py",
+]
+
+
+@pytest.fixture
+def function(tmp_path):
+    """A function's folder in a project that has much that must not be uploaded."""
+    root = tmp_path / "project"
+    beside = [name for name in STAGED if name.startswith("propensity/")]
+    own = [f"02-GetProba/{name}" for name in STAGED if name not in beside]
+    for name in (*own, *beside, *NOT_STAGED):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"of {name}")
+    return root / "02-GetProba"
 
 
 def files(folder):
@@ -63,72 +56,65 @@ def files(folder):
 
 
 class TestStage:
-    def test_copies_what_a_deploy_uploads(self, root, function, tmp_path):
+    def test_copies_what_a_deploy_uploads(self, function, tmp_path):
         """Entry points, their requirements and the package: nothing beside them."""
-        staged = stage(function, tmp_path / "staged", root=root)
+        staged = stage(function, tmp_path / "staged")
 
         assert files(staged) == STAGED
         assert (staged / "main.py").read_text() == (function / "main.py").read_text()
 
-    def test_copies_what_links_lead_to(self, root, function, tmp_path):
+    def test_copies_what_links_lead_to(self, function, tmp_path):
         """Defect: a use case that is a link to a folder elsewhere, as of a repository
         of its own, was there on this machine and in no deploy."""
         own = tmp_path / "ours"
         own.mkdir()
         (own / "features.sql").write_text("SELECT 2\n")
-        (root / "propensity" / "usecases").mkdir()
-        (root / "propensity" / "usecases" / "shop").symlink_to(own)
-        (root / "propensity" / "usecases" / "gone").symlink_to(tmp_path / "gone")
-        staged = stage(function, tmp_path / "staged", root=root)
+        use_cases = function.parent / "propensity" / "usecases"
+        use_cases.mkdir()
+        (use_cases / "shop").symlink_to(own)
+        (use_cases / "gone").symlink_to(tmp_path / "gone")
+        copy = stage(function, tmp_path / "staged") / "propensity/usecases/shop"
 
-        copy = staged / "propensity" / "usecases" / "shop"
-        assert files(staged) == sorted(
-            [*STAGED, "propensity/usecases/shop/features.sql"]
-        )
         assert (copy / "features.sql").read_text() == "SELECT 2\n"
         assert not copy.is_symlink()
 
-    def test_replaces_what_was_staged_before(self, root, function, tmp_path):
+    def test_replaces_what_was_staged_before(self, function, tmp_path):
         """A file that the source no longer has is gone from the staged folder."""
-        staged = stage(function, tmp_path / "staged", root=root)
+        staged = stage(function, tmp_path / "staged")
         (staged / "__pycache__").mkdir()
-        (root / "propensity" / "settings.py").unlink()
+        for name in ("score.py", "../propensity/settings.py"):
+            (function / name).unlink()
 
-        stage(function, staged, root=root)
+        stage(function, staged)
 
-        assert files(staged) == [
-            name for name in STAGED if name != "propensity/settings.py"
-        ]
+        gone = ("score.py", "propensity/settings.py")
+        assert files(staged) == [name for name in STAGED if name not in gone]
 
-    def test_refuses_a_folder_with_something_else(self, root, function, tmp_path):
+    def test_refuses_a_folder_with_something_else(self, function, tmp_path):
         """A folder that holds other things is not emptied by mistake."""
         (tmp_path / "propensity").mkdir()
         (tmp_path / "thesis.tex").write_text("years of work")
 
         with pytest.raises(StageError, match=r"thesis\.tex"):
-            stage(function, tmp_path, root=root)
+            stage(function, tmp_path)
 
         assert (tmp_path / "thesis.tex").exists()
 
     @pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
-    def test_names_what_is_missing(self, root, function, tmp_path, missing):
+    def test_names_what_is_missing(self, function, tmp_path, missing):
         """A folder that is no function is refused by what it lacks."""
         (function / missing).unlink()
 
         with pytest.raises(StageError, match=missing):
-            stage(function, tmp_path / "staged", root=root)
-
-        assert not (tmp_path / "staged").exists()
-
-
-# As a deploy calls it, where Python is all that there is.
-COMMAND = (sys.executable, "-S", "-m", "deploy.stage")
+            stage(function, tmp_path / "staged")
 
 
 class TestCommandLine:
-    def test_says_what_is_wrong(self, tmp_path):
-        """A mistake is one line on standard error and an exit status."""
-        done = execute([*COMMAND, "99-Nothing", tmp_path / "staged"], status=1)
+    def test_needs_nothing_but_python(self, tmp_path):
+        """As a deploy calls it. A mistake is one line, and an exit status."""
+        command = (sys.executable, "-S", "-m", "deploy.stage")
+        done = execute([*command, "99-Nothing", tmp_path / "staged"], status=1)
+
         assert "99-Nothing" in done.stderr
         assert "Traceback" not in done.stderr
 

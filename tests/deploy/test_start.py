@@ -19,7 +19,8 @@ import pytest
 import requests
 
 from deploy import functions, stage
-from tests.deploy.conftest import ANSWER_S, ROOT, serving
+from deploy.functions import ROOT
+from tests.deploy.conftest import ANSWER_S, serving
 from tests.programs import execute
 
 EVERY = {function.target: function for function in functions.load()}
@@ -59,46 +60,27 @@ def test_a_function_is_served_as_it_is_declared(tmp_path, target, server):
     assert any("logging.googleapis.com/labels" in line for line in lines)
 
 
-class TestJob:
-    def test_runs_a_function_without_http(self, tmp_path):
-        """The program of a training job hands the request over and ends with 0 where
-        the answer is 200."""
-        (tmp_path / "main.py").write_text(
-            "import flask, functions_framework\n"
-            "@functions_framework.http\n"
-            "def train(request):\n"
-            "    print(request.method, request.get_json())\n"
-            "    return {}, request.get_json()['status']\n"
-        )
+@pytest.mark.parametrize(
+    ("statuses", "called", "exits_with"),
+    [([200], 1, 0), ([409], 1, 1), ([503, 503, 200], 3, 0)],
+    ids=["done", "refused", "asked to come again"],
+)
+def test_a_training_job_asks_until_it_is_answered(
+    tmp_path, statuses, called, exits_with
+):
+    """Its program hands the request over without HTTP, and ends with 0 where the answer
+    is 200. A training that waits for a day of the export is not over."""
+    (tmp_path / "main.py").write_text(
+        "import functions_framework\n"
+        f"statuses = {statuses}\n"
+        "@functions_framework.http\n"
+        "def train(request):\n"
+        "    print(request.method, request.get_json())\n"
+        "    status = statuses.pop(0)\n"
+        "    return {}, status, {'Retry-After': '1'} if status == 503 else {}\n"
+    )
+    program = (ROOT / "00-ModelTraining" / "job.py").read_text()
+    command = [sys.executable, "-c", program, "train", '{"use_case": "mine"}']
+    done = execute(command, cwd=tmp_path, status=exits_with)
 
-        def run(status):
-            program = (ROOT / "00-ModelTraining" / "job.py").read_text()
-            body = json.dumps({"status": status})
-            return execute(
-                [sys.executable, "-c", program, "train", body],
-                cwd=tmp_path,
-                status=None,
-            )
-
-        good, bad = run(200), run(409)
-
-        assert (good.returncode, bad.returncode) == (0, 1)
-        assert "POST {'status': 200}" in good.stdout
-
-    def test_asks_again_when_it_is_told_to(self, tmp_path):
-        """A training that waits for a day of the export is not over."""
-        (tmp_path / "main.py").write_text(
-            "import functions_framework\n"
-            "calls = []\n"
-            "@functions_framework.http\n"
-            "def train(request):\n"
-            "    calls.append(1)\n"
-            "    late = len(calls) < 3\n"
-            "    print('call', len(calls))\n"
-            "    headers = {'Retry-After': '1'} if late else {}\n"
-            "    return {}, 503 if late else 200, headers\n"
-        )
-        program = (ROOT / "00-ModelTraining" / "job.py").read_text()
-
-        result = execute([sys.executable, "-c", program, "train", "{}"], cwd=tmp_path)
-        assert "call 3" in result.stdout
+    assert done.stdout.count("POST {'use_case': 'mine'}") == called

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import ROOT, SETTINGS, settings_file
+from deploy.functions import ROOT
+from tests.deploy.conftest import SETTINGS, settings_file
 from tests.programs import execute
 
 PARSER = Path(__file__).with_name("parse_commands.py")
@@ -93,6 +94,10 @@ class Cloud:
         file = self.folder / "calls"
         return file.read_text().split(RECORD)[:-1] if file.exists() else []
 
+    def count(self, part: str) -> int:
+        """How many calls hold a part."""
+        return sum(part in call for call in self.calls())
+
     def changes(self) -> list[str]:
         """The calls that make, change or remove something."""
         verbs = (" apply", " create", " delete", " destroy", " enable")
@@ -154,36 +159,23 @@ def ran(tmp_path_factory, project) -> Ran:
     """
     A set-up without a bucket for the state.
 
-    One function is there, so are things that no function has any more, and a table has
-    a column of another type.
+    One function is there, and so are things that no function has any more.
     """
     service = {
         "metadata": {"name": "propensity-get-proba"},
         "status": {"url": "https://propensity-get-proba-1.run.app"},
     }
-    lift = {"name": "lift", "fields": [{"name": "users", "type": "INTEGER"}]}
-    listing = "services list --project=my-project --region=us-central1 --format=json"
+    listed = {
+        "region=us-central1 --format=json": [json.dumps([service])],
+        "scheduler jobs list": ["compact-features", "predictions-old", "report"],
+        "run services list": ["get-proba", "score", "dashboard"],
+        "run jobs list": ["training-job-old"],
+    }
     cloud = cloud_of(tmp_path_factory.mktemp("ran"), project)
-    cloud.rules[:0] = [
-        ("buckets describe", "", 1),
-        (listing, json.dumps([service]), 0),
-        ("show --format=json", json.dumps({"schema": {"fields": [lift]}}), 0),
-        (" query ", "", 0),
-    ]
-    cloud.rules += [
-        (
-            "scheduler jobs list",
-            "propensity-compact-features\npropensity-predictions-old\n"
-            "propensity-report",
-            0,
-        ),
-        (
-            "run services list",
-            "propensity-get-proba\npropensity-score\npropensity-dashboard",
-            0,
-        ),
-        ("run jobs list", "propensity-training-job-old", 0),
-    ]
+    cloud.rules.insert(0, ("buckets describe", "", 1))
+    for part, names in listed.items():
+        lines = [one if one[0] == "[" else f"propensity-{one}" for one in names]
+        cloud.rules.append((part, "\n".join(lines), 0))
     result = cloud.run("deploy/setup.sh", "--yes")
     assert result.returncode == 0, result.stderr
     left = shutil.copytree(project / ".local", cloud.folder / "left")

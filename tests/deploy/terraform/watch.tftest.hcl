@@ -24,3 +24,18 @@ run "a_budget_is_for_the_project_alone" {
     error_message = "It is for others, too."
   }
 }
+
+run "every_subscription_is_watched_and_every_kind_of_run" {
+  command = plan
+  assert {
+    condition = alltrue([
+      for name, one in local.subscriptions :
+      strcontains(jsonencode(local.policies[one.function == "" ? "dead_letters" : "stream_lag"]), "${var.prefix}-${name}")
+    ])
+    error_message = "A subscription lags unseen."
+  }
+  assert {
+    condition     = length(setintersection(keys(local.policies), formatlist("run_missed_%s", keys(local.ages)))) == 3
+    error_message = "A missed run is not noticed."
+  }
+}
