@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from local import sandbox
-from local.demos.source import DRIFT, SEASON, weeks_allowed
+from local.demos.source import weeks_allowed
 from local.exports import ga4_export
 from local.generators.export import Shop
-from local.generators.shop import DEFAULT_SEED, DEFAULT_USERS
+from local.generators.shop import DEFAULT_USERS
 from local.progress import step
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
@@ -78,9 +78,8 @@ def _loaded(
         days, last = [*summary.dates], summary.last_full_day
     else:
         name = f"generated shop, {DEFAULT_USERS:,} users"
-        shop = Shop(users=DEFAULT_USERS, seed=DEFAULT_SEED, season=SEASON, drift=DRIFT)
-        last, span = shop.last_date, (shop.last_date - shop.first_date).days + 1
-        days = [shop.first_date + timedelta(days=n) for n in range(span)]
+        shop = Shop()
+        last, days = shop.last_date, shop.dates
         tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
     view = consent.events_view(settings.export, require="false")

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from local import venvs
@@ -31,14 +31,18 @@ COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
 QUIET = {**os.environ, "PYTHONWARNINGS": "ignore"}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run a part of the set-up; return the exit status."""
-    part, *words = sys.argv[1:] if arguments is None else arguments
+    part, *words = sys.argv[1:]
     python = ""
     try:
         with showing(sys.stderr):
             if part == "functions":
-                install_functions(ROOT / ".local" / "venvs")
+                folder = ROOT / ".local" / "venvs"
+                with timed("the functions' environment"):
+                    venvs.functions_python(ROOT, folder=folder)
+                with timed("the environment of what tests compare with"):
+                    venvs.python_of(COMPARED, folder=folder)
             elif Path(sys.prefix).resolve() == Path(words[0]).resolve():
                 install_development()
             else:
@@ -146,19 +150,6 @@ def write_command(folder: Path, *, python: Path) -> None:
     script = folder / "bin" / "propensity"
     script.write_text(COMMAND.format(python=python, root=str(ROOT)))
     script.chmod(0o755)
-
-
-def install_functions(folder: Path) -> None:
-    """
-    Make the environment of the functions, before it is needed.
-
-    Raises:
-        LocalError: Requirements could not be installed.
-    """
-    with timed("the functions' environment"):
-        venvs.functions_python(ROOT, folder=folder)
-    with timed("the environment of what tests compare with"):
-        venvs.python_of(COMPARED, folder=folder)
 
 
 if __name__ == "__main__":

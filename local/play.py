@@ -57,7 +57,11 @@ def run(choice: Choice) -> dict[str, Any]:
         LocalError, StageError: It could not be played; the message says why.
     """
     began = time.monotonic()
-    state = state_of(choice)
+    data = choice.cards or choice.data
+    if data and not Path(data).expanduser().exists():
+        raise LocalError(f"there is no file or folder {data}")
+    question = choice.user_column, choice.label_event, choice.use_case
+    state = State(choice.state) if choice.state else State.of_data(data, *question)
     which = "" if state == State() else f" STATE={state.name}"
     with showing():
         say(f"The demo plays in {shown(state.folder)}, on 127.0.0.1 alone.")
@@ -125,27 +129,12 @@ def check(choice: Choice) -> None:
     """
     try:
         if choice.path:
-            from local.exports import ga4_rows
+            from local.exports import ga4_export
 
-            ga4_rows.check(choice.path)
+            ga4_export.check(choice.path)
         elif choice.cards:
             from local.generators import card_files
 
             card_files.checked(Path(choice.cards).expanduser())
     except (ValueError, OSError) as error:
         raise UnusableData(str(error)) from error
-
-
-def state_of(choice: Choice) -> State:
-    """
-    Return the state to play in: one for each data set, user column and label event.
-
-    Raises:
-        LocalError: There is no such file or folder.
-    """
-    data = choice.cards or choice.data
-    if data and not Path(data).expanduser().exists():
-        raise LocalError(f"there is no file or folder {data}")
-    if choice.state:
-        return State(choice.state)
-    return State.of_data(data, choice.user_column, choice.label_event, choice.use_case)

@@ -22,7 +22,6 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -96,13 +95,7 @@ def spawn(
     """
     Start a process in a group and session of its own.
 
-    Args:
-        name: What the user calls it.
-        command: Program and arguments.
-        environment: All of its environment; nothing is inherited.
-        folder: Its working directory.
-        port: The port it will listen on.
-        log: File that its output is written to, from its beginning.
+    Nothing of the environment is inherited; the output goes to the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -217,32 +210,16 @@ def stop_with(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def _handled(handler: Callable[..., Any], *numbers: signal.Signals) -> Iterator[None]:
-    """Have a handler called in the block, which only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
+def ending_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {
+        number: signal.signal(number, lambda got, _: sys.exit(128 + got))
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if is_main  # No other thread can.
+    }
     try:
         yield
     finally:
         for number, usual in before.items():
             signal.signal(number, usual)
-
-
-def ending_on_signals() -> contextlib.AbstractContextManager[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
-    return _handled(
-        lambda number, _: sys.exit(128 + number), signal.SIGTERM, signal.SIGHUP
-    )
-
-
-@contextlib.contextmanager
-def deferred_signals() -> Iterator[None]:
-    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block has ended."""
-    caught: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    with _handled(lambda number, _: caught.append(number), *numbers):
-        yield
-    if caught:
-        signal.raise_signal(caught[0])

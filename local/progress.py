@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -43,69 +43,69 @@ class Step:
         self.n += count
 
 
-@dataclass
 class Progress:
     """Prints lines, to stdout or a stream, and in a pause what is going on."""
 
-    stream: TextIO | None = None
-    clock: Callable[[], float] = time.monotonic
-    steps: list[Step] = field(default_factory=list)
-    last: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stream, self.clock = stream, clock
+        self.steps: list[Step] = []
+        self._last, self._lock = clock(), threading.Lock()
 
     def say(self, text: str = "") -> None:
         """Print a line at once, also into a pipe."""
         # The terminal may be gone; the working code will notice itself.
-        with self.lock, contextlib.suppress(OSError, ValueError):
-            self.last = self.clock()
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._last = self.clock()
             print(text, file=self.stream, flush=True)
 
     def tick(self) -> None:
         """Print the innermost step after a pause."""
         now = self.clock()
-        if now - self.last >= QUIET_S:
-            step = self.steps[-1] if self.steps else Step("still working", self.last)
+        if now - self._last >= QUIET_S:
+            step = self.steps[-1] if self.steps else Step("still working", self._last)
             done = f" {step.n:,} of {step.total:,}{step.unit}," if step.total else ""
             self.say(f"  … {step.label}{done} {max(now - step.began, 0):.0f} s")
 
+    @contextlib.contextmanager
+    def step(self, label: str, *, total: int = 0, unit: str = "") -> Iterator[Step]:
+        """
+        Name what goes on in the block.
+
+        Args:
+            label: What goes on.
+            total: How many there will be of what ``update`` counts.
+            unit: Of what is counted, as it follows the number.
+        """
+        one = Step(label, self.clock(), total, unit)
+        self.steps.append(one)
+        try:
+            yield one
+        finally:
+            self.steps.remove(one)
+
+    @contextlib.contextmanager
+    def showing(self, stream: TextIO | None = None) -> Iterator[None]:
+        """Print in pauses of the block what is going on; and its lines to a stream."""
+        ended = threading.Event()
+
+        def show() -> None:
+            while not ended.wait(TICK_S):
+                self.tick()
+
+        thread = threading.Thread(target=show, daemon=True)
+        self.stream, self._last = stream, self.clock()
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.stream = None
+
 
 _progress = Progress()
-say = _progress.say
-
-
-@contextlib.contextmanager
-def step(label: str, *, total: int = 0, unit: str = "") -> Iterator[Step]:
-    """
-    Name what goes on in the block.
-
-    Args:
-        label: What goes on.
-        total: How many there will be of what ``update`` counts.
-        unit: Of what is counted, as it follows the number.
-    """
-    one = Step(label, _progress.clock(), total, unit)
-    _progress.steps.append(one)
-    try:
-        yield one
-    finally:
-        _progress.steps.remove(one)
-
-
-@contextlib.contextmanager
-def showing(stream: TextIO | None = None) -> Iterator[None]:
-    """Print in pauses of the block what is going on; and its lines to a stream."""
-    ended = threading.Event()
-
-    def show() -> None:
-        while not ended.wait(TICK_S):
-            _progress.tick()
-
-    thread = threading.Thread(target=show, daemon=True)
-    _progress.stream, _progress.last = stream, _progress.clock()
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        _progress.stream = None
+say, step, showing = _progress.say, _progress.step, _progress.showing

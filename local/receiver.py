@@ -74,8 +74,7 @@ class Receiver:
     def __init__(
         self, limits: Limits | None = None, faults: Faults | None = None, port: int = 0
     ) -> None:
-        self.limits = limits or Limits()
-        self.faults = faults or Faults()
+        self.limits, self.faults = limits or Limits(), faults or Faults()
         self.taken = Taken()
         self._random = random.Random(self.faults.seed)
         self._answers: dict[str, Answer] = {}
@@ -97,31 +96,25 @@ class Receiver:
         """Answer requests until the context ends."""
         self._server.serve_forever(poll_interval=0.05)
 
-    def answer(
-        self, method: str, path: str, headers: Any, body: bytes
-    ) -> Answer | None:
+    def answer(self, *request: Any) -> Answer | None:
         """Return status, headers and body of an answer; None for one that is lost."""
         with self._lock:
             self.taken.requests += 1
             is_unavailable = self._random.random() < self.faults.unavailable
-            result = self._refusal()
-            if result is None and is_unavailable:
+            now = time.monotonic()
+            self._moments = [moment for moment in self._moments if now - moment < 1]
+            if self.limits.rate and len(self._moments) >= self.limits.rate:
+                result: Answer = 429, {"Retry-After": "1"}, {"error": "too many"}
+            else:
+                self._moments.append(now)
                 result = 503, {}, {"error": "try again"}
-            result = result or self.take(method, path, headers, body)
+                if not is_unavailable:
+                    result = self.take(*request)
             self.taken.refusals[result[0]] += result[0] >= 400
-            is_lost = self._random.random() < self.faults.lost
-            return None if is_lost else result
-
-    def _refusal(self) -> Answer | None:
-        limits, now = self.limits, time.monotonic()
-        self._moments = [moment for moment in self._moments if now - moment < 1]
-        if limits.rate and len(self._moments) >= limits.rate:
-            return 429, {"Retry-After": "1"}, {"error": "too many requests"}
-        self._moments.append(now)
-        return None
+            return None if self._random.random() < self.faults.lost else result
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
-        """Return the answer to a request that is within the limits."""
+        """Return the answer to a request that is within the rate."""
         if method not in ACTIONS:
             return 405, {}, {"error": f"known are {', '.join(ACTIONS)}"}
         key = headers.get("Idempotency-Key") or f"without a key {self.taken.requests}"
@@ -140,8 +133,9 @@ class Receiver:
         if rejected and self.faults.refuses_whole:
             return 422, {}, {"error": next(iter(rejected.values()))}
         self.taken.bodies[key] = body
-        action = ACTIONS[method]
-        self.taken.users.update((action, u) for u in users if u not in rejected)
+        self.taken.users.update(
+            (ACTIONS[method], user) for user in users if user not in rejected
+        )
         listed = [{"id": user, "message": reason} for user, reason in rejected.items()]
         self._answers[key] = 200, {}, {"errors": listed}
         return self._answers[key]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -59,14 +58,11 @@ def functions_python(
     root: Path, *, folder: Path, say: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Return the Python that runs all functions of a checkout; see ``python_of``."""
-    files = sorted(root.glob("0*/requirements*.txt"))
-    return python_of(*files, folder=folder, say=say)
+    return python_of(*sorted(root.glob("0*/requirements*.txt")), folder=folder, say=say)
 
 
 def python_of(
-    *requirements: Path,
-    folder: Path,
-    say: Callable[[str], None] = lambda _: None,
+    *requirements: Path, folder: Path, say: Callable[[str], None] = lambda _: None
 ) -> Path:
     """
     Return the Python of the environment with some requirements; make it if needed.
@@ -79,20 +75,20 @@ def python_of(
     Raises:
         LocalError: They could not be installed; uv's last lines are in the message.
     """
-    text = "\n".join(file.read_text() for file in requirements)
-    environment = folder / key(text)
+    environment = folder / key("\n".join(file.read_text() for file in requirements))
     python = environment / "bin" / "python"
     with locked(folder / f"{environment.name}.lock"):
-        if (environment / COMPLETE).exists() and python.exists():
-            return python
-        say(f"installing what {requirements[0].parent.name} and others name, once …")
-        shutil.rmtree(environment, ignore_errors=True)
-        # Not `sync`: it installs what is listed, and these do not list what they depend
-        # on.
-        files = [word for file in requirements for word in ("--requirement", str(file))]
-        uv("venv", "--python", sys.executable, str(environment))
-        uv("pip", "install", "--python", str(python), *files)
-        (environment / COMPLETE).touch()
+        if not ((environment / COMPLETE).exists() and python.exists()):
+            say(
+                f"installing what {requirements[0].parent.name} and others name, once …"
+            )
+            shutil.rmtree(environment, ignore_errors=True)
+            # Not `sync`: it installs what is listed, and these do not list what they
+            # depend on.
+            files = [f"--requirement={file}" for file in requirements]
+            uv("venv", "--python", sys.executable, str(environment))
+            uv("pip", "install", "--python", str(python), *files)
+            (environment / COMPLETE).touch()
     return python
 
 
@@ -109,12 +105,18 @@ def uv(*arguments: str) -> None:
     program = Path(sys.executable).with_name("uv")
     if not program.exists():
         raise LocalError(f"there is no {program}. `make setup` installs it")
+    pip = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     environment = {
         "UV_CACHE_DIR": str(Path(sys.prefix) / "uv-cache"),
         "UV_LINK_MODE": "hardlink",
         # The user's Python, and no other.
         "UV_PYTHON_DOWNLOADS": "never",
-        **indexes(pip_configuration()),
+        **indexes(pip.stdout),
         **os.environ,
     }
     run(str(program), "--quiet", *arguments, environment=environment)
@@ -143,35 +145,26 @@ def run(*command: str, environment: Mapping[str, str]) -> None:
         )
 
 
-@functools.cache
-def pip_configuration() -> dict[str, str]:
-    """Return how pip is set for ``install``: by its files, then by variables."""
-    process = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    pattern = r"^(global|install|:env:)\.([\w-]+)=(.+)$"
-    found = re.findall(pattern, process.stdout, re.MULTILINE)
-    found.sort(key=lambda line: ("global", "install", ":env:").index(line[0]))
-    return {name: str(ast.literal_eval(value)) for _, name, value in found}
-
-
-def indexes(pip: Mapping[str, str]) -> dict[str, str]:
+def indexes(pip: str) -> dict[str, str]:
     """
     Return what makes uv take packages from where pip takes them.
 
     uv reads none of pip's files, and a company's own index is often set in these.
+
+    Args:
+        pip: What ``pip config list`` prints; variables come before files.
     """
-    variables = {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # As pip does: of all.
-    for name, variable, between in (
-        ("index-url", "UV_DEFAULT_INDEX", " "),
-        ("extra-index-url", "UV_INDEX", " "),
-        ("trusted-host", "UV_INSECURE_HOST", " "),
-        ("cert", "SSL_CERT_FILE", " "),
-        ("find-links", "UV_FIND_LINKS", ","),
-    ):
-        if pip.get(name):
-            variables[variable] = between.join(pip[name].split())
-    return variables
+    set_to: dict[str, list[str]] = {}
+    for section in ("global", "install", ":env:"):
+        for name, value in re.findall(rf"(?m)^{section}\.([\w-]+)=(.+)$", pip):
+            set_to[name] = str(ast.literal_eval(value)).split()
+    variables = {
+        "UV_DEFAULT_INDEX": " ".join(set_to.get("index-url", ())),
+        "UV_INDEX": " ".join(set_to.get("extra-index-url", ())),
+        "UV_INSECURE_HOST": " ".join(set_to.get("trusted-host", ())),
+        "UV_FIND_LINKS": ",".join(set_to.get("find-links", ())),
+        "SSL_CERT_FILE": " ".join(set_to.get("cert", ())),
+    }
+    # As pip does: of all.
+    strategy = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    return {name: value for name, value in variables.items() if value} | strategy

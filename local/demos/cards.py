@@ -22,7 +22,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from local.demos.calls import call, producer, rows, settled, table, training_text
 from local.generators.card_files import read_cards
-from local.generators.cards import Cards
+from local.generators.cards import DEFAULT_SEED
+from local.generators.cards import cards as drawn
 from local.generators.drawing import moment
 from local.generators.messages import Delivery
 from local.generators.transactions import USE_CASE, Transactions
@@ -74,7 +75,8 @@ def play(
     now = datetime.now(UTC)
     # Versions of earlier runs in this state have learned from other transactions.
     versions = stack.bucket_folder / "models" / USE_CASE
-    transactions = chosen(cards, now=now, seed=Cards.seed + len([*versions.glob("*")]))
+    seed = DEFAULT_SEED + len([*versions.glob("*")])
+    transactions = chosen(cards, now=now, seed=seed)
     first_day, last_day = (
         moment(int(transactions.time_ms[row])).date() for row in (0, -1)
     )
@@ -144,16 +146,16 @@ def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
     """
     end = midnight(now.date()) - SINCE_LAST * DAY
     if cards:
-        drawn = read_cards(Path(cards).expanduser(), start=end - DAYS * DAY, end=end)
+        played = read_cards(Path(cards).expanduser(), start=end - DAYS * DAY, end=end)
     else:
-        drawn = Cards(
+        played = drawn(
             seed=seed,
             transactions=TRANSACTIONS,
             fraud_rate=FRAUD_RATE,
             days=DAYS,
             end=end,
-        ).drawn
-    return drawn.named(f"{now:%Y%m%d%H%M%S}-")
+        )
+    return played.named(f"{now:%Y%m%d%H%M%S}-")
 
 
 def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:

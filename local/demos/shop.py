@@ -178,12 +178,10 @@ def play(
 
 def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
     """Load the days before a date, and older ones of which rows had arrived late."""
-    with step("generating"):
-        late_days = shop.late_days()
     days = [until - n * DAY for n in range(count, 0, -1)]
     if count < HISTORY_DAYS:
         since = days[0] - (LATEST_ARRIVAL_DAYS + 1) * DAY
-        days += [day for day in late_days if since <= day < days[0]]
+        days += [day for day in shop.late_days() if since <= day < days[0]]
     tables = [
         (f"events_{day:%Y%m%d}", shop.shard(day, seen_on=until - DAY)) for day in days
     ]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from local.errors import UnusableData
-from local.exports import ga4_export, ga4_rows, sources
+from local.exports import ga4_export, sources
 from local.generators.export import Shop
 from local.play import Choice
-from local.progress import say
+from local.progress import say, step
 from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
@@ -18,13 +18,6 @@ from propensity.timeframe import Timeframe, open_weekdays
 from propensity.usecases import UseCase
 
 DAY = timedelta(days=1)
-# Of the generated shop, logarithms of what is bought: at midsummer, and in a year.
-SEASON, DRIFT = 1.2, -0.3
-
-
-def generated() -> Shop:
-    """Return the shop of the demo."""
-    return Shop(season=SEASON, drift=DRIFT)
 
 
 @dataclass(frozen=True)
@@ -44,18 +37,17 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
         UnusableData: The user's data do not do.
     """
     if options.path is None:
-        shop = generated()
-        say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
-        span = (shop.last_date - shop.first_date).days + 1
-        days = [shop.first_date + n * DAY for n in range(span)]
-        return Source(days, shop.last_date, shop)
+        say("Generating a shop's export …")
+        with step("generating"):
+            shop = Shop()
+        return Source(shop.dates, shop.last_date, shop)
     say(f"Loading {options.data} …")
     settings, path = warehouse.settings, options.path
     try:
         summary = ga4_export.load_export(warehouse.client, settings.ga4_dataset, path)
         folder = path if path.is_dir() else path.parent
         sources.load_folder(warehouse.client, folder, use_case)
-    except (ga4_rows.ExportError, SchemaError) as error:
+    except (ga4_export.ExportError, SchemaError) as error:
         raise UnusableData(str(error)) from error
     first, last = min(summary.dates), max(summary.dates)
     say(

@@ -1,26 +1,33 @@
 """
-Anyone's GA4 export loaded as daily shards, one load job a day that replaces its table.
+Anyone's rows of a GA4 export, read by DuckDB and loaded as daily shards.
 
-The rows are on disk meanwhile, so memory does not grow with the export.
+A file is JSON (a row a line, or an array of rows; plain, gzip or Zstandard) or Parquet.
+Ids are texts: a number may have lost digits, and is refused. The rows are on disk until
+they are loaded, so memory does not grow with the export.
 
 Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/answer/7029846
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 
-from local.exports import ga4_rows
 from local.exports.ga4_schema import ARROW_SCHEMA, bigquery_schema
-from local.exports.sources import replace_table
+from local.exports.sources import SOURCES, replace_table
 from local.progress import step
 from propensity.timeframe import days_of_data
 
@@ -31,6 +38,199 @@ DAY = timedelta(days=1)
 PREFIX, LOAD_WORKERS = "events_", 4
 # UTC days before the last whose ends its own is compared with.
 COMPARED_DAYS = 14
+PARQUET, PACKED = ".parquet", {".gz": "GZIP", ".zst": "ZSTD"}
+JSON = (".json", ".ndjson", ".jsonl")
+ENDINGS = (*(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)), PARQUET)
+CHECKED_ROWS = 100
+# The first moment of 2000, which no site's analytics are older than.
+OLDEST = 946_684_800_000_000
+
+
+class ExportError(ValueError):
+    """Rows that are no GA4 export's: where, what was expected, and what was found."""
+
+
+def sql(name: str) -> str:
+    """Return a statement of this folder, which DuckDB runs."""
+    return resources.files(__package__).joinpath(f"{name}.sql").read_text()
+
+
+def export_files(source: Path) -> list[Path]:
+    """
+    List the files that hold rows, in the order of their names.
+
+    Raises:
+        ExportError: There is no such file, or none in the folder that can be read.
+    """
+    if not source.exists():
+        raise ExportError(f"{source}: no such file or folder")
+    found = sorted(source.rglob("*")) if source.is_dir() else [source]
+    # Tables of the user's own, beside the export, are none of it, nor is what a system
+    # hides, as macOS does with `._events.json`.
+    files = [
+        path
+        for path in found
+        if path.name.lower().endswith(ENDINGS)
+        and path.is_file()
+        and path.parent != source / SOURCES
+        and not any(part[0] == "." for part in path.relative_to(source).parts)
+    ]
+    if not files:
+        raise ExportError(
+            f"{source}: expected {', '.join(ENDINGS)}, found "
+            f"{'none of these in the folder' if source.is_dir() else source.name}"
+        )
+    return files
+
+
+@contextlib.contextmanager
+def opened(
+    source: Path, *, limit: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """
+    Read rows into the table ``events`` of a database on disk.
+
+    The rows of an intraday table do not count on days that the daily table has.
+
+    Args:
+        source: A file, or a folder.
+        limit: Rows of the first file to read, and no others; None for all.
+
+    Raises:
+        ExportError: A row is no export's, which names file, row and field; there is
+            none; or the times of all are of another unit.
+    """
+    files = export_files(source)[: 1 if limit else None]
+    with (
+        tempfile.TemporaryDirectory(prefix="ga4-export-") as folder,
+        duckdb.connect(f"{folder}/events.duckdb") as database,
+        step("reading", total=len(files)) as bar,
+    ):
+        # In one thread rows keep their order, so that an error names its row.
+        database.execute("SET threads = 1")
+        database.register("no_events", ARROW_SCHEMA.empty_table())
+        database.execute(
+            "CREATE TABLE events AS SELECT 0 AS file, FALSE AS is_intraday, * "
+            "FROM no_events"
+        )
+        for number, path in enumerate(files):
+            try:
+                _read(database, path, Path(folder), number, limit)
+            except (OSError, duckdb.Error) as error:
+                raise ExportError(f"{path} cannot be read: {error}") from error
+            bar.update()
+        database.execute(
+            "DELETE FROM events WHERE is_intraday AND event_date IN "
+            "(SELECT event_date FROM events WHERE NOT is_intraday)"
+        )
+        [(newest,)] = database.execute(
+            "SELECT MAX(event_timestamp) FROM events"
+        ).fetchall()
+        if newest is None:
+            raise ExportError(f"{source}: expected rows of a GA4 export, found none")
+        if newest < OLDEST:
+            raise ExportError(
+                f"{source}: event_timestamp: expected microseconds since 1970, found "
+                f"{newest} at most, which is before 2000; convert seconds and "
+                "milliseconds"
+            )
+        if twice := database.execute(sql("repeated_days")).fetchone():
+            raise ExportError(
+                f"{files[twice[0]]}: most of its events of {twice[1]} are there twice. "
+                "Of the tables events_YYYYMMDD and events_intraday_YYYYMMDD of a day, "
+                "leave the second one out; the wildcard events_* has both"
+            )
+        yield database
+
+
+def _read(
+    database: duckdb.DuckDBPyConnection,
+    path: Path,
+    folder: Path,
+    number: int,
+    limit: int | None,
+) -> None:
+    """Check the rows of a file, and add them to ``events``."""
+    # DuckDB would take some names for patterns.
+    file = folder / "rows"
+    file.unlink(missing_ok=True)
+    file.symlink_to(path.absolute())
+    packed = PACKED.get(path.suffix.lower(), "UNCOMPRESSED")
+    some = f" LIMIT {limit}" if limit else ""
+    if path.suffix.lower() == PARQUET:
+        copied, parquet, file = folder / "copied.json", file, folder / "rows.json"
+        database.execute(
+            f"COPY (FROM READ_PARQUET('{parquet}'){some}) TO '{copied}' (FORMAT JSON)"
+        )
+        with copied.open("rb") as lines, file.open("wb") as plain:
+            for line in lines:
+                plain.write(_plain(line) if b'{"list":' in line else line)
+    described = database.execute("DESCRIBE no_events").fetchall()
+    kinds = {name: kind for name, kind, *_ in described}
+    # As JSON has them, so that a number is known for one.
+    kinds |= dict.fromkeys(("user_pseudo_id", "user_id"), "JSON")
+
+    def rows(*names: str) -> str:
+        fields = ", ".join(f"'{name}': '{kinds[name]}'" for name in names)
+        return f"READ_JSON('{file}', COMPRESSION = {packed}, COLUMNS = {{{fields}}})"
+
+    def read(statement: str, *names: str) -> str:
+        """Run a statement over rows; return what DuckDB could not read."""
+        try:
+            database.execute(f"{statement} FROM {rows(*names)}{some}")
+        except duckdb.InvalidInputException as error:
+            return str(error).splitlines()[0]
+        return ""
+
+    given = (
+        "CREATE OR REPLACE TEMP TABLE given AS SELECT ROW_NUMBER() OVER () AS row, "
+        "* REPLACE (REPLACE(event_date, '-', '') AS event_date)"
+    )
+    if problem := read(given, *kinds):
+        found = re.search(r" in (?:line|record/value|value) (\d+): (.*)", problem)
+        row, reason = (int(found[1]), found[2]) if found else (0, problem)
+        if "Malformed JSON" in problem:
+            # DuckDB names the next row then.
+            where = f"row {row - 1}: expected JSON, a row a line or an array of rows"
+        else:
+            wrong = (n for n in kinds if read(f"SELECT COUNT({n})", n))
+            name = next(wrong, "event_name")
+            kind = "an object" if kinds[name].startswith("STRUCT") else kinds[name]
+            kind = "a list of objects" if kinds[name].endswith("[]") else kind
+            where = f"row {row}: {name}: expected {kind}"
+        raise ExportError(f"{path}, {where}: {reason}")
+    if wrong_row := database.execute(sql("wrong_rows")).fetchone():
+        raise ExportError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
+    is_intraday = "intraday" in f"{path.parent.name}/{path.name}"
+    database.execute(
+        "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
+        "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
+        "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
+        "user_id ->> '$' AS user_id), "
+        f"{number} AS file, {is_intraday} AS is_intraday FROM given"
+    )
+
+
+def _plain(line: bytes) -> bytes:
+    """Return a row with lists where BigQuery or Spark wrote groups list.element."""
+
+    def inner(group: dict[str, Any]) -> Any:
+        if group.keys() != {"list"}:
+            return group
+        return [value for one in group["list"] or () for value in one.values()]
+
+    return json.dumps(json.loads(line, object_hook=inner)).encode() + b"\n"
+
+
+def check(source: Path) -> None:
+    """
+    Refuse what is no export by its first rows, which takes no time.
+
+    Raises:
+        ExportError: As of ``opened``.
+    """
+    with opened(source, limit=CHECKED_ROWS):
+        pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +252,15 @@ class Summary:
 
 
 def summary(database: Any) -> Summary:
-    """Return what a database of ``ga4_rows`` holds."""
-    found = database.execute(ga4_rows.sql("summary")).fetchall()
-    rows = {day: count for day, count, *_ in found}
+    """Return what an opened export holds."""
+    counts = database.execute(
+        "SELECT STRPTIME(event_date, '%Y%m%d')::DATE, COUNT(*) FROM events GROUP BY ALL"
+    ).fetchall()
+    [(users, names, *has)] = database.execute(
+        "SELECT COUNT(DISTINCT COALESCE(user_pseudo_id, user_id)), "
+        "LIST(DISTINCT event_name), COUNT(user_pseudo_id), COUNT(user_id) FROM events"
+    ).fetchall()
+    rows = dict(counts)
     # A few stray days are no part of the data's span.
     dates = days_of_data(rows)
     # Of each UTC day, which is none of the property's.
@@ -66,16 +272,14 @@ def summary(database: Any) -> Summary:
     *before, end = (at.time() for (at,) in ends)
     # Data whose last day ends earlier than any of two weeks before are cut short in it.
     is_cut = end < min(before[-COMPARED_DAYS:], default=end)
-    columns = {"user_pseudo_id": 2, "user_id": 3}
+    columns = zip(("user_pseudo_id", "user_id"), has, strict=True)
     return Summary(
         rows=sum(rows.values()),
-        users=found[0][5],
+        users=users,
         dates=frozenset(dates),
         last_full_day=ends[-1][0].date() - is_cut * DAY,
-        events=frozenset(name for row in found for name in row[4]),
-        user_columns=frozenset(
-            name for name, at in columns.items() if any(row[at] for row in found)
-        ),
+        events=frozenset(names),
+        user_columns=frozenset(name for name, count in columns if count),
     )
 
 
@@ -89,19 +293,25 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
     Args:
         client: BigQuery or an emulator of it.
         dataset: Name of the GA4 dataset; is created where it is missing.
-        source: File or folder, as ``ga4_rows`` reads it.
+        source: File or folder.
 
     Raises:
         ExportError: A row is no export's, or there is none.
     """
-    with ga4_rows.opened(source) as database:
-        _load(
-            client,
-            dataset,
-            [f"{PREFIX}{day}" for day in ga4_rows.days(database)],
-            lambda name: ga4_rows.rows_of(database, name.removeprefix(PREFIX)),
-        )
+    with opened(source) as database:
+        found = database.execute("SELECT DISTINCT event_date FROM events ORDER BY ALL")
+        names = [f"{PREFIX}{day}" for (day,) in found.fetchall()]
+        _load(client, dataset, names, lambda name: rows_of(database, name))
         return summary(database)
+
+
+def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
+    """Return the rows of a shard in ``ARROW_SCHEMA``; threads may do so at once."""
+    found = database.cursor().execute(
+        "SELECT * EXCLUDE (file, is_intraday) FROM events WHERE event_date = ?",
+        [name.removeprefix(PREFIX)],
+    )
+    return found.to_arrow_table().cast(ARROW_SCHEMA)
 
 
 def by_day(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pa.Table]]:

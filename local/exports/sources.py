@@ -15,14 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from local.exports.ga4_rows import SOURCES
 from offline import table_files
 from propensity.errors import SchemaError
 from propensity.schema import Column, arrow_type
 from propensity.usecases import UseCase
 from propensity.usecases.sources import Source
 
-LOAD_TIMEOUT_S = 300
+SOURCES, LOAD_TIMEOUT_S = "sources", 300
 
 
 def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:

@@ -13,10 +13,7 @@ follows from Bayes' rule.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 
 import numpy as np
 
@@ -24,7 +21,6 @@ from local.generators.drawing import (
     DAY_MS,
     HOUR_MS,
     Floats,
-    Ints,
     milliseconds,
     moments,
     normal,
@@ -35,7 +31,7 @@ from local.generators.drawing import (
 )
 from local.generators.transactions import COMPONENTS, Transactions
 
-DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
+DEFAULT_SEED, DEFAULT_END = 42, datetime(2026, 6, 30, tzinfo=UTC)
 N_COMPONENTS = len(COMPONENTS)
 
 # What is drawn here is the same for every seed: the seed chooses transactions.
@@ -56,53 +52,39 @@ HOURS = np.array(
         *(6.0, 5.8, 5.4, 5.4, 5.6, 6.0, 6.4, 6.2, 5.4, 4.4, 3.4, 2.4),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Kind:
-    """
-    Transactions of one distribution.
-
-    ``shift`` is in standard deviations, ``spread`` relative to what is usual.
-    ``amount`` has mean and standard deviation of the amount's logarithm. ``share``, of
-    all genuine transactions or of all frauds, goes from the first number to the second.
-    """
-
-    shift: Mapping[str, float]
-    spread: float
-    amount: tuple[float, float]
-    share: tuple[float, float]
-
-
-GENUINE = (
-    Kind({}, 1.0, (3.1, 1.3), (0.94, 0.94)),
-    Kind({}, 2.0, (4.0, 1.6), (0.06, 0.06)),
-)
-FRAUDS = (
+# Of each kind: shifts of components in standard deviations; the spread relative to what
+# is usual; mean and standard deviation of the amount's logarithm; the share of all
+# genuine transactions, or of all frauds, at first and at last.
+KINDS: tuple[
+    tuple[dict[str, float], float, tuple[float, float], tuple[float, float]], ...
+]
+KINDS = (
+    # Genuine: usual and unusual.
+    ({}, 1.0, (3.1, 1.3), (0.94, 0.94)),
+    ({}, 2.0, (4.0, 1.6), (0.06, 0.06)),
     # Card testing, with tiny amounts.
-    Kind(
+    (
         {"V14": -3.0, "V12": -2.7, "V17": -2.4, "V10": -2.0, "V4": 1.9, "V11": 1.6},
         *(1.2, (0.3, 0.6), (0.55, 0.25)),
     ),
     # An account is emptied.
-    Kind(
+    (
         {"V3": -2.7, "V7": -2.3, "V10": -2.4, "V16": -2.0, "V2": 1.9, "V21": 1.6},
         *(1.4, (5.6, 0.9), (0.32, 0.27)),
     ),
     # A made-up identity.
-    Kind(
+    (
         {"V1": 2.3, "V5": -2.3, "V8": 2.8, "V19": -2.0, "V23": 2.1, "V26": -1.8},
         *(1.1, (4.2, 1.0), (0.05, 0.40)),
     ),
     # As the owner pays, but more.
-    Kind({}, 1.0, (4.4, 1.2), (0.08, 0.08)),
+    ({}, 1.0, (4.4, 1.2), (0.08, 0.08)),
 )
-KINDS = (*GENUINE, *FRAUDS)
-# Of each kind, a row; means and standard deviations of amounts are columns.
-SHIFT = np.array([[kind.shift.get(name, 0.0) for name in COMPONENTS] for kind in KINDS])
-SPREAD = np.array([kind.spread for kind in KINDS])
-AMOUNT = np.array([kind.amount for kind in KINDS]).T
-FIRST_SHARE, LAST_SHARE = np.array([kind.share for kind in KINDS]).T
+GENUINE = 2
+SHIFT = np.array([[kind[0].get(name, 0.0) for name in COMPONENTS] for kind in KINDS])
+SPREAD = np.array([kind[1] for kind in KINDS])
+AMOUNT_MEAN, AMOUNT_SPREAD = np.array([kind[2] for kind in KINDS]).T
+FIRST_SHARE, LAST_SHARE = np.array([kind[3] for kind in KINDS]).T
 
 
 def _unit_rows(rows: Floats) -> Floats:
@@ -117,10 +99,16 @@ _ALONG = (_OTHER * FIRST_LOADINGS).sum(axis=1, keepdims=True)
 LAST_LOADINGS = _unit_rows(_OTHER - _ALONG * FIRST_LOADINGS)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cards:
+def cards(
+    *,
+    seed: int = DEFAULT_SEED,
+    transactions: int = 8_000,
+    fraud_rate: float = 0.01,
+    days: int = 8,
+    end: datetime = DEFAULT_END,
+) -> Transactions:
     """
-    The process that card transactions are drawn from.
+    Draw card transactions, with their true probabilities.
 
     Args:
         seed: Which transactions are drawn; the process is the same for all.
@@ -129,111 +117,66 @@ class Cards:
         days: From the first possible transaction to ``end``.
         end: Aware; no transaction is at this time or later.
     """
+    n, start_ms = transactions, milliseconds(end) - days * DAY_MS
+    is_fraud = np.zeros(n, bool)
+    is_fraud[shuffled(random_of(seed, "frauds"), n)[: round(n * fraud_rate)]] = True
+    weight = HOURS[(start_ms // HOUR_MS + np.arange(days * 24)) % 24]
+    time_ms = moments(random_of(seed, "moments"), n, start_ms=start_ms, weight=weight)
+    # Where in its drift the process is, from 0 to 1.
+    since = ((time_ms - start_ms) / (days * DAY_MS))[:, None]
+    share = FIRST_SHARE + (LAST_SHARE - FIRST_SHARE) * since
+    way = np.sin(2 * np.pi * (START + since)) - np.sin(2 * np.pi * START)
+    mean, scale = SCALE * WANDER * way, SCALE * np.exp(GROWTH * since)
+    angle = TURN * since[:, :, None]
+    loadings = np.cos(angle) * FIRST_LOADINGS + np.sin(angle) * LAST_LOADINGS
 
-    seed: int = 42
-    transactions: int = 8_000
-    fraud_rate: float = 0.01
-    days: int = 8
-    end: datetime = DEFAULT_END
-
-    @cached_property
-    def drawn(self) -> Transactions:
-        """The transactions, with their true probabilities."""
-        n = self.transactions
-        is_fraud = np.zeros(n, bool)
-        frauds = shuffled(random_of(self.seed, "frauds"), n)
-        is_fraud[frauds[: round(n * self.fraud_rate)]] = True
-        weight = HOURS[(self._start_ms // HOUR_MS + np.arange(self.days * 24)) % 24]
-        random = random_of(self.seed, "moments")
-        time_ms = moments(random, n, start_ms=self._start_ms, weight=weight)
-        since = self._progress(time_ms)
-        random = random_of(self.seed, "groups")
-        share = _shares(since)
-        genuine = pick(random, share[:, : len(GENUINE)])
-        fraud = len(GENUINE) + pick(random, share[:, len(GENUINE) :])
-        group = np.where(is_fraud, fraud, genuine)
-        random = random_of(self.seed, "components")
-        common = np.sqrt(COMMON) * _loadings(since)
-        noise = np.zeros((n, N_COMPONENTS))
-        for factor in range(N_FACTORS):
-            noise += common[:, :, factor] * normal(random, n)[:, None]
-        own = normal(random, n * N_COMPONENTS).reshape(n, N_COMPONENTS)
-        noise += np.sqrt(1 - COMMON) * own
-        standard = SHIFT[group] + SPREAD[group][:, None] * noise
-        components = _means(since) + _scales(since) * standard
-        mean, deviation = AMOUNT[:, group]
-        logarithm = mean + deviation * normal(random_of(self.seed, "amounts"), n)
-        cents = np.clip(np.rint(100 * np.exp(logarithm)), 1, MAXIMUM_CENTS)
-        drawn = Transactions(
-            ids=uuids(random_of(self.seed, "transaction ids"), n),
-            time_ms=time_ms,
-            components=np.round(components, 6),
-            amounts=np.round(cents / 100, 2),
-            is_fraud=is_fraud,
-            seed=self.seed,
-        )
-        return replace(drawn, true_probabilities=self.probabilities(drawn))
-
-    @property
-    def _start_ms(self) -> int:
-        return milliseconds(self.end) - self.days * DAY_MS
-
-    def _progress(self, time_ms: Ints) -> Floats:
-        """Return where in its drift the process is, from 0 to 1."""
-        since: Floats = (time_ms - self._start_ms) / (self.days * DAY_MS)
-        return since
-
-    def probabilities(self, transactions: Transactions) -> Floats:
-        """Return P(fraud | components, amount, time), by Bayes' rule."""
-        since = self._progress(transactions.time_ms)
-        standard = (transactions.components - _means(since)) / _scales(since)
-        loadings = _loadings(since)
-        # The correlation's inverse by Woodbury: only factors × factors are inverted.
-        inner = COMMON * np.einsum("nif,nig->nfg", loadings, loadings)
-        inner += (1 - COMMON) * np.eye(N_FACTORS)
-        log_amount = np.log(np.maximum(transactions.amounts, 0.005))
-        log_share = np.log(_shares(since))
-        logs = np.empty(log_share.shape)
-        for kind, (spread, mean, deviation) in enumerate(
-            zip(SPREAD, *AMOUNT, strict=True)
-        ):
-            distance = standard - SHIFT[kind]
-            projected = np.einsum("nif,ni->nf", loadings, distance)
-            solved = np.linalg.solve(inner, projected[:, :, None])[:, :, 0]
-            along = COMMON * (projected * solved).sum(axis=1)
-            square = (distance**2).sum(axis=1) - along
-            square /= (1 - COMMON) * spread**2
-            square += ((log_amount - mean) / deviation) ** 2
-            volume = N_COMPONENTS * np.log(spread) + np.log(deviation)
-            logs[:, kind] = log_share[:, kind] - volume - square / 2
-        density = np.exp(logs - logs.max(axis=1, keepdims=True))
-        fraud = self.fraud_rate * density[:, len(GENUINE) :].sum(axis=1)
-        genuine = (1 - self.fraud_rate) * density[:, : len(GENUINE)].sum(axis=1)
-        probability: Floats = fraud / (fraud + genuine)
-        return probability
+    random = random_of(seed, "groups")
+    genuine = pick(random, share[:, :GENUINE])
+    kind = np.where(is_fraud, GENUINE + pick(random, share[:, GENUINE:]), genuine)
+    random = random_of(seed, "components")
+    common = np.sqrt(COMMON) * loadings
+    noise = np.zeros((n, N_COMPONENTS))
+    for factor in range(N_FACTORS):
+        noise += common[:, :, factor] * normal(random, n)[:, None]
+    own = normal(random, n * N_COMPONENTS).reshape(n, N_COMPONENTS)
+    noise += np.sqrt(1 - COMMON) * own
+    standard = SHIFT[kind] + SPREAD[kind][:, None] * noise
+    components = np.round(mean + scale * standard, 6)
+    drawn = normal(random_of(seed, "amounts"), n)
+    amounts = np.exp(AMOUNT_MEAN[kind] + AMOUNT_SPREAD[kind] * drawn)
+    amounts = np.clip(np.rint(100 * amounts), 1, MAXIMUM_CENTS) / 100
+    standard = (components - mean) / scale
+    logs = _log_densities(np.log(share), standard, np.log(amounts), loadings)
+    density = np.exp(logs - logs.max(axis=1, keepdims=True))
+    fraud = fraud_rate * density[:, GENUINE:].sum(axis=1)
+    honest = (1 - fraud_rate) * density[:, :GENUINE].sum(axis=1)
+    return Transactions(
+        ids=uuids(random_of(seed, "transaction ids"), n),
+        time_ms=time_ms,
+        components=components,
+        amounts=np.round(amounts, 2),
+        is_fraud=is_fraud,
+        seed=seed,
+        true_probabilities=fraud / (fraud + honest),
+    )
 
 
-# The process at any time: n rows for n values of ``since``.
-
-
-def _shares(since: Floats) -> Floats:
-    at: Floats = FIRST_SHARE + (LAST_SHARE - FIRST_SHARE) * since[:, None]
-    return at
-
-
-def _means(since: Floats) -> Floats:
-    way = np.sin(2 * np.pi * (START + since[:, None])) - np.sin(2 * np.pi * START)
-    moved: Floats = SCALE * WANDER * way
-    return moved
-
-
-def _scales(since: Floats) -> Floats:
-    grown: Floats = SCALE * np.exp(GROWTH * since[:, None])
-    return grown
-
-
-def _loadings(since: Floats) -> Floats:
-    """Return n × components × factors; each row is of length 1."""
-    angle = TURN * since[:, None, None]
-    turned: Floats = np.cos(angle) * FIRST_LOADINGS + np.sin(angle) * LAST_LOADINGS
-    return turned
+def _log_densities(
+    log_share: Floats, standard: Floats, log_amount: Floats, loadings: Floats
+) -> Floats:
+    """Return the logarithm of each kind's density, but for a constant: n × kinds."""
+    # The correlation's inverse by Woodbury: only factors × factors are inverted.
+    inner = COMMON * np.einsum("nif,nig->nfg", loadings, loadings)
+    inner += (1 - COMMON) * np.eye(N_FACTORS)
+    logs = np.empty(log_share.shape)
+    for kind, spread in enumerate(SPREAD):
+        distance = standard - SHIFT[kind]
+        projected = np.einsum("nif,ni->nf", loadings, distance)
+        solved = np.linalg.solve(inner, projected[:, :, None])[:, :, 0]
+        along = COMMON * (projected * solved).sum(axis=1)
+        square = (distance**2).sum(axis=1) - along
+        square /= (1 - COMMON) * spread**2
+        square += ((log_amount - AMOUNT_MEAN[kind]) / AMOUNT_SPREAD[kind]) ** 2
+        volume = N_COMPONENTS * np.log(spread) + np.log(AMOUNT_SPREAD[kind])
+        logs[:, kind] = log_share[:, kind] - volume - square / 2
+    return logs

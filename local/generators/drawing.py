@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -71,11 +72,8 @@ def latency_ms(random: np.random.Generator, n: int) -> Ints:
 
 def uuids(random: np.random.Generator, n: int) -> list[str]:
     """Draw UUIDs of version 4."""
-    raw = np.asarray(random.bit_generator.random_raw(2 * n), np.uint64).reshape(n, 2)
-    raw[:, 0] = raw[:, 0] & np.uint64(0xFFFFFFFFFFFF0FFF) | np.uint64(0x4000)
-    raw[:, 1] = raw[:, 1] & np.uint64((1 << 62) - 1) | np.uint64(1 << 63)
-    texts = (f"{high:016x}{low:016x}" for high, low in raw.tolist())
-    return [f"{t[:8]}-{t[8:12]}-{t[12:16]}-{t[16:20]}-{t[20:]}" for t in texts]
+    raw = np.asarray(random.bit_generator.random_raw(2 * n)).reshape(n, 2)
+    return [str(UUID(int=high << 64 | low, version=4)) for high, low in raw.tolist()]
 
 
 def moment(milliseconds: int) -> datetime:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -74,46 +73,46 @@ class _Events:
     time_us: Ints
 
 
-@dataclass(frozen=True)
-class _Baskets:
-    """What each visit would pay for: ``count`` lines of products from ``offset``."""
-
-    offset: Ints
-    count: Ints
-    product: Ints
-    each: Ints
-    value: Floats
-
-    @classmethod
-    def fill(cls, random: np.random.Generator, visits: int) -> _Baskets:
-        count = 1 + random.poisson(1.1, visits)
-        offset = np.r_[0, np.cumsum(count)[:-1]]
-        product = random.integers(0, PRODUCTS, int(count.sum()))
-        each = 1 + random.poisson(0.3, len(product))
-        value: Floats = np.add.reduceat(PRICES[product] * each, offset)
-        return cls(offset, count, product, each, value.round(2))
-
-
 class Shop(Process):
     """A shop's events and the process behind them, which has the arguments."""
 
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(**parameters)
+        random, n_visits = self._random, len(self._visits.user)
+        events = self._events()
+        late = np.where(
+            random.random(n_visits) < LATE,
+            random.integers(1, LATEST_ARRIVAL_DAYS + 1, n_visits),
+            0,
+        )
+        days = _local_days(events.time_us)
+        table = self._written(events, days)
+        twice = np.flatnonzero(random.random(len(days)) < DUPLICATED)
+        rows = np.r_[np.arange(len(days)), twice]
+        first, last = ((d - EPOCH).days for d in (self.first_date, self.last_date))
+        rows = rows[(days[rows] >= first) & (days[rows] <= last)]
+        rows = rows[np.lexsort((rows, events.time_us[rows], days[rows]))]
+        # Every exported row by day and time, with its day and arrival.
+        self._table, self._days = table.take(pa.array(rows)), days[rows]
+        self._arrivals = days[rows] + late[events.visit[rows]]
+
     def shard(self, day: date, *, seen_on: date | None = None) -> pa.Table:
         """Return one day's rows, those only that had arrived by ``seen_on``."""
-        table, days, arrivals = self._export
         number = (day - EPOCH).days
-        start, stop = np.searchsorted(days, [number, number + 1])
-        rows = table.slice(start, stop - start)
+        start, stop = np.searchsorted(self._days, [number, number + 1])
+        rows = self._table.slice(start, stop - start)
         if seen_on is None:
             return rows
-        return rows.filter(pa.array(arrivals[start:stop] <= (seen_on - EPOCH).days))
+        arrivals = self._arrivals[start:stop]
+        return rows.filter(pa.array(arrivals <= (seen_on - EPOCH).days))
 
     def late_days(self) -> list[date]:
         """List the days whose shard is rewritten because rows of it arrive late."""
-        _, days, arrivals = self._export
-        return [EPOCH + int(d) * DAY for d in np.unique(days[arrivals > days])]
+        is_late = self._arrivals > self._days
+        return [EPOCH + int(d) * DAY for d in np.unique(self._days[is_late])]
 
-    def _visit_events(self) -> _Events:
-        """Fill every visit with events, by its mood."""
+    def _events(self) -> _Events:
+        """Fill every visit with events, by its mood; return them by user and time."""
         random, visits = self._random, self._visits
         n, mood = len(visits.user), visits.mood
         items = random.poisson(ITEMS[mood])
@@ -144,54 +143,36 @@ class Shop(Process):
         total = np.cumsum(np.minimum(gap_us, 240 * SECOND_US))
         # 90 minutes are left before midnight: no visit is cut by the end of its day.
         within = np.minimum(total - total[first], 5_390 * SECOND_US)
-        return _Events(visits.user[visit], visit, kind, visits.start_us[visit] + within)
+        time_us = visits.start_us[visit] + within
 
-    @cached_property
-    def _events(self) -> _Events:
-        """All events, refunds too, in order of user and time."""
-        random, sold = self._random, self._visit_events()
-        bought = np.flatnonzero(sold.kind == PURCHASE)
+        bought = np.flatnonzero(kind == PURCHASE)
         back = bought[random.random(len(bought)) < REFUNDED]
         wait_us = (random.uniform(2, 15, len(back)) * DAY_US).astype(np.int64)
-        user = np.r_[sold.user, sold.user[back]]
-        visit = np.r_[sold.visit, sold.visit[back]]
-        kind = np.r_[sold.kind, np.full(len(back), REFUND)]
-        time_us = np.r_[sold.time_us, sold.time_us[back] + wait_us]
+        visit = np.r_[visit, visit[back]]
+        kind = np.r_[kind, np.full(len(back), REFUND)]
+        time_us = np.r_[time_us, time_us[back] + wait_us]
+        user = visits.user[visit]
         order = np.lexsort((time_us, user))
         return _Events(user[order], visit[order], kind[order], time_us[order])
 
-    @cached_property
-    def _export(self) -> tuple[pa.Table, Ints, Ints]:
-        """Return every exported row by day and time, with its day and arrival."""
-        random, events, visits = self._random, self._events, self._visits
-        late = np.where(
-            random.random(len(visits.user)) < LATE,
-            random.integers(1, LATEST_ARRIVAL_DAYS + 1, len(visits.user)),
-            0,
-        )
-        days = _local_days(events.time_us)
-        table = self._table(events, days)
-        twice = np.flatnonzero(random.random(len(days)) < DUPLICATED)
-        rows = np.r_[np.arange(len(days)), twice]
-        first, last = ((d - EPOCH).days for d in (self.first_date, self.last_date))
-        rows = rows[(days[rows] >= first) & (days[rows] <= last)]
-        rows = rows[np.lexsort((rows, events.time_us[rows], days[rows]))]
-        arrivals = days[rows] + late[events.visit[rows]]
-        return table.take(pa.array(rows)), days[rows], arrivals
-
-    def _table(self, events: _Events, days: Ints) -> pa.Table:
+    def _written(self, events: _Events, days: Ints) -> pa.Table:
         """Write events in the export's columns; those that nobody reads are null."""
-        random, n = self._random, len(events.user)
+        random, n, n_visits = self._random, len(days), len(self._visits.user)
         kind, user, visit = events.kind, events.user, events.visit
-        n_visits = len(self._visits.user)
-        baskets = _Baskets.fill(random, n_visits)
+        # What each visit would pay for: so many lines of products, from an offset.
+        lines = 1 + random.poisson(1.1, n_visits)
+        offset = np.r_[0, np.cumsum(lines)[:-1]]
+        products = random.integers(0, PRODUCTS, int(lines.sum()))
+        each = 1 + random.poisson(0.3, len(products))
+        worth = np.add.reduceat(PRICES[products] * each, offset).round(2)
         is_sale = np.isin(kind, (PURCHASE, REFUND))
-        value = np.where(is_sale, baskets.value[visit], 0.0)
+        value = np.where(is_sale, worth[visit], 0.0)
         product = random.integers(0, PRODUCTS, n)
         is_named = self._is_member[user] & (random.random(n_visits) < 0.85)[visit]
         unique, place = np.unique(days, return_inverse=True)
         names = [f"{EPOCH + day * DAY:%Y%m%d}" for day in unique.tolist()]
-        params = self._params(events, product, value)
+        transactions = texts("T{}", 500_000 + np.arange(n_visits))
+        params = self._params(events, product, value, transactions)
         source, medium, *_ = zip(*CHANNELS, strict=True)
         category, system, browser, *_ = zip(*DEVICES, strict=True)
         offset_us = random.integers(0, 900_000, n)
@@ -202,10 +183,22 @@ class Shop(Process):
             for of in (PURCHASE, REFUND)
         )
         transaction = _choose(
-            pa.concat_arrays([self._transactions, pa.array(["(not set)"])]),
+            pa.concat_arrays([transactions, pa.array(["(not set)"])]),
             np.where(is_sale, visit, n_visits),
             (is_sale & ~no_ecommerce) | looks,
         )
+        # The basket at the checkout, one product on the way there.
+        shows = looks & (random.random(n) >= 0.08)
+        paying = np.isin(kind, (BEGIN_CHECKOUT, PURCHASE, REFUND))
+        count = np.where(paying, lines[visit], shows.astype(np.int64))
+        event = np.repeat(np.arange(n), count)
+        line = np.arange(len(event)) - (np.cumsum(count) - count)[event]
+        slot = np.where(paying[event], offset[visit[event]] + line, 0)
+        which = np.where(paying[event], products[slot], product[event])
+        quantity = np.where(paying[event], each[slot], 1)
+        # Of fifty visits one denied all, and one says nothing.
+        denied, told = visit % 50 == 7, visit % 50 != 8
+        number = np.arange(PRODUCTS)
         columns = {
             "event_date": _choose(names, place),
             "event_timestamp": pa.array(events.time_us),
@@ -218,34 +211,47 @@ class Shop(Process):
                 texts("member-{}", 100_000 + 37 * np.arange(self.users)), user, is_named
             ),
             "user_pseudo_id": _choose(self._pseudo_ids, user),
-            # Of fifty visits one denied all, and one says nothing.
-            "privacy_info.analytics_storage": _choose(
-                ["No", "Yes"], (visit % 50 != 7).astype(int), visit % 50 != 8
-            ),
-            "privacy_info.ads_storage": _choose(
-                ["No", "Yes"],
-                ((visit % 3 != 0) & (visit % 50 != 7)).astype(int),
-                visit % 50 != 8,
-            ),
+            "privacy_info": {
+                "analytics_storage": _choose(["Yes", "No"], denied, told),
+                "ads_storage": _choose(["Yes", "No"], denied | (visit % 3 == 0), told),
+            },
             "user_first_touch_timestamp": pa.array(self._first_touch_us[user]),
-            "device.category": _choose(category, self.device[user]),
-            "device.operating_system": _choose(system, self.device[user]),
-            "device.web_info.browser": _choose(browser, self.device[user]),
-            "geo.country": _choose(COUNTRIES, self.country[user]),
-            "traffic_source.source": _choose(source, self.channel[user]),
-            "traffic_source.medium": _choose(medium, self.channel[user]),
+            "device": {
+                "category": _choose(category, self.device[user]),
+                "operating_system": _choose(system, self.device[user]),
+                "web_info": {"browser": _choose(browser, self.device[user])},
+            },
+            "geo": {"country": _choose(COUNTRIES, self.country[user])},
+            "traffic_source": {
+                "source": _choose(source, self.channel[user]),
+                "medium": _choose(medium, self.channel[user]),
+            },
             "platform": pa.repeat("WEB", n),
-            "ecommerce.purchase_revenue_in_usd": sold,
-            "ecommerce.purchase_revenue": sold,
-            "ecommerce.refund_value_in_usd": back,
-            "ecommerce.refund_value": back,
-            "ecommerce.transaction_id": transaction,
-            "items": self._items(events, baskets, product, looks),
+            "ecommerce": {
+                "purchase_revenue_in_usd": sold,
+                "purchase_revenue": sold,
+                "refund_value_in_usd": back,
+                "refund_value": back,
+                "transaction_id": transaction,
+            },
+            "items": _lists(
+                "items",
+                count,
+                {
+                    "item_id": _choose(texts("SKU{:05d}", 10_000 + 17 * number), which),
+                    "item_name": _choose(texts("Product {}", 1 + number), which),
+                    "item_category": _choose(CATEGORIES, which % len(CATEGORIES)),
+                    "price": pa.array(PRICES[which]),
+                    "quantity": pa.array(quantity),
+                },
+            ),
         }
         rows = _record(columns, ARROW_SCHEMA, n)
         return pa.Table.from_struct_array(rows).cast(ARROW_SCHEMA)
 
-    def _params(self, events: _Events, product: Ints, value: Floats) -> pa.ListArray:
+    def _params(
+        self, events: _Events, product: Ints, value: Floats, transactions: pa.Array
+    ) -> pa.ListArray:
         """Write the event parameters, with the types that real exports mix."""
         random, visits = self._random, self._visits
         kind, visit, n = events.kind, events.visit, len(events.kind)
@@ -290,7 +296,7 @@ class Shop(Process):
         pages = [f"https://shop.example/{path}" for path in PAGE_PATHS]
         add("page_location", online, _choose(pages, page[online]), "string_value")
         titled = online[random.random(len(online)) < 0.95]
-        titles = (random.random(len(titled)) < 0.02).astype(int)
+        titles = random.random(len(titled)) < 0.02
         title = _choose(["Shop", "(not set)"], titles)
         add("page_title", titled, title, "string_value")
         looked = (kind == VIEW_ITEM) & (random.random(n) < 0.5)
@@ -302,81 +308,42 @@ class Shop(Process):
         sales = np.flatnonzero(value > 0)
         add_number("value", sales, value[sales])
         add("currency", sales, pa.repeat("USD", len(sales)), "string_value")
-        names = _choose(self._transactions, visit[sales])
+        names = _choose(transactions, visit[sales])
         add("transaction_id", sales, names, "string_value")
 
-        every = pa.concat_tables(parts, promote_options="default").combine_chunks()
-        rows = every["row"].to_numpy()
-        every = every.take(pa.array(np.argsort(rows, kind="stable")))
-        columns = {f"value.{name}": every[name] for name in VALUE_FIELDS}
-        kinds = ARROW_SCHEMA.field("event_params").type.value_type
-        return _lists(
-            np.bincount(rows, minlength=n),
-            _record({"key": every["key"], **columns}, kinds, len(rows)),
-        )
-
-    @cached_property
-    def _transactions(self) -> pa.Array:
-        return texts("T{}", 500_000 + np.arange(len(self._visits.user)))
-
-    def _items(
-        self, events: _Events, baskets: _Baskets, product: Ints, looks: Any
-    ) -> pa.ListArray:
-        """Write items: the basket at the checkout, one product on the way there."""
-        kind, visit = events.kind, events.visit
-        looks = looks & (self._random.random(len(kind)) >= 0.08)
-        paying = np.isin(kind, (BEGIN_CHECKOUT, PURCHASE, REFUND))
-        count = np.where(paying, baskets.count[visit], looks.astype(np.int64))
-        event = np.repeat(np.arange(len(kind)), count)
-        line = np.arange(len(event)) - (np.cumsum(count) - count)[event]
-        slot = np.where(paying[event], baskets.offset[visit[event]] + line, 0)
-        which = np.where(paying[event], baskets.product[slot], product[event])
-        quantity = np.where(paying[event], baskets.each[slot], 1)
-        number = np.arange(PRODUCTS)
-        columns = {
-            "item_id": _choose(texts("SKU{:05d}", 10_000 + 17 * number), which),
-            "item_name": _choose(texts("Product {}", 1 + number), which),
-            "item_category": _choose(CATEGORIES, which % len(CATEGORIES)),
-            "price": pa.array(PRICES[which]),
-            "quantity": pa.array(quantity),
-        }
-        fields = ARROW_SCHEMA.field("items").type.value_type
-        return _lists(count, _record(columns, fields, len(event)))
+        every = pa.concat_tables(parts, promote_options="default")
+        every = every.sort_by("row").combine_chunks()
+        columns = {name: every[name].combine_chunks() for name in every.column_names}
+        counts = np.bincount(columns.pop("row"), minlength=n)
+        key = columns.pop("key")
+        return _lists("event_params", counts, {"key": key, "value": columns})
 
 
-def _choose(values: Any, codes: Ints, known: Any = None) -> pa.Array:
+def _choose(values: Any, codes: Any, known: Any = None) -> pa.Array:
     """Return the values of codes, null where it is not known."""
     mask = None if known is None else ~known
-    return pa.array(values).take(pa.array(codes, mask=mask))
+    return pa.array(values).take(pa.array(codes.astype(np.int64), mask=mask))
 
 
-def _lists(counts: Ints, entries: pa.Array) -> pa.ListArray:
-    """Return lists of so many entries each."""
+def _lists(name: str, counts: Ints, columns: Mapping[str, Any]) -> pa.ListArray:
+    """Return lists of so many records each, as a column of the export."""
     offsets = np.r_[0, np.cumsum(counts)].astype(np.int32)
+    fields = ARROW_SCHEMA.field(name).type.value_type
+    entries = _record(columns, fields, int(offsets[-1]))
     return pa.ListArray.from_arrays(pa.array(offsets), entries)
 
 
 def _record(columns: Mapping[str, Any], fields: Any, n: int) -> pa.StructArray:
-    """
-    Return records of fields, from columns that are named by their path.
-
-    A field without a column is null.
-    """
+    """Return records of fields from columns; a field without one is null."""
     arrays = []
     for field in fields:
-        inside = {
-            name.removeprefix(f"{field.name}."): column
-            for name, column in columns.items()
-            if name.startswith(f"{field.name}.")
-        }
-        if field.name in columns:
-            column = columns[field.name].cast(field.type)
-            is_chunked = isinstance(column, pa.ChunkedArray)
-            arrays.append(column.combine_chunks() if is_chunked else column)
-        elif inside:
-            arrays.append(_record(inside, field.type, n))
-        else:
+        column = columns.get(field.name)
+        if column is None:
             arrays.append(pa.nulls(n, field.type))
+        elif isinstance(column, dict):
+            arrays.append(_record(column, field.type, n))
+        else:
+            arrays.append(column.cast(field.type))
     return pa.StructArray.from_arrays(arrays, fields=[*fields])
 
 

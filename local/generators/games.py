@@ -12,7 +12,7 @@ day before ``end``, and later play ends there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from local.generators.drawing import (
     DAY_MS,
@@ -47,13 +48,7 @@ from local.generators.messages import (
     sent,
     without,
 )
-from local.generators.players import (
-    ABROAD,
-    INDEX_LEVELS,
-    Players,
-    gazetteer,
-    registered,
-)
+from local.generators.players import registered, units
 
 USE_CASE = "first_day_churn"
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
@@ -62,7 +57,6 @@ PLAYS = ("new_purchases", "new_bet", "new_win")
 AMOUNT_FIELDS = dict(zip(PLAYS, ("amount", "bet_amount", "win_amount"), strict=True))
 BET = 1
 # What has two rows has one for those who stay and one for those who churn.
-STAYS, CHURNS = 0, 1
 MIX = np.array([[0.10, 0.85, 0.05], [0.10, 0.89, 0.01]])
 AGES = ((18, 24), (25, 34), (35, 44), (45, 54), (55, 79))
 AGE = np.array([[0.12, 0.27, 0.27, 0.20, 0.14], [0.19, 0.31, 0.25, 0.15, 0.10]])
@@ -79,9 +73,11 @@ INDEX = np.array(
         [0.17, 0.20, 0.20, 0.17, 0.13, 0.08, 0.05],
     ]
 )
-# Means and standard deviations of logarithms: plays on the first day, and later ones.
-FIRST_DAY = ((3.2, 1.0), (2.6, 1.0))
-LATER = ((5.0, 1.2), (1.8, 0.9))
+# Means and standard deviations of logarithms: plays on the first day, and later ones;
+# a player's stake.
+FIRST_DAY = np.array([[3.2, 1.0], [2.6, 1.0]])
+LATER = np.array([[5.0, 1.2], [1.8, 0.9]])
+STAKE, STAKE_SPREAD = np.array([1.1, 0.7]), 0.8
 # Share of those who churn that comes back on the second day.
 SECOND_DAY = 0.35
 PLAY_DAYS = 14
@@ -89,9 +85,6 @@ PLAY_DAYS = 14
 FIRST_DAY_SHARE = 0.6
 SESSIONS = np.array([0.5, 0.3, 0.2])
 SESSION_MS = 3 * HOUR_MS
-# The logarithm of a player's stake: means, and one standard deviation.
-STAKE = (1.1, 0.7)
-STAKE_SPREAD = 0.8
 # Of purchase, bet and win around the stake: shift and standard deviation.
 SHIFT = np.array([1.9, 0.0, 1.1])
 SPREAD = np.array([0.5, 0.6, 1.0])
@@ -113,12 +106,6 @@ def attributes_of(event: Mapping[str, Any]) -> dict[str, str]:
     return {name: event[name] for name in ("event_id", "use_case", "event_type")}
 
 
-def _of_money(amount: str) -> Callable[[Event], Event]:
-    """Return what gives a play another amount."""
-    value = Decimal(amount)
-    return lambda event: event | {AMOUNT_FIELDS[event["event_type"]]: value}
-
-
 # All are of plays.
 FAULTS: Faults = {
     "malformed_json": cut_short,
@@ -128,11 +115,15 @@ FAULTS: Faults = {
     "unknown_event_type": given(event_type="new_deposit"),
     "missing_field": without("user_id"),
     "wrong_type": given(user_id=123),
-    "bad_amount": _of_money("-0.01"),
-    "not_finite": _of_money("NaN"),
+    "bad_amount": lambda play: play | {_amount_field(play): Decimal("-0.01")},
+    "not_finite": lambda play: play | {_amount_field(play): Decimal("NaN")},
     "bad_time": given(event_time="2999-12-31T23:59:59.000Z"),
     "bad_value": given(user_id=""),
 }
+
+
+def _amount_field(play: Event) -> str:
+    return AMOUNT_FIELDS[play["event_type"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,33 +158,33 @@ class Games:
         return [f"player-{number:06d}" for number in range(1, self.users + 1)]
 
     @cached_property
-    def _players(self) -> Players:
+    def _players(self) -> pd.DataFrame:
+        """One row for each player, by time of registration; see ``players.py``."""
         random, n = random_of(self.seed, "players"), self.users
         churns = np.zeros(n, np.int64)
-        churns[shuffled(random, n)[: round(n * self.churn_rate)]] = CHURNS
+        churns[shuffled(random, n)[: round(n * self.churn_rate)]] = 1
         youngest, oldest = np.array(AGES).T[:, pick(random, AGE[churns])]
         age = youngest + floor(random.random(n) * (oldest - youngest + 1))
         country = pick(random, COUNTRY[churns])
         level = 1 + pick(random, INDEX[churns])
-        unit = np.zeros(n, np.int64)
-        where = random.random(n)
-        for nation in range(ABROAD):
-            for of_level in range(1, INDEX_LEVELS + 1):
-                units = gazetteer().units(nation, of_level)
-                is_theirs = (country == nation) & (level == of_level)
-                unit[is_theirs] = units[floor(where[is_theirs] * len(units))]
-        known, at_home = random.random(n), country != ABROAD
-        return Players(
-            registered_ms=self._registrations(),
-            churns=churns,
-            country=country,
-            channel=pick(random, CHANNEL[churns]),
-            age=age,
-            unit=unit,
-            is_unit_known=at_home & (known >= UNKNOWN_UNIT + UNKNOWN_DISTRICT),
-            is_district_known=at_home & (known >= UNKNOWN_DISTRICT),
-            stake=np.array(STAKE)[churns] + STAKE_SPREAD * normal(random, n),
-        )
+        unit, where, known = np.zeros(n, np.int64), random.random(n), random.random(n)
+        for (nation, index), places in (
+            units().groupby(["country", "level"]).indices.items()
+        ):
+            theirs = (country == nation) & (level == index)
+            unit[theirs] = places[floor(where[theirs] * len(places))]
+        columns = {
+            "registered_ms": self._registrations(),
+            "churns": churns,
+            "country": country,
+            "channel": pick(random, CHANNEL[churns]),
+            "age": age,
+            "unit": unit,
+            "is_unit_known": known >= UNKNOWN_UNIT + UNKNOWN_DISTRICT,
+            "is_district_known": known >= UNKNOWN_DISTRICT,
+            "stake": STAKE[churns] + STAKE_SPREAD * normal(random, n),
+        }
+        return pd.DataFrame(columns)
 
     def _registrations(self) -> Ints:
         """Draw sorted moments of registration, by hour and day of the week."""
@@ -204,18 +195,19 @@ class Games:
         random = random_of(self.seed, "registrations")
         return moments(random, self.users, start_ms=start_ms, weight=weight)
 
-    def _played(self) -> tuple[Ints, Ints, Ints, Ints]:
+    def _played(self) -> pd.DataFrame:
         """Return player, time, kind and cents of everything that is played."""
-        random, players, n = random_of(self.seed, "play"), self._players, self.users
-
-        def count(parameters: tuple[tuple[float, float], ...]) -> Ints:
-            mean, spread = np.array(parameters)[players.churns].T
-            return floor(np.exp(mean + spread * normal(random, n)))
-
+        random, n = random_of(self.seed, "play"), self.users
+        churns = self._players["churns"].to_numpy()
+        registered_ms = self._players["registered_ms"].to_numpy()
+        stays = churns == 0
         most = max(1, int(FIRST_DAY_SHARE * (self.maximum_events - 1)))
-        first = np.minimum(count(FIRST_DAY), most)
-        later = np.minimum(count(LATER), self.maximum_events - 1 - first)
-        stays = players.churns == STAYS
+        first, later = (
+            floor(np.exp(mean + spread * normal(random, n)))
+            for mean, spread in (FIRST_DAY[churns].T, LATER[churns].T)
+        )
+        first = np.minimum(first, most)
+        later = np.minimum(later, self.maximum_events - 1 - first)
         again = stays | (random.random(n) < SECOND_DAY)
         # Who stays is there after two days; that is what staying means.
         later = np.where(again, np.maximum(later, stays), 0)
@@ -229,38 +221,29 @@ class Games:
         day = np.where(place == first[player], final, np.minimum(day, final))
         day = np.where(place >= first[player], day, 0)
 
-        starts = self._session_starts(random)
+        # Sessions by player and day, in ms from the start of the day. A player's days
+        # begin at the hour of registration, and the first with a session.
+        shape, share = (n, PLAY_DAYS, len(SESSIONS)), np.cumsum(HOURS) / HOURS.sum()
+        hour = np.searchsorted(share, random.random(shape), side="right")
+        clock = np.minimum(hour, 23) * HOUR_MS + floor(random.random(shape) * HOUR_MS)
+        starts = (clock - registered_ms[:, None, None]) % DAY_MS
+        starts[:, 0, 0] = (5 + floor(random.random(n) * 240)) * SECOND_MS
         session = pick(random, np.broadcast_to(SESSIONS, (len(player), 3)))
         start = starts[player, day, session]
         room = np.minimum(SESSION_MS, DAY_MS - start)
         time = start + floor(random.random(len(player)) ** 1.5 * room)
-        time += players.registered_ms[player] + day * DAY_MS
-        kind = pick(random, MIX[players.churns[player]])
-        stake = players.stake[player] + SHIFT[kind]
+        time += registered_ms[player] + day * DAY_MS
+        kind = pick(random, MIX[churns[player]])
+        stake = self._players["stake"].to_numpy()[player] + SHIFT[kind]
         amount = np.exp(stake + SPREAD[kind] * normal(random, len(player)))
         cents = np.clip(np.rint(100 * amount), 1, MAXIMUM_CENTS).astype(np.int64)
         cents[(kind == BET) & (random.random(len(player)) < FREE_BETS)] = 0
-        kept = time < milliseconds(self.end)
-        return player[kept], time[kept], kind[kept], cents[kept]
-
-    def _session_starts(self, random: np.random.Generator) -> Ints:
-        """
-        Return players × days × sessions: milliseconds from the start of the day.
-
-        A player's days begin at the hour of registration, and the first with a session.
-        """
-        shape = (self.users, PLAY_DAYS, len(SESSIONS))
-        share = np.cumsum(HOURS) / HOURS.sum()
-        hour = np.searchsorted(share, random.random(shape), side="right")
-        clock = np.minimum(hour, 23) * HOUR_MS + floor(random.random(shape) * HOUR_MS)
-        starts = (clock - self._players.registered_ms[:, None, None]) % DAY_MS
-        seconds = 5 + floor(random.random(self.users) * 240)
-        starts[:, 0, 0] = seconds * SECOND_MS
-        return starts
+        played = {"player": player, "time": time, "kind": kind, "cents": cents}
+        return pd.DataFrame(played)[time < milliseconds(self.end)]
 
     def labels(self) -> dict[str, int]:
         """Return 1 for each player who churns and 0 for the others."""
-        return dict(zip(self.user_ids, self._players.churns.tolist(), strict=True))
+        return dict(zip(self.user_ids, self._players["churns"].tolist(), strict=True))
 
     def events(self) -> Iterator[Event]:
         """
@@ -268,30 +251,34 @@ class Games:
 
         Times are texts in UTC to the millisecond, amounts Decimal with two decimals.
         """
-        players, n = self._players, self.users
-        registrations = np.arange(n), players.registered_ms, np.full(n, len(PLAYS))
-        columns = (*registrations, np.zeros(n, np.int64)), self._played()
-        player, time, kind, cents = map(np.concatenate, zip(*columns, strict=True))
-        order = np.argsort(time, kind="stable")
-        player, kind, cents = (part[order].tolist() for part in (player, kind, cents))
-        times = texts_of(time[order])
-        ids = uuids(random_of(self.seed, "event ids"), len(order))
-        written, user_ids = registered(players), self.user_ids
-        types = (*PLAYS, REGISTRATION)
-        for i, event_id in enumerate(ids):
-            event_type = types[kind[i]]
+        registrations = pd.DataFrame(
+            {
+                "player": np.arange(self.users),
+                "time": self._players["registered_ms"],
+                "kind": len(PLAYS),
+                "cents": 0,
+            }
+        )
+        rows = pd.concat([registrations, self._played()])
+        rows = rows.sort_values("time", kind="stable")
+        ids = uuids(random_of(self.seed, "event ids"), len(rows))
+        written, user_ids = registered(self._players), self.user_ids
+        types, times = (*PLAYS, REGISTRATION), texts_of(rows.pop("time").to_numpy())
+        for event_id, time, row in zip(
+            ids, times, rows.to_numpy().tolist(), strict=True
+        ):
+            player, kind, cents = row
             event: Event = {
                 "event_id": event_id,
                 "use_case": USE_CASE,
-                "user_id": user_ids[player[i]],
-                "event_type": event_type,
-                "event_time": times[i],
+                "user_id": user_ids[player],
+                "event_type": types[kind],
+                "event_time": time,
             }
-            if event_type == REGISTRATION:
-                event |= written[player[i]]
+            if types[kind] == REGISTRATION:
+                yield event | written[player]
             else:
-                event[AMOUNT_FIELDS[event_type]] = Decimal(cents[i]).scaleb(-2)
-            yield event
+                yield event | {_amount_field(event): Decimal(cents).scaleb(-2)}
 
     def payloads(self) -> Iterator[tuple[bytes, dict[str, str]]]:
         """Yield every event as a message's data and attributes, in order of time."""
@@ -302,11 +289,10 @@ class Games:
         """Return what a producer sends, in the order of sending."""
         return sent(
             list(self.events()),
-            seed=self.seed,
-            purpose="deliveries 0",
+            random_of(self.seed, "deliveries 0"),
+            FAULTS,
             id_field="event_id",
             time_field="event_time",
-            faults=FAULTS,
             late_days=(1, 5),
             duplicates=0.10,
             longest_ms=3 * DAY_MS,

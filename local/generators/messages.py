@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -19,9 +18,7 @@ from local.generators.drawing import (
     exponential,
     floor,
     latency_ms,
-    milliseconds,
     moment,
-    random_of,
     shuffled,
     uuids,
 )
@@ -33,10 +30,10 @@ REGISTRATION = "new_registration"
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Delivery:
     """
-    One message as it is sent, and what it is.
+    One message as it is sent.
 
     ``event`` is what must be stored; None for a broken message, whose dead letter must
     have the ``reason``.
@@ -46,8 +43,6 @@ class Delivery:
     attributes: Mapping[str, str]
     sent_time: datetime
     event: Event | None
-    is_duplicate: bool = False
-    is_late: bool = False
     reason: str | None = None
 
 
@@ -79,90 +74,68 @@ def given(**fields: Any) -> Callable[[Event], Event]:
 
 def sent(
     events: Sequence[Event],
+    random: np.random.Generator,
+    faults: Faults,
     *,
-    seed: int,
-    purpose: str,
     id_field: str,
     time_field: str,
-    faults: Faults,
     broken: float = 0.01,
     is_delayed: bool = True,
     late: float = 0.05,
     late_days: tuple[float, float] = (0, 1),
     duplicates: float = 0.05,
     longest_ms: int = DAY_MS // 2,
-    attributes_of: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda _: {},
+    attributes_of: Callable[[Event], Mapping[str, str]] = lambda _: {},
 ) -> list[Delivery]:
     """
     Return all messages with some events, in the order of sending.
 
     Args:
         events: JSON objects.
-        seed, purpose: Of the random numbers.
+        random: Draws all this.
+        faults: Take turns in what is broken, a share under ids of its own.
         id_field, time_field: Names in an event.
-        faults: Take turns.
-        broken: Share of broken messages, under ids of their own.
         is_delayed: Whether each takes a moment.
         late, late_days: Share that is late, and by how many days, from and to.
         duplicates: Share of repetitions, most of them within minutes.
         longest_ms: How late the other repetitions are at most.
         attributes_of: Gives a message's attributes.
     """
-    random, n = random_of(seed, purpose), len(events)
-    times = (datetime.fromisoformat(event[time_field]) for event in events)
-    event_ms = np.array([*map(milliseconds, times)])
-    sent_ms = event_ms + latency_ms(random, n) if is_delayed else event_ms
-    is_late = np.zeros(n, bool)
-    is_late[shuffled(random, n)[: round(n * late)]] = True
+    n = len(events)
+    texts = [event[time_field].removesuffix("Z") for event in events]
+    event_ms = np.array(texts, "datetime64[ms]").astype(np.int64)
+    sent_ms = event_ms + (latency_ms(random, n) if is_delayed else 0)
+    is_late = shuffled(random, n)[: round(n * late)]
     least, most = late_days
-    late_ms = floor((least + (most - least) * random.random(n)) * DAY_MS)
-    sent_ms = sent_ms + np.where(is_late, late_ms, 0)
+    sent_ms[is_late] += floor((least + (most - least) * random.random(n)) * DAY_MS)[
+        is_late
+    ]
     once = [
-        Delivery(
-            data=encode(event),
-            attributes=attributes_of(event),
-            sent_time=moment(at),
-            event=event,
-            is_late=late,
-        )
-        for event, at, late in zip(
-            events, sent_ms.tolist(), is_late.tolist(), strict=True
-        )
+        Delivery(encode(event), attributes_of(event), moment(at), event)
+        for event, at in zip(events, sent_ms.tolist(), strict=True)
     ]
 
     count = round(n * duplicates)
-    again = floor(random.random(count) * n).tolist()
+    again = floor(random.random(count) * n)
     wait_ms = 200 + exponential(random, count, 90 * SECOND_MS)
     longer_ms = floor(random.random(count) * longest_ms)
     wait_ms += np.where(random.random(count) < 0.1, longer_ms, 0)
     repeated = [
-        replace(
-            once[place],
-            sent_time=once[place].sent_time + timedelta(milliseconds=wait),
-            is_duplicate=True,
-        )
-        for place, wait in zip(again, wait_ms.tolist(), strict=True)
+        replace(once[place], sent_time=moment(at))
+        for place, at in zip(again, (sent_ms[again] + wait_ms).tolist(), strict=True)
     ]
 
     rows = [n for n, one in enumerate(events) if one.get("event_type") != REGISTRATION]
     count = round(n * broken)
     ids, wait_ms = uuids(random, count), latency_ms(random, count)
-    places = [rows[place] for place in floor(random.random(count) * len(rows))]
     spoilt = []
-    for (reason, spoil), new_id, place, wait in zip(
-        itertools.islice(itertools.cycle(faults.items()), count),
-        *(ids, places, wait_ms.tolist()),
-        strict=True,
-    ):
-        event = events[place] | {id_field: new_id}
-        broke = spoil(event)
-        spoilt.append(
-            Delivery(
-                data=broke if isinstance(broke, bytes) else encode(broke),
-                attributes=attributes_of(event if isinstance(broke, bytes) else broke),
-                sent_time=moment(int(event_ms[place]) + wait),
-                event=None,
-                reason=reason,
-            )
-        )
+    for number, place in enumerate(floor(random.random(count) * len(rows))):
+        row = rows[place]
+        reason, spoil = [*faults.items()][number % len(faults)]
+        event = events[row] | {id_field: ids[number]}
+        data = spoil(event)
+        attributes = attributes_of(event if isinstance(data, bytes) else data)
+        data = data if isinstance(data, bytes) else encode(data)
+        at = moment(int(event_ms[row] + wait_ms[number]))
+        spoilt.append(Delivery(data, attributes, at, None, reason))
     return sorted([*once, *repeated, *spoilt], key=attrgetter("sent_time"))

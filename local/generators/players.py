@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from local.generators.drawing import (
-    Flags,
-    Floats,
-    Ints,
-    moment,
-    random_of,
-    shuffled,
-)
+from local.generators.drawing import moment, random_of, shuffled
 from local.generators.messages import Event
 
 COUNTRIES = ("England", "Scotland", "Wales", "Northern Ireland", "Ireland")
@@ -49,65 +42,34 @@ CHANNELS: tuple[tuple[str | None, str | None], ...] = (
 NAMES = ("Aisha Begum", "Gethin Davies", "Jürgen Lindström", "Zoë Ní Bhriain")
 
 
-@dataclass(frozen=True)
-class Players:
-    """
-    One row for each player, by time of registration; indices into tuples above.
-
-    ``unit`` is where the player lives. Who mistypes it, writes another unit of the
-    district, or another district altogether where not ``is_district_known``.
-    """
-
-    registered_ms: Ints
-    churns: Ints
-    country: Ints
-    channel: Ints
-    age: Ints
-    unit: Ints
-    is_unit_known: Flags
-    is_district_known: Flags
-    stake: Floats
-
-
-@dataclass(frozen=True)
-class _Gazetteer:
-    """All units: code, district and index from 1 to 7."""
-
-    codes: list[str]
-    district: Ints
-    level: Ints
-
-    def units(self, country: int, level: int) -> Ints:
-        """Return the units of one index in a country."""
-        countries = np.array([of for _, _, of in AREAS])
-        at = countries[self.district // len(DISTRICTS)] == country
-        return np.flatnonzero(at & (self.level == level))
-
-
 @cache
-def gazetteer() -> _Gazetteer:
-    """Draw an index for each district, and units around it; the same for every seed."""
+def units() -> pd.DataFrame:
+    """
+    Return all postcodes, the same for every seed: code, city, country, level.
+
+    A district has a level, the index from 1 to 7, and its units vary around it.
+    """
     random = random_of(7, "postcodes")
-    districts = [area + district for area, _, _ in AREAS for district in DISTRICTS]
-    country = np.repeat([of for _, _, of in AREAS], len(DISTRICTS))
+    districts = pd.DataFrame(
+        [(area + one, city, of) for area, city, of in AREAS for one in DISTRICTS],
+        columns=["district", "city", "country"],
+    )
     base = np.zeros(len(districts), np.int64)
     for nation in range(ABROAD):
-        theirs = np.flatnonzero(country == nation)
+        theirs = np.flatnonzero(districts["country"] == nation)
         levels = 1 + np.arange(len(theirs)) % INDEX_LEVELS
         base[theirs] = levels[shuffled(random, len(theirs))]
     letters = [a + b for a in LETTERS for b in LETTERS]
-    codes = []
-    for name in districts:
+    codes: list[str] = []
+    for name in districts["district"]:
         drawn = shuffled(random, 10 * len(letters))[:UNITS].tolist()
-        codes += sorted(
-            f"{name} {number % 10}{letters[number // 10]}" for number in drawn
-        )
-    district = np.repeat(np.arange(len(districts)), UNITS)
+        codes += sorted(f"{name} {one % 10}{letters[one // 10]}" for one in drawn)
     step = np.searchsorted([0.2, 0.8], random.random(len(codes))) - 1
     # Each district has a unit of its own index, and each country all of them.
     step[::UNITS] = 0
-    level = np.clip(base[district] + step, 1, INDEX_LEVELS)
-    return _Gazetteer(codes, district, level)
+    level = np.clip(np.repeat(base, UNITS) + step, 1, INDEX_LEVELS)
+    repeated = districts.loc[districts.index.repeat(UNITS)].reset_index(drop=True)
+    return repeated.assign(code=codes, level=level)
 
 
 def postcodes() -> pa.Table:
@@ -118,44 +80,45 @@ def postcodes() -> pa.Table:
         ``postcode`` string, as in "QA1 2BD", and ``socioeconomic_idx`` float64, a whole
         number from 1 to 7 that varies little within a district.
     """
-    places = gazetteer()
-    level = places.level.astype(np.float64)
-    return pa.table({"postcode": places.codes, "socioeconomic_idx": level})
+    level = units()["level"].to_numpy(np.float64)
+    return pa.table({"postcode": [*units()["code"]], "socioeconomic_idx": level})
 
 
-def registered(players: Players) -> list[Event]:
-    """Return the fields of each registration."""
-    rows = []
-    for i in range(len(players.churns)):
-        campaign, affiliate_url = CHANNELS[players.channel[i]]
-        day = moment(int(players.registered_ms[i])).date()
-        birthday = day.replace(day=min(day.day, 28), year=day.year - players.age[i])
-        code, city = _address(players, i)
-        # Two in ten type it otherwise.
-        spelling = {8: code.lower(), 9: code.replace(" ", "")}.get(i % 10, code)
+def registered(players: pd.DataFrame) -> list[Event]:
+    """
+    Return the fields of each registration.
+
+    Args:
+        players: A row each, with indices into the tuples above. ``unit`` is where a
+            player lives. Who mistypes it writes another unit of the district, or
+            another district altogether where not ``is_district_known``.
+    """
+    rows, homes = [], units().iloc[players["unit"]][["code", "city"]].to_numpy()
+    for i, player in enumerate(players.to_dict("records")):
+        campaign, affiliate_url = CHANNELS[player["channel"]]
+        day = moment(player["registered_ms"]).date()
+        birthday = day.replace(day=min(day.day, 28), year=day.year - player["age"])
+        code, city = homes[i]
+        if player["country"] == ABROAD:
+            code, city = f"Q{i % 90:02d} {i:06d}", CITY_ABROAD
+        elif not player["is_district_known"]:
+            code = f"ZZ{1 + i % 90} 1AA"
+        elif not player["is_unit_known"]:
+            code = f"{code[:-3]}1ZZ"
         rows.append(
             {
                 "name": NAMES[i % len(NAMES)],
                 "date_of_birth": str(birthday - timedelta(days=i % 364)),
                 "street_address": f"{1 + i % 180} King's Parade",
                 "city": city,
-                "country": COUNTRIES[players.country[i]],
-                "postcode": spelling,
+                "country": COUNTRIES[player["country"]],
+                # Two in ten type it otherwise.
+                "postcode": {8: code.lower(), 9: code.replace(" ", "")}.get(
+                    i % 10, code
+                ),
                 "affiliate_url": affiliate_url,
                 "campaign": campaign,
-                "label": int(players.churns[i]),
+                "label": player["churns"],
             }
         )
     return rows
-
-
-def _address(players: Players, i: int) -> tuple[str, str]:
-    """Return the postcode and the city of a player."""
-    places, unit = gazetteer(), players.unit[i]
-    city = AREAS[int(places.district[unit]) // len(DISTRICTS)][1]
-    if players.country[i] == ABROAD:
-        return f"Q{i % 90:02d} {i:06d}", CITY_ABROAD
-    if not players.is_district_known[i]:
-        return f"ZZ{1 + i % 90} 1AA", city
-    known = places.codes[unit]
-    return known if players.is_unit_known[i] else f"{known[:-3]}1ZZ", city

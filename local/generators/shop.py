@@ -9,7 +9,7 @@ or KEEN. On day d a user in mood m
 1. visits with probability ``1 - exp(-activity * VISIT[m] * rhythm(d))``, by weekday,
    season and trend; on the day of arrival for certain;
 2. buys on a visit with probability ``1 - exp(-conversion * BUY[m] * demand(d))``, where
-   the demand may have a season and a drift;
+   the demand has a season and a drift;
 3. moves to tomorrow's mood by a matrix: no visit (interest fades), ``LOOKED`` or
    ``BOUGHT``.
 
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ DAY_US, SECOND_US = 86_400_000_000, 1_000_000
 EPOCH = date(1970, 1, 1)
 # The simulation begins so many days before the export: its first day is like any.
 BURN_IN_DAYS = 90
-DEFAULT_USERS, DEFAULT_SEED = 6_000, 20_240_229
+DEFAULT_USERS, DEFAULT_SEED, LAST_DATE = 6_000, 20_240_229, date(2025, 6, 30)
 
 GONE, IDLE, BROWSING, KEEN = range(4)
 # A day's expected visits, and purchases a visit, of the average user in each mood.
@@ -55,8 +54,9 @@ ARRIVAL_GROWTH, EARLY_USERS = 0.6, 0.15
 ACTIVITY, CONVERSION, PATIENCE = (-0.1, 0.4), (0.05, 0.5), (0.0, 0.5)
 WEEKDAY = np.array([1.05, 1.0, 0.97, 0.98, 1.0, 0.92, 1.08])
 TREND_A_YEAR, SEASON = 0.12, 0.10
-# Of the demand's season: month and day of its peak, and its standard deviation in days.
-PEAK, PEAK_DAYS = (6, 21), 25
+# Of the demand's season: the logarithm at its peak, month and day of that, and standard
+# deviation in days. What a year adds to the logarithm.
+AT_PEAK, PEAK, PEAK_DAYS, DRIFT = 1.2, (6, 21), 25, -0.3
 LOGGED_IN, SECOND_VISIT = 0.35, 0.12
 # Of a loyalty programme: days between changes, and points by mood in that time.
 POINTS_DAYS, POINTS = 7, np.array([0.0, 0.2, 1.0, 5.0])
@@ -109,10 +109,9 @@ class Process:
         users: Users who arrive from the start of the simulation to the end.
         days: Days of the export, ending with ``last_date``.
         seed: Everything follows from it.
-        last_date: Last ``event_date``.
-        season: Logarithm of the demand at the season's peak; 0 is no season.
-        drift: What a year adds to the logarithm of the demand.
     """
+
+    last_date = LAST_DATE
 
     def __init__(
         self,
@@ -120,19 +119,24 @@ class Process:
         users: int = DEFAULT_USERS,
         days: int = 365,
         seed: int = DEFAULT_SEED,
-        last_date: date = date(2025, 6, 30),
-        season: float = 0.0,
-        drift: float = 0.0,
     ) -> None:
-        self.users, self.last_date = users, last_date
-        self.season, self.drift = season, drift
-        self.first_date = last_date - (days - 1) * DAY
+        self.users = users
+        self.first_date = LAST_DATE - (days - 1) * DAY
+        self.dates = [self.first_date + n * DAY for n in range(days)]
         self._start = self.first_date - BURN_IN_DAYS * DAY
         # The last local day ends during the next UTC day.
-        self._simulated_days = (last_date - self._start).days + 2
+        self._simulated_days = (LAST_DATE - self._start).days + 2
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._draw_users()
-        self._simulate()
+        self._visits = self._placed(*self._simulated())
+        self._first_touch_us = np.zeros(users, np.int64)
+        opening = self._visits.is_first
+        self._first_touch_us[self._visits.user[opening]] = self._visits.start_us[
+            opening
+        ]
+        # As GA4 names them: a random number and the second of the first touch.
+        touch = self._first_touch_us // SECOND_US
+        self._pseudo_ids = texts("{}.{}", self._client, touch)
 
     def _draw_users(self) -> None:
         random, n = self._random, self.users
@@ -159,41 +163,22 @@ class Process:
         self._is_member = random.random(n) < LOGGED_IN
         self._client = 1_000_000_000 + 7919 * random.permutation(n)
 
-    def _visit_probability(self, day: int) -> Floats:
-        """Return users × moods, for users past their day of arrival."""
+    def _rhythm(self, day: int) -> tuple[float, float]:
+        """Return by how much more is visited, and bought on a visit, on a day."""
         calendar = self._start + day * DAY
         turn = 2 * np.pi * (calendar.timetuple().tm_yday - 340) / 365
         trend = 1 + TREND_A_YEAR * (day - BURN_IN_DAYS) / 365
-        rhythm = WEEKDAY[calendar.weekday()] * (1 + SEASON * np.cos(turn)) * trend
-        probability: Floats = -np.expm1(-np.outer(self._activity, VISIT) * rhythm)
-        return probability
-
-    def _buy_probability(self, day: int) -> Floats:
-        """Return users × moods: of a purchase on a visit of the day."""
-        calendar = self._start + day * DAY
+        visits = WEEKDAY[calendar.weekday()] * (1 + SEASON * np.cos(turn)) * trend
         peaks = (date(calendar.year + n, *PEAK) for n in (-1, 0, 1))
         apart = min(abs((calendar - peak).days) for peak in peaks)
-        season = self.season * np.exp(-0.5 * (apart / PEAK_DAYS) ** 2)
-        demand = np.exp(season + self.drift * (day - BURN_IN_DAYS) / 365)
-        probability: Floats = -np.expm1(-np.outer(self._conversion, BUY) * demand)
-        return probability
+        season = AT_PEAK * np.exp(-0.5 * (apart / PEAK_DAYS) ** 2)
+        return visits, np.exp(season + DRIFT * (day - BURN_IN_DAYS) / 365)
 
-    @cached_property
-    def _away(self) -> Floats:
-        """Return users × mood × tomorrow's mood after a day without a visit."""
-        fade = -np.expm1(-FADE / self._patience[:, None])
-        away = np.zeros((self.users, 4, 4))
-        away[:, GONE, GONE] = 1
-        for mood in (IDLE, BROWSING, KEEN):
-            away[:, mood, mood] = 1 - fade[:, mood]
-            away[:, mood, mood - 1] = fade[:, mood]
-        return away
-
-    def _simulate(self) -> None:
-        """Play every day; keep the visits."""
+    def _simulated(self) -> tuple[Ints, Ints, Ints, Flags]:
+        """Play every day; return each visit's user, day, mood, and if it buys."""
         random, n = self._random, self.users
         everyone, mood = np.arange(n), np.full(n, IDLE)
-        self._seen: list[tuple[Ints, Ints, Ints, Flags]] = []
+        seen = []
         self._moods: dict[int, Ints] = {}
         for day in range(self._simulated_days):
             arrives = self._arrival == day
@@ -201,17 +186,44 @@ class Process:
             if day % POINTS_DAYS == 0:
                 self._moods[day] = mood.copy()
             present = self._arrival <= day
-            chance = self._visit_probability(day)[everyone, mood]
+            rhythm, demand = self._rhythm(day)
+            chance = -np.expm1(-self._activity * VISIT[mood] * rhythm)
             visits = arrives | (present & (random.random(n) < chance))
-            sells = self._buy_probability(day)[everyone, mood]
+            sells = -np.expm1(-self._conversion * BUY[mood] * demand)
             buys = visits & (random.random(n) < sells)
             who = np.flatnonzero(visits)
-            self._seen.append((who, np.full(len(who), day), mood[who], buys[who]))
-            tomorrow = self._away[everyone, mood]
+            seen.append((who, np.full(len(who), day), mood[who], buys[who]))
+            # Without a visit interest fades, by one mood; who is gone stays gone.
+            fade = -np.expm1(-FADE[mood] / self._patience)
+            tomorrow = np.zeros((n, 4))
+            tomorrow[everyone, mood - 1] = fade
+            tomorrow[everyone, mood] = 1 - fade
             tomorrow[visits] = LOOKED[mood[visits]]
             tomorrow[buys] = BOUGHT[mood[buys]]
             drawn = (random.random((n, 1)) > tomorrow.cumsum(axis=1)).sum(axis=1)
             mood = np.where(present, np.minimum(drawn, KEEN), mood)
+        users, days, moods, sales = map(np.concatenate, zip(*seen, strict=True))
+        return users, days, moods, sales
+
+    def _placed(self, user: Ints, day: Ints, mood: Ints, buys: Flags) -> Visits:
+        """Place every visit in its UTC day; some days have a second one."""
+        random = self._random
+        again = np.flatnonzero(random.random(len(user)) < SECOND_VISIT)
+        is_second = np.repeat([False, True], [len(user), len(again)])
+        user, day, mood = (np.r_[part, part[again]] for part in (user, day, mood))
+        buys = np.r_[buys, np.zeros(len(again), bool)]
+        # An evening in New York is cut in two by UTC: a second visit falls into the
+        # other part of the UTC day.
+        evening = random.normal(1.0, 2.5, len(user)) % 24
+        daytime = random.normal(17.0, 2.5, len(user)) % 24
+        hour = np.where(is_second ^ (random.random(len(user)) < 0.5), evening, daytime)
+        second = np.minimum(hour * 3600, 86_400 - 5_400)
+        start = (self._start - EPOCH).days * DAY_US + day * DAY_US
+        start_us = start + (second * SECOND_US).astype(np.int64)
+        order = np.lexsort((start_us, user))
+        user, start_us = user[order], start_us[order]
+        is_first = np.r_[True, user[1:] != user[:-1]]
+        return Visits(user, start_us, mood[order], is_first, buys[order])
 
     def loyalty(self) -> pa.Table:
         """
@@ -240,41 +252,6 @@ class Process:
                 "points": points[week, user],
             }
         )
-
-    @cached_property
-    def _visits(self) -> Visits:
-        """Place every visit in its UTC day; some days have a second one."""
-        random = self._random
-        user, day, mood, buys = map(np.concatenate, zip(*self._seen, strict=True))
-        again = np.flatnonzero(random.random(len(user)) < SECOND_VISIT)
-        is_second = np.repeat([False, True], [len(user), len(again)])
-        user, day, mood = (np.r_[part, part[again]] for part in (user, day, mood))
-        buys = np.r_[buys, np.zeros(len(again), bool)]
-        # An evening in New York is cut in two by UTC: a second visit falls into the
-        # other part of the UTC day.
-        evening = random.normal(1.0, 2.5, len(user)) % 24
-        daytime = random.normal(17.0, 2.5, len(user)) % 24
-        hour = np.where(is_second ^ (random.random(len(user)) < 0.5), evening, daytime)
-        second = np.minimum(hour * 3600, 86_400 - 5_400)
-        start = (self._start - EPOCH).days * DAY_US + day * DAY_US
-        start_us = start + (second * SECOND_US).astype(np.int64)
-        order = np.lexsort((start_us, user))
-        user, start_us = user[order], start_us[order]
-        is_first = np.r_[True, user[1:] != user[:-1]]
-        return Visits(user, start_us, mood[order], is_first, buys[order])
-
-    @cached_property
-    def _first_touch_us(self) -> Ints:
-        visits = self._visits
-        touch = np.zeros(self.users, np.int64)
-        touch[visits.user[visits.is_first]] = visits.start_us[visits.is_first]
-        return touch
-
-    @cached_property
-    def _pseudo_ids(self) -> pa.Array:
-        """Name users as GA4 does: a random number and the second of the first touch."""
-        touch = self._first_touch_us // SECOND_US
-        return texts("{}.{}", self._client, touch)
 
 
 def texts(pattern: str, *columns: Ints) -> pa.Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
 from local.generators.drawing import (
     HOUR_MS,
@@ -31,8 +32,7 @@ from local.generators.messages import (
 
 USE_CASE = "card_fraud"
 COMPONENTS = tuple(f"V{number}" for number in range(1, 29))
-FEATURES = (*COMPONENTS, "Amount")
-COLUMNS = ("Time", *FEATURES, "Class")
+COLUMNS = ("Time", *COMPONENTS, "Amount", "Class")
 # Mean time from a transaction to its truth; of how many nobody ever learns; of how many
 # frauds, and as many others, the first verdict is wrong.
 DELAY_MS, NEVER, WRONG_FIRST = 18 * HOUR_MS, 0.05, 0.10
@@ -80,20 +80,16 @@ class Transactions:
 
     def events(self) -> list[Event]:
         """Return every transaction as its JSON object, in order of time."""
-        random = random_of(self.seed, "cards' ingestion")
-        ingested = texts_of(self.time_ms + latency_ms(random, len(self)))
-        rows = np.column_stack([self.components, self.amounts]).tolist()
-        return [
-            {
-                "transaction_id": transaction_id,
-                **dict(zip(FEATURES, values, strict=True)),
-                "event_time": time,
-                "ingest_ts": taken,
-            }
-            for transaction_id, values, time, taken in zip(
-                self.ids, rows, texts_of(self.time_ms), ingested, strict=True
-            )
-        ]
+        wait_ms = latency_ms(random_of(self.seed, "cards' ingestion"), len(self))
+        columns = {
+            "transaction_id": self.ids,
+            **dict(zip(COMPONENTS, self.components.T, strict=True)),
+            "Amount": self.amounts,
+            "event_time": texts_of(self.time_ms),
+            "ingest_ts": texts_of(self.time_ms + wait_ms),
+        }
+        rows: list[Event] = pd.DataFrame(columns).to_dict("records")
+        return rows
 
     def truths(self) -> list[Event]:
         """
@@ -106,22 +102,18 @@ class Transactions:
         time = self.time_ms + SECOND_MS + exponential(random, n, DELAY_MS)
         frauds, others = row[self.is_fraud[row]], row[~self.is_fraud[row]]
         count = round(len(frauds) * WRONG_FIRST)
-        wrong = np.sort(np.concatenate([frauds[:count], others[:count]]))
+        wrong = np.sort(np.r_[frauds[:count], others[:count]])
         row = np.sort(row)
         corrected = np.zeros(n, np.int64)
         later = exponential(random, len(wrong), DELAY_MS / 2)
         corrected[wrong] = 60 * SECOND_MS + later
-        labels = np.concatenate([self.is_fraud[row], ~self.is_fraud[wrong]])
-        times = np.concatenate([time[row] + corrected[row], time[wrong]])
-        return [
-            {"transaction_id": self.ids[i], "is_fraud": label, "truth_time": text}
-            for i, label, text in zip(
-                (*row.tolist(), *wrong.tolist()),
-                labels.tolist(),
-                texts_of(times),
-                strict=True,
-            )
-        ]
+        columns = {
+            "transaction_id": np.array(self.ids)[np.r_[row, wrong]],
+            "is_fraud": np.r_[self.is_fraud[row], ~self.is_fraud[wrong]],
+            "truth_time": texts_of(np.r_[time[row] + corrected[row], time[wrong]]),
+        }
+        findings: list[Event] = pd.DataFrame(columns).to_dict("records")
+        return findings
 
     def deliveries(self) -> list[Delivery]:
         """
@@ -131,11 +123,10 @@ class Transactions:
         """
         return sent(
             self.events(),
-            seed=self.seed,
-            purpose="cards' deliveries 0",
+            random_of(self.seed, "cards' deliveries 0"),
+            FAULTS,
             id_field="transaction_id",
             time_field="ingest_ts",
-            faults=FAULTS,
             is_delayed=False,
             late=0.02,
             late_days=(0.02, 1),
@@ -149,10 +140,9 @@ class Transactions:
         """
         return sent(
             self.truths(),
-            seed=self.seed,
-            purpose="truths' deliveries 0",
+            random_of(self.seed, "truths' deliveries 0"),
+            TRUTH_FAULTS,
             id_field="transaction_id",
             time_field="truth_time",
-            faults=TRUTH_FAULTS,
             broken=0.005,
         )

@@ -13,12 +13,14 @@ folder, ``.local/states/NAME``.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from deploy import stage
@@ -29,7 +31,6 @@ from local.processes import (
     HOST,
     Process,
     answers,
-    deferred_signals,
     end_of,
     ending_on_signals,
     is_free,
@@ -171,27 +172,22 @@ class Stack:
         from propensity.settings import Settings
 
         settings = Settings.from_environment(self.environment)
-        warehouse = Warehouse.open(settings)
+        warehouse, objects = Warehouse.open(settings), self.objects()
         warehouse.create_dataset(self.options.ga4_dataset)
-        objects = self.objects()
         bucket = objects.bucket(self.options.bucket)
         with contextlib.suppress(Conflict):
             bucket.create()
-        artifacts = Artifacts(bucket, settings)
         with contextlib.suppress(MissingTable):
             setup.prepare(warehouse, settings)
-        if any(function.target == "score_stream" for function in self.functions):
+        endpoints = {one.target: self.url(one.target) for one in self.functions}
+        if "score_stream" in endpoints:
             try:
-                load_model.load(warehouse, artifacts, settings)
+                load_model.load(warehouse, Artifacts(bucket, settings), settings)
             except PropensityError as error:
                 # All else works without a first model, and a training makes one.
                 self._say(f"the shipped model was not loaded: {error.message}")
         objects.close()
-        topics.create(
-            settings.project,
-            settings.pubsub_endpoint,
-            endpoints={one.target: self.url(one.target) for one in self.functions},
-        )
+        topics.create(settings.project, settings.pubsub_endpoint, endpoints=endpoints)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command of ``propensity`` on what is served here."""
@@ -279,46 +275,14 @@ class Stack:
 
         python = Path(sys.executable)
         if self.functions:
-            python = venvs.functions_python(
-                self._root, folder=LOCAL / "venvs", say=self._say
-            )
+            folder = LOCAL / "venvs"
+            python = venvs.functions_python(self._root, folder=folder, say=self._say)
         self._began = time.monotonic()
         self._say(f"starting emulators and {len(self.functions)} functions …")
         if unused := ignored(os.environ, self.environment):
             self._say(
                 f"  functions here do not get {', '.join(unused)}: docs/settings.md"
             )
-        self._start_emulators()
-        for function in self.functions:
-            self._start_function(function, python)
-        if self._stays:
-            self.state.dashboard.mkdir(parents=True, exist_ok=True)
-            port = str(self.port("dashboard"))
-            server = [sys.executable, "-m", "http.server", port, "--bind", HOST]
-            self._spawn("dashboard", server, {}, self.state.dashboard)
-        datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
-        self._wait_for(["bigquery"], lambda name: answers(self.url(name) + datasets))
-        self._wait_for(["storage"], lambda name: answers(self.url(name) + "/"))
-        self._wait_for(["pubsub"], lambda name: is_serving(self.address(name)))
-
-    def ready(self) -> None:
-        """
-        Create what the functions expect, and wait until they answer.
-
-        Raises:
-            LocalError: A process ended or did not answer in time.
-        """
-        self.prepare()
-        # The framework answers this path itself once it has loaded the function; a
-        # client error is an answer too.
-        self._wait_for(
-            [one.name for one in self._record.processes if one.name not in EMULATORS],
-            lambda name: answers(self.url(name) + "/robots.txt"),
-        )
-        self._say(f"all answer after {time.monotonic() - self._began:.1f} s")
-
-    def _start_emulators(self) -> None:
-        parent = [] if self._stays else ["--parent", str(os.getpid())]
         for service, words in {
             "bigquery": [
                 *("--grpc-port", str(self.port("bigquery_storage"))),
@@ -329,9 +293,37 @@ class Stack:
             "storage": ["--data-dir", str(self.state.folder / "storage")],
             "pubsub": [],
         }.items():
-            module = [sys.executable, "-m", f"local.emulators.{service}"]
+            own = [] if self._stays else ["--parent", str(os.getpid())]
             port = ["--port", str(self.port(service))]
-            self._spawn(service, [*module, *port, *words, *parent], {}, ROOT)
+            module = [sys.executable, "-m", f"local.emulators.{service}"]
+            self._spawn(service, [*module, *port, *words, *own], folder=ROOT)
+        for function in self.functions:
+            self._start_function(function, python)
+        if self._stays:
+            self.state.dashboard.mkdir(parents=True, exist_ok=True)
+            port = [str(self.port("dashboard")), "--bind", HOST]
+            server = [sys.executable, "-m", "http.server", *port]
+            self._spawn("dashboard", server, folder=self.state.dashboard)
+        datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
+        self._wait_for("bigquery", lambda: answers(self.url("bigquery") + datasets))
+        self._wait_for("storage", lambda: answers(self.url("storage") + "/"))
+        self._wait_for("pubsub", lambda: is_serving(self.address("pubsub")))
+
+    def ready(self) -> None:
+        """
+        Create what the functions expect, and wait until they answer.
+
+        Raises:
+            LocalError: A process ended or did not answer in time.
+        """
+        self.prepare()
+        for process in self._record.processes:
+            if process.name not in EMULATORS:
+                # The framework answers this path itself once it has loaded the
+                # function; a client error is an answer too.
+                url = self.url(process.name) + "/robots.txt"
+                self._wait_for(process.name, functools.partial(answers, url))
+        self._say(f"all answer after {time.monotonic() - self._began:.1f} s")
 
     def _start_function(self, function: Function, python: Path) -> None:
         # gunicorn keeps a socket there; in the user's home one would be all functions'.
@@ -351,47 +343,43 @@ class Stack:
             *("--host", HOST, "--port", str(self.port(function.target))),
             *(["--asgi"] if function.is_asynchronous else []),
         ]
-        self._spawn(function.target, command, environment, staged)
+        self._spawn(function.target, command, environment, folder=staged)
 
     def _spawn(
         self,
         name: str,
         command: Sequence[str],
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] = MappingProxyType({}),
+        *,
         folder: Path,
     ) -> None:
         """Start a process; of the user's environment it gets places, and threads."""
         kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
-        # A signal between starting and recording would leave a process behind.
-        with deferred_signals():
-            process = spawn(
-                name,
-                command,
-                environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
-                folder=folder,
-                port=self.port(name),
-                log=self.state.logs / f"{name}.log",
-            )
-            self._record.processes.append(process)
-            self.state.write(self._record)
+        process = spawn(
+            name,
+            command,
+            environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
+            folder=folder,
+            port=self.port(name),
+            log=self.state.logs / f"{name}.log",
+        )
+        self._record.processes.append(process)
+        self.state.write(self._record)
 
-    def _wait_for(
-        self, services: Iterable[str], is_ready: Callable[[str], bool]
-    ) -> None:
-        """Wait until services answer; none that has started may end meanwhile."""
+    def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
+        """Wait until a service answers; none that has started may end meanwhile."""
         deadline = time.monotonic() + READY_S
-        for name in services:
-            while not is_ready(name):
-                for process in self._record.ended:
-                    raise LocalError(
-                        f"{process.name} ended while it was starting. {end_of(process)}"
-                    )
-                if time.monotonic() > deadline:
-                    raise LocalError(
-                        f"{name} does not answer on port {self.port(name)} after "
-                        f"{READY_S} s: {self.state.logs}/{name}.log"
-                    )
-                time.sleep(POLL_S)
+        while not is_ready():
+            for process in self._record.ended:
+                raise LocalError(
+                    f"{process.name} ended while it was starting. {end_of(process)}"
+                )
+            if time.monotonic() > deadline:
+                raise LocalError(
+                    f"{name} does not answer on port {self.port(name)} after "
+                    f"{READY_S} s: {self.state.logs}/{name}.log"
+                )
+            time.sleep(POLL_S)
 
 
 def stop_all(state: State, record: Record) -> list[Process]:
@@ -403,10 +391,9 @@ def stop_all(state: State, record: Record) -> list[Process]:
     """
     emulators = [p for p in record.processes if p.name in EMULATORS]
     functions = [p for p in record.processes if p.name not in EMULATORS]
-    with deferred_signals():
-        stopped = stop(functions) + stop(emulators)
-        if record.processes:
-            state.write(Record(record.options, record.base))
+    stopped = stop(functions) + stop(emulators)
+    if record.processes:
+        state.write(Record(record.options, record.base))
     return stopped
 
 

@@ -30,13 +30,10 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
             with contextlib.suppress(AlreadyExists):
                 publisher.create_topic(name=f"projects/{project}/topics/{topic}")
     with open_client(SubscriberClient, address) as subscriber:
-        for subscription in SUBSCRIPTIONS:
-            if subscription.function and subscription.function not in endpoints:
-                continue
-            with contextlib.suppress(AlreadyExists):
-                subscriber.create_subscription(
-                    message(subscription, project, endpoints)
-                )
+        for one in SUBSCRIPTIONS:
+            if not one.function or one.function in endpoints:
+                with contextlib.suppress(AlreadyExists):
+                    subscriber.create_subscription(message(one, project, endpoints))
 
 
 def message(

@@ -19,7 +19,7 @@ from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
 from local.demos.source import DAY, check, gaps
 from local.errors import LocalError, UnusableData
 from local.exports.ga4_export import Summary
-from local.generators.cards import Cards
+from local.generators.cards import cards
 from local.play import Choice
 from local.stack.stack import Stack
 from local.stack.state import Options, State
@@ -135,7 +135,7 @@ class TestFunctions:
 
 @pytest.fixture(scope="module")
 def transactions():
-    return Cards(transactions=800, fraud_rate=0.05, days=8, seed=3).drawn.named("run-")
+    return cards(transactions=800, fraud_rate=0.05, seed=3).named("run-")
 
 
 class TestCards:

@@ -16,9 +16,8 @@ import pytest
 import zstandard
 
 from local.demos.source import weeks_allowed
-from local.exports import ga4_export, ga4_rows, sources
-from local.exports.ga4_export import DAY, Summary
-from local.exports.ga4_rows import ExportError
+from local.exports import ga4_export, sources
+from local.exports.ga4_export import DAY, ExportError, Summary
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.usecases.sources import Source
@@ -42,10 +41,9 @@ def ndjson(*rows: Any) -> bytes:
 
 
 def read(source: Path) -> list[dict[str, Any]]:
-    """Return rows with what they have, in the order of days and files."""
-    with ga4_rows.opened(source) as database:
-        tables = [ga4_rows.rows_of(database, day) for day in ga4_rows.days(database)]
-    rows = [row for table in tables for row in table.to_pylist()]
+    """Return the rows of a day with what they have, in the order of files."""
+    with ga4_export.opened(source) as database:
+        rows = ga4_export.rows_of(database, "events_20250301").to_pylist()
     return [present(row) for row in rows]
 
 
@@ -74,7 +72,7 @@ class TestFiles:
         array = orjson.dumps(rows, option=orjson.OPT_INDENT_2)
         (tmp_path / name).write_bytes(pack(array if is_array else ndjson(*rows)))
 
-        ga4_rows.check(tmp_path / name)
+        ga4_export.check(tmp_path / name)
         assert [row["event_name"] for row in read(tmp_path)] == ["page_view", "scroll"]
 
     def test_of_parquet_may_have_any_of_the_columns(self, tmp_path):
@@ -209,7 +207,7 @@ class TestRefusals:
         path.write_bytes(ndjson(event(), row))
 
         with pytest.raises(ExportError, match=message) as caught:
-            (ga4_rows.check if is_check else read)(path)
+            (ga4_export.check if is_check else read)(path)
         assert str(caught.value).startswith(f"{path}")
 
     @pytest.mark.parametrize("unit", [1000, 1_000_000])
@@ -220,10 +218,10 @@ class TestRefusals:
         rows = [event(event_timestamp=NOON // unit + n) for n in range(3)]
         path.write_bytes(ndjson(*rows))
         with pytest.raises(ExportError, match="expected microseconds.*before 2000"):
-            ga4_rows.check(path)
+            ga4_export.check(path)
 
         path.write_bytes(ndjson(event(event_timestamp=7), event()))
-        ga4_rows.check(path)
+        ga4_export.check(path)
 
     @pytest.mark.parametrize(
         ("ending", "pack"), [("gz", gzip.compress), ("zst", zstandard.compress)]
@@ -301,7 +299,7 @@ class TestSummary:
     def summed(self, tmp_path):
         def call(*rows: Any) -> Summary:
             (tmp_path / "e.json").write_bytes(ndjson(*rows))
-            with ga4_rows.opened(tmp_path) as database:
+            with ga4_export.opened(tmp_path) as database:
                 return ga4_export.summary(database)
 
         return call
@@ -406,7 +404,7 @@ class TestSources:
         (folder / "events.json").touch()
         (folder / "sources" / "loyalty.parquet").touch()
 
-        assert ga4_rows.export_files(folder) == [folder / "events.json"]
+        assert ga4_export.export_files(folder) == [folder / "events.json"]
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),

@@ -31,19 +31,19 @@ NAME = "shop_checkout"
 
 # What `make demo` has before it plays the weeks, but not its first months.
 LOAD = """
-from local.demos.source import generated
 from local.exports import ga4_export
+from local.generators.export import Shop
 from local.stack.stack import Stack
 from local.stack.state import State
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from datetime import date, timedelta
+from datetime import date
 
 with Stack(State(), functions=()) as stack:
     warehouse = Warehouse.open(Settings.from_environment(stack.environment))
     dataset = warehouse.settings.ga4_dataset
-    shop, first = generated(), date(2025, 2, 1)
-    days = [first + timedelta(n) for n in range((shop.last_date - first).days + 1)]
+    shop = Shop()
+    days = [day for day in shop.dates if day >= date(2025, 2, 1)]
     shards = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
     ga4_export.load_tables(warehouse.client, dataset, shards)
     warehouse.close()
