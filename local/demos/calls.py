@@ -77,17 +77,17 @@ def producer(stack: Stack) -> Iterator[Callable[[Iterable[Delivery]], None]]:
 
 
 def settled(
-    counted: Callable[[], Mapping[str, int]], expected: Mapping[str, int]
+    warehouse: Warehouse, expected: Mapping[str, int], **parameters: Any
 ) -> Mapping[str, int]:
     """
-    Wait until all that was sent has come through; return the counts.
+    Wait until all that was sent has come through; return the row of ``counts.sql``.
 
     Raises:
         LocalError: It takes too long.
     """
     deadline = time.monotonic() + TIMEOUT_S
     while True:
-        counts = counted()
+        [counts] = rows(warehouse, "counts", **parameters)
         missing = {name: n - counts[name] for name, n in expected.items()}
         if max(missing.values()) <= 0:
             return counts

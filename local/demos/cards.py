@@ -22,11 +22,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from local.demos.calls import call, producer, rows, settled, table, training_text
 from local.generators.card_files import read_cards
-from local.generators.cards import DEFAULT_SEED
+from local.generators.cards import DEFAULT_SEED, USE_CASE, Transactions
 from local.generators.cards import cards as drawn
 from local.generators.drawing import moment
 from local.generators.messages import Delivery
-from local.generators.transactions import USE_CASE, Transactions
 from local.stack.stack import Stack
 from propensity.gcp.warehouse import Warehouse
 from propensity.timeframe import midnight
@@ -66,17 +65,28 @@ def play(
     Args:
         stack: Running.
         warehouse: Of the stack.
-        cards: Real transactions; None for generated ones.
+        cards: A file of real transactions; None for generated ones.
 
     Raises:
         LocalError: Something did not come through.
         CardsError: The file is not of card transactions.
     """
     now = datetime.now(UTC)
-    # Versions of earlier runs in this state have learned from other transactions.
-    versions = stack.bucket_folder / "models" / USE_CASE
-    seed = DEFAULT_SEED + len([*versions.glob("*")])
-    transactions = chosen(cards, now=now, seed=seed)
+    end = midnight(now.date()) - SINCE_LAST * DAY
+    if cards:
+        some = read_cards(Path(cards).expanduser(), start=end - DAYS * DAY, end=end)
+    else:
+        # Versions of earlier runs in this state learned from other transactions.
+        earlier = (stack.bucket_folder / "models" / USE_CASE).glob("*")
+        some = drawn(
+            seed=DEFAULT_SEED + len([*earlier]),
+            transactions=TRANSACTIONS,
+            fraud_rate=FRAUD_RATE,
+            days=DAYS,
+            end=end,
+        )
+    prefix = f"{now:%Y%m%d%H%M%S}-"
+    transactions = some.named(prefix)
     first_day, last_day = (
         moment(int(transactions.time_ms[row])).date() for row in (0, -1)
     )
@@ -87,15 +97,10 @@ def play(
         "Truths come hours or days later, some twice, some wrong first, some never"
     )
     sent: list[Delivery] = []
-    whose = {
-        "use_case": USE_CASE,
-        "since_day": now.date(),
-        "prefix": transactions.ids[0].rpartition("-")[0] + "-",
-    }
+    whose = {"use_case": USE_CASE, "since_day": now.date(), "prefix": prefix}
 
-    def counted() -> Mapping[str, int]:
-        [row] = rows(warehouse, "card_counts", **whose, since=now)
-        return row
+    def come_through() -> Mapping[str, int]:
+        return settled(warehouse, counts_of(sent), **whose, since=now)
 
     trainings = []
     first, *parts = planned(transactions, now=now)
@@ -106,7 +111,7 @@ def play(
             sent.extend(deliveries)
 
         send(first)
-        settled(counted, counts_of(sent))
+        come_through()
         for part in parts:
             # As of today: of events before it, also those that were scored today.
             body = {"use_case": USE_CASE, "force": True}
@@ -119,7 +124,7 @@ def play(
             trainings.append(training.result())
             yield training_text(trainings[-1])
             send(part[n_sent:])
-            counts = settled(counted, counts_of(sent))
+            counts = come_through()
     call(stack, "model_evaluation", {"use_case": USE_CASE})
     today = datetime.now(UTC).date()
     scores = rows(warehouse, "first_scores", **whose, as_of=today, since=first_day)
@@ -135,29 +140,6 @@ def play(
         yield "(best possible: by the true probabilities, which the generator knows)"
 
 
-def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
-    """
-    Return the transactions to play, over past days, under ids of this run.
-
-    Args:
-        cards: A file of real ones; None for generated ones.
-        now: Ids begin with it.
-        seed: Of those that are generated.
-    """
-    end = midnight(now.date()) - SINCE_LAST * DAY
-    if cards:
-        played = read_cards(Path(cards).expanduser(), start=end - DAYS * DAY, end=end)
-    else:
-        played = drawn(
-            seed=seed,
-            transactions=TRANSACTIONS,
-            fraud_rate=FRAUD_RATE,
-            days=DAYS,
-            end=end,
-        )
-    return played.named(f"{now:%Y%m%d%H%M%S}-")
-
-
 def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:
     """
     Return what a producer sends, in order, in parts of as many transactions each.
@@ -166,9 +148,8 @@ def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]
         transactions: In order of time.
         now: Truths that are found out later are not sent.
     """
-    truths = transactions.truth_deliveries()
     sent = transactions.deliveries()
-    sent += [truth for truth in truths if truth.sent_time < now]
+    sent += [one for one in transactions.truth_deliveries() if one.sent_time < now]
     sent.sort(key=lambda delivery: delivery.sent_time)
     times = [delivery.sent_time for delivery in sent]
     rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
@@ -178,19 +159,15 @@ def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]
 
 
 def taken_now(delivery: Delivery) -> Delivery:
-    """Return a message whose ``ingest_ts``, if it can be read, is of now."""
-    try:
-        payload = json.loads(delivery.data)
-    except ValueError:
+    """Return a message whose ``ingest_ts``, if it has one, is of now."""
+    if not delivery.data.endswith(b"}") or b'"ingest_ts"' not in delivery.data:
         return delivery
-    if not isinstance(payload, dict) or "ingest_ts" not in payload:
-        return delivery
-    payload["ingest_ts"] = datetime.now(UTC).isoformat()
+    payload = json.loads(delivery.data) | {"ingest_ts": datetime.now(UTC).isoformat()}
     return replace(delivery, data=json.dumps(payload).encode())
 
 
 def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:
-    """Count messages by the columns of ``card_counts.sql``, as they will be stored."""
+    """Count messages by the columns of ``counts.sql``, as they will be stored."""
     events = [one.event for one in deliveries if one.event is not None]
     transactions = [event for event in events if "is_fraud" not in event]
     return {

@@ -7,7 +7,7 @@ Pub/Sub pushes them to the function. What is printed is read from BigQuery.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -47,10 +47,11 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
     with producer(stack) as send:
         send(deliveries)
     accepted = sum(delivery.event is not None for delivery in deliveries)
-    window = {"since": since, "since_day": since.date()}
     counts = settled(
-        lambda: dict(next(iter(rows(warehouse, "stream_counts", **window)))),
+        warehouse,
         {"stored_rows": accepted, "dead_letters": len(deliveries) - accepted},
+        use_case=USE_CASE, prefix="", since=since,
+        since_day=since.date(),
     )
     yield (
         f"{counts['stored_rows']:,} stored, "
@@ -76,26 +77,24 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
         f"features of {len(users):,} users against a clean computation over all "
         f"events: {differing} differ\n"
     )
-    yield player_table(streamed)
+    # Of a player who has won.
+    player = max(
+        streamed.values(), key=lambda row: (row["win_count"] >= 2, row["user_id"])
+    )
+    measures = [
+        {
+            "measure": m,
+            **{n: player[f"{m}_{n}"] for n in ("count", "sum", "mean", "var")},
+        }
+        for m in ("purchase", "bet", "win")
+    ]
+    yield table(COLUMNS, measures)
 
 
 def features(warehouse: Warehouse, name: str, **parameters: Any) -> dict[str, Any]:
     """Return the row of each user that a statement gives."""
     found = rows(warehouse, name, use_case=USE_CASE, **parameters)
     return {row["user_id"]: row for row in found}
-
-
-def player_table(streamed: Mapping[str, Any]) -> str:
-    """Return the measures of a player who has won, from the view of features."""
-    player = max(
-        streamed.values(), key=lambda row: (row["win_count"] >= 2, row["user_id"])
-    )
-    figures = ("count", "sum", "mean", "var")
-    measures = [
-        {"measure": m, **{n: player[f"{m}_{n}"] for n in figures}}
-        for m in ("purchase", "bet", "win")
-    ]
-    return table(COLUMNS, measures)
 
 
 def scores_text(warehouse: Warehouse) -> str:

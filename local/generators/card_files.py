@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from local.generators.cards import COLUMNS, COMPONENTS, Transactions
 from local.generators.drawing import SECOND_MS, floor, milliseconds
-from local.generators.transactions import COLUMNS, COMPONENTS, Transactions
 from offline import table_files
 from propensity.errors import SchemaError
 

@@ -17,14 +17,9 @@ from pyarrow import parquet as pq
 from sklearn.metrics import roc_auc_score
 
 from local.generators.card_files import CardsError, checked, read_cards
+from local.generators.cards import COLUMNS, FAULTS, TRUTH_FAULTS, Transactions
 from local.generators.cards import cards as drawn
 from local.generators.drawing import moment, texts_of
-from local.generators.transactions import (
-    COLUMNS,
-    FAULTS,
-    TRUTH_FAULTS,
-    Transactions,
-)
 from propensity import usecases
 from propensity.events.messages import Message
 from propensity.events.rows import accept

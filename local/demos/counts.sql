@@ -1,11 +1,19 @@
 -- One row: what came in of a use case of events since a moment, and what came of it.
+-- Dead letters are of all use cases.
 -- Parameters: @use_case STRING; @since TIMESTAMP; @since_day DATE, its day; @prefix
 --   STRING, how the events' ids begin.
 -- Sources: stream_events, truth_events, dead_letters, inference_log.
 SELECT
+  stored_rows,
+  events,
+  truths,
+  dead_letters,
+  scored
+FROM
   (
     SELECT
-      COUNT(*)
+      COUNT(*) AS stored_rows,
+      COUNT(DISTINCT event_id) AS events
     FROM
       stream_events
     WHERE
@@ -13,21 +21,11 @@ SELECT
       AND received_on >= @since_day
       AND received_at >= @since
       AND STARTS_WITH(event_id, @prefix)
-  ) AS stored_rows,
+  )
+CROSS JOIN
   (
     SELECT
-      COUNT(DISTINCT event_id)
-    FROM
-      stream_events
-    WHERE
-      use_case = @use_case
-      AND received_on >= @since_day
-      AND received_at >= @since
-      AND STARTS_WITH(event_id, @prefix)
-  ) AS events,
-  (
-    SELECT
-      COUNT(*)
+      COUNT(*) AS truths
     FROM
       truth_events
     WHERE
@@ -35,19 +33,21 @@ SELECT
       AND received_on >= @since_day
       AND received_at >= @since
       AND STARTS_WITH(event_id, @prefix)
-  ) AS truths,
+  )
+CROSS JOIN
   (
     SELECT
-      COUNT(DISTINCT message_id)
+      COUNT(DISTINCT message_id) AS dead_letters
     FROM
       dead_letters
     WHERE
       received_on >= @since_day
       AND received_at >= @since
-  ) AS dead_letters,
+  )
+CROSS JOIN
   (
     SELECT
-      COUNT(DISTINCT event_id)
+      COUNT(DISTINCT event_id) AS scored
     FROM
       inference_log
     WHERE
@@ -55,4 +55,4 @@ SELECT
       AND scored_on >= @since_day
       AND scored_at >= @since
       AND STARTS_WITH(event_id, @prefix)
-  ) AS scored
+  )
