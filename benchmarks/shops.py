@@ -84,8 +84,7 @@ def _loaded(
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
     view = consent.events_view(settings.export, require="false")
     warehouse.replace_view(usecases.export.VIEW, view)
-    spans = {"lookback_days": use_case.lookback_days}
-    weeks = weeks_allowed(days, last, horizon_days=use_case.horizon_days, **spans)
+    weeks = weeks_allowed(days, last, use_case)
     weeks, timeframe = weeks[-count:], use_case.timeframe(settings)
     # The first week of each month trains.
     months = {(week.year, week.month): week for week in reversed(weeks)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import re
 import subprocess
 import sys
 import time
@@ -85,12 +85,14 @@ def begin(folder: Path) -> Path:
         ) from None
     version = ".".join(map(str, sys.version_info[:3]))
     python = folder / "bin" / "python"
-    names = venvs.packages(REQUIREMENTS.read_text())
-    pin = next(name for name in names if name.startswith("uv=="))
     with timed(f"{shown(folder)} with Python {version}"):
-        if not is_usable(python):
-            shutil.rmtree(folder, ignore_errors=True)
-            venvs.run(sys.executable, "-m", "venv", str(folder), environment=QUIET)
+        # One that is there, and of this Python, stays.
+        program = "import pip, sys; print(sys.version_info[:3])"
+        found = subprocess.getoutput(f"'{python}' -c '{program}'")
+        if found != str(sys.version_info[:3]):
+            make = (sys.executable, "-m", "venv", "--clear", str(folder))
+            venvs.run(*make, environment=QUIET)
+    pin = re.findall(r"^uv==\S+", REQUIREMENTS.read_text(), re.MULTILINE)[0]
     with timed(f"{pin.replace('==', ' ')}, which installs the rest"):
         venvs.run(
             *(str(python), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"),
@@ -100,17 +102,6 @@ def begin(folder: Path) -> Path:
     return python
 
 
-def is_usable(python: Path) -> bool:
-    """Whether an environment is there, and of the Python that this one is."""
-    program = "import pip, sys; print(sys.version_info[:3])"
-    if not python.exists():
-        return False
-    process = subprocess.run(
-        [str(python), "-c", program], check=False, capture_output=True, text=True
-    )
-    return process.stdout.strip() == str(sys.version_info[:3])
-
-
 def install_development() -> None:
     """
     Install requirements.txt, the BigQuery emulator and the command, in here.
@@ -118,8 +109,7 @@ def install_development() -> None:
     Raises:
         LocalError: uv failed; the message has its last lines.
     """
-    count = len(venvs.packages(REQUIREMENTS.read_text()))
-    with timed(f"{count} packages of requirements.txt"):
+    with timed("the packages of requirements.txt"):
         venvs.uv("pip", "sync", "--python", sys.executable, str(REQUIREMENTS))
     with timed("the BigQuery emulator"):
         # It asks for a newer Python and a newer DuckDB than it needs. uv cannot be told

@@ -117,10 +117,8 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     """
     Stop processes with everything they started: SIGTERM, then SIGKILL.
 
-    Their ports are free again then.
-
     Returns:
-        Those that were still running when this was called.
+        Those that were still running when this was called; their ports are free.
     """
     every = list(processes)
     running = [process for process in every if process.is_running]
@@ -129,6 +127,7 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     for process in running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
+    # A zombie is one that has ended, which psutil's wait would wait for.
     _wait(lambda: not any(process.is_running for process in running))
     for member in members:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,22 +1,23 @@
 """
 Make the model that is shipped with the use case of the generated gaming operator.
 
+    python -m local.ship_model
+
 Generates players, stores their events in the emulators as the stream stores them, and
 trains on them as 00-ModelTraining does. Writes model, preprocessor and card, and in
 metadata.json what they were made of, what they achieved, and their checksums.
 ``offline/load_model.py`` loads them.
 
 Run it again when the features of usecase.toml or the version of scikit-learn change.
-The same arguments and libraries give the same model.
+The same players and libraries give the same model.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,11 +51,8 @@ from propensity.tables.stream import STREAM_EVENTS
 
 # Other players than those of the demo and the tests, and earlier ones: a model must not
 # be younger than what it is to score.
-SEED = 2025
 END = datetime(2025, 1, 1, tzinfo=UTC)
-USERS = 8_000
-MAXIMUM_EVENTS = 200
-FOLDER = MODELS / USE_CASE
+GAMES = Games(seed=2025, users=8_000, maximum_events=200, end=END)
 FIGURES = (
     *("base_rate", "roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier"),
     *("log_loss", "calibration_error"),
@@ -79,10 +77,38 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
             closing(Warehouse.open(settings)) as warehouse,
             closing(Artifacts(bucket, settings)) as artifacts,
         ):
-            now = datetime.now(UTC)
-            files = shipped(warehouse, artifacts, settings, games, at=now)
-    write(files, folder)
-    about: dict[str, Any] = json.loads(files[METADATA])
+            say(f"storing the events of {games.users:,} players …")
+            store(warehouse, games)
+            say("training …")
+            run = Run(
+                function="shipModel",
+                run_id=uuid.uuid4().hex,
+                settings=settings,
+                use_case=usecases.load(USE_CASE),
+                as_of=games.end.astimezone(UTC).date(),
+                force=False,
+                began_at=datetime.now(UTC),
+                warehouse=warehouse,
+                registry=Registry(artifacts, USE_CASE),
+            )
+            files, figures = trained(run, games)
+    about = {
+        "use_case": USE_CASE,
+        "command": "python -m local.ship_model",
+        "generator": {**dataclasses.asdict(games), "end": games.end.isoformat()},
+        "parameters": run.use_case.chosen(settings),
+        "figures": figures,
+        "seconds": round(run.elapsed_s(), 1),
+        "libraries": libraries(),
+        "files": {
+            name: {"sha256": sha256(data), "bytes": len(data)}
+            for name, data in files.items()
+        },
+    }
+    # Last the one with the checksums of the others.
+    files[METADATA] = json.dumps(about, indent=1).encode() + b"\n"
+    for name, data in files.items():
+        whole_files.write(folder / name, data)
     return about
 
 
@@ -91,45 +117,12 @@ def say(text: str) -> None:
     print(f"· {text}", file=sys.stderr)
 
 
-def shipped(
-    warehouse: Warehouse,
-    artifacts: Artifacts,
-    settings: Settings,
-    games: Games,
-    *,
-    at: datetime,
-) -> dict[str, bytes]:
-    """
-    Train on generated players, and return the files by name.
-
-    Args:
-        warehouse: Its dataset has the tables, and no event.
-        artifacts: Of its bucket, to which nothing is written.
-        settings: Of that dataset.
-        games: The players.
-        at: Now; the version is dated by it.
-
-    Raises:
-        NotEnoughData: There are too few players to train and to test.
-    """
-    use_case = usecases.load(USE_CASE)
-    say(f"storing the events of {games.users:,} players …")
-    store(warehouse, settings, games)
-    say("training …")
-    run = Run(
-        function="shipModel",
-        run_id=uuid.uuid4().hex,
-        settings=settings,
-        use_case=use_case,
-        as_of=games.end.astimezone(UTC).date(),
-        force=False,
-        began_at=at,
-        warehouse=warehouse,
-        registry=Registry(artifacts, use_case.name),
-    )
+def trained(run: Run, games: Games) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Train on what is stored, and return the files by name, and metrics."""
     rows = train.training_rows(run)
-    trained = fit.train(
-        learning_rows.of_users(rows, use_case, run.timeframe, settings=settings),
+    timeframe, settings, use_case = run.timeframe, run.settings, run.use_case
+    model = fit.train(
+        learning_rows.of_users(rows, use_case, timeframe, settings=settings),
         use_case,
         preprocessor=None,
         settings=settings,
@@ -137,54 +130,33 @@ def shipped(
     reason = f"shipped: trained on {games.users:,} generated users"
     card = cards.card(
         use_case,
-        trained,
+        model,
         Verdict(promoted=True, reason=reason),
         version=0,
         rows=rows,
         as_of=run.as_of,
         data_until=None,
-        settle_days=run.timeframe.settle_days,
-        chosen=use_case.chosen(run.settings),
-        trained_at=at,
+        settle_days=timeframe.settle_days,
+        chosen=use_case.chosen(settings),
+        trained_at=run.began_at,
         bytes_billed=0,
     )
-    stored = cards.files(card, trained, rows)
-    files = {name: stored[name][0] for name in FILES}
-    names = ("seed", "users", "churn_rate", "days", "maximum_events")
-    metrics = trained.holdout.metrics.columns()
-    about = {
-        "use_case": use_case.name,
-        "command": (
-            f"python -m local.ship_model --users {games.users} --maximum-events "
-            f"{games.maximum_events} --days {games.days} --seed {games.seed}"
-        ),
-        "generator": {
-            **{name: getattr(games, name) for name in names},
-            "end": games.end.isoformat(),
-        },
-        "parameters": use_case.chosen(settings),
-        "figures": {
-            "algorithm": trained.chosen.name,
-            "users": len(trained.holdout.rows),
-            **{name: metrics[name] for name in FIGURES},
-            "baseline_roc_auc": trained.holdout.baseline_roc_auc,
-        },
-        "seconds": round(run.elapsed_s(), 1),
-        "libraries": libraries(),
-        "files": {
-            name: {"sha256": sha256(data), "bytes": len(data)}
-            for name, data in files.items()
-        },
+    stored, metrics = cards.files(card, model, rows), model.holdout.metrics.columns()
+    figures = {
+        "algorithm": model.chosen.name,
+        "users": len(model.holdout.rows),
+        **{name: metrics[name] for name in FIGURES},
+        "baseline_roc_auc": model.holdout.baseline_roc_auc,
     }
-    return {**files, METADATA: json.dumps(about, indent=1).encode() + b"\n"}
+    return {name: stored[name][0] for name in FILES}, figures
 
 
-def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
+def store(warehouse: Warehouse, games: Games) -> None:
     """Store postcodes and events as the stream would have, each event once."""
     load_postcodes.load(warehouse, postcodes(), loaded_on=games.first_date)
     index = PostcodeIndex(warehouse.table(statement("postcodes")))
     catalogue = Catalogue([usecases.load(USE_CASE)])
-    lateness = timedelta(days=settings.maximum_lateness_days)
+    lateness = timedelta(days=warehouse.settings.maximum_lateness_days)
     messages = [
         Message(data, str(number), attributes)
         for number, (data, attributes) in enumerate(games.payloads())
@@ -198,23 +170,10 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     warehouse.write(STREAM_EVENTS, pa.Table.from_batches([rows]))
 
 
-def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files, and last the one with the checksums of the others."""
-    for name in (*FILES, METADATA):
-        whole_files.write(folder / name, files[name])
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Make the model that is shipped, and print what it achieves."""
-    parser = argparse.ArgumentParser(prog="python -m local.ship_model")
-    parser.add_argument("--users", type=int, default=USERS)
-    parser.add_argument("--maximum-events", type=int, default=MAXIMUM_EVENTS)
-    parser.add_argument("--days", type=int, default=Games.days)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--out", type=Path, default=FOLDER)
-    options = vars(parser.parse_args(arguments))
-    folder = options.pop("out")
-    about = make(Games(**options, end=END), folder)
+    folder = MODELS / USE_CASE
+    about = make(GAMES, folder)
     print(json.dumps(about["figures"], indent=1), f"\nWritten to {folder}")
 
 

@@ -27,16 +27,10 @@ from local.errors import LocalError
 COMPLETE = "complete"
 
 
-def packages(requirements: str) -> list[str]:
-    """Return the lines that name packages, ordered: what makes two files equal."""
-    lines = {line.partition(" #")[0].strip() for line in requirements.splitlines()}
-    return sorted(line for line in lines if line and not line.startswith("#"))
-
-
 def key(requirements: str) -> str:
     """Name the environment that these requirements make with this Python."""
     version = ".".join(map(str, sys.version_info[:3]))
-    facts = [version, sysconfig.get_platform(), *packages(requirements)]
+    facts = [version, sysconfig.get_platform(), requirements]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 

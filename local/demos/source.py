@@ -117,12 +117,7 @@ def chosen_weeks(
         UnusableData: The data are too short to train before the first of them.
     """
     horizon_days, last = use_case.horizon_days, source.last_full_day
-    allowed = weeks_allowed(
-        source.dates,
-        last,
-        lookback_days=use_case.lookback_days,
-        horizon_days=horizon_days,
-    )
+    allowed = weeks_allowed(source.dates, last, use_case)
     # Three snapshots to train, choose and hold out, and the days until they are final.
     needed = 3 + -(-(horizon_days + settings.settle_days) // horizon_days)
     weeks = allowed[needed:][-count:]
@@ -138,28 +133,17 @@ def chosen_weeks(
     return weeks
 
 
-def weeks_allowed(
-    dates: Collection[date], last_date: date, *, lookback_days: int, horizon_days: int
-) -> list[date]:
+def weeks_allowed(dates: Collection[date], last: date, use_case: UseCase) -> list[date]:
     """
     List the as-of dates that a data set can be evaluated at, oldest first.
 
-    One horizon apart, counted back from the end, so that the newest label window ends
-    with the last day; each has data on nine tenths of its lookback.
-
-    Args:
-        dates: Days with events.
-        last_date: Last date that the data cover to its end (``last_full_day``).
-        lookback_days: Days of features before an as-of date.
-        horizon_days: Days of the label from the as-of date on.
+    One horizon apart, counted back from the last whole day, with which the newest label
+    window ends; each has data on nine tenths of its lookback.
     """
     timeframe = Timeframe(
-        lookback_days=lookback_days, horizon_days=horizon_days, settle_days=0
+        lookback_days=use_case.lookback_days,
+        horizon_days=use_case.horizon_days,
+        settle_days=0,
     )
-    return list(
-        timeframe.snapshots(
-            today=last_date + DAY,
-            days=dates,
-            at_most=1 + (last_date - min(dates)).days // horizon_days,
-        )
-    )
+    at_most = 1 + (last - min(dates)).days // use_case.horizon_days
+    return [*timeframe.snapshots(today=last + DAY, days=dates, at_most=at_most)]

@@ -50,7 +50,9 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
     counts = settled(
         warehouse,
         {"stored_rows": accepted, "dead_letters": len(deliveries) - accepted},
-        use_case=USE_CASE, prefix="", since=since,
+        use_case=USE_CASE,
+        prefix="",
+        since=since,
         since_day=since.date(),
     )
     yield (

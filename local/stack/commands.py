@@ -120,7 +120,10 @@ def directions(stack: Stack) -> str:
     exports = "\n".join(f"export {k}={v}" for k, v in stack.environment.items())
     user, as_of = example_prediction(stack)
     which = "" if stack.state.name == State().name else f" --state {stack.state.name}"
-    queries = f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}"
+    runs = "\n".join(
+        f'curl -X POST {stack.url(function)} -d \'{{"as_of": "{as_of}"}}\''
+        for function in ("model_training", "model_evaluation", "predictions")
+    )
     query = f"SELECT * FROM `{stack.options.dataset}.stream_features` LIMIT 10"
     return f"""\
 To use it from any client of this machine:
@@ -130,10 +133,8 @@ To use it from any client of this machine:
 To look up a user; to train, evaluate and predict; to see features of the stream:
 
 curl '{stack.url("get_proba")}/?user_id={user}'
-curl -X POST {stack.url("model_training")} -d '{{"as_of": "{as_of}"}}'
-curl -X POST {stack.url("model_evaluation")} -d '{{"as_of": "{as_of}"}}'
-curl -X POST {stack.url("predictions")} -d '{{"as_of": "{as_of}"}}'
-curl {queries}/queries -H 'Content-Type: application/json' \
+{runs}
+curl {tables(stack)}/queries -H 'Content-Type: application/json' \
 -d '{{"useLegacySql": false, "query": "{query}"}}'
 
 To look at the dashboard, and to write it anew:
@@ -149,15 +150,18 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
     """Return a user that has a prediction and its date; placeholders without any."""
     import requests
 
-    address = (
-        f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}/datasets/"
-        f"{stack.options.dataset}/tables/ma_predictions_table/data"
-    )
+    address = f"{tables(stack)}/datasets/{stack.options.dataset}/tables"
     asked = {"maxResults": "1000", "selectedFields": "user_id,as_of"}
+    table = f"{address}/ma_predictions_table/data"
     try:
-        rows = requests.get(address, asked, timeout=5).json().get("rows") or []
+        rows = requests.get(table, asked, timeout=5).json().get("rows") or []
     except (OSError, ValueError):
         rows = []
     found = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
     as_of, user = max(found, default=("YYYY-MM-DD", "SOME_USER"))
     return quote(user, safe=""), as_of
+
+
+def tables(stack: Stack) -> str:
+    """Return the address of BigQuery's API for the project."""
+    return f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}"

@@ -97,29 +97,23 @@ class State:
             )
 
     @classmethod
-    def of_data(
-        cls,
-        data: str | None,
-        user_column: str = Options.user_column,
-        label_event: str = Options.label_event,
-        use_case: str = Options.use_case,
-    ) -> State:
+    def of_data(cls, data: str | None, *question: str) -> State:
         """
         Return the state of a data set and what is predicted: always the same one.
 
         Args:
             data: File or folder of a data set; None or empty for the generated one.
-            user_column: Who a user is.
-            label_event: What is predicted.
-            use_case: By which use case.
+            question: User column, label event and use case; by default ``Options``'.
         """
-        path = Path(data).expanduser() if data else Path(DEFAULT_STATE)
-        where = str(path.resolve()) if data else ""
-        question = [where, user_column, label_event, use_case]
-        if question == ["", Options.user_column, Options.label_event, Options.use_case]:
+        options = Options()
+        usual = (options.user_column, options.label_event, options.use_case)
+        asked = [*question, *usual[len(question) :]]
+        if not data and asked == [*usual]:
             return cls()
+        path = Path(data).expanduser() if data else Path(DEFAULT_STATE)
+        text = json.dumps([str(path.resolve()) if data else "", *asked])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         stem = re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0])[:40]
-        digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]
         return cls(f"{stem.strip('-') or 'data'}-{digest}")
 
     @property
@@ -193,11 +187,10 @@ def port_base(environment: Mapping[str, str] = os.environ) -> int:
     Raises:
         LocalError: It is no port, or leaves no room for the others.
     """
-    value, most = environment.get(PORT_BASE, DEFAULT_PORT_BASE), 65_535 - PORTS
-    with contextlib.suppress(ValueError):
-        if 1 <= (base := int(value)) <= most:
-            return base
-    raise LocalError(f"{PORT_BASE} must be a port from 1 to {most}, not {value!r}")
+    value, most = environment.get(PORT_BASE, f"{DEFAULT_PORT_BASE}"), 65_535 - PORTS
+    if not (value.isdecimal() and 1 <= int(value) <= most):
+        raise LocalError(f"{PORT_BASE} must be a port from 1 to {most}, not {value!r}")
+    return int(value)
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:

@@ -352,7 +352,7 @@ class TestWeeks:
         there = {first + n * DAY for n in range(days)}
         there -= {first + (30 + n) * DAY for n in range(without)}
         there |= {first - 365 * DAY} if stray else set()
-        return weeks_allowed(there, max(there), lookback_days=60, horizon_days=7)
+        return weeks_allowed(there, max(there), USE_CASE)
 
     def test_end_with_the_data(self):
         """Counted back from the end, a horizon apart, each with nine tenths of a

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import distributions, requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from local import install, venvs
+from local import install
 
 
 def pins(file: Path) -> dict[str, str]:
-    installed = [line.split("==") for line in venvs.packages(file.read_text())]
-    return {name.lower().replace("_", "-"): version for name, version in installed}
+    found = re.findall(r"(?m)^([\w.-]+)==(\S+)", file.read_text())
+    return {name.lower().replace("_", "-"): version for name, version in found}
 
 
 class TestRequirements:

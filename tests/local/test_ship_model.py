@@ -3,91 +3,72 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from local import ship_model
 from local.generators.games import Games
 from offline import load_model
-from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
 from tests.functions.conftest import entered
 
-USE_CASE = usecases.load("first_day_churn")
-ARGUMENTS = ["--users", "900", "--maximum-events", "12", "--seed", "8"]
 GAMES = Games(seed=8, users=900, maximum_events=12, end=ship_model.END)
-NOW = datetime(2026, 3, 2, tzinfo=UTC)
 MODELS = (load_model.MODEL, load_model.PREPROCESSOR)
-Place = tuple[Warehouse, Artifacts, Settings]
 
 
 @pytest.fixture(scope="module")
-def place(module_workplace) -> Iterator[Place]:
-    """A deployment of the stream, without an event."""
+def made(tmp_path_factory) -> Path:
+    """The folder of a small model."""
+    folder = tmp_path_factory.mktemp("models")
+    ship_model.make(GAMES, folder / ship_model.USE_CASE)
+    return folder
+
+
+def test_it_can_be_loaded_and_serves(made, module_workplace):
     environment = dict(module_workplace.environment)
     settings = Settings.from_environment({**environment, "PROPENSITY_GA4_DATASET": ""})
     warehouse = Warehouse.open(settings)
     with entered(environment):
         artifacts = Artifacts.open(settings)
     setup.prepare(warehouse, settings)
-    yield warehouse, artifacts, settings
+    outcome = load_model.load(warehouse, artifacts, settings, folder=made)
     warehouse.close()
     artifacts.close()
 
-
-@pytest.fixture(scope="module")
-def files(place) -> dict[str, bytes]:
-    """The files of a small model."""
-    return ship_model.shipped(*place, GAMES, at=NOW)
+    assert (outcome.version, outcome.is_new) == (0, True)
 
 
-class TestFiles:
-    def test_can_be_loaded_and_serve(self, place, files, tmp_path):
-        ship_model.write(files, tmp_path / USE_CASE.name)
-        outcome = load_model.load(*place, folder=tmp_path)
+def test_it_says_how_it_was_made(made):
+    """All that the generator was given, libraries and figures."""
+    about = json.loads((made / ship_model.USE_CASE / load_model.METADATA).read_bytes())
+    figures = about["figures"]
 
-        assert (outcome.version, outcome.is_new) == (0, True)
+    assert about["generator"] == {**asdict(GAMES), "end": GAMES.end.isoformat()}
+    assert about["libraries"]["scikit-learn"]
+    # Some seventy users held out: a standard deviation of 0.05.
+    assert 0.65 < figures["roc_auc"] <= 1
+    assert figures["baseline_roc_auc"] < figures["roc_auc"]
 
-    def test_say_how_they_were_made(self, files):
-        """The command, all that the generator was given, libraries and figures."""
-        about = json.loads(files[load_model.METADATA])
-        figures = about["figures"]
 
-        assert about["command"].endswith(
-            "--users 900 --maximum-events 12 --days 84 --seed 8"
-        )
-        end = datetime.fromisoformat(about["generator"]["end"])
-        assert Games(**{**about["generator"], "end": end}) == GAMES
-        assert about["libraries"]["scikit-learn"]
-        # Some seventy users held out: a standard deviation of 0.05.
-        assert 0.65 < figures["roc_auc"] <= 1
-        assert figures["baseline_roc_auc"] < figures["roc_auc"]
+def test_the_one_that_is_shipped_is_of_the_players_named():
+    games = {**asdict(ship_model.GAMES), "end": ship_model.END.isoformat()}
 
-    def test_that_are_shipped_are_those_of_the_defaults(self):
-        about = load_model.read(USE_CASE.name).about
-
-        assert about["generator"] == {
-            "seed": ship_model.SEED,
-            "users": ship_model.USERS,
-            "churn_rate": Games.churn_rate,
-            "days": Games.days,
-            "maximum_events": ship_model.MAXIMUM_EVENTS,
-            "end": ship_model.END.isoformat(),
-        }
+    assert load_model.read(ship_model.USE_CASE).about["generator"] == games
 
 
 @pytest.mark.long
-def test_the_command_makes_the_same_model_again(files, tmp_path, capsys):
-    """In emulators of its own, to the byte; it prints what that is worth."""
-    ship_model.main([*ARGUMENTS, "--out", str(tmp_path / USE_CASE.name)])
-    model = load_model.read(USE_CASE.name, tmp_path)
+def test_it_is_the_same_when_made_again(made, tmp_path):
+    """To the byte."""
+    ship_model.make(GAMES, tmp_path / ship_model.USE_CASE)
+    first, second = (
+        load_model.read(ship_model.USE_CASE, folder) for folder in (made, tmp_path)
+    )
 
-    assert {name: model.files[name] for name in MODELS} == {
-        name: files[name] for name in MODELS
+    assert {name: first.files[name] for name in MODELS} == {
+        name: second.files[name] for name in MODELS
     }
-    assert "roc_auc" in capsys.readouterr().out
