@@ -97,16 +97,9 @@ def test_free_ports_are_given_to_one_process_at_a_time():
 
 
 class TestVirtualEnvironments:
-    def test_are_shared_by_equal_requirements(self):
-        """Comments, blank lines and order make no other environment; a pin does."""
-        text = "b==2\n# why\n\na==1  # because\n"
-
-        assert venvs.key(text) == venvs.key("a==1\nb==2") != venvs.key("a==1\nb==3")
-
     def test_are_made_once_by_many_and_anew_after_an_interruption(self, tmp_path):
-        file = tmp_path / "requirements.txt"
+        file, output = tmp_path / "requirements.txt", []
         file.write_text("# nothing\n")
-        output: list[str] = []
 
         def make(_: object = None) -> Path:
             return venvs.python_of(file, folder=tmp_path, say=output.append)
@@ -128,16 +121,16 @@ class TestVirtualEnvironments:
             venvs.python_of(file, folder=tmp_path)
 
     def test_take_packages_from_where_pip_does(self):
-        """A company's index, set for pip alone, is where uv looks, too."""
+        """A company's index, set for pip alone, is where uv looks, too; a variable
+        comes before a file."""
         variables = venvs.indexes(
-            {
-                "index-url": "https://pypi.example.com/simple",
-                "extra-index-url": "https://a.example.com\nhttps://b.example.com",
-                "trusted-host": "pypi.example.com",
-                "find-links": "/wheels /more",
-                "cert": "/etc/ssl/company.pem",
-                "timeout": "180",
-            }
+            ":env:.index-url='https://pypi.example.com/simple'\n"
+            "global.index-url='https://old.example.com/simple'\n"
+            "global.extra-index-url='https://a.example.com\\nhttps://b.example.com'\n"
+            "install.trusted-host='pypi.example.com'\n"
+            "global.find-links='/wheels /more'\n"
+            "global.cert='/etc/ssl/company.pem'\n"
+            "global.timeout='180'\n"
         )
 
         assert variables == {

@@ -6,10 +6,8 @@ The functions here are a few lines each, in a project of their own.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -50,24 +48,23 @@ BROKEN = "raise RuntimeError('no champion in sight')\n"
 PROGRAM = """
 import signal, sys, time
 from pathlib import Path
+from local.stack.state import State
 from tests.local.projects import FACTS_FUNCTION, project_stack
 # A shell has what it runs in the background ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with project_stack(Path(sys.argv[1]), FACTS_FUNCTION) as stack:
+state = State("test", Path(sys.argv[2]))
+with project_stack(Path(sys.argv[1]), FACTS_FUNCTION, state=state) as stack:
     print("ready", flush=True)
     time.sleep(600)
 """
 
 
-class TestPorts:
-    def test_have_a_base(self):
-        assert port_base({}) == 8080
-        assert port_base({PORT_BASE: "9000"}) == 9000
-
-    @pytest.mark.parametrize("value", ["many", "0", "65530"])
-    def test_that_cannot_be_are_refused(self, value):
-        with pytest.raises(LocalError, match="PROPENSITY_PORT_BASE must be a port"):
-            port_base({PORT_BASE: value})
+@pytest.mark.parametrize("value", ["many", "0", "65530"])
+def test_ports_have_a_base_that_can_be(value):
+    assert port_base({}) == 8080
+    assert port_base({PORT_BASE: "9000"}) == 9000
+    with pytest.raises(LocalError, match="PROPENSITY_PORT_BASE must be a port"):
+        port_base({PORT_BASE: value})
 
 
 class TestState:
@@ -87,17 +84,15 @@ class TestState:
         assert State.of_data(None) == State.of_data("") == State()
 
     @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "é" * 3])
-    def test_has_a_name_that_a_folder_can_have(self, name):
-        with pytest.raises(LocalError):
-            State(name)
-
-    def test_is_no_file_and_no_folder_of_another_name(self, tmp_path):
-        """Defect: one of them among the states, and `make down` stopped nothing."""
-        for name in ("demo", "copy of demo", ".hidden"):
-            (tmp_path / name).mkdir()
+    def test_has_a_name_that_a_folder_can_have(self, tmp_path, name):
+        """Defect: a file among the states, and `make down` stopped nothing."""
+        for place in ("demo", "copy of demo", ".hidden"):
+            (tmp_path / place).mkdir()
         (tmp_path / "a-file").touch()
 
         assert [state.name for state in states(tmp_path)] == ["demo"]
+        with pytest.raises(LocalError):
+            State(name)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"of": "another version"}'])
     def test_that_is_damaged_is_named(self, tmp_path, text):
@@ -128,7 +123,7 @@ def running(project):
 class TestFunctions:
     def test_run_as_they_deploy(self, running):
         """From their staged source, with what functions require alone, and with
-        nothing of the user's environment but places and the key."""
+        nothing of the user's environment but places and the key, which no file has."""
         facts = requests.post(running.url("model_training"), timeout=10).json()
         staged = running.state.folder / "staged" / "model_training"
         python = venvs.functions_python(ROOT, folder=LOCAL / "venvs")
@@ -144,9 +139,7 @@ class TestFunctions:
         answer = requests.get(running.url("get_proba"), timeout=10).json()
         assert answer == {"server": "starlette.requests"}
 
-    def test_get_a_key_that_is_kept_nowhere(self, running):
         kept = [file for file in running.state.folder.rglob("*") if file.is_file()]
-
         assert SECRET not in running.environment
         assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
 
@@ -194,20 +187,9 @@ class TestStack:
 
         assert not state.record().processes
 
-    def test_stops_what_it_started_on_an_error(self, project):
-        stack = project_stack(project, state=State("error", project / "states"))
-        with contextlib.suppress(ZeroDivisionError), stack:
-            started = stack.state.record().processes
-            raise ZeroDivisionError
-
-        assert len(started) == 3
-        assert not any(process.is_running for process in started)
-        assert all(is_free(process.port) for process in started)
-        assert not stack.state.record().processes
-
     def test_says_why_a_function_did_not_start(self, project, tmp_path):
         """The message has the end of the log, and everything is stopped again."""
-        broken = copied(project, tmp_path)
+        broken = make_project(tmp_path)
         (broken / OTHER_FUNCTION.folder / "main.py").write_text(BROKEN)
         stack = project_stack(broken, FACTS_FUNCTION, OTHER_FUNCTION)
         with pytest.raises(LocalError, match="no champion in sight") as caught:
@@ -220,16 +202,15 @@ class TestStack:
     def test_stops_with_its_program(self, project, tmp_path, number):
         """Ctrl-C and a termination leave nothing behind; of a program that was killed
         whoever comes next stops the rest."""
-        copy = copied(project, tmp_path)
         program = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(copy)],
+            [sys.executable, "-c", PROGRAM, str(project), str(tmp_path)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
         with program.stdout as output:
             assert output.readline() == b"ready\n"
-        state = State("test", copy / ".local" / "states")
+        state = State("test", tmp_path)
         started = state.record().processes
         program.send_signal(number)
         program.wait(timeout=30)
@@ -241,10 +222,6 @@ class TestStack:
         assert not any(process.is_running for process in started)
         assert all(is_free(process.port) for process in started)
         assert not state.record().processes
-
-
-def copied(project: Path, folder: Path) -> Path:
-    return shutil.copytree(project, folder / "p", ignore=lambda *_: [".local"])
 
 
 class TestDown:
@@ -293,7 +270,7 @@ class TestCommandLine:
 
     def test_serves_what_a_demo_left_until_down(self, home, command):
         """Up, up, status, down, down. Options of a state are kept; what is printed
-        works in a shell; a program leaves alone what is up."""
+        works in a shell; a function that has died is named, with what to do."""
         state = State(home=home / ".local" / "states")
         options = replace(Options(), user_column="user_id", label_event="sign_up")
         state.write(Record(options))
@@ -308,41 +285,31 @@ class TestCommandLine:
         lines = first.stdout.splitlines()
         exports = [line for line in lines if line.startswith("export ")]
         lookup = next(line for line in lines if line.startswith("curl 'http"))
-        script = [
-            *exports,
-            "curl -sf $STORAGE_EMULATOR_HOST/storage/v1/b/$PROPENSITY_BUCKET >&2",
-            lookup,
-        ]
+        bucket = "curl -sf $STORAGE_EMULATOR_HOST/storage/v1/b/$PROPENSITY_BUCKET >&2"
+        script = "\n".join([*exports, bucket, lookup])
         shell = {"PATH": os.environ["PATH"]}
-        answer = execute(["bash", "-ec", "\n".join(script)], env=shell)
+        answer = execute(["bash", "-ec", script], env=shell)
         assert json.loads(answer.stdout) == {"server": "starlette.requests"}
 
         second = command("up")
         assert "is up already" in second.stdout
         assert second.stdout.partition("\n")[2] == first.stdout.partition("\n")[2]
-        with pytest.raises(LocalError, match="is up; `make down` stops it"):
-            Stack(state, root=home).start()
         assert state.record().processes == processes
         assert command("status").returncode == 0
 
-        down = command("down")
-        assert down.returncode == 0
-        for process in processes:
-            assert f"stopped {process.name} (pid {process.pid}" in down.stdout
-            assert not process.is_running
-            assert is_free(process.port)
-        again = command("down")
-        assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
-
-    def test_reports_what_has_ended(self, home, command):
-        """A function that has died is named, with what to do, and 1 is returned."""
-        command("up")
-        victim = State(home=home / ".local" / "states").record().processes[-1]
+        victim = processes[-1]
         os.kill(victim.pid, signal.SIGKILL)
         wait_until(lambda: not victim.is_running)
-
         for verb in ("status", "up"):
             output = command(verb)
             assert output.returncode == 1
             assert f"{victim.name} of state 'demo' has ended" in output.stdout
             assert "make down" in output.stdout
+
+        down = command("down")
+        assert down.returncode == 0
+        for process in processes:
+            assert not process.is_running
+            assert is_free(process.port)
+        again = command("down")
+        assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
