@@ -86,7 +86,7 @@ def by_us(rows: NDArray[np.float64], chunk: int) -> tuple[float, list[float]]:
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    python = venvs.python_of(REQUIREMENTS, folder=LOCAL / "venvs", say=print)
+    python = venvs.python_of(REQUIREMENTS, folder=LOCAL / "venvs")
     rows = generated(ROWS + WINDOW)
     # River's trees halve [0, 1], so it gets rows that are scaled by our limits.
     low, high = warm(rows).limits_.T

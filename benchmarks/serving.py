@@ -134,7 +134,7 @@ def served(
     sources: Mapping[str, Source], environment: Mapping[str, str]
 ) -> Iterator[dict[str, Process]]:
     """Serve sources by name until all answer; stops them afterwards."""
-    python = venvs.functions_python(ROOT, folder=LOCAL / "venvs", say=print)
+    python = venvs.functions_python(ROOT, folder=LOCAL / "venvs")
     processes: dict[str, Process] = {}
     try:
         ports = free_ports(len(sources))

@@ -151,7 +151,7 @@ def main() -> int:
         return 0
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     requirements = ROOT / "benchmarks" / "requirements-storey.txt"
-    peer = venvs.python_of(requirements, folder=LOCAL / "venvs", say=print)
+    peer = venvs.python_of(requirements, folder=LOCAL / "venvs")
     rates: dict[int, list[float]] = {group: [] for group in LEAST}
     theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:

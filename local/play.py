@@ -97,17 +97,15 @@ def play(state: State, choice: Choice) -> str:
         use_case=choice.use_case,
     )
     check(choice)
-    stack = Stack(state, options=options, functions=PLAYED, say=say)
+    stack = Stack(state, options=options, functions=PLAYED)
     try:
         with step("starting"):
             stack.start()
             from local.demos import shop
         shop.run(stack, choice)
         with step("writing the dashboard"):
-            why = stack.write_dashboard()
-        if why:
-            say(f"There is no dashboard: {why}")
-        return "" if why else str(state.dashboard / "index.html")
+            is_written = stack.write_dashboard()
+        return str(state.dashboard / "index.html") if is_written else ""
     except UnusableData:
         stack.stop()
         if is_new:

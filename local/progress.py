@@ -8,6 +8,7 @@ Set-up uses it, too: it needs the standard library alone.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +45,11 @@ class Step:
 
 
 class Progress:
-    """Prints lines, to stdout or a stream, and in a pause what is going on."""
+    """
+    Prints lines to a stream, and in a pause what is going on.
+
+    Without a stream it is silent: nobody is to see what goes on.
+    """
 
     def __init__(
         self,
@@ -60,7 +65,8 @@ class Progress:
         # The terminal may be gone; the working code will notice itself.
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._last = self.clock()
-            print(text, file=self.stream, flush=True)
+            if self.stream is not None:
+                print(text, file=self.stream, flush=True)
 
     def tick(self) -> None:
         """Print the innermost step after a pause."""
@@ -97,7 +103,7 @@ class Progress:
                 self.tick()
 
         thread = threading.Thread(target=show, daemon=True)
-        self.stream, self._last = stream, self.clock()
+        self.stream, self._last = stream or sys.stdout, self.clock()
         thread.start()
         try:
             yield

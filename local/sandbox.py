@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,11 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def emulators(say: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+def emulators() -> Iterator[Stack]:
     """Run the emulators; ``state.home`` of the stack is the temporary folder."""
     with tempfile.TemporaryDirectory(prefix="propensity-") as folder:
         state = State("sandbox", Path(folder))
-        with Stack(state, base=free_ports(PORTS)[0], functions=(), say=say) as stack:
+        with Stack(state, base=free_ports(PORTS)[0], functions=()) as stack:
             yield stack
 
 

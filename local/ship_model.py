@@ -28,6 +28,7 @@ import pyarrow as pa
 from local import sandbox
 from local.generators.games import USE_CASE, Games
 from local.generators.players import postcodes
+from local.progress import say, showing
 from offline import load_postcodes, whole_files
 from offline.load_model import FILES, METADATA, MODELS
 from propensity import usecases
@@ -70,7 +71,7 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
         OSError: The files cannot be written.
         NotEnoughData: There are too few players to train and to test.
     """
-    with sandbox.emulators(say=say) as stack:
+    with sandbox.emulators() as stack:
         settings = Settings.from_environment(stack.environment)
         bucket = stack.objects().bucket(settings.required("bucket"))
         with (
@@ -110,11 +111,6 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
     for name, data in files.items():
         whole_files.write(folder / name, data)
     return about
-
-
-def say(text: str) -> None:
-    """Print progress, apart from the answer."""
-    print(f"· {text}", file=sys.stderr)
 
 
 def trained(run: Run, games: Games) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -173,7 +169,8 @@ def store(warehouse: Warehouse, games: Games) -> None:
 def main() -> None:
     """Make the model that is shipped, and print what it achieves."""
     folder = MODELS / USE_CASE
-    about = make(GAMES, folder)
+    with showing(sys.stderr):
+        about = make(GAMES, folder)
     print(json.dumps(about["figures"], indent=1), f"\nWritten to {folder}")
 
 

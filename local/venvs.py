@@ -18,11 +18,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from local.errors import LocalError
+from local.progress import say
 
 COMPLETE = "complete"
 
@@ -48,23 +49,18 @@ def locked(file: Path, *, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def functions_python(
-    root: Path, *, folder: Path, say: Callable[[str], None] = lambda _: None
-) -> Path:
+def functions_python(root: Path, *, folder: Path) -> Path:
     """Return the Python that runs all functions of a checkout; see ``python_of``."""
-    return python_of(*sorted(root.glob("0*/requirements*.txt")), folder=folder, say=say)
+    return python_of(*sorted(root.glob("0*/requirements*.txt")), folder=folder)
 
 
-def python_of(
-    *requirements: Path, folder: Path, say: Callable[[str], None] = lambda _: None
-) -> Path:
+def python_of(*requirements: Path, folder: Path) -> Path:
     """
     Return the Python of the environment with some requirements; make it if needed.
 
     Args:
         requirements: Files, pinned; what is in several of them has one version.
         folder: Of all environments.
-        say: Told what is being made, as that takes a while.
 
     Raises:
         LocalError: They could not be installed; uv's last lines are in the message.

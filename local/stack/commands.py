@@ -9,14 +9,9 @@ from urllib.parse import quote
 
 from local.errors import LocalError
 from local.processes import HOST, end_of
-from local.progress import shown
+from local.progress import showing, shown
 from local.stack.stack import Stack, stop_all
 from local.stack.state import Record, State
-
-
-def progress(line: str) -> None:
-    """Print what is going on; apart from the answer, which may be piped."""
-    print(f"· {line}", file=sys.stderr, flush=True)
 
 
 def up(state: State) -> int:
@@ -31,11 +26,10 @@ def up(state: State) -> int:
         stack = Stack(state, base=record.base)
         print(f"State {state.name!r} is up already.")
     else:
-        with Stack(state, stays=True, say=progress) as stack:
-            if not (state.dashboard / "index.html").exists() and (
-                why := stack.write_dashboard()
-            ):
-                progress(f"there is no dashboard: {why}")
+        # Apart from the answer, which may be piped.
+        with showing(sys.stderr), Stack(state, stays=True) as stack:
+            if not (state.dashboard / "index.html").exists():
+                stack.write_dashboard()
             stack.leave()
         record = state.record()
         print(f"State {state.name!r} is up.")

@@ -37,6 +37,7 @@ from local.processes import (
     spawn,
     stop,
 )
+from local.progress import say
 from local.stack.state import (
     EMULATORS,
     FUNCTIONS,
@@ -79,7 +80,6 @@ class Stack:
         root: Holds the functions' folders and ``propensity/``.
         stays: Whether processes may outlive this program, see ``leave``; then the
             dashboard is served, too.
-        say: Told what happens, line by line.
     """
 
     def __init__(
@@ -91,7 +91,6 @@ class Stack:
         functions: Sequence[Function] = FUNCTIONS,
         root: Path = ROOT,
         stays: bool = False,
-        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.state = state or State()
         self.options = options or self.state.record().options
@@ -99,7 +98,6 @@ class Stack:
         self.functions = tuple(functions)
         self._root = root
         self._stays = stays
-        self._say = say
         self._began = time.monotonic()
         self._record = Record()
         self._undo = contextlib.ExitStack()
@@ -185,7 +183,7 @@ class Stack:
                 load_model.load(warehouse, Artifacts(bucket, settings), settings)
             except PropensityError as error:
                 # All else works without a first model, and a training makes one.
-                self._say(f"the shipped model was not loaded: {error.message}")
+                say(f"the shipped model was not loaded: {error.message}")
         objects.close()
         topics.create(settings.project, settings.pubsub_endpoint, endpoints=endpoints)
 
@@ -202,11 +200,13 @@ class Stack:
             timeout=COMMAND_S,
         )
 
-    def write_dashboard(self) -> str:
-        """Write the pages; return why there are none, empty where there are."""
+    def write_dashboard(self) -> bool:
+        """Write the pages; return whether there are some."""
         process = self.command("dashboard", "--local", "--state", self.state.name)
-        reason = process.stderr.strip().splitlines() or ["it said nothing"]
-        return reason[-1] if process.returncode else ""
+        if process.returncode:
+            reason = process.stderr.strip().splitlines() or ["it said nothing"]
+            say(f"There is no dashboard: {reason[-1]}")
+        return process.returncode == 0
 
     # -- starting ---------------------------------------------------------------------
 
@@ -276,13 +276,11 @@ class Stack:
         python = Path(sys.executable)
         if self.functions:
             folder = LOCAL / "venvs"
-            python = venvs.functions_python(self._root, folder=folder, say=self._say)
+            python = venvs.functions_python(self._root, folder=folder)
         self._began = time.monotonic()
-        self._say(f"starting emulators and {len(self.functions)} functions …")
+        say(f"starting emulators and {len(self.functions)} functions …")
         if unused := ignored(os.environ, self.environment):
-            self._say(
-                f"  functions here do not get {', '.join(unused)}: docs/settings.md"
-            )
+            say(f"  functions here do not get {', '.join(unused)}: docs/settings.md")
         for service, words in {
             "bigquery": [
                 *("--grpc-port", str(self.port("bigquery_storage"))),
@@ -323,7 +321,7 @@ class Stack:
                 # function; a client error is an answer too.
                 url = self.url(process.name) + "/robots.txt"
                 self._wait_for(process.name, functools.partial(answers, url))
-        self._say(f"all answer after {time.monotonic() - self._began:.1f} s")
+        say(f"all answer after {time.monotonic() - self._began:.1f} s")
 
     def _start_function(self, function: Function, python: Path) -> None:
         # gunicorn keeps a socket there; in the user's home one would be all functions'.

@@ -14,6 +14,7 @@ import pytest
 from local import play
 from local.errors import UnusableData
 from local.processes import free_ports, is_free
+from local.progress import showing
 from local.stack.stack import Stack
 from local.stack.state import PORTS, State
 from tests.programs import execute
@@ -75,7 +76,8 @@ class TestRefusals:
         monkeypatch.setattr(play, "PLAYED", ())
         monkeypatch.setattr(play, "Stack", partial(Stack, base=ports[0]))
         try:
-            with pytest.raises(UnusableData, match="no event .* is a 'purchase'"):
+            says = pytest.raises(UnusableData, match="no event .* is a 'purchase'")
+            with says, showing():
                 play.play(state, play.Choice(data=str(file)))
             assert not state.folder.exists()
             assert "lacks 1 of its days: 2025-03-13\n" in capsys.readouterr().out

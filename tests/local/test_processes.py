@@ -97,12 +97,15 @@ def test_free_ports_are_given_to_one_process_at_a_time():
 
 
 class TestVirtualEnvironments:
-    def test_are_made_once_by_many_and_anew_after_an_interruption(self, tmp_path):
+    def test_are_made_once_by_many_and_anew_after_an_interruption(
+        self, tmp_path, monkeypatch
+    ):
         file, output = tmp_path / "requirements.txt", []
         file.write_text("# nothing\n")
+        monkeypatch.setattr(venvs, "say", output.append)
 
         def make(_: object = None) -> Path:
-            return venvs.python_of(file, folder=tmp_path, say=output.append)
+            return venvs.python_of(file, folder=tmp_path)
 
         with ThreadPoolExecutor(8) as pool:
             [python] = {*pool.map(make, range(8))}
