@@ -1,19 +1,16 @@
 """
-Set-up: everything that development and local mode need, from the package index.
+Set-up: what development and local mode need, from the package index, by uv.
 
-    python3 -m local.install development FOLDER    requirements.txt, into FOLDER
-    FOLDER/bin/python -m local.install functions   the functions' environment
+    python -m local.install    requirements.txt, the BigQuery emulator and the command,
+                               into the environment of this Python
+    python -m local.install functions    the functions' environment
 
-``make setup`` calls both. The first begins with any Python and the standard library
-alone: it makes the environment, installs uv into it by pip, and goes on with that.
+``make setup`` makes the environment, with uv in it, and calls both.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,41 +18,37 @@ from pathlib import Path
 
 from local import venvs
 from local.errors import LocalError
-from local.progress import say, showing, shown, step
+from local.progress import say, showing, step
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 EMULATOR = ROOT / "local" / "requirements.txt"
 # What a test compares the project's own trees with.
 COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
-QUIET = {**os.environ, "PYTHONWARNINGS": "ignore"}
+# The shell runs the second line, which takes a path with blanks as a shebang does not;
+# to Python it is a text.
+COMMAND = """\
+#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
+import sys
+sys.path[0] = {root!r}
+from commands.cli import main
+sys.exit(main())
+"""
 
 
 def main() -> int:
     """Run a part of the set-up; return the exit status."""
-    part, *words = sys.argv[1:]
-    python = ""
     try:
         with showing(sys.stderr):
-            if part == "functions":
-                folder = ROOT / ".local" / "venvs"
-                with timed("the functions' environment"):
-                    venvs.functions_python(ROOT, folder=folder)
-                with timed("the environment of what tests compare with"):
-                    venvs.python_of(COMPARED, folder=folder)
-            elif Path(sys.prefix).resolve() == Path(words[0]).resolve():
-                install_development()
-            else:
-                python = str(begin(Path(words[0]).absolute()))
+            (install_functions if sys.argv[1:] else install_development)()
     except LocalError as error:
         print(f"\nset-up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nset-up: stopped; the same command goes on", file=sys.stderr)
         return 130
-    if python:
-        # The rest is for the environment's own Python, with its uv.
-        os.execv(python, [python, "-m", "local.install", part, *words])
     return 0
 
 
@@ -67,39 +60,6 @@ def timed(label: str) -> Iterator[None]:
     with step(label):
         yield
     say(f"· {label}: {time.monotonic() - began:.1f} s")
-
-
-def begin(folder: Path) -> Path:
-    """
-    Make the environment, and install uv into it by pip; return its Python.
-
-    Raises:
-        LocalError: One of them failed; the last lines say why.
-    """
-    try:
-        import ensurepip  # noqa: F401
-    except ImportError:
-        raise LocalError(
-            f"'{sys.executable}' cannot make virtual environments. On Debian and "
-            "Ubuntu:\n    sudo apt-get install python3-venv"
-        ) from None
-    version = ".".join(map(str, sys.version_info[:3]))
-    python = folder / "bin" / "python"
-    with timed(f"{shown(folder)} with Python {version}"):
-        # One that is there, and of this Python, stays.
-        program = "import pip, sys; print(sys.version_info[:3])"
-        found = subprocess.getoutput(f"'{python}' -c '{program}'")
-        if found != str(sys.version_info[:3]):
-            make = (sys.executable, "-m", "venv", "--clear", str(folder))
-            venvs.run(*make, environment=QUIET)
-    pin = re.findall(r"^uv==\S+", REQUIREMENTS.read_text(), re.MULTILINE)[0]
-    with timed(f"{pin.replace('==', ' ')}, which installs the rest"):
-        venvs.run(
-            *(str(python), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"),
-            *("--disable-pip-version-check", pin),
-            environment=QUIET,
-        )
-    return python
 
 
 def install_development() -> None:
@@ -122,24 +82,25 @@ def install_development() -> None:
     write_command(Path(sys.prefix), python=Path(sys.executable))
 
 
-# The shell runs the second line, which takes a path with blanks as a shebang does not;
-# to Python it is a text.
-COMMAND = """\
-#!/bin/sh
-'''exec' "{python}" "$0" "$@"
-' '''
-import sys
-sys.path[0] = {root!r}
-from commands.cli import main
-sys.exit(main())
-"""
-
-
 def write_command(folder: Path, *, python: Path) -> None:
     """Put the one command into an environment of a Python, to run from anywhere."""
     script = folder / "bin" / "propensity"
     script.write_text(COMMAND.format(python=python, root=str(ROOT)))
     script.chmod(0o755)
+
+
+def install_functions() -> None:
+    """
+    Make the environment of the functions, before it is needed.
+
+    Raises:
+        LocalError: Requirements could not be installed.
+    """
+    folder = ROOT / ".local" / "venvs"
+    with timed("the functions' environment"):
+        venvs.functions_python(ROOT, folder=folder)
+    with timed("the environment of what tests compare with"):
+        venvs.python_of(COMPARED, folder=folder)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -109,18 +109,8 @@ def uv(*arguments: str) -> None:
         **indexes(pip.stdout),
         **os.environ,
     }
-    run(str(program), "--quiet", *arguments, environment=environment)
-
-
-def run(*command: str, environment: Mapping[str, str]) -> None:
-    """
-    Run a program that installs.
-
-    Raises:
-        LocalError: It failed; the message has its last lines, and what to do.
-    """
     process = subprocess.run(
-        command,
+        [str(program), "--quiet", *arguments],
         check=False,
         text=True,
         stdout=subprocess.PIPE,
@@ -130,7 +120,7 @@ def run(*command: str, environment: Mapping[str, str]) -> None:
     if process.returncode:
         lines = [f"    {line}" for line in process.stdout.splitlines()[-12:]]
         raise LocalError(
-            "\n".join([f"`{' '.join(command)}` failed:", *lines])
+            "\n".join([f"`uv {' '.join(arguments)}` failed:", *lines])
             + "\nIs the package index reachable? Then try again."
         )
 

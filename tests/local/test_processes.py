@@ -110,6 +110,7 @@ class TestVirtualEnvironments:
         with ThreadPoolExecutor(8) as pool:
             [python] = {*pool.map(make, range(8))}
         assert len(output) == 1
+        assert venvs.key("a==1") != venvs.key("a==2")
         assert subprocess.run([python, "-c", ""], check=True).returncode == 0
 
         (python.parent.parent / venvs.COMPLETE).unlink()
