@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 import requests
-from google.cloud.pubsub_v1 import PublisherClient
 
 from local.errors import LocalError
 from local.generators.messages import Delivery
 from local.progress import step
 from local.stack.stack import Stack
+from propensity.gcp.pubsub import publish
 from propensity.gcp.warehouse import Warehouse
 from propensity.statements import statement
 from propensity.topics import EVENTS
@@ -57,23 +56,10 @@ def call(
     )
 
 
-@contextlib.contextmanager
-def producer(stack: Stack) -> Iterator[Callable[[Iterable[Delivery]], None]]:
-    """Give a function that publishes messages, and waits until Pub/Sub has them."""
-    os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
-    publisher = PublisherClient()
-    topic = publisher.topic_path(stack.options.project, EVENTS)
-
-    def send(deliveries: Iterable[Delivery]) -> None:
-        sent = [
-            publisher.publish(topic, one.data, **one.attributes) for one in deliveries
-        ]
-        for future in sent:
-            future.result(timeout=TIMEOUT_S)
-
-    yield send
-    publisher.stop()
-    publisher.transport.close()
+def send(warehouse: Warehouse, deliveries: Iterable[Delivery]) -> None:
+    """Publish messages, as a producer does."""
+    messages = [(one.data, one.attributes) for one in deliveries]
+    publish(warehouse.settings, EVENTS, messages)
 
 
 def settled(

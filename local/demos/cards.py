@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local.demos.calls import call, producer, rows, settled, table, training_text
+from local.demos.calls import call, rows, send, settled, table, training_text
 from local.generators.card_files import read_cards
 from local.generators.cards import DEFAULT_SEED, USE_CASE, Transactions
 from local.generators.cards import cards as drawn
@@ -104,13 +104,13 @@ def play(
 
     trainings = []
     first, *parts = planned(transactions, now=now)
-    with producer(stack) as publish, ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside:
 
-        def send(deliveries: Sequence[Delivery]) -> None:
-            publish(map(taken_now, deliveries))
+        def publish(deliveries: Sequence[Delivery]) -> None:
+            send(warehouse, map(taken_now, deliveries))
             sent.extend(deliveries)
 
-        send(first)
+        publish(first)
         come_through()
         for part in parts:
             # As of today: of events before it, also those that were scored today.
@@ -118,12 +118,12 @@ def play(
             training = beside.submit(call, stack, "model_training", body)
             n_sent = 0
             while n_sent < len(part) and not training.done():
-                send(part[n_sent : n_sent + PACE])
+                publish(part[n_sent : n_sent + PACE])
                 n_sent += PACE
                 time.sleep(1)
             trainings.append(training.result())
             yield training_text(trainings[-1])
-            send(part[n_sent:])
+            publish(part[n_sent:])
             counts = come_through()
     call(stack, "model_evaluation", {"use_case": USE_CASE})
     today = datetime.now(UTC).date()

@@ -13,7 +13,7 @@ from typing import Any
 
 from sklearn.metrics import roc_auc_score
 
-from local.demos.calls import call, producer, rows, settled, table
+from local.demos.calls import call, rows, send, settled, table
 from local.generators.games import USE_CASE, Games
 from local.generators.players import postcodes
 from local.stack.stack import Stack
@@ -44,8 +44,7 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
         "them duplicates, 5% late by days, 1% broken …"
     )
     since = datetime.now(UTC)
-    with producer(stack) as send:
-        send(deliveries)
+    send(warehouse, deliveries)
     accepted = sum(delivery.event is not None for delivery in deliveries)
     counts = settled(
         warehouse,
