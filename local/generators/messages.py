@@ -107,9 +107,8 @@ def sent(
     sent_ms = event_ms + (latency_ms(random, n) if is_delayed else 0)
     is_late = shuffled(random, n)[: round(n * late)]
     least, most = late_days
-    sent_ms[is_late] += floor((least + (most - least) * random.random(n)) * DAY_MS)[
-        is_late
-    ]
+    late_ms = floor((least + (most - least) * random.random(n)) * DAY_MS)
+    sent_ms[is_late] += late_ms[is_late]
     once = [
         Delivery(encode(event), attributes_of(event), moment(at), event)
         for event, at in zip(events, sent_ms.tolist(), strict=True)

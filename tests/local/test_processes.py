@@ -27,7 +27,6 @@ from local.processes import (
 )
 from local.progress import QUIET_S, TICK_S, Progress, Step
 from tests.local.projects import started, wait_until
-from tests.programs import execute
 
 # As a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
@@ -84,16 +83,6 @@ class TestStop:
         assert stranger.is_running
         stop([stranger])
         assert not is_free(killed.port)
-
-
-def test_free_ports_are_given_to_one_process_at_a_time():
-    """Also while nobody listens yet; a server of the process that has it can."""
-    [port] = free_ports(1)
-    take = f"import socket; socket.socket().bind(('127.0.0.1', {port}))"
-    other = execute([sys.executable, "-c", take], status=None)
-
-    assert "Address already in use" in other.stderr
-    assert is_free(port)
 
 
 class TestVirtualEnvironments:
