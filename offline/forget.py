@@ -291,7 +291,7 @@ class Work:
                     self.artifacts.replace(
                         generation.name,
                         parquet_of(left),
-                        generation=generation.generation,
+                        found,
                         content_type=PARQUET,
                     )
                 self._delete(generation)

@@ -14,8 +14,9 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
-from functools import cache
+from functools import cache, reduce
 from importlib import resources
+from operator import or_
 from typing import Annotated, Any
 
 import msgspec
@@ -179,13 +180,10 @@ class Catalogue:
         self.types = {name: types[name] for name in names}
         self.default = {name: one for one, name in pairs if names.count(name) == 1}
         self.personal: dict[str, str] = {}
-        # msgspec demands the type of an event only in a union. The nameless type makes
-        # one of a single type, too.
-        union: Any = EventType("", {}).struct()
         for event_type in self.types.values():
             self.personal |= event_type.personal
-            union = union | event_type.struct()
-        self._decode = msgspec.json.Decoder(union).decode
+        structs: Any = (one.struct() for one in self.types.values())
+        self._decode = msgspec.json.Decoder(reduce(or_, structs)).decode
 
     def read(self, data: bytes) -> tuple[Any, bytes]:
         """

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.api_core import exceptions as api
 from google.cloud.storage import Blob, Bucket, Client
@@ -25,6 +25,11 @@ from propensity.gcp.errors import STORAGE, translated
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
+
+Result = TypeVar("Result")
+
+# How often a writer tries who loses races for an object.
+TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,14 @@ class Generation:
     name: str
     generation: int
     is_live: bool
+
+
+def again(write: Callable[[], Result]) -> Result:
+    """Call what reads and replaces an object, and again where another was quicker."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(Conflict):
+            return write()
+    return write()
 
 
 def sha256(data: bytes) -> str:
@@ -83,7 +96,7 @@ class Artifacts:
         Raises:
             Conflict: The object exists, with other bytes.
         """
-        return self.replace(name, data, generation=0, content_type=content_type)
+        return self.replace(name, data, None, content_type=content_type)
 
     def create_from(self, name: str, file: Path) -> None:
         """
@@ -101,12 +114,12 @@ class Artifacts:
         self,
         name: str,
         data: bytes,
+        before: Stored | None,
         *,
-        generation: int,
         content_type: str = "application/json",
     ) -> int:
         """
-        Overwrite an object if it still has ``generation`` (0: does not exist).
+        Overwrite an object if it is still as it was read (None: does not exist).
 
         Raises:
             Conflict: Somebody else removed it since, or wrote other bytes.
@@ -117,7 +130,7 @@ class Artifacts:
                 blob.upload_from_string(
                     data,
                     content_type=content_type,
-                    if_generation_match=generation,
+                    if_generation_match=before.generation if before else 0,
                     **self._limits,
                 )
         except (AccessDenied, Conflict) as error:
@@ -128,16 +141,16 @@ class Artifacts:
                 stored = self.find(name)
             if stored and stored.data == data:
                 return stored.generation
-            if stored and not generation:
+            if stored and not before:
                 raise self._conflict(name) from error
             raise
         return _generation(blob)
 
-    def overwrite(self, name: str, data: bytes, *, content_type: str) -> None:
+    def overwrite(
+        self, name: str, data: bytes, *, content_type: str = "application/json"
+    ) -> None:
         """Write an object, whatever is there; raises Conflict in a race."""
-        stored = self.find(name)
-        generation = stored.generation if stored else 0
-        self.replace(name, data, generation=generation, content_type=content_type)
+        self.replace(name, data, self.find(name), content_type=content_type)
 
     def delete(self, name: str, *, generation: int | None = None) -> None:
         """Delete an object, or one generation of it; it need not exist."""

@@ -24,7 +24,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from propensity.concurrency import Refreshed
-from propensity.errors import Conflict, MissingTable, PropensityError, SettingsError
+from propensity.errors import MissingTable, PropensityError, SettingsError
+from propensity.gcp.artifacts import again
 from propensity.gcp.log import log
 from propensity.tables.inference import SUPPRESSED_USERS
 
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
 
 EVERYWHERE = ""
 
-# The list for lookups, and how often a writer that loses a race for it tries.
+# The list for lookups.
 OBJECT = "suppressed/users.json"
-TRIES = 10
 
 # Words of a text, between punctuation.
 _WORDS = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
@@ -180,22 +180,18 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
         Conflict: Others wrote it each time.
         AccessDenied, Unavailable: As named.
     """
-    for tries_left in reversed(range(TRIES)):
+
+    def write() -> None:
         stored = artifacts.find(OBJECT)
         try:
             entries = _listed(warehouse)
         except MissingTable:
             entries = []
         data = json.dumps({"users": sorted(entries)}).encode()
-        if stored is not None and stored.data == data:
-            return
-        try:
-            generation = stored.generation if stored else 0
-            artifacts.replace(OBJECT, data, generation=generation)
-            return
-        except Conflict:
-            if not tries_left:
-                raise
+        if stored is None or stored.data != data:
+            artifacts.replace(OBJECT, data, stored)
+
+    again(write)
 
 
 def read_published(

@@ -144,10 +144,7 @@ class ChampionPointer:
                 "as it is. Look at `propensity versions`"
             )
         after = replace(after, epoch=after.epoch + 1)
-        generation = stored.generation if stored else 0
-        self.artifacts.replace(
-            self.pointer, json_of(asdict(after)), generation=generation
-        )
+        self.artifacts.replace(self.pointer, json_of(asdict(after)), stored)
         return after
 
     def _parsed(self, stored: Stored | None) -> Champion | None:

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from propensity.errors import Conflict, ExportLate, PropensityError, RunInProgress
-from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.artifacts import Artifacts, Stored
 from propensity.registry.objects import instant_of, json_of, object_of
 
 # A run that was killed is taken over after so long; one that works renews its lease
@@ -46,9 +46,9 @@ class Lease:
     answer: Mapping[str, Any] = field(default_factory=dict)
     is_finished: bool = False
 
-    def check(self) -> int:
+    def check(self) -> Stored:
         """
-        Return the generation of the lease's object; call it before each publication.
+        Return the lease's object; call it before each publication.
 
         Raises:
             Conflict: The run has outlived its lease, and another run has it.
@@ -61,22 +61,17 @@ class Lease:
                 f"the lease {self.name} has been taken over: this run was too slow, "
                 "and publishes nothing"
             )
-        return stored.generation
+        return stored
 
     def write(
-        self,
-        state: str,
-        *,
-        at: datetime,
-        generation: int | None = None,
-        **entries: Any,
+        self, state: str, before: Stored | None, *, at: datetime, **entries: Any
     ) -> None:
         """
-        Write how the run stands: running, done or failed. Raises as ``check`` does.
+        Write how the run stands: running, done or failed.
 
         Args:
+            before: The object until now; that of ``check`` once the run has its lease.
             at: Now, in UTC; while the run works the lease ends some time later.
-            generation: Of the object so far; None for that of the run's own lease.
         """
         if state == "running":
             entries["began_at"] = instant_of(self.began_at)
@@ -84,8 +79,7 @@ class Lease:
         if self.waiting_since is not None and state != "done":
             entries["waiting_since"] = instant_of(self.waiting_since)
         own = {"state": state, "run_id": self.run_id, "written_at": instant_of(at)}
-        generation = self.check() if generation is None else generation
-        self.artifacts.replace(self.name, json_of(own | entries), generation=generation)
+        self.artifacts.replace(self.name, json_of(own | entries), before)
 
 
 @contextlib.contextmanager
@@ -134,19 +128,19 @@ def leased(
         lease.waiting_since = datetime.fromisoformat(since)
     try:
         try:
-            generation = stored.generation if stored else 0
-            lease.write("running", at=now, generation=generation)
+            lease.write("running", stored, at=now)
         except Conflict as error:
             raise RunInProgress(f"{what} has just begun elsewhere") from error
         with _renewed(lease, clock):
             yield lease
-        lease.write("done", at=clock(), answer=dict(lease.answer))
+        lease.write("done", lease.check(), at=clock(), answer=dict(lease.answer))
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, ExportLate):
             lease.waiting_since = lease.waiting_since or now
         # The next run may begin at once. Of an error here the lease ends by itself.
         with contextlib.suppress(PropensityError):
-            lease.write("failed", at=clock(), error=type(error).__name__)
+            own = lease.check()
+            lease.write("failed", own, at=clock(), error=type(error).__name__)
         raise
 
 
@@ -158,7 +152,7 @@ def _renewed(lease: Lease, clock: Callable[[], datetime]) -> Iterator[None]:
     def renew() -> None:
         while not stopped.wait(DURATION.total_seconds() / _RENEWALS):
             with contextlib.suppress(PropensityError):
-                lease.write("running", at=clock())
+                lease.write("running", lease.check(), at=clock())
 
     # A daemon, so that a renewal that hangs does not keep a process from its end.
     renewing = threading.Thread(target=renew, name="lease", daemon=True)

@@ -121,19 +121,14 @@ class Champions:
             try:
                 # One at a time: each load is a query, which is billed.
                 async with self._loading:
-                    await self._keep(use_case, number)
+                    if key not in self._versions:
+                        load = asyncio.to_thread(self._version, use_case, number)
+                        self._versions[key] = await load
+                        if len(self._versions) > KEPT_VERSIONS:
+                            del self._versions[next(iter(self._versions))]
             finally:
                 self._wanted -= 1
         return self._versions[key]
-
-    async def _keep(self, use_case: UseCase, number: int) -> None:
-        """Load a version, unless that has just been done, and drop the oldest."""
-        key = use_case.name, number
-        if key not in self._versions:
-            serving = await asyncio.to_thread(self._version, use_case, number)
-            if len(self._versions) == KEPT_VERSIONS:
-                del self._versions[next(iter(self._versions))]
-            self._versions[key] = serving
 
     def _version(self, use_case: UseCase, number: int) -> Serving:
         record = find_recorded(self._warehouse, use_case.name, number)

@@ -6,7 +6,6 @@ The prediction index as a step of 01-Predictions, after its publication.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import sqlite3
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from propensity.errors import Conflict, PropensityError, SchemaError
+from propensity.gcp.artifacts import again
 from propensity.privacy import suppression
 from propensity.registry.index import (
     IndexPointer,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
-
-_TRIES = 5
 
 _CREATE = """
 PRAGMA journal_mode = OFF;
@@ -93,36 +91,31 @@ def publish(
         Conflict: Others were quicker each time.
         PropensityError: BigQuery or the bucket failed. The pointer is as it was.
     """
-    for _ in range(_TRIES - 1):
-        with contextlib.suppress(Conflict):
-            return _publish(warehouse, artifacts, use_case, run_id=run_id)
-    return _publish(warehouse, artifacts, use_case, run_id=run_id)
+    pointer = pointer_name(use_case)
 
+    def publish_once() -> int:
+        stored = artifacts.find(pointer)
+        # Names sort by the pointer that they are to replace.
+        generation = stored.generation if stored else 0
+        name = f"{folder_of(use_case)}g{generation:020}-{run_id}.sqlite"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "index"
+            sql = statement("current_predictions")
+            users = write(path, warehouse.batches(sql, {"use_case": use_case}))
+            artifacts.create_from(name, path)
+            content = IndexPointer(name, path.stat().st_size, users)._asdict()
+        try:
+            artifacts.replace(pointer, json.dumps(content, indent=1).encode(), stored)
+        except Conflict as error:
+            artifacts.delete(name)
+            raise Conflict(f"others have just published that of {use_case}") from error
+        # A file that another run has just written stays: it sorts after this one.
+        for entry in artifacts.generations(folder_of(use_case)):
+            if entry.name < name and entry.name != pointer:
+                artifacts.delete(entry.name, generation=entry.generation)
+        return users
 
-def _publish(
-    warehouse: Warehouse, artifacts: Artifacts, use_case: str, *, run_id: str
-) -> int:
-    stored = artifacts.find(pointer_name(use_case))
-    generation = stored.generation if stored else 0
-    # Names sort by the pointer that they are to replace.
-    name = f"{folder_of(use_case)}g{generation:020}-{run_id}.sqlite"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index"
-        sql = statement("current_predictions")
-        users = write(path, warehouse.batches(sql, {"use_case": use_case}))
-        artifacts.create_from(name, path)
-        pointer = IndexPointer(name, path.stat().st_size, users)
-    content = json.dumps(pointer._asdict(), indent=1).encode()
-    try:
-        artifacts.replace(pointer_name(use_case), content, generation=generation)
-    except Conflict as error:
-        artifacts.delete(name)
-        raise Conflict(f"others have just published that of {use_case}") from error
-    # A file that another run has just written stays: it sorts after this one.
-    for entry in artifacts.generations(folder_of(use_case)):
-        if entry.name < name and entry.name != pointer_name(use_case):
-            artifacts.delete(entry.name, generation=entry.generation)
-    return users
+    return again(publish_once)
 
 
 def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:

@@ -429,7 +429,7 @@ def mortal(edge: type, *names: str) -> Any:
 
 
 MortalWarehouse = mortal(Warehouse, "rows", "execute", "replace_view")
-MortalArtifacts = mortal(Artifacts, "find", "_write", "names", "delete")
+MortalArtifacts = mortal(Artifacts, "find", "replace", "names", "delete")
 
 
 def mortal_run(site: Site, began_at: datetime, life: Life, **changed: Any) -> Run:

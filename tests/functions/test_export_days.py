@@ -195,7 +195,7 @@ def began_earlier(place: Place, kind: str, as_of: date, *, by: timedelta) -> Non
     note = json.loads(stored.data)
     since = datetime.fromisoformat(note["waiting_since"]) - by
     note["waiting_since"] = since.isoformat(timespec="microseconds")
-    artifacts.replace(name, json.dumps(note).encode(), generation=stored.generation)
+    artifacts.replace(name, json.dumps(note).encode(), stored)
 
 
 class TestStreamedDays:

@@ -150,7 +150,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize(
         ("way", "prefix"),
-        [("", ""), ("features", "features."), ("instances", "instances[0].")],
+        [("", ""), ("features", ""), ("instances", "instances[0].")],
     )
     def test_an_identity_and_a_moment(self, instance, way, prefix):
         """Beside the features or among them, where a wrong identity is named; one

@@ -120,9 +120,7 @@ def test_twenty_switches_fail_no_request_and_mix_no_versions(emulators, tmp_path
         expected = published(site, SWITCHES + 2)
         model = f"models/{CARDS.name}/{corrupt}/model.joblib"
         stored = site.artifacts.find(model)
-        site.artifacts.replace(
-            model, stored.data[:-1] + b"?", generation=stored.generation
-        )
+        site.artifacts.replace(model, stored.data[:-1] + b"?", stored)
         promote(site, 0)
         with Instance("score", site.environment, tmp_path) as instance:
             with Load(instance.url, expected) as load:

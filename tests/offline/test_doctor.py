@@ -85,24 +85,19 @@ class Place(Deployment):
     def point(self, **changed: Any) -> None:
         """Change the champion's pointer."""
         pointer = json.loads(self.artifacts.read(POINTER).data)
-        self.overwrite(POINTER, json.dumps(pointer | changed).encode())
-
-    def overwrite(self, name: str, data: bytes) -> None:
-        generation = self.artifacts.read(name).generation
-        self.artifacts.replace(name, data, generation=generation)
+        self.artifacts.overwrite(POINTER, json.dumps(pointer | changed).encode())
 
     def flip(self, name: str) -> None:
         """Flip a bit of an object's first byte."""
         first, *rest = self.artifacts.read(name).data
-        self.overwrite(name, bytes([first ^ 1, *rest]))
+        self.artifacts.overwrite(name, bytes([first ^ 1, *rest]))
 
     def note(self, kind: str, as_of: date, state: str = "done", **entries: Any) -> None:
         """Let a run be done, have failed, or have begun."""
         name = f"runs/{USE_CASE}/{kind}/{as_of}.json"
         at, stored = midnight(as_of) + timedelta(hours=13), self.artifacts.find(name)
         lease = Lease(artifacts=self.artifacts, name=name, run_id="r", began_at=at)
-        generation = stored.generation if stored else 0
-        lease.write(state, at=at, generation=generation, **entries)
+        lease.write(state, stored, at=at, **entries)
 
     def examine(self, **changed: Any) -> Report:
         """Run every check."""
@@ -194,7 +189,7 @@ def unrecorded(place: Place) -> str:
 
 
 def damaged_pointer(place: Place) -> str:
-    place.overwrite(POINTER, b"{")
+    place.artifacts.overwrite(POINTER, b"{")
     return f"champions: {USE_CASE}: the champion cannot be loaded: .*{POINTER}"
 
 
@@ -305,9 +300,9 @@ class TestRuns:
     def test_of_a_damaged_lease_end_no_report(self, place):
         """Defect: JSON of another kind, or a name that is no date, was a traceback."""
         for kind, text in (("predict", b"[1]"), ("evaluate", b'{"state": ["done"]}')):
-            place.overwrite(f"runs/{USE_CASE}/{kind}/{MONDAY}.json", text)
+            place.artifacts.overwrite(f"runs/{USE_CASE}/{kind}/{MONDAY}.json", text)
         odd = b'{"state": "failed", "error": {"a": 1}, "waiting_since": 5}'
-        place.overwrite(f"runs/{USE_CASE}/train/2026-03-01.json", odd)
+        place.artifacts.overwrite(f"runs/{USE_CASE}/train/2026-03-01.json", odd)
         place.artifacts.create(f"runs/{USE_CASE}/predict/2026-13-40.json", b"{}")
 
         trained, *others = found(place.examine())

@@ -225,8 +225,8 @@ class TestBucket:
 
     def test_has_no_generation_with_the_user(self, site):
         """A bucket with versioning keeps what is overwritten and deleted: not this."""
-        first = site.artifacts.create(EXPORT, parquet(GONE, KEPT))
-        site.artifacts.replace(EXPORT, parquet(KEPT, GONE), generation=first)
+        site.artifacts.create(EXPORT, parquet(GONE, KEPT))
+        site.artifacts.overwrite(EXPORT, parquet(KEPT, GONE))
         site.artifacts.create(SCORES, parquet(GONE))
         site.artifacts.delete(SCORES)
         assert len(site.artifacts.generations("exports/inference_log/")) == 1

@@ -52,11 +52,9 @@ def test_payload_that_is_not_base64_is_kept_with_the_reason(data):
 @pytest.mark.parametrize(
     ("sent", "field"),
     [
-        *((one, "body") for one in (b"", b"hello", b"{", b"\xff", b"[]", b"null")),
+        *((one, "body") for one in (b"", b"{", b"\xff", b"[]", b"null")),
         *((one * 100_000, "body") for one in (b"[", b'{"x":')),
-        (body(SENT)[:-1], "body"),
-        (body(SENT) * 2, "body"),
-        (body(SENT).decode().encode("utf-16"), "body"),
+        *((one, "body") for one in (body(SENT)[:-1], body(SENT) * 2)),
         *((one, "message") for one in (b"{}", PAYLOAD, body(None), body([]))),
         (body({}), "message.messageId"),
         *((body({**SENT, "messageId": one}), "message.messageId") for one in ("", 5)),

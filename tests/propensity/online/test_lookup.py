@@ -25,9 +25,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from propensity.errors import MissingTable, PropensityError, RequestError, Unavailable
+from propensity.errors import RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts
-from propensity.online import indexes, table
+from propensity.online import indexes
 from propensity.online.indexes import Indexes
 from propensity.online.lookup import Lookups, Question, read_question
 from propensity.online.table import Table
@@ -50,58 +50,35 @@ class Shelf:
 
     bytes_billed = 0
 
-    def __init__(self, *user_ids: str, is_held: bool = False) -> None:
+    def __init__(self, *user_ids: str) -> None:
         self.users = user_ids
-        self.reads: list[tuple[str, ...]] = []
-        self.failure: PropensityError | None = None
-        self.at_once = [0]
-        self._open = threading.Event()
-        if not is_held:
-            self.release()
-
-    def release(self) -> None:
-        self._open.set()
+        self.reads: list[list[str]] = []
+        self.goes_on = threading.Event()
+        self.goes_on.set()
 
     def for_run(self) -> Shelf:
         return self
 
     def lookup(self, sql: str, parameters: Any) -> list[Any]:
-        failure = self.failure
-        self.at_once.append(self.at_once[-1] + 1)
-        self.reads.append(tuple(parameters["user_ids"]))
-        assert self._open.wait(20)
-        self.at_once.append(self.at_once[-1] - 1)
-        if failure:
-            raise failure
+        self.reads.append(parameters["user_ids"])
+        assert self.goes_on.wait(20)
         values = PREDICTION._asdict() | {"as_of": TODAY}
         found = [user for user in parameters["user_ids"] if user in self.users]
         names = {name: at for at, name in enumerate(("user_id", *values))}
         return [Row((user, *values.values()), names) for user in found]
 
-    async def until(self, reads: int) -> None:
-        """Wait until that many reads have begun."""
-        async with asyncio.timeout(10):
-            while len(self.reads) < reads:
-                await asyncio.sleep(0.001)
 
-
-def opened(
-    *user_ids: str, is_held: bool = False, **changed: Any
-) -> tuple[Shelf, Table]:
+def opened(*user_ids: str, **changed: Any) -> tuple[Shelf, Table]:
     """A shelf, and the table that it is; some settings may be changed."""
-    shelf: Any = Shelf(*user_ids, is_held=is_held)
+    shelf: Any = Shelf(*user_ids)
     settings = replace(SETTINGS, **changed)
     return shelf, Table(lambda: shelf, settings)
-
-
-def names(count: int, prefix: str = "user") -> list[str]:
-    return [f"{prefix}.{number}" for number in range(count)]
 
 
 class TestTable:
     async def test_reads_all_who_arrive_together_at_once(self):
         """Requests of one moment are one read; use cases are apart."""
-        users = names(50)
+        users = [f"user.{number}" for number in range(50)]
         shelf, rows = opened(*users)
         answers = await asyncio.gather(*(rows.find("c", [u]) for u in users))
         await rows.find("d", users)
@@ -109,44 +86,13 @@ class TestTable:
         assert answers == [{user: PREDICTION} for user in users]
         assert [sorted(read) for read in shelf.reads] == [sorted(users)] * 2
 
-    async def test_puts_whoever_waits_into_the_next_read(self):
-        """With all queries under way, what arrives is read together after them, a
-        thousand users at most."""
-        shelf, rows = opened(is_held=True)
-        tasks = []
-        for number in range(table.CONCURRENT_QUERIES):
-            tasks.append(asyncio.create_task(rows.find("c", [f"first.{number}"])))
-            await shelf.until(number + 1)
-        tasks += [asyncio.create_task(rows.find("c", [u])) for u in names(1_200)]
-        await asyncio.sleep(0.01)
-        shelf.release()
-        await asyncio.gather(*tasks)
-
-        assert sorted(map(len, shelf.reads)) == [1, 1, 1, 1, 200, 1_000]
-        assert max(shelf.at_once) == table.CONCURRENT_QUERIES
-
-    async def test_fails_only_those_who_wait_for_a_read_that_fails(self):
-        """The next request reads again."""
-        shelf, rows = opened("a", "b", is_held=True)
-        shelf.failure = MissingTable("gone")
-        failing = [asyncio.create_task(rows.find("c", ["a"])) for _ in range(3)]
-        await shelf.until(1)
-        shelf.failure = None
-        fine = asyncio.create_task(rows.find("c", ["b"]))
-        await shelf.until(2)
-        shelf.release()
-        results = await asyncio.gather(*failing, return_exceptions=True)
-
-        assert await fine == {"b": PREDICTION}
-        assert [type(result) for result in results] == [MissingTable] * 3
-        assert await rows.find("c", ["a"]) == {"a": PREDICTION}
-
     async def test_gives_up_a_read_that_takes_too_long(self):
         """Others wait no longer for it, either."""
-        shelf, rows = opened("u", is_held=True, deadline_s=1)
+        shelf, rows = opened("u", deadline_s=1)
+        shelf.goes_on.clear()
         with pytest.raises(Unavailable, match="within 1 s"):
             await rows.find("c", ["u"])
-        shelf.release()
+        shelf.goes_on.set()
 
         assert await rows.find("c", ["u"]) == {"u": PREDICTION}
 
@@ -175,10 +121,7 @@ def publish(artifacts: Artifacts, tmp_path):
 
 
 def point(artifacts: Artifacts, content: bytes) -> None:
-    stored = artifacts.find(pointer_name("c"))
-    artifacts.replace(
-        pointer_name("c"), content, generation=stored.generation if stored else 0
-    )
+    artifacts.overwrite(pointer_name("c"), content)
 
 
 class Bucket(Artifacts):
@@ -264,24 +207,16 @@ class TestIndexes:
         self, publish, capfd, monkeypatch
     ):
         """During a switch there are two: a file may take half of the memory."""
-        size = publish(ANA).size
-        bodies = []
-        for more in (0, -1):
-            memory = indexes.RESERVED_BYTES + 2 * size + more
-            monkeypatch.setattr(indexes, "instance_bytes", lambda memory=memory: memory)
-            bodies.append(await Served().body())
-
-        assert b"0.8125" in bodies[0]
-        assert OF_TABLE in bodies[1]
-        assert outcomes(capfd) == ["loaded", "no_index", "read"]
-        monkeypatch.setattr(
-            indexes, "instance_bytes", lambda: indexes.RESERVED_BYTES + 2 * size
-        )
+        memory = indexes.RESERVED_BYTES + 2 * publish(ANA).size
+        monkeypatch.setattr(indexes, "instance_bytes", lambda: memory - 1)
+        assert OF_TABLE in await Served().body()
+        monkeypatch.setattr(indexes, "instance_bytes", lambda: memory)
         served = Served()
         for rows, text in ((ANA, b"0.8125"), (NEWER, b"0.75"), (ANA, b"0.8125")):
             publish(rows)
             await served.until(text)
-        assert outcomes(capfd) == ["loaded"] * 3
+
+        assert outcomes(capfd) == ["no_index", "read", *["loaded"] * 3]
 
     @pytest.mark.parametrize(
         "content", [None, b'{"newest": 3}', b"{", {"size": 10**20}, {"name": "gone"}]
@@ -335,6 +270,7 @@ class TestIndexes:
         await served.until(b"0.75")
 
 
+LISTED = Suppressed("key", [("c", user_hash("key", "u"))])
 NO_INDEX: Any = SimpleNamespace(current=lambda _: asyncio.sleep(0))
 
 
@@ -371,19 +307,15 @@ class TestAnswer:
     async def test_of_a_suppressed_user_is_that_of_an_unknown_one(self):
         """In the use case that the list names; the table is not asked."""
         shelf, rows = opened("u", "v")
-        listed: Any = SimpleNamespace(
-            current=lambda: asyncio.sleep(
-                0, Suppressed("key", [("c", user_hash("key", "u"))])
-            )
-        )
+        listed: Any = SimpleNamespace(current=lambda: asyncio.sleep(0, LISTED))
         lookups = Lookups(rows, SETTINGS, NO_INDEX, suppressed=listed)
-        statuses = {}
-        for use_case, user_id in (("c", "u"), ("c", "v"), ("d", "u")):
-            question = Question([user_id], use_case, is_single=True)
-            answer = await lookups.answer(question, today=TODAY)
-            statuses[use_case, user_id] = answer.status_code
+        asked = [("c", "u"), ("c", "v"), ("d", "u")]
+        answers = [
+            await lookups.answer(Question([user], use_case, True), today=TODAY)
+            for use_case, user in asked
+        ]
 
-        assert statuses == {("c", "u"): 404, ("c", "v"): 200, ("d", "u"): 200}
+        assert [answer.status_code for answer in answers] == [404, 200, 200]
         assert len(shelf.reads) == 2
 
 

@@ -8,9 +8,8 @@ Models are tiny and real. What the function does over HTTP is in
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -32,27 +31,18 @@ from propensity.gcp.writes import RowsRefused
 from propensity.models.scoring import Scorer
 from propensity.online import score
 from propensity.online.score import Waiting, append_all, scores_of
-from propensity.online.score_request import Instance, Question, question_of
+from propensity.online.score_request import Instance, question_of
 from propensity.registry.inference_log import ONLINE, Row, Scored, rows_of
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
 from propensity.tables import every as tables
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-LATEST = NOW + timedelta(minutes=10)
 CARDS = usecases.load("card_fraud")
 PLAYERS = replace(
     usecases.load("first_day_churn"),
     features={"bet_count": "number", "country": "category", "age": "number"},
 )
-KNOWN = {one.name: one for one in (CARDS, PLAYERS)}
-CARD = {name: float(position) for position, name in enumerate(CARDS.features)}
-
-
-def read(fields: Mapping[str, Any]) -> Question:
-    """Read a question."""
-    body = object_in(json.dumps(fields).encode())
-    return question_of(body, KNOWN, default=PLAYERS.name, latest=LATEST)
 
 
 LINEAR = LogisticRegression()
@@ -87,14 +77,8 @@ def player(bets: float, *, age: float | None = 30.0, prefix: str = "") -> Instan
 
 def alone(instance: Instance, by: Serving = FIRST) -> float:
     """Return what a version says of a player."""
-    row = {name: [value] for name, value in instance.features.items()}
-    schema = pa.schema(
-        [(name, _TYPES[kind]) for name, kind in PLAYERS.features.items()]
-    )
-    return float(by.scorer.probabilities(pa.RecordBatch.from_pydict(row, schema))[0])
-
-
-_TYPES = {"number": pa.float64(), "category": pa.string()}
+    rows = pa.RecordBatch.from_pylist([instance.features], PLAYERS.feature_schema())
+    return float(by.scorer.probabilities(rows)[0])
 
 
 class TestQuestions:
@@ -114,9 +98,12 @@ class TestQuestions:
         if as_texts:
             fields = {name: repr(value) for name, value in fields.items()}
 
-        [instance] = read(fields).instances
+        body = object_in(json.dumps(fields).encode())
+        known = {one.name: one for one in (CARDS, PLAYERS)}
+        question = question_of(body, known, default=PLAYERS.name, latest=NOW)
 
-        assert [*instance.features.values()] == [float(value) for value in values]
+        read = [*question.instances[0].features.values()]
+        assert read == [float(value) for value in values]
 
 
 class TestScores:
@@ -132,13 +119,8 @@ class TestScores:
 
     def test_fail_for_one_version_alone(self):
         """A version that breaks fails those that named it, and nobody else."""
-        broken = replace(FIRST, version=9, scorer=None)
-        failed, other = scores_of(
-            [
-                Waiting(PLAYERS, broken, [player(1)]),
-                Waiting(PLAYERS, FIRST, [player(2)]),
-            ]
-        )
+        group = [(replace(FIRST, scorer=None), player(1)), (FIRST, player(2))]
+        failed, other = scores_of([Waiting(PLAYERS, by, [one]) for by, one in group])
 
         assert isinstance(failed, AttributeError)
         assert other == [alone(player(2))]
@@ -168,22 +150,6 @@ class TestScores:
         assert third == [alone(player(3), by)]
 
 
-class Table:
-    """Takes rows of the log, unless it is told to fail."""
-
-    def __init__(self, *failures: Exception) -> None:
-        self.event_ids: list[str] = []
-        self.failures = [*failures]
-        self.appends = 0
-
-    async def append(self, rows: pa.RecordBatch) -> None:
-        self.appends += 1
-        assert rows.schema == tables.INFERENCE_LOG.arrow_schema()
-        if self.failures:
-            raise self.failures.pop(0)
-        self.event_ids += rows["event_id"].to_pylist()
-
-
 def logged(*ids: str) -> list[Row]:
     """Return rows of the log of players with these identities."""
     features = dict.fromkeys(PLAYERS.features)
@@ -193,32 +159,28 @@ def logged(*ids: str) -> list[Row]:
     return rows_of(PLAYERS, state, events, scores, source=ONLINE, at=NOW)
 
 
-class TestLog:
-    @pytest.fixture(autouse=True)
-    def _quick(self, monkeypatch) -> None:
-        monkeypatch.setattr(score, "RETRY_S", 0.001)
+@pytest.mark.parametrize(
+    "error", [Unavailable("down"), SchemaError("no"), KeyError("what")]
+)
+async def test_the_log_is_written_again_until_it_is_taken(error, capsys, monkeypatch):
+    """Whatever an append fails with, nothing is let go but rows that no table takes;
+    how many were lost is an error in the log. If nobody foresaw a failure the log has
+    the trace, and not the text, which may name a user."""
+    monkeypatch.setattr(score, "RETRY_S", 0.001)
+    failures, taken = [error, RowsRefused({1: "too long"}), error], []
 
-    @pytest.mark.parametrize(
-        "error", [Unavailable("down"), SchemaError("no"), KeyError("what")]
-    )
-    async def test_is_written_again_until_it_is_taken(self, error, capsys):
-        """Whatever an append fails with, nothing of it is let go. If nobody foresaw it
-        the log has the trace, and not the text, which may name a user."""
-        table = Table(error, error, error)
-        group = [logged("a"), logged("b", "c")]
-        assert await append_all(table.append, Counts("score"), group) == [None] * 2
+    async def append(rows: pa.RecordBatch) -> None:
+        assert rows.schema == tables.INFERENCE_LOG.arrow_schema()
+        if failures:
+            raise failures.pop()
+        taken.extend(rows["event_id"].to_pylist())
 
-        assert table.event_ids == ["a", "b", "c"]
-        assert table.appends == 4
-        lines = capsys.readouterr().err
-        assert lines.count("not logged yet") == 3
-        assert ("in append" in lines) == isinstance(error, KeyError)
-        assert "what" not in lines
+    group = [logged("a"), logged("b", "c")]
+    assert await append_all(append, Counts("score"), group) == [None] * 2
 
-    async def test_goes_without_rows_that_no_table_takes(self, capsys):
-        """The others are written; how many were lost is an error in the log."""
-        table = Table(RowsRefused({1: "too long"}))
-        await append_all(table.append, Counts("score"), [logged("a", "b", "c")])
-
-        assert table.event_ids == ["a", "c"]
-        assert "refuses 1 rows" in capsys.readouterr().err
+    assert taken == ["a", "c"]
+    lines = capsys.readouterr().err
+    assert lines.count("not logged yet") == 2
+    assert "refuses 1 rows" in lines
+    assert ("in append" in lines) == isinstance(error, KeyError)
+    assert "what" not in lines

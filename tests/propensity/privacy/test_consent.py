@@ -15,7 +15,7 @@ from propensity import usecases
 from propensity.errors import SettingsError
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
-from propensity.settings import CONSENTS, Settings
+from propensity.settings import Settings
 from tests import shop
 
 AS_OF = date(2026, 3, 2)
@@ -80,6 +80,7 @@ class TestView:
         ("require", "consents"),
         [
             ("false", ()),
+            ("true", ("analytics Yes",)),
             ("analytics_storage", ("analytics Yes",)),
             ("ads_storage", ("ads Yes",)),
             ("both", ("analytics Yes", "ads Yes")),
@@ -98,14 +99,6 @@ class TestView:
             if all(consent in user for consent in consents)
         }
         assert users[USERS[0]] == (1 if consents else 2, 1)
-
-    @pytest.mark.parametrize("require", CONSENTS)
-    def test_has_a_text_for_every_setting(self, require):
-        """Each that the settings take; without any it is the statement alone."""
-        text = consent.events_view("p.d", require=require)
-
-        assert text.count("privacy_info") == {"false": 0, "both": 2}.get(require, 1)
-        assert "`p.d.events_2*`" in text
 
 
 class TestCheck:

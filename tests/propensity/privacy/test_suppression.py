@@ -46,15 +46,13 @@ def listed(*users: str, use_case: str = EVERYWHERE, key: str = KEY) -> Suppresse
 class TestList:
     ROWS = pa.table({"user_id": ["a", "b", "a", None], "n": [1, 2, 3, 4]})
 
-    def test_has_the_hmac_of_an_id_under_the_key(self):
-        expected = hmac.new(KEY.encode(), b"anna", hashlib.sha256).hexdigest()
-
-        assert user_hash(KEY, "anna") == expected
-
     @pytest.mark.parametrize("user", ["anna", "ä ö", "9" * 256, "\ud800", "人"])
     def test_covers_a_user_in_every_use_case_or_in_the_one_it_names(self, user):
+        """By the HMAC of the id under the key."""
         in_churn = listed(user, use_case=CHURN)
+        id_, key = user.encode("utf-8", "surrogatepass"), KEY.encode()
 
+        assert user_hash(KEY, user) == hmac.new(key, id_, hashlib.sha256).hexdigest()
         assert listed(user).covers(user, CHURN)
         assert listed(user).covers(user, SHOP)
         assert not listed(user).covers(f"{user} ", CHURN)
@@ -71,10 +69,8 @@ class TestList:
         ("user", "data"),
         [
             ("anna", b'{"user_id": "anna"'),
-            ("anna", b'{"a": [{"b": "anna"}]}'),
             ("anna", b'{"anna": 1}'),
             ("anna", b"user_id=anna&x=1"),
-            ("anna", b'{"user_id": "anna}'),
             ("anna", b'\xff{"user_id": "anna", '),
             ("anna", b"{'user_id': 'anna', 'note': None}"),
             ("anna", b"<user_id>anna</user_id>"),
@@ -118,19 +114,10 @@ def other(warehouse: Warehouse, key: str) -> Warehouse:
 def add(warehouse: Warehouse, *users: str) -> None:
     """Put users on the list."""
     at = datetime.now(UTC)
-    rows = [
-        {
-            "use_case": EVERYWHERE,
-            "user_hash": user_hash(KEY, user),
-            "key_id": key_id(KEY),
-            "suppressed_at": at,
-            "suppressed_on": at.date(),
-        }
-        for user in users
-    ]
-    table = tables.SUPPRESSED_USERS
-    entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
-    warehouse.write(table, entries)
+    own = {"use_case": EVERYWHERE, "key_id": key_id(KEY)}
+    when = {"suppressed_at": at, "suppressed_on": at.date()}
+    rows = [{**own, **when, "user_hash": user_hash(KEY, user)} for user in users]
+    warehouse.write(tables.SUPPRESSED_USERS, rows)
 
 
 class TestRead:
@@ -157,12 +144,10 @@ class TestRead:
             assert KEY not in raised.value.message
 
     def test_needs_a_table_where_there_is_a_key(self, warehouse):
-        """A key without a table is a set-up that was not run again."""
+        """A key without a table is a set-up that was not run again; without either
+        there is no list."""
         with pytest.raises(MissingTable):
             suppression.read(warehouse)
-
-    def test_is_empty_where_there_is_neither(self, warehouse):
-        """A deployment without a list is as it was before there were lists."""
         assert suppression.read(other(warehouse, "")) == NOBODY
 
 

@@ -18,37 +18,27 @@ def roll_back(registry):
     return registry.roll_back(registry.champion(), model_sha256=SHA, at=NOW)
 
 
-class TestPointer:
-    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 1}'])
-    def test_that_is_damaged_is_an_artifact_error(self, registry, text):
-        """It names the pointer. Where there is none, nothing serves."""
-        assert registry.champion() is None
-        overwrite(registry, registry.pointer, text.encode())
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("", "[]", "{}"),
+        *({"epoch": True}, {"version": -1}, {"version": "0 OR TRUE"}),
+        *({"pinned": "yes"}, {"earlier": 7}, {"earlier": ["x"]}),
+    ],
+)
+def test_a_damaged_pointer_is_an_artifact_error(registry, damage):
+    """Where there is none, nothing serves. Each field of it is what it should be; one
+    of a later deploy is ignored."""
+    assert registry.champion() is None
+    champion = promote(registry, 0)
+    content = {**vars(champion), "later": 1}
+    overwrite(registry, registry.pointer, json.dumps(content).encode())
+    assert registry.champion() == champion
+    text = damage if isinstance(damage, str) else json.dumps(content | damage)
+    overwrite(registry, registry.pointer, text.encode())
 
-        with pytest.raises(ArtifactError, match=r"champion\.json"):
-            registry.champion()
-
-    @pytest.mark.parametrize(
-        "damage",
-        [
-            {"epoch": True},
-            {"version": -1},
-            {"version": "0 OR TRUE"},
-            {"pinned": "yes"},
-            {"earlier": 7},
-            {"earlier": ["x"]},
-        ],
-    )
-    def test_that_says_nonsense_is_an_artifact_error(self, registry, damage):
-        """Each field of it is what it should be; one of a later deploy is ignored."""
-        champion = promote(registry, 0)
-        content = {**vars(champion), "later": 1}
-        overwrite(registry, registry.pointer, json.dumps(content).encode())
-        assert registry.champion() == champion
-        overwrite(registry, registry.pointer, json.dumps(content | damage).encode())
-
-        with pytest.raises(ArtifactError, match="no champion pointer"):
-            registry.champion()
+    with pytest.raises(ArtifactError, match=r"champion\.json"):
+        registry.champion()
 
 
 class TestPromotion:

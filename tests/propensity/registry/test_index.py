@@ -33,10 +33,8 @@ ROWS = st.dictionaries(
 )
 
 
-def batch(rows) -> pa.RecordBatch:
-    """Rows as the statement gives them: by user, probability, percentile, as-of,
-    version and expected value."""
-    kinds = {
+SCHEMA = pa.schema(
+    {
         "user_id": pa.string(),
         "probability": pa.float64(),
         "percentile": pa.int64(),
@@ -44,15 +42,13 @@ def batch(rows) -> pa.RecordBatch:
         "model_version": pa.int64(),
         "expected_value": pa.decimal128(38, 9),
     }
-    values = [(user, *row) for user, row in rows.items()]
-    columns = list(zip(*values, strict=True)) or [[]] * len(kinds)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(column, kind)
-            for column, kind in zip(columns, kinds.values(), strict=True)
-        ],
-        names=list(kinds),
-    )
+)
+
+
+def batch(rows) -> pa.RecordBatch:
+    """Rows as the statement gives them, by user: the values of the other columns."""
+    named = [dict(zip(SCHEMA.names, (u, *row), strict=True)) for u, row in rows.items()]
+    return pa.RecordBatch.from_pylist(named, SCHEMA)
 
 
 def many(count: int):
@@ -79,15 +75,11 @@ class TestIndex:
         with tempfile.TemporaryDirectory() as folder:
             opened = Index(written(Path(folder), *batches))
 
-        for user_id in {*rows, *others}:
-            found = opened.find(user_id)
-            if user_id not in rows:
-                assert found is None
-                continue
-            probability, percentile, as_of, version, value = rows[user_id]
-            value = None if value is None else float(value)
-            as_of = as_of.isoformat()
-            assert found == (probability, percentile, as_of, version, value)
+        assert all(opened.find(other) is None for other in {*others} - {*rows})
+        for user_id, (*numbers, as_of, version, value) in rows.items():
+            amount = None if value is None else float(value)
+            expected = (*numbers, as_of.isoformat(), version, amount)
+            assert opened.find(user_id) == expected
 
     def test_has_no_ids_and_other_hashes_each_time(self, tmp_path):
         """Whoever does not know the key cannot choose ids that collide."""

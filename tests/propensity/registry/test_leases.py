@@ -127,7 +127,7 @@ def test_outlive_a_write_whose_answer_was_lost(registry, monkeypatch, number):
 
     monkeypatch.setattr(Artifacts, "replace", replaced)
     with pytest.raises(Unavailable, match="lost"), leased(registry) as lease:
-        lease.write("running", at=NOW)
+        lease.write("running", lease.check(), at=NOW)
     with leased(registry) as lease:
         pass
 

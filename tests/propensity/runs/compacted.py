@@ -1,6 +1,4 @@
-"""
-Streams that are compacted: a site of one test, and a story that several tests read.
-"""
+"""Streams that are compacted, and what their features must be."""
 
 from __future__ import annotations
 
@@ -10,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.events import bet
 from tests.exact import expected_features
@@ -28,7 +25,7 @@ REGISTERED = (
     "socioeconomic_idx",
 )
 # Open for ever: these tests are about tiles, and exports take time.
-LONG_AGO = date(1971, 1, 1)
+FIRST = date(1971, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +37,7 @@ def shared(emulators) -> Iterator[Site]:
 
 @pytest.fixture
 def empty(shared) -> Site:
-    """Tables without a row; the examples of a property have users of their own."""
+    """Tables without a row."""
     return emptied(shared)
 
 
@@ -69,22 +66,6 @@ def _text(event: Mapping[str, Any]) -> str:
     """Return what tells which of two registrations at one moment is taken."""
     fields = {name: event.get(name) for name in REGISTERED}
     return json.dumps(fields, separators=(",", ":"))
-
-
-def of_users(
-    features: Mapping[str, Any], events: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the rows of the users of some events."""
-    users = {event["user_id"] for event in events}
-    return {user: row for user, row in features.items() if user in users}
-
-
-PROPERTY = settings(
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 def of(user: str, event_id: str, day: str, **fields: Any) -> dict[str, Any]:

@@ -42,16 +42,20 @@ def enthroned(artifacts: Artifacts, days: int) -> None:
 
 
 def test_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
-    """In days from its as-of date; a run for an older date changes none, and what never
-    ran has no age. Another use case's runs are another's."""
+    """In days from its as-of date; a run for an older date changes none, nor does one
+    that failed or is under way, and what never ran has no age. Another use case's runs
+    are another's."""
     assert ages_of(artifacts, NAME, today=TODAY) == {}
     for kind, days in (("train", 20), ("predict", 3), ("evaluate", 7)):
         for ago in (days + 30, days, days + 60):
             ran(artifacts, kind, ago)
+    ran(artifacts, "predict", 1, failed=True)
     enthroned(artifacts, 51)
+    with leased(artifacts, NAME, "predict", TODAY, clock=lambda: NOW):
+        ages = ages_of(artifacts, NAME, today=TODAY)
 
     assert ages_of(artifacts, "first_day_churn", today=TODAY) == {}
-    assert ages_of(artifacts, NAME, today=TODAY) == {
+    assert ages == {
         "champion_age_days": 51,
         "training_age_days": 20,
         "publication_age_days": 3,
@@ -59,20 +63,9 @@ def test_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
     }
 
 
-def test_do_not_count_what_failed_or_is_under_way(artifacts):
-    """A failed week is a missed one: what is published is as old as before."""
-    ran(artifacts, "predict", 8)
-    ran(artifacts, "predict", 1, failed=True)
-    with leased(artifacts, NAME, "predict", TODAY, clock=lambda: NOW):
-        under_way = ages_of(artifacts, NAME, today=TODAY)
-
-    assert under_way == {"publication_age_days": 8}
-
-
 def test_need_a_card_of_the_champion(artifacts):
     """A champion without one is damaged, and the run says so."""
-    registry = Registry(artifacts, NAME)
-    registry.promote(0, model_sha256="", at=NOW, instead_of=None)
+    Registry(artifacts, NAME).promote(0, model_sha256="", at=NOW, instead_of=None)
 
     with pytest.raises(ArtifactError, match=r"card\.json has no as-of date"):
         ages_of(artifacts, NAME, today=TODAY)

@@ -9,6 +9,7 @@ what one clean SQL computation says.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -18,13 +19,14 @@ import pytest
 from propensity.errors import Conflict, RunInProgress
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import compact
+from propensity.runs.run import Run
 from propensity.statements import statement
 from tests.events import bet, registration
-from tests.functions.streaming import changed, rows_of
+from tests.functions.streaming import Site, changed, rows_of
 from tests.propensity.runs.compacted import (
     DAY,
+    FIRST,
     HOUR,
-    LONG_AGO,
     MINUTE,
     NOW,
     expected,
@@ -45,7 +47,7 @@ class TestSums:
         later = registration(user_id="first", event_id="r2", event_time=evening)
         earlier = registration(user_id="first", city="Zwolle")
         empty.append(rows_of([twins[1], later], received_at=NOW - HOUR))
-        empty.compact(NOW, as_of=LONG_AGO)
+        empty.compact(NOW, as_of=FIRST)
         for amount, received_at in ((99, NOW + 2 * HOUR), (10, NOW + HOUR)):
             differs = bet(user_id="differs", bet_amount=amount)
             empty.append(rows_of([differs], received_at=received_at))
@@ -54,7 +56,7 @@ class TestSums:
         empty.append(rows_of([way], received_at=NOW - MINUTE))
 
         before = empty.features()
-        empty.compact(NOW + DAY, as_of=LONG_AGO)
+        empty.compact(NOW + DAY, as_of=FIRST)
 
         assert before == empty.features() == empty.clean_features()
         assert before["differs"]["bet_sum"] == 10
@@ -102,32 +104,34 @@ class TestExpired:
             assert site.features() == expected([old])
 
 
+class Interrupted(Warehouse):
+    """BigQuery, where something happens once a run has looked for days of events."""
+
+    happens: Callable[[], None]
+
+    def rows(self, sql: str, parameters: Any = None) -> list[Any]:
+        result = super().rows(sql, parameters)
+        if sql == statement("stream_events_days"):
+            self.happens()
+        return result
+
+
+def interrupted(site: Site, at: datetime, happens: Callable[[], object]) -> Run:
+    """A run that is interrupted."""
+    warehouse = Interrupted(site.settings, client=site.warehouse.client)
+    warehouse.happens = happens
+    return replace(site.run(at), warehouse=warehouse)
+
+
 class TestRun:
     def test_leaves_to_the_next_what_comes_while_it_looks(self, empty):
-        """
-        An event of an older day than any that the run saw, just before it counts.
-        """
+        """An event of an older day than any that the run saw, just before it counts."""
         old = bet(event_time="2026-01-15T12:00:00Z")
         empty.append(rows_of([old], received_at=NOW))
         empty.compact(NOW + HOUR)
         empty.append(rows_of([bet()], received_at=NOW + DAY))
-        run = empty.run(NOW + DAY)
-
-        class Overtaken(Warehouse):
-            def rows(self, sql: str, parameters: Any = None) -> list[Any]:
-                if sql == statement("stream_events_days"):
-                    result = super().rows(sql, parameters)
-                    received = rows_of(
-                        [old, {**old, "event_id": "new"}], received_at=NOW + DAY
-                    )
-                    empty.append(received)
-                    return result
-                return super().rows(sql, parameters)
-
-        run = replace(
-            run, warehouse=Overtaken(empty.settings, client=empty.warehouse.client)
-        )
-        compact.compact(run)
+        late = rows_of([old, {**old, "event_id": "new"}], received_at=NOW + DAY)
+        compact.compact(interrupted(empty, NOW + DAY, lambda: empty.append(late)))
         between = empty.features()
         empty.compact(NOW + 2 * DAY)
 
@@ -140,16 +144,12 @@ class TestRun:
         may have begun on the day after."""
         midnight = datetime(2026, 3, 21, tzinfo=UTC)
         empty.append(rows_of([bet()], received_at=NOW))
-        first = empty.run(midnight - MINUTE)
 
-        class Interrupted(Warehouse):
-            def execute(self, sql: str, parameters: Any = None) -> int:
-                with pytest.raises(RunInProgress):
-                    empty.compact(midnight, as_of=date(2026, 3, 1))
-                return super().execute(sql, parameters)
+        def another() -> None:
+            with pytest.raises(RunInProgress):
+                empty.compact(midnight, as_of=date(2026, 3, 1))
 
-        warehouse = Interrupted(empty.settings, client=empty.warehouse.client)
-        compact.compact(replace(first, warehouse=warehouse))
+        compact.compact(interrupted(empty, midnight - MINUTE, another))
 
         assert empty.compact(midnight + HOUR)["tiles"] == 0
         assert [row["bet_count"] for row in empty.tiles()] == [1]
@@ -159,23 +159,12 @@ class TestRun:
         beside those of the run that had taken over."""
         empty.compact(NOW)
         empty.append(rows_of([bet()], received_at=NOW))
-        run = empty.run(NOW + HOUR)
         lease = "runs/stream/compact/1970-01-01.json"
 
-        class Overtaken(Warehouse):
-            def rows(self, sql: str, parameters: Any = None) -> list[Any]:
-                result = super().rows(sql, parameters)
-                if sql == statement("stream_events_days"):
-                    stored = run.registry.artifacts.read(lease)
-                    run.registry.artifacts.replace(
-                        lease, b'{"run_id": "another"}', generation=stored.generation
-                    )
-                return result
+        def taken_over() -> None:
+            empty.artifacts.overwrite(lease, b'{"run_id": "another"}')
 
-        run = replace(
-            run, warehouse=Overtaken(empty.settings, client=empty.warehouse.client)
-        )
         with pytest.raises(Conflict, match="taken over"):
-            compact.compact(run)
+            compact.compact(interrupted(empty, NOW + HOUR, taken_over))
 
         assert empty.tiles() == []
