@@ -15,11 +15,11 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from joblib import cpu_count
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -29,7 +29,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from benchmarks.report import beside, finish
-from propensity.models.encoding import Kind, to_frame
+from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
 
 ROWS, TRAINING_ROWS, SEARCH_ROWS, BATCH_ROWS = 500_000, 40_000, 200_000, 10_000
@@ -40,7 +40,7 @@ FLOATS = tuple(f"float_{index}" for index in range(14))
 COUNTS = tuple(f"count_{index}" for index in range(10))
 CATEGORIES = {f"category_{size}": size for size in (3, 5, 8, 20, 60, 200)}
 NUMBERS = FLOATS + COUNTS
-FEATURES: dict[str, Kind] = {
+FEATURES: dict[str, str] = {
     **dict.fromkeys(NUMBERS, "number"),
     **dict.fromkeys(CATEGORIES, "category"),
 }
@@ -122,7 +122,7 @@ def by_pandas(
 def by_arrow(pipeline: Pipeline, batches: list[pa.RecordBatch]) -> NDArray[np.float64]:
     """Score as 01-Predictions does, from compiling the scorer to the last batch."""
     steps = (step for _, step in pipeline.steps)
-    scorer = Scorer(*steps, features=FEATURES, pools=ThreadPoolExecutor)
+    scorer = Scorer(*steps, features=FEATURES, threads=cpu_count())
     return np.concatenate([scores for _, scores in scorer.score(batches)])
 
 

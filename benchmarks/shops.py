@@ -25,9 +25,10 @@ from local.generators.shop import DEFAULT_USERS
 from local.progress import step
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning import alerts, fit, gate, season
+from propensity.learning import fit, gate, season
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Slice
+from propensity.models.encoding import numbers_of
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -150,7 +151,7 @@ def fitted(known: Slice, seed: int) -> Score:
     )
 
     def columns(rows: pa.Table) -> Floats:
-        return np.column_stack([alerts.floats(rows[name]) for name in RFM])
+        return np.column_stack([numbers_of(rows[name]) for name in RFM])
 
     model.fit(columns(known.rows), known.label)
     return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])

@@ -17,7 +17,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,24 +122,24 @@ def load(
     from propensity.learning import card as cards
     from propensity.learning.report.version import version_page
 
-    card = cards.Card.from_json(shipped.files[CARD])
     run_id = f"shipped-{uuid.uuid4().hex}"
     version = registry.claim(
         run_id=run_id,
-        at=datetime.fromisoformat(card.trained_at),
+        at=datetime.fromisoformat(shipped.card["trained_at"]),
         recorded=newest_recorded(warehouse, use_case),
     )
-    card = replace(card, model_version=version)
+    card = {**shipped.card, "model_version": version}
     published = registry.publish(
         version,
         {
             MODEL: (shipped.files[MODEL], _BINARY),
             PREPROCESSOR: (shipped.files[PREPROCESSOR], _BINARY),
-            CARD: (card.to_json(), JSON),
+            CARD: (cards.to_json(card), JSON),
             REPORT: (version_page(card).encode(), HTML),
         },
     )
-    row = card.columns(published, run_id=run_id, seconds=shipped.about["seconds"])
+    seconds = shipped.about["seconds"]
+    row = cards.columns(card, published, run_id=run_id, seconds=seconds)
     _record(warehouse, cards.undecided(row))
     try:
         registry.promote(
@@ -224,10 +224,9 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
         )
     from propensity.models.scoring import Scorer  # most loads need no sklearn
 
-    features: Any = today
     Scorer(
         unpickled(shipped.files[PREPROCESSOR]),
         unpickled(shipped.files[MODEL]),
-        features=features,
+        features=today,
     )
     return shipped

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from propensity.models.encoding import numbers_of, texts_of
 from propensity.pages.words import compact, percent, plural
 
 Floats = NDArray[np.float64]
@@ -93,12 +94,10 @@ def reference(
 
 def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
     """Return a feature as floats, NaN for null, or as texts, (rows,)."""
-    from propensity.models.encoding import numbers_of, texts_of
-
     column = rows[name]
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    return numbers_of(column).astype(float) if kind == "number" else texts_of(column)
+    if kind == "number":
+        return numbers_of(column).astype(float)
+    return texts_of(column)
 
 
 def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> dict[str, Any]:

@@ -161,17 +161,6 @@ def unconsented(when: int, generator: np.random.Generator) -> Row:
     return row
 
 
-def extracted(row: Any) -> Any:
-    """Return a row as BigQuery's JSON extract writes it: whole numbers as texts."""
-    if isinstance(row, dict):
-        return {key: extracted(value) for key, value in row.items()}
-    if isinstance(row, list):
-        return [extracted(value) for value in row]
-    if isinstance(row, int) and not isinstance(row, bool):
-        return str(row)
-    return row
-
-
 def load(place: Any, rows: Iterable[Row]) -> None:
     """Load rows into the GA4 dataset of a workplace, each day replacing its shard."""
     load_shards(place, shards(rows))

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import date
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning import fit
-from propensity.learning import rows as learning_rows
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.timeframe import Timeframe
-from propensity.usecases import Baseline, Candidate
-from tests.constants import altered
-from tests.propensity.learning import shops
 
 SAMPLED = f"WITH\n{statement('sampled_rows')}"
 
@@ -48,20 +38,6 @@ CROSS JOIN
   UNNEST([DATE_DIFF(as_of, DATE '2026-01-05', WEEK)]) AS week
 """
 
-TOY = replace(
-    shops.SHOP,
-    features={"level": "number", "noise": "number"},
-    baseline=Baseline(feature="noise", ascending=True),
-    candidates=(
-        Candidate("linear", "LogisticRegression", {"C": 0.1, "max_iter": 1000}),
-        Candidate(
-            "boosted",
-            "HistGradientBoostingClassifier",
-            {"max_iter": 40, "early_stopping": False, "min_samples_leaf": 100},
-        ),
-    ),
-)
-
 
 @pytest.fixture(scope="module")
 def warehouse(module_workplace) -> Iterator[Warehouse]:
@@ -81,15 +57,11 @@ def read(warehouse: Warehouse, maximum: int) -> pa.Table:
 
 
 class TestRows:
-    @pytest.fixture
-    def whole(self, warehouse) -> pa.Table:
-        """Three thousand users at seven dates, a tenth of the rows label 1."""
-        return made(warehouse, 3_000, 0.1)
-
     @pytest.mark.parametrize("maximum", [2_000, 10_000, 21_000])
-    def test_of_a_user_stay_together(self, warehouse, whole, maximum):
+    def test_of_a_user_stay_together(self, warehouse, maximum):
         """A user is read as a whole or not at all, unchanged; there are about as many
         rows as may be, the same again, and they stand for those left out."""
+        whole = made(warehouse, 3_000, 0.1)
         rows = read(warehouse, maximum)
         theirs = Counter(rows["user_id"].to_pylist())
         order = [("user_id", "ascending"), ("as_of", "ascending")]
@@ -124,26 +96,3 @@ class TestRows:
 
         assert 1_800 <= len(rows) <= 2_000
         assert pc.sum(rows["weight"]).as_py() == pytest.approx(len(whole))
-
-
-def test_a_model_of_a_sample_is_calibrated_on_all_rows(warehouse):
-    """The mean probability of all users of the newest date is within 2% of their base
-    rate."""
-    whole = made(warehouse, 20_000, 0.01)
-    settings = altered(
-        Settings(project="p"), minimum_training_rows=100, minimum_conversions=20
-    )
-    spans = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
-    rows: Any = read(warehouse, len(whole) // 4)
-    trained = fit.train(
-        learning_rows.of_users(rows, TOY, spans, settings=settings),
-        TOY,
-        preprocessor=None,
-        settings=settings,
-    )
-    newest = whole.filter(pc.equal(whole["as_of"], date(2026, 2, 16)))
-    mean = float(trained.served.scores(newest, TOY).mean())
-    true = float(np.mean(newest["label"].to_numpy()))
-
-    assert max(trained.parts.every.per_row) > 1
-    assert mean == pytest.approx(true, rel=0.02)

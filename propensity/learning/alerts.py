@@ -21,8 +21,6 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.learning.intervals import FEW, RESAMPLES, Difference, Ends, ends, few
@@ -88,18 +86,6 @@ class Savings:
     def columns(self) -> dict[str, Any]:
         """Return the columns of a table."""
         return asdict(self)
-
-
-def floats(column: pa.ChunkedArray) -> Floats:
-    """
-    Return numbers as the nearest floats, NaN for null, (rows,).
-
-    Arrow's own cast of money is off in the last place for two amounts of five.
-    """
-    if pa.types.is_decimal(column.type):
-        column = pc.cast(column, pa.string())
-    values: Floats = pc.cast(column, pa.float64()).to_numpy()
-    return values
 
 
 def amounts(values: Floats) -> Floats:

@@ -8,7 +8,7 @@ classes are scikit-learn's own, so that a notebook loads it without this package
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -65,13 +65,8 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
     Return a candidate's unfitted classifier; its own seed comes first.
 
     Raises:
-        UseCaseError: Its algorithm or a parameter is unknown.
+        UseCaseError: A parameter is unknown.
     """
-    if candidate.algorithm not in ALGORITHMS:
-        raise UseCaseError(
-            f"candidate {candidate.name}: unknown algorithm {candidate.algorithm!r}; "
-            f"known are {', '.join(sorted(ALGORITHMS))} and {MEAN}"
-        )
     algorithm = ALGORITHMS[candidate.algorithm]
     try:
         parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
@@ -83,24 +78,10 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
         raise UseCaseError(f"candidate {candidate.name}: {error}") from error
 
 
-def members(candidate: Candidate, earlier: Collection[str]) -> list[str]:
-    """
-    Return the names of the candidates that a model is made of: a mean's, or its own.
-
-    Raises:
-        UseCaseError: A mean has another parameter than ``of``, or a member that is not
-            among ``earlier``, the names of the candidates before it.
-    """
-    if candidate.algorithm != MEAN:
-        return [candidate.name]
-    names = list(candidate.parameters.get("of", ()))
-    if set(candidate.parameters) != {"of"} or not names or {*names} - {*earlier}:
-        raise UseCaseError(
-            f"candidate {candidate.name}: a {MEAN} takes of, a list of candidates "
-            f"before it ({', '.join(earlier) or 'there is none'}), and nothing else; "
-            f"got {dict(candidate.parameters)}"
-        )
-    return names
+def members(candidate: Candidate) -> list[str]:
+    """Return the names of the candidates that a model is made of: a mean's, or its."""
+    is_mean = candidate.algorithm == MEAN
+    return list(candidate.parameters["of"]) if is_mean else [candidate.name]
 
 
 def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:

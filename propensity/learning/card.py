@@ -1,15 +1,14 @@
 """
-The card of a model version: its data, its training and its metrics.
+The card of a model version: its data, its training and its metrics, in plain values.
 
 ``card.json`` is the complete card; the metadata row, the page and the answer of
-00-ModelTraining show parts of it.
+00-ModelTraining show parts of it. Dates are texts, as in ISO 8601.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -21,7 +20,7 @@ from propensity import drift
 from propensity.learning import profile
 from propensity.learning.alerts import money
 from propensity.learning.gate import Verdict
-from propensity.learning.thresholds import Metrics
+from propensity.learning.report.version import version_page
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.registry.objects import parquet_of
@@ -42,162 +41,6 @@ VALUE = "value.joblib"
 DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
-
-Entries = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """
-    A model version, in plain values: dates are texts, as in ISO 8601.
-
-    Attributes:
-        statement_parameters: The use case's own, as set.
-        split: As-of dates by use: train, calibrate, holdout.
-        trained_until: Newest as-of date that the serving model has learned from.
-        rows: Number by use.
-        negative_sampling_rate, positive_sampling_rate: Share of the source's rows that
-            were read, by label.
-        members: Names of the candidates that the model is the mean of.
-        calibrations: Log loss by calibration.
-        candidates: Name, algorithm, parameters and metrics of each.
-        metrics: Of the holdout.
-        baseline: Name and ROC AUC of the ranking by one feature.
-        outcomes: Numbers of rows with and without a label; of events only.
-        alerts: Of events, recall and cost by alert rate; and what alerts save.
-        value: The model of amounts, and the sums predicted and observed; None without.
-        verdict: ``promoted``, ``reason``, ``compared_version``, and differences.
-        profile: The data set, described.
-        drift: What publications are compared with; None for events.
-    """
-
-    use_case: str
-    title: str
-    outcome: str
-    span: str
-    entity: str
-    model_version: int
-    trained_at: str
-    as_of: str
-    data_until: str | None
-    lookback_days: int
-    horizon_days: int
-    settle_days: int
-    statement_parameters: Mapping[str, Any]
-    split: Mapping[str, Sequence[str]]
-    trained_until: str | None
-    rows: Mapping[str, int]
-    negative_sampling_rate: float
-    positive_sampling_rate: float
-    algorithm: str
-    parameters: Mapping[str, Any]
-    members: Sequence[str]
-    calibration: str
-    calibrations: Mapping[str, float]
-    candidates: Entries
-    blocks: int
-    is_anomaly: bool
-    is_warm: bool
-    metrics: Metrics
-    curves: Mapping[str, Any]
-    baseline: Mapping[str, Any]
-    importance: Entries
-    outcomes: Mapping[str, int]
-    alerts: Entries
-    savings: Mapping[str, Any] | None
-    value: Mapping[str, Any] | None
-    verdict: Mapping[str, Any]
-    features: Mapping[str, str]
-    profile: Mapping[str, Any]
-    drift: Mapping[str, Any] | None
-    libraries: Mapping[str, str]
-    bytes_billed: int
-
-    def to_json(self) -> bytes:
-        """Return the bytes of ``card.json``."""
-        return json.dumps(asdict(self), indent=1).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Card:
-        """
-        Read a ``card.json``.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is none.
-        """
-        entries = json.loads(data)
-        entries["metrics"] = Metrics(**entries["metrics"])
-        return cls(**{field.name: entries[field.name] for field in fields(cls)})
-
-    def columns(
-        self, published: Published, *, run_id: str, seconds: float
-    ) -> dict[str, Any]:
-        """
-        Return the version's row of ``ma_model_training_metadata``.
-
-        Args:
-            published: Where its files are, and their checksums.
-            seconds: From the request to now.
-        """
-        card = asdict(self)
-        del card["profile"], card["curves"]
-        files = {
-            kind: {
-                "object": published.objects[name],
-                "sha256": published.checksums[name],
-            }
-            for kind, name in _FILES.items()
-            if name in published.objects
-        }
-        savings, trained_at = (
-            self.savings or {},
-            datetime.fromisoformat(self.trained_at),
-        )
-        same = {**card, **self.metrics.columns()}
-        return {
-            **{name: same[name] for name in TRAINING_METADATA.types if name in same},
-            "run_id": run_id,
-            "trained_at": trained_at,
-            "training_date": trained_at.date(),
-            "as_of": date.fromisoformat(self.as_of),
-            "alert_threshold": savings.get("alert_threshold"),
-            "saved": money(savings["saved"]) if savings else None,
-            "promoted": self.verdict["promoted"],
-            "compared_version": self.verdict["compared_version"],
-            "verdict": self.verdict["reason"],
-            **{
-                f"{kind}_{entry}": files[kind][entry]
-                for kind in ("model", "preprocessor")
-                for entry in ("object", "sha256")
-            },
-            "seconds": seconds,
-            "card": json.dumps({**card, "files": files}),
-        }
-
-    def answer(self, published: Published) -> dict[str, Any]:
-        """Return the answer of 00-ModelTraining about the version."""
-        metrics = self.metrics.columns()
-        del metrics["lift"]
-        of_events = {
-            "is_warm": self.is_warm,
-            "alerts": self.alerts,
-            "cost": self.savings or {},
-            "outcomes": self.outcomes,
-        }
-        return {
-            "model_version": self.model_version,
-            "promoted": self.verdict["promoted"],
-            "verdict": self.verdict["reason"],
-            "algorithm": self.algorithm,
-            "calibration": self.calibration,
-            "rows": self.rows,
-            "split": self.split,
-            "holdout": metrics,
-            **(of_events if self.outcomes else {}),
-            "value": self.value,
-            "objects": dict(published.objects),
-        }
-
 
 # Files by their names in the column ``card``.
 _FILES = {
@@ -224,9 +67,13 @@ def card(
     trained_at: datetime,
     bytes_billed: int,
     valued: Valued | None = None,
-) -> Card:
+) -> dict[str, Any]:
     """
     Return the card of a version.
+
+    Its ``metrics``, ``curves`` and ``importance`` are of the holdout, ``calibrations``
+    log loss by calibration, and ``drift`` is what publications are compared with. Of
+    events only there are ``outcomes``, ``alerts`` by rate, and ``savings``.
 
     Args:
         rows: All rows of its training and test.
@@ -248,35 +95,35 @@ def card(
     train_rows = len(parts.before) - len(parts.choosing)
     if parts.unlabelled is not None and trained.is_anomaly:
         train_rows = len(parts.unlabelled[0])
-    return Card(
-        use_case=use_case.name,
-        title=use_case.title,
-        outcome=use_case.outcome,
-        span=use_case.span,
-        entity=use_case.entity,
-        model_version=version,
-        trained_at=trained_at.replace(microsecond=0).isoformat(),
-        as_of=str(as_of),
-        data_until=None if data_until is None else str(data_until),
-        lookback_days=use_case.lookback_days,
-        horizon_days=use_case.horizon_days,
-        settle_days=settle_days,
-        statement_parameters=dict(chosen),
-        split=split,
-        trained_until=max(learned, default=None),
-        rows={
+    return {
+        "use_case": use_case.name,
+        "title": use_case.title,
+        "outcome": use_case.outcome,
+        "span": use_case.span,
+        "entity": use_case.entity,
+        "model_version": version,
+        "trained_at": trained_at.replace(microsecond=0).isoformat(),
+        "as_of": str(as_of),
+        "data_until": None if data_until is None else str(data_until),
+        "lookback_days": use_case.lookback_days,
+        "horizon_days": use_case.horizon_days,
+        "settle_days": settle_days,
+        "statement_parameters": dict(chosen),
+        "split": split,
+        "trained_until": max(learned, default=None),
+        "rows": {
             "train": train_rows,
             "calibrate": len(parts.choosing),
             "holdout": len(held.rows),
         },
-        negative_sampling_rate=1 / negatives,
-        positive_sampling_rate=1 / positives,
-        algorithm=trained.chosen.algorithm,
-        parameters=dict(trained.chosen.parameters),
-        members=[member.name for member in trained.members],
-        calibration=trained.calibration,
-        calibrations=dict(trained.calibrations),
-        candidates=[
+        "negative_sampling_rate": 1 / negatives,
+        "positive_sampling_rate": 1 / positives,
+        "algorithm": trained.chosen.algorithm,
+        "parameters": dict(trained.chosen.parameters),
+        "members": [member.name for member in trained.members],
+        "calibration": trained.calibration,
+        "calibrations": dict(trained.calibrations),
+        "candidates": [
             {
                 "name": one.candidate.name,
                 "algorithm": one.candidate.algorithm,
@@ -286,22 +133,22 @@ def card(
             }
             for one in trained.judged
         ],
-        blocks=len(parts.blocks),
-        is_anomaly=trained.is_anomaly,
-        is_warm=trained.is_warm,
-        metrics=held.metrics,
-        curves=held.curves,
-        baseline={
+        "blocks": len(parts.blocks),
+        "is_anomaly": trained.is_anomaly,
+        "is_warm": trained.is_warm,
+        "metrics": held.metrics.columns(),
+        "curves": dict(held.curves),
+        "baseline": {
             "name": f"{use_case.baseline.feature} alone",
             "roc_auc": held.baseline_roc_auc,
         },
-        importance=list(held.importance),
-        outcomes=dict(parts.outcomes),
-        alerts=list(held.at_rates),
-        savings=None
+        "importance": list(held.importance),
+        "outcomes": dict(parts.outcomes),
+        "alerts": list(held.at_rates),
+        "savings": None
         if held.savings is None
         else _numbers(held.savings.columns() | {"baseline_saved": held.baseline_saved}),
-        value=None
+        "value": None
         if valued is None
         else {
             "algorithm": valued.algorithm,
@@ -311,10 +158,10 @@ def card(
             "predicted": float(valued.predicted),
             "observed": float(valued.observed),
         },
-        verdict=verdict_entry(verdict),
-        features=dict(use_case.features),
-        profile=profile.described(rows, use_case.features),
-        drift=None
+        "verdict": verdict_entry(verdict),
+        "features": dict(use_case.features),
+        "profile": profile.described(rows, use_case.features),
+        "drift": None
         if parts.every is None
         else drift.reference(
             parts.every.rows,
@@ -323,9 +170,9 @@ def card(
             score=held.probability,
             snapshots=len(split["holdout"]),
         ),
-        libraries=libraries(),
-        bytes_billed=bytes_billed,
-    )
+        "libraries": libraries(),
+        "bytes_billed": bytes_billed,
+    }
 
 
 def _numbers(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -353,6 +200,72 @@ def verdict_entry(verdict: Verdict) -> dict[str, Any]:
     return entry
 
 
+def columns(
+    card: Mapping[str, Any], published: Published, *, run_id: str, seconds: float
+) -> dict[str, Any]:
+    """
+    Return the version's row of ``ma_model_training_metadata``.
+
+    Args:
+        published: Where its files are, and their checksums.
+        seconds: From the request to now.
+    """
+    shown = {
+        name: entry for name, entry in card.items() if name not in ("profile", "curves")
+    }
+    files = {
+        kind: {"object": published.objects[name], "sha256": published.checksums[name]}
+        for kind, name in _FILES.items()
+        if name in published.objects
+    }
+    savings, verdict = card["savings"] or {}, card["verdict"]
+    trained_at = datetime.fromisoformat(card["trained_at"])
+    same = {**shown, **card["metrics"]}
+    return {
+        **{name: same[name] for name in TRAINING_METADATA.types if name in same},
+        "run_id": run_id,
+        "trained_at": trained_at,
+        "training_date": trained_at.date(),
+        "as_of": date.fromisoformat(card["as_of"]),
+        "alert_threshold": savings.get("alert_threshold"),
+        "saved": money(savings["saved"]) if savings else None,
+        "promoted": verdict["promoted"],
+        "compared_version": verdict["compared_version"],
+        "verdict": verdict["reason"],
+        **{
+            f"{kind}_{entry}": files[kind][entry]
+            for kind in ("model", "preprocessor")
+            for entry in ("object", "sha256")
+        },
+        "seconds": seconds,
+        "card": json.dumps({**shown, "files": files}),
+    }
+
+
+def answer(card: Mapping[str, Any], published: Published) -> dict[str, Any]:
+    """Return the answer of 00-ModelTraining about the version."""
+    metrics = {name: one for name, one in card["metrics"].items() if name != "lift"}
+    of_events = {
+        "is_warm": card["is_warm"],
+        "alerts": card["alerts"],
+        "cost": card["savings"] or {},
+        "outcomes": card["outcomes"],
+    }
+    return {
+        "model_version": card["model_version"],
+        "promoted": card["verdict"]["promoted"],
+        "verdict": card["verdict"]["reason"],
+        "algorithm": card["algorithm"],
+        "calibration": card["calibration"],
+        "rows": card["rows"],
+        "split": card["split"],
+        "holdout": metrics,
+        **(of_events if card["outcomes"] else {}),
+        "value": card["value"],
+        "objects": dict(published.objects),
+    }
+
+
 def nameless(rows: pa.Table) -> pa.Table:
     """
     Return rows with numbers in the place of ids of users and events.
@@ -369,19 +282,26 @@ def nameless(rows: pa.Table) -> pa.Table:
     return rows
 
 
+def to_json(card: Mapping[str, Any]) -> bytes:
+    """Return the bytes of ``card.json``."""
+    return json.dumps(card, indent=1).encode()
+
+
 def files(
-    full: Card, trained: Trained, rows: pa.Table, *, valued: Valued | None = None
+    card: Mapping[str, Any],
+    trained: Trained,
+    rows: pa.Table,
+    *,
+    valued: Valued | None = None,
 ) -> dict[str, tuple[bytes, str]]:
     """Return bytes and content type of a version's files, by name."""
-    from propensity.learning.report.version import version_page
-
     binary = "application/octet-stream"
     contents = {
         MODEL: (pickled(trained.served.classifier), binary),
         PREPROCESSOR: (pickled(trained.served.preprocessor), binary),
         DATASET: (parquet_of(nameless(rows)), PARQUET),
-        CARD: (full.to_json(), JSON),
-        REPORT: (version_page(full).encode(), HTML),
+        CARD: (to_json(card), JSON),
+        REPORT: (version_page(card).encode(), HTML),
     }
     if valued is not None:
         contents[VALUE] = (pickled(valued.model), binary)

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from propensity.errors import NotEnoughData
 from propensity.learning import alerts, candidates, metrics, thresholds
-from propensity.learning.alerts import Stakes, floats
+from propensity.learning.alerts import Stakes
 from propensity.learning.candidates import CALIBRATIONS, PARALLEL_ROWS
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
@@ -34,6 +34,7 @@ from propensity.learning.rows import Block, Parts, Slice
 from propensity.learning.thresholds import Metrics
 from propensity.learning.trained import Holdout, Judged, Model, Trained
 from propensity.learning.trees import fit_trees
+from propensity.models.encoding import numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
@@ -107,9 +108,7 @@ class _Training:
             )
         best = min(judged, key=self._loss)
         by_name = {one.candidate.name: one for one in judged}
-        members = [
-            by_name[name] for name in candidates.members(best.candidate, by_name)
-        ]
+        members = [by_name[name] for name in candidates.members(best.candidate)]
         score, calibration, losses = best.score, "none", {}
         if best.candidate.algorithm == FOREST:
             assert parts.unlabelled is not None
@@ -172,7 +171,7 @@ class _Training:
         scores: dict[str, Floats] = {}
         for one in learning:
             if one.algorithm == MEAN:
-                of = [scores[name] for name in candidates.members(one, scores)]
+                of = [scores[name] for name in candidates.members(one)]
                 scores[one.name] = np.mean(of, axis=0)
             else:
                 scores[one.name] = np.concatenate([next(results) for _ in blocks])
@@ -367,7 +366,7 @@ class _Training:
     def _stakes(self, part: Slice) -> Stakes | None:
         """Return what labelled rows cost; None if the use case names no amount."""
         name = self.use_case.amount
-        return self._costs(part, floats(part.rows[name])) if name else None
+        return self._costs(part, numbers_of(part.rows[name])) if name else None
 
     def _costs(self, part: Slice, amount: Floats) -> Stakes:
         return Stakes(

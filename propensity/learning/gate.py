@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning import alerts, intervals, metrics, season
+from propensity.learning import alerts, intervals, season
 from propensity.learning.intervals import Difference
 from propensity.learning.trained import Trained
 from propensity.pages.words import plural
@@ -125,7 +125,6 @@ def _roc_auc(trained: Trained, other: Floats, *, seed: int) -> Difference:
     return intervals.difference(
         trained.holdout.probability,
         other,
-        metrics.roc_auc,
         label=rows.label,
         weight=rows.weight,
         user=rows.users,

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.learning import metrics
-from propensity.learning.alerts import floats
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Model
+from propensity.models.encoding import numbers_of
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
@@ -81,7 +81,7 @@ def importance(
 def baseline_score(use_case: UseCase, *parts: Slice) -> Floats:
     """Return ranks in [0, 1] by the baseline's feature; missing values come last."""
     baseline = use_case.baseline
-    values = np.concatenate([floats(part.rows[baseline.feature]) for part in parts])
+    values = np.concatenate([numbers_of(part.rows[baseline.feature]) for part in parts])
     order = np.nan_to_num(-values if baseline.ascending else values, nan=-np.inf)
     _, rank = np.unique(order, return_inverse=True)
     return np.asarray(rank / max(1, rank.max(initial=0)), dtype=np.float64)

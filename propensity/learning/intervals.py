@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning.metrics import Outcomes, merged
+from propensity.learning.metrics import Outcomes, merged, roc_auc
 
 Floats = NDArray[np.float64]
 Measure = Callable[[Outcomes], float | None]
@@ -126,7 +126,6 @@ def interval(
 def difference(
     challenger: Floats,
     champion: Floats,
-    measure: Measure,
     *,
     label: NDArray[Any],
     weight: Floats,
@@ -134,7 +133,7 @@ def difference(
     seed: int,
 ) -> Difference:
     """
-    Compare a metric of two scores of the same rows, which have both classes.
+    Compare the ROC AUC of two scores of the same rows, which have both classes.
 
     Both are resampled together, so that what is common to them cancels out, and by
     user: each counts a Poisson(1) number of times with all of its rows.
@@ -149,7 +148,7 @@ def difference(
 
     def apart(weights: Floats) -> float | None:
         positive = np.where(label == 1, weights, 0.0)
-        mine, other = (measure(merged(*side, weights, positive)) for side in sides)
+        mine, other = (roc_auc(merged(*side, weights, positive)) for side in sides)
         return None if mine is None or other is None else mine - other
 
     whole = apart(weight) or 0.0

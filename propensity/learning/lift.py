@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from math import erfc, hypot, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from propensity.learning.intervals import NORMAL, rate_interval
 
@@ -26,8 +26,7 @@ ALARM = 0.001
 MINIMUM_CONVERSIONS = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval:
+class Interval(NamedTuple):
     """An estimate with the ends of its 95% interval."""
 
     value: float
@@ -59,12 +58,16 @@ def figures(weeks: Sequence[Week]) -> list[dict[str, Any]]:
     Args:
         weeks: Of one audience, each with the same share, in order and from the first.
     """
-    return [_figures(weeks[: at + 1]) for at in range(len(weeks))]
+    rows, sums = [], list[Mapping[str, Any]]()
+    for week in weeks:
+        sums += week.sums
+        rows.append(_figures(week, sums))
+    return rows
 
 
-def _figures(weeks: Sequence[Week]) -> dict[str, Any]:
-    newest = weeks[-1]
-    treated, control = (_so_far(weeks, is_control) for is_control in (False, True))
+def _figures(week: Week, sums: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the columns of a week, from the sums of all weeks up to it."""
+    treated, control = (_total(sums, is_control) for is_control in (False, True))
     has_both = treated["users"] and control["users"]
     difference = ratio = None
     if has_both:
@@ -74,12 +77,12 @@ def _figures(weeks: Sequence[Week]) -> dict[str, Any]:
             (treated["conversions"], treated["users"]),
             (control["conversions"], control["users"]),
         )
-    share = newest.control_share
+    share = week.control_share
     p_value = sample_ratio(treated["users"], control["users"], share=share)
     row: dict[str, Any] = {
-        "week": newest.week,
+        "week": week.week,
         "control_share": share,
-        "sums": [dict(group) for group in newest.sums],
+        "sums": [dict(group) for group in week.sums],
         "treated_users": treated["users"],
         "control_users": control["users"],
         "treated_conversions": treated["conversions"],
@@ -91,7 +94,7 @@ def _figures(weeks: Sequence[Week]) -> dict[str, Any]:
             difference,
             conversions=treated["conversions"] + control["conversions"],
             is_sound=p_value >= ALARM,
-            is_final=newest.is_final,
+            is_final=week.is_final,
         ),
     }
     if treated["revenue"] is None and control["revenue"] is None:
@@ -104,24 +107,19 @@ def _figures(weeks: Sequence[Week]) -> dict[str, Any]:
     }
 
 
-def _so_far(weeks: Sequence[Week], is_control: bool) -> dict[str, Any]:
+def _total(sums: Sequence[Mapping[str, Any]], is_control: bool) -> dict[str, Any]:
     """Return the sums of a group; amounts are None where none is known."""
-    totals: dict[str, Any] = {}
-    for name in GROUP:
-        known = [
-            group[name]
-            for week in weeks
-            for group in week.sums
-            if bool(group["is_control"]) == is_control and group[name] is not None
-        ]
-        is_count = name in ("users", "conversions")
-        totals[name] = sum(known) if known or is_count else None
+    totals: dict[str, Any] = dict.fromkeys(GROUP) | {"users": 0, "conversions": 0}
+    for group in sums:
+        for name in GROUP if bool(group["is_control"]) == is_control else ():
+            if group[name] is not None:
+                totals[name] = group[name] + (totals[name] or 0)
     return totals
 
 
 def _columns(name: str, interval: Interval | None) -> dict[str, float | None]:
-    ends = (interval.value, interval.low, interval.high) if interval else [None] * 3
-    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    names = (name, f"{name}_low", f"{name}_high")
+    return dict(zip(names, interval or (None, None, None), strict=True))
 
 
 def rate_difference(treated: tuple[int, int], control: tuple[int, int]) -> Interval:

@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 
 BINS = 10
 
+# Of a curve on a page.
+_POINTS = 200
+
 # log(0) is infinite: a wrong probability of exactly 0 or 1 costs as much as 1e-15.
 _EPSILON = 1e-15
 
@@ -246,7 +249,7 @@ def of_best(observed: Outcomes, quantity: Floats, counts: Any) -> Floats:
     return np.asarray(np.interp(counts, ends, running), dtype=np.float64)
 
 
-def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:
+def curves(observed: Outcomes) -> dict[str, Any]:
     """
     Return the ROC, precision-recall and calibration curves, thinned for a page.
 
@@ -258,7 +261,7 @@ def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:
     if not observed.has_both_classes:
         return {"roc": [], "pr": [], "calibration": bins}
     selected, hits = above(observed)
-    shown = np.unique(np.linspace(0, len(hits) - 1, points).astype(int))
+    shown = np.unique(np.linspace(0, len(hits) - 1, _POINTS).astype(int))
     recall = (hits / hits[-1])[shown]
     false_positive_rate = ((selected - hits) / (selected[-1] - hits[-1]))[shown]
     return {

@@ -123,7 +123,7 @@ def fitted(preprocessor: Any, part: Slice, features: Mapping[str, str]) -> Any:
         SchemaError: It is none, or does not fit the features.
     """
     try:
-        fit = clone(preprocessor).fit(frame(part.rows, features), part.label)
+        fit = clone(preprocessor).fit(to_frame(part.rows, features), part.label)
         if not hasattr(fit, "transform"):
             raise TypeError(f"{type(fit).__name__} does not transform")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -136,7 +136,7 @@ def fitted(preprocessor: Any, part: Slice, features: Mapping[str, str]) -> Any:
 def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> Any:
     """Return rows, encoded by a fitted preprocessor into a dense array."""
     try:
-        encoded = encoder.transform(frame(rows, features))
+        encoded = encoder.transform(to_frame(rows, features))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SchemaError(
             f"the preprocessor cannot encode rows that it was not fitted on: {error}. "
@@ -145,11 +145,3 @@ def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> An
         ) from error
     # Without names of columns: what scores has none.
     return np.asarray(encoded.toarray() if hasattr(encoded, "toarray") else encoded)
-
-
-def frame(rows: pa.Table, features: Mapping[str, str]) -> Any:
-    """Return the features of rows as the frame that a preprocessor reads."""
-    kinds: Any = features
-    merged = rows.combine_chunks().to_batches()
-    batch = merged[0] if merged else pa.RecordBatch.from_pylist([], rows.schema)
-    return to_frame(batch, kinds)

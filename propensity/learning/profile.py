@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from propensity.models.encoding import numbers_of
 from propensity.usecases import NUMBER
 
 Floats = NDArray[np.float64]
@@ -55,7 +56,7 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
           ``rate`` of label 1).
         - ``correlations``: the pairs of numbers that correlate most.
     """
-    labels = _numbers(rows["label"])
+    labels = numbers_of(rows["label"])
     dates = rows.select(["as_of", "label"]).group_by("as_of")
     counted = dates.aggregate([("label", "count"), ("label", "sum")])
     frame, sampled = rows, labels
@@ -63,7 +64,9 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
         places = np.random.default_rng(0).choice(len(rows), _ROWS, replace=False)
         frame, sampled = rows.take(pa.array(places)), labels[places]
     numbers = {
-        name: _numbers(frame[name]) for name, kind in features.items() if kind == NUMBER
+        name: numbers_of(frame[name])
+        for name, kind in features.items()
+        if kind == NUMBER
     }
     # Spearman's, but for gaps: a column is ranked once, over its own values.
     spearman = pd.DataFrame({**numbers, "": sampled}).rank().corr()
@@ -161,11 +164,6 @@ def _pairs(correlations: pd.DataFrame) -> list[dict[str, Any]]:
         {"features": [first, second], "correlation": round(value, 4)}
         for first, second, value in known[:_PAIRS]
     ]
-
-
-def _numbers(column: pa.ChunkedArray) -> Floats:
-    values = pc.cast(column, pa.float64(), safe=False).combine_chunks()
-    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _finite(value: Any) -> float | None:

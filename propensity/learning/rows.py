@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from propensity.errors import NotEnoughData
 from propensity.learning import metrics
-from propensity.learning.alerts import floats
 from propensity.learning.event_rows import counts
 from propensity.learning.metrics import Outcomes
+from propensity.models.encoding import numbers_of
 from propensity.settings import Settings
 from propensity.timeframe import (
     BLOCK_SNAPSHOTS,
@@ -81,11 +81,6 @@ class Slice:
     def has_both_classes(self) -> bool:
         """Whether there are rows with label 1 and rows with label 0."""
         return 0 < self.conversions < len(self)
-
-    @property
-    def base_rate(self) -> float:
-        """Weighted share of label 1."""
-        return float(np.average(self.label, weights=self.weight))
 
     @property
     def per_row(self) -> tuple[float, float]:
@@ -339,7 +334,10 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
     The newest rows seldom have a label yet, so shares are of the labelled rows. Rows
     of the same time stay together.
     """
-    label, at = floats(rows["label"]), rows["event_time"].cast(pa.int64()).to_numpy()
+    label, at = (
+        numbers_of(rows["label"]),
+        rows["event_time"].cast(pa.int64()).to_numpy(),
+    )
     known, end = np.flatnonzero(~np.isnan(label)), len(rows)
     if len(np.unique(label[known])) < 2:
         return end, end

@@ -32,8 +32,7 @@ class Model:
 
     def scores(self, rows: pa.Table, use_case: UseCase) -> Floats:
         """Return the scores of rows, in order, as they are published."""
-        features: Any = dict(use_case.features)
-        scorer = Scorer(self.preprocessor, self.classifier, features=features)
+        scorer = Scorer(self.preprocessor, self.classifier, features=use_case.features)
         parts = [score for _, score in scorer.score(rows.to_batches())]
         return np.concatenate(parts) if parts else np.empty(0)
 

@@ -9,9 +9,8 @@ import pyarrow as pa
 from sklearn.compose import ColumnTransformer
 
 from propensity.errors import UseCaseError
-from propensity.learning.alerts import floats
-from propensity.learning.preprocessor import frame
 from propensity.learning.trained import Model
+from propensity.models.encoding import numbers_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.usecases import NUMBER, Candidate
 
@@ -27,7 +26,7 @@ def fit_trees(
     """
     numbers = {name: kind for name, kind in features.items() if kind == NUMBER}
     passing = ColumnTransformer([("numbers", "passthrough", list(numbers))])
-    encoded = passing.fit_transform(frame(_thinned(rows, seed), numbers))
+    encoded = passing.fit_transform(to_frame(_thinned(rows, seed), numbers))
     try:
         parameters = {"random_state": seed, **candidate.parameters}
         trees = HalfSpaceTrees(**parameters).fit(np.asarray(encoded))
@@ -45,7 +44,7 @@ def _thinned(rows: pa.Table, seed: int) -> pa.Table:
     Trees count rows and ignore weights: if a sample has kept all frauds, they would
     look usual. Rows with at least the median weight of label 0 stay.
     """
-    weight, others = rows["weight"].to_numpy(), floats(rows["label"]) != 1
+    weight, others = rows["weight"].to_numpy(), numbers_of(rows["label"]) != 1
     chance = weight / np.median(weight[others]) if others.any() else weight
     drawn = np.random.default_rng(seed).random(len(rows))
     return rows.filter(pa.array(drawn < chance))

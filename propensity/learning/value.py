@@ -32,6 +32,7 @@ from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.preprocessor import transformed
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
+from propensity.models.encoding import numbers_of
 from propensity.models.value import ValueModel
 from propensity.usecases import UseCase
 
@@ -147,7 +148,7 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
 
 def _paid(part: Slice) -> Floats:
     """Return what each row's user paid; nothing where that is not known, (rows,)."""
-    return alerts.amounts(alerts.floats(part.rows[AMOUNT]))
+    return alerts.amounts(numbers_of(part.rows[AMOUNT]))
 
 
 def _fitted(
@@ -159,7 +160,7 @@ def _fitted(
     amount = _paid(part)[is_buyer] * weight
     share = max(_LARGEST_SHARE, _EQUAL_SHARES / max(len(amount), 1))
     amount = np.minimum(amount, share * amount.sum())
-    features: Any = dict(use_case.features)
+    features = use_case.features
     mean = float(amount.sum() / weight.sum())
     if name == MEAN:
         return ValueModel(features, preprocessor=None, regressor=None, mean=mean)

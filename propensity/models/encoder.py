@@ -33,7 +33,7 @@ from sklearn.preprocessing import (
 )
 
 from propensity.errors import SchemaError
-from propensity.models.encoding import Array, Kind, numbers_of, texts_of, to_frame
+from propensity.models.encoding import Array, numbers_of, texts_of, to_frame
 
 # Their transformers treat arrays as they treat frames of numbers, row by row.
 _OF_ARRAYS = ("sklearn.preprocessing.", "sklearn.impute.", "sklearn.decomposition.")
@@ -50,7 +50,7 @@ class Encoder:
         width: Columns of the encoded array; None where only the preprocessor knows.
     """
 
-    def __init__(self, preprocessor: Any, features: Mapping[str, Kind]) -> None:
+    def __init__(self, preprocessor: Any, features: Mapping[str, str]) -> None:
         """
         Choose how to run each transformer.
 
@@ -170,7 +170,7 @@ _Part = _Numbers | _Categories
 
 
 def _parts(
-    preprocessor: Any, features: Mapping[str, Kind]
+    preprocessor: Any, features: Mapping[str, str]
 ) -> list[tuple[slice, _Part]] | None:
     """Return columns and faster encoders; None where a transformer has none."""
     if type(preprocessor) is not ColumnTransformer or preprocessor.transformer_weights:
@@ -191,7 +191,7 @@ def _parts(
     return parts
 
 
-def _fast(transformer: Any, features: Mapping[str, Kind]) -> _Part | None:
+def _fast(transformer: Any, features: Mapping[str, str]) -> _Part | None:
     steps = _steps(transformer)
     kinds = {*features.values()}
     if kinds == {"number"} and all(map(_takes_arrays, steps)):
@@ -217,7 +217,7 @@ def _takes_arrays(step: Any) -> bool:
 
 
 def _categories(
-    transformer: Any, steps: Sequence[Any], features: Mapping[str, Kind]
+    transformer: Any, steps: Sequence[Any], features: Mapping[str, str]
 ) -> _Part | None:
     """Encode each value once, and gather rows; None if a column is not by itself."""
     *imputers, encoder = steps

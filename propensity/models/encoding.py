@@ -7,21 +7,24 @@ Training fits on the frames of ``to_frame``; ``encoder`` has the same results.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
 from propensity.errors import SchemaError
 
-Kind = Literal["number", "category"]
+if TYPE_CHECKING:
+    import pandas as pd
+
 Array = NDArray[Any]
 
 
-def to_frame(batch: pa.RecordBatch, features: Mapping[str, Kind]) -> pd.DataFrame:
+def to_frame(
+    batch: pa.RecordBatch | pa.Table, features: Mapping[str, str]
+) -> pd.DataFrame:
     """
     Convert features to the pandas frame that preprocessors are fitted on.
 
@@ -37,6 +40,8 @@ def to_frame(batch: pa.RecordBatch, features: Mapping[str, Kind]) -> pd.DataFram
     Raises:
         SchemaError: A feature is missing, twice there, or of another type.
     """
+    import pandas as pd  # 03 has none
+
     check(batch.schema, features)
     return pd.DataFrame(
         {
@@ -50,7 +55,7 @@ def to_frame(batch: pa.RecordBatch, features: Mapping[str, Kind]) -> pd.DataFram
     )
 
 
-def check(schema: pa.Schema, features: Mapping[str, Kind]) -> None:
+def check(schema: pa.Schema, features: Mapping[str, str]) -> None:
     """
     Check that a schema holds the features, each once and with a type of its kind.
 
@@ -79,7 +84,7 @@ def check(schema: pa.Schema, features: Mapping[str, Kind]) -> None:
             )
 
 
-def _holds(arrow_type: pa.DataType, kind: Kind) -> bool:
+def _holds(arrow_type: pa.DataType, kind: str) -> bool:
     if types.is_dictionary(arrow_type):
         arrow_type = arrow_type.value_type
     known = (
@@ -95,12 +100,14 @@ def texts_of(column: pa.Array) -> pa.Array:
     return column if column.type == pa.string() else column.cast(pa.string())
 
 
-def numbers_of(column: pa.Array) -> Array:
+def numbers_of(column: pa.Array | pa.ChunkedArray) -> Array:
     """Return a column of numbers as floats, NaN for null; a view if possible."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
     if types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if types.is_decimal(column.type):
-        # Arrow's own cast is off in the last place for many values.
+        # Arrow's own cast of money is off in the last place for two amounts of five.
         column = column.cast(pa.string()).cast(pa.float64())
     elif types.is_boolean(column.type) or types.is_null(column.type):
         column = column.cast(pa.int8()).cast(pa.float64())

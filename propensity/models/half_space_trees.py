@@ -18,8 +18,8 @@ Source:
     IJCAI 2011, pages 1511-1516; as implemented in river 0.26, to the last bit, with
     its deviations from the paper:
 
-    - the limits of a feature are given, not drawn around its values; by default they
-      are robust ones, and scores are river's of rows that are scaled by them;
+    - the limits of a feature are robust ones, not drawn around its values; scores are
+      river's of rows that are scaled by them;
     - a node splits a feature drawn in proportion to the width left of it, at a
       threshold drawn from the middle 70 % of that (paper: any feature, half-way);
     - a score sums mass times 2**depth over all nodes down to the one where the search
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,14 +68,13 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         height: Number of splits on the way to a leaf; a tree has 2**height leaves.
         window_size: Rows in a window. Scores refer to the last full window.
-        limits: ``"robust"``: a feature is split between the 5 % and 95 % quantiles of
-            the rows of ``fit``, and as much again on either side if there are values.
-            None: between 0 and 1, as by river.
         random_state: Seed of the trees.
 
     Attributes:
         classes_: Class 0, and class 1 for anomalies.
-        limits_: Least and greatest threshold of each feature, (F, 2).
+        limits_: Least and greatest threshold of each feature, (F, 2): the 5 % and 95 %
+            quantiles of the rows of ``fit``, and as much again on either side if there
+            are values.
         n_features_in_: Columns of the rows of ``fit``.
 
     Raises:
@@ -88,13 +87,11 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         height: int = 8,
         window_size: int = 250,
         *,
-        limits: Literal["robust"] | None = "robust",
         random_state: int | None = None,
     ) -> None:
         self.n_trees = n_trees
         self.height = height
         self.window_size = window_size
-        self.limits = limits
         self.random_state = random_state
 
     @property
@@ -107,9 +104,7 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check_parameters()
         rows = self._rows(x, reset=True)
         self.classes_ = np.array([0, 1])
-        self.limits_ = np.tile([0.0, 1.0], (rows.shape[1], 1))
-        if self.limits:
-            self.limits_ = np.array([_robust(column) for column in rows.T])
+        self.limits_ = np.array([_robust(column) for column in rows.T])
         self._depths = self._drawn(random.Random(self.random_state))
         # Rows in each leaf in the current window; those of inner nodes are sums.
         self._live = np.zeros(self.n_trees << self.height, dtype=np.intp)

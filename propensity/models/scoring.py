@@ -13,12 +13,11 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from typing import Any
 
-import joblib
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ from threadpoolctl import ThreadpoolController
 
 from propensity.errors import SchemaError
 from propensity.models.encoder import Encoder
-from propensity.models.encoding import Kind, check, numbers_of
+from propensity.models.encoding import check, numbers_of
 
 # Large enough to make the cost of a call to scikit-learn small per row, small enough
 # for a chunk of thirty features to stay in the cache.
@@ -37,8 +36,6 @@ CHUNK_ROWS = 16_384
 
 Floats = NDArray[np.float64]
 Scored = tuple[pa.RecordBatch, Floats]
-# Opens a pool of at most so many threads, under a name.
-Pools = Callable[[int, str], Executor]
 
 
 class Scorer:
@@ -49,19 +46,16 @@ class Scorer:
         preprocessor: Any,
         model: Any,
         *,
-        features: Mapping[str, Kind],
-        chunk_rows: int = CHUNK_ROWS,
-        threads: int | None = None,
-        pools: Pools | None = None,
+        features: Mapping[str, str],
+        threads: int = 0,
     ) -> None:
         """
         Args:
             preprocessor: Fitted on frames of ``encoding.to_frame``.
             model: Binary classifier, fitted on the output of the preprocessor.
             features: Kind of each feature by name; may name more than were fitted.
-            threads: Chunks scored at once; None for one per processor.
-            pools: Opens their threads. Without, chunks are scored in turn, in the
-                thread of the caller.
+            threads: Chunks scored at once; 0 to score them in turn, in the thread of
+                the caller.
 
         Raises:
             SchemaError: Features, preprocessor and model do not fit together.
@@ -83,9 +77,7 @@ class Scorer:
         self._model, self._weights = model, None
         if width is not None and type(_innermost(model)) is LogisticRegression:
             self._model, self._weights = _folded(model)
-        self._chunk_rows = chunk_rows
-        self._threads = joblib.cpu_count() if threads is None else threads
-        self._pools = pools
+        self._threads = threads
 
     def score(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Scored]:
         """
@@ -102,11 +94,11 @@ class Scorer:
             SchemaError: A batch lacks a feature or holds it in another type, or the
                 model refuses a value; where that can be told, it names the feature.
         """
-        if self._pools is None:
+        if not self._threads:
             for batch in batches:
                 yield _joined(batch, map(self._chunk, self._chunks(batch)))
             return
-        with self._pools(self._threads, "score") as pool:
+        with ThreadPoolExecutor(self._threads, "score") as pool:
             # Threads work on while results are taken.
             running: deque[tuple[pa.RecordBatch, Iterator[Floats]]] = deque()
             for batch in batches:
@@ -164,8 +156,8 @@ class Scorer:
 
     def _chunks(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
         check(batch.schema, self._encoder.features)
-        starts = range(0, batch.num_rows, self._chunk_rows)
-        return [batch.slice(start, self._chunk_rows) for start in starts]
+        starts = range(0, batch.num_rows, CHUNK_ROWS)
+        return [batch.slice(start, CHUNK_ROWS) for start in starts]
 
     def _chunk(self, chunk: pa.RecordBatch) -> Floats:
         try:

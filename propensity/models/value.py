@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from propensity.models.encoding import check
+
 if TYPE_CHECKING:
     from propensity.models.encoder import Encoder
-    from propensity.models.encoding import Kind
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ class ValueModel:
 
     def __init__(
         self,
-        features: Mapping[str, Kind],
+        features: Mapping[str, str],
         *,
         preprocessor: Any | None,
         regressor: Any | None,
@@ -59,7 +60,6 @@ class ValueModel:
         from threadpoolctl import threadpool_limits  # 03 has no scikit-learn
 
         from propensity.models.encoder import Encoder
-        from propensity.models.encoding import check
 
         check(batch.schema, self.features)
         if self._encoder is None:

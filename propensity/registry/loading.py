@@ -19,7 +19,7 @@ from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
-    from propensity.models.scoring import Pools, Scorer
+    from propensity.models.scoring import Scorer
     from propensity.models.value import ValueModel
     from propensity.registry.versions import Registry
     from propensity.settings import Settings
@@ -115,7 +115,7 @@ def loaded(
     metadata: Mapping[str, Any],
     *,
     settings: Settings,
-    pools: Pools | None = None,
+    threads: int = 0,
 ) -> Serving:
     """
     Load a version and verify its bytes by its training record.
@@ -124,7 +124,7 @@ def loaded(
         use_case: Its features and parameters must be those of the training: with
             others the model's features would mean something else.
         metadata: The training record.
-        pools: As for ``Scorer``.
+        threads: As for ``Scorer``.
 
     Raises:
         ArtifactError: Its bytes are not those of the record.
@@ -149,7 +149,7 @@ def loaded(
     is_anomaly = isinstance(model, HalfSpaceTrees)
     return Serving(
         version=version,
-        scorer=Scorer(preprocessor, model, features=card["features"], pools=pools),
+        scorer=Scorer(preprocessor, model, features=card["features"], threads=threads),
         metadata=metadata,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,

@@ -4,7 +4,6 @@ The champion as a run reads it: the version that serves, or served at an earlier
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,12 +84,14 @@ def _no_champion(run: Run) -> NoChampion:
 
 
 def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
+    from joblib import cpu_count  # 03 has no scikit-learn
+
     return loaded(
         run.registry,
         run.use_case,
         metadata,
         settings=run.settings,
-        pools=ThreadPoolExecutor,
+        threads=cpu_count(),
     )
 
 

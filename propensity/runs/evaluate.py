@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 
 from propensity import drift
 from propensity.learning import alerts, metrics, season
-from propensity.learning.alerts import Stakes, floats
+from propensity.learning.alerts import Stakes
 from propensity.learning.thresholds import (
     best_threshold,
     by_threshold,
     measured,
     pooled,
 )
+from propensity.models.encoding import numbers_of
 from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export
 from propensity.tables import every as tables
@@ -279,9 +280,12 @@ def _value(run: Run, parameters: Row) -> Metrics:
     )
     if not len(groups):
         return {}
-    users, paid = floats(groups["users"]), alerts.amounts(floats(groups["amount"]))
+    users, paid = (
+        numbers_of(groups["users"]),
+        alerts.amounts(numbers_of(groups["amount"])),
+    )
     return {
-        "value_promised": alerts.total(floats(groups["expected_value"]) * users),
+        "value_promised": alerts.total(numbers_of(groups["expected_value"]) * users),
         "value_observed": alerts.total(paid * users),
     }
 
@@ -330,13 +334,13 @@ def _savings(run: Run, known: pa.Table) -> Metrics:
     scored = known.filter(pc.is_valid(known["probability"])).sort_by("probability")
     if not len(scored) or scored["alert_threshold"].null_count:
         return {}
-    users = floats(scored["users"])
+    users = numbers_of(scored["users"])
     is_fraud = scored["conversions"].to_numpy() > 0
     # Each fraud is drawn by itself for the interval, others by their group.
     own = np.repeat(np.arange(len(users)), np.where(is_fraud, users, 1).astype(int))
     stakes = Stakes(
         is_fraud=is_fraud[own],
-        amount=alerts.amounts(floats(scored["lost"]))[own],
+        amount=alerts.amounts(numbers_of(scored["lost"]))[own],
         weight=np.where(is_fraud, 1.0, users)[own],
         review_cost=run.settings.alert_review_cost,
     )

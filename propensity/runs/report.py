@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from propensity.learning.report.week import Report, week_page
+from propensity.learning.report.week import week_page
 from propensity.registry.versions import HTML
 from propensity.runs.evaluate import key
 from propensity.runs.export import lacked_days
@@ -44,10 +44,9 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     weeks = sorted({row["week"] for row in shown})
     use_case, names = run.use_case.name, list[str]()
     try:
-        for report in _reports(run, weeks, rows) if weeks else ():
-            page = week_page(report)
+        for week, page in _pages(run, weeks, rows) if weeks else ():
             run.check_lease()
-            name = report_name(use_case, report.week)
+            name = report_name(use_case, week)
             run.registry.artifacts.overwrite(name, page.encode(), content_type=HTML)
             names.append(name)
     except Exception as error:  # an evaluation is worth more than its page
@@ -56,8 +55,10 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     return {"reports": names} if names else {}
 
 
-def _reports(run: Run, weeks: Sequence[date], rows: Sequence[Row]) -> Iterator[Report]:
-    """Yield what the pages are made of: of each, nothing that came after its week."""
+def _pages(
+    run: Run, weeks: Sequence[date], rows: Sequence[Row]
+) -> Iterator[tuple[date, str]]:
+    """Yield weeks with their pages, in which is nothing that came after the week."""
     use_case, horizon = run.use_case, run.timeframe.horizon
     is_daily = use_case.scores_events
     first, last = weeks[0], weeks[-1]
@@ -78,17 +79,15 @@ def _reports(run: Run, weeks: Sequence[date], rows: Sequence[Row]) -> Iterator[R
         # A run of a newer date has made the week final: its page stays.
         if any(row["status"] != "final" and key(row) in final for row in own):
             continue
-        yield Report(
-            use_case=use_case.name,
-            title=use_case.title,
-            outcome=use_case.outcome,
-            entity=use_case.entity if is_daily else "user",
-            week=week,
-            is_daily=is_daily,
-            rows=own,
-            weeks=[row for row in known if week - back <= row["week"] <= week],
-            trained={row["model_version"]: row for row in trained},
-            alarms=[row for row in alarms if row["as_of"] == week],
-            lifts=[row for row in lifts if week <= row["week"] < week + horizon],
-            lacked=lacked_days(run, week),
-        )
+        report = {
+            "use_case": use_case.name,
+            "title": use_case.title,
+            "outcome": use_case.outcome,
+            "entity": use_case.entity if is_daily else "user",
+            "weeks": [row for row in known if week - back <= row["week"] <= week],
+            "trained": {row["model_version"]: row for row in trained},
+            "alarms": [row for row in alarms if row["as_of"] == week],
+            "lifts": [row for row in lifts if week <= row["week"] < week + horizon],
+            "lacked": lacked_days(run, week),
+        }
+        yield week, week_page(report, week, rows=own, is_daily=is_daily)

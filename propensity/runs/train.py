@@ -27,7 +27,6 @@ from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
 if TYPE_CHECKING:
     from datetime import date
 
-    from propensity.learning.card import Card
     from propensity.learning.gate import Verdict
     from propensity.learning.trained import Trained
     from propensity.learning.value import Valued
@@ -202,16 +201,20 @@ def publish_model(
     if verdict.promoted:
         sha256 = published.checksums[cards.MODEL]
         verdict = _promoted(run, trained, verdict, champion, version, sha256=sha256)
-        card = replace(card, verdict=cards.verdict_entry(verdict))
+        card = {**card, "verdict": cards.verdict_entry(verdict)}
         _record(run, card, published)
-    return card.answer(published)
+    return cards.answer(card, published)
 
 
 def _record(
-    run: Run, card: Card, published: Published, *, is_undecided: bool = False
+    run: Run,
+    card: Mapping[str, Any],
+    published: Published,
+    *,
+    is_undecided: bool = False,
 ) -> None:
     """Append a row about the version; readers see the newest."""
-    row = card.columns(published, run_id=run.run_id, seconds=run.elapsed_s())
+    row = cards.columns(card, published, run_id=run.run_id, seconds=run.elapsed_s())
     if is_undecided:
         row = cards.undecided(row)
     run.warehouse.write(tables.TRAINING_METADATA, [row])

@@ -26,20 +26,6 @@ def line(*values, **more) -> str:
     return lines_svg([Line(name="n", y=values, **more)], title="t", times=times)
 
 
-def test_a_histogram_of_one_bin_is_drawn() -> None:
-    ElementTree.fromstring(histogram_svg([3, 3], [[1.0]], title="t"))
-
-
-@given(st.lists(st.floats(-1e12, 1e12), min_size=1))
-def test_ticks_enclose_all_values_in_a_few_equal_steps(values) -> None:
-    found = ticks(values, compact)
-    step = found[1] - found[0]
-
-    assert found[0] <= min(values) + step * 1e-6
-    assert found[-1] >= max(values) - step * 1e-6
-    assert 3 <= len(found) <= 8
-
-
 @pytest.mark.parametrize(
     ("values", "write", "labels"),
     [
@@ -63,11 +49,13 @@ def test_ticks_are_where_their_labels_say(values, write, labels) -> None:
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=80))
 def test_lines_stay_within_the_chart(rows) -> None:
-    """Whatever is missing, nothing is drawn outside, and it can be parsed."""
+    """Whatever is missing, nothing is drawn outside, and it can be parsed; so can a
+    histogram of one bin."""
     values, low, high = zip(*rows, strict=True)
     svg = line(*values, low=low, high=high)
 
-    assert ElementTree.fromstring(svg).get("role") == "img"
+    for picture in (svg, histogram_svg([3, 3], [[1.0]], title="t")):
+        assert ElementTree.fromstring(picture).get("role") == "img"
     assert all(-20 <= place <= 380 for place in places(svg))
 
 

@@ -91,13 +91,6 @@ def truth_of_a(label: int, day: float, **changed: Any) -> Row:
 
 
 class TestTruth:
-    def test_is_joined_by_the_event(self, log):
-        """A truth is of its event and of no other."""
-        log.add(inference("a", START), inference("b", START), truth_of_a(1, 1))
-        rows = log.rows()
-
-        assert (rows["a"]["label"], rows["b"]["label"]) == (1, None)
-
     @pytest.mark.parametrize(
         ("truths", "expected"),
         [
@@ -113,9 +106,13 @@ class TestTruth:
         twice is no conflict, and an event is unknown only until it is said."""
         assert log.label(*(truth_of_a(*finding) for finding in truths)) == expected
 
-    def test_of_another_use_case_is_another(self, log):
-        """Ids are of a use case."""
+    def test_is_joined_by_use_case_and_event(self, log):
+        """A truth is of its event and of no other."""
+        log.add(inference("b", START))
+
         assert log.label(truth_of_a(1, 1, use_case="other")) == (None, False, "unknown")
+        log.add(truth_of_a(1, 1))
+        assert (log.rows()["a"]["label"], log.rows()["b"]["label"]) == (1, None)
 
     def test_that_never_comes_is_not_taken_for_no(self, log):
         """After the delay the event is unknown; before it, it is pending."""
@@ -140,11 +137,17 @@ class TestTruth:
 
 
 class TestPointInTime:
-    def test_leaves_out_what_happens_later(self, log):
+    def test_leaves_out_what_happens_later_or_before_the_lookback(self, log):
         """The as-of date's midnight is the first moment that is later."""
-        log.add(inference("at midnight", MIDNIGHT), inference("b", MIDNIGHT - SECOND))
+        first = MIDNIGHT - USE_CASE.lookback_days * DAY
+        log.add(
+            inference("at midnight", MIDNIGHT),
+            inference("b", MIDNIGHT - SECOND),
+            inference("c", first),
+            inference("before", first - SECOND),
+        )
 
-        assert set(log.rows()) == {"b"}
+        assert set(log.rows()) == {"b", "c"}
 
     def test_leaves_out_what_is_found_later(self, log):
         """Of truths likewise: what the day did not know does not count, nor does it
@@ -161,13 +164,6 @@ class TestPointInTime:
 
         assert set(log.rows()) == {"a"}
         assert set(log.rows(as_of=AS_OF + DAY)) == {"a", "b"}
-
-    def test_reaches_back_as_far_as_the_lookback(self, log):
-        """An event of before it is in no row."""
-        first = MIDNIGHT - USE_CASE.lookback_days * DAY
-        log.add(inference("a", first), inference("b", first - SECOND))
-
-        assert set(log.rows()) == {"a"}
 
 
 class TestRow:
@@ -205,9 +201,3 @@ class TestRow:
         assert 95 <= len(others) <= 100
         assert sum(row["weight"] for row in others) == pytest.approx(380)
         assert set(log.rows(maximum_rows=120)) == {row["event_id"] for row in rows}
-
-
-class TestUseCase:
-    def test_is_final_once_the_truth_is_due(self):
-        """Figures of a day wait for the truths about its last transaction."""
-        assert USE_CASE.timeframe(Settings(project="p")).settle_days == 7

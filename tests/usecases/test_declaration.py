@@ -75,13 +75,8 @@ MISTAKES = [
     ("horizon_days = 7", "horizon_days = true", "horizon_days is a whole number of"),
     ("threshold = 0.5", "threshold = 1.5", "threshold is a probability, not 1.5"),
     ("threshold = 0.5", 'threshold = 0.5\nbudget = "0%"', "budget is a number, as"),
-    ("threshold = 0.5", "threshold = 0.5\nbudget = 10", "budget is a number, as"),
     ('label_event = "purchase"', "label_event = 0.5", "parameters.label_event is a te"),
-    (
-        'label_event = "purchase"',
-        "horizon_days = 30",
-        "parameters.horizon_days: every ",
-    ),
+    ('label_event = "purchase"', "horizon_days = 30", "parameters.horizon_days: every"),
     ('label_event = "purchase"', '"a b" = "x"', "parameters can have no 'a b': names"),
     ('coupon = "STRING"', 'coupon = "TEXT"', "event_params.coupon is one of STRING"),
     ('coupon = "STRING"', '"cou\'pon" = "STRING"', "event_params can have no \"cou'p"),
@@ -94,16 +89,11 @@ MISTAKES = [
     ('country = "category"', '"a-b" = "number"', "features can have no 'a-b': names"),
     ('feature = "recency_days"', 'feature = "country"', "baseline.feature: country is"),
     ("ascending = true", 'ascending = "yes"', "baseline.ascending is true or false"),
-    ("ascending = true", "ascending = true\nlowest = 1", "baseline.lowest is unknown"),
+    ('"LogisticRegression"', '"XGBoost"', "candidates[1].algorithm is one of Logistic"),
     (
-        'algorithm = "LogisticRegression"',
-        'algorithm = "XGBoost"',
-        "candidates[1].algorithm is one of LogisticRegression, ",
-    ),
-    (
-        'algorithm = "ExtraTreesClassifier"',
-        'algorithm = "HalfSpaceTrees"',
-        "candidates: trees is of HalfSpaceTrees, which scores events",
+        '"ExtraTreesClassifier"',
+        '"HalfSpaceTrees"',
+        "candidates: trees is of HalfSp",
     ),
     ('name = "trees"', 'name = "lr"', "candidates: two are named lr"),
     ('name = "trees"', 'name = "trees"\nnam = "t"', "candidates[2].nam is unknown"),
@@ -112,26 +102,18 @@ MISTAKES = [
         for mean in ('of = ["lr", "tree"]', 'of = ["lr", "lr"]', 'of = ["lr"]\nC = 1')
     ),
     ('events = ["spin"]', 'events = "spin"', "stream.events is a list of texts"),
-    ('events = ["spin"]', 'takes = ["spin"]', "stream.takes is unknown"),
-    (
-        'events = ["spin"]',
-        'events = ["spin"]\namount = "country"',
-        "stream.amount: country is not a numeric feature",
-    ),
+    ("[stream]", '[stream]\namount = "country"', "stream.amount: country is not a num"),
     ('stake = "amount"', 'stake = "money"', "events.spin.stake is one of text, "),
-    ('stake = "amount"', '"my stake" = "text"', "events.spin can have no 'my stake'"),
-    ("[events.spin]", '[events."my spin"]', "events can have no 'my spin': names"),
+    ('"crm.loyalty"', '"loyalty"', "sources.loyalty.table is project.dataset"),
     (
-        'table = "crm.loyalty"',
-        'table = "loyalty"',
-        "sources.loyalty.table is project.dataset.table or dataset.table",
+        '"crm.loyalty"',
+        '"crm.events_*"',
+        "sources.loyalty.table is project",
     ),
-    ('table = "crm.loyalty"', 'table = "crm.events_*"', "sources.loyalty.table is pro"),
-    ('valid_from = "at"', 'valid = "at"', "sources.loyalty.valid is unknown; known"),
     (
         'valid_from = "at"',
         'valid_from = "at it"',
-        "sources.loyalty.valid_from is a col",
+        "loyalty.valid_from is a column",
     ),
     ('points = "INT64"', 'points = "JSON"', "sources.loyalty.columns.points is one of"),
     ('plans = ["ends"]', 'plans = ["end"]', "sources.loyalty.plans: end is not among"),
@@ -140,14 +122,19 @@ MISTAKES = [
 
 
 def problems_of(old: str, new: str) -> list[str]:
-    """The problems where a line is replaced."""
+    """The problems where a line, or what it ends with, is replaced."""
     assert TOML.count(f"{old}\n") == 1
     return declaration.problems(TOML.replace(f"{old}\n", f"{new}\n"))
 
 
 class TestProblems:
     def test_are_none_where_all_is_right(self):
-        assert declaration.problems(TOML) == []
+        """Trees that need no truth are right where events are scored, and only there:
+        of users they would know nothing."""
+        text = TOML.replace("ExtraTreesClassifier", "HalfSpaceTrees")
+        scoring = text.replace("[stream]", '[stream]\nscored = ["spin"]')
+
+        assert declaration.problems(TOML) == declaration.problems(scoring) == []
 
     @pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
     def test_name_the_entry(self, old, new, message):
@@ -159,14 +146,8 @@ class TestProblems:
     def test_are_found_all_at_once(self):
         """A second mistake is not hidden by the first, and none makes another."""
         text = TOML.replace('"category"', '"text"').replace("= 60", "= 0")
-        scoring = TOML.replace("ExtraTreesClassifier", "HalfSpaceTrees").replace(
-            'events = ["spin"]', 'scored = "spin"'
-        )
 
         assert len(declaration.problems(text)) == 2
-        assert declaration.problems(scoring) == [
-            "stream.scored is a list of texts, not 'spin'"
-        ]
 
     def test_name_a_source_that_is_a_table_of_the_deployment(self):
         text = TOML.replace("[sources.loyalty", "[sources.ga_events")
@@ -181,7 +162,6 @@ class TestProblems:
             *((line, line.split(" ")[0]) for line in TOML.split("\n")[:5]),
             ("ascending = true", "baseline.ascending"),
             ('algorithm = "LogisticRegression"', "candidates[1].algorithm"),
-            ('name = "lr"', "candidates[1].name"),
             ('valid_from = "at"', "sources.loyalty.valid_from"),
         ],
     )
@@ -197,34 +177,18 @@ class TestProblems:
         found = declaration.problems(f'{table} = "x"\n{text}')
         assert f"{table} is a table, not 'x'" in found
 
-    @pytest.mark.parametrize(
-        ("text", "line"),
-        [('a = 1\n[features\nb = "number"', 2), ("a = 1\na = 2\n", 2)],
-    )
-    def test_name_the_line_of_what_is_no_toml(self, text, line):
-        """As the parser says it."""
-        [problem] = declaration.problems(text)
+    def test_name_the_line_of_what_is_no_toml(self):
+        [problem] = declaration.problems('a = 1\n[features\nb = "number"')
 
         assert problem.startswith("is not valid TOML: ")
-        assert f"line {line}" in problem
-
-    def test_take_trees_that_need_no_truth_where_events_are_scored(self):
-        """And nowhere else: of users they would know nothing."""
-        text = TOML.replace("ExtraTreesClassifier", "HalfSpaceTrees")
-        scoring = text.replace("[stream]", '[stream]\nscored = ["spin"]')
-
-        assert declaration.problems(scoring) == []
+        assert "line 2" in problem
 
 
-class TestLists:
-    """What a use case may name is what the rest of the package knows."""
-
-    def test_algorithms_are_those_that_can_be_trained(self):
-        assert {*declaration.ALGORITHMS} == {
-            *candidates.ALGORITHMS,
-            declaration.MEAN,
-            declaration.FOREST,
-        }
-
-    def test_kinds_of_fields_are_those_of_events(self):
-        assert {*declaration.EVENT_KINDS} == {*types.KINDS}
+def test_algorithms_are_those_that_can_be_trained():
+    """And kinds of fields are those of events."""
+    assert {*declaration.ALGORITHMS} == {
+        *(candidates.ALGORITHMS),
+        declaration.MEAN,
+        declaration.FOREST,
+    }
+    assert {*declaration.EVENT_KINDS} == {*types.KINDS}

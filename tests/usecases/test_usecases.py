@@ -9,8 +9,7 @@ import pytest
 from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.settings import Settings
-from propensity.timeframe import Timeframe
-from propensity.usecases import Candidate, UseCase
+from propensity.usecases import UseCase
 from tests.usecases.test_declaration import TOML
 
 SETTINGS = Settings(project="p")
@@ -28,10 +27,11 @@ class TestLoad:
         """Every one describes a use case, with the statements it needs."""
         use_case = usecases.load(name)
 
-        assert use_case.name == name
         of_events = ("event_training_rows", "event_evaluation_rows")
         for one in of_events if use_case.scores_events else usecases.STATEMENTS:
             assert use_case.statement(one).startswith("--")
+        with pytest.raises(UseCaseError, match=r"no_such\.sql"):
+            use_case.statement("no_such")
 
     @pytest.mark.parametrize(
         "name", ["", "../secrets", "ga4_purchase/", "GA4_PURCHASE", "x" * 10_000]
@@ -40,7 +40,6 @@ class TestLoad:
         """An unknown use case is the caller's mistake, and the known ones are named."""
         with pytest.raises(RequestError, match="ga4_purchase") as refused:
             usecases.load(name)
-
         assert refused.value.field == "use_case"
         assert len(refused.value.message) < 500
 
@@ -57,43 +56,16 @@ class TestLoad:
             usecases.load.__wrapped__("ga4_purchase")
 
 
-class TestParse:
-    def test_reads_what_is_particular(self, toy):
-        """Spans, features in their order, baseline and candidates."""
-        assert list(toy.features) == ["recency_days", "country"]
-        assert toy.candidates[0] == Candidate("lr", "LogisticRegression", {"C": 0.5})
-        assert toy.baseline.ascending
-        assert (toy.lookback_days, toy.horizon_days, toy.threshold) == (60, 7, 0.5)
-        assert toy.timeframe(SETTINGS) == Timeframe(
-            lookback_days=60, horizon_days=7, settle_days=3
-        )
+def test_mistakes_are_named_by_file_and_entry():
+    """What is wrong is refused when it is read, not in training."""
+    text = TOML.replace("= 0.5\n\n", "= 1.5\n\n", 1).replace('"category"', '"text"')
 
-    def test_names_every_mistake_by_file_and_entry(self):
-        """What is wrong is refused when it is read, not in training."""
-        text = TOML.replace("threshold = 0.5", "threshold = 1.5").replace(
-            '"category"', '"text"'
-        )
-
-        with pytest.raises(UseCaseError) as refused:
-            usecases.parse("toy", text)
-
-        assert refused.value.message.splitlines() == [
-            "toy/usecase.toml: threshold is a probability, not 1.5",
-            "toy/usecase.toml: features.country is one of number, category, not 'text'",
-        ]
-
-
-class TestStatement:
-    def test_takes_in_the_use_case_s_own(self):
-        """A shared statement includes features.sql and labels.sql of the use case."""
-        use_case = usecases.load("ga4_purchase")
-        text = use_case.statement("training_rows")
-
-        assert "-- include:" not in text
-        assert use_case.statement("features").strip() in text
-        assert use_case.statement("labels").strip() in text
-        with pytest.raises(UseCaseError, match=r"no_such\.sql"):
-            use_case.statement("no_such")
+    with pytest.raises(UseCaseError) as refused:
+        usecases.parse("toy", text)
+    assert refused.value.message.splitlines() == [
+        "toy/usecase.toml: threshold is a probability, not 1.5",
+        "toy/usecase.toml: features.country is one of number, category, not 'text'",
+    ]
 
 
 class TestWindow:

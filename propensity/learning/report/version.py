@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
@@ -13,23 +12,20 @@ from propensity.pages.charts import Line, histogram_svg, lines_svg
 from propensity.pages.page import filled
 from propensity.pages.words import cleaned
 
-if TYPE_CHECKING:
-    from propensity.learning.card import Card
-
 Entry = Mapping[str, Any]
 
 # Features whose histograms are drawn, the most important ones.
 _DRAWN = 24
 
 
-def version_page(card: Card) -> str:
+def version_page(card: Entry) -> str:
     """
-    Write the page of a version.
+    Write the page of a version, by its card.
 
     Returns:
         An HTML document without scripts or references to anything outside it.
     """
-    plain: Entry = cleaned(asdict(card))
+    plain: Entry = cleaned(card)
     content = {
         "card": plain,
         "noun": plain["entity"].removesuffix("_id"),

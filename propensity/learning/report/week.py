@@ -5,7 +5,6 @@ The page of an evaluated week: predicted against observed, beside the weeks befo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -19,62 +18,44 @@ from propensity.pages.words import cleaned, decimals, percent, present
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
+def week_page(
+    report: Mapping[str, Any], week: date, *, rows: Sequence[Row], is_daily: bool
+) -> str:
     """
-    What a report is made of; nothing of it is about a single user.
+    Write the page of an evaluated week; nothing of it is about a single user.
 
-    Attributes:
-        entity: What a row is: ``user``, or the id's name of events.
+    Args:
+        report: ``use_case``, ``title``, ``outcome`` and ``entity``: what a row is;
+            ``weeks``, rows of ``evaluations``, this week's among them, oldest first;
+            ``trained``, rows of ``trained_versions`` by version; ``alarms`` and
+            ``lifts``, rows of ``alarms_to_report`` and ``audience_lifts``; ``lacked``,
+            days of the outcomes that the export lacks.
         week: First day of the outcomes.
+        rows: The week's rows of ``ma_model_evaluation``, one of each version; at least
+            one with metrics.
         is_daily: Whether a day is evaluated, and not a week.
-        rows: The week's rows of ``ma_model_evaluation``, one of each version.
-        weeks: Rows of ``evaluations``, this week's among them, the oldest first.
-        trained: Rows of ``trained_versions`` by version.
-        alarms: Rows of ``alarms_to_report``.
-        lifts: Rows of ``audience_lifts``.
-        lacked: Days of the outcomes that the export lacks.
-    """
-
-    use_case: str
-    title: str
-    outcome: str
-    entity: str
-    week: date
-    is_daily: bool
-    rows: Sequence[Row]
-    weeks: Sequence[Row]
-    trained: Mapping[int, Row]
-    alarms: Sequence[Row]
-    lifts: Sequence[Row]
-    lacked: Sequence[date] = ()
-
-
-def week_page(report: Report) -> str:
-    """
-    Write the page of an evaluated week.
 
     Returns:
         An HTML document without scripts or references to anything outside it.
-
-    Raises:
-        ValueError: No row of the week has metrics.
     """
-    plain = {part.name: cleaned(getattr(report, part.name)) for part in fields(report)}
+    plain = cleaned(report)
     # A day may have several versions: the one that scored most comes first.
-    rows = [row for row in plain["rows"] if row.get("users")]
-    rows.sort(key=lambda row: -row["users"])
-    if not rows:
-        raise ValueError(f"no row of {report.week} has metrics")
+    rows = sorted(
+        (row for row in cleaned(rows) if row.get("users")),
+        key=lambda row: -row["users"],
+    )
     content = {
-        "noun": report.entity.removesuffix("_id"),
-        "who": "that" if report.is_daily else "who",
-        "period": "day" if report.is_daily else "week",
+        "week": week,
+        "rows": rows,
+        "is_daily": is_daily,
+        "noun": report["entity"].removesuffix("_id"),
+        "who": "that" if is_daily else "who",
+        "period": "day" if is_daily else "week",
         "rate_interval": rate_interval,
         "verdict": verdict(rows[0]),
         "charts": _charts(plain["weeks"]),
     }
-    return filled(__package__, "week.html", {**plain, **content, "rows": rows})
+    return filled(__package__, "week.html", {**plain, **content})
 
 
 def verdict(row: Row) -> tuple[bool, str] | None:

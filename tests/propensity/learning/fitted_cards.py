@@ -68,14 +68,3 @@ def train(
 def trained() -> Trained:
     """The model of a thousand known transactions; no test changes it."""
     return train(joined(drawn(1_000)))
-
-
-@cache
-def forest() -> Trained:
-    """Half-Space Trees on the same."""
-    return train(joined(drawn(1_000)), ALONE)
-
-
-def scored(model: Trained, rows: pa.Table) -> np.ndarray:
-    """Return the scores that a loaded model gives rows of a data set."""
-    return model.served.scores(rows, USE_CASE)

@@ -17,10 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
@@ -149,14 +145,3 @@ def changed(
     other = pa.array(new(column.to_numpy(zero_copy_only=False)), column.type)
     place = rows.column_names.index(name)
     return rows.set_column(place, name, pc.if_else(inside, other, column))
-
-
-def own(**encoder: Any) -> ColumnTransformer:
-    """A preprocessor of one's own: two numbers and the country."""
-    numbers = make_pipeline(SimpleImputer(), StandardScaler())
-    return ColumnTransformer(
-        [
-            ("numbers", numbers, ["recency_days", "spend"]),
-            ("country", OneHotEncoder(**encoder), ["country"]),
-        ]
-    )

@@ -1,5 +1,5 @@
 """
-The card of a version, specified: plain values, and the same ones in every shape.
+The card of a version, specified: plain values, and files that anybody can load.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
 
-import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,17 +20,16 @@ import pytest
 from propensity.learning import candidates
 from propensity.learning import card as cards
 from propensity.learning.candidates import CALIBRATIONS
-from propensity.learning.card import Card
 from propensity.learning.gate import Verdict
 from propensity.learning.intervals import Difference
 from propensity.learning.preprocessor import (
     default_preprocessor,
     fitted,
-    frame,
     transformed,
 )
 from propensity.learning.trained import Model, Trained
-from propensity.registry.versions import Published, pickled
+from propensity.models.encoding import to_frame
+from propensity.registry.versions import Published
 from propensity.tables.every import TRAINING_METADATA
 from tests.propensity.learning.shops import FOREST, LINEAR, MEAN, SHOP, snapshots, train
 
@@ -45,14 +43,9 @@ WORSE = Verdict(
     promoted=False,
     reason="worse: ROC AUC",
     compared_version=2,
-    differences={
-        "roc_auc": Difference(-0.1, -0.2, -0.05),
-        "log_loss": Difference(0.1, 0.05, 0.2),
-    },
+    differences={"roc_auc": Difference(-0.1, -0.2, -0.05)},
     level_difference=-0.02,
 )
-FIRST = Verdict(promoted=True, reason="the first model of this use case")
-
 # Packages whose classes a pickle may name: those that come with scikit-learn.
 LIBRARIES = {"builtins", "copyreg", "functools", "numpy", "scipy", "sklearn"}
 
@@ -70,7 +63,7 @@ def trained() -> Trained:
     return train(rows(), candidates=CANDIDATES)
 
 
-def card(verdict: Verdict = FIRST, model: Trained | None = None) -> Card:
+def card(verdict: Verdict = WORSE, model: Trained | None = None) -> dict[str, Any]:
     """The card of version 3."""
     return cards.card(
         SHOP,
@@ -87,32 +80,6 @@ def card(verdict: Verdict = FIRST, model: Trained | None = None) -> Card:
     )
 
 
-def published(names: Any) -> Published:
-    """Names and checksums as the registry would give them."""
-    return Published(
-        version=3,
-        objects={name: f"models/shop/3/{name}" for name in names},
-        checksums={name: f"sha of {name}" for name in names},
-    )
-
-
-@cache
-def files() -> dict[str, tuple[bytes, str]]:
-    """The files of the version."""
-    return cards.files(card(), trained(), rows())
-
-
-class TestCard:
-    @pytest.mark.parametrize("verdict", [FIRST, WORSE], ids=["first", "worse"])
-    def test_is_the_same_when_it_is_read_again(self, verdict):
-        """So that a shipped one makes the row and the page of a version."""
-        again = Card.from_json(card(verdict).to_json())
-
-        assert again.to_json() == card(verdict).to_json()
-        assert again.metrics == card(verdict).metrics
-        json.loads(card(verdict).to_json(), parse_constant=pytest.fail)
-
-
 class TestFiles:
     @pytest.mark.parametrize("calibration", CALIBRATIONS)
     @pytest.mark.parametrize("members", [[LINEAR], [FOREST], [LINEAR, FOREST]])
@@ -126,7 +93,6 @@ class TestFiles:
         each = np.column_stack([fit.predict_proba(encoded)[:, 1] for fit in fits])
         calibrator = candidates.calibrator(calibration, each, parts.before)
         combined = candidates.combined(fits, calibrator)
-        model = Model(preprocessor=encoder, classifier=combined)
         named: set[str] = set()
 
         class Reader(pickle.Unpickler):
@@ -134,11 +100,11 @@ class TestFiles:
                 named.add(module.partition(".")[0])
                 return super().find_class(module, name)
 
-        Reader(io.BytesIO(pickle.dumps((encoder, combined)))).load()
-        preprocessor, classifier = (
-            joblib.load(io.BytesIO(pickled(one))) for one in (encoder, combined)
-        )
-        read = preprocessor.transform(frame(parts.holdout.rows, SHOP.features))
+        preprocessor, classifier = Reader(
+            io.BytesIO(pickle.dumps((encoder, combined)))
+        ).load()
+        read = preprocessor.transform(to_frame(parts.holdout.rows, SHOP.features))
+        model = Model(preprocessor=encoder, classifier=combined)
         published = model.scores(parts.holdout.rows, SHOP)
 
         assert named <= LIBRARIES
@@ -150,7 +116,7 @@ class TestFiles:
     def test_hold_the_rows_with_numbers_in_the_place_of_users(self):
         """No id is in the file, so that none has to be removed from what is never
         rewritten."""
-        data = files()[cards.DATASET][0]
+        data = cards.files(card(), trained(), rows())[cards.DATASET][0]
         stored = pq.read_table(io.BytesIO(data))
         numbers, users = stored["user_id"].to_pylist(), rows()["user_id"].to_pylist()
 
@@ -161,8 +127,14 @@ class TestFiles:
 
 def test_the_row_of_a_version_has_every_column_and_the_card():
     """But for those of alerts; features are in order: the model reads its input so."""
-    row = card(WORSE).columns(published(files()), run_id="r", seconds=1.5)
-    full = json.loads(row["card"])
+    names = ("model.joblib", "preprocessor.joblib")
+    published = Published(
+        version=3,
+        objects={name: f"models/shop/3/{name}" for name in names},
+        checksums={name: f"sha of {name}" for name in names},
+    )
+    row = cards.columns(card(), published, run_id="r", seconds=1.5)
+    full = json.loads(row["card"], parse_constant=pytest.fail)
 
     assert set(row) == {column.name for column in TRAINING_METADATA.columns}
     assert {name for name, entry in row.items() if entry is None} == {

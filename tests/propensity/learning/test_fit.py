@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import roc_auc_score
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
-from propensity.learning import candidates, metrics
+from propensity.learning import metrics
 from propensity.learning.candidates import CALIBRATIONS
 from propensity.learning.intervals import interval
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
@@ -32,7 +32,6 @@ from tests.propensity.learning.shops import (
     SHOP,
     changed,
     drawn,
-    own,
     propensity,
     snapshots,
     table,
@@ -43,16 +42,28 @@ from tests.propensity.learning.shops import (
 OVERGROWN = Candidate("overgrown", "ExtraTreesClassifier", {"n_estimators": 20})
 
 
+def own(**encoder: Any) -> ColumnTransformer:
+    """A preprocessor of one's own: two numbers and the country."""
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    country = ("country", OneHotEncoder(**encoder), ["country"])
+    return ColumnTransformer([("numbers", numbers, ["recency_days", "spend"]), country])
+
+
 class TestModel:
     def test_comes_near_the_true_propensity(self):
         """Its ROC AUC is above recency alone, and within 0.05 of the truth's on the
-        same rows: 8 weeks of 500 users leave five features no more to miss."""
+        same rows: 8 weeks of 500 users leave five features no more to miss. The mean
+        of candidates is the mean of their scores."""
         held = trained().holdout
         columns = {name: held.rows.rows[name].to_numpy() for name in SHOP.features}
         best = roc_auc_score(held.rows.label, propensity(columns))
         recency = roc_auc_score(held.rows.label, -columns["recency_days"])
 
+        scores = {one.candidate.name: one.score for one in trained().judged}
+        each = [scores[name] for name in MEAN.parameters["of"]]
+
         assert held.baseline_roc_auc == pytest.approx(recency)
+        assert scores["mean"] == pytest.approx(np.mean(each, axis=0), abs=1e-15)
         assert max(best - 0.05, recency + 0.02) < held.metrics.roc_auc
         assert held.metrics.calibration_error < 0.05
 
@@ -68,12 +79,6 @@ class TestModel:
         assert pickled(once.served.classifier) == pickled(again.served.classifier)
         assert np.array_equal(once.holdout.probability, again.holdout.probability)
 
-    def test_mean_is_the_mean_of_its_members(self):
-        scores = {one.candidate.name: one.score for one in trained().judged}
-        each = [scores[name] for name in MEAN.parameters["of"]]
-
-        assert scores["mean"] == pytest.approx(np.mean(each, axis=0), abs=1e-15)
-
     def test_needs_its_features(self):
         """The features behind the propensity come before noise; a column without values
         is worth nothing."""
@@ -87,9 +92,7 @@ class TestModel:
         assert abs(importance["noise"]) < 0.02
         assert importance["refunds"] == 0
 
-    @pytest.mark.parametrize(
-        ("budget", "users"), [("", 20), ("5%", 10), ("80", 80), ("100000", 200)]
-    )
+    @pytest.mark.parametrize(("budget", "users"), [("", 20), ("5%", 10), ("80", 80)])
     def test_is_measured_at_the_budget(self, budget, users):
         """Of the setting, or the use case's tenth."""
         training = train(snapshots(users=200), settings={"budget": budget})
@@ -177,13 +180,9 @@ class TestCandidates:
     @pytest.mark.parametrize(
         ("algorithm", "parameters", "message"),
         [
-            ("DeepThought", {}, "unknown algorithm 'DeepThought'"),
             ("LogisticRegression", {"trees": 3}, "x: .*trees"),
             ("LogisticRegression", {"C": -1}, "x cannot be fitted"),
             ("LogisticRegression", {"class_weight": {"yes": 2}}, "x: .*'yes'"),
-            ("VotingClassifier", {"of": ["nobody"]}, "x: .*nobody"),
-            ("VotingClassifier", {}, "x: .*takes of"),
-            ("VotingClassifier", {"of": ["linear"], "by": 1}, "x: .*nothing else"),
         ],
     )
     def test_that_are_wrong_are_refused_by_name(self, algorithm, parameters, message):
@@ -195,8 +194,9 @@ class TestCandidates:
     def test_weight_classes_by_their_labels(self):
         """TOML's keys are texts, and labels are numbers."""
         weighted = Candidate("x", LINEAR.algorithm, {"class_weight": {"0": 1, "1": 10}})
+        even, odd = train(snapshots(), candidates=(LINEAR, weighted)).judged
 
-        assert candidates.estimator(weighted, seed=1).class_weight == {0: 1, 1: 10}
+        assert odd.score.mean() > even.score.mean() + 0.2
 
 
 class TestCalibration:
@@ -264,30 +264,15 @@ class TestTooFew:
             train(rows, parameters=parameters or {}, settings=settings)
         return refused.value.message
 
-    @pytest.mark.parametrize("weeks", [1, 2])
-    def test_snapshots_are_listed_with_what_each_takes(self, weeks):
-        message = self.refused(snapshots(weeks, 100))
+    def test_snapshots_are_listed_with_what_each_takes(self):
+        """None at all are perhaps of another column, and no crash."""
+        message, none = map(self.refused, (snapshots(2, 100), snapshots(2).slice(0, 0)))
 
         assert "3 are needed, to train, to choose and to hold out" in message
         assert str(FIRST) in message
         assert "lookback of 60 days before" in message
-
-    def test_rows_are_perhaps_of_another_column(self):
-        """Nobody's events are too little, not a crash."""
-        message = self.refused(snapshots(3, 10).slice(0, 0))
-
-        assert "no snapshot has a user" in message
-        assert "PROPENSITY_USER_COLUMN" in message
-
-    @pytest.mark.parametrize(
-        ("name", "least"), [("training_rows", 1_000), ("conversions", 90)]
-    )
-    def test_rows_or_conversions_are_told_by_number(self, name, least):
-        message = self.refused(snapshots(4, 50), **{f"minimum_{name}": least})
-
-        assert f"at least {least} are needed" in message
-        assert ("users who buy" in message) == (name == "conversions")
-        assert "Wait for more weeks" in message
+        assert "no snapshot has a user" in none
+        assert "PROPENSITY_USER_COLUMN" in none
 
     @pytest.mark.parametrize("label", [0, 1])
     def test_classes_come_first(self, label):
@@ -316,20 +301,6 @@ class TestPreprocessor:
         assert names.tolist() == list(SHOP.features)
         check_preprocessor(preprocessor, SHOP)
         check_preprocessor(default_preprocessor(SHOP), SHOP)
-
-    @pytest.mark.parametrize(
-        "wrong",
-        [
-            ColumnTransformer([("x", StandardScaler(), ["no_such_feature"])]),
-            ColumnTransformer([("x", StandardScaler(), ["country"])]),
-            RandomForestClassifier(),
-            "a preprocessor",
-        ],
-        ids=["unknown", "text", "classifier", "string"],
-    )
-    def test_that_does_not_fit_stops_training(self, wrong):
-        with pytest.raises(SchemaError, match="preprocessor"):
-            train(snapshots(users=50), preprocessor=wrong)
 
     def test_that_fails_on_later_rows_says_what_to_change(self):
         """Encoders refuse new categories by default; next week has some."""

@@ -17,7 +17,6 @@ from tests.propensity.learning.fitted_cards import (
     ALONE,
     FOREST,
     LINEAR,
-    forest,
     joined,
     train,
     trained,
@@ -76,16 +75,19 @@ class TestCandidates:
         assert [one.candidate for one in trained().judged] == [FOREST, LINEAR]
         assert trained().chosen == LINEAR
         assert trained().calibration in trained().calibrations
-        assert not trained().is_anomaly
+        assert trained().holdout.metrics.brier is not None
 
     @pytest.mark.parametrize(
         "few", [{"minimum_conversions": 60}, {"minimum_training_rows": 601}], ids=str
     )
     def test_do_without_truths_before(self, few):
-        """Too few frauds, or too few rows: the trees alone."""
+        """Too few frauds, or too few rows: the trees alone, whose anomaly scores are
+        read as no probability."""
         training = train(joined(drawn(1_000)), **few)
 
         assert [one.candidate for one in training.judged] == [FOREST]
+        assert training.holdout.metrics.brier is None
+        assert training.holdout.curves["calibration"] == []
 
     def test_that_need_truths_refuse_without(self):
         """A use case that names no trees can not begin unlabelled."""
@@ -109,11 +111,6 @@ class TestCandidates:
 
 
 class TestHoldout:
-    def test_reads_no_anomaly_score_as_a_probability(self):
-        assert forest().holdout.metrics.brier is None
-        assert forest().holdout.curves["calibration"] == []
-        assert trained().holdout.metrics.brier is not None
-
     def test_has_the_savings_of_a_threshold_of_earlier_rows(self):
         """Other truths in the holdout change what alerts save, and not where they
         begin."""
@@ -137,11 +134,3 @@ class TestHoldout:
         assert len(training.parts.unlabelled[1]) == 400
         assert training.holdout.metrics.roc_auc is None
         assert training.is_warm
-
-    def test_has_nothing_below_a_window(self):
-        """It is a version all the same, which says that it is not warm."""
-        training = train(joined(drawn(100)), ALONE)
-
-        assert not training.is_warm
-        assert np.isnan(training.holdout.probability).all()
-        assert training.holdout.metrics.roc_auc is None

@@ -16,15 +16,13 @@ from propensity.learning.lift import Interval, Week, figures
 MONDAY = date(2026, 3, 2)
 
 
-def group(label, *, is_control, amount=None):
-    label = np.asarray(label, float)
-    paid = None if amount is None else np.asarray(amount, float)
+def group(users, conversions, *, is_control, revenue=None, squares=None):
     return {
         "is_control": is_control,
-        "users": len(label),
-        "conversions": int(label.sum()),
-        "revenue": None if paid is None else Decimal(str(round(paid.sum(), 2))),
-        "revenue_squares": None if paid is None else (paid * paid).sum(),
+        "users": users,
+        "conversions": conversions,
+        "revenue": revenue,
+        "revenue_squares": squares,
     }
 
 
@@ -32,54 +30,38 @@ def week(number, *sums):
     return Week(week=MONDAY + number * timedelta(7), control_share=0.5, sums=sums)
 
 
-@pytest.fixture
-def users():
-    generator = np.random.default_rng(0)
-    p = generator.beta(2, 5, 4_000)
-    label = generator.random(4_000) < p
-    return label, label * np.round(generator.gamma(2, 10, 4_000), 2)
-
-
-def weeks_of(users):
-    label, amount = users
-    return [
-        week(
-            number,
-            *(
-                group(
-                    label[rows],
-                    amount=amount[rows],
-                    is_control=is_control,
-                )
-                for rows, is_control in (
-                    (slice(2_000 * number, 2_000 * number + 1_000), False),
-                    (slice(2_000 * number + 1_000, 2_000 * number + 2_000), True),
-                )
-            ),
-        )
-        for number in range(2)
-    ]
-
-
 class TestFigures:
-    def test_of_a_week_are_those_of_all_users_so_far(self, users):
-        label, _ = users
-        rows = figures(weeks_of(users))
-
-        treated = np.r_[0:1_000, 2_000:3_000]
-        held_out = np.r_[1_000:2_000, 3_000:4_000]
-        expected = lift.rate_difference(
-            (label[treated].sum(), 2_000), (label[held_out].sum(), 2_000)
+    def test_of_a_week_are_those_of_all_users_so_far(self):
+        """Amounts of both groups as well; where none is known there are none."""
+        weeks = [
+            week(
+                number,
+                group(1_000, 300 + number, is_control=False, revenue=Decimal("10.50")),
+                group(1_000, 250, is_control=True, revenue=Decimal(7)),
+            )
+            for number in range(2)
+        ]
+        first, both = figures(weeks)
+        expected = lift.rate_difference((601, 2_000), (500, 2_000))
+        columns = (
+            *("treated_users", "control_users"),
+            *("treated_conversions", "control_conversions"),
+            *("treated_revenue", "control_revenue"),
         )
-        assert rows[1]["conversion_difference"] == pytest.approx(expected.value)
-        assert rows[1]["conversion_difference_low"] == pytest.approx(expected.low)
-        assert rows[1]["treated_users"] == rows[1]["control_users"] == 2_000
-        assert rows[1]["control_conversions"] == label[held_out].sum()
+
+        assert [first[name] for name in columns] == [1_000, 1_000, 300, 250, 10.5, 7]
+        assert [both[name] for name in columns] == [2_000, 2_000, 601, 500, 21, 14]
+        assert both["conversion_difference"] == expected.value
+        assert both["conversion_difference_low"] == expected.low
+        assert both["conversion_lift"] == pytest.approx(0.202)
+        assert both["revenue_difference"] == pytest.approx(0.0035)
+        plain = [group(9, 1, is_control=False), group(9, 1, is_control=True)]
+        assert "treated_revenue" not in figures([week(0, *plain)])[0]
 
     @pytest.mark.parametrize("is_control", [False, True])
     def test_of_an_empty_group_say_that_nobody_is_there(self, is_control):
         """Not that it is open: it would be for good."""
-        users = group([1] * 50, is_control=is_control)
+        users = group(50, 50, is_control=is_control)
         [row] = figures([replace(week(0, users), control_share=0.0)])
 
         assert row["verdict"] == "no_control"
@@ -87,8 +69,8 @@ class TestFigures:
         assert row["conversion_lift"] is None
 
     def test_say_where_the_groups_sizes_cannot_be_chance(self):
-        treated = group(np.ones(3_000), is_control=False)
-        control = group(np.ones(2_000), is_control=True)
+        treated = group(3_000, 3_000, is_control=False)
+        control = group(2_000, 2_000, is_control=True)
 
         [row] = figures([week(0, treated, control)])
 
@@ -99,11 +81,7 @@ class TestFigures:
 def test_mean_difference_has_the_standard_error_of_means():
     amounts = np.array([0.0, 0.0, 3.0, 5.0]), np.array([0.0, 2.0])
     treated, control = (
-        {
-            "users": len(paid),
-            "revenue": paid.sum(),
-            "revenue_squares": (paid**2).sum(),
-        }
+        group(len(paid), 1, is_control=True, revenue=paid.sum(), squares=paid @ paid)
         for paid in amounts
     )
     difference = lift.mean_difference(treated, control)
@@ -131,7 +109,9 @@ def test_sample_ratio_is_the_chi_square_test():
         ((0.01, 0.03), {"is_sound": False}, "sample_ratio"),
     ],
 )
-def test_verdict(ends, known, expected):
+def test_a_verdict_needs_final_outcomes_enough_of_them_and_an_interval(
+    ends, known, expected
+):
     difference = Interval(value=sum(ends) / 2, low=ends[0], high=ends[1])
     options = {"conversions": 50, "is_sound": True, "is_final": True} | known
 

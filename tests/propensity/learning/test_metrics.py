@@ -112,19 +112,16 @@ class TestScores:
         assert (counted["precision"] is None) == (not positive.any())
         assert list(counted.values())[:4] == pytest.approx([tp, tn, fp, fn], abs=0.5)
 
-    def test_cost_a_certain_mistake_dearly_but_finitely(self):
-        """A probability of 0 for somebody who converts is no infinite loss."""
-        loss = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
-
-        assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
-
     def test_of_one_class_have_no_curve_no_area_and_no_threshold(self):
+        """And a certain mistake is no infinite loss."""
         observed = outcomes(np.array([0.1, 0.2]), np.zeros(2))
         curves = metrics.curves(observed)
+        loss = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
 
         assert (curves["roc"], curves["pr"]) == ([], [])
         assert metrics.roc_auc(observed) is metrics.pr_auc(observed) is None
         assert thresholds.best_threshold(observed) is None
+        assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
 
     @given(scored())
     def test_have_curves_from_nobody_to_everybody(self, rows):
@@ -137,77 +134,67 @@ class TestScores:
         assert pr[-1] == pytest.approx([1, np.average(rows.label, weights=rows.weight)])
 
 
-class TestLift:
-    @given(scored())
-    def test_divides_what_it_shares_out_by_what_it_shares_out(self, rows):
-        """No part has more conversions than users, sizes and conversions add up to the
-        totals, and a lift is of just these two."""
-        parts = metrics.lift_by_decile(rows.outcomes)
-        users, conversions, lift = (
-            np.array([part[name] for part in parts])
-            for name in ("users", "conversions", "lift")
-        )
-        total, positives = rows.weight.sum(), rows.weight @ rows.label
+@given(scored())
+def test_lift_is_of_ten_equal_parts_the_highest_first(rows):
+    """Of ten parts, sizes and conversions add up to the totals, and none has more
+    conversions than users. Ties are shared out: of one probability all lifts are 1."""
+    parts = metrics.lift_by_decile(rows.outcomes)
+    users, conversions, lift = (
+        np.array([part[name] for part in parts])
+        for name in ("users", "conversions", "lift")
+    )
+    total, positives = rows.weight.sum(), rows.weight @ rows.label
+    ranked = metrics.lift_by_decile(outcomes(np.arange(100) / 100, np.arange(100) > 89))
+    tied = metrics.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
 
-        assert np.all(conversions <= users)
-        assert users.sum() == pytest.approx(total)
-        assert conversions.sum() == pytest.approx(positives)
-        assert lift * positives / total * users == pytest.approx(conversions)
-
-    def test_puts_the_highest_first_and_shares_ties_out(self):
-        """Where only the top tenth converts, its lift is 10; of one probability all
-        have the same."""
-        ranked = outcomes(np.arange(100) / 100, np.arange(100) >= 90)
-        tied = outcomes(np.full(50, 0.3), np.arange(50) < 9)
-        of_ranked, of_tied = map(metrics.lift_by_decile, (ranked, tied))
-
-        assert [round(part["lift"], 9) for part in of_ranked] == [10] + [0] * 9
-        assert of_ranked[0]["mean_probability"] == pytest.approx(0.945)
-        assert [part["lift"] for part in of_tied] == pytest.approx([1.0] * 10)
+    assert users == pytest.approx(np.full(10, total / 10))
+    assert np.all(conversions <= users)
+    assert conversions.sum() == pytest.approx(positives)
+    assert lift * positives / total * users == pytest.approx(conversions)
+    assert [round(part["lift"], 9) for part in ranked] == [10] + [0] * 9
+    assert ranked[0]["mean_probability"] == pytest.approx(0.945)
+    assert [part["lift"] for part in tied] == pytest.approx([1.0] * 10)
 
 
-class TestCalibration:
-    @pytest.mark.parametrize("off", [0.0, 0.2])
-    def test_error_is_how_far_probabilities_are_off(self, off):
-        """Of 20,000 users with true probabilities the ten bins are off by chance only:
-        0.8 of a bin's standard error sqrt(0.1 / 2000), so 0.006 on average."""
-        rows = calibrated(20_000, seed=2)
-        high = rows._replace(probability=np.minimum(rows.probability + off, 1.0))
+@pytest.mark.parametrize("off", [0.0, 0.2])
+def test_calibration_error_is_how_far_probabilities_are_off(off):
+    """Of 20,000 users with true probabilities the ten bins are off by chance only: 0.8
+    of a bin's standard error sqrt(0.1 / 2000), so 0.006 on average."""
+    rows = calibrated(20_000, seed=2)
+    high = rows._replace(probability=np.minimum(rows.probability + off, 1.0))
 
-        assert metrics.calibration_error(high.outcomes) == pytest.approx(off, abs=0.01)
+    assert metrics.calibration_error(high.outcomes) == pytest.approx(off, abs=0.01)
 
-    @given(scored())
-    def test_bins_hold_every_user_once(self, rows):
-        """Bins ascend, keep ties together, add up, and are of one size without ties."""
-        equal = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
-        bins = metrics.calibration_bins(rows.outcomes)
-        means = [entry["mean_probability"] for entry in bins]
 
-        assert sum(entry["users"] for entry in bins) == pytest.approx(rows.weight.sum())
-        assert means == sorted(means)
-        assert len(bins) <= 10
-        assert [entry["users"] for entry in equal] == [100] * 10
+@given(scored())
+def test_calibration_bins_hold_every_user_once(rows):
+    """Ten at most, ascending, and of one size without ties."""
+    equal = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
+    bins = metrics.calibration_bins(rows.outcomes)
+    means = [entry["mean_probability"] for entry in bins]
+
+    assert sum(entry["users"] for entry in bins) == pytest.approx(rows.weight.sum())
+    assert means == sorted(means)
+    assert len(bins) <= 10
+    assert [entry["users"] for entry in equal] == [100] * 10
 
 
 class TestThresholds:
     @given(scored())
     def test_best_has_the_highest_f1_there_is(self, rows):
-        """No probability of the rows, as a threshold, has a higher one."""
+        """No probability of the rows, as a threshold, has a higher one. Of one hit of
+        one and two of four, whose F1 is 2/3 at both, it selects the fewest."""
         best = thresholds.best_threshold(rows.outcomes)
-        values = measured(rows, best).columns()
         counted = metrics.confusion(rows.outcomes, threshold=best)
+        values = measured(rows, best).columns()
 
         highest = max(f1_at(rows, threshold) for threshold in set(rows.probability))
         assert f1_at(rows, best) == pytest.approx(highest)
         assert best in rows.probability
+        equal = outcomes(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]))
+        assert thresholds.best_threshold(equal) == 0.9
         for name in ("true_positives", "precision", "recall", "f1"):
             assert values[f"{name}_at_best"] == counted[name]
-
-    def test_best_of_equal_ones_selects_the_fewest(self):
-        """One hit of one, and two of four: F1 is 2/3 at both."""
-        rows = Rows(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]), np.ones(4))
-
-        assert thresholds.best_threshold(rows.outcomes) == 0.9
 
     def test_that_are_stored_of_many_lose_little(self):
         """Of 100,000 probabilities some hundreds are kept, the last with all rows; the
@@ -244,28 +231,27 @@ class TestBudget:
         p = random.permutation(np.linspace(0.01, 0.99, size))
         label = (random.random(size) < 0.4).astype(int)
         label[0] = 1
-        best = np.argsort(-p)[:count]
-        inside = np.isin(np.arange(size), best)
+        inside = np.isin(np.arange(size), np.argsort(-p)[:count])
         found = measured(Rows(p, label, np.ones(size)), budget=str(count))
+        rate = reference.precision_score(label, inside)
 
         assert found.users_at_budget == min(count, size)
-        assert found.true_positives_at_budget == pytest.approx(label[best].sum())
-        assert found.precision_at_budget == pytest.approx(label[best].mean())
-        assert found.recall_at_budget == pytest.approx(
-            reference.recall_score(label, inside)
-        )
-        assert found.f1_at_budget == pytest.approx(reference.f1_score(label, inside))
-        assert found.lift_at_budget == pytest.approx(label[best].mean() / label.mean())
+        assert found.precision_at_budget == pytest.approx(rate)
+        assert found.lift_at_budget == pytest.approx(rate / label.mean())
+        for name in ("recall", "f1"):
+            expected = getattr(reference, f"{name}_score")(label, inside)
+            assert getattr(found, f"{name}_at_budget") == pytest.approx(expected)
 
-    @given(scored())
-    def test_of_a_tenth_is_the_first_decile(self, rows):
-        """Ties at the border are shared out in proportion, as lift does."""
-        found = measured(rows)
+    @given(scored(), st.integers(1, 100))
+    def test_shares_ties_at_the_border_out(self, rows, share):
+        """As the lift does: a tenth is the first decile. No rate is above 1."""
+        tenth, found = measured(rows), measured(rows, budget=f"{share}%")
         [first, *_] = metrics.lift_by_decile(rows.outcomes)
 
-        assert found.users_at_budget == pytest.approx(first["users"])
-        assert found.true_positives_at_budget == pytest.approx(first["conversions"])
-        assert found.lift_at_budget == pytest.approx(first["lift"])
+        assert tenth.users_at_budget == pytest.approx(first["users"])
+        assert tenth.true_positives_at_budget == pytest.approx(first["conversions"])
+        for name in ("precision", "recall", "f1"):
+            assert 0 <= getattr(found, f"{name}_at_budget") <= 1
 
     def test_of_nobody_converting_has_no_recall(self):
         """Precision is 0, and what would divide by zero is None."""
@@ -286,20 +272,6 @@ def test_anomaly_scores_are_read_as_no_probability():
     assert ranks.precision_at_budget == whole.precision_at_budget
     assert ranks.brier is ranks.precision is ranks.mean_probability is None
     assert {part["mean_probability"] for part in ranks.lift} == {None}
-
-
-@given(scored(), st.integers(1, 100))
-def test_rates_are_one_at_most(rows, share):
-    """Whatever is selected: a budget, a threshold, groups."""
-    values = measured(rows, 0.3, f"{share}%").columns()
-    rates = [
-        values[f"{name}{where}"]
-        for name in ("precision", "recall", "f1")
-        for where in ("", "_at_best", "_at_budget")
-    ]
-    rates += [part["conversions"] / part["users"] for part in values["lift"]]
-
-    assert all(0 <= rate <= 1 for rate in rates if rate is not None)
 
 
 class TestIntervals:
@@ -338,10 +310,9 @@ class TestIntervals:
         rows = calibrated(30_000, seed=4)
         many = rows._replace(weight=np.full(30_000, 25.0)).outcomes
         alike = intervals.interval(rows.outcomes, metrics.roc_auc, seed=1)
+        ends = intervals.interval(many, metrics.roc_auc, seed=1, per_row=(25.0, 25.0))
 
-        assert intervals.interval(
-            many, metrics.roc_auc, seed=1, per_row=(25.0, 25.0)
-        ) == pytest.approx(alike, abs=0.002)
+        assert ends == pytest.approx(alike, abs=0.002)
         assert 0.005 < alike[1] - alike[0] < 0.03
 
 
@@ -353,7 +324,7 @@ class TestDifference:
             "user": np.arange(len(rows.label)),
             "seed": 1,
         } | changed
-        return intervals.difference(rows.probability, rival, metrics.roc_auc, **given)
+        return intervals.difference(rows.probability, rival, **given)
 
     def test_is_that_of_the_metrics(self):
         """And around it, since what is common to both cancels out."""

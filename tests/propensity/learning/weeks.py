@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -12,7 +10,7 @@ import numpy as np
 
 from propensity.budget import Budget
 from propensity.learning import metrics, season
-from propensity.learning.report.week import Report
+from propensity.learning.report.week import week_page
 from propensity.learning.thresholds import measured
 
 MONDAY = date(2026, 3, 2)
@@ -20,27 +18,19 @@ WEEK = timedelta(days=7)
 
 
 @cache
-def figures(week: int, *, moved: float) -> Mapping[str, Any]:
+def figures(week: int, *, moved: float) -> dict[str, Any]:
     """Return the figures of a week whose outcomes follow the probabilities, moved."""
     generator = np.random.default_rng(week)
     probability = generator.beta(1, 9, 3_000)
-    came = season.apply(probability, moved)
-    observed = metrics.outcomes(
-        probability, (generator.random(3_000) < came).astype(int)
+    label = generator.random(3_000) < season.apply(probability, moved)
+    of_week = measured(
+        metrics.outcomes(probability, label),
+        threshold=0.5,
+        best_threshold=0.2,
+        budget=Budget.parse("10%"),
+        seed=1,
     )
-    lacked = season.residual(observed)
-    assert lacked is not None
-    return {
-        **measured(
-            observed,
-            threshold=0.5,
-            best_threshold=0.2,
-            budget=Budget.parse("10%"),
-            seed=1,
-        ).columns(),
-        "residual_log_odds": lacked[0],
-        "residual_standard_error": lacked[1],
-    }
+    return of_week.columns()
 
 
 def row(week: int = 0, *, moved: float = 0.0, **changes: Any) -> dict[str, Any]:
@@ -60,18 +50,6 @@ def row(week: int = 0, *, moved: float = 0.0, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-TRAINED = {
-    3: {
-        "model_version": 3,
-        "roc_auc": 0.781,
-        "roc_auc_low": 0.764,
-        "roc_auc_high": 0.799,
-        "pr_auc": 0.311,
-        "calibration_error": 0.0099,
-        "log_loss": 0.3111,
-        "lift_at_budget": 3.17,
-    }
-}
 ALARM = {
     "as_of": MONDAY + 2 * WEEK,
     "kind": "feature",
@@ -98,21 +76,18 @@ LIFT = {
 }
 
 
-def report(**changes: Any) -> Report:
-    """Build the report of the third of three weeks."""
-    rows = [row(0), row(1), row(2)]
-    newest = changes.pop("newest", rows[2])
-    third = Report(
-        use_case="ga4_purchase",
-        title="Purchase within the horizon",
-        outcome="buy",
-        entity="user",
-        week=newest["week"],
-        is_daily=False,
-        rows=[newest],
-        weeks=[*rows[:2], newest],
-        trained=TRAINED,
-        alarms=[],
-        lifts=[],
-    )
-    return replace(third, **changes)
+def page(newest: dict[str, Any] | None = None, **changes: Any) -> str:
+    """Write the page of the third of three weeks."""
+    weeks = [row(0), row(1), newest or row(2)]
+    report = {
+        "use_case": "ga4_purchase",
+        "title": "Purchase within the horizon",
+        "outcome": "buy",
+        "entity": "user",
+        "weeks": weeks,
+        "trained": {3: row(0)},
+        "alarms": [],
+        "lifts": [],
+        "lacked": [],
+    } | changes
+    return week_page(report, weeks[2]["week"], rows=weeks[2:], is_daily=False)

@@ -10,7 +10,7 @@ import pytest
 
 from local.stack.stack import Stack
 from propensity.tables import every as tables
-from tests.conftest import Workplace, new_workplace
+from tests.conftest import new_workplace
 from tests.emptied import empty_tables
 from tests.usecases.first_day_churn.players import (
     GAMES,
@@ -24,22 +24,17 @@ from tests.usecases.first_day_churn.players import (
 
 
 @pytest.fixture(scope="module")
-def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[..., Stream]]:
-    """
-    Open a stream: a new one, or that of a workplace with other settings.
-
-    It has the tables that the use case's statements read; ``prepare`` makes the rest.
-    """
+def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[[], Stream]]:
+    """Open a stream with the tables that the use case's statements read; ``prepare``
+    makes the rest."""
     with contextlib.ExitStack() as stack:
 
-        def make(place: Workplace | None = None, **extra: str) -> Stream:
-            is_new = place is None
-            place = place or new_workplace(emulators, bigquery_emulator)
-            stream = Stream(place, emulators.address("pubsub"), extra)
+        def make() -> Stream:
+            place = new_workplace(emulators, bigquery_emulator)
+            stream = Stream(place, emulators.address("pubsub"), {})
             stack.callback(stream.close)
-            if is_new:
-                stream.warehouse.create(tables.STREAM_EVENTS)
-                stream.warehouse.create(tables.STREAM_FEATURES_DAILY)
+            stream.warehouse.create(tables.STREAM_EVENTS)
+            stream.warehouse.create(tables.STREAM_FEATURES_DAILY)
             return stream
 
         yield make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -81,12 +81,7 @@ def registration(user: str, at: datetime, **fields: Any) -> Row:
     }
 
 
-def index_of_postcodes() -> PostcodeIndex:
-    """Return the generator's postcodes as they are loaded."""
-    return PostcodeIndex(load_postcodes.table_of(postcodes(), loaded_on=AS_OF)[0])
-
-
-POSTCODES = index_of_postcodes()
+POSTCODES = PostcodeIndex(load_postcodes.table_of(postcodes(), loaded_on=AS_OF)[0])
 
 
 def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
@@ -252,29 +247,9 @@ GAMES = Games(seed=3, users=150, maximum_events=60, days=28, end=MIDNIGHT)
 WEEKS = [AS_OF - week * WEEK for week in range(5)]
 
 
-def before(events: Iterable[Row], moment: datetime) -> list[Row]:
-    """Return the events that had happened by a moment."""
-    return [row for row in events if datetime.fromisoformat(row["event_time"]) < moment]
-
-
-def flipped(events: Iterable[Row]) -> Iterator[Row]:
-    """Yield events whose labels say the opposite."""
-    for row in events:
-        yield row | {"label": 1 - row["label"]} if "label" in row else row
-
-
 def served_by_the_shipped_model(place: Stream) -> Stream:
     """Return a place where postcodes are loaded, and the shipped model serves."""
     place.prepare()
     load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
     load_model.load(place.warehouse, place.artifacts, place.settings)
     return place
-
-
-def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
-    """Return rows as a batch in the types of the features."""
-    kinds = {"number": pa.float64(), "category": pa.string()}
-    schema = pa.schema(
-        [(name, kinds[kind]) for name, kind in USE_CASE.features.items()]
-    )
-    return pa.RecordBatch.from_pylist(list(rows), schema=schema)

@@ -6,7 +6,7 @@ No model is needed: tests write what 01 would have published.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import pytest
 
@@ -59,23 +59,16 @@ def evaluation(place: Stream, as_of: date) -> Row:
     return row
 
 
-class TestWeek:
-    def test_has_the_players_whose_label_is_known(self, place):
-        """Until all are, it is provisional."""
-        early = evaluation(place, AS_OF + WEEK)
-        final = evaluation(place, AS_OF + 2 * WEEK)
+def test_a_week_has_the_players_whose_label_is_known(place):
+    """Until all are, it is provisional. Defect: in a run for an earlier date a final
+    week got the figures of the few players whose label was known on that date."""
+    early = evaluation(place, AS_OF + WEEK)
+    final = evaluation(place, AS_OF + 2 * WEEK)
 
-        # On that day those of the first day before the last are known.
-        known = [n for n in range(PLAYERS) if DAY + n * WEEK / PLAYERS >= WEEK]
-        assert (early["status"], early["users"]) == ("provisional", len(known))
-        assert (final["status"], final["users"]) == ("final", PLAYERS)
-        assert final["conversions"] == PLAYERS // 4
-
-    def test_that_is_final_stays_so_in_a_run_for_an_earlier_date(self, place):
-        """Defect: its figures were those of the few players whose label was known on
-        that date, marked final, and were never counted again."""
-        final = evaluation(place, AS_OF + 2 * WEEK)
-
-        assert (final["status"], final["users"]) == ("final", PLAYERS)
-        assert evaluation(place, AS_OF + WEEK) == final
-        assert evaluation(place, AS_OF + 2 * WEEK + timedelta(days=1)) == final
+    # On that day those of the first day before the last are known.
+    known = [n for n in range(PLAYERS) if DAY + n * WEEK / PLAYERS >= WEEK]
+    assert (early["status"], early["users"]) == ("provisional", len(known))
+    assert (final["status"], final["users"]) == ("final", PLAYERS)
+    assert final["conversions"] == PLAYERS // 4
+    for again in (AS_OF + WEEK, AS_OF + 2 * WEEK + DAY):
+        assert evaluation(place, again) == final

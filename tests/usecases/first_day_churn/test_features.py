@@ -7,8 +7,6 @@ consumers themselves, and what they gave the model is compared with what trainin
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pyarrow as pa
 import pytest
 
@@ -37,7 +35,6 @@ from tests.usecases.first_day_churn.players import (
     accepted,
     ago,
     as_numbers,
-    before,
     event,
     large_amounts,
     model_input,
@@ -68,29 +65,17 @@ class TestCohort:
 
 
 class TestFirstDay:
-    def test_is_half_open(self, features):
-        """An event counts from the registration on, and not a day after it."""
-        counts = {
-            user: features[user]["bet_count"]
-            for user in (
-                "before",
-                "at registration",
-                "at the last moment",
-                "a day later",
-            )
-        }
+    def test_counts_an_event_of_its_time_once(self, features):
+        """From the registration on, and not a day after it, however late it came. An
+        id names one event of a user's day, however often it came."""
+        bets = {user: row["bet_count"] for user, row in features.items()}
 
-        assert list(counts.values()) == [0, 1, 1, 0]
-
-    def test_counts_what_came_late(self, features):
-        """An event that was five days on its way is of its own time."""
+        assert (bets["before"], bets["at registration"]) == (0, 1)
+        assert (bets["at the last moment"], bets["a day later"]) == (1, 0)
         assert features["late"]["bet_sum"] == 7.25
-
-    def test_counts_an_event_once(self, features):
-        """An id names one event of a user's day, however often it came."""
         assert features["sent twice"]["bet_sum"] == 3
         assert features["one id"]["bet_sum"] == features["the same id"]["bet_sum"] == 3
-        assert features["one id, two days"]["bet_count"] == 2
+        assert bets["one id, two days"] == 2
 
     def test_is_that_of_the_first_registration(self, features):
         """Whoever registers twice has one first day, whichever came first."""
@@ -100,12 +85,10 @@ class TestFirstDay:
         assert (disordered["campaign"], disordered["bet_count"]) == ("first", 1)
 
     def test_comes_once(self, trapped, features):
-        """Who registers anew a week later had the first day then."""
+        """Who registers anew a week later had the first day then. What was received
+        the day before it happened, by a fast clock at the edge, still counts."""
         assert "comes back" in trapped.first_days(AS_OF - WEEK)
         assert "comes back" not in features
-
-    def test_is_read_whole_where_a_clock_was_fast(self, features):
-        """What was received the day before it happened, at the edge, still counts."""
         assert features["fast clock"]["bet_count"] == 1
 
     def test_may_be_without_play(self, features):
@@ -123,12 +106,9 @@ class TestFirstDay:
         """Age, place and channel; an unknown postcode has no index."""
         row = features["silent"]
 
-        assert (row["age"], row["country"], row["campaign"]) == (
-            35,
-            "England",
-            "derby_day",
-        )
-        assert row["affiliate_url"] is None
+        said = [row[name] for name in ("age", "country", "campaign", "affiliate_url")]
+
+        assert said == [35, "England", "derby_day", None]
         assert row["registration_hour"] == 0
         index = {user: features[user]["socioeconomic_idx"] for user in features}
         assert index["silent"] == index["small letters"] == POSTCODES.find(HOME)
@@ -137,37 +117,28 @@ class TestFirstDay:
         assert index["nowhere"] is None
 
 
-class TestFigures:
-    def test_are_the_numbers_nearest_to_the_exact_ones(self, features):
-        """Sums, means and variances of amounts up to 1e9, as rationals give them."""
-        exact = expected_features(large_amounts(), cut_off=DAY)
+def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):
+    """Sums, means and variances of amounts up to 1e9, as rationals give them."""
+    exact = expected_features(large_amounts(), cut_off=DAY)
 
-        assert features["three of a billion"]["win_var"] == 0.0001
-        for user, row in exact.items():
-            assert {name: features[user][name] for name in TWELVE} == as_numbers(row)
+    assert features["three of a billion"]["win_var"] == 0.0001
+    for user, row in exact.items():
+        assert {name: features[user][name] for name in TWELVE} == as_numbers(row)
 
 
 class TestHours:
-    @pytest.mark.parametrize(
-        "hours", [24, *(pytest.param(hour, marks=pytest.mark.long) for hour in (6, 48))]
-    )
-    def test_are_the_same_in_training_and_serving(
-        self, opened, generated, hours, monkeypatch
-    ):
+    def test_are_the_same_in_training_and_serving(self, generated):
         """Both read the same events of everybody, and sum them to the same bits."""
-        set_parameter(monkeypatch, USE_CASE, first_day_hours=hours)
-        place = opened(generated.workplace)
-        exact = expected_features(GAMES.events(), cut_off=timedelta(hours=hours))
-        weeks = [*WEEKS, AS_OF + WEEK]
-        trained = place.training(*weeks)
-        served = place.served(GAMES.user_ids, since=GAMES.first_date)
+        exact = expected_features(GAMES.events(), cut_off=DAY)
+        trained = generated.training(*WEEKS, AS_OF + WEEK)
+        served = generated.served(GAMES.user_ids, since=GAMES.first_date)
 
         assert set(trained) == set(served) == set(GAMES.user_ids)
         for user, row in trained.items():
             assert {name: row[name] for name in TWELVE} == as_numbers(exact[user])
             assert model_input(row) == model_input(served[user])
 
-    def test_are_read_whole_at_the_edges(self, opened, empty, monkeypatch):
+    def test_are_read_whole_at_the_edges(self, empty, monkeypatch):
         """
         Who is the first of a week is there with all events, in training as in serving,
         even if a clock was a day fast: no partition is left out that holds one.
@@ -191,91 +162,78 @@ class TestHours:
         for hours in began:
             user = f"edge {hours}"
             set_parameter(monkeypatch, USE_CASE, first_day_hours=hours)
-            set_so = opened(place.workplace)
-            served = set_so.served([user], since=last.date())[user]
+            served = place.served([user], since=last.date())[user]
 
             assert served["bet_count"] == 2
             assert served["scored_until"] == last + MICROSECOND
-            assert model_input(set_so.first_days()[user]) == model_input(served)
+            assert model_input(place.first_days()[user]) == model_input(served)
 
 
-class TestLongAgo:
-    def test_a_registration_is_known_however_old(self, empty):
-        """Who registers anew after two months is no new player: it is compacted."""
-        place = empty
-        place.add(registration("old", ago(days=63)), received_at=ago(days=63))
-        place.warehouse.execute(
-            statement("compact_days"),
-            {
-                "days": [ago(days=63).date()],
-                "months": [ago(days=63).date().replace(day=1)],
-                "earliest": ago(days=64).date(),
-                "counted_until": MIDNIGHT,
-                "closed_before": MIDNIGHT.date(),
-                "now": MIDNIGHT,
-            },
-        )
-        for user in ("old", "new"):
-            for row in (registration(user, REGISTERED), event(user, REGISTERED)):
-                place.add(row, received_at=REGISTERED)
+def test_a_registration_is_known_however_old(empty):
+    """Who registers anew after two months is no new player: it is compacted."""
+    place, old = empty, ago(days=63)
+    place.add(registration("old", old), received_at=old)
+    place.warehouse.execute(
+        statement("compact_days"),
+        {
+            "days": [old.date()],
+            "months": [old.date().replace(day=1)],
+            "earliest": ago(days=64).date(),
+            "counted_until": MIDNIGHT,
+            "closed_before": MIDNIGHT.date(),
+            "now": MIDNIGHT,
+        },
+    )
+    for user in ("old", "new"):
+        for row in (registration(user, REGISTERED), event(user, REGISTERED)):
+            place.add(row, received_at=REGISTERED)
 
-        assert set(place.first_days()) == {"new"}
-        assert set(place.served(["old", "new"], since=REGISTERED.date())) == {"new"}
-        assert set(place.first_days(AS_OF - 56 * DAY)) == {"old"}
+    assert set(place.first_days()) == {"new"}
+    assert set(place.served(["old", "new"], since=REGISTERED.date())) == {"new"}
+    assert set(place.first_days(AS_OF - 56 * DAY)) == {"old"}
 
 
-class TestTime:
-    def test_leaves_out_what_had_not_happened(self, empty, generated):
-        """
-        No event at or after an as-of date changes a feature at that date: neither the
-        generated rest of the stream, nor whatever else may come at that very moment.
-        """
-        as_of, moment = AS_OF - WEEK, MIDNIGHT - WEEK
-        place = empty
-        place.add(*before(GAMES.events(), moment), received_at=moment)
-        then = place.first_days(as_of)
-        place.add(
-            *(
-                row
-                for user in then
-                for row in (
-                    registration(user, moment, campaign="later", label=1),
-                    *(event(user, moment, kind, 1e9) for kind in EVERYTHING),
-                )
-            )
-        )
+def test_what_had_not_happened_is_left_out(empty, generated):
+    """
+    No event at or after an as-of date changes a feature at that date: neither the
+    generated rest of the stream, nor whatever else may come at that very moment.
+    """
+    as_of, moment = AS_OF - WEEK, MIDNIGHT - WEEK
+    place = empty
+    known = [row for row in GAMES.events() if row["event_time"] < moment.isoformat()]
+    place.add(*known, received_at=moment)
+    then = place.first_days(as_of)
+    for user in then:
+        late = [event(user, moment, kind, 1e9) for kind in EVERYTHING]
+        place.add(registration(user, moment, campaign="later", label=1), *late)
 
-        assert len(then) > 20
-        assert place.first_days(as_of) == then
-        assert generated.first_days(as_of) == then
+    assert len(then) > 20
+    assert place.first_days(as_of) == then
+    assert generated.first_days(as_of) == then
 
 
 class TestLabel:
-    @pytest.mark.parametrize(
-        "days", [7, *(pytest.param(day, marks=pytest.mark.long) for day in (1, 30))]
-    )
+    @pytest.mark.parametrize("days", [7, 30])
     def test_is_known_some_days_after_the_registration(
-        self, opened, trapped, days, monkeypatch
+        self, trapped, days, monkeypatch
     ):
         """Not on the day before, whatever the stream has said by then."""
         set_parameter(monkeypatch, USE_CASE, label_known_days=days)
-        place = opened(trapped.workplace)
         known_on = REGISTERED.date() + days * DAY
 
-        assert "plain" not in place.training(today=known_on - DAY)
-        assert place.training(today=known_on)["plain"]["label"] == 0
+        assert "plain" not in trapped.training(today=known_on - DAY)
+        assert trapped.training(today=known_on)["plain"]["label"] == 0
 
     def test_is_of_those_only_of_whom_it_is_known(self, trapped, features):
-        """Null or absent, a label leaves its user out of training, not of scoring."""
-        unknown = {"label not known", "label not said"}
+        """Null or absent, a label leaves its user out of training, not of scoring. It
+        is that of the first registration; sent again with the label it is the same
+        one."""
+        unknown, trained = {"label not known", "label not said"}, trapped.training()
 
-        assert set(trapped.training()) == set(features) - unknown
+        assert set(trained) == set(features) - unknown
         assert unknown < set(features)
-
-    @pytest.mark.parametrize("user", ["label comes later", "registers twice"])
-    def test_is_that_of_the_first_registration(self, trapped, user):
-        """As the first day is. Sent again with the label it is the same one."""
-        assert trapped.training()[user]["label"] == 1
+        for user in ("label comes later", "registers twice"):
+            assert trained[user]["label"] == 1
 
     def test_of_churn_is_what_labels_sql_returns(self, trapped):
         """One row for each who is known to have left."""

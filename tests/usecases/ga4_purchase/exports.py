@@ -80,11 +80,10 @@ class Export:
 
 def load_day(place: Any, day: date, table: pa.Table) -> None:
     """Load a day's table as it is, whatever its rows and columns are."""
-    file = io.BytesIO()
+    file, options = io.BytesIO(), bigquery.ParquetOptions()
     pq.write_table(table, file)
     file.seek(0)
     known = {column.name: column for column in ga4_schema.bigquery_schema()}
-    options = bigquery.ParquetOptions()
     options.enable_list_inference = True
     with place.bigquery.client() as client:
         client.load_table_from_file(
@@ -122,6 +121,20 @@ NOT_NUMBERS = {
     "nothing": {},
 }
 PLACEHOLDERS = ["", "(not set)", "(data deleted)", None]
+# Ids that mean nothing, in any case, with blanks around.
+NOBODY = [
+    *PLACEHOLDERS,
+    *("null", "undefined", "None", "(none)", "NaN", "0", "-", " NULL "),
+]
+# What tells two events apart, each also if nothing else does.
+DIFFERENCES: list[dict[str, Any]] = [
+    {"batch_event_index": 2},
+    {"batch_ordering_id": 2},
+    {"batch_page_id": 2},
+    {"items": [{"item_id": "b"}]},
+    {"event_bundle_sequence_id": 2},
+    {"user_properties": shop.parameters({"plan": "b"})},
+]
 
 
 def place_of(value: str | None) -> dict[str, Any]:
@@ -139,8 +152,6 @@ def traps() -> list[shop.Row]:
         event("before first", microseconds(FIRST_DAY) - 1),
         event("at last", MIDNIGHT - 1),
         event("at as_of", MIDNIGHT),
-        event(None, ago(3)),
-        event("", ago(3)),
     ]
     for zone in (-12, 14):
         rows += [
@@ -206,9 +217,10 @@ def traps() -> list[shop.Row]:
             purchase("laptop.1", ago(-2)),
         )
     ]
-    rows += [event("visitor", ago(3), user_id=user) for user in PLACEHOLDERS]
-    rows += [event(user, ago(3)) for user in PLACEHOLDERS]
+    rows += [event("visitor", ago(3), user_id=user) for user in NOBODY]
+    rows += [event(user, ago(3)) for user in NOBODY]
     rows += wild()
+    rows += repeated()
     # In tables of later days, as of a clock that was wrong, or of a batch.
     rows += [
         event("in a later table", ago(10))
@@ -226,6 +238,43 @@ def traps() -> list[shop.Row]:
         event("subscribes", ago(1)),
         event("subscribes", ago(-1), "subscribe"),
     ]
+    return rows
+
+
+def repeated() -> list[shop.Row]:
+    """Return purchases and events that the export has more than once."""
+    rows = [event("opens it again", ago(9))]
+    # The order page, days later, and once more within the horizon.
+    for days in (6.5, 4, -2):
+        rows.append(purchase("opens it again", ago(days), 100.0, transaction="T1"))
+    rows += [
+        row | {"user_id": "login.2"}
+        for row in (
+            purchase("laptop.2", ago(3), transaction="T2"),
+            event("phone.2", ago(4)),
+            purchase("phone.2", ago(-1), transaction="T2"),
+        )
+    ]
+    for id_ in ("T1", 1001):
+        for n, nothing in enumerate((None, "(not set)")):
+            user, params = f"parameter {id_}", {"transaction_id": id_}
+            bought = ago(9, plus=n)
+            rows.append(purchase(user, bought, transaction=nothing, params=params))
+    for unit, value in (
+        ("", {"params": {"value": 7.0}}),
+        ("_in_usd", {"event_value_in_usd": 7.0}),
+    ):
+        for revenue in (None, 0.0):
+            more = {
+                "ecommerce": {f"purchase_revenue{unit}": revenue},
+                "items": [{"item_id": "a"}, {"item_id": "b", "quantity": 2}],
+            }
+            user = f"value alone {unit} {revenue}"
+            rows.append(event(user, ago(9), "purchase", **more, **value))
+    for n, difference in enumerate(DIFFERENCES):
+        one = event(f"differs {n}", ago(9), "add_to_cart", items=[{"item_id": "a"}])
+        bought = purchase(f"differs {n}", ago(9), 5.0)
+        rows += [one, dict(one), one | difference, bought, bought | difference]
     return rows
 
 

@@ -7,18 +7,17 @@ once. The emulator runs the statements as they are deployed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import pyarrow as pa
 import pytest
 
-from local.exports import ga4_export
-from tests import shop
 from tests.shop import DAY, event, purchase
 from tests.usecases.ga4_purchase.exports import (
     AS_OF,
     DAY_US,
+    DIFFERENCES,
+    NOBODY,
     NOT_NUMBERS,
     PLACEHOLDERS,
     SCHEMA,
@@ -26,7 +25,6 @@ from tests.usecases.ga4_purchase.exports import (
     USE_CASE,
     ago,
     load_day,
-    wild,
 )
 
 CATEGORIES = [name for name, kind in USE_CASE.features.items() if kind == "category"]
@@ -42,7 +40,7 @@ class TestCohort:
     def test_is_every_user_with_an_event_in_the_lookback(self, features):
         """The window is half-open, to the microsecond."""
         assert {"at first", "at last"} <= set(features)
-        assert not {"before first", "at as_of", None, ""} & set(features)
+        assert not {"before first", "at as_of"} & set(features)
         assert features["at first"]["recency_days"] == 60
         assert features["at last"]["recency_days"] == 1 / DAY_US
 
@@ -77,31 +75,24 @@ class TestParameters:
         assert features[f"value {name}"]["purchases"] == 1
 
     def test_name_one_session_in_whichever_field(self, features):
-        """A session id is the same one as int, double or text, engaged or "1"."""
+        """A session id is the same one as int, double or text, engaged or "1"; an event
+        without any parameter is of none."""
         assert features["one session"]["sessions"] == 1
         assert features["one session"]["events"] == len(TYPES)
-
-    def test_may_be_missing(self, features):
-        """An event without any parameter, device, place or items is an event."""
-        assert features["bare"]["events"] == 1
-        assert features["bare"]["sessions"] == 0
+        assert (features["bare"]["events"], features["bare"]["sessions"]) == (1, 0)
 
 
-class TestCategories:
-    @pytest.mark.parametrize("place", range(len(PLACEHOLDERS)))
-    def test_that_google_does_not_know_are_null(self, features, place):
-        """(not set), (data deleted), empty and null mean the same: not known."""
-        row = features[f"placeholder {place}"]
+def test_categories_are_those_of_the_last_event(features):
+    """Where a user was last counts. (not set), (data deleted), empty and null mean the
+    same: not known; <Other> is a value like any other."""
 
-        assert {name: row[name] for name in CATEGORIES} == dict.fromkeys(CATEGORIES)
+    def of(user: str) -> dict[str, str | None]:
+        return {name: features[user][name] for name in CATEGORIES}
 
-    def test_keep_the_pool_of_rare_values(self, features):
-        """<Other> is a value like any other."""
-        assert {features["pooled"][name] for name in CATEGORIES} == {"<Other>"}
-
-    def test_are_those_of_the_last_event(self, features):
-        """Where a user was last counts."""
-        assert {features["moved"][name] for name in CATEGORIES} == {"new"}
+    assert of("moved") == dict.fromkeys(CATEGORIES, "new")
+    assert of("pooled") == dict.fromkeys(CATEGORIES, "<Other>")
+    for place in range(len(PLACEHOLDERS)):
+        assert of(f"placeholder {place}") == dict.fromkeys(CATEGORIES)
 
 
 # What purchases come to, by user: each is one trap.
@@ -128,21 +119,7 @@ PURCHASES = {
     # A purchase without items is a purchase; of absurd quantities none is added.
     "no items": {"purchases": 1, "items": 0},
     "many items": {"items": 2, "distinct_items": 3},
-}  # fmt: skip
-
-
-class TestPurchases:
-    @pytest.mark.parametrize("user", PURCHASES)
-    def test_come_to_what_was_bought(self, features, user):
-        """Whatever is sent twice, split, refunded, absurd or missing."""
-        expected = PURCHASES[user]
-
-        assert {name: features[user][name] for name in expected} == expected
-
-
-# The same of events in the shapes of Google's public samples.
-WILD = {
-    # Empty parameters, records and items change no figure.
+    # In the shapes of Google's samples empty parameters and records change no figure.
     "wild": {"events": 9, "sessions": 2, "purchases": 1, "revenue": 30, "items": 0},
     # A euro, a pound and a dollar are no three of anything: they add up in dollars.
     "travels": {"purchases": 3, "revenue": 125 + 150 + 100},
@@ -151,52 +128,52 @@ WILD = {
     "rate moved": {"purchases": 1, "revenue": 125},
     # An amount without dollars is taken as it is.
     "no rate": {"revenue": 100},
-}
+    # One transaction id is one purchase, the first, with its day.
+    "opens it again": {
+        "purchases": 1, "revenue": 100, "purchase_recency_days": 6.5,
+    },
+    # It may be among the parameters alone, as a text or as a number.
+    **dict.fromkeys(("parameter T1", "parameter 1001"), {"purchases": 1}),
+    # Without a revenue the value counts; an item without a quantity is one.
+    **{
+        f"value alone {unit} {revenue}": {"revenue": 7, "items": 3}
+        for unit in ("", "_in_usd")
+        for revenue in (None, 0.0)
+    },
+    # Whatever tells two events apart makes them two.
+    **{
+        f"differs {n}": {
+            "events": 4, "add_to_carts": 2, "purchases": 2, "revenue": 10,
+        }
+        for n in range(len(DIFFERENCES))
+    },
+}  # fmt: skip
 
 
-class TestSeenInTheWild:
-    def test_nobody_is_no_user(self, features, labels):
-        """Events without consent, or with a placeholder, are of no user, not of one;
-        a purchase of nobody is nobody's label."""
-        assert not {None, "", "None", "(not set)", "(data deleted)"} & {*features}
+class TestPurchases:
+    @pytest.mark.parametrize("user", PURCHASES)
+    def test_come_to_what_was_bought(self, features, user):
+        """Whatever is sent twice, split, refunded, absurd, missing or in another
+        currency."""
+        expected = PURCHASES[user]
+
+        assert {name: features[user][name] for name in expected} == expected
+
+    def test_of_nobody_are_of_no_user(self, features, labels):
+        """Events without consent, or with an id that means nothing, are of no user, not
+        of one; a purchase of nobody is nobody's label."""
+        assert not {*NOBODY} & {*features}
         assert labels
         assert all(labels.keys())
 
-    @pytest.mark.parametrize("user", WILD)
-    def test_shapes_of_the_samples_are_read(self, features, user):
-        """Whatever they lack, and in whichever currency they pay."""
-        assert {name: features[user][name] for name in WILD[user]} == WILD[user]
 
-    def test_an_extract_with_integers_as_texts_gives_the_same(
-        self, workplace, over, features, tmp_path
-    ):
-        """BigQuery writes INT64 as strings, and null records as they are."""
-        rows = [
-            row for row in wild() if row["user_pseudo_id"] in (None, "wild", "travels")
-        ]
-        path = tmp_path / "extract.ndjson"
-        path.write_text("".join(json.dumps(shop.extracted(row)) + "\n" for row in rows))
-        with workplace.bigquery.client() as client:
-            ga4_export.load_export(client, workplace.ga4_dataset, path)
-        again = over(workplace).prepare().features()
-
-        assert {*again} == {"wild", "travels"}
-        assert all(again[user] == features[user] for user in again)
-
-
-class TestFirstSeen:
-    @pytest.mark.parametrize(
-        ("user", "days"),
-        [
-            ("clock ahead", 9),
-            ("clock at zero", 90),
-            ("old friend", 70),
-            ("newcomer", 9),
-        ],
-    )
-    def test_is_the_first_touch_where_that_can_be(self, features, user, days):
-        """After the first event it is a broken clock; 90 days is the most."""
-        assert features[user]["days_since_first_seen"] == days
+@pytest.mark.parametrize(
+    ("user", "days"),
+    [("clock ahead", 9), ("clock at zero", 90), ("old friend", 70), ("newcomer", 9)],
+)
+def test_first_seen_is_the_first_touch_where_that_can_be(features, user, days):
+    """After the first event it is a broken clock; 90 days is the most."""
+    assert features[user]["days_since_first_seen"] == days
 
 
 class TestLabels:
@@ -210,6 +187,9 @@ class TestLabels:
         """The first moment of the horizon counts, the first after it does not."""
         assert labels["buys at as_of"] == 1
         assert labels["bought before"] == 0
+        # Bought by the laptop, and reported again by the phone.
+        assert (labels["laptop.2"], labels["phone.2"]) == (0, 1)
+        assert labels["opens it again"] == 0
         for zone in (-12, 14):
             assert labels[f"zone {zone} buys last"] == 1
             assert labels[f"zone {zone} buys late"] == 0
@@ -221,22 +201,21 @@ class TestLabels:
         assert {user for (_, user), label in other.items() if label} == {"subscribes"}
 
 
-class TestUserColumn:
-    def test_may_be_the_login(self, export, over):
-        """By user_id a user is one on all devices, also where no cookie was allowed."""
-        login = over(export.place, PROPENSITY_USER_COLUMN="user_id")
-        features, labels = login.features(), login.labels()
+def test_a_user_may_be_the_login(export, over):
+    """By user_id a user is one on all devices, also where no cookie was allowed; so is
+    a purchase that two of them report."""
+    login = over(export.place, PROPENSITY_USER_COLUMN="user_id")
+    features, labels = login.features(), login.labels()
 
-        assert set(features) == {"login.1"}
-        assert features["login.1"]["events"] == 3
-        assert features["login.1"]["sessions"] == 3
-        assert labels == {(AS_OF, "login.1"): 1}
+    assert set(features) == {"login.1", "login.2"}
+    assert features["login.1"]["events"] == features["login.1"]["sessions"] == 3
+    assert labels == {(AS_OF, "login.1"): 1, (AS_OF, "login.2"): 0}
 
 
 class TestBatches:
     @pytest.mark.parametrize("name", ["labels", "converter_amounts"])
     def test_give_each_date_the_outcomes_that_it_has_alone(self, export, name):
-        """So it is with who converted, and with what they paid."""
+        """So it is with who converted, and with what they paid: once, at first."""
         before = AS_OF - 7 * DAY
 
         def outcomes(*as_ofs):
@@ -244,7 +223,10 @@ class TestBatches:
             return export.warehouse.table(USE_CASE.statement(name), window).to_pylist()
 
         alone = [*outcomes(before), *outcomes(AS_OF)]
+        again = [row for row in alone if row["user_id"] == "opens it again"]
 
+        assert [row["as_of"] for row in again] == [before]
+        assert again[0].get("amount", 100) == 100
         assert "in a later table" not in {row["user_id"] for row in alone}
         assert sorted(map(str, outcomes(before, AS_OF))) == sorted(map(str, alone))
 
@@ -264,56 +246,43 @@ class TestBatches:
         }
 
 
-class TestTimes:
-    def test_that_cannot_be_are_of_no_window(self, workplace, over):
-        """Nanoseconds, or nothing, in the place of microseconds: BigQuery has no moment
-        for them, and the other events are read. So it is with a first visit before all
-        times."""
-        wrong = (None, ago(3) * 1000, 2**63 - 1, -(2**63), 253402300800 * 10**6)
-        first_visit = -(2**63)
-        rows = [
-            *(event("lost", ago(3), event_timestamp=time) for time in wrong),
-            *(event("kept", ago(3), event_timestamp=time) for time in wrong),
-            event("kept", ago(3), user_first_touch_timestamp=first_visit),
-            # The last microsecond that there is.
-            event("far", ago(3), event_timestamp=253402300800 * 10**6 - 1),
-        ]
-        table = pa.Table.from_pylist(rows, SCHEMA)
-        load_day(workplace, AS_OF - 3 * DAY, table)
+def test_times_that_cannot_be_are_of_no_window(workplace, over):
+    """Nanoseconds, or nothing, in the place of microseconds: BigQuery has no moment for
+    them, and the other events are read. So it is with a first visit before all times.
+    """
+    wrong = (None, ago(3) * 1000, 2**63 - 1, -(2**63), 253402300800 * 10**6)
+    rows = [
+        *(event("lost", ago(3), event_timestamp=time) for time in wrong),
+        *(event("kept", ago(3), event_timestamp=time) for time in wrong),
+        event("kept", ago(3), user_first_touch_timestamp=-(2**63)),
+        # The last microsecond that there is.
+        event("far", ago(3), event_timestamp=253402300800 * 10**6 - 1),
+    ]
+    load_day(workplace, AS_OF - 3 * DAY, pa.Table.from_pylist(rows, SCHEMA))
 
-        features = over(workplace).prepare().features()
+    features = over(workplace).prepare().features()
 
-        assert {*features} == {"kept"}
-        assert (features["kept"]["events"], features["kept"]["recency_days"]) == (1, 3)
-        assert features["kept"]["days_since_first_seen"] == 90
+    assert {*features} == {"kept"}
+    assert (features["kept"]["events"], features["kept"]["recency_days"]) == (1, 3)
+    assert features["kept"]["days_since_first_seen"] == 90
 
 
-class TestSchemas:
-    def test_may_differ_from_day_to_day(self, workplace, over):
-        """An older shard lacks columns and a newer one has more: both are read."""
-        rows = {
-            day: pa.Table.from_pylist(
-                [purchase("u", ago(day), 5.0, transaction=f"T{day}")],
-                SCHEMA,
-            )
-            for day in (3, 2, 1)
-        }
-        older = [
-            "collected_traffic_source", "is_active_user", "batch_page_id",
-            "batch_event_index", "batch_ordering_id", "privacy_info", "app_info",
-        ]  # fmt: skip
-        changed = {
-            3: rows[3]
-            .drop_columns(older)
-            .select(sorted(set(rows[3].column_names) - set(older))),
-            2: rows[2],
-            1: rows[1].append_column(
-                "session_traffic_source_last_click", pa.array(["x"])
-            ),
-        }
-        for day, table in changed.items():
-            load_day(workplace, AS_OF - day * DAY, table)
+def test_schemas_may_differ_from_day_to_day(workplace, over):
+    """An older shard lacks columns and a newer one has more: both are read."""
+    older = [
+        "collected_traffic_source", "is_active_user", "batch_page_id",
+        "batch_event_index", "batch_ordering_id", "privacy_info", "app_info",
+    ]  # fmt: skip
+    newer = ("session_traffic_source_last_click", pa.array(["x"]))
+    for day in (3, 2, 1):
+        bought = purchase("u", ago(day), 5.0, transaction=f"T{day}")
+        rows = pa.Table.from_pylist([bought], SCHEMA)
+        if day == 3:
+            rows = rows.select(sorted(set(rows.column_names) - set(older)))
+        if day == 1:
+            rows = rows.append_column(*newer)
+        load_day(workplace, AS_OF - day * DAY, rows)
 
-        row = over(workplace).prepare().features()["u"]
+    row = over(workplace).prepare().features()["u"]
 
-        assert (row["purchases"], row["revenue"], row["active_days"]) == (3, 15, 3)
+    assert (row["purchases"], row["revenue"], row["active_days"]) == (3, 15, 3)
