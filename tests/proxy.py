@@ -38,16 +38,13 @@ class Proxy:
     """
     Forward to ``upstream`` whatever ``rule`` has nothing to say about.
 
-    ``rule`` returns None to forward a request, a status to answer it with, and
-    ``LOST`` to forward it and answer 503 all the same. It may also wait.
-    ``statuses`` has what was answered, by a request's number; a status and a body is
-    answered where the rule returns both.
+    ``rule`` returns None to forward a request; a status to answer it with, or a status
+    and a body; ``LOST`` to forward it and answer 503 all the same. It may also wait.
     """
 
     upstream: str
     rule: Callable[[Asked], Any] = forward
     asked: list[Asked] = field(default_factory=list)
-    statuses: dict[int, int] = field(default_factory=dict)
 
     LOST = "lost"
 
@@ -70,7 +67,6 @@ class Proxy:
                     outcome = outcome, b'{"error": {"message": "injected"}}'
                 if isinstance(outcome, tuple):
                     status, text = outcome
-                    proxy.statuses[request.number] = status
                     self.reply(status, {}, text)
                     return
                 headers = {
@@ -87,7 +83,6 @@ class Proxy:
                     allow_redirects=False,
                     timeout=60,
                 )
-                proxy.statuses[request.number] = answer.status_code
                 if outcome == Proxy.LOST:
                     self.reply(503, {}, b'{"error": {"message": "injected"}}')
                 else:

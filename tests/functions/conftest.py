@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pickle
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -408,3 +409,9 @@ def let_the_lease_end(place: Place, kind: str, as_of: date) -> None:
     lease = json.loads(place.registry.artifacts.read(name).data)
     lease["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
     overwrite(place.registry, name, json.dumps(lease).encode())
+
+
+@pytest.fixture
+def user() -> str:
+    """A user of one test alone."""
+    return f"user-{uuid.uuid4().hex[:8]}"

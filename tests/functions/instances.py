@@ -1,8 +1,9 @@
 """
-Instances of functions as the platform runs them, and pushes to them.
+Functions that answer over HTTP, and pushes to them.
 
-An ``Instance`` is one process of a function, served from its staged source as it is
-deployed, which can be killed and started again.
+``serving`` serves one in this process, where a test can let its clients fail. An
+``Instance`` is a process of its own, served from its staged source as it is deployed,
+which can be killed and started again.
 """
 
 from __future__ import annotations
@@ -12,23 +13,31 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import threading
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import functions_framework.aio
+import pytest
 import requests
+import uvicorn
 
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, LOCAL, ROOT
+from propensity.gcp.appends import Appends
+from propensity.schema import Table
 from tests.described import check_described
 from tests.events import written
-from tests.functions.outages import WriteProxy
-from tests.functions.streaming import DEADLINE_S, Site, eventually
+from tests.functions.conftest import entered
+from tests.functions.streaming import DEADLINE_S, eventually
 from tests.shared import once
 
 _FUNCTIONS = {function.target: function for function in FUNCTIONS}
@@ -40,8 +49,52 @@ def python_of(target: str) -> Path:
     return venvs.functions_python(ROOT, folder=LOCAL / "venvs")
 
 
+class Endpoint:
+    """A function that is called over HTTP."""
+
+    target: str
+    url: str
+
+    def ask(self, body: Any) -> requests.Response:
+        """Post a body, of bytes or what becomes JSON; return the answer."""
+        data = body if isinstance(body, bytes) else json.dumps(body, default=str)
+        headers = {"content-type": "application/json"}
+        answer = requests.post(self.url, data, headers=headers, timeout=DEADLINE_S)
+        return check_described(self.target, answer)
+
+    def get(self, **parameters: Any) -> requests.Response:
+        """Ask by query parameters; return the answer."""
+        answer = requests.get(self.url, parameters, timeout=DEADLINE_S)
+        return check_described(self.target, answer, method="GET")
+
+    def post(
+        self,
+        event: bytes | Mapping[str, Any],
+        *,
+        message_id: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Push one message, and return the answer."""
+        return self.ask(push(event, message_id or uuid.uuid4().hex, attributes))
+
+    def post_all(
+        self, events: Iterable[bytes | Mapping[str, Any]]
+    ) -> list[requests.Response]:
+        """Push messages at the same time; answers are in their order."""
+        with futures.ThreadPoolExecutor(32) as pool:
+            return list(pool.map(self.post, events))
+
+
 @dataclass
-class Instance:
+class Served(Endpoint):
+    """A function in this process."""
+
+    target: str
+    url: str
+
+
+@dataclass
+class Instance(Endpoint):
     """One process of a function; a context in which it runs."""
 
     target: str
@@ -140,27 +193,20 @@ class Instance:
         lines = [line for line in self.log().splitlines() if line.startswith("{")]
         return [json.loads(line) for line in lines]
 
-    # Pushes
 
-    def post(
-        self,
-        data: bytes | Mapping[str, Any],
-        *,
-        message_id: str | None = None,
-        attributes: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        """Push one message, and return the answer."""
-        data = data if isinstance(data, bytes) else written(data)
-        pushed = push(data, message_id or uuid.uuid4().hex, attributes or {})
-        answer = requests.post(self.url, json=pushed, timeout=DEADLINE_S)
-        return check_described(self.target, answer)
+@contextlib.contextmanager
+def failing(table: Table, error: Exception) -> Iterator[None]:
+    """Let appends to a table fail, in functions of this process."""
+    append = Appends.append
 
-    def post_all(
-        self, events: Sequence[bytes | Mapping[str, Any]], *, threads: int = 16
-    ) -> list[requests.Response]:
-        """Push messages at the same time; answers are in their order."""
-        with futures.ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(self.post, events))
+    async def appending(self: Appends, to: Table, rows: Any) -> None:
+        if to is table and rows.num_rows:
+            raise error
+        await append(self, to, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Appends, "append", appending)
+        yield
 
 
 @contextlib.contextmanager
@@ -176,26 +222,41 @@ def together(instances: Sequence[Instance]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def behind_writes(
-    function: str, site: Site, emulators: Any, home: Path
-) -> Iterator[tuple[Instance, WriteProxy]]:
-    """Serve a function of a site, with a proxy before the Storage Write API."""
-    with WriteProxy(emulators.address("bigquery_storage")) as writes:
-        environment = {
-            **site.environment,
-            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
-        }
-        with Instance(function, environment, home) as started:
-            yield started, writes
+def serving(target: str, environment: Mapping[str, str]) -> Iterator[Served]:
+    """Serve an asynchronous function in this process with exactly these settings."""
+    folder = ROOT / _FUNCTIONS[target].folder
+    own = folder / f"{target}.py"
+    source = own if own.exists() else folder / "main.py"
+    with entered(environment), socket.socket() as listener:
+        listener.bind((HOST, 0))
+        app = functions_framework.aio.create_asgi_app(target, str(source))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", lifespan="off", ws="none")
+        )
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.005)
+            yield Served(target, f"http://{HOST}:{listener.getsockname()[1]}/")
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
-def push(data: bytes, message_id: str, attributes: Mapping[str, str]) -> dict[str, Any]:
-    """Return what Pub/Sub posts to push a message."""
+def push(
+    data: bytes | Mapping[str, Any],
+    message_id: str = "m1",
+    attributes: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return what Pub/Sub posts to push a message, of bytes or an event."""
     published = "2026-07-01T12:00:01.234Z"
+    data = data if isinstance(data, bytes) else written(data)
     return {
         "message": {
             "data": base64.b64encode(data).decode(),
-            "attributes": dict(attributes),
+            "attributes": dict(attributes or {}),
             "messageId": message_id,
             "message_id": message_id,
             "publishTime": published,

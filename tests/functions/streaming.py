@@ -1,6 +1,4 @@
-"""
-What tests of the stream share: a site of tables and topics, and runs that die there.
-"""
+"""What tests of the stream share: a site of tables and topics, and runs that die."""
 
 from __future__ import annotations
 
@@ -14,13 +12,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import PublisherClient, SubscriberClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 
 from local.demos.calls import FOLDER as DEMO_SQL
@@ -29,6 +25,7 @@ from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import compact as compaction
@@ -40,7 +37,7 @@ from propensity.tables import every as tables
 from tests.clocks import ManualClock
 from tests.conftest import BigQueryEmulator, Workplace, new_workplace
 from tests.emptied import empty_bucket, empty_tables
-from tests.events import CATALOGUE, LATENESS, written
+from tests.events import DEPLOYED, LATENESS, written
 from tests.partitions import of_all_days
 from tests.propensity.registry.versions import store
 
@@ -96,7 +93,7 @@ def rows_of(
         )
         for event in events
     ]
-    accepted = stream.accept(messages, CATALOGUE, None, received_at=received_at)
+    accepted = stream.accept(messages, DEPLOYED, None, received_at=received_at)
     assert not accepted.refused, accepted.refused
     batch = stream.rows_of(
         tables.STREAM_EVENTS,
@@ -144,17 +141,12 @@ class Site:
         return Artifacts(client.bucket(self.workplace.bucket), self.settings)
 
     @cached_property
-    def channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(self.pubsub)
-
-    @cached_property
     def publisher(self) -> PublisherClient:
-        return PublisherClient(transport=PublisherGrpcTransport(channel=self.channel))
+        return open_client(PublisherClient, self.pubsub)
 
     @cached_property
     def subscriber(self) -> SubscriberClient:
-        transport = SubscriberGrpcTransport(channel=self.channel)
-        return SubscriberClient(transport=transport)
+        return open_client(SubscriberClient, self.pubsub)
 
     def prepare(self) -> None:
         """Create what the stream needs: tables, view and topics."""
@@ -171,8 +163,9 @@ class Site:
             self.warehouse.close()
         if "artifacts" in vars(self):
             self.artifacts.close()
-        if "channel" in vars(self):
-            self.channel.close()
+        for client in ("publisher", "subscriber"):
+            if client in vars(self):
+                vars(self)[client].transport.close()
 
     # Tables
 
@@ -277,21 +270,14 @@ class Site:
 
     def publish(self, topic: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
         """Publish messages of data and attributes; return their ids."""
-        ids: list[str] = []
-        waiting = list(messages)
-        while waiting:
-            size, count = 0, 0
-            for event in waiting[:1000]:
-                size += len(event["data"]) + 1000
-                if count and size > 8_000_000:
-                    break
-                count += 1
-            answer = self.publisher.publish(
-                topic=self.path(topic), messages=waiting[:count]
-            )
-            ids.extend(answer.message_ids)
-            del waiting[:count]
-        return ids
+        path, every = self.path(topic), list(messages)
+        return [
+            message_id
+            for start in range(0, len(every), 500)
+            for message_id in self.publisher.publish(
+                topic=path, messages=every[start : start + 500]
+            ).message_ids
+        ]
 
     def subscribe(self, topic: str, *, endpoint: str | None = None) -> str:
         """Subscribe to a topic, for pushes or to pull; return the subscription."""
@@ -371,14 +357,6 @@ def new_deployment(emulators: Stack, **extra: str) -> Iterator[Site]:
         yield site
 
 
-def another(site: Site, **extra: str) -> Site:
-    """Return the same site for functions that are set differently."""
-    twin = Site(site.workplace, site.pubsub, {**site.extra, **extra}, site.name)
-    for name in ("warehouse", "artifacts", "channel"):
-        vars(twin)[name] = getattr(site, name)
-    return twin
-
-
 def emptied(site: Site) -> Site:
     """Return a site without rows and objects."""
     empty_tables(site.warehouse, TABLES)
@@ -390,8 +368,8 @@ def emptied(site: Site) -> Site:
 @contextlib.contextmanager
 def changed(site: Site, **extra: str) -> Iterator[Site]:
     """Give the tables of a site to runs that are set differently."""
-    twin = another(site, **extra)
-    twin.warehouse = Warehouse.open(twin.settings)
+    twin = Site(site.workplace, site.pubsub, {**site.extra, **extra}, site.name)
+    twin.artifacts = site.artifacts
     with contextlib.closing(twin.warehouse):
         prepare_view(twin.warehouse)
         yield twin
@@ -401,43 +379,27 @@ class Died(BaseException):
     """The process has ended; nothing it does after that happens."""
 
 
-class Life:
-    """Counts what a process asks of others, until it dies before one of them."""
-
-    def __init__(self, ends_at: int) -> None:
-        self.ends_at = ends_at
-        self.asked = 0
-
-    def step(self) -> None:
-        """Go on, or die; who is dead stays so."""
-        self.asked += 1
-        if self.asked >= self.ends_at:
-            raise Died
+CALLS = (
+    *((Warehouse, name) for name in ("rows", "execute", "replace_view")),
+    *((Artifacts, name) for name in ("find", "replace", "names", "delete")),
+)
 
 
-def mortal(edge: type, *names: str) -> Any:
-    """Return a service, for a process that may die before one of these calls."""
+@contextlib.contextmanager
+def dying(before: int) -> Iterator[list[str]]:
+    """Let a process die before that many calls of its clients; yield their names."""
+    calls: list[str] = []
 
-    def before(name: str) -> Callable[..., Any]:
-        def call(self: Any, *arguments: Any, **named: Any) -> Any:
-            self.life.step()
-            return getattr(edge, name)(self, *arguments, **named)
+    def mortal(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            calls.append(name)
+            if len(calls) >= before:
+                raise Died
+            return original(*arguments, **named)
 
         return call
 
-    return type(f"Mortal{edge.__name__}", (edge,), {n: before(n) for n in names})
-
-
-MortalWarehouse = mortal(Warehouse, "rows", "execute", "replace_view")
-MortalArtifacts = mortal(Artifacts, "find", "replace", "names", "delete")
-
-
-def mortal_run(site: Site, began_at: datetime, life: Life, **changed: Any) -> Run:
-    """Return a run that ends when its life does."""
-    warehouse = MortalWarehouse(site.settings, client=site.warehouse.client)
-    with site.workplace.storage.client() as client:
-        bucket = client.bucket(site.workplace.bucket)
-        artifacts = MortalArtifacts(bucket, site.settings)
-    warehouse.life = artifacts.life = life
-    registry = Registry(artifacts, "stream")
-    return site.run(began_at, warehouse=warehouse, registry=registry, **changed)
+    with pytest.MonkeyPatch.context() as patch:
+        for client, name in CALLS:
+            patch.setattr(client, name, mortal(name, getattr(client, name)))
+        yield calls

@@ -1,36 +1,25 @@
 """
-compact_features over HTTP: a run can be repeated, excludes others, exports whole days,
-and may die at any step.
+compact_features: a run can be repeated, exports whole days, and may die at any step.
 
 What the sums hold is in ``tests/propensity/runs/test_compact.py``.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import functions_framework
 import pytest
-import requests
 
-from propensity.runs.compact import compact
+from local.stack.state import ROOT
 from propensity.tables.inference import INFERENCE_LOG
-from tests.events import bet, registration
+from tests.events import bet, registration, transaction
 from tests.exact import expected_features
-from tests.functions.instances import Instance
-from tests.functions.streaming import (
-    DEADLINE_S,
-    Died,
-    Life,
-    Site,
-    changed,
-    emptied,
-    eventually,
-    mortal_run,
-    new_site,
-    rows_of,
-)
+from tests.functions.conftest import entered
+from tests.functions.streaming import Died, Site, changed, dying, emptied, rows_of
 from tests.propensity.runs.compacted import DAY, HOUR, MINUTE, NOW, shared
 from tests.rows import append_rows
 
@@ -45,13 +34,6 @@ LEASE = timedelta(minutes=66)
 def site(shared) -> Site:
     """Tables and a bucket with nothing in them."""
     return emptied(shared)
-
-
-def run(instance: Instance, **body: object) -> dict[str, Any]:
-    """Ask for a compaction that must succeed, and return its answer."""
-    answer = requests.post(instance.url, json=body, timeout=DEADLINE_S)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
 
 
 def features(events: list[dict[str, Any]]) -> dict[str, tuple[int, Any, Any]]:
@@ -105,45 +87,35 @@ def score(site: Site, user: str, event_id: str, day: str, at: datetime) -> None:
     append_rows(site.warehouse, INFERENCE_LOG, [row])
 
 
-@pytest.fixture(scope="module")
-def served(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance]]:
-    """The function as it is deployed, and the site that it works in."""
-    home = tmp_path_factory.mktemp("compact_features")
-    with (
-        new_site(emulators) as site,
-        Instance("compact_features", site.environment, home) as instance,
-    ):
-        yield site, instance
+def test_a_second_run_changes_nothing(site, log_lines):
+    """A run over HTTP counts; another one comes to the same. Each is one line of the
+    log, which names no user."""
+    file = ROOT / "04-StreamFeatures" / "compact_features.py"
+    client = functions_framework.create_app("compact_features", str(file)).test_client()
+    events = [bet(user_id="somebody", event_id=f"e{n}") for n in range(3)]
+    site.append(rows_of([*events, *events], received_at=datetime.now(UTC)))
+    answers, tiles = [], []
+    for _ in range(2):
+        with entered(site.environment):
+            answers.append(client.post("/", json={}).json)
+        tiles.append(site.tiles(when=False))
+    lines = [line for line in log_lines() if "outcome" in line]
 
-
-class TestServed:
-    def test_changes_nothing_the_second_time(self, served):
-        """A run over HTTP counts; another one comes to the same. Each is one line of
-        the log, which names no user."""
-        site, instance = served
-        user = "somebody"
-        events = [bet(user_id=user, event_id=f"e{n}") for n in range(3)]
-        site.append(rows_of([*events, *events], received_at=datetime.now(UTC)))
-
-        first = run(instance)
-        line = eventually(instance.lines, "a line is written")[-1]
-        tiles = site.tiles(when=False)
-        second = run(instance)
-
-        assert (line["function"], line["outcome"]) == ("compactFeatures", "ok")
-        assert line["tiles"] == 1
-        assert user not in instance.log()
-        assert first["days"] == ["2026-03-01"]
-        assert (first["tiles"], first["repeated"]) == (1, False)
-        assert (second["tiles"], second["repeated"]) == (1, False)
-        assert site.tiles(when=False) == tiles
-        assert view(site)[user] == features(events)[user]
+    assert [(line["function"], line["outcome"], line["tiles"]) for line in lines] == [
+        ("compactFeatures", "ok", 1)
+    ] * 2
+    assert "somebody" not in str(lines)
+    assert answers[0]["days"] == ["2026-03-01"]
+    assert [(one["tiles"], one["repeated"]) for one in answers] == [(1, False)] * 2
+    assert tiles[0] == tiles[1]
+    prepared = {user: row["bet_count"] for user, row in site.features().items()}
+    assert prepared == {"somebody": 3}
 
 
 class TestExports:
     def test_hold_each_event_of_a_closed_day_once(self, site):
         """Money and moments are exact in the files, and they name nobody. Today's
-        events are exported tomorrow."""
+        events are exported tomorrow. Transactions are exported, and have no sums."""
         events = [
             bet(user_id=f"u{n % 2}", event_id=f"e{n}", event_time=f"{day}T12:00:00Z")
             for n in range(3)
@@ -153,11 +125,14 @@ class TestExports:
         closed = [*events, exact, registration(user_id="new")]
         today = bet(user_id="today", event_time="2026-03-20T08:00:00Z")
         site.append(rows_of([*closed, today, *closed[::-1]], received_at=NOW))
+        site.append(rows_of([transaction()], received_at=NOW))
 
         answer = site.compact(NOW)
 
         assert answer["exported_days"]["stream_events"] == len(exported(site))
-        assert exported(site) == identities(closed)
+        card = {"event_time": "2026-03-01", "user_id": "t1", "event_id": "t1"}
+        assert exported(site) == identities([*closed, card])
+        assert {row["use_case"] for row in site.tiles()} == {"first_day_churn"}
         days = site.exported("stream_events").values()
         rows = {row["user_id"]: row for day in days for row in day}
         assert str(rows["exact"]["amount"]).rstrip("0") == "999999999.97"
@@ -286,12 +261,10 @@ class TestKilled:
             ]
             site.append(rows_of(events[-4:], received_at=clock))
             score(site, "always", f"e{step}", "2026-03-01", clock)
-            life = Life(step)
-            try:
-                compact(mortal_run(site, clock, life))
+            is_dead = True
+            with dying(step), contextlib.suppress(Died):
+                site.compact(clock)
                 is_dead = False
-            except Died:
-                is_dead = True
             assert view(site) == features(events), f"died at step {step}"
 
             clock += LEASE
@@ -309,4 +282,4 @@ class TestKilled:
                 break
 
         assert not is_dead
-        assert life.asked > 10
+        assert step > 10

@@ -1,15 +1,14 @@
 """
-Requests that docs/openapi.yaml allows and forbids, specified: as Schemathesis makes
-them, functions answer as they are described, never with a 5xx.
-
-Each function is its staged source in a process of its own, with its own requirements.
+Requests that docs/openapi.yaml allows and forbids, as Schemathesis makes them:
+functions answer as they are described, never with a 5xx.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import schemathesis
@@ -22,22 +21,19 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from local.processes import HOST, stop
 from offline import load_model
 from propensity.runs import setup
 from tests.described import whole
-from tests.functions.instances import Instance
-from tests.functions.streaming import new_site
+from tests.functions.instances import serving
+from tests.functions.streaming import Site, new_site
 
 TIMEOUT_S = 60
-OPERATIONS = {
-    ("get_proba", "GET"): 10,
-    ("get_proba", "POST"): 10,
-    ("score", "POST"): 10,
-    ("stream_features", "POST"): 10,
-    # A run takes longer than an answer.
-    ("model_evaluation", "POST"): 3,
-}
+OPERATIONS = [
+    ("get_proba", "GET"),
+    ("get_proba", "POST"),
+    ("score", "POST"),
+    ("stream_features", "POST"),
+]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -47,36 +43,24 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def serve(emulators, tmp_path_factory) -> Iterator[Callable[[str], Instance]]:
-    """Return a function's process; the first who asks for it starts it."""
-    instances: dict[str, Instance] = {}
+def site(emulators) -> Iterator[Site]:
+    """All tables, and a champion for players."""
     with new_site(emulators) as site:
         setup.prepare(site.warehouse, site.settings)
         load_model.load(site.warehouse, site.artifacts, site.settings)
-        # An export is named, as runs want it, and is not there.
-        environment = {**site.environment, "PROPENSITY_GA4_DATASET": "analytics_1"}
-
-        def of(target: str) -> Instance:
-            if target not in instances:
-                home = tmp_path_factory.mktemp(target)
-                instances[target] = Instance(target, environment, home).start()
-            return instances[target]
-
-        yield of
-        stop([one.process for one in instances.values() if one.process is not None])
+        yield site
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize(("target", "method"), OPERATIONS)
-def test_generated_requests_are_answered_as_described(serve, target, method, mode):
+def test_generated_requests_are_answered_as_described(site, target, method, mode):
     """Status, type and shape of each answer are those of the description."""
-    instance = serve(target)
     path = whole()["paths"][f"/propensity-{target.replace('_', '-')}"]
     described = {**whole(), "paths": {"/": path}, "servers": [{"url": "/"}]}
     operation = schemathesis.openapi.from_dict(described)["/"][method]
 
     @settings(
-        max_examples=OPERATIONS[target, method],
+        max_examples=10,
         database=None,
         derandomize=True,
         phases=[Phase.generate],
@@ -84,25 +68,28 @@ def test_generated_requests_are_answered_as_described(serve, target, method, mod
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def send(case: Any) -> None:
-        answer = case.call(base_url=instance.url, timeout=TIMEOUT_S)
+        answer = case.call(base_url=function.url, timeout=TIMEOUT_S)
         case.validate_response(answer, checks=CHECKS)
         assert "Traceback" not in answer.text
 
-    send()
+    with serving(target, site.environment) as function:
+        send()
 
 
 @pytest.mark.parametrize("target", ["get_proba", "stream_features"])
-def test_a_broken_chunk_is_the_callers_fault(serve, target):
+def test_a_broken_chunk_is_the_callers_fault(site, target, capfd):
     """A body whose chunk is cut short is answered with 400, and no trace is logged."""
-    instance = serve(target)
     head = (
         "POST / HTTP/1.1\r\nHost: f\r\nContent-Type: application/json\r\n"
         "Transfer-Encoding: chunked\r\n\r\n"
     )
-    with socket.create_connection((HOST, instance.port), TIMEOUT_S) as connection:
-        connection.sendall(head.encode() + b"ZZ\r\n")
-        connection.shutdown(socket.SHUT_WR)
-        received = connection.recv(65_536)
+    with serving(target, site.environment) as function:
+        url = urlsplit(function.url)
+        address = url.hostname, url.port
+        with socket.create_connection(address, TIMEOUT_S) as connection:
+            connection.sendall(head.encode() + b"ZZ\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            received = connection.recv(65_536)
 
     assert received.startswith(b"HTTP/1.1 400 ")
-    assert "Traceback" not in instance.log()
+    assert "Traceback" not in capfd.readouterr().err

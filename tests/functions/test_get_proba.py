@@ -1,14 +1,9 @@
-"""
-02-GetProba, specified over HTTP, with the predictions in the BigQuery emulator.
-
-``url`` runs the function's own application in this process, under a real server; the
-last class runs it from its staged folder, in an environment that holds its own
-requirements only.
-"""
+"""get_proba over HTTP, with the predictions in BigQuery's table."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 import requests
@@ -16,42 +11,38 @@ import requests
 from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports
-from local.stack.state import LOCAL
-from propensity.tables import every as tables
-from tests.functions.looked_up import (
-    ANA,
-    BEN,
-    FOLDER,
-    KEYS,
-    ask,
-    lookups_sent,
-    post,
-    publish,
-    serving,
-    url,
-)
+from local.stack.state import LOCAL, ROOT
+from tests.functions.instances import Served, serving
+from tests.functions.looked_up import ANA, BEN, KEYS, lookups_sent, publish
 from tests.programs import execute
-
-# Fixtures.
-__all__ = ["url"]
 
 NOBODY = dict.fromkeys(KEYS) | {"user_id": "nobody"}
 
 
+@pytest.fixture(scope="module")
+def lookups(module_workplace) -> Iterator[Served]:
+    """The function, with Ana, Ben and many others published."""
+    others = [ANA | {"user_id": f"user.{number}"} for number in range(1_000)]
+    publish(module_workplace, [ANA, BEN, *others])
+    publish(module_workplace, [ANA | {"probability": 0.5}], use_case="first_day_churn")
+    with serving("get_proba", module_workplace.environment) as function:
+        yield function
+
+
 class TestGet:
     @pytest.mark.parametrize("user", [ANA, BEN], ids=["plain", "needs encoding"])
-    def test_answers_what_was_published(self, url, user):
+    def test_answers_what_was_published(self, lookups, user):
         """The answer is the user's row, with its date, and whether that is stale."""
-        answer = ask(url, user_id=user["user_id"])
+        answer = lookups.get(user_id=user["user_id"])
 
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/json"
         assert answer.json() == user
         assert tuple(answer.json()) == KEYS
 
-    def test_answers_for_the_use_case_of_the_request(self, url):
+    def test_answers_for_the_use_case_of_the_request(self, lookups):
         """Use cases have probabilities of their own; the default one is a setting."""
-        answer = ask(url, user_id="ana.1", use_case="first_day_churn")
+        answer = lookups.get(user_id="ana.1", use_case="first_day_churn")
 
         assert answer.json() == ANA | {"probability": 0.5}
 
@@ -59,9 +50,9 @@ class TestGet:
         "user_id",
         ["nobody", "' OR '1'='1", "ana.1'); DROP TABLE t; --", "%", "\u202eana.1"],
     )
-    def test_knows_an_unknown_user_by_status_and_nulls(self, url, user_id):
+    def test_knows_an_unknown_user_by_status_and_nulls(self, lookups, user_id):
         """404, with the keys of any answer and null; SQL is an unknown user's name."""
-        answer = ask(url, user_id=user_id)
+        answer = lookups.get(user_id=user_id)
 
         body = answer.json()
         assert answer.status_code == 404
@@ -89,9 +80,9 @@ class TestGet:
             ("?" + "&" * 5_000, "user_id"),
         ],
     )
-    def test_refuses_what_names_no_one_user(self, url, query, field):
+    def test_refuses_what_names_no_one_user(self, lookups, query, field):
         """A bad request is 400 and names its field; it never reaches BigQuery."""
-        answer = requests.get(url + query, timeout=60)
+        answer = requests.get(lookups.url + query, timeout=60)
 
         body = answer.json()
         assert answer.status_code == 400
@@ -100,19 +91,19 @@ class TestGet:
         assert body["field"] == field
         assert body["message"]
 
-    def test_answers_head_without_body(self, url):
+    def test_answers_head_without_body(self, lookups):
         """HEAD has the status and headers of GET, and nothing after them."""
-        get = ask(url, user_id="ana.1")
-        answer = requests.head(url, params={"user_id": "ana.1"}, timeout=60)
+        get = lookups.get(user_id="ana.1")
+        answer = requests.head(lookups.url, params={"user_id": "ana.1"}, timeout=60)
 
         assert answer.status_code == 200
         assert answer.headers["content-length"] == get.headers["content-length"]
         assert answer.content == b""
 
-    def test_serves_no_other_method_or_path(self, url):
+    def test_serves_no_other_method_or_path(self, lookups):
         """405 names the methods; a mistyped address is no unknown user."""
-        put = requests.put(f"{url}?user_id=ana.1", timeout=60)
-        path = requests.get(f"{url}get_proba?user_id=ana.1", timeout=60)
+        put = requests.put(f"{lookups.url}?user_id=ana.1", timeout=60)
+        path = requests.get(f"{lookups.url}get_proba?user_id=ana.1", timeout=60)
 
         assert (put.status_code, put.headers["allow"]) == (405, "GET, HEAD, POST")
         assert put.json()["error"] == "method_not_allowed"
@@ -120,20 +111,20 @@ class TestGet:
 
 
 class TestPost:
-    def test_answers_in_the_order_of_the_request(self, url):
+    def test_answers_in_the_order_of_the_request(self, lookups):
         """Known, unknown and repeated users each have their answer in their place."""
         users = [BEN["user_id"], "nobody", "ana.1", BEN["user_id"]]
-        answer = post(url, {"user_ids": users})
+        answer = lookups.ask({"user_ids": users})
 
         assert answer.status_code == 200
         assert answer.json() == {"predictions": [BEN, NOBODY, ANA, BEN]}
 
-    def test_answers_a_thousand_users_by_one_query(self, url, module_workplace):
+    def test_answers_a_thousand_users_by_one_query(self, lookups, module_workplace):
         """The largest request allowed is one query. The query is limited, carries a
         label, and has no value in its text."""
         users = [f"user.{number}" for number in reversed(range(1_000))]
         before = len(lookups_sent(module_workplace))
-        predictions = post(url, {"user_ids": users}).json()["predictions"]
+        predictions = lookups.ask({"user_ids": users}).json()["predictions"]
         jobs = lookups_sent(module_workplace)
 
         assert predictions == [ANA | {"user_id": user} for user in users]
@@ -165,18 +156,18 @@ class TestPost:
             ('{"user_ids": ["ana.1"], "user_ids": ["bob.2"]}', "user_ids"),
         ],
     )
-    def test_refuses_a_body_it_cannot_read(self, url, body, field):
+    def test_refuses_a_body_it_cannot_read(self, lookups, body, field):
         """A malformed body is 400, and the answer names the field."""
-        headers = {"Content-Type": "application/json"}
-        answer = requests.post(url, data=body, headers=headers, timeout=60)
+        answer = lookups.ask(body if isinstance(body, bytes) else body.encode())
 
         assert answer.status_code == 400
         assert answer.json()["error"] == "bad_request"
         assert answer.json()["field"] == field
 
-    def test_refuses_query_parameters(self, url):
+    def test_refuses_query_parameters(self, lookups):
         """A POST says everything in its body."""
-        answer = post(f"{url}?use_case=ga4_purchase", {"user_ids": ["ana.1"]})
+        url = f"{lookups.url}?use_case=ga4_purchase"
+        answer = requests.post(url, json={"user_ids": ["ana.1"]}, timeout=60)
 
         assert answer.status_code == 400
 
@@ -190,32 +181,22 @@ class TestPost:
         ],
     )
     def test_takes_only_a_body_that_is_declared_to_be_json(
-        self, url, content_type, status
+        self, lookups, content_type, status
     ):
         """With or without a character set."""
         body = json.dumps({"user_ids": ["ana.1"]})
         headers = {"Content-Type": content_type}
-        answer = requests.post(url, data=body, headers=headers, timeout=60)
+        answer = requests.post(lookups.url, data=body, headers=headers, timeout=60)
 
         assert answer.status_code == status
         assert answer.json().get("field", "Content-Type") == "Content-Type"
 
 
-def withdraw(workplace) -> None:
-    """Drop the table, if it is there."""
-    with workplace.bigquery.client() as client:
-        client.delete_table(
-            f"{workplace.project}.{workplace.dataset}.{tables.PREDICTIONS.name}",
-            not_found_ok=True,
-        )
-
-
 class TestFailures:
     def test_without_a_table_say_that_nothing_is_published(self, workplace):
         """Without the table the answer is 424, and does not name it."""
-        withdraw(workplace)
-        with serving(workplace.environment) as url:
-            answer = ask(url, user_id="ana.1")
+        with serving("get_proba", workplace.environment) as lookups:
+            answer = lookups.get(user_id="ana.1")
 
         assert answer.status_code == 424
         assert answer.json() == {
@@ -231,8 +212,11 @@ class TestFailures:
             "BIGQUERY_EMULATOR_HOST": f"http://{HOST}:{nobody_listens}",
             "PROPENSITY_DEADLINE_S": "1",
         }
-        with serving(workplace.environment | unreachable) as url:
-            answers = [ask(url, user_id="ana.1"), post(url, {"user_ids": ["ana.1"]})]
+        with serving("get_proba", workplace.environment | unreachable) as lookups:
+            answers = [
+                lookups.get(user_id="ana.1"),
+                lookups.ask({"user_ids": ["ana.1"]}),
+            ]
 
         for answer in answers:
             assert answer.status_code == 503
@@ -241,47 +225,13 @@ class TestFailures:
             assert answer.json()["retryable"] is True
             assert str(nobody_listens) not in answer.text
 
-    def test_of_the_settings_keep_them_to_the_log(self, workplace, capfd):
-        """A misspelt setting stops the function; the caller learns no more of it."""
-        misspelt = {"PROPENSITY_LOOKUP_TTL": "300"}
-        with serving(workplace.environment | misspelt) as url:
-            answer = ask(url, user_id="ana.1")
-        assert answer.status_code == 500
-        assert answer.json()["error"] == "settings"
-        assert "PROPENSITY" not in answer.text
-        assert "PROPENSITY_LOOKUP_TTL" in capfd.readouterr().err
-
-    def test_nobody_foresaw_are_json_too(self, workplace, capfd):
-        """What another table's columns hold by accident is 500, its place logged."""
-        withdraw(workplace)
-        dataset = f"{workplace.project}.{workplace.dataset}"
-        with workplace.bigquery.client() as client:
-            client.query_and_wait(
-                f"CREATE TABLE `{dataset}.ma_predictions_table` AS SELECT "
-                "'ga4_purchase' AS use_case, 'ana.1' AS user_id, 0.5 AS probability, "
-                "'soon' AS as_of, 1 AS percentile, 0 AS model_version, "
-                "NULL AS expected_value"
-            )
-        with serving(workplace.environment) as url:
-            answer = ask(url, user_id="ana.1")
-
-        assert answer.status_code == 500
-        assert answer.json() == {
-            "error": "internal",
-            "message": "not answered; the function's log says why",
-            "retryable": False,
-        }
-        logged = capfd.readouterr().err
-        assert "propensity/online/lookup.py" in logged
-        assert "ana.1" not in logged
-
     def test_are_logged_by_one_line_without_the_user(self, workplace, capfd):
         """A failed request is one JSON line; nobody is named in any line."""
         publish(workplace, [ANA])
-        with serving(workplace.environment) as url:
-            ask(url, user_id="ana.1")
-            ask(url, user_id="secret.7\n")
-            post(url, {"user_ids": ["secret.7", "secret.8", ""]})
+        with serving("get_proba", workplace.environment) as lookups:
+            lookups.get(user_id="ana.1")
+            lookups.get(user_id="secret.7\n")
+            lookups.ask({"user_ids": ["secret.7", "secret.8", ""]})
         output = capfd.readouterr().err
         lines = [json.loads(line) for line in output.splitlines() if line]
 
@@ -298,20 +248,20 @@ class TestFailures:
         assert {"use_case", "bytes_billed"} <= set(lines[1])
 
 
-class TestStaged:
-    @pytest.mark.installs
-    def test_neither_installs_nor_imports_what_is_heavy(self, tmp_path):
-        """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
-        program = (
-            "import importlib.util, json, sys, main; "
-            "from propensity.gcp import warehouse; "
-            "names = ['pandas', 'pyarrow', 'sklearn', 'numpy', "
-            "'google.cloud.bigquery_storage', 'google.cloud.bigquery_storage_v1']; "
-            "print(json.dumps([name for name in names if name in sys.modules "
-            "or importlib.util.find_spec(name)]))"
-        )
-        staged = stage.stage(FOLDER, tmp_path / "staged")
-        python = venvs.python_of(FOLDER / "requirements.txt", folder=LOCAL / "venvs")
-        process = execute([python, "-c", program], cwd=staged)
+@pytest.mark.installs
+def test_neither_installs_nor_imports_what_is_heavy(tmp_path):
+    """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
+    program = (
+        "import importlib.util, json, sys, main; "
+        "from propensity.gcp import warehouse; "
+        "names = ['pandas', 'pyarrow', 'sklearn', 'numpy', "
+        "'google.cloud.bigquery_storage', 'google.cloud.bigquery_storage_v1']; "
+        "print(json.dumps([name for name in names if name in sys.modules "
+        "or importlib.util.find_spec(name)]))"
+    )
+    folder = ROOT / "02-GetProba"
+    staged = stage.stage(folder, tmp_path / "staged")
+    python = venvs.python_of(folder / "requirements.txt", folder=LOCAL / "venvs")
+    process = execute([python, "-c", program], cwd=staged)
 
-        assert json.loads(process.stdout) == []
+    assert json.loads(process.stdout) == []

@@ -1,53 +1,42 @@
 """
-The prediction index, specified over HTTP: published by 01, answered from by 02, without
-a query between.
+The prediction index over HTTP: published by 01, answered from by 02, without a query
+between.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import threading
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from deploy import stage
+from local.stack.state import ROOT
 from offline import forget
 from propensity.errors import SchemaError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
 from propensity.privacy.suppression import OBJECT, user_hash
-from propensity.registry.index import (
-    INDEXES,
-    Index,
-    IndexPointer,
-    folder_of,
-    pointer_name,
-)
+from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
 from propensity.runs import index
 from propensity.settings import Settings
 from tests.functions.conftest import LATER, TRAINED, entered
-from tests.functions.instances import Instance, python_of
-from tests.functions.looked_up import (
-    ANA,
-    BEN,
-    FOLDER,
-    ask,
-    lookups_sent,
-    post,
-    publish,
-    serving,
-)
+from tests.functions.instances import python_of, serving
+from tests.functions.looked_up import ANA, BEN, lookups_sent, publish
 from tests.functions.streaming import Site, eventually, new_deployment
 from tests.functions.test_suppression import KEY, suppress
 from tests.programs import execute
 
 USE_CASE = "ga4_purchase"
-FAST = {"PROPENSITY_REFRESH_S": "1"}
+SUPPRESSING = {
+    "PROPENSITY_USE_CASE": USE_CASE,
+    "PROPENSITY_REFRESH_S": "1",
+    "PROPENSITY_SUPPRESSION_KEY": KEY,
+}
 
 
 @pytest.fixture
@@ -97,9 +86,9 @@ class TestLookups:
         users = {"user_ids": ["nobody", "ana.1", BEN["user_id"], "ana.1"]}
         answers = {}
         for source in ("bigquery", "index"):
-            with serving(workplace.environment) as url:
-                replies = [ask(url, **question) for question in questions]
-                replies.append(post(url, users))
+            with serving("get_proba", workplace.environment) as lookups:
+                replies = [lookups.get(**question) for question in questions]
+                replies.append(lookups.ask(users))
             answers[source] = [(answer.status_code, answer.text) for answer in replies]
             if source == "bigquery":
                 publish_index(clients)
@@ -126,11 +115,76 @@ print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules
 """
         process = execute(
             [python_of("get_proba"), "-c", program],
-            cwd=stage.stage(FOLDER, tmp_path / "staged"),
+            cwd=stage.stage(ROOT / "02-GetProba", tmp_path / "staged"),
             env={"PATH": os.environ["PATH"], **workplace.environment},
         )
 
         assert json.loads(process.stdout.splitlines()[-1]) == [ANA, []]
+
+
+@pytest.fixture
+def site(emulators) -> Iterator[Site]:
+    """All tables, a bucket with versioning, and a key of the list."""
+    with new_deployment(emulators, **SUPPRESSING) as site:
+        yield site
+
+
+class TestForgottenUsers:
+    def test_get_no_answer_and_are_in_no_generation(self, site, tmp_path):
+        """The list applies at once though an index in memory has them; then it is
+        built anew. Others go on to be answered, and no query is sent for any of it.
+        Who comes back is taken off the list."""
+        publish(site.workplace, [ANA, ANA | {"user_id": "kept"}])
+        artifacts = site.artifacts
+        suppression.publish(site.warehouse, artifacts)
+        publish_index((site.warehouse, artifacts))
+        queries = len(lookups_sent(site.workplace))
+        with serving("get_proba", site.environment) as lookups:
+
+            def status(user: str) -> int:
+                return lookups.get(user_id=user).status_code
+
+            first = status("ana.1")
+            suppress(site.warehouse, "ana.1")
+            suppression.publish(site.warehouse, artifacts)
+            eventually(lambda: status("ana.1") == 404, "the list applies")
+            with entered(site.environment):
+                report = forget.run(site.settings, ["ana.1"])
+            then = status("ana.1"), status("kept")
+        listed = artifacts.read(OBJECT).data
+        with entered(site.environment):
+            forget.allow_again(site.settings, ["ana.1"], use_case="")
+
+        assert (first, then) == (200, (404, 200))
+        assert len(lookups_sent(site.workplace)) == queries
+        [indexed] = [one for one in report["places"] if "indexes" in one["where"]]
+        assert (indexed["before"], indexed["after"], report["left"]) == (1, 0, 0)
+        [name] = files(artifacts)
+        generation = opened(artifacts.read(name).data, tmp_path)
+        assert generation.find("ana.1") is None
+        assert generation.find("kept")
+        name_on_list = user_hash(KEY, "ana.1").encode()
+        assert name_on_list in listed
+        assert name_on_list not in artifacts.read(OBJECT).data
+
+    def test_stay_away_if_two_write_the_list_at_once(self, site, monkeypatch):
+        """The one that has read the table before cannot bring the old list back."""
+        listed, reads = Warehouse.listed, []
+
+        def slow(self, *arguments):
+            rows = listed(self, *arguments)
+            reads.append(len(rows))
+            if len(reads) == 1:
+                suppress(site.warehouse, "second")
+                suppression.publish(site.warehouse, site.artifacts)
+            return rows
+
+        monkeypatch.setattr(Warehouse, "listed", slow)
+        suppress(site.warehouse, "first")
+        suppression.publish(site.warehouse, site.artifacts)
+
+        assert reads == [1, 2, 2]
+        assert len(json.loads(site.artifacts.read(OBJECT).data)["users"]) == 2
 
 
 class TestPublication:
@@ -206,110 +260,3 @@ class TestPredictions:
         )
         champion_place.run("predictions", LATER, force=True)
         assert pointer(artifacts) != before
-
-
-@pytest.fixture(scope="module")
-def site(emulators):
-    """Tables and a bucket with versioning, and a key of the list."""
-    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
-    with new_deployment(emulators, **extra, **FAST) as site:
-        yield site
-
-
-class TestForgottenUsers:
-    def test_get_no_answer_and_are_in_no_generation(self, site: Site, tmp_path):
-        """The list applies at once though an index in memory has them; then it is
-        built anew. Others go on to be answered, and no query is sent for any of it."""
-        publish(site.workplace, [ANA, ANA | {"user_id": "kept"}])
-        with entered(site.environment):
-            artifacts = Artifacts.open(site.settings)
-        clients = site.warehouse, artifacts
-        suppression.publish(*clients)
-        for _ in range(2):
-            publish_index(clients)
-        environment = site.environment | {"PROPENSITY_USE_CASE": USE_CASE}
-        with Instance("get_proba", environment, tmp_path) as instance:
-
-            def status() -> int:
-                question = {"user_id": "ana.1"}
-                return requests.get(instance.url, question, timeout=60).status_code
-
-            first = status()
-            # On the list alone: every generation still has the user.
-            suppress(site, "ana.1")
-            suppression.publish(*clients)
-            eventually(lambda: status() == 404, "the list applies")
-            then = {status() for _ in range(5)}
-            with_user = [
-                name
-                for name in files(artifacts)
-                if opened(artifacts.read(name).data, tmp_path).find("ana.1")
-            ]
-            with entered(site.environment):
-                report = forget.run(site.settings, ["ana.1"])
-            kept = requests.get(instance.url, {"user_id": "kept"}, timeout=60).json()
-            log = instance.lines()
-        generations = [
-            opened(
-                artifacts.find(entry.name, generation=entry.generation).data, tmp_path
-            )
-            for entry in artifacts.generations(INDEXES)
-            if entry.name.endswith(".sqlite")
-        ]
-        places = {
-            place["where"]: (place["before"], place["after"])
-            for place in report["places"]
-        }
-
-        assert (first, then) == (200, {404})
-        assert len(with_user) == 1
-        assert places[folder_of(USE_CASE).rstrip("/")] == (1, 0)
-        assert report["left"] == 0
-        [generation] = generations
-        assert generation.find("ana.1") is None
-        assert generation.find("kept")
-        assert kept["probability"] == ANA["probability"]
-        assert not [line for line in log if line["message"] == "read predictions"]
-        artifacts.close()
-
-    def test_may_come_back(self, site: Site):
-        """--allow-again publishes the list, too."""
-        suppress(site, "away")
-        with entered(site.environment):
-            artifacts = Artifacts.open(site.settings)
-            suppression.publish(site.warehouse, artifacts)
-            before = artifacts.read(OBJECT).data
-            forget.allow_again(site.settings, ["away"], use_case="")
-        after = artifacts.read(OBJECT).data
-        artifacts.close()
-
-        name = user_hash(KEY, "away").encode()
-        assert (name in before, name in after) == (True, False)
-
-    def test_stay_away_if_two_write_the_list_at_once(self, site: Site):
-        """The one that has read the table before cannot bring the old list back."""
-        with entered(site.environment):
-            artifacts = Artifacts.open(site.settings)
-        suppress(site, "first")
-        reads = []
-
-        class Slow:
-            settings = site.settings
-
-            def listed(self, *arguments):
-                rows = site.warehouse.listed(*arguments)
-                reads.append(len(rows))
-                if len(reads) == 1:
-                    suppress(site, "second")
-                    writing = threading.Thread(
-                        target=suppression.publish, args=(site.warehouse, artifacts)
-                    )
-                    writing.start()
-                    writing.join()
-                return rows
-
-        suppression.publish(Slow(), artifacts)
-        data = json.loads(artifacts.read(OBJECT).data)
-        artifacts.close()
-
-        assert reads == [reads[0], len(data["users"])] == [reads[0], reads[0] + 1]

@@ -1,348 +1,331 @@
 """
 Least privilege, specified: a function is granted what it does, no more and no less.
 
-Every function is served from its staged source, behind endpoints of its own that record
-what it asks of BigQuery, Cloud Storage and Pub/Sub. They do all that they can do, for
-all use cases. What the calls need is compared with what Terraform grants.
+All functions do in this process what they can do, for all use cases. What their clients
+ask of Google is recorded, and compared with what Terraform grants.
+
+Sources: cloud.google.com/bigquery/docs/access-control, /exporting-data and /write-api;
+cloud.google.com/storage/docs/access-control/iam-json and /iam-roles.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
+import functions_framework
 import pytest
 import requests
 
-from deploy.render import TERRAFORM
+from deploy.render import OWN_ROLES, TERRAFORM
 from local.generators.games import DEFAULT_END, Games
 from local.generators.messages import encode
-from propensity import usecases
-from propensity.learning.preprocessor import default_preprocessor
-from propensity.registry import loading
-from propensity.registry.versions import Registry
-from propensity.runs import setup
+from local.stack.state import ROOT
+from offline import build_preprocessor, load_model
+from propensity.gcp import appends, warehouse, writes
+from propensity.gcp.pubsub import Bus
 from propensity.tables import every as tables
-from tests import rights, scored_cards
+from tests import scored_cards
 from tests.events import bet, enriched_card, registration, transaction, truth
-from tests.functions.conftest import TRAINED
-from tests.functions.instances import Instance, together
-from tests.functions.streaming import Site, eventually, new_site, rows_of
+from tests.functions.conftest import TRAINED, Place, entered
+from tests.functions.instances import push, serving
+from tests.functions.streaming import rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_suppression import KEY, suppress
-from tests.partitions import unfiltered
 from tests.published import publish
-from tests.rights import Call, Grant, Need, Recorder
 from tests.rows import append_rows
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
-
-FUNCTIONS = (
-    "model_training",
-    "predictions",
-    "get_proba",
-    "score",
-    "model_evaluation",
-    "stream_features",
-    "score_stream",
-    "compact_features",
-)
+FUNCTIONS = json.loads((TERRAFORM / "generated" / "functions.json").read_text())
 CARDS_KNOWN = date(2026, 3, 14)
-# More than are read with the answer to a query, of everything that is read whole.
-MANY = 1_200
-GRANTED = TERRAFORM / "generated" / "functions.json"
-DAY = timedelta(days=1)
+PLAYED = DEFAULT_END.date()
+WEEK = timedelta(days=7)
+
+# Permissions of each role, of those that a call here can need.
+ROLES: dict[str, set[str]] = {
+    "roles/bigquery.jobUser": {"jobs.create"},
+    "roles/bigquery.readSessionUser": {"readsessions.create"},
+    "roles/bigquery.dataViewer": {
+        *("tables.getData", "tables.export", "tables.get", "tables.list"),
+        "datasets.get",
+    },
+    "roles/pubsub.publisher": {"topics.publish"},
+    "roles/storage.objectViewer": {"objects.get", "objects.list"},
+    "roles/storage.objectCreator": {"objects.create"},
+    "roles/storage.objectUser": {
+        *("objects.create", "objects.delete", "objects.get", "objects.list"),
+    },
+    **{
+        role: {permission.partition(".")[2] for permission in permissions}
+        for role, (_, permissions) in OWN_ROLES.items()
+    },
+}
+
+# A permission, and what it is needed on: the name of a table or topic, ``export``,
+# ``project``, or an object's path; ``gs:`` is the bucket itself.
+Need = tuple[str, str]
 
 
-@dataclass
-class Recorded:
-    """By function: its calls, what they need, and what its account is granted."""
-
-    calls: Mapping[str, Sequence[Call]]
-    needed: Mapping[str, Mapping[Need, Call]]
-    granted: Mapping[str, Sequence[Grant]]
-
-
-class Run:
-    """The functions at work in a site."""
-
-    def __init__(self, site: Site, instances: Mapping[str, Instance]) -> None:
-        self.site = site
-        self.instances = instances
-
-    def ask(self, target: str, status: int = 200, **body: object) -> Any:
-        """Call a function by POST, and return its answer, of a status."""
-        data = json.dumps(body, default=str)
-        answer = requests.post(
-            self.instances[target].url,
-            data=data,
-            headers={"content-type": "application/json"},
-            timeout=240,
-        )
-        assert answer.status_code == status, (target, body, answer.text)
-        return answer.json()
-
-    def push(self, target: str, *events: Any) -> None:
-        """Push messages to a function; each is stored, or is a dead letter."""
-        for event in events:
-            answer = self.instances[target].post(event)
-            assert answer.status_code == 200, (target, answer.text)
+def covers(right: Mapping[str, str], need: Need) -> bool:
+    """Tell whether a right of ``functions.json`` meets a need."""
+    permission, on = need
+    if permission not in ROLES[right["role"]]:
+        return False
+    if right["on"] in ("objects", "bucket"):
+        return on.startswith(f"gs:{right['prefix']}") and on.endswith(right["suffix"])
+    return on == (right["name"] or right["on"])
 
 
-def card(name: str, at: datetime) -> dict[str, Any]:
-    """Return a card transaction of a moment."""
-    return enriched_card(name, event_time=at.isoformat())
+class Record:
+    """What each function needs, while it is at work."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.export = place.workplace.ga4_dataset
+        names = ("ga_events", "stream_features", *tables.views(""))
+        self.views = {name: place.warehouse.view_text(name) for name in names}
+        self.names = {*self.views, *(table.stored for table in tables.TABLES)}
+        self.needs: dict[str, set[Need]] = defaultdict(set)
+        self.unbounded: list[str] = []
+        self.function = ""
+
+    @contextlib.contextmanager
+    def of(self, function: str) -> Iterator[None]:
+        """Record for a function what is done meanwhile."""
+        self.function = function
+        yield
+        self.function = ""
+
+    def need(self, permission: str, on: str = "project") -> None:
+        if self.function:
+            self.needs[self.function].add((permission, on))
+
+    def sent(self, request: Any, status: int) -> None:
+        """Record what a request of Google's clients needs."""
+        url = urlsplit(request.url)
+        origin = f"{url.scheme}://{url.netloc}"
+        path = [unquote(part) for part in url.path.split("/")]
+        if origin == self.place.environment["BIGQUERY_EMULATOR_HOST"]:
+            self.bigquery(request, path[path.index("projects") + 2 :])
+        elif origin == self.place.environment["STORAGE_EMULATOR_HOST"]:
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            self.storage(request, path[path.index("b") + 2 :], query, status)
+
+    def bigquery(self, request: Any, path: list[str]) -> None:
+        match request.method, path:
+            case "POST", ["jobs" | "queries"]:
+                body = json.loads(request.body)
+                query = body if "query" in body else body["configuration"]["query"]
+                if int(query.get("maximumBytesBilled", 0)) < 1:
+                    self.unbounded.append(query["query"])
+                self.need("jobs.create")
+                self.sql(query["query"])
+            case "GET", ["datasets", name, "tables", _, "data"] if name[0] != "_":
+                self.need("tables.getData", path[3])
+            case "GET", ["datasets", _, "tables", name]:
+                self.need("tables.get", name)
+            case "GET", ["datasets", name, *rest] if name == self.export:
+                self.need("tables.list" if rest else "datasets.get", "export")
+            case "GET", ["jobs" | "queries", _] | ["datasets", _, "tables", _, "data"]:
+                pass  # whoever has started a job may look at it, and at its result
+            case _:
+                raise AssertionError(f"what does it need? {request.method} {path}")
+
+    def sql(self, text: str) -> None:
+        text = re.sub("--.*", "", text)
+        writes = r"\b(INSERT INTO|DELETE FROM|UPDATE|MERGE)\s+`?(?!SET\b)(\w+)"
+        for verb, name in re.findall(writes, text):
+            self.need("tables.updateData", name)
+            if verb == "INSERT INTO":
+                text = re.sub(rf"{verb}\s+`?{name}\b", "", text)
+        exported = re.findall(r"uri = 'gs://[^/]+/([^*']+)", text)
+        for name in exported:
+            self.need("objects.create", f"gs:{name}")
+            self.need("objects.delete", f"gs:{name}")
+        if f"{self.export}." in text:
+            self.need("tables.getData", "export")
+        for name in self.names:
+            if re.search(rf"\b{name}\b", text):
+                self.need("tables.getData", name)
+                if exported:
+                    self.need("tables.export", name)
+                # Who reads a view reads its tables.
+                self.sql(self.views.get(name, ""))
+
+    def storage(
+        self, request: Any, path: list[str], query: Mapping[str, str], status: int
+    ) -> None:
+        name = f"gs:{'/'.join(path[1:])}"
+        match request.method, path:
+            case "POST", ["o"]:
+                named = re.search(rb'"name": "(.+?)"', bytes(request.body or b""))
+                name = f"gs:{query.get('name') or named[1].decode()}"
+                self.need("objects.create", name)
+                if query.get("ifGenerationMatch") != "0":
+                    self.need("objects.delete", name)
+            case "GET", ["o"]:
+                self.need("objects.list", "gs:")
+            case "GET", ["o", *_]:
+                self.need("objects.get", name)
+                if status == 404:
+                    # Who may not list is refused where there is nothing.
+                    self.need("objects.list", "gs:")
+            case "DELETE", _:
+                self.need("objects.delete", name)
 
 
-def stream(run: Run) -> None:
-    """Events and truths, good and bad, on two days; nothing serves yet."""
-    now = datetime.now(UTC)
-    days = [now - DAY, now - 2 * DAY]
-    for day in days:
-        player = {"user_id": f"p{day:%d}", "event_time": day.isoformat()}
-        events = [registration(**player), bet(**player), card(f"c{day:%d}", day)]
-        run.push("stream_features", *events[:2], transaction(transaction_id="t2"))
-        run.push("stream_features", truth(transaction_id="t2"), b"{")
-        run.push("score_stream", *events, b"{")
-    # There is no index yet, and no list beside it: the tables are read.
-    run.ask("get_proba", use_case="ga4_purchase", user_ids=["nobody"])
-    run.ask("score", 409, use_case="card_fraud", features=features())
-    run.ask("score", 409, use_case="first_day_churn", user_id="p")
-    run.ask("predictions", 409, use_case="ga4_purchase", as_of=TRAINED)
+@contextlib.contextmanager
+def recording(place: Place) -> Iterator[Record]:
+    """Record what the clients of this process ask for; topics get nothing."""
+    record = Record(place)
+    send, reader, path_of = requests.Session.send, warehouse._reader, writes.path_of
+
+    def sending(self: Any, request: Any, **how: Any) -> Any:
+        answer = send(self, request, **how)
+        record.sent(request, answer.status_code)
+        return answer
+
+    def appending(settings: Any, table: str) -> str:
+        record.need("tables.updateData", table)
+        return path_of(settings, table)
+
+    def reading(endpoint: str) -> Any:
+        record.need("readsessions.create")
+        return reader(endpoint)
+
+    async def publishing(_: Any, topic: str, messages: Any) -> None:
+        if messages:
+            record.need("topics.publish", topic)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests.Session, "send", sending)
+        patch.setattr(appends, "path_of", appending)
+        patch.setattr(writes, "path_of", appending)
+        patch.setattr(warehouse, "_reader", reading)
+        # All that is read whole could be too much for the answer to a query.
+        patch.setattr(warehouse, "_SMALL_ROWS", 0)
+        patch.setattr(Bus, "publish", publishing)
+        yield record
 
 
-def compaction(run: Run) -> None:
-    """Tiles, and exports of the two days; again, over what was exported before."""
-    # What came before is younger than what may be on its way still.
+# -- the functions at work -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def place(places, shop_dataset, tmp_path_factory) -> Place:
+    """A shop and players, with what a deployment has collected when it trains."""
+    place = places.new(shop_dataset).with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+    place = place.with_constants(minimum_training_rows=20, minimum_conversions=2)
+    suppress(place.warehouse, "user.004")
+    code = {"postcode": "AB1", "socioeconomic_idx": 5.0, "loaded_on": TRAINED}
+    append_rows(place.warehouse, tables.POSTCODE_INDEX, [code | {"is_outward": True}])
+    games = Games(users=120, days=28, maximum_events=8).events()
+    players = rows_of(map(encode, games), received_at=DEFAULT_END)
+    place.warehouse.write(tables.STREAM_EVENTS, players)
+    scored_cards.stored(place.warehouse, scored_cards.drawn(600))
+    users = {f"u{number}": number / 100 for number in range(100)}
+    publish(place.warehouse, TRAINED - WEEK, users)
+    join(place, TRAINED - WEEK, ["u1"], ["u2"])
+    load_model.load(place.warehouse, place.registry.artifacts, place.settings)
+    file = tmp_path_factory.mktemp("own") / "own.py"
+    own = "from propensity.learning.preprocessor import default_preprocessor as {}"
+    file.write_text(own.format("preprocessor"))
+    with entered(place.environment):
+        build_preprocessor.run(file, use_case="ga4_purchase")
+    return place
+
+
+def scheduled(record: Record) -> None:
+    """Let the scheduled functions run: again where that replaces something."""
+
+    def run(target: str, use_case: str, as_of: date, **more: Any) -> Any:
+        with record.of(target):
+            return record.place.run(target, as_of, use_case=use_case, **more)
+
+    run("model_training", "ga4_purchase", TRAINED)
+    run("model_training", "first_day_churn", PLAYED)
+    for force in (False, True):
+        assert run("model_training", "card_fraud", CARDS_KNOWN, force=force)["promoted"]
+    run("predictions", "ga4_purchase", TRAINED, force=True)
+    run("predictions", "first_day_churn", PLAYED - WEEK)
+    for user in ("user.005", "user.006"):
+        suppress(record.place.warehouse, user)
+        run("predictions", "first_day_churn", PLAYED, force=True)
+    run("model_evaluation", "ga4_purchase", TRAINED)
+    run("model_evaluation", "first_day_churn", PLAYED)
+    run("model_evaluation", "card_fraud", CARDS_KNOWN)
+    file = ROOT / "04-StreamFeatures" / "compact_features.py"
+    client = functions_framework.create_app("compact_features", str(file)).test_client()
     for _ in range(2):
-        answer = run.ask("compact_features", force=True)
-        assert answer["tiles"] or answer["exported_days"]["stream_events"]
+        with entered(record.place.environment), record.of("compact_features"):
+            assert client.post("/", json={"force": True}).json["tiles"]
 
 
-def features() -> dict[str, float]:
-    """Of a transaction."""
-    return dict.fromkeys(usecases.load("card_fraud").features, 0.5)
-
-
-def history(run: Run) -> None:
-    """What a deployment has collected when it trains."""
-    site = run.site
-    games = Games(users=500, days=56, maximum_events=8)
-    events = [encode(event) for event in games.events()]
-    site.append(rows_of(events, received_at=DEFAULT_END))
-    scored_cards.stored(site.warehouse, scored_cards.drawn(MANY))
-    week = TRAINED - timedelta(days=7)
-    publish(site.warehouse, week, {f"u{n}": n / MANY for n in range(MANY)})
-    for name in ("ga4_purchase", "first_day_churn"):
-        use_case, registry = usecases.load(name), Registry(site.artifacts, name)
-        preprocessor = default_preprocessor(use_case)
-        object_name, checksum = registry.upload_preprocessor(preprocessor)
-        row = {
-            "use_case": name,
-            "uploaded_on": date(2026, 1, 1),
-            "uploaded_at": datetime(2026, 1, 1, tzinfo=UTC),
-            "object": object_name,
-            "sha256": checksum,
-            "features": json.dumps(dict(use_case.features)),
-            "is_default": False,
-        }
-        site.warehouse.write(tables.PREPROCESSORS, [row])
-
-
-def by_hand(site: Site, version: int) -> None:
-    """Promote a model of few players, which is not shown to be worth it, by hand."""
-    use_case = usecases.load("first_day_churn")
-    row = loading.recorded(site.warehouse, use_case.name, version)
-    Registry(site.artifacts, use_case.name).promote(
-        version, model_sha256=row["model_sha256"], at=datetime.now(UTC), instead_of=None
-    )
-
-
-def batch(run: Run) -> None:
-    """Training, predictions and evaluation of all use cases."""
-    played = DEFAULT_END.date()
-    run.ask("model_training", use_case="ga4_purchase", as_of=TRAINED)
-    churn = run.ask("model_training", use_case="first_day_churn", as_of=played)
-    if not churn["promoted"]:
-        by_hand(run.site, churn["model_version"])
-    first = run.ask("model_training", use_case="card_fraud", as_of=CARDS_KNOWN)
-    run.ask("model_training", use_case="card_fraud", as_of=CARDS_KNOWN, force=True)
-    assert first["promoted"]
-    run.ask("predictions", use_case="ga4_purchase", as_of=TRAINED, force=True)
-    # The week before is scored to be evaluated: by a model that was trained later.
-    for as_of in (played - timedelta(days=7), played):
-        run.ask("predictions", use_case="first_day_churn", as_of=as_of)
-    # Once more: the features of the publication that it replaces are deleted, and so is
-    # an index. The list of suppressed users is another one by now.
-    suppress(run.site, "user.005")
-    run.ask("predictions", use_case="first_day_churn", as_of=played)
-    run.ask("predictions", 400, use_case="card_fraud", as_of=TRAINED)
-    join(run.site, TRAINED - timedelta(days=7), ["u1"], ["u2"])
-    run.ask("model_evaluation", use_case="ga4_purchase", as_of=TRAINED)
-    run.ask("model_evaluation", use_case="first_day_churn", as_of=played)
-    run.ask("model_evaluation", use_case="card_fraud", as_of=CARDS_KNOWN)
-
-
-def aged(run: Run) -> None:
-    """Another compaction, now that there are runs and champions to tell the age of."""
-    run.ask("compact_features")
-
-
-def serving(run: Run) -> None:
-    """Lookups, scores and the stream, now that something serves."""
-    url = run.instances["get_proba"].url
-    question = {"user_id": "user.001", "use_case": "ga4_purchase"}
-    assert requests.get(url, question, timeout=60).status_code == 200
-    run.ask("get_proba", use_case="ga4_purchase", user_ids=["user.002", "nobody"])
-    run.ask("get_proba", use_case="first_day_churn", user_ids=["nobody"])
-    now = datetime.now(UTC)
-    event = {"user_id": "late", "event_time": now.isoformat()}
-    run.push("stream_features", registration(**event), bet(**event))
-
-    def scored() -> bool:
-        by_card = {"use_case": "card_fraud", "features": features()}
-        by_user = {"use_case": "first_day_churn", "user_id": "late"}
-        url = run.instances["score"].url
-        answers = [
-            requests.post(url, json=body, timeout=60) for body in (by_card, by_user)
-        ]
-        return [answer.status_code for answer in answers] == [200, 200]
-
-    eventually(scored, "the champions score")
-    name = f"c{uuid.uuid4().hex}"
-
-    def is_of_champion() -> bool:
-        run.push("score_stream", card(name, now), bet(**event))
-        rows = run.site.rows(
-            "SELECT use_case FROM inference_log "
-            "WHERE model_version >= 0 AND user_id IN (@card, 'late')",
-            card=name,
-        )
-        return {row["use_case"] for row in rows} == {"card_fraud", "first_day_churn"}
-
-    eventually(is_of_champion, "the champions score the stream")
+def served(record: Record, target: str, *bodies: Any, status: int = 200) -> None:
+    """Send requests to a function that serves."""
+    with record.of(target), serving(target, record.place.environment) as function:
+        for body in bodies:
+            answer = function.ask(body)
+            assert answer.status_code == status, (target, body, answer.text)
 
 
 @pytest.fixture(scope="module")
-def site(emulators, shop_dataset) -> Iterator[Site]:
-    """All tables, topics and the bucket, over the small shop's export."""
-    with new_site(
-        emulators,
-        PROPENSITY_GA4_DATASET=shop_dataset,
-        PROPENSITY_SUPPRESSION_KEY=KEY,
-        PROPENSITY_REFRESH_S="1",
-        PROPENSITY_DEADLINE_S="60",
-    ) as site:
-        setup.prepare(site.warehouse, site.settings)
-        site.create_topic(site.topic("model-updates"))
-        suppress(site, "user.004")
-        codes = [
-            {
-                "postcode": f"QA{number}",
-                "socioeconomic_idx": 5.0,
-                "is_outward": False,
-                "loaded_on": date(2026, 1, 1),
-            }
-            for number in range(MANY)
-        ]
-        append_rows(site.warehouse, tables.POSTCODE_INDEX, codes)
-        yield site
-
-
-@pytest.fixture(scope="module")
-def recorded(site, tmp_path_factory) -> Recorded:
-    """All calls of a run of everything, and what they need."""
-    with contextlib.ExitStack() as undo:
-        recorders = {
-            target: undo.enter_context(Recorder(site.environment))
-            for target in FUNCTIONS
-        }
-        instances = {
-            target: Instance(
-                target, recorder.environment, tmp_path_factory.mktemp(target)
-            )
-            for target, recorder in recorders.items()
-        }
-        run = Run(site, instances)
-        with together([*instances.values()]):
-            for part in (stream, compaction, history, batch, aged, serving):
-                part(run)
-        calls = {target: recorder.calls for target, recorder in recorders.items()}
-    place = rights.Place(
-        dataset=site.settings.dataset,
-        export=site.settings.ga4_dataset,
-        bucket=site.workplace.bucket,
-        views={
-            name: site.warehouse.view_text(name)
-            for name in ("ga_events", "stream_features", *tables.views(""))
-        },
-    )
-    functions = json.loads(GRANTED.read_text())
-    return Recorded(
-        calls,
-        {target: rights.needs(each, place) for target, each in calls.items()},
-        {
-            target: rights.granted(functions[target]["rights"], place)
-            for target in FUNCTIONS
-        },
-    )
+def needs(place) -> Mapping[str, set[Need]]:
+    """What each function needed for all that it can do."""
+    player = {"user_id": "late", "event_time": datetime.now(UTC).isoformat()}
+    events = [registration(**player), bet(**player)]
+    others = [transaction(), truth(), b"{"]
+    user = {"use_case": "first_day_churn", "user_id": "late"}
+    with recording(place) as record:
+        # Nothing serves cards yet, and there is no index.
+        served(record, "get_proba", {"user_ids": ["nobody"]})
+        served(record, "score", transaction(), status=409)
+        served(record, "score_stream", push(enriched_card("c")), push(b"{"))
+        served(record, "stream_features", *map(push, [*events, *others]))
+        scheduled(record)
+        served(record, "get_proba", {"user_ids": ["user.002", "nobody"]})
+        served(record, "score", user)
+        served(record, "score_stream", *map(push, [*events, enriched_card("c")]))
+    assert record.unbounded == [], "BigQuery refuses what would bill more"
+    return record.needs
 
 
 @pytest.mark.parametrize("target", FUNCTIONS)
 class TestRights:
-    def test_are_not_narrower_than_what_is_done(self, recorded, target):
+    def test_are_not_narrower_than_what_is_done(self, needs, target):
         """Every call of a function finds all permissions that Google asks for it."""
-        missing = {
-            need: (call.method, call.path[:200])
-            for need, call in recorded.needed[target].items()
-            if not any(grant.covers(need) for grant in recorded.granted[target])
-        }
-
-        assert missing == {}
-
-    def test_are_not_wider_than_what_is_done(self, recorded, target):
-        """Without any one grant some call would fail."""
-        granted, needed = recorded.granted[target], recorded.needed[target]
-        idle = [
-            grant
-            for grant in granted
-            if not any(
-                grant.covers(need)
-                and not any(one.covers(need) for one in granted if one is not grant)
-                for need in needed
-            )
+        rights = FUNCTIONS[target]["rights"]
+        missing = [
+            need
+            for need in sorted(needs[target])
+            if not any(covers(right, need) for right in rights)
         ]
 
-        assert idle == []
+        assert missing == []
+
+    def test_are_not_wider_than_what_is_done(self, needs, target):
+        """Without any one of them some call would fail."""
+        rights = FUNCTIONS[target]["rights"]
+        only = [
+            [right for right in rights if covers(right, need)] for need in needs[target]
+        ]
+
+        assert [right for right in rights if [right] not in only] == []
 
 
-@pytest.mark.parametrize("target", FUNCTIONS)
-def test_every_query_is_bounded(recorded, target):
-    """BigQuery refuses what would bill more, and reads the days that are meant of every
-    large table."""
-    asked = list(rights.queries(recorded.calls[target]))
-
-    assert [one for one in asked if int(one.get("maximumBytesBilled", 0)) < 1] == []
-    assert [one for one in asked if unfiltered(one["query"])] == []
-
-
-def test_own_roles_permit_only_what_is_used(recorded):
+def test_own_roles_permit_only_what_is_used(needs):
     """A role of the deployment's own permits what somebody does with it."""
     used = {
-        (grant.role, need.permission)
-        for target in FUNCTIONS
-        for grant in recorded.granted[target]
-        for need in recorded.needed[target]
-        if grant.covers(need)
+        (right["role"], need[0])
+        for target, function in FUNCTIONS.items()
+        for right in function["rights"]
+        for need in needs[target]
+        if covers(right, need)
     }
 
-    assert {
-        (role, permission)
-        for role, (_, permissions) in rights.OWN_ROLES.items()
-        for permission in permissions
-    } <= used
+    assert {(role, one) for role in OWN_ROLES for one in ROLES[role]} <= used

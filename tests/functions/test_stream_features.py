@@ -1,179 +1,166 @@
-"""
-stream_features over HTTP: what is pushed, stored, refused and published on.
-
-The function is served from its staged source in an environment of its own requirements,
-as it is deployed. In ``TestInTrouble`` the Storage Write API is behind a proxy that
-fails as a real service does: what is not stored is delivered again.
-"""
+"""stream_features over HTTP: what is pushed, stored, refused and published on."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import random
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import grpc
 import pytest
-import requests
 
 from local.generators.games import FAULTS, Games, attributes_of
 from local.generators.messages import encode
+from propensity.errors import Unavailable
 from propensity.events.dead_letters import redacted
-from tests.events import CATALOGUE, bet, registration, written
+from propensity.gcp.appends import Appends
+from propensity.gcp.writes import RowsRefused
+from propensity.tables import every as tables
+from tests.events import CATALOGUE, bet, registration, transaction, truth, written
 from tests.exact import expected_features
-from tests.functions.instances import Instance, behind_writes
-from tests.functions.outages import Appended, WriteProxy
-from tests.functions.streamed import (
-    buried,
-    instance,
-    site,
-    stored,
-    user,
-)
+from tests.functions.instances import Served, failing, serving
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
+from tests.rows import append_rows
 
-# Fixtures.
-__all__ = ["instance", "site", "user"]
-
-PERSONAL = CATALOGUE.personal
-WRITTEN = ("stream_events", "dead_letters", "stream_features_daily")
-
-
-class TestAccepts:
-    def test_an_event_once(self, site, instance, user):
-        """It is in the view, and once if it is delivered again."""
-        event = bet(user_id=user, bet_amount=12.3)
-
-        answer = instance.post(event, message_id="m7")
-        features = site.features()[user]
-        again = instance.post(event, message_id="m7")
-
-        assert (answer.status_code, answer.json()) == (200, {"outcome": "stored"})
-        assert (again.status_code, again.json()) == (200, {"outcome": "stored"})
-        assert (features["bet_count"], str(features["bet_sum"].normalize())) == (
-            1,
-            "12.3",
-        )
-        assert site.features()[user] == features
-        [row, _] = stored(site, user)
-        assert row["message_id"] == "m7"
-        assert row["published_at"] == datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
-
-    def test_all_fields_of_a_registration(self, site, instance, user):
-        """A registration is a user's attributes, with the index of the postcode."""
-        answer = instance.post(registration(user_id=user, postcode=" ab10 1ab "))
-
-        assert answer.status_code == 200
-        features = site.features()[user]
-        assert {
-            name: features[name] for name in ("age", "city", "country", "campaign")
-        } == {"age": 35, "city": "Aberdeen", "country": "GB", "campaign": "spring"}
-        assert features["socioeconomic_idx"] == 6.0
-        assert features["registration_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
-        assert "label" not in features
-
-    def test_many_at_once(self, site, instance, user):
-        """Events that are pushed together are stored together, each for itself."""
-        events = [bet(user_id=user, event_id=f"e{n}", bet_amount=n) for n in range(200)]
-
-        answers = instance.post_all([*events, b"{", *events[:20]], threads=48)
-
-        assert {answer.status_code for answer in answers} == {200}
-        assert answers[200].json()["reason"] == "malformed_json"
-        features = site.features()[user]
-        assert (features["bet_count"], features["bet_sum"]) == (200, 19_900)
-
-
-class TestKeepsToItself:
-    def test_personal_fields_and_who_the_users_are(self, site, instance, user):
-        """Personal fields are in no table; they and users are in no log line."""
-        secrets = ("Ada Secretname", "1 Secretstreet", "1990-05-04")
-        personal = ("name", "street_address", "date_of_birth")
-        fields = dict(zip(personal, secrets, strict=True))
-        instance.post(registration(user_id=user, **fields))
-        instance.post(bet(user_id=user, bet_amount=-1))
-
-        [row] = stored(site, user)
-        assert row["age"] == 35
-        written_down = str([site.rows(f"SELECT * FROM {table}") for table in WRITTEN])
-        assert not [one for one in secrets if one in written_down]
-        assert not [one for one in (*secrets, user) if one in instance.log()]
+PUBLISHED_AT = datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
 
 
 @pytest.fixture(scope="module")
-def letters(site, instance) -> dict[str, tuple[Any, bytes, dict[str, Any]]]:
-    """Each fault's answer, payload and dead letter."""
-    event = [*Games(users=3).events()][-1]
-    sent = {}
-    for name, spoil in FAULTS.items():
-        broken = spoil(event)
-        is_raw = isinstance(broken, bytes)
-        data = broken if is_raw else encode(broken)
-        attributes = attributes_of(event if is_raw else broken)
-        message_id = f"broken {name}"
-        answer = instance.post(data, message_id=message_id, attributes=attributes)
-        sent[name] = (answer, data, attributes)
-    by_message = {
-        row["message_id"]: row for row in site.rows("SELECT * FROM dead_letters")
-    }
-    return {
-        name: (answer, data, {**by_message[f"broken {name}"], "sent": attributes})
-        for name, (answer, data, attributes) in sent.items()
-    }
+def site(emulators) -> Iterator[Site]:
+    """Tables and topics of these tests; each has users of its own."""
+    with new_site(emulators) as site:
+        code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0, "is_outward": False}
+        row = code | {"loaded_on": datetime.now(UTC).date()}
+        append_rows(site.warehouse, tables.POSTCODE_INDEX, [row])
+        yield site
+
+
+@pytest.fixture(scope="module")
+def stream(site) -> Iterator[Served]:
+    """The function."""
+    with serving("stream_features", site.environment) as function:
+        yield function
+
+
+def stored(site: Site, user: str, table: str = "stream_events") -> list[dict[str, Any]]:
+    """Return the rows of a user, or of a transaction."""
+    return site.rows(
+        f"SELECT * FROM {table} WHERE "
+        f"{'event_id' if table == 'truth_events' else 'user_id'} = @user",
+        user=user,
+    )
+
+
+def letters_of(site: Site, message_id: str) -> list[dict[str, Any]]:
+    """Return the dead letters of a message."""
+    return site.rows("SELECT * FROM dead_letters WHERE message_id = @id", id=message_id)
+
+
+def bets(user: str, count: int) -> list[dict[str, Any]]:
+    """Return bets of a user, each another amount."""
+    return [bet(user_id=user, event_id=f"e{n}", bet_amount=n) for n in range(count)]
+
+
+class TestStores:
+    def test_an_event_once(self, site, stream, user):
+        """It is in the view, and once if it is delivered again."""
+        event = bet(user_id=user, bet_amount=12.3)
+
+        answers = [stream.post(event, message_id="m7")]
+        features = site.features()[user]
+        answers.append(stream.post(event, message_id="m7"))
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert [answer.json() for answer in answers] == [{"outcome": "stored"}] * 2
+        assert features["bet_count"] == 1
+        assert str(features["bet_sum"].normalize()) == "12.3"
+        assert site.features()[user] == features
+        [row, _] = stored(site, user)
+        assert (row["message_id"], row["published_at"]) == ("m7", PUBLISHED_AT)
+
+    def test_all_fields_of_a_registration(self, site, stream, user):
+        """A registration is a user's attributes, with the index of the postcode."""
+        stream.post(registration(user_id=user, postcode=" ab10 1ab "))
+
+        features = site.features()[user]
+        expected = {
+            "age": 35,
+            "city": "Aberdeen",
+            "country": "GB",
+            "campaign": "spring",
+            "socioeconomic_idx": 6.0,
+            "registration_time": datetime(2026, 3, 1, 12, tzinfo=UTC),
+        }
+        assert {name: features[name] for name in expected} == expected
+        assert "label" not in features
+
+    def test_events_that_come_together_each_for_itself(self, site, stream, user):
+        """Many at once, some of them twice, and one that is broken."""
+        events = bets(user, 200)
+
+        answers = stream.post_all([*events, b"{", *events[:20]])
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert answers[200].json()["reason"] == "malformed_json"
+        [expected] = expected_features(events).values()
+        features = site.features()[user]
+        assert {name: features[name] for name in expected} == expected
+
+    def test_no_personal_field_and_logs_no_user(self, site, stream, user, capfd):
+        """Personal fields are in no table; they and users are in no log line."""
+        personal = {
+            "name": "Ada Secretname",
+            "street_address": "1 Secretstreet",
+            "date_of_birth": "1990-05-04",
+        }
+        stream.post(registration(user_id=user, **personal))
+        stream.post(registration(user_id=user, **personal, event_time="soon"))
+        stream.post(bet(user_id=user, bet_amount=-1))
+
+        [row] = stored(site, user)
+        assert row["age"] == 35
+        names = ("stream_events", "dead_letters")
+        rows = [site.rows(f"SELECT * FROM {name}") for name in names]
+        assert not [secret for secret in personal.values() if secret in str(rows)]
+        log = capfd.readouterr().err
+        assert not [secret for secret in (*personal.values(), user) if secret in log]
 
 
 class TestRefuses:
     @pytest.mark.parametrize("name", FAULTS)
-    def test_what_can_never_be_an_event(self, letters, name):
+    def test_what_can_never_be_an_event(self, site, stream, name):
         """It is stored as it came, but for what it says of a person, with the reason,
         and acknowledged."""
-        answer, data, letter = letters[name]
+        event = [*Games(users=3).events()][-1]
+        broken = FAULTS[name](event)
+        is_raw = isinstance(broken, bytes)
+        data = broken if is_raw else encode(broken)
+        attributes = attributes_of(event if is_raw else broken)
 
+        answer = stream.post(data, message_id=f"broken {name}", attributes=attributes)
+
+        body, [letter] = answer.json(), letters_of(site, f"broken {name}")
         assert answer.status_code == 200
-        body = answer.json()
         assert (body["outcome"], body["reason"]) == ("dead_letter", name)
-        assert letter["reason"] == name
-        assert letter["field"] == body["field"]
-        assert letter["raw"] == redacted(data, PERSONAL)
+        assert (letter["reason"], letter["field"]) == (name, body["field"])
+        assert letter["raw"] == redacted(data, CATALOGUE.personal)
         assert letter["raw_size"] == len(data)
-        assert json.loads(letter["attributes"]) == letter["sent"]
-        assert letter["published_at"] == datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
+        assert json.loads(letter["attributes"]) == attributes
+        assert letter["published_at"] == PUBLISHED_AT
 
-    def test_a_message_of_ten_megabytes(self, site, instance):
+    def test_a_message_of_ten_megabytes(self, site, stream):
         """The largest message that Pub/Sub takes leaves its start and its size."""
         data = b'{"padding": "' + b"x" * (10_000_000 - 15) + b'"}'
 
-        answer = instance.post(data, message_id="huge")
+        answer = stream.post(data, message_id="huge")
 
         assert (answer.status_code, answer.json()["reason"]) == (200, "too_large")
-        [letter] = buried(site, "huge")
+        [letter] = letters_of(site, "huge")
         assert letter["raw_size"] == 10_000_000
         assert letter["raw"] == data[: 4 * 1024**2]
-
-    def test_many_with_large_attributes(self, site, instance):
-        """Letters whose attributes outweigh their payloads are stored in pieces."""
-        attributes = {f"key {n}": "v" * 1_000 for n in range(100)}
-
-        def post(n: int) -> int:
-            message_id = f"heavy {n}"
-            return instance.post(
-                b"{", message_id=message_id, attributes=attributes
-            ).status_code
-
-        with ThreadPoolExecutor(64) as pool:
-            assert set(pool.map(post, range(192))) == {200}
-
-        [row] = site.rows(
-            "SELECT COUNT(DISTINCT message_id) AS n FROM dead_letters "
-            "WHERE STARTS_WITH(message_id, 'heavy')"
-        )
-        assert row["n"] == 192
 
     @pytest.mark.parametrize(
         ("body", "field"),
@@ -182,240 +169,128 @@ class TestRefuses:
             (b'{"message": {"data": "e30="}}', "message.messageId"),
         ],
     )
-    def test_what_is_no_push(self, instance, body, field):
+    def test_what_is_no_push(self, stream, body, field):
         """A body that nobody pushes is refused, and the field at fault is named."""
-        answer = requests.post(instance.url, data=body, timeout=DEADLINE_S)
+        answer = stream.ask(body)
 
         assert answer.status_code == 400
-        assert (answer.json()["error"], answer.json()["field"]) == (
-            "bad_request",
-            field,
+        assert answer.json()["error"] == "bad_request"
+        assert answer.json()["field"] == field
+
+    def test_the_row_that_the_table_refuses(self, site, stream, user, monkeypatch):
+        """One bad row does not hold up all that came with it."""
+        bad, append = bet(user_id=f"bad {user}"), Appends.append
+
+        async def refusing(self: Appends, table: Any, rows: Any) -> None:
+            if table is tables.STREAM_EVENTS:
+                users = rows["user_id"].to_pylist()
+                if bad["user_id"] in users:
+                    place = users.index(bad["user_id"])
+                    raise RowsRefused({place: "no such partition"})
+            await append(self, table, rows)
+
+        monkeypatch.setattr(Appends, "append", refusing)
+        answers = stream.post_all([*bets(user, 10), bad, *bets(user, 20)[10:]])
+
+        assert {answer.status_code for answer in answers} == {200}
+        reasons = [answer.json().get("reason") for answer in answers]
+        assert reasons == [*[None] * 10, "refused_by_table", *[None] * 10]
+        [letter] = site.rows(
+            "SELECT raw, detail FROM dead_letters WHERE reason = 'refused_by_table'"
         )
+        assert letter == {"raw": written(bad), "detail": "no such partition"}
+        assert stored(site, bad["user_id"]) == []
+        assert site.features()[user]["bet_count"] == 20
 
 
 class TestPublishes:
-    @pytest.fixture
-    def pulled(self, site) -> Iterator[Any]:
-        """What comes to the enriched topic from now on."""
-        with site.pulled("enriched") as pull:
-            yield pull
-
-    def test_the_original_fields_with_the_enrichment(self, instance, pulled, user):
+    def test_the_original_fields_with_the_enrichment(self, site, stream, user):
         """Consumers get the event as it came, with index, age, id and use case."""
         event = registration(user_id=user, event_id=..., use_case=..., extra={"a": [1]})
+        with site.pulled("enriched") as pull:
+            stream.post(event, message_id=f"message of {user}")
+            [message] = pull(1)
 
-        instance.post(event, message_id=f"message of {user}")
-
-        [message] = pulled(1)
-        assert json.loads(message.data) == {
-            **event,
-            "event_id": f"message of {user}",
-            "use_case": "first_day_churn",
-            "socioeconomic_idx": 6.0,
-            "age": 35,
-        }
-        assert dict(message.attributes) == {
-            "event_id": f"message of {user}",
-            "use_case": "first_day_churn",
-            "event_type": "new_registration",
-        }
-
-
-def test_reads_a_push_as_pubsub_writes_it(instance, site, user):
-    """A push that the emulator makes is what these tests make of one."""
-    subscription = site.subscribe(site.topic("events"), endpoint=instance.url)
-    data = written(bet(user_id=user, event_id=...))
-    attributes = {"event_id": "by attribute"}
-    try:
-        [message_id] = site.publish(
-            site.topic("events"), [{"data": data, "attributes": attributes}]
-        )
-        [row] = eventually(lambda: stored(site, user), "the event is stored")
-    finally:
-        site.unsubscribe(subscription)
-
-    assert (row["message_id"], row["event_id"]) == (message_id, "by attribute")
-    age = datetime.now(UTC) - row["published_at"]
-    assert abs(age.total_seconds()) < DEADLINE_S
-
-
-BROKEN_USER = "refused by the table"
-
-
-@dataclass
-class Troubled:
-    """An instance, and what stands between it and the services that it needs."""
-
-    site: Site
-    instance: Instance
-    writes: WriteProxy
-
-    def deliver(self, events: list[Any], *, threads: int = 16) -> list[set[int]]:
-        """
-        Push events as Pub/Sub does, until each has been acknowledged.
-
-        After every round what was acknowledged must be stored.
-
-        Returns:
-            The statuses of each event's answers.
-        """
-        statuses: list[set[int]] = [set() for _ in events]
-        waiting = list(range(len(events)))
-        until = time.monotonic() + DEADLINE_S
-        while waiting:
-            assert time.monotonic() < until, f"{len(waiting)} are never acknowledged"
-            answers = self.instance.post_all(
-                [events[n] for n in waiting], threads=threads
-            )
-            for n, answer in zip(waiting, answers, strict=True):
-                statuses[n].add(answer.status_code)
-            waiting = [n for n in waiting if 200 not in statuses[n]]
-            rows = self.site.rows("SELECT user_id, event_id FROM stream_events")
-            in_table = {(row["user_id"], row["event_id"]) for row in rows}
-            acknowledged = [events[n] for n in range(len(events)) if 200 in statuses[n]]
-            lost = [
-                event
-                for event in acknowledged
-                if (event["user_id"], event["event_id"]) not in in_table
-            ]
-            assert not lost, f"{len(lost)} were acknowledged and are not stored"
-        return statuses
-
-
-@pytest.fixture(scope="module")
-def every_trouble(emulators, tmp_path_factory) -> Iterator[Troubled]:
-    """An instance behind proxies."""
-    with (
-        new_site(emulators, PROPENSITY_DEADLINE_S="6") as site,
-        WriteProxy(emulators.address("bigquery_storage")) as writes,
-    ):
-        environment = {
-            **site.environment,
-            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
-        }
-        home = tmp_path_factory.mktemp("troubled")
-        with Instance("stream_features", environment, home) as instance:
-            yield Troubled(site, instance, writes)
-
-
-@pytest.fixture
-def troubled(every_trouble) -> Iterator[Troubled]:
-    """An instance for which all is well until a test says otherwise."""
-    yield every_trouble
-    every_trouble.writes.rule = lambda _: None
-
-
-def bets(user: str, count: int) -> list[dict[str, Any]]:
-    """Return bets of a user, each another amount."""
-    return [bet(user_id=user, event_id=f"e{n}", bet_amount=n) for n in range(count)]
-
-
-def assert_exact(site: Site, events: list[dict[str, Any]]) -> None:
-    """Compare the view with what the events come to."""
-    view = site.features()
-    for who, row in expected_features(events).items():
-        assert {name: view[who][name] for name in row} == row
+        own = {"event_id": f"message of {user}", "use_case": "first_day_churn"}
+        added = {**own, "socioeconomic_idx": 6.0, "age": 35}
+        assert json.loads(message.data) == event | added
+        assert dict(message.attributes) == own | {"event_type": "new_registration"}
 
 
 class TestInTrouble:
-    @pytest.mark.long
-    def test_loses_nothing_whatever_fails_when(self, troubled, user):
-        """Appends fail at random, before and after they are stored."""
-        chance = random.Random(7)
-        troubles = [None, None, grpc.StatusCode.UNAVAILABLE, WriteProxy.LOST]
-        troubled.writes.rule = lambda _: chance.choice(troubles)
-
-        statuses = troubled.deliver(bets(user, 300), threads=8)
-
-        assert {503} in [each - {200} for each in statuses]
-        assert len(stored(troubled.site, user)) > 300
-        assert_exact(troubled.site, bets(user, 300))
-
-    def test_buries_the_row_that_the_table_refuses(self, troubled, user):
-        """One bad row does not hold up all that came with it."""
-
-        def rule(appended: Appended) -> dict[int, str] | None:
-            if appended.table != "stream_events":
-                return None
-            users = appended.rows.column("user_id").to_pylist()
-            broken = [
-                row
-                for row, user_id in enumerate(users)
-                if user_id.startswith(BROKEN_USER)
-            ]
-            return dict.fromkeys(broken, "no such partition") or None
-
-        troubled.writes.rule = rule
-        bad = [bet(user_id=f"{BROKEN_USER} {user}", event_id=f"e{n}") for n in range(3)]
-        mixed = [bad[0], *bets(user, 20), bad[1], bad[2]]
-
-        answers = troubled.instance.post_all(mixed, threads=24)
-
-        assert {answer.status_code for answer in answers} == {200}
-        assert [
-            answer.json().get("reason")
-            for answer in answers
-            if "reason" in answer.json()
-        ] == ["refused_by_table"] * 3
-        letters = troubled.site.rows(
-            "SELECT raw, detail FROM dead_letters WHERE reason = 'refused_by_table'"
-        )
-        assert sorted(letter["raw"] for letter in letters) == [
-            written(event) for event in bad
-        ]
-        assert {letter["detail"] for letter in letters} == {"no such partition"}
-        assert stored(troubled.site, bad[0]["user_id"]) == []
-        assert_exact(troubled.site, bets(user, 20))
-
-    def test_acknowledges_nothing_that_is_not_published(self, troubled, user):
-        """Without its topic an event is stored, but not done with until it is there."""
-        topic = troubled.site.path(troubled.site.topic("enriched"))
-        troubled.site.publisher.delete_topic(topic=topic)
-        try:
-            answers = troubled.instance.post_all(bets(user, 5))
-        finally:
-            troubled.site.create_topic(troubled.site.topic("enriched"))
-        subscription = troubled.site.subscribe(troubled.site.topic("enriched"))
-        troubled.deliver(bets(user, 5))
-        messages = troubled.site.pull(subscription, 5)
-
-        assert {answer.status_code for answer in answers} == {500}
-        assert answers[0].json()["error"] == "missing_table"
-        assert sorted(json.loads(message.data)["event_id"] for message in messages) == [
-            f"e{n}" for n in range(5)
-        ]
-        assert_exact(troubled.site, bets(user, 5))
-
-
-@pytest.mark.long
-def test_takes_no_more_than_it_can_hold(emulators, tmp_path, user):
-    """While appends hang, events wait up to a bound; beyond it they are refused. When
-    appends go on so does all, and what was acknowledged is stored."""
-    go_on = threading.Event()
-    with (
-        new_site(emulators, PROPENSITY_DEADLINE_S="300") as site,
-        behind_writes("stream_features", site, emulators, tmp_path) as (
-            instance,
-            writes,
-        ),
-        ThreadPoolExecutor(100) as pool,
+    @pytest.mark.parametrize(
+        ("event", "table"),
+        [
+            (bet(), tables.STREAM_EVENTS),
+            (transaction(), tables.STREAM_EVENTS),
+            (truth(), tables.TRUTH_EVENTS),
+            (bet(event_type="unheard_of"), tables.DEAD_LETTERS),
+        ],
+        ids=["event", "transaction", "truth", "dead letter"],
+    )
+    def test_acknowledges_nothing_that_is_not_stored(
+        self, site, stream, user, event, table
     ):
-        writes.rule = lambda _: go_on.wait(3 * DEADLINE_S)
+        """While its table takes no rows it comes again; a dead letter does, too."""
+        name = "transaction_id" if "transaction_id" in event else "user_id"
+        event = event | {name: user}
+        with failing(table, Unavailable("injected")):
+            refused = stream.post(event, message_id=user)
+        again = stream.post(event, message_id=user)
 
-        def post(number: int) -> tuple[int, str]:
-            event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
-            answer = instance.post({**event, "padding": "x" * 200_000})
-            return answer.status_code, answer.text
+        assert (refused.status_code, refused.json()["retryable"]) == (503, True)
+        assert again.status_code == 200
+        is_letter = table is tables.DEAD_LETTERS
+        rows = letters_of(site, user) if is_letter else stored(site, user, table.stored)
+        assert len(rows) == 1
 
+    def test_acknowledges_nothing_that_is_not_published(self, site, stream, user):
+        """Without its topic an event is stored, but not done with until it is there."""
+        topic = site.topic("enriched")
+        site.publisher.delete_topic(topic=site.path(topic))
         try:
-            futures = [pool.submit(post, number) for number in range(100)]
-            refused = eventually(
-                lambda: [future.result() for future in futures if future.done()],
-                "some are refused",
-            )
+            refused = stream.post(bet(user_id=user))
         finally:
-            go_on.set()
-        answers = [future.result()[0] for future in futures]
+            site.create_topic(topic)
+        with site.pulled("enriched") as pull:
+            eventually(
+                lambda: stream.post(bet(user_id=user)).status_code == 200, "it is there"
+            )
+            [message] = pull(1)
+
+        assert (refused.status_code, refused.json()["error"]) == (500, "missing_table")
+        assert json.loads(message.data)["user_id"] == user
+        assert site.features()[user]["bet_count"] == 1
+
+    def test_takes_no_more_than_it_can_hold(self, site, user, monkeypatch):
+        """While appends hang, events wait up to a bound; beyond it they are refused.
+        When appends go on so does all, and what was acknowledged is stored."""
+        go_on, append = threading.Event(), Appends.append
+
+        async def hanging(self: Appends, table: Any, rows: Any) -> None:
+            await asyncio.to_thread(go_on.wait, DEADLINE_S)
+            await append(self, table, rows)
+
+        monkeypatch.setattr(Appends, "append", hanging)
+        with (
+            serving("stream_features", site.environment) as stream,
+            ThreadPoolExecutor(100) as pool,
+        ):
+
+            def post(number: int) -> tuple[int, str]:
+                event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
+                answer = stream.post({**event, "padding": "x" * 200_000})
+                return answer.status_code, answer.text
+
+            try:
+                futures = [pool.submit(post, number) for number in range(100)]
+                refused = eventually(
+                    lambda: [future.result() for future in futures if future.done()],
+                    "some are refused",
+                )
+            finally:
+                go_on.set()
+            answers = [future.result()[0] for future in futures]
 
         assert {status for status, _ in refused} == {503}
         assert "too much waits" in refused[0][1]

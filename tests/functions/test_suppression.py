@@ -1,40 +1,27 @@
-"""
-Suppressed users, specified over HTTP: nothing of them is stored or published.
-
-The functions are served from their staged source with a key to the list. The list is
-filled before they start, or while they run.
-"""
+"""Suppressed users over HTTP: nothing of them is stored, published or answered."""
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-import requests
 
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import TRAINED, Place
-from tests.functions.instances import Instance
+from tests.functions.instances import Served, serving
 from tests.functions.looked_up import ANA, publish
-from tests.functions.streamed import instance
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site
 from tests.rows import append_rows
 
-# Fixtures.
-__all__ = ["instance"]
-
 KEY = "a key of the tests, long enough for one"
-TTL_S = 1
 FORGOTTEN = "user-forgotten"
 
 
-def suppress(site: Site | Place, user: str, *, use_case: str = EVERYWHERE) -> None:
+def suppress(warehouse: Warehouse, user: str, *, use_case: str = EVERYWHERE) -> None:
     """Put a user on the list."""
     at = datetime.now(UTC)
     row = {
@@ -44,18 +31,15 @@ def suppress(site: Site | Place, user: str, *, use_case: str = EVERYWHERE) -> No
         "suppressed_at": at,
         "suppressed_on": at.date(),
     }
-    append_rows(site.warehouse, tables.SUPPRESSED_USERS, [row])
+    append_rows(warehouse, tables.SUPPRESSED_USERS, [row])
 
 
 @pytest.fixture(scope="module")
 def site(emulators) -> Iterator[Site]:
     """Tables and topics with a user on the list."""
-    extra = {
-        "PROPENSITY_SUPPRESSION_KEY": KEY,
-        "PROPENSITY_REFRESH_S": str(TTL_S),
-    }
+    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_REFRESH_S": "1"}
     with new_site(emulators, **extra) as site:
-        suppress(site, FORGOTTEN)
+        suppress(site.warehouse, FORGOTTEN)
         yield site
 
 
@@ -81,111 +65,93 @@ NOTHING = dict.fromkeys(
 )
 
 
-@pytest.mark.long
-class TestStreamFeatures:
+@pytest.fixture(scope="module")
+def stream(site) -> Iterator[Served]:
+    """The function stream_features."""
+    with serving("stream_features", site.environment) as function:
+        yield function
+
+
+class TestStream:
     @pytest.mark.parametrize(
         "event",
         [
             bet(user_id=FORGOTTEN),
             registration(user_id=FORGOTTEN),
             bet(user_id=FORGOTTEN, bet_amount="much"),
-            bet(user_id=FORGOTTEN, event_type="unheard_of"),
             f'{{"user_id": "{FORGOTTEN}", "event_type": '.encode(),
             truth(transaction_id=FORGOTTEN),
             truth(transaction_id=FORGOTTEN, truth_time="soon"),
         ],
-        ids=[
-            *("bet", "registration", "bad amount", "unknown type", "broken", "truth"),
-            "bad truth",
-        ],
+        ids=["bet", "registration", "bad amount", "broken", "truth", "bad truth"],
     )
-    def test_drops_all_that_a_suppressed_user_sends(self, site, instance, event):
+    def test_drops_all_that_a_suppressed_user_sends(self, site, stream, event, capfd):
         """Acknowledged, and neither stored nor published nor a dead letter."""
-        published = site.subscribe(site.topic("enriched"))
-        answer = instance.post(event, attributes={"user": FORGOTTEN})
-        # Published after what came before it would have been.
-        other = instance.post(bet(user_id="somebody else"))
-        [message] = site.pull(published, 1)
-        site.unsubscribe(published)
+        with site.pulled("enriched") as pull:
+            answer = stream.post(event, attributes={"user": FORGOTTEN})
+            # Published after what came before it would have been.
+            stream.post(bet(user_id="somebody else"))
+            [message] = pull(1)
 
-        assert (answer.status_code, other.status_code) == (200, 200)
+        assert answer.status_code == 200
         assert row_counts(site, FORGOTTEN) == NOTHING
         assert b"somebody else" in message.data
-        assert FORGOTTEN not in instance.log()
+        assert FORGOTTEN not in capfd.readouterr().err
 
-    def test_follows_the_list_within_its_time(self, site, instance):
+    def test_follows_the_list_within_its_time(self, site, stream, user):
         """Events of a listed user are dropped twice the TTL later at the latest."""
-        user = f"u{uuid.uuid4().hex[:6]}"
-        instance.post(bet(user_id=user))
-        suppress(site, user)
+        stream.post(bet(user_id=user))
+        suppress(site.warehouse, user)
 
         def is_dropped() -> bool:
             before = row_counts(site, user)["stream_events"]
-            assert instance.post(bet(user_id=user)).status_code == 200
+            assert stream.post(bet(user_id=user)).status_code == 200
             return row_counts(site, user)["stream_events"] == before
 
         eventually(is_dropped, "the user's events are dropped")
 
-
-class TestTroubledList:
-    def test_stops_the_stream_rather_than_letting_anybody_back(
-        self, site, tmp_path_factory
-    ):
+    def test_stops_rather_than_letting_anybody_back(self, site):
         """Under another key no user is recognised: nothing is acknowledged."""
         environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": "z" * 40}
-        home = tmp_path_factory.mktemp("other_key")
-        with Instance("stream_features", environment, home) as instance:
-            answer = instance.post(bet(user_id=FORGOTTEN))
+        with serving("stream_features", environment) as stream:
+            answer = stream.post(bet(user_id=FORGOTTEN))
 
         assert answer.status_code == 500
         assert row_counts(site, FORGOTTEN) == NOTHING
 
+    def test_gives_no_score_to_what_was_on_its_way(self, site, user):
+        """No score and no dead letter is written; other users' scores are logged."""
+        with serving("score_stream", site.environment) as scoring:
+            for one in (FORGOTTEN, user):
+                assert scoring.post(enriched_card(one)).status_code == 200
+                assert scoring.post({"user_id": one}).status_code == 200
 
-def publish_prediction(site: Site, user: str) -> None:
-    """Publish what is published of ANA, of a user."""
-    publish(site.workplace, [ANA | {"user_id": user}], use_case=USE_CASE)
-
-
-@pytest.fixture(scope="module")
-def get_proba(site, tmp_path_factory) -> Iterator[Instance]:
-    """The function, with predictions of two users, one of them suppressed."""
-    for user in ("user-seen", FORGOTTEN):
-        publish_prediction(site, user)
-    home = tmp_path_factory.mktemp("get_proba")
-    with Instance("get_proba", site.environment, home) as started:
-        yield started
+        assert row_counts(site, FORGOTTEN) == NOTHING
+        counts = row_counts(site, user)
+        assert (counts["inference_log"], counts["dead_letters"]) == (1, 1)
 
 
 class TestLookups:
-    def test_answer_as_for_an_unknown_user(self, get_proba):
-        """Nothing tells the user from one who was never there."""
-        answers = [
-            requests.get(get_proba.url, {"user_id": user}, timeout=60)
-            for user in (FORGOTTEN, "nobody")
-        ]
-        bodies: list[dict[str, Any]] = [answer.json() for answer in answers]
-        for body in bodies:
-            del body["user_id"]
+    def test_answer_as_for_an_unknown_user(self, site, user, capfd):
+        """Nothing tells the user from one who was never there; nor once somebody is
+        put on the list whose answer was given before."""
+        predictions = [ANA | {"user_id": one} for one in (user, FORGOTTEN)]
+        publish(site.workplace, predictions, use_case=USE_CASE)
+        with serving("get_proba", site.environment) as lookups:
+            answers = [lookups.get(user_id=one) for one in (FORGOTTEN, "nobody")]
+            before = lookups.get(user_id=user).status_code
+            suppress(site.warehouse, user)
+            eventually(
+                lambda: lookups.get(user_id=user).status_code == 404, "it is unknown"
+            )
 
+        assert before == 200
         assert [answer.status_code for answer in answers] == [404, 404]
+        bodies = [answer.json() | {"user_id": ""} for answer in answers]
         assert bodies[0] == bodies[1]
-
-    def test_forget_an_answer_that_was_cached(self, site, get_proba):
-        """The list is read before the cache."""
-        user = f"u{uuid.uuid4().hex[:6]}"
-        publish_prediction(site, user)
-
-        def status() -> int:
-            reply = requests.get(get_proba.url, {"user_id": user}, timeout=60)
-            return reply.status_code
-
-        assert status() == 200
-        suppress(site, user)
-        eventually(lambda: status() == 404, "the user is unknown")
-        assert user not in json.dumps(get_proba.lines())
+        assert user not in capfd.readouterr().err
 
 
-@pytest.mark.long
 class TestScheduledRuns:
     USER = "user.004"
 
@@ -194,7 +160,7 @@ class TestScheduledRuns:
         """A shop whose every fourth user is a regular; this one is suppressed."""
         place = place.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         assert self.USER in {row["user_pseudo_id"] for row in shop_rows}
-        suppress(place, self.USER)
+        suppress(place.warehouse, self.USER)
         return place
 
     def test_leave_the_user_out_of_training_and_predictions(self, shop_place):
@@ -214,23 +180,3 @@ class TestScheduledRuns:
 
         assert answer.status_code == 500
         assert answer.json["field"] == "PROPENSITY_SUPPRESSION_KEY"
-
-
-class TestScoring:
-    @pytest.fixture
-    def score_stream(self, site, tmp_path) -> Iterator[Instance]:
-        """Scores enriched events, of which some were on their way."""
-        with Instance("score_stream", site.environment, tmp_path) as started:
-            yield started
-
-    def test_drops_what_was_on_its_way(self, site, score_stream):
-        """No score and no dead letter is written; other users' scores are logged."""
-        other = uuid.uuid4().hex[:8]
-        for user in (FORGOTTEN, other):
-            assert score_stream.post(enriched_card(user)).status_code == 200
-            broken = json.dumps({"user_id": user}).encode()
-            assert score_stream.post(broken).status_code == 200
-
-        assert row_counts(site, FORGOTTEN) == NOTHING
-        assert row_counts(site, other)["inference_log"] == 1
-        assert row_counts(site, other)["dead_letters"] == 1

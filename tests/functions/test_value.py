@@ -19,7 +19,7 @@ from propensity.tables import every as tables
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place
 from tests.functions.evaluated import MONDAY
-from tests.functions.looked_up import ask, serving
+from tests.functions.instances import serving
 from tests.functions.predicted import add
 from tests.published import publish
 from tests.shop import DAY, WEEK, event, paid, purchase
@@ -108,14 +108,14 @@ def test_a_lookup_answers_the_expected_value(published_once, source):
     [row] = place.rows("SELECT * FROM ma_predictions_table WHERE user_id = 'user.001'")
     if source == "table":
         place.registry.artifacts.delete(pointer_name("ga4_purchase"))
-    with serving(place.environment) as url:
+    with serving("get_proba", place.environment) as lookups:
         plain, without = (
-            ask(url, user_id="user.001"),
-            ask(url, user_id="user.001", value=0),
+            lookups.get(user_id="user.001"),
+            lookups.get(user_id="user.001", value=0),
         )
-        valued = ask(url, user_id="user.001", value=1).json()
-        older = ask(url, user_id=f"before.{source}", value=1)
-        wrong = ask(url, user_id="user.001", value=2)
+        valued = lookups.get(user_id="user.001", value=1).json()
+        older = lookups.get(user_id=f"before.{source}", value=1)
+        wrong = lookups.get(user_id="user.001", value=2)
 
     assert valued == {**plain.json(), COLUMN: float(row[COLUMN])}
     assert without.text == plain.text

@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 
 from local.generators.messages import encode
-from propensity.runs import compact
 from tests.events import bet
-from tests.functions.streaming import Died, Life, Site, changed, mortal_run, rows_of
+from tests.functions.streaming import Died, Site, changed, dying, rows_of
 from tests.propensity.runs.compacted import (
     DAY,
     FIRST,
@@ -144,9 +143,8 @@ def test_features_are_exact_in_any_history(strict, seed):
             lines = [encode(event) for event in events]
             strict.append(rows_of(lines, received_at=received_at, lateness=BOUND))
         if follows == "die":
-            life = Life(chance.randint(3, 12))
-            with contextlib.suppress(Died):
-                compact.compact(mortal_run(strict, clock, life, as_of=FIRST))
+            with dying(chance.randint(3, 12)), contextlib.suppress(Died):
+                strict.compact(clock, as_of=FIRST)
             # Whether it has counted what was late depends on when it died.
             unsure = {key[0] for key in set(sent) - counted}
             clock += LEASE
