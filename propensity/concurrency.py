@@ -87,7 +87,7 @@ class GroupCommit(Generic[Item, Result]):
     async def _write_group(self) -> None:
         items, futures = self._next()
         try:
-            results = await self._write(items) if items else []
+            results = await self._write(items)
             for future, result in zip(futures, results, strict=True):
                 if not future.done():
                     future.set_result(result)
@@ -99,19 +99,15 @@ class GroupCommit(Generic[Item, Result]):
             del futures  # an error has this frame in its traceback: it would be a cycle
 
     def _next(self) -> tuple[list[Item], list[asyncio.Future[Result]]]:
-        """Take the oldest items that fit in a group, without cancelled ones."""
+        """Take the oldest items that fit in a group, one at least."""
         items: list[Item] = []
         futures: list[asyncio.Future[Result]] = []
         room = self._size
-        while self._queue:
-            item, size, future = self._queue[0]
-            if not future.cancelled():
-                if items and size > room:
-                    break
-                items.append(item)
-                futures.append(future)
-                room -= size
-            self._queue.popleft()
+        while self._queue and (not items or self._queue[0][1] <= room):
+            item, size, future = self._queue.popleft()
+            items.append(item)
+            futures.append(future)
+            room -= size
             self._waiting -= size
         return items, futures
 

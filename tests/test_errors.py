@@ -47,6 +47,8 @@ def test_an_error_has_a_status_a_code_and_a_body(kind):
         **({"detail": {}} if kind is ExportLate else {}),
     }
     assert [other.code for other in CLASSES].count(kind.code) == 1
+    named = RequestError("m", field="as_of", detail={"found": 3}).body()
+    assert (named["field"], named["detail"]) == ("as_of", {"found": 3})
 
 
 def test_only_what_may_pass_by_itself_is_retried():
@@ -54,10 +56,3 @@ def test_only_what_may_pass_by_itself_is_retried():
     retryable = {kind.__name__ for kind in CLASSES if kind.retryable}
 
     assert retryable == {"RunInProgress", "Conflict", "Unavailable", "ExportLate"}
-
-
-def test_a_body_names_the_field_at_fault():
-    """With what is known of it."""
-    body = RequestError("m", field="as_of", detail={"found": 3}).body()
-
-    assert (body["field"], body["detail"]) == ("as_of", {"found": 3})

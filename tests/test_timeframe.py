@@ -55,11 +55,6 @@ class TestADate:
             day_of(text)
 
 
-def weekly(count: int) -> tuple[date, ...]:
-    """As-of dates a week apart, oldest first."""
-    return tuple(TODAY + 7 * n * DAY for n in range(count))
-
-
 def until(today: date, length: int) -> list[date]:
     """Return so many days before a day."""
     return [today - (1 + n) * DAY for n in range(length)]
@@ -171,7 +166,8 @@ class TestRollingBlocks:
     )
     def test_are_as_many_as_leave_a_third_to_fit_on(self, count, expected):
         """Few weeks give none; a year and more gives three blocks of four weeks."""
-        blocks = rolling_blocks(weekly(count), WEEK)
+        weekly = tuple(TODAY + 7 * n * DAY for n in range(count))
+        blocks = rolling_blocks(weekly, WEEK)
 
         assert len(blocks) == expected
         assert {len(block.judged) for block in blocks} <= {4}

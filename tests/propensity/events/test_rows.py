@@ -209,7 +209,8 @@ class TestRows:
     def test_are_late_from_the_first_day_beyond_the_bound_on(self):
         bound = {"lateness": timedelta(days=30)}
         last, beyond = (
-            bet(event_time=f"{day}T23:59:59Z") for day in ("2026-01-31", "2026-01-30")
+            bet(event_time=text)
+            for text in ("2026-01-31T00:00:00Z", "2026-01-30T23:59:59.999999Z")
         )
 
         assert row(last, **bound)["is_late"] is False

@@ -17,7 +17,7 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
-from propensity.gcp.errors import BIGQUERY, PUBSUB, STORAGE, error_of
+from propensity.gcp.errors import BIGQUERY, PUBSUB, error_of
 from propensity.settings import Settings
 from tests.proxy import Proxy
 
@@ -26,27 +26,25 @@ GOOGLE = Settings(project="p")
 
 class TestRights:
     @pytest.mark.parametrize(
-        ("service", "text", "permission"),
+        ("text", "lacks"),
         [
             (
-                BIGQUERY,
                 "Access Denied: Table p:d.t: Permission bigquery.tables.updateData "
                 "denied on table (or it may not exist).",
                 "bigquery.tables.updateData",
             ),
             (
-                STORAGE,
-                "a@p.iam.gserviceaccount.com does not have storage.objects.get access "
-                "to the Google Cloud Storage object.",
+                "Access Denied: a@p.iam.gserviceaccount.com does not have "
+                "storage.objects.get access to the Google Cloud Storage object.",
                 "storage.objects.get",
             ),
-            (BIGQUERY, "Access Denied: see www.example.com for help", "a permission"),
+            ("Access Denied: see www.example.com for help", "a permission"),
         ],
     )
-    def test_are_found_in_the_words_of_each_service(self, service, text, permission):
-        error = error_of(api.Forbidden(text), GOOGLE, service)
-
-        assert f"lacks {permission}" in error.message
+    def test_are_found_in_the_words_of_each_service(self, text, lacks):
+        assert (
+            f"lacks {lacks}" in error_of(api.Forbidden(text), GOOGLE, BIGQUERY).message
+        )
 
     def test_are_named_with_the_resource_and_what_to_do(self):
         error = error_of(

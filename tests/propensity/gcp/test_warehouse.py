@@ -11,7 +11,7 @@ import pytest
 from propensity.errors import MissingTable, SchemaError, SettingsError
 from propensity.gcp.warehouse import query_parameter
 from propensity.tables.every import AUDIENCE_MEMBERS, POSTCODE_INDEX
-from tests.propensity.gcp.staging import DAY, SCORES, staged
+from tests.propensity.gcp.conftest import DAY, SCORES, staged
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
 

@@ -22,7 +22,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import RowsRefused
 from propensity.settings import Settings
 from propensity.tables import every as tables
-from tests.propensity.gcp.staging import SCORES, counted, of_run
+from tests.propensity.gcp.conftest import SCORES, counted, of_run
 from tests.proxy import GrpcProxy
 
 DOWN = grpc.StatusCode.UNAVAILABLE

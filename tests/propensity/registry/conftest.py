@@ -1,7 +1,13 @@
-"""The fixtures of this room: registries."""
+"""The fixtures of this room."""
 
 from __future__ import annotations
 
-from tests.propensity.registry.versions import registry
+import pytest
 
-__all__ = ["registry"]
+from propensity.registry.versions import Registry
+
+
+@pytest.fixture
+def registry(artifacts) -> Registry:
+    """The registry of a use case, with nothing in it."""
+    return Registry(artifacts, "ga4_purchase")

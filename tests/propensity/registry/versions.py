@@ -5,34 +5,23 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pytest
 
 from propensity import usecases
-from propensity.gcp.artifacts import Artifacts
 from propensity.registry.champion import Champion
 from propensity.registry.versions import Registry
-from propensity.settings import Settings
 from propensity.tables.every import TRAINING_METADATA
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 SHA = "0" * 64
 RACERS = 16
-
-
-@pytest.fixture
-def registry(environment) -> Iterator[Registry]:
-    """The registry of a use case, with nothing in it."""
-    artifacts = Artifacts.open(Settings.from_environment())
-    yield Registry(artifacts, "ga4_purchase")
-    artifacts.close()
 
 
 def at_once(action: Callable[[int], Any]) -> list[Any]:
@@ -65,21 +54,18 @@ def store(
     published = registry.publish(
         version, {f"{part}.joblib": file for part, file in files.items()}
     )
+    card = {
+        "features": dict(features),
+        "statement_parameters": dict(usecases.load(registry.use_case).parameters),
+        "files": {},
+    }
     row: dict[str, Any] = {
         "use_case": registry.use_case,
         "model_version": version,
         "training_date": NOW.date(),
         "as_of": NOW.date(),
         "algorithm": "logistic_regression",
-        "card": json.dumps(
-            {
-                "features": dict(features),
-                "statement_parameters": dict(
-                    usecases.load(registry.use_case).parameters
-                ),
-                "files": {},
-            }
-        ),
+        "card": json.dumps(card),
     }
     for part in files:
         row[f"{part}_object"] = published.objects[f"{part}.joblib"]
