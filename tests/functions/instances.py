@@ -118,7 +118,6 @@ class Instance(Endpoint):
                 ROOT / function.folder,
                 folder / "staged",
                 requirements=function.requirements,
-                root=ROOT,
             )
 
         return once(self.target, stage_it) / "staged"

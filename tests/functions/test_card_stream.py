@@ -158,15 +158,19 @@ class TestScores:
     def test_wait_for_a_model_that_has_seen_enough(self, site, name):
         """What is not warm says so, and has no score that could be taken for one."""
         trees = HalfSpaceTrees(n_trees=5, height=4, window_size=100, random_state=1)
-        version = publish(site, trees.fit(transactions(40)))
-        promote(site, version)
-        with serving("score_stream", site.environment) as scoring:
-            answer = scoring.post(enriched(name, transactions(1)[0]))
+        cold = publish(site, trees.fit(transactions(40)))
+        [row] = transactions(1)
+        with site.pulled("scores") as pull:
+            for version in (cold, publish(site, fitted()[1])):
+                promote(site, version)
+                with serving("score_stream", site.environment) as scoring:
+                    scoring.post(enriched(f"{name}-{version}", row))
+            [message] = pull(1)
 
-        assert answer.status_code == 200
-        [row] = of_events(site, "inference_log", [name])
-        assert (row["model_version"], row["is_warm"]) == (version, False)
+        [row] = of_events(site, "inference_log", [f"{name}-{cold}"])
+        assert (row["model_version"], row["is_warm"]) == (cold, False)
         assert (row["probability"], row["anomaly_score"]) == (None, None)
+        assert json.loads(message.data)["event_id"] == f"{name}-{version}"
 
     def test_are_given_as_a_transaction_happens(self, site, name):
         """A bare transaction goes from the topic of events through both functions to

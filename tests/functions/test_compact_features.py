@@ -17,39 +17,30 @@ import pytest
 from local.stack.state import ROOT
 from propensity.tables.inference import INFERENCE_LOG
 from tests.events import bet, registration, transaction
-from tests.exact import expected_features
 from tests.functions.conftest import entered
-from tests.functions.streaming import Died, Site, changed, dying, emptied, rows_of
-from tests.propensity.runs.compacted import DAY, HOUR, MINUTE, NOW, shared
+from tests.functions.streaming import Died, Site, changed, dying, rows_of
+from tests.propensity.runs.compacted import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NOW,
+    empty,
+    expected,
+    shared,
+)
 from tests.rows import append_rows
 
-# A fixture.
-__all__ = ["shared"]
+# Fixtures.
+__all__ = ["empty", "shared"]
 
 # A lease outlives a run that died; the next run may begin then.
 LEASE = timedelta(minutes=66)
 
 
 @pytest.fixture
-def site(shared) -> Site:
+def site(empty) -> Site:
     """Tables and a bucket with nothing in them."""
-    return emptied(shared)
-
-
-def features(events: list[dict[str, Any]]) -> dict[str, tuple[int, Any, Any]]:
-    """Return count, sum and variance of each user's bets, as they must be."""
-    return {
-        user: (row["bet_count"], row["bet_sum"], row["bet_var"])
-        for user, row in expected_features(events).items()
-    }
-
-
-def view(site: Site) -> dict[str, tuple[int, Any, Any]]:
-    """Return the same as the view has it."""
-    return {
-        user: (row["bet_count"], row["bet_sum"], row["bet_var"])
-        for user, row in site.features().items()
-    }
+    return empty
 
 
 def identities(events: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
@@ -265,15 +256,15 @@ class TestKilled:
             with dying(step), contextlib.suppress(Died):
                 site.compact(clock)
                 is_dead = False
-            assert view(site) == features(events), f"died at step {step}"
+            assert site.features() == expected(events), f"died at step {step}"
 
             clock += LEASE
             if is_dead:
                 site.compact(clock)
-                assert view(site) == features(events), f"after dying at step {step}"
+                assert site.features() == expected(events), f"died at step {step}"
             counted = {row["user_id"]: row["bet_count"] for row in site.tiles()}
             assert counted == {
-                user: count for user, (count, *_) in features(events).items()
+                user: row["bet_count"] for user, row in expected(events).items()
             }
             assert exported(site) == identities(events), f"after dying at step {step}"
             [scored] = exported(site, "inference_log").values()
