@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 # In the order in which they run; quick ones first.
 NAMES = (
     *("half_space_trees", "scoring", "training", "lookup", "stream"),
-    *("ingest", "online", "quality"),
+    *("ingest", "quality"),
 )
 
 

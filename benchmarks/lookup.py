@@ -23,19 +23,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.report import beside, finish
+from benchmarks.report import Line, finish
 from benchmarks.serving import (
     EMPTY_ASYNCHRONOUS,
     Source,
     in_turns,
     place,
-    problems,
     served,
 )
 from local.processes import HOST
 from propensity.gcp.artifacts import Artifacts
 from propensity.runs import index
-from propensity.settings import Settings
 
 OWN, ASYNCHRONOUS, THREADED = "02-GetProba", "empty asynchronous", "empty threaded"
 BASE = "framework and client"
@@ -73,13 +71,6 @@ class Made:
             )
 
 
-def publish(settings: Settings) -> None:
-    """Publish the index of the made-up users in the emulator's bucket."""
-    table: Any = Made()
-    with contextlib.closing(Artifacts.open(settings)) as artifacts:
-        index.publish(table, artifacts, settings.use_case, run_id=uuid.uuid4().hex)
-
-
 def cold_start(name: str, source: Source, environment: Mapping[str, str]) -> float:
     """Return the seconds from the start of a process to its first answer."""
     began = time.perf_counter()
@@ -93,8 +84,11 @@ def cold_start(name: str, source: Source, environment: Mapping[str, str]) -> flo
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     starts: dict[str, list[float]] = {OWN: [], BASE: []}
+    table: Any = Made()
     with place() as here:
-        publish(here.settings)
+        with contextlib.closing(Artifacts.open(here.settings)) as artifacts:
+            use_case, run_id = here.settings.use_case, uuid.uuid4().hex
+            index.publish(table, artifacts, use_case, run_id=run_id)
         client = f"from google.cloud import bigquery\n{EMPTY_ASYNCHRONOUS}"
         sources = {
             OWN: here.function("02-GetProba", "get_proba"),
@@ -113,17 +107,13 @@ def main() -> int:
         with served(sources, here.environment) as processes:
             loads = in_turns(processes, requests, here.folder, **how)
     rates = {name: [one.requests_per_s for one in of] for name, of in loads.items()}
+    what = f"lookups at {CONNECTIONS} connections"
     lines = [
-        beside(
-            f"lookups at {CONNECTIONS} connections",
-            "/s",
-            {OWN: rates[OWN], peer: rates[peer]},
-            least=least,
-        )
+        Line(what, "/s", {OWN: rates[OWN], peer: rates[peer]}, least=least)
         for peer, least in LEAST.items()
     ]
-    start = beside("cold start", "s", starts, most=MOST_OF_COLD_START)
-    return finish([*lines, start], problems=problems(loads[OWN]))
+    start = Line("cold start", "s", starts, most=MOST_OF_COLD_START)
+    return finish([*lines, start])
 
 
 if __name__ == "__main__":

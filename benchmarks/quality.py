@@ -17,22 +17,41 @@ model's by more than the noise of the comparison: a 95% interval, resampled by u
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from benchmarks.report import Line, beside, finish
-from benchmarks.shops import Floats, Loaded, Score, fitted, shops, trained
+from benchmarks.report import Line, finish
+from local import sandbox
+from local.demos.source import weeks_allowed
+from local.exports import ga4_export
+from local.generators.export import Shop
+from local.generators.shop import DEFAULT_USERS
 from local.progress import showing, step
 from propensity import usecases
-from propensity.learning import metrics, season
+from propensity.gcp.warehouse import Warehouse
+from propensity.learning import fit, gate, metrics, season
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Slice
+from propensity.models.encoding import numbers_of
+from propensity.privacy import consent
+from propensity.settings import Settings
+from propensity.usecases import UseCase
+
+Floats = NDArray[np.float64]
+Score = Callable[[pa.Table], Floats]
 
 WEEKS, RESAMPLES = 13, 200
 PUBLISHED, PLAIN = "published", "plain boosted trees"
@@ -42,6 +61,125 @@ COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
     "PR AUC": (average_precision_score, True),
     "log loss": (log_loss, False),
 }
+REAL = "online_retail_ga4.ndjson.zst"
+# As-of dates a query: the emulator's memory grows with them.
+AS_OFS = 24
+# Columns of the plain model: recency, frequency and money.
+RFM = (
+    "recency_days", "purchase_recency_days", "days_since_first_seen", "mean_gap_days",
+    "purchases", "purchases_7d", "purchases_28d", "purchase_days", "revenue",
+    "revenue_7d", "largest_day_revenue", "mean_order_value",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A shop's labelled rows, its last weeks, and what each month trains on."""
+
+    name: str
+    use_case: UseCase
+    settings: Settings
+    weeks: Sequence[date]
+    snapshots: Mapping[date, Sequence[date]]
+    rows: pa.Table
+
+
+def shops(use_case: UseCase, *, count: int) -> Iterator[Loaded]:
+    """Load a generated shop, and the real one of PROPENSITY_DATA, if it is set."""
+    files = (
+        [Path(folder) / REAL] if (folder := os.environ.get("PROPENSITY_DATA")) else []
+    )
+    for file in (None, *files):
+        with sandbox.opened() as opened:
+            yield _loaded(opened.warehouse, file, use_case, count=count)
+
+
+def _loaded(
+    warehouse: Warehouse, file: Path | None, use_case: UseCase, *, count: int
+) -> Loaded:
+    settings, client = warehouse.settings, warehouse.client
+    if file:
+        name = file.name.partition(".")[0]
+        summary = ga4_export.load_export(client, settings.ga4_dataset, file)
+        days, last = [*summary.dates], summary.last_full_day
+    else:
+        name = f"generated shop, {DEFAULT_USERS:,} users"
+        shop = Shop()
+        last, days = shop.last_date, shop.dates
+        tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
+        ga4_export.load_tables(client, settings.ga4_dataset, tables)
+    view = consent.events_view(settings.export, require="false")
+    warehouse.replace_view(usecases.export.VIEW, view)
+    weeks = weeks_allowed(days, last, use_case)
+    weeks, timeframe = weeks[-count:], use_case.timeframe(settings)
+    # The first week of each month trains.
+    months = {(week.year, week.month): week for week in reversed(weeks)}
+    at_most = settings.training_snapshots
+    snapshots = {
+        week: timeframe.snapshots(today=week, days={*days}, at_most=at_most)
+        for week in months.values()
+    }
+    as_ofs = sorted({*weeks}.union(*snapshots.values()))
+    parts = []
+    with step(f"features of {name}", total=len(as_ofs), unit=" dates") as bar:
+        for start in range(0, len(as_ofs), AS_OFS):
+            window = use_case.window(settings, as_ofs[start : start + AS_OFS])
+            parameters = {**window, "maximum_rows": 10**9}
+            statement = use_case.statement("training_rows")
+            parts.append(warehouse.table(statement, parameters))
+            bar.update(len(as_ofs[start : start + AS_OFS]))
+    keys = [("as_of", "ascending"), ("user_id", "ascending")]
+    return Loaded(
+        name=name,
+        use_case=use_case,
+        settings=settings,
+        weeks=weeks,
+        snapshots=snapshots,
+        rows=pa.concat_tables(parts).sort_by(keys),
+    )
+
+
+def trained(
+    shop: Loaded,
+    known: Slice,
+    version: int,
+    serving: tuple[int, Score] | None,
+    levels: list[season.LevelDifference],
+) -> tuple[int, Score] | None:
+    """Train and compare with what serves, as 00-ModelTraining; return what serves."""
+    use_case, settings = shop.use_case, shop.settings
+    parts = learning_rows.of_users(
+        known.rows, use_case, use_case.timeframe(settings), settings=settings
+    )
+    model = fit.train(parts, use_case, preprocessor=None, settings=settings)
+    rival = None
+    if serving is not None:
+        score = serving[1](model.holdout.rows.rows)
+        rival = gate.Rival(version=serving[0], score=score)
+    verdict = gate.compare(model, rival, seed=settings.seed)
+    if verdict.level_difference is not None and serving is not None:
+        level = season.LevelDifference(
+            model_version=version,
+            compared_version=serving[0],
+            log_odds=verdict.level_difference,
+        )
+        levels.append(level)
+    if not verdict.promoted:
+        return serving
+    return version, partial(model.served.scores, use_case=use_case)
+
+
+def fitted(known: Slice, seed: int) -> Score:
+    """Fit the plain model on all weeks that are known."""
+    model = HistGradientBoostingClassifier(
+        max_iter=80, max_leaf_nodes=15, learning_rate=0.05, random_state=seed
+    )
+
+    def columns(rows: pa.Table) -> Floats:
+        return np.column_stack([numbers_of(rows[name]) for name in RFM])
+
+    model.fit(columns(known.rows), known.label)
+    return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])
 
 
 def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
@@ -102,15 +240,16 @@ def compared(name: str, rows: Slice, scores: Mapping[str, Floats]) -> Iterator[L
     drawn = [random.poisson(1.0, user.max() + 1)[user] for _ in range(RESAMPLES)]
     for figure, (of, is_more_better) in COMPARED.items():
         whole = {rival: [of(rows.label, score)] for rival, score in scores.items()}
-        yield beside(f"{name}: {figure}", "", whole)
+        yield Line(f"{name}: {figure}", "", whole)
         ours, theirs = (
             np.array([of(rows.label, scores[one], sample_weight=w) for w in drawn])
             for one in (PUBLISHED, PLAIN)
         )
         bound = float(np.quantile(ours - theirs, 0.975 if is_more_better else 0.025))
         yield Line(
-            what=f"{name}: {figure} less that of {PLAIN}, the bound of 95%",
-            ours=[bound],
+            f"{name}: {figure} less that of {PLAIN}, the bound of 95%",
+            "",
+            {PUBLISHED: [bound]},
             least=0.0 if is_more_better else None,
             most=None if is_more_better else 0.0,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Line:
     """
     A figure of ours, beside that of an alternative in the same run.
@@ -16,25 +16,23 @@ class Line:
     Attributes:
         what: What was measured, and of how much.
         unit: Of all figures, "" for a ratio or a count.
-        ours: A figure for each round, in turns with the peer's.
-        peer: The alternative; "" without one.
-        theirs: Its figure for each round.
+        rounds: A figure for each round, by who was measured: first ours, then the peer,
+            if there is one.
         least, most: The target: bounds of the ratio of the medians, ours over the
             peer's, or of our median without a peer. None of both informs only.
     """
 
     what: str
-    unit: str = ""
-    ours: Sequence[float]
-    peer: str = ""
-    theirs: Sequence[float] = ()
+    unit: str
+    rounds: Mapping[str, Sequence[float]]
     least: float | None = None
     most: float | None = None
 
     @property
     def value(self) -> float:
         """What the target bounds."""
-        return median(self.ours) / (median(self.theirs) if self.theirs else 1)
+        ours, *theirs = map(median, self.rounds.values())
+        return ours / (theirs[0] if theirs else 1)
 
     @property
     def is_missed(self) -> bool:
@@ -45,35 +43,21 @@ class Line:
     def __str__(self) -> str:
         bounds = {"≥": self.least, "≤": self.most}
         targets = [f"{sign} {of:.4g}" for sign, of in bounds.items() if of is not None]
-        theirs = f"{_figure(self.theirs)} {self.unit}" if self.theirs else ""
+        ours, *theirs = [
+            f"{name} {_figure(median(of))} {self.unit}"
+            for name, of in self.rounds.items()
+        ]
         cells = [
             self.what,
-            f"{_figure(self.ours)} {self.unit}",
-            f"{self.peer} {theirs}",
-            f"{self.value:.2f}" if self.theirs else "",
+            ours,
+            *(theirs or [""]),
+            f"{self.value:.2f}" if theirs else "",
             f"{' '.join(targets)} {'**missed**' * self.is_missed}",
         ]
         return f"| {' | '.join(cell.strip() for cell in cells)} |"
 
 
-def beside(
-    what: str,
-    unit: str,
-    rounds: Mapping[str, Sequence[float]],
-    *,
-    least: float | None = None,
-    most: float | None = None,
-) -> Line:
-    """Return our figures beside those of a peer: ours are the first of two by name."""
-    (_, ours), (peer, theirs) = rounds.items()
-    return Line(
-        what=what, unit=unit, ours=ours, peer=peer, theirs=theirs,
-        least=least, most=most,
-    )  # fmt: skip
-
-
-def _figure(rounds: Sequence[float]) -> str:
-    value = median(rounds)
+def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from benchmarks.report import beside, finish
+from benchmarks.report import Line, finish
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
 
@@ -156,7 +156,7 @@ def main() -> int:
             if (difference := np.max(np.abs(scores - expected))) > TOLERANCE:
                 problems.append(f"{name}: a probability differs by {difference:.2g}")
         rates = {"ours": ours, f"pandas, {best:,} at a time": theirs}
-        lines.append(beside(f"{name}, {ROWS:,} rows", "k rows/s", rates, least=least))
+        lines.append(Line(f"{name}, {ROWS:,} rows", "k rows/s", rates, least=least))
     return finish(lines, problems=problems)
 
 

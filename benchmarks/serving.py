@@ -13,8 +13,6 @@ import os
 import shutil
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ import psutil
 from benchmarks.append_service import AppendService, append_service
 from deploy import stage
 from local import sandbox, venvs
-from local.processes import HOST, Process, free_ports, spawn, stop
+from local.processes import HOST, Process, answers, free_ports, spawn, stop
 from local.stack.state import LOCAL, ROOT
 from propensity.settings import Settings
 
@@ -73,12 +71,9 @@ class Place:
     environment: Mapping[str, str]
     service: AppendService
 
-    def function(
-        self, folder: str, target: str, requirements: str = "requirements.txt"
-    ) -> Source:
+    def function(self, folder: str, target: str) -> Source:
         """Stage a function as a deploy does."""
-        to = self.folder / target
-        staged = stage.stage(ROOT / folder, to, requirements=requirements)
+        staged = stage.stage(ROOT / folder, self.folder / target)
         return Source(folder=staged, target=target)
 
     def handler(self, name: str, main: str, *, is_asynchronous: bool = True) -> Source:
@@ -103,7 +98,6 @@ class Load:
     """What one round of requests gave, and the processor time of each of them."""
 
     requests: int
-    failures: int
     requests_per_s: float
     cpu_us: float
 
@@ -152,25 +146,15 @@ def served(
                 port=port,
                 log=source.folder.with_suffix(".log"),
             )
-        for port in ports:
-            _wait_until_ready(port)
+        deadline = time.monotonic() + READY_S
+        # The framework answers this path by itself.
+        while not all(answers(f"http://{HOST}:{port}/robots.txt") for port in ports):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"a server did not start: {sources}")
+            time.sleep(0.002)
         yield processes
     finally:
         stop(processes.values())
-
-
-def _wait_until_ready(port: int) -> None:
-    """Wait until a server answers; the framework answers this path by itself."""
-    deadline = time.monotonic() + READY_S
-    while True:
-        try:
-            urllib.request.urlopen(f"http://{HOST}:{port}/robots.txt", timeout=5)
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.002)
 
 
 def cpu_s(process: Process) -> float:
@@ -190,7 +174,7 @@ def in_turns(
     rounds: int,
     seconds: int,
 ) -> dict[str, list[Load]]:
-    """Send each the same requests, one after another, in so many rounds."""
+    """Send each the same requests, one after another; none may fail of the first."""
     if not shutil.which("wrk"):
         raise SystemExit("this benchmark needs wrk: apt-get install wrk")
     with (folder / "requests").open("wb") as file:
@@ -209,23 +193,9 @@ def in_turns(
             ]
             text = subprocess.run(command, check=True, capture_output=True, text=True)
             count, micros, failures = map(int, text.stdout.splitlines()[-1].split())
+            if failures and name == next(iter(processes)):
+                raise SystemExit(f"{name}: {failures} requests failed")
             cpu_us = (cpu_s(process) - began) / count * 1e6
-            loads[name].append(Load(count, failures, count / micros * 1e6, cpu_us))
+            loads[name].append(Load(count, count / micros * 1e6, cpu_us))
             time.sleep(SETTLED_S)
     return loads
-
-
-def problems(loads: Sequence[Load], logged: Sequence[int] | None = None) -> list[str]:
-    """
-    Say what went wrong with requests to a function.
-
-    Args:
-        loads: Its rounds.
-        logged: The rows of each append, of which every answer must have been one.
-    """
-    failed = sum(each.failures for each in loads)
-    answered = sum(each.requests for each in loads) - failed
-    found = [f"{failed} requests failed"] if failed else []
-    if logged is not None and answered > sum(logged):
-        found.append(f"{answered - sum(logged)} answers were in no append")
-    return found

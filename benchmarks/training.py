@@ -26,7 +26,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.report import beside, finish
+from benchmarks.report import Line, finish
 from propensity import usecases
 from propensity.learning import card as cards
 from propensity.learning import fit, gate
@@ -134,7 +134,7 @@ def main() -> int:
         with fits() as seconds:
             trained(use_case, rows, 1)
         bare.append(sum(seconds))
-    line = beside(
+    line = Line(
         f"a training of {ROWS:,} rows × {len(use_case.features)} features",
         "s",
         {"ours": whole, f"its {len(seconds)} fits alone": bare},

@@ -5,7 +5,6 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     python -m deploy shell              the names that scripts use
     python -m deploy variables main     the values of Terraform's variables, as .tfvars
     bq ls --format=json EXPORT | python -m deploy obstacles
-    bq show --format=json SOURCE | python -m deploy located
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from deploy import configuration, functions
 from deploy.configuration import SEPARATOR, Deployment, words
 from deploy.functions import ROOT, DeploymentError
 from deploy.render import TERRAFORM
-from propensity import topics
 from propensity.tables import every as tables
 from propensity.usecases import export
 
@@ -64,16 +62,6 @@ def obstacles(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         yield f"deploy: in the export {d.settings.export}, {what}"
 
 
-def located(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """Yield what to do where the table on standard input is in another location."""
-    table = json.loads(sys.stdin.read())
-    if table["location"].casefold() != d.settings.location.casefold():
-        yield (
-            f"deploy: the source {table['id']} is in {table['location']}, and queries "
-            f"run in {d.settings.location}: copy it there"
-        )
-
-
 def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield assignments of all names that scripts use.
@@ -85,15 +73,14 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
     every = functions.load()
     values = {
-        **d.plain(),
+        **d.own,
         "project": d.project,
         "location": d.settings.location,
         "export": ":".join(d.settings.export.rsplit(".", 1)),
-        "sources": " ".join("{}:{}.{}".format(*place) for place in d.sources),
         "environment": f"^{SEPARATOR}^{assigned}",
-        "ingress": INGRESS[d.own["DEPLOY_INGRESS"]],
-        "vpc_egress": EGRESS[d.own["DEPLOY_VPC_EGRESS"]],
-        "state_bucket": d.own["DEPLOY_STATE_BUCKET"] or f"{d.settings.bucket}-state",
+        "ingress": INGRESS[d.own["ingress"]],
+        "vpc_egress": EGRESS[d.own["vpc_egress"]],
+        "state_bucket": d.own["state_bucket"] or f"{d.settings.bucket}-state",
         "work": f"{work}",
         "staged": f"{work}/staged",
         "every": " ".join(d.name(function.target) for function in every),
@@ -117,11 +104,12 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
 
 def named(d: Deployment) -> dict[str, str]:
     """Return what Terraform puts out, as long as it has not: a test holds the two."""
-    repository = d.own["DEPLOY_REPOSITORY"] or d.prefix
-    place = "" if "/" in repository else f"{d.region}-docker.pkg.dev/{d.project}/"
+    repository = d.own["repository"] or d.prefix
+    if "/" not in repository:
+        repository = f"{d.own['region']}-docker.pkg.dev/{d.project}/{repository}"
     parts = [function.target for function in d.functions]
     return {
-        "repository": place + repository,
+        "repository": repository,
         "functions": " ".join(sorted(parts)),
         **{f"account_{part}": d.account(part) for part in (*parts, *HELPERS)},
         **{
@@ -140,16 +128,12 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     if options.services:
         services = json.loads(options.services.read_text() or "[]")
     urls = {one["metadata"]["name"]: one["status"].get("url") for one in services}
-    kept = {table.name: table.expiration_days for table in tables.TABLES}
     values: dict[str, Any] = {
-        **d.plain(),
+        **d.own,
         "project": d.project,
         "location": settings.location,
         "dataset": settings.dataset,
         "bucket": settings.bucket,
-        "topic_names": {
-            topic: topics.prefixed(settings, topic) for topic in topics.TOPICS
-        },
         "functions": [function.target for function in d.functions],
         "use_cases": list(d.use_cases),
         # Those that Cloud Run has.
@@ -160,13 +144,9 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         },
         "ga4_dataset": settings.ga4_dataset,
         "require_consent": settings.require_consent,
-        "retention_days": {
-            table.name: table.expiration_days
-            for table in tables.retained(settings.retention_days)
-            if table.expiration_days != kept[table.name]
-        },
-        "callers": words(d.own["DEPLOY_CALLERS"]),
-        "producers": words(d.own["DEPLOY_PRODUCERS"]),
+        "retention_days": tables.retention(settings.retention_days),
+        "callers": words(d.own["callers"]),
+        "producers": words(d.own["producers"]),
     }
     for name in re.findall(r'^variable "(\w+)"', text, re.M):
         # A number is one in Terraform, too: it takes "7" for 7. Others are off.
@@ -179,7 +159,6 @@ VERBS = {
     "shell": shell,
     "variables": variables,
     "obstacles": obstacles,
-    "located": located,
 }
 
 if __name__ == "__main__":

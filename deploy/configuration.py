@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from deploy import functions
 from deploy.functions import DeploymentError, Function
 from propensity import usecases
 from propensity.errors import PropensityError
-from propensity.settings import FOREIGN, PREFIX, Settings, unknown_setting
+from propensity.settings import FOREIGN, Settings, unknown_setting, variable_of
 from propensity.tables import every
 
 FILE = Path(__file__).with_name("settings.env")
@@ -66,17 +66,9 @@ FORMS = {name: form for name, (_, form) in OWN.items()} | {
     "PROPENSITY_LOCATION": r"(?i:us|eu|[a-z]+-[a-z]+[0-9]+)",
 }
 REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
-KNOWN = frozenset(
-    {
-        *OWN,
-        "GOOGLE_CLOUD_PROJECT",
-        *(
-            f"{PREFIX}{field.name.upper()}"
-            for field in fields(Settings)
-            if field.name != "project" and not field.name.endswith("_endpoint")
-        ),
-    }
-)
+# Those that reach emulators have no place on Google Cloud.
+KNOWN = {variable_of(one.name) for one in fields(Settings)} | {*OWN}
+KNOWN = {name for name in KNOWN if not name.endswith("_EMULATOR_HOST")}
 
 # gcloud takes no value apart that is joined by this, and no setting may hold it.
 SEPARATOR = "|"
@@ -87,8 +79,9 @@ class Deployment:
     """
     What is deployed where.
 
-    ``variables`` are the settings as functions have them, ``own`` those of the
-    deployment, defaults and all; ``use_cases`` are what the clock calls functions for.
+    ``variables`` are the settings as functions have them; ``own`` those of the
+    deployment, defaults and all, as scripts and Terraform call them: ``region``;
+    ``use_cases`` are what the clock calls functions for.
     """
 
     settings: Settings
@@ -102,30 +95,8 @@ class Deployment:
         return self.settings.project
 
     @property
-    def region(self) -> str:
-        return self.own["DEPLOY_REGION"]
-
-    @property
     def prefix(self) -> str:
-        return self.own["DEPLOY_PREFIX"]
-
-    @property
-    def sources(self) -> list[tuple[str, str, str]]:
-        """Project, dataset and table of each source of the use cases."""
-        return sorted(
-            {
-                source.place(self.project)
-                for name in self.use_cases
-                for source in usecases.load(name).sources
-            }
-        )
-
-    def plain(self) -> dict[str, str]:
-        """Return ``DEPLOY_*`` as scripts and Terraform call them: ``region``."""
-        return {
-            name.removeprefix("DEPLOY_").lower(): value
-            for name, value in self.own.items()
-        }
+        return self.own["prefix"]
 
     def name(self, target: str) -> str:
         """Return what a function, its account and its jobs are called."""
@@ -137,14 +108,11 @@ class Deployment:
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""
-        if function.schedule is None or not function.schedule.per_use_case:
+        if not (function.schedule and function.schedule.per_use_case):
             return []
         skips = function.schedule.skips
-        return [
-            name
-            for name in self.use_cases
-            if not (skips and getattr(usecases.load(name), skips))
-        ]
+        loaded = [usecases.load(name) for name in self.use_cases]
+        return [one.name for one in loaded if not (skips and getattr(one, skips))]
 
 
 def read(file: Path) -> Deployment:
@@ -153,16 +121,13 @@ def read(file: Path) -> Deployment:
         raise DeploymentError(f"there is no {file}: copy {EXAMPLE.name} and fill it in")
     try:
         return of(_variables(file.read_text("utf-8")))
-    except UnicodeDecodeError as error:
-        raise DeploymentError(f"{file.name} is not in UTF-8") from error
-    except DeploymentError as error:
+    except (DeploymentError, UnicodeDecodeError) as error:
         raise DeploymentError(f"{file.name}: {error}") from error
 
 
 def of(variables: Mapping[str, str]) -> Deployment:
     """Return what variables describe; raise DeploymentError where one is wrong."""
     for name in sorted(variables):
-        # Those that reach emulators have no place on Google Cloud, either.
         if name not in KNOWN and not FOREIGN.fullmatch(name):
             raise DeploymentError(unknown_setting(name, KNOWN))
     if variables.get("PROPENSITY_SUPPRESSION_KEY"):
@@ -187,38 +152,32 @@ def of(variables: Mapping[str, str]) -> Deployment:
         form = FORMS.get(name, ".*")
         if not re.fullmatch(form, value):
             raise DeploymentError(f"{name} is {value!r}, and must be like {form}")
-    own = {name: values.pop(name, default) for name, (default, _) in OWN.items()}
-    _require_time_zone(own["DEPLOY_TIME_ZONE"])
+    own = {
+        name.removeprefix("DEPLOY_").lower(): values.pop(name, default)
+        for name, (default, _) in OWN.items()
+    }
+    if own["time_zone"] not in zoneinfo.available_timezones():
+        raise DeploymentError(
+            f"DEPLOY_TIME_ZONE is {own['time_zone']!r}, which is not a time zone, such "
+            "as Europe/London, or this machine knows none: install tzdata"
+        )
     try:
         settings = Settings.from_environment(values)
         every.retention(settings.retention_days)
     except PropensityError as error:
         raise DeploymentError(error.message) from error
-    known = {function.target: function for function in functions.load()}
-    targets = _chosen("DEPLOY_FUNCTIONS", own, [*known], known=[*known])
-    use_cases = _chosen(
-        "DEPLOY_USE_CASES", own, [settings.use_case], known=usecases.names()
-    )
+    every_function = {function.target: function for function in functions.load()}
+    targets = words(own["functions"] or " ".join(every_function))
+    use_cases = words(own["use_cases"] or settings.use_case)
+    _require_known("DEPLOY_FUNCTIONS", targets, known=every_function)
+    _require_known("DEPLOY_USE_CASES", use_cases, known=usecases.names())
     return Deployment(
         settings=settings,
         variables=values,
         own=own,
-        functions=tuple(one for name, one in known.items() if name in targets),
-        use_cases=use_cases,
+        functions=tuple(one for name, one in every_function.items() if name in targets),
+        use_cases=tuple(dict.fromkeys(use_cases)),
     )
-
-
-def _chosen(
-    name: str, own: Mapping[str, str], default: Sequence[str], *, known: Sequence[str]
-) -> tuple[str, ...]:
-    chosen = dict.fromkeys(words(own[name]) if own[name] else default)
-    if not chosen:
-        raise DeploymentError(f"{name} is {own[name]!r}, and names nothing")
-    if strangers := [word for word in chosen if word not in known]:
-        raise DeploymentError(
-            f"{name} names {', '.join(strangers)}; there are {', '.join(sorted(known))}"
-        )
-    return tuple(chosen)
 
 
 def words(text: str) -> list[str]:
@@ -226,14 +185,13 @@ def words(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
-def _require_time_zone(name: str) -> None:
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+def _require_known(name: str, chosen: list[str], *, known: Collection[str]) -> None:
+    strangers = [word for word in chosen if word not in known]
+    if strangers or not chosen:
         raise DeploymentError(
-            f"DEPLOY_TIME_ZONE is {name!r}, which is not a time zone, such as "
-            "Europe/London, or this machine knows none: install tzdata"
-        ) from error
+            f"{name} names {', '.join(strangers) or 'nothing'}; there are "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def _variables(text: str) -> dict[str, str]:

@@ -30,11 +30,6 @@ TERRAFORM = Path(__file__).with_name("terraform")
 # What stands for the dataset and the export in the text of a view.
 DATASET, EXPORT = "PROJECT.DATASET", "PROJECT.EXPORT"
 
-# The rights that no role of Google's holds alone: title and permissions.
-OWN_ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
-    name: (role["title"], tuple(role["permissions"]))
-    for name, role in json.loads((TERRAFORM / "roles.json").read_text()).items()
-}
 OBJECT_ROLES = {
     "read": "roles/storage.objectViewer",
     "create": "roles/storage.objectCreator",
@@ -50,7 +45,7 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
 
     Returns:
         ``on``: project, dataset, table, export, bucket, objects, topic; ``role``: one
-        of Google's, or of OWN_ROLES; ``name``: of a table or topic; ``verb``,
+        of Google's, or of ``roles.json``; ``name``: of a table or topic; ``verb``,
         ``prefix`` and ``suffix``: of objects and their names. What does not apply is
         empty.
     """

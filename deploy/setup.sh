@@ -23,7 +23,6 @@ if [[ -n "$postcodes" ]]; then
 fi
 require_gcloud
 look_into_export
-look_into_sources
 enable_first
 values main
 values watch

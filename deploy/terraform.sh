@@ -60,19 +60,6 @@ look_into_export() {
     echo "deploy: $export could not be looked into; propensity doctor does it later" >&2
 }
 
-# Say which sources are not there for whoever sets up, or lie where no query reaches.
-look_into_sources() {
-  [[ -z "$blind" ]] || return 0
-  local one table
-  for one in $sources; do
-    if table="$(bq --project_id="$project" --format=json show "$one")"; then
-      "$python" -m deploy located --settings "$settings" <<<"$table" >&2
-    else
-      echo "deploy: the source $one could not be looked into: $table" >&2
-    fi
-  done
-}
-
 # Let the functions read sources in other projects, or say what their owners run.
 grant_sources() {
   [[ -n "${source_grants:-}" ]] || return 0

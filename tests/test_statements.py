@@ -91,20 +91,23 @@ class TestAStatement:
         assert "own sums" in statement("stream_features", own=folder)
         assert "own sums" not in statement("stream_features")
 
-    def test_that_is_missing_is_named(self, own):
-        """Itself, or what it includes."""
-        folder = own(outer="-- include: no_such_part.sql")
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("no_such_statement", r"no_such_statement\.sql"),
+            ("outer", r"no_such_part\.sql"),
+            ("one", r"two\.sql:1 includes itself"),
+        ],
+    )
+    def test_that_is_missing_or_includes_itself_is_named(self, own, name, told):
+        folder = own(
+            outer="-- include: no_such_part.sql",
+            one="-- include: two.sql",
+            two="-- include: one.sql",
+        )
 
-        with pytest.raises(UseCaseError, match=r"no_such_part\.sql"):
-            statement("outer", own=folder)
-        with pytest.raises(UseCaseError, match=r"no_such_statement\.sql"):
-            statement("no_such_statement", own=folder)
-
-    def test_that_includes_itself_is_named(self, own):
-        folder = own(one="-- include: two.sql", two="-- include: one.sql")
-
-        with pytest.raises(UseCaseError, match=r"two\.sql:1 includes itself"):
-            statement("one", own=folder)
+        with pytest.raises(UseCaseError, match=told):
+            statement(name, own=folder)
 
 
 @cache

@@ -16,7 +16,7 @@ locals {
   names   = { for name in keys(local.known) : name => "${var.prefix}-${replace(name, "_", "-")}" }
   labels  = { deployment = var.prefix }
   dataset = var.dataset != "" ? var.dataset : var.prefix
-  topics  = { for name in local.messages.topics : name => lookup(var.topic_names, name, "${var.prefix}-${name}") }
+  topics  = { for name in local.messages.topics : name => "${var.prefix}-${name}" }
 
   accounts = "${var.project}.iam.gserviceaccount.com"
   # The bucket that gcloud uploads to, of which it writes one word backwards.

@@ -55,12 +55,6 @@ variable "bucket" {
   }
 }
 
-variable "topic_names" {
-  description = "What topics are called that are not called prefix-name."
-  type        = map(string)
-  default     = {}
-}
-
 # -- what is deployed ------------------------------------------------------------------
 
 variable "functions" {

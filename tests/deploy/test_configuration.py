@@ -4,12 +4,14 @@ The settings of a deployment, specified: checked whole, before anything is calle
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
 import pytest
 
-from deploy import configuration
+from deploy import configuration, render
+from deploy.__main__ import main
 from tests.deploy.conftest import KEY, SETTINGS, settings_file
 from tests.programs import execute
 
@@ -34,7 +36,7 @@ class TestWrongSettings:
             ("DEPLOY_LOG_DAYS", "0", "DEPLOY_LOG_DAYS"),
             ("PROPENSITY_TOPIC_PREFIX", "another", "DEPLOY_PREFIX"),
             ("DEPLOY_PREFIX", "google", "DEPLOY_PREFIX"),
-            ("DEPLOY_FUNCTIONS", " , ", "DEPLOY_FUNCTIONS is ' , ', and names nothing"),
+            ("DEPLOY_FUNCTIONS", " , ", "DEPLOY_FUNCTIONS names nothing"),
             *(
                 ("PROPENSITY_BUCKET", name, "PROPENSITY_BUCKET")
                 for name in ("a" * 64, "a..b", "192.168.5.4", "google-x")
@@ -99,3 +101,16 @@ def test_the_environment_is_what_functions_have(tmp_path):
         "GOOGLE_CLOUD_PROJECT=my-project",
     } <= {*told.splitlines()}
     assert "\nDEPLOY_" not in told
+
+
+def test_terraform_knows_every_table_that_is_kept_for_a_time(tmp_path, capsys):
+    """Defect: one with the rows of runs was called by its view's name, and refused."""
+    kept = "ma_drift_runs=90 stream_events=400"
+    file = settings_file(tmp_path, {**SETTINGS, "PROPENSITY_RETENTION_DAYS": kept})
+    assert main(["variables", "--settings", str(file)]) == 0
+    [line] = re.findall(r"^retention_days = (.*)$", capsys.readouterr().out, re.M)
+
+    assert json.loads(line) == {"ma_drift_runs": 90, "stream_events": 400}
+    assert {*json.loads(line)} <= {
+        *render.files()[render.TERRAFORM / "generated" / "tables.json"]
+    }

@@ -10,12 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import requests
 
-from deploy import functions, stage
+from deploy import functions
 from deploy.functions import ROOT, Function
-from tests.deploy.conftest import ANSWER_S, serving
-from tests.programs import execute
 
 EVERY = functions.load()
 RUNS_HERE = sys.version_info[:2] == (3, 11) and sys.platform == "linux"
@@ -24,11 +21,6 @@ RUNS_HERE = sys.version_info[:2] == (3, 11) and sys.platform == "linux"
 def lock_of(function: Function) -> Path:
     """What is installed where it is deployed."""
     return ROOT / "deploy" / "locks" / function.folder / function.requirements
-
-
-BY_LOCK = {
-    lock: [one for one in EVERY if lock_of(one) == lock] for lock in map(lock_of, EVERY)
-}
 
 
 def fingerprint(requirements: Path) -> str:
@@ -77,37 +69,3 @@ class TestLocks:
 
         assert len(entries) == len(pins(text)) > 30
         assert "\n--only-binary :all:\n" in text
-
-
-@pytest.mark.installs
-@pytest.mark.timeout(1800)
-@pytest.mark.skipif(not RUNS_HERE, reason="locks are for CPython 3.11 on Linux")
-@pytest.mark.parametrize(
-    "ours", BY_LOCK.values(), ids=lambda ours: f"{ours[0].folder}-{ours[0].target}"
-)
-def test_archives_install_and_answer_with_nothing_else(ours, tmp_path):
-    """Unpacked into an empty folder, installed into an empty environment under hash
-    checking as the buildpack does, started by its command: every function of the
-    archive answers."""
-    folder = stage.stage(
-        ROOT / ours[0].folder,
-        tmp_path / "empty",
-        requirements=ours[0].requirements,
-        locked=True,
-    )
-    venv = tmp_path / "venv"
-    pip = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python"]
-    install = [*pip, "install", "-q", "--require-hashes", "--only-binary=:all:"]
-    for command in (
-        [sys.executable, "-m", "venv", "--without-pip", venv],
-        [*install, "--no-deps", "--requirement", "requirements.txt", "--no-input"],
-        [*pip, "check"],
-    ):
-        execute(command, cwd=folder)
-
-    for function in ours:
-        program, log = venv / "bin" / "functions-framework", tmp_path / "log"
-        with serving(function, program=program, folder=folder, log=log) as url:
-            answer = requests.put(url, timeout=ANSWER_S)
-        assert answer.status_code == 405
-        assert answer.json()["error"] == "method_not_allowed"

@@ -1,6 +1,6 @@
 """
-The start command of Google's Python buildpack, specified on a staged function, and the
-program of a training job.
+The start of what is deployed, specified: of a staged function, as Google's Python
+buildpack starts it, and of the program of a training job.
 
 The buildpack starts ``functions-framework`` without an argument: what to serve, and on
 which port, is in the environment. Whether a function is served asynchronously is then
@@ -12,52 +12,113 @@ Source: GoogleCloudPlatform/buildpacks, cmd/python/functions_framework/lib/lib.g
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import requests
 
 from deploy import functions, stage
-from deploy.functions import ROOT
-from tests.deploy.conftest import ANSWER_S, serving
+from deploy.functions import ROOT, Function
+from local.processes import HOST, answers, free_ports, spawn, stop
 from tests.programs import execute
 
 EVERY = {function.target: function for function in functions.load()}
+# Those that are deployed from the same files.
+ARCHIVES: dict[tuple[str, str], list[str]] = {}
+for one in EVERY.values():
+    ARCHIVES.setdefault((one.folder, one.requirements), []).append(one.target)
+RUNS_HERE = sys.version_info[:2] == (3, 11) and sys.platform == "linux"
 
 
-# One of each kind; tests of archives start all of them.
-@pytest.mark.parametrize(
-    ("target", "server"), [("get_proba", "uvicorn"), ("model_evaluation", "gunicorn")]
-)
-def test_a_function_is_served_as_it_is_declared(tmp_path, target, server):
-    """Asynchronously, or with threads; a line of the log stays one of JSON, with the
-    platform's execution id in it."""
-    function, log = EVERY[target], tmp_path / "log"
-    staged = stage.stage(
+def staged(function: Function, folder: Path) -> Path:
+    return stage.stage(
         ROOT / function.folder,
-        tmp_path / "staged",
+        folder / "staged",
         requirements=function.requirements,
         locked=True,
     )
-    environment = {
-        "K_SERVICE": target,
-        "LOG_EXECUTION_ID": "true",
-        "CLOUD_RUN_TIMEOUT_SECONDS": function.flags["timeout"],
-        "THREADS": "1",
-    }
-    program = Path(sys.executable).with_name("functions-framework")
-    with serving(
-        function, program=program, folder=staged, log=log, **environment
-    ) as url:
-        answer = requests.put(url, timeout=ANSWER_S)
-    text = log.read_text()
+
+
+def check_served(function: Function, *, program: Path, folder: Path) -> None:
+    """Serve a staged function as the platform does. It answers, asynchronously or with
+    threads; a line of the log stays one of JSON, with the platform's execution id."""
+    [port] = free_ports(1)
+    log = folder.with_name("log")
+    process = spawn(
+        function.target,
+        [str(program)],
+        environment={
+            "PATH": os.environ["PATH"],
+            # What the buildpack and the platform set.
+            "FUNCTION_TARGET": function.target,
+            "FUNCTION_SIGNATURE_TYPE": "http",
+            "PORT": str(port),
+            "K_SERVICE": function.target,
+            "LOG_EXECUTION_ID": "true",
+            "CLOUD_RUN_TIMEOUT_SECONDS": function.flags["timeout"],
+            "THREADS": "1",
+            # What is deployed with it. Nothing listens at these endpoints.
+            "GOOGLE_CLOUD_PROJECT": "p",
+            "PROPENSITY_BUCKET": "bucket",
+            "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
+            "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
+            "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
+        },
+        folder=folder,
+        port=port,
+        log=log,
+    )
+    url = f"http://{HOST}:{port}/"
+    try:
+        while not answers(f"{url}robots.txt"):
+            assert process.is_running, log.read_text()
+            time.sleep(0.1)
+        answer = requests.put(url, timeout=120)
+    finally:
+        stop([process])
+    lines = [
+        json.loads(line) for line in log.read_text().splitlines() if line[:1] == "{"
+    ]
 
     assert answer.status_code == 405
+    assert answer.json()["error"] == "method_not_allowed"
+    server = "uvicorn" if function.is_asynchronous else "gunicorn"
     assert answer.headers["server"] == server
-    lines = [json.loads(line) for line in text.splitlines() if line[:1] == "{"]
     assert "method_not_allowed" in [line.get("outcome") for line in lines]
     assert any("logging.googleapis.com/labels" in line for line in lines)
+
+
+# One of each kind; tests of archives start all of them.
+@pytest.mark.parametrize("target", ["get_proba", "model_evaluation"])
+def test_a_function_is_served_as_it_is_declared(tmp_path, target):
+    program = Path(sys.executable).with_name("functions-framework")
+    folder = staged(EVERY[target], tmp_path)
+    check_served(EVERY[target], program=program, folder=folder)
+
+
+@pytest.mark.installs
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not RUNS_HERE, reason="locks are for CPython 3.11 on Linux")
+@pytest.mark.parametrize("targets", ARCHIVES.values(), ids="-".join)
+def test_an_archive_installs_and_answers_with_nothing_else(targets, tmp_path):
+    """Unpacked into an empty folder, installed into an empty environment under hash
+    checking as the buildpack does: every function of it is served."""
+    folder, venv = staged(EVERY[targets[0]], tmp_path), tmp_path / "venv"
+    pip = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python"]
+    install = [*pip, "install", "-q", "--require-hashes", "--only-binary=:all:"]
+    for command in (
+        [sys.executable, "-m", "venv", "--without-pip", venv],
+        [*install, "--no-deps", "--requirement", "requirements.txt", "--no-input"],
+        [*pip, "check"],
+    ):
+        execute(command, cwd=folder)
+
+    for target in targets:
+        program = venv / "bin" / "functions-framework"
+        check_served(EVERY[target], program=program, folder=folder)
 
 
 @pytest.mark.parametrize(

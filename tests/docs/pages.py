@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import date
 from functools import cache
 from pathlib import Path
 
-import flask
-
-from local.stack.state import FUNCTIONS, ROOT
-from propensity.runs.run import RunRequest, parse
+from local.stack.state import ROOT
 
 SKIPPED = {"node_modules", "__pycache__"}
-TODAY = date(2026, 3, 1)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
 PROGRAM = ".venv/bin/propensity"
-FUNCTION_PAGES = {
-    function.target: f"{function.folder}/README.md" for function in FUNCTIONS
-}
 
 
 @cache
@@ -59,12 +51,3 @@ def commands(page: str) -> list[str]:
     lines = "\n".join(blocks(page)).replace("\\\n", " ").splitlines()
     words = ("make", "curl", "python", ".venv/bin/python", PROGRAM)
     return [line for line in lines if line.split(" ")[0] in words]
-
-
-def parsed(target: str, body: bytes) -> RunRequest:
-    with flask.Flask(target).test_request_context("/", method="POST", data=body):
-        return parse(
-            flask.request,
-            default_use_case="ga4_purchase",
-            today=TODAY,
-        )

@@ -4,18 +4,18 @@ described as they are, and what is generated is up to date."""
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import re
 import shlex
 from dataclasses import fields
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+import click
+import jsonschema_rs
 import pytest
 import sqlglot
-from starlette.requests import Request
 
 from commands import cli
 from docs import __main__ as program
@@ -24,23 +24,28 @@ from propensity import errors, usecases
 from propensity.events import messages
 from propensity.events.types import Catalogue
 from propensity.gcp.warehouse import Warehouse
-from propensity.online.lookup import read_question
-from propensity.online.score_request import question_of
-from propensity.settings import Settings
+from propensity.settings import Settings, variable_of
+from tests.described import JSON, path_of, whole
 from tests.docs.pages import (
     FENCE,
-    FUNCTION_PAGES,
     PROGRAM,
-    TODAY,
     blocks,
     commands,
     described,
     pages,
-    parsed,
     text,
 )
 
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+COMMANDS = [(page, command) for page in pages() for command in commands(page)]
+PORTS = {
+    target: DEFAULT_PORT_BASE + number
+    for target, number in PORT_OFFSETS.items()
+    if target in {function.target for function in FUNCTIONS}
+}
+# Whose address a page means; the one about a deploy ends with a lookup.
+OWN = {f"{one.folder}/README.md": one.target for one in reversed(FUNCTIONS)}
+OWN["docs/deploy.md"] = "get_proba"
 
 
 class TestPages:
@@ -85,7 +90,7 @@ class TestSettings:
     @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
     def test_are_described_with_their_defaults_and_bounds(self, field):
         """docs/settings.md has the default, and both ends of what is accepted."""
-        variable = _variable(field.name)
+        variable = variable_of(field.name)
         _, default, bounds, *_ = described("docs/settings.md")[variable]
 
         if field.default not in ("", None) and field.name != "project":
@@ -108,16 +113,6 @@ class TestSettings:
         assert {name for name in page if name.startswith("DEPLOY_")} == read
 
 
-def _variable(name: str) -> str:
-    return {
-        "project": "GOOGLE_CLOUD_PROJECT",
-        "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
-        "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
-        "pubsub_endpoint": "PUBSUB_EMULATOR_HOST",
-        "storage_endpoint": "STORAGE_EMULATOR_HOST",
-    }.get(name, f"PROPENSITY_{name.upper()}")
-
-
 def _read(variable: str, value: float) -> Settings:
     # What bounds another setting is at its own bound, so that it does not.
     above = {"PROPENSITY_MAXIMUM_TRAINING_ROWS": "50000000"}
@@ -126,21 +121,15 @@ def _read(variable: str, value: float) -> Settings:
     )
 
 
-def _descendants(error: type) -> list[type]:
+def every_error(error: type) -> list[type]:
     return [
         error,
-        *(one for below in error.__subclasses__() for one in _descendants(below)),
+        *(one for below in error.__subclasses__() for one in every_error(below)),
     ]
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        error
-        for error in _descendants(errors.PropensityError)
-        if error.__module__.startswith("propensity.")
-    ],
-    ids=lambda error: error.__name__,
+    "error", every_error(errors.PropensityError), ids=lambda error: error.__name__
 )
 def test_every_error_is_described_as_it_is(error):
     """docs/operate.md has each code with its status and retry."""
@@ -156,75 +145,44 @@ CURL.add_argument("-d", dest="body", default="")
 CURL.add_argument("url")
 
 
-def _users(curl: argparse.Namespace) -> list[str]:
-    parts = urlsplit(curl.url)
+@pytest.mark.parametrize(
+    ("page", "command"), [one for one in COMMANDS if one[1].startswith("curl")]
+)
+def test_a_documented_request_is_one_that_its_function_takes(page, command):
+    """The port is the function's, and the request is as docs/openapi.yaml has it."""
+    base = f"http://127.0.0.1:{PORTS[OWN[page]]}" if page in OWN else ""
+    curl, _ = CURL.parse_known_args(shlex.split(command.replace("$URL", base))[1:])
+    url = urlsplit(curl.url)
+    [target] = [target for target, port in PORTS.items() if port == url.port]
+    method = curl.method or ("POST" if curl.body else "GET")
+    operation = whole()["paths"][path_of(target)][method.lower()]
 
-    async def receive():
-        return {"type": "http.request", "body": curl.body.encode(), "more_body": False}
-
-    headers = [header.lower().encode().split(b": ") for header in curl.headers]
-    scope = {
-        "type": "http",
-        "method": curl.method or ("POST" if curl.body else "GET"),
-        "path": parts.path or "/",
-        "query_string": parts.query.encode(),
-        "headers": headers,
-    }
-    return asyncio.run(read_question(Request(scope, receive))).user_ids
-
-
-class TestCommands:
-    @pytest.mark.parametrize(
-        ("page", "command"),
-        [
-            (page, command)
-            for page in pages()
-            for command in commands(page)
-            if command.startswith("curl")
-        ],
-    )
-    def test_of_curl_are_understood_by_their_function(self, page, command):
-        """The port is the function's, and the function reads the request."""
-        # The page about a deploy ends with a lookup.
-        own = {path: target for target, path in reversed(FUNCTION_PAGES.items())}
-        own["docs/deploy.md"] = "get_proba"
-        ports = {name: DEFAULT_PORT_BASE + n for name, n in PORT_OFFSETS.items()}
-        base = f"http://127.0.0.1:{ports[own[page]]}" if page in own else ""
-        curl, _ = CURL.parse_known_args(shlex.split(command.replace("$URL", base))[1:])
-        by_port = {ports[function.target]: function.target for function in FUNCTIONS}
-        target = by_port[urlsplit(curl.url).port]
+    if method == "GET":
+        names = {one["name"] for one in operation["parameters"]}
+        assert {"user_id"} <= {*parse_qs(url.query)} <= names
+        return
+    schema = operation["requestBody"]["content"][JSON]["schema"]
+    components = {"components": whole()["components"]}
+    jsonschema_rs.validate(schema | components, json.loads(curl.body))
+    assert f"Content-Type: {JSON}" in curl.headers
+    if target == "stream_features":
         loaded = [usecases.load(name) for name in usecases.names()]
+        message = messages.message(curl.body.encode())
+        assert Catalogue(loaded).read(message.data)[0].user_id
 
-        if target == "get_proba":
-            assert _users(curl)
-        elif target == "score":
-            known = {one.name: one for one in loaded}
-            latest = datetime.max.replace(tzinfo=UTC)
-            body = json.loads(curl.body)
-            question = question_of(body, known, default="ga4_purchase", latest=latest)
-            assert question.instances
-        elif target == "stream_features":
-            event, _ = Catalogue(loaded).read(messages.message(curl.body.encode()).data)
-            assert event.user_id
-        else:
-            assert "Content-Type: application/json" in curl.headers
-            assert parsed(target, curl.body.encode()).as_of <= TODAY
 
-    @pytest.mark.parametrize(
-        ("page", "command"),
-        [
-            (page, command)
-            for page in pages()
-            for command in commands(page)
-            if command.startswith(PROGRAM)
-        ],
-    )
-    def test_of_propensity_are_taken(self, page, command):
-        """Name, options and arguments are read without a complaint."""
-        _, name, *arguments = shlex.split(command, comments=True)
+@pytest.mark.parametrize(
+    ("page", "command"), [one for one in COMMANDS if one[1].startswith(PROGRAM)]
+)
+def test_a_documented_command_is_taken(page, command):
+    """Name, options and arguments are read without a complaint."""
+    _, *words = shlex.split(command, comments=True)
+    taker = cli.root
+    while isinstance(taker, click.Group) and "--help" not in words:
+        taker, *words = taker.commands[words[0]], *words[1:]
 
-        if "--help" not in arguments:
-            cli.root.commands[name].make_context(name, arguments)
+    if "--help" not in words:
+        taker.make_context(taker.name, words)
 
 
 class TestUseCases:

@@ -71,20 +71,14 @@ class Cloud:
         (self.folder / "rules").write_text("\n".join(rules))
         (self.folder / "calls").unlink(missing_ok=True)
         file = settings_file(self.folder, self.settings)
-        path = [
-            str(self.folder / "bin"), str(Path(sys.executable).parent), "/usr/bin",
-            "/bin",
-        ]  # fmt: skip
+        path = [self.folder / "bin", Path(sys.executable).parent, "/usr/bin", "/bin"]
         return execute(
             [self.project / script, *words, f"--settings={file}"],
             input=stdin,
             cwd=self.folder,
             env={
-                "PATH": os.pathsep.join(path),
+                "PATH": os.pathsep.join(map(str, path)),
                 "HOME": str(self.folder),
-                "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": (
-                    "http://127.0.0.1:9/"
-                ),
             },
             status=None,
         )

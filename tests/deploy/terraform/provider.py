@@ -23,33 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 SOURCE = "registry.terraform.io/hashicorp/google"
-
-STRING, BYTES, INT, BOOL = 9, 12, 3, 8
-# Of each message its fields: number, type, and whether it is repeated.
-MESSAGES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "Attribute": {
-        "name": (1, STRING), "type": (2, BYTES), "required": (4, BOOL),
-        "optional": (5, BOOL), "computed": (6, BOOL),
-    },
-    "NestedBlock": {
-        "type_name": (1, STRING), "block": (2, "Block"), "nesting": (3, INT),
-        "min_items": (4, INT), "max_items": (5, INT),
-    },
-    "Block": {
-        "version": (1, INT), "attributes": (2, "Attribute", True),
-        "block_types": (3, "NestedBlock", True),
-    },
-    "Schema": {"version": (1, INT), "block": (2, "Block")},
-    "Entry": {"key": (1, STRING), "value": (2, "Schema")},
-    "Schemas": {
-        "provider": (1, "Schema"), "resources": (2, "Entry", True),
-        "data": (3, "Entry", True),
-    },
-    "Empty": {},
-}  # fmt: skip
 NESTING = {"single": 1, "list": 2, "set": 3}
 PROVIDER = {
     name: {"type": "string", "required": False, "optional": True, "computed": False}
@@ -57,71 +32,68 @@ PROVIDER = {
 }
 
 
-def _messages() -> dict[str, Any]:
-    """Return the protocol's messages as classes."""
-    file = descriptor_pb2.FileDescriptorProto(name="tf.proto", package="tf")
-    file.syntax = "proto3"
-    for name, fields in MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind, *repeated) in fields.items():
-            added = message.field.add(name=field, number=number)
-            added.label = 3 if repeated else 1
-            if isinstance(kind, str):
-                added.type, added.type_name = 11, f".tf.{kind}"
-            else:
-                added.type = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"tf.{name}"))
-        for name in MESSAGES
-    }
+def message(*fields: tuple[int, int | str | bytes]) -> bytes:
+    """Return a protobuf message of fields by their numbers, some of them messages."""
+    parts = []
+    for number, value in fields:
+        if isinstance(value, int):
+            parts.append(varint(number << 3) + varint(value))
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            parts.append(varint(number << 3 | 2) + varint(len(data)) + data)
+    return b"".join(parts)
 
 
-M = _messages()
+def varint(number: int) -> bytes:
+    low, rest = number & 127, number >> 7
+    return bytes([low | 128]) + varint(rest) if rest else bytes([low])
 
 
-def block_of(schema: dict[str, Any]) -> Any:
-    """Return a block of the schema as the protocol has it."""
-    block = M["Block"]()
-    for name, each in schema["attributes"].items():
-        kind = json.dumps(each["type"]).encode()
-        block.attributes.add(**{**each, "name": name, "type": kind})
-    for name, each in schema["blocks"].items():
-        block.block_types.add(
-            type_name=name,
-            block=block_of(each["block"]),
-            nesting=NESTING[each["nesting"]],
-            min_items=each["min"],
-            max_items=each["max"],
+def block_of(schema: dict[str, Any]) -> bytes:
+    """Return a Block of the protocol: its attributes, and the blocks within it."""
+    attributes = [
+        message(
+            (1, name),
+            (2, json.dumps(each["type"])),
+            (4, each["required"]),
+            (5, each["optional"]),
+            (6, each["computed"]),
         )
-    return block
+        for name, each in schema["attributes"].items()
+    ]
+    blocks = [
+        message(
+            (1, name),
+            (2, block_of(each["block"])),
+            (3, NESTING[each["nesting"]]),
+            (4, each["min"]),
+            (5, each["max"]),
+        )
+        for name, each in schema["blocks"].items()
+    ]
+    return message(*((2, one) for one in attributes), *((3, one) for one in blocks))
 
 
-def schemas(schema: dict[str, Any]) -> Any:
+def schemas(schema: dict[str, Any]) -> bytes:
     """Return the answer to GetSchema."""
-    answer = M["Schemas"]()
     provider = block_of({"attributes": PROVIDER, "blocks": {}})
-    answer.provider.block.CopyFrom(provider)
-    for place in ("resources", "data"):
-        for name, block in schema[place].items():
-            entry = getattr(answer, place).add(key=name)
-            entry.value.block.CopyFrom(block_of(block))
-    return answer
+    entries = [
+        (number, message((1, name), (2, message((2, block_of(block))))))
+        for number, place in ((2, "resources"), (3, "data"))
+        for name, block in schema[place].items()
+    ]
+    return message((1, message((2, provider))), *entries)
 
 
 def main() -> None:
-    schema = json.loads(Path(sys.argv[1]).read_text())
     answers = {
-        "GetSchema": schemas(schema),
-        "ValidateResourceTypeConfig": M["Empty"](),
-        "ValidateDataSourceConfig": M["Empty"](),
-        "Stop": M["Empty"](),
+        "GetSchema": schemas(json.loads(Path(sys.argv[1]).read_text())),
+        "ValidateResourceTypeConfig": b"",
+        "ValidateDataSourceConfig": b"",
+        "Stop": b"",
     }
     handlers = {
-        name: grpc.unary_unary_rpc_method_handler(
-            lambda _, __, answer=answer: answer.SerializeToString()
-        )
+        name: grpc.unary_unary_rpc_method_handler(lambda _, __, answer=answer: answer)
         for name, answer in answers.items()
     }
     server = grpc.server(

@@ -22,13 +22,8 @@ _TYPES: dict[str, Any] = {
     "numberList": ["list", "number"],
     "stringMap": ["map", "string"],
 }
-_GETTERS: dict[str, Any] = {
-    "getStringAttribute": "string",
-    "getBooleanAttribute": "bool",
-    "getNumberAttribute": "number",
-    "getListAttribute": ["list", "string"],
-    "getStringMapAttribute": ["map", "string"],
-}
+# What Google fills in has a getter alone.
+_GETTER = re.compile(r"this\.get(String|Boolean|Number)Attribute\('(\w+)'\)")
 _ATTRIBUTE = re.compile(
     r"^ {8,12}(\w+): \{\n\s+value: (.*),\n\s+isBlock: (true|false),\n"
     r'\s+type: "(\w+)",\n\s+storageClassType: "(\w+)",\n',
@@ -48,7 +43,28 @@ class _Module:
         self.code = (folder / "index.js").read_text()
         self.declared = (folder / "index.d.ts").read_text()
 
-    def block(self, interface: str, body: str, *, class_text: str) -> dict[str, Any]:
+    def whole(self) -> dict[str, Any]:
+        """Return the module's own block."""
+        [name] = re.findall(
+            r"^class (\w+) extends cdkt[fn]\.Terraform", self.code, re.M
+        )
+        text = self._part(rf"class {name} extends ")
+        body = text[text.index("synthesizeHclAttributes()") :]
+        schema = self.block(f"{name}Config", body)
+        known = schema["attributes"] | schema["blocks"]
+        computed = {one: kind.lower() for kind, one in _GETTER.findall(text)}
+        lists = re.findall(r"new (\w+)List\(this, \"(\w+)\", (?:true|false)\)", text)
+        for kind, one in lists:
+            part = self._part(rf"class {kind}OutputReference ")
+            fields = {name: kind.lower() for kind, name in _GETTER.findall(part)}
+            computed[one] = ["list", ["object", fields]]
+        for one in computed.keys() - known.keys():
+            kind = "bool" if computed[one] == "boolean" else computed[one]
+            flags = {"required": False, "optional": False, "computed": True}
+            schema["attributes"][one] = {"type": kind, **flags}
+        return schema
+
+    def block(self, interface: str, body: str) -> dict[str, Any]:
         """Return a block's attributes and the blocks within it."""
         schema: dict[str, Any] = {"attributes": {}, "blocks": {}}
         declared = re.search(
@@ -59,88 +75,37 @@ class _Module:
         for name, value, is_block, kind, storage in _ATTRIBUTE.findall(body):
             is_required = _camel(name) in required
             if is_block == "false":
-                base = _TYPES[storage]
-                if kind == "set":
-                    base = ["set", base[1]]
+                of = ["set", _TYPES[storage][1]] if kind == "set" else _TYPES[storage]
                 schema["attributes"][name] = {
-                    "type": base,
+                    "type": of,
                     "required": is_required,
                     "optional": not is_required,
                     "computed": name == "id" and not is_required,
                 }
                 continue
-            names = [
-                match
-                for match in re.findall(r"(\w+)ToHclTerraform", value)
-                if match not in ("string", "number", "boolean")
-            ]
-            assert names, value
-            function = names[0]
-            text = self._function(f"{function}ToHclTerraform")
-            nested = self.block(
-                function[:1].upper() + function[1:], text, class_text=""
-            )
-            is_many = "listMapperHcl" in value
+            renders = re.findall(r"(\w+)ToHclTerraform", value)
+            [function] = {*renders} - {"string", "number", "boolean"}
+            is_many = "listMapperHcl" in value or kind == "struct"
             schema["blocks"][name] = {
                 "nesting": "single" if kind == "struct" else kind,
-                "min": int(is_required),
-                "max": 0 if is_many or kind == "struct" else 1,
-                "block": nested,
+                "min": int(is_required and kind != "struct"),
+                "max": 0 if is_many else 1,
+                "block": self.block(
+                    function[:1].upper() + function[1:],
+                    self._part(rf"function {function}ToHclTerraform\("),
+                ),
             }
-        for getter, name in re.findall(
-            r"this\.(get\w+Attribute)\('(\w+)'\)", class_text
-        ):
-            if name not in schema["attributes"] and getter in _GETTERS:
-                schema["attributes"][name] = {
-                    "type": _GETTERS[getter], "computed": True,
-                    "required": False, "optional": False,
-                }  # fmt: skip
-        for kind, name in re.findall(
-            r"new (\w+)List\(this, \"(\w+)\", (?:true|false)\)", class_text
-        ):
-            if name not in schema["blocks"]:
-                schema["attributes"][name] = {
-                    "type": ["list", ["object", self._object(kind)]],
-                    "computed": True, "required": False, "optional": False,
-                }  # fmt: skip
         return schema
 
-    def _function(self, name: str) -> str:
-        match = re.search(rf"^function {name}\(.*?^\}}", self.code, re.M | re.S)
-        assert match, name
+    def _part(self, start: str) -> str:
+        """Return a function or class of the code, to the brace that ends it."""
+        match = re.search(rf"^{start}.*?^\}}", self.code, re.M | re.S)
+        assert match, start
         return match[0]
-
-    def _object(self, kind: str) -> dict[str, Any]:
-        """Return the attributes of a computed object."""
-        match = re.search(
-            rf"^class {kind}OutputReference .*?^\}}", self.code, re.M | re.S
-        )
-        assert match, kind
-        return {
-            name: _GETTERS[getter]
-            for getter, name in re.findall(
-                r"this\.(get\w+Attribute)\('(\w+)'\)", match[0]
-            )
-            if getter in _GETTERS
-        }
-
-    def whole(self) -> dict[str, Any]:
-        """Return the module's own block."""
-        [(name, base)] = re.findall(
-            r"^class (\w+) extends cdkt[fn]\.Terraform(Resource|DataSource) ",
-            self.code,
-            re.M,
-        )
-        del base
-        match = re.search(rf"^class {name} extends .*?^\}}", self.code, re.M | re.S)
-        assert match
-        text = match[0]
-        body = text[text.index("synthesizeHclAttributes()") :]
-        return self.block(f"{name}Config", body, class_text=text)
 
 
 def read(
-    package: Path, resources: Iterable[str], data: Iterable[str] = ()
+    package: Path, resources: Iterable[str], data: Iterable[str]
 ) -> dict[str, Any]:
     """
     Return the schema of some types.
@@ -152,18 +117,11 @@ def read(
 
     Returns:
         ``resources`` and ``data``: of each type ``attributes`` and ``blocks`` by name.
-
-    Raises:
-        KeyError: The provider has no such type.
     """
 
     def block_of(name: str, prefix: str) -> dict[str, Any]:
-        folder = (
-            package / "lib" / (prefix + name.removeprefix("google_").replace("_", "-"))
-        )
-        if not folder.is_dir():
-            raise KeyError(f"the provider has no {name}")
-        return _Module(folder).whole()
+        folder = prefix + name.removeprefix("google_").replace("_", "-")
+        return _Module(package / "lib" / folder).whole()
 
     return {
         "resources": {name: block_of(name, "") for name in resources},
