@@ -1,13 +1,11 @@
-"""An answer: lines for a person, or the same as JSON for a program; exit codes."""
+"""A command and its answer: lines for a person, or JSON for a program; exit codes."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -42,34 +40,41 @@ MEANINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Printed:
-    """An answer that a person has read already; a program gets its entries."""
-
-    entries: Mapping[str, Any]
+class Printed(dict[str, Any]):
+    """An answer that a person has read already."""
 
 
-def answering(function: Callable[..., Any]) -> Callable[..., int]:
+def command(
+    *parameters: click.Parameter, name: str | None = None
+) -> Callable[[Callable[..., Any]], click.Command]:
     """
-    Print what a command returns: its answer, or a pair of answer and exit code.
+    Make a command of a function: its docstring is the help.
 
-    Gives the command ``--json``; then what it prints itself is on standard error.
+    The function returns the answer, or a pair of answer and exit code. With ``--json``
+    what it prints itself is on standard error.
     """
+    json_flag = click.Option(
+        ["--json", "as_json"], is_flag=True, help="Print the answer as JSON."
+    )
 
-    @functools.wraps(function)
-    def command(*, as_json: bool, **given: Any) -> int:
-        stdout = sys.stderr if as_json else sys.stdout
-        with contextlib.redirect_stdout(stdout):
-            result = function(**given)
-        answer, code = result if isinstance(result, tuple) else (result, Exit.DONE)
-        if isinstance(answer, Printed):
-            answer = answer.entries if as_json else None
-        if answer is not None:
-            show(answer, as_json=as_json)
-        return int(code)
+    def made(function: Callable[..., Any]) -> click.Command:
+        def run(*, as_json: bool, **given: Any) -> int:
+            stdout = sys.stderr if as_json else sys.stdout
+            with contextlib.redirect_stdout(stdout):
+                result = function(**given)
+            answer, code = result if isinstance(result, tuple) else (result, Exit.DONE)
+            if answer is not None:
+                show(answer, as_json=as_json)
+            return int(code)
 
-    text = "Print the answer as JSON."
-    return click.option("--json", "as_json", is_flag=True, help=text)(command)
+        return click.Command(
+            name or function.__name__.replace("_", "-"),
+            params=[*parameters, json_flag],
+            callback=run,
+            help=function.__doc__,
+        )
+
+    return made
 
 
 def show(answer: Any, *, as_json: bool) -> None:
@@ -86,7 +91,7 @@ def show(answer: Any, *, as_json: bool) -> None:
         # NaN and infinity are no JSON: null.
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
-    else:
+    elif not isinstance(answer, Printed):
         text = "\n".join(_lines(answer)) if is_mapping else str(answer)
         # A program that reads it may want the very text, such as a statement.
         click.echo(printable(text) if sys.stdout.isatty() else text)
@@ -98,12 +103,7 @@ def say(message: str) -> None:
 
 
 def printable(text: str) -> str:
-    """
-    Return a text without what a terminal obeys.
-
-    Ids, categories and the words of receivers are others' texts: they must not clear
-    the screen, write over a line or give the window a name.
-    """
+    """Return a text without what a terminal obeys: ids and receivers' words may."""
     return str(cleaned(text)).replace("\r", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -113,10 +113,10 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
     below: list[str] = []
     for name, value in answer.items():
         label = name.replace("_", " ")
-        is_list = isinstance(value, list) and bool(value)
-        if is_list and isinstance(value[0], Mapping):
+        first = value[0] if isinstance(value, list) and value else None
+        if isinstance(first, Mapping):
             below += ["", f"{label}:", *_table(value)]
-        elif is_list and isinstance(value[0], str) and " " in value[0]:
+        elif isinstance(first, str) and " " in first:
             below += ["", f"{label}:", *value]
         else:
             plain[label] = value
@@ -137,10 +137,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.6g}"
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
     if isinstance(value, Mapping):
         value = [f"{name.replace('_', ' ')} {_text(of)}" for name, of in value.items()]
     if isinstance(value, list | tuple):

@@ -2,81 +2,34 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import click
 
-from commands.answers import Exit, answering, say
-from commands.flags import COUNT, Whole, day, flag, option, together, use_case
-
-
-def name(text: str) -> str:
-    from propensity.ids import NAME
-
-    if not NAME.fullmatch(text):
-        raise click.BadParameter(
-            f"{text!r} is not a name: lower-case letters, digits, underscores"
-        )
-    return text
-
-
-def amount(text: str) -> Decimal:
-    try:
-        given = Decimal(text)
-    except InvalidOperation:
-        given = Decimal(-1)
-    if not (given.is_finite() and given >= 0):
-        raise click.BadParameter(f"{text!r} is not an amount of 0 or more")
-    return given
-
-
-def share(text: str) -> float:
-    try:
-        given = float(text.removesuffix("%")) / 100
-    except ValueError:
-        given = -1.0
-    if not (text.endswith("%") and 0 <= given <= 0.9):
-        raise click.BadParameter(f"{text!r} is not a share from 0% to 90%")
-    return given
-
+from commands.answers import Exit, command, say
+from commands.flags import Whole, argument, option, use_case
 
 RULES = ("top", "deciles", "threshold", "budget")
-
 # Who is in an audience, and where it goes.
-_of_audience = together(
-    click.argument("audience", type=name),
-    option("--top", "The N users with the highest probabilities.", type=COUNT),
-    option("--deciles", "Users in the N highest deciles.", type=Whole(1, 10)),
+_OF_AUDIENCE = (
+    argument("AUDIENCE"),
+    option("--top N", "The N users with the highest probabilities."),
+    option("--deciles N", "Users in the N highest deciles.", type=Whole(1, 10)),
+    option("--threshold P", "Users with this probability or more."),
+    option("--budget AMOUNT", "As many as this pays for; held-out users cost nothing."),
+    option("--cost-per-user AMOUNT", "Cost of a treated user."),
+    option("--control SHARE", "Share that is held out, 0% to 90%.", default="10%"),
     option(
-        *("--threshold", "Users with this probability or more."),
-        type=click.FloatRange(0, 1),
-        metavar="P",
+        "--control-group GROUP",
+        "Audiences of one group hold out the same users (default: AUDIENCE).",
+        "group",
     ),
     option(
-        *("--budget", "As many as this pays for; held-out users cost nothing."),
-        type=amount,
-    ),
-    option("--cost-per-user", "Cost of a treated user.", type=amount),
-    option(
-        *("--control", "Share that is held out for comparison, 0% to 90%."),
-        type=share,
-        default="10%",
+        "--as-of DAY", "Newest publication up to this day (default: today).", "until"
     ),
     option(
-        *("--control-group", "group"),
-        "Audiences with the same control group hold out the same users (default: the "
-        "audience's name).",
-        type=name,
-    ),
-    option(
-        *("--as-of", "until"),
-        "The newest publication up to this date (default: today).",
-        type=day,
-    ),
-    option(
-        *("--to", "The word bucket, or the TOML file of a destination."),
-        metavar="DESTINATION",
+        "--to DESTINATION",
+        "The word bucket, or the TOML file of a destination.",
         required=True,
     ),
     use_case(),
@@ -96,22 +49,7 @@ def _plan(**chosen: Any) -> Any:
     return Plan(rule=Rule(*given[0], cost), **chosen)
 
 
-@click.group
-def audience() -> None:
-    """
-    Send the best users somewhere, and hold some out.
-
-    An audience is made of the newest publication of probabilities, and is chosen once
-    for its date: a second command finds the same members. A share of them is held out,
-    the same users every week, so that 03-ModelEvaluation can say whether acting helped.
-    Suppressed users are in no audience. Members are chosen by one of --top, --deciles,
-    --threshold and --budget.
-    """
-
-
-@audience.command
-@_of_audience
-@answering
+@command(*_OF_AUDIENCE)
 def preview(**chosen: Any) -> Any:
     """
     Say what a delivery would do.
@@ -124,13 +62,14 @@ def preview(**chosen: Any) -> Any:
     return run.preview(_plan(**chosen))
 
 
-@audience.command
-@_of_audience
-@flag(
-    *("--allow-empty", "may_be_empty"),
-    "If nobody is in the audience, remove everyone added earlier.",
+@command(
+    *_OF_AUDIENCE,
+    option(
+        "--allow-empty",
+        "If nobody is in the audience, remove everyone added earlier.",
+        "may_be_empty",
+    ),
 )
-@answering
 def send(**chosen: Any) -> Any:
     """
     Store an audience and send its treated users.
@@ -154,11 +93,8 @@ def send(**chosen: Any) -> Any:
     return done, Exit.FAILED if done["failure"] else Exit.DONE
 
 
-@audience.command
-@click.argument("audience", type=name)
-@use_case()
-@answering
-def ledger(*, audience: str, use_case: str | None) -> Any:
+@command(argument("AUDIENCE"), use_case())
+def ledger(**chosen: Any) -> Any:
     """
     Print what became of an audience's users.
 
@@ -166,7 +102,20 @@ def ledger(*, audience: str, use_case: str | None) -> Any:
     why.
     """
     from offline.audience.ledger import account
-    from offline.deployment import opened
 
-    with opened(use_case) as deployment:
-        return account(deployment, audience)
+    return account(**chosen)
+
+
+audience = click.Group(
+    "audience",
+    commands=[preview, send, ledger],
+    help="""
+    Send the best users somewhere, and hold some out.
+
+    An audience is made of the newest publication of probabilities, and is chosen once
+    for its date: a second command finds the same members. A share of them is held out,
+    the same users every week, so that 03-ModelEvaluation can say whether acting helped.
+    Suppressed users are in no audience. Members are chosen by one of --top, --deciles,
+    --threshold and --budget.
+    """,
+)

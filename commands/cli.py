@@ -1,9 +1,4 @@
-"""
-``propensity``: all commands in their groups, and the handling of errors.
-
-A command is registered by its place in ``GROUPS``. It returns its exit code, or nothing
-where it is done.
-"""
+"""``propensity``: all commands in their groups, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -31,20 +26,13 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
 }
 
 
-def failures() -> tuple[type[Exception], ...]:
-    """Return the errors whose message is meant for a person, or names a file."""
+def reason(error: Exception) -> str:
+    """Return the message of an error for a person; nothing for a fault of ours."""
     from google.auth.exceptions import GoogleAuthError
 
     from deploy.stage import StageError
     from local.errors import LocalError
     from propensity.errors import PropensityError
-
-    return PropensityError, LocalError, StageError, GoogleAuthError, OSError
-
-
-def reason(error: Exception) -> str:
-    """Return the message of an error for a person."""
-    from google.auth.exceptions import GoogleAuthError
 
     if isinstance(error, OSError):
         # Of a copy the target, whose disk may be full.
@@ -53,6 +41,8 @@ def reason(error: Exception) -> str:
         return f"{name}: {problem}" if name else problem
     if isinstance(error, GoogleAuthError):
         return f"no access to Google Cloud: {error}"
+    if not isinstance(error, PropensityError | LocalError | StageError):
+        return ""
     if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
         # Functions raise it, too, and nobody starts those by make.
         return (
@@ -72,11 +62,13 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             say(f"propensity {ctx.invoked_subcommand}: interrupted")
             return Exit.INTERRUPTED
-        except BrokenPipeError:
-            # The reader has read enough, as `head` does.
+        except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
+            # The reader has read enough, as `head` does; `main` knows the others.
             raise
-        except failures() as error:
-            say(f"propensity {ctx.invoked_subcommand}: {reason(error)}")
+        except Exception as error:
+            if not (text := reason(error)):
+                raise
+            say(f"propensity {ctx.invoked_subcommand}: {text}")
             return Exit.FAILED
 
     def format_commands(
@@ -90,19 +82,13 @@ class Commands(click.Group):
                 )
 
 
-@click.group(
-    cls=Commands,
+root = Commands(
+    commands=[command for group in GROUPS.values() for command in group],
+    help="A calibrated probability for every user, from behaviour data.",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="`propensity COMMAND --help` has a command's options, and docs/commands.md "
     "all of them, with the exit codes.",
 )
-def root() -> None:
-    """A calibrated probability for every user, from behaviour data."""
-
-
-for _group in GROUPS.values():
-    for _command in _group:
-        root.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,11 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # As on standard error: no locale makes a command fail by what it prints.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        ended = root.main(
-            None if arguments is None else list(arguments),
-            prog_name="propensity",
-            standalone_mode=False,
-        )
+        words = None if arguments is None else [*arguments]
+        ended = root.main(words, prog_name="propensity", standalone_mode=False)
         sys.stdout.flush()
         return int(ended or Exit.DONE)
     except click.ClickException as error:

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.answers import Exit, answering
-from commands.flags import FILE, dry_run, flag, moment, option, use_case
+from commands.answers import Exit, command
+from commands.flags import DRY_RUN, argument, option, use_case
 
 
-@click.group
-def load() -> None:
-    """
-    Load postcodes, past card transactions, or the shipped model.
-
-    Files are Parquet, or CSV in UTF-8 with a header, commas between columns and points
-    before decimals; plain, .gz or .zst. They have to fit in memory.
-    """
-
-
-@load.command
-@click.argument("file", type=FILE)
-@dry_run("Read and check, and load nothing.")
-@answering
-def postcodes(*, file: Path, is_dry: bool) -> Any:
+@command(argument("FILE"), DRY_RUN)
+def postcodes(**chosen: Any) -> Any:
     """
     Load postcodes and their socioeconomic index.
 
@@ -35,17 +21,13 @@ def postcodes(*, file: Path, is_dry: bool) -> Any:
     replaced as a whole: what fails leaves the old one. Running functions read it anew
     within an hour.
     """
-    from offline import load_postcodes as program
+    from offline.load_postcodes import run
 
-    return program.run(file, is_dry=is_dry)
+    return run(**chosen)
 
 
-@load.command
-@click.argument("file", type=FILE)
-@use_case("card_fraud")
-@dry_run("Read and check, and load nothing.")
-@answering
-def transactions(*, file: Path, **chosen: Any) -> Any:
+@command(argument("FILE"), use_case("card_fraud"), DRY_RUN)
+def transactions(**chosen: Any) -> Any:
     """
     Load past card transactions, and what came of them.
 
@@ -53,70 +35,72 @@ def transactions(*, file: Path, **chosen: Any) -> Any:
     and where they are known is_fraud and truth_time. Loading a file twice, or a longer
     one after a shorter one, changes no result: each row counts once, by its id.
     """
-    from offline import load_transactions as program
+    from offline.load_transactions import run
 
-    return program.run(file, **chosen)
+    return run(**chosen)
 
 
-@load.command
-@use_case("first_day_churn")
-@dry_run("Verify and check, and write nothing.")
-@answering
-def model(*, use_case: str, is_dry: bool) -> Any:
+@command(use_case("first_day_churn"), DRY_RUN)
+def model(**chosen: Any) -> Any:
     """
     Load the model that is shipped with a use case.
 
     Where nothing serves yet, so that a stream is scored from its first day on. The
-    model becomes a version like any other: stored in the bucket, recorded in
-    ma_model_training_metadata, and champion. The first training that is not worse on
-    what the stream has collected replaces it.
+    model becomes a version like any other, and champion. The first training that is not
+    worse on what the stream has collected replaces it.
     """
-    from offline import load_model as program
+    from offline.load_model import run
 
-    return program.run(use_case, is_dry=is_dry)
+    return run(**chosen)
 
 
-@click.command
-@click.argument("user_ids", nargs=-1, required=True, metavar="USER_ID...")
-@use_case(shown="all of them")
-@dry_run("Search, and change nothing.")
-@flag(
-    "--no-suppression",
-    "Remove the users, but let them come back with their next event.",
+load = click.Group(
+    "load",
+    commands=[postcodes, transactions, model],
+    help="""
+    Load postcodes, past card transactions, or the shipped model.
+
+    Files are Parquet, or CSV in UTF-8 with a header, commas between columns and points
+    before decimals; plain, .gz or .zst. They have to fit in memory.
+    """,
 )
-@flag("--allow-again", "Only take the users off the list.")
-@answering
+
+
+@command(
+    argument("USER_ID...", nargs=-1),
+    *(use_case(shown="all of them"), DRY_RUN),
+    option("--no-suppression", "Let the users come back with their next event."),
+    option("--allow-again", "Only take the users off the list.", "is_allowing"),
+)
 def forget(
     *,
-    user_ids: tuple[str, ...],
+    user_id: tuple[str, ...],
     use_case: str | None,
     is_dry: bool,
     no_suppression: bool,
-    allow_again: bool,
+    is_allowing: bool,
 ) -> Any:
     """
     Remove users from all data about them, and prove it.
 
-    Puts the users on the list of suppressed users, by a keyed hash, so that functions
-    take nothing new of them; removes their rows from every table and every Parquet file
-    of the bucket, earlier generations included; and searches all again. It can be
-    interrupted at any point and run again. The report names no user, and says when to
-    run it again, after which nothing more can come.
+    Puts the users on the list of suppressed users, so that functions take nothing new
+    of them; removes their rows from every table and Parquet file, earlier generations
+    included; and searches all again. It can be interrupted at any point and run again.
+    The report names no user, and says when to run it again, after which nothing more
+    can come. Exits with 3 where something is left. See docs/privacy.md.
 
-    A minus in the place of USER_ID reads ids from standard input, a line each, which
-    leaves none in the history of a shell. Exits with 3 where something is left. See
-    docs/privacy.md.
+    A minus in the place of USER_ID reads ids from standard input, a line each.
     """
-    if is_dry + no_suppression + allow_again > 1:
-        raise click.UsageError(
-            "give at most one of --dry-run, --no-suppression and --allow-again"
-        )
     from offline import forget as program
     from propensity.settings import Settings
 
+    if is_allowing + is_dry + no_suppression > 1:
+        raise click.UsageError(
+            "give at most one of --dry-run, --no-suppression and --allow-again"
+        )
     settings = Settings.from_environment()
-    users = program.users_of(user_ids, sys.stdin)
-    if allow_again:
+    users = program.users_of(user_id, sys.stdin)
+    if is_allowing:
         return program.allow_again(settings, users, use_case=use_case or "")
     report = program.run(
         settings,
@@ -128,19 +112,7 @@ def forget(
     return report, Exit.LEFT_OVER if report["left"] else Exit.DONE
 
 
-@click.group("dead-letters")
-def dead_letters() -> None:
-    """
-    Count dead letters, and send them again.
-
-    Sending again is harmless: an event counts once under its event_id, however often it
-    comes. A dead letter without an event_id gets its message id; it counts twice only
-    if it had been stored before it failed.
-    """
-
-
-@dead_letters.command("list")
-@answering
+@command(name="list")
 def list_letters() -> Any:
     """
     Count dead letters.
@@ -148,61 +120,55 @@ def list_letters() -> Any:
     Messages that were refused in the last seven days, by reason and field, and messages
     that failed too often and wait in the subscription dead-letters-replay.
     """
-    from offline import dead_letters as program
+    from offline.dead_letters import letters
     from propensity.settings import Settings
 
-    return program.letters(Settings.from_environment(), now=datetime.now(UTC))
+    return letters(Settings.from_environment(), now=datetime.now(UTC))
 
 
-@dead_letters.command
-@flag(
-    *("--refused", "is_refused"),
-    "Messages of the table dead_letters, of the period --from to --to.",
+@command(
+    option("--refused", "Messages of the table dead_letters.", "is_refused"),
+    option("--from MOMENT", "First moment of receipt, UTC without a zone.", "since"),
+    option("--to MOMENT", "End of the period, which it does not include.", "until"),
+    DRY_RUN,
 )
-@option(
-    *("--from", "since"),
-    "First moment of receipt, in ISO 8601, UTC if it names no zone.",
-    type=moment,
-)
-@option(
-    *("--to", "until"),
-    "End of the period, which it does not include.",
-    type=moment,
-)
-@dry_run("Count what would be sent; send and acknowledge nothing.")
-@answering
 def replay(
-    *,
-    is_refused: bool,
-    since: datetime | None,
-    until: datetime | None,
-    is_dry: bool,
+    *, is_refused: bool, since: datetime | None, until: datetime | None, is_dry: bool
 ) -> Any:
     """
     Send dead letters again.
 
     Without --refused: messages of the subscription dead-letters-replay, whose every
-    delivery failed, back to the topics that they failed on. Each is acknowledged once
-    it is published. Those that an interrupted replay still holds come again after a
-    minute.
+    delivery failed, back to the topics that they failed on.
 
     With --refused: messages of the table dead_letters, to the topic of events. Correct
     the cause first. Of a message over 4 MiB only the beginning was kept; it is left
-    out.
-
-    Exits with 1 if a message was left out.
+    out, and then the command exits with 1.
     """
     from offline import dead_letters as program
     from propensity.settings import Settings
 
-    is_period = since is not None and until is not None and since < until
-    if is_refused != is_period or (not is_refused and (since or until)):
+    period = (since, until) if since and until and since < until else None
+    if is_refused != bool(period) or (not is_refused and (since or until)):
         raise click.UsageError("--refused needs --from and a later --to, and they it")
     settings = Settings.from_environment()
-    if since is not None and until is not None:
+    if period:
         replayed = program.replay_refused(
-            settings, since=since, until=until, is_dry=is_dry
+            settings, since=period[0], until=period[1], is_dry=is_dry
         )
     else:
         replayed = program.replay(settings, is_dry=is_dry)
     return replayed, Exit.FAILED if replayed["left_out"] else Exit.DONE
+
+
+dead_letters = click.Group(
+    "dead-letters",
+    commands=[list_letters, replay],
+    help="""
+    Count dead letters, and send them again.
+
+    Sending again is harmless: an event counts once under its event_id, however often it
+    comes. A dead letter without an event_id gets its message id; it counts twice only
+    if it had been stored before it failed.
+    """,
+)

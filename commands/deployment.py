@@ -7,56 +7,38 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, answering, say
+from commands.answers import Exit, command, say
 from commands.flags import (
-    FILE,
-    WHOLE,
+    DRY_RUN,
     Whole,
-    day,
-    dry_run,
-    flag,
+    argument,
+    local_state,
     option,
-    state,
-    together,
     use_case,
 )
 
-_force = flag("--force", "Also a first version that is no better than chance.")
-
-# Options that all changes of the champion share.
-_changing = together(
-    use_case(),
-    dry_run("Check and say what would be done, and change nothing."),
+_FORCE = option("--force", "Also a first version that is no better than chance.")
+# Which deployment is looked at: the environment's, or one on this machine.
+_LOCAL = (
+    option("--local", "Look at what `propensity up` started.", "is_local"),
+    local_state("the one that is up"),
+    option("--as-of DAY", "Look as if that day (UTC) had just ended (default: now)."),
 )
 
 
-def _changed(action: str, **chosen: Any) -> Any:
-    from offline import promote as program
-
-    return program.run(action, **chosen)
-
-
-@click.command
-@use_case()
-@answering
-def versions(*, use_case: str | None) -> Any:
+@command(use_case())
+def versions(**chosen: Any) -> Any:
     """
     List the model versions, and say which serves.
 
     The newest 50, with their metrics and why each was promoted or not.
     """
-    from offline.deployment import opened
     from offline.promote import versions as listed
 
-    with opened(use_case) as deployment:
-        return listed(deployment)
+    return listed(**chosen)
 
 
-@click.command
-@click.argument("version", type=WHOLE)
-@_force
-@_changing
-@answering
+@command(argument("VERSION"), _FORCE, use_case(), DRY_RUN)
 def promote(**chosen: Any) -> Any:
     """
     Let VERSION serve, even if training did not promote it.
@@ -66,12 +48,12 @@ def promote(**chosen: Any) -> Any:
     Where a version is pinned, this changes what is pinned. Functions follow within
     PROPENSITY_REFRESH_S, without a restart.
     """
-    return _changed("promote", **chosen)
+    from offline.promote import run
+
+    return run("promote", **chosen)
 
 
-@click.command
-@_changing
-@answering
+@command(use_case(), DRY_RUN)
 def rollback(**chosen: Any) -> Any:
     """
     Let the version serve that served before.
@@ -79,40 +61,30 @@ def rollback(**chosen: Any) -> Any:
     A second rollback goes one version further back. Training may promote again
     afterwards; `pin` prevents that.
     """
-    return _changed("rollback", **chosen)
+    from offline.promote import run
+
+    return run("rollback", **chosen)
 
 
-@click.command
-@click.argument("version", type=WHOLE, required=False)
-@flag("--off", "is_off", "Let training promote again.")
-@_force
-@_changing
-@answering
+@command(
+    argument("[VERSION]"),
+    option("--off", "Let training promote again.", "is_off"),
+    *(_FORCE, use_case(), DRY_RUN),
+)
 def pin(*, version: int | None, is_off: bool, **chosen: Any) -> Any:
     """
     Let VERSION serve, and no training promote another.
 
     Trainings go on recording versions; --off lets them promote again.
     """
+    from offline.promote import run
+
     if (version is None) != is_off:
         raise click.UsageError("give one of VERSION and --off")
-    return _changed("unpin" if is_off else "pin", version=version, **chosen)
+    return run("unpin" if is_off else "pin", version=version, **chosen)
 
 
-# Which deployment is looked at: the environment's, or one on this machine.
-_local = together(
-    flag("--local", "is_local", "Look at what `propensity up` started."),
-    state("the one that is up"),
-    option(
-        *("--as-of", "Look as if that day (UTC) had just ended (default: now)."),
-        type=day,
-    ),
-)
-
-
-@click.command
-@_local
-@answering
+@command(*_LOCAL)
 def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     """
     Say what is wrong with a deployment, and what to do.
@@ -126,39 +98,33 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     from offline.doctor.run import run
     from propensity.errors import PropensityError
 
-    ended: list[str] = []
     try:
-        if is_local:
-            stopped = entered(state).record().ended
-            ended = [f"{one.name} (its log is {one.log})" for one in stopped]
-        report = run(is_local=is_local, ended=ended, **chosen)
+        ended = entered(state).record().ended if is_local else ()
+        about = [f"{one.name} (its log is {one.log})" for one in ended]
+        report = run(is_local=is_local, ended=about, **chosen)
     except PropensityError as error:
         say(f"propensity doctor: {error.message}")
         return None, Exit.UNKNOWN
     return report, report.status
 
 
-@click.command
-@option(
-    "--out",
-    "Where the pages go: a folder, or gs://BUCKET/PREFIX. With --local the folder that "
-    "`propensity up` serves is the default.",
-    metavar="FOLDER",
+@command(
+    option(
+        "--out FOLDER",
+        "A folder, or gs://BUCKET/PREFIX (default with --local: what `up` serves).",
+    ),
+    option("--weeks N", "Weeks to show.", type=Whole(1, 104), default=26),
+    *(DRY_RUN, *_LOCAL),
 )
-@option("--weeks", "Weeks to show.", type=Whole(1, 104), default=26)
-@dry_run("Say what would be read and written, and do neither.")
-@_local
-@answering
 def dashboard(
     *, out: str | None, is_local: bool, state: str | None, **chosen: Any
 ) -> Any:
     """
     Write what the tables say as pages for people.
 
-    An overview of the use cases, a page for each, the stream by hour, fraud, audiences
-    and what they brought, runs with their cost, and the SQL of every number. The pages
-    need no server: open index.html, or put them on any web server or bucket. They hold
-    no id of a user, but what they tell about your business is for your own people.
+    The use cases, the stream by hour, fraud, audiences and what they brought, runs with
+    their cost, and the SQL of every number. The pages need no server: open index.html,
+    or put them on any web server or bucket. They hold no id of a user.
 
     It reads a few small tables and seven days of the stream.
     """
@@ -173,12 +139,11 @@ def dashboard(
     return run(out, is_local=is_local, **chosen)
 
 
-@click.command
-@click.argument("function", type=FILE)
-@click.argument("target", type=FILE)
-@flag("--locked", "Stage the lock in its place, as a deploy.")
-@dry_run("List the files, and write none.")
-@answering
+@command(
+    *(argument("FUNCTION"), argument("TARGET")),
+    option("--locked", "Stage the lock in its place, as a deploy."),
+    DRY_RUN,
+)
 def stage(*, function: Path, target: Path, locked: bool, is_dry: bool) -> Any:
     """
     Write what a deploy of a function uploads.

@@ -1,35 +1,24 @@
-"""
-Options that many commands share, so that each means the same everywhere.
-
-A value is read by click's own types, or by a function that raises ``BadParameter``.
-"""
+"""What commands take: the name of a value, such as DAY, means the same everywhere."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
-_FIRST_YEAR, _LAST_YEAR = 1970, 2999
-
 
 def day(text: str) -> date:
-    """Read a day."""
+    """Read a day from which weeks can be counted, back and forth."""
     from propensity.timeframe import day_of
 
-    try:
-        read = day_of(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a date as YYYY-MM-DD") from None
-    # Weeks are counted from it, back and forth.
-    if not _FIRST_YEAR <= read.year <= _LAST_YEAR:
-        raise click.BadParameter(
-            f"{text!r} is not a day of {_FIRST_YEAR} to {_LAST_YEAR}"
-        )
+    read = day_of(text)
+    if not 1970 <= read.year <= 2999:
+        raise ValueError(f"{text!r} is not a day of 1970 to 2999")
     return read
 
 
@@ -37,13 +26,10 @@ def moment(text: str) -> datetime:
     """Read a day or a time."""
     from propensity.timeframe import moment_of
 
-    try:
-        return moment_of(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+    return moment_of(text)
 
 
-def state_name(text: str) -> str:
+def state(text: str) -> str:
     """Read the name of a local state."""
     from local.errors import LocalError
     from local.stack.state import State
@@ -51,7 +37,45 @@ def state_name(text: str) -> str:
     try:
         return State(text).name
     except LocalError as error:
-        raise click.BadParameter(str(error)) from None
+        raise ValueError(error) from None
+
+
+def name(text: str) -> str:
+    """Read the name of an audience or of a control group."""
+    from propensity.ids import NAME
+
+    if NAME.fullmatch(text):
+        return text
+    raise ValueError(f"{text!r} is not of lower-case letters, digits and underscores")
+
+
+def amount(text: str) -> Decimal:
+    """Read an amount, exactly."""
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        return Decimal(text)
+    raise ValueError(f"{text!r} is not an amount of 0 or more")
+
+
+def share(text: str) -> float:
+    """Read a percentage."""
+    found = re.fullmatch(r"(\d{1,2}(\.\d+)?)%", text, re.ASCII)
+    if found and float(found[1]) <= 90:
+        return float(found[1]) / 100
+    raise ValueError(f"{text!r} is not a share from 0% to 90%")
+
+
+class Value(click.ParamType[Any]):
+    """The type of a value that a function reads, or refuses by a ValueError."""
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self.name, self._read = read.__name__, read
+
+    def convert(self, value: Any, *where: Any) -> Any:
+        """Read a value; a wrong one ends the command."""
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), *where)
 
 
 class Whole(click.IntRange):
@@ -60,46 +84,57 @@ class Whole(click.IntRange):
     name = "N"
 
 
-FILE = click.Path(path_type=Path)
-COUNT, WHOLE = Whole(min=1), Whole(min=0)
+# How a value is read by its name in the help; any other is a text.
+TYPES: dict[str, click.ParamType[Any]] = {
+    "N": Whole(min=1),
+    "P": click.FloatRange(0, 1),
+    "VERSION": Whole(min=0),
+    **dict.fromkeys(("FILE", "FUNCTION", "TARGET"), click.Path(path_type=Path)),
+    "DAY": Value(day),
+    "MOMENT": Value(moment),
+    "STATE": Value(state),
+    **dict.fromkeys(("AUDIENCE", "GROUP"), Value(name)),
+    "AMOUNT": Value(amount),
+    "SHARE": Value(share),
+}
 
 
-def option(*names: str, **more: Any) -> Callable[[F], F]:
-    """Give a command an option: its names, and last its help."""
-    *given, text = names
-    is_shown = more.get("default") not in (None, "")
-    return click.option(*given, help=text, show_default=is_shown, **more)
+def option(usage: str, text: str, to: str = "", **more: Any) -> click.Option:
+    """
+    Return an option of a command.
+
+    Args:
+        usage: As in ``--as-of DAY``; without a value it is a flag.
+        text: Its help.
+        to: The argument of the function that gets it, where that has another name.
+    """
+    flag, _, value = usage.partition(" ")
+    is_flag = {"is_flag": True}
+    kind = {"metavar": value, "type": TYPES.get(value)} if value else is_flag
+    is_shown = bool(value) and "default" in more and "(default" not in text
+    names = [flag, to] if to else [flag]
+    return click.Option(names, help=text, show_default=is_shown, **(kind | more))
 
 
-def flag(*names: str) -> Callable[[F], F]:
-    """Give a command an option without a value: its names, and last its help."""
-    return option(*names, is_flag=True)
+def argument(usage: str, **more: Any) -> click.Argument:
+    """Return what a command takes by its place, such as ``VERSION``."""
+    name = usage.strip("[].")
+    given = {"required": name == usage.strip("."), "type": TYPES.get(name), **more}
+    return click.Argument([name.lower()], metavar=usage, **given)
 
 
-def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Return several options as one decorator; the help lists them in this order."""
-
-    def give(command: F) -> F:
-        for one in reversed(options):
-            command = one(command)
-        return command
-
-    return give
-
-
-def dry_run(what: str) -> Callable[[F], F]:
-    """Give a command ``--dry-run``, with its help."""
-    return flag("--dry-run", "is_dry", what)
-
-
-def use_case(default: str | None = None, shown: str = "") -> Callable[[F], F]:
-    """Give a command ``--use-case``; ``shown`` is the default as the help names it."""
+def use_case(default: str | None = None, shown: str = "") -> click.Option:
+    """Return ``--use-case``; ``shown`` is the default as the help names it."""
     shown = shown or default or "PROPENSITY_USE_CASE"
     text = f"Name of the use case (default: {shown})."
-    return click.option("--use-case", help=text, default=default, metavar="NAME")
+    return option("--use-case NAME", text, default=default)
 
 
-def state(shown: str = "demo") -> Callable[[F], F]:
-    """Give a command ``--state``."""
-    text = f"Name of the local state (default: {shown})."
-    return option("--state", text, type=state_name, metavar="NAME")
+def local_state(shown: str = "demo") -> click.Option:
+    """Return ``--state``."""
+    return option("--state STATE", f"Name of the local state (default: {shown}).")
+
+
+DRY_RUN = option(
+    "--dry-run", "Check and say what would be done, and change nothing.", "is_dry"
+)

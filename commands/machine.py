@@ -7,39 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Printed, answering
-from commands.flags import Whole, flag, option, state, use_case
+from commands.answers import Printed, command
+from commands.flags import Whole, local_state, option, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State
 
+WEEKS = Whole(1, 999)
 
-@click.command
-@option(
-    "--data",
-    "File or folder of GA4 export rows (JSON, plain, .gz or .zst; Parquet).",
-    metavar="PATH",
+
+@command(
+    option("--data PATH", "File or folder of GA4 export rows (JSON, Parquet)."),
+    option("--cards PATH", "Card transactions: Time, V1 to V28, Amount, Class."),
+    option(
+        "--user-column COLUMN",
+        "Who a user is: user_pseudo_id or user_id.",
+        type=click.Choice(["user_pseudo_id", "user_id"]),
+        default="user_pseudo_id",
+    ),
+    option("--label-event EVENT", "Event to predict.", default="purchase"),
+    use_case("ga4_purchase"),
+    option("--weeks N", "Weeks to play, the last of the data.", type=WEEKS, default=5),
+    option("--verbose", "Print the full tables."),
+    local_state("demo, or the name of the data"),
 )
-@option(
-    "--cards",
-    "Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
-    metavar="FILE",
-)
-@option(
-    *("--user-column", "Column that says who a user is."),
-    type=click.Choice(["user_pseudo_id", "user_id"]),
-    default="user_pseudo_id",
-)
-@option("--label-event", "Event to predict.", default="purchase")
-@use_case("ga4_purchase")
-@option(
-    *("--weeks", "How many of the last weeks of the data to play."),
-    type=Whole(1, 999),
-    default=5,
-)
-@flag("--verbose", "Print the full tables.")
-@state("demo, or the name of the data")
-@answering
 def demo(**choice: Any) -> Any:
     """
     Play weeks of predictions, a stream of events and card fraud.
@@ -57,9 +48,7 @@ def demo(**choice: Any) -> Any:
     return Printed(run(Choice(**choice)))
 
 
-@click.command
-@state()
-@answering
+@command(local_state())
 def up(*, state: str | None) -> Any:
     """
     Start emulators and functions, and leave them running.
@@ -74,12 +63,10 @@ def up(*, state: str | None) -> Any:
     named = State(state) if state else State()
     code = commands.up(named)
     environment = Stack(named, base=named.record().base).environment
-    return Printed({**_described(named), "environment": environment}), code
+    return Printed(**_described(named), environment=environment), code
 
 
-@click.command
-@state("all of them")
-@answering
+@command(local_state("all of them"))
 def down(*, state: str | None) -> Any:
     """
     Stop what `up` started.
@@ -90,20 +77,15 @@ def down(*, state: str | None) -> Any:
     """
     from local.stack import commands
 
-    chosen = _chosen(state)
-    before = [(named, _described(named)) for named in chosen]
-    code = commands.down(chosen)
-    stopped = [
-        described
-        for named, described in before
-        if described["services"] and not named.record().processes
+    before = [
+        (one, _described(one)) for one in _chosen(state) if one.record().processes
     ]
-    return Printed({"stopped": stopped}), code
+    code = commands.down([one for one, _ in before])
+    stopped = [about for one, about in before if not one.record().processes]
+    return Printed(stopped=stopped), code
 
 
-@click.command
-@state("all of them")
-@answering
+@command(local_state("all of them"))
 def status(*, state: str | None) -> Any:
     """
     Say what is up, and where.
@@ -113,10 +95,9 @@ def status(*, state: str | None) -> Any:
     """
     from local.stack import commands
 
-    chosen = _chosen(state)
+    chosen = [one for one in _chosen(state) if one.record().processes]
     code = commands.status(chosen)
-    described = [_described(named) for named in chosen if named.record().processes]
-    return Printed({"states": described}), code
+    return Printed(states=[_described(one) for one in chosen]), code
 
 
 def entered(name: str | None) -> State:
@@ -133,22 +114,21 @@ def entered(name: str | None) -> State:
     from propensity.errors import RequestError
 
     up = [one for one in _chosen(name) if one.record().is_running]
-    if name and not up:
-        raise RequestError(
-            f"local state {name} is not up: `make up STATE={name}` starts it"
-        )
-    if len(up) != 1:
+    if len(up) > 1:
         names = ", ".join(one.name for one in up)
         raise RequestError(
             f"several local states are up: name one of {names} by --state"
-            if up
-            else "no local state is up: `make up` starts one"
         )
-    [state] = up
+    if not up and name:
+        raise RequestError(
+            f"local state {name} is not up: `make up STATE={name}` starts it"
+        )
+    if not up:
+        raise RequestError("no local state is up: `make up` starts one")
     for variable in [one for one in os.environ if one.startswith("PROPENSITY_")]:
         del os.environ[variable]
-    os.environ.update(Stack(state, base=state.record().base).environment)
-    return state
+    os.environ.update(Stack(up[0], base=up[0].record().base).environment)
+    return up[0]
 
 
 def _chosen(state: str | None) -> list[State]:
@@ -162,8 +142,5 @@ def _described(state: State) -> dict[str, Any]:
     """Return the services of a state, for a program."""
     from local.stack.commands import services
 
-    return {
-        "state": state.name,
-        "folder": str(state.folder),
-        "services": services(state.record()),
-    }
+    about = {"state": state.name, "folder": str(state.folder)}
+    return {**about, "services": services(state.record())}

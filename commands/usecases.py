@@ -7,27 +7,18 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, answering
-from commands.flags import COUNT, FILE, dry_run, flag, option, use_case
+from commands.answers import Exit, command
+from commands.flags import DRY_RUN, argument, option, use_case
 
 
-@click.command("new-usecase")
-@click.argument("name")
-@option("--label-event", "Event to predict.", default="purchase")
-@option("--lookback-days", "Days of events that features read.", type=COUNT, default=30)
-@option(
-    *("--horizon-days", "Days within which the event is predicted."),
-    type=COUNT,
-    default=7,
+@command(
+    argument("NAME"),
+    option("--label-event EVENT", "Event to predict.", default="purchase"),
+    option("--lookback-days N", "Days of events that features read.", default=30),
+    option("--horizon-days N", "Days within which the event is predicted.", default=7),
+    option("--source TABLE", "Also read a table of your own, [project.]dataset.table."),
+    DRY_RUN,
 )
-@option(
-    "--source",
-    "A table of your own to read as well, as dataset.table or project.dataset.table.",
-    metavar="TABLE",
-    default="",
-)
-@dry_run("Show the files, and write none.")
-@answering
 def new_usecase(**chosen: Any) -> Any:
     """
     Write the folder of a new use case.
@@ -45,9 +36,7 @@ def new_usecase(**chosen: Any) -> Any:
         raise click.UsageError(error.message) from None
 
 
-@click.command("check-usecase")
-@click.argument("name")
-@answering
+@command(argument("NAME"))
 def check_usecase(*, name: str) -> Any:
     """
     Say what is wrong with a use case, and where.
@@ -64,16 +53,11 @@ def check_usecase(*, name: str) -> Any:
     return report, Exit.FAILED if report.problems else Exit.DONE
 
 
-@click.command("build-preprocessor")
-@option(
-    *("--from", "file", "Python file that defines preprocessor(use_case)."),
-    type=FILE,
-    metavar="FILE",
+@command(
+    option("--from FILE", "Python file that defines preprocessor(use_case).", "file"),
+    option("--default", "Put the use case's default back.", "is_default"),
+    *(use_case(), DRY_RUN),
 )
-@flag("--default", "is_default", "Put the use case's default back.")
-@use_case()
-@dry_run("Check, and upload nothing.")
-@answering
 def build_preprocessor(*, file: Path | None, is_default: bool, **chosen: Any) -> Any:
     """
     Check and upload a preprocessor of your own.
@@ -81,11 +65,9 @@ def build_preprocessor(*, file: Path | None, is_default: bool, **chosen: Any) ->
     The file defines preprocessor(use_case), which returns an unfitted scikit-learn
     ColumnTransformer over the columns named in use_case.features. It is pickled, so it
     may use what the functions have installed, but nothing defined in the file itself.
-    Training fits a clone of it on its training rows only. One of --from and --default
-    is needed.
     """
     if (file is None) != is_default:
         raise click.UsageError("give one of --from FILE and --default")
-    from offline import build_preprocessor as program
+    from offline.build_preprocessor import run
 
-    return program.run(file, **chosen)
+    return run(file, **chosen)

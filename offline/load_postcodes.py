@@ -34,12 +34,12 @@ POSTCODE, INDEX = "postcode", "socioeconomic_idx"
 MAXIMUM_CHARACTERS = 16
 
 
-def run(path: Path, *, is_dry: bool = False) -> dict[str, Any]:
+def run(file: Path, *, is_dry: bool = False) -> dict[str, Any]:
     """
     Read, check and load a file of postcodes; return what was read of it.
 
     Args:
-        path: CSV or Parquet, as ``table_files`` reads it, with the columns postcode and
+        file: CSV or Parquet, as ``table_files`` reads it, with the columns postcode and
             socioeconomic_idx.
 
     Raises:
@@ -48,14 +48,14 @@ def run(path: Path, *, is_dry: bool = False) -> dict[str, Any]:
     """
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
-    table = table_files.read(path, [POSTCODE, INDEX], texts=[POSTCODE])
+    table = table_files.read(file, [POSTCODE, INDEX], texts=[POSTCODE])
     today = datetime.now(UTC).date()
     if settings is None:
         _, summary = table_of(table, loaded_on=today)
     else:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             summary = load(warehouse, table, loaded_on=today)
-    return {"file": path.name, **summary, "is_dry": is_dry}
+    return {"file": file.name, **summary, "is_dry": is_dry}
 
 
 def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> dict[str, Any]:

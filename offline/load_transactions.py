@@ -43,7 +43,7 @@ PIECE = 50_000
 
 
 def run(
-    path: Path, *, use_case: str = USE_CASE, is_dry: bool = False
+    file: Path, *, use_case: str = USE_CASE, is_dry: bool = False
 ) -> dict[str, Any]:
     """
     Read, check and load a file of transactions; return what was read and added.
@@ -55,13 +55,13 @@ def run(
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
     loaded = usecases.load(use_case)
-    rows = read(path, loaded, now=datetime.now(UTC))
+    rows = read(file, loaded, now=datetime.now(UTC))
     if settings is not None:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             load(warehouse, loaded, rows)
     last = rows["event_time"].max().date()
     return {
-        "file": path.name,
+        "file": file.name,
         "use_case": use_case,
         "transactions": len(rows),
         "first_day": rows["event_time"].min().date(),

@@ -142,13 +142,14 @@ def verified(deployment: Deployment, version: int) -> Serving:
     return loaded(deployment.registry, use_case, metadata, settings=settings)
 
 
-def versions(deployment: Deployment) -> dict[str, Any]:
+def versions(use_case: str | None = None) -> dict[str, Any]:
     """Return the champion, None without one, and the newest versions."""
-    champion = deployment.registry.champion()
-    rows = deployment.rows(statement("recorded_versions"), at_most=SHOWN)
-    serving = (
-        {champion.version: "pinned" if champion.pinned else "yes"} if champion else {}
-    )
+    with opened(use_case) as deployment:
+        champion = deployment.registry.champion()
+        rows = deployment.rows(statement("recorded_versions"), at_most=SHOWN)
+    serving = {}
+    if champion:
+        serving[champion.version] = "pinned" if champion.pinned else "yes"
     return {
         "use_case": deployment.use_case.name,
         "champion": asdict(champion) if champion else None,

@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from offline.audience.posting import Request
-from offline.deployment import Deployment
+from offline.deployment import opened
 from propensity.errors import RequestError
 from propensity.gcp.warehouse import Warehouse
 from propensity.statements import statement
@@ -80,20 +80,21 @@ class Ledger:
             self.rows.clear()
 
 
-def account(deployment: Deployment, audience: str) -> dict[str, Any]:
+def account(audience: str, *, use_case: str | None = None) -> dict[str, Any]:
     """
     Return what the ledger has of an audience: members, and users by their status.
 
     Raises:
         RequestError: There is no audience of this name.
     """
-    members, users = (
-        [dict(row.items()) for row in deployment.rows(sql, audience=audience)]
-        for sql in (
-            statement("audience_selections", own=SQL),
-            statement("audience_deliveries", own=SQL),
+    with opened(use_case) as deployment:
+        members, users = (
+            [dict(row.items()) for row in deployment.rows(sql, audience=audience)]
+            for sql in (
+                statement("audience_selections", own=SQL),
+                statement("audience_deliveries", own=SQL),
+            )
         )
-    )
     name = deployment.use_case.name
     if not members:
         raise RequestError(f"{name} has no audience {audience}", field="audience")

@@ -54,7 +54,7 @@ def write(
     label_event: str,
     lookback_days: int,
     horizon_days: int,
-    source: str = "",
+    source: str | None = None,
     is_dry: bool = False,
 ) -> Written:
     """
@@ -64,7 +64,7 @@ def write(
         name: As requests name it: lower-case letters, digits and underscores.
         lookback_days, horizon_days: From 1 on.
         source: A table of one's own to read as well, as ``project.dataset.table`` or
-            ``dataset.table``; empty for none.
+            ``dataset.table``.
 
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.
@@ -106,7 +106,7 @@ def write(
     return Written(name, folder, files, is_dry)
 
 
-def _of_source(table: str) -> dict[str, str]:
+def _of_source(table: str | None) -> dict[str, str]:
     """Return what a source adds to each file."""
     if not table:
         names = ("source", "source_features", "source_columns", "source_join")

@@ -15,7 +15,6 @@ from offline.audience import run
 from offline.audience.ledger import account
 from offline.audience.posting import Poster
 from offline.audience.selection import Rule
-from offline.deployment import opened
 from propensity.errors import ArtifactError, RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
@@ -261,8 +260,7 @@ class TestNobody:
         assert delivery["failure"] == ""
         assert delivery["tallies"]["remove"]["accepted"] == 10
         assert again["tallies"]["remove"]["sent"] == 0
-        with opened() as deployment:
-            users = account(deployment, "winback")["users"]
+        users = account("winback")["users"]
         assert [(row["action"], row["users"]) for row in users] == [
             ("remove", 10),
             ("add", 10),

@@ -1,0 +1,238 @@
+"""A deployment with rows of everything that the dashboard shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from offline.dashboard import reading
+from offline.dashboard.cases import Case
+from offline.dashboard.facts import Facts
+from offline.dashboard.pages import cases
+from offline.dashboard.pages import site as rendered
+from offline.dashboard.reading import SQL, TITLES, Reading, Window
+from propensity.statements import statement
+from propensity.tables import every as tables
+from tests.conftest import Workplace
+from tests.offline.conftest import Deployment
+
+USE_CASE, CARDS = "ga4_purchase", "card_fraud"
+DAY, WEEK = date(2026, 3, 3), timedelta(days=7)
+NOW = datetime(2026, 3, 3, 8, 30, tzinfo=UTC)
+WINDOW = Window(as_of=DAY, weeks=26, until=DAY)
+KNOWN = {
+    USE_CASE: Facts(title="Purchase within the horizon", outcome="buy", champion=3),
+    CARDS: Facts(
+        title="Card fraud", outcome="are fraud", is_of_events=True, champion=3
+    ),
+}
+# Whatever a page is about, it is not about one of these.
+SOMEBODY = "somebody-4711"
+
+Row = dict[str, Any]
+
+
+def of_week(weeks_ago: int, **changed: Any) -> Row:
+    week = DAY - weeks_ago * WEEK
+    return {"use_case": USE_CASE, "week": week, "week_end": week + WEEK} | changed
+
+
+def ago(row: Row, weeks: int, **changed: Any) -> Row:
+    """A row of so many weeks before, with other values."""
+    dates = {
+        name: row[name] - weeks * WEEK
+        for name in ("week", "week_end", "as_of")
+        if row.get(name)
+    }
+    return row | dates | changed
+
+
+class Site(Deployment):
+    """The deployment, and what the statements give in it."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        super().__init__(workplace)
+        self._read: dict[Window, dict[str, Reading]] = {}
+        self.fill_models()
+        self.fill_stream()
+        self.fill_audiences()
+
+    def given(self, name: str, window: Window = WINDOW) -> list[Row]:
+        """What a statement gives; all of a window are read once."""
+        if window not in self._read:
+            readings = reading.read(self.warehouse, window)
+            self._read[window] = {one.name: one for one in readings}
+        return [dict(row) for row in self._read[window][name].rows]
+
+    def one(self, name: str, **changed: Any) -> Row:
+        """The newest row of a statement about the shop, with other values."""
+        rows = self.given(name)
+        return next(r for r in rows if r.get("use_case") == USE_CASE) | changed
+
+    def whole(self) -> dict[str, list[Row]]:
+        """What all statements give."""
+        return {name: self.given(name) for name in TITLES}
+
+    def fill_models(self) -> None:
+        trained = {"training_date": DAY - 5 * WEEK, "as_of": DAY - 5 * WEEK}
+        verdict = {"promoted": True, "verdict": "not worse", "algorithm": "Trees"}
+        old = {"training_date": DAY - 60 * WEEK, "use_case": CARDS, "model_version": 1}
+        self.append(
+            tables.TRAINING_METADATA,
+            {"use_case": USE_CASE, "model_version": 0, **trained, **verdict},
+            {**old, **verdict},
+        )
+        lift = [
+            {"decile": n, "users": 200.0, "conversions": 90.0 / n,
+             "mean_probability": 0.4 / n, "lift": 5.0 / n}
+            for n in range(1, 11)
+        ]  # fmt: skip
+        scored = {"model_version": 0, "status": "final", "outcome": "evaluated"}
+        shop = {
+            **scored,
+            "users": 2_000, "conversions": 170, "unscored_converters": 12,
+            "base_rate": 0.085, "mean_probability": 0.08, "lift": lift,
+            "roc_auc": 0.8, "roc_auc_low": 0.78, "roc_auc_high": 0.82,
+            "budget": "10%", "recall_at_budget": 0.53, "lift_at_budget": 5.3,
+            "pr_auc": 0.3, "log_loss": 0.22, "calibration_error": 0.02,
+            "value_promised": Decimal("12000.5"), "value_observed": Decimal("13050.5"),
+        }  # fmt: skip
+        # A day of 20 alerts, 15 of them right.
+        day = {
+            "use_case": CARDS, "week_end": DAY, "users": 900, "conversions": 25,
+            "alerted": 20, "alerted_conversions": 15,
+            "cost": 200.0, "cost_without": 1000.0, "saved": Decimal(800),
+        }  # fmt: skip
+        self.append(
+            tables.EVALUATION,
+            *(of_week(n, **shop) for n in (1, 2, 40)),
+            {**scored, **day, "week": DAY - timedelta(days=1)},
+        )
+        published = {"use_case": USE_CASE, "model_version": 0, "scored_at": NOW}
+        published |= {"users": 2_000, "value_promised": Decimal("14000.25")}
+        published |= {"seconds": 48.0, "bytes_billed": 3 * 2**30}
+        days = (DAY, DAY - 40 * WEEK)
+        self.append(tables.PUBLICATIONS, *({**published, "as_of": day} for day in days))
+        drift = {"use_case": USE_CASE, "as_of": DAY, "bound": 0.2, "written_at": NOW}
+        score = {"kind": "score", "name": "probability", "psi": 0.05, "is_alarm": False}
+        bins = [{"value": "0% to 5%", "observed": 0.1, "expected": 0.09}]
+        message = "source is 'google' for 2% of users"
+        alarm = {"kind": "feature", "name": "source", "psi": 0.6, "is_alarm": True}
+        self.append(
+            tables.DRIFT,
+            {**drift, **score, "bins": bins},
+            {**drift, **score, "bins": [], "written_at": NOW - WEEK},
+            {**drift, **alarm, "cause": "feature", "message": message},
+        )
+
+    def fill_stream(self) -> None:
+        at = NOW - timedelta(hours=2)
+        event = {
+            "use_case": "first_day_churn", "user_id": SOMEBODY, "event_id": "1",
+            "event_type": "new_registration",
+            "event_time": at, "event_date": at.date(),
+            "received_at": at, "received_on": at.date(),
+            "published_at": at - timedelta(seconds=2),
+        }  # fmt: skip
+        older = {"received_at": at - 2 * WEEK, "received_on": at.date() - 2 * WEEK}
+        self.append(
+            tables.STREAM_EVENTS,
+            event,
+            # The same again, an hour later.
+            {**event, "received_at": at + timedelta(hours=1)},
+            {**event, "event_id": "2", "is_late": True},
+            {**event, "event_id": "3", **older},
+        )
+        scored = {
+            "use_case": CARDS, "event_id": "1", "user_id": SOMEBODY,
+            "event_time": at, "event_date": at.date(), "source": "stream",
+            "scored_at": at, "scored_on": at.date(), "model_version": 1,
+            "latency_ms": 120.0,
+        }  # fmt: skip
+        self.append(
+            tables.INFERENCE_LOG,
+            {**scored, "inference_id": "a", "probability": 0.9},
+            # A redelivery repeats its id.
+            {**scored, "inference_id": "a", "probability": 0.9},
+            {**scored, "inference_id": "b", "probability": 0.1},
+            # Came while nothing served.
+            {**scored, "inference_id": "c", "model_version": -1},
+        )
+        letter = {"received_at": at, "received_on": at.date(), "raw": SOMEBODY.encode()}
+        self.append(
+            tables.DEAD_LETTERS,
+            {**letter, "message_id": "1", "reason": "bad_value"},
+            {**letter, "message_id": "1", "reason": "bad_value"},
+            {**letter, "message_id": "2", "reason": "malformed_json"},
+        )
+
+    def fill_audiences(self) -> None:
+        key = {"use_case": USE_CASE, "audience": "winback"}
+        member = {
+            **key,
+            "as_of": DAY - 2 * WEEK,
+            "selection": "top 2",
+            "probability": 0.5,
+        }
+        self.append(
+            tables.AUDIENCE_MEMBERS,
+            {**member, "user_id": SOMEBODY, "is_control": False},
+            {**member, "user_id": "another", "is_control": True},
+        )
+        sent = {**key, "as_of": DAY - 2 * WEEK, "destination": "crm", "action": "add"}
+        sent |= {"user_id": SOMEBODY, "request": "r", "recorded_at": NOW}
+        self.append(
+            tables.AUDIENCE_LEDGER,
+            {**sent, "status": "pending"},
+            {**sent, "status": "rejected", "reason": f"{SOMEBODY} is unknown"},
+        )
+        lift = {
+            "audience": "winback", "status": "final", "verdict": "open",
+            "treated_users": 900, "control_users": 100,
+            "treated_conversions": 90, "control_conversions": 8,
+            "conversion_difference": 0.02, "conversion_difference_low": -0.01,
+            "conversion_difference_high": 0.05, "conversion_lift": 0.25,
+        }  # fmt: skip
+        self.append(
+            tables.AUDIENCE_LIFT,
+            of_week(2, **lift),
+            of_week(1, **lift | {"status": "provisional"}),
+        )
+
+
+def readings(rows: Mapping[str, Sequence[Row]], **missing: str) -> dict[str, Reading]:
+    """What the statements gave, all of them: no rows where a test names none."""
+    return {
+        name: Reading(
+            name=name,
+            text=statement(name, own=SQL),
+            rows=rows.get(name, ()),
+            missing=missing.get(name, ""),
+        )
+        for name in TITLES
+    }
+
+
+def pages(
+    rows: Mapping[str, Sequence[Row]],
+    known: Mapping[str, Facts] = KNOWN,
+    **missing: str,
+) -> dict[str, str]:
+    """Pages of some rows."""
+    return rendered(readings(rows, **missing), known, WINDOW, place="p.propensity")
+
+
+def case(known: Facts = KNOWN[USE_CASE], **rows: Sequence[Row]) -> Case:
+    """The only use case of a deployment with some rows."""
+    (shop,) = cases(readings(rows), {USE_CASE: known}, WINDOW)
+    return shop
+
+
+@pytest.fixture(scope="module")
+def site(new_deployment) -> Site:
+    """The deployment; tests read it."""
+    return new_deployment(Site)
