@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from local.demos.calls import call, rows, send, settled, table, training_text
@@ -197,38 +197,38 @@ def by_version(
         Rows of ``COLUMNS``. Version -1 is for none. Areas are missing where all known
         rows are of one class; alerts and what they save where there is no threshold.
     """
-    place = {transaction: row for row, transaction in enumerate(transactions.ids)}
+    columns = ["event_id", "model_version", "score", "label"]
+    frame = pd.DataFrame(scores, columns=columns).set_index("event_id")
+    frame["amount"] = pd.Series(transactions.amounts, transactions.ids)
+    frame["is_fraud"] = pd.Series(transactions.is_fraud, transactions.ids)
+    if transactions.true_probabilities is not None:
+        frame["truth"] = pd.Series(transactions.true_probabilities, transactions.ids)
     trained = {training["model_version"]: training for training in trainings}
     rows = []
-    for version in sorted({row["model_version"] for row in scores}):
+    for version, theirs in frame.groupby("model_version"):
+        known = theirs.dropna(subset="label")
+        label, score = known["label"].astype(int), known["score"].astype(float)
         training = trained.get(version, {})
-        theirs = [row for row in scores if row["model_version"] == version]
-        known = [row for row in theirs if row["label"] is not None]
-        label = np.array([row["label"] for row in known], dtype=int)
-        score = np.array([row["score"] for row in known], dtype=float)
-        where = np.array([place[row["event_id"]] for row in known], dtype=int)
         entry: dict[str, Any] = {
             "version": version,
             "algorithm": training.get("algorithm"),
             "scored": len(theirs),
             "known": len(known),
-            "frauds": int(label.sum()),
+            "frauds": label.sum(),
         }
         rows.append(entry)
-        if not 0 < label.sum() < len(label):
+        if label.nunique() < 2:
             continue
-        truth = transactions.true_probabilities
-        if truth is not None:
-            entry["optimum"] = roc_auc_score(transactions.is_fraud[where], truth[where])
-        if np.isnan(score).any():
+        if "truth" in known:
+            entry["optimum"] = roc_auc_score(known["is_fraud"], known["truth"])
+        if score.isna().any():
             continue
         entry["roc_auc"] = roc_auc_score(label, score)
         entry["pr_auc"] = average_precision_score(label, score)
         threshold = training.get("cost", {}).get("alert_threshold")
         if threshold is not None:
-            is_alert = score >= threshold
-            is_caught = is_alert & (label == 1)
-            entry["alerts"], entry["caught"] = int(is_alert.sum()), int(is_caught.sum())
-            amount = float(transactions.amounts[where][is_caught].sum())
-            entry["saved"] = amount - review_cost * entry["alerts"]
+            alerts = known[score >= threshold]
+            caught = alerts[alerts["label"] == 1]
+            entry["alerts"], entry["caught"] = len(alerts), len(caught)
+            entry["saved"] = caught["amount"].sum() - review_cost * len(alerts)
     return rows

@@ -59,9 +59,8 @@ def summary(*columns: str, last: date = TODAY) -> Summary:
 )
 def test_an_export_of_which_nothing_can_be_learned_is_refused(given, changed, says):
     """The last day may be tomorrow's, as it is in the far east."""
-    named = {"project": "p", "label_event": "purchase"} | {
-        "user_column": "user_pseudo_id"
-    }
+    named = {"project": "p", "label_event": "purchase"}
+    named |= {"user_column": "user_pseudo_id"}
     check(summary("user_pseudo_id", last=TODAY + DAY), Settings(**named), today=TODAY)
 
     with pytest.raises(UnusableData, match=says):

@@ -253,13 +253,13 @@ class TestLoading:
         """Whatever the timestamp says; twice equals once. Parameters keep their type
         and order, and what is absent is null. Of bad rows nothing is loaded."""
         client, path = workplace.bigquery.client(), tmp_path / "events.ndjson"
-        dataset = f"{workplace.project}.{workplace.ga4_dataset}"
 
         def load(*rows: Any) -> Summary:
             path.write_bytes(ndjson(*rows))
             return ga4_export.load_export(client, workplace.ga4_dataset, path)
 
         def stored(table: str) -> list[dict[str, Any]]:
+            dataset = f"{workplace.project}.{workplace.ga4_dataset}"
             return [dict(row) for row in client.list_rows(f"{dataset}.{table}")]
 
         for rows in ([event(), event(event_timestamp=None)], []):
@@ -270,10 +270,8 @@ class TestLoading:
             {"key": "a", "value": {"int_value": "7"}},
             {"key": "b", "value": {"double_value": 1.5}},
         ]
-        for _ in range(2):
-            summary = load(
-                event(event_params=params), event(event_date="20250302"), event()
-            )
+        rows = event(event_params=params), event(event_date="20250302"), event()
+        assert load(*rows) == (summary := load(*rows))
         first, _ = stored("events_20250301")
 
         assert len(stored("events_20250302")) == 1
@@ -282,9 +280,8 @@ class TestLoading:
             [None, None, None, 1.5],
         ]
         assert first["ecommerce"] is None
-        assert (summary.rows, summary.users) == (3, 1)
+        assert (summary.rows, summary.users, summary.events) == (3, 1, {"page_view"})
         assert summary.dates == {date(2025, 3, 1), date(2025, 3, 2)}
-        assert summary.events == {"page_view"}
 
 
 class TestSummary:
@@ -326,28 +323,15 @@ class TestSummary:
         assert found.last_full_day == date(2025, 3, full)
 
 
-class TestWeeks:
-    def weeks(self, days: int, *, without: int = 0, stray: int = 0) -> list[date]:
-        """Return the weeks of 2025 of so many days, some in the middle missing."""
-        first = date(2025, 1, 1)
-        there = {first + n * DAY for n in range(days)}
-        there -= {first + (30 + n) * DAY for n in range(without)}
-        there |= {first - 365 * DAY} if stray else set()
-        return weeks_allowed(there, max(there), usecases.load("ga4_purchase"))
+def test_weeks_end_with_the_data():
+    """Counted back from the end, a horizon apart, each with nine tenths of a lookback.
+    Of too little data there are none."""
+    use_case = usecases.load("ga4_purchase")
+    days = [date(2025, 1, 1) + n * DAY for n in range(90)]
+    weeks = [date(2025, 2, 25) + n * 7 * DAY for n in range(5)]
 
-    def test_end_with_the_data(self):
-        """Counted back from the end, a horizon apart, each with nine tenths of a
-        lookback; a stray day a year before is no beginning."""
-        weeks = self.weeks(90, stray=1)
-
-        assert (
-            weeks
-            == self.weeks(90)
-            == [date(2025, 2, 25) + n * 7 * DAY for n in range(5)]
-        )
-        # Of too little data there are none; also where a property has paused.
-        assert not self.weeks(60)
-        assert not [week for week in self.weeks(90, without=7) if week.month < 4]
+    assert weeks_allowed(days, days[-1], use_case) == weeks
+    assert not weeks_allowed(days[:60], days[59], use_case)
 
 
 LOYALTY = Source(

@@ -169,23 +169,21 @@ class TestStack:
 
         assert not running.state.record().ended
 
-    def test_does_not_stop_a_state_that_is_up(self, running):
-        state = State("up", running.state.home)
-        state.folder.mkdir()
+    def test_refuses_a_state_that_is_up_and_a_port_that_is_taken(self, running):
+        """Nothing is stopped, and nothing is started."""
+        up, late = (State(name, running.state.home) for name in ("up", "late"))
+        up.folder.mkdir()
         record = running.state.record()
-        state.write(Record(base=record.base, is_up=True, processes=record.processes))
-        with pytest.raises(LocalError, match="is up; `make down` stops it"):
-            Stack(state, base=running.base, functions=()).start()
+        up.write(Record(base=record.base, is_up=True, processes=record.processes))
+        for state, says in (
+            (up, "is up; `make down` stops it"),
+            (late, "needed for model_training, is taken"),
+        ):
+            with pytest.raises(LocalError, match=says):
+                Stack(state, base=running.base, functions=()).start()
 
         assert not running.state.record().ended
-
-    def test_names_a_taken_port(self, project, running):
-        """Nothing is started; the message says how to go on."""
-        state = State("late", running.state.home)
-        with pytest.raises(LocalError, match="needed for model_training, is taken"):
-            Stack(state, base=running.base, functions=()).start()
-
-        assert not state.record().processes
+        assert not late.record().processes
 
     def test_says_why_a_function_did_not_start(self, project, tmp_path):
         """The message has the end of the log, and everything is stopped again."""
