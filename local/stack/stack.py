@@ -18,9 +18,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from deploy import stage
@@ -273,39 +272,74 @@ class Stack:
         """Start every process; wait for the emulators."""
         from local.emulators.pubsub.server import is_serving
 
-        python = Path(sys.executable)
-        if self.functions:
-            folder = LOCAL / "venvs"
-            python = venvs.functions_python(self._root, folder=folder)
-        self._began = time.monotonic()
-        say(f"starting emulators and {len(self.functions)} functions …")
         if unused := ignored(os.environ, self.environment):
             say(f"  functions here do not get {', '.join(unused)}: docs/settings.md")
-        for service, words in {
-            "bigquery": [
-                *("--grpc-port", str(self.port("bigquery_storage"))),
-                *("--project", self.options.project),
-                *("--data-dir", str(self.state.folder / "bigquery")),
-                *("--storage", self.url("storage")),
-            ],
-            "storage": ["--data-dir", str(self.state.folder / "storage")],
-            "pubsub": [],
-        }.items():
-            own = [] if self._stays else ["--parent", str(os.getpid())]
-            port = ["--port", str(self.port(service))]
-            module = [sys.executable, "-m", f"local.emulators.{service}"]
-            self._spawn(service, [*module, *port, *words, *own], folder=ROOT)
-        for function in self.functions:
-            self._start_function(function, python)
-        if self._stays:
-            self.state.dashboard.mkdir(parents=True, exist_ok=True)
-            port = [str(self.port("dashboard")), "--bind", HOST]
-            server = [sys.executable, "-m", "http.server", *port]
-            self._spawn("dashboard", server, folder=self.state.dashboard)
+        # Of the user's environment they get places, and threads.
+        kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        for name, command, environment, folder in self._processes():
+            process = spawn(
+                name,
+                command,
+                environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
+                folder=folder,
+                port=self.port(name),
+                log=self.state.logs / f"{name}.log",
+            )
+            self._record.processes.append(process)
+            self.state.write(self._record)
         datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
         self._wait_for("bigquery", lambda: answers(self.url("bigquery") + datasets))
         self._wait_for("storage", lambda: answers(self.url("storage") + "/"))
         self._wait_for("pubsub", lambda: is_serving(self.address("pubsub")))
+
+    def _processes(self) -> Iterator[tuple[str, list[str], dict[str, str], Path]]:
+        """Yield name, command, environment and folder of all that is to run."""
+        folder = self.state.folder
+        python = Path(sys.executable)
+        if self.functions:
+            python = venvs.functions_python(self._root, folder=LOCAL / "venvs")
+        self._began = time.monotonic()
+        say(f"starting emulators and {len(self.functions)} functions …")
+        parent = [] if self._stays else ["--parent", str(os.getpid())]
+        for service, words in {
+            "bigquery": [
+                *("--grpc-port", str(self.port("bigquery_storage"))),
+                *("--project", self.options.project),
+                *("--data-dir", str(folder / "bigquery")),
+                *("--storage", self.url("storage")),
+            ],
+            "storage": ["--data-dir", str(folder / "storage")],
+            "pubsub": [],
+        }.items():
+            port = ["--port", str(self.port(service))]
+            module = [sys.executable, "-m", f"local.emulators.{service}"]
+            yield service, [*module, *port, *words, *parent], {}, ROOT
+        for function in self.functions:
+            target = function.target
+            # gunicorn keeps a socket there; in the user's home one would be all
+            # functions'.
+            runtime = folder / "run" / target
+            runtime.mkdir(parents=True, exist_ok=True)
+            environment = {**self.environment, "XDG_RUNTIME_DIR": str(runtime)}
+            if SECRET in os.environ:
+                environment[SECRET] = os.environ[SECRET]
+            command = [
+                *(str(python), "-m", "functions_framework"),
+                *("--source", "main.py", "--target", target),
+                *("--host", HOST, "--port", str(self.port(target))),
+                *(["--asgi"] if function.is_asynchronous else []),
+            ]
+            staged = stage.stage(
+                self._root / function.folder,
+                folder / "staged" / target,
+                requirements=function.requirements,
+            )
+            yield target, command, environment, staged
+        if self._stays:
+            self.state.dashboard.mkdir(parents=True, exist_ok=True)
+            port = [str(self.port("dashboard")), "--bind", HOST]
+            server = [sys.executable, "-m", "http.server", *port]
+            yield "dashboard", server, {}, self.state.dashboard
 
     def ready(self) -> None:
         """
@@ -322,47 +356,6 @@ class Stack:
                 url = self.url(process.name) + "/robots.txt"
                 self._wait_for(process.name, functools.partial(answers, url))
         say(f"all answer after {time.monotonic() - self._began:.1f} s")
-
-    def _start_function(self, function: Function, python: Path) -> None:
-        # gunicorn keeps a socket there; in the user's home one would be all functions'.
-        runtime = self.state.folder / "run" / function.target
-        runtime.mkdir(parents=True, exist_ok=True)
-        staged = stage.stage(
-            self._root / function.folder,
-            self.state.folder / "staged" / function.target,
-            requirements=function.requirements,
-        )
-        environment = {**self.environment, "XDG_RUNTIME_DIR": str(runtime)}
-        if SECRET in os.environ:
-            environment[SECRET] = os.environ[SECRET]
-        command = [
-            *(str(python), "-m", "functions_framework"),
-            *("--source", "main.py", "--target", function.target),
-            *("--host", HOST, "--port", str(self.port(function.target))),
-            *(["--asgi"] if function.is_asynchronous else []),
-        ]
-        self._spawn(function.target, command, environment, folder=staged)
-
-    def _spawn(
-        self,
-        name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str] = MappingProxyType({}),
-        *,
-        folder: Path,
-    ) -> None:
-        """Start a process; of the user's environment it gets places, and threads."""
-        kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
-        process = spawn(
-            name,
-            command,
-            environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
-            folder=folder,
-            port=self.port(name),
-            log=self.state.logs / f"{name}.log",
-        )
-        self._record.processes.append(process)
-        self.state.write(self._record)
 
     def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
         """Wait until a service answers; none that has started may end meanwhile."""

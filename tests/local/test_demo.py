@@ -19,7 +19,7 @@ from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
 from local.demos.source import DAY, check, gaps
 from local.errors import LocalError, UnusableData
 from local.exports.ga4_export import Summary
-from local.generators.cards import cards
+from local.generators.cards import DEFAULT_END, cards
 from local.play import Choice
 from local.stack.stack import Stack
 from local.stack.state import Options, State
@@ -130,7 +130,7 @@ def transactions():
 
 class TestCards:
     def test_are_sent_once_in_order_in_parts(self, transactions):
-        """Transactions and truths between one another."""
+        """Transactions and truths between one another, and none of the future."""
         parts = planned(transactions, now=NOW)
         sent = [delivery for part in parts for delivery in part]
         times = [delivery.sent_time for delivery in sent]
@@ -141,6 +141,8 @@ class TestCards:
         assert counts["scored"] == len(transactions)
         assert counts["stored_rows"] == round(1.05 * len(transactions))
         assert counts["truths"] > 0.95 * len(transactions)
+        early = planned(transactions, now=DEFAULT_END)
+        assert len(sent) > sum(map(len, early)) > len(transactions)
 
     def scored(self, transactions, **changed):
         """Every transaction's score as first_scores.sql gives it."""
