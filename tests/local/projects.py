@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.functions import Function
-from local.processes import Process, free_ports, spawn
+from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, PORTS, ROOT, State
 
@@ -51,8 +50,6 @@ def make_project(folder: Path, *packages: str) -> Path:
         # Functions of one folder are in one file, each under its own name.
         with (place / "main.py").open("a") as file:
             file.write(source.format(target=function.target))
-        for script in (ROOT / function.folder).glob("*.sh"):
-            shutil.copy(script, place)
         shutil.copy(ROOT / function.folder / function.requirements, place)
     for name in ("propensity", *packages):
         skipped = shutil.ignore_patterns("__pycache__")
@@ -68,18 +65,6 @@ def project_stack(project: Path, *functions: Function, **options: Any) -> Stack:
         functions=functions,
         root=project,
         **options,
-    )
-
-
-def started(folder: Path, name: str, command: list[str], *, port: int = 1) -> Process:
-    """Start a program that finds others by PATH; its log is in the folder."""
-    return spawn(
-        name,
-        command,
-        environment={"PATH": os.environ["PATH"]},
-        folder=folder,
-        port=port,
-        log=folder / f"{name}.log",
     )
 
 

@@ -282,6 +282,7 @@ class TestLoading:
         assert first["ecommerce"] is None
         assert (summary.rows, summary.users, summary.events) == (3, 1, {"page_view"})
         assert summary.dates == {date(2025, 3, 1), date(2025, 3, 2)}
+        assert summary.user_columns == {"user_pseudo_id"}
 
 
 class TestSummary:

@@ -26,7 +26,7 @@ from local.processes import (
     stop,
 )
 from local.progress import QUIET_S, TICK_S, Progress, Step
-from tests.local.projects import started, wait_until
+from tests.local.projects import wait_until
 
 # As a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
@@ -52,6 +52,12 @@ def killed(tmp_path) -> Iterator[Process]:
     yield process
     if worker.is_running():
         worker.kill()
+
+
+def started(folder: Path, name: str, command: list[str]) -> Process:
+    """Start a program that finds others by PATH."""
+    places, log = {"PATH": os.environ["PATH"]}, folder / f"{name}.log"
+    return spawn(name, command, environment=places, folder=folder, port=1, log=log)
 
 
 class TestStop:

@@ -144,19 +144,15 @@ class TestFunctions:
         assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
 
     def test_do_not_get_other_settings_which_are_named(self):
-        environment = {
-            "HOME": "/home/ana",
+        given = {
+            "HOME": "/",
             "PROPENSITY_BUDGET": "",
-            "PROPENSITY_MAXIMUM_TRAINING_ROWS": "5",
-            "PROPENSITY_LABEL_EVENT": "sign_up",
-            "PROPENSITY_PORT_BASE": "9080",
-            SECRET: "secret",
+            "PROPENSITY_LABEL_EVENT": "search",
         }
+        given |= {PORT_BASE: "9080", SECRET: "secret"}
+        here = {"PROPENSITY_LABEL_EVENT": "purchase"}
 
-        assert ignored(environment, {"PROPENSITY_LABEL_EVENT": "purchase"}) == [
-            "PROPENSITY_LABEL_EVENT",
-            "PROPENSITY_MAXIMUM_TRAINING_ROWS",
-        ]
+        assert ignored(given, here) == ["PROPENSITY_LABEL_EVENT"]
 
 
 class TestStack:
