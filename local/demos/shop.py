@@ -118,8 +118,9 @@ def play(
     source = opened(warehouse, options, use_case)
     weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
     horizon = timedelta(days=use_case.horizon_days)
-    if source.shop is not None:
-        load(warehouse, source.shop, HISTORY_DAYS, until=weeks[0])
+    shop = source if isinstance(source, Shop) else None
+    if shop:
+        load(warehouse, shop, HISTORY_DAYS, until=weeks[0])
     with step("starting the functions"):
         ready.result()
     setup.prepare_export(warehouse, settings)
@@ -131,8 +132,8 @@ def play(
     # Earlier dates than the weeks where days of the export were missing.
     published: list[date] = []
     for day in [*weeks, end]:
-        if source.shop is not None and day > weeks[0]:
-            load(warehouse, source.shop, horizon.days, until=day)
+        if shop and day > weeks[0]:
+            load(warehouse, shop, horizon.days, until=day)
         body = {"use_case": use_case.name, "as_of": day.isoformat()}
         if day <= weeks[-1] and (day.year, day.month) != trained_month:
             trained_month = (day.year, day.month)
@@ -168,8 +169,8 @@ def play(
         say("\nBy the best threshold of the weeks before, and the best of a budget:")
         say(table(VERBOSE_COLUMNS, evaluated_weeks))
     scores = rows(warehouse, "published_users", **named, weeks=published)
-    if source.shop is not None:
-        say(loyalty.text(warehouse, use_case, source.shop, scores))
+    if shop:
+        say(loyalty.text(warehouse, use_case, shop, scores))
     users = [row["user_id"] for row in scores]
     say("\nLooking users up, the likeliest, the least likely, and nobody:")
     for line in lookups(stack, [users[0], users[-1], "nobody"]):

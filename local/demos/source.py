@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from local.errors import UnusableData
 from local.exports import ga4_export, sources
+from local.exports.ga4_export import ExportError, Summary
 from local.generators.export import Shop
 from local.play import Choice
 from local.progress import say, step
@@ -20,16 +20,7 @@ from propensity.usecases import UseCase
 DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class Source:
-    """An export to play: its days with events, and its generator where it has one."""
-
-    dates: Collection[date]
-    last_full_day: date
-    shop: Shop | None = None
-
-
-def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
+def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | Summary:
     """
     Generate or load the export that the options name, and the sources beside it.
 
@@ -39,15 +30,14 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
     if options.path is None:
         say("Generating a shop's export …")
         with step("generating"):
-            shop = Shop()
-        return Source(shop.dates, shop.last_date, shop)
+            return Shop()
     say(f"Loading {options.data} …")
     settings, path = warehouse.settings, options.path
     try:
         summary = ga4_export.load_export(warehouse.client, settings.ga4_dataset, path)
         folder = path if path.is_dir() else path.parent
         sources.load_folder(warehouse.client, folder, use_case)
-    except (ga4_export.ExportError, SchemaError) as error:
+    except (ExportError, SchemaError) as error:
         raise UnusableData(str(error)) from error
     first, last = min(summary.dates), max(summary.dates)
     say(
@@ -57,7 +47,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
     if lacking := gaps(summary.dates):
         say(lacking)
     check(summary, settings, today=datetime.now(UTC).date())
-    return Source(summary.dates, summary.last_full_day)
+    return summary
 
 
 def gaps(dates: Collection[date]) -> str:
@@ -75,7 +65,7 @@ def gaps(dates: Collection[date]) -> str:
     return f"The export lacks {len(missing)} of its days: {named}"
 
 
-def check(summary: ga4_export.Summary, settings: Settings, *, today: date) -> None:
+def check(summary: Summary, settings: Settings, *, today: date) -> None:
     """
     Refuse an export from which nothing can be learned.
 
@@ -108,7 +98,7 @@ def check(summary: ga4_export.Summary, settings: Settings, *, today: date) -> No
 
 
 def chosen_weeks(
-    source: Source, use_case: UseCase, settings: Settings, *, count: int
+    source: Shop | Summary, use_case: UseCase, settings: Settings, *, count: int
 ) -> list[date]:
     """
     Return the as-of dates to predict on: the last whose outcomes the data hold.

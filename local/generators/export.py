@@ -89,7 +89,7 @@ class Shop(Process):
         table = self._written(events, days)
         twice = np.flatnonzero(random.random(len(days)) < DUPLICATED)
         rows = np.r_[np.arange(len(days)), twice]
-        first, last = ((d - EPOCH).days for d in (self.first_date, self.last_date))
+        first, last = ((self.dates[at] - EPOCH).days for at in (0, -1))
         rows = rows[(days[rows] >= first) & (days[rows] <= last)]
         rows = rows[np.lexsort((rows, events.time_us[rows], days[rows]))]
         # Every exported row by day and time, with its day and arrival.

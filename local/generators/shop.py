@@ -107,11 +107,11 @@ class Process:
 
     Args:
         users: Users who arrive from the start of the simulation to the end.
-        days: Days of the export, ending with ``last_date``.
+        days: Days of the export, ``dates``, ending with ``last_full_day``.
         seed: Everything follows from it.
     """
 
-    last_date = LAST_DATE
+    last_full_day = LAST_DATE
 
     def __init__(
         self,
@@ -121,9 +121,8 @@ class Process:
         seed: int = DEFAULT_SEED,
     ) -> None:
         self.users = users
-        self.first_date = LAST_DATE - (days - 1) * DAY
-        self.dates = [self.first_date + n * DAY for n in range(days)]
-        self._start = self.first_date - BURN_IN_DAYS * DAY
+        self.dates = [LAST_DATE - n * DAY for n in reversed(range(days))]
+        self._start = self.dates[0] - BURN_IN_DAYS * DAY
         # The last local day ends during the next UTC day.
         self._simulated_days = (LAST_DATE - self._start).days + 2
         self._random = np.random.Generator(np.random.PCG64(seed))
