@@ -168,9 +168,8 @@ class Games:
         country = pick(random, COUNTRY[churns])
         level = 1 + pick(random, INDEX[churns])
         unit, where, known = np.zeros(n, np.int64), random.random(n), random.random(n)
-        for (nation, index), places in (
-            units().groupby(["country", "level"]).indices.items()
-        ):
+        homes = units().groupby(["country", "level"]).indices
+        for (nation, index), places in homes.items():
             theirs = (country == nation) & (level == index)
             unit[theirs] = places[floor(where[theirs] * len(places))]
         columns = {
