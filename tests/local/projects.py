@@ -50,6 +50,9 @@ def make_project(folder: Path, *packages: str) -> Path:
         # Functions of one folder are in one file, each under its own name.
         with (place / "main.py").open("a") as file:
             file.write(source.format(target=function.target))
+        # What reads the functions reads how they are deployed.
+        for script in (ROOT / function.folder).glob("*.sh"):
+            shutil.copy(script, place)
         shutil.copy(ROOT / function.folder / function.requirements, place)
     for name in ("propensity", *packages):
         skipped = shutil.ignore_patterns("__pycache__")
