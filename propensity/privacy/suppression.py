@@ -91,10 +91,6 @@ class Suppressed:
         user = user_hash(self.key, user_id)
         return (EVERYWHERE, user) in self.users or (use_case, user) in self.users
 
-    def those_of(self, user_ids: Iterable[str], use_case: str) -> list[str]:
-        """Return the users who are on the list for a use case."""
-        return [user for user in user_ids if self.covers(user, use_case)]
-
     def without(self, rows: Rows, use_case: str) -> Rows:
         """Return rows of a use case without those whose ``user_id`` is on the list."""
         if not self.users:
@@ -103,7 +99,8 @@ class Suppressed:
         import pyarrow.compute as pc
 
         users = filter(None, pc.unique(rows["user_id"]).to_pylist())
-        value_set = pa.array(self.those_of(users, use_case), rows["user_id"].type)
+        listed = [user for user in users if self.covers(user, use_case)]
+        value_set = pa.array(listed, rows["user_id"].type)
         return rows.filter(pc.invert(pc.is_in(rows["user_id"], value_set=value_set)))
 
     def is_mentioned(self, data: bytes, attributes: Iterable[str]) -> bool:

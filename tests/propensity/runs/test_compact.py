@@ -10,7 +10,6 @@ what one clean SQL computation says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -97,8 +96,8 @@ class TestExpired:
         )
         kept = {"PROPENSITY_RETENTION_DAYS": "stream_events=20"}
         with changed(empty, **kept) as site:
-            more = rows_of([{**old, "event_id": "late"}], received_at=NOW, lateness=DAY)
-            site.append(more)
+            late = {**old, "event_id": "late", "bet_amount": 99}
+            site.append(rows_of([late], received_at=NOW, lateness=DAY))
             site.compact(NOW + HOUR, as_of=NOW.date())
 
             assert site.features() == expected([old])
@@ -116,11 +115,13 @@ class Interrupted(Warehouse):
         return result
 
 
-def interrupted(site: Site, at: datetime, happens: Callable[[], object]) -> Run:
+def interrupted(
+    site: Site, at: datetime, happens: Callable[[], object], **changed: Any
+) -> Run:
     """A run that is interrupted."""
     warehouse = Interrupted(site.settings, client=site.warehouse.client)
     warehouse.happens = happens
-    return replace(site.run(at), warehouse=warehouse)
+    return site.run(at, warehouse=warehouse, **changed)
 
 
 class TestRun:
@@ -154,8 +155,11 @@ class TestRun:
         assert empty.compact(midnight + HOUR)["tiles"] == 0
         assert [row["bet_count"] for row in empty.tiles()] == [1]
 
-    def test_counts_nothing_once_another_has_its_place(self, empty):
-        """Defect: a run that had been held up until its lease ended wrote its tiles
+    @pytest.mark.parametrize("as_of", [FIRST, NOW.date()])
+    def test_writes_nothing_once_another_has_its_place(self, empty, as_of):
+        """With days to export or without.
+
+        Defect: a run that had been held up until its lease ended wrote its tiles
         beside those of the run that had taken over."""
         empty.compact(NOW)
         empty.append(rows_of([bet()], received_at=NOW))
@@ -165,6 +169,7 @@ class TestRun:
             empty.artifacts.overwrite(lease, b'{"run_id": "another"}')
 
         with pytest.raises(Conflict, match="taken over"):
-            compact.compact(interrupted(empty, NOW + HOUR, taken_over))
+            compact.compact(interrupted(empty, NOW + HOUR, taken_over, as_of=as_of))
 
         assert empty.tiles() == []
+        assert empty.artifacts.names("exports/") == []

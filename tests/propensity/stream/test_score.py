@@ -25,7 +25,7 @@ from tests.shop import DAY
 class Log:
     """A table that fails a few times; nothing serves, and a topic takes all."""
 
-    def __init__(self, *, failures: int) -> None:
+    def __init__(self, failures: int = 0) -> None:
         self.failures = failures
         self.rows = 0
         self.last: dict[str, Any] = {}
@@ -49,10 +49,13 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
     settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
     warehouse = warehouse or SimpleNamespace()
     warehouse.settings = settings
-    clients: Any = {"warehouse": warehouse, "artifacts": log}
-    clients |= {"appends": log, "bus": log, "catalogue": DEPLOYED}
-    clock = ManualClock(NOW + timedelta(minutes=1))
-    return ScoreStream(Clients(**clients, settings=settings, clock=clock))
+    clock: Any = ManualClock(NOW + timedelta(minutes=1))
+    all_others: Any = log
+    return ScoreStream(
+        Clients(
+            settings, warehouse, all_others, all_others, all_others, DEPLOYED, clock
+        )
+    )
 
 
 def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:
@@ -66,7 +69,7 @@ async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
     """Defect: events without a score were counted at each delivery of a group that
     could not be stored, and those of suppressed users likewise. While nothing serves a
     transaction is logged without a score."""
-    log = Log(failures=2)
+    log = Log(2)
     message = Message(written(enriched_card("t")), "1")
     consumer = stream_of(log)
     for _ in range(2):
@@ -85,7 +88,7 @@ async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
 
 async def test_of_users_while_nothing_serves_say_so(capsys):
     """Their events are acknowledged, and wait for nothing; none is scored or logged."""
-    log = Log(failures=0)
+    log = Log()
     consumer = stream_of(log)
     refused = await consumer.consume(
         [Message(written(bet()), str(n)) for n in range(3)]
@@ -129,7 +132,7 @@ async def test_of_users_are_by_their_features_at_that_moment(capsys):
         {"user_id": user, "scored_until": until, **features, "bet_count": count}
         for user, (count, until) in users.items()
     ]
-    log, batches = Log(failures=0), []
+    log, batches = Log(), []
     consumer = stream_of(log, SimpleNamespace(lookup=lambda *_: rows))
     scoring(consumer, batches)
 
@@ -148,7 +151,7 @@ async def test_of_a_use_case_that_fails_hold_up_no_other(capsys):
     def lookup(*_: object) -> Any:
         raise SchemaError("division by zero")
 
-    log = Log(failures=0)
+    log = Log()
     run = SimpleNamespace(lookup=lookup)
     consumer = stream_of(log, run)
     scoring(consumer, [])
