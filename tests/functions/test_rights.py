@@ -46,9 +46,9 @@ CARDS_KNOWN = date(2026, 3, 14)
 PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)
 
-# Permissions of each role, of those that a call here can need.
 # The rights that no role of Google's holds alone.
 OWN_ROLES = json.loads((TERRAFORM / "roles.json").read_text())
+# Permissions of each role, of those that a call here can need.
 ROLES: dict[str, set[str]] = {
     "roles/bigquery.jobUser": {"jobs.create"},
     "roles/bigquery.readSessionUser": {"readsessions.create"},
@@ -226,7 +226,7 @@ def place(places, shop_dataset, tmp_path_factory) -> Place:
     suppress(place.warehouse, "user.004")
     code = {"postcode": "AB1", "socioeconomic_idx": 5.0, "loaded_on": TRAINED}
     append_rows(place.warehouse, tables.POSTCODE_INDEX, [code | {"is_outward": True}])
-    games = Games(users=120, days=28, maximum_events=8).events()
+    games = Games(users=150, days=42, maximum_events=8).events()
     players = rows_of(map(encode, games), received_at=DEFAULT_END)
     place.warehouse.write(tables.STREAM_EVENTS, players)
     scored_cards.stored(place.warehouse, scored_cards.drawn(600))
