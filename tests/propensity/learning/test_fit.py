@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
-from propensity.learning import metrics
+from propensity.learning import candidates, metrics
 from propensity.learning.candidates import CALIBRATIONS
 from propensity.learning.intervals import interval
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
@@ -162,6 +162,9 @@ class TestTime:
             gap = days[block.first] - days[block.fit_end - 1]
             assert gap.days >= 7 + 3
         assert len(training.judged[0].score) == len(training.parts.choosing)
+        # So it is with the model that is measured.
+        fitted = training.parts.fitting.rows["as_of"].to_pylist()
+        assert (training.parts.split.holdout[0] - fitted[-1]).days >= 7 + 3
 
 
 class TestCandidates:
@@ -252,6 +255,12 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     )
     before = np.average(training.judged[0].score, weights=judged.weight)
     assert before == pytest.approx(base_rate, rel=0.3)
+    each = training.judged[0].score.reshape(-1, 1)
+    calibrated = candidates.calibrator("isotonic", each, judged).predict_proba(each)
+    of_judged = np.average(judged.label, weights=judged.weight)
+    assert np.average(calibrated[:, 1], weights=judged.weight) == pytest.approx(
+        of_judged, rel=0.01
+    )
     assert training.parts.every.per_row == (1, 10)
     assert held.metrics.base_rate == pytest.approx(base_rate, rel=0.25)
     assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)

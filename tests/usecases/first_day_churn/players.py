@@ -20,6 +20,7 @@ from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
+from propensity.registry.serving import users_on_the_stream
 from propensity.tables import every as tables
 from tests.events import CATALOGUE, LATENESS
 from tests.functions.conftest import application, entered
@@ -120,13 +121,13 @@ class Stream(Site):
 
     def served(self, users: Iterable[str], *, since: date) -> dict[str, Row]:
         """Return what serving reads of users whose events are of a day or later."""
-        rows = self.warehouse.lookup(
-            USE_CASE.statement("stream_rows"),
-            USE_CASE.serving(self.settings, {*users}, first_event_day=since),
+        known = users_on_the_stream(
+            self.warehouse, USE_CASE, {*users}, first_event_day=since
         )
-        features = {row["user_id"]: dict(row.items()) for row in rows}
-        assert len(features) == len(rows)
-        return features
+        return {
+            user: {**one.values, "scored_until": one.until}
+            for user, one in known.items()
+        }
 
     def post(self, target: str, as_of: date, **body: object) -> Row:
         """Call a function in this process, which must succeed; return its answer."""

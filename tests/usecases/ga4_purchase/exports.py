@@ -255,6 +255,10 @@ def repeated() -> list[shop.Row]:
             purchase("phone.2", ago(-1), transaction="T2"),
         )
     ]
+    # Refunds may share an id.
+    for days in (9, 8):
+        ecommerce = {"refund_value": 5.0, "transaction_id": "R1"}
+        rows.append(event("refunds twice", ago(days), "refund", ecommerce=ecommerce))
     for id_ in ("T1", 1001):
         for n, nothing in enumerate((None, "(not set)")):
             user, params = f"parameter {id_}", {"transaction_id": id_}

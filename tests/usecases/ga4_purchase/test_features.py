@@ -132,6 +132,7 @@ PURCHASES = {
     "opens it again": {
         "purchases": 1, "revenue": 100, "purchase_recency_days": 6.5,
     },
+    "refunds twice": {"refunds": 2, "refund_value": 10},
     # It may be among the parameters alone, as a text or as a number.
     **dict.fromkeys(("parameter T1", "parameter 1001"), {"purchases": 1}),
     # Without a revenue the value counts; an item without a quantity is one.
