@@ -101,7 +101,7 @@ def ledger(**chosen: Any) -> Any:
     By date, destination and action: how many are pending, accepted and rejected, and
     why.
     """
-    from offline.audience.ledger import account
+    from offline.audience.delivery import account
 
     return account(**chosen)
 

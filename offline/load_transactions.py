@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -87,55 +88,48 @@ def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> None:
     outcomes = rows[rows["label"].notna()]
     total = len(rows) + len(outcomes)
     with tqdm(desc="loading", total=total, unit=" rows", disable=None) as bar:
-        for table, some, columns_of in (
-            (tables.INFERENCE_LOG, rows, _inferences),
-            (tables.TRUTH_EVENTS, outcomes, _truths),
+        for table, some, row_of in (
+            (tables.INFERENCE_LOG, rows, _inference),
+            (tables.TRUTH_EVENTS, outcomes, _truth),
         ):
             warehouse.create(table)
             for first in range(0, len(some), PIECE):
-                piece = some.iloc[first : first + PIECE]
-                frame, schema = columns_of(use_case, piece), table.arrow_schema()
-                whole = frame.reindex(columns=schema.names).astype(object)
-                made = pa.Table.from_pandas(whole, schema, preserve_index=False)
-                warehouse.write(table, made)
+                piece = some.iloc[first : first + PIECE].to_dict("records")
+                warehouse.write(table, [row_of(use_case, one) for one in piece])
                 bar.update(len(piece))
 
 
-def _inferences(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return columns of ``inference_log``, as if logged when they happened."""
-    features = rows[list(use_case.features)].to_dict("records")
-    name, times = use_case.name, rows["event_time"]
-    columns = {
-        "inference_id": [_digest(name, one, SOURCE) for one in rows["event_id"]],
-        "use_case": name,
-        "event_id": rows["event_id"],
-        "user_id": rows["event_id"],
-        "event_time": times,
-        "event_date": times.dt.date,
+def _inference(use_case: UseCase, row: Mapping[Hashable, Any]) -> dict[str, Any]:
+    """Return a row of ``inference_log``, as if logged when it happened."""
+    features = {name: row[name] for name in use_case.features}
+    return {
+        "inference_id": _digest(use_case.name, row["event_id"], SOURCE),
+        "use_case": use_case.name,
+        "event_id": row["event_id"],
+        "user_id": row["event_id"],
+        "event_time": row["event_time"],
+        "event_date": row["event_time"].date(),
         "model_version": NO_VERSION,
         "is_warm": False,
         "source": SOURCE,
-        "features": [json.dumps(row, separators=(",", ":")) for row in features],
-        "scored_at": times,
-        "scored_on": times.dt.date,
+        "features": json.dumps(features, separators=(",", ":")),
+        "scored_at": row["event_time"],
+        "scored_on": row["event_time"].date(),
     }
-    return pd.DataFrame(columns, index=rows.index)
 
 
-def _truths(use_case: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return columns of ``truth_events``: received when they were found."""
-    times = rows["truth_time"]
-    parts = zip(rows["event_id"], rows["label"], times.astype("int64"), strict=True)
-    columns = {
+def _truth(use_case: UseCase, row: Mapping[Hashable, Any]) -> dict[str, Any]:
+    """Return a row of ``truth_events``: received when it was found."""
+    event_id, label, time = row["event_id"], row["label"], row["truth_time"]
+    return {
         "use_case": use_case.name,
-        "event_id": rows["event_id"],
-        "label": rows["label"],
-        "truth_time": times,
-        "message_id": [_digest(use_case.name, *map(str, part)) for part in parts],
-        "received_at": times,
-        "received_on": times.dt.date,
+        "event_id": event_id,
+        "label": label,
+        "truth_time": time,
+        "message_id": _digest(use_case.name, event_id, str(label), str(time)),
+        "received_at": time,
+        "received_on": time.date(),
     }
-    return pd.DataFrame(columns, index=rows.index)
 
 
 def _digest(*parts: str) -> str:

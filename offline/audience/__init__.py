@@ -4,8 +4,8 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``run``: the preview, and the delivery; begin here
 - ``selection``: what was asked for; the best users, and which of them are held out
 - ``members``: the audience of an as-of date, chosen once and stored
-- ``delivery``: requests that are left, sent one after the other
-- ``ledger``: one row per user who is sent: pending, then accepted or rejected
+- ``delivery``: requests that are left, sent one after the other, and the ledger of
+  their users: pending, then accepted or rejected
 - ``posting``: a request, repeated until a receiver answers
 - ``http``, ``ga4``, ``bucket``: destinations; ``bucket`` opens the one of ``--to``
 """

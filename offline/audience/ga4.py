@@ -8,16 +8,16 @@ Source:
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from msgspec import Meta
 
-from offline.audience.posting import ADD, REMOVE, File, Poster, Request, Url
+from offline.audience.http import Http, HttpFile, Removal
+from offline.audience.posting import File, Request, Url
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError
 
@@ -36,8 +36,25 @@ class Ga4File(File, tag="ga4", kw_only=True):
     url: Url = "https://www.google-analytics.com/mp/collect"
     rate: Annotated[float, Meta(ge=0, le=10_000)] = 50.0
 
+    def body(self, state: str) -> dict[str, Any]:
+        """Return the template of an event that sets the property."""
+        consent = dict.fromkeys(("ad_user_data", "ad_personalization"), self.consent)
+        parameters = {
+            "audience": "{audience}",
+            "as_of": "{as_of}",
+            "state": state,
+            "delivery": f"{{audience}} {{as_of}} {state}",
+        }
+        return {
+            "client_id": "{user_id}",
+            "timestamp_micros": "{chosen_micros}",
+            "user_properties": {self.property: {"value": state}},
+            "events": [{"name": "propensity_audience", "params": parameters}],
+            **({"consent": consent} if self.consent else {}),
+        }
 
-class Ga4:
+
+class Ga4(Http):
     """
     Sets a user property to ``in`` or ``out``.
 
@@ -47,16 +64,20 @@ class Ga4:
     same; Analytics takes it for 72 hours.
     """
 
-    batch = 1
-    actions: Sequence[str] = (REMOVE, ADD)
-
     def __init__(
         self, file: Ga4File, *, now: Callable[[], datetime] = SYSTEM.now
     ) -> None:
-        self._file = file
+        account = {"measurement_id": file.measurement_id, "api_secret": file.api_secret}
         self._now = now
-        self._poster = Poster(file, secrets=[file.api_secret])
-        self.name = file.name
+        template = HttpFile(
+            name=file.name,
+            url=f"{file.url}?{urlencode(account)}",
+            rate=file.rate,
+            batch=1,
+            body=file.body("in"),
+            remove=Removal(body=file.body("out")),
+        )
+        super().__init__(template, secrets=[file.api_secret])
 
     def send(self, request: Request) -> Mapping[str, str]:
         """
@@ -65,11 +86,10 @@ class Ga4:
         Raises:
             RequestError: Analytics takes it no more.
         """
-        file = self._file
-        of = request.audience
-        if self._now() - of.chosen_at > _BACKDATED:
+        chosen_at = request.audience.chosen_at
+        if self._now() - chosen_at > _BACKDATED:
             raise RequestError(
-                f"the audience was chosen at {of.chosen_at:%Y-%m-%d %H:%M} UTC, "
+                f"the audience was chosen at {chosen_at:%Y-%m-%d %H:%M} UTC, "
                 "and Analytics takes events of the last 72 hours: send the next "
                 "publication",
                 field="as_of",
@@ -77,26 +97,4 @@ class Ga4:
         [member] = request.members
         if not re.fullmatch(r"[!-~]+", member.user_id):
             return {member.user_id: "no client id"}
-        state = "in" if request.action == ADD else "out"
-        parameters = {
-            "audience": of.name[:100],
-            "as_of": of.as_of.isoformat(),
-            "state": state,
-            "delivery": f"{of.name} {of.as_of} {state}",
-        }
-        consent = dict.fromkeys(("ad_user_data", "ad_personalization"), file.consent)
-        body = {
-            "client_id": member.user_id,
-            "timestamp_micros": int(of.chosen_at.timestamp() * 1_000_000),
-            "user_properties": {file.property: {"value": state}},
-            "events": [{"name": "propensity_audience", "params": parameters}],
-            **({"consent": consent} if file.consent else {}),
-        }
-        account = {"measurement_id": file.measurement_id, "api_secret": file.api_secret}
-        self._poster.send(
-            "POST",
-            f"{file.url}?{urlencode(account)}",
-            body=json.dumps(body).encode(),
-            headers={},
-        )
-        return {}
+        return super().send(request)

@@ -21,6 +21,7 @@ from offline.audience.selection import Member
 from propensity.errors import RequestError, Unavailable
 
 PLACE = re.compile(r"\$?\{(\w+)\}")
+PLACES = ("use_case", "audience", "as_of", "key", "chosen_micros")
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -75,13 +76,13 @@ class Http:
         self,
         file: HttpFile,
         *,
-        variable: Callable[[re.Match[str]], str],
         secrets: Collection[str],
+        variable: Callable[[re.Match[str]], str] = str,
     ) -> None:
         """
         Args:
+            secrets: What no message may name, with the variables so far.
             variable: Returns the variable of the environment that a place names.
-            secrets: The variables so far.
 
         Raises:
             RequestError: The file cannot be filled in, names no users, or would add
@@ -93,7 +94,7 @@ class Http:
         self._poster = Poster(file, secrets=secrets)
         somebody = [Member("somebody", 0.5)]
         # No host may contain that: it must not depend on a value.
-        unknown = dict.fromkeys(("use_case", "audience", "as_of", "key"), "{}")
+        unknown = dict.fromkeys(PLACES, "{}")
         samples = [self._parts(of, somebody, unknown) for of in self.actions]
         problem = ""
         if not all(re.match(URL, url) for _, url, _, _ in samples):
@@ -107,15 +108,17 @@ class Http:
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Send users; return those whom the answer rejects, with reasons."""
-        same = {name: str(value) for name, value in request.audience.key.items()}
+        of = request.audience
+        same: dict[str, Any] = {name: str(value) for name, value in of.key.items()}
         same["key"] = request.key
+        same["chosen_micros"] = int(of.chosen_at.timestamp() * 1_000_000)
         method, url, body, headers = self._parts(request.action, request.members, same)
         headers = {"Idempotency-Key": request.key, **headers}
         answer = self._poster.send(method, url, body=body, headers=headers)
         return self._rejected(answer, request)
 
     def _parts(
-        self, action: str, members: Sequence[Member], same: Mapping[str, str]
+        self, action: str, members: Sequence[Member], same: Mapping[str, Any]
     ) -> tuple[str, str, bytes, dict[str, str]]:
         """Return method, url, body and headers of a request."""
         file = self._file
@@ -140,7 +143,9 @@ class Http:
         for member in members:
             values |= {"user_id": member.user_id, "probability": member.probability}
             users.append(filled(file.user, PLACE, found))
-        values = {**same, "action": action, "users": users}
+        # A body of one user may name it.
+        one = values if file.batch == 1 else {}
+        values = {**one, **same, "action": action, "users": users}
         body = msgspec.json.encode(filled(other.body or file.body, PLACE, found))
         return other.method or file.method, url, body, headers
 

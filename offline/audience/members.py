@@ -67,7 +67,7 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
 
     Raises:
         RequestError: There is no publication, or the audience had another control
-            group before, or a newer date.
+            group before.
         Conflict: Another command has just created the key of control groups.
         MissingTable, SettingsError, Unavailable: As named.
     """
@@ -76,15 +76,17 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
         consent.check_view(warehouse, use_case)
     as_of = _publication(deployment, plan.until or now.date())
     sql = statement("audience_selections", own=SQL)
-    newest = next(iter(deployment.rows(sql, audience=plan.audience)), None)
+    selections = {
+        row["as_of"]: row for row in deployment.rows(sql, audience=plan.audience)
+    }
     control = Control(
-        key=_key_of(deployment, is_new=newest is None),
+        key=_key_of(deployment, is_new=not selections),
         group=plan.group or plan.audience,
         share=plan.control,
     )
-    if newest is not None:
-        _check_goes_on(plan, newest, as_of, control)
-    stored = newest if newest is not None and newest["as_of"] == as_of else None
+    for row in selections.values():
+        _check_comparable(plan, row, control)
+    stored = selections.get(as_of)
     parameters = {"use_case": use_case.name, "as_of": as_of}
     suppressed = suppression.read(warehouse)
     if stored is None:
@@ -134,11 +136,9 @@ def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
     return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
 
 
-def _check_goes_on(
-    plan: Plan, newest: Mapping[str, Any], as_of: date, control: Control
-) -> None:
-    """Raise RequestError if what was chosen before does not allow this audience."""
-    group, share = newest["control_group"], newest["control_share"]
+def _check_comparable(plan: Plan, before: Mapping[str, Any], control: Control) -> None:
+    """Raise RequestError if the audience had another control group before."""
+    group, share = before["control_group"], before["control_share"]
     if (group, share) != (control.group, control.share):
         raise RequestError(
             f"{plan.audience} holds out {share:.3g} of its users by the control group "
@@ -146,12 +146,6 @@ def _check_goes_on(
             "who was treated cannot be compared as held out. Keep it, or give the "
             "audience another name",
             field="control",
-        )
-    if newest["as_of"] > as_of:
-        raise RequestError(
-            f"{plan.audience} was chosen as of {newest['as_of']} already: an older "
-            f"date, as {as_of}, would put back users who have left since",
-            field="as_of",
         )
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from offline.audience.bucket import opened
-from offline.audience.delivery import deliver, requests_left, users_of
-from offline.audience.ledger import SQL, Ledger
+from offline.audience.delivery import SQL, Ledger, deliver, requests_left, users_of
 from offline.audience.members import Audience, find_or_choose, store
 from offline.audience.posting import ADD, REMOVE, Destination
 from offline.audience.selection import Plan

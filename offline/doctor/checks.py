@@ -97,8 +97,8 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
             f"the newest day of the export is {newest}: {late} days are late",
             f"{LINKS}: an export above its daily limit is stopped",
         )
-    reading = [one for one in exam.use_cases if one.reads_export] or exam.use_cases
-    lookback = max((use_case.lookback_days for use_case in reading), default=60)
+    reading = [one.lookback_days for one in exam.use_cases if one.reads_export]
+    lookback = max(reading, default=60)
     first = max(begun, first_shard(today, days=lookback))
     span = shards.expected(first, newest)
     if missing := [day for day in span if day not in shards.days]:

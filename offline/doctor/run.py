@@ -17,7 +17,6 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.timeframe import DAY, midnight
-from propensity.usecases import UseCase
 
 # The longest wait for an answer of a service.
 PATIENCE_S = 10
@@ -74,13 +73,21 @@ def run(
         if is_local and not as_of:
             with contextlib.suppress(PropensityError):
                 now = moment_of_play(artifacts, settings.use_case, now)
+        there = {settings.use_case}
+        # What does not answer is said by the checks.
+        with contextlib.suppress(PropensityError):
+            there |= {
+                name
+                for name in usecases.names()
+                if artifacts.find(Registry(artifacts, name).pointer)
+            }
         report = examine(
             Examination(
                 settings=settings,
                 warehouse=warehouse,
                 artifacts=artifacts,
                 now=now,
-                use_cases=[*_serving(settings, artifacts)],
+                use_cases=[usecases.load(name) for name in sorted(there)],
                 is_local=is_local,
             )
         )
@@ -90,15 +97,3 @@ def run(
         what, advice = f"{process} has ended", "make down, then make up"
         report.findings.append(Finding(what, advice, check="processes"))
     return report
-
-
-def _serving(settings: Settings, artifacts: Artifacts) -> Iterator[UseCase]:
-    """Yield the setting's use case and those with a pointer."""
-    for name in usecases.names():
-        is_there = name == settings.use_case
-        # What does not answer is said by the checks.
-        with contextlib.suppress(PropensityError):
-            pointer = artifacts.find(Registry(artifacts, name).pointer)
-            is_there = is_there or pointer is not None
-        if is_there:
-            yield usecases.load(name)

@@ -33,6 +33,7 @@ from propensity.registry.leases import Lease
 from propensity.registry.objects import instant_of
 from propensity.runs import setup
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from propensity.timeframe import midnight
 from propensity.usecases.sources import Source
 from tests import shop
@@ -74,10 +75,11 @@ class Place(Deployment):
         project, endpoint = self.settings.project, self.settings.pubsub_endpoint
         local_topics.create(project, endpoint, endpoints=endpoints)
 
-    def drop_export(self, day: date) -> None:
-        """Remove a day of the export."""
+    def drop_export(self, *days: date) -> None:
+        """Remove days of the export."""
         with self.workplace.bigquery.client() as client:
-            client.delete_table(f"{self.export}.events_{day:%Y%m%d}")
+            for day in days:
+                client.delete_table(f"{self.export}.events_{day:%Y%m%d}")
         # The emulator loses sight of a view when one of its tables goes.
         self.warehouse.execute("CREATE OR REPLACE VIEW ga_events AS SELECT 1 AS one")
         setup.prepare(self.warehouse, self.settings)
@@ -153,17 +155,18 @@ def missing_table(place: Place) -> str:
 
 
 def missing_days(place: Place) -> str:
-    for day in (date(2026, 2, 26), date(2026, 2, 27)):
-        place.drop_export(day)
-    return (
-        "export: days of the export are missing: 2 within the lookback of 7 days: "
-        "2026-02-26, 2026-02-27"
-    )
+    place.drop_export(date(2026, 2, 26), date(2026, 2, 27))
+    return "export: days .* missing: 2 within .*: 2026-02-26, 2026-02-27"
 
 
 def late_export(place: Place) -> str:
-    for day in (date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)):
-        place.drop_export(day)
+    """A table of a later day is of a clock that was wrong, and not its end."""
+    place.drop_export(date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3))
+    with place.workplace.bigquery.client() as client:
+        client.query_and_wait(
+            f"CREATE TABLE {place.export}.events_20991231 AS "
+            f"SELECT * FROM {place.export}.events_20260227 LIMIT 1"
+        )
     return "export: the newest day of the export is 2026-02-28: 3 days are late"
 
 
@@ -177,10 +180,7 @@ def view_in_the_export(place: Place) -> str:
 
 def flipped_model(place: Place) -> str:
     place.flip(f"models/{USE_CASE}/0/model.joblib")
-    return (
-        f"champions: {USE_CASE}: the champion cannot be loaded: "
-        ".*(is not what was recorded|bytes)"
-    )
+    return f"champions: {USE_CASE}: .*cannot be loaded: .*(not what was recorded|bytes)"
 
 
 def unrecorded(place: Place) -> str:
@@ -201,10 +201,7 @@ def no_champion(place: Place) -> str:
 def missed_run(place: Place) -> str:
     place.artifacts.delete(f"runs/{USE_CASE}/predict/{MONDAY}.json")
     place.note("predict", MONDAY - timedelta(days=7))
-    return (
-        f"runs: predictions of {USE_CASE} was missed: it is due every 7 days, and the "
-        "last run is that of 2026-02-23"
-    )
+    return f"runs: predictions of {USE_CASE} was missed: .* 7 days, .* of 2026-02-23"
 
 
 def damaged_lease(place: Place) -> str:
@@ -219,24 +216,17 @@ def stuck_run(place: Place) -> str:
 
 def waiting_dead_letters(place: Place) -> str:
     topic = f"projects/{place.settings.project}/topics/dead-letters"
-    endpoint = place.settings.pubsub_endpoint
-    with open_client(PublisherClient, endpoint) as publisher:
+    with open_client(PublisherClient, place.settings.pubsub_endpoint) as publisher:
         publisher.publish(topic=topic, messages=[{"data": b"secret-user"}] * 3)
     return "dead letters: 3 messages wait in dead-letters-replay"
 
 
 def dead_letters(place: Place) -> str:
-    at = NOW - timedelta(hours=1)
-    for number in range(3):
-        place.warehouse.execute(
-            "INSERT INTO dead_letters (message_id, reason, raw, received_at,"
-            " received_on) VALUES (@id, 'bad_amount', b'secret-user', @at, @day)",
-            {"id": f"m{number}", "at": at, "day": at.date()},
-        )
-    return (
-        "dead letters: 3 messages of the last seven days became dead letters: "
-        "bad_amount 3"
-    )
+    letter = {"reason": "bad_amount", "raw": b"secret-user", "received_at": NOW}
+    letter["received_on"] = NOW.date()
+    rows = [{**letter, "message_id": f"m{number}"} for number in range(3)]
+    place.append(tables.DEAD_LETTERS, *rows)
+    return "dead letters: 3 messages .* became dead letters: bad_amount 3"
 
 
 TOGETHER = (
@@ -301,13 +291,10 @@ class TestRuns:
         """Defect: JSON of another kind, or a name that is no date, was a traceback."""
         for kind, text in (("predict", b"[1]"), ("evaluate", b'{"state": ["done"]}')):
             place.artifacts.overwrite(f"runs/{USE_CASE}/{kind}/{MONDAY}.json", text)
-        odd = b'{"state": "failed", "error": {"a": 1}, "waiting_since": 5}'
-        place.artifacts.overwrite(f"runs/{USE_CASE}/train/2026-03-01.json", odd)
         place.artifacts.create(f"runs/{USE_CASE}/predict/2026-13-40.json", b"{}")
 
-        trained, *others = found(place.examine())
-        assert "failed: {'a': 1}" in trained
-        assert len([one for one in others if one.endswith("lease is damaged")]) == 2
+        damaged = found(place.examine())
+        assert len([one for one in damaged if one.endswith("lease is damaged")]) == 2
 
     def test_that_nothing_calls_are_missed_in_a_deployment_alone(self, place):
         """Locally there is no schedule; what failed is a fault all the same."""
@@ -327,12 +314,11 @@ class TestCommand:
         assert healthy.doctor(PROPENSITY_NO_SUCH_SETTING="1") == 1
         assert "unknown setting PROPENSITY_NO_SUCH" in capsys.readouterr().out
 
-    def test_looks_at_what_has_a_damaged_pointer(self, place, capsys):
-        """Whatever use case the settings name: the other is to serve, and does not."""
-        damaged_pointer(place)
-        place.doctor(PROPENSITY_USE_CASE="ga4_purchase")
+    def test_looks_at_every_use_case_with_a_champion(self, healthy, capsys):
+        """Whatever use case the settings name."""
+        healthy.doctor("--as-of", "2026-06-01", PROPENSITY_USE_CASE="ga4_purchase")
 
-        assert f"{USE_CASE}: the champion cannot" in capsys.readouterr().out
+        assert f"predictions of {USE_CASE} was missed" in capsys.readouterr().out
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""
@@ -361,19 +347,6 @@ def test_days_that_no_use_case_reads_are_not_missed(place):
     reading = replace(ga4, lookback_days=7)
     findings = place.examine(use_cases=[reading, cards]).findings
     assert [finding for finding in findings if finding.check == "export"] == []
-
-
-def test_an_export_that_stopped_has_stopped_beside_a_table_that_lies_alone(place):
-    """A clock that was wrong, or a test of the link, is not its end."""
-    expected = late_export(place)
-    with place.workplace.bigquery.client() as client:
-        client.query_and_wait(
-            f"CREATE TABLE {place.export}.events_20991231 AS "
-            f"SELECT * FROM {place.export}.events_20260227 LIMIT 1"
-        )
-
-    (late,) = found(place.examine())
-    assert late == expected
 
 
 LOYALTY = Source(

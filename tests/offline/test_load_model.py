@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,105 +14,67 @@ from typing import Any
 
 import pytest
 
-from commands.cli import main
 from offline import load_model
 from propensity import usecases
-from propensity.errors import ArtifactError, PropensityError, SchemaError
-from propensity.gcp.artifacts import Artifacts, sha256
-from propensity.gcp.warehouse import Warehouse
+from propensity.errors import ArtifactError, SchemaError
+from propensity.gcp.artifacts import sha256
 from propensity.registry import loading
 from propensity.registry.versions import Registry, pickled
-from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests.constants import set_parameter
 from tests.emptied import empty_bucket, empty_tables
-from tests.functions.conftest import entered
+from tests.offline.conftest import Deployment
 from tests.propensity.registry.versions import Malicious, promote
 
 USE_CASE = usecases.load("first_day_churn")
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
 
-class Place:
+class Place(Deployment):
     """A deployment of the stream, with nothing that serves."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = {**environment, "PROPENSITY_GA4_DATASET": ""}
-        self.settings = Settings.from_environment(self.environment)
-        self.warehouse = Warehouse.open(self.settings)
-        with entered(self.environment):
-            self.artifacts = Artifacts.open(self.settings)
-        self.registry = Registry(self.artifacts, USE_CASE.name)
-        self.warehouse.create(tables.TRAINING_METADATA)
-
-    def close(self) -> None:
-        self.warehouse.close()
-        self.artifacts.close()
 
     def load(self, folder: Path = load_model.MODELS) -> load_model.Outcome:
         return load_model.load(
             self.warehouse, self.artifacts, self.settings, folder=folder
         )
 
-    def run(self, *words: str) -> int:
-        """Run the command here."""
-        with entered(self.environment):
-            return main(list(words))
-
     def recorded(self) -> list[dict[str, Any]]:
-        found = self.warehouse.rows(
+        return self.rows(
             "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
         )
-        return [dict(row.items()) for row in found]
 
     def objects(self) -> list[str]:
         return self.artifacts.names("models/")
 
-    def enthrone(self) -> None:
-        """Let some model of a training serve."""
-        version = self.registry.claim(run_id="training", at=NOW)
-        self.registry.promote(version, model_sha256="0" * 64, at=NOW, instead_of=None)
-
 
 @pytest.fixture(scope="module")
-def untouched(module_workplace) -> Iterator[Place]:
-    """A deployment that is only read."""
-    made = Place(module_workplace.environment)
-    yield made
-    made.close()
+def shared(new_deployment) -> Place:
+    return new_deployment(Place, PROPENSITY_USE_CASE=USE_CASE.name)
 
 
 @pytest.fixture
-def place(untouched) -> Iterator[Place]:
-    """The same for a test that writes; nothing is left of it."""
-    yield untouched
-    empty_tables(untouched.warehouse, [tables.TRAINING_METADATA])
-    empty_bucket(untouched.artifacts)
+def place(shared) -> Iterator[Place]:
+    """The deployment, of which nothing is left afterwards."""
+    yield shared
+    empty_tables(shared.warehouse, [tables.TRAINING_METADATA])
+    empty_bucket(shared.artifacts)
 
 
 @pytest.fixture
 def altered(tmp_path) -> Callable[..., Path]:
-    """Copy the shipped model with some file or entry changed."""
+    """Copy the shipped model with a file, or entries of a JSON file, changed."""
 
-    def make(
-        name: str | None = None,
-        data: bytes = b"",
-        *,
-        card: dict[str, Any] | None = None,
-        about: dict[str, Any] | None = None,
-    ) -> Path:
+    def make(name: str, data: bytes = b"", **entries: Any) -> Path:
         folder = tmp_path / USE_CASE.name
         shutil.copytree(load_model.MODELS / USE_CASE.name, folder)
-        if name is not None:
-            (folder / name).write_bytes(data)
-        whole = json.loads((folder / load_model.METADATA).read_text("utf-8"))
-        if card is not None:
-            path = folder / load_model.CARD
-            found = json.loads(path.read_text("utf-8"))
-            path.write_text(json.dumps({**found, **card}), "utf-8")
-            whole["files"][load_model.CARD]["sha256"] = sha256(path.read_bytes())
-        text = json.dumps({**whole, **(about or {})})
-        (folder / load_model.METADATA).write_text(text, "utf-8")
+        if entries:
+            whole = json.loads((folder / name).read_text()) | entries
+            data = json.dumps(whole).encode()
+        (folder / name).write_bytes(data)
+        about = json.loads((folder / load_model.METADATA).read_text())
+        if entries and name in about["files"]:
+            about["files"][name]["sha256"] = sha256(data)
+            (folder / load_model.METADATA).write_text(json.dumps(about))
         return tmp_path
 
     return make
@@ -120,7 +82,9 @@ def altered(tmp_path) -> Callable[..., Path]:
 
 class TestLoad:
     def test_lets_it_serve_where_nothing_does(self, place):
-        """As version 0, stored, recorded and promoted like any other."""
+        """As version 0, stored, recorded, promoted and loaded like any other; and
+        older than any stream that it may serve, so that a rerun of a past week finds
+        it, and not a model that has seen what came of the week."""
         outcome = place.load()
         [row] = place.recorded()
         champion = place.registry.champion()
@@ -128,43 +92,18 @@ class TestLoad:
         assert (outcome.version, outcome.is_new) == (0, True)
         assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
         assert champion.model_sha256 == row["model_sha256"]
-        assert (row["use_case"], row["model_version"]) == (USE_CASE.name, 0)
         assert row["promoted"] is True
         assert row["verdict"].startswith("shipped")
         assert row["roc_auc"] > 0.85
-        for name in ("model", "preprocessor"):
-            assert place.artifacts.read(row[f"{name}_object"]).data
         page = place.artifacts.read(f"models/{USE_CASE.name}/0/report.html").data
         assert page.lstrip().lower().startswith(b"<!doctype html")
-
-    def test_gives_what_functions_can_load(self, place):
-        """By the way in which they do, with its bytes verified."""
-        place.load()
+        assert max(json.loads(row["card"])["split"]["holdout"]) < "2025-01-01"
+        assert str(row["as_of"]) == "2025-01-01"
         metadata = loading.recorded(place.warehouse, USE_CASE.name, 0)
         found = loading.loaded(
             place.registry, USE_CASE, metadata, settings=place.settings
         )
-
         assert found.version == 0
-
-    def test_is_older_than_what_it_scores(self, place):
-        """Its as-of date lies before any stream that it may serve, so that a rerun of
-        a past week finds it, and not a model that has seen what came of the week."""
-        place.load()
-        [row] = place.recorded()
-
-        assert str(row["as_of"]) == "2025-01-01"
-        split = json.loads(row["card"])["split"]
-        assert max(split["holdout"]) < str(row["as_of"])
-
-    def test_twice_is_once(self, place):
-        """Whatever serves is newer than what was shipped."""
-        first, objects, rows = place.load(), place.objects(), place.recorded()
-        again = place.load()
-
-        assert (first.is_new, again.is_new) == (True, False)
-        assert "not loaded" in again.note
-        assert (place.objects(), place.recorded()) == (objects, rows)
 
     def test_is_no_version_that_was_recorded(self, place):
         """Defect: with the bucket lost and the record kept, version 0 was stored under
@@ -181,6 +120,24 @@ class TestLoad:
         assert outcome.version == 1
         assert [row["model_version"] for row in rows] == [0, 1]
         assert place.registry.champion().model_sha256 == rows[1]["model_sha256"]
+
+    def test_twice_is_once_and_a_dry_run_nothing(self, place, capsys):
+        """Whatever serves is newer than what was shipped."""
+        answers, kept = [], []
+        for options in (["--dry-run"], [], []):
+            assert place.run("load", "model", "--json", *options) == 0
+            answers.append(json.loads(capsys.readouterr().out))
+            kept.append((place.objects(), place.recorded()))
+
+        assert [(one["version"], one["is_new"]) for one in answers] == [
+            (None, False),
+            (0, True),
+            (0, False),
+        ]
+        assert "would be loaded" in answers[0]["note"]
+        assert "not loaded" in answers[2]["note"]
+        assert kept[0] == ([], [])
+        assert kept[1] == kept[2]
 
 
 class TestInterruption:
@@ -215,10 +172,7 @@ class TestInterruption:
 
         def then_another(registry: Registry, *given: Any) -> Any:
             done = publish(registry, *given)
-            if is_pinned:
-                promote(registry, serves, pinned=True)
-            else:
-                place.enthrone()
+            promote(registry, serves, pinned=is_pinned)
             return done
 
         monkeypatch.setattr(Registry, "publish", then_another)
@@ -232,70 +186,41 @@ class TestInterruption:
 
 
 class TestRefusals:
-    """Each is told, and writes nothing."""
-
-    def refused(self, place: Place, folder: Path, error: type[PropensityError]) -> str:
-        with pytest.raises(error) as raised:
-            place.load(folder)
-        assert place.objects() == []
-        assert place.recorded() == []
-        return raised.value.message
+    @pytest.fixture
+    def refused(self, shared) -> Iterator[Callable[[Path], Any]]:
+        """A load that is refused, and writes nothing."""
+        yield shared.load
+        assert (shared.objects(), shared.recorded()) == ([], [])
 
     @pytest.mark.parametrize("name", load_model.FILES)
-    def test_of_other_bytes(self, untouched, altered, tmp_path, name):
+    def test_of_other_bytes(self, refused, altered, tmp_path, name):
         """A file that is not the one shipped is not even unpickled."""
         evil = pickled(Malicious(tmp_path / "was_here"))
+        with pytest.raises(ArtifactError, match=name):
+            refused(altered(name, evil))
 
-        assert name in self.refused(untouched, altered(name, evil), ArtifactError)
         assert not (tmp_path / "was_here").exists()
 
-    def test_of_other_features(self, untouched, altered):
+    def test_of_other_features(self, refused, altered):
         """Features that the use case no longer has, or has anew, are named."""
         features = dict(USE_CASE.features) | {"shoe_size": "number"}
         del features["age"]
-        told = self.refused(
-            untouched, altered(card={"features": features}), SchemaError
-        )
+        with pytest.raises(SchemaError, match="age, shoe_size"):
+            refused(altered(load_model.CARD, features=features))
 
-        assert "age, shoe_size" in told
-
-    def test_of_other_libraries(self, untouched, altered):
+    def test_of_other_libraries(self, refused, altered):
         """A pickle of another scikit-learn is not loaded."""
-        about = {"libraries": {"scikit-learn": "0.1"}}
+        libraries = {"scikit-learn": "0.1"}
+        with pytest.raises(ArtifactError, match=r"0\.1"):
+            refused(altered(load_model.METADATA, libraries=libraries))
 
-        assert "0.1" in self.refused(untouched, altered(about=about), ArtifactError)
-
-    def test_of_a_first_day_that_is_not_a_day(self, untouched, monkeypatch):
+    def test_of_a_first_day_that_is_not_a_day(self, refused, monkeypatch):
         """Features of six hours are others than those it was trained on."""
         set_parameter(monkeypatch, USE_CASE, first_day_hours=6)
-        told = self.refused(untouched, load_model.MODELS, SchemaError)
+        with pytest.raises(SchemaError, match="first_day_hours"):
+            refused(load_model.MODELS)
 
-        assert "first_day_hours" in told
-
-    def test_of_a_use_case_without_one(self, untouched, tmp_path):
+    def test_of_a_use_case_without_one(self, shared, capsys):
         """There need not be a shipped model; then this says so."""
-        told = self.refused(untouched, tmp_path, ArtifactError)
-
-        assert "no model is shipped with first_day_churn" in told
-
-
-class TestCommand:
-    def test_says_what_serves(self, place, capsys):
-        """First that it loaded, then that it did not have to; a dry run writes
-        nothing."""
-        answers = []
-        for options in (["--dry-run"], [], []):
-            assert place.run("load", "model", "--json", *options) == 0
-            answers.append(json.loads(capsys.readouterr().out))
-
-        assert [(one["version"], one["is_new"]) for one in answers] == [
-            (None, False),
-            (0, True),
-            (0, False),
-        ]
-        assert "would be loaded" in answers[0]["note"]
-        assert "not loaded" in answers[2]["note"]
-
-    def test_fails_in_words(self, untouched, capsys):
-        assert untouched.run("load", "model", "--use-case", "ga4_purchase") == 1
-        assert "no model is shipped" in capsys.readouterr().err
+        assert shared.run("load", "model", "--use-case", "ga4_purchase") == 1
+        assert "no model is shipped with ga4_purchase" in capsys.readouterr().err

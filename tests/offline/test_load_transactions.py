@@ -4,7 +4,7 @@ Past transactions as the first data to train on, specified on files and the emul
 
 from __future__ import annotations
 
-import re
+import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,6 @@ from commands.cli import main
 from offline.load_transactions import read
 from propensity import usecases
 from propensity.errors import SchemaError
-from propensity.gcp.warehouse import Warehouse
-from propensity.settings import Settings
-from tests.partitions import of_all_days
 
 USE_CASE = usecases.load("card_fraud")
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -63,17 +60,22 @@ def found(tmp_path):
 class TestFile:
     @pytest.mark.parametrize("ending", ["csv", "parquet"])
     def test_is_read(self, found, ending):
-        """With its ids and moments; a truth is found when it says."""
+        """With its ids and moments; a truth is found when it says. What is not known
+        is not 0."""
         later = [None if n % 2 else START + timedelta(days=2) for n in range(N)]
-        table = transactions(truth_time=later)
+        known = pa.array([None if n % 3 else n == 3 for n in range(N)], pa.bool_())
+        table = transactions(truth_time=later, is_fraud=known)
         rows = found(table, ending)
 
         assert rows["event_id"].tolist() == [f"t{n}" for n in range(N)]
         assert rows["event_time"].tolist() == table["event_time"].to_pylist()
-        assert rows["label"].tolist() == [int(n == 4) for n in range(N)]
+        assert rows["label"].dropna().to_dict() == {
+            n: int(n == 3) for n in range(0, N, 3)
+        }
         assert rows["truth_time"][1] == rows["event_time"][1]
         assert rows["truth_time"][0] == START + timedelta(days=2)
         assert rows["V1"].to_numpy() == pytest.approx(table["V1"].to_numpy())
+        assert found(transactions(is_fraud=None))["label"].isna().all()
 
     @pytest.mark.parametrize("ending", ["csv", "parquet"])
     @pytest.mark.parametrize(
@@ -103,14 +105,6 @@ class TestFile:
 
         assert read(path, USE_CASE, now=NOW)["event_id"].tolist() == ids
 
-    def test_may_lack_outcomes(self, found):
-        """Of all rows, or of some: what is not known is not 0."""
-        some = pa.array([None if n % 2 else 0 for n in range(N)], pa.int64())
-
-        assert found(transactions(is_fraud=None))["label"].isna().all()
-        labels = found(transactions(is_fraud=some))["label"]
-        assert (labels.isna().sum(), labels.sum()) == (N // 2, 0)
-
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
@@ -118,7 +112,6 @@ class TestFile:
             ({"transaction_id": None}, "lacks the columns transaction_id"),
             ({"V2": [np.nan, *[1.0] * (N - 1)]}, "row 1.*V2"),
             ({"V2": [*[1.0] * (N - 1), np.inf]}, "row 30.*V2"),
-            ({"Amount": ["a"] * N}, "Amount"),
             ({"is_fraud": [2] * N}, "row 1.*is_fraud"),
             ({"transaction_id": ["a"] * N}, "several rows"),
             (
@@ -127,11 +120,8 @@ class TestFile:
             ),
             ({"transaction_id": [None, *["a"] * (N - 1)]}, "row 1"),
             ({"transaction_id": [1.5] * N}, "transaction_id is the number 1.5"),
-            ({"transaction_id": [2**53] * N}, "write the column as text"),
             ({"event_time": ["soon"] * N}, "row 1: .*event_time"),
             ({"event_time": ["2199-01-01"] * N}, "row 1: .*until now, .*event_time"),
-            ({"event_time": ["1960-01-01"] * N}, "row 1: .*from 1971 .*event_time"),
-            ({"truth_time": ["2199-01-01"] * N}, "row 1: .*until now, .*truth_time"),
             ({"truth_time": ["0001-01-01"] * N}, "row 1: .*from 1971 .*truth_time"),
         ],
         ids=str,
@@ -149,46 +139,12 @@ class TestFile:
             read(tmp_path / "x", usecases.load("ga4_purchase"), now=NOW)
 
 
-@pytest.fixture
-def warehouse(environment):
-    opened = Warehouse.open(Settings.from_environment())
-    yield opened
-    opened.close()
-
-
-def rows(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
-    found_ = warehouse.rows(of_all_days(f"SELECT * FROM {name} ORDER BY event_id"))
-    return [dict(row.items()) for row in found_]
-
-
-LOADED = ("inference_log", "truth_events")
-
-
-def load(path: Path, *options: str) -> int:
-    return main(["load", "transactions", str(path), *options])
-
-
 class TestLoad:
-    def test_logs_what_nothing_has_scored(self, warehouse, tmp_path, capsys):
-        """As history: source loaded, version -1, and a truth of each."""
-        status = load(written(transactions(), tmp_path / "cards.csv"))
-        log, truths = (rows(warehouse, table) for table in LOADED)
-        said = capsys.readouterr().out
-
-        assert status == 0
-        assert (len(log), len(truths)) == (N, N)
-        assert {row["source"] for row in log} == {"loaded"}
-        assert {row["model_version"] for row in log} == {-1}
-        assert {row["probability"] for row in log} == {None}
-        assert {row["event_id"] for row in truths} == {row["event_id"] for row in log}
-        assert sum(row["label"] for row in truths) == 1
-        assert {(r["event_id"], r["event_time"]) for r in log} == {
-            (r["event_id"], r["truth_time"]) for r in truths
-        }
-        assert "2026-03-03" in said
-
-    def test_twice_counts_once(self, warehouse, tmp_path):
-        """And of a longer file only what is new, as a training reads it."""
+    def test_logs_each_once_however_often_it_is_loaded(
+        self, deployment, tmp_path, capsys
+    ):
+        """As history that nothing has scored, with a truth of each; of a longer file
+        only what is new counts, as a training reads it."""
         short = written(transactions().slice(0, 12), tmp_path / "a.parquet")
         whole = written(transactions(), tmp_path / "b.csv")
         as_of = {"as_of": date(2026, 3, 4), "since": date(2026, 2, 1)}
@@ -196,20 +152,28 @@ class TestLoad:
         parameters = {"use_case": USE_CASE.name, **as_of, **limits}
         sql, trained = USE_CASE.statement("event_training_rows"), []
         for path in (short, short, whole):
-            load(path)
-            trained.append(warehouse.table(sql, parameters).sort_by("event_id"))
+            assert deployment.run("load", "transactions", str(path)) == 0
+            table = deployment.warehouse.table(sql, parameters)
+            trained.append(table.sort_by("event_id"))
 
+        assert "2026-03-03" in capsys.readouterr().out
         assert trained[0].equals(trained[1])
         assert [len(table) for table in trained] == [12, 12, N]
-        log, truths = (rows(warehouse, table) for table in LOADED)
+        log = deployment.rows("SELECT * FROM inference_log")
+        truths = deployment.rows("SELECT * FROM truth_events")
         assert len({row["inference_id"] for row in log}) == N
         assert len({row["message_id"] for row in truths}) == N
+        for row in log:
+            assert (row["source"], row["model_version"]) == ("loaded", -1)
+            assert row["probability"] is None
+        found_at = {row["event_id"]: row["truth_time"] for row in truths}
+        assert {row["event_id"]: row["event_time"] for row in log} == found_at
+        assert {row["event_id"] for row in truths if row["label"]} == {"t4"}
 
     def test_dry_run_needs_no_deployment(self, tmp_path, capsys):
         """It reads and checks, and writes nothing."""
         path = written(transactions(), tmp_path / "cards.csv")
 
-        assert load(path, "--dry-run") == 0
-        output = capsys.readouterr().out
-        assert re.search(rf"transactions +{N}$", output, re.MULTILINE)
-        assert re.search(r"is dry +yes$", output, re.MULTILINE)
+        assert main(["load", "transactions", str(path), "--dry-run", "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert (answer["transactions"], answer["is_dry"]) == (N, True)
