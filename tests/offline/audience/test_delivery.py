@@ -189,6 +189,7 @@ class TestLedger:
             to = crm(receiver, remove=True)
             send(site, to, **best)
             site.next_week({"u199": 0.3, "u002": 0.2})
+            send(site, **best)
             site.suppress("u199")
             send(site, to, **best)
             site.clock.advance(60)
