@@ -10,6 +10,7 @@ on an order.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -57,36 +58,13 @@ settings.load_profile("quick")
 # These files, and those of these folders, take longest. Begun first, none of them is
 # waited for at the end by a worker that has nothing else to do.
 LONGEST_FIRST = (
-    "long",
-    "functions",
-    "local",
-    "offline",
-    "usecases",
-    "runs",
-    "registry",
-    "learning",
-    "deploy",
-    "test_sampling.py",
-)
+    "long", "functions", "local", "offline", "usecases", "runs", "registry", "learning",
+    "deploy", "test_sampling.py",
+)  # fmt: skip
 
 
-def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Number bytes that nobody can read: what is packed holds the second in which it
-    was, and workers that begin a second apart must name the same tests."""
-    return argname if isinstance(val, bytes) and not val.isascii() else None
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--backwards`` shows which test needs another one before it: none may."""
-    parser.addoption("--backwards", action="store_true", help="last test first")
-
-
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by how long they take; each keeps the order of its own tests."""
-    if config.getoption("--backwards"):
-        items.reverse()
 
     def place(item: pytest.Item) -> int:
         folders = item.path.relative_to(Path(__file__).parent).parts
@@ -96,16 +74,10 @@ def pytest_collection_modifyitems(
     items.sort(key=place)
 
 
-# What is imported and collected stays: none of it is garbage. The collector would walk
-# through all of it again and again, and pytest has it do so five times more at the end.
-gc.disable()
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop() -> None:
-    """Begin to collect garbage, and leave out what is there already."""
+    """What is imported and collected stays: no collection walks through it again."""
     gc.freeze()
-    gc.enable()
 
 
 @dataclass(frozen=True)
@@ -115,6 +87,12 @@ class BigQueryEmulator:
     url: str
     storage_address: str
     project: str
+
+    @classmethod
+    def of(cls, stack: Stack) -> BigQueryEmulator:
+        """Return where it is."""
+        address = stack.environment["BIGQUERY_STORAGE_EMULATOR_HOST"]
+        return cls(stack.url("bigquery"), address, stack.options.project)
 
     def client(self, project: str | None = None) -> bigquery.Client:
         """Open a client of the REST API."""
@@ -216,22 +194,16 @@ def emulators() -> Stack:
 @pytest.fixture(scope="session")
 def bigquery_emulator(emulators: Stack) -> BigQueryEmulator:
     """The BigQuery emulator's addresses."""
-    return BigQueryEmulator(
-        url=emulators.url("bigquery"),
-        storage_address=emulators.environment["BIGQUERY_STORAGE_EMULATOR_HOST"],
-        project=emulators.options.project,
-    )
+    return BigQueryEmulator.of(emulators)
 
 
 @pytest.fixture(scope="session")
 def storage_emulator(emulators: Stack) -> StorageEmulator:
     """The Cloud Storage emulator's address."""
-    return StorageEmulator(
-        url=emulators.url("storage"), project=emulators.options.project
-    )
+    return StorageEmulator(emulators.url("storage"), emulators.options.project)
 
 
-def new_workplace(emulators: Stack, bigquery_: BigQueryEmulator) -> Workplace:
+def new_workplace(emulators: Stack) -> Workplace:
     """Make datasets and a bucket with names of their own."""
     unique = uuid.uuid4().hex[:10]
     options = replace(
@@ -243,10 +215,10 @@ def new_workplace(emulators: Stack, bigquery_: BigQueryEmulator) -> Workplace:
     stack = Stack(emulators.state, options=options, base=emulators.base, functions=())
     place = Workplace(
         environment=stack.environment,
-        bigquery=bigquery_,
-        storage=StorageEmulator(url=stack.url("storage"), project=options.project),
+        bigquery=BigQueryEmulator.of(stack),
+        storage=StorageEmulator(stack.url("storage"), options.project),
     )
-    with bigquery_.client() as warehouse:
+    with place.bigquery.client() as warehouse:
         warehouse.create_dataset(place.dataset)
         warehouse.create_dataset(place.ga4_dataset)
     with place.storage.client() as objects:
@@ -255,29 +227,33 @@ def new_workplace(emulators: Stack, bigquery_: BigQueryEmulator) -> Workplace:
 
 
 @pytest.fixture
-def workplace(emulators: Stack, bigquery_emulator: BigQueryEmulator) -> Workplace:
+def workplace(emulators: Stack) -> Workplace:
     """Datasets and a bucket for one test alone."""
-    return new_workplace(emulators, bigquery_emulator)
+    return new_workplace(emulators)
 
 
 @pytest.fixture(scope="module")
-def module_workplace(
-    emulators: Stack, bigquery_emulator: BigQueryEmulator
-) -> Workplace:
+def module_workplace(emulators: Stack) -> Workplace:
     """Datasets and a bucket for the tests of one module, which build on each other."""
-    return new_workplace(emulators, bigquery_emulator)
+    return new_workplace(emulators)
+
+
+@contextlib.contextmanager
+def only(environment: Mapping[str, str]) -> Iterator[None]:
+    """Hold these variables in the environment, and no other settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PROPENSITY_")]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture
-def environment(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> Mapping[str, str]:
+def environment(workplace: Workplace) -> Iterator[Mapping[str, str]]:
     """The variables of this test's workplace, set for the test and no longer."""
-    for name in [name for name in os.environ if name.startswith("PROPENSITY_")]:
-        monkeypatch.delenv(name)
-    for name, value in workplace.environment.items():
-        monkeypatch.setenv(name, value)
-    return workplace.environment
+    with only(workplace.environment):
+        yield workplace.environment
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Publications as 01-Predictions makes them: scores, and the row that shows them."""
+"""What 01-Predictions leaves: scores, the row that shows them, users' newest rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def publish(
     use_case: str = "ga4_purchase",
     scored_at: datetime = datetime(2026, 3, 2, tzinfo=UTC),
     values: Mapping[str, float] = MappingProxyType({}),
-    quantiles: tuple[float, ...] = (),
 ) -> None:
     """Publish users' probabilities in the place of those of the date, if any."""
     key = {"use_case": use_case, "as_of": as_of, "run_id": uuid4().hex}
@@ -37,7 +36,6 @@ def publish(
     ]
     append_rows(warehouse, tables.SCORES, scores)
     ordered = sorted(probabilities.values())
-    found = [ordered[round(n / 100 * (len(ordered) - 1))] for n in range(101)]
     row = {
         **key,
         "model_version": version,
@@ -45,6 +43,20 @@ def publish(
         "published_at": datetime.now(UTC),
         "users": len(scores),
         "mean_probability": sum(ordered) / len(ordered),
-        "quantiles": list(quantiles or found),
+        "quantiles": [ordered[n * (len(ordered) - 1) // 100] for n in range(101)],
     }
     append_rows(warehouse, tables.PUBLICATIONS, [row])
+
+
+def put(warehouse: Warehouse, user: str, **fields: object) -> None:
+    """Write a user's row of ``ma_predictions_table`` as an earlier run would have."""
+    row = {
+        "use_case": "ga4_purchase",
+        "user_id": user,
+        "probability": 0.25,
+        "percentile": 60,
+        "model_version": 0,
+        "scored_at": datetime(2026, 4, 13, tzinfo=UTC),
+        **fields,
+    }
+    append_rows(warehouse, tables.PREDICTIONS, [row])

@@ -172,22 +172,13 @@ def load_shards(place: Any, tables: Iterable[tuple[str, pa.Table]]) -> None:
         ga4_export.load_tables(client, place.ga4_dataset, tables)
 
 
-# Of the weekly shop: pings of nobody a week, and the share of events in wild shapes.
-PINGS = 6
-WILD = 0.2
-
-
-def weekly(
-    first: date, weeks: int, *, users: int = 160, seed: int = 7, regulars: int = 4
-) -> list[Row]:
+def weekly(first: date, weeks: int) -> list[Row]:
     """
     Return events of a shop whose users look in once a week, all on one weekday.
 
-    Every ``regulars``-th user buys in seven weeks of ten, the others in one of twenty.
-    Some events have the shapes that are seen in the wild, and some are nobody's.
+    Every fourth user buys in seven weeks of ten, the others in one of twenty.
     """
-    generator = np.random.default_rng(seed)
-    shapes = np.random.default_rng(seed + 1)
+    generator, users = np.random.default_rng(7), 160
     rows = []
     for week in range(weeks):
         day = first + week * WEEK
@@ -196,29 +187,18 @@ def weekly(
         for number in range(users):
             user = f"user.{number:03}"
             when = microseconds(day) + int(minute[number]) * 60_000_000
-            rows.append(
-                event(
-                    user,
-                    when,
-                    params={"ga_session_id": week + 1, "engagement_time_msec": 900},
-                    geo={"country": "Norway" if number % 3 else "Chile"},
-                )
-            )
-            if bought[number] < (0.7 if number % regulars == 0 else 0.05):
+            session = {"ga_session_id": week + 1}
+            geo = {"country": "Norway" if number % 3 else "Chile"}
+            visit = {**session, "engagement_time_msec": 900}
+            rows.append(event(user, when, params=visit, geo=geo))
+            if bought[number] < (0.7 if number % 4 == 0 else 0.05):
                 rows.append(
                     purchase(
                         user,
                         when + 30_000_000,
                         5.0 + number % 7,
                         transaction=f"T{week}.{number}",
-                        params={"ga_session_id": week + 1},
+                        params=session,
                     )
                 )
-        noon = microseconds(day) + 12 * 3600 * 1_000_000
-        rows += [unconsented(noon + ping, shapes) for ping in range(PINGS)]
-    return [
-        seen_in_the_wild(row, shapes)
-        if row["user_pseudo_id"] is not None and shapes.random() < WILD
-        else row
-        for row in rows
-    ]
+    return rows

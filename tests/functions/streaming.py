@@ -35,7 +35,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
-from tests.conftest import BigQueryEmulator, Workplace, new_workplace
+from tests.conftest import Workplace, new_workplace
 from tests.emptied import empty_bucket, empty_tables
 from tests.events import DEPLOYED, LATENESS, written
 from tests.partitions import of_all_days
@@ -330,13 +330,7 @@ class Site:
 @contextlib.contextmanager
 def new_site(emulators: Stack, **extra: str) -> Iterator[Site]:
     """Make a site in the emulators, with everything in it."""
-    bigquery = BigQueryEmulator(
-        url=emulators.url("bigquery"),
-        storage_address=emulators.address("bigquery_storage"),
-        project=emulators.options.project,
-    )
-    workplace = new_workplace(emulators, bigquery)
-    site = Site(workplace, emulators.address("pubsub"), extra)
+    site = Site(new_workplace(emulators), emulators.address("pubsub"), extra)
     try:
         site.prepare()
         yield site

@@ -2,12 +2,13 @@
 03-ModelEvaluation of a use case that scores events, specified on emulators.
 
 No model is needed: tests write the log that the stream would have written. Most read
-one run over a fortnight, of which each day is of versions of its own.
+one run over some days, each of which is of versions of its own.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -17,9 +18,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from propensity.runs.report import report_name
 from propensity.tables import every as tables
 from tests.functions.conftest import Place
-from tests.functions.evaluated import with_metrics
 from tests.rows import append_rows
 from tests.scored_cards import DAY, START, inference, store, truth
 
@@ -35,7 +36,7 @@ PROBABILITY_FIGURES = (
 @pytest.fixture
 def place(borrow) -> Place:
     """A place without an export: all it has is transactions."""
-    return borrow("")
+    return borrow(dataset="")
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,7 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 def evaluate(place: Place, as_of: date) -> list[dict[str, Any]]:
     """Run 03; return its rows as they stand in the table."""
     place.run("model_evaluation", as_of, use_case=NAME)
-    rows = place.rows("SELECT * FROM ma_model_evaluation ORDER BY week, model_version")
-    return [with_metrics(row) for row in rows]
+    return place.evaluations()
 
 
 def trained(
@@ -97,9 +97,9 @@ def truths(labels: Any, *, day: int = 0, after: int = 2) -> list[dict[str, Any]]
     ]
 
 
-# Days of the fortnight, by what is special about them.
-SOUND, RANKED, SHARED, NO_FRAUD, ALL_FRAUD, UNSCORED, COLD = range(7)
-COSTLY, BEFORE, AFTER, EMPTY, UNKNOWN, EQUAL, NEWEST = range(7, 14)
+# The days, by what is special about them.
+SOUND, RANKED, NO_FRAUD, UNSCORED, COLD, COSTLY = range(6)
+BEFORE, AFTER, EMPTY, UNKNOWN, EQUAL, NEWEST = range(6, 12)
 AMOUNTS = (100.1, 0.2, 7.0, 30.05, 9.0)
 
 
@@ -113,20 +113,15 @@ def of_five(day: int, version: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
-    """The rows of a day, of one run over all of them."""
+def days(new_place, drawn) -> Place:
+    """A place whose days were evaluated by one run."""
     score, label = drawn
-    half = N // 2
-    shared = scored(score, day=SHARED, model_version=2)
     known = [None if n % 4 == 0 else outcome for n, outcome in enumerate(label)]
     costs = (1, 0, 0, 1, None)
     log = [
         *scored(score) * 2,
         *scored(score, "anomaly_score", day=RANKED, model_version=1),
-        *shared[:half],
-        *({**row, "model_version": 3} for row in shared[half:]),
         *scored(score, day=NO_FRAUD, model_version=5),
-        *scored(score, day=ALL_FRAUD, model_version=6),
         *scored([None] * 4, day=UNSCORED, model_version=-1),
         *scored([None] * 4, "anomaly_score", day=COLD, model_version=7, is_warm=False),
         *of_five(COSTLY, 8),
@@ -144,9 +139,7 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         # In conflict with what was found before.
         truth("0-t1", START + 3 * DAY, 1 - int(label[1])),
         *truths(label, day=RANKED),
-        *truths(label, day=SHARED),
         *truths([0] * N, day=NO_FRAUD),
-        *truths([1] * N, day=ALL_FRAUD),
         *truths([1, 0, 0, None], day=UNSCORED),
         *truths([1, 1, 0, 0], day=COLD),
         *truths(costs, day=COSTLY),
@@ -154,17 +147,19 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         *truths(label, day=BEFORE),
         *truths(label, day=AFTER),
     ]
-    with places.lending() as lend:
-        place = lend("")
-        at = START - DAY
-        trained(place, 8, as_of=at.date(), at=at, alert_threshold=0.5)
-        store(place.warehouse, log, truth_rows)
-        rows = evaluate(place, FIRST + (NEWEST + 1) * DAY)
+    place = new_place(dataset="")
+    at = START - DAY
+    trained(place, 8, as_of=at.date(), at=at, alert_threshold=0.5)
+    store(place.warehouse, log, truth_rows)
+    evaluate(place, FIRST + (NEWEST + 1) * DAY)
+    return place
 
-    def of(day: int) -> list[dict[str, Any]]:
-        return [row for row in rows if row["week"] == FIRST + day * DAY]
 
-    return of
+@pytest.fixture(scope="module")
+def rows_of(days) -> Callable[[int], list[dict[str, Any]]]:
+    """The rows of a day."""
+    rows = days.evaluations()
+    return lambda day: [row for row in rows if row["week"] == FIRST + day * DAY]
 
 
 class TestFigures:
@@ -178,13 +173,16 @@ class TestFigures:
         assert (row["model_version"], row["outcome"]) == (0, "evaluated")
         assert (row["week"], row["week_end"]) == (FIRST, FIRST + DAY)
         assert (row["users"], row["conversions"]) == (150, latest.sum())
-        assert row["roc_auc"] == pytest.approx(
-            metrics.roc_auc_score(latest, score[known])
-        )
-        assert row["brier"] == pytest.approx(
-            metrics.brier_score_loss(latest, score[known])
-        )
+        for name, score_of in (
+            ("roc_auc", metrics.roc_auc_score),
+            ("brier", metrics.brier_score_loss),
+        ):
+            assert row[name] == pytest.approx(score_of(latest, score[known]))
         assert row["roc_auc_low"] <= row["roc_auc"] <= row["roc_auc_high"]
+        # Unknown and conflicting ones are counted, and none is taken for 0.
+        assert row["status"] == "final"
+        assert row["unknown_outcomes"] == N // 4
+        assert row["conflicting_outcomes"] == 1
 
     def test_of_anomaly_scores_are_those_of_a_ranking(self, rows_of, drawn):
         """An anomaly score is no probability: what reads it as one is null."""
@@ -197,50 +195,26 @@ class TestFigures:
         )
         assert {row[name] for name in PROBABILITY_FIGURES} == {None}
 
-    def test_are_of_each_version(self, rows_of):
-        """Of one day, two champions have a row each."""
-        rows = rows_of(SHARED)
-
-        assert [(row["model_version"], row["users"]) for row in rows] == [
-            (2, 100),
-            (3, 100),
-        ]
-
-
-class TestThresholds:
-    """Of a day: the best on the days before, and the best hundredth."""
-
-    def test_are_the_best_on_the_days_before_of_the_same_version(self, rows_of, drawn):
-        """An anomaly score has one as well, on a scale of its own."""
+    def test_have_the_best_threshold_of_the_days_before_of_their_version(
+        self, rows_of, drawn
+    ):
+        """Of one day, two champions have a row each. An anomaly score has a threshold
+        as well, on a scale of its own."""
         score, label = drawn
+        before, after = rows_of(BEFORE), rows_of(AFTER)
 
-        assert [row["best_threshold"] for row in rows_of(BEFORE)] == [None, None]
-        for row, own_scores in zip(rows_of(AFTER), (score, 1 - score**2), strict=True):
-            best = max(
-                sorted(set(own_scores), reverse=True),
-                key=lambda threshold: round(
-                    metrics.f1_score(label, own_scores >= threshold), 12
-                ),
-            )
-            called = own_scores >= best
-
+        assert [row["model_version"] for row in after] == [10, 11]
+        assert [row["best_threshold"] for row in before] == [None, None]
+        for row, own in zip(after, (score, 1 - score**2), strict=True):
+            f1 = {
+                threshold: round(metrics.f1_score(label, own >= threshold), 12)
+                for threshold in sorted(set(own), reverse=True)
+            }
+            best = max(f1, key=f1.__getitem__)
             assert row["best_threshold"] == pytest.approx(best)
-            assert row["precision_at_best"] == pytest.approx(
-                metrics.precision_score(label, called)
-            )
-            assert row["recall_at_best"] == pytest.approx(
-                metrics.recall_score(label, called)
-            )
-
-
-class TestCounts:
-    def test_keep_what_nobody_learned_apart(self, rows_of):
-        """Unknown and conflicting ones are counted, and none is taken for 0."""
-        [row] = rows_of(SOUND)
-
-        assert row["status"] == "final"
-        assert row["unknown_outcomes"] == N // 4
-        assert row["conflicting_outcomes"] == 1
+            for name in ("precision", "recall"):
+                expected = getattr(metrics, f"{name}_score")(label, own >= best)
+                assert row[f"{name}_at_best"] == pytest.approx(expected)
 
     def test_name_frauds_without_a_score(self, rows_of):
         """A transaction that nothing scored, or a model that was not warm, has none."""
@@ -251,6 +225,24 @@ class TestCounts:
 
         assert counts == [(-1, "no_predictions", 1), (7, "no_predictions", 2)]
         assert rows[0]["roc_auc"] is None
+
+    def test_have_the_cost_of_reviews_and_missed_amounts(self, rows_of):
+        """At the threshold that training chose: exact, as the amounts were sent; an
+        unknown truth costs nothing."""
+        [row] = rows_of(COSTLY)
+
+        assert (row["alerted"], row["alerted_conversions"]) == (2, 1)
+        assert (row["review_cost"], row["alert_threshold"]) == (5, 0.5)
+        assert (row["cost"], row["cost_without"]) == (40.05, 130.15)
+        assert row["saved"] == Decimal("90.1")
+        assert row["saved_share"] == pytest.approx(90.1 / 130.15)
+        assert row["saved_low"] is None
+
+    def test_have_an_interval_where_frauds_have_one_score(self, rows_of):
+        """Each fraud counts by itself, also where scores and amounts are equal."""
+        [row] = rows_of(EQUAL)
+
+        assert row["saved_low"] <= row["saved"] <= row["saved_high"]
 
 
 class TestDays:
@@ -280,13 +272,26 @@ class TestDays:
         only those of one class, which have no ROC curve."""
         assert [day for day in range(NEWEST + 1) if not rows_of(day)] == [EMPTY]
         assert [row["outcome"] for row in rows_of(NEWEST)] == ["no_predictions"]
-        for day, users in ((NO_FRAUD, N), (ALL_FRAUD, N), (UNKNOWN, 0)):
+        for day, users in ((NO_FRAUD, N), (UNKNOWN, 0)):
             [row] = rows_of(day)
             assert (row["outcome"], row["users"]) == ("one_class", users)
             assert row["roc_auc"] is None
 
+    def test_with_truths_have_a_page(self, days):
+        """Of the day's versions, with the nouns of the use case, and no id. A day of
+        which none is known yet, or none ever came, has none and keeps no other away."""
+        page = days.page(report_name(NAME, FIRST))
+        without = {UNSCORED, COLD, EMPTY, UNKNOWN, NEWEST}
 
-class TestScoreFirstLearnAfter:
+        assert days.registry.artifacts.names("reports/") == [
+            report_name(NAME, FIRST + day * DAY)
+            for day in range(NEWEST + 1)
+            if day not in without
+        ]
+        assert "of 150 transactions are fraud;" in page
+        assert "user" not in page.lower()
+        assert re.findall(r"0-t\d+", page) == []
+
     def test_leaves_out_what_the_model_has_learned(self, place, drawn):
         """
         A version scores a transaction that it was trained on, sent again: the score
@@ -327,26 +332,3 @@ def test_predictions_are_refused(place):
 
     assert (refused.status_code, refused.json["field"]) == (400, "use_case")
     assert "as it happens" in refused.json["message"]
-
-
-class TestCost:
-    """What alerts of the day cost, at the threshold that training chose."""
-
-    def test_is_of_reviews_and_missed_amounts(self, rows_of):
-        """Exact, as the amounts were sent; an unknown truth costs nothing."""
-        [row] = rows_of(COSTLY)
-
-        assert (row["alerted"], row["alerted_conversions"]) == (2, 1)
-        assert row["review_cost"] == 5
-        assert row["cost"] == 40.05
-        assert row["cost_without"] == 130.15
-        assert row["saved"] == Decimal("90.1")
-        assert row["saved_share"] == pytest.approx(90.1 / 130.15)
-        assert row["saved_low"] is None
-        assert row["alert_threshold"] == 0.5
-
-    def test_has_an_interval_where_frauds_have_one_score(self, rows_of):
-        """Each fraud counts by itself, also where scores and amounts are equal."""
-        [row] = rows_of(EQUAL)
-
-        assert row["saved_low"] <= row["saved"] <= row["saved_high"]

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from typing import Any
 
@@ -18,30 +17,19 @@ FIRST = date(2026, 3, 14)
 NAME = "card_fraud"
 
 
-class Shop:
-    """A place, and its registry of card fraud."""
+def train(place: Place, as_of: date = FIRST, **body: object) -> dict[str, Any]:
+    return place.run("model_training", as_of, use_case=NAME, **body)
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.warehouse = place.warehouse
-        self.registry = Registry(place.registry.artifacts, NAME)
 
-    def train(self, as_of: date = FIRST, **body: object) -> dict[str, Any]:
-        return self.place.run("model_training", as_of, use_case=NAME, **body)
-
-    def recorded(self) -> list[dict[str, Any]]:
-        return self.place.rows(
-            "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
-        )
-
-    def champion(self) -> int:
-        return self.registry.champion().version
+def champion(place: Place) -> int | None:
+    serving = Registry(place.registry.artifacts, NAME).champion()
+    return serving and serving.version
 
 
 @pytest.fixture
-def shop(borrow) -> Shop:
-    """A shop without an export: all it has is transactions."""
-    return Shop(borrow(""))
+def place(borrow) -> Place:
+    """A place without an export: all it has is transactions."""
+    return borrow(dataset="")
 
 
 @pytest.fixture(scope="module")
@@ -50,30 +38,75 @@ def cards() -> Cards:
 
 
 @pytest.fixture(scope="module")
-def trained(places, cards) -> tuple[Shop, dict[str, Any]]:
-    """A shop whose truths are known, and what the first training answered."""
-    shop = Shop(places.new(""))
-    stored(shop.warehouse, cards)
-    return shop, shop.train()
+def unlabelled(new_place, cards) -> tuple[Place, dict[str, Any]]:
+    """A place where no truth is known yet, and what the first training answered."""
+    place = new_place(dataset="")
+    stored(place.warehouse, cards, known=())
+    return place, train(place)
 
 
-class TestVersion:
-    def test_is_recorded_with_what_was_known(self, trained, cards):
+@pytest.fixture(scope="module")
+def labelled(unlabelled, cards) -> tuple[Place, dict[str, Any]]:
+    """The same once all truths are known, and what another training answered."""
+    place, _ = unlabelled
+    found = START + 11 * DAY
+    pairs = zip(cards.ids, cards.is_fraud, strict=True)
+    store(place.warehouse, truths=[truth(of, found, int(one)) for of, one in pairs])
+    return place, train(place, force=True)
+
+
+class TestWithoutTruths:
+    def test_trains_what_needs_none(self, unlabelled):
+        """Version 0 learns what is usual; nothing is measured, and it serves."""
+        place, answer = unlabelled
+        row = place.versions()[0]
+
+        assert answer["algorithm"] == "HalfSpaceTrees"
+        assert (answer["model_version"], answer["promoted"]) == (0, True)
+        assert answer["is_warm"]
+        assert (row["roc_auc"], row["users"]) == (None, 0)
+        # Seven days on, the oldest can be told to stay unknown; none is taken for 0.
+        assert answer["outcomes"]["known"] == 0
+        assert answer["outcomes"]["unknown"] > 0
+        assert answer["outcomes"]["pending"] > 0
+
+    def test_gives_way_to_the_first_that_is_warm(self, place):
+        """A hundred rows fill no window: the version is recorded and serves, and its
+        verdict says so. A champion without scores is worth less than any scores."""
+        stored(place.warehouse, drawn(100), known=())
+        cold = train(place)
+        more = drawn(400, start=START + 12 * DAY, days=1, prefix="u")
+        stored(place.warehouse, more, known=())
+        warm = train(place, FIRST + 2 * DAY)
+
+        assert [row["is_warm"] for row in place.versions()] == [False, True]
+        assert (cold["is_warm"], cold["promoted"]) == (False, True)
+        assert "not warm" in cold["verdict"]
+        assert warm["promoted"]
+        assert champion(place) == 1
+
+    def test_needs_a_transaction(self, place):
+        """Without any there is nothing to learn: 422, and the lease is free."""
+        refused = place.post("model_training", {"use_case": NAME, "as_of": FIRST})
+
+        assert refused.status_code == 422
+        assert "propensity load transactions" in refused.json["message"]
+
+
+class TestWithTruths:
+    def test_is_recorded_with_what_was_known(self, labelled):
         """The row, the card and the answer say how good, by how many alerts."""
-        shop, answer = trained
-        [row] = shop.recorded()
+        place, answer = labelled
+        row = place.versions()[1]
+        card, savings = row["card"], row["card"]["savings"]
+        spared = savings["cost_without"] - savings["cost"]
 
-        assert (row["use_case"], row["model_version"]) == (NAME, 0)
+        assert (row["use_case"], row["model_version"]) == (NAME, 1)
         assert row["is_warm"]
-        assert row["promoted"]
         assert row["users"] == answer["rows"]["holdout"] == 300
         assert row["roc_auc"] > 0.95
-        assert [entry["rate"] for entry in answer["alerts"]] == [
-            0.001, 0.005, 0.01,
-        ]  # fmt: skip
-        card = json.loads(row["card"])
-        savings = card["savings"]
-        spared = savings["cost_without"] - savings["cost"]
+        rates = [entry["rate"] for entry in answer["alerts"]]
+        assert rates == [0.001, 0.005, 0.01]
         assert float(row["saved"]) == pytest.approx(spared)
         # Fewer than twenty frauds are too few for an interval.
         assert (savings["saved_low"], savings["saved_high"]) == (None, None)
@@ -87,81 +120,26 @@ class TestVersion:
             "half_space_trees", "logistic_regression", "hist_gradient_boosting",
         }  # fmt: skip
 
-
-class TestWithoutTruths:
-    def test_trains_what_needs_none(self, shop, cards):
-        """Version 0 learns what is usual; nothing is measured, and it serves."""
-        stored(shop.warehouse, cards, known=())
-        answer = shop.train()
-        [row] = shop.recorded()
-
-        assert answer["algorithm"] == "HalfSpaceTrees"
-        assert answer["promoted"]
-        assert answer["is_warm"]
-        assert (row["roc_auc"], row["users"]) == (None, 0)
-        assert shop.champion() == 0
-        # Seven days on, the oldest can be told to stay unknown; none is taken for 0.
-        assert answer["outcomes"]["known"] == 0
-        assert answer["outcomes"]["unknown"] > 0
-        assert answer["outcomes"]["pending"] > 0
-
-    def test_gives_way_to_the_first_that_is_warm(self, shop):
-        """A hundred rows fill no window: the version is recorded and serves, and its
-        verdict says so. A champion without scores is worth less than any scores."""
-        stored(shop.warehouse, drawn(100), known=())
-        cold = shop.train()
-        more = drawn(400, start=START + 12 * DAY, days=1, prefix="u")
-        stored(shop.warehouse, more, known=())
-        warm = shop.train(FIRST + 2 * DAY)
-
-        assert [row["is_warm"] for row in shop.recorded()] == [False, True]
-        assert (cold["is_warm"], cold["promoted"]) == (False, True)
-        assert "not warm" in cold["verdict"]
-        assert warm["promoted"]
-        assert shop.champion() == 1
-
-    def test_needs_a_transaction(self, shop):
-        """Without any there is nothing to learn: 422, and the lease is free."""
-        refused = shop.place.post(
-            "model_training", {"use_case": NAME, "as_of": str(FIRST)}
-        )
-
-        assert refused.status_code == 422
-        assert "propensity load transactions" in refused.json["message"]
-
-
-class TestGate:
-    def test_promotes_what_the_truths_taught(self, shop, cards):
-        """Once frauds are known a version that learned from them takes over."""
-        stored(shop.warehouse, cards, known=())
-        shop.train()
-        store(
-            shop.warehouse,
-            truths=[
-                truth(event_id, START + 11 * DAY, int(label))
-                for event_id, label in zip(cards.ids, cards.is_fraud, strict=True)
-            ],
-        )
-        answer = shop.train(force=True)
-        row = shop.recorded()[1]
+    def test_takes_over_what_learned_from_none(self, labelled):
+        """The first version saw no truth, and has no alerts."""
+        place, answer = labelled
+        row = place.versions()[1]
 
         assert answer["promoted"]
-        assert shop.champion() == 1
+        assert champion(place) == 1
         assert row["compared_version"] == 0
-        assert json.loads(row["card"])["verdict"]["roc_auc_difference"] is not None
-        # The first version saw no truth, and has no alerts.
+        assert row["card"]["verdict"]["roc_auc_difference"] is not None
         assert answer["verdict"].startswith("not worse: cost -")
 
 
-class TestPointInTime:
-    def test_reads_nothing_after_the_as_of_date(self, shop, cards):
-        """A transaction, a score or a truth of later is in no training row."""
-        stored(shop.warehouse, cards)
-        halfway = START + 5 * DAY
-        answer = shop.train(halfway.date())
+def test_nothing_after_the_as_of_date_is_read(place, cards):
+    """A transaction, a score or a truth of later is in no training row."""
+    stored(place.warehouse, cards)
+    halfway = START + 5 * DAY
+    answer = train(place, halfway.date())
 
-        before = sum(at < halfway for at in cards.at)
-        known = sum(at + DAY < halfway for at in cards.at)
-        assert answer["outcomes"]["known"] == known
-        assert answer["outcomes"]["pending"] == before - known
-        assert answer["as_of"] == str(halfway.date())
+    before = sum(at < halfway for at in cards.at)
+    known = sum(at + DAY < halfway for at in cards.at)
+    assert answer["outcomes"]["known"] == known
+    assert answer["outcomes"]["pending"] == before - known
+    assert answer["as_of"] == str(halfway.date())

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,14 +28,14 @@ import pytest
 from local.stack.state import ROOT
 from local.venvs import uv
 from offline import load_model
+from tests.docs.pages import FENCE, text
 from tests.events import bet, registration
 from tests.functions.conftest import LATER, Place
 from tests.functions.instances import Instance
 from tests.functions.streaming import Site, rows_of
 from tests.functions.test_season import both_weeks
 
-PAGE = ROOT / "docs" / "notebook.md"
-PLAYERS = 3
+PAGE = "docs/notebook.md"
 
 # Runs cells in one namespace, as a notebook does, and says what each has printed. A
 # cell that fails is the last one.
@@ -57,22 +58,18 @@ json.dump(printed, sys.stdout)
 
 def cells() -> list[tuple[str, str]]:
     """Return each cell of the page, and what it prints."""
-    blocks = re.findall(
-        r"^```(\w*)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
-    pairs = []
-    for (kind, body), (after, printed) in zip(
-        blocks, [*blocks[1:], ("", "")], strict=True
-    ):
-        if kind == "python":
-            pairs.append((body, printed if after == "text" else ""))
-    return pairs
+    blocks = [*FENCE.findall(text(PAGE)), ("", "")]
+    return [
+        (body, printed if after == "text" else "")
+        for (kind, body), (after, printed) in pairwise(blocks)
+        if kind == "python"
+    ]
 
 
 def packages() -> list[str]:
     """Return what the page has pip install."""
-    text = PAGE.read_text("utf-8").replace("\\\n", " ")
-    [line] = re.findall(r"^\$ notebook/bin/pip install (.*)$", text, re.MULTILINE)
+    page = text(PAGE).replace("\\\n", " ")
+    [line] = re.findall(r"^\$ notebook/bin/pip install (.*)$", page, re.MULTILINE)
     return shlex.split(line)
 
 
@@ -86,12 +83,11 @@ def worded(printed: str) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def run(
-    python: str | Path, place: Place, folder: Path
-) -> subprocess.CompletedProcess[str]:
-    """Run all cells of the page with a Python, outside of the project's folder."""
+def check(python: str | Path, place: Place, folder: Path) -> None:
+    """Run all cells with a Python, outside of the project's folder, and compare what
+    they print with the page."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.run(
+    process = subprocess.run(
         [python, "-I", "-c", RUNNER],
         input=json.dumps([cell for cell, _ in cells()]),
         cwd=folder,
@@ -101,12 +97,16 @@ def run(
         check=False,
         timeout=200,
     )
+    assert process.returncode == 0, process.stderr
+    printed = json.loads(process.stdout)
+    for (cell, expected), output in zip(cells(), printed, strict=True):
+        assert worded(output) == worded(expected), cell
 
 
 @pytest.fixture(scope="module")
-def deployed(new_place, with_champion, emulators, tmp_path_factory) -> Iterator[Place]:
+def deployed(new_place, emulators, tmp_path_factory) -> Iterator[Place]:
     """A week published with a shift of the season, and players scored on the stream."""
-    place = with_champion(new_place())
+    place = new_place(champion=True)
     both_weeks(place, 0.7)
     assert place.run("predictions", LATER)["log_odds_shift"] > 0
     site = Site(place.workplace, emulators.address("pubsub"))
@@ -115,34 +115,35 @@ def deployed(new_place, with_champion, emulators, tmp_path_factory) -> Iterator[
     load_model.load(place.warehouse, place.registry.artifacts, site.settings)
     home = tmp_path_factory.mktemp("score_stream")
     with Instance("score_stream", site.environment, home) as started:
-        for number in range(PLAYERS):
-            played(site, started, f"player-{number}")
+        for user in ("ana", "ben", "eva"):
+            events = [
+                registration(user_id=user, event_id=f"{user}-0"),
+                *(
+                    bet(
+                        user_id=user,
+                        event_id=f"{user}-{hour}",
+                        event_time=f"2026-03-01T1{hour}:00:00Z",
+                    )
+                    for hour in (3, 4)
+                ),
+            ]
+            site.append(rows_of(events, received_at=datetime.now(UTC)))
+            assert started.post(events[-1]).status_code == 200
     yield place
     site.close()
-
-
-def played(site: Site, scoring: Instance, user: str) -> None:
-    """Store a player's first day, and have its last event scored."""
-    events = [
-        registration(user_id=user, event_id=f"{user}-0"),
-        bet(user_id=user, event_id=f"{user}-1", event_time="2026-03-01T13:00:00Z"),
-        bet(user_id=user, event_id=f"{user}-2", event_time="2026-03-01T14:00:00Z"),
-    ]
-    site.append(rows_of(events, received_at=datetime.now(UTC)))
-    assert scoring.post(events[-1]).status_code == 200
 
 
 class TestPage:
     @pytest.mark.long
     def test_prints_what_it_says(self, deployed, tmp_path):
         """In an environment that has more, but not this project."""
-        check(run(sys.executable, deployed, tmp_path))
+        check(sys.executable, deployed, tmp_path)
 
     def test_loads_nothing_whose_bytes_are_others(self):
         """Write access to the bucket is not enough to run code in a notebook:
         everything is loaded by a function that refuses bytes that were not recorded."""
         code = [cell for cell, _ in cells()]
-        [cell] = [text for text in code if "def verified(" in text]
+        [cell] = [one for one in code if "def verified(" in one]
         blob = SimpleNamespace(download_as_bytes=lambda: b"others")
         names: dict[str, Any] = {"bucket": SimpleNamespace(blob=lambda name: blob)}
         exec(cell, names)
@@ -164,13 +165,4 @@ class TestPage:
         uv("pip", "install", "--python", str(python), *packages())
 
         assert {*packages()} <= {*pinned}
-        check(run(python, deployed, tmp_path))
-
-
-def check(process: subprocess.CompletedProcess[str]) -> None:
-    """Compare what cells have printed with the page."""
-    assert process.returncode == 0, process.stderr
-    for (cell, expected), printed in zip(
-        cells(), json.loads(process.stdout), strict=True
-    ):
-        assert worded(printed) == worded(expected), cell
+        check(python, deployed, tmp_path)

@@ -6,49 +6,38 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from commands.cli import main
+from offline import forget
 from propensity import usecases
+from propensity.errors import MissingTable
+from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
+from propensity.registry.index import pointer_name
 from propensity.registry.versions import pickled
 from propensity.runs import predict
 from propensity.tables import every as tables
-from tests import shop
-from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
-from tests.functions.predicted import add, state
+from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.instances import serving
 from tests.propensity.registry.versions import Malicious, overwrite
-from tests.published import publish
+from tests.published import publish, put
 from tests.shop import WEEK
 
 USE_CASE = usecases.load("ga4_purchase")
-SHOES = {
-    "shoe_size" if name == "recency_days" else name: kind
-    for name, kind in USE_CASE.features.items()
-}
+POINTER = "models/ga4_purchase/champion.json"
 
 
 @pytest.fixture(scope="module")
-def untrained(new_place) -> tuple[Place, Any]:
-    """A place before its first training, and what predictions answered there."""
-    place = new_place()
-    return place, place.post("predictions", {"as_of": LATER})
-
-
-@pytest.fixture(scope="module")
-def publication(untrained, with_champion) -> tuple[Place, dict[str, Any]]:
-    """The place, trained and with a published week, and the answer of that."""
-    place = with_champion(untrained[0])
-    add(place, tables.PREDICTIONS, user_id="gone.1")
-    add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
-    add(place, tables.PREDICTIONS, user_id="user.002", as_of=TRAINED)
-    other = {"user_id": "user.001", "use_case": "first_day_churn", "as_of": TRAINED}
-    add(place, tables.PREDICTIONS, **other)
+def publication(new_place) -> tuple[Place, dict[str, Any]]:
+    """A place with predictions of before and a published week; the run's answer."""
+    place = new_place(champion=True)
+    put(place.warehouse, "gone.1", as_of=TRAINED - WEEK)
+    put(place.warehouse, "user.001", as_of=TRAINED - WEEK)
+    put(place.warehouse, "user.002", as_of=TRAINED)
+    put(place.warehouse, "user.001", as_of=TRAINED, use_case="first_day_churn")
     publish(place.warehouse, TRAINED, {"user.001": 0.25}, use_case="first_day_churn")
     publish(place.warehouse, TRAINED, {"of an earlier try": 0.25})
     return place, place.run("predictions", TRAINED)
@@ -60,26 +49,39 @@ def published(publication) -> Place:
     return publication[0]
 
 
+@pytest.fixture(scope="module")
+def before(published) -> Any:
+    """The tables as the publication left them."""
+    return published.published()
+
+
 class TestPublishing:
     def test_scores_every_user_of_the_lookback_as_the_model_would(self, publication):
-        """Probabilities are the pipeline's; the answer says how many."""
+        """Probabilities are the pipeline's, and expected values these by the amounts of
+        the version's own model, to the decimal; the answer says how many."""
         place, answer = publication
         table = place.warehouse.table(
             USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
         ).combine_chunks()
-        [metadata] = place.rows("SELECT * FROM ma_model_training_metadata")
-        preprocessor, model = place.registry.load(metadata)
+        [version] = place.versions()
+        preprocessor, model = place.registry.load(version)
+        value = version["card"]["files"]["value"]
+        amounts = place.registry.verified(value["object"], value["sha256"])
         frame = to_frame(table.to_batches()[0], dict(USE_CASE.features))
         scores = model.predict_proba(preprocessor.transform(frame))[:, 1]
-        expected = dict(zip(table["user_id"].to_pylist(), scores, strict=True))
+        users = table["user_id"].to_pylist()
+        expected = dict(zip(users, scores, strict=True))
+        values = dict(zip(users, scores * amounts.amounts_of(table), strict=True))
         rows = place.rows(
-            "SELECT * FROM ma_predictions_history WHERE use_case = 'ga4_purchase' "
-            "AND as_of = @day",
-            day=TRAINED,
+            "SELECT * FROM ma_predictions_history WHERE use_case = 'ga4_purchase'"
         )
-        probabilities = {row["user_id"]: row["probability"] for row in rows}
 
-        assert probabilities == pytest.approx(expected, abs=1e-9)
+        assert {row["user_id"]: row["probability"] for row in rows} == pytest.approx(
+            expected, abs=1e-9
+        )
+        assert {
+            row["user_id"]: float(row["expected_value"]) for row in rows
+        } == pytest.approx(values, abs=1e-6)
         assert answer["users"] == len(expected) == 160
         assert answer["model_version"] == 0
         assert answer["mean_probability"] == pytest.approx(scores.mean())
@@ -93,121 +95,139 @@ class TestPublishing:
         """
         rows = published.rows("SELECT * FROM ma_predictions_table")
         by_user = {(row["use_case"], row["user_id"]): row for row in rows}
-        history = published.rows("SELECT * FROM ma_predictions_history")
-        own = [row for row in history if row["use_case"] == "ga4_purchase"]
-        own.sort(key=lambda row: row["probability"])
+        history = published.rows(
+            "SELECT * FROM ma_predictions_history ORDER BY use_case, probability"
+        )
+        other, *own = history
+        current = {
+            row["user_id"]: row
+            for row in rows
+            if (row["use_case"], row["as_of"]) == ("ga4_purchase", TRAINED)
+        }
         percentiles = [row["percentile"] for row in own]
 
         assert len(by_user) == len(rows) == 160 + 2
-        assert by_user["ga4_purchase", "user.001"]["as_of"] == TRAINED
-        assert by_user["ga4_purchase", "user.002"]["probability"] != 0.25
-        assert by_user["ga4_purchase", "gone.1"]["as_of"] == TRAINED - WEEK
-        assert by_user["ga4_purchase", "gone.1"]["probability"] == 0.25
+        assert current == {row["user_id"]: row for row in own}
+        gone = by_user["ga4_purchase", "gone.1"]
+        assert (gone["as_of"], gone["probability"]) == (TRAINED - WEEK, 0.25)
         assert by_user["first_day_churn", "user.001"]["probability"] == 0.25
-        assert "of an earlier try" not in {row["user_id"] for row in own}
-        assert len(history) == len(own) + 1
+        assert other["use_case"] == "first_day_churn"
+        assert "of an earlier try" not in current
         assert (percentiles[0], percentiles[-1]) == (1, 100)
         assert percentiles == sorted(percentiles)
 
-
-class TestPublicationRow:
-    ROWS = "SELECT * FROM ma_publications ORDER BY as_of"
-
-    def test_is_what_the_run_answers(self, published_once):
+    def test_records_what_it_answers(self, publication):
         """Users, version and mean; the exact sum of the users' values, and of the rows
         of this very run."""
-        place, answer = published_once
-        [row] = place.rows(self.ROWS)
+        place, answer = publication
+        _, row = place.rows("SELECT * FROM ma_publications ORDER BY use_case")
         [users] = place.rows(
             "SELECT SUM(expected_value) AS v FROM ma_predictions_table"
         )
-        history = place.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")
-        promised = answer["expected_value"]
+        history = place.rows(
+            "SELECT DISTINCT scored_at FROM ma_predictions_history "
+            "WHERE use_case = 'ga4_purchase'"
+        )
 
-        assert (row["use_case"], row["as_of"]) == ("ga4_purchase", TRAINED)
-        assert row["model_version"] == answer["model_version"]
-        assert row["users"] == answer["users"] == 160
-        assert row["mean_probability"] == answer["mean_probability"]
-        assert row["log_odds_shift"] == answer["log_odds_shift"]
+        for name in ("model_version", "users", "mean_probability", "log_odds_shift"):
+            assert row[name] == answer[name]
+        assert row["as_of"] == TRAINED
         assert str(row["data_until"]) == answer["data_until"]
-        assert float(row["value_promised"]) == promised["sum"] > 0
+        assert float(row["value_promised"]) == answer["expected_value"]["sum"] > 0
         assert row["value_promised"] == users["v"]
         assert history == [{"scored_at": row["scored_at"]}]
         assert row["seconds"] > 0
 
-    def test_is_replaced_by_a_repeated_run(self, champion_place):
-        """
-        Twice equals once, and the lease does not stop it: what is published is the
-        same. The date has one row; that of another date stays.
-        """
-        place, answer = champion_place, champion_place.run("predictions", TRAINED)
-        tables = state(place)
-        place.warehouse.execute(
-            "INSERT INTO ma_publications_runs SELECT * REPLACE "
-            "(DATE_SUB(as_of, INTERVAL 7 DAY) AS as_of) FROM ma_publications"
+    def test_is_looked_up_with_the_expected_value(self, published):
+        """In index and table: with ``value`` it is the table's; the rest is the answer
+        without. It is null for a probability from before there were amounts."""
+        [row] = published.rows(
+            "SELECT * FROM ma_predictions_table "
+            "WHERE user_id = 'user.003' AND use_case = 'ga4_purchase'"
         )
-        before = place.rows(self.ROWS)
+        for is_indexed in (True, False):
+            if not is_indexed:
+                published.registry.artifacts.delete(pointer_name("ga4_purchase"))
+            with serving("get_proba", published.environment) as lookups:
+                plain = lookups.get(user_id="user.003")
+                without = lookups.get(user_id="user.003", value=0)
+                valued = lookups.get(user_id="user.003", value=1).json()
+                older = lookups.get(user_id="gone.1", value=1).json()
+
+            expected = {"expected_value": float(row["expected_value"])}
+            assert valued == {**plain.json(), **expected}
+            assert without.text == plain.text
+            assert older["expected_value"] is None
+
+    def test_twice_is_once(self, publication, before):
+        """The lease does not stop a second run, and what is published is the same; the
+        date has one row about it, and that of another use case stays."""
+        place, answer = publication
+        rows = "SELECT * FROM ma_publications ORDER BY use_case"
+        other, first = place.rows(rows)
         again = place.run("predictions", TRAINED)
-        after = place.rows(self.ROWS)
+        same, second = place.rows(rows)
 
-        assert (again["repeated"], state(place)) == (False, tables)
+        assert (again["repeated"], place.published()) == (False, before)
         assert again["expected_value"] == answer["expected_value"]
-        assert [row["as_of"] for row in before] == [TRAINED - WEEK, TRAINED]
-        assert after[0] == before[0]
-        assert after[1]["run_id"] != before[1]["run_id"]
+        assert same == other
+        assert second["run_id"] != first["run_id"]
         for name in ("users", "quantiles", "value_promised", "data_until"):
-            assert after[1][name] == before[1][name]
+            assert second[name] == first[name]
 
-
-class TestReruns:
-    def test_take_the_champion_where_there_was_none(self, champion_place, log_lines):
-        """Before the first training there is no other model: the log says so."""
+    def test_of_an_older_date_takes_nobody_s_newer_row(self, champion_place, log_lines):
+        """It renews its history, and not the present, with the version that was
+        promoted by then. Where there was none the champion scores, and the log says
+        so."""
+        current = "SELECT * FROM ma_predictions_table ORDER BY user_id"
+        place, older = champion_place, TRAINED - WEEK
+        place.run("predictions", TRAINED)
+        newest = place.rows(current)
         log_lines()
-        as_of = TRAINED - WEEK
-        answer = champion_place.run("predictions", as_of)
+        without = place.run("predictions", older)
         warning, *_, line = log_lines()
+        # The same files, of a training two weeks before.
+        place.warehouse.execute(
+            "INSERT INTO ma_model_training_metadata_runs SELECT * REPLACE "
+            "(1 AS model_version, DATE_SUB(as_of, INTERVAL 14 DAY) AS as_of) "
+            "FROM ma_model_training_metadata"
+        )
+        then = place.run("predictions", older)
 
-        assert answer["model_version"] == line["model_version"] == 0
+        assert place.rows(current) == newest
+        assert str(older) in str(place.published())
+        assert (without["model_version"], then["model_version"]) == (0, 1)
         assert warning["message"].startswith("no version was promoted by then")
         assert (line["function"], line["outcome"]) == ("predictions", "ok")
-        assert (line["use_case"], line["as_of"]) == ("ga4_purchase", str(as_of))
+        assert (line["use_case"], line["as_of"]) == ("ga4_purchase", str(older))
         assert (line["users"], line["evaluation_missing"]) == (160, True)
         assert {"seconds", "bytes_billed"} <= set(line)
         assert "user." not in str(line)
 
-    def test_take_nobody_s_newer_row(self, champion_place):
-        """One for the past renews its history, and not the present."""
-        champion_place.run("predictions", TRAINED)
-        champion_place.run("model_evaluation", LATER)
-        newest = champion_place.run("predictions", LATER)
-        before = state(champion_place)
-        champion_place.run("predictions", TRAINED)
 
-        assert newest["evaluation_missing"] is False
-        assert newest["score_shift"] < 0.75
-        assert state(champion_place) == before
-        current = champion_place.rows(
-            "SELECT DISTINCT as_of FROM ma_predictions_table "
-            "WHERE use_case = 'ga4_purchase'"
-        )
-        assert current == [{"as_of": LATER}]
-
-
-@pytest.fixture(scope="module")
-def before(published) -> Any:
-    """The tables as the publication left them."""
-    return state(published)
+@contextlib.contextmanager
+def altered(place: Place, name: str, data: bytes | None) -> Iterator[None]:
+    """Have an object hold something else, or be gone, for a while."""
+    original = place.read(name)
+    if data is None:
+        place.registry.artifacts.delete(name)
+    else:
+        overwrite(place.registry, name, data)
+    yield
+    overwrite(place.registry, name, original)
 
 
 @contextlib.contextmanager
-def changed_card(place: Place, **changed: Any) -> Iterator[None]:
+def recorded(place: Place, changes: str, **parameters: Any) -> Iterator[None]:
     """Have the version's record say something else for a while."""
-    [row] = place.rows("SELECT card FROM ma_model_training_metadata")
-    update = "UPDATE ma_model_training_metadata_runs SET card = @card WHERE TRUE"
-    card = {**json.loads(row["card"]), **changed}
-    place.warehouse.execute(update, {"card": json.dumps(card)})
+    [row] = place.versions()
+    update = "UPDATE ma_model_training_metadata_runs SET {} WHERE TRUE"
+    place.warehouse.execute(update.format(changes), parameters)
     yield
-    place.warehouse.execute(update, {"card": row["card"]})
+    place.warehouse.execute(
+        update.format("card = @card, promoted = TRUE, verdict = @verdict"),
+        {"card": json.dumps(row["card"]), "verdict": row["verdict"]},
+    )
 
 
 class TestRefusals:
@@ -216,14 +236,12 @@ class TestRefusals:
     @pytest.fixture(autouse=True)
     def unchanged(self, published, before):
         yield
-        assert state(published) == before
+        assert published.published() == before
 
     def refused(self, place: Place, *, status: int, error: str, **body) -> dict:
         answer = place.post("predictions", {"as_of": LATER, **body})
-        assert (answer.status_code, answer.json["error"]) == (status, error), (
-            answer.text
-        )
-        assert answer.json["message"]
+
+        assert (answer.status_code, answer.json["error"]) == (status, error)
         assert answer.json["retryable"] is False
         return answer.json
 
@@ -231,62 +249,23 @@ class TestRefusals:
     def test_tampered_files(self, published, part, tmp_path):
         """A file of other bytes than were recorded is not unpickled: no code runs."""
         name = f"models/ga4_purchase/0/{part}.joblib"
-        original = published.registry.artifacts.read(name).data
-        overwrite(published.registry, name, pickled(Malicious(tmp_path / "was_here")))
-
-        refusal = self.refused(published, status=500, error="artifact")
-        overwrite(published.registry, name, original)
+        code = pickled(Malicious(tmp_path / "was_here"))
+        with altered(published, name, code):
+            refusal = self.refused(published, status=500, error="artifact")
 
         assert name in refusal["message"]
         assert not (tmp_path / "was_here").exists()
 
-    def test_a_champion_that_nobody_recorded(self, published):
-        """A pointer to a version without metadata can not be verified."""
-        name = "models/ga4_purchase/champion.json"
-        original = published.registry.artifacts.read(name).data
-        forged = {**json.loads(original), "version": 9}
-        overwrite(published.registry, name, json.dumps(forged).encode())
-
-        refusal = self.refused(published, status=500, error="artifact")
-        overwrite(published.registry, name, original)
-
-        assert "version 9" in refusal["message"]
-
-    @pytest.mark.parametrize(
-        ("changed", "named"),
-        [
-            ({"features": SHOES}, ["recency_days", "shoe_size"]),
-            # Sums of 60 days are no features of one that has learned sums of 30, nor
-            # is its probability that of another horizon.
-            ({"lookback_days": 30}, ["lookback_days 30, which is 60 today"]),
-            ({"horizon_days": 30}, ["horizon_days 30, which is 7 today"]),
-        ],
-        ids=["features", "lookback", "horizon"],
-    )
-    def test_what_the_model_was_not_trained_with(self, published, changed, named):
-        """The difference is named; force does not help."""
-        with changed_card(published, **changed):
+    @pytest.mark.parametrize(("days", "today"), [("lookback", 60), ("horizon", 7)])
+    def test_what_the_model_was_not_trained_with(self, published, days, today):
+        """Sums of 60 days are no features of one that has learned sums of 30, nor is
+        its probability that of another horizon. Force does not help."""
+        [version] = published.versions()
+        card = json.dumps({**version["card"], f"{days}_days": 30})
+        with recorded(published, "card = @card", card=card):
             refusal = self.refused(published, status=409, error="schema", force=True)
 
-        assert all(part in refusal["message"] for part in named), refusal["message"]
-
-    def test_a_value_that_the_model_refuses(self, published, monkeypatch):
-        """A division by zero in a statement: the feature is named, the user is not."""
-        features = predict.features
-
-        def divided(run):
-            for batch in features(run):
-                place = batch.schema.get_field_index("revenue")
-                revenue = batch["revenue"].cast(pa.float64()).to_pylist()
-                values = pa.array([math.inf, *revenue[1:]])
-                yield batch.set_column(place, "revenue", values)
-
-        monkeypatch.setattr(predict, "features", divided)
-        refusal = self.refused(published, status=409, error="schema", force=True)
-
-        assert refusal["field"] == "revenue"
-        assert "infinite" in refusal["message"]
-        assert "user." not in refusal["message"]
+        assert f"{days}_days 30, which is {today} today" in refusal["message"]
 
     def test_several_rows_of_a_user(self, published, monkeypatch):
         """As of a join with something that a user has several of; nobody is named."""
@@ -303,74 +282,132 @@ class TestRefusals:
         assert "1 row of users who have one already" in refusal["message"]
         assert "user." not in refusal["message"]
 
-    def test_scores_that_jumped(self, published):
-        """Beyond the bound nothing is published."""
-        strict = published.with_constants(maximum_score_shift=0.0001)
-
-        refusal = self.refused(strict, status=409, error="score_shift")
-
-        assert refusal["detail"]["score_shift"] > 0.0001
-        assert "force" in refusal["message"]
-
     def test_a_date_without_users(self, published):
         """Nobody in the lookback is an error, not an empty table."""
-        answer = published.post("predictions", {"as_of": "2024-01-01"})
+        self.refused(published, status=422, error="not_enough_data", as_of="2024-01-01")
 
-        assert (answer.status_code, answer.json["error"]) == (422, "not_enough_data")
-
-    def test_to_score_without_a_champion(self, untrained):
-        """409 says what to run first."""
-        answer = untrained[1]
-
-        assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
-        assert "00-ModelTraining" in answer.json["message"]
-
-    def test_to_score_where_the_pointer_was_deleted(self, published, capsys):
+    def test_to_score_where_the_pointer_was_deleted(self, published, log_lines):
         """Defect: 409 said that the champion had not been promoted, and to wait for a
-        later training."""
-        pointer = "models/ga4_purchase/champion.json"
-        original = published.registry.artifacts.read(pointer).data
-        published.registry.artifacts.delete(pointer)
-        capsys.readouterr()
-        answer = published.post("predictions", {"as_of": LATER})
-        published.registry.artifacts.create(pointer, original)
-        # Which mails somebody: there was a training.
-        assert '"is_trained": true' in capsys.readouterr().err
-        message = answer.json["message"]
+        later training. The log line mails somebody: there was a training."""
+        with altered(published, POINTER, None):
+            refusal = self.refused(published, status=409, error="no_champion")
+            promoted = "promoted = FALSE, verdict = 'a coin'"
+            with recorded(published, promoted):
+                none = self.refused(published, status=409, error="no_champion")
 
-        assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
-        assert f"version 0 was promoted, and since then {pointer} was del" in message
-        assert "promote" in message
-
-    @pytest.mark.long
-    def test_to_score_while_no_model_was_good_enough(self, shop_of):
-        """Defect: a first model that is a coin was promoted, and published. Buyers who
-        are drawn by lot: nothing is promoted, 409 and the report say why, and a person
-        can promote it all the same."""
-        place = shop_of(shop.weekly(FIRST, WEEKS, regulars=1))
-        training = place.run("model_training", TRAINED)
-        refused = place.post("predictions", {"as_of": TRAINED})
-        page = place.registry.artifacts.read(training["objects"]["report.html"]).data
-
-        assert training["promoted"] is False
-        assert "not shown to be better than chance" in training["verdict"]
-        assert b"ot shown to be better than chance" in page
-        assert place.registry.champion() is None
-        assert (refused.status_code, refused.json["error"]) == (409, "no_champion")
-        assert training["verdict"] in refused.json["message"]
-        assert "propensity promote VERSION" in refused.json["message"]
-
-        with entered(place.environment):
-            codes = [main(["promote", "0"]), main(["promote", "0", "--force"])]
-
-        assert codes == [1, 0]
-        assert place.run("predictions", TRAINED)["model_version"] == 0
+        assert f"0 was promoted, and since then {POINTER} was" in refusal["message"]
+        assert log_lines()[-1]["is_trained"] is True
+        # Where it never was, the verdict says why, and a person can promote it.
+        assert "was not promoted: a coin" in none["message"]
+        assert "`propensity promote` a version with --force" in none["message"]
 
 
-def test_force_publishes_scores_that_jumped(champion_place):
-    """Who has looked at the features may say so."""
+def test_without_a_champion_the_training_is_named(place, log_lines):
+    """409 says what to run first."""
+    answer = place.post("predictions", {"as_of": LATER})
+
+    assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
+    assert "00-ModelTraining" in answer.json["message"]
+    assert log_lines()[-1]["is_trained"] is False
+
+
+def all_came_by_mail(place: Place) -> None:
+    """Let the training have seen one medium alone."""
+    [version] = place.versions()
+    card = version["card"]
+    [medium] = [one for one in card["drift"]["signals"] if one["name"] == "medium"]
+    medium |= {"values": ["email"], "shares": [1.0, 0.0, 0.0]}
+    place.warehouse.execute(
+        "UPDATE ma_model_training_metadata_runs SET card = @card WHERE TRUE",
+        {"card": json.dumps(card)},
+    )
+
+
+def test_scores_that_jumped_are_published_by_force_alone(champion_place):
+    """Beyond the bound nothing is published, until somebody has looked at them: the
+    answer says by how much they moved, and what has changed."""
     publish(champion_place.warehouse, TRAINED - WEEK, {"u": 1e-4})
+    all_came_by_mail(champion_place)
+    before = champion_place.published()
+    refused = champion_place.post("predictions", {"as_of": TRAINED})
+    after = champion_place.published()
     forced = champion_place.run("predictions", TRAINED, force=True)
 
-    assert forced["score_shift"] > 0.75
+    assert (refused.status_code, refused.json["error"]) == (409, "score_shift")
+    assert refused.json["detail"]["score_shift"] == forced["score_shift"] > 0.75
+    assert "medium is " in refused.json["message"]
+    assert "force" in refused.json["message"]
+    assert after == before
     assert forced["users"] == 160
+
+
+def test_drift_is_an_alarm_and_stops_nothing(champion_place, log_lines, monkeypatch):
+    """Alarms and their causes are in the answer, the log and the table. Where there is
+    no such table the week is published all the same, and the log says it."""
+    place, write = champion_place, Warehouse.write
+    all_came_by_mail(place)
+    log_lines()
+    answer = place.run("predictions", LATER)
+    warned = [line for line in log_lines() if line["severity"] == "WARNING"]
+    rows = place.rows("SELECT * FROM ma_drift WHERE as_of = @d", d=LATER)
+    by_name = {row["name"]: row for row in rows}
+
+    def written(self: Any, table: Any, rows: Any) -> None:
+        if table is tables.DRIFT:
+            raise MissingTable("there is no ma_drift_runs")
+        write(self, table, rows)
+
+    monkeypatch.setattr(Warehouse, "write", written)
+    without = place.run("predictions", LATER)
+    messages = [line["message"] for line in log_lines()]
+
+    alarm, *others = answer["drift"]["alarms"]
+    assert alarm == {
+        "cause": "missing values",
+        "name": "medium",
+        "message": "medium is missing for 100.0% of users (0.0% in the training)",
+    }
+    assert warned[0]["message"] == f"drift: {alarm['message']}"
+    assert len(warned) == 1 + len(others)
+    assert len(by_name) == len(rows)
+    assert {name for name, row in by_name.items() if row["is_alarm"]} == {
+        one["name"] for one in answer["drift"]["alarms"]
+    }
+    assert by_name["users"]["users"] == answer["users"]
+    assert without["index_users"] == 160
+    assert any("drift is not in its table" in text for text in messages)
+
+
+@pytest.mark.parametrize("step", ["write", "execute"])
+def test_no_publication_has_a_user_who_was_forgotten_meanwhile(
+    borrow, monkeypatch, step
+):
+    """Forgotten before the scores are appended, nothing is published and nobody's score
+    stays: the run is called again. Before the publication, all others are published."""
+    key, user = "a key of the tests, long enough for one", "user.004"
+    place = borrow(champion=True, PROPENSITY_SUPPRESSION_KEY=key)
+    left: list[int] = []
+    original = getattr(Warehouse, step)
+
+    def called(self: Any, what: Any, *rest: Any, **named: Any) -> Any:
+        if not left and (what is tables.SCORES or "BEGIN TRANSACTION" in str(what)):
+            left.append(-1)
+            left[0] = forget.run(place.settings, [user])["left"]
+        return original(self, what, *rest, **named)
+
+    def users() -> dict[str, set[str]]:
+        holders = ("ma_predictions_table", "ma_predictions_runs")
+        rows = {name: place.rows(f"SELECT user_id FROM {name}") for name in holders}
+        return {name: {row["user_id"] for row in rows[name]} for name in holders}
+
+    monkeypatch.setattr(Warehouse, step, called)
+    answer = place.post("predictions", {"as_of": TRAINED})
+
+    assert left == [0]
+    if step == "write":
+        assert (answer.status_code, answer.json["retryable"]) == (503, True)
+        assert set().union(*users().values()) == set()
+        answer = place.post("predictions", {"as_of": TRAINED})
+    assert answer.status_code == 200
+    assert [len(some) for some in users().values()] == [159, 159]
+    assert user not in set().union(*users().values())

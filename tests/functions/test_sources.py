@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from tests.functions.conftest import TRAINED, Place
 NAME = "shop_loyal"
 DAY = timedelta(days=1)
 AS_OFS = (TRAINED - 14 * DAY, TRAINED - 7 * DAY, TRAINED)
-Rows = Sequence[tuple[str, datetime, int]]
+USER = "user.000"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,10 +42,10 @@ def use_case(tmp_path_factory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def load(place, use_case) -> Callable[[Rows], None]:
+def load(place, use_case) -> Callable[..., None]:
     """Replace the table: user, when it became known, and points."""
 
-    def load(rows: Rows) -> None:
+    def load(*rows: tuple[str, datetime, int]) -> None:
         [source] = use_case.sources
         made = [
             {"user_id": user, "changed_at": at, "points": points, "tier": "gold"}
@@ -56,7 +56,7 @@ def load(place, use_case) -> Callable[[Rows], None]:
     return load
 
 
-def features(place: Place, *as_ofs: date) -> dict[tuple[date, str], int | None]:
+def points(place: Place, *as_ofs: date) -> dict[tuple[date, str], int | None]:
     """Points of users, by as-of date."""
     use_case = usecases.load(NAME)
     rows = place.warehouse.rows(
@@ -65,101 +65,69 @@ def features(place: Place, *as_ofs: date) -> dict[tuple[date, str], int | None]:
     return {(row["as_of"], row["user_id"]): row["loyalty_points"] for row in rows}
 
 
-def user_of(place: Place) -> str:
-    return min(user for _, user in features(place, AS_OFS[0]))
+def test_each_as_of_date_has_the_newest_row_before_it(place, load):
+    """One row of each user and date; a moment at midnight belongs to its day. A
+    correction that comes later changes no past row."""
+    known = [
+        (USER, midnight(AS_OFS[0]) - 40 * DAY, 1),
+        (USER, midnight(AS_OFS[0]), 2),
+        (USER, midnight(TRAINED) + DAY, 4),
+    ]
+    load(*known)
+    before = points(place, *AS_OFS)
+    load(*known, (USER, midnight(AS_OFS[1]) + DAY, 3))
+    after = points(place, *AS_OFS)
+
+    assert [before[as_of, USER] for as_of in AS_OFS] == [1, 2, 2]
+    assert [after[as_of, USER] for as_of in AS_OFS] == [1, 2, 3]
+    assert {value for (_, user), value in after.items() if user != USER} == {None}
 
 
-class TestPointInTime:
-    def test_has_the_newest_row_before_each_as_of_date(self, place, load):
-        """One row of each user and date; a moment at midnight belongs to its day."""
-        load([])
-        user = user_of(place)
-        load(
-            [
-                (user, midnight(AS_OFS[0]) - 40 * DAY, 1),
-                (user, midnight(AS_OFS[0]), 2),
-                (user, midnight(AS_OFS[1]) + DAY, 3),
-                (user, midnight(TRAINED) + DAY, 4),
-            ]
-        )
-        known = features(place, *AS_OFS)
+def test_no_partition_from_the_last_date_on_is_read():
+    """The bound is a constant, and compares the column itself."""
+    sql = usecases.load(NAME).statement("features")
 
-        assert [known.get((as_of, user)) for as_of in AS_OFS] == [1, 2, 3]
-        assert features(place, AS_OFS[0])[AS_OFS[0], user] == 1
-        assert {points for (_, other), points in known.items() if other != user} == {
-            None
-        }
-
-    def test_a_correction_that_came_later_changes_no_past_row(self, place, load):
-        """It is known from its own moment on."""
-        load([])
-        user = user_of(place)
-        before: Rows = [(user, midnight(AS_OFS[0]) - DAY, 1)]
-        load(before)
-        past = features(place, *AS_OFS[:2])
-        load([*before, (user, midnight(AS_OFS[1]) + DAY, 100)])
-
-        assert features(place, *AS_OFS[:2]) == past
-        assert features(place, TRAINED)[TRAINED, user] == 100
-
-    def test_reads_no_partition_from_the_last_date_on(self, place):
-        """The bound is a constant, and compares the column itself."""
-        sql = usecases.load(NAME).statement("features")
-
-        assert "`changed_at` < CAST(@known_before AS TIMESTAMP)" in sql
-        assert sql.count("`crm-project.crm.loyalty`") == 1
+    assert "`changed_at` < CAST(@known_before AS TIMESTAMP)" in sql
+    assert sql.count("`crm-project.crm.loyalty`") == 1
 
 
-class TestRuns:
-    def test_train_publish_and_watch_its_features(self, place, load):
-        """As of any other feature: importance, histograms and drift have them."""
-        load([])
-        users = sorted({user for _, user in features(place, *AS_OFS)})
-        load(
-            [
-                (user, midnight(TRAINED) - 100 * DAY, number % 5)
-                for number, user in enumerate(users)
-            ]
-        )
-        trained = place.run("model_training", TRAINED, use_case=NAME)
-        published = place.run("predictions", TRAINED, use_case=NAME)
-        [row] = place.rows(
-            "SELECT card FROM ma_model_training_metadata WHERE use_case = @name",
-            name=NAME,
-        )
+def test_runs_train_on_it_and_publish(place, load):
+    """As on any other feature: it is in the model's card."""
+    users = [f"user.{number:03}" for number in range(160)]
+    long_ago = midnight(TRAINED) - 100 * DAY
+    load(*((user, long_ago, n % 5) for n, user in enumerate(users)))
+    trained = place.run("model_training", TRAINED, use_case=NAME)
+    published = place.run("predictions", TRAINED, use_case=NAME)
+    [version] = place.versions()
 
-        assert trained["promoted"] is True
-        assert published["users"] == len(features(place, TRAINED))
-        assert '"loyalty_points"' in row["card"]
+    assert trained["promoted"] is True
+    assert published["users"] == 160
+    assert "loyalty_points" in version["card"]["features"]
 
-    @pytest.mark.parametrize(
-        ("change", "status", "message"),
-        [
-            ({"table": "crm-project.crm.nothing"}, 424, "crm.nothing"),
-            ({"user_id": "member"}, 409, "member is missing, expected the column"),
-            (
-                {"columns": {"points": "STRING"}},
-                409,
-                "points is INT64, expected STRING",
-            ),
-        ],
-        ids=lambda value: str(value)[:20],
-    )
-    def test_say_first_what_they_cannot_read(
-        self, place, monkeypatch, change, status, message
-    ):
-        """Before a query is paid for."""
-        use_case = usecases.load(NAME)
-        tables.load(
-            place.warehouse.client,
-            use_case.sources[0],
-            tables.table_of(use_case.sources[0], []),
-        )
-        [source] = use_case.sources
-        wrong = replace(use_case, sources=[replace(source, **change)])
-        monkeypatch.setattr(usecases, "load", lambda _: wrong)
-        answer = place.post("model_training", {"as_of": TRAINED, "use_case": NAME})
 
-        assert answer.status_code == status
-        assert message in answer.json["message"]
-        assert answer.json.get("bytes_billed", 0) == 0
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"table": "crm-project.crm.nothing"}, (424, "crm.nothing")),
+        ({"user_id": "member"}, (409, "member is missing, expected the column")),
+        (
+            {"columns": {"points": "STRING"}},
+            (409, "points is INT64, expected STRING"),
+        ),
+    ],
+    ids=["no table", "no column", "another type"],
+)
+def test_what_cannot_be_read_is_said_before_a_query_is_paid_for(
+    place, load, monkeypatch, change, expected
+):
+    """The table and the column are named."""
+    load()
+    use_case = usecases.load(NAME)
+    [source] = use_case.sources
+    wrong = replace(use_case, sources=[replace(source, **change)])
+    monkeypatch.setattr(usecases, "load", lambda _: wrong)
+    answer = place.post("model_training", {"as_of": TRAINED, "use_case": NAME})
+
+    assert answer.status_code == expected[0]
+    assert expected[1] in answer.json["message"]
+    assert answer.json.get("bytes_billed", 0) == 0

@@ -55,12 +55,12 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def new_deployment(emulators, bigquery_emulator) -> Iterator[Callable[..., Deployment]]:
+def new_deployment(emulators) -> Iterator[Callable[..., Deployment]]:
     """Make a deployment that nobody else uses, with settings."""
     made: list[Deployment] = []
 
     def make(kind: Callable[..., Any] = Deployment, **extra: str) -> Any:
-        made.append(kind(new_workplace(emulators, bigquery_emulator), **extra))
+        made.append(kind(new_workplace(emulators), **extra))
         return made[-1]
 
     yield make

@@ -129,9 +129,9 @@ class Place(Deployment):
 
 
 @pytest.fixture
-def place(emulators, bigquery_emulator) -> Iterator[Place]:
+def place(emulators) -> Iterator[Place]:
     """A healthy deployment of a test's own."""
-    workplace = new_workplace(emulators, bigquery_emulator)
+    workplace = new_workplace(emulators)
     deployment = Place(workplace, PUBSUB_EMULATOR_HOST=emulators.address("pubsub"))
     yield deployment
     deployment.close()

@@ -69,8 +69,8 @@ class Log:
 
 
 @pytest.fixture(scope="module")
-def opened(emulators, bigquery_emulator) -> Iterator[Warehouse]:
-    place = new_workplace(emulators, bigquery_emulator)
+def opened(emulators) -> Iterator[Warehouse]:
+    place = new_workplace(emulators)
     warehouse = Warehouse.open(Settings.from_environment(place.environment))
     warehouse.create(tables.INFERENCE_LOG)
     warehouse.create(tables.TRUTH_EVENTS)

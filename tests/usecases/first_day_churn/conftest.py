@@ -24,13 +24,13 @@ from tests.usecases.first_day_churn.players import (
 
 
 @pytest.fixture(scope="module")
-def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[[], Stream]]:
+def opened(emulators: Stack) -> Iterator[Callable[[], Stream]]:
     """Open a stream with the tables that the use case's statements read; ``prepare``
     makes the rest."""
     with contextlib.ExitStack() as stack:
 
         def make() -> Stream:
-            place = new_workplace(emulators, bigquery_emulator)
+            place = new_workplace(emulators)
             stream = Stream(place, emulators.address("pubsub"), {})
             stack.callback(stream.close)
             stream.warehouse.create(tables.STREAM_EVENTS)
