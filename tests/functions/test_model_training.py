@@ -9,6 +9,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +26,7 @@ from propensity.tables import every as tables
 from tests.functions.conftest import FIRST, LATER, TRAINED, Place, application, entered
 from tests.functions.streaming import Site
 from tests.propensity.registry.versions import promote
-from tests.shop import WEEK
+from tests.shop import DAY, WEEK, paid, purchase
 
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {
@@ -153,6 +154,28 @@ class TestVersion:
         assert {paid for label, paid in held if not label} == {None}
         assert answer["value"] == version["card"]["value"]
         assert answer["value"]["observed"] == sum(paid or 0 for _, paid in held)
+
+
+def test_amounts_are_of_the_horizon_and_in_one_currency(borrow):
+    """A purchase before the as-of date, or after the horizon, does not matter. Of
+    several currencies it is US dollars; what a purchase lacks counts as nothing."""
+    as_of = TRAINED
+    place = borrow(
+        [
+            purchase("u", as_of - DAY, 1_000.0),
+            purchase("u", as_of, 3.0),
+            purchase("u", as_of + 6 * DAY, 4.0),
+            purchase("u", as_of + WEEK, 1_000.0),
+            paid("v", as_of, 10.0, "USD"),
+            paid("v", as_of + DAY, 10.0, "EUR"),
+            purchase("w", as_of, None),
+        ]
+    )
+    window = USE_CASE.window(place.settings, [as_of])
+    rows = place.rows(USE_CASE.statement("converter_amounts"), **window)
+
+    amounts = {row["user_id"]: row["amount"] for row in rows}
+    assert amounts == {"u": Decimal(7), "v": Decimal("22.5"), "w": None}
 
 
 class TestAgain:
