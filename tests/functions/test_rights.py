@@ -219,9 +219,9 @@ def recording(place: Place) -> Iterator[Record]:
 
 
 @pytest.fixture(scope="module")
-def place(places, shop_dataset, tmp_path_factory) -> Place:
+def place(new_place, tmp_path_factory) -> Place:
     """A shop and players, with what a deployment has collected when it trains."""
-    place = places.new(shop_dataset).with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+    place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY)
     place = place.with_constants(minimum_training_rows=20, minimum_conversions=2)
     suppress(place.warehouse, "user.004")
     code = {"postcode": "AB1", "socioeconomic_idx": 5.0, "loaded_on": TRAINED}
