@@ -18,17 +18,17 @@ import requests
 
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, ROOT
-from tests.docs.pages import FUNCTION_PAGES, blocks
+from tests.docs.pages import blocks
 from tests.functions.streaming import eventually
 
-TARGETS = [function.target for function in FUNCTIONS]
+FOLDERS = {function.target: function.folder for function in FUNCTIONS}
 
 
 def typed(target: str) -> list[str]:
     """Return the words of the command that starts a function, as its README has it."""
     [line] = [
         line
-        for line in blocks(FUNCTION_PAGES[target])[0].splitlines()
+        for line in blocks(f"{FOLDERS[target]}/README.md")[0].splitlines()
         if line.startswith(f"functions-framework --target={target} ")
     ]
     return shlex.split(line)
@@ -41,7 +41,7 @@ def typed(target: str) -> list[str]:
         target
         if target in ("model_evaluation", "get_proba")
         else pytest.param(target, marks=pytest.mark.long)
-        for target in TARGETS
+        for target in FOLDERS
     ],
 )
 def test_command_starts_the_function(target, module_workplace, tmp_path):

@@ -88,7 +88,7 @@ class Record:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.export = place.workplace.ga4_dataset
+        self.export = place.environment["PROPENSITY_GA4_DATASET"]
         names = ("ga_events", "stream_features", *tables.views(""))
         self.views = {name: place.warehouse.view_text(name) for name in names}
         self.names = {*self.views, *(table.stored for table in tables.TABLES)}
