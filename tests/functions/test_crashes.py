@@ -136,3 +136,24 @@ def test_a_training_that_is_killed_is_not_recorded_as_promoted(
     assert (champion and champion.version) == serves
     assert find_promoted(place.warehouse, "ga4_purchase") is None
     assert find_promoted(place.warehouse, "ga4_purchase", served=served) == serves
+
+
+@pytest.mark.parametrize("step", ["claim", "publish"])
+def test_a_training_that_is_killed_before_its_record_leaves_no_version(
+    place, monkeypatch, step
+):
+    """Its number and files stay, unseen. The next training has a number of its own."""
+    original = getattr(Registry, step)
+
+    def killed(*arguments: Any, **named: Any) -> None:
+        original(*arguments, **named)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Registry, step, killed)
+        place.post("model_training", {"as_of": TRAINED})
+    left, champion = place.versions(), place.registry.champion()
+    answer = place.run("model_training", TRAINED + WEEK)
+
+    assert (left, champion) == ([], None)
+    assert (answer["model_version"], answer["promoted"]) == (1, True)

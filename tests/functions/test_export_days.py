@@ -154,6 +154,20 @@ def test_a_day_is_read_from_one_table_alone(borrow):
     assert found == [USERS + 1, USERS + 1, 0]
 
 
+def test_an_export_that_is_only_streamed_is_read(borrow):
+    """A property may have no daily tables at all."""
+    days = [TODAY - n * DAY for n in (31, 30)]
+    place = borrow(visits(*days), champion=True)
+    for day in days:
+        stream(place, day, "intraday")
+        drop(place, day)
+    setup.prepare_export(place.warehouse, place.settings)
+    answer = place.run("predictions", TODAY - 29 * DAY)
+
+    assert answer["users"] == USERS
+    assert answer["streamed_days"] == [str(day) for day in days]
+
+
 def test_an_export_in_another_project_is_read_there(borrow, workplace):
     """By predictions and evaluations, through the view."""
     name, days = workplace.ga4_dataset, [TODAY - n * DAY for n in range(30, 32)]

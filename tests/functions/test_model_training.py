@@ -335,3 +335,10 @@ class TestFailures:
         message = self.failed(serving, 409, "schema")
 
         assert "2 rows to train on are of users who have one" in message
+
+    def test_of_a_preprocessor_of_other_features(self, serving):
+        """Those it was uploaded for are no longer the use case's: 409 names one."""
+        upload(serving, ColumnTransformer([("all", "passthrough", ["visits_of_old"])]))
+        message = self.failed(serving, 409, "schema")
+
+        assert "visits_of_old" in message
