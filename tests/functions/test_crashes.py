@@ -149,9 +149,10 @@ def test_a_training_that_is_killed_before_its_record_leaves_no_version(
         original(*arguments, **named)
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Registry, step, killed)
+    monkeypatch.setattr(Registry, step, killed)
+    with pytest.raises(Killed):
         place.post("model_training", {"as_of": TRAINED})
+    monkeypatch.undo()
     left, champion = place.versions(), place.registry.champion()
     answer = place.run("model_training", TRAINED + WEEK)
 
