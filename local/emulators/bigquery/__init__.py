@@ -10,6 +10,7 @@ patch; each waits for a change of local-bigquery, and goes with it:
                   query that is run once, not two or three times; MERGE in a transaction
     files.py      a catalog of plain DuckDB files; DuckLake takes 0.24 s a load job
     lookups.py    tables by name: its catalog is scanned for every table
+    memory.py     jobs, results and translations that are not written to disk
     views.py      views and ``events_*`` that follow their tables, columns by name
     writes.py     one writer at a time, and Arrow batches stored as they come
     arrays.py     aggregates of a row's own array, without a join for each

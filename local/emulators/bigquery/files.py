@@ -45,7 +45,6 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         connection.execute(f"ATTACH {emulator} AS emulator")
         connection.execute("SET checkpoint_threshold = '64MB'")
         connection.execute(f"SET temp_directory = {_literal(data_dir / 'spilled')}")
-        connection.execute("DROP SCHEMA IF EXISTS emulator._results CASCADE")
         connection.execute(database.EMULATOR_SCHEMA)
         connection.execute("ATTACH ':memory:' AS bq")
         database.native.register(connection)

@@ -65,26 +65,12 @@ _FUNCTIONS = (
     """set((pathlib.Path(__file__).parent / "functions").glob("*.sql")) """
     """- {pathlib.Path(__file__).parent / "functions/geography.sql"}""",
 )
-# Copies of trees that nobody reads again: they took a fifth of a translation's time.
-_WRITTEN = (
-    "return tree.sql(dialect=DuckDBDialect), {",
-    "return tree.sql(dialect=DuckDBDialect, copy=False), {",
-)
-_TYPED = (
-    (
-        "    copy = tree.copy()\n    if not positional:",
-        "    copy = tree\n    if not positional:",
-    ),
-    ("_typed(tree, schema, positional)", "_typed(tree.copy(), schema, positional)"),
-)
 REWRITES: dict[str, Rewrites] = {
     "local_bigquery.catalog.tables": (_COLUMNS,),
     "local_bigquery.engine.results": (_COLUMNS,),
     "local_bigquery.grpc.write": (_COMMIT,),
     "local_bigquery.jobs.merge": (_MERGE,),
     "local_bigquery.sql.dialect": (_FUNCTIONS,),
-    "local_bigquery.sql.rules.typing": _TYPED,
-    "local_bigquery.sql.translate": (_WRITTEN,),
     # Only a session can have temporary tables yet; to look for them is to read all.
     "local_bigquery.jobs.query": (
         _DRY_RUN,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections import deque
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -13,35 +12,14 @@ from typing import Any
 from local.emulators.bigquery import arrays, numbers
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.lookups import look_up_by_name
+from local.emulators.bigquery.memory import keep_jobs, keep_resources, keep_translations
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.views import follow_views, union_wildcards
 from local.emulators.bigquery.writes import append_batches, queue_writes
 
 HOST = "127.0.0.1"
-# The client reads a result in pages; this many newer queries may come in between.
-KEPT_RESULTS = 300
 # A stream of appends has a thread for as long as it is open.
 GRPC_THREADS = 256
-
-
-def bound_results(runner: Any, database: Any) -> None:
-    """Drop the oldest results: each takes 80 KB of memory, and time of all queries."""
-    from local_bigquery.catalog import tables
-    from local_bigquery.jobs import store
-
-    execute = runner._execute
-    finished: deque[tuple[str, str]] = deque()
-
-    def execute_and_drop(job: Any, *rest: Any) -> None:
-        execute(job, *rest)
-        finished.append((job.jobReference.projectId, job.jobReference.jobId))
-        if len(finished) > KEPT_RESULTS:
-            project, job_id = finished.popleft()
-            result = tables.name(project, tables.RESULTS, job_id)
-            database.execute(f"DROP TABLE IF EXISTS {result}")
-            store.delete(project, job_id)
-
-    runner._execute = execute_and_drop
 
 
 def serve_storage_api(port: int) -> Any:
@@ -103,15 +81,15 @@ def serve(
 
     data_dir.mkdir(parents=True, exist_ok=True)
     connect_plainly(database, data_dir)
-    # Those of an earlier run, as their results are gone with it.
-    database.execute("DELETE FROM emulator.jobs")
+    keep_jobs(database)
+    keep_resources(database)
     look_up_by_name(database)
     arrays.aggregate_in_place()
+    keep_translations()
     follow_views()
     union_wildcards()
     numbers.calculate_exactly()
     append_batches(queue_writes(runner))
-    bound_results(runner, database)
     # An error inside the emulator gets a status that clients do not retry.
     errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
 

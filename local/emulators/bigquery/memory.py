@@ -1,0 +1,154 @@
+"""Jobs, their results, what is known of tables, and translations, in memory."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+# The client reads a result in pages; this many newer jobs may come in between.
+KEPT_JOBS = 300
+KEPT_STATEMENTS = 500
+
+
+def keep_jobs(database: Any) -> None:
+    """
+    Keep jobs in a dictionary, and their results in a database without a file.
+
+    The emulator writes the JSON of each job to disk three times and its result beside
+    it, and keeps both for good. Neither outlives the process.
+    """
+    from local_bigquery.catalog import tables
+    from local_bigquery.jobs import store
+
+    jobs: dict[tuple[str, str], Any] = {}
+    physical = tables.physical
+
+    def physical_or_result(project: str, dataset: str, name: str) -> Any:
+        if dataset == tables.RESULTS:
+            return "results", "main", f"{project}:{name}"
+        return physical(project, dataset, name)
+
+    def save(job: Any) -> Any:
+        jobs[job.jobReference.projectId, job.jobReference.jobId] = job
+        for key, older in [*jobs.items()][: len(jobs) - KEPT_JOBS]:
+            if older.status.state == "DONE":
+                delete(*key)
+        return job
+
+    def delete(project: str, job_id: str) -> None:
+        if jobs.pop((project, job_id), None):
+            result = tables.name(project, tables.RESULTS, job_id)
+            database.execute(f"DROP TABLE IF EXISTS {result}")
+
+    def newest(project: str, states: Any = None, parent: Any = None, *_: Any) -> Any:
+        return [
+            job
+            for (owner, _), job in [*jobs.items()][::-1]
+            if owner == project
+            and job.statistics.parentJobId == parent
+            and (states is None or job.status.state in states)
+        ]
+
+    database.execute("ATTACH ':memory:' AS results")
+    tables.physical = physical_or_result
+    store.load = lambda *key: jobs.get(key)
+    store.save, store.list_, store.delete = save, newest, delete
+
+
+def keep_resources(database: Any) -> None:
+    """
+    Keep what is known of data sets and tables in dictionaries beside the catalog.
+
+    A statement reads it several times for each of its tables, and parses its JSON.
+    """
+    from local_bigquery.catalog import metadata
+
+    save, delete = metadata.save, metadata.delete
+    kept: dict[Any, dict[tuple[str, ...], Any]] = {}
+    for model, kind in metadata.KINDS.items():
+        keys = ", ".join(database.RESOURCES[kind])
+        stored = database.fetch(f"SELECT resource, {keys} FROM emulator.{kind}")
+        kept[model] = {
+            tuple(key): model.model_validate_json(text) for text, *key in stored
+        }
+
+    def listed(model: Any, *keys: str) -> list[Any]:
+        if (found := kept[model].get(keys)) is not None:
+            return [found]
+        if len(keys) == len(database.RESOURCES[metadata.KINDS[model]]):
+            return []
+        return [kept[model][key] for key in _beginning(kept[model], keys)]
+
+    def keep(resource: Any, *keys: str) -> Any:
+        kept[type(resource)][keys] = saved = save(resource, *keys)
+        return saved
+
+    def forget(model: Any, *keys: str) -> None:
+        delete(model, *keys)
+        for key in _beginning(kept[model], keys):
+            kept[model].pop(key, None)
+
+    metadata.list_, metadata.save, metadata.delete = listed, keep, forget
+
+
+def _beginning(resources: dict[tuple[str, ...], Any], keys: tuple[str, ...]) -> Any:
+    return [key for key in [*resources] if key[: len(keys)] == keys]
+
+
+def keep_translations() -> None:
+    """
+    Translate a query once, as long as no table changes its columns.
+
+    A translation takes longer than most of the queries. Those of scripts, which may
+    have variables and tables of their own, are not kept.
+    """
+    from local_bigquery.catalog import metadata, tables
+    from local_bigquery.jobs import query
+    from local_bigquery.sql import script
+    from sqlglot import exp
+
+    translate, kept = query.translate, dict[Any, Any]()
+    parsed = functools.lru_cache(KEPT_STATEMENTS)(script.parse)
+
+    def parse(text: str) -> list[Any]:
+        trees: list[Any] = parsed(text)
+        if len(trees) == 1 and isinstance(trees[0], exp.Query) and "@@" not in text:
+            trees[0].meta["text"] = text
+            return trees
+        return [tree.copy() for tree in trees]
+
+    def translate_once(tree: Any, context: Any) -> Any:
+        known, text = kept, tree.meta.get("text")
+        own = (context.variables, context.temporary, context.functions)
+        if text is None or any(own):
+            return translate(tree, context)
+        parameters = tuple(sorted(context.parameters.items()))
+        key = (text, context.project_id, context.dataset_id, parameters)
+        if key not in known:
+            sql, bound = translate(tree, context)
+            known[key] = sql, [*bound], {*context.referenced}, context.wildcards
+        sql, used, referenced, context.wildcards = known[key]
+        context.referenced |= referenced
+        return sql, {name: context.values[name] for name in used}
+
+    def change(function: Any) -> Any:
+        @functools.wraps(function)
+        def inner(*arguments: Any, **named: Any) -> Any:
+            nonlocal kept
+            try:
+                return function(*arguments, **named)
+            finally:
+                kept = {}
+
+        return inner
+
+    def write(*arguments: Any, **named: Any) -> Any:
+        _, _, _, (_, dataset, _), *_ = arguments
+        own = write_result if dataset == tables.RESULTS else write_table
+        return own(*arguments, **named)
+
+    write_result, write_table = tables.write, change(tables.write)
+    metadata.save, metadata.delete = change(metadata.save), change(metadata.delete)
+    tables.write = write
+    script.parse_script = functools.lru_cache(KEPT_STATEMENTS)(script.parse_script)
+    script.parse, query.translate = parse, translate_once
