@@ -183,7 +183,10 @@ class Catalogue:
         for event_type in self.types.values():
             self.personal |= event_type.personal
         structs: Any = (one.struct() for one in self.types.values())
-        self._decode = msgspec.json.Decoder(reduce(or_, structs)).decode
+        # msgspec demands the type of an event only in a union. The nameless type makes
+        # one of a single type, too.
+        union = reduce(or_, structs, EventType("", {}).struct())
+        self._decode = msgspec.json.Decoder(union).decode
 
     def read(self, data: bytes) -> tuple[Any, bytes]:
         """

@@ -96,7 +96,8 @@ def question_of(
     if way == "user_id":
         use_case = _use_case(fields, {}, use_cases, default)
         user_id = identity(fields[way], way)
-        return Question(use_case, version, [_named(use_case, fields, latest)], user_id)
+        instance = _named(use_case, {"": fields}, latest)
+        return Question(use_case, version, [instance], user_id)
     items = {"": fields}
     if way == "instances":
         items = _instances(fields[way])
@@ -113,16 +114,11 @@ def question_of(
             f"themselves: {', '.join(use_case.features)}",
             field="features",
         )
+    # What stands around features goes before what is among them.
+    around = {"": fields} if way == "features" else {}
     instances = []
     for prefix, item in items.items():
-        # What stands around features goes before what is among them.
-        is_around = way == "features"
-        named = _named(
-            use_case,
-            {**item, **fields} if is_around else item,
-            latest,
-            prefix="" if is_around else prefix,
-        )
+        named = _named(use_case, {**around, prefix: item}, latest)
         features = {
             name: _feature(item, name, kind, prefix)
             for name, kind in use_case.features.items()
@@ -172,16 +168,27 @@ def _instances(items: Any) -> dict[str, Any]:
 
 
 def _named(
-    use_case: UseCase, item: Mapping[str, Any], latest: datetime, prefix: str = ""
+    use_case: UseCase, places: Mapping[str, Mapping[str, Any]], latest: datetime
 ) -> Instance:
-    """Return an instance without features: its identity and ``ingest_ts``."""
+    """
+    Return an instance without features: its identity and ``ingest_ts``.
+
+    Args:
+        places: Where both may stand, by prefix; the first that has one counts.
+    """
     names = (use_case.entity, EVENT_ID) if use_case.scores_events else (EVENT_ID,)
-    given = [name for name in names if item.get(name) is not None]
+    ids = (
+        identity(fields[name], prefix + name)
+        for prefix, fields in places.items()
+        for name in names
+        if fields.get(name) is not None
+    )
+    moments = [fields[INGESTED] for fields in places.values() if INGESTED in fields]
     return Instance(
         {},
-        event_id=identity(item[given[0]], prefix + given[0]) if given else None,
-        has_time=INGESTED in item,
-        ingested_at=sensible_instant(item.get(INGESTED), latest=latest),
+        event_id=next(ids, None),
+        has_time=bool(moments),
+        ingested_at=sensible_instant(moments[0], latest=latest) if moments else None,
     )
 
 

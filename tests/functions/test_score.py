@@ -179,10 +179,9 @@ class TestAnswers:
         ("nested", "prefix"),
         [
             (lambda item: item, ""),
-            (lambda item: {"features": item}, ""),
+            (lambda item: {"features": item}, "features."),
             (lambda item: {"instances": [item]}, "instances[0]."),
         ],
-        ids=["flat", "features", "instances"],
     )
     def test_an_identity_and_a_moment(self, score, nested, prefix):
         """Beside the features or among them, where a wrong identity is named."""
@@ -197,22 +196,29 @@ class TestAnswers:
             assert refused.status_code == 400
             assert refused.json()["field"] == f"{prefix}transaction_id"
 
-    def test_the_identity_around_features_before_that_among_them(self, score):
-        """And the moment, too."""
-        inner = {"transaction_id": "inner", "ingest_ts": time.time() - 2}
-        outer = {"transaction_id": "outer", "ingest_ts": time.time() - 60}
+    @pytest.mark.parametrize(
+        ("around", "among", "named"),
+        [
+            ({"transaction_id": "out"}, True, "out"),
+            ({"event_id": "out"}, "in", "out"),
+            ({"transaction_id": None, "event_id": None}, "in", "in"),
+        ],
+    )
+    def test_an_identity_around_before_one_among(self, score, around, among, named):
+        """And so is the moment around features. A null is no identity."""
+        inner = {"transaction_id": among, "ingest_ts": time.time() - 2}
+        outer = around | {"ingest_ts": time.time() - 60}
         answer = scored(score, {"features": FEATURES | inner} | outer)
 
-        assert answer["event_id"] == "outer"
+        assert answer["event_id"] == named
         assert answer["latency_ms"] >= 60_000
 
     def test_instances_in_their_order(self, site, score, event_id):
         """A list is answered by a list, all of one version; of a thousand, too."""
         rows = transactions(5, seed=4)
         ids = [f"{event_id}-{place}" for place in range(5)]
-        instances = [
-            flat(row, transaction_id=name) for row, name in zip(rows, ids, strict=True)
-        ]
+        named = zip(rows, ids, strict=True)
+        instances = [flat(row, transaction_id=name) for row, name in named]
 
         answer = scored(score, {"use_case": "card_fraud", "instances": instances})
         many = scored(score, {"instances": [FEATURES] * 1_000})
@@ -221,9 +227,8 @@ class TestAnswers:
         assert len(many["predictions"]) == 1_000
         assert answer["model_version"] == 0
         assert [one["event_id"] for one in predictions] == ids
-        assert [one["probability"] for one in predictions] == pytest.approx(
-            [expected(row) for row in rows], abs=1e-9
-        )
+        scores = [one["probability"] for one in predictions]
+        assert scores == pytest.approx([expected(row) for row in rows], abs=1e-9)
         assert [row["inference_id"] for row in logged(site, *ids)] == [
             one["inference_id"] for one in predictions
         ]
@@ -287,11 +292,7 @@ class TestAnswers:
         assert body["probability"] is body["model_version"] is None
 
 
-def without(name: str) -> dict[str, Any]:
-    """Return a transaction that lacks a feature."""
-    return {feature: value for feature, value in FEATURES.items() if feature != name}
-
-
+LACKING = {name: value for name, value in FEATURES.items() if name != "V3"}
 WRONG: Mapping[str, tuple[Any, int, str | None]] = {
     **{
         f"body {body[:9]!r}": (body, 400, "body")
@@ -301,12 +302,8 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
     "one feature": ({"V1": 1, "ingest_ts": 1}, 400, "features"),
     "few": ({"features": {"V1": 1}}, 400, f"features.{next(iter(OF_DEFAULT))}"),
     "features of two use cases": (FEATURES | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
-    "a missing feature": ({"use_case": "card_fraud"} | without("V3"), 400, "V3"),
-    "a missing one of instances": (
-        {"instances": [FEATURES, without("V3")]},
-        400,
-        "instances[1].V3",
-    ),
+    "a missing feature": ({"use_case": "card_fraud"} | LACKING, 400, "V3"),
+    "one lacks one": ({"instances": [FEATURES, LACKING]}, 400, "instances[1].V3"),
     **{
         f"a number that is {str(value)[:9]}": (FEATURES | {"V3": value}, 400, "V3")
         for value in (
@@ -331,16 +328,11 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
     "a user that is none": (PLAYER | {"user_id": None}, 400, "user_id"),
     "features that are none": ({"features": 3}, 400, "features"),
     **{
-        f"an unknown version {version}": (
-            FEATURES | {"version": version},
-            404,
-            "version",
+        f"version {version!r}": (FEATURES | {"version": version}, status, "version")
+        for status, version in (
+            *((404, unknown) for unknown in (99, -1, 10**30, "12")),
+            *((400, no_version) for no_version in (True, 1.0, "new", "", [1])),
         )
-        for version in (99, -1, 10**30, "12")
-    },
-    **{
-        f"no version {version!r}": (FEATURES | {"version": version}, 400, "version")
-        for version in (True, 1.0, "new", "", [1])
     },
     "an unknown use case": (FEATURES | {"use_case": "no_such"}, 400, "use_case"),
     "a use case that is none": (FEATURES | {"use_case": 3}, 400, "use_case"),

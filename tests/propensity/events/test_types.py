@@ -210,6 +210,15 @@ class TestCatalogue:
         assert refusal(wrong, catalogue=SLOTS) == (reason, field)
 
     @pytest.mark.parametrize(
+        ("name", "reason"), [(..., "missing_field"), ("", "unknown_event_type")]
+    )
+    def test_asks_for_the_type_even_where_there_is_one(self, name, reason):
+        slots = Catalogue([use_case("slots", ["new_bet"])])
+
+        event = bet(use_case="slots", event_type=name)
+        assert refusal(event, catalogue=slots) == (reason, "event_type")
+
+    @pytest.mark.parametrize(
         ("types", "problem"),
         [
             *(
