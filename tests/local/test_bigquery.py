@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,11 @@ class Warehouse:
         result = self.job(sql, parameters).result(job_retry=None)
         return [tuple(row.values()) for row in result]
 
-    def load(self, name: str, **columns: list[Any]) -> None:
+    def load(self, name: str, write: str | None = None, **columns: list[Any]) -> None:
         file = io.BytesIO()
         pq.write_table(pa.table(columns), file)
         config = bigquery.LoadJobConfig(source_format="PARQUET")
+        config.write_disposition = write
         self.client.load_table_from_file(
             file, self.default.table(name), rewind=True, job_config=config
         ).result()
@@ -159,6 +161,17 @@ class TestNumerics:
         )
 
         assert str(number) == value
+
+
+def test_a_query_knows_the_columns_of_now(warehouse):
+    """The same text, before and after its table changes: by a statement, by a load."""
+    third, sql = Decimal("0.333333333"), "SELECT a / 3 FROM t"
+    warehouse.load("t", a=[1.0])
+    assert warehouse.rows(sql) == [(1 / 3,)]
+    warehouse.rows("CREATE OR REPLACE TABLE t AS SELECT NUMERIC '1' AS a")
+    assert warehouse.rows(sql) == [(third,)]
+    warehouse.load("t", write="WRITE_TRUNCATE", a=[1.0])
+    assert warehouse.rows(sql) == [(1 / 3,)]
 
 
 class TestViews:
