@@ -49,7 +49,7 @@ class Generation:
     is_live: bool
 
 
-def again(write: Callable[[], Result]) -> Result:
+def retried(write: Callable[[], Result]) -> Result:
     """Call what reads and replaces an object, and again where another was quicker."""
     for _ in range(TRIES - 1):
         with contextlib.suppress(Conflict):

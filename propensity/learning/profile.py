@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from propensity.ids import INEXACT
 from propensity.models.encoding import numbers_of
 from propensity.usecases import NUMBER
 
@@ -111,10 +112,14 @@ def _number(values: Floats, labels: Floats) -> dict[str, Any]:
         return entry
     low, high = np.quantile(known, _ENDS)
     distinct = np.unique(known[(known >= low) & (known <= high)])
-    if len(distinct) <= BINS and np.all(distinct == np.floor(distinct)):
-        edges = np.arange(distinct[0], distinct[-1] + 2)[: BINS + 1]
+    # Of two values none is between the quantiles; whole numbers are exact below 2^53.
+    is_whole = len(distinct) > 0 and np.all(distinct == np.floor(distinct))
+    is_exact = is_whole and abs(distinct).max() < INEXACT
+    if is_exact and distinct[-1] - distinct[0] < BINS:
+        edges = np.arange(distinct[0], distinct[-1] + 2)
     else:
-        edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+        end = high if high > low else low + max(1.0, abs(low) * 1e-9)
+        edges = np.linspace(low, end, BINS + 1)
     for name, label in (("negative", 0), ("positive", 1)):
         of_label = values[(labels == label) & np.isfinite(values)]
         # What lies beyond counts in the last bins, and a last whole number in its own.

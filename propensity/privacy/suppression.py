@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from propensity.concurrency import Refreshed
 from propensity.errors import MissingTable, PropensityError, SettingsError
-from propensity.gcp.artifacts import again
+from propensity.gcp.artifacts import retried
 from propensity.gcp.log import log
 from propensity.tables.inference import SUPPRESSED_USERS
 
@@ -188,7 +188,7 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
         if stored is None or stored.data != data:
             artifacts.replace(OBJECT, data, stored)
 
-    again(write)
+    retried(write)
 
 
 def read_published(

@@ -8,6 +8,7 @@ So write access to the bucket is not enough to run code in a function.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -160,13 +161,21 @@ def loaded(
 
 
 def trained_otherwise(
-    metadata: Mapping[str, Any], use_case: UseCase, settings: Settings
+    metadata: Mapping[str, Any],
+    use_case: UseCase,
+    settings: Settings,
+    *,
+    statement: str = "",
 ) -> str:
     """
     Say what a version was trained with that is set otherwise today; "" for nothing.
 
     That is the use case's own parameters and, where features come from the export, the
     days that features and labels read. Of other sources both are days of the cohort.
+
+    Args:
+        metadata: The training record.
+        statement: Only its parameters count; "" for all.
     """
     card: Mapping[str, Any] = metadata["card"]
     then, now = dict(card["statement_parameters"]), dict(use_case.chosen(settings))
@@ -177,5 +186,6 @@ def trained_otherwise(
         f"{name} {then.get(name)!r}, which is {now.get(name)!r} today"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
+        and (not statement or re.search(rf"@{name}\b", statement))
     ]
     return f"was trained with {', '.join(changed)}" if changed else ""

@@ -84,7 +84,7 @@ def _no_champion(run: Run) -> NoChampion:
 
 
 def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
-    from joblib import cpu_count  # 03 has no scikit-learn
+    from joblib import cpu_count  # 03 has no joblib
 
     return loaded(
         run.registry,

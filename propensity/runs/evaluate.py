@@ -211,8 +211,8 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
     """
     Yield weeks with the publication in force, and what came of it.
 
-    A week whose version has learned with other settings than today's is left out: the
-    labels may be others, and what was known of the week stays.
+    A week whose version has learned other labels than today's is left out: these say
+    nothing of it, and what was known of the week stays.
     """
     use_case = run.use_case
     in_force = run.rows(
@@ -223,7 +223,7 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
         lookback_days=use_case.lookback_days,
     )
     versions = {row["model_version"] for row in in_force} - {None}
-    mismatch = {version: _mismatch(run, version) for version in versions}
+    mismatch = {version: _label_mismatch(run, version) for version in versions}
     for row in in_force:
         week, version = row["week"], row["model_version"]
         if version is None:
@@ -249,10 +249,13 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
         yield week, version, groups, columns
 
 
-def _mismatch(run: Run, version: int) -> str:
-    """Say what a version was trained with that is set otherwise today; "" for none."""
+def _label_mismatch(run: Run, version: int) -> str:
+    """Say which labels a version has learned that are others today; "" for the same."""
     recorded = find_recorded(run.warehouse, run.use_case.name, version)
-    return recorded and trained_otherwise(recorded, run.use_case, run.settings) or ""
+    if recorded is None:
+        return ""
+    labels = run.use_case.statement("evaluation_rows")
+    return trained_otherwise(recorded, run.use_case, run.settings, statement=labels)
 
 
 def _residual(run: Run, week: date, groups: pa.Table) -> Metrics:

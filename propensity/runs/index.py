@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from propensity.errors import Conflict, PropensityError, SchemaError
-from propensity.gcp.artifacts import again
+from propensity.gcp.artifacts import retried
 from propensity.privacy import suppression
 from propensity.registry.index import (
     IndexPointer,
@@ -115,7 +115,7 @@ def publish(
                 artifacts.delete(entry.name, generation=entry.generation)
         return users
 
-    return again(publish_once)
+    return retried(publish_once)
 
 
 def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:

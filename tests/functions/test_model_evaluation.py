@@ -318,10 +318,12 @@ class TestWeeksWithout:
 
     def test_labels_that_nobody_foretold_are_not_read(self, monday, log_lines):
         """Purchases were foretold, and signing up is what is set since: the labels say
-        nothing of these probabilities, and figures of purchases stay."""
+        nothing of these probabilities, and figures of purchases stay. What only
+        features read is no label."""
         monday.run("model_evaluation", MONDAY + WEEK)
         before = monday.evaluations()
-        trained_with = {"user_column": "user_pseudo_id", "label_event": "purchase"}
+        labels = {"user_column": "user_pseudo_id", "label_event": "purchase"}
+        trained_with = {**labels, "minimum_views": 3}
         record = {
             "use_case": NAME,
             "model_version": 0,

@@ -50,6 +50,19 @@ def test_numbers_have_histograms_by_label(described):
     assert flag["edges"] == [0.0, 1.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    "values", [[0, 1], [0, 4e9], [0, 4e9] * 50, [2.0**53] * 3, [-1e300] * 3]
+)
+def test_odd_numbers_have_histograms_too(values):
+    """Two values, whole numbers far apart, and a constant that no 1 can be added to."""
+    rows = {"as_of": [1] * len(values), "user_id": values, "x": values}
+    table = pa.table(rows | {"label": [0] * len(values)})
+    [number] = profile.described(table, {"x": "number"})["numbers"]
+
+    assert len(number["edges"]) == profile.BINS + 1
+    assert sum(number["negative"]) == pytest.approx(1)
+
+
 def test_nothing_shows_a_single_user(described):
     """The largest value is one person's; values of fewer than ten users are pooled."""
     [site] = described["categories"]
