@@ -15,8 +15,9 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.loading import find_promoted
 from propensity.registry.versions import Registry
-from propensity.runs import train
+from propensity.runs import evaluate, lift, predict, report, train
 from tests.functions.conftest import LATER, MONDAY, TRAINED, Place
+from tests.functions.test_audience_lift import join
 from tests.published import publish, put
 from tests.shop import WEEK
 
@@ -158,3 +159,54 @@ def test_a_training_that_is_killed_before_its_record_leaves_no_version(
 
     assert (left, champion) == ([], None)
     assert (answer["model_version"], answer["promoted"]) == (1, True)
+
+
+def versions(place: Place) -> list[Any]:
+    return [*place.versions(), *place.registry.artifacts.names("models/")]
+
+
+def lifts(place: Place) -> list[Any]:
+    return place.rows("SELECT * FROM ma_audience_lift")
+
+
+def reports(place: Place) -> list[str]:
+    return list(place.registry.artifacts.names("reports/"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "owner", "step", "written"),
+    [
+        ("train", train, "compare", versions),
+        ("predict", predict, "score", Place.published),
+        ("evaluate", evaluate, "evaluations", Place.evaluations),
+        ("evaluate", lift, "lifts", lifts),
+        ("evaluate", report, "_pages", reports),
+    ],
+    ids=["train", "predict", "evaluate", "lift", "report"],
+)
+def test_a_run_whose_lease_was_taken_over_writes_nothing(
+    request, kind, owner, step, written
+):
+    """It was too slow, and another has its place."""
+    fixture, target, as_of = {
+        "train": ("place", "model_training", TRAINED),
+        "predict": ("champion_place", "predictions", LATER),
+        "evaluate": ("monday", "model_evaluation", MONDAY + WEEK),
+    }[kind]
+    place: Place = request.getfixturevalue(fixture)
+    join(place, MONDAY, ["u0", "u1"], ["u2", "u3"])
+    before, original = written(place), getattr(owner, step)
+
+    def slow(*arguments: Any) -> Any:
+        result = original(*arguments)
+        name = f"runs/ga4_purchase/{kind}/{as_of}.json"
+        place.registry.artifacts.overwrite(name, b'{"run_id": "another"}')
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, step, slow)
+        answer = place.post(target, {"as_of": as_of})
+
+    assert (answer.status_code, answer.json["error"]) == (409, "conflict")
+    assert "has been taken over" in answer.json["message"]
+    assert written(place) == before

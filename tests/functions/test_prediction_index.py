@@ -234,16 +234,17 @@ class TestPublication:
         assert pointer(clients[1]) == before
 
 
-@pytest.mark.long
 class TestPredictions:
     def test_say_that_the_index_was_not_published(self, champion_place):
-        """Predictions are, the index of before stays, and a retry heals."""
+        """Predictions are, and the list of suppressed users before it; the index of
+        before stays, and a retry heals."""
         first = champion_place.run("predictions", TRAINED)
         artifacts = champion_place.registry.artifacts
         before = pointer(artifacts)
         row = {"user_id": "twice", "probability": 0.5, "percentile": 1}
         row |= {"prediction_date": str(TRAINED), "model_version": 0}
         publish(champion_place.workplace, [row, row])
+        artifacts.delete(OBJECT)
         answer = champion_place.post("predictions", {"as_of": LATER, "force": True})
         rows = champion_place.rows("SELECT MAX(as_of) AS day FROM ma_predictions_table")
 
