@@ -37,7 +37,7 @@ async def test_loaded_postcodes_are_there_within_the_hour_and_stay(capsys):
     )
 
     async def index() -> float | None:
-        for number in range(2):  # the first one begins to read, the second has it
+        for _ in range(2):  # the first one begins to read, the second has it
             event = registration(postcode="M1 1AA")
             await consumer.consume([Message(written(event), "1")])
             await asyncio.gather(*filter(None, [consumer._postcodes._reading]))
