@@ -20,12 +20,12 @@ from propensity import usecases
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.value import AMOUNT
-from propensity.registry.versions import Registry
+from propensity.registry.versions import Registry, pickled
 from propensity.runs import setup
 from propensity.tables import every as tables
 from tests.functions.conftest import FIRST, LATER, TRAINED, Place, application, entered
 from tests.functions.streaming import Site
-from tests.propensity.registry.versions import promote
+from tests.propensity.registry.versions import Malicious, overwrite, promote
 from tests.shop import DAY, WEEK, paid, purchase
 
 USE_CASE = usecases.load("ga4_purchase")
@@ -35,8 +35,8 @@ FILES = {
 }  # fmt: skip
 
 
-def upload(place: Place, preprocessor: object) -> None:
-    """Upload a preprocessor as a person does."""
+def upload(place: Place, preprocessor: object) -> str:
+    """Upload a preprocessor as a person does; return its object."""
     name, checksum = place.registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
     row = {
@@ -49,6 +49,7 @@ def upload(place: Place, preprocessor: object) -> None:
         "is_default": False,
     }
     place.warehouse.write(tables.PREPROCESSORS, [row])
+    return name
 
 
 @pytest.fixture(scope="module")
@@ -322,19 +323,49 @@ class TestFailures:
 
         assert "ga_events" in message
 
-    def test_of_several_rows_of_a_user(self, serving, monkeypatch):
-        """A user would count as often as a join finds something: 409."""
-        read = Warehouse.table
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (
+                lambda rows: pa.concat_tables([rows, rows.slice(3, 2)]),
+                "2 rows to train on are of users who have one",
+            ),
+            (
+                lambda rows: rows.drop_columns("country"),
+                "features.sql gives no column country, which usecase.toml",
+            ),
+        ],
+        ids=["joined", "lacking"],
+    )
+    def test_of_other_rows_than_declared(self, serving, monkeypatch, change, expected):
+        """A user would count as often as a join finds something; a feature may be
+        missing: 409. The statement reads so many rows at most as are set."""
+        read, most = Warehouse.table, []
 
-        def joined(self, sql, parameters):
+        def changed(self, sql, parameters):
             rows = read(self, sql, parameters)
-            is_training = sql == USE_CASE.statement("training_rows")
-            return pa.concat_tables([rows, rows.slice(3, 2)]) if is_training else rows
+            if sql != USE_CASE.statement("training_rows"):
+                return rows
+            most.append(parameters["maximum_rows"])
+            return change(rows)
 
-        monkeypatch.setattr(Warehouse, "table", joined)
+        monkeypatch.setattr(Warehouse, "table", changed)
+        place = serving.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1234")
+        message = self.failed(place, 409, "schema")
+
+        assert expected in message
+        assert most == [1_234]
+
+    def test_of_an_export_that_lacks_a_column(self, serving):
+        """409 names it, and who says which others are missing."""
+        view = serving.warehouse.view_text("ga_events")
+        lacking = f"SELECT * EXCEPT (country) FROM ({view})"
+        serving.warehouse.replace_view("ga_events", lacking)
         message = self.failed(serving, 409, "schema")
+        serving.warehouse.replace_view("ga_events", view)
 
-        assert "2 rows to train on are of users who have one" in message
+        assert "country" in message
+        assert "propensity doctor" in message
 
     def test_of_a_preprocessor_of_other_features(self, serving):
         """Those it was uploaded for are no longer the use case's: 409 names one."""
@@ -342,3 +373,24 @@ class TestFailures:
         message = self.failed(serving, 409, "schema")
 
         assert "visits_of_old" in message
+
+    def test_of_a_preprocessor_that_was_overwritten(self, serving, tmp_path):
+        """Other bytes than were recorded are not unpickled: no code runs."""
+        name = upload(serving, ColumnTransformer([("own", "passthrough", ["items"])]))
+        code = pickled(Malicious(tmp_path / "was_here"))
+        overwrite(serving.registry, name, code)
+        message = self.failed(serving, 500, "artifact")
+
+        assert name in message
+        assert not (tmp_path / "was_here").exists()
+
+
+def test_goes_on_where_the_champions_file_is_lost(champion_place, log_lines):
+    """Nothing can be compared with it, and whatever scores is better."""
+    [row] = champion_place.versions()
+    champion_place.registry.artifacts.delete(row["model_object"])
+    answer = champion_place.run("model_training", LATER)
+
+    assert (answer["model_version"], answer["promoted"]) == (1, True)
+    assert "cannot score" in answer["verdict"]
+    assert "cannot be compared" in " ".join(line["message"] for line in log_lines())

@@ -24,7 +24,7 @@ from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.instances import serving
 from tests.propensity.registry.versions import Malicious, overwrite
 from tests.published import publish, put
-from tests.shop import WEEK
+from tests.shop import DAY, WEEK
 
 USE_CASE = usecases.load("ga4_purchase")
 POINTER = "models/ga4_purchase/champion.json"
@@ -333,7 +333,10 @@ def all_came_by_mail(place: Place) -> None:
 
 def test_scores_that_jumped_are_published_by_force_alone(champion_place):
     """Beyond the bound nothing is published, until somebody has looked at them: the
-    answer says by how much they moved, and what has changed."""
+    answer says by how much they moved, and what has changed. What was published before
+    the lookback is compared with nothing."""
+    publish(champion_place.warehouse, TRAINED - 61 * DAY, {"u": 1e-4})
+    unlike = champion_place.run("predictions", TRAINED)
     publish(champion_place.warehouse, TRAINED - WEEK, {"u": 1e-4})
     all_came_by_mail(champion_place)
     before = champion_place.published()
@@ -341,6 +344,7 @@ def test_scores_that_jumped_are_published_by_force_alone(champion_place):
     after = champion_place.published()
     forced = champion_place.run("predictions", TRAINED, force=True)
 
+    assert unlike["score_shift"] is None
     assert (refused.status_code, refused.json["error"]) == (409, "score_shift")
     assert refused.json["detail"]["score_shift"] == forced["score_shift"] > 0.75
     assert "medium is " in refused.json["message"]

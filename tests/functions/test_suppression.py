@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from offline import load_model
+from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
@@ -14,8 +16,9 @@ from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import TRAINED, Place
 from tests.functions.instances import Served, serving
 from tests.functions.looked_up import ANA, publish
-from tests.functions.streaming import USE_CASE, Site, eventually, new_site
+from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
 from tests.rows import append_rows
+from tests.scored_cards import drawn, stored
 
 KEY = "a key of the tests, long enough for one"
 FORGOTTEN = "user-forgotten"
@@ -152,6 +155,31 @@ class TestLookups:
         assert user not in capfd.readouterr().err
 
 
+class TestScores:
+    def test_are_not_given_or_logged(self, site, user):
+        """A listed user has no features, and an identity of such a user is answered,
+        as anything is that has features, and not logged."""
+        load_model.load(site.warehouse, site.artifacts, site.settings)
+        now = datetime.now(UTC)
+        first = (now - timedelta(hours=2)).isoformat()
+        known = [user, f"{user}-listed"]
+        events = [registration(user_id=one, event_time=first) for one in known]
+        site.append(rows_of(events, received_at=now))
+        suppress(site.warehouse, known[1])
+        features = dict.fromkeys(usecases.load(USE_CASE).features)
+        with serving("score", site.environment) as score:
+            body = {"use_case": USE_CASE}
+            answers = [score.ask(body | {"user_id": one}) for one in known]
+            given = body | {"features": features | {"event_id": known[1]}}
+            identified = score.ask(given)
+
+        # All that was answered is logged before the function ends.
+        assert [answer.status_code for answer in answers] == [200, 404]
+        assert identified.status_code == 200, identified.text
+        logged = [row_counts(site, one)["inference_log"] for one in known]
+        assert logged == [1, 0]
+
+
 class TestScheduledRuns:
     USER = "user.004"
 
@@ -172,6 +200,19 @@ class TestScheduledRuns:
         assert sum(trained["rows"].values()) == 636
         assert predicted["users"] == len(rows) == 159
         assert self.USER not in {row["user_id"] for row in rows}
+
+    def test_leave_the_user_out_of_cards_of_which_they_read_some(self, borrow):
+        """One of 1,500 cards with a transaction each; and they read 1,000 if so set."""
+        place = borrow(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
+        stored(place.warehouse, cards := drawn(1_500))
+        suppress(place.warehouse, cards.ids[7])
+        as_of, cards_only = date(2026, 3, 14), {"use_case": "card_fraud"}
+        every = place.run("model_training", as_of, **cards_only)
+        fewer = place.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1000")
+        sample = fewer.run("model_training", as_of, force=True, **cards_only)
+
+        assert sum(every["rows"].values()) == 1_499
+        assert 700 < sum(sample["rows"].values()) <= 1_000
 
     def test_refuse_where_the_key_is_lost(self, shop_place):
         """Without a key they would take everybody on the list in again."""

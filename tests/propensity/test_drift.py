@@ -160,14 +160,17 @@ class TestNoAlarm:
         assert raised <= 1
 
     def test_of_a_training_on_a_sample(self):
-        """All who buy and a quarter of the others, by their weights, are all."""
-        bought = np.random.default_rng(7).random(USERS) < scores(1)
+        """All who buy and a quarter of the others, by their weights, are all; also if
+        those of one source buy."""
+        bought = pc.equal(shop(1)["source"], "news").to_numpy()
         kept = bought | (np.random.default_rng(8).random(USERS) < 0.25)
         weight = pa.array(np.where(bought, 1.0, 4.0))
         sample = shop(1).set_column(1, "weight", weight).filter(pa.array(kept))
         summary = summarised(sample, scores(1)[kept])
 
         assert alarms(summary, shop(2)) == {}
+        [source] = [one for one in summary["signals"] if one["name"] == "source"]
+        assert source["shares"] == pytest.approx([*SHARES, 0], abs=0.05)
         assert summary["users"] == pytest.approx(USERS, rel=0.2)
 
     def test_of_a_feature_that_moves_by_itself(self):

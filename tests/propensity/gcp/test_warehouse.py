@@ -71,6 +71,12 @@ class TestStatements:
 
         assert (run.client, run.bytes_billed) == (warehouse.client, 0)
 
+    def test_are_labelled_for_the_bill(self, warehouse):
+        """Whoever looks at costs finds the application's jobs."""
+        assert warehouse._start("SELECT 1", None).labels == {
+            "application": "propensity"
+        }
+
 
 class TestRows:
     @pytest.fixture(autouse=True)

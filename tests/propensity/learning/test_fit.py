@@ -5,6 +5,7 @@ are enough, and which preprocessors and candidates are refused.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -282,6 +283,21 @@ class TestTooFew:
         assert "lookback of 60 days before" in message
         assert "no snapshot has a user" in none
         assert "PROPENSITY_USER_COLUMN" in none
+
+    @pytest.mark.parametrize(
+        ("least", "message"),
+        [
+            (
+                {"minimum_training_rows": 901},
+                "900 rows to train on are too few: .* 901",
+            ),
+            ({"minimum_conversions": 400}, " of the 900 rows to train on .* 400 are"),
+            ({"minimum_conversions": 90}, " of the 300 rows to choose on .* 90 are"),
+        ],
+    )
+    def test_rows_and_conversions_are_counted(self, least, message):
+        """Of each part, beside how many are needed."""
+        assert re.search(message, self.refused(snapshots(5, 300), **least))
 
     @pytest.mark.parametrize("label", [0, 1])
     def test_classes_come_first(self, label):

@@ -87,6 +87,13 @@ class TestScores:
         with pytest.raises(SchemaError, match="not probabilities"):
             list(predict._scores([(BATCH, np.array([0.5, wrong]))], {}, None, None))
 
+    def test_are_worth_what_a_column_of_money_can_hold(self):
+        """An amount beyond that is the greatest, and no error for all other users."""
+        amounts: Any = SimpleNamespace(amounts=lambda _: np.array([3.0, 1e300]))
+        [rows] = predict._scores([(BATCH, np.array([0.5, 1.0]))], {}, None, amounts)
+
+        assert list(map(float, rows["expected_value"].to_pylist())) == [1.5, 1e15]
+
 
 class TestOutcomes:
     def test_are_apart_from_converters_whom_nobody_had_scored(self):

@@ -202,10 +202,10 @@ def traps() -> list[shop.Row]:
               ecommerce={"refund_value": 3.0, "transaction_id": "R"}),
         purchase("no items", ago(9), 4.0, items=[]),
         purchase("many items", ago(9), 4.0,
-                 items=[("a", 2**62), ("b", 2**62), ("c", 2)]),
+                 items=[("a", 2**62), ("b", 2**62), ("c", 2), ("c", -1), ("b", 10**7)]),
         event("clock ahead", ago(9), user_first_touch_timestamp=ago(-400)),
         event("clock at zero", ago(9), user_first_touch_timestamp=0),
-        event("old friend", ago(9), user_first_touch_timestamp=ago(70)),
+        purchase("old friend", ago(9), user_first_touch_timestamp=ago(70)),
         event("newcomer", ago(9)),
     ]  # fmt: skip
     rows += [
@@ -219,6 +219,7 @@ def traps() -> list[shop.Row]:
     ]
     rows += [event("visitor", ago(3), user_id=user) for user in NOBODY]
     rows += [event(user, ago(3)) for user in NOBODY]
+    rows += windows()
     rows += wild()
     rows += repeated()
     # In tables of later days, as of a clock that was wrong, or of a batch.
@@ -238,6 +239,21 @@ def traps() -> list[shop.Row]:
         event("subscribes", ago(1)),
         event("subscribes", ago(-1), "subscribe"),
     ]
+    return rows
+
+
+def windows() -> list[shop.Row]:
+    """Return what lies at the first moment of a window, and just before it."""
+    rows = []
+    for n, at in enumerate((ago(28, plus=-1), ago(28), ago(7, plus=-1), ago(7)), 1):
+        params = {"ga_session_id": n, "ga_session_number": n}
+        rows += [
+            event("windows", at, "view_item", params=params),
+            purchase("windows", at, 10.0**n, transaction=f"W{n}", params=params),
+        ]
+    last = {"ga_session_id": 5, "ga_session_number": 9}
+    for name in ("add_to_cart", "begin_checkout"):
+        rows.append(event("windows", ago(1), name, params=last))
     return rows
 
 
