@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 import tempfile
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,13 +92,15 @@ def publish(
         Conflict: Others were quicker each time.
         PropensityError: BigQuery or the bucket failed. The pointer is as it was.
     """
-    pointer = pointer_name(use_case)
+    pointer, tries = pointer_name(use_case), count()
 
     def publish_once() -> int:
         stored = artifacts.find(pointer)
-        # Names sort by the pointer that they are to replace.
+        # Names sort by the pointer that they are to replace. Each try has its own: after
+        # a lost answer the client's retry finds its own file, which is a conflict.
         generation = stored.generation if stored else 0
-        name = f"{folder_of(use_case)}g{generation:020}-{run_id}.sqlite"
+        file = f"g{generation:020}-{run_id}-{next(tries)}.sqlite"
+        name = f"{folder_of(use_case)}{file}"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "index"
             sql = statement("current_predictions")

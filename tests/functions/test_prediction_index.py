@@ -16,7 +16,7 @@ import pytest
 from deploy import stage
 from local.stack.state import ROOT
 from offline import forget
-from propensity.errors import SchemaError
+from propensity.errors import Conflict, SchemaError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
@@ -221,6 +221,25 @@ class TestPublication:
         assert newest.find(BEN["user_id"])
         assert pointer(artifacts) == entry
         assert files(artifacts) == [entry.name]
+
+    def test_of_a_file_whose_answer_is_lost_leaves_another_one(
+        self, workplace, clients, monkeypatch
+    ):
+        """The client's retry meets its own file, and the next try names its own."""
+        publish(workplace, [ANA])
+        artifacts = clients[1]
+        create, lost = artifacts.create_from, []
+
+        def losing(*arguments):
+            create(*arguments)
+            if not lost:
+                lost.append(arguments)
+                raise Conflict("it was written by somebody else")
+
+        monkeypatch.setattr(artifacts, "create_from", losing)
+        entry = publish_index(clients)
+
+        assert files(artifacts) == [entry.name] != [lost[0][0]]
 
     def test_refuses_a_table_that_has_a_user_twice(self, workplace, clients):
         """No key helps; the pointer stays as it was, and no file is left."""

@@ -55,10 +55,15 @@ def test_it_says_how_it_was_made(made):
     assert figures["baseline_roc_auc"] < figures["roc_auc"]
 
 
-def test_the_one_that_is_shipped_is_of_the_players_named():
+def test_the_one_that_is_shipped_is_of_the_players_named(made):
+    """And its card has what a card has today."""
     games = {**asdict(ship_model.GAMES), "end": ship_model.END.isoformat()}
+    shipped, new = map(
+        load_model.read, [ship_model.USE_CASE] * 2, [load_model.MODELS, made]
+    )
 
-    assert load_model.read(ship_model.USE_CASE).about["generator"] == games
+    assert shipped.about["generator"] == games
+    assert shipped.card.keys() == new.card.keys()
 
 
 @pytest.mark.long
