@@ -96,8 +96,8 @@ def publish(
 
     def publish_once() -> int:
         stored = artifacts.find(pointer)
-        # Names sort by the pointer that they are to replace. Each try has its own: after
-        # a lost answer the client's retry finds its own file, which is a conflict.
+        # Names sort by the pointer that they are to replace. Each try has its own:
+        # after a lost answer the client's retry finds the file, which is a conflict.
         generation = stored.generation if stored else 0
         file = f"g{generation:020}-{run_id}-{next(tries)}.sqlite"
         name = f"{folder_of(use_case)}{file}"
