@@ -105,6 +105,9 @@ class TestRows:
 
         [found] = warehouse.rows("SELECT postcode FROM postcode_index")
         assert found["postcode"] == "B"
+        loads = [job for job in warehouse.client.list_jobs() if job.job_type == "load"]
+        assert loads
+        assert all(job.labels == {"application": "propensity"} for job in loads)
 
     @pytest.mark.parametrize(
         "rows",

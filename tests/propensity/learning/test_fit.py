@@ -234,6 +234,21 @@ class TestCalibration:
         assert len(training.parts.blocks) > 1
         assert training.calibration == "none"
 
+    def test_is_judged_on_blocks_after_those_that_it_learns(self, monkeypatch):
+        """None is fitted on rows that are newer than those it is judged on."""
+        fitted, learned = candidates.calibrator, []
+
+        def counted(method, each, rows):
+            learned.append(len(each))
+            return fitted(method, each, rows)
+
+        monkeypatch.setattr(candidates, "calibrator", counted)
+        blocks = train(snapshots(20, 150)).parts.blocks
+        ends = [block.end - blocks[0].first for block in blocks]
+
+        assert len(ends) > 2
+        assert learned[: len(ends)] == [*ends[:-1], ends[0]]
+
 
 def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     """Rows of label 0 that were left out are stood for by weights: the mean probability
