@@ -127,8 +127,12 @@ def list_letters() -> Any:
 
 
 @command(
-    option("--refused", "Messages of the table dead_letters.", "is_refused"),
-    option("--from MOMENT", "First moment of receipt, UTC without a zone.", "since"),
+    option("--refused", "Messages of dead_letters, --from to --to.", "is_refused"),
+    option(
+        "--from MOMENT",
+        "First moment of receipt, in ISO 8601, UTC without a zone.",
+        "since",
+    ),
     option("--to MOMENT", "End of the period, which it does not include.", "until"),
     DRY_RUN,
 )
@@ -139,7 +143,8 @@ def replay(
     Send dead letters again.
 
     Without --refused: messages of the subscription dead-letters-replay, whose every
-    delivery failed, back to the topics that they failed on.
+    delivery failed, back to the topics that they failed on. Each is acknowledged once
+    it is published; those that an interrupted replay holds come again after a minute.
 
     With --refused: messages of the table dead_letters, to the topic of events. Correct
     the cause first. Of a message over 4 MiB only the beginning was kept; it is left

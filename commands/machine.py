@@ -17,8 +17,8 @@ WEEKS = Whole(1, 999)
 
 
 @command(
-    option("--data PATH", "File or folder of GA4 export rows (JSON, Parquet)."),
-    option("--cards PATH", "Card transactions: Time, V1 to V28, Amount, Class."),
+    option("--data PATH", "GA4 export, a file or folder: JSON (.gz, .zst), Parquet."),
+    option("--cards PATH", "Parquet or CSV with Time, V1 to V28, Amount, Class."),
     option(
         "--user-column COLUMN",
         "Who a user is: user_pseudo_id or user_id.",

@@ -65,6 +65,8 @@ def build_preprocessor(*, file: Path | None, is_default: bool, **chosen: Any) ->
     The file defines preprocessor(use_case), which returns an unfitted scikit-learn
     ColumnTransformer over the columns named in use_case.features. It is pickled, so it
     may use what the functions have installed, but nothing defined in the file itself.
+    Training fits a clone of it on its training rows only. One of --from and --default
+    is needed.
     """
     if (file is None) != is_default:
         raise click.UsageError("give one of --from FILE and --default")

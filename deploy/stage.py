@@ -4,7 +4,7 @@ Stage a function: exactly what a deploy uploads, and nothing else.
     .venv/bin/propensity stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt`` and a
-copy of ``propensity/``. Equal sources give equal bytes.
+copy of ``propensity/``. Equal sources give equal bytes and modes.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
 lock, with every package that it needs and the hashes of each, see ``lock.sh``.
 Local mode runs functions from the same folders.
@@ -102,6 +102,9 @@ def stage(
         for name, source in files.items():
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, staged / name)
+        # Whatever the umask: another user may run the function.
+        for path in (staged, *staged.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if target.exists():
             shutil.rmtree(target)
         staged.rename(target)

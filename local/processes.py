@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -209,16 +210,28 @@ def stop_with(parent: int) -> None:
 
 
 @contextlib.contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
+def _handled(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None]:
+    """Have a handler called in the block, which only the main thread can."""
     is_main = threading.current_thread() is threading.main_thread()
-    before = {
-        number: signal.signal(number, lambda got, _: sys.exit(128 + got))
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if is_main  # No other thread can.
-    }
+    before = {number: signal.signal(number, handler) for number in numbers if is_main}
     try:
         yield
     finally:
         for number, usual in before.items():
             signal.signal(number, usual)
+
+
+def ending_on_signals() -> contextlib.AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
+    return _handled(lambda got, _: sys.exit(128 + got), signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block has ended."""
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with _handled(lambda got, _: caught.append(got), *numbers):
+        yield
+    if caught:
+        signal.raise_signal(caught[0])

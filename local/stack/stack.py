@@ -30,6 +30,7 @@ from local.processes import (
     HOST,
     Process,
     answers,
+    deferred_signals,
     end_of,
     ending_on_signals,
     is_free,
@@ -277,16 +278,18 @@ class Stack:
         # Of the user's environment they get places, and threads.
         kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
         for name, command, environment, folder in self._processes():
-            process = spawn(
-                name,
-                command,
-                environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
-                folder=folder,
-                port=self.port(name),
-                log=self.state.logs / f"{name}.log",
-            )
-            self._record.processes.append(process)
-            self.state.write(self._record)
+            # A signal between starting and recording would leave a process behind.
+            with deferred_signals():
+                process = spawn(
+                    name,
+                    command,
+                    environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
+                    folder=folder,
+                    port=self.port(name),
+                    log=self.state.logs / f"{name}.log",
+                )
+                self._record.processes.append(process)
+                self.state.write(self._record)
         datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
         self._wait_for("bigquery", lambda: answers(self.url("bigquery") + datasets))
         self._wait_for("storage", lambda: answers(self.url("storage") + "/"))
@@ -382,9 +385,10 @@ def stop_all(state: State, record: Record) -> list[Process]:
     """
     emulators = [p for p in record.processes if p.name in EMULATORS]
     functions = [p for p in record.processes if p.name not in EMULATORS]
-    stopped = stop(functions) + stop(emulators)
-    if record.processes:
-        state.write(Record(record.options, record.base))
+    with deferred_signals():
+        stopped = stop(functions) + stop(emulators)
+        if record.processes:
+            state.write(Record(record.options, record.base))
     return stopped
 
 

@@ -15,10 +15,10 @@ import msgspec
 import pyarrow as pa
 
 from offline.audience.ga4 import Ga4, Ga4File
-from offline.audience.http import Http, HttpFile, filled
+from offline.audience.http import Http, HttpFile, filled, unset
 from offline.audience.posting import ADD, Destination, Request, concealed
 from offline.deployment import Deployment
-from propensity.errors import RequestError, SettingsError
+from propensity.errors import RequestError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.objects import parquet_of
 from propensity.statements import ENCODING
@@ -53,10 +53,7 @@ def opened(
     def variable(place: re.Match[str]) -> str:
         name = place[1]
         if not variables.get(name):
-            raise SettingsError(
-                f"the destination needs the variable {name}, which is not set",
-                field=name,
-            )
+            unset(place)
         secrets.add(variables[name])
         return variables[name]
 

@@ -208,7 +208,11 @@ def deliver(
     finally:
         # Also after Ctrl-C: what was answered is recorded.
         bar.close()
-        ledger.flush()
+        try:
+            ledger.flush()
+        except PropensityError as error:
+            # Of both failures the first is the cause.
+            failure = failure or error.message
     return {
         "tallies": {
             action: {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 import requests
@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from offline.audience.posting import ADD, REMOVE, URL, File, Poster, Request
 from offline.audience.selection import Member
-from propensity.errors import RequestError, Unavailable
+from propensity.errors import RequestError, SettingsError, Unavailable
 
 PLACE = re.compile(r"\$?\{(\w+)\}")
 PLACES = ("use_case", "audience", "as_of", "key", "chosen_micros")
@@ -69,6 +69,14 @@ def filled(
     return place.sub(lambda match: str(found(match)), value)
 
 
+def unset(place: re.Match[str]) -> NoReturn:
+    """Raise SettingsError: the variable that a place names is not set."""
+    raise SettingsError(
+        f"the destination needs the variable {place[1]}, which is not set",
+        field=place[1],
+    )
+
+
 class Http:
     """An endpoint that a file describes."""
 
@@ -77,7 +85,7 @@ class Http:
         file: HttpFile,
         *,
         secrets: Collection[str],
-        variable: Callable[[re.Match[str]], str] = str,
+        variable: Callable[[re.Match[str]], str] = unset,
     ) -> None:
         """
         Args:

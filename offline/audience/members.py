@@ -66,8 +66,8 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     Nothing is written, but for the key of control groups.
 
     Raises:
-        RequestError: There is no publication, or the audience had another control
-            group before.
+        RequestError: There is no publication, the audience had another control group
+            before, or members of a newer date.
         Conflict: Another command has just created the key of control groups.
         MissingTable, SettingsError, Unavailable: As named.
     """
@@ -90,6 +90,7 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     parameters = {"use_case": use_case.name, "as_of": as_of}
     suppressed = suppression.read(warehouse)
     if stored is None:
+        _check_is_newest(plan, as_of, newest=max(selections, default=as_of))
         sql = statement("audience_candidates", own=SQL)
         parameters |= read_by(plan.rule, control, suppressed=len(suppressed))
     else:
@@ -146,6 +147,16 @@ def _check_comparable(plan: Plan, before: Mapping[str, Any], control: Control) -
             "who was treated cannot be compared as held out. Keep it, or give the "
             "audience another name",
             field="control",
+        )
+
+
+def _check_is_newest(plan: Plan, as_of: date, *, newest: date) -> None:
+    """Raise RequestError if members of a newer date were chosen already."""
+    if newest > as_of:
+        raise RequestError(
+            f"{plan.audience} has members as of {newest}: new ones as of {as_of} would "
+            "count in its lift from before anybody acted",
+            field="as_of",
         )
 
 

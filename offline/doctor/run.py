@@ -11,7 +11,7 @@ from offline.doctor import checks
 from offline.doctor.report import Examination, Finding, Report
 from offline.doctor.runs import check_runs, moment_of_play
 from propensity import usecases
-from propensity.errors import PropensityError, SettingsError
+from propensity.errors import ArtifactError, PropensityError, SettingsError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
@@ -73,14 +73,8 @@ def run(
         if is_local and not as_of:
             with contextlib.suppress(PropensityError):
                 now = moment_of_play(artifacts, settings.use_case, now)
-        there = {settings.use_case}
-        # What does not answer is said by the checks.
-        with contextlib.suppress(PropensityError):
-            there |= {
-                name
-                for name in usecases.names()
-                if artifacts.find(Registry(artifacts, name).pointer)
-            }
+        there = {name for name in usecases.names() if _has_pointer(artifacts, name)}
+        there.add(settings.use_case)
         report = examine(
             Examination(
                 settings=settings,
@@ -97,3 +91,12 @@ def run(
         what, advice = f"{process} has ended", "make down, then make up"
         report.findings.append(Finding(what, advice, check="processes"))
     return report
+
+
+def _has_pointer(artifacts: Artifacts, name: str) -> bool:
+    """Tell whether a use case has a champion, be its pointer damaged."""
+    try:
+        return artifacts.find(Registry(artifacts, name).pointer) is not None
+    except PropensityError as error:
+        # What does not answer is said by the checks.
+        return isinstance(error, ArtifactError)

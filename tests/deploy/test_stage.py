@@ -5,6 +5,7 @@ Staging, specified: exactly what a deploy uploads, the same bytes for the same s
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import pytest
@@ -58,9 +59,13 @@ def files(folder):
 class TestStage:
     def test_copies_what_a_deploy_uploads(self, function, tmp_path):
         """Entry points, their requirements and the package: nothing beside them."""
+        usual = os.umask(0o077)
         staged = stage(function, tmp_path / "staged")
+        os.umask(usual)
 
         assert files(staged) == STAGED
+        for path in (staged, *staged.rglob("*")):
+            assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
         assert (staged / "main.py").read_text() == (function / "main.py").read_text()
 
     def test_copies_what_links_lead_to(self, function, tmp_path):

@@ -19,8 +19,9 @@ import requests
 
 from local import venvs
 from local.errors import LocalError
-from local.processes import free_ports, is_free
+from local.processes import free_ports, is_free, spawn, stop
 from local.stack import commands
+from local.stack import stack as stacks
 from local.stack.stack import SECRET, Stack, ignored
 from local.stack.state import (
     LOCAL,
@@ -216,6 +217,28 @@ class TestStack:
         assert not any(process.is_running for process in started)
         assert all(is_free(process.port) for process in started)
         assert not state.record().processes
+
+    def test_stops_what_a_signal_came_between(self, project, tmp_path, monkeypatch):
+        """Defect: a process that had started and was not recorded yet was left behind,
+        and so were all that a second signal found while they were stopped."""
+        started = []
+
+        def spawned(*given, **named):
+            started.append(spawn(*given, **named))
+            signal.raise_signal(signal.SIGTERM)
+            return started[-1]
+
+        def stopped(processes):
+            if processes:
+                signal.raise_signal(signal.SIGTERM)
+            return stop(processes)
+
+        monkeypatch.setattr(stacks, "spawn", spawned)
+        monkeypatch.setattr(stacks, "stop", stopped)
+        with pytest.raises(SystemExit):
+            project_stack(project, state=State("test", tmp_path)).start()
+
+        assert [process.is_running for process in started] == [False]
 
 
 class TestDown:

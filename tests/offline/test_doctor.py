@@ -314,11 +314,18 @@ class TestCommand:
         assert healthy.doctor(PROPENSITY_NO_SUCH_SETTING="1") == 1
         assert "unknown setting PROPENSITY_NO_SUCH" in capsys.readouterr().out
 
-    def test_looks_at_every_use_case_with_a_champion(self, healthy, capsys):
-        """Whatever use case the settings name."""
+    def test_looks_at_every_use_case_with_a_champion(self, healthy, emulators, capsys):
+        """Whatever use case the settings name, and whatever another's pointer has."""
+        pointer = "models/card_fraud/champion.json"
+        healthy.artifacts.create(pointer, b"{}")
+        storage = emulators.state.folder / "storage" / healthy.settings.bucket
+        (storage / pointer).write_bytes(b"[]")
         healthy.doctor("--as-of", "2026-06-01", PROPENSITY_USE_CASE="ga4_purchase")
+        healthy.artifacts.delete(pointer)
 
-        assert f"predictions of {USE_CASE} was missed" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert f"predictions of {USE_CASE} was missed" in printed
+        assert f"{pointer} are not those" in printed
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""

@@ -15,8 +15,9 @@ from offline.audience import run
 from offline.audience.delivery import account
 from offline.audience.posting import Poster
 from offline.audience.selection import Rule
-from propensity.errors import ArtifactError, RequestError
+from propensity.errors import ArtifactError, RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
@@ -105,6 +106,21 @@ class TestMembers:
             groups[MONDAY + WEEK, True] | groups[MONDAY + WEEK, False]
         )
         assert groups[MONDAY, True] & both == groups[MONDAY + WEEK, True] & both
+
+    def test_of_an_older_date_are_not_chosen_after_newer_ones(self, site, crm):
+        """Defect: users counted in the lift from before anybody acted. A date that is
+        stored may still go elsewhere."""
+        for user in ("u001", "u002"):
+            site.next_week({user: 0.5})
+            send(site)
+        with Receiver() as receiver:
+            to = crm(receiver)
+            for act in (run.preview, run.send):
+                with pytest.raises(RequestError, match="would count") as raised:
+                    act(plan(to, until=MONDAY), clock=site.clock)
+            assert send(site, to, until=MONDAY + WEEK)["failure"] == ""
+
+        assert raised.value.field == "as_of"
 
     def test_keep_their_control_group(self, site):
         send(site)
@@ -307,6 +323,29 @@ class TestFailure:
         # Who is pending is recorded as that once.
         stored = site.rows(f"SELECT status FROM {tables.AUDIENCE_LEDGER.stored}")
         assert [row["status"] for row in stored].count("pending") == 100
+
+    @pytest.mark.parametrize("receives", [Closing, Receiver])
+    def test_of_the_ledger_as_well_hides_neither_reason_nor_number(
+        self, site, crm, monkeypatch, receives
+    ):
+        """Nobody who was taken is recorded: all are still pending."""
+        write, count = Warehouse.write, iter(range(100))
+
+        def failing(*given):
+            # After the members and those who are pending.
+            if next(count) > 1:
+                raise Unavailable("BigQuery is away")
+            write(*given)
+
+        monkeypatch.setattr(deliveries, "RECORDED_AT", RECORDED_AT)
+        monkeypatch.setattr(Warehouse, "write", failing)
+        with receives() as receiver:
+            delivery = send(site, crm(receiver), control=0.0)
+
+        expected = "403" if receives is Closing else "BigQuery is away"
+        assert expected in delivery["failure"]
+        assert delivery["tallies"]["add"]["accepted"] == len(receiver.taken.users) > 0
+        assert delivery["pending"] == 100
 
     def test_of_the_program_is_raised_once_what_was_taken_is_recorded(
         self, site, crm, monkeypatch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
@@ -176,10 +177,11 @@ class TestHttp:
 
     def test_names_the_variable_that_is_missing(self, read):
         text = HTTP.format(url="http://127.0.0.1").replace("CRM_TOKEN", "NOT_SET")
-        with pytest.raises(SettingsError) as raised:
-            read(text)
-
-        assert raised.value.field == "NOT_SET"
+        nothing_read = partial(http, SIMPLE | {"headers": {"X": "${NOT_SET}"}})
+        for act in (partial(read, text), nothing_read):
+            with pytest.raises(SettingsError) as raised:
+                act()
+            assert raised.value.field == "NOT_SET"
 
     @pytest.mark.parametrize(
         ("changed", "message"),
