@@ -205,7 +205,8 @@ def traps() -> list[shop.Row]:
                  items=[("a", 2**62), ("b", 2**62), ("c", 2), ("c", -1), ("b", 10**7)]),
         event("clock ahead", ago(9), user_first_touch_timestamp=ago(-400)),
         event("clock at zero", ago(9), user_first_touch_timestamp=0),
-        purchase("old friend", ago(9), user_first_touch_timestamp=ago(70)),
+        purchase("old friend", ago(9), user_first_touch_timestamp=ago(70),
+                 params={"ga_session_number": 7}),
         event("newcomer", ago(9)),
     ]  # fmt: skip
     rows += [

@@ -124,6 +124,7 @@ PURCHASES = {
     "windows": {
         "events": 10, "events_7d": 4, "events_trend": 4 * 60 / (10 * 7),
         "sessions": 5, "sessions_7d": 2, "sessions_ever": 9,
+        "sessions_per_day_ever": 9 / 60,
         "active_days": 5, "active_days_7d": 2, "mean_gap_days": (27 + 1 / DAY_US) / 4,
         "view_items": 4, "add_to_carts": 1, "begin_checkouts": 1, "funnel_events_7d": 3,
         "purchases": 4, "purchases_7d": 1, "purchases_28d": 3, "purchase_days": 4,
@@ -132,7 +133,7 @@ PURCHASES = {
         "revenue": 11_110, "revenue_7d": 10_000, "largest_day_revenue": 10_000,
     },
     "bought before": {"purchases_per_day_known": 1 / 7, "mean_gap_days": None},
-    "old friend": {"purchases_per_day_known": 1 / 60},
+    "old friend": {"purchases_per_day_known": 1 / 60, "sessions_per_day_ever": 7 / 70},
     # In the shapes of Google's samples empty parameters and records change no figure.
     "wild": {"events": 9, "sessions": 2, "purchases": 1, "revenue": 30, "items": 0},
     # A euro, a pound and a dollar are no three of anything: they add up in dollars.
