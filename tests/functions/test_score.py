@@ -243,6 +243,21 @@ class TestAnswers:
         trees = expected(row, model=fitted()[2])
         assert answer["anomaly_score"] == pytest.approx(trees, abs=1e-9)
 
+    def test_a_version_by_its_number_though_the_champion_is_damaged(self, site):
+        """Who names none is told what is wrong."""
+        pointer = "models/card_fraud/champion.json"
+        before = site.artifacts.read(pointer).data
+        site.artifacts.overwrite(pointer, b"{")
+        try:
+            with serving("score", site.environment) as score:
+                answer = scored(score, FEATURES | {"version": 1})
+                refused = score.ask(FEATURES | {"use_case": "card_fraud"})
+        finally:
+            site.artifacts.overwrite(pointer, before)
+
+        assert answer["model_version"] == 1
+        assert (refused.status_code, refused.json()["error"]) == (500, "artifact")
+
     def test_a_null_where_training_fills_gaps(self, site, score, event_id):
         """It is scored as training would have, and logged as null."""
         [row] = transactions(1, seed=7)

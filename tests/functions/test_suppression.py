@@ -191,12 +191,22 @@ class TestScheduledRuns:
         suppress(place.warehouse, self.USER)
         return place
 
-    def test_leave_the_user_out_of_training_and_predictions(self, shop_place):
-        """159 of 160 users are trained on and scored."""
+    def test_leave_the_user_out_of_training_and_predictions(self, shop_place, capfd):
+        """159 of 160 users are trained on and scored; the log and the version's pages
+        name none of them."""
         trained = shop_place.run("model_training", TRAINED)
+        texts = [capfd.readouterr().err]
+        texts += [
+            shop_place.read(name).decode()
+            for name in shop_place.registry.artifacts.names("models/")
+            if name.endswith((".html", ".json"))
+        ]
         predicted = shop_place.run("predictions", TRAINED)
         rows = shop_place.rows("SELECT user_id FROM ma_predictions_table")
 
+        assert "modelTraining" in texts[0]
+        assert len(texts) > 2
+        assert not [text for text in texts if "user.0" in text]
         assert sum(trained["rows"].values()) == 636
         assert predicted["users"] == len(rows) == 159
         assert self.USER not in {row["user_id"] for row in rows}

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from deploy import functions
 from local.exports import sources as loading
 from local.stack import topics as local_topics
 from offline import load_model
+from offline.doctor import checks
 from offline.doctor.report import Examination, Report
 from offline.doctor.run import CHECKS, examine
 from propensity import usecases
@@ -178,6 +180,11 @@ def view_in_the_export(place: Place) -> str:
     return "export: in .*events_2026_recent"
 
 
+def broken_view(place: Place) -> str:
+    place.warehouse.execute("DROP VIEW ga_events")
+    return "export: the view ga_events cannot be read"
+
+
 def flipped_model(place: Place) -> str:
     place.flip(f"models/{USE_CASE}/0/model.joblib")
     return f"champions: {USE_CASE}: .*cannot be loaded: .*(not what was recorded|bytes)"
@@ -233,7 +240,7 @@ TOGETHER = (
     (missing_days, missing_table, flipped_model, missed_run, dead_letters),
     (view_in_the_export, unrecorded, stuck_run, waiting_dead_letters),
     (late_export, damaged_lease, damaged_pointer),
-    (no_champion,),
+    (broken_view, no_champion),
 )
 
 
@@ -343,6 +350,22 @@ class TestCommand:
         findings = healthy.examine(settings=settings, use_cases=ga4).findings
 
         assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in findings[0].what
+
+
+def test_an_export_without_a_day_and_a_champion_not_warm_are_named(
+    healthy, monkeypatch
+):
+    """The dataset is another one; the model has seen too little."""
+    monkeypatch.setattr(
+        checks, "loaded", lambda *_, **__: SimpleNamespace(is_warm=False)
+    )
+    dataset = healthy.settings.dataset
+    settings = replace(healthy.settings, ga4_dataset=dataset)
+
+    assert found(healthy.examine(settings=settings)) == [
+        f"export: {dataset} has no table events_YYYYMMDD",
+        f"champions: {USE_CASE}: the champion has not seen enough to score",
+    ]
 
 
 def test_days_that_no_use_case_reads_are_not_missed(place):

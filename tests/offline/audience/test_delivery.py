@@ -15,9 +15,15 @@ from offline.audience import run
 from offline.audience.delivery import account
 from offline.audience.posting import Poster
 from offline.audience.selection import Rule
-from propensity.errors import ArtifactError, RequestError, Unavailable
+from propensity.errors import (
+    ArtifactError,
+    RequestError,
+    SettingsError,
+    Unavailable,
+)
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
+from propensity.privacy import consent
 from propensity.tables import every as tables
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
@@ -139,6 +145,18 @@ class TestMembers:
 
         with pytest.raises(ArtifactError, match=r"key\.json does not exist"):
             send(site)
+
+    @pytest.mark.parametrize("act", [run.preview, run.send])
+    def test_are_not_chosen_by_a_view_with_another_consent(
+        self, site, monkeypatch, act
+    ):
+        """The view of events is older than the setting."""
+        site.warehouse.replace_view(consent.VIEW, "SELECT 1 AS one")
+        monkeypatch.setenv("PROPENSITY_REQUIRE_CONSENT", "both")
+
+        with pytest.raises(SettingsError, match="without that consent"):
+            act(plan(), clock=site.clock)
+        assert site.rows("SELECT * FROM ma_audience_members") == []
 
 
 class TestBucket:

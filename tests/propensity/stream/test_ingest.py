@@ -49,9 +49,9 @@ async def test_loaded_postcodes_are_there_within_the_hour_and_stay(capsys):
     assert (POSTCODE_TTL_S, await index()) == (3_600, 6.0)
     table = None
     clock.advance(100 * POSTCODE_TTL_S)
-    assert await index() == 6.0
+    assert [await index(), await index()] == [6.0, 6.0]
 
     consumer.counts.write()
     *warnings, counts = capsys.readouterr().err.splitlines()
-    assert "postcodes not read: BigQuery is away" in warnings[0]
+    assert '"WARNING", "message": "postcodes not read: BigQuery is' in warnings[0]
     assert '"unknown_postcodes": 3' in counts
