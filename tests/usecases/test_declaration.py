@@ -74,6 +74,10 @@ MISTAKES = [
     ("lookback_days = 60", "lookback_days = 0", "lookback_days is a whole number of"),
     ("horizon_days = 7", "horizon_days = true", "horizon_days is a whole number of"),
     ("threshold = 0.5", "threshold = 1.5", "threshold is a probability, not 1.5"),
+    ("threshold = 0.5", "threshold = -0.5", "threshold is a probability, not -0.5"),
+    ("threshold = 0.5", "threshold = 0.5\nspan = 3", "span is a text, not 3"),
+    ('outcome = "o"', 'outcome = " "', "outcome is a text, not ' '"),
+    ("horizon_days = 7", "horizon_days = 3651", "horizon_days is a whole number of"),
     ("threshold = 0.5", 'threshold = 0.5\nbudget = "0%"', "budget is a number, as"),
     ('label_event = "purchase"', "label_event = 0.5", "parameters.label_event is a te"),
     ('label_event = "purchase"', "horizon_days = 30", "parameters.horizon_days: every"),
@@ -101,6 +105,12 @@ MISTAKES = [
         ('of = ["lr", "trees"]', mean, "candidates: average has one parameter, of, a")
         for mean in ('of = ["lr", "tree"]', 'of = ["lr", "lr"]', 'of = ["lr"]\nC = 1')
     ),
+    ('of = ["lr", "trees"]', "of = []", "candidates: average has one parameter, of, a"),
+    ("[stream]", '[stream]\ncurrency = "euro"', "stream.currency is like EUR, not"),
+    ("[stream]", "[stream]\nscored = [1]", "stream.scored is a list of texts"),
+    ("[events.spin]", '[events."a spin"]', "events can have no 'a spin': names are"),
+    ('user_id = "customer"', 'user_id = "a b"', "sources.loyalty.user_id is a column"),
+    ('plans = ["ends"]', 'plans = "ends"', "sources.loyalty.plans is a list of texts"),
     ('events = ["spin"]', 'events = "spin"', "stream.events is a list of texts"),
     ("[stream]", '[stream]\namount = "country"', "stream.amount: country is not a num"),
     ('stake = "amount"', 'stake = "money"', "events.spin.stake is one of text, "),
@@ -149,11 +159,21 @@ class TestProblems:
 
         assert len(declaration.problems(text)) == 2
 
-    def test_name_a_source_that_is_a_table_of_the_deployment(self):
-        text = TOML.replace("[sources.loyalty", "[sources.ga_events")
+    @pytest.mark.parametrize("name", ["ga_events", "ma_drift", "stream_events"])
+    def test_name_a_source_that_is_a_table_of_the_deployment(self, name):
+        text = TOML.replace("[sources.loyalty", f"[sources.{name}")
 
         assert declaration.problems(text) == [
-            "sources.ga_events: a deployment has a table of this name"
+            f"sources.{name}: a deployment has a table of this name"
+        ]
+
+    @pytest.mark.parametrize("candidates", ["[]", "3"])
+    def test_name_candidates_that_are_no_tables(self, candidates):
+        head, _, rest = TOML.partition("[[candidates]]")
+        text = f"candidates = {candidates}\n{head}{rest[rest.index('[stream]') :]}"
+
+        assert declaration.problems(text) == [
+            "candidates are tables, one or more: [[candidates]]"
         ]
 
     @pytest.mark.parametrize(
