@@ -23,6 +23,7 @@ import requests
 from deploy import functions, stage
 from deploy.functions import ROOT, Function
 from local.processes import HOST, answers, free_ports, spawn, stop
+from tests.functions.instances import python_of
 from tests.programs import execute
 
 EVERY = {function.target: function for function in functions.load()}
@@ -145,3 +146,24 @@ def test_a_training_job_asks_until_it_is_answered(
     done = execute(command, cwd=tmp_path, status=exits_with)
 
     assert done.stdout.count("POST {'use_case': 'mine'}") == called
+
+
+# Starts the function as the framework does, and says what it has not imported by then.
+STARTED = """
+import json, sys
+from functions_framework import aio
+aio.create_asgi_app("score", "main.py", "http")
+heavy = ["google.cloud.bigquery", "pandas", "pyarrow", "sklearn"]
+print(json.dumps([name for name in heavy if name not in sys.modules]))
+"""
+
+
+def test_imports_before_the_instance_listens(tmp_path):
+    """No request for a score waits for imports."""
+    process = execute(
+        [python_of("score"), "-c", STARTED],
+        cwd=staged(EVERY["score"], tmp_path),
+        env={"PATH": os.environ["PATH"]},
+    )
+
+    assert json.loads(process.stdout) == []

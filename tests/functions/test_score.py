@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -16,14 +15,12 @@ import numpy as np
 import pytest
 import requests
 
-from deploy import stage
-from local.stack.state import ROOT
 from offline import load_model
 from propensity import usecases
 from propensity.gcp.appends import Appends
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.events import bet, registration
-from tests.functions.instances import Served, python_of, serving
+from tests.functions.instances import Served, serving
 from tests.functions.scored import (
     NAMES,
     expected,
@@ -34,7 +31,6 @@ from tests.functions.scored import (
     transactions,
 )
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site, rows_of
-from tests.programs import execute
 
 PLAYERS = "first_day_churn"
 SETTINGS = {
@@ -442,24 +438,3 @@ class TestVersions:
         trees = expected(row, model=fitted()[2])
         assert answer["anomaly_score"] == pytest.approx(trees, abs=1e-9)
         eventually(lambda: answer_of(0), "the old one does")
-
-
-# Starts the function as the framework does, and says what it has not imported by then.
-STARTED = """
-import json, sys
-from functions_framework import aio
-aio.create_asgi_app("score", "main.py", "http")
-heavy = ["google.cloud.bigquery", "pandas", "pyarrow", "sklearn"]
-print(json.dumps([name for name in heavy if name not in sys.modules]))
-"""
-
-
-def test_imports_before_the_instance_listens(tmp_path):
-    """No request for a score waits for imports."""
-    process = execute(
-        [python_of("score"), "-c", STARTED],
-        cwd=stage.stage(ROOT / "02-GetProba", tmp_path / "staged"),
-        env={"PATH": os.environ["PATH"]},
-    )
-
-    assert json.loads(process.stdout) == []
