@@ -105,9 +105,13 @@ class TestRows:
 
         [found] = warehouse.rows("SELECT postcode FROM postcode_index")
         assert found["postcode"] == "B"
-        loads = [job for job in warehouse.client.list_jobs() if job.job_type == "load"]
-        assert loads
-        assert all(job.labels == {"application": "propensity"} for job in loads)
+        loads = [
+            job
+            for job in warehouse.client.list_jobs()
+            if job.job_type == "load"
+            and job.destination.dataset_id == warehouse.settings.dataset
+        ]
+        assert [job.labels for job in loads] == [{"application": "propensity"}] * 2
 
     @pytest.mark.parametrize(
         "rows",
