@@ -158,12 +158,7 @@ def _statements(use_case: UseCase) -> list[str]:
     """
     settings = Settings(project="sandbox")
     window = use_case.window(settings, [AS_OF])
-    serving = {
-        **use_case.chosen(settings),
-        "use_case": use_case.name,
-        "user_ids": ["user.00"],
-        "first_event_day": AS_OF,
-    }
+    serving = use_case.serving(settings, ["user.00"], first_event_day=AS_OF)
     own = {"use_case": use_case.name, "prediction_as_of": AS_OF, "maximum_rows": 1_000}
     keys = {"as_of": "DATE", "user_id": "STRING"}
     # What a model reads as a number.

@@ -206,13 +206,10 @@ def users_on_the_stream(
     Args:
         first_event_day: Of the oldest event that is to be scored.
     """
-    parameters = {
-        **use_case.chosen(warehouse.settings),
-        "use_case": use_case.name,
-        "user_ids": sorted(user_ids),
-        "first_event_day": first_event_day,
-    }
-    rows = warehouse.lookup(use_case.statement("stream_rows"), parameters)
+    rows = warehouse.lookup(
+        use_case.statement("stream_rows"),
+        use_case.serving(warehouse.settings, user_ids, first_event_day=first_event_day),
+    )
     found = {}
     for row in rows:
         # The model's floats, not BigQuery's decimals: Arrow does not round a large one.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cache, cached_property
@@ -222,6 +222,24 @@ class UseCase:
     def chosen_budget(self, settings: Settings) -> Budget:
         """Return the budget of the settings, or the use case's own."""
         return Budget.parse(settings.budget or self.budget)
+
+    def serving(
+        self, settings: Settings, user_ids: Collection[str], *, first_event_day: date
+    ) -> dict[str, Any]:
+        """
+        Return the parameters of the use case's ``stream_rows``.
+
+        Args:
+            settings: As in ``window``.
+            user_ids: Users to read features of; at least one.
+            first_event_day: Day of the oldest event to score.
+        """
+        return {
+            **self.chosen(settings),
+            "use_case": self.name,
+            "user_ids": sorted(user_ids),
+            "first_event_day": first_event_day,
+        }
 
     @property
     def model(self) -> ModuleType | None:
