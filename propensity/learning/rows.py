@@ -334,10 +334,8 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
     The newest rows seldom have a label yet, so shares are of the labelled rows. Rows
     of the same time stay together.
     """
-    label, at = (
-        numbers_of(rows["label"]),
-        rows["event_time"].cast(pa.int64()).to_numpy(),
-    )
+    label = numbers_of(rows["label"])
+    at = rows["event_time"].cast(pa.int64()).to_numpy()
     known, end = np.flatnonzero(~np.isnan(label)), len(rows)
     if len(np.unique(label[known])) < 2:
         return end, end

@@ -283,10 +283,8 @@ def _value(run: Run, parameters: Row) -> Metrics:
     )
     if not len(groups):
         return {}
-    users, paid = (
-        numbers_of(groups["users"]),
-        alerts.amounts(numbers_of(groups["amount"])),
-    )
+    users = numbers_of(groups["users"])
+    paid = alerts.amounts(numbers_of(groups["amount"]))
     return {
         "value_promised": alerts.total(numbers_of(groups["expected_value"]) * users),
         "value_observed": alerts.total(paid * users),
