@@ -73,6 +73,7 @@ def run(stack: Stack, options: Choice) -> None:
 
     def streams() -> list[str]:
         ready.result()
+        loaded.wait()
         with contextlib.closing(Warehouse.open(settings)) as own:
             if options.cards:
                 return [*cards.play(stack, own, cards=options.cards)]
@@ -81,12 +82,15 @@ def run(stack: Stack, options: Choice) -> None:
             fraud = [*cards.play(stack, own)]
             return [*shown, stream.scores_text(own), *fraud]
 
-    # Functions load their libraries while the export is loaded.
-    ready = beside(stack.ready)
+    # Functions load their libraries while the export is loaded, and streams are played
+    # while a model is trained.
+    ready, loaded = beside(stack.ready), threading.Event()
     played = None if options.data else beside(streams)
-    if not options.cards:
+    if options.cards:
+        loaded.set()
+    else:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
-            play(stack, warehouse, options, ready)
+            play(stack, warehouse, options, ready, loaded)
     ready.result()
     if played is not None:
         with step("playing the streams"):
@@ -110,7 +114,11 @@ def beside(work: Callable[[], Result]) -> Future[Result]:
 
 
 def play(
-    stack: Stack, warehouse: Warehouse, options: Choice, ready: Future[None]
+    stack: Stack,
+    warehouse: Warehouse,
+    options: Choice,
+    ready: Future[None],
+    loaded: threading.Event,
 ) -> None:
     """Load the export, play the scheduler over its last weeks, and show what came."""
     settings = warehouse.settings
@@ -121,6 +129,7 @@ def play(
     shop = source if isinstance(source, Shop) else None
     if shop:
         load(warehouse, shop, HISTORY_DAYS, until=weeks[0])
+    loaded.set()
     with step("starting the functions"):
         ready.result()
     setup.prepare_export(warehouse, settings)
@@ -159,16 +168,17 @@ def play(
             f"{trained['verdict']}. What it was trained on is in {report}"
         )
 
-    named = {"use_case": use_case.name}
     evaluated_weeks = [
         {**row, **json.loads(row["metrics"])}
-        for row in rows(warehouse, "evaluated_weeks", **named, weeks=weeks)
+        for row in rows(
+            warehouse, "evaluated_weeks", use_case=use_case.name, weeks=weeks
+        )
     ]
     say("\n" + table(COLUMNS, evaluated_weeks))
     if options.verbose:
         say("\nBy the best threshold of the weeks before, and the best of a budget:")
         say(table(VERBOSE_COLUMNS, evaluated_weeks))
-    scores = rows(warehouse, "published_users", **named, weeks=published)
+    scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
     if shop:
         say(loyalty.text(warehouse, use_case, shop, scores))
     users = [row["user_id"] for row in scores]

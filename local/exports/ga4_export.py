@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from local.exports.ga4_schema import ARROW_SCHEMA, bigquery_schema
+from local.exports.ga4_schema import ARROW_SCHEMA
 from local.exports.sources import SOURCES, replace_table
 from local.progress import step
 from propensity.timeframe import days_of_data
@@ -346,11 +346,10 @@ def _load(
     rows_of: Callable[[str], pa.Table],
 ) -> None:
     client.create_dataset(dataset, exists_ok=True)
-    schema = bigquery_schema()
 
     def load(name: str) -> None:
         table = f"{client.project}.{dataset}.{name}"
-        replace_table(client, table, rows_of(name), schema=schema)
+        replace_table(client, table, rows_of(name))
 
     with (
         ThreadPoolExecutor(LOAD_WORKERS) as pool,

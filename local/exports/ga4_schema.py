@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from propensity.schema import Column, arrow_type, in_sql
-
-if TYPE_CHECKING:
-    from google.cloud import bigquery
 
 _IN_API: list[dict[str, Any]] = json.loads(
     resources.files(__package__).joinpath("ga4_schema.json").read_text()
@@ -32,13 +29,6 @@ def _column(described: dict[str, Any]) -> Column:
         repeated=described.get("mode") == "REPEATED",
         fields=tuple(map(_column, described.get("fields", ()))),
     )
-
-
-def bigquery_schema() -> list[bigquery.SchemaField]:
-    """Return the export's columns for BigQuery's client."""
-    from google.cloud.bigquery import SchemaField
-
-    return [SchemaField.from_api_repr(one) for one in _IN_API]
 
 
 COLUMNS = tuple(map(_column, _IN_API))

@@ -81,8 +81,8 @@ def load(client: Any, source: Source, rows: pa.Table) -> None:
     replace_table(client, f"{project}.{dataset}.{name}", rows)
 
 
-def replace_table(client: Any, table: str, rows: pa.Table, **options: Any) -> None:
-    """Have a table hold these rows alone, by a load job with further options."""
+def replace_table(client: Any, table: str, rows: pa.Table) -> None:
+    """Have a table hold these rows alone, by a load job."""
     from google.cloud.bigquery import LoadJobConfig, ParquetOptions
 
     parquet = ParquetOptions()  # type: ignore[no-untyped-call]
@@ -93,7 +93,6 @@ def replace_table(client: Any, table: str, rows: pa.Table, **options: Any) -> No
         source_format="PARQUET",
         write_disposition="WRITE_TRUNCATE",
         parquet_options=parquet,
-        **options,
     )
     job = client.load_table_from_file(file, table, rewind=True, job_config=config)
     job.result(timeout=LOAD_TIMEOUT_S)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 # The client reads a result in pages; this many newer jobs may come in between.
-KEPT_JOBS = 300
+KEPT_JOBS = 1_000
 KEPT_STATEMENTS = 500
 
 
@@ -21,15 +22,31 @@ def keep_jobs(database: Any) -> None:
     from local_bigquery.jobs import store
 
     jobs: dict[tuple[str, str], Any] = {}
-    physical = tables.physical
+    physical, write = tables.physical, tables.write
 
     def physical_or_result(project: str, dataset: str, name: str) -> Any:
         if dataset == tables.RESULTS:
             return "results", "main", f"{project}:{name}"
         return physical(project, dataset, name)
 
+    def write_once(
+        cursor: Any, query: str, parameters: Any, reference: Any, *rest: Any, **how: Any
+    ) -> Any:
+        if reference[1] != tables.RESULTS or how.get("isolated"):
+            return write(cursor, query, parameters, reference, *rest, **how)
+        # The emulator plans a query three times, which takes longer than to run it.
+        rows = tables.name(*reference[:2], f"{reference[2]} as it came")
+        cursor.execute(f"CREATE TABLE {rows} AS {query}", parameters)
+        try:
+            return write(cursor, f"SELECT * FROM {rows}", None, reference, *rest, **how)
+        finally:
+            cursor.execute(f"DROP TABLE {rows}")
+
     def save(job: Any) -> Any:
-        jobs[job.jobReference.projectId, job.jobReference.jobId] = job
+        own = job.jobReference.projectId, job.jobReference.jobId
+        # The one that ended last has the longest to be read.
+        jobs.pop(own, None)
+        jobs[own] = job
         for key, older in [*jobs.items()][: len(jobs) - KEPT_JOBS]:
             if older.status.state == "DONE":
                 delete(*key)
@@ -50,7 +67,7 @@ def keep_jobs(database: Any) -> None:
         ]
 
     database.execute("ATTACH ':memory:' AS results")
-    tables.physical = physical_or_result
+    tables.physical, tables.write = physical_or_result, write_once
     store.load = lambda *key: jobs.get(key)
     store.save, store.list_, store.delete = save, newest, delete
 
@@ -97,7 +114,7 @@ def _beginning(resources: dict[tuple[str, ...], Any], keys: tuple[str, ...]) -> 
 
 def keep_translations() -> None:
     """
-    Translate a query once, as long as no table changes its columns.
+    Translate a query once, as long as none of its tables changes its columns.
 
     A translation takes longer than most of the queries. Those of scripts, which may
     have variables and tables of their own, are not kept.
@@ -118,37 +135,37 @@ def keep_translations() -> None:
         return [tree.copy() for tree in trees]
 
     def translate_once(tree: Any, context: Any) -> Any:
-        known, text = kept, tree.meta.get("text")
+        text = tree.meta.get("text")
         own = (context.variables, context.temporary, context.functions)
         if text is None or any(own):
             return translate(tree, context)
         parameters = tuple(sorted(context.parameters.items()))
         key = (text, context.project_id, context.dataset_id, parameters)
-        if key not in known:
-            sql, bound = translate(tree, context)
-            known[key] = sql, [*bound], {*context.referenced}, context.wildcards
-        sql, used, referenced, context.wildcards = known[key]
-        context.referenced |= referenced
-        return sql, {name: context.values[name] for name in used}
+        if key in kept:
+            sql, used, referenced, context.wildcards = kept[key]
+            context.referenced |= referenced
+            return sql, {name: context.values[name] for name in used}
+        sql, bound = translate(tree, context)
+        # A translation has the rows of these views in it.
+        if "information_schema" not in f"{text} {context.referenced}".casefold():
+            kept[key] = sql, [*bound], {*context.referenced}, context.wildcards
+        return sql, bound
 
-    def change(function: Any) -> Any:
+    def change(function: Any, keys: Callable[..., tuple[str, ...]]) -> Any:
         @functools.wraps(function)
         def inner(*arguments: Any, **named: Any) -> Any:
-            nonlocal kept
             try:
                 return function(*arguments, **named)
             finally:
-                kept = {}
+                changed = keys(*arguments)
+                for key, (_, _, referenced, _) in [*kept.items()]:
+                    if any(one[: len(changed)] == changed for one in referenced):
+                        kept.pop(key, None)
 
         return inner
 
-    def write(*arguments: Any, **named: Any) -> Any:
-        _, _, _, (_, dataset, _), *_ = arguments
-        own = write_result if dataset == tables.RESULTS else write_table
-        return own(*arguments, **named)
-
-    write_result, write_table = tables.write, change(tables.write)
-    metadata.save, metadata.delete = change(metadata.save), change(metadata.delete)
-    tables.write = write
+    tables.write = change(tables.write, lambda *write: write[3])
+    metadata.save = change(metadata.save, lambda _, *keys: keys)
+    metadata.delete = change(metadata.delete, lambda _, *keys: keys)
     script.parse_script = functools.lru_cache(KEPT_STATEMENTS)(script.parse_script)
     script.parse, query.translate = parse, translate_once

@@ -29,13 +29,7 @@ OLDER_SYNTAX: dict[str, Rewrites] = {
         ),
     ),
 }
-# With parameters, DuckDB runs a query to tell its columns. The first of these two
-# lines is in two functions, so that each query ran three times.
-_COLUMNS = (
-    "relation = cur.sql(query, params=params)",
-    'relation = cur.sql(f"SELECT * FROM ({query}) LIMIT 0", params=params)',
-)
-# The same of a dry run, which ran the whole query.
+# With parameters, DuckDB runs a query to tell its columns, also of a dry run.
 _DRY_RUN = (
     "_fields(cur.sql(sql, params=bound))",
     '_fields(cur.sql(f"SELECT * FROM ({sql}) LIMIT 0", params=bound))',
@@ -66,8 +60,6 @@ _FUNCTIONS = (
     """- {pathlib.Path(__file__).parent / "functions/geography.sql"}""",
 )
 REWRITES: dict[str, Rewrites] = {
-    "local_bigquery.catalog.tables": (_COLUMNS,),
-    "local_bigquery.engine.results": (_COLUMNS,),
     "local_bigquery.grpc.write": (_COMMIT,),
     "local_bigquery.jobs.merge": (_MERGE,),
     "local_bigquery.sql.dialect": (_FUNCTIONS,),

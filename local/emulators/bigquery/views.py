@@ -22,6 +22,7 @@ def follow_views() -> None:
     from sqlglot import exp
 
     resolve, columns, define = rules.tables.resolve, tables.columns, ddl._definition
+    known: dict[str, Any] = {}
 
     def common_tables(tree: Any) -> set[str]:
         return {cte.alias_or_name.casefold() for cte in tree.find_all(exp.CTE)}
@@ -44,6 +45,7 @@ def follow_views() -> None:
             reference = resolve(table, context, common)
             if reference is None or table is target:
                 continue
+            context.referenced.add(reference)
             stored = metadata.load(Table, *reference)
             if stored is None or stored.view is None or not stored.view.query:
                 continue
@@ -56,13 +58,16 @@ def follow_views() -> None:
         return tree
 
     def columns_known(*reference: str) -> Any:
-        try:
+        stored = metadata.load(Table, *reference)
+        if stored is None or stored.view is None:
             return columns(*reference)
-        except BigQueryError:
-            stored = metadata.load(Table, *reference)
-            if stored is None or stored.view is None:
-                raise
-            return tables.fields(stored)
+        # As in BigQuery, those that it had when it was made.
+        if stored.view.query not in known:
+            try:
+                known[stored.view.query] = columns(*reference)
+            except BigQueryError:
+                return tables.fields(stored)
+        return known[stored.view.query]
 
     def define_qualified(tree: Any, project: str, dataset: str) -> Any:
         if tree.args.get("kind") == "VIEW" and tree.expression is not None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
 from datetime import date
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from google.cloud import bigquery
 
-from local.exports import ga4_schema
+from local.exports import ga4_schema, sources
 from propensity import usecases
 from propensity.freshness import KINDS, Shards
 from propensity.gcp.warehouse import Warehouse
@@ -80,24 +77,9 @@ class Export:
 
 def load_day(place: Any, day: date, table: pa.Table) -> None:
     """Load a day's table as it is, whatever its rows and columns are."""
-    file, options = io.BytesIO(), bigquery.ParquetOptions()
-    pq.write_table(table, file)
-    file.seek(0)
-    known = {column.name: column for column in ga4_schema.bigquery_schema()}
-    options.enable_list_inference = True
     with place.bigquery.client() as client:
-        client.load_table_from_file(
-            file,
-            f"{place.ga4_dataset}.events_{day:%Y%m%d}",
-            job_config=bigquery.LoadJobConfig(
-                source_format="PARQUET",
-                parquet_options=options,
-                schema=[
-                    known.get(name, bigquery.SchemaField(name, "STRING"))
-                    for name in table.column_names
-                ],
-            ),
-        ).result()
+        shard = f"{place.bigquery.project}.{place.ga4_dataset}.events_{day:%Y%m%d}"
+        sources.replace_table(client, shard, table)
 
 
 def typed(kind: str, value: object) -> dict[str, Any]:
