@@ -11,8 +11,7 @@ Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/ans
 from __future__ import annotations
 
 import contextlib
-import json
-import re
+import glob
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,21 +37,19 @@ DAY = timedelta(days=1)
 PREFIX, LOAD_WORKERS = "events_", 4
 # UTC days before the last whose ends its own is compared with.
 COMPARED_DAYS = 14
-PARQUET, PACKED = ".parquet", {".gz": "GZIP", ".zst": "ZSTD"}
-JSON = (".json", ".ndjson", ".jsonl")
-ENDINGS = (*(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)), PARQUET)
+PARQUET, JSON = ".parquet", (".json", ".ndjson", ".jsonl")
+ENDINGS = (
+    *(f"{one}{packed}" for one in JSON for packed in ("", ".gz", ".zst")),
+    PARQUET,
+)
 CHECKED_ROWS = 100
 # The first moment of 2000, which no site's analytics are older than.
 OLDEST = 946_684_800_000_000
+WRONG_ROWS = resources.files(__package__).joinpath("wrong_rows.sql").read_text()
 
 
 class ExportError(ValueError):
     """Rows that are no GA4 export's: where, what was expected, and what was found."""
-
-
-def sql(name: str) -> str:
-    """Return a statement of this folder, which DuckDB runs."""
-    return resources.files(__package__).joinpath(f"{name}.sql").read_text()
 
 
 def export_files(source: Path) -> list[Path]:
@@ -70,15 +67,14 @@ def export_files(source: Path) -> list[Path]:
     files = [
         path
         for path in found
-        if path.name.lower().endswith(ENDINGS)
+        if path.name.endswith(ENDINGS)
         and path.is_file()
         and path.parent != source / SOURCES
         and not any(part[0] == "." for part in path.relative_to(source).parts)
     ]
     if not files:
         raise ExportError(
-            f"{source}: expected {', '.join(ENDINGS)}, found "
-            f"{'none of these in the folder' if source.is_dir() else source.name}"
+            f"{source}: expected {', '.join(ENDINGS)}, found no such file"
         )
     return files
 
@@ -110,14 +106,13 @@ def opened(
         database.execute("SET threads = 1")
         database.register("no_events", ARROW_SCHEMA.empty_table())
         database.execute(
-            "CREATE TABLE events AS SELECT 0 AS file, FALSE AS is_intraday, * "
-            "FROM no_events"
+            "CREATE TABLE events AS SELECT FALSE AS is_intraday, * FROM no_events"
         )
-        for number, path in enumerate(files):
+        for path in files:
             try:
-                _read(database, path, Path(folder), number, limit)
+                _read(database, path, copy=Path(folder) / "copy.json", limit=limit)
             except (OSError, duckdb.Error) as error:
-                raise ExportError(f"{path} cannot be read: {error}") from error
+                raise ExportError(f"{path}: {str(error).splitlines()[0]}") from error
             bar.update()
         database.execute(
             "DELETE FROM events WHERE is_intraday AND event_date IN "
@@ -134,92 +129,60 @@ def opened(
                 f"{newest} at most, which is before 2000; convert seconds and "
                 "milliseconds"
             )
-        if twice := database.execute(sql("repeated_days")).fetchone():
-            raise ExportError(
-                f"{files[twice[0]]}: most of its events of {twice[1]} are there twice. "
-                "Of the tables events_YYYYMMDD and events_intraday_YYYYMMDD of a day, "
-                "leave the second one out; the wildcard events_* has both"
-            )
         yield database
 
 
 def _read(
-    database: duckdb.DuckDBPyConnection,
-    path: Path,
-    folder: Path,
-    number: int,
-    limit: int | None,
+    database: duckdb.DuckDBPyConnection, path: Path, *, copy: Path, limit: int | None
 ) -> None:
     """Check the rows of a file, and add them to ``events``."""
-    # DuckDB would take some names for patterns.
-    file = folder / "rows"
-    file.unlink(missing_ok=True)
-    file.symlink_to(path.absolute())
-    packed = PACKED.get(path.suffix.lower(), "UNCOMPRESSED")
     some = f" LIMIT {limit}" if limit else ""
-    if path.suffix.lower() == PARQUET:
-        copied, parquet, file = folder / "copied.json", file, folder / "rows.json"
+    file = _quoted(path)
+    if path.name.endswith(PARQUET):
+        # As JSON, so that both are read and checked in one way.
         database.execute(
-            f"COPY (FROM READ_PARQUET('{parquet}'){some}) TO '{copied}' (FORMAT JSON)"
+            f"COPY (FROM READ_PARQUET({file}){some}) TO {_quoted(copy)} (FORMAT JSON)"
         )
-        with copied.open("rb") as lines, file.open("wb") as plain:
-            for line in lines:
-                plain.write(_plain(line) if b'{"list":' in line else line)
+        file = _quoted(copy)
     described = database.execute("DESCRIBE no_events").fetchall()
     kinds = {name: kind for name, kind, *_ in described}
     # As JSON has them, so that a number is known for one.
     kinds |= dict.fromkeys(("user_pseudo_id", "user_id"), "JSON")
 
-    def rows(*names: str) -> str:
+    def read(statement: str, *names: str) -> None:
         fields = ", ".join(f"'{name}': '{kinds[name]}'" for name in names)
-        return f"READ_JSON('{file}', COMPRESSION = {packed}, COLUMNS = {{{fields}}})"
+        rows = f"READ_JSON({file}, COLUMNS = {{{fields}}})"
+        database.execute(f"{statement} FROM {rows}{some}")
 
-    def read(statement: str, *names: str) -> str:
-        """Run a statement over rows; return what DuckDB could not read."""
-        try:
-            database.execute(f"{statement} FROM {rows(*names)}{some}")
-        except duckdb.InvalidInputException as error:
-            return str(error).splitlines()[0]
-        return ""
-
-    given = (
-        "CREATE OR REPLACE TEMP TABLE given AS SELECT ROW_NUMBER() OVER () AS row, "
-        "* REPLACE (REPLACE(event_date, '-', '') AS event_date)"
-    )
-    if problem := read(given, *kinds):
-        found = re.search(r" in (?:line|record/value|value) (\d+): (.*)", problem)
-        row, reason = (int(found[1]), found[2]) if found else (0, problem)
-        if "Malformed JSON" in problem:
-            # DuckDB names the next row then.
-            where = f"row {row - 1}: expected JSON, a row a line or an array of rows"
-        else:
-            wrong = (n for n in kinds if read(f"SELECT COUNT({n})", n))
-            name = next(wrong, "event_name")
-            kind = "an object" if kinds[name].startswith("STRUCT") else kinds[name]
-            kind = "a list of objects" if kinds[name].endswith("[]") else kind
-            where = f"row {row}: {name}: expected {kind}"
-        raise ExportError(f"{path}, {where}: {reason}")
-    if wrong_row := database.execute(sql("wrong_rows")).fetchone():
+    try:
+        read(
+            "CREATE OR REPLACE TEMP TABLE given AS SELECT ROW_NUMBER() OVER () AS row, "
+            "* REPLACE (REPLACE(event_date, '-', '') AS event_date)",
+            *kinds,
+        )
+    except duckdb.InvalidInputException as problem:
+        # DuckDB says in which row. One field after the other says in which field.
+        for name in kinds if "Malformed" not in str(problem) else ():
+            try:
+                read(f"SELECT COUNT({name})", name)
+            except duckdb.InvalidInputException as error:
+                reason = str(error).splitlines()[0]
+                raise ExportError(f"{path}: {name}: {reason}") from error
+        raise
+    if wrong_row := database.execute(WRONG_ROWS).fetchone():
         raise ExportError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
     is_intraday = "intraday" in f"{path.parent.name}/{path.name}"
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
         "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
         "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
-        "user_id ->> '$' AS user_id), "
-        f"{number} AS file, {is_intraday} AS is_intraday FROM given"
+        f"user_id ->> '$' AS user_id), {is_intraday} AS is_intraday FROM given"
     )
 
 
-def _plain(line: bytes) -> bytes:
-    """Return a row with lists where BigQuery or Spark wrote groups list.element."""
-
-    def inner(group: dict[str, Any]) -> Any:
-        if group.keys() != {"list"}:
-            return group
-        return [value for one in group["list"] or () for value in one.values()]
-
-    return json.dumps(json.loads(line, object_hook=inner)).encode() + b"\n"
+def _quoted(path: Path) -> str:
+    """Return a path as a text of SQL that DuckDB takes for no pattern."""
+    return "'" + glob.escape(str(path)).replace("'", "''") + "'"
 
 
 def check(source: Path) -> None:
@@ -308,7 +271,7 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
 def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
     """Return the rows of a shard in ``ARROW_SCHEMA``; threads may do so at once."""
     found = database.cursor().execute(
-        "SELECT * EXCLUDE (file, is_intraday) FROM events WHERE event_date = ?",
+        "SELECT * EXCLUDE is_intraday FROM events WHERE event_date = ?",
         [name.removeprefix(PREFIX)],
     )
     return found.to_arrow_table().cast(ARROW_SCHEMA)
