@@ -19,7 +19,6 @@ from propensity.privacy import consent
 from propensity.registry.loading import loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs.export import listed
-from propensity.runs.sources import described
 from propensity.tables import every as tables
 from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import export as exported
@@ -110,12 +109,14 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
 
 
 def check_sources(exam: Examination) -> Iterator[Finding]:
-    """Whether every source is there, readable, and where queries run."""
+    """Whether every source is there, readable, and where queries run, by dry runs."""
+    today = exam.now.date()
+    dates = {"as_ofs": [today], "known_before": today}
     for use_case in exam.use_cases:
         for source in use_case.sources:
             try:
-                described(exam.warehouse, source)
-            except (MissingTable, SettingsError, SchemaError, AccessDenied) as why:
+                exam.warehouse.dry_run(source.text(), dates)
+            except (MissingTable, SchemaError, AccessDenied) as why:
                 yield Finding(
                     f"{use_case.name}: {why.message}",
                     "correct [sources] in its usecase.toml, copy the table to where "

@@ -25,7 +25,6 @@ from google.cloud import bigquery
 
 from propensity.errors import Conflict, SettingsError
 from propensity.gcp.errors import BIGQUERY, translated
-from propensity.schema import in_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -345,34 +344,19 @@ class Warehouse:
             SettingsError: It is in another location than queries.
         """
         with self._translated(dataset):
-            location = self.client.get_dataset(dataset, **self._limits).location
+            found = self.client.get_dataset(dataset, **self._limits).location
             # BigQuery's largest page.
             listed = self.client.list_tables(dataset, page_size=1_000, **self._limits)
             tables = {table.table_id: table.to_api_repr() for table in listed}
-        self._check_location(f"the dataset {dataset}", location)
-        return tables
-
-    def types_of(self, table: str) -> dict[str, str]:
-        """
-        Return the types of the columns of ``project.dataset.table``, as SQL names them.
-
-        Raises:
-            SettingsError: It is in another location than queries.
-        """
-        with self._translated(table):
-            found = self.client.get_table(table, **self._limits)
-        self._check_location(f"the table {table}", found.location)
-        return {column.name: in_sql(column.field_type) for column in found.schema}
-
-    def _check_location(self, what: str, location: str | None) -> None:
         expected = self.settings.location
-        if location and location.casefold() != expected.casefold():
+        if found and found.casefold() != expected.casefold():
             raise SettingsError(
-                f"{what} is in {location}, and queries run in {expected} "
+                f"the dataset {dataset} is in {found}, and queries run in {expected} "
                 "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Copy "
                 f"it, or put the dataset {self.settings.dataset} where it is",
                 field="PROPENSITY_LOCATION",
             )
+        return tables
 
     @property
     def _dataset(self) -> str:

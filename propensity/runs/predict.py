@@ -33,7 +33,6 @@ from propensity.learning import alerts, metrics, season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.pages.words import plural
 from propensity.privacy import suppression
-from propensity.runs import sources
 from propensity.statements import statement
 from propensity.tables import every as tables
 
@@ -142,11 +141,10 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
     Yield the features of every user as of the run's date, suppressed users left out.
 
     Raises:
-        SettingsError, SchemaError, MissingTable: As ``sources.checked``.
+        SchemaError, MissingTable: A table is not what ``features.sql`` reads.
         QueryTooExpensive, Unavailable: As named.
     """
-    use_case = sources.checked(run)
-    suppressed = suppression.read(run.warehouse)
+    use_case, suppressed = run.use_case, suppression.read(run.warehouse)
     window = use_case.window(run.settings, [run.as_of])
     for batch in run.warehouse.batches(use_case.statement("features"), window):
         yield suppressed.without(batch, use_case.name)

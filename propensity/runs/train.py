@@ -18,7 +18,6 @@ from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.registry.champion import Champion, announce
 from propensity.registry.loading import newest_recorded
-from propensity.runs import sources
 from propensity.runs.champion import rival
 from propensity.runs.export import lacked_days
 from propensity.tables import every as tables
@@ -71,7 +70,7 @@ def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
 
 def _user_rows(run: Run) -> pa.Table:
     """Read labelled snapshots: one row per user and as-of date."""
-    use_case = sources.checked(run)
+    use_case = run.use_case
     window = use_case.window(run.settings, _snapshots(run), today=run.as_of)
     rows = run.warehouse.table(
         use_case.statement("training_rows"),

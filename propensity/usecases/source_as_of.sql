@@ -16,7 +16,7 @@ CROSS JOIN
       `source_table`
     WHERE
       `source_user` IS NOT NULL
-      AND `source_valid_from` < CAST(@known_before AS `source_moment`)
+      AND DATE(`source_valid_from`) < @known_before
   ) AS s
 WHERE
   TIMESTAMP(s.`source_valid_from`) < TIMESTAMP(as_of)

@@ -28,7 +28,6 @@ class Source:
         valid_from: Its column that says when a row became known.
         columns: Types of the columns to read, by name.
         plans: Those with moments that are known ahead, such as the end of a contract.
-        moment: The type of ``valid_from``, of ``declaration.MOMENTS``.
     """
 
     name: str
@@ -37,12 +36,12 @@ class Source:
     valid_from: str
     columns: Mapping[str, str]
     plans: Sequence[str] = ()
-    moment: str = "TIMESTAMP"
 
     @property
     def types(self) -> dict[str, str]:
-        """Types of its columns that are read, as far as they are declared."""
-        return {self.user_id: "STRING", self.valid_from: self.moment, **self.columns}
+        """Types of its columns that are read, as declared."""
+        keys = {self.user_id: "STRING", self.valid_from: "TIMESTAMP"}
+        return {**keys, **self.columns}
 
     def place(self, project: str) -> tuple[str, str, str]:
         """Return project, dataset and name of its table."""
@@ -59,7 +58,6 @@ class Source:
             ("source_table", self.table),
             ("source_user", self.user_id),
             ("source_valid_from", self.valid_from),
-            ("`source_moment`", self.moment),
         ):
             sql = sql.replace(name, value)
         return sql
@@ -67,14 +65,7 @@ class Source:
 
 def of(entries: Mapping[str, Any]) -> tuple[Source, ...]:
     """Return the sources of the entries of a ``usecase.toml`` that is right."""
-    return tuple(
-        Source(
-            name=name,
-            moment=entry["columns"].get(entry["valid_from"], "TIMESTAMP"),
-            **entry,
-        )
-        for name, entry in entries.items()
-    )
+    return tuple(Source(name=name, **entry) for name, entry in entries.items())
 
 
 def around(sources: Sequence[Source]) -> tuple[str, str]:
