@@ -36,7 +36,7 @@ STOP_S = 10.0
 
 @dataclass(frozen=True)
 class Process:
-    """One process that leads a group of its own."""
+    """A process, as it was started."""
 
     name: str
     pid: int
@@ -48,24 +48,6 @@ class Process:
     def is_running(self) -> bool:
         """Whether this very process, not a later one with its id, still runs."""
         return start_time(self.pid) == self.started
-
-    def members(self) -> list[psutil.Process]:
-        """
-        Return the processes of its group.
-
-        Of a leader that has ended those that name its port: a group without members
-        leaves its number to others.
-        """
-        members = []
-        leader = start_time(self.pid)
-        for member in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-                if os.getpgid(member.pid) == self.pid and (
-                    leader == self.started
-                    or (leader is None and str(self.port) in member.cmdline())
-                ):
-                    members.append(member)
-        return members
 
 
 def start_time(pid: int) -> str | None:
@@ -94,7 +76,7 @@ def spawn(
     log: Path,
 ) -> Process:
     """
-    Start a process in a group and session of its own.
+    Start a process that Ctrl-C in this terminal does not reach.
 
     Nothing of the environment is inherited; the output goes to the log.
     """
@@ -121,14 +103,14 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     Returns:
         Those that were still running when this was called; their ports are free.
     """
-    every = list(processes)
-    running = [process for process in every if process.is_running]
-    # As long as the leaders run, it is known which processes are theirs.
-    members = [member for process in every for member in process.members()]
+    running = [process for process in processes if process.is_running]
+    members = []
     for process in running:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-    # A zombie is one that has ended, which psutil's wait would wait for.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(process.pid)
+            # While the leader runs, it is known which processes are its own.
+            members += [leader, *leader.children(recursive=True)]
+            leader.terminate()
     _wait(lambda: not any(process.is_running for process in running))
     for member in members:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -176,6 +158,12 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def is_listening(port: int) -> bool:
+    """Whether a server takes connections on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def free_ports(count: int) -> list[int]:

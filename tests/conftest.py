@@ -14,6 +14,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -179,8 +180,7 @@ def pytest_sessionfinish() -> None:
         return
     stack = start_emulators().result()
     for process in stack.state.record().processes:
-        for member in process.members():
-            member.kill()
+        os.kill(process.pid, signal.SIGKILL)
     stack.stop()
     shutil.rmtree(stack.state.home)
 

@@ -30,7 +30,6 @@ def up(state: State) -> int:
         with showing(sys.stderr), Stack(state, stays=True) as stack:
             if not (state.dashboard / "index.html").exists():
                 stack.write_dashboard()
-            stack.leave()
         record = state.record()
         print(f"State {state.name!r} is up.")
     print(f"\n{table(record)}\n\n{directions(stack)}")

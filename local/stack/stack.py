@@ -13,12 +13,11 @@ folder, ``.local/states/NAME``.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -34,6 +33,7 @@ from local.processes import (
     end_of,
     ending_on_signals,
     is_free,
+    is_listening,
     spawn,
     stop,
 )
@@ -50,7 +50,6 @@ from local.stack.state import (
     State,
     port_base,
 )
-from propensity.settings import is_setting
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client as StorageClient
@@ -78,8 +77,8 @@ class Stack:
         base: The first port; by default PROPENSITY_PORT_BASE.
         functions: Which functions to start; none of them for the emulators alone.
         root: Holds the functions' folders and ``propensity/``.
-        stays: Whether processes may outlive this program, see ``leave``; then the
-            dashboard is served, too.
+        stays: Whether all is left running when the block ends without an error; then
+            the dashboard is served, too.
     """
 
     def __init__(
@@ -204,8 +203,7 @@ class Stack:
         """Write the pages; return whether there are some."""
         process = self.command("dashboard", "--local", "--state", self.state.name)
         if process.returncode:
-            reason = process.stderr.strip().splitlines() or ["it said nothing"]
-            say(f"There is no dashboard: {reason[-1]}")
+            say(f"There is no dashboard: {process.stderr.strip()}")
         return process.returncode == 0
 
     # -- starting ---------------------------------------------------------------------
@@ -219,7 +217,10 @@ class Stack:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self._stays and error is None:
+            self._record.is_up = True
+            self.state.write(self._record)
         self.stop()
 
     def start(self) -> None:
@@ -234,18 +235,33 @@ class Stack:
             undo.enter_context(ending_on_signals())
             undo.enter_context(self.state.held())
             self._refuse_what_runs()
+            python = Path(sys.executable)
+            if self.functions:
+                python = venvs.functions_python(self._root, folder=LOCAL / "venvs")
+            self._began = time.monotonic()
+            say(f"starting emulators and {len(self.functions)} functions …")
             self._record = Record(self.options, self.base, os.getpid())
             undo.callback(self._stop)
-            self._start()
+            for name, command, environment, folder in self._processes(python):
+                self._spawn(name, command, environment, folder)
+            for name in EMULATORS:
+                self._wait_for(name)
             self._undo = undo.pop_all()
 
-    def leave(self) -> None:
-        """Leave everything running when the block ends."""
-        self._record.is_up = True
-        self.state.write(self._record)
+    def ready(self) -> None:
+        """
+        Create what the functions expect, and wait until they answer.
+
+        Raises:
+            LocalError: A process ended or did not answer in time.
+        """
+        self.prepare()
+        for process in self._record.processes:
+            self._wait_for(process.name)
+        say(f"all answer after {time.monotonic() - self._began:.1f} s")
 
     def stop(self) -> None:
-        """Stop what this stack started."""
+        """Stop what this stack started, unless it is to stay up."""
         self._undo.close()
 
     def _stop(self) -> None:
@@ -269,40 +285,16 @@ class Stack:
                     f"as {PORT_BASE}={self.base + 1000}. Nothing was started."
                 )
 
-    def _start(self) -> None:
-        """Start every process; wait for the emulators."""
-        from local.emulators.pubsub.server import is_serving
+    def _processes(
+        self, python: Path
+    ) -> Iterator[tuple[str, list[str], dict[str, str], Path]]:
+        """
+        Yield name, command, environment and folder of all that is to run.
 
-        if unused := ignored(os.environ, self.environment):
-            say(f"  functions here do not get {', '.join(unused)}: docs/settings.md")
-        # Of the user's environment they get places, and threads.
-        kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
-        for name, command, environment, folder in self._processes():
-            # A signal between starting and recording would leave a process behind.
-            with deferred_signals():
-                process = spawn(
-                    name,
-                    command,
-                    environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
-                    folder=folder,
-                    port=self.port(name),
-                    log=self.state.logs / f"{name}.log",
-                )
-                self._record.processes.append(process)
-                self.state.write(self._record)
-        datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
-        self._wait_for("bigquery", lambda: answers(self.url("bigquery") + datasets))
-        self._wait_for("storage", lambda: answers(self.url("storage") + "/"))
-        self._wait_for("pubsub", lambda: is_serving(self.address("pubsub")))
-
-    def _processes(self) -> Iterator[tuple[str, list[str], dict[str, str], Path]]:
-        """Yield name, command, environment and folder of all that is to run."""
+        Args:
+            python: Of the functions.
+        """
         folder = self.state.folder
-        python = Path(sys.executable)
-        if self.functions:
-            python = venvs.functions_python(self._root, folder=LOCAL / "venvs")
-        self._began = time.monotonic()
-        say(f"starting emulators and {len(self.functions)} functions …")
         parent = [] if self._stays else ["--parent", str(os.getpid())]
         for service, words in {
             "bigquery": [
@@ -317,15 +309,13 @@ class Stack:
             port = ["--port", str(self.port(service))]
             module = [sys.executable, "-m", f"local.emulators.{service}"]
             yield service, [*module, *port, *words, *parent], {}, ROOT
+        secret = {SECRET: os.environ[SECRET]} if SECRET in os.environ else {}
         for function in self.functions:
             target = function.target
             # gunicorn keeps a socket there; in the user's home one would be all
             # functions'.
             runtime = folder / "run" / target
             runtime.mkdir(parents=True, exist_ok=True)
-            environment = {**self.environment, "XDG_RUNTIME_DIR": str(runtime)}
-            if SECRET in os.environ:
-                environment[SECRET] = os.environ[SECRET]
             command = [
                 *(str(python), "-m", "functions_framework"),
                 *("--source", "main.py", "--target", target),
@@ -337,33 +327,37 @@ class Stack:
                 folder / "staged" / target,
                 requirements=function.requirements,
             )
-            yield target, command, environment, staged
+            own = {"XDG_RUNTIME_DIR": str(runtime), **secret}
+            yield target, command, self.environment | own, staged
         if self._stays:
             self.state.dashboard.mkdir(parents=True, exist_ok=True)
             port = [str(self.port("dashboard")), "--bind", HOST]
             server = [sys.executable, "-m", "http.server", *port]
             yield "dashboard", server, {}, self.state.dashboard
 
-    def ready(self) -> None:
-        """
-        Create what the functions expect, and wait until they answer.
+    def _spawn(
+        self, name: str, command: list[str], environment: dict[str, str], folder: Path
+    ) -> None:
+        """Start a process, and record it."""
+        # Of the user's environment it gets places, and threads.
+        kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
+        # A signal between starting and recording would leave a process behind.
+        with deferred_signals():
+            process = spawn(
+                name,
+                command,
+                environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
+                folder=folder,
+                port=self.port(name),
+                log=self.state.logs / f"{name}.log",
+            )
+            self._record.processes.append(process)
+            self.state.write(self._record)
 
-        Raises:
-            LocalError: A process ended or did not answer in time.
-        """
-        self.prepare()
-        for process in self._record.processes:
-            if process.name not in EMULATORS:
-                # The framework answers this path itself once it has loaded the
-                # function; a client error is an answer too.
-                url = self.url(process.name) + "/robots.txt"
-                self._wait_for(process.name, functools.partial(answers, url))
-        say(f"all answer after {time.monotonic() - self._began:.1f} s")
-
-    def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
+    def _wait_for(self, name: str) -> None:
         """Wait until a service answers; none that has started may end meanwhile."""
         deadline = time.monotonic() + READY_S
-        while not is_ready():
+        while not self._answers(name):
             for process in self._record.ended:
                 raise LocalError(
                     f"{process.name} ended while it was starting. {end_of(process)}"
@@ -374,6 +368,13 @@ class Stack:
                     f"{READY_S} s: {self.state.logs}/{name}.log"
                 )
             time.sleep(POLL_S)
+
+    def _answers(self, name: str) -> bool:
+        # An emulator listens once it can answer. The framework of a function listens
+        # before that, and answers this path itself.
+        if name in EMULATORS:
+            return is_listening(self.port(name))
+        return answers(self.url(name) + "/robots.txt")
 
 
 def stop_all(state: State, record: Record) -> list[Process]:
@@ -390,12 +391,3 @@ def stop_all(state: State, record: Record) -> list[Process]:
         if record.processes:
             state.write(Record(record.options, record.base))
     return stopped
-
-
-def ignored(environment: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
-    """Return the settings of the user's environment that no function here gets."""
-    return sorted(
-        name
-        for name, value in environment.items()
-        if is_setting(name) and name != SECRET and value not in ("", given.get(name))
-    )

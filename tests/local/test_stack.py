@@ -22,7 +22,7 @@ from local.errors import LocalError
 from local.processes import free_ports, is_free, spawn, stop
 from local.stack import commands
 from local.stack import stack as stacks
-from local.stack.stack import SECRET, Stack, ignored
+from local.stack.stack import SECRET, Stack
 from local.stack.state import (
     LOCAL,
     PORT_BASE,
@@ -143,17 +143,6 @@ class TestFunctions:
         kept = [file for file in running.state.folder.rglob("*") if file.is_file()]
         assert SECRET not in running.environment
         assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
-
-    def test_do_not_get_other_settings_which_are_named(self):
-        given = {
-            "HOME": "/",
-            "PROPENSITY_BUDGET": "",
-            "PROPENSITY_LABEL_EVENT": "search",
-        }
-        given |= {PORT_BASE: "9080", SECRET: "secret"}
-        here = {"PROPENSITY_LABEL_EVENT": "purchase"}
-
-        assert ignored(given, here) == ["PROPENSITY_LABEL_EVENT"]
 
 
 class TestStack:

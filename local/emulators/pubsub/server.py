@@ -78,16 +78,6 @@ async def serve(port: int) -> None:
     await server.stop(grace=None)
 
 
-def is_serving(address: str) -> bool:
-    """Whether a server answers at ``HOST:PORT``."""
-    with grpc.insecure_channel(address) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=1)
-        except grpc.FutureTimeoutError:
-            return False
-    return True
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser("python -m local.emulators.pubsub")
