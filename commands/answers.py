@@ -77,23 +77,16 @@ def command(
     return made
 
 
-def show(answer: Any, *, as_json: bool) -> None:
-    """
-    Print an answer on standard output.
-
-    Args:
-        answer: A mapping of what there is to know; or an object whose ``fields()`` are
-            that mapping, and whose ``str()`` is what a person reads.
-    """
-    is_mapping = isinstance(answer, Mapping)
+def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print an answer on standard output."""
     if as_json:
-        text = json.dumps(answer if is_mapping else answer.fields(), default=str)
+        text = json.dumps(answer, default=str)
         # NaN and infinity are no JSON: null.
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
     elif not isinstance(answer, Printed):
-        text = "\n".join(_lines(answer)) if is_mapping else str(answer)
-        # A program that reads it may want the very text, such as a statement.
+        text = "\n".join(_lines(answer))
+        # A program may want the very text, such as a statement.
         click.echo(printable(text) if sys.stdout.isatty() else text)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.answers import Exit, command, say
+from commands.answers import Exit, Printed, command, say
 from commands.flags import (
     DRY_RUN,
     Whole,
@@ -105,7 +106,8 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     except PropensityError as error:
         say(f"propensity doctor: {error.message}")
         return None, Exit.UNKNOWN
-    return report, report.status
+    print(report)
+    return Printed(status=report.status, **asdict(report)), report.status
 
 
 @command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def check_usecase(*, name: str) -> Any:
     from offline.usecases import check
 
     report = check.check(name, sandbox.opened)
-    return report, Exit.FAILED if report.problems else Exit.DONE
+    return asdict(report), Exit.FAILED if report.problems else Exit.DONE
 
 
 @command(

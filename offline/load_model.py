@@ -24,7 +24,7 @@ from typing import Any
 
 from offline.deployment import opened
 from propensity import usecases
-from propensity.errors import ArtifactError, Conflict, SchemaError
+from propensity.errors import ArtifactError, SchemaError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.champion import announce
@@ -76,21 +76,11 @@ def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
     """
     with opened(use_case) as deployment:
         registry, settings = deployment.registry, deployment.settings
-        if is_dry:
-            about = checked(read(use_case), settings).about
-            champion = registry.champion()
-            would = "would not be loaded: another version serves"
-            return {
-                "use_case": use_case,
-                "version": champion.version if champion else None,
-                "is_new": False,
-                "note": f"it is sound, and {would if champion else 'would be loaded'}",
-                "figures": about["figures"],
-            }
+        if is_dry and registry.champion() is None:
+            checked(read(use_case), settings)
+            return vars(Outcome(use_case, None, False, "it is sound: would be loaded"))
         outcome = load(deployment.warehouse, deployment.artifacts, settings, use_case)
-        champion = registry.champion()
-        # Unless another followed: that one is published, too.
-        if outcome.is_new and champion and champion.version == outcome.version:
+        if outcome.is_new and (champion := registry.champion()):
             announce(settings, use_case, "promote", champion, at=datetime.now(UTC))
     return vars(outcome)
 
@@ -109,6 +99,7 @@ def load(
     Where it has one, that is all that is read. Of loads at once, one serves.
 
     Raises:
+        Conflict: Another version came to serve meanwhile.
         ArtifactError: There is no shipped model, its bytes are not those that were
             shipped, or today's libraries cannot load it.
         SchemaError: It was trained on other features than today's.
@@ -140,29 +131,16 @@ def load(
     )
     seconds = shipped.about["seconds"]
     row = cards.columns(card, published, run_id=run_id, seconds=seconds)
-    _record(warehouse, cards.undecided(row))
-    try:
-        registry.promote(
-            version,
-            model_sha256=row["model_sha256"],
-            at=datetime.now(UTC),
-            instead_of=None,
-        )
-    except Conflict:
-        champion = registry.champion()
-        other = champion.version if champion else None
-        reason = f"shipped; version {other} had come to serve before"
-        lost = {"promoted": False, "compared_version": other, "verdict": reason}
-        _record(warehouse, {**row, **lost})
-        note = f"it came to serve meanwhile; the shipped model is version {version}"
-        return Outcome(use_case, other, False, note)
-    _record(warehouse, row)
-    return Outcome(use_case, version, True, "the shipped model serves")
-
-
-def _record(warehouse: Warehouse, row: Mapping[str, Any]) -> None:
-    """Append a row about a version, of which readers see the newest."""
+    # Of the rows about a version readers see the newest.
+    warehouse.write(tables.TRAINING_METADATA, [cards.undecided(row)])
+    registry.promote(
+        version,
+        model_sha256=row["model_sha256"],
+        at=datetime.now(UTC),
+        instead_of=None,
+    )
     warehouse.write(tables.TRAINING_METADATA, [row])
+    return Outcome(use_case, version, True, "the shipped model serves")
 
 
 def read(use_case: str, folder: Path = MODELS) -> Shipped:

@@ -6,6 +6,7 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``members``: the audience of an as-of date, chosen once and stored
 - ``delivery``: requests that are left, sent one after the other, and the ledger of
   their users: pending, then accepted or rejected
-- ``posting``: a request, repeated until a receiver answers
-- ``http``, ``ga4``, ``bucket``: destinations; ``bucket`` opens the one of ``--to``
+- ``destination``: a request of users, and what takes it
+- ``http``, ``ga4``: an endpoint, and Analytics
+- ``destinations``: opens the one of ``--to``; the bucket
 """

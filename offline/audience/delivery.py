@@ -11,25 +11,23 @@ it. Rows are only added; ``ma_audience_ledger`` is a view of the newest of each 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from importlib import resources
 from typing import Any
 
 from tqdm import tqdm
 
-from offline.audience.members import Audience
-from offline.audience.posting import ADD, REMOVE, Destination, Refused, Request
+from offline.audience.destination import ADD, REMOVE, Destination, Refused, Request
+from offline.audience.members import SQL, Audience
 from offline.audience.selection import Member
-from offline.deployment import opened
+from offline.deployment import Deployment, opened
+from propensity.clock import Clock
 from propensity.errors import PropensityError, RequestError
-from propensity.gcp.warehouse import Warehouse
+from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.statements import statement
 from propensity.tables import every as tables
 
-SQL = resources.files(__package__)
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 # Users who are recorded at once: after a kill at most so many are sent again.
 RECORDED_AT = 1_000
@@ -47,24 +45,27 @@ class Ledger:
         rows: Rows that wait to be written.
     """
 
-    warehouse: Warehouse
+    deployment: Deployment
     where: Mapping[str, Any]
-    now: Callable[[], datetime]
+    clock: Clock
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def recorded(self) -> Mapping[tuple[str, str], tuple[str, str]]:
         """Return status and request by action and user, in the order of requests."""
-        rows = self.warehouse.table(statement("audience_sent", own=SQL), self.where)
+        rows = self._read("audience_sent")
         return {
             (row["action"], row["user_id"]): (row["status"], row["request"])
-            for row in rows.to_pylist()
+            for row in rows
         }
 
     def listed(self) -> list[str]:
         """Return who was added as of an earlier date, and not removed since."""
-        rows = self.warehouse.table(statement("audience_listed", own=SQL), self.where)
-        users: list[str] = rows["user_id"].to_pylist()
-        return users
+        return [row["user_id"] for row in self._read("audience_listed")]
+
+    def _read(self, name: str) -> list[dict[str, Any]]:
+        sql = statement(name, own=SQL)
+        rows = self.deployment.warehouse.table(sql, self.where)
+        return list(rows.to_pylist())
 
     def record(
         self, request: Request, status: str, reasons: Mapping[str, str] | None = None
@@ -75,7 +76,7 @@ class Ledger:
             **self.where,
             "action": request.action,
             "request": request.key,
-            "recorded_at": self.now(),
+            "recorded_at": self.clock.now(),
         }
         for user in (member.user_id for member in request.members):
             became = REJECTED if user in rejected else status
@@ -87,7 +88,7 @@ class Ledger:
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""
         if self.rows:
-            self.warehouse.write(tables.AUDIENCE_LEDGER, self.rows)
+            self.deployment.warehouse.write(tables.AUDIENCE_LEDGER, self.rows)
             self.rows.clear()
 
 
@@ -153,20 +154,15 @@ def deliver(
     requests: Sequence[Request],
     destination: Destination,
     ledger: Ledger,
-    *,
-    suppressed: Callable[[], Suppressed],
-    refresh_s: float,
-    monotonic: Callable[[], float],
 ) -> dict[str, Any]:
     """
     Send requests; return what became of their users, and what ended it early.
 
-    Args:
-        suppressed: Reads the list of suppressed users, who are not added: again
-            whenever the ledger is written, since a delivery may take days.
-        refresh_s: The ledger is written at least so often.
-        monotonic: Returns seconds that only grow.
+    Suppressed users are not added. Their list is read again whenever the ledger is
+    written, as often as functions read it: a delivery may take days.
     """
+    warehouse, monotonic = ledger.deployment.warehouse, ledger.clock.monotonic
+    refresh_s = ledger.deployment.settings.refresh_s
     for request in requests:
         if request.key != request.recorded_as:
             ledger.record(request, PENDING)
@@ -174,7 +170,7 @@ def deliver(
     left, failure, refused = sum(len(one.members) for one in requests), "", 0
     # By action, how many users were rejected for a reason; accepted for none.
     outcomes = {ADD: Counter[str](), REMOVE: Counter[str]()}
-    listed, read_at = suppressed(), monotonic()
+    listed, read_at = suppression.read(warehouse), monotonic()
     # None draws the bar on a terminal only.
     bar = tqdm(total=left, unit=" users", disable=None)
     try:
@@ -182,7 +178,7 @@ def deliver(
             is_old = monotonic() - read_at >= refresh_s
             if is_old or len(ledger.rows) >= RECORDED_AT:
                 ledger.flush()
-                listed, read_at = suppressed(), monotonic()
+                listed, read_at = suppression.read(warehouse), monotonic()
             request = _without(listed, planned)
             try:
                 reasons = destination.send(request) if request.members else {}

@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 
 from msgspec import Meta
 
-from offline.audience.http import Http, HttpFile, Removal
-from offline.audience.posting import File, Request, Url
+from offline.audience.destination import Request
+from offline.audience.http import URL, File, Http, HttpFile, Removal
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError
 
@@ -33,7 +33,9 @@ class Ga4File(File, tag="ga4", kw_only=True):
     api_secret: Annotated[str, Meta(min_length=1)]
     property: Annotated[str, Meta(pattern=_PROPERTY)]
     consent: Literal["", "GRANTED", "DENIED"] = ""
-    url: Url = "https://www.google-analytics.com/mp/collect"
+    url: Annotated[str, Meta(pattern=URL)] = (
+        "https://www.google-analytics.com/mp/collect"
+    )
     rate: Annotated[float, Meta(ge=0, le=10_000)] = 50.0
 
     def body(self, state: str) -> dict[str, Any]:
@@ -77,7 +79,7 @@ class Ga4(Http):
             body=file.body("in"),
             remove=Removal(body=file.body("out")),
         )
-        super().__init__(template, secrets=[file.api_secret])
+        super().__init__(template, {"$api_secret": file.api_secret})
 
     def send(self, request: Request) -> Mapping[str, str]:
         """

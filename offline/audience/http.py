@@ -4,25 +4,52 @@ Any HTTP endpoint, by a TOML file, which docs/audiences.md shows.
 ``{name}`` stands for a value of the request, and ``${NAME}`` for a variable of the
 environment; both are filled in at once, so that no value is taken for a place. Every
 request has its key in the header Idempotency-Key.
+
+No answer, 408, 425, 429 and 5xx are tried again, after pauses that double or that the
+receiver asks for. Every try is the same, down to its idempotency key.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import requests
 from msgspec import Meta
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
-from offline.audience.posting import ADD, REMOVE, URL, File, Poster, Request
+from offline.audience.destination import ADD, REMOVE, Refused, Request
 from offline.audience.selection import Member
-from propensity.errors import RequestError, SettingsError, Unavailable
+from propensity.errors import AccessDenied, Unavailable
+from propensity.pages.words import cleaned
 
-PLACE = re.compile(r"\$?\{(\w+)\}")
+TIMEOUT_S = (10.0, 60.0)
+TRIES = 8
+LONGEST_PAUSE_S = 900
+REPEATED = frozenset({408, 425, 429, *range(500, 600)})
+# They are about the request's users; all other refusals are about the receiver.
+REFUSED = frozenset({400, 409, 413, 422})
+REASON_CHARACTERS = 200
+_EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGNORECASE)
+# Nothing goes in the clear but to this machine. To some clients the host is what is
+# before a backslash.
+URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
+PLACE = re.compile(r"(\$?)\{(\w+)\}")
 PLACES = ("use_case", "audience", "as_of", "key", "chosen_micros")
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
+
+
+class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What the files of all receivers have; ``rate`` is 0 for any."""
+
+    name: Annotated[str, Meta(pattern=r"^(?!bucket$)[!-~][ -~]*$", max_length=64)]
+    url: str
+    rate: Annotated[float, Meta(ge=0, le=10_000)] = 10.0
 
 
 class Removal(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,9 +69,8 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HttpFile(File, tag="http", kw_only=True):
-    """The file of the destination; its url is checked once it is filled in."""
+    """The file of an endpoint; ``${NAME}`` is filled in by each request."""
 
-    url: str
     method: Method = "POST"
     batch: Annotated[int, Meta(ge=1, le=100_000)] = 100
     headers: dict[str, str] = {}
@@ -54,108 +80,154 @@ class HttpFile(File, tag="http", kw_only=True):
     answer: Answer | None = None
 
 
-def filled(
-    value: Any, place: re.Pattern[str], found: Callable[[re.Match[str]], Any]
-) -> Any:
-    """Return a template with its values; a text that is one place keeps their type."""
+def filled(value: Any, values: Mapping[str, Any]) -> Any:
+    """
+    Return a template with its values; a text that is one place keeps their type.
+
+    Args:
+        values: By the names of places, of a variable's with ``$`` before it.
+
+    Raises:
+        ValueError: A place has no value here.
+    """
+
+    def found(place: re.Match[str]) -> Any:
+        name = place[1] + place[2]
+        if name not in values:
+            raise ValueError(f"{place[0]} stands where only {', '.join(values)} can")
+        return values[name]
+
     if isinstance(value, Mapping):
-        return {key: filled(part, place, found) for key, part in value.items()}
+        return {key: filled(part, values) for key, part in value.items()}
     if isinstance(value, list):
-        return [filled(part, place, found) for part in value]
+        return [filled(part, values) for part in value]
     if not isinstance(value, str):
         return value
-    if whole := place.fullmatch(value):
+    if whole := PLACE.fullmatch(value):
         return found(whole)
-    return place.sub(lambda match: str(found(match)), value)
+    return PLACE.sub(lambda place: str(found(place)), value)
 
 
-def unset(place: re.Match[str]) -> NoReturn:
-    """Raise SettingsError: the variable that a place names is not set."""
-    raise SettingsError(
-        f"the destination needs the variable {place[1]}, which is not set",
-        field=place[1],
-    )
+def concealed(words: str, secrets: Collection[str]) -> str:
+    """Return a text without secrets."""
+    for secret in secrets:
+        words = words.replace(secret, "(a secret)")
+    return words
 
 
 class Http:
-    """An endpoint that a file describes."""
+    """An endpoint that a file describes; sends requests one by one, at a rate."""
 
-    def __init__(
-        self,
-        file: HttpFile,
-        *,
-        secrets: Collection[str],
-        variable: Callable[[re.Match[str]], str] = unset,
-    ) -> None:
+    first_pause_s = 0.5
+
+    def __init__(self, file: HttpFile, variables: Mapping[str, str]) -> None:
         """
         Args:
-            secrets: What no message may name, with the variables so far.
-            variable: Returns the variable of the environment that a place names.
+            variables: Of the environment, by ``$`` and name; no message has a value.
 
         Raises:
-            RequestError: The file cannot be filled in, names no users, or would add
-                those who are to be removed.
+            ValueError: The file cannot be filled in, names no users, or would add those
+                who are to be removed.
         """
         self.name, self.batch = file.name, file.batch
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
-        self._file, self._variable = file, variable
-        self._poster = Poster(file, secrets=secrets)
+        self._file, self._variables, self._due = file, variables, 0.0
         somebody = [Member("somebody", 0.5)]
         # No host may contain that: it must not depend on a value.
         unknown = dict.fromkeys(PLACES, "{}")
         samples = [self._parts(of, somebody, unknown) for of in self.actions]
-        problem = ""
         if not all(re.match(URL, url) for _, url, _, _ in samples):
-            problem = "a url is not https, its host has a place, or it has a blank"
-        elif any(b"somebody" not in body for _, _, body, _ in samples):
-            problem = "a body does not name its users by {users} and {user_id}"
-        elif samples[0] in samples[1:]:
-            problem = "to remove users is the same as to add them: change [remove]"
-        if problem:
-            raise RequestError(f"{file.name}: {problem}", field="to")
+            raise ValueError("a url is not https, its host has a place, or a blank")
+        if any(b"somebody" not in body for _, _, body, _ in samples):
+            raise ValueError("a body does not name its users by {users} and {user_id}")
+        if samples[0] in samples[1:]:
+            raise ValueError("to remove users is the same as to add them: see [remove]")
+        retry = Retry(
+            total=TRIES - 1,
+            redirect=0,
+            allowed_methods=None,
+            status_forcelist=REPEATED,
+            backoff_factor=self.first_pause_s,
+            backoff_max=60,
+            backoff_jitter=self.first_pause_s,
+            retry_after_max=LONGEST_PAUSE_S,
+            raise_on_status=False,
+        )
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def send(self, request: Request) -> Mapping[str, str]:
-        """Send users; return those whom the answer rejects, with reasons."""
+        """
+        Send users; return those whom the answer rejects, with reasons.
+
+        Raises:
+            Refused: ``REFUSED``: the request's users are at fault.
+            AccessDenied: A redirection or another refusal: nothing will be taken.
+            Unavailable: No answer after all tries, or one in another form.
+        """
         of = request.audience
-        same: dict[str, Any] = {name: str(value) for name, value in of.key.items()}
-        same["key"] = request.key
-        same["chosen_micros"] = int(of.chosen_at.timestamp() * 1_000_000)
-        method, url, body, headers = self._parts(request.action, request.members, same)
-        headers = {"Idempotency-Key": request.key, **headers}
-        answer = self._poster.send(method, url, body=body, headers=headers)
+        places: dict[str, Any] = {name: str(value) for name, value in of.key.items()}
+        places["key"] = request.key
+        places["chosen_micros"] = int(of.chosen_at.timestamp() * 1_000_000)
+        method, url, body, own = self._parts(request.action, request.members, places)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": request.key}
+        answer = self._answer(method, url, body, headers | own)
         return self._rejected(answer, request)
 
     def _parts(
-        self, action: str, members: Sequence[Member], same: Mapping[str, Any]
+        self, action: str, members: Sequence[Member], places: Mapping[str, Any]
     ) -> tuple[str, str, bytes, dict[str, str]]:
         """Return method, url, body and headers of a request."""
-        file = self._file
+        file, values = self._file, {**self._variables, **places, "action": action}
         other = file.remove if file.remove and action == REMOVE else Removal()
-        values: dict[str, Any] = {**same, "action": action}
-
-        def found(place: re.Match[str]) -> Any:
-            name = place[1]
-            if place[0].startswith("$"):
-                return self._variable(place)
-            if name not in values:
-                raise RequestError(
-                    f"{file.name}: {{{name}}} stands where only {', '.join(values)} "
-                    "can",
-                    field="to",
-                )
-            return values[name]
-
-        headers = filled(file.headers, PLACE, found)
-        url = filled(other.url or file.url, PLACE, found)
-        users = []
-        for member in members:
-            values |= {"user_id": member.user_id, "probability": member.probability}
-            users.append(filled(file.user, PLACE, found))
+        each = [
+            values | {"user_id": one.user_id, "probability": one.probability}
+            for one in members
+        ]
         # A body of one user may name it.
-        one = values if file.batch == 1 else {}
-        values = {**one, **same, "action": action, "users": users}
-        body = msgspec.json.encode(filled(other.body or file.body, PLACE, found))
-        return other.method or file.method, url, body, headers
+        of_body = each[0] if file.batch == 1 else values
+        users = {"users": [filled(file.user, one) for one in each]}
+        return (
+            other.method or file.method,
+            filled(other.url or file.url, values),
+            msgspec.json.encode(filled(other.body or file.body, of_body | users)),
+            filled(file.headers, values),
+        )
+
+    def _answer(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> requests.Response:
+        """Send a request, and return its answer; see ``send``."""
+        # Messages name the host alone: the rest may be a secret.
+        host, rate = urlsplit(url).hostname, self._file.rate
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = time.monotonic() + (1 / rate if rate else 0)
+        try:
+            answer = self._session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                # Given one, requests does not take a password from ~/.netrc.
+                auth=lambda request: request,
+                timeout=TIMEOUT_S,
+                allow_redirects=False,
+            )
+            failure = f"status {answer.status_code}"
+        except (requests.RequestException, ValueError) as error:
+            answer, failure = None, type(error).__name__
+        if answer is None or answer.status_code in REPEATED:
+            raise Unavailable(
+                f"{host} took nothing in {TRIES} tries, at last {failure}. What was "
+                "answered is in the ledger; the same command goes on from there"
+            )
+        if not answer.ok or answer.is_redirect:
+            reason = f"{answer.status_code} {self._excerpt(answer.text)}".strip()
+            if answer.status_code in REFUSED:
+                raise Refused(reason)
+            raise AccessDenied(f"{host} answers {reason}")
+        return answer
 
     def _rejected(self, answer: requests.Response, request: Request) -> dict[str, str]:
         """
@@ -170,7 +242,7 @@ class Http:
         try:
             for entry in (answer.json() or {}).get(shape.rejected) or []:
                 named = entry if isinstance(entry, Mapping) else {shape.user: entry}
-                reason = self._poster.excerpt(str(named.get(shape.reason) or ""))
+                reason = self._excerpt(str(named.get(shape.reason) or ""))
                 rejected[str(named[shape.user])] = reason or "rejected"
         except (AttributeError, KeyError, TypeError, ValueError):
             rejected = {"": ""}
@@ -180,3 +252,10 @@ class Http:
                 "destination's file says, so nobody knows who was rejected"
             )
         return rejected
+
+    def _excerpt(self, words: str) -> str:
+        """Return the beginning of a receiver's words, without addresses and secrets."""
+        words = concealed(words, self._variables.values())
+        # What neither a table nor a terminal takes is cleaned away.
+        line = " ".join(str(cleaned(words[: 2 * REASON_CHARACTERS])).split())
+        return _EMAIL.sub("(an address)", line)[:REASON_CHARACTERS]

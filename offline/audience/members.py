@@ -67,7 +67,7 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
 
     Raises:
         RequestError: There is no publication, the audience had another control group
-            before, or members of a newer date.
+            before, or was chosen or sent as of a newer date.
         Conflict: Another command has just created the key of control groups.
         MissingTable, SettingsError, Unavailable: As named.
     """
@@ -84,13 +84,23 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
         group=plan.group or plan.audience,
         share=plan.control,
     )
-    for row in selections.values():
-        _check_comparable(plan, row, control)
+    sent = deployment.rows(
+        statement("audience_deliveries", own=SQL), audience=plan.audience
+    )
+    newest = max({*selections, *(row["as_of"] for row in sent)}, default=as_of)
+    if newest > as_of:
+        raise RequestError(
+            f"{plan.audience} was chosen or sent as of {newest} already: as of {as_of} "
+            "it would put back users who have left since, and count users in its lift "
+            "from before anybody acted",
+            field="as_of",
+        )
+    if selections:
+        _check_comparable(plan, selections[max(selections)], control)
     stored = selections.get(as_of)
     parameters = {"use_case": use_case.name, "as_of": as_of}
     suppressed = suppression.read(warehouse)
     if stored is None:
-        _check_is_newest(plan, as_of, newest=max(selections, default=as_of))
         sql = statement("audience_candidates", own=SQL)
         parameters |= read_by(plan.rule, control, suppressed=len(suppressed))
     else:
@@ -125,7 +135,8 @@ def store(deployment: Deployment, audience: Audience) -> None:
         }
         for member in audience.members
     ]
-    deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
+    if rows:
+        deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
 
 
 def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
@@ -147,16 +158,6 @@ def _check_comparable(plan: Plan, before: Mapping[str, Any], control: Control) -
             "who was treated cannot be compared as held out. Keep it, or give the "
             "audience another name",
             field="control",
-        )
-
-
-def _check_is_newest(plan: Plan, as_of: date, *, newest: date) -> None:
-    """Raise RequestError if members of a newer date were chosen already."""
-    if newest > as_of:
-        raise RequestError(
-            f"{plan.audience} has members as of {newest}: new ones as of {as_of} would "
-            "count in its lift from before anybody acted",
-            field="as_of",
         )
 
 

@@ -6,18 +6,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from offline.audience.bucket import opened
-from offline.audience.delivery import SQL, Ledger, deliver, requests_left, users_of
+from offline.audience.delivery import Ledger, deliver, requests_left, users_of
+from offline.audience.destination import ADD, REMOVE, Destination
+from offline.audience.destinations import opened
 from offline.audience.members import Audience, find_or_choose, store
-from offline.audience.posting import ADD, REMOVE, Destination
 from offline.audience.selection import Plan
 from offline.deployment import Deployment
 from offline.deployment import opened as deployed
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
-from propensity.privacy import suppression
 from propensity.registry.leases import leased
-from propensity.statements import statement
 
 
 def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
@@ -28,10 +26,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
         RequestError, SettingsError, MissingTable, Unavailable: As named.
     """
     with deployed(plan.use_case) as deployment:
-        destination = opened(plan.to, deployment, audience=plan.audience)
-        audience = find_or_choose(deployment, plan, now=clock.now())
-        _check_is_newest(deployment, audience, destination)
-        ledger = _ledger(deployment, audience, destination, clock)
+        audience, destination, ledger = _prepared(deployment, plan, clock)
         requests = requests_left(audience, destination, ledger)
         outcome = deployment.use_case.outcome
     cost, treated = plan.rule.cost_per_user, audience.treated
@@ -64,32 +59,24 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
         RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
     """
     with deployed(plan.use_case) as deployment:
-        destination = opened(plan.to, deployment, audience=plan.audience)
         kind, name = f"audience-{plan.audience}", deployment.use_case.name
         with leased(deployment.artifacts, name, kind, clock=clock.now):
-            audience = find_or_choose(deployment, plan, now=clock.now())
-            _check_is_newest(deployment, audience, destination)
+            audience, destination, ledger = _prepared(deployment, plan, clock)
             if not audience.is_stored:
                 _check_not_empty(plan, audience, destination)
-                if audience.members:
-                    store(deployment, audience)
-            ledger = _ledger(deployment, audience, destination, clock)
-            done = deliver(
-                requests_left(audience, destination, ledger),
-                destination,
-                ledger,
-                suppressed=lambda: suppression.read(deployment.warehouse),
-                refresh_s=deployment.settings.refresh_s,
-                monotonic=clock.monotonic,
-            )
+                store(deployment, audience)
+            requests = requests_left(audience, destination, ledger)
+            done = deliver(requests, destination, ledger)
     return {**_described(audience, destination), **done}
 
 
-def _ledger(
-    deployment: Deployment, audience: Audience, destination: Destination, clock: Clock
-) -> Ledger:
+def _prepared(
+    deployment: Deployment, plan: Plan, clock: Clock
+) -> tuple[Audience, Destination, Ledger]:
+    destination = opened(plan.to, deployment, audience=plan.audience)
+    audience = find_or_choose(deployment, plan, now=clock.now())
     where = {**audience.key, "destination": destination.name}
-    return Ledger(deployment.warehouse, where, now=clock.now)
+    return audience, destination, Ledger(deployment, where, clock)
 
 
 def _described(audience: Audience, destination: Destination) -> dict[str, Any]:
@@ -99,21 +86,6 @@ def _described(audience: Audience, destination: Destination) -> dict[str, Any]:
         "members": len(audience.members),
         "held_out": len(audience.members) - len(audience.treated),
     }
-
-
-def _check_is_newest(
-    deployment: Deployment, audience: Audience, destination: Destination
-) -> None:
-    """Raise RequestError where a newer date was sent, be it one without members."""
-    sql = statement("audience_deliveries", own=SQL)
-    for row in deployment.rows(sql, audience=audience.name):
-        if row["destination"] == destination.name and row["as_of"] > audience.as_of:
-            raise RequestError(
-                f"{audience.name} as of {row['as_of']} was sent to {destination.name} "
-                f"already: an older date, as {audience.as_of}, would put back users "
-                "who have left since",
-                field="as_of",
-            )
 
 
 def _check_not_empty(plan: Plan, audience: Audience, destination: Destination) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from offline import dead_letters
-from offline.doctor.report import Examination, Finding
+from offline.doctor.examination import Examination, Finding
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -90,7 +90,8 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
         return
     begun, newest = min(days), max(days)
     # The table of the day that follows has been awaited since that day ended.
-    if exam.now - midnight(newest + 2 * DAY) > EXPORT_LATE:
+    is_late = exam.now - midnight(newest + 2 * DAY) > EXPORT_LATE
+    if is_late and not exam.is_local:
         late = (today - newest).days - 1
         yield Finding(
             f"the newest day of the export is {newest}: {late} days are late",
@@ -98,7 +99,7 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
         )
     reading = [one.lookback_days for one in exam.use_cases if one.reads_export]
     lookback = max(reading, default=60)
-    first = max(begun, first_shard(today, days=lookback))
+    first = max(begun, first_shard(newest + DAY, days=lookback))
     span = shards.expected(first, newest)
     if missing := [day for day in span if day not in shards.days]:
         yield Finding(

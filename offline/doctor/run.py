@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from offline.doctor import checks
-from offline.doctor.report import Examination, Finding, Report
-from offline.doctor.runs import check_runs, moment_of_play
+from offline.doctor.examination import Examination, Finding
+from offline.doctor.runs import check_runs
 from propensity import usecases
-from propensity.errors import ArtifactError, PropensityError, SettingsError
+from propensity.errors import PropensityError, SettingsError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
@@ -29,6 +29,32 @@ CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "runs": check_runs,
     "dead letters": checks.check_dead_letters,
 }
+
+
+@dataclass
+class Report:
+    """Findings; ``failed`` has checks that could not be made, with the reason."""
+
+    place: str
+    as_of: str
+    checks: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return 1 if self.findings else 2 if self.failed else 0
+
+    def __str__(self) -> str:
+        parts = [f"{self.place}, {self.as_of}: {', '.join(self.checks)}"]
+        for one in self.findings:
+            parts.append(f"{one.check}: {one.what}\n  What to do: {one.advice}")
+        for check, why in self.failed.items():
+            parts.append(f"{check} could not be examined: {why}")
+        if len(parts) == 1:
+            parts.append("Nothing is wrong.")
+        return "\n\n".join(parts)
 
 
 def examine(exam: Examination) -> Report:
@@ -70,33 +96,24 @@ def run(
         contextlib.closing(Warehouse.open(settings)) as warehouse,
         contextlib.closing(Artifacts.open(settings)) as artifacts,
     ):
-        if is_local and not as_of:
-            with contextlib.suppress(PropensityError):
-                now = moment_of_play(artifacts, settings.use_case, now)
-        there = {name for name in usecases.names() if _has_pointer(artifacts, name)}
-        there.add(settings.use_case)
+        serving = {settings.use_case}
+        # What does not answer is said by the checks.
+        with contextlib.suppress(PropensityError):
+            objects = frozenset(artifacts.names("models/"))
+            for name in usecases.names():
+                if Registry(artifacts, name).pointer in objects:
+                    serving.add(name)
         report = examine(
             Examination(
                 settings=settings,
                 warehouse=warehouse,
                 artifacts=artifacts,
                 now=now,
-                use_cases=[usecases.load(name) for name in sorted(there)],
+                use_cases=[usecases.load(name) for name in sorted(serving)],
                 is_local=is_local,
             )
         )
-    if is_local:
-        report.checks.append("processes")
     for process in ended:
         what, advice = f"{process} has ended", "make down, then make up"
         report.findings.append(Finding(what, advice, check="processes"))
     return report
-
-
-def _has_pointer(artifacts: Artifacts, name: str) -> bool:
-    """Tell whether a use case has a champion, be its pointer damaged."""
-    try:
-        return artifacts.find(Registry(artifacts, name).pointer) is not None
-    except PropensityError as error:
-        # What does not answer is said by the checks.
-        return isinstance(error, ArtifactError)

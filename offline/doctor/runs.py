@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from deploy import functions
-from offline.doctor.report import Examination, Finding
+from offline.doctor.examination import Examination, Finding
 from propensity import errors
 from propensity.errors import ArtifactError, ExportLate
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.objects import instant_of, object_of
-from propensity.timeframe import midnight
 
 # Leases of what the schedule calls, by target.
 KINDS = {
@@ -109,16 +108,3 @@ def _lease(artifacts: Artifacts, name: str) -> Mapping[str, Any]:
         return object_of(artifacts.read(name), name)
     except ArtifactError:
         return {}
-
-
-def moment_of_play(artifacts: Artifacts, use_case: str, now: datetime) -> datetime:
-    """
-    Return the moment that a local run has come to.
-
-    Data may be of another year: it is the day of the last run, and now where that was
-    today.
-    """
-    runs = newest_runs(artifacts).items()
-    days = [as_of for (scope, _), as_of in runs if scope == use_case]
-    newest = max(days, default=now.date())
-    return midnight(newest) if newest < now.date() else now

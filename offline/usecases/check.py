@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -23,7 +23,6 @@ from propensity import statements, usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.gcp.warehouse import type_of_parameter
 from propensity.ids import NAME
-from propensity.pages.words import plural
 from propensity.privacy import consent
 from propensity.runs.compact import VIEW as STREAM_FEATURES
 from propensity.settings import Settings
@@ -43,22 +42,10 @@ LEAKS = (
 class Report:
     """The result of a check; ``skipped`` says what was not checked, and why."""
 
-    name: str
-    problems: Sequence[str] = ()
-    passed: Sequence[str] = ()
-    skipped: Sequence[str] = ()
-
-    def fields(self) -> dict[str, Any]:
-        """Return what a program reads."""
-        entries = {"use_case": self.name, "problems": self.problems}
-        return {**entries, "passed": self.passed, "skipped": self.skipped}
-
-    def __str__(self) -> str:
-        lines = [*self.problems, *(f"ok: {check}" for check in self.passed)]
-        lines += [f"not checked: {check}" for check in self.skipped]
-        found = plural(len(self.problems), "problem")
-        total = found if self.problems else "nothing is wrong"
-        return "\n".join([*lines, f"{self.name}: {total}"])
+    use_case: str
+    problems: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
 
 def check(name: str, sandbox: Callable[[], Any]) -> Report:

@@ -8,8 +8,6 @@ comments say what belongs where.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -25,29 +23,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 FILES = ("features.sql", "labels.sql", "days.sql", "usecase.toml")
 
 
-@dataclass(frozen=True)
-class Written:
-    """The folder of a new use case; with ``is_dry`` it was not written."""
-
-    name: str
-    folder: Path
-    files: Mapping[str, str]
-    is_dry: bool
-
-    def fields(self) -> dict[str, Any]:
-        """Return what a program reads; texts of files that were not written."""
-        files = self.files if self.is_dry else [*self.files]
-        entries = {"use_case": self.name, "folder": self.folder, "files": files}
-        return {**entries, "is_dry": self.is_dry}
-
-    def __str__(self) -> str:
-        if self.is_dry:
-            texts = (f"== {name}\n{text}" for name, text in self.files.items())
-            return "\n".join([*texts, f"{self.folder} was not written"])
-        written = "\n".join(f"  {self.folder / name}" for name in self.files)
-        return f"{written}\nChange it, then: propensity check-usecase {self.name}"
-
-
 def write(
     name: str,
     *,
@@ -56,9 +31,9 @@ def write(
     horizon_days: int,
     source: str | None = None,
     is_dry: bool = False,
-) -> Written:
+) -> dict[str, Any]:
     """
-    Write the folder of a new use case.
+    Write the folder of a new use case; return where it is, and what is next.
 
     Args:
         name: As requests name it: lower-case letters, digits and underscores.
@@ -103,7 +78,13 @@ def write(
         folder.mkdir()
         for file, text in files.items():
             (folder / file).write_text(text, "utf-8")
-    return Written(name, folder, files, is_dry)
+    return {
+        "use_case": name,
+        "folder": folder,
+        "files": [*files],
+        "is_dry": is_dry,
+        "next": f"change the files, then: propensity check-usecase {name}",
+    }
 
 
 def _of_source(table: str | None) -> dict[str, str]:

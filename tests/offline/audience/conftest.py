@@ -11,7 +11,7 @@ import pytest
 from local.receiver import Receiver
 from offline.audience import delivery as deliveries
 from offline.audience import run
-from offline.audience.posting import Poster
+from offline.audience.http import Http
 from offline.audience.selection import Plan, Rule
 from propensity.privacy import suppression
 from propensity.tables import every as tables
@@ -91,7 +91,7 @@ def site(shared, monkeypatch) -> Site:
 @pytest.fixture
 def quick(monkeypatch):
     """No pauses, and a ledger that is written often."""
-    monkeypatch.setattr(Poster, "first_pause_s", 0.0)
+    monkeypatch.setattr(Http, "first_pause_s", 0.0)
     monkeypatch.setattr(deliveries, "RECORDED_AT", 14)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,11 +13,11 @@ import pytest
 
 from local.processes import free_ports
 from local.receiver import Faults, Limits, Receiver
-from offline.audience.bucket import opened
+from offline.audience.destination import Refused, Request
+from offline.audience.destinations import opened
 from offline.audience.ga4 import Ga4, Ga4File
 from offline.audience.http import Http, HttpFile
 from offline.audience.members import Audience
-from offline.audience.posting import Poster, Refused, Request
 from offline.audience.selection import Control, Member
 from propensity.errors import AccessDenied, RequestError, SettingsError, Unavailable
 
@@ -74,7 +73,7 @@ class Answering(Receiver):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(Poster, "first_pause_s", 0.0)
+    monkeypatch.setattr(Http, "first_pause_s", 0.0)
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def read(tmp_path):
             name="ga4_purchase", chosen=lambda _: {"user_column": "user_pseudo_id"}
         )
         deployment = SimpleNamespace(use_case=use_case, settings=None)
-        return opened(str(path), deployment, audience=audience, variables=VARIABLES)
+        return opened(str(path), deployment, audience=audience, environment=VARIABLES)
 
     return opening
 
@@ -107,7 +106,7 @@ def toml(file: dict) -> str:
 
 def http(template) -> Http:
     file = msgspec.convert(template, HttpFile)
-    return Http(file, secrets=[SECRET])
+    return Http(file, {"$CRM_TOKEN": SECRET})
 
 
 AUDIENCE = Audience(
@@ -177,11 +176,10 @@ class TestHttp:
 
     def test_names_the_variable_that_is_missing(self, read):
         text = HTTP.format(url="http://127.0.0.1").replace("CRM_TOKEN", "NOT_SET")
-        nothing_read = partial(http, SIMPLE | {"headers": {"X": "${NOT_SET}"}})
-        for act in (partial(read, text), nothing_read):
-            with pytest.raises(SettingsError) as raised:
-                act()
-            assert raised.value.field == "NOT_SET"
+        with pytest.raises(SettingsError) as raised:
+            read(text)
+
+        assert raised.value.field == "NOT_SET"
 
     @pytest.mark.parametrize(
         ("changed", "message"),
@@ -250,7 +248,7 @@ class TestHttp:
                 assert client.send(request) == rejected
 
 
-class TestPoster:
+class TestAnswers:
     """How a request is repeated, and what a receiver's answer means."""
 
     def send(self, url):

@@ -119,7 +119,7 @@ class TestCommand:
 
         names = {file.name for file in folder.iterdir()}
         assert SHOP in names
-        assert f"Open {folder / 'index.html'}" in output
+        assert str(folder / "index.html") in output
         assert json.loads("{" + answer)["pages"].keys() == names
         for file in folder.iterdir():
             assert SOMEBODY not in file.read_text(), file.name
@@ -133,7 +133,7 @@ class TestCommand:
                 == Exit.DONE
             )
 
-        assert f"Open {address}/index.html" in capsys.readouterr().out
+        assert f"{address}/index.html" in capsys.readouterr().out
         names = site.artifacts.names("shown/here/")
         assert "shown/here/sql.html" in names
         with site.workplace.storage.client() as client:
@@ -160,7 +160,7 @@ class TestCommand:
         assert site.run("dashboard", "--out", str(folder), "--dry-run") == Exit.DONE
         output = capsys.readouterr().out
 
-        assert all(f"  {name} " in output for name in TITLES)
+        assert all(name.replace("_", " ") in output for name in TITLES)
         assert f"{folder}/index.html" in output
         assert not folder.exists()
 
@@ -206,6 +206,5 @@ def test_missing_tables_are_sentences(workplace, environment, tmp_path):
     """In a dataset without a table every page is written, and says so."""
     written = run(str(tmp_path), weeks=26, clock=ManualClock(NOW))
 
-    assert {*written.missing} == {*TITLES}
-    assert "Could not be read" in str(written)
+    assert {*written["missing"]} == {*TITLES}
     assert "What could not be read" in (tmp_path / "index.html").read_text()

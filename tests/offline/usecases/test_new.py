@@ -21,18 +21,17 @@ class TestWrite:
         written = new.write("shop_sign_up", **CHOSEN)
         found = usecases.load("shop_sign_up")
 
-        assert written.folder == use_cases / "shop_sign_up"
-        assert {path.name for path in written.folder.iterdir()} == {*new.FILES}
+        assert written["folder"] == use_cases / "shop_sign_up"
+        assert {path.name for path in written["folder"].iterdir()} == {*new.FILES}
         assert found.parameters["converting_event"] == EVENT
         assert (found.lookback_days, found.horizon_days) == (30, 14)
 
     def test_shows_what_it_would_write(self, use_cases):
-        """A dry run has the same files, and writes none."""
+        """A dry run names the same files, and writes none."""
         shown = new.write("shop_sign_up", **CHOSEN, is_dry=True)
 
         assert not (use_cases / "shop_sign_up").exists()
-        assert "converting_event" in str(shown)
-        assert shown.files == new.write("shop_sign_up", **CHOSEN).files
+        assert shown["files"] == new.write("shop_sign_up", **CHOSEN)["files"]
 
     def test_keeps_what_is_there(self, use_cases):
         """Nobody's use case is overwritten."""

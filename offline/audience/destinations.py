@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from offline.audience.destination import ADD, Destination, Request
 from offline.audience.ga4 import Ga4, Ga4File
-from offline.audience.http import Http, HttpFile, filled, unset
-from offline.audience.posting import ADD, Destination, Request, concealed
+from offline.audience.http import Http, HttpFile, concealed, filled
 from offline.deployment import Deployment
-from propensity.errors import RequestError
+from propensity.errors import RequestError, SettingsError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.objects import parquet_of
 from propensity.statements import ENCODING
@@ -29,48 +29,45 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def opened(
-    text: str,
+    to: str,
     deployment: Deployment,
     *,
     audience: str,
-    variables: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str] = os.environ,
 ) -> Destination:
     """
     Open a destination.
 
     Args:
-        text: ``bucket``, or the path of a TOML file, in which ``${NAME}`` stands for a
+        to: ``bucket``, or the path of a TOML file, in which ``${NAME}`` stands for a
             variable of the environment: no secret is in the file.
 
     Raises:
         RequestError: The file is wrong; the message says where.
         SettingsError: A variable that it names is not set.
     """
-    if text == BUCKET:
+    if to == BUCKET:
         return Bucket(deployment.artifacts)
-    secrets = set[str]()
-
-    def variable(place: re.Match[str]) -> str:
-        name = place[1]
-        if not variables.get(name):
-            unset(place)
-        secrets.add(variables[name])
-        return variables[name]
-
+    variables: dict[str, str] = {}
     try:
-        template = tomllib.loads(Path(text).read_text(ENCODING))
-        if template.get("kind") == "ga4":
-            template = {"property": audience, **template}
-            template = filled(template, VARIABLE, variable)
-        file: HttpFile | Ga4File = msgspec.convert(template, HttpFile | Ga4File)
+        text = Path(to).read_text(ENCODING)
+        for name in VARIABLE.findall(text):
+            if not environment.get(name):
+                raise SettingsError(
+                    f"{to} needs the variable {name}, which is not set", field=name
+                )
+            variables[f"${name}"] = environment[name]
+        template = tomllib.loads(text)
+        if template.get("kind") != "ga4":
+            return Http(msgspec.convert(template, HttpFile), variables)
+        template = filled({"property": audience, **template}, variables)
+        file = msgspec.convert(template, Ga4File)
     except (OSError, ValueError) as error:
         raise RequestError(
-            f"{text}: {concealed(str(error), secrets)}. A destination is {BUCKET!r} or "
-            "a TOML file, of which docs/audiences.md has the entries",
+            f"{to}: {concealed(str(error), variables.values())}. A destination is "
+            f"{BUCKET!r} or a TOML file, of which docs/audiences.md has the entries",
             field="to",
         ) from None
-    if isinstance(file, HttpFile):
-        return Http(file, variable=variable, secrets=secrets)
     chosen = deployment.use_case.chosen(deployment.settings)
     if (column := chosen.get("user_column")) != "user_pseudo_id":
         raise RequestError(
