@@ -121,13 +121,13 @@ def _loaded(
     }
     as_ofs = sorted({*weeks}.union(*snapshots.values()))
     parts = []
-    with step(f"features of {name}", total=len(as_ofs), unit=" dates") as bar:
+    with step("") as bar:
         for start in range(0, len(as_ofs), AS_OFS):
+            bar.label = f"features of {name}, {start} of {len(as_ofs)} dates are done"
             window = use_case.window(settings, as_ofs[start : start + AS_OFS])
             parameters = {**window, "maximum_rows": 10**9}
             statement = use_case.statement("training_rows")
             parts.append(warehouse.table(statement, parameters))
-            bar.update(len(as_ofs[start : start + AS_OFS]))
     keys = [("as_of", "ascending"), ("user_id", "ascending")]
     return Loaded(
         name=name,
@@ -189,8 +189,9 @@ def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
     serving: tuple[int, Score] | None = None
     parts: list[Slice] = []
     scores: dict[str, list[Floats]] = {PUBLISHED: [], PLAIN: []}
-    with step("trainings and weeks", total=len(shop.weeks)) as bar:
+    with step("") as bar:
         for number, as_of in enumerate(shop.weeks):
+            bar.label = f"training and scoring, {number} of {len(shop.weeks)} weeks"
             if as_of in shop.snapshots:
                 known = learning_rows.slice_of(shop.rows, shop.snapshots[as_of])
                 serving = trained(shop, known, number, serving, levels)
@@ -219,7 +220,6 @@ def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
                 parts.append(part)
                 scores[PUBLISHED].append(season.apply(probability, shift))
                 scores[PLAIN].append(plain(part.rows))
-            bar.update()
     whole = Slice(
         rows=pa.concat_tables([part.rows.select(["user_id"]) for part in parts]),
         label=np.concatenate([part.label for part in parts]),

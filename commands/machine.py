@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +46,8 @@ def demo(**choice: Any) -> Any:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     if choice["data"] and choice["cards"]:
         raise click.UsageError("give one of --data and --cards")
+    for name in ("data", "cards"):
+        choice[name] = Path(choice[name]).expanduser() if choice[name] else None
     return Printed(run(Choice(**choice)))
 
 

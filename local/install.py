@@ -10,15 +10,12 @@ Set-up: what development and local mode need, from the package index, by uv.
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from local import venvs
 from local.errors import LocalError
-from local.progress import say, showing, step
+from local.progress import say, showing
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -52,16 +49,6 @@ def main() -> int:
     return 0
 
 
-@contextlib.contextmanager
-def timed(label: str) -> Iterator[None]:
-    """Print what is done now, and at its end how long it took."""
-    began = time.monotonic()
-    say(f"· {label} …")
-    with step(label):
-        yield
-    say(f"· {label}: {time.monotonic() - began:.1f} s")
-
-
 def install_development() -> None:
     """
     Install requirements.txt, the BigQuery emulator and the command, in here.
@@ -69,16 +56,15 @@ def install_development() -> None:
     Raises:
         LocalError: uv failed; the message has its last lines.
     """
-    with timed("the packages of requirements.txt"):
-        venvs.uv("pip", "sync", "--python", sys.executable, str(REQUIREMENTS))
-    with timed("the BigQuery emulator"):
-        # It asks for a newer Python and a newer DuckDB than it needs. uv cannot be told
-        # to look past the first; it can be told that the packages are for another
-        # Python, and this one is of Python alone.
-        venvs.uv(
-            *("pip", "install", "--python", sys.executable, "--no-deps"),
-            *("--python-version", "3.13", "--requirement", str(EMULATOR)),
-        )
+    python = ("--python", sys.executable)
+    say("· the packages of requirements.txt …")
+    venvs.uv("pip", "sync", *python, str(REQUIREMENTS))
+    say("· the BigQuery emulator …")
+    # It asks for a newer Python and a newer DuckDB than it needs. uv cannot be told to
+    # look past the first; it can be told that the packages are for another Python, and
+    # this one is of Python alone.
+    other = ("--no-deps", "--python-version", "3.13")
+    venvs.uv("pip", "install", *python, *other, "--requirement", str(EMULATOR))
     write_command(Path(sys.prefix), python=Path(sys.executable))
 
 
@@ -91,16 +77,15 @@ def write_command(folder: Path, *, python: Path) -> None:
 
 def install_functions() -> None:
     """
-    Make the environment of the functions, before it is needed.
+    Make the environments of the functions and of what tests compare with.
 
     Raises:
         LocalError: Requirements could not be installed.
     """
     folder = ROOT / ".local" / "venvs"
-    with timed("the functions' environment"):
-        venvs.functions_python(ROOT, folder=folder)
-    with timed("the environment of what tests compare with"):
-        venvs.python_of(COMPARED, folder=folder)
+    say("· the functions' environment …")
+    venvs.functions_python(ROOT, folder=folder)
+    venvs.python_of(COMPARED, folder=folder)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from local.progress import say, showing, shown, step
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, Options, State
 
-WEEKS = 5
 # A function that nothing here calls would only take its start.
 PLAYED = [function for function in FUNCTIONS if function.target != "score"]
 
@@ -28,22 +27,18 @@ class Choice:
     """
     The options of the demo.
 
-    ``data`` is a file or folder of GA4 export rows, and then ``path`` is where it is;
-    ``cards`` a file of card transactions; with neither, a shop is generated.
+    ``data`` is a file or folder of GA4 export rows, ``cards`` a file of card
+    transactions; with neither, a shop is generated.
     """
 
-    data: str | None = None
-    cards: str | None = None
+    data: Path | None = None
+    cards: Path | None = None
     user_column: str = Options.user_column
     label_event: str = Options.label_event
     use_case: str = Options.use_case
-    weeks: int = WEEKS
+    weeks: int = 5
     state: str | None = None
     verbose: bool = False
-
-    @property
-    def path(self) -> Path | None:
-        return Path(self.data).expanduser() if self.data else None
 
 
 def run(choice: Choice) -> dict[str, Any]:
@@ -58,30 +53,53 @@ def run(choice: Choice) -> dict[str, Any]:
     """
     began = time.monotonic()
     data = choice.cards or choice.data
-    if data and not Path(data).expanduser().exists():
+    if data and not data.exists():
         raise LocalError(f"there is no file or folder {data}")
     question = choice.user_column, choice.label_event, choice.use_case
     state = State(choice.state) if choice.state else State.of_data(data, *question)
     which = "" if state == State() else f" STATE={state.name}"
     with showing():
         say(f"The demo plays in {shown(state.folder)}, on 127.0.0.1 alone.")
-        dashboard = play(state, choice)
+        check(choice)
+        page = play(state, choice)
         seconds = time.monotonic() - began
         say(f"\nThat took {seconds:.0f} s. To go on:")
         say(f"  make up{which}     serves what the demo produced; it prints addresses")
-        if dashboard:
-            say(f"Open {shown(dashboard)}")
+        if page:
+            say(f"Open {shown(page)}")
     return {
         "state": state.name,
         "folder": str(state.folder),
-        "dashboard": dashboard,
+        "dashboard": page,
         "seconds": round(seconds, 1),
     }
 
 
+def check(choice: Choice) -> None:
+    """
+    Refuse data that are not what they should be, before anything is started.
+
+    The beginning of an export is read, and all of a file of card transactions.
+
+    Raises:
+        UnusableData: Says what was expected and what was found.
+    """
+    try:
+        if choice.data:
+            from local.exports import ga4_export
+
+            ga4_export.check(choice.data)
+        elif choice.cards:
+            from local.generators import card_files
+
+            card_files.checked(choice.cards)
+    except (ValueError, OSError) as error:
+        raise UnusableData(str(error)) from error
+
+
 def play(state: State, choice: Choice) -> str:
     """
-    Check the data, start everything, and play.
+    Start everything, and play.
 
     Returns:
         The dashboard's first page; empty where there is none.
@@ -96,7 +114,6 @@ def play(state: State, choice: Choice) -> str:
         label_event=choice.label_event,
         use_case=choice.use_case,
     )
-    check(choice)
     stack = Stack(state, options=options, functions=PLAYED)
     try:
         with step("starting"):
@@ -114,25 +131,3 @@ def play(state: State, choice: Choice) -> str:
     finally:
         with step("stopping"):
             stack.stop()
-
-
-def check(choice: Choice) -> None:
-    """
-    Refuse data that are not what they should be, before anything is started.
-
-    The beginning of an export is read, and all of a file of card transactions.
-
-    Raises:
-        UnusableData: Says what was expected and what was found.
-    """
-    try:
-        if choice.path:
-            from local.exports import ga4_export
-
-            ga4_export.check(choice.path)
-        elif choice.cards:
-            from local.generators import card_files
-
-            card_files.checked(Path(choice.cards).expanduser())
-    except (ValueError, OSError) as error:
-        raise UnusableData(str(error)) from error

@@ -31,17 +31,10 @@ def shown(path: str | Path) -> str:
 
 @dataclass(eq=False)
 class Step:
-    """A long step: its name, when it began, and how much of it is done."""
+    """A long step: what goes on, which may be said anew, and since when."""
 
     label: str
     began: float
-    total: int = 0
-    unit: str = ""
-    n: int = 0
-
-    def update(self, count: int = 1) -> None:
-        """Count so many more."""
-        self.n += count
 
 
 class Progress:
@@ -73,20 +66,12 @@ class Progress:
         now = self.clock()
         if now - self._last >= QUIET_S:
             step = self.steps[-1] if self.steps else Step("still working", self._last)
-            done = f" {step.n:,} of {step.total:,}{step.unit}," if step.total else ""
-            self.say(f"  … {step.label}{done} {max(now - step.began, 0):.0f} s")
+            self.say(f"  … {step.label}, {max(now - step.began, 0):.0f} s")
 
     @contextlib.contextmanager
-    def step(self, label: str, *, total: int = 0, unit: str = "") -> Iterator[Step]:
-        """
-        Name what goes on in the block.
-
-        Args:
-            label: What goes on.
-            total: How many there will be of what ``update`` counts.
-            unit: Of what is counted, as it follows the number.
-        """
-        one = Step(label, self.clock(), total, unit)
+    def step(self, label: str) -> Iterator[Step]:
+        """Name what goes on in the block."""
+        one = Step(label, self.clock())
         self.steps.append(one)
         try:
             yield one

@@ -23,16 +23,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.errors import LocalError
-from local.progress import say
+from local.progress import say, step
 
 COMPLETE = "complete"
-
-
-def key(requirements: str) -> str:
-    """Name the environment that these requirements make with this Python."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    facts = [version, sysconfig.get_platform(), requirements]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
 @contextmanager
@@ -65,13 +58,15 @@ def python_of(*requirements: Path, folder: Path) -> Path:
     Raises:
         LocalError: They could not be installed; uv's last lines are in the message.
     """
-    environment = folder / key("\n".join(file.read_text() for file in requirements))
+    version = ".".join(map(str, sys.version_info[:3]))
+    texts = [file.read_text() for file in requirements]
+    facts = "\n".join([version, sysconfig.get_platform(), *texts])
+    environment = folder / hashlib.sha256(facts.encode()).hexdigest()[:12]
     python = environment / "bin" / "python"
     with locked(folder / f"{environment.name}.lock"):
         if not ((environment / COMPLETE).exists() and python.exists()):
-            say(
-                f"installing what {requirements[0].parent.name} and others name, once …"
-            )
+            name = requirements[0].parent.name
+            say(f"installing what {name} and others name, once …")
             shutil.rmtree(environment, ignore_errors=True)
             # Not `sync`: it installs what is listed, and these do not list what they
             # depend on.
@@ -92,37 +87,42 @@ def uv(*arguments: str) -> None:
     Raises:
         LocalError: It failed; the message has its last lines, and what to do.
     """
-    program = Path(sys.executable).with_name("uv")
-    if not program.exists():
-        raise LocalError(f"there is no {program}. `make setup` installs it")
-    pip = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(pip, check=False, capture_output=True, text=True).stdout
     environment = {
         "UV_CACHE_DIR": str(Path(sys.prefix) / "uv-cache"),
         "UV_LINK_MODE": "hardlink",
         # The user's Python, and no other.
         "UV_PYTHON_DOWNLOADS": "never",
-        **indexes(pip.stdout),
+        **indexes(listed),
         **os.environ,
     }
-    process = subprocess.run(
-        [str(program), "--quiet", *arguments],
-        check=False,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment,
-    )
+    program = str(Path(sys.executable).with_name("uv"))
+    with step(f"uv {arguments[0]}"):
+        process = subprocess.run(
+            [program, "--quiet", *arguments],
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
     if process.returncode:
         lines = [f"    {line}" for line in process.stdout.splitlines()[-12:]]
         raise LocalError(
             "\n".join([f"`uv {' '.join(arguments)}` failed:", *lines])
             + "\nIs the package index reachable? Then try again."
         )
+
+
+# What uv calls an option of pip, and what it has between several values.
+VARIABLES = {
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "cert": ("SSL_CERT_FILE", " "),
+}
 
 
 def indexes(pip: str) -> dict[str, str]:
@@ -134,17 +134,12 @@ def indexes(pip: str) -> dict[str, str]:
     Args:
         pip: What ``pip config list`` prints; variables come before files.
     """
-    set_to: dict[str, list[str]] = {}
+    # As pip does: of all.
+    variables = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
     for section in ("global", "install", ":env:"):
         for name, value in re.findall(rf"(?m)^{section}\.([\w-]+)=(.+)$", pip):
-            set_to[name] = str(ast.literal_eval(value)).split()
-    variables = {
-        "UV_DEFAULT_INDEX": " ".join(set_to.get("index-url", ())),
-        "UV_INDEX": " ".join(set_to.get("extra-index-url", ())),
-        "UV_INSECURE_HOST": " ".join(set_to.get("trusted-host", ())),
-        "UV_FIND_LINKS": ",".join(set_to.get("find-links", ())),
-        "SSL_CERT_FILE": " ".join(set_to.get("cert", ())),
-    }
-    # As pip does: of all.
-    strategy = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
-    return {name: value for name, value in variables.items() if value} | strategy
+            if name in VARIABLES:
+                variable, between = VARIABLES[name]
+                values = str(ast.literal_eval(value)).split()
+                variables[variable] = between.join(values)
+    return variables

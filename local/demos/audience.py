@@ -16,13 +16,13 @@ from typing import Any
 from local.demos.calls import FOLDER
 from local.errors import LocalError
 from local.progress import say, step
-from local.receiver import Faults, Limits, Receiver
+from local.receiver import Receiver
 from local.stack.stack import Stack
 
 NAME = "best_customers"
 # Enough users, and enough of them held out, that an interval says something.
 DECILES, CONTROL = 3, "20%"
-LIMITS = Limits(users=500)
+BATCH = 500
 
 
 def act(stack: Stack, use_case: str, as_of: date) -> None:
@@ -37,11 +37,15 @@ def act(stack: Stack, use_case: str, as_of: date) -> None:
     Raises:
         LocalError: It could not be sent.
     """
-    faults = Faults(rejects=lambda user: "unsubscribed" * user.endswith("77"))
-    with step(f"the audience of {as_of}"), Receiver(LIMITS, faults) as receiver:
+    with (
+        step(f"the audience of {as_of}"),
+        Receiver(
+            batch=BATCH, rejects=lambda user: "unsubscribed" * user.endswith("77")
+        ) as receiver,
+    ):
         file = stack.state.folder / "crm.toml"
         text = Template(FOLDER.joinpath("crm.toml").read_text())
-        file.write_text(text.substitute(url=receiver.url, batch=LIMITS.users))
+        file.write_text(text.substitute(url=receiver.url, batch=BATCH))
         words = [
             *("audience", "send", NAME, "--use-case", use_case, "--as-of", str(as_of)),
             *("--deciles", str(DECILES), "--control", CONTROL, "--to", str(file)),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
@@ -63,7 +64,7 @@ def send(warehouse: Warehouse, deliveries: Iterable[Delivery]) -> None:
 
 
 def settled(
-    warehouse: Warehouse, expected: Mapping[str, int], **parameters: Any
+    warehouse: Warehouse, use_case: str, expected: Mapping[str, int], *, since: datetime
 ) -> Mapping[str, int]:
     """
     Wait until all that was sent has come through; return the row of ``counts.sql``.
@@ -73,7 +74,7 @@ def settled(
     """
     deadline = time.monotonic() + TIMEOUT_S
     while True:
-        [counts] = rows(warehouse, "counts", **parameters)
+        [counts] = rows(warehouse, "counts", use_case=use_case, since=since)
         missing = {name: n - counts[name] for name, n in expected.items()}
         if max(missing.values()) <= 0:
             return counts

@@ -57,7 +57,7 @@ COLUMNS = (
 
 
 def play(
-    stack: Stack, warehouse: Warehouse, *, cards: str | None = None
+    stack: Stack, warehouse: Warehouse, *, cards: Path | None = None
 ) -> Iterator[str]:
     """
     Play transactions and truths, train under traffic, and yield what came of it.
@@ -74,7 +74,7 @@ def play(
     now = datetime.now(UTC)
     end = midnight(now.date()) - SINCE_LAST * DAY
     if cards:
-        some = read_cards(Path(cards).expanduser(), start=end - DAYS * DAY, end=end)
+        some = read_cards(cards, start=end - DAYS * DAY, end=end)
     else:
         # Versions of earlier runs in this state learned from other transactions.
         earlier = (stack.bucket_folder / "models" / USE_CASE).glob("*")
@@ -97,10 +97,9 @@ def play(
         "Truths come hours or days later, some twice, some wrong first, some never"
     )
     sent: list[Delivery] = []
-    whose = {"use_case": USE_CASE, "since_day": now.date(), "prefix": prefix}
 
     def come_through() -> Mapping[str, int]:
-        return settled(warehouse, counts_of(sent), **whose, since=now)
+        return settled(warehouse, USE_CASE, counts_of(sent), since=now)
 
     trainings = []
     first, *parts = planned(transactions, now=now)
@@ -126,8 +125,15 @@ def play(
             publish(part[n_sent:])
             counts = come_through()
     call(stack, "model_evaluation", {"use_case": USE_CASE})
-    today = datetime.now(UTC).date()
-    scores = rows(warehouse, "first_scores", **whose, as_of=today, since=first_day)
+    scores = rows(
+        warehouse,
+        "first_scores",
+        use_case=USE_CASE,
+        prefix=prefix,
+        since_day=now.date(),
+        since=first_day,
+        as_of=datetime.now(UTC).date(),
+    )
     yield (
         f"{counts['stored_rows']:,} transactions stored, "
         f"{counts['stored_rows'] - counts['events']:,} of them duplicates; "
@@ -199,36 +205,37 @@ def by_version(
     """
     columns = ["event_id", "model_version", "score", "label"]
     frame = pd.DataFrame(scores, columns=columns).set_index("event_id")
-    frame["amount"] = pd.Series(transactions.amounts, transactions.ids)
-    frame["is_fraud"] = pd.Series(transactions.is_fraud, transactions.ids)
-    if transactions.true_probabilities is not None:
-        frame["truth"] = pd.Series(transactions.true_probabilities, transactions.ids)
+    known_of_all = {
+        "amount": transactions.amounts,
+        "is_fraud": transactions.is_fraud,
+        "optimum": transactions.true_probabilities,
+    }
+    frame = frame.join(pd.DataFrame(known_of_all, transactions.ids))
     trained = {training["model_version"]: training for training in trainings}
     rows = []
     for version, theirs in frame.groupby("model_version"):
-        known = theirs.dropna(subset="label")
-        label, score = known["label"].astype(int), known["score"].astype(float)
+        known = theirs.dropna(subset="label").astype({"label": int})
         training = trained.get(version, {})
-        entry: dict[str, Any] = {
+        row: dict[str, Any] = {
             "version": version,
             "algorithm": training.get("algorithm"),
             "scored": len(theirs),
             "known": len(known),
-            "frauds": label.sum(),
+            "frauds": known["label"].sum(),
         }
-        rows.append(entry)
-        if label.nunique() < 2:
+        rows.append(row)
+        if known["label"].nunique() < 2:
             continue
-        if "truth" in known:
-            entry["optimum"] = roc_auc_score(known["is_fraud"], known["truth"])
-        if score.isna().any():
+        if known["optimum"].notna().all():
+            row["optimum"] = roc_auc_score(known["is_fraud"], known["optimum"])
+        if known["score"].isna().any():
             continue
-        entry["roc_auc"] = roc_auc_score(label, score)
-        entry["pr_auc"] = average_precision_score(label, score)
+        row["roc_auc"] = roc_auc_score(known["label"], known["score"])
+        row["pr_auc"] = average_precision_score(known["label"], known["score"])
         threshold = training.get("cost", {}).get("alert_threshold")
         if threshold is not None:
-            alerts = known[score >= threshold]
+            alerts = known[known["score"] >= threshold]
             caught = alerts[alerts["label"] == 1]
-            entry["alerts"], entry["caught"] = len(alerts), len(caught)
-            entry["saved"] = caught["amount"].sum() - review_cost * len(alerts)
+            row["alerts"], row["caught"] = len(alerts), len(caught)
+            row["saved"] = caught["amount"].sum() - review_cost * len(alerts)
     return rows

@@ -1,7 +1,6 @@
--- One row: what came in of a use case of events since a moment, and what came of it.
--- Dead letters are of all use cases.
--- Parameters: @use_case STRING; @since TIMESTAMP; @since_day DATE, its day; @prefix
---   STRING, how the events' ids begin.
+-- One row: what came in of a use case since a moment, and what came of it. Dead letters
+-- are of all use cases.
+-- Parameters: @use_case STRING; @since TIMESTAMP.
 -- Sources: stream_events, truth_events, dead_letters, inference_log.
 SELECT
   stored_rows,
@@ -18,9 +17,8 @@ FROM
       stream_events
     WHERE
       use_case = @use_case
-      AND received_on >= @since_day
+      AND received_on >= DATE(@since)
       AND received_at >= @since
-      AND STARTS_WITH(event_id, @prefix)
   )
 CROSS JOIN
   (
@@ -30,9 +28,8 @@ CROSS JOIN
       truth_events
     WHERE
       use_case = @use_case
-      AND received_on >= @since_day
+      AND received_on >= DATE(@since)
       AND received_at >= @since
-      AND STARTS_WITH(event_id, @prefix)
   )
 CROSS JOIN
   (
@@ -41,7 +38,7 @@ CROSS JOIN
     FROM
       dead_letters
     WHERE
-      received_on >= @since_day
+      received_on >= DATE(@since)
       AND received_at >= @since
   )
 CROSS JOIN
@@ -52,7 +49,6 @@ CROSS JOIN
       inference_log
     WHERE
       use_case = @use_case
-      AND scored_on >= @since_day
+      AND scored_on >= DATE(@since)
       AND scored_at >= @since
-      AND STARTS_WITH(event_id, @prefix)
   )

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
+import pandas as pd
 import requests
 
 from local.demos import audience, cards, loyalty, stream
@@ -47,18 +48,6 @@ COLUMNS = (
     ("ROC AUC", "roc_auc", "{:.3f}"),
     ("lift", "lift_at_budget", "{:.2f}"),
     ("status", "status", "{}"),
-)
-VERBOSE_COLUMNS = (
-    ("week", "week", "{}"),
-    ("threshold", "best_threshold", "{:.3f}"),
-    ("users", "users_at_best", "{:,}"),
-    ("precision", "precision_at_best", "{:.3f}"),
-    ("recall", "recall_at_best", "{:.3f}"),
-    ("F1", "f1_at_best", "{:.3f}"),
-    ("budget", "budget", "{}"),
-    ("users", "users_at_budget", "{:,.0f}"),
-    ("precision", "precision_at_budget", "{:.3f}"),
-    ("recall", "recall_at_budget", "{:.3f}"),
 )
 
 
@@ -176,8 +165,8 @@ def play(
     ]
     say("\n" + table(COLUMNS, evaluated_weeks))
     if options.verbose:
-        say("\nBy the best threshold of the weeks before, and the best of a budget:")
-        say(table(VERBOSE_COLUMNS, evaluated_weeks))
+        say("\nAt the best threshold of the weeks before, for a budget, and all else:")
+        say(pd.DataFrame(evaluated_weeks).set_index("week").T.to_string())
     scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
     if shop:
         say(loyalty.text(warehouse, use_case, shop, scores))

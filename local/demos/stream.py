@@ -46,14 +46,8 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
     since = datetime.now(UTC)
     send(warehouse, deliveries)
     accepted = sum(delivery.event is not None for delivery in deliveries)
-    counts = settled(
-        warehouse,
-        {"stored_rows": accepted, "dead_letters": len(deliveries) - accepted},
-        use_case=USE_CASE,
-        prefix="",
-        since=since,
-        since_day=since.date(),
-    )
+    expected = {"stored_rows": accepted, "dead_letters": len(deliveries) - accepted}
+    counts = settled(warehouse, USE_CASE, expected, since=since)
     yield (
         f"{counts['stored_rows']:,} stored, "
         f"{counts['stored_rows'] - counts['events']:,} of them duplicates; "

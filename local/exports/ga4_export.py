@@ -100,7 +100,7 @@ def opened(
     with (
         tempfile.TemporaryDirectory(prefix="ga4-export-") as folder,
         duckdb.connect(f"{folder}/events.duckdb") as database,
-        step("reading", total=len(files)) as bar,
+        step("reading") as bar,
     ):
         # In one thread rows keep their order, so that an error names its row.
         database.execute("SET threads = 1")
@@ -108,12 +108,12 @@ def opened(
         database.execute(
             "CREATE TABLE events AS SELECT FALSE AS is_intraday, * FROM no_events"
         )
-        for path in files:
+        for number, path in enumerate(files):
+            bar.label = f"reading, {number:,} of {len(files):,} files are done"
             try:
                 _read(database, path, copy=Path(folder) / "copy.json", limit=limit)
             except (OSError, duckdb.Error) as error:
                 raise ExportError(f"{path}: {str(error).splitlines()[0]}") from error
-            bar.update()
         database.execute(
             "DELETE FROM events WHERE is_intraday AND event_date IN "
             "(SELECT event_date FROM events WHERE NOT is_intraday)"
@@ -316,7 +316,7 @@ def _load(
 
     with (
         ThreadPoolExecutor(LOAD_WORKERS) as pool,
-        step("loading", total=len(names), unit=" days") as bar,
+        step("loading") as bar,
     ):
-        for _ in pool.map(load, names):
-            bar.update()
+        for number, _ in enumerate(pool.map(load, names), 1):
+            bar.label = f"loading, {number:,} of {len(names):,} days are done"

@@ -97,12 +97,12 @@ class State:
             )
 
     @classmethod
-    def of_data(cls, data: str | None, *question: str) -> State:
+    def of_data(cls, data: Path | None, *question: str) -> State:
         """
         Return the state of a data set and what is predicted: always the same one.
 
         Args:
-            data: File or folder of a data set; None or empty for the generated one.
+            data: File or folder of a data set; None for the generated one.
             question: User column, label event and use case; by default ``Options``'.
         """
         options = Options()
@@ -110,11 +110,11 @@ class State:
         asked = [*question, *usual[len(question) :]]
         if not data and asked == [*usual]:
             return cls()
-        path = Path(data).expanduser() if data else Path(DEFAULT_STATE)
-        text = json.dumps([str(path.resolve()) if data else "", *asked])
+        text = json.dumps([str(data.resolve()) if data else "", *asked])
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0])[:40]
-        return cls(f"{stem.strip('-') or 'data'}-{digest}")
+        stem = data.name.partition(".")[0] if data else DEFAULT_STATE
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", stem)[:40].strip("-")
+        return cls(f"{stem or 'data'}-{digest}")
 
     @property
     def folder(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -16,7 +17,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from local.demos import shop
 from local.demos.calls import table
 from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
-from local.demos.source import DAY, check, gaps
+from local.demos.source import check
 from local.errors import LocalError, UnusableData
 from local.exports.ga4_export import Summary
 from local.generators.cards import DEFAULT_END, cards
@@ -26,63 +27,33 @@ from local.stack.state import Options, State
 from propensity.settings import Settings
 
 NOW = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
-TODAY = date(2026, 3, 1)
 
 
-def summary(*columns: str, last: date = TODAY) -> Summary:
-    """Return the summary of an export whose events have these columns of users."""
-    return Summary(
+@pytest.mark.parametrize(
+    ("user_column", "label_event", "says"),
+    [
+        ("user_pseudo_id", "purchase", "USER_COLUMN can be one of user_id"),
+        ("user_id", "sign_up", "'sign_up'; .* one of page_view, purchase"),
+    ],
+)
+def test_an_export_of_which_nothing_can_be_learned_is_refused(
+    user_column, label_event, says
+):
+    summary = Summary(
         rows=10,
         users=3,
-        last_full_day=last,
+        last_full_day=date(2026, 3, 1),
         events=frozenset({"page_view", "purchase"}),
-        user_columns=frozenset(columns),
-        dates=frozenset({last}),
+        user_columns=frozenset({"user_id"}),
+        dates=frozenset({date(2026, 3, 1)}),
     )
-
-
-@pytest.mark.parametrize(
-    ("given", "changed", "says"),
-    [
-        (summary("user_id"), {}, "has a user_pseudo_id, .*COLUMN can be user_id"),
-        (
-            summary("user_pseudo_id"),
-            {"label_event": "sign_up"},
-            "'sign_up'.*one of page_view, purchase",
-        ),
-        (
-            summary("user_pseudo_id", last=date(2061, 7, 31)),
-            {},
-            "until 2061-07-31.*still to come",
-        ),
-    ],
-)
-def test_an_export_of_which_nothing_can_be_learned_is_refused(given, changed, says):
-    """The last day may be tomorrow's, as it is in the far east."""
-    named = {"project": "p", "label_event": "purchase"}
-    named |= {"user_column": "user_pseudo_id"}
-    check(summary("user_pseudo_id", last=TODAY + DAY), Settings(**named), today=TODAY)
+    check(summary, Settings(project="p", user_column="user_id", label_event="purchase"))
 
     with pytest.raises(UnusableData, match=says):
-        check(given, Settings(**{**named, **changed}), today=TODAY)
-
-
-@pytest.mark.parametrize(
-    ("missing", "says"),
-    [
-        # It is closed on Saturdays.
-        (range(5, 60, 7), ""),
-        ([9], "The export lacks 1 of its days: 2026-01-14"),
-        (
-            range(20, 25),
-            "The export lacks 5 of its days: 2026-01-25, 2026-01-26, 2026-01-27 …",
-        ),
-    ],
-)
-def test_gaps_of_an_export_are_named(missing, says):
-    days = {date(2026, 1, 5) + n * DAY for n in range(60) if n not in missing}
-
-    assert gaps(days) == says
+        check(
+            summary,
+            Settings(project="p", user_column=user_column, label_event=label_event),
+        )
 
 
 class TestFunctions:
@@ -104,7 +75,7 @@ class TestFunctions:
         monkeypatch.setattr(shop.cards, "play", lambda *_, **__: played.append(1) or [])
 
         with pytest.raises(LocalError, match="score_stream ended"):
-            shop.run(stack, Choice(cards="cards.csv"))
+            shop.run(stack, Choice(cards=Path("cards.csv")))
         assert not played
 
     def test_are_not_waited_for_when_it_is_interrupted(self, stack, monkeypatch):
@@ -118,7 +89,7 @@ class TestFunctions:
         monkeypatch.setattr(shop, "play", interrupted)
 
         with pytest.raises(KeyboardInterrupt):
-            shop.run(stack, Choice(data="export.json"))
+            shop.run(stack, Choice(data=Path("export.json")))
         assert not ready
         go_on.set()
 

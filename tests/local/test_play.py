@@ -57,18 +57,12 @@ class TestRefusals:
         assert str(path) in process.stderr
         assert "Traceback" not in process.stderr
         assert "starting" not in process.stdout
-        assert not State.of_data(str(path)).folder.exists()
+        assert not State.of_data(path).folder.exists()
 
-    def test_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch, capsys):
-        """Where only a later row gives the data away, what was made for them goes.
-        What the export lacks was said before."""
+    def test_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
+        """Where only a later row gives the data away, what was made for them goes."""
         file = tmp_path / "export.ndjson"
-        times = [
-            NOON + day * 86_400_000_000 + n
-            for day in range(20)
-            for n in range(10)
-            if day != 12
-        ]
+        times = [NOON + n for n in range(200)]
         file.write_text("".join(ROW.replace(str(NOON), str(one)) for one in times))
         state = State(f"test-{uuid.uuid4().hex[:8]}")
         ports = free_ports(PORTS)
@@ -76,11 +70,10 @@ class TestRefusals:
         monkeypatch.setattr(play, "PLAYED", ())
         monkeypatch.setattr(play, "Stack", partial(Stack, base=ports[0]))
         try:
-            says = pytest.raises(UnusableData, match="no event .* is a 'purchase'")
+            says = pytest.raises(UnusableData, match="is or has a 'purchase'")
             with says, showing():
-                play.play(state, play.Choice(data=str(file)))
+                play.play(state, play.Choice(data=file))
             assert not state.folder.exists()
-            assert "lacks 1 of its days: 2025-03-13\n" in capsys.readouterr().out
         finally:
             shutil.rmtree(state.folder, ignore_errors=True)
         assert all(map(is_free, ports))

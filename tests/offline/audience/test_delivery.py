@@ -9,7 +9,7 @@ import pytest
 from pyarrow import BufferReader
 
 from commands.cli import main
-from local.receiver import Faults, Receiver
+from local.receiver import Receiver
 from offline.audience import delivery as deliveries
 from offline.audience import run
 from offline.audience.delivery import account
@@ -44,7 +44,7 @@ class Closing(Receiver):
     """A receiver that denies access after three requests."""
 
     def take(self, method, path, headers, body):
-        if self.taken.requests > 3:
+        if self.requests > 3:
             return 403, {}, {"error": "closed"}
         return super().take(method, path, headers, body)
 
@@ -168,8 +168,9 @@ class TestBucket:
 
 class TestLedger:
     def test_has_a_row_for_everybody_who_was_sent(self, site, crm):
-        faults = Faults(rejects=lambda user: "no \ud83d user" * (user == "u150"))
-        with Receiver(faults=faults) as receiver:
+        with Receiver(
+            rejects=lambda user: "no \ud83d user" * (user == "u150")
+        ) as receiver:
             delivery = send(site, crm(receiver), control=0.0)
 
         rows, tally = site.ledger(), delivery["tallies"]["add"]
@@ -179,7 +180,7 @@ class TestLedger:
         assert tally["rejected"] == {rejected["reason"]: 1}
         assert all(row["reason"] is None for row in rows if row != rejected)
         # The key is that of the request that was taken.
-        assert {row["request"] for row in rows} == {*receiver.taken.bodies}
+        assert {row["request"] for row in rows} == {*receiver.bodies}
 
     def test_of_an_older_date_puts_nobody_back(self, site, crm):
         """What was cut off last week is not gone on with after this week's."""
@@ -189,27 +190,27 @@ class TestLedger:
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
             assert send(site, to)["failure"] == ""
-            requests = receiver.taken.requests
+            requests = receiver.requests
             with pytest.raises(RequestError, match="have left since") as raised:
                 send(site, to, until=MONDAY)
 
         assert raised.value.field == "as_of"
-        assert receiver.taken.requests == requests
+        assert receiver.requests == requests
 
     def test_takes_users_off_a_list_before_it_adds_others(self, site, crm):
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
             send(site, to, **BEST)
             site.next_week({"u199": 0.3, "u002": 0.2})
-            before = len(receiver.taken.users)
+            before = len(receiver.users)
             delivery = send(site, to, **BEST)
 
-        actions = [action for action, _ in [*receiver.taken.users][before:]]
+        actions = [action for action, _ in [*receiver.users][before:]]
         assert actions == sorted(actions, reverse=True)
         assert delivery["tallies"]["remove"]["accepted"] == 9
         assert delivery["tallies"]["add"]["accepted"] == 2
-        assert receiver.taken.users["add", "u199"] == 2
-        assert ("remove", "u199") not in receiver.taken.users
+        assert receiver.users["add", "u199"] == 2
+        assert ("remove", "u199") not in receiver.users
 
     def test_knows_who_was_taken_off_and_put_back_within_a_week(self, site, crm):
         """A user who is suppressed, allowed again, and has left by the next week."""
@@ -228,8 +229,8 @@ class TestLedger:
             delivery = send(site, to, **best)
 
         assert delivery["tallies"]["remove"]["accepted"] == 1
-        assert receiver.taken.users["add", "u199"] == 2
-        assert receiver.taken.users["remove", "u199"] == 2
+        assert receiver.users["add", "u199"] == 2
+        assert receiver.users["remove", "u199"] == 2
 
     def test_is_printed_by_the_command(self, site, capsys):
         words = ["audience", "send", "winback", "--top", "10", "--to", "bucket"]
@@ -258,7 +259,7 @@ class TestNobody:
                 send(site, crm(receiver), **self.NONE, may_be_empty=True)
 
         assert raised.value.field == "audience"
-        assert all(action == "add" for action, _ in receiver.taken.users)
+        assert all(action == "add" for action, _ in receiver.users)
 
     def test_that_is_allowed_takes_everybody_off(self, site, crm):
         with Receiver() as receiver:
@@ -290,7 +291,7 @@ class TestSuppressed:
         with Receiver() as receiver:
             send(site, crm(receiver))
 
-        assert ("add", gone) not in receiver.taken.users
+        assert ("add", gone) not in receiver.users
 
     def test_while_a_delivery_runs_are_not_sent_any_more(self, site, crm, monkeypatch):
         """Defect: who was forgotten while a delivery ran was sent and recorded.
@@ -301,7 +302,7 @@ class TestSuppressed:
 
         class Meanwhile(Receiver):
             def take(receiver, *request):
-                if not receiver.taken.bodies:
+                if not receiver.bodies:
                     site.suppress(last)
                     site.clock.advance(site.settings.refresh_s)
                 return super().take(*request)
@@ -311,8 +312,8 @@ class TestSuppressed:
 
         assert delivery["failure"] == ""
         assert delivery["pending"] == 0
-        assert ("add", last) not in receiver.taken.users
-        assert len(receiver.taken.users) == 99
+        assert ("add", last) not in receiver.users
+        assert len(receiver.users) == 99
 
 
 class TestFailure:
@@ -321,7 +322,7 @@ class TestFailure:
     def test_of_a_receiver_ends_the_delivery_and_the_next_goes_on(self, site, crm):
         with Closing() as receiver:
             delivery = send(site, crm(receiver), control=0.0)
-            taken = {user for _, user in receiver.taken.users}
+            taken = {user for _, user in receiver.users}
         assert "403" in delivery["failure"]
         accepted = {r["user_id"] for r in site.ledger() if r["status"] == "accepted"}
         assert taken == accepted
@@ -330,7 +331,7 @@ class TestFailure:
         with Receiver() as receiver:
             again = send(site, crm(receiver), control=0.0)
         assert again["failure"] == ""
-        assert {user for _, user in receiver.taken.users} == {
+        assert {user for _, user in receiver.users} == {
             row["user_id"] for row in site.ledger()
         } - taken
         # Who is pending is recorded as that once.
@@ -357,7 +358,7 @@ class TestFailure:
 
         expected = "403" if receives is Closing else "BigQuery is away"
         assert expected in delivery["failure"]
-        assert delivery["tallies"]["add"]["accepted"] == len(receiver.taken.users) > 0
+        assert delivery["tallies"]["add"]["accepted"] == len(receiver.users) > 0
         assert delivery["pending"] == 100
 
     def test_of_the_program_is_raised_once_what_was_taken_is_recorded(
@@ -376,15 +377,14 @@ class TestFailure:
             send(site, crm(receiver), control=0.0)
 
         accepted = {r["user_id"] for r in site.ledger() if r["status"] == "accepted"}
-        assert {user for _, user in receiver.taken.users} == accepted
+        assert {user for _, user in receiver.users} == accepted
         assert len(accepted) >= 28
 
     def test_is_a_request_that_is_refused_as_a_whole(self, site, crm):
         """Nobody knows which user is at fault; one user a request finds out."""
-        faults = Faults(
+        with Receiver(
             rejects=lambda user: "no user" * (user == "u150"), refuses_whole=True
-        )
-        with Receiver(faults=faults) as receiver:
+        ) as receiver:
             delivery = send(site, crm(receiver), control=0.0)
             again = send(site, crm(receiver, batch=1), control=0.0)
 
@@ -392,13 +392,14 @@ class TestFailure:
         assert delivery["pending"] == 100 - delivery["tallies"]["add"]["accepted"] > 0
         assert again["failure"] == ""
         assert sum(again["tallies"]["add"]["rejected"].values()) == 1
-        assert site.accepted(but={"u150"}) == {u for _, u in receiver.taken.users}
+        assert site.accepted(but={"u150"}) == {u for _, u in receiver.users}
 
     def test_is_a_receiver_that_refuses_one_user_after_the_other(self, site, crm):
-        faults = Faults(rejects=lambda user: "UNSUPPORTED", refuses_whole=True)
-        with Receiver(faults=faults) as receiver:
+        with Receiver(
+            rejects=lambda user: "UNSUPPORTED", refuses_whole=True
+        ) as receiver:
             delivery = send(site, crm(receiver, batch=1), control=0.0)
 
         assert "422 " in delivery["failure"]
-        assert receiver.taken.requests == 10
+        assert receiver.requests == 10
         assert delivery["pending"] == 100 - delivery["tallies"]["add"]["sent"] == 91

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from local.receiver import Faults, Receiver
+from local.receiver import Receiver
 from offline.audience import delivery as deliveries
 from propensity.errors import RunInProgress
 from propensity.gcp.warehouse import Warehouse
@@ -92,16 +92,17 @@ def kill_and_resume(
 
 def check_account(site: Site, receiver: Receiver, *, rejected: set[str]) -> None:
     accepted = site.accepted(but=rejected)
-    assert {user for _, user in receiver.taken.users} == accepted
+    assert {user for _, user in receiver.users} == accepted
     # Nobody came twice in a way that a receiver could tell.
-    assert set(receiver.taken.users.values()) == {1}
-    assert receiver.taken.changed == []
+    assert set(receiver.users.values()) == {1}
+    assert receiver.changed == []
 
 
 class TestKilled:
     def test_delivery_is_resumed(self, site, crm, monkeypatch):
-        faults = Faults(lost=0.05, rejects=lambda user: "x" * (user == "u120"))
-        with Receiver(faults=faults) as receiver:
+        with Receiver(
+            lost=0.05, rejects=lambda user: "x" * (user == "u120")
+        ) as receiver:
             fate = Fate(monkeypatch)
             killed = kill_and_resume(site, crm(receiver), fate, at_most=6, seed=0)
 
@@ -125,7 +126,7 @@ class TestKilled:
             site.clock.advance(6 * 60)
             assert send(site, to)["failure"] == ""
 
-        assert {receiver.taken.users["add", user] for user in treated[7:]} == {1}
+        assert {receiver.users["add", user] for user in treated[7:]} == {1}
 
     def test_delivery_excludes_those_of_all_dates_for_a_while(
         self, site, crm, monkeypatch
