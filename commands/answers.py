@@ -58,14 +58,14 @@ def command(
     )
 
     def made(function: Callable[..., Any]) -> click.Command:
-        def run(*, as_json: bool, **given: Any) -> int:
+        def run(*, as_json: bool, **given: Any) -> None:
             stdout = sys.stderr if as_json else sys.stdout
             with contextlib.redirect_stdout(stdout):
                 result = function(**given)
             answer, code = result if isinstance(result, tuple) else (result, Exit.DONE)
             if answer is not None:
                 show(answer, as_json=as_json)
-            return int(code)
+            click.get_current_context().exit(int(code))
 
         return click.Command(
             name or function.__name__.replace("_", "-"),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import click
 
@@ -55,21 +53,21 @@ def reason(error: Exception) -> str:
 class Commands(click.Group):
     """The commands in their groups."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> None:
         """Run a command; print the message of an error, without a traceback."""
         try:
-            return super().invoke(ctx)
+            super().invoke(ctx)
         except KeyboardInterrupt:
             say(f"propensity {ctx.invoked_subcommand}: interrupted")
-            return Exit.INTERRUPTED
+            ctx.exit(Exit.INTERRUPTED)
         except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
-            # The reader has read enough, as `head` does; `main` knows the others.
+            # click knows them: of the first, the reader has read enough.
             raise
         except Exception as error:
             if not (text := reason(error)):
                 raise
             say(f"propensity {ctx.invoked_subcommand}: {text}")
-            return Exit.FAILED
+            ctx.exit(Exit.FAILED)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
@@ -97,22 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # As on standard error: no locale makes a command fail by what it prints.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        words = None if arguments is None else [*arguments]
-        ended = root.main(words, prog_name="propensity", standalone_mode=False)
-        sys.stdout.flush()
-        return int(ended or Exit.DONE)
-    except click.ClickException as error:
-        error.show()
-        return Exit.UNKNOWN
-    except click.Abort:
-        return Exit.INTERRUPTED
-    except OSError as error:
-        # A reader that has read enough, or a full disk. Python would write the rest,
-        # and fail, once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            say(f"propensity: {reason(error)}")
-        return Exit.FAILED
+        root.main(arguments, prog_name="propensity")
+    except SystemExit as ended:
+        return int(ended.code or Exit.DONE)
 
 
 if __name__ == "__main__":

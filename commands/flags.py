@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -64,38 +63,25 @@ def share(text: str) -> float:
     raise ValueError(f"{text!r} is not a share from 0% to 90%")
 
 
-class Value(click.ParamType[Any]):
-    """The type of a value that a function reads, or refuses by a ValueError."""
-
-    def __init__(self, read: Callable[[str], Any]) -> None:
-        self.name, self._read = read.__name__, read
-
-    def convert(self, value: Any, *where: Any) -> Any:
-        """Read a value; a wrong one ends the command."""
-        try:
-            return self._read(value)
-        except ValueError as error:
-            self.fail(str(error), *where)
-
-
 class Whole(click.IntRange):
     """The type of a whole number."""
 
     name = "N"
 
 
-# How a value is read by its name in the help; any other is a text.
-TYPES: dict[str, click.ParamType[Any]] = {
+# How a value is read by its name in the help: by a type of click's, or by a function,
+# whose ValueError ends the command. Any other is a text.
+TYPES: dict[str, Any] = {
     "N": Whole(min=1),
     "P": click.FloatRange(0, 1),
     "VERSION": Whole(min=0),
     **dict.fromkeys(("FILE", "FUNCTION", "TARGET"), click.Path(path_type=Path)),
-    "DAY": Value(day),
-    "MOMENT": Value(moment),
-    "STATE": Value(state),
-    **dict.fromkeys(("AUDIENCE", "GROUP"), Value(name)),
-    "AMOUNT": Value(amount),
-    "SHARE": Value(share),
+    "DAY": day,
+    "MOMENT": moment,
+    "STATE": state,
+    **dict.fromkeys(("AUDIENCE", "GROUP"), name),
+    "AMOUNT": amount,
+    "SHARE": share,
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Printed, command
+from commands.answers import Exit, Printed, command
 from commands.flags import Whole, local_state, option, use_case
 
 if TYPE_CHECKING:
@@ -60,13 +60,9 @@ def up(*, state: str | None) -> Any:
     PROPENSITY_PORT_BASE moves the ports.
     """
     from local.stack import commands
-    from local.stack.stack import Stack
     from local.stack.state import State
 
-    named = State(state) if state else State()
-    code = commands.up(named)
-    environment = Stack(named, base=named.record().base).environment
-    return Printed(**_described(named), environment=environment), code
+    return _ended(commands.up(State(state) if state else State()))
 
 
 @command(local_state("all of them"))
@@ -80,12 +76,8 @@ def down(*, state: str | None) -> Any:
     """
     from local.stack import commands
 
-    before = [
-        (one, _described(one)) for one in _chosen(state) if one.record().processes
-    ]
-    code = commands.down([one for one, _ in before])
-    stopped = [about for one, about in before if not one.record().processes]
-    return Printed(stopped=stopped), code
+    answer = commands.down(_chosen(state))
+    return answer, Exit.FAILED if answer["in_use"] else Exit.DONE
 
 
 @command(local_state("all of them"))
@@ -98,9 +90,11 @@ def status(*, state: str | None) -> Any:
     """
     from local.stack import commands
 
-    chosen = [one for one in _chosen(state) if one.record().processes]
-    code = commands.status(chosen)
-    return Printed(states=[_described(one) for one in chosen]), code
+    return _ended(commands.status(_chosen(state)))
+
+
+def _ended(answer: dict[str, Any]) -> tuple[dict[str, Any], Exit]:
+    return answer, Exit.FAILED if answer["ended"] else Exit.DONE
 
 
 def entered(name: str | None) -> State:
@@ -117,17 +111,12 @@ def entered(name: str | None) -> State:
     from propensity.errors import RequestError
 
     up = [one for one in _chosen(name) if one.record().is_running]
-    if len(up) > 1:
-        names = ", ".join(one.name for one in up)
+    if len(up) != 1:
+        names = ", ".join(one.name for one in up) or "none"
         raise RequestError(
-            f"several local states are up: name one of {names} by --state"
+            f"wanted is one local state, and {names} is up: `make up` starts one, and "
+            "--state names it"
         )
-    if not up and name:
-        raise RequestError(
-            f"local state {name} is not up: `make up STATE={name}` starts it"
-        )
-    if not up:
-        raise RequestError("no local state is up: `make up` starts one")
     for variable in [one for one in os.environ if one.startswith("PROPENSITY_")]:
         del os.environ[variable]
     os.environ.update(Stack(up[0], base=up[0].record().base).environment)
@@ -139,11 +128,3 @@ def _chosen(state: str | None) -> list[State]:
     from local.stack.state import State, states
 
     return [State(state)] if state else states()
-
-
-def _described(state: State) -> dict[str, Any]:
-    """Return the services of a state, for a program."""
-    from local.stack.commands import services
-
-    about = {"state": state.name, "folder": str(state.folder)}
-    return {**about, "services": services(state.record())}

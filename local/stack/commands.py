@@ -1,111 +1,89 @@
-"""What ``up``, ``down`` and ``status`` do and print; each returns its exit code."""
+"""What ``up``, ``down`` and ``status`` do; each returns its answer."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from local.errors import LocalError
-from local.processes import HOST, end_of
+from local.processes import HOST, Process, end_of
 from local.progress import showing, shown
 from local.stack.stack import Stack, stop_all
-from local.stack.state import Record, State
+from local.stack.state import State
 
 
-def up(state: State) -> int:
+def up(state: State) -> dict[str, Any]:
     """
-    Start a state and leave it running; where it is up already, print the same.
+    Start a state, unless it is up already, and leave it running.
 
     Returns:
-        1 where a process of it has ended.
+        As ``status``, and how to use it from a shell, by lines.
     """
     record = state.record()
     if record.is_up and record.is_running:
         stack = Stack(state, base=record.base)
-        print(f"State {state.name!r} is up already.")
     else:
         # Apart from the answer, which may be piped.
         with showing(sys.stderr), Stack(state, stays=True) as stack:
             if not (state.dashboard / "index.html").exists():
                 stack.write_dashboard()
-        record = state.record()
-        print(f"State {state.name!r} is up.")
-    print(f"\n{table(record)}\n\n{directions(stack)}")
-    return report_ended(state, record)
+    return {**status([state]), "to_use": directions(stack).splitlines()}
 
 
-def down(chosen: Sequence[State]) -> int:
+def down(chosen: Sequence[State]) -> dict[str, Any]:
     """
     Stop the processes of ``up``, and those that a killed program left behind.
 
     Returns:
-        1 where a program uses a state: it stops what it started itself.
+        What was ``stopped``, and which states are ``in_use`` by a program, which stops
+        what it started itself.
     """
-    stopped, code = False, 0
+    stopped: list[dict[str, Any]] = []
+    in_use = []
     for state in chosen:
-        if not state.record().processes:
-            continue
-        try:
-            with state.held():
-                for process in stop_all(state, state.record()):
-                    print(f"stopped {process.name} (pid {process.pid})")
-        except LocalError as error:
-            print(error)
-            code = 1
-        else:
-            stopped = True
-            print(f"State {state.name!r} is down.")
-    if not stopped and not code:
-        print("Nothing is up.")
-    return code
+        if state.record().processes:
+            try:
+                with state.held():
+                    stopped += services(state, stop_all(state, state.record()))
+            except LocalError as error:
+                in_use.append(str(error))
+    return {"stopped": stopped, "in_use": in_use}
 
 
-def status(chosen: Sequence[State]) -> int:
-    """Print the running processes; return 1 if one has ended by itself."""
-    code = 0
-    known = [(state, state.record()) for state in chosen]
-    found = [(state, record) for state, record in known if record.processes]
-    for state, record in found:
-        use = "is up" if record.is_up else f"was started by process {record.pid}"
-        print(f"State {state.name!r} {use}.\n\n{table(record)}\n")
-        code |= report_ended(state, record)
-    if not found:
-        print("Nothing is up.")
-    return code
+def status(chosen: Sequence[State]) -> dict[str, Any]:
+    """Return what was started and not stopped, and what of it has ended by itself."""
+    records = [(state, state.record()) for state in chosen]
+    return {
+        "services": [
+            service
+            for state, record in records
+            for service in services(state, record.processes)
+        ],
+        "ended": [
+            f"{process.name} of state {state.name!r} has ended. {end_of(process)}\n"
+            "`make down` stops the rest; then start again."
+            for state, record in records
+            for process in record.ended
+        ],
+    }
 
 
-def report_ended(state: State, record: Record) -> int:
-    """Print which processes of a state have ended, and what to do; 1 if one has."""
-    for process in record.ended:
-        print(f"{process.name} of state {state.name!r} has ended. {end_of(process)}")
-        print("`make down` stops the rest; then start again.")
-    return int(bool(record.ended))
-
-
-def services(record: Record) -> list[dict[str, Any]]:
+def services(state: State, processes: Iterable[Process]) -> list[dict[str, Any]]:
     """Return where each service of a state is, and whether it still runs."""
     return [
         {
+            "state": state.name,
             "service": process.name,
             "url": f"http://{HOST}:{process.port}",
-            "pid": process.pid,
+            # As text: a number would be written with commas.
+            "pid": str(process.pid),
             "is_running": process.is_running,
             "log": process.log,
         }
-        for process in record.processes
+        for process in processes
     ]
-
-
-def table(record: Record) -> str:
-    """Return the services of a state, one a line."""
-    return "\n".join(
-        f"{one['service']:<17} {one['url']:<23} "
-        f"{'pid ' + str(one['pid']) if one['is_running'] else 'ENDED':<12} "
-        f"{shown(one['log'])}"
-        for one in services(record)
-    )
 
 
 def directions(stack: Stack) -> str:
