@@ -127,7 +127,7 @@ def files() -> dict[Path, Any]:
         name: {
             "reads_export": use_case.reads_export,
             "scores_events": use_case.scores_events,
-            "sources": sorted({source.table for source in use_case.sources}),
+            "sources": sorted({source.table for source in use_case.sources.values()}),
         }
         for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }

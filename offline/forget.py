@@ -130,7 +130,9 @@ def _notes(use_case: str, unreadable: set[str], events: int | None) -> list[str]
     """Return what others have to do."""
     names = [use_case] if use_case else usecases.names()
     notes = []
-    if own := {of.table for name in names for of in usecases.load(name).sources}:
+    if own := {
+        of.table for name in names for of in usecases.load(name).sources.values()
+    }:
         listed = ", ".join(sorted(own))
         notes.append(f"Delete the users from tables of your own as well: {listed}.")
     if unreadable:

@@ -8,9 +8,10 @@ before anything changes. Every change is published to the topic model-updates.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import asdict
 
 from offline.deployment import Deployment, opened
 from propensity.errors import NoChampion, RequestError, UnknownVersion

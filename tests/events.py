@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from propensity import usecases
 from propensity.events import rows as stream
@@ -24,7 +24,7 @@ from propensity.events.types import Catalogue
 from propensity.privacy.suppression import NOBODY, Suppressed
 from propensity.tables.inference import TRUTH_EVENTS
 from propensity.tables.stream import STREAM_EVENTS
-from propensity.usecases import UseCase
+from propensity.usecases import Stream, UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 LATENESS = timedelta(days=36_500)
@@ -38,7 +38,8 @@ def use_case(
 ) -> UseCase:
     """Return a use case that takes these types, and declares its own."""
     churn = usecases.load("first_day_churn")
-    return replace(churn, name=name, events=events, event_types=types or {})
+    stream = Stream(events=events)
+    return replace(churn, name=name, stream=stream, event_types=types or {})
 
 
 CATALOGUE = Catalogue([use_case()])

@@ -18,7 +18,6 @@ from propensity.usecases import UseCase, sources
 
 _KEYS = ["as_of", "user_id"]
 LOYALTY = sources.Source(
-    name="loyalty",
     table="crm.loyalty",
     user_id="customer_id",
     valid_from="changed_at",
@@ -46,7 +45,7 @@ def text(
     loading.load(warehouse.client, LOYALTY, shop.loyalty())
     window = use_case.window(warehouse.settings, weeks)
     buyers = warehouse.table(use_case.statement("labels"), window).select(_KEYS)
-    before, after = sources.around([LOYALTY])
+    before, after = sources.around({"loyalty": LOYALTY})
     points = warehouse.table(
         f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
         {"as_ofs": weeks, "known_before": max(weeks)},

@@ -32,7 +32,7 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
         SchemaError: A source has no file, a file no source, or one cannot be read.
     """
     files = {path.stem: path for path in (folder / SOURCES).glob("*.[cp]*")}
-    known = {source.name: source for source in use_case.sources}
+    known = use_case.sources
     for name in sorted(files.keys() ^ known.keys()):
         raise SchemaError(
             f"{folder / SOURCES} has {', '.join(sorted(files)) or 'nothing'}, and the "

@@ -79,7 +79,7 @@ def find(
     return Facts(
         title=cleaned(use_case.title),
         outcome=cleaned(use_case.outcome),
-        currency=use_case.currency,
+        currency=use_case.stream.currency,
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
         champion=champion,

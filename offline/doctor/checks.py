@@ -114,7 +114,7 @@ def check_sources(exam: Examination) -> Iterator[Finding]:
     today = exam.now.date()
     dates = {"as_ofs": [today], "known_before": today}
     for use_case in exam.use_cases:
-        for source in use_case.sources:
+        for source in use_case.sources.values():
             try:
                 exam.warehouse.dry_run(source.text(), dates)
             except (MissingTable, SchemaError, AccessDenied) as why:

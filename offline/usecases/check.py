@@ -96,7 +96,7 @@ def files(name: str) -> Iterator[str]:
         return
     try:
         use_case = usecases.load(name)
-        if use_case.events:
+        if use_case.stream.events:
             Catalogue([use_case])
     except UseCaseError as error:
         yield from error.message.splitlines()
@@ -219,7 +219,7 @@ def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
     return {
         **{table.name: table.types for table in tables.TABLES},
         export.VIEW: {column.name: column.type for column in view},
-        **{source.table: source.types for source in use_case.sources},
+        **{source.table: source.types for source in use_case.sources.values()},
     }
 
 
@@ -269,7 +269,7 @@ def _rows(
     settings = sandbox.warehouse.settings
     view = consent.events_view(settings.export, require="false")
     sandbox.warehouse.replace_view(export.VIEW, view)
-    for source in use_case.sources:
+    for source in use_case.sources.values():
         made = made_up.source_rows(source, AS_OF, is_leaking=until is None)
         sandbox.load_source(source, made)
     window = use_case.window(settings, [AS_OF])

@@ -13,10 +13,9 @@ from string import Template
 from typing import Any
 
 from propensity import usecases
-from propensity.errors import RequestError
+from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME, is_event_name
 from propensity.tables.every import GA_EVENTS
-from propensity.usecases import declaration
 
 TEMPLATES = Path(__file__).parent / "templates"
 # The last makes a folder a use case: there is no half of one.
@@ -72,8 +71,10 @@ def write(
         file: Template((TEMPLATES / file).read_text("utf-8")).substitute(substitutions)
         for file in FILES
     }
-    for problem in declaration.problems(files["usecase.toml"]):
-        raise RequestError(f"usecase.toml: {problem}")
+    try:
+        usecases.parse(name, files["usecase.toml"])
+    except UseCaseError as error:
+        raise RequestError(error.message) from error
     if not is_dry:
         folder.mkdir()
         for file, text in files.items():

@@ -159,7 +159,7 @@ class Catalogue:
             UseCaseError: A use case takes an undeclared type, declares one a second
                 time, or an invalid one; or no use case takes events.
         """
-        streamed = [use_case for use_case in use_cases if use_case.events]
+        streamed = [use_case for use_case in use_cases if use_case.stream.events]
         if not streamed:
             raise UseCaseError("no use case takes events: name some under [stream]")
         types = dict(shared_types())
@@ -173,7 +173,7 @@ class Catalogue:
         for use_case in streamed:
             for problem in _problems_taken(use_case, types):
                 raise UseCaseError(f"usecases/{use_case.name} {problem}")
-        pairs = [(one.name, name) for one in streamed for name in one.events]
+        pairs = [(one.name, name) for one in streamed for name in one.stream.events]
         names = [name for _, name in pairs]
         self.use_cases = frozenset(use_case.name for use_case in streamed)
         self.taken = frozenset(pairs)
@@ -287,10 +287,10 @@ def _problems(
 
 def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterator[str]:
     """Yield what is wrong with a use case's lists of events."""
-    if missing := ", ".join(sorted(set(use_case.events) - set(types))):
+    if missing := ", ".join(sorted(set(use_case.stream.events) - set(types))):
         yield f"takes {missing}, which no file declares"
-    for name in use_case.scored:
-        if name not in use_case.events or not types[name].identity:
+    for name in use_case.stream.scored:
+        if name not in use_case.stream.events or not types[name].identity:
             yield f"scores {name}, and must take it, with an identity of its own"
         lacking = use_case.features.keys() - types[name].of_kinds("numeral")
         if missing := ", ".join(sorted(lacking)):

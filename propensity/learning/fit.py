@@ -216,7 +216,7 @@ class _Training:
             return values["log_loss"] or 0.0, 0.0
         cost = values.get("cost")
         if cost is None:  # nothing is paid, or not all rows can be scored yet
-            cost = np.inf if self.use_case.amount else 0.0
+            cost = np.inf if self.use_case.stream.amount else 0.0
         return cost, -(values["pr_auc"] or 0.0)
 
     def _calibrated(self, each: Floats, score: Floats) -> dict[str, Floats]:
@@ -365,7 +365,7 @@ class _Training:
 
     def _stakes(self, part: Slice) -> Stakes | None:
         """Return what labelled rows cost; None if the use case names no amount."""
-        name = self.use_case.amount
+        name = self.use_case.stream.amount
         return self._costs(part, numbers_of(part.rows[name])) if name else None
 
     def _costs(self, part: Slice, amount: Floats) -> Stakes:

@@ -8,14 +8,16 @@ champion that its caller has read, and is a Conflict if it is another by now.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec.structs import asdict, replace
 
 from propensity.errors import ArtifactError, Conflict
 from propensity.gcp.artifacts import Artifacts, Stored
 from propensity.gcp.log import log
-from propensity.registry.objects import instant_of, json_of, object_of
+from propensity.registry.objects import instant_of, json_of
 from propensity.topics import MODEL_UPDATES, prefixed
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ NOTHING_SERVES = -1
 EARLIER = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class Champion:
+Number = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Champion(msgspec.Struct, frozen=True, kw_only=True):
     """
     The content of ``champion.json``.
 
@@ -41,12 +45,12 @@ class Champion:
             rolled back.
     """
 
-    version: int
-    epoch: int
+    version: Number
+    epoch: Number
     model_sha256: str
     promoted_at: str
     pinned: bool = False
-    earlier: tuple[int, ...] = ()
+    earlier: tuple[Number, ...] = ()
 
     @property
     def previous(self) -> int | None:
@@ -151,15 +155,11 @@ class ChampionPointer:
         """Return the champion of a pointer; a later deploy may add fields."""
         if stored is None:
             return None
-        content = object_of(stored, self.pointer)
-        known = {one.name: content.get(one.name) for one in fields(Champion)}
-        earlier = known["earlier"] if isinstance(known["earlier"], list) else [None]
-        numbers = [known["version"], known["epoch"], *earlier]
-        if any(type(number) is not int or number < 0 for number in numbers) or not (
-            isinstance(known["pinned"], bool)
-        ):
-            raise ArtifactError(f"{self.pointer} is no champion pointer: {content}")
-        return Champion(**{**known, "earlier": tuple(earlier)})  # type: ignore[arg-type]
+        try:
+            return msgspec.json.decode(stored.data, type=Champion)
+        except (msgspec.DecodeError, RecursionError) as error:
+            message = f"{self.pointer} is no champion pointer: {error}"
+            raise ArtifactError(message) from error
 
 
 def announce(

@@ -110,16 +110,8 @@ def answered(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
 
 def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
     """Append the rows of the evaluated weeks; readers see the newest of each."""
-    if not rows:
-        return
-    same = {
-        "run_id": run.run_id,
-        "as_of": run.as_of,
-        "bytes_billed": run.warehouse.bytes_billed,
-    }
-    written = [evaluation({**row, **same}) for row in rows]
-    run.check_lease()
-    run.warehouse.write(tables.EVALUATION, written)
+    same = {"as_of": run.as_of, "bytes_billed": run.warehouse.bytes_billed}
+    run.append(tables.EVALUATION, [evaluation({**row, **same}) for row in rows])
     ranked = [row for row in rows if row.get("roc_auc") is not None]
     for row in ranked[-1:]:  # the newest one, for the alert
         fields = {name: row[name] for name in ("week", "model_version", "users")}
@@ -298,7 +290,7 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
     """Yield days, each with the scores of a version in the log, and their truths."""
     logged = run.rows("days_to_evaluate", since=since, until=until)
     days = sorted({row["week"] for row in logged} | {until})
-    amount = run.use_case.amount
+    amount = run.use_case.stream.amount
     groups = run.warehouse.table(
         run.use_case.statement("event_evaluation_rows"),
         {

@@ -87,11 +87,7 @@ def _outcomes(run: Run, open_weeks: Iterable[Key]) -> dict[Key, list[Row]]:
 
 def publish_lifts(run: Run, rows: Sequence[Row]) -> None:
     """Append the rows of these audiences and weeks; readers see the newest of each."""
-    if not rows:
-        return
-    written = [{**row, "run_id": run.run_id} for row in rows]
-    run.check_lease()
-    run.warehouse.write(tables.AUDIENCE_LIFT, written)
+    run.append(tables.AUDIENCE_LIFT, rows)
 
 
 def answered(rows: Sequence[Row]) -> dict[str, Any]:

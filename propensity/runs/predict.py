@@ -324,9 +324,7 @@ def publish_drift(run: Run, model: Serving, scored: Scored) -> None:
     What was published stays so where that fails, which a warning says.
     """
     same = {**_key(run), "model_version": model.version, "written_at": run.began_at}
-    rows = [{**asdict(signal), **same} for signal in scored.signals]
     try:
-        if rows:
-            run.warehouse.write(tables.DRIFT, rows)
+        run.append(tables.DRIFT, [asdict(one) | same for one in scored.signals])
     except PropensityError as error:
         run.log("WARNING", f"drift is not in its table: {error.message}")

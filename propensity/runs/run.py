@@ -48,6 +48,7 @@ from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
 
 if TYPE_CHECKING:
     from propensity.freshness import Freshness
+    from propensity.schema import Table
     from propensity.timeframe import Timeframe
     from propensity.usecases import UseCase
 
@@ -128,6 +129,13 @@ class Run:
         """Raise Conflict if another run has taken over the lease."""
         if self.lease is not None:
             self.lease.check()
+
+    def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows of this run; readers see those of the newest run."""
+        if rows:
+            self.check_lease()
+            own = [{**row, "run_id": self.run_id} for row in rows]
+            self.warehouse.write(table, own)
 
 
 class RunRequest(NamedTuple):

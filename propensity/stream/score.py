@@ -143,7 +143,7 @@ class ScoreStream(Consumer):
             to_score = [
                 (event, json.loads(event.values["attributes"]))
                 for event in events
-                if event.event_type in use_case.scored
+                if event.event_type in use_case.stream.scored
             ]
             counts = {"not_scored_on_the_stream": len(events) - len(to_score)}
         elif champion is None:

@@ -5,7 +5,7 @@ Use cases, each in a folder of its own.
 ``labels.sql`` and ``days.sql`` compute features, labels and days in BigQuery;
 ``model.py`` is optional. A new use case is a new folder: no other code need name it.
 
-- ``declaration``: the rules of a ``usecase.toml``
+- ``declaration``: what a ``usecase.toml`` may say
 - ``sources``: tables of the user's own that features read, point in time
 - ``export``: the view ``ga_events``, with the columns that use cases name
 """
@@ -15,12 +15,14 @@ from __future__ import annotations
 import importlib
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cache, cached_property
 from importlib import resources
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta, Struct, convert, field
+from msgspec.structs import replace
 
 from propensity import statements
 from propensity.budget import Budget
@@ -29,7 +31,13 @@ from propensity.ids import NAME
 from propensity.statements import Line
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration, export, sources
-from propensity.usecases.declaration import CATEGORY, NUMBER
+from propensity.usecases.declaration import (
+    CATEGORY,
+    NUMBER,
+    Baseline,
+    Candidate,
+    Stream,
+)
 from propensity.usecases.export import Value
 from propensity.usecases.sources import Source
 
@@ -38,7 +46,7 @@ if TYPE_CHECKING:
 
     from propensity.settings import Settings
 
-__all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "UseCase", "Value"]
+__all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Stream", "UseCase", "Value"]
 
 # Holds a folder for each use case.
 FOLDER = resources.files(__name__)
@@ -47,75 +55,61 @@ FOLDER = resources.files(__name__)
 STATEMENTS = ("features", "labels", "days")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An algorithm with its parameters, for training to try."""
-
-    name: str
-    algorithm: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """A single feature whose ranking every candidate must beat."""
-
-    feature: str
-    ascending: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class UseCase:
+class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """
-    A use case, as its folder describes it.
+    A use case, as its folder describes it: the entries of its ``usecase.toml``.
 
     Attributes:
         features: "number" or "category" by column of ``features.sql``, in the order of
             the model's input.
-        events: Types of events that it takes from the stream.
         event_types: Types of events that it declares itself: fields by type.
-        scored: Types whose own fields are the features: a row is then an event, and not
-            a user.
-        amount: The feature with the money that a missed event costs; empty for none.
-        currency: Of the amount, such as EUR; empty where the use case does not say.
+        event_params, user_properties: Values of the GA4 export that its statements
+            read, beyond the columns that ``ga_events`` always has: types by key.
         budget: Of the best so many, or the best share, that somebody can act on.
         span: What the outcome is predicted from, in words; empty for the lookback.
-        export_values: Event parameters and user properties of the GA4 export that its
-            statements read, beyond the columns that ``ga_events`` always has.
-        sources: Tables of the user's own that ``features.sql`` reads.
+        sources: Tables of the user's own that ``features.sql`` reads, by name.
     """
 
-    name: str
-    title: str
-    outcome: str
-    lookback_days: int
-    horizon_days: int
-    threshold: float
-    parameters: Mapping[str, str | int]
-    features: Mapping[str, str]
+    name: declaration.Name
+    title: declaration.Text
+    outcome: declaration.Text
+    lookback_days: declaration.Days
+    horizon_days: declaration.Days
+    threshold: declaration.Probability
+    features: Mapping[declaration.Column, declaration.FeatureKind]
     baseline: Baseline
-    candidates: Sequence[Candidate]
-    events: Sequence[str] = ()
-    event_types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    scored: Sequence[str] = ()
-    amount: str = ""
-    currency: str = ""
+    candidates: Annotated[Sequence[Candidate], Meta(min_length=1)]
+    parameters: Mapping[declaration.Column, str | int] = {}
+    stream: Stream = Stream()
+    event_types: Mapping[
+        declaration.Name, Mapping[declaration.Column, declaration.EventKind]
+    ] = field(default_factory=dict, name="events")
+    event_params: Mapping[declaration.Key, declaration.ValueType] = {}
+    user_properties: Mapping[declaration.Key, declaration.ValueType] = {}
     budget: str = declaration.BUDGET
-    span: str = ""
-    export_values: Sequence[Value] = ()
-    sources: Sequence[Source] = ()
+    span: declaration.Text = ""
+    sources: Mapping[declaration.Name, Source] = {}
 
     @property
     def scores_events(self) -> bool:
         """Whether a row is an event, whose own fields are the features."""
-        return bool(self.scored)
+        return bool(self.stream.scored)
 
     @cached_property
     def entity(self) -> str:
         """The id of what a row is about: of users, or the identity of events."""
-        scored = (self.event_types.get(name, {}) for name in self.scored)
+        scored = (self.event_types.get(name, {}) for name in self.stream.scored)
         kinds = {kind: name for fields in scored for name, kind in fields.items()}
         return kinds.get("identity", "user_id")
+
+    @property
+    def export_values(self) -> list[Value]:
+        """The values of the export that its statements read."""
+        return [
+            Value(record, key, kind)
+            for record in declaration.VALUES
+            for key, kind in getattr(self, record).items()
+        ]
 
     def feature_schema(self) -> pa.Schema:
         """Return the features as columns: numbers are floats, categories texts."""
@@ -296,34 +290,27 @@ def parse(name: str, text: str) -> UseCase:
     Return the use case that the text of a ``usecase.toml`` describes.
 
     Raises:
-        UseCaseError: The text is wrong; the message has a line for every problem.
+        UseCaseError: The text is wrong; the message says where.
     """
-    if problems := declaration.problems(text):
+    try:
+        entries = {**tomllib.loads(text), "name": name}
+        use_case = convert(entries, UseCase)
+        problems = [*declaration.contradictions(use_case)]
+    except (ValueError, RecursionError) as error:
+        problems = [str(error)]
+    if problems:
         file = f"{name}/{declaration.FILE}"
         raise UseCaseError("\n".join(f"{file}: {problem}" for problem in problems))
-    config = tomllib.loads(text)
-    named = {record: config.pop(record, {}) for record in declaration.VALUES}
-    return UseCase(
-        name=name,
-        sources=sources.of(config.pop("sources", {})),
-        baseline=Baseline(**config.pop("baseline")),
-        candidates=[Candidate(**entry) for entry in config.pop("candidates")],
-        event_types=config.pop("events", {}),
-        export_values=tuple(
-            Value(record, key, kind)
-            for record, values in named.items()
-            for key, kind in values.items()
-        ),
-        **config.pop("stream", {}),
-        **{"parameters": {}, **config},
-    )
+    return use_case
 
 
-def export_values() -> tuple[Value, ...]:
+def export_values() -> list[Value]:
     """
-    Return the values of the export that the use cases of this deploy name.
+    Return the values of the export that the use cases of this deploy name, each once.
+
+    BigQuery refuses a view in which two of them give a column different types.
 
     Raises:
-        UseCaseError: A use case is wrong, or two give a column different types.
+        UseCaseError: A use case is wrong.
     """
-    return export.merged({name: load(name).export_values for name in names()})
+    return sorted({value for name in names() for value in load(name).export_values})

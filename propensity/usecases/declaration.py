@@ -1,54 +1,71 @@
 """
-The rules of a ``usecase.toml``.
+What a ``usecase.toml`` may say: the types of its entries, and how they fit together.
 
-A check lists all problems of a file at once, each with the entry's name, so that its
-author corrects them in one round. Pure: text in, problems out.
+``usecases.UseCase`` has the entries. msgspec reads them, and names the first that is
+unknown, missing or of another type.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import Meta, Struct
 
 from propensity.budget import Budget
 from propensity.ids import NAME
+
+if TYPE_CHECKING:
+    from propensity.usecases import UseCase
+    from propensity.usecases.sources import Source
 
 FILE = "usecase.toml"
 
 NUMBER = "number"
 CATEGORY = "category"
+FeatureKind = Literal["number", "category"]
 
 # The mean probability of candidates listed before it.
 MEAN = "VotingClassifier"
 # Needs no labels, and scores single events.
 FOREST = "HalfSpaceTrees"
-ALGORITHMS = (
+Algorithm = Literal[
     "LogisticRegression",
     "HistGradientBoostingClassifier",
     "RandomForestClassifier",
     "ExtraTreesClassifier",
-    MEAN,
-    FOREST,
-)
+    "VotingClassifier",
+    "HalfSpaceTrees",
+]
 
 # Kinds of the fields of an event; ``propensity/events.toml`` says what each means.
-EVENT_KINDS = (
-    *("text", "text or null", "personal", "birth date", "amount", "number", "label"),
-    *("identity", "numeral", "instant", "truth", "truth time"),
-)
+EventKind = Literal[
+    "text",
+    "text or null",
+    "personal",
+    "birth date",
+    "amount",
+    "number",
+    "label",
+    "identity",
+    "numeral",
+    "instant",
+    "truth",
+    "truth time",
+]
 
 # Tables of usecase.toml that name values of the export, and the prefix of the columns
 # of ``ga_events`` that hold them: parameters and properties may have the same names.
 VALUES = {"event_params": "param_", "user_properties": "property_"}
 # Types of these columns.
-VALUE_TYPES = ("STRING", "INT64", "NUMERIC")
+ValueType = Literal["STRING", "INT64", "NUMERIC"]
 
-# Of the moment when a row of a source became known, and of all its columns.
+# Types of columns of a source; of moments, and of all.
 MOMENTS = ("TIMESTAMP", "DATETIME", "DATE")
-SOURCE_TYPES = ("STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", *MOMENTS)
+SourceType = Literal[
+    "STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "TIMESTAMP", "DATETIME", "DATE"
+]
 SOURCE_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 
 # Parameters that runs set, in all statements or in some.
@@ -77,178 +94,99 @@ BUDGET = "10%"
 # Of a lookback and a horizon: ten years, more than Google Analytics has existed for.
 MAXIMUM_DAYS = 3_650
 
+Text = Annotated[str, Meta(pattern=r"\S")]
+Days = Annotated[int, Meta(ge=1, le=MAXIMUM_DAYS)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+# Of a use case's folder, an event type, or a source.
+Name = Annotated[str, Meta(pattern=rf"^{NAME.pattern}\Z")]
 # A column of BigQuery, or a parameter of a statement.
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+Column = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
 # Google's rule for the names of parameters and properties:
 # https://support.google.com/analytics/answer/13316687, event naming rules
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+Key = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}\Z")]
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a value is, in words, and how that is known."""
+class Candidate(Struct, frozen=True, forbid_unknown_fields=True):
+    """An algorithm with its parameters, for training to try."""
 
-    what: str
-    holds: Callable[[Any], bool]
-
-
-def one_of(*choices: str) -> Rule:
-    """Return the rule of a value that is one of some."""
-    return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
+    name: Text
+    algorithm: Algorithm
+    parameters: Mapping[str, Any] = {}
 
 
-def matching(what: str, pattern: re.Pattern[str]) -> Rule:
-    """Return the rule of a text that matches a pattern."""
-    return Rule(what, lambda value: bool(pattern.fullmatch(str(value))))
+class Baseline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A single feature whose ranking every candidate must beat."""
+
+    feature: Text
+    ascending: bool
 
 
-def _is_budget(value: Any) -> bool:
-    try:
-        return bool(Budget.parse(value))
-    except (TypeError, ValueError):
-        return False
+class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    The events of the stream that a use case takes.
+
+    Attributes:
+        events: Their types.
+        scored: Types whose own fields are the features: a row is then an event, and not
+            a user.
+        amount: The feature with the money that a missed event costs; empty for none.
+        currency: Of the amount, such as EUR; empty where the use case does not say.
+    """
+
+    events: Sequence[str] = ()
+    scored: Sequence[str] = ()
+    amount: str = ""
+    currency: Currency = ""
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-_TEXT = Rule("a text", lambda value: isinstance(value, str) and bool(value.strip()))
-_TEXTS = Rule("a list of texts", _are_texts)
-_FLAG = Rule("true or false", lambda value: isinstance(value, bool))
-_TABLE = Rule("a table", lambda value: isinstance(value, dict))
-_SHARE = Rule("a probability", lambda v: type(v) in (int, float) and 0 <= v <= 1)
-_DAYS = Rule(
-    f"a whole number of days from 1 to {MAXIMUM_DAYS:,}",
-    lambda value: type(value) is int and 1 <= value <= MAXIMUM_DAYS,
-)
-_PARAMETER = Rule("a text or a whole number", lambda value: type(value) in (str, int))
-_VALUE = (_KEY, one_of(*VALUE_TYPES))
-
-# Each entry with its rule; "?" marks those that may be missing. A tuple is a table
-# whose entries the author names: the pattern of their names, and the rule of each. A
-# list is one table or more.
-_USE_CASE: Mapping[str, Any] = {
-    "title": _TEXT,
-    "outcome": _TEXT,
-    "lookback_days": _DAYS,
-    "horizon_days": _DAYS,
-    "threshold": _SHARE,
-    "features": (_COLUMN, one_of(NUMBER, CATEGORY)),
-    "baseline": {"feature": _TEXT, "ascending": _FLAG},
-    "candidates": [
-        {"name": _TEXT, "algorithm": one_of(*ALGORITHMS), "parameters?": _TABLE}
-    ],
-    "span?": _TEXT,
-    "budget?": Rule('a number, as "1000", or a share, as "5%"', _is_budget),
-    "parameters?": (_COLUMN, _PARAMETER),
-    "stream?": {
-        "events?": _TEXTS,
-        "scored?": _TEXTS,
-        "amount?": _TEXT,
-        "currency?": matching("like EUR", re.compile("[A-Z]{3}")),
-    },
-    "events?": (NAME, (_COLUMN, one_of(*EVENT_KINDS))),
-    "sources?": (
-        NAME,
-        {
-            "table": matching("project.dataset.table or dataset.table", SOURCE_TABLE),
-            "user_id": matching("a column", _COLUMN),
-            "valid_from": matching("a column", _COLUMN),
-            "columns": (_COLUMN, one_of(*SOURCE_TYPES)),
-            "plans?": _TEXTS,
-        },
-    ),
-    "event_params?": _VALUE,
-    "user_properties?": _VALUE,
-}
-
-
-def problems(text: str) -> list[str]:
-    """Return the mistakes in the text of a ``usecase.toml``, each with its entry."""
-    try:
-        config = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        return [f"is not valid TOML: {error}"]
-    # What is right by itself must fit together, too.
-    return [*_wrong(config, _USE_CASE, "")] or [*_contradictions(config)]
-
-
-def _wrong(value: Any, rule: Any, at: str) -> Iterator[str]:
-    """Yield what is not as its rule has it, each with its path such as ``a.b``."""
-    if isinstance(rule, Rule):
-        if not rule.holds(value):
-            yield f"{at} is {rule.what}, not {value!r}"
-    elif isinstance(rule, list):
-        if not isinstance(value, list) or not value:
-            yield f"{at} are tables, one or more: [[{at}]]"
-            return
-        for number, one in enumerate(value, start=1):
-            yield from _wrong(one, rule[0], f"{at}[{number}]")
-    elif not isinstance(value, dict):
-        yield f"{at} is a table, not {value!r}"
-    elif isinstance(rule, tuple):
-        pattern, inner = rule
-        for key, one in value.items():
-            if pattern.fullmatch(key):
-                yield from _wrong(one, inner, f"{at}.{key}")
-            else:
-                yield f"{at} can have no {key[:64]!r}: names are letters, digits and _"
-    else:
-        yield from _wrong_entries(value, rule, f"{at}." if at else "")
-
-
-def _wrong_entries(
-    value: Mapping[str, Any], rule: Mapping[str, Any], prefix: str
-) -> Iterator[str]:
-    rules = {key.removesuffix("?"): inner for key, inner in rule.items()}
-    for key in value:
-        if key not in rules:
-            yield f"{prefix}{key} is unknown; known are {', '.join(rules)}"
-    for key, inner in rules.items():
-        if key in value:
-            yield from _wrong(value[key], inner, f"{prefix}{key}")
-        elif key in rule:
-            yield f"{prefix}{key} is missing"
-
-
-def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+def contradictions(use_case: UseCase) -> Iterator[str]:
     """Yield mistakes among entries that are right by themselves."""
-    features, stream = config["features"], config.get("stream", {})
+    features, stream = use_case.features, use_case.stream
+    try:
+        Budget.parse(use_case.budget)
+    except ValueError as error:
+        yield f"budget {error}"
     for name in features:
         if name.lower() in RESERVED:
             yield f"features.{name}: training has a column of this name"
-    for name in sorted({*config.get("parameters", ())} & RUN_PARAMETERS):
+    for name in sorted({*use_case.parameters} & RUN_PARAMETERS):
         yield f"parameters.{name}: every run sets @{name}; name it otherwise"
-    numbers = {"baseline.feature": config["baseline"]["feature"]}
-    if "amount" in stream:
-        numbers["stream.amount"] = stream["amount"]
+    numbers = {"baseline.feature": use_case.baseline.feature}
+    if stream.amount:
+        numbers["stream.amount"] = stream.amount
     for at, name in numbers.items():
         if features.get(name) != NUMBER:
             yield f"{at}: {name} is not a numeric feature"
     earlier: list[str] = []
-    for candidate in config["candidates"]:
-        name, algorithm = candidate["name"], candidate["algorithm"]
+    for candidate in use_case.candidates:
+        name, algorithm = candidate.name, candidate.algorithm
         if name in earlier:
             yield f"candidates: two are named {name}"
-        if algorithm == FOREST and not stream.get("scored"):
+        if algorithm == FOREST and not stream.scored:
             yield f"candidates: {name} is of {FOREST}, which scores events, not users"
-        if algorithm == MEAN:
-            parameters = candidate.get("parameters", {})
-            of = parameters.get("of")
-            is_of = _are_texts(of) and 0 < len({*of} & {*earlier}) == len(of)
-            if parameters.keys() != {"of"} or not is_of:
-                yield (
-                    f"candidates: {name} has one parameter, of, a list of candidates "
-                    f"before it, each once: {', '.join(earlier) or 'none'}"
-                )
+        if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
+            yield (
+                f"candidates: {name} has one parameter, of, a list of candidates "
+                f"before it, each once: {', '.join(earlier) or 'none'}"
+            )
         earlier.append(name)
-    yield from _wrong_sources(config.get("sources", {}))
+    yield from _wrong_sources(use_case.sources)
 
 
-def _wrong_sources(sources: Mapping[str, Any]) -> Iterator[str]:
+def _is_mean_of(parameters: Mapping[str, Any], earlier: Sequence[str]) -> bool:
+    of = parameters.get("of")
+    if parameters.keys() != {"of"} or not isinstance(of, list):
+        return False
+    return 0 < sum(name in of for name in earlier) == len(of)
+
+
+def _wrong_sources(sources: Mapping[str, Source]) -> Iterator[str]:
     for name, source in sources.items():
         if name == "ga_events" or name.startswith(("ma_", "stream_")):
             yield f"sources.{name}: a deployment has a table of this name"
-        for column in {*source.get("plans", ())} - {*source["columns"]}:
+        if not SOURCE_TABLE.fullmatch(source.table):
+            expected = "project.dataset.table or dataset.table"
+            yield f"sources.{name}.table is {expected}, not {source.table!r}"
+        for column in sorted({*source.plans} - {*source.columns}):
             yield f"sources.{name}.plans: {column} is not among its columns"

@@ -13,10 +13,8 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from propensity.errors import UseCaseError
 from propensity.schema import Column
 from propensity.statements import statement
 from propensity.usecases.declaration import VALUES
@@ -44,8 +42,7 @@ _READERS = {
 _NAMED = "  -- columns that use cases name\n"
 
 
-@dataclass(frozen=True, order=True)
-class Value:
+class Value(NamedTuple):
     """
     An event parameter or user property that a use case names.
 
@@ -61,31 +58,6 @@ class Value:
     def column(self) -> str:
         """Name of its column in the view."""
         return VALUES[self.record] + self.key
-
-
-def merged(values_by_use_case: Mapping[str, Sequence[Value]]) -> tuple[Value, ...]:
-    """
-    Return the values of all use cases, each once, in the order of their columns.
-
-    Args:
-        values_by_use_case: As each declares them.
-
-    Raises:
-        UseCaseError: Two use cases give a column different types or spellings.
-    """
-    by_column: dict[str, tuple[str, Value]] = {}
-    for use_case, values in values_by_use_case.items():
-        for value in values:
-            name = value.column.lower()
-            other, earlier = by_column.setdefault(name, (use_case, value))
-            if earlier != value:
-                raise UseCaseError(
-                    f"{use_case}/usecase.toml has {value.record}.{value.key} as "
-                    f"{value.type}, {other}/usecase.toml {earlier.key} as "
-                    f"{earlier.type}: they share a column. Name it alike in both, and "
-                    "cast in the statement"
-                )
-    return tuple(sorted(value for _, value in by_column.values()))
 
 
 def text(

@@ -10,15 +10,18 @@ of a later moment reaches a feature. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+
+from msgspec import Struct
 
 from propensity.statements import statement
-from propensity.usecases.declaration import SOURCE_TABLE
+from propensity.usecases.declaration import (
+    SOURCE_TABLE,
+    Column,
+    SourceType,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
     A table of the user's own.
 
@@ -30,11 +33,10 @@ class Source:
         plans: Those with moments that are known ahead, such as the end of a contract.
     """
 
-    name: str
     table: str
-    user_id: str
-    valid_from: str
-    columns: Mapping[str, str]
+    user_id: Column
+    valid_from: Column
+    columns: Mapping[Column, SourceType]
     plans: Sequence[str] = ()
 
     @property
@@ -63,14 +65,11 @@ class Source:
         return sql
 
 
-def of(entries: Mapping[str, Any]) -> tuple[Source, ...]:
-    """Return the sources of the entries of a ``usecase.toml`` that is right."""
-    return tuple(Source(name=name, **entry) for name, entry in entries.items())
-
-
-def around(sources: Sequence[Source]) -> tuple[str, str]:
+def around(sources: Mapping[str, Source]) -> tuple[str, str]:
     """Return what stands before and after a statement, so that it can read sources."""
     if not sources:
         return "", ""
-    named = ",\n".join(f"  {one.name} AS (\n{one.text()}  )" for one in sources)
+    named = ",\n".join(
+        f"  {name} AS (\n{one.text()}  )" for name, one in sources.items()
+    )
     return f"WITH\n{named}\nSELECT\n  *\nFROM\n  (\n", "\n  )\n"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from local.exports import sources as tables
 from offline.usecases import new
@@ -46,7 +46,7 @@ def load(place, use_case) -> Callable[..., None]:
     """Replace the table: user, when it became known, and points."""
 
     def load(*rows: tuple[str, datetime, int]) -> None:
-        [source] = use_case.sources
+        [source] = use_case.sources.values()
         made = [
             {"user_id": user, "changed_at": at, "points": points, "tier": "gold"}
             for user, at, points in rows
@@ -117,8 +117,8 @@ def test_what_cannot_be_read_is_named(place, load, monkeypatch, change, expected
     """The table or the column; nothing is paid for."""
     load()
     use_case = usecases.load(NAME)
-    [source] = use_case.sources
-    wrong = replace(use_case, sources=[replace(source, **change)])
+    [(name, source)] = use_case.sources.items()
+    wrong = replace(use_case, sources={name: replace(source, **change)})
     monkeypatch.setattr(usecases, "load", lambda _: wrong)
     answer = place.post("model_training", {"as_of": TRAINED, "use_case": NAME})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from local.demos.source import weeks_allowed
 from local.exports import ga4_export, sources
@@ -310,13 +310,12 @@ def test_weeks_end_with_the_data():
 
 
 LOYALTY = Source(
-    name="loyalty",
     table="crm-project.crm.loyalty",
     user_id="customer_id",
     valid_from="changed_at",
     columns={"points": "INT64"},
 )
-USE_CASE = replace(usecases.load("ga4_purchase"), sources=[LOYALTY])
+USE_CASE = replace(usecases.load("ga4_purchase"), sources={"loyalty": LOYALTY})
 
 
 class TestSources:

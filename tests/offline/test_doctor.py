@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 from google.pubsub_v1 import PublisherClient, SubscriberClient
+from msgspec import structs
 
 from commands.cli import main
 from deploy import functions
@@ -371,13 +372,12 @@ def test_days_that_no_use_case_reads_are_not_missed(place):
     ga4, cards = (usecases.load(name) for name in ("ga4_purchase", "card_fraud"))
     assert cards.lookback_days > 30
 
-    reading = replace(ga4, lookback_days=7)
+    reading = structs.replace(ga4, lookback_days=7)
     findings = place.examine(use_cases=[reading, cards]).findings
     assert [finding for finding in findings if finding.check == "export"] == []
 
 
 LOYALTY = Source(
-    name="loyalty",
     table="crm-project.doctored.loyalty",
     user_id="customer_id",
     valid_from="changed_at",
@@ -390,8 +390,9 @@ def test_sources_that_runs_could_not_read_are_named(healthy):
     loading.load(healthy.warehouse.client, LOYALTY, loading.table_of(LOYALTY, []))
 
     def findings(**changes: Any) -> str:
-        source = replace(LOYALTY, **changes)
-        use_case = replace(usecases.load(USE_CASE), sources=[source])
+        source = structs.replace(LOYALTY, **changes)
+        shop = usecases.load(USE_CASE)
+        use_case = structs.replace(shop, sources={"loyalty": source})
         report = healthy.examine(use_cases=[use_case])
         return "; ".join(f.what for f in report.findings if f.check == "sources")
 

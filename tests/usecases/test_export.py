@@ -5,15 +5,15 @@ The view of the export, specified: columns for the values that use cases name.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from propensity import usecases
-from propensity.errors import SchemaError, UseCaseError
+from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.settings import Settings
@@ -141,21 +141,11 @@ def test_tables_that_break_the_view_s_wildcard_are_named(name, more, what):
     assert all(one.startswith(f"{name} ") and what in one for one in told)
 
 
-def test_two_use_cases_share_a_column_that_they_name_alike():
-    """In a fixed order. Else both are named, and what to do."""
-    named = {"b": [PLAN, VALUES[0]], "a": [VALUES[0]]}
-
-    assert export.merged(named) == (VALUES[0], PLAN)
-    assert export.merged(dict(reversed(named.items()))) == (VALUES[0], PLAN)
-    for other in (replace(PLAN, type="INT64"), replace(PLAN, key="Plan")):
-        with pytest.raises(UseCaseError, match="b/usecase.* a/usecase.* cast"):
-            export.merged({"a": [PLAN], "b": [other]})
-
-
 def test_a_view_of_another_time_is_refused(warehouse):
     """A use case that names a column reads no view that was made before."""
-    use_case = replace(usecases.load("ga4_purchase"), export_values=(PLAN,))
-    other = replace(use_case, export_values=(replace(PLAN, key="tier"),))
+    shop = usecases.load("ga4_purchase")
+    use_case = replace(shop, user_properties={"plan": "STRING"})
+    other = replace(use_case, user_properties={"tier": "STRING"})
 
     consent.check_view(warehouse, use_case)
     with pytest.raises(SchemaError, match="no column property_tier.*run the set-up"):

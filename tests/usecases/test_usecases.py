@@ -58,14 +58,10 @@ class TestLoad:
 
 def test_mistakes_are_named_by_file_and_entry():
     """What is wrong is refused when it is read, not in training."""
-    text = TOML.replace("= 0.5\n\n", "= 1.5\n\n", 1).replace('"category"', '"text"')
+    text = TOML.replace("= 0.5\n\n", "= 1.5\n\n", 1)
 
-    with pytest.raises(UseCaseError) as refused:
+    with pytest.raises(UseCaseError, match=r"^toy/usecase\.toml: .*threshold`$"):
         usecases.parse("toy", text)
-    assert refused.value.message.splitlines() == [
-        "toy/usecase.toml: threshold is a probability, not 1.5",
-        "toy/usecase.toml: features.country is one of number, category, not 'text'",
-    ]
 
 
 class TestWindow:

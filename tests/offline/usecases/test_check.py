@@ -104,7 +104,7 @@ class TestCheck:
             ("labels.sql", "FROM\n  transactions", "FROM\n  transaction",
              "labels.sql reads transaction, which is no table of a deployment"),
             ("usecase.toml", '"LogisticRegression"', '"LogisticRegresion"',
-             "usecase.toml: candidates[1].algorithm is one of"),
+             "'LogisticRegresion' - at `$.candidates[0].algorithm`"),
             ("usecase.toml", "\nC = 0.1", "\nc = 0.1",
              "usecase.toml: candidate logistic_regression: Invalid parameter 'c'"),
             ("usecase.toml", "\nC = 0.1", '\npenalty = "l1"', "supports only 'l2'"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from propensity.errors import UseCaseError
 from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
+from propensity.usecases import Stream
 from tests.events import (
     BASE,
     CATALOGUE,
@@ -192,7 +193,7 @@ CARD = {
 PAYMENTS = replace(
     use_case("payments", ["payment", "outcome"], CARD),
     features={"score": "number"},
-    scored=["payment"],
+    stream=Stream(events=["payment", "outcome"], scored=["payment"]),
 )
 
 
@@ -251,7 +252,10 @@ class TestCatalogue:
                 "usecases/b declares spin wrongly: it is declared already",
             ),
             ([use_case("ga4_purchase", [])], "no use case takes events"),
-            ([replace(PAYMENTS, scored=["nothing"])], "scores nothing, and must take"),
+            (
+                [replace(PAYMENTS, stream=Stream(events=["payment"], scored=["no"]))],
+                "scores no, and must take",
+            ),
             ([replace(PAYMENTS, features={"x": "number"})], "whose numerals lack x"),
         ],
     )

@@ -4,11 +4,10 @@ Training on events, specified: on transactions of which some are known to be fra
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning import event_rows

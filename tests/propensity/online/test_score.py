@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingClassifier
@@ -39,7 +40,7 @@ from propensity.tables import every as tables
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CARDS = usecases.load("card_fraud")
-PLAYERS = replace(
+PLAYERS = structs.replace(
     usecases.load("first_day_churn"),
     features={"bet_count": "number", "country": "category", "age": "number"},
 )

@@ -8,6 +8,7 @@ import contextlib
 import json
 
 import pytest
+from msgspec.structs import asdict
 
 from propensity.errors import ArtifactError, Conflict
 from propensity.registry.champion import EARLIER
@@ -31,7 +32,7 @@ def test_a_damaged_pointer_is_an_artifact_error(registry, damage):
     of a later deploy is ignored."""
     assert registry.champion() is None
     champion = promote(registry, 0)
-    content = {**vars(champion), "later": 1}
+    content = {**asdict(champion), "later": 1}
     overwrite(registry, registry.pointer, json.dumps(content).encode())
     assert registry.champion() == champion
     text = damage if isinstance(damage, str) else json.dumps(content | damage)

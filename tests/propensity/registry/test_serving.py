@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from google.cloud import storage
+from msgspec import structs
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -44,7 +45,7 @@ from tests.propensity.registry.versions import promote, store
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TTL_S = 60.0
 FEATURES = {"bet_count": "number", "country": "category"}
-USE_CASE = replace(usecases.load("first_day_churn"), features=FEATURES)
+USE_CASE = structs.replace(usecases.load("first_day_churn"), features=FEATURES)
 PLAYERS = pa.RecordBatch.from_pydict(
     {"bet_count": [1.0, 2.0, 8.0, 9.0], "country": ["GB", "MT", "GB", "MT"]}
 )
@@ -181,7 +182,7 @@ class TestLoaded:
         """In any order. A model of other features, or of others in the same columns,
         would score nonsense: it is refused, and what has changed is named."""
         row = recorded(place.warehouse, USE_CASE.name, place.publish())
-        turned = replace(USE_CASE, features=dict(reversed(FEATURES.items())))
+        turned = structs.replace(USE_CASE, features=dict(reversed(FEATURES.items())))
         serving = loaded(place.registry, turned, row, settings=place.settings)
         assert labels_of(serving) == [0, 0, 1, 1]
 
@@ -191,7 +192,7 @@ class TestLoaded:
             ({"features": {**FEATURES, "age": "number"}}, "age"),
             ({"parameters": {"days": 3}}, "days None, which is 3 today"),
         ):
-            other = replace(USE_CASE, **changed)
+            other = structs.replace(USE_CASE, **changed)
             with pytest.raises(SchemaError, match=name):
                 loaded(place.registry, other, row, settings=place.settings)
 
@@ -230,7 +231,7 @@ class TestChampions:
         assert (after.champion.version, after.epoch) == (1, 1)
         assert labels_of(before.champion) == [0, 0, 1, 1]
         assert labels_of(after.champion) == [1, 1, 0, 0]
-        assert await champions.state(replace(USE_CASE, name="other")) == nothing
+        assert await champions.state(structs.replace(USE_CASE, name="other")) == nothing
 
     @pytest.mark.parametrize(
         ("broken", "why"),
