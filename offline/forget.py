@@ -55,12 +55,6 @@ SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.
 AT_ONCE = 1_000
 
-OF_THE_EXPORT = (
-    "The GA4 export is yours: delete the users in Google Analytics first (User "
-    "Deletion API), which writes its tables for days, then run the statement with "
-    "@user_ids."
-)
-
 
 def run(
     settings: Settings,
@@ -137,7 +131,13 @@ def _notes(use_case: str, unreadable: set[str], events: int | None) -> list[str]
         notes.append(f"Delete the users from tables of your own as well: {listed}.")
     if unreadable:
         notes.append("Delete or repair the unreadable files, and run this again.")
-    return [*notes, OF_THE_EXPORT] if events else notes
+    if events:
+        notes.append(
+            "The GA4 export is yours: delete the users in Google Analytics first (User "
+            "Deletion API), which writes its tables for days, then run the statement "
+            "with @user_ids."
+        )
+    return notes
 
 
 def allow_again(
@@ -223,7 +223,7 @@ class Work:
     def _rows(self, table: Table, source: str, is_search: bool) -> int:
         """Count the users' rows of a table; delete them unless this is a search."""
         count = 0
-        for keys in _pieces(self._keys(source)):
+        for keys in _pieces(self._refused() if source == RAW else self.users):
             parameters = {"keys": keys, "use_case": self.use_case}
             if is_search:
                 sql = about(table, source, "forget_count")
@@ -232,25 +232,6 @@ class Work:
                 sql = about(table, source, "forget_rows")
                 count += self.warehouse.execute(sql, parameters)
         return count
-
-    def _keys(self, source: str) -> Sequence[str]:
-        """Return what the column of ``about`` has of the users."""
-        if source == RAW:
-            return self._refused()
-        if source != EVENT:
-            return self.users
-        events = [
-            f"{row['use_case']}/{row['event_id']}"
-            for users in _pieces(self.users)
-            for row in self.warehouse.rows(
-                statement("forget_events", own=SQL),
-                {"use_case": self.use_case, "user_ids": users},
-            )
-        ]
-        # An identity may be both event and user.
-        return events + [
-            f"{name}/{user}" for name in usecases.names() for user in self.users
-        ]
 
     def _refused(self) -> list[str]:
         """Return the ids of dead letters that name a user in the clear."""
@@ -355,17 +336,20 @@ def in_order() -> list[tuple[Table, str]]:
 
 def about(table: Table, source: str, name: str) -> str:
     """Return a statement on a table's rows about users, by the column of ``source``."""
-    has_use_case = any(column.name == "use_case" for column in table.columns)
-    column = {
-        EVENT: "CONCAT(use_case, '/', event_id)",
-        RAW: "message_id",
-        USER: "user_id",
+    events = statement("forget_events", own=SQL)
+    has_use_case = "use_case" in table.types
+    is_about_users = {
+        # An identity may be both event and user.
+        EVENT: "(event_id IN UNNEST(@keys) "
+        f"OR CONCAT(use_case, '/', event_id) IN ({events}))",
+        RAW: "message_id IN UNNEST(@keys)",
+        USER: "user_id IN UNNEST(@keys)",
     }[source]
     return (
         statement(name, own=SQL)
         .replace("some_table", table.stored)
         .replace("every_partition", f"{table.partition} >= DATE '1970-01-01'")
-        .replace("some_column", column)
+        .replace("is_about_users", is_about_users)
         .replace("some_use_case", "use_case" if has_use_case else "@use_case")
     )
 

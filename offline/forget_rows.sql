@@ -3,5 +3,5 @@ DELETE FROM
   some_table
 WHERE
   every_partition
-  AND some_column IN UNNEST(@keys)
+  AND is_about_users
   AND (@use_case = '' OR some_use_case = @use_case)

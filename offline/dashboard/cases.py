@@ -41,8 +41,8 @@ class Case:
 
     @property
     def title(self) -> str:
-        """Its title, or its name."""
-        return self.facts.title or self.name
+        """Its title."""
+        return self.facts.title
 
     @property
     def page(self) -> str:
@@ -110,8 +110,6 @@ class Case:
     @cached_property
     def deeds(self) -> list[Deed]:
         """What somebody should do, the most urgent first."""
-        if not self.facts.has_folder:
-            return []
         return [*self._to_serve(), *self._to_look(), *self._late(), *self._to_stop()]
 
     def _to_serve(self) -> Iterator[Deed]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from offline.dashboard.reading import Reading, Window
+from offline.dashboard.reading import Reading
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.pages.page import POLICY
@@ -34,12 +34,11 @@ class Facts:
         reports: HTML of the report of a week, or day, by its first day.
     """
 
-    title: str = ""
-    outcome: str = "are of label 1"
+    title: str
+    outcome: str
     currency: str = ""
     is_of_events: bool = False
     horizon_days: int = 7
-    has_folder: bool = True
     champion: int | None = None
     is_pinned: bool = False
     reports: Mapping[date, str] = field(default_factory=dict)
@@ -58,22 +57,10 @@ def find(
     artifacts: Artifacts,
     *,
     settings: Settings,
-    window: Window,
 ) -> Facts:
-    """
-    Find the facts of a use case with a folder.
-
-    Of a past day the version serves that a training had promoted last, as for a rerun
-    of 01-Predictions: rollbacks and pins of that time are not known.
-    """
+    """Find the facts of a use case."""
     use_case = usecases.load(name).titled(settings)
-    champion, is_pinned = None, False
-    if window.is_past:
-        versions = [r for r in readings["versions"].rows if r["use_case"] == name]
-        promoted = [r["model_version"] for r in versions if r["promoted"]]
-        champion = promoted[0] if promoted else None
-    elif pointer := Registry(artifacts, name).champion():
-        champion, is_pinned = pointer.version, bool(pointer.pinned)
+    champion = Registry(artifacts, name).champion()
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
     return Facts(
@@ -82,8 +69,8 @@ def find(
         currency=use_case.stream.currency,
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
-        champion=champion,
-        is_pinned=is_pinned,
+        champion=champion.version if champion else None,
+        is_pinned=champion is not None and champion.pinned,
         reports=_reports(name, weeks, artifacts),
     )
 

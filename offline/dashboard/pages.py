@@ -11,7 +11,6 @@ from offline.dashboard.cases import Case
 from offline.dashboard.charts import BARS, POINTS, lines, milliseconds, size
 from offline.dashboard.facts import Facts
 from offline.dashboard.reading import STREAM_DAYS, TITLES, Reading, Row, Window
-from propensity.ids import NAME
 from propensity.learning.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.page import filled
@@ -90,21 +89,19 @@ def site(
 def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> list[Case]:
     """Return the use cases that have rows or serve; those with deeds come first."""
     sources = ("evaluations", "versions", "publications", "drift", "lift")
-    names = {name for name, known in facts.items() if known.champion is not None}
     grouped: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for source in sources:
         for row in readings[source].rows:
             grouped[row["use_case"]][source].append(row)
-    removed = Facts(has_folder=False)
     listed = [
         Case(
             name=name,
             as_of=window.as_of,
-            facts=facts.get(name, removed),
+            facts=known,
             rows={source: grouped[name][source] for source in sources},
         )
-        for name in sorted({*names, *grouped})
-        if NAME.fullmatch(name)
+        for name, known in sorted(facts.items())
+        if name in grouped or known.champion is not None
     ]
     return sorted(listed, key=lambda case: not case.deeds)
 

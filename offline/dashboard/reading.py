@@ -48,13 +48,11 @@ class Window:
         as_of: The day by which runs are late.
         weeks: Number of weeks before it.
         until: The last day; after ``as_of`` where past weeks were played today.
-        is_past: Whether somebody asked for a day that is over.
     """
 
     as_of: date
     weeks: int
     until: date
-    is_past: bool = False
 
     def parameters(self, name: str) -> dict[str, date]:
         """Return the first and the last day that a statement reads."""

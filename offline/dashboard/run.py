@@ -64,14 +64,13 @@ def run(
             as_of=as_of or played,
             weeks=weeks,
             until=as_of or today,
-            is_past=as_of is not None and as_of < today,
         )
         readings = {one.name: one for one in read(warehouse, window, is_dry=is_dry)}
         pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
         first = f"{out.rstrip('/')}/{INDEX}"
         if not is_dry:
             facts = {
-                name: find(name, readings, artifacts, settings=settings, window=window)
+                name: find(name, readings, artifacts, settings=settings)
                 for name in usecases.names()
             }
             place = f"{settings.project}.{settings.dataset}"
