@@ -10,8 +10,11 @@ Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/ans
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import glob
+import json
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -140,34 +143,44 @@ def _read(
     file = _quoted(path)
     if path.name.endswith(PARQUET):
         # As JSON, so that both are read and checked in one way.
+        given = copy.with_suffix(".given")
         database.execute(
-            f"COPY (FROM READ_PARQUET({file}){some}) TO {_quoted(copy)} (FORMAT JSON)"
+            f"COPY (FROM READ_PARQUET({file}){some}) TO {_quoted(given)} (FORMAT JSON)"
         )
+        with given.open("rb") as rows, copy.open("wb") as plain:
+            plain.writelines(map(_without_groups, rows))
         file = _quoted(copy)
     described = database.execute("DESCRIBE no_events").fetchall()
     kinds = {name: kind for name, kind, *_ in described}
     # As JSON has them, so that a number is known for one.
     kinds |= dict.fromkeys(("user_pseudo_id", "user_id"), "JSON")
 
-    def read(statement: str, *names: str) -> None:
-        fields = ", ".join(f"'{name}': '{kinds[name]}'" for name in names)
+    def read(statement: str, kinds: Mapping[str, str]) -> None:
+        fields = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
         rows = f"READ_JSON({file}, COLUMNS = {{{fields}}})"
         database.execute(f"{statement} FROM {rows}{some}")
 
+    numbered = (
+        "CREATE OR REPLACE TEMP TABLE given AS SELECT ROW_NUMBER() OVER () AS row"
+    )
     try:
         read(
-            "CREATE OR REPLACE TEMP TABLE given AS SELECT ROW_NUMBER() OVER () AS row, "
-            "* REPLACE (REPLACE(event_date, '-', '') AS event_date)",
-            *kinds,
+            f"{numbered}, * REPLACE (REPLACE(event_date, '-', '') AS event_date)", kinds
         )
     except duckdb.InvalidInputException as problem:
-        # DuckDB says in which row. One field after the other says in which field.
-        for name in kinds if "Malformed" not in str(problem) else ():
-            try:
-                read(f"SELECT COUNT({name})", name)
-            except duckdb.InvalidInputException as error:
-                reason = str(error).splitlines()[0]
-                raise ExportError(f"{path}: {name}: {reason}") from error
+        if malformed := re.search(r"Malformed JSON.* in \S+ (\d+): (.*)", str(problem)):
+            # DuckDB names the next row.
+            row, reason = int(malformed[1]) - 1, malformed[2]
+            expected = "expected JSON, a row a line or an array of rows"
+            raise ExportError(f"{path}, row {row}: {expected}: {reason}") from problem
+        for name, kind in kinds.items():
+            # DuckDB's number of a row is wrong where a value in a list is.
+            read(f"{numbered}, {name} AS value", {name: "JSON"})
+            if wrong := _first_wrong(database, kind):
+                plain = "records" if kind.endswith("[]") else "a record"
+                expected = plain if kind.startswith("STRUCT") else kind
+                found = f"{name}: expected {expected}, found {wrong[1][:60]}"
+                raise ExportError(f"{path}, row {wrong[0]}: {found}") from problem
         raise
     if wrong_row := database.execute(WRONG_ROWS).fetchone():
         raise ExportError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
@@ -178,6 +191,38 @@ def _read(
         "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
         f"user_id ->> '$' AS user_id), {is_intraday} AS is_intraday FROM given"
     )
+
+
+def _first_wrong(
+    database: duckdb.DuckDBPyConnection, kind: str
+) -> tuple[int, str] | None:
+    """Return number and value of the first of the given rows that is not of a type."""
+
+    def is_wrong(rows: int) -> bool:
+        try:
+            database.execute(
+                f"SELECT COUNT(CAST(value AS {kind})) FROM given WHERE row <= {rows}"
+            )
+        except duckdb.Error:
+            return True
+        return False
+
+    [(count,)] = database.execute("SELECT COUNT(*) FROM given").fetchall()
+    row = 1 + bisect.bisect_left(range(1, count + 1), True, key=is_wrong)
+    return database.execute(f"SELECT * FROM given WHERE row = {row}").fetchone()
+
+
+def _without_groups(row: bytes) -> bytes:
+    """Return a row with lists where BigQuery or Spark wrote groups list.element."""
+
+    def inner(group: dict[str, Any]) -> Any:
+        if group.keys() != {"list"}:
+            return group
+        return [value for one in group["list"] or () for value in one.values()]
+
+    if b'{"list":' not in row:
+        return row
+    return json.dumps(json.loads(row, object_hook=inner)).encode() + b"\n"
 
 
 def _quoted(path: Path) -> str:

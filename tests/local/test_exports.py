@@ -74,12 +74,25 @@ class TestFiles:
         ga4_export.check(tmp_path / name)
         assert [row["event_name"] for row in read(tmp_path)] == ["page_view", "scroll"]
 
-    def test_of_parquet_are_read_with_their_lists(self, tmp_path):
-        params = [{"key": "a", "value": {"int_value": 2**62}}]
-        row = event(event_params=params, items=[{"item_id": "a", "quantity": 2}])
-        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+    def test_of_parquet_may_have_lists_plain_or_as_groups(self, tmp_path):
+        """As BigQuery and Spark write them, ``list.element``, in one another, too.
+        Defect: they were refused."""
 
-        assert read(tmp_path) == [row]
+        def group(*rows: dict[str, Any]) -> dict[str, Any]:
+            return {"list": [{"element": row} for row in rows]}
+
+        plain = event(items=[{"item_id": "a", "quantity": 2}])
+        pq.write_table(pa.Table.from_pylist([plain]), tmp_path / "a.parquet")
+        params = [{"key": "a", "value": {"int_value": 2**62}}]
+        grouped = event(event_params=group(*params)) | {
+            "items": group({"item_id": "a", "item_params": group(*params)})
+        }
+        pq.write_table(pa.Table.from_pylist([grouped]), tmp_path / "b.parquet")
+
+        assert read(tmp_path) == [
+            plain,
+            event(event_params=params, items=[{"item_id": "a", "item_params": params}]),
+        ]
 
     def test_in_a_folder_are_read_in_the_order_of_names(self, tmp_path):
         """Also in folders; others are left alone, and hidden ones. Defect: those that
@@ -150,21 +163,24 @@ class TestRefusals:
         [
             ({"event_name": "x"}, ", row 2: event_timestamp: expected a value"),
             (event(event_name=None), ", row 2: event_name: expected a value"),
-            (event(event_timestamp="noon"), ": event_timestamp: .* line 2: .*noon"),
-            (event(event_timestamp=2**63), "event_timestamp: .*numerical: 92233"),
+            (event(event_timestamp="noon"), ", row 2: event_timestamp: .*noon"),
+            (event(event_timestamp=2**63), "event_timestamp: expected BIGINT"),
             # Nanoseconds, whose years have five digits.
             (event(event_timestamp=NOON * 1000), "expected microseconds since 1970"),
             (event(event_date="2025-13-01"), "event_date: expected a date as YYYYMMDD"),
-            (event(items={"item_id": "a"}), "items: .* line 2: Expected ARRAY"),
-            (event(items=[{"price": "dear"}]), 'items: .*"dear"'),
-            (event(geo="Peru"), "geo: .* Expected OBJECT.*Peru"),
-            (event(is_active_user="maybe"), "is_active_user: .*maybe"),
+            (event(items={"item_id": "a"}), "items: expected records"),
+            (
+                event(items=[{"price": "dear"}]),
+                'row 2: items: expected records.*"dear"',
+            ),
+            (event(geo="Peru"), "geo: expected a record, found .*Peru"),
+            (event(is_active_user="maybe"), "is_active_user: expected BOOLEAN"),
             (event(user_id=["a"]), "user_id: expected a text, found"),
             # Defect: it was read as 1022133605.1731383.
             (event(user_pseudo_id=1022133605.1731382094), "row 2: user_pseudo_id: .*"),
             (event(user_id=2**53), "row 2: user_id: expected a text.* 90071992547"),
             (event(user_id=1.0), "row 2: user_id: expected a text.* 1.0"),
-            ([event()], r"Failed to cast .*\["),
+            ([event()], "expected"),
         ],
     )
     @pytest.mark.parametrize("is_check", [False, True])
@@ -205,8 +221,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("events.json", b"{}\nno", "Malformed JSON"),
-            ("events.json", b"a,b\n1,2", "Malformed JSON"),
+            ("events.json", b"{}\nno", "row 2: expected JSON, a row a line"),
+            ("events.json", b"a,b\n1,2", "expected JSON, a row a line or an array"),
             ("events.json", "{}".encode("utf-16"), "UTF-16 encoding is not supported"),
             ("events.parquet", b"PAR?", "events.parquet: .*too small"),
             ("events.csv", b"a,b", r"expected \.json"),
