@@ -177,8 +177,8 @@ def _read(
             # DuckDB's number of a row is wrong where a value in a list is.
             read(f"{numbered}, {name} AS value", {name: "JSON"})
             if wrong := _first_wrong(database, kind):
-                plain = "records" if kind.endswith("[]") else "a record"
-                expected = plain if kind.startswith("STRUCT") else kind
+                records = "records" if kind.endswith("[]") else "a record"
+                expected = records if kind.startswith("STRUCT") else kind
                 found = f"{name}: expected {expected}, found {wrong[1][:60]}"
                 raise ExportError(f"{path}, row {wrong[0]}: {found}") from problem
         raise
