@@ -75,14 +75,6 @@ def recorded(warehouse: Warehouse, use_case: str, version: int) -> dict[str, Any
     return record
 
 
-def newest_record(warehouse: Warehouse, use_case: str) -> dict[str, Any] | None:
-    """Return version, date and verdict of the newest training, None without one."""
-    rows = warehouse.rows(
-        statement("recorded_versions"), {"use_case": use_case, "at_most": 1}
-    )
-    return dict(rows[0].items()) if rows else None
-
-
 def find_promoted(
     warehouse: Warehouse,
     use_case: str,
@@ -106,8 +98,9 @@ def find_promoted(
 
 def newest_recorded(warehouse: Warehouse, use_case: str) -> int:
     """Return the newest version with a training record, -1 without one."""
-    newest = newest_record(warehouse, use_case)
-    return int(newest["model_version"]) if newest else -1
+    named = {"use_case": use_case, "at_most": 1}
+    rows = warehouse.rows(statement("recorded_versions"), named)
+    return int(rows[0]["model_version"]) if rows else -1
 
 
 def loaded(

@@ -17,7 +17,7 @@ from propensity.registry.loading import (
     Serving,
     find_promoted,
     loaded,
-    newest_record,
+    newest_recorded,
     recorded,
 )
 
@@ -61,26 +61,18 @@ def as_of(run: Run) -> Serving:
 
 
 def _no_champion(run: Run) -> NoChampion:
-    """Say why nothing serves: no training yet, a lost pointer, or the verdict."""
-    name = run.use_case.name
-    newest = newest_record(run.warehouse, name)
-    promoted = find_promoted(run.warehouse, name)
-    if newest is None:
-        why = " yet: run 00-ModelTraining first"
-    elif promoted is not None:
+    """Say why nothing serves: no training yet, or none that is the champion."""
+    is_trained = newest_recorded(run.warehouse, run.use_case.name) >= 0
+    why = " yet: run 00-ModelTraining first"
+    if is_trained:
         why = (
-            f": version {promoted} was promoted, and since then {run.registry.pointer} "
-            "was deleted. Restore it, or `propensity promote` a version"
-        )
-    else:
-        why = (
-            f": version {newest['model_version']}, trained as of {newest['as_of']}, "
-            f"was not promoted: {newest['verdict']}. Wait for a later training, or "
-            "`propensity promote` a version with --force"
+            f": no training was promoted, or {run.registry.pointer} was deleted. "
+            "`propensity versions` has the verdicts: wait for a later training, or "
+            "`propensity promote` a version"
         )
     # Before a first training nobody is to be called; after it somebody has to look.
-    detail = {"is_trained": newest is not None}
-    return NoChampion(f"{name} has no champion{why}", detail=detail)
+    detail = {"is_trained": is_trained}
+    return NoChampion(f"{run.use_case.name} has no champion{why}", detail=detail)
 
 
 def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:

@@ -299,15 +299,10 @@ class TestRefusals:
         later training. The log line mails somebody: there was a training."""
         with altered(published, POINTER, None):
             refusal = self.refused(published, status=409, error="no_champion")
-            promoted = "promoted = FALSE, verdict = 'a coin'"
-            with recorded(published, promoted):
-                none = self.refused(published, status=409, error="no_champion")
 
-        assert f"0 was promoted, and since then {POINTER} was" in refusal["message"]
+        assert f"or {POINTER} was deleted" in refusal["message"]
+        assert "`propensity promote` a version" in refusal["message"]
         assert log_lines()[-1]["is_trained"] is True
-        # Where it never was, the verdict says why, and a person can promote it.
-        assert "was not promoted: a coin" in none["message"]
-        assert "`propensity promote` a version with --force" in none["message"]
 
 
 def test_without_a_champion_the_training_is_named(place, log_lines):
