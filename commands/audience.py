@@ -7,14 +7,16 @@ from typing import Any
 import click
 
 from commands.answers import Exit, command, say
-from commands.flags import Whole, argument, option, use_case
+from commands.flags import argument, option, use_case
 
 RULES = ("top", "deciles", "threshold", "budget")
 # Who is in an audience, and where it goes.
 _OF_AUDIENCE = (
     argument("AUDIENCE"),
     option("--top N", "The N users with the highest probabilities."),
-    option("--deciles N", "Users in the N highest deciles.", type=Whole(1, 10)),
+    option(
+        "--deciles N", "Users in the N highest deciles.", type=click.IntRange(1, 10)
+    ),
     option("--threshold P", "Users with this probability or more."),
     option("--budget AMOUNT", "As many as this pays for; held-out users cost nothing."),
     option("--cost-per-user AMOUNT", "Cost of a treated user."),

@@ -11,7 +11,6 @@ import click
 from commands.answers import Exit, Printed, command, say
 from commands.flags import (
     DRY_RUN,
-    Whole,
     argument,
     local_state,
     option,
@@ -115,7 +114,7 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
         "--out FOLDER",
         "A folder, or gs://BUCKET/PREFIX (default with --local: what `up` serves).",
     ),
-    option("--weeks N", "Weeks to show.", type=Whole(1, 104), default=26),
+    option("--weeks N", "Weeks to show.", type=click.IntRange(1, 104), default=26),
     *(DRY_RUN, *_LOCAL),
 )
 def dashboard(

@@ -63,18 +63,12 @@ def share(text: str) -> float:
     raise ValueError(f"{text!r} is not a share from 0% to 90%")
 
 
-class Whole(click.IntRange):
-    """The type of a whole number."""
-
-    name = "N"
-
-
 # How a value is read by its name in the help: by a type of click's, or by a function,
 # whose ValueError ends the command. Any other is a text.
 TYPES: dict[str, Any] = {
-    "N": Whole(min=1),
+    "N": click.IntRange(min=1),
     "P": click.FloatRange(0, 1),
-    "VERSION": Whole(min=0),
+    "VERSION": click.IntRange(min=0),
     **dict.fromkeys(("FILE", "FUNCTION", "TARGET"), click.Path(path_type=Path)),
     "DAY": day,
     "MOMENT": moment,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.answers import Exit, Printed, command
-from commands.flags import Whole, local_state, option, use_case
+from commands.flags import local_state, option, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State
 
-WEEKS = Whole(1, 999)
+WEEKS = click.IntRange(1, 999)
 
 
 @command(

@@ -2,19 +2,14 @@
 Build a preprocessor, check it against the use case's features, and upload it.
 
 Training clones the newest upload, fits the clone on its training rows only, and saves
-it beside the model; without an upload it uses the use case's default.
-
-The file defines ``preprocessor(use_case)``, which returns an unfitted scikit-learn
-``ColumnTransformer`` over the columns named in ``use_case.features``. It is pickled, so
-it may use what the functions have installed (scikit-learn, numpy, pandas and this
-package), and nothing defined in the file itself.
+it beside the model; without an upload it uses the use case's default. The help of
+``propensity build-preprocessor`` says what the file has.
 """
 
 from __future__ import annotations
 
 import json
 import runpy
-from collections.abc import Sized
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +40,7 @@ def run(
     loaded = usecases.load(use_case or settings.use_case)
     preprocessor = built(file, loaded) if file else default_preprocessor(loaded)
     check_preprocessor(preprocessor, loaded)
-    answer = {"use_case": loaded.name, "parts": parts(preprocessor), "uri": None}
+    answer = {"use_case": loaded.name, "uri": None}
     if is_dry:
         return answer
     now = datetime.now(UTC)
@@ -88,12 +83,3 @@ def built(file: Path, use_case: UseCase) -> Any:
             f"what {file} builds does not survive pickling: {error!r}. It may use "
             "installed packages, and no function or class that the file defines"
         ) from error
-
-
-def parts(preprocessor: Any) -> dict[str, str]:
-    """Return the columns of each part of a preprocessor."""
-    return {
-        name: f"{len(columns)} columns"
-        for name, _, columns in preprocessor.transformers
-        if isinstance(columns, Sized) and not isinstance(columns, str)
-    }

@@ -3,10 +3,8 @@ Dead letters: count them, and send them again.
 
 There are two kinds. A message that can never become an event is refused: it is a row of
 the table ``dead_letters``, for a week. A message whose every delivery failed waits in
-the subscription ``dead-letters-replay``, for a week as well.
-
-Sending again is harmless: an event counts once under its event_id, however often it
-comes. A message without one is sent with its message id as event_id.
+the subscription ``dead-letters-replay``, for a week as well. One that has no event_id
+is sent again with its message id as that.
 """
 
 from __future__ import annotations

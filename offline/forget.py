@@ -1,15 +1,11 @@
 """
 Remove all data of users, prove it, and keep new data out.
 
-First the users go on the list of suppressed users, by a keyed hash, so that running
-functions store nothing new about them. Then their rows are removed from every table and
-from every Parquet file in the bucket, older generations included, and prediction
-indexes are built anew without them. A second search proves it. A run can be interrupted
-at any point and started again.
-
-Functions follow the list within five times PROPENSITY_REFRESH_S; the report says when
-to run this again for what was under way until then. It names no user. With a use case
-only its data is removed, and users are suppressed only there. See ``docs/privacy.md``.
+First the users go on the list of suppressed users, by a keyed hash. Then their rows are
+removed from every table and from every Parquet file in the bucket, older generations
+included, and prediction indexes are built anew without them. A second search proves it.
+What was under way until functions followed the list needs a second run: the report says
+when. See ``docs/privacy.md``.
 """
 
 from __future__ import annotations
@@ -78,9 +74,9 @@ def run(
     """
     if use_case:
         usecases.load(use_case)
-    if is_suppressing and not is_dry:
-        settings.required("suppression_key")
     is_suppressing = is_suppressing and not is_dry
+    if is_suppressing:
+        settings.required("suppression_key")
     with (
         contextlib.closing(Warehouse.open(settings)) as warehouse,
         contextlib.closing(Artifacts.open(settings)) as artifacts,

@@ -1,34 +1,31 @@
 """
 Load the model that is shipped with a use case, where the use case has none yet.
 
-This lets a stream be scored from its first day on. The model becomes a version like any
-other: stored in the bucket, recorded in ma_model_training_metadata, and champion. The
-first training that is not worse on what the stream has collected replaces it.
-
-Nothing happens if the use case has a champion. A load that was cut off leaves a version
-that serves nothing, and the next one makes another. The files are verified by the
-checksums in their metadata.json and loaded here before anything is written.
+The model becomes a version like any other: stored in the bucket, recorded in
+ma_model_training_metadata, and champion. Its files are verified by the checksums in
+their metadata.json and loaded here before anything is written. A load that was cut off
+leaves a version that serves nothing, and the next one makes another.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from offline.deployment import opened
 from propensity import usecases
-from propensity.errors import ArtifactError, SchemaError
+from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.champion import announce
-from propensity.registry.loading import newest_recorded
+from propensity.registry.loading import loaded, newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import Settings
 from propensity.tables import every as tables
@@ -169,42 +166,23 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
 
 def checked(shipped: Shipped, settings: Settings) -> Shipped:
     """
-    Return a shipped model that can serve here, as a trial load shows.
+    Return a shipped model that can serve here, as a load like any other shows.
 
     Raises:
         ArtifactError: Other libraries made it, and today's may not load it.
         SchemaError: Its features, or parameters that they depend on, are not those of
             the use case and the settings.
     """
-    use_case = usecases.load(shipped.use_case)
-    trained_on, today = shipped.card["features"], dict(use_case.features)
-    changed = {name for name, _ in trained_on.items() ^ today.items()}
-    if changed:
-        raise SchemaError(
-            f"the shipped model of {use_case.name} was trained on other features than "
-            f"usecase.toml names: {', '.join(sorted(changed))}. Train one, or make the "
-            "shipped one again: python -m local.ship_model"
-        )
-    chosen, trained_with = use_case.chosen(settings), shipped.about["parameters"]
-    for name in re.findall(r"@(\w+)", use_case.statement("features")):
-        if name in chosen and chosen[name] != trained_with.get(name):
-            raise SchemaError(
-                f"the shipped model of {use_case.name} was trained with {name} = "
-                f"{trained_with.get(name)}, and here {name} is {chosen[name]}: "
-                "its features are others. Train one on your own events",
-                field=name,
-            )
     made_with = shipped.about["libraries"]["scikit-learn"]
     if (here := importlib.metadata.version("scikit-learn")) != made_with:
         raise ArtifactError(
             f"the shipped model was made with scikit-learn {made_with}, here is {here}"
             ". Make it again: python -m local.ship_model"
         )
-    from propensity.models.scoring import Scorer  # most loads need no sklearn
-
-    Scorer(
-        unpickled(shipped.files[PREPROCESSOR]),
-        unpickled(shipped.files[MODEL]),
-        features=today,
+    names = (PREPROCESSOR, MODEL)
+    shelf: Any = SimpleNamespace(
+        load=lambda _: [unpickled(shipped.files[name]) for name in names]
     )
+    record = {"model_version": "shipped", "card": {**shipped.card, "files": {}}}
+    loaded(shelf, usecases.load(shipped.use_case), record, settings=settings)
     return shipped

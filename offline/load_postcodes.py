@@ -3,10 +3,7 @@ Load postcodes and their socioeconomic index into the table ``postcode_index``.
 
 Postcodes are compared in capitals and without spaces. A postcode with several values
 gets their lower median; every British outward code gets the lower median of its
-postcodes, for those that the table lacks.
-
-One load job replaces the whole table: a failed job leaves the old one. Running
-functions read it anew within an hour.
+postcodes, for those that the table lacks. One load job replaces the whole table.
 """
 
 from __future__ import annotations
@@ -46,13 +43,12 @@ def run(file: Path, *, is_dry: bool = False) -> dict[str, Any]:
         SchemaError: The file is not one of postcodes; names column or row.
         PropensityError: BigQuery did not take it. The old table is still there.
     """
-    # First, so that a wrong setting is not found after minutes of reading.
-    settings = None if is_dry else Settings.from_environment()
     table = table_files.read(file, [POSTCODE, INDEX], texts=[POSTCODE])
     today = datetime.now(UTC).date()
-    if settings is None:
+    if is_dry:
         _, summary = table_of(table, loaded_on=today)
     else:
+        settings = Settings.from_environment()
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             summary = load(warehouse, table, loaded_on=today)
     return {"file": file.name, **summary, "is_dry": is_dry}

@@ -1,15 +1,10 @@
 """
 Load past card transactions with their outcomes, as the first data to train on.
 
-A file is CSV or Parquet (as ``table_files`` reads it) with the fields of the events:
-transaction_id, event_time (a timestamp, or text in ISO 8601), the features, and where
-they are known is_fraud and truth_time. Further columns are ignored.
-
 Each transaction becomes a row of inference_log with source "loaded" that nothing has
 scored (model version -1), and each known outcome a row of truth_events, found when the
 transaction happened unless the file says when. Then 00-ModelTraining trains on them as
-on those that the stream has scored. Loading a file twice, or a longer one after a
-shorter one, changes no result: a row's id says what it is of, and each counts once.
+on those that the stream has scored. A row's id says what it is of, so each counts once.
 """
 
 from __future__ import annotations
@@ -53,11 +48,10 @@ def run(
         SchemaError: The file is not one of transactions; names column or row.
         PropensityError: BigQuery did not take all of it; load it again.
     """
-    # First, so that a wrong setting is not found after minutes of reading.
-    settings = None if is_dry else Settings.from_environment()
     loaded = usecases.load(use_case)
     rows = read(file, loaded, now=datetime.now(UTC))
-    if settings is not None:
+    if not is_dry:
+        settings = Settings.from_environment()
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             load(warehouse, loaded, rows)
     last = rows["event_time"].max().date()
