@@ -37,8 +37,7 @@ from benchmarks.report import Line, finish
 from local import sandbox
 from local.demos.source import weeks_allowed
 from local.exports import ga4_export
-from local.generators.export import Shop
-from local.generators.shop import DEFAULT_USERS
+from local.generators.shop import Shop
 from local.progress import showing, step
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
@@ -103,8 +102,7 @@ def _loaded(
         summary = ga4_export.load_export(client, settings.ga4_dataset, file)
         days, last = [*summary.dates], summary.last_full_day
     else:
-        name = f"generated shop, {DEFAULT_USERS:,} users"
-        shop = Shop()
+        name, shop = "generated shop", Shop()
         last, days = shop.last_full_day, shop.dates
         tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
         ga4_export.load_tables(client, settings.ga4_dataset, tables)

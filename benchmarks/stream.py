@@ -31,8 +31,7 @@ import pyarrow as pa
 
 from benchmarks.report import Line, finish
 from local import venvs
-from local.generators.games import Games
-from local.generators.players import postcodes
+from local.generators.games import Games, postcodes
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
 from propensity.events.enrichment import PostcodeIndex, normalised

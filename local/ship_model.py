@@ -27,8 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from local.demos.calls import call
-from local.generators.games import USE_CASE, Games
-from local.generators.players import postcodes
+from local.generators.games import USE_CASE, Games, postcodes
 from local.processes import free_ports
 from local.progress import say, showing
 from local.stack.stack import Stack
@@ -113,7 +112,8 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
 
 def store(warehouse: Warehouse, games: Games) -> None:
     """Store postcodes and events as the stream would have, each event once."""
-    load_postcodes.load(warehouse, postcodes(), loaded_on=games.first_date)
+    since = games.end - timedelta(days=games.days)
+    load_postcodes.load(warehouse, postcodes(), loaded_on=since.date())
     index = PostcodeIndex(warehouse.table(statement("postcodes")))
     catalogue = Catalogue([usecases.load(USE_CASE)])
     lateness = timedelta(days=warehouse.settings.maximum_lateness_days)

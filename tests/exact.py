@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from local.generators.games import AMOUNT_FIELDS
-from local.generators.messages import REGISTRATION
+from local.generators.streams import REGISTRATION
 
 MEASURES = {"new_purchases": "purchase", "new_bet": "bet", "new_win": "win"}
 

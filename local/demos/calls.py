@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from local.errors import LocalError
-from local.generators.messages import Delivery
+from local.generators.streams import Delivery
 from local.progress import step
 from local.stack.stack import Stack
 from propensity.gcp.pubsub import publish

@@ -24,8 +24,7 @@ from local.demos.calls import call, rows, send, settled, table, training_text
 from local.generators.card_files import read_cards
 from local.generators.cards import DEFAULT_SEED, USE_CASE, Transactions
 from local.generators.cards import cards as drawn
-from local.generators.drawing import moment
-from local.generators.messages import Delivery
+from local.generators.streams import Delivery, moment
 from local.stack.stack import Stack
 from propensity.gcp.warehouse import Warehouse
 from propensity.timeframe import midnight
@@ -86,7 +85,7 @@ def play(
             end=end,
         )
     prefix = f"{now:%Y%m%d%H%M%S}-"
-    transactions = some.named(prefix)
+    transactions = replace(some, prefix=prefix)
     first_day, last_day = (
         moment(int(transactions.time_ms[row])).date() for row in (0, -1)
     )

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from local.exports import sources as loading
-from local.generators.export import Shop
+from local.generators.shop import Shop
 from propensity.gcp.warehouse import Warehouse
 from propensity.usecases import UseCase, sources
 

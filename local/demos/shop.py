@@ -25,7 +25,7 @@ from local.demos.calls import TIMEOUT_S, call, rows, table, training_text
 from local.demos.source import DAY, chosen_weeks, opened
 from local.errors import LocalError
 from local.exports import ga4_export
-from local.generators.export import LATEST_ARRIVAL_DAYS, Shop
+from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
 from local.play import Choice
 from local.progress import say, shown, step
 from local.stack.stack import Stack
@@ -37,8 +37,8 @@ from propensity.settings import Settings
 
 Result = TypeVar("Result")
 
-# Days of the generated export that are there when the first week begins.
-HISTORY_DAYS = 266
+# Days of the generated export that are final when the first week begins.
+HISTORY_DAYS = 262
 COLUMNS = (
     ("week", "week", "{}"),
     ("version", "model_version", "{}"),
@@ -177,11 +177,8 @@ def play(
 
 
 def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
-    """Load the days before a date, and older ones of which rows had arrived late."""
-    days = [until - n * DAY for n in range(count, 0, -1)]
-    if count < HISTORY_DAYS:
-        since = days[0] - (LATEST_ARRIVAL_DAYS + 1) * DAY
-        days += [day for day in shop.late_days() if since <= day < days[0]]
+    """Load the days before a date, and those before them that GA4 may rewrite."""
+    days = (until - n * DAY for n in range(count + LATEST_ARRIVAL_DAYS + 1, 0, -1))
     tables = [
         (f"events_{day:%Y%m%d}", shop.shard(day, seen_on=until - DAY)) for day in days
     ]

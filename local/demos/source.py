@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from local.errors import UnusableData
 from local.exports import ga4_export, sources
 from local.exports.ga4_export import ExportError, Summary
-from local.generators.export import Shop
+from local.generators.shop import Shop
 from local.play import Choice
 from local.progress import say, step
 from propensity.errors import SchemaError

@@ -14,8 +14,7 @@ from typing import Any
 from sklearn.metrics import roc_auc_score
 
 from local.demos.calls import call, rows, send, settled, table
-from local.generators.games import USE_CASE, Games
-from local.generators.players import postcodes
+from local.generators.games import USE_CASE, Games, postcodes
 from local.stack.stack import Stack
 from offline import load_postcodes
 from propensity.gcp.warehouse import Warehouse

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from local.generators.cards import COLUMNS, COMPONENTS, Transactions
-from local.generators.drawing import SECOND_MS, floor, milliseconds
+from local.generators.streams import SECOND_MS, floor, milliseconds
 from offline import table_files
 from propensity.errors import SchemaError
 
@@ -34,7 +34,6 @@ def read_cards(path: Path, *, start: datetime, end: datetime) -> Transactions:
     since = np.rint((values["Time"] - values["Time"][0]) * SECOND_MS)
     begins, ends = milliseconds(start), milliseconds(end)
     return Transactions(
-        ids=[f"{path.stem}-{number:07d}" for number in range(1, len(table) + 1)],
         # The last is before the end.
         time_ms=begins + floor(since / (since[-1] + 1) * (ends - begins)),
         components=np.column_stack([values[name] for name in COMPONENTS]),

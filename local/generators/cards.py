@@ -13,38 +13,34 @@ follows from Bayes' rule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 
-from local.generators.drawing import (
+from local.generators.streams import (
     DAY_MS,
     HOUR_MS,
     SECOND_MS,
+    Delivery,
+    Event,
+    Faults,
     Flags,
     Floats,
     Ints,
+    cut_short,
     exponential,
+    given,
     latency_ms,
     milliseconds,
     moments,
     normal,
     pick,
     random_of,
+    sent,
     shuffled,
     texts_of,
-    uuids,
-)
-from local.generators.messages import (
-    Delivery,
-    Event,
-    Faults,
-    cut_short,
-    given,
-    sent,
     without,
 )
 
@@ -92,36 +88,34 @@ HOURS = np.array(
 # Of each kind: shifts of components in standard deviations; the spread relative to what
 # is usual; mean and standard deviation of the amount's logarithm; the share of all
 # genuine transactions, or of all frauds, at first and at last.
-KINDS: tuple[
-    tuple[dict[str, float], float, tuple[float, float], tuple[float, float]], ...
-]
+KINDS: tuple[tuple[dict[str, float], float, float, float, float, float], ...]
 KINDS = (
     # Genuine: usual and unusual.
-    ({}, 1.0, (3.1, 1.3), (0.94, 0.94)),
-    ({}, 2.0, (4.0, 1.6), (0.06, 0.06)),
+    ({}, 1.0, 3.1, 1.3, 0.94, 0.94),
+    ({}, 2.0, 4.0, 1.6, 0.06, 0.06),
     # Card testing, with tiny amounts.
     (
         {"V14": -3.0, "V12": -2.7, "V17": -2.4, "V10": -2.0, "V4": 1.9, "V11": 1.6},
-        *(1.2, (0.3, 0.6), (0.55, 0.25)),
+        *(1.2, 0.3, 0.6, 0.55, 0.25),
     ),
     # An account is emptied.
     (
         {"V3": -2.7, "V7": -2.3, "V10": -2.4, "V16": -2.0, "V2": 1.9, "V21": 1.6},
-        *(1.4, (5.6, 0.9), (0.32, 0.27)),
+        *(1.4, 5.6, 0.9, 0.32, 0.27),
     ),
     # A made-up identity.
     (
         {"V1": 2.3, "V5": -2.3, "V8": 2.8, "V19": -2.0, "V23": 2.1, "V26": -1.8},
-        *(1.1, (4.2, 1.0), (0.05, 0.40)),
+        *(1.1, 4.2, 1.0, 0.05, 0.40),
     ),
     # As the owner pays, but more.
-    ({}, 1.0, (4.4, 1.2), (0.08, 0.08)),
+    ({}, 1.0, 4.4, 1.2, 0.08, 0.08),
 )
 GENUINE = 2
-SHIFT = np.array([[kind[0].get(name, 0.0) for name in COMPONENTS] for kind in KINDS])
-SPREAD = np.array([kind[1] for kind in KINDS])
-AMOUNT_MEAN, AMOUNT_SPREAD = np.array([kind[2] for kind in KINDS]).T
-FIRST_SHARE, LAST_SHARE = np.array([kind[3] for kind in KINDS]).T
+SHIFT = np.array([[shift.get(name, 0.0) for name in COMPONENTS] for shift, *_ in KINDS])
+SPREAD, AMOUNT_MEAN, AMOUNT_SPREAD, FIRST_SHARE, LAST_SHARE = np.array(
+    [kind[1:] for kind in KINDS]
+).T
 
 
 def _unit_rows(rows: Floats) -> Floats:
@@ -188,7 +182,6 @@ def cards(
     fraud = fraud_rate * density[:, GENUINE:].sum(axis=1)
     honest = (1 - fraud_rate) * density[:, :GENUINE].sum(axis=1)
     return Transactions(
-        ids=uuids(random_of(seed, "transaction ids"), n),
         time_ms=time_ms,
         components=components,
         amounts=np.round(amounts, 2),
@@ -224,26 +217,26 @@ class Transactions:
     """
     Card transactions in order of time, generated or real, with their outcomes.
 
-    One row each: ``ids``, ``time_ms`` (UTC, since 1970), ``components`` (n, 28),
-    ``amounts``, ``is_fraud``. ``true_probabilities`` is None for real ones. ``seed`` is
-    of all that is sent.
+    One row each: ``time_ms`` (UTC, since 1970), ``components`` (n, 28), ``amounts``,
+    ``is_fraud``. ``true_probabilities`` is None for real ones. ``seed`` is of all that
+    is sent, ``prefix`` begins every id.
     """
 
-    ids: Sequence[str]
     time_ms: Ints
     components: Floats
     amounts: Floats
     is_fraud: Flags
     seed: int = 0
+    prefix: str = ""
     true_probabilities: Floats | None = None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.time_ms)
 
-    def named(self, prefix: str) -> Transactions:
-        """Return the same under other ids: the prefix and a number."""
-        ids = [f"{prefix}{number:07d}" for number in range(1, len(self) + 1)]
-        return replace(self, ids=ids)
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the transactions: the prefix and a number."""
+        return [f"{self.prefix}{number:07d}" for number in range(1, len(self) + 1)]
 
     def events(self) -> list[Event]:
         """Return every transaction as its JSON object, in order of time."""
@@ -292,7 +285,6 @@ class Transactions:
             self.events(),
             random_of(self.seed, "cards' deliveries 0"),
             FAULTS,
-            id_field="transaction_id",
             time_field="ingest_ts",
             is_delayed=False,
             late=0.02,
@@ -309,7 +301,6 @@ class Transactions:
             self.truths(),
             random_of(self.seed, "truths' deliveries 0"),
             TRUTH_FAULTS,
-            id_field="transaction_id",
             time_field="truth_time",
             broken=0.005,
         )

@@ -1,5 +1,5 @@
 """
-A gaming operator's stream of events, from a process that is known.
+A gaming operator's stream of events, from a process that is known; postcodes.
 
 Players register over ``days`` days, more in the evening and at weekends; a fixed share
 churns. Age, country, campaign and the index of the postcode, from 1 to 7, differ a
@@ -12,43 +12,41 @@ day before ``end``, and later play ends there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from local.generators.drawing import (
+from local.generators.streams import (
     DAY_MS,
     HOUR_MS,
+    REGISTRATION,
     SECOND_MS,
-    Ints,
+    Delivery,
+    Event,
+    Faults,
+    attributes_of,
+    cut_short,
+    encode,
     floor,
+    given,
     milliseconds,
+    moment,
     moments,
     normal,
     pick,
     random_of,
+    sent,
     shuffled,
     texts_of,
     uuids,
-)
-from local.generators.messages import (
-    REGISTRATION,
-    Delivery,
-    Event,
-    Faults,
-    cut_short,
-    encode,
-    given,
-    sent,
     without,
 )
-from local.generators.players import registered, units
 
 USE_CASE = "first_day_churn"
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
@@ -99,11 +97,71 @@ HOURS = np.array(
 WEEKDAYS = np.array([0.85, 0.85, 0.95, 0.95, 1.15, 1.35, 1.2])
 # Of players at home: units that the table lacks, and districts that it lacks.
 UNKNOWN_UNIT, UNKNOWN_DISTRICT = 0.015, 0.015
+COUNTRIES = ("England", "Scotland", "Wales", "Northern Ireland", "Ireland")
+# The last country has postcodes of another kind, which no table has.
+ABROAD = len(COUNTRIES) - 1
+# Postcodes in the format of the United Kingdom, in areas that it does not have.
+AREAS = (
+    # area, city, country
+    *(("QA", "Ambermouth", 0), ("QD", "Dunmere", 0), ("QL", "Lanthorpe", 0)),
+    *(("XB", "Brackenford", 0), ("XT", "Thornwick", 0), ("V", "Vellinsham", 0)),
+    *(("XG", "Glenarrick", 1), ("XK", "Kirkmorran", 1), ("QW", "Porthwen", 2)),
+    *(("XN", "Nantmôr", 2), ("XY", "Ballycarrow", 3), ("VA", "Ardnashee", 3)),
+)
+DISTRICTS = ("1", "2", "3", "4A", "7", "11", "15", "28")
+# Units of each district in the table. It has none of a letter Z.
+UNITS, LETTERS = 30, "ABDEFGHJLNPQRSTUWXYZ"
+CHANNELS = (
+    # campaign, affiliate
+    (None, None),
+    (None, "https://odds-compare.example/go?to=7"),
+    ("welcome_bonus", "https://bonus-hunter.example/offers?ref=41"),
+    ("free_spins", "https://spin-deals.example/free?ref=8"),
+    ("derby_day", "https://racing-tips.example/derby"),
+    ("spring_league", "https://football-forum.example/r/552"),
+    ("refer_a_friend", None),
+)
+NAMES = ("Aisha Begum", "Gethin Davies", "Jürgen Lindström", "Zoë Ní Bhriain")
 
 
-def attributes_of(event: Mapping[str, Any]) -> dict[str, str]:
-    """Return the attributes of a message with this event."""
-    return {name: event[name] for name in ("event_id", "use_case", "event_type")}
+@cache
+def units() -> pd.DataFrame:
+    """
+    Return all postcodes, the same for every seed: code, city, country, level.
+
+    A district has a level, the index from 1 to 7, and its units vary around it.
+    """
+    random = random_of(7, "postcodes")
+    districts = pd.DataFrame(
+        [(area + one, city, of) for area, city, of in AREAS for one in DISTRICTS],
+        columns=["district", "city", "country"],
+    )
+    base = np.zeros(len(districts), np.int64)
+    for theirs in districts.groupby("country").indices.values():
+        base[theirs] = 1 + shuffled(random, len(theirs)) % 7
+    letters = [a + b for a in LETTERS for b in LETTERS]
+    codes: list[str] = []
+    for name in districts["district"]:
+        drawn = shuffled(random, 10 * len(letters))[:UNITS].tolist()
+        codes += sorted(f"{name} {one % 10}{letters[one // 10]}" for one in drawn)
+    step = np.searchsorted([0.2, 0.8], random.random(len(codes))) - 1
+    # Each district has a unit of its own index, and each country all of them.
+    step[::UNITS] = 0
+    level = np.clip(np.repeat(base, UNITS) + step, 1, 7)
+    repeated = districts.loc[districts.index.repeat(UNITS)].reset_index(drop=True)
+    return repeated.assign(code=codes, level=level)
+
+
+def postcodes() -> pa.Table:
+    """
+    Return the table of postcodes, the same for every seed.
+
+    Returns:
+        ``postcode`` string, as in "QA1 2BD", and ``socioeconomic_idx`` float64, a whole
+        number from 1 to 7 that varies little within a district.
+    """
+    level = units()["level"].to_numpy(np.float64)
+    return pa.table({"postcode": [*units()["code"]], "socioeconomic_idx": level})
 
 
 # All are of plays.
@@ -148,18 +206,18 @@ class Games:
     end: datetime = DEFAULT_END
 
     @property
-    def first_date(self) -> date:
-        """UTC day of the first possible registration."""
-        return (self.end - timedelta(days=self.days)).astimezone(UTC).date()
-
-    @property
     def user_ids(self) -> list[str]:
         """Ids of the players, by time of registration."""
         return [f"player-{number:06d}" for number in range(1, self.users + 1)]
 
     @cached_property
     def _players(self) -> pd.DataFrame:
-        """One row for each player, by time of registration; see ``players.py``."""
+        """
+        One row for each player, by time of registration.
+
+        Of the postcode ``unit`` is the place. Who mistypes it writes another unit of
+        the district, or another district where not ``is_district_known``.
+        """
         random, n = random_of(self.seed, "players"), self.users
         churns = np.zeros(n, np.int64)
         churns[shuffled(random, n)[: round(n * self.churn_rate)]] = 1
@@ -172,8 +230,13 @@ class Games:
         for (nation, index), places in homes.items():
             theirs = (country == nation) & (level == index)
             unit[theirs] = places[floor(where[theirs] * len(places))]
+        start_ms = milliseconds(self.end) - self.days * DAY_MS
+        hours = start_ms // HOUR_MS + np.arange((self.days - 1) * 24)
+        # 1970 began on a Thursday.
+        weight = HOURS[hours % 24] * WEEKDAYS[(hours // 24 + 3) % 7]
+        clock = random_of(self.seed, "registrations")
         columns = {
-            "registered_ms": self._registrations(),
+            "registered_ms": moments(clock, n, start_ms=start_ms, weight=weight),
             "churns": churns,
             "country": country,
             "channel": pick(random, CHANNEL[churns]),
@@ -185,14 +248,33 @@ class Games:
         }
         return pd.DataFrame(columns)
 
-    def _registrations(self) -> Ints:
-        """Draw sorted moments of registration, by hour and day of the week."""
-        start_ms = milliseconds(self.end) - self.days * DAY_MS
-        clock = start_ms // HOUR_MS + np.arange((self.days - 1) * 24)
-        # 1970 began on a Thursday.
-        weight = HOURS[clock % 24] * WEEKDAYS[(clock // 24 + 3) % 7]
-        random = random_of(self.seed, "registrations")
-        return moments(random, self.users, start_ms=start_ms, weight=weight)
+    def _registered(self) -> Iterator[Event]:
+        """Yield what each player writes at the registration."""
+        homes = units().iloc[self._players["unit"]][["code", "city"]].to_numpy()
+        for i, player in enumerate(self._players.to_dict("records")):
+            campaign, affiliate_url = CHANNELS[player["channel"]]
+            day = moment(player["registered_ms"]).date()
+            birthday = day.replace(day=min(day.day, 28), year=day.year - player["age"])
+            code, city = homes[i]
+            if player["country"] == ABROAD:
+                code, city = f"Q{i % 90:02d} {i:06d}", "Dúnbeg"
+            elif not player["is_district_known"]:
+                code = f"ZZ{1 + i % 90} 1AA"
+            elif not player["is_unit_known"]:
+                code = f"{code[:-3]}1ZZ"
+            # Two in ten type it otherwise.
+            typed = {8: code.lower(), 9: code.replace(" ", "")}
+            yield {
+                "name": NAMES[i % len(NAMES)],
+                "date_of_birth": str(birthday - timedelta(days=i % 364)),
+                "street_address": f"{1 + i % 180} King's Parade",
+                "city": city,
+                "country": COUNTRIES[player["country"]],
+                "postcode": typed.get(i % 10, code),
+                "affiliate_url": affiliate_url,
+                "campaign": campaign,
+                "label": player["churns"],
+            }
 
     def _played(self) -> pd.DataFrame:
         """Return player, time, kind and cents of everything that is played."""
@@ -261,7 +343,7 @@ class Games:
         rows = pd.concat([registrations, self._played()])
         rows = rows.sort_values("time", kind="stable")
         ids = uuids(random_of(self.seed, "event ids"), len(rows))
-        written, user_ids = registered(self._players), self.user_ids
+        written, user_ids = [*self._registered()], self.user_ids
         types, times = (*PLAYS, REGISTRATION), texts_of(rows.pop("time").to_numpy())
         for event_id, time, row in zip(
             ids, times, rows.to_numpy().tolist(), strict=True
@@ -290,10 +372,8 @@ class Games:
             list(self.events()),
             random_of(self.seed, "deliveries 0"),
             FAULTS,
-            id_field="event_id",
             time_field="event_time",
             late_days=(1, 5),
-            duplicates=0.10,
-            longest_ms=3 * DAY_MS,
-            attributes_of=attributes_of,
+            repeated=0.10,
+            repeated_days=3,
         )

@@ -1,5 +1,5 @@
 """
-A shop's visitors, day by day.
+A shop's visitors, day by day, and what they do, as a GA4 export.
 
 Every user has traits that no event shows: how often they visit (``activity``), how
 readily they buy (``conversion``), how slowly interest fades (``patience``), and the day
@@ -13,29 +13,33 @@ or KEEN. On day d a user in mood m
 3. moves to tomorrow's mood by a matrix: no visit (interest fades), ``LOOKED`` or
    ``BOUGHT``.
 
-What a visit looks like depends on the mood alone.
+What a visit looks like depends on the mood alone. Events carry UTC timestamps;
+``event_date`` is the local date in New York, whose evening is past midnight in UTC. The
+export has the traps of real ones, on which no truth depends: parameters of changing
+types, ``(not set)``, ``<Other>`` and ``(data deleted)``, empty items, purchases without
+``ecommerce``, rows exported twice, visits that arrive up to three days late, refunds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from local.generators.drawing import Flags, Floats, Ints
+from local.exports.ga4_schema import ARROW_SCHEMA
+from local.generators.streams import Floats
 
 DAY = timedelta(days=1)
 DAY_US, SECOND_US = 86_400_000_000, 1_000_000
-EPOCH = date(1970, 1, 1)
+TIME_ZONE = "America/New_York"
 # The simulation begins so many days before the export: its first day is like any.
 BURN_IN_DAYS = 90
-DEFAULT_USERS, DEFAULT_SEED, LAST_DATE = 6_000, 20_240_229, date(2025, 6, 30)
+LAST_DATE = date(2025, 6, 30)
 
-GONE, IDLE, BROWSING, KEEN = range(4)
-# A day's expected visits, and purchases a visit, of the average user in each mood.
+# By mood, from GONE to KEEN: expected visits a day, and purchases a visit.
 VISIT = np.array([0.0, 0.055, 0.10, 0.15])
 BUY = np.array([0.0, 0.03, 0.10, 0.80])
 ARRIVAL_MOOD = np.array([0.0, 0.40, 0.50, 0.10])
@@ -48,6 +52,11 @@ BOUGHT = np.array(
 )
 # Rate a day away of stepping down one mood, for a user of patience 1.
 FADE = np.array([0.0, 0.010, 0.08, 0.03])
+# Of a visit by mood: expected pages and items, chances of a cart and then a checkout.
+PAGES = np.array([0.0, 1.0, 1.5, 2.8])
+ITEMS = np.array([0.0, 0.3, 0.8, 2.4])
+CART = np.array([0.0, 0.02, 0.07, 0.50])
+CHECKOUT = np.array([0.0, 0.1, 0.15, 0.35])
 # The last day brings this much more new users than the first; some were there before.
 ARRIVAL_GROWTH, EARLY_USERS = 0.6, 0.15
 # Mean and standard deviation of the logarithm of each trait.
@@ -60,50 +69,60 @@ AT_PEAK, PEAK, PEAK_DAYS, DRIFT = 1.2, (6, 21), 25, -0.3
 LOGGED_IN, SECOND_VISIT = 0.35, 0.12
 # Of a loyalty programme: days between changes, and points by mood in that time.
 POINTS_DAYS, POINTS = 7, np.array([0.0, 0.2, 1.0, 5.0])
+REFUNDED, WITHOUT_ECOMMERCE, DUPLICATED = 0.09, 0.02, 0.005
+LATE, LATEST_ARRIVAL_DAYS = 0.02, 3
 
-CHANNELS = (
-    # source, medium, share, effect on the log of conversion
-    ("google", "organic", 0.34, 0.0),
-    ("(direct)", "(none)", 0.24, 0.15),
-    ("google", "cpc", 0.14, 0.2),
-    ("newsletter", "email", 0.08, 0.5),
-    ("instagram", "social", 0.08, -0.5),
-    ("shop-compare.example", "referral", 0.05, 0.1),
-    ("<Other>", "<Other>", 0.04, 0.0),
-    ("(data deleted)", "(data deleted)", 0.03, 0.0),
+# By where in a visit an event stands: pages and items mix, the rest follows in order.
+STAGES = {
+    "session_start": 0, "first_visit": 1, "page_view": 2, "view_item": 2,
+    "add_to_cart": 3, "begin_checkout": 4, "purchase": 5, "user_engagement": 6,
+}  # fmt: skip
+VALUE_FIELDS = ["int_value", "double_value", "float_value", "string_value"]
+PRICES = np.round(4.0 + 1.37 * ((np.arange(120) * 37) % 61), 2)
+# Effects are on the logarithm of conversion.
+CHANNELS = pd.DataFrame(
+    [
+        ("google", "organic", 0.34, 0.0),
+        ("(direct)", "(none)", 0.24, 0.15),
+        ("google", "cpc", 0.14, 0.2),
+        ("newsletter", "email", 0.08, 0.5),
+        ("instagram", "social", 0.08, -0.5),
+        ("shop-compare.example", "referral", 0.05, 0.1),
+        ("<Other>", "<Other>", 0.04, 0.0),
+        ("(data deleted)", "(data deleted)", 0.03, 0.0),
+    ],
+    columns=["source", "medium", "share", "effect"],
 )
-DEVICES = (
-    # category, operating system, browser, share, effect on the log of conversion
-    ("mobile", "Android", "Chrome", 0.29, -0.3),
-    ("mobile", "iOS", "Safari", 0.26, -0.2),
-    ("desktop", "Windows", "Chrome", 0.24, 0.3),
-    ("desktop", "Macintosh", "Safari", 0.12, 0.35),
-    ("tablet", "iOS", "Safari", 0.05, 0.0),
-    ("mobile", "<Other>", "<Other>", 0.04, -0.3),
+DEVICES = pd.DataFrame(
+    [
+        ("mobile", "Android", "Chrome", 0.29, -0.3),
+        ("mobile", "iOS", "Safari", 0.26, -0.2),
+        ("desktop", "Windows", "Chrome", 0.24, 0.3),
+        ("desktop", "Macintosh", "Safari", 0.12, 0.35),
+        ("tablet", "iOS", "Safari", 0.05, 0.0),
+        ("mobile", "<Other>", "<Other>", 0.04, -0.3),
+    ],
+    columns=["category", "operating_system", "browser", "share", "effect"],
 )
-COUNTRIES = (
+_NAMES = (
     *("United States", "Canada", "United Kingdom", "Germany", "India", "France"),
     *("Mexico", "Japan", "Australia", "Brazil", "Spain", "Italy", "Netherlands"),
     *("(not set)", "Sweden", "Poland", "South Korea", "Singapore", "Portugal"),
     *("Ireland", "Norway", "Chile", "New Zealand", "Greece", "Kenya", "Iceland"),
     *("Uruguay", "Nepal", "Estonia", "Malta", "Fiji", "Bhutan"),
 )
+COUNTRIES = pd.DataFrame(
+    {
+        "country": _NAMES,
+        "share": 1.0 / np.arange(1, len(_NAMES) + 1) ** 1.6,
+        "effect": [0.15] + [-0.1] * (len(_NAMES) - 1),
+    }
+)
 
 
-@dataclass(frozen=True)
-class Visits:
-    """One row for each visit, in order of user and time."""
-
-    user: Ints
-    start_us: Ints
-    mood: Ints
-    is_first: Flags
-    buys: Flags
-
-
-class Process:
+class Shop:
     """
-    Users, their moods and visits, and what they buy.
+    Users, their moods and visits, what they buy, and the export that shows it.
 
     Args:
         users: Users who arrive from the start of the simulation to the end.
@@ -114,115 +133,30 @@ class Process:
     last_full_day = LAST_DATE
 
     def __init__(
-        self,
-        *,
-        users: int = DEFAULT_USERS,
-        days: int = 365,
-        seed: int = DEFAULT_SEED,
+        self, *, users: int = 6_000, days: int = 365, seed: int = 20_240_229
     ) -> None:
-        self.users = users
         self.dates = [LAST_DATE - n * DAY for n in reversed(range(days))]
         self._start = self.dates[0] - BURN_IN_DAYS * DAY
         # The last local day ends during the next UTC day.
         self._simulated_days = (LAST_DATE - self._start).days + 2
-        self._random = np.random.Generator(np.random.PCG64(seed))
-        self._draw_users()
-        self._visits = self._placed(*self._simulated())
-        self._first_touch_us = np.zeros(users, np.int64)
-        opening = self._visits.is_first
-        self._first_touch_us[self._visits.user[opening]] = self._visits.start_us[
-            opening
-        ]
-        # As GA4 names them: a random number and the second of the first touch.
-        touch = self._first_touch_us // SECOND_US
-        self._pseudo_ids = texts("{}.{}", self._client, touch)
+        self._random = random = np.random.Generator(np.random.PCG64(seed))
+        self._users = self._drawn(users)
+        visits = self._placed(self._simulated())
+        events = self._events(visits)
+        is_late = random.random(len(visits)) < LATE
+        late = is_late * random.integers(1, LATEST_ARRIVAL_DAYS + 1, len(visits))
+        arrival = events["day"] + pd.to_timedelta(late, unit="D")[events["visit"]]
+        self._rows = self._written(events)
+        # The place of every exported row, by its day, with its arrival.
+        listed = events[["day", "time_us"]].assign(arrival=arrival).rename_axis("place")
+        listed = pd.concat([listed, listed[random.random(len(listed)) < DUPLICATED]])
+        self._listed = listed.sort_values(["time_us", "place"]).groupby("day")
 
-    def _draw_users(self) -> None:
-        random, n = self._random, self.users
-        self.channel = random.choice(len(CHANNELS), n, p=_shares(CHANNELS))
-        self.device = random.choice(len(DEVICES), n, p=_shares(DEVICES))
-        weights = 1.0 / np.arange(1, len(COUNTRIES) + 1) ** 1.6
-        self.country = random.choice(len(COUNTRIES), n, p=weights / weights.sum())
-        effect = (
-            np.array([row[-1] for row in CHANNELS])[self.channel]
-            + np.array([row[-1] for row in DEVICES])[self.device]
-            + np.where(self.country == 0, 0.15, -0.1)
-        )
-        self._activity = np.exp(random.normal(*ACTIVITY, n))
-        self._conversion = np.exp(random.normal(*CONVERSION, n) + effect)
-        self._patience = np.exp(random.normal(*PATIENCE, n))
-        # Arrivals grow in a straight line: the inverse of that distribution.
-        growth, uniform = ARRIVAL_GROWTH, random.random(n)
-        share = (np.sqrt(1 + growth * (2 + growth) * uniform) - 1) / growth
-        self._arrival = np.where(
-            random.random(n) < EARLY_USERS,
-            np.floor(uniform * BURN_IN_DAYS / 2),
-            np.floor(share * self._simulated_days),
-        ).astype(np.int64)
-        self._is_member = random.random(n) < LOGGED_IN
-        self._client = 1_000_000_000 + 7919 * random.permutation(n)
-
-    def _rhythm(self, day: int) -> tuple[float, float]:
-        """Return by how much more is visited, and bought on a visit, on a day."""
-        calendar = self._start + day * DAY
-        turn = 2 * np.pi * (calendar.timetuple().tm_yday - 340) / 365
-        trend = 1 + TREND_A_YEAR * (day - BURN_IN_DAYS) / 365
-        visits = WEEKDAY[calendar.weekday()] * (1 + SEASON * np.cos(turn)) * trend
-        peaks = (date(calendar.year + n, *PEAK) for n in (-1, 0, 1))
-        apart = min(abs((calendar - peak).days) for peak in peaks)
-        season = AT_PEAK * np.exp(-0.5 * (apart / PEAK_DAYS) ** 2)
-        return visits, np.exp(season + DRIFT * (day - BURN_IN_DAYS) / 365)
-
-    def _simulated(self) -> tuple[Ints, Ints, Ints, Flags]:
-        """Play every day; return each visit's user, day, mood, and if it buys."""
-        random, n = self._random, self.users
-        everyone, mood = np.arange(n), np.full(n, IDLE)
-        seen = []
-        self._moods: dict[int, Ints] = {}
-        for day in range(self._simulated_days):
-            arrives = self._arrival == day
-            mood[arrives] = random.choice(4, int(arrives.sum()), p=ARRIVAL_MOOD)
-            if day % POINTS_DAYS == 0:
-                self._moods[day] = mood.copy()
-            present = self._arrival <= day
-            rhythm, demand = self._rhythm(day)
-            chance = -np.expm1(-self._activity * VISIT[mood] * rhythm)
-            visits = arrives | (present & (random.random(n) < chance))
-            sells = -np.expm1(-self._conversion * BUY[mood] * demand)
-            buys = visits & (random.random(n) < sells)
-            who = np.flatnonzero(visits)
-            seen.append((who, np.full(len(who), day), mood[who], buys[who]))
-            # Without a visit interest fades, by one mood; who is gone stays gone.
-            fade = -np.expm1(-FADE[mood] / self._patience)
-            tomorrow = np.zeros((n, 4))
-            tomorrow[everyone, mood - 1] = fade
-            tomorrow[everyone, mood] = 1 - fade
-            tomorrow[visits] = LOOKED[mood[visits]]
-            tomorrow[buys] = BOUGHT[mood[buys]]
-            drawn = (random.random((n, 1)) > tomorrow.cumsum(axis=1)).sum(axis=1)
-            mood = np.where(present, np.minimum(drawn, KEEN), mood)
-        users, days, moods, sales = map(np.concatenate, zip(*seen, strict=True))
-        return users, days, moods, sales
-
-    def _placed(self, user: Ints, day: Ints, mood: Ints, buys: Flags) -> Visits:
-        """Place every visit in its UTC day; some days have a second one."""
-        random = self._random
-        again = np.flatnonzero(random.random(len(user)) < SECOND_VISIT)
-        is_second = np.repeat([False, True], [len(user), len(again)])
-        user, day, mood = (np.r_[part, part[again]] for part in (user, day, mood))
-        buys = np.r_[buys, np.zeros(len(again), bool)]
-        # An evening in New York is cut in two by UTC: a second visit falls into the
-        # other part of the UTC day.
-        evening = random.normal(1.0, 2.5, len(user)) % 24
-        daytime = random.normal(17.0, 2.5, len(user)) % 24
-        hour = np.where(is_second ^ (random.random(len(user)) < 0.5), evening, daytime)
-        second = np.minimum(hour * 3600, 86_400 - 5_400)
-        start = (self._start - EPOCH).days * DAY_US + day * DAY_US
-        start_us = start + (second * SECOND_US).astype(np.int64)
-        order = np.lexsort((start_us, user))
-        user, start_us = user[order], start_us[order]
-        is_first = np.r_[True, user[1:] != user[:-1]]
-        return Visits(user, start_us, mood[order], is_first, buys[order])
+    def shard(self, day: date, *, seen_on: date = date.max) -> pa.Table:
+        """Return one day's rows, those only that had arrived by ``seen_on``."""
+        listed = self._listed.get_group(pd.Timestamp(day))
+        has_arrived = listed["arrival"] <= pd.Timestamp(seen_on)
+        return self._rows.take(pa.array(listed.index[has_arrived]))
 
     def loyalty(self) -> pa.Table:
         """
@@ -235,31 +169,282 @@ class Process:
             ``customer_id`` string, ``changed_at`` timestamp in UTC, ``points`` int64: a
             row for each change.
         """
+        users, days = self._users, np.arange(0, self._simulated_days, POINTS_DAYS)
         # Of its own: the export is the same with and without it.
-        random = np.random.Generator(np.random.PCG64(self.users))
-        weeks = np.array([*self._moods])
-        is_member = random.random(self.users) < 0.8
-        is_there = is_member & (self._arrival <= weeks[:, None])
-        moods = np.array([*self._moods.values()])
-        points = random.poisson(POINTS[moods] * self._conversion * is_there)
+        random = np.random.Generator(np.random.PCG64(len(users)))
+        is_member = random.random(len(users)) < 0.8
+        is_there = is_member & (users["arrival"].to_numpy() <= days[:, None])
+        mean = POINTS[self._moods[days]] * users["conversion"].to_numpy() * is_there
+        points = random.poisson(mean)
         week, user = np.nonzero(np.diff(points, axis=0, prepend=0))
-        day = (self._start - EPOCH).days + 1 + weeks[week]
+        day = np.datetime64(self._start) + 1 + days[week]
         return pa.table(
             {
-                "customer_id": self._pseudo_ids.take(pa.array(user)),
-                "changed_at": pa.array(day * DAY_US, pa.timestamp("us", "UTC")),
+                "customer_id": pa.array(users["user_pseudo_id"].iloc[user], "string"),
+                "changed_at": pa.array(day).cast(pa.timestamp("us", "UTC")),
                 "points": points[week, user],
             }
         )
 
+    def _drawn(self, n: int) -> pd.DataFrame:
+        """Draw users: what the export tells of them, and their traits."""
+        random = self._random
+        tables = CHANNELS, DEVICES, COUNTRIES
+        drawn = {"replace": True, "weights": "share", "random_state": random}
+        parts = [table.sample(n, ignore_index=True, **drawn) for table in tables]
+        effect = parts[0]["effect"] + parts[1]["effect"] + parts[2]["effect"]
+        activity = np.exp(random.normal(*ACTIVITY, n))
+        conversion = np.exp(random.normal(*CONVERSION, n) + effect)
+        patience = np.exp(random.normal(*PATIENCE, n))
+        # Arrivals grow in a straight line: the inverse of that distribution.
+        growth, uniform = ARRIVAL_GROWTH, random.random(n)
+        share = (np.sqrt(1 + growth * (2 + growth) * uniform) - 1) / growth
+        arrival = np.where(
+            random.random(n) < EARLY_USERS,
+            np.floor(uniform * BURN_IN_DAYS / 2),
+            np.floor(share * self._simulated_days),
+        )
+        shown = pd.concat(parts, axis=1).drop(columns=["share", "effect"])
+        return shown.assign(
+            activity=activity,
+            conversion=conversion,
+            patience=patience,
+            arrival=arrival.astype(np.int64),
+            is_member=random.random(n) < LOGGED_IN,
+            member=[f"member-{100_000 + 37 * number}" for number in range(n)],
+            client=1_000_000_000 + 7919 * random.permutation(n),
+        )
 
-def texts(pattern: str, *columns: Ints) -> pa.Array:
-    """Return a text for each row of the columns."""
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return pa.array([pattern.format(*row) for row in rows], pa.string())
+    def _rhythm(self, day: int) -> tuple[float, float]:
+        """Return by how much more is visited, and bought on a visit, on a day."""
+        calendar = self._start + day * DAY
+        turn = 2 * np.pi * (calendar.timetuple().tm_yday - 340) / 365
+        trend = 1 + TREND_A_YEAR * (day - BURN_IN_DAYS) / 365
+        visits = WEEKDAY[calendar.weekday()] * (1 + SEASON * np.cos(turn)) * trend
+        peaks = (date(calendar.year + n, *PEAK) for n in (-1, 0, 1))
+        apart = min(abs((calendar - peak).days) for peak in peaks)
+        season = AT_PEAK * np.exp(-0.5 * (apart / PEAK_DAYS) ** 2)
+        return visits, np.exp(season + DRIFT * (day - BURN_IN_DAYS) / 365)
+
+    def _simulated(self) -> pd.DataFrame:
+        """Play every day; return each visit's user, day, mood, and if it buys."""
+        random, n = self._random, len(self._users)
+        activity, conversion, patience, arrival = (
+            self._users[name].to_numpy()
+            for name in ("activity", "conversion", "patience", "arrival")
+        )
+        everyone, mood = np.arange(n), np.ones(n, np.int64)
+        parts, moods = [], []
+        for day in range(self._simulated_days):
+            arrives, present = arrival == day, arrival <= day
+            mood[arrives] = random.choice(4, int(arrives.sum()), p=ARRIVAL_MOOD)
+            moods.append(mood)
+            rhythm, demand = self._rhythm(day)
+            chance = -np.expm1(-activity * VISIT[mood] * rhythm)
+            visits = arrives | (present & (random.random(n) < chance))
+            sells = -np.expm1(-conversion * BUY[mood] * demand)
+            buys = visits & (random.random(n) < sells)
+            parts.append(np.array([everyone, np.full(n, day), mood, buys])[:, visits])
+            # Without a visit interest fades, by one mood; who is gone stays gone.
+            fade = -np.expm1(-FADE[mood] / patience)
+            tomorrow = np.zeros((n, 4))
+            tomorrow[everyone, mood - 1] = fade
+            tomorrow[everyone, mood] = 1 - fade
+            tomorrow[visits] = LOOKED[mood[visits]]
+            tomorrow[buys] = BOUGHT[mood[buys]]
+            drawn = (random.random((n, 1)) > tomorrow.cumsum(axis=1)).sum(axis=1)
+            mood = np.where(present, np.minimum(drawn, 3), mood)
+        self._moods = np.array(moods)
+        columns = ["user", "day", "mood", "buys"]
+        return pd.DataFrame(np.concatenate(parts, axis=1).T, columns=columns)
+
+    def _placed(self, visits: pd.DataFrame) -> pd.DataFrame:
+        """Place every visit in its UTC day; some have a second one."""
+        random = self._random
+        again = random.random(len(visits)) < SECOND_VISIT
+        second = visits[again].assign(buys=0, is_second=True)
+        visits = pd.concat([visits.assign(is_second=False), second])
+        n = len(visits)
+        # An evening in New York is cut in two by UTC: a second visit falls into the
+        # other part of the UTC day.
+        evening = random.normal(1.0, 2.5, n) % 24
+        daytime = random.normal(17.0, 2.5, n) % 24
+        is_evening = visits["is_second"] ^ (random.random(n) < 0.5)
+        # 90 minutes are left before midnight: no visit is cut by the end of its day.
+        within = np.minimum(np.where(is_evening, evening, daytime) * 3600, 81_000)
+        start_us = pd.Timestamp(self._start).value // 1_000 + visits["day"] * DAY_US
+        visits["start_us"] = start_us + (within * SECOND_US).astype(np.int64)
+        visits = visits.sort_values(["user", "start_us"], ignore_index=True)
+        of_user = visits.groupby("user")
+        # As GA4 names them: a random number and the second of the first touch.
+        users, first = self._users, of_user["start_us"].min()
+        names = zip(users["client"], first // SECOND_US, strict=True)
+        users["user_pseudo_id"] = [f"{client}.{second}" for client, second in names]
+        users["user_first_touch_timestamp"] = first
+        return visits.drop(columns="day").assign(
+            number=of_user.cumcount() + 1,
+            transaction=[f"T{500_000 + number}" for number in range(n)],
+        )
+
+    def _events(self, visits: pd.DataFrame) -> pd.DataFrame:
+        """Fill every visit with events, by its mood; return them by user and time."""
+        random, n = self._random, len(visits)
+        mood, buys = visits["mood"].to_numpy(), visits["buys"].to_numpy()
+        items = random.poisson(ITEMS[mood])
+        carts = random.random(n) < CART[mood]
+        checkouts = carts & (random.random(n) < CHECKOUT[mood])
+        counts = np.stack(
+            [
+                np.ones(n, np.int64),
+                visits["number"] == 1,
+                1 + random.poisson(PAGES[mood]),
+                np.maximum(items, carts | buys),
+                np.maximum(carts * (1 + random.poisson(0.4, n)), buys),
+                checkouts | buys,
+                buys,
+                random.random(n) < 0.8,
+            ]
+        )
+        places = np.indices(counts.shape).reshape(2, -1)
+        kind, visit = np.repeat(places, counts.ravel(), axis=1)
+        stage = np.array([*STAGES.values()])[kind]
+        order = np.lexsort((random.random(len(kind)), stage, visit))
+        visit, kind = visit[order], kind[order]
+        gap_us = (random.gamma(1.2, 35.0, len(visit)) * SECOND_US).astype(np.int64) + 1
+        gap_us = np.minimum(gap_us, 240 * SECOND_US)
+        # A visit's first events share its first instant, as GA4 sends them.
+        gap_us[stage[order] < 2] = 0
+        within = pd.Series(gap_us).groupby(visit).cumsum().clip(upper=5_390 * SECOND_US)
+        events = visits.iloc[visit].assign(visit=visit, name=np.array([*STAGES])[kind])
+        events["time_us"] = events["start_us"] + within.to_numpy()
+        # What comes back is booked by the shop's server, outside any session.
+        bought = events[events["name"] == "purchase"]
+        back = bought[random.random(len(bought)) < REFUNDED].assign(name="refund")
+        back["time_us"] += (random.uniform(2, 15, len(back)) * DAY_US).astype(np.int64)
+        events = pd.concat([events, back])
+        events = events.sort_values(["user", "time_us"], ignore_index=True)
+        utc = pd.to_datetime(events["time_us"], unit="us", utc=True).dt
+        events["day"] = utc.tz_convert(TIME_ZONE).dt.tz_localize(None).dt.normalize()
+        return events.join(self._users, on="user")
+
+    def _written(self, events: pd.DataFrame) -> pa.Table:
+        """Write events in the export's columns; those that nobody reads are null."""
+        random, n, visit = self._random, len(events), events["visit"].to_numpy()
+        kind = events["name"].to_numpy()
+        worth, baskets = self._baskets(n_visits := visit.max() + 1)
+        is_sale = (kind == "purchase") | (kind == "refund")
+        events["value"] = np.where(is_sale, worth[visit], 0.0)
+        product = random.integers(0, len(PRICES), n)
+        is_named = events["is_member"] & (random.random(n_visits) < 0.85)[visit]
+        params = self._params(events)
+        offset_us = random.integers(0, 900_000, n)
+        no_ecommerce = random.random(n) < WITHOUT_ECOMMERCE
+        looks = (kind == "view_item") | (kind == "add_to_cart")
+        transaction = events["transaction"].where(is_sale, "(not set)")
+        sold, back = (
+            events["value"].where((kind == name) & ~no_ecommerce)
+            for name in ("purchase", "refund")
+        )
+        # The basket at the checkout, one product on the way there, or nothing.
+        shows = looks & (random.random(n) >= 0.08)
+        basket = np.select(
+            [is_sale | (kind == "begin_checkout"), shows],
+            [visit, n_visits + product],
+            len(baskets) - 1,
+        )
+        day, days = pd.factorize(events["day"])
+        # Of fifty visits one denies it, and one says nothing.
+        consent = pa.array(np.where(visit % 50 == 7, "No", "Yes"), mask=visit % 50 == 8)
+        rows = _record(
+            event_date=days.strftime("%Y%m%d")[day],
+            event_timestamp=events["time_us"],
+            event_name=kind,
+            event_params=params,
+            event_value_in_usd=events["value"].where(events["value"] > 0),
+            event_server_timestamp_offset=offset_us,
+            user_id=events["member"].where(is_named),
+            **events[["user_pseudo_id", "user_first_touch_timestamp"]],
+            privacy_info=_record(analytics_storage=consent, ads_storage=consent),
+            device=_record(
+                **events[["category", "operating_system"]],
+                web_info=_record(browser=events["browser"]),
+            ),
+            geo=_record(country=events["country"]),
+            traffic_source=_record(**events[["source", "medium"]]),
+            ecommerce=_record(
+                purchase_revenue_in_usd=sold,
+                purchase_revenue=sold,
+                refund_value_in_usd=back,
+                refund_value=back,
+                transaction_id=transaction.where((is_sale & ~no_ecommerce) | looks),
+            ),
+            items=baskets.take(pa.array(basket)),
+        )
+        return pa.Table.from_struct_array(rows.cast(pa.struct(ARROW_SCHEMA)))
+
+    def _baskets(self, visits: int) -> tuple[Floats, pa.ListArray]:
+        """
+        Return the worth of each visit's basket, and lists of items: each visit's
+        basket, each product alone, and nothing.
+        """
+        random = self._random
+        lines = 1 + random.poisson(1.1, visits)
+        ends = lines.cumsum()
+        products = random.integers(0, len(PRICES), ends[-1])
+        each = 1 + random.poisson(0.3, len(products))
+        worth = np.add.reduceat(PRICES[products] * each, ends - lines).round(2)
+        alone = np.arange(len(PRICES))
+        items = _record(
+            item_id=[f"SKU{10_000 + 17 * one:05d}" for one in [*products, *alone]],
+            quantity=np.r_[each, np.ones_like(alone)],
+        )
+        offsets = np.r_[0, ends, ends[-1] + 1 + alone, len(items)]
+        return worth, pa.ListArray.from_arrays(offsets, items)
+
+    def _params(self, events: pd.DataFrame) -> pa.ListArray:
+        """Write the event parameters, with the types that real exports mix."""
+        random, name = self._random, events["name"]
+        parts: list[pa.Table] = []
+
+        def add(key: str, rows: pd.DataFrame, field: str, values: Any) -> None:
+            of = {"row": rows.index, "key": pa.repeat(key, len(rows)), field: values}
+            parts.append(pa.table(of))
+
+        def add_number(key: str, rows: pd.DataFrame, values: pd.Series) -> None:
+            style = random.choice(4, len(rows), p=[0.70, 0.18, 0.06, 0.06])
+            style[(style == 0) & (values % 1 != 0)] = 1
+            texts = pd.Series([f"{number:.10g}" for number in values])
+            written = (values.astype(np.int64), values, values, texts)
+            for code, field in enumerate(VALUE_FIELDS):
+                add(key, rows[style == code], field, written[code][style == code])
+
+        online, is_opening = events[name != "refund"], name.isin([*STAGES][:2])
+        opening, later = events[is_opening], online[~is_opening[online.index]]
+        add("ga_session_id", online, "int_value", online["start_us"] // SECOND_US)
+        add("ga_session_number", online, "int_value", online["number"])
+        add("session_engaged", opening, "int_value", np.ones(len(opening), np.int64))
+        engaged = random.choice(["0", "1"], len(later), p=[0.15, 0.85])
+        add("session_engaged", later, "string_value", engaged)
+        titled = online[random.random(len(online)) < 0.95]
+        title = np.where(random.random(len(titled)) < 0.02, "(not set)", "Shop")
+        add("page_title", titled, "string_value", title)
+        looked = (name == "view_item") & (random.random(len(events)) < 0.5)
+        spent = events[(name == "user_engagement") | looked]
+        # Longer looks come with keener moods.
+        msec = np.floor(random.gamma(1.5, 6_000.0 * (1 + spent["mood"]))) + 1
+        add_number("engagement_time_msec", spent, pd.Series(msec))
+        sales = events[events["value"] > 0]
+        add_number("value", sales, sales["value"])
+        add("currency", sales, "string_value", pa.repeat("USD", len(sales)))
+        add("transaction_id", sales, "string_value", sales["transaction"])
+
+        every = pa.concat_tables(parts, promote_options="permissive").sort_by("row")
+        [entries] = every.combine_chunks().to_batches()
+        values = entries.select(VALUE_FIELDS).to_struct_array()
+        offsets = np.searchsorted(entries["row"], np.arange(len(events) + 1))
+        entries = _record(key=entries["key"], value=values)
+        return pa.ListArray.from_arrays(offsets, entries)
 
 
-def _shares(rows: tuple[tuple[Any, ...], ...]) -> Floats:
-    share = np.array([row[-2] for row in rows], float)
-    normal: Floats = share / share.sum()
-    return normal
+def _record(**columns: Any) -> pa.StructArray:
+    return pa.RecordBatch.from_pydict(columns).to_struct_array()

@@ -25,7 +25,7 @@ import requests
 
 from deploy.render import TERRAFORM
 from local.generators.games import DEFAULT_END, Games
-from local.generators.messages import encode
+from local.generators.streams import encode
 from local.stack.state import ROOT
 from offline import build_preprocessor, load_model
 from propensity.gcp import appends, warehouse, writes

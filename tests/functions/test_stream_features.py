@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from local.generators.games import FAULTS, Games, attributes_of
-from local.generators.messages import encode
+from local.generators.streams import encode
 from propensity.errors import Unavailable
 from propensity.events.dead_letters import redacted
 from propensity.gcp.appends import Appends

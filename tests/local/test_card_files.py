@@ -13,7 +13,7 @@ from pyarrow import parquet as pq
 from local.generators.card_files import CardsError, checked, read_cards
 from local.generators.cards import COLUMNS, Transactions
 from local.generators.cards import cards as drawn
-from local.generators.drawing import moment
+from local.generators.streams import moment
 
 DAY = timedelta(days=1)
 END = datetime(2026, 1, 1, tzinfo=UTC)

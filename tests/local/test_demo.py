@@ -96,7 +96,7 @@ class TestFunctions:
 
 @pytest.fixture(scope="module")
 def transactions():
-    return cards(transactions=800, fraud_rate=0.05, seed=3).named("run-")
+    return cards(transactions=800, fraud_rate=0.05, seed=3)
 
 
 class TestCards:

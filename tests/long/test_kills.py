@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from local.generators.games import Games
-from local.generators.messages import Delivery
+from local.generators.streams import Delivery
 from local.stack import topics
 from propensity.events.dead_letters import redacted
 from propensity.topics import DEAD_LETTERS, Subscription

@@ -32,7 +32,7 @@ NAME = "shop_checkout"
 # What `make demo` has before it plays the weeks, but not its first months.
 LOAD = """
 from local.exports import ga4_export
-from local.generators.export import Shop
+from local.generators.shop import Shop
 from local.stack.stack import Stack
 from local.stack.state import State
 from propensity.gcp.warehouse import Warehouse

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from local.generators.messages import encode
+from local.generators.streams import encode
 from tests.events import bet
 from tests.functions.streaming import Died, Site, changed, dying, rows_of
 from tests.propensity.runs.compacted import (

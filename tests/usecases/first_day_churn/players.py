@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from local.generators.games import AMOUNT_FIELDS, Games, attributes_of
-from local.generators.messages import encode
-from local.generators.players import postcodes
+from local.generators.games import AMOUNT_FIELDS, Games, attributes_of, postcodes
+from local.generators.streams import encode
 from offline import load_model, load_postcodes
 from propensity import usecases
 from propensity.events import rows as stream

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from local.generators.games import Games
-from local.generators.messages import Delivery
+from local.generators.streams import Delivery
 from propensity.clock import SYSTEM
 from propensity.events.messages import Message
 from propensity.registry.versions import Registry
