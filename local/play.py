@@ -17,6 +17,7 @@ from local.errors import LocalError, UnusableData
 from local.progress import say, showing, shown, step
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, Options, State
+from propensity.errors import SchemaError
 
 # A function that nothing here calls would only take its start.
 PLAYED = [function for function in FUNCTIONS if function.target != "score"]
@@ -90,10 +91,10 @@ def check(choice: Choice) -> None:
 
             ga4_export.check(choice.data)
         elif choice.cards:
-            from local.generators import card_files
+            from local.generators import cards
 
-            card_files.checked(choice.cards)
-    except (ValueError, OSError) as error:
+            cards.checked(choice.cards)
+    except (SchemaError, ValueError, OSError) as error:
         raise UnusableData(str(error)) from error
 
 

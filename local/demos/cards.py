@@ -21,8 +21,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from local.demos.calls import call, rows, send, settled, table, training_text
-from local.generators.card_files import read_cards
-from local.generators.cards import DEFAULT_SEED, USE_CASE, Transactions
+from local.generators.cards import DEFAULT_SEED, USE_CASE, Transactions, read_cards
 from local.generators.cards import cards as drawn
 from local.generators.streams import Delivery, moment
 from local.stack.stack import Stack
@@ -68,7 +67,7 @@ def play(
 
     Raises:
         LocalError: Something did not come through.
-        CardsError: The file is not of card transactions.
+        SchemaError: The file is not of card transactions.
     """
     now = datetime.now(UTC)
     end = midnight(now.date()) - SINCE_LAST * DAY
@@ -151,11 +150,9 @@ def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]
 
     Args:
         transactions: In order of time.
-        now: Truths that are found out later are not sent.
+        now: What comes later is not sent.
     """
-    sent = transactions.deliveries()
-    sent += [one for one in transactions.truth_deliveries() if one.sent_time < now]
-    sent.sort(key=lambda delivery: delivery.sent_time)
+    sent = [one for one in transactions.deliveries() if one.sent_time < now]
     times = [delivery.sent_time for delivery in sent]
     rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
     stops = [moment(int(transactions.time_ms[row])) for row in rows]

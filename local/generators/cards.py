@@ -1,5 +1,6 @@
 """
-Card transactions from a process that is known; what is found out and sent of them.
+Card transactions, from a process that is known or from a file; what is found out and
+sent of them.
 
 Half of the variance of the 28 components comes from four common factors; amounts are
 log-normal. Six in a hundred genuine transactions are of an unusual kind, of twice the
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,6 +34,7 @@ from local.generators.streams import (
     Ints,
     cut_short,
     exponential,
+    floor,
     given,
     latency_ms,
     milliseconds,
@@ -43,6 +47,8 @@ from local.generators.streams import (
     texts_of,
     without,
 )
+from offline import table_files
+from propensity.errors import SchemaError
 
 USE_CASE = "card_fraud"
 COMPONENTS = tuple(f"V{number}" for number in range(1, 29))
@@ -64,6 +70,8 @@ TRUTH_FAULTS: Faults = {
     "bad_time": given(truth_time="yesterday"),
     "bad_value": given(is_fraud="perhaps"),
 }
+# Of a file so many are played.
+MAXIMUM_TRANSACTIONS = 12_000
 DEFAULT_SEED, DEFAULT_END = 42, datetime(2026, 6, 30, tzinfo=UTC)
 N_COMPONENTS = len(COMPONENTS)
 
@@ -277,11 +285,12 @@ class Transactions:
 
     def deliveries(self) -> list[Delivery]:
         """
-        Return the transactions as a producer sends them, in the order of sending.
+        Return transactions and findings as a producer sends them, in that order.
 
-        Payloads have no event type, use case or user.
+        Payloads have no event type, use case or user. A correction may come before
+        what it corrects.
         """
-        return sent(
+        transactions = sent(
             self.events(),
             random_of(self.seed, "cards' deliveries 0"),
             FAULTS,
@@ -290,17 +299,60 @@ class Transactions:
             late=0.02,
             late_days=(0.02, 1),
         )
-
-    def truth_deliveries(self) -> list[Delivery]:
-        """
-        Return the findings as a producer sends them, some up to a day late.
-
-        A correction may come before what it corrects.
-        """
-        return sent(
+        truths = sent(
             self.truths(),
             random_of(self.seed, "truths' deliveries 0"),
             TRUTH_FAULTS,
             time_field="truth_time",
             broken=0.005,
         )
+        return sorted([*transactions, *truths], key=attrgetter("sent_time"))
+
+
+def read_cards(path: Path, *, start: datetime, end: datetime) -> Transactions:
+    """
+    Read the first real transactions of a file, stretched between two times.
+
+    Raises:
+        SchemaError: As of ``checked``.
+    """
+    rows = checked(path)[:MAXIMUM_TRANSACTIONS]
+    since = np.rint((rows["Time"] - rows["Time"][0]).to_numpy() * SECOND_MS)
+    begins, ends = milliseconds(start), milliseconds(end)
+    return Transactions(
+        # The last is before the end.
+        time_ms=begins + floor(since / (since[-1] + 1) * (ends - begins)),
+        components=rows[[*COMPONENTS]].to_numpy(),
+        amounts=rows["Amount"].to_numpy(),
+        is_fraud=rows["Class"].to_numpy() == 1,
+    )
+
+
+def checked(path: Path) -> pd.DataFrame:
+    """
+    Return the columns of a file as finite numbers.
+
+    Frauds that end a file are no stream, they were put there: they are left out.
+
+    Args:
+        path: Parquet or CSV with the columns Time (seconds, in order), V1 to V28,
+            Amount, Class (1 is fraud); further columns are ignored.
+
+    Raises:
+        SchemaError: It cannot be read, has other columns, or holds no stream.
+    """
+    rows = table_files.read(path, COLUMNS).select(COLUMNS).to_pandas()
+    rows = rows.apply(pd.to_numeric, errors="coerce").astype(float)
+    for name in COLUMNS:
+        if not np.isfinite(rows[name]).all():
+            raise SchemaError(f"{path} has rows without a finite number in {name}")
+    if not rows["Class"].isin([0, 1]).all():
+        raise SchemaError(f"{path} has other values than 0 and 1 in Class")
+    genuine = np.flatnonzero(rows["Class"] == 0)
+    if not len(genuine):
+        raise SchemaError(f"{path} holds no genuine transaction: that is no stream")
+    rows = rows[: genuine[-1] + 1]
+    back = np.flatnonzero(rows["Time"].diff() < 0)
+    if len(back):
+        raise SchemaError(f"{path}, row {back[0] + 1}: Time goes back")
+    return rows
