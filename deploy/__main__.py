@@ -4,7 +4,6 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     python -m deploy environment        the settings as functions have them
     python -m deploy shell              the names that scripts use
     python -m deploy variables main     the values of Terraform's variables, as .tfvars
-    bq ls --format=json EXPORT | python -m deploy obstacles
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from deploy.configuration import SEPARATOR, Deployment, words
 from deploy.functions import ROOT, DeploymentError
 from deploy.render import TERRAFORM
 from propensity.tables import every as tables
-from propensity.usecases import export
 
 # In the words of Cloud Run and Terraform for what settings say.
 INGRESS = {"all": "all", "internal-and-gclb": "internal-and-cloud-load-balancing"}
@@ -54,12 +52,6 @@ def environment(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """Yield the settings of the functions, as a shell sets them."""
     for name, value in d.variables.items():
         yield f"export {name}={shlex.quote(value)}"
-
-
-def obstacles(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """Yield what breaks the export's wildcards, of its tables on standard input."""
-    for what in export.obstacles(json.loads(sys.stdin.read() or "[]")):
-        yield f"deploy: in the export {d.settings.export}, {what}"
 
 
 def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
@@ -158,7 +150,6 @@ VERBS = {
     "environment": environment,
     "shell": shell,
     "variables": variables,
-    "obstacles": obstacles,
 }
 
 if __name__ == "__main__":

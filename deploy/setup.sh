@@ -22,7 +22,6 @@ if [[ -n "$postcodes" ]]; then
   [[ -f "$postcodes" ]] || { echo "deploy: there is no $postcodes to load" >&2 && exit 1; }
 fi
 require_gcloud
-look_into_export
 enable_first
 values main
 values watch

@@ -52,14 +52,6 @@ enable_first() {
   done
 }
 
-# Name what lies in the export and would break the wildcards that its days are read by.
-look_into_export() {
-  [[ -n "$export" && -z "$blind" ]] || return 0
-  bq --project_id="$project" --format=json ls --max_results=100000 "$export" |
-    "$python" -m deploy obstacles --settings "$settings" >&2 ||
-    echo "deploy: $export could not be looked into; propensity doctor does it later" >&2
-}
-
 # Let the functions read sources in other projects, or say what their owners run.
 grant_sources() {
   [[ -n "${source_grants:-}" ]] || return 0

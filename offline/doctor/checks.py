@@ -11,6 +11,7 @@ from propensity.errors import (
     AccessDenied,
     ArtifactError,
     MissingTable,
+    PropensityError,
     SchemaError,
     SettingsError,
 )
@@ -21,7 +22,6 @@ from propensity.registry.versions import Registry
 from propensity.runs.export import listed
 from propensity.tables import every as tables
 from propensity.timeframe import DAY, first_shard, midnight
-from propensity.usecases import export as exported
 
 # A day's table of the export is there about noon of the next day, in the property's
 # time zone, and a day later at times.
@@ -65,17 +65,12 @@ def check_export(exam: Examination) -> Iterator[Finding]:
         yield Finding(error.message, "correct PROPENSITY_GA4_DATASET or its rights")
         return
     yield from _check_days(exam, Shards.of(there))
-    if obstacles := [*exported.obstacles(there.values())]:
-        yield Finding(
-            f"in {dataset}, {'; '.join(obstacles)}",
-            "move it to another dataset: it begins as the days of the export do",
-        )
-        return
     try:
         exam.warehouse.dry_run(f"SELECT * FROM {consent.VIEW} WHERE table_suffix = ''")
-    except (MissingTable, SchemaError) as error:
+    except PropensityError as error:
         what = f"the view {consent.VIEW} cannot be read: {error.message}"
-        yield Finding(what, SET_UP)
+        advice = "or, where a view or a table breaks its wildcards, move that elsewhere"
+        yield Finding(what, f"{SET_UP}; {advice}")
 
 
 def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:

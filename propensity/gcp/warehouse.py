@@ -336,9 +336,9 @@ class Warehouse:
         with self._translated():
             self.client.create_dataset(dataset, exists_ok=True, **self._limits)
 
-    def tables_of(self, dataset: str) -> dict[str, dict[str, Any]]:
+    def tables_of(self, dataset: str) -> list[str]:
         """
-        Return the tables of ``project.dataset`` as the API lists them, by name.
+        Return the names of the tables of ``project.dataset``.
 
         Raises:
             SettingsError: It is in another location than queries.
@@ -347,7 +347,7 @@ class Warehouse:
             found = self.client.get_dataset(dataset, **self._limits).location
             # BigQuery's largest page.
             listed = self.client.list_tables(dataset, page_size=1_000, **self._limits)
-            tables = {table.table_id: table.to_api_repr() for table in listed}
+            names = [table.table_id for table in listed]
         expected = self.settings.location
         if found and found.casefold() != expected.casefold():
             raise SettingsError(
@@ -356,7 +356,7 @@ class Warehouse:
                 f"it, or put the dataset {self.settings.dataset} where it is",
                 field="PROPENSITY_LOCATION",
             )
-        return tables
+        return names
 
     @property
     def _dataset(self) -> str:

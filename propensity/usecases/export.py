@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from propensity.schema import Column
 from propensity.statements import statement
@@ -29,7 +29,6 @@ _PARTS = {DAILY: "ga_events_daily", INTRADAY: "ga_events_intraday"}
 
 # The table of a day.
 SHARD = re.compile(r"events_(intraday_)?([0-9]{8})")
-_MATCHED = re.compile(r"events_(intraday_)?2")
 
 # The statement that reads a value as a type.
 _READERS = {
@@ -92,29 +91,6 @@ def text(
 def kinds_read(view: str) -> list[str]:
     """Return the kinds of tables that the text of a view reads."""
     return [kind for kind, name in WILDCARDS.items() if f".{name}`" in view]
-
-
-def obstacles(listed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """
-    Yield what a wildcard of the view matches beside days, and how it would break it.
-
-    Args:
-        listed: The tables of the export, as BigQuery's API lists them.
-
-    Source:
-        https://docs.cloud.google.com/bigquery/docs/querying-wildcard-tables
-    """
-    for table in listed:
-        name = table["tableReference"]["tableId"]
-        kind = table.get("type", "TABLE")
-        if not _MATCHED.match(name):
-            continue
-        if kind != "TABLE":
-            yield f"{name} is a {kind.lower().replace('_', ' ')}: no wildcard reads it"
-        elif {"timePartitioning", "rangePartitioning", "clustering"} & set(table):
-            yield f"{name} is partitioned or clustered, as the others are not"
-        elif not SHARD.fullmatch(name):
-            yield f"{name} is no day: runs fail where it has another schema or tags"
 
 
 def missing(view: str, values: Iterable[Value]) -> list[str]:

@@ -120,27 +120,6 @@ def test_the_view_is_the_same_for_set_up_and_for_whoever_compares():
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "more", "what"),
-    [
-        ("events_2026_flat", {"type": "VIEW"}, "is a view"),
-        ("events_20260301", {"type": "MATERIALIZED_VIEW"}, "a materialized view"),
-        ("events_20260301", {"clustering": {"fields": ["a"]}}, "or clustered"),
-        ("events_intraday_2x", {"timePartitioning": {"type": "DAY"}}, "partition"),
-        ("events_20260301_backup", {}, "is no day"),
-        *((day, {}, "") for day in ("events_20260301", "events_intraday_20260301")),
-        *((other, {}, "") for other in ("events_flat", "users")),
-    ],
-)
-def test_tables_that_break_the_view_s_wildcard_are_named(name, more, what):
-    """As BigQuery's API lists tables; days, and what begins otherwise, do not."""
-    listed = {"tableReference": {"tableId": name}, "type": "TABLE", **more}
-    told = [*export.obstacles([listed])]
-
-    assert len(told) == bool(what)
-    assert all(one.startswith(f"{name} ") and what in one for one in told)
-
-
 def test_a_view_of_another_time_is_refused(warehouse):
     """A use case that names a column reads no view that was made before."""
     shop = usecases.load("ga4_purchase")

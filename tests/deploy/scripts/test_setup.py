@@ -143,17 +143,6 @@ class TestSetup:
         assert cloud.run("deploy/setup.sh", "--yes").returncode == 1
         assert cloud.count(" apply") == 0
 
-    def test_names_what_would_break_the_wildcards_of_the_export(self, cloud):
-        """Before a plan."""
-        views = [{"tableReference": {"tableId": "events_2x"}, "type": "VIEW"}]
-        cloud.rules.insert(0, ("ls --max_results", json.dumps(views), 0))
-        result = cloud.run("deploy/setup.sh", "--dry-run")
-
-        assert result.returncode == 0
-        assert "in the export my-project.analytics_1, events_2x is a view" in (
-            result.stderr
-        )
-
     @pytest.mark.parametrize("is_allowed", [True, False])
     def test_lets_functions_read_sources_in_other_projects(self, cloud, is_allowed):
         """Or prints what the owner runs."""
