@@ -104,7 +104,7 @@ def _loaded(
     else:
         name, shop = "generated shop", Shop()
         last, days = shop.last_full_day, shop.dates
-        tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
+        tables = {f"events_{day:%Y%m%d}": shop.shard(day) for day in days}
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
     view = consent.events_view(settings.export, require="false")
     warehouse.replace_view(usecases.export.VIEW, view)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from deploy.functions import Function
 from local.exports import ga4_export, sources
 from local.processes import free_ports
 from local.stack.stack import Stack
@@ -37,16 +38,15 @@ class Sandbox:
     def load(self, rows: Iterable[Row]) -> None:
         """Have the export hold these events alone; only days that differ are sent."""
         client, settings = self.warehouse.client, self.warehouse.settings
-        tables = dict(ga4_export.by_day(rows))
+        tables = ga4_export.by_day(rows)
         for name in self._loaded.keys() - tables.keys():
             client.delete_table(f"{settings.export}.{name}")
-        changed = [
-            (name, table)
+        changed = {
+            name: table
             for name, table in tables.items()
             if not table.equals(self._loaded.get(name, table.slice(0, 0)))
-        ]
-        if changed:
-            ga4_export.load_tables(client, settings.ga4_dataset, changed)
+        }
+        ga4_export.load_tables(client, settings.ga4_dataset, changed)
         self._loaded = tables
 
     def load_source(self, source: Source, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -55,11 +55,11 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def emulators() -> Iterator[Stack]:
-    """Run the emulators; ``state.home`` of the stack is the temporary folder."""
+def emulators(*functions: Function) -> Iterator[Stack]:
+    """Run the emulators, and some functions on them."""
     with tempfile.TemporaryDirectory(prefix="propensity-") as folder:
         state = State("sandbox", Path(folder))
-        with Stack(state, base=free_ports(PORTS)[0], functions=()) as stack:
+        with Stack(state, base=free_ports(PORTS)[0], functions=functions) as stack:
             yield stack
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import tempfile
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -26,12 +25,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from local import sandbox
 from local.demos.calls import call
 from local.generators.games import USE_CASE, Games, postcodes
-from local.processes import free_ports
 from local.progress import say, showing
-from local.stack.stack import Stack
-from local.stack.state import FUNCTIONS, PORTS, State
+from local.stack.state import FUNCTIONS
 from offline import load_postcodes, whole_files
 from offline.load_model import CARD, FILES, METADATA, MODELS
 from propensity import usecases
@@ -68,13 +66,8 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
         LocalError: The training failed, as with too few players.
     """
     began = time.monotonic()
-    training = [one for one in FUNCTIONS if one.target == "model_training"]
-    with (
-        tempfile.TemporaryDirectory(prefix="propensity-") as home,
-        Stack(
-            State("shipped", Path(home)), base=free_ports(PORTS)[0], functions=training
-        ) as stack,
-    ):
+    [training] = [one for one in FUNCTIONS if one.target == "model_training"]
+    with sandbox.emulators(training) as stack:
         settings = Settings.from_environment(stack.environment)
         say(f"storing the events of {games.users:,} players …")
         with closing(Warehouse.open(settings)) as warehouse:

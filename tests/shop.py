@@ -166,7 +166,7 @@ def load(place: Any, rows: Iterable[Row]) -> None:
     load_shards(place, shards(rows))
 
 
-def load_shards(place: Any, tables: Iterable[tuple[str, pa.Table]]) -> None:
+def load_shards(place: Any, tables: Mapping[str, pa.Table]) -> None:
     """Load tables into the GA4 dataset of a workplace."""
     with place.bigquery.client() as client:
         ga4_export.load_tables(client, place.ga4_dataset, tables)

@@ -8,7 +8,6 @@ that each version takes over under traffic.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,43 +84,32 @@ def play(
         )
     prefix = f"{now:%Y%m%d%H%M%S}-"
     transactions = replace(some, prefix=prefix)
-    first_day, last_day = (
-        moment(int(transactions.time_ms[row])).date() for row in (0, -1)
-    )
+    first_day, last_day = (moment(int(transactions.time_ms[n])).date() for n in (0, -1))
     of_file = f" of {cards}, stretched" if cards else ""
     yield (
         f"\nCard fraud: {len(transactions):,} transactions{of_file} over {first_day} "
         f"to {last_day}, {transactions.is_fraud.sum()} of them fraud.\n"
         "Truths come hours or days later, some twice, some wrong first, some never"
     )
-    sent: list[Delivery] = []
-
-    def come_through() -> Mapping[str, int]:
-        return settled(warehouse, USE_CASE, counts_of(sent), since=now)
-
     trainings = []
-    first, *parts = planned(transactions, now=now)
+    sent, *parts = planned(transactions, now=now)
+    send(warehouse, sent)
+    counts = settled(warehouse, USE_CASE, counts_of(sent), since=now)
     with ThreadPoolExecutor(1) as beside:
-
-        def publish(deliveries: Sequence[Delivery]) -> None:
-            send(warehouse, map(taken_now, deliveries))
-            sent.extend(deliveries)
-
-        publish(first)
-        come_through()
         for part in parts:
             # As of today: of events before it, also those that were scored today.
             body = {"use_case": USE_CASE, "force": True}
             training = beside.submit(call, stack, "model_training", body)
-            n_sent = 0
-            while n_sent < len(part) and not training.done():
-                publish(part[n_sent : n_sent + PACE])
-                n_sent += PACE
+            rest = part
+            while rest and not training.done():
+                send(warehouse, rest[:PACE])
+                rest = rest[PACE:]
                 time.sleep(1)
             trainings.append(training.result())
             yield training_text(trainings[-1])
-            publish(part[n_sent:])
-            counts = come_through()
+            send(warehouse, rest)
+            sent += part
+            counts = settled(warehouse, USE_CASE, counts_of(sent), since=now)
     call(stack, "model_evaluation", {"use_case": USE_CASE})
     scores = rows(
         warehouse,
@@ -158,14 +146,6 @@ def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]
     stops = [moment(int(transactions.time_ms[row])) for row in rows]
     bounds = [0, *(sum(time < stop for time in times) for stop in stops), len(sent)]
     return [sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
-
-
-def taken_now(delivery: Delivery) -> Delivery:
-    """Return a message whose ``ingest_ts``, if it has one, is of now."""
-    if not delivery.data.endswith(b"}") or b'"ingest_ts"' not in delivery.data:
-        return delivery
-    payload = json.loads(delivery.data) | {"ingest_ts": datetime.now(UTC).isoformat()}
-    return replace(delivery, data=json.dumps(payload).encode())
 
 
 def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:

@@ -2,14 +2,8 @@
 -- are of all use cases.
 -- Parameters: @use_case STRING; @since TIMESTAMP.
 -- Sources: stream_events, truth_events, dead_letters, inference_log.
-SELECT
-  stored_rows,
-  events,
-  truths,
-  dead_letters,
-  scored
-FROM
-  (
+WITH
+  stored AS (
     SELECT
       COUNT(*) AS stored_rows,
       COUNT(DISTINCT event_id) AS events
@@ -19,9 +13,8 @@ FROM
       use_case = @use_case
       AND received_on >= DATE(@since)
       AND received_at >= @since
-  )
-CROSS JOIN
-  (
+  ),
+  truths AS (
     SELECT
       COUNT(*) AS truths
     FROM
@@ -30,9 +23,8 @@ CROSS JOIN
       use_case = @use_case
       AND received_on >= DATE(@since)
       AND received_at >= @since
-  )
-CROSS JOIN
-  (
+  ),
+  letters AS (
     SELECT
       COUNT(DISTINCT message_id) AS dead_letters
     FROM
@@ -40,9 +32,8 @@ CROSS JOIN
     WHERE
       received_on >= DATE(@since)
       AND received_at >= @since
-  )
-CROSS JOIN
-  (
+  ),
+  scores AS (
     SELECT
       COUNT(DISTINCT event_id) AS scored
     FROM
@@ -52,3 +43,10 @@ CROSS JOIN
       AND scored_on >= DATE(@since)
       AND scored_at >= @since
   )
+SELECT
+  *
+FROM
+  stored,
+  truths,
+  letters,
+  scores

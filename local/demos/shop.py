@@ -12,7 +12,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import date, timedelta
 from typing import Any, TypeVar
@@ -157,45 +157,45 @@ def play(
             f"{trained['verdict']}. What it was trained on is in {report}"
         )
 
-    evaluated_weeks = [
-        {**row, **json.loads(row["metrics"])}
-        for row in rows(
-            warehouse, "evaluated_weeks", use_case=use_case.name, weeks=weeks
-        )
-    ]
-    say("\n" + table(COLUMNS, evaluated_weeks))
-    if options.verbose:
-        say("\nAt the best threshold of the weeks before, for a budget, and all else:")
-        say(pd.DataFrame(evaluated_weeks).set_index("week").T.to_string())
+    show(warehouse, use_case.name, weeks, verbose=options.verbose)
     scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
     if shop:
         say(loyalty.text(warehouse, use_case, shop, scores))
-    users = [row["user_id"] for row in scores]
     say("\nLooking users up, the likeliest, the least likely, and nobody:")
-    for line in lookups(stack, [users[0], users[-1], "nobody"]):
-        say(line)
+    for user in scores[0]["user_id"], scores[-1]["user_id"], "nobody":
+        look_up(stack, user)
+
+
+def show(
+    warehouse: Warehouse, use_case: str, weeks: Sequence[date], *, verbose: bool
+) -> None:
+    """Print the metrics of weeks; verbose, all numbers there are of them."""
+    evaluated = rows(warehouse, "evaluated_weeks", use_case=use_case, weeks=weeks)
+    evaluated = [{**row, **json.loads(row["metrics"])} for row in evaluated]
+    say("\n" + table(COLUMNS, evaluated))
+    if verbose:
+        frame = pd.DataFrame(evaluated, [row["week"] for row in evaluated])
+        numbers = frame.select_dtypes("number").T
+        say("\nAt the best threshold of the weeks before, for a budget, and all else:")
+        say(numbers.to_string(float_format="{:.6g}".format))
 
 
 def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
     """Load the days before a date, and those before them that GA4 may rewrite."""
     days = (until - n * DAY for n in range(count + LATEST_ARRIVAL_DAYS + 1, 0, -1))
-    tables = [
-        (f"events_{day:%Y%m%d}", shop.shard(day, seen_on=until - DAY)) for day in days
-    ]
+    tables = {
+        f"events_{day:%Y%m%d}": shop.shard(day, seen_on=until - DAY) for day in days
+    }
     ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
 
 
 def evaluation_text(answer: Mapping[str, Any]) -> str:
     """Return a line on an evaluation."""
-    parts = [
-        f"week {row['week']} {row['status']}"
-        + (
-            f" ROC AUC {row['roc_auc']:.3f}"
-            if row["outcome"] == "evaluated"
-            else f" {row['outcome']}"
-        )
-        for row in answer["weeks"]
-    ]
+    parts = []
+    for row in answer["weeks"]:
+        is_evaluated = row["outcome"] == "evaluated"
+        what = f"ROC AUC {row['roc_auc']:.3f}" if is_evaluated else row["outcome"]
+        parts.append(f"week {row['week']} {row['status']} {what}")
     return f"{answer['as_of']}  evaluate  {'; '.join(parts) or 'nothing'}"
 
 
@@ -215,13 +215,10 @@ def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
     return date.fromisoformat(answer["data_until"])
 
 
-def lookups(stack: Stack, users: Sequence[str]) -> Iterator[str]:
-    """Look users up as a client would."""
-    for user in users:
-        began = time.perf_counter()
-        answer = requests.get(
-            stack.url("get_proba"), params={"user_id": user}, timeout=TIMEOUT_S
-        )
-        took = (time.perf_counter() - began) * 1000
-        yield f"  curl '{answer.url}'"
-        yield f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}"
+def look_up(stack: Stack, user: str) -> None:
+    """Look a user up as a client would."""
+    began = time.perf_counter()
+    answer = requests.get(stack.url("get_proba"), {"user_id": user}, timeout=TIMEOUT_S)
+    took = (time.perf_counter() - began) * 1000
+    say(f"  curl '{answer.url}'")
+    say(f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}")

@@ -17,7 +17,7 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
 
 DAY = timedelta(days=1)
-PREFIX, LOAD_WORKERS = "events_", 4
+PREFIX = "events_"
+LOAD_WORKERS, AT_ONCE = 4, 16
 # UTC days before the last whose ends its own is compared with.
 COMPARED_DAYS = 14
 PARQUET, JSON = ".parquet", (".json", ".ndjson", ".jsonl")
@@ -70,7 +71,7 @@ def export_files(source: Path) -> list[Path]:
     files = [
         path
         for path in found
-        if path.name.endswith(ENDINGS)
+        if path.name.lower().endswith(ENDINGS)
         and path.is_file()
         and path.parent != source / SOURCES
         and not any(part[0] == "." for part in path.relative_to(source).parts)
@@ -141,7 +142,7 @@ def _read(
     """Check the rows of a file, and add them to ``events``."""
     some = f" LIMIT {limit}" if limit else ""
     file = _quoted(path)
-    if path.name.endswith(PARQUET):
+    if path.name.lower().endswith(PARQUET):
         # As JSON, so that both are read and checked in one way.
         given = copy.with_suffix(".given")
         database.execute(
@@ -309,59 +310,43 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
     with opened(source) as database:
         found = database.execute("SELECT DISTINCT event_date FROM events ORDER BY ALL")
         names = [f"{PREFIX}{day}" for (day,) in found.fetchall()]
-        _load(client, dataset, names, lambda name: rows_of(database, name))
+        # Some at once: memory does not hold all.
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE]
+            load_tables(client, dataset, {n: rows_of(database, n) for n in some})
         return summary(database)
 
 
 def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
-    """Return the rows of a shard in ``ARROW_SCHEMA``; threads may do so at once."""
-    found = database.cursor().execute(
+    """Return the rows of a shard in ``ARROW_SCHEMA``."""
+    found = database.execute(
         "SELECT * EXCLUDE is_intraday FROM events WHERE event_date = ?",
         [name.removeprefix(PREFIX)],
     )
     return found.to_arrow_table().cast(ARROW_SCHEMA)
 
 
-def by_day(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pa.Table]]:
+def by_day(rows: Iterable[Mapping[str, Any]]) -> dict[str, pa.Table]:
     """Return daily tables by name, each row in the one of its ``event_date``."""
     days: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         days[f"{PREFIX}{row['event_date']}"].append(row)
-    return [
-        (name, pa.Table.from_pylist(events, ARROW_SCHEMA))
+    return {
+        name: pa.Table.from_pylist(events, ARROW_SCHEMA)
         for name, events in sorted(days.items())
-    ]
+    }
 
 
 def load_tables(
-    client: bigquery.Client, dataset: str, shards: Iterable[tuple[str, pa.Table]]
+    client: bigquery.Client, dataset: str, tables: Mapping[str, pa.Table]
 ) -> None:
-    """
-    Load Arrow tables as shards, each replacing the one of its name.
-
-    Args:
-        client, dataset: As of ``load_export``.
-        shards: Table name and rows in ``ARROW_SCHEMA``.
-    """
-    tables = dict(shards)
-    _load(client, dataset, [*tables], tables.__getitem__)
-
-
-def _load(
-    client: bigquery.Client,
-    dataset: str,
-    names: Sequence[str],
-    rows_of: Callable[[str], pa.Table],
-) -> None:
+    """Load rows in ``ARROW_SCHEMA`` as shards, each replacing the one of its name."""
     client.create_dataset(dataset, exists_ok=True)
 
-    def load(name: str) -> None:
-        table = f"{client.project}.{dataset}.{name}"
-        replace_table(client, table, rows_of(name))
+    def load(name: str) -> str:
+        replace_table(client, f"{client.project}.{dataset}.{name}", tables[name])
+        return name
 
-    with (
-        ThreadPoolExecutor(LOAD_WORKERS) as pool,
-        step("loading") as bar,
-    ):
-        for number, _ in enumerate(pool.map(load, names), 1):
-            bar.label = f"loading, {number:,} of {len(names):,} days are done"
+    with ThreadPoolExecutor(LOAD_WORKERS) as pool, step("loading") as bar:
+        for name in pool.map(load, tables):
+            bar.label = f"loading, {name} is done"

@@ -21,8 +21,7 @@ def up(state: State) -> dict[str, Any]:
     Returns:
         As ``status``, and how to use it from a shell, by lines.
     """
-    record = state.record()
-    if record.is_up and record.is_running:
+    if (record := state.record()).serves:
         stack = Stack(state, base=record.base)
     else:
         # Apart from the answer, which may be piped.

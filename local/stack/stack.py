@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from deploy import stage
 from deploy.functions import Function
@@ -50,9 +50,6 @@ from local.stack.state import (
     State,
     port_base,
 )
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Client as StorageClient
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
@@ -140,17 +137,6 @@ class Stack:
         """Folder of the bucket's objects, which can be opened as they are."""
         return self.state.folder / "storage" / self.options.bucket
 
-    def objects(self) -> StorageClient:
-        """Return a client of the emulated Cloud Storage, whatever the environment."""
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud.storage import Client
-
-        return Client(
-            project=self.options.project,
-            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-            client_options={"api_endpoint": self.url("storage")},
-        )
-
     def prepare(self) -> None:
         """
         Create what the functions expect: bucket, tables, views, topics, a first model.
@@ -159,6 +145,8 @@ class Stack:
         function that reads it says that it is missing.
         """
         from google.api_core.exceptions import Conflict
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.storage import Client
 
         from local.stack import topics
         from offline import load_model
@@ -169,8 +157,13 @@ class Stack:
         from propensity.settings import Settings
 
         settings = Settings.from_environment(self.environment)
-        warehouse, objects = Warehouse.open(settings), self.objects()
+        warehouse = Warehouse.open(settings)
         warehouse.create_dataset(self.options.ga4_dataset)
+        objects = Client(
+            project=self.options.project,
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": self.url("storage")},
+        )
         bucket = objects.bucket(self.options.bucket)
         with contextlib.suppress(Conflict):
             bucket.create()
@@ -271,7 +264,7 @@ class Stack:
     def _refuse_what_runs(self) -> None:
         """Refuse what is up and taken ports; stop what a killed program has left."""
         record = self.state.record()
-        if record.is_up and record.is_running:
+        if record.serves:
             raise LocalError(
                 f"state {self.state.name!r} is up; `make down` stops it, then start "
                 "again"

@@ -78,6 +78,11 @@ class Record:
         return any(process.is_running for process in self.processes)
 
     @property
+    def serves(self) -> bool:
+        """Whether it stays up, and something of it still runs."""
+        return self.is_up and self.is_running
+
+    @property
     def ended(self) -> list[Process]:
         return [process for process in self.processes if not process.is_running]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
 
 from google.api_core.exceptions import AlreadyExists
-from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import PublisherClient, SubscriberClient
-from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, RetryPolicy
 from google.pubsub_v1.types import Subscription as SubscriptionMessage
 
 from propensity.gcp.clients import open_client
@@ -40,21 +40,21 @@ def message(
     subscription: Subscription, project: str, endpoints: Mapping[str, str]
 ) -> SubscriptionMessage:
     """Return a subscription as Pub/Sub's API has it."""
-    request = SubscriptionMessage(
-        name=f"projects/{project}/subscriptions/{subscription.name}",
-        topic=f"projects/{project}/topics/{subscription.topic}",
-        ack_deadline_seconds=subscription.acknowledge_s,
-    )
+    request: dict[str, Any] = {
+        "name": f"projects/{project}/subscriptions/{subscription.name}",
+        "topic": f"projects/{project}/topics/{subscription.topic}",
+        "ack_deadline_seconds": subscription.acknowledge_s,
+    }
     if subscription.function:
-        url = endpoints[subscription.function]
-        request.push_config = PushConfig(push_endpoint=f"{url}/")
-        request.retry_policy = RetryPolicy(
-            minimum_backoff=Duration(seconds=subscription.minimum_backoff_s),
-            maximum_backoff=Duration(seconds=subscription.maximum_backoff_s),
-        )
+        endpoint = f"{endpoints[subscription.function]}/"
+        request["push_config"] = {"push_endpoint": endpoint}
+        request["retry_policy"] = {
+            "minimum_backoff": timedelta(seconds=subscription.minimum_backoff_s),
+            "maximum_backoff": timedelta(seconds=subscription.maximum_backoff_s),
+        }
     if subscription.topic != DEAD_LETTERS:
-        request.dead_letter_policy = DeadLetterPolicy(
-            dead_letter_topic=f"projects/{project}/topics/{DEAD_LETTERS}",
-            max_delivery_attempts=subscription.attempts,
-        )
-    return request
+        request["dead_letter_policy"] = {
+            "dead_letter_topic": f"projects/{project}/topics/{DEAD_LETTERS}",
+            "max_delivery_attempts": subscription.attempts,
+        }
+    return SubscriptionMessage(request)

@@ -44,7 +44,7 @@ with Stack(State(), functions=()) as stack:
     dataset = warehouse.settings.ga4_dataset
     shop = Shop()
     days = [day for day in shop.dates if day >= date(2025, 2, 1)]
-    shards = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
+    shards = {f"events_{day:%Y%m%d}": shop.shard(day) for day in days}
     ga4_export.load_tables(warehouse.client, dataset, shards)
     warehouse.close()
 """

@@ -31,10 +31,10 @@ def export(module_workplace, over) -> Export:
     """Everybody's events, and tables that the view must leave out."""
     tables = shop.shards(traps())
     only_there = shop.shards([event("not daily", ago(3)), event("at last", ago(3))])
-    [(daily, rows)] = only_there
+    [(daily, rows)] = only_there.items()
     day = daily.removeprefix("events_")
     for name in (f"intraday_{day}", f"fresh_{day}", f"{day}_backup", day[:6]):
-        tables.append((f"events_{name}", rows))
+        tables[f"events_{name}"] = rows
     shop.load_shards(module_workplace, tables)
     return over(module_workplace).prepare()
 
