@@ -26,7 +26,7 @@ FILE = Path(__file__).with_name("functions.toml")
 # Tables whose rows are listed as they are, without a query.
 LISTED = frozenset({tables.SUPPRESSED_USERS.name})
 # The only things that are read and no table of tables/.
-VIEWS = ("ga_events", "stream_features", *tables.views(""))
+VIEWS = ("ga_events", *tables.views(""))
 
 
 class DeploymentError(Exception):

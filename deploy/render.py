@@ -22,7 +22,6 @@ from propensity.freshness import KINDS
 from propensity.privacy import consent
 from propensity.schema import Table
 from propensity.settings import CONSENTS
-from propensity.statements import statement
 from propensity.tables import every as tables
 
 TERRAFORM = Path(__file__).with_name("terraform")
@@ -103,11 +102,8 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _views() -> dict[str, Any]:
-    # A view has no default dataset to find its tables in.
-    features = statement("stream_features").replace("`stream_", f"`{DATASET}.stream_")
     return {
-        "stream_features": features.strip(),
-        "newest": tables.views(DATASET),
+        "tables": tables.views(DATASET),
         # By the kinds of tables that the export has, and the consent that is required.
         "ga_events": {
             " ".join(kinds): {

@@ -51,28 +51,9 @@ resource "google_bigquery_table" "table" {
   }
 }
 
-resource "google_bigquery_table" "stream_features" {
-  project             = var.project
-  dataset_id          = google_bigquery_dataset.this.dataset_id
-  table_id            = "stream_features"
-  description         = "One row per user of the stream: exact features"
-  labels              = local.labels
-  deletion_protection = false
-
-  view {
-    query          = replace(local.views.stream_features, "PROJECT.DATASET", "${var.project}.${local.dataset}")
-    use_legacy_sql = false
-  }
-  lifecycle {
-    # The compaction gives it another text every day: only a missing one is made.
-    ignore_changes = [view, schema]
-  }
-  depends_on = [google_bigquery_table.table]
-}
-
-# What runs have appended, and readers read: the newest row of each key.
-resource "google_bigquery_table" "newest" {
-  for_each            = local.views.newest
+# What is read of tables: the newest row of each key, features of the stream.
+resource "google_bigquery_table" "view" {
+  for_each            = local.views.tables
   project             = var.project
   dataset_id          = google_bigquery_dataset.this.dataset_id
   table_id            = each.key

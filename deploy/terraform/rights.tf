@@ -15,7 +15,7 @@ resource "google_bigquery_table_iam_member" "right" {
   table_id   = each.value.name
   role       = each.value.role
   member     = each.value.member
-  depends_on = [google_bigquery_table.table, google_bigquery_table.stream_features, google_bigquery_table.newest, google_bigquery_table.ga_events]
+  depends_on = [google_bigquery_table.table, google_bigquery_table.view, google_bigquery_table.ga_events]
 }
 
 # On the dataset, since tables come every day. In a project of others only its owner may

@@ -24,7 +24,6 @@ from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.gcp.warehouse import type_of_parameter
 from propensity.ids import NAME
 from propensity.privacy import consent
-from propensity.runs.compact import VIEW as STREAM_FEATURES
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.timeframe import midnight
@@ -186,7 +185,7 @@ def _statement(
         return
     sql = statements.joined(lines)
     known = _relations(use_case)
-    there = {*known, *tables.views(""), STREAM_FEATURES}
+    there = {*known, *tables.views("")}
     for table in googlesql.tables_of(sql) if use_case.has_statement(name) else ():
         if "*" in table or (table not in there and "." not in table):
             yield (

@@ -10,6 +10,6 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``lift``: what acting on audiences was worth; ``report``, its last step: a page for
   each week
-- ``compact``: sums of the stream's days, Parquet of closed days, the view of features
+- ``compact``: sums of the stream's days, Parquet of closed days
 - ``setup``: the dataset with its tables and views
 """

@@ -26,12 +26,10 @@ from propensity.tables import every as tables
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
-    from propensity.gcp.warehouse import Warehouse
     from propensity.registry.leases import Lease
     from propensity.runs.run import Run
     from propensity.settings import Settings
 
-VIEW = "stream_features"
 # Of the lease that all compactions share; the lease of a run is of its as-of date.
 SCOPE, KIND = "stream", "compact"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,17 +58,6 @@ AGES = {
 # Placeholders in export_day.sql: an option takes no parameter.
 TARGET = "gs://bucket/folder/"
 SOME_DAY = "DATE '1970-01-01'"
-
-
-def view_of(settings: Settings) -> str:
-    """Return the text of the view; a view has no default dataset for its tables."""
-    place = f"{settings.project}.{settings.dataset}"
-    return statement(VIEW).replace("`stream_", f"`{place}.stream_")
-
-
-def prepare_view(warehouse: Warehouse) -> None:
-    """Create the view of the features, or replace its text with this version's."""
-    warehouse.replace_view(VIEW, view_of(warehouse.settings))
 
 
 def compact(run: Run) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from propensity.freshness import KINDS, Shards
 from propensity.privacy import consent
-from propensity.runs import compact
 from propensity.tables import every as tables
 
 if TYPE_CHECKING:
@@ -28,10 +27,9 @@ def prepare(warehouse: Warehouse, settings: Settings) -> None:
     warehouse.create_dataset(settings.dataset)
     for table in tables.retained(settings.retention_days):
         warehouse.create(table)
-    dataset = f"{warehouse.settings.project}.{settings.dataset}"
-    history = tables.PREDICTIONS_HISTORY
-    warehouse.replace_view(history, tables.views(dataset)[history])
-    compact.prepare_view(warehouse)
+    views = tables.views(f"{settings.project}.{settings.dataset}")
+    for name in (tables.PREDICTIONS_HISTORY, tables.STREAM_FEATURES):
+        warehouse.replace_view(name, views[name])
     if settings.ga4_dataset:
         prepare_export(warehouse, settings)
 

@@ -28,6 +28,7 @@ AUDIENCE_MEMBERS = audiences.AUDIENCE_MEMBERS
 AUDIENCE_LEDGER = audiences.AUDIENCE_LEDGER
 AUDIENCE_LIFT = audiences.AUDIENCE_LIFT
 STREAM_EVENTS = stream.STREAM_EVENTS
+STREAM_FEATURES = "stream_features"
 STREAM_FEATURES_DAILY = stream.STREAM_FEATURES_DAILY
 STREAM_COMPACTIONS = stream.STREAM_COMPACTIONS
 POSTCODE_INDEX = stream.POSTCODE_INDEX
@@ -50,15 +51,16 @@ USER, EVENT, RAW = "user_id", "event_id", "raw"
 
 
 def views(dataset: str) -> dict[str, str]:
-    """Return the queries of the views of what runs have written, by name."""
+    """Return the queries of the views of tables, by name."""
     # Of tables alone: a view of another view could only be created after it.
     history = (
         statement("predictions_history")
         .replace("`ma_publications`", f"({PUBLICATIONS.view(dataset)})")
         .replace("`ma_predictions_runs`", f"`{dataset}.ma_predictions_runs`")
     )
+    features = statement(STREAM_FEATURES).replace("`stream_", f"`{dataset}.stream_")
     newest = {table.name: table.view(dataset) for table in TABLES if table.newest}
-    return {PREDICTIONS_HISTORY: history, **newest}
+    return {PREDICTIONS_HISTORY: history, STREAM_FEATURES: features, **newest}
 
 
 def retention(text: str) -> dict[str, int]:

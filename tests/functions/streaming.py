@@ -28,7 +28,6 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
-from propensity.runs import compact as compaction
 from propensity.runs.compact import compact
 from propensity.runs.run import Run
 from propensity.settings import Settings
@@ -61,10 +60,9 @@ TABLES = (
 
 def prepare_view(warehouse: Warehouse) -> None:
     """Create the view for events that are received in a spring of the tests' own."""
-    text = compaction.view_of(warehouse.settings)
-    warehouse.replace_view(
-        compaction.VIEW, text.replace("CURRENT_DATE()", "DATE '2026-03-20'")
-    )
+    settings, name = warehouse.settings, tables.STREAM_FEATURES
+    text = tables.views(f"{settings.project}.{settings.dataset}")[name]
+    warehouse.replace_view(name, text.replace("CURRENT_DATE()", "DATE '2026-03-20'"))
 
 
 def eventually(

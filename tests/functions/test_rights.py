@@ -89,7 +89,7 @@ class Record:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.export = place.environment["PROPENSITY_GA4_DATASET"]
-        names = ("ga_events", "stream_features", *tables.views(""))
+        names = ("ga_events", *tables.views(""))
         self.views = {name: place.warehouse.view_text(name) for name in names}
         self.names = {*self.views, *(table.stored for table in tables.TABLES)}
         self.needs: dict[str, set[Need]] = defaultdict(set)

@@ -29,7 +29,7 @@ def test_makes_tables_and_views_and_keeps_what_is_there(module_workplace):
     made = warehouse.client.get_table(f"{place}.dead_letters")
     users = warehouse.rows("SELECT user_pseudo_id FROM ga_events")
     listed = warehouse.client.list_tables(settings.dataset)
-    views = {"ga_events", "stream_features", *tables.views("")}
+    views = {"ga_events", *tables.views("")}
 
     assert len(warehouse.rows("SELECT * FROM ma_publications")) == 1
     assert [row["user_pseudo_id"] for row in users] == ["u"]
