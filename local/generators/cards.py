@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
 
@@ -60,7 +61,7 @@ FAULTS: Faults = {
     "malformed_json": cut_short,
     "missing_field": without("V14"),
     "wrong_type": given(V3="high"),
-    "not_finite": given(V1=float("nan")),
+    "not_finite": given(V1=Decimal("NaN")),
     "bad_time": given(event_time="2999-12-31T23:59:59.000Z"),
     "bad_value": given(transaction_id=""),
 }
@@ -86,7 +87,6 @@ START = np.round(_WORLD.random(N_COMPONENTS), 3)
 # From first to last: how the logarithm of a scale changes, how far the factors turn.
 GROWTH = np.round(0.3 * (_WORLD.random(N_COMPONENTS) - 0.5), 3)
 TURN = np.pi / 4
-MAXIMUM_CENTS = 10_000_000
 HOURS = np.array(
     [
         *(1.6, 1.0, 0.7, 0.6, 0.6, 0.9, 1.4, 2.4, 3.6, 4.6, 5.2, 5.6),
@@ -183,7 +183,7 @@ def cards(
     components = np.round(mean + scale * standard, 6)
     drawn = normal(random_of(seed, "amounts"), n)
     amounts = np.exp(AMOUNT_MEAN[kind] + AMOUNT_SPREAD[kind] * drawn)
-    amounts = np.clip(np.rint(100 * amounts), 1, MAXIMUM_CENTS) / 100
+    amounts = np.maximum(np.rint(100 * amounts), 1) / 100
     standard = (components - mean) / scale
     logs = _log_densities(np.log(share), standard, np.log(amounts), loadings)
     density = np.exp(logs - logs.max(axis=1, keepdims=True))

@@ -12,11 +12,12 @@ day before ``end``, and later play ends there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,8 @@ from local.generators.streams import (
     Delivery,
     Event,
     Faults,
+    Floats,
+    Ints,
     attributes_of,
     cut_short,
     encode,
@@ -44,32 +47,48 @@ from local.generators.streams import (
     sent,
     shuffled,
     texts_of,
-    uuids,
     without,
 )
 
 USE_CASE = "first_day_churn"
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
-PLAYS = ("new_purchases", "new_bet", "new_win")
-# The field of an event that has its money.
-AMOUNT_FIELDS = dict(zip(PLAYS, ("amount", "bet_amount", "win_amount"), strict=True))
-BET = 1
-# What has two rows has one for those who stay and one for those who churn.
-MIX = np.array([[0.10, 0.85, 0.05], [0.10, 0.89, 0.01]])
-AGES = ((18, 24), (25, 34), (35, 44), (45, 54), (55, 79))
-AGE = np.array([[0.12, 0.27, 0.27, 0.20, 0.14], [0.19, 0.31, 0.25, 0.15, 0.10]])
-COUNTRY = np.array([[0.72, 0.10, 0.06, 0.05, 0.07], [0.68, 0.11, 0.08, 0.05, 0.08]])
-CHANNEL = np.array(
-    [
-        [0.20, 0.14, 0.15, 0.12, 0.15, 0.12, 0.12],
-        [0.14, 0.13, 0.23, 0.18, 0.11, 0.13, 0.08],
-    ]
+# The last two columns of a table are the shares of those who stay and who churn.
+PLAYS = (
+    # event type, field of its money, that around the stake: shift and spread of the log
+    ("new_purchases", "amount", 1.9, 0.5, 0.10, 0.10),
+    ("new_bet", "bet_amount", 0.0, 0.6, 0.85, 0.89),
+    ("new_win", "win_amount", 1.1, 1.0, 0.05, 0.01),
 )
-INDEX = np.array(
-    [
-        [0.04, 0.07, 0.12, 0.17, 0.21, 0.21, 0.18],
-        [0.17, 0.20, 0.20, 0.17, 0.13, 0.08, 0.05],
-    ]
+TYPES = (*(event_type for event_type, *_ in PLAYS), REGISTRATION)
+AMOUNT_FIELDS = {event_type: field for event_type, field, *_ in PLAYS}
+SHIFT, SPREAD = np.array([play[2:4] for play in PLAYS]).T
+AGES = (
+    # from, to
+    *((18, 24, 0.12, 0.19), (25, 34, 0.27, 0.31), (35, 44, 0.27, 0.25)),
+    *((45, 54, 0.20, 0.15), (55, 79, 0.14, 0.10)),
+)
+COUNTRIES = (
+    ("England", 0.72, 0.68),
+    ("Scotland", 0.10, 0.11),
+    ("Wales", 0.06, 0.08),
+    ("Northern Ireland", 0.05, 0.05),
+    # It has postcodes of another kind, which no table has.
+    ("Ireland", 0.07, 0.08),
+)
+CHANNELS = (
+    # campaign, affiliate
+    (None, None, 0.20, 0.14),
+    (None, "https://odds-compare.example/go?to=7", 0.14, 0.13),
+    ("welcome_bonus", "https://bonus-hunter.example/offers?ref=41", 0.15, 0.23),
+    ("free_spins", "https://spin-deals.example/free?ref=8", 0.12, 0.18),
+    ("derby_day", "https://racing-tips.example/derby", 0.15, 0.11),
+    ("spring_league", "https://football-forum.example/r/552", 0.12, 0.13),
+    ("refer_a_friend", None, 0.12, 0.08),
+)
+# By the index of the postcode, from 1 to 7.
+INDICES = (
+    *((0.04, 0.17), (0.07, 0.20), (0.12, 0.20), (0.17, 0.17)),
+    *((0.21, 0.13), (0.21, 0.08), (0.18, 0.05)),
 )
 # Means and standard deviations of logarithms: plays on the first day, and later ones;
 # a player's stake.
@@ -83,11 +102,7 @@ PLAY_DAYS = 14
 FIRST_DAY_SHARE = 0.6
 SESSIONS = np.array([0.5, 0.3, 0.2])
 SESSION_MS = 3 * HOUR_MS
-# Of purchase, bet and win around the stake: shift and standard deviation.
-SHIFT = np.array([1.9, 0.0, 1.1])
-SPREAD = np.array([0.5, 0.6, 1.0])
 FREE_BETS = 0.015
-MAXIMUM_CENTS = 100_000_000
 HOURS = np.array(
     [
         *(3.0, 2.0, 1.2, 0.8, 0.5, 0.5, 0.8, 1.4, 2.0, 2.4, 2.8, 3.2),
@@ -97,9 +112,6 @@ HOURS = np.array(
 WEEKDAYS = np.array([0.85, 0.85, 0.95, 0.95, 1.15, 1.35, 1.2])
 # Of players at home: units that the table lacks, and districts that it lacks.
 UNKNOWN_UNIT, UNKNOWN_DISTRICT = 0.015, 0.015
-COUNTRIES = ("England", "Scotland", "Wales", "Northern Ireland", "Ireland")
-# The last country has postcodes of another kind, which no table has.
-ABROAD = len(COUNTRIES) - 1
 # Postcodes in the format of the United Kingdom, in areas that it does not have.
 AREAS = (
     # area, city, country
@@ -111,16 +123,6 @@ AREAS = (
 DISTRICTS = ("1", "2", "3", "4A", "7", "11", "15", "28")
 # Units of each district in the table. It has none of a letter Z.
 UNITS, LETTERS = 30, "ABDEFGHJLNPQRSTUWXYZ"
-CHANNELS = (
-    # campaign, affiliate
-    (None, None),
-    (None, "https://odds-compare.example/go?to=7"),
-    ("welcome_bonus", "https://bonus-hunter.example/offers?ref=41"),
-    ("free_spins", "https://spin-deals.example/free?ref=8"),
-    ("derby_day", "https://racing-tips.example/derby"),
-    ("spring_league", "https://football-forum.example/r/552"),
-    ("refer_a_friend", None),
-)
 NAMES = ("Aisha Begum", "Gethin Davies", "Jürgen Lindström", "Zoë Ní Bhriain")
 
 
@@ -173,15 +175,20 @@ FAULTS: Faults = {
     "unknown_event_type": given(event_type="new_deposit"),
     "missing_field": without("user_id"),
     "wrong_type": given(user_id=123),
-    "bad_amount": lambda play: play | {_amount_field(play): Decimal("-0.01")},
-    "not_finite": lambda play: play | {_amount_field(play): Decimal("NaN")},
+    "bad_amount": lambda event: event | _costing("-0.01", event),
+    "not_finite": lambda event: event | _costing("NaN", event),
     "bad_time": given(event_time="2999-12-31T23:59:59.000Z"),
     "bad_value": given(user_id=""),
 }
 
 
-def _amount_field(play: Event) -> str:
-    return AMOUNT_FIELDS[play["event_type"]]
+def _costing(amount: str, play: Event) -> Event:
+    return {AMOUNT_FIELDS[play["event_type"]]: Decimal(amount)}
+
+
+def _shares(table: Sequence[tuple[Any, ...]], churns: Ints) -> Floats:
+    """Return a row of shares for each player: a column for each row of a table."""
+    return np.array([row[-2:] for row in table]).T[churns]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,10 +228,10 @@ class Games:
         random, n = random_of(self.seed, "players"), self.users
         churns = np.zeros(n, np.int64)
         churns[shuffled(random, n)[: round(n * self.churn_rate)]] = 1
-        youngest, oldest = np.array(AGES).T[:, pick(random, AGE[churns])]
-        age = youngest + floor(random.random(n) * (oldest - youngest + 1))
-        country = pick(random, COUNTRY[churns])
-        level = 1 + pick(random, INDEX[churns])
+        youngest, oldest, *_ = np.array(AGES)[pick(random, _shares(AGES, churns))].T
+        age = floor(youngest + np.floor(random.random(n) * (oldest - youngest + 1)))
+        country = pick(random, _shares(COUNTRIES, churns))
+        level = 1 + pick(random, _shares(INDICES, churns))
         unit, where, known = np.zeros(n, np.int64), random.random(n), random.random(n)
         homes = units().groupby(["country", "level"]).indices
         for (nation, index), places in homes.items():
@@ -239,7 +246,7 @@ class Games:
             "registered_ms": moments(clock, n, start_ms=start_ms, weight=weight),
             "churns": churns,
             "country": country,
-            "channel": pick(random, CHANNEL[churns]),
+            "channel": pick(random, _shares(CHANNELS, churns)),
             "age": age,
             "unit": unit,
             "is_unit_known": known >= UNKNOWN_UNIT + UNKNOWN_DISTRICT,
@@ -252,11 +259,12 @@ class Games:
         """Yield what each player writes at the registration."""
         homes = units().iloc[self._players["unit"]][["code", "city"]].to_numpy()
         for i, player in enumerate(self._players.to_dict("records")):
-            campaign, affiliate_url = CHANNELS[player["channel"]]
+            campaign, affiliate_url, *_ = CHANNELS[player["channel"]]
             day = moment(player["registered_ms"]).date()
             birthday = day.replace(day=min(day.day, 28), year=day.year - player["age"])
+            country, *_ = COUNTRIES[player["country"]]
             code, city = homes[i]
-            if player["country"] == ABROAD:
+            if country == "Ireland":
                 code, city = f"Q{i % 90:02d} {i:06d}", "Dúnbeg"
             elif not player["is_district_known"]:
                 code = f"ZZ{1 + i % 90} 1AA"
@@ -269,7 +277,7 @@ class Games:
                 "date_of_birth": str(birthday - timedelta(days=i % 364)),
                 "street_address": f"{1 + i % 180} King's Parade",
                 "city": city,
-                "country": COUNTRIES[player["country"]],
+                "country": country,
                 "postcode": typed.get(i % 10, code),
                 "affiliate_url": affiliate_url,
                 "campaign": campaign,
@@ -314,11 +322,12 @@ class Games:
         room = np.minimum(SESSION_MS, DAY_MS - start)
         time = start + floor(random.random(len(player)) ** 1.5 * room)
         time += registered_ms[player] + day * DAY_MS
-        kind = pick(random, MIX[churns[player]])
+        kind = pick(random, _shares(PLAYS, churns[player]))
         stake = self._players["stake"].to_numpy()[player] + SHIFT[kind]
         amount = np.exp(stake + SPREAD[kind] * normal(random, len(player)))
-        cents = np.clip(np.rint(100 * amount), 1, MAXIMUM_CENTS).astype(np.int64)
-        cents[(kind == BET) & (random.random(len(player)) < FREE_BETS)] = 0
+        cents = np.maximum(np.rint(100 * amount), 1).astype(np.int64)
+        is_free = random.random(len(player)) < FREE_BETS
+        cents[is_free & (kind == TYPES.index("new_bet"))] = 0
         played = {"player": player, "time": time, "kind": kind, "cents": cents}
         return pd.DataFrame(played)[time < milliseconds(self.end)]
 
@@ -336,30 +345,27 @@ class Games:
             {
                 "player": np.arange(self.users),
                 "time": self._players["registered_ms"],
-                "kind": len(PLAYS),
+                "kind": TYPES.index(REGISTRATION),
                 "cents": 0,
             }
         )
         rows = pd.concat([registrations, self._played()])
         rows = rows.sort_values("time", kind="stable")
-        ids = uuids(random_of(self.seed, "event ids"), len(rows))
-        written, user_ids = [*self._registered()], self.user_ids
-        types, times = (*PLAYS, REGISTRATION), texts_of(rows.pop("time").to_numpy())
-        for event_id, time, row in zip(
-            ids, times, rows.to_numpy().tolist(), strict=True
-        ):
+        registered, user_ids = [*self._registered()], self.user_ids
+        times = texts_of(rows.pop("time").to_numpy())
+        for number, row in enumerate(rows.to_numpy().tolist()):
             player, kind, cents = row
             event: Event = {
-                "event_id": event_id,
+                "event_id": f"{self.seed}-{number:07d}",
                 "use_case": USE_CASE,
                 "user_id": user_ids[player],
-                "event_type": types[kind],
-                "event_time": time,
+                "event_type": TYPES[kind],
+                "event_time": times[number],
             }
-            if types[kind] == REGISTRATION:
-                yield event | written[player]
+            if TYPES[kind] == REGISTRATION:
+                yield event | registered[player]
             else:
-                yield event | {_amount_field(event): Decimal(cents).scaleb(-2)}
+                yield event | {AMOUNT_FIELDS[TYPES[kind]]: Decimal(cents).scaleb(-2)}
 
     def payloads(self) -> Iterator[tuple[bytes, dict[str, str]]]:
         """Yield every event as a message's data and attributes, in order of time."""
