@@ -41,6 +41,15 @@ class Choice:
     state: str | None = None
     verbose: bool = False
 
+    @property
+    def options(self) -> Options:
+        """What the functions are set to."""
+        return Options(
+            user_column=self.user_column,
+            label_event=self.label_event,
+            use_case=self.use_case,
+        )
+
 
 def run(choice: Choice) -> dict[str, Any]:
     """
@@ -56,8 +65,7 @@ def run(choice: Choice) -> dict[str, Any]:
     data = choice.cards or choice.data
     if data and not data.exists():
         raise LocalError(f"there is no file or folder {data}")
-    question = choice.user_column, choice.label_event, choice.use_case
-    state = State(choice.state) if choice.state else State.of_data(data, *question)
+    state = State(choice.state) if choice.state else State.of_data(data, choice.options)
     which = "" if state == State() else f" STATE={state.name}"
     with showing():
         say(f"The demo plays in {shown(state.folder)}, on 127.0.0.1 alone.")
@@ -110,12 +118,7 @@ def play(state: State, choice: Choice) -> str:
         UnusableData: It was the data; a state that was made for them is removed again.
     """
     is_new = not state.folder.exists()
-    options = Options(
-        user_column=choice.user_column,
-        label_event=choice.label_event,
-        use_case=choice.use_case,
-    )
-    stack = Stack(state, options=options, functions=PLAYED)
+    stack = Stack(state, options=choice.options, functions=PLAYED)
     try:
         with step("starting"):
             stack.start()

@@ -102,19 +102,17 @@ class State:
             )
 
     @classmethod
-    def of_data(cls, data: Path | None, *question: str) -> State:
+    def of_data(cls, data: Path | None, options: Options = Options()) -> State:
         """
         Return the state of a data set and what is predicted: always the same one.
 
         Args:
             data: File or folder of a data set; None for the generated one.
-            question: User column, label event and use case; by default ``Options``'.
+            options: Say what is predicted, and of whom.
         """
-        options = Options()
-        usual = (options.user_column, options.label_event, options.use_case)
-        asked = [*question, *usual[len(question) :]]
-        if not data and asked == [*usual]:
+        if not data and options == Options():
             return cls()
+        asked = options.user_column, options.label_event, options.use_case
         text = json.dumps([str(data.resolve()) if data else "", *asked])
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         stem = data.name.partition(".")[0] if data else DEFAULT_STATE

@@ -75,7 +75,7 @@ class TestState:
         monkeypatch.chdir(tmp_path)
         places = [tmp_path / ("export-" * 12 + end) for end in "ab"]
         names = {
-            State.of_data(place, column, label).name
+            State.of_data(place, Options(user_column=column, label_event=label)).name
             for place in (None, *places, *(Path(place.name) for place in places))
             for column in ("user_pseudo_id", "user_id")
             for label in ("purchase", "generate lead", "generate-lead", "k\u00e4ufe")
