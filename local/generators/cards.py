@@ -126,16 +126,13 @@ SPREAD, AMOUNT_MEAN, AMOUNT_SPREAD, FIRST_SHARE, LAST_SHARE = np.array(
 ).T
 
 
-def _unit_rows(rows: Floats) -> Floats:
-    scaled: Floats = rows / np.sqrt((rows**2).sum(axis=1, keepdims=True))
-    return scaled
-
-
 # Two matrices of components × factors whose rows are orthonormal pairs.
-FIRST_LOADINGS = _unit_rows(_WORLD.random((N_COMPONENTS, N_FACTORS)) - 0.5)
-_OTHER = _WORLD.random((N_COMPONENTS, N_FACTORS)) - 0.5
-_ALONG = (_OTHER * FIRST_LOADINGS).sum(axis=1, keepdims=True)
-LAST_LOADINGS = _unit_rows(_OTHER - _ALONG * FIRST_LOADINGS)
+FIRST_LOADINGS = _WORLD.random((N_COMPONENTS, N_FACTORS)) - 0.5
+FIRST_LOADINGS /= np.linalg.norm(FIRST_LOADINGS, axis=1, keepdims=True)
+LAST_LOADINGS = _WORLD.random((N_COMPONENTS, N_FACTORS)) - 0.5
+_ALONG = (LAST_LOADINGS * FIRST_LOADINGS).sum(axis=1, keepdims=True)
+LAST_LOADINGS -= _ALONG * FIRST_LOADINGS
+LAST_LOADINGS /= np.linalg.norm(LAST_LOADINGS, axis=1, keepdims=True)
 
 
 def cards(

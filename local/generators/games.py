@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ from local.generators.streams import (
     Delivery,
     Event,
     Faults,
-    Floats,
     Ints,
     attributes_of,
     cut_short,
@@ -50,6 +50,8 @@ from local.generators.streams import (
     without,
 )
 
+# When it was, in ms since 1970; the player's place; event type; further fields.
+Happened = tuple[int, int, str, Event]
 USE_CASE = "first_day_churn"
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
 # The last two columns of a table are the shares of those who stay and who churn.
@@ -59,7 +61,7 @@ PLAYS = (
     ("new_bet", "bet_amount", 0.0, 0.6, 0.85, 0.89),
     ("new_win", "win_amount", 1.1, 1.0, 0.05, 0.01),
 )
-TYPES = (*(event_type for event_type, *_ in PLAYS), REGISTRATION)
+BET = 1
 AMOUNT_FIELDS = {event_type: field for event_type, field, *_ in PLAYS}
 SHIFT, SPREAD = np.array([play[2:4] for play in PLAYS]).T
 AGES = (
@@ -186,9 +188,11 @@ def _costing(amount: str, play: Event) -> Event:
     return {AMOUNT_FIELDS[play["event_type"]]: Decimal(amount)}
 
 
-def _shares(table: Sequence[tuple[Any, ...]], churns: Ints) -> Floats:
-    """Return a row of shares for each player: a column for each row of a table."""
-    return np.array([row[-2:] for row in table]).T[churns]
+def _drawn(
+    random: np.random.Generator, table: Sequence[tuple[Any, ...]], churns: Ints
+) -> Ints:
+    """Draw a row of a table for each player or play, by its last two columns."""
+    return pick(random, np.array([row[-2:] for row in table]).T[churns])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,19 +223,14 @@ class Games:
 
     @cached_property
     def _players(self) -> pd.DataFrame:
-        """
-        One row for each player, by time of registration.
-
-        Of the postcode ``unit`` is the place. Who mistypes it writes another unit of
-        the district, or another district where not ``is_district_known``.
-        """
+        """One row for each player, by time of registration."""
         random, n = random_of(self.seed, "players"), self.users
         churns = np.zeros(n, np.int64)
         churns[shuffled(random, n)[: round(n * self.churn_rate)]] = 1
-        youngest, oldest, *_ = np.array(AGES)[pick(random, _shares(AGES, churns))].T
+        youngest, oldest, *_ = np.array(AGES)[_drawn(random, AGES, churns)].T
         age = floor(youngest + np.floor(random.random(n) * (oldest - youngest + 1)))
-        country = pick(random, _shares(COUNTRIES, churns))
-        level = 1 + pick(random, _shares(INDICES, churns))
+        country = _drawn(random, COUNTRIES, churns)
+        level = 1 + _drawn(random, INDICES, churns)
         unit, where, known = np.zeros(n, np.int64), random.random(n), random.random(n)
         homes = units().groupby(["country", "level"]).indices
         for (nation, index), places in homes.items():
@@ -246,33 +245,31 @@ class Games:
             "registered_ms": moments(clock, n, start_ms=start_ms, weight=weight),
             "churns": churns,
             "country": country,
-            "channel": pick(random, _shares(CHANNELS, churns)),
+            "channel": _drawn(random, CHANNELS, churns),
             "age": age,
-            "unit": unit,
-            "is_unit_known": known >= UNKNOWN_UNIT + UNKNOWN_DISTRICT,
-            "is_district_known": known >= UNKNOWN_DISTRICT,
+            **units().iloc[unit][["code", "city"]].reset_index(drop=True),
+            "known": known,
             "stake": STAKE[churns] + STAKE_SPREAD * normal(random, n),
         }
         return pd.DataFrame(columns)
 
-    def _registered(self) -> Iterator[Event]:
-        """Yield what each player writes at the registration."""
-        homes = units().iloc[self._players["unit"]][["code", "city"]].to_numpy()
+    def _registered(self) -> Iterator[Happened]:
+        """Yield all registrations, with what each player writes."""
         for i, player in enumerate(self._players.to_dict("records")):
             campaign, affiliate_url, *_ = CHANNELS[player["channel"]]
             day = moment(player["registered_ms"]).date()
             birthday = day.replace(day=min(day.day, 28), year=day.year - player["age"])
             country, *_ = COUNTRIES[player["country"]]
-            code, city = homes[i]
+            code, city = player["code"], player["city"]
             if country == "Ireland":
                 code, city = f"Q{i % 90:02d} {i:06d}", "Dúnbeg"
-            elif not player["is_district_known"]:
+            elif player["known"] < UNKNOWN_DISTRICT:
                 code = f"ZZ{1 + i % 90} 1AA"
-            elif not player["is_unit_known"]:
+            elif player["known"] < UNKNOWN_DISTRICT + UNKNOWN_UNIT:
                 code = f"{code[:-3]}1ZZ"
             # Two in ten type it otherwise.
             typed = {8: code.lower(), 9: code.replace(" ", "")}
-            yield {
+            fields = {
                 "name": NAMES[i % len(NAMES)],
                 "date_of_birth": str(birthday - timedelta(days=i % 364)),
                 "street_address": f"{1 + i % 180} King's Parade",
@@ -283,9 +280,10 @@ class Games:
                 "campaign": campaign,
                 "label": player["churns"],
             }
+            yield player["registered_ms"], i, REGISTRATION, fields
 
-    def _played(self) -> pd.DataFrame:
-        """Return player, time, kind and cents of everything that is played."""
+    def _played(self) -> Iterator[Happened]:
+        """Yield everything that is played, with its money."""
         random, n = random_of(self.seed, "play"), self.users
         churns = self._players["churns"].to_numpy()
         registered_ms = self._players["registered_ms"].to_numpy()
@@ -322,14 +320,16 @@ class Games:
         room = np.minimum(SESSION_MS, DAY_MS - start)
         time = start + floor(random.random(len(player)) ** 1.5 * room)
         time += registered_ms[player] + day * DAY_MS
-        kind = pick(random, _shares(PLAYS, churns[player]))
+        kind = _drawn(random, PLAYS, churns[player])
         stake = self._players["stake"].to_numpy()[player] + SHIFT[kind]
         amount = np.exp(stake + SPREAD[kind] * normal(random, len(player)))
         cents = np.maximum(np.rint(100 * amount), 1).astype(np.int64)
         is_free = random.random(len(player)) < FREE_BETS
-        cents[is_free & (kind == TYPES.index("new_bet"))] = 0
-        played = {"player": player, "time": time, "kind": kind, "cents": cents}
-        return pd.DataFrame(played)[time < milliseconds(self.end)]
+        cents[is_free & (kind == BET)] = 0
+        rows = np.column_stack([time, player, kind, cents])
+        for at, who, which, amount in rows[time < milliseconds(self.end)].tolist():
+            event_type, field, *_ = PLAYS[which]
+            yield at, who, event_type, {field: Decimal(amount).scaleb(-2)}
 
     def labels(self) -> dict[str, int]:
         """Return 1 for each player who churns and 0 for the others."""
@@ -341,31 +341,18 @@ class Games:
 
         Times are texts in UTC to the millisecond, amounts Decimal with two decimals.
         """
-        registrations = pd.DataFrame(
-            {
-                "player": np.arange(self.users),
-                "time": self._players["registered_ms"],
-                "kind": TYPES.index(REGISTRATION),
-                "cents": 0,
-            }
-        )
-        rows = pd.concat([registrations, self._played()])
-        rows = rows.sort_values("time", kind="stable")
-        registered, user_ids = [*self._registered()], self.user_ids
-        times = texts_of(rows.pop("time").to_numpy())
-        for number, row in enumerate(rows.to_numpy().tolist()):
-            player, kind, cents = row
-            event: Event = {
+        rows = sorted([*self._registered(), *self._played()], key=itemgetter(0))
+        times = texts_of(np.array([row[0] for row in rows]))
+        user_ids = self.user_ids
+        for number, (_, player, event_type, fields) in enumerate(rows):
+            yield {
                 "event_id": f"{self.seed}-{number:07d}",
                 "use_case": USE_CASE,
                 "user_id": user_ids[player],
-                "event_type": TYPES[kind],
+                "event_type": event_type,
                 "event_time": times[number],
+                **fields,
             }
-            if TYPES[kind] == REGISTRATION:
-                yield event | registered[player]
-            else:
-                yield event | {AMOUNT_FIELDS[TYPES[kind]]: Decimal(cents).scaleb(-2)}
 
     def payloads(self) -> Iterator[tuple[bytes, dict[str, str]]]:
         """Yield every event as a message's data and attributes, in order of time."""
