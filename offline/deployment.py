@@ -36,14 +36,17 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def opened(use_case: str | None = None) -> Iterator[Deployment]:
+def opened(
+    use_case: str | None = None, *, settings: Settings | None = None
+) -> Iterator[Deployment]:
     """
     Open the deployment that the environment names.
 
     Args:
         use_case: By its name; the setting's by default.
+        settings: Others than those of the environment.
     """
-    settings = Settings.from_environment()
+    settings = settings or Settings.from_environment()
     chosen = usecases.load(use_case or settings.use_case).titled(settings)
     with (
         contextlib.closing(Artifacts.open(settings)) as artifacts,

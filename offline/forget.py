@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from offline.deployment import opened
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import ArtifactError, Conflict, MissingTable, RequestError
@@ -72,15 +73,11 @@ def run(
         RunInProgress: A compaction is running, which could bring rows back.
         PropensityError: It could not finish; a second run continues.
     """
-    if use_case:
-        usecases.load(use_case)
     is_suppressing = is_suppressing and not is_dry
     if is_suppressing:
         settings.required("suppression_key")
-    with (
-        contextlib.closing(Warehouse.open(settings)) as warehouse,
-        contextlib.closing(Artifacts.open(settings)) as artifacts,
-    ):
+    with opened(use_case, settings=settings) as deployment:
+        warehouse, artifacts = deployment.warehouse, deployment.artifacts
         work = Work(warehouse, artifacts, users, use_case)
         if is_dry:
             before, after = work.everywhere(is_search=True), Counter[Place]()
@@ -142,17 +139,15 @@ def allow_again(
     """Take users off the list of suppressed ones, as they come back by choice."""
     key = settings.required("suppression_key")
     sql = statement("allow_again", own=SQL)
-    with (
-        contextlib.closing(Warehouse.open(settings)) as warehouse,
-        contextlib.closing(Artifacts.open(settings)) as artifacts,
-    ):
+    with opened(use_case, settings=settings) as deployment:
+        warehouse = deployment.warehouse
         suppression.read(warehouse)
         parameters = {"use_case": use_case or EVERYWHERE}
         removed = sum(
             warehouse.execute(sql, {**parameters, "hashes": hashes})
             for hashes in _pieces([user_hash(key, user) for user in users])
         )
-        suppression.publish(warehouse, artifacts)
+        suppression.publish(warehouse, deployment.artifacts)
     return {"users": len(users), "entries_removed": removed}
 
 

@@ -8,7 +8,6 @@ postcodes, for those that the table lacks. One load job replaces the whole table
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 
 from offline import table_files
+from offline.deployment import opened
 from propensity.errors import SchemaError
 from propensity.events.enrichment import normalised, outward
 from propensity.gcp.warehouse import Warehouse
-from propensity.settings import Settings
 from propensity.tables import every as tables
 
 POSTCODE, INDEX = "postcode", "socioeconomic_idx"
@@ -48,9 +47,8 @@ def run(file: Path, *, is_dry: bool = False) -> dict[str, Any]:
     if is_dry:
         _, summary = table_of(table, loaded_on=today)
     else:
-        settings = Settings.from_environment()
-        with contextlib.closing(Warehouse.open(settings)) as warehouse:
-            summary = load(warehouse, table, loaded_on=today)
+        with opened() as deployment:
+            summary = load(deployment.warehouse, table, loaded_on=today)
     return {"file": file.name, **summary, "is_dry": is_dry}
 
 

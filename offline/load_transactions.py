@@ -9,7 +9,6 @@ on those that the stream has scored. A row's id says what it is of, so each coun
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -24,12 +23,12 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from offline import table_files
+from offline.deployment import opened
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import problem_of
-from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
 
@@ -48,12 +47,10 @@ def run(
         SchemaError: The file is not one of transactions; names column or row.
         PropensityError: BigQuery did not take all of it; load it again.
     """
-    loaded = usecases.load(use_case)
-    rows = read(file, loaded, now=datetime.now(UTC))
+    rows = read(file, usecases.load(use_case), now=datetime.now(UTC))
     if not is_dry:
-        settings = Settings.from_environment()
-        with contextlib.closing(Warehouse.open(settings)) as warehouse:
-            load(warehouse, loaded, rows)
+        with opened(use_case) as deployment:
+            load(deployment.warehouse, deployment.use_case, rows)
     last = rows["event_time"].max().date()
     return {
         "file": file.name,

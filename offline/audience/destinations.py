@@ -8,7 +8,6 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -89,14 +88,6 @@ class Bucket:
     name = BUCKET
     batch = 100_000
     actions: Sequence[str] = (ADD,)
-    schema = pa.schema(
-        [
-            pa.field("user_id", pa.string(), nullable=False),
-            pa.field("probability", pa.float64()),
-            pa.field("audience", pa.string()),
-            pa.field("as_of", pa.date32()),
-        ]
-    )
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
@@ -104,10 +95,18 @@ class Bucket:
     def send(self, request: Request) -> Mapping[str, str]:
         """Write a file."""
         of = request.audience
-        rows = [{**asdict(member), **of.key} for member in request.members]
+        rows = [
+            {
+                "user_id": member.user_id,
+                "probability": member.probability,
+                "audience": of.name,
+                "as_of": of.as_of,
+            }
+            for member in request.members
+        ]
         folder = f"audiences/{of.use_case}/{of.name}/{of.as_of}"
         self._artifacts.create(
             f"{folder}/{request.key}.parquet",
-            parquet_of(pa.Table.from_pylist(rows, schema=self.schema)),
+            parquet_of(pa.Table.from_pylist(rows)),
         )
         return {}

@@ -133,25 +133,17 @@ class Case:
         return self.as_of - newest > LATE * horizon
 
     def _late(self) -> Iterator[Deed]:
-        is_of_events = self.facts.is_of_events
-        weeks = self.weeks if is_of_events else self.rows["evaluations"]
+        weeks = self.weeks
         if weeks and self._is_late(weeks[0]["week_end"]):
             yield Deed(
                 f"Nothing was evaluated since {weeks[0]['week_end']}: propensity "
                 "doctor says why.",
                 "evaluations",
             )
-        if is_of_events:
-            # Nobody publishes their probabilities.
-            return
-        published = [row["as_of"] for row in self.rows["publications"][:1]]
-        if published and self._is_late(published[0]):
-            why = f"No user got a probability since {published[0]}"
-            yield Deed(f"{why}: call 01-Predictions.", "publications")
-        elif weeks and weeks[0]["outcome"] == "no_predictions":
-            why = f"The week of {weeks[0]['week']} had no probabilities"
-            if all(as_of <= weeks[0]["week"] for as_of in published):
-                yield Deed(f"{why}: call 01-Predictions.", "evaluations")
+        for row in self.rows["publications"][:1]:
+            if self._is_late(row["as_of"]):
+                why = f"No user got a probability since {row['as_of']}"
+                yield Deed(f"{why}: call 01-Predictions.", "publications")
 
     def _to_stop(self) -> Iterator[Deed]:
         for row in self.lifts:

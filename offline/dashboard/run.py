@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -11,13 +11,11 @@ from offline.dashboard.facts import find
 from offline.dashboard.pages import PAGES, site
 from offline.dashboard.reading import TITLES, Window, read
 from offline.dashboard.writing import INDEX, check, write
+from offline.deployment import opened
 from offline.doctor.runs import newest_runs
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError
-from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
-from propensity.settings import Settings
 
 
 def run(
@@ -48,12 +46,10 @@ def run(
         PropensityError: BigQuery did not answer, or refuses.
     """
     check(out)
-    settings = Settings.from_environment()
     today = played = clock.now().date()
-    with (
-        closing(Warehouse.open(settings)) as warehouse,
-        closing(Artifacts.open(settings)) as artifacts,
-    ):
+    with opened() as deployment:
+        settings, warehouse = deployment.settings, deployment.warehouse
+        artifacts = deployment.artifacts
         if is_local:
             # Nothing may have been played, and there may be no bucket yet.
             with suppress(PropensityError):

@@ -1,10 +1,9 @@
 """
 The doctor: what is wrong with a deployment or a local run, and what to do about it.
 
-``run``          examines what the environment names; begin here
-``checks``       rights, the export, sources, champions, dead letters
-``runs``         the last run of each kind, by its lease
-``examination``  what is examined, and what was found
+``run``     examines what the environment names; begin here
+``checks``  rights, the export, sources, champions, dead letters
+``runs``    the last run of each kind, by its lease
 
 It changes nothing and names no user. A check that fails does not hide the findings of
 the others.

@@ -1,12 +1,12 @@
-"""Checks of rights, the export, sources, champions and dead letters."""
+"""What is examined, and checks of rights, the export, sources, champions, letters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from offline import dead_letters
-from offline.doctor.examination import Examination, Finding
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -16,18 +16,48 @@ from propensity.errors import (
     SettingsError,
 )
 from propensity.freshness import Shards
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.registry.loading import loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs.export import listed
+from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.timeframe import DAY, first_shard, midnight
+from propensity.usecases import UseCase
 
 # A day's table of the export is there about noon of the next day, in the property's
 # time zone, and a day later at times.
 EXPORT_LATE = timedelta(hours=36)
 SET_UP = "run deploy/setup.sh again (locally: `make down && make up`)"
 LINKS = "look at Admin, BigQuery links in GA4"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault in plain words, and what to do about it."""
+
+    what: str
+    advice: str
+    check: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """
+    A deployment, and the moment of the examination.
+
+    Attributes:
+        is_local: Whether it is a local state, where nothing runs by schedule.
+    """
+
+    settings: Settings
+    warehouse: Warehouse
+    artifacts: Artifacts
+    now: datetime
+    use_cases: Sequence[UseCase]
+    is_local: bool = False
 
 
 def check_rights(exam: Examination) -> Iterator[Finding]:

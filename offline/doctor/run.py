@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
+from offline.deployment import opened
 from offline.doctor import checks
-from offline.doctor.examination import Examination, Finding
+from offline.doctor.checks import Examination, Finding
 from offline.doctor.runs import check_runs
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
-from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.timeframe import DAY, midnight
@@ -92,10 +91,8 @@ def run(
         place = "the settings of this environment"
         return Report(place, str(now.date()), ["settings"], [finding])
     settings = replace(chosen, deadline_s=min(PATIENCE_S, chosen.deadline_s))
-    with (
-        contextlib.closing(Warehouse.open(settings)) as warehouse,
-        contextlib.closing(Artifacts.open(settings)) as artifacts,
-    ):
+    with opened(settings=settings) as deployment:
+        artifacts = deployment.artifacts
         serving = {settings.use_case}
         # What does not answer is said by the checks.
         with contextlib.suppress(PropensityError):
@@ -106,7 +103,7 @@ def run(
         report = examine(
             Examination(
                 settings=settings,
-                warehouse=warehouse,
+                warehouse=deployment.warehouse,
                 artifacts=artifacts,
                 now=now,
                 use_cases=[usecases.load(name) for name in sorted(serving)],

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from deploy import functions
-from offline.doctor.examination import Examination, Finding
+from offline.doctor.checks import Examination, Finding
 from propensity import errors
 from propensity.errors import ArtifactError, ExportLate
 from propensity.gcp.artifacts import Artifacts

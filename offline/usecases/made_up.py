@@ -18,7 +18,7 @@ import numpy as np
 from propensity import statements, usecases
 from propensity.events.values import microseconds_of
 from propensity.timeframe import DAY, midnight
-from propensity.usecases import UseCase, Value
+from propensity.usecases import UseCase
 from propensity.usecases.declaration import MOMENTS
 from propensity.usecases.sources import Source
 
@@ -72,9 +72,15 @@ def _event(
         },
         "user_properties": {},
     }
+    sent_as = {
+        "STRING": {"string_value": f"v{size % 3}"},
+        "INT64": {"int_value": size},
+        "NUMERIC": {"double_value": float(size)},
+    }
     for value in values:
-        records[value.record][value.key] = _sent(value, size)
-    row: dict[str, Any] = {
+        records[value.record][value.key] = sent_as[value.type]
+    amounts = ("purchase_revenue", "refund_value")
+    return {
         "event_date": f"{time:%Y%m%d}",
         "event_timestamp": microseconds,
         "event_name": name,
@@ -89,25 +95,12 @@ def _event(
         "geo": {"country": ("Norway", "Chile", "Kenya")[size % 3]},
         "device": {"category": "mobile", "operating_system": "Android"},
         "traffic_source": {"source": "google", "medium": "cpc"},
-    }
-    if name in ("purchase", "refund"):
-        money = "purchase_revenue" if name == "purchase" else "refund_value"
-        row["ecommerce"] = {
-            money: float(size),
-            f"{money}_in_usd": float(size),
+        "ecommerce": {
+            **{name + end: float(size) for name in amounts for end in ("", "_in_usd")},
             "transaction_id": f"T{microseconds}.{user}",
-        }
-        row["items"] = [{"item_id": "mug", "quantity": size}]
-    return row
-
-
-def _sent(value: Value, size: int) -> dict[str, Any]:
-    """Return a value as the export has it."""
-    if value.type == "STRING":
-        return {"string_value": f"v{size % 3}"}
-    if value.type == "INT64":
-        return {"int_value": size}
-    return {"double_value": float(size)}
+        },
+        "items": [{"item_id": "mug", "quantity": size}],
+    }
 
 
 def source_rows(

@@ -26,7 +26,7 @@ from local.exports import sources as loading
 from local.stack import topics as local_topics
 from offline import load_model
 from offline.doctor import checks
-from offline.doctor.examination import Examination
+from offline.doctor.checks import Examination
 from offline.doctor.run import CHECKS, Report, examine
 from propensity import usecases
 from propensity.gcp.clients import open_client

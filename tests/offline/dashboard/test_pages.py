@@ -110,7 +110,8 @@ class TestPages:
             assert text.lower() in words(whole[file]).lower(), text
 
     def test_of_an_empty_deployment_say_that_there_is_nothing(self):
-        empty = pages({}, {})
+        """A use case that neither serves nor has a row has no page."""
+        empty = pages({}, {USE_CASE: replace(KNOWN[USE_CASE], champion=None)})
 
         assert {*empty} == {file for _, file in PAGES}
         for file, text in {
@@ -233,18 +234,6 @@ class TestDeeds:
         assert self.texts(evaluations=[week], publications=[ago(published, 2)]) == []
         (text,) = self.texts(evaluations=[week], publications=[ago(published, 3)])
         assert text.startswith("No user got a probability since 2026-02-10")
-
-    def test_are_to_publish_where_a_week_had_no_probabilities(self, site, week):
-        """The newest week; unless a later publication waits for its outcomes."""
-        missed = {**week, "outcome": "no_predictions", "users": None}
-        weeks = [missed, ago(week, 1)]
-        (text,) = self.texts(evaluations=weeks)
-
-        assert text.startswith("The week of 2026-02-24 had no probabilities")
-        published = site.one("publications")
-        assert self.texts(evaluations=weeks, publications=[published]) == []
-        # Events without a score have a row of their own; 01-Predictions scores none.
-        assert self.texts(KNOWN[CARDS], evaluations=[missed, week]) == []
 
     def test_are_to_train_where_nothing_serves(self, site, week):
         """The first time, and with the verdict where a version was refused."""

@@ -64,11 +64,10 @@ def preprocessor(use_case):
 
 class TestCheck:
     def test_finds_nothing_in_a_new_use_case(self, folder, checked):
-        """It says what it looked at."""
+        """And checks all of it."""
         report = checked()
 
-        assert report.problems == []
-        assert len(report.passed) == 4
+        assert (report.problems, report.skipped) == ([], "")
 
     @pytest.mark.parametrize("name", usecases.names())
     def test_finds_nothing_in_those_that_come_along(self, name, sandbox):
