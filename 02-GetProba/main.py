@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import PUBLIC, answers_failures, keep_modules
+from propensity.gcp.http import Callers, answers_failures, keep_modules
 from propensity.online.lookup import FUNCTION, Lookups, read_question
 from propensity.settings import Settings, target_here
 
@@ -32,7 +32,7 @@ def lookups() -> Lookups:
 
 
 @functions_framework.aio.http
-@answers_failures(FUNCTION, PUBLIC)
+@answers_failures(FUNCTION, Callers.PUBLIC)
 async def get_proba(request: Request) -> Response:
     question = await read_question(request)
     return await lookups().answer(question, today=SYSTEM.now().date())

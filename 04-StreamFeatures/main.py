@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import PUSHES, answers_failures
+from propensity.gcp.http import Callers, answers_failures
 from propensity.settings import Settings, target_here
 from propensity.stream.consumer import Clients
 from propensity.stream.ingest import StreamFeatures
@@ -37,6 +37,6 @@ def consumer() -> StreamFeatures:
 
 
 @functions_framework.aio.http
-@answers_failures("streamFeatures", PUSHES)
+@answers_failures("streamFeatures", Callers.PUSHES)
 async def stream_features(request: Request) -> Response:
     return await consumer().take(request)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import PUSHES, answers_failures
+from propensity.gcp.http import Callers, answers_failures
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
@@ -29,6 +29,6 @@ def consumer() -> ScoreStream:
 
 
 @functions_framework.aio.http
-@answers_failures("scoreStream", PUSHES)
+@answers_failures("scoreStream", Callers.PUSHES)
 async def score_stream(request: Request) -> Response:
     return await consumer().take(request)

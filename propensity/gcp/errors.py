@@ -48,12 +48,6 @@ REMEDY = (
     "that was granted minutes ago may need some more until it holds everywhere"
 )
 
-# A permission as roles have it, such as bigquery.tables.updateData.
-_PERMISSION = re.compile(r"\b(?:bigquery|storage|pubsub)\.[a-zA-Z]+\.[a-zA-Z]+\b")
-
-# The dataset in BigQuery's message about a permission on it, or on a table in it.
-_DATASET = re.compile(r"(?:Dataset|Table) ([a-z0-9.:-]+):([A-Za-z0-9_]+)")
-
 # Words for a column or field that a table lacks: BigQuery's and, from "Referenced" on,
 # its emulator's.
 _SCHEMA = re.compile(
@@ -143,19 +137,15 @@ def _denied(
     text: str, settings: Settings, service: str, *, needs: str, on: str
 ) -> AccessDenied:
     """Return the error for a refusal: permission, resource, and what to do."""
-    permission = _PERMISSION.search(text)
-    missing = needs or (permission[0] if permission else "")
-    dataset = _DATASET.search(text)
-    resource = on or (f"{dataset[1]}.{dataset[2]}" if dataset else "")
-    remedy = REMEDY
-    if resource and resource == settings.export:
-        remedy = f"Grant it roles/bigquery.dataViewer on the dataset {resource}"
-        if not resource.startswith(f"{settings.project}."):
+    export, remedy = settings.export, REMEDY
+    if export and (on == export or export.replace(".", ":") in text):
+        remedy = f"Grant it roles/bigquery.dataViewer on the dataset {export}"
+        if not export.startswith(f"{settings.project}."):
             remedy += ", which is for its owner to do; docs/deploy.md has the command"
-    where = f" on {resource}" if resource else ""
+    where = f" on {on}" if on else ""
     return AccessDenied(
         f"{service} refuses the account that this runs as, which lacks "
-        f"{missing or 'a permission'}{where}. It says: {text}. {remedy}"
+        f"{needs or 'a permission'}{where}. It says: {text}. {remedy}"
     )
 
 

@@ -15,6 +15,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -52,32 +53,21 @@ _JSON_TYPE = "application/json"
 # -- failures -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Policy:
+class Callers(Enum):
     """
-    How a function answers internal failures.
+    Who calls a function; that decides how it answers internal failures.
 
     A failure is internal unless its error ``is_public``: that is about the request, and
     is answered in full.
-
-    Attributes:
-        is_hidden: Whether the error's own words, which may name tables, buckets and
-            settings, are for the log alone.
-        least_status: The least status of an internal failure.
     """
 
-    is_hidden: bool = False
-    least_status: int = 0
+    # The scheduler, and an operator at a terminal: they read everything.
+    OPERATORS = auto()
+    # Pub/Sub. A missing table or topic is not the fault of the push: not a 4xx.
+    PUSHES = auto()
+    # Anybody. Words that may name tables, buckets and settings are for the log alone.
+    PUBLIC = auto()
 
-
-# For the scheduler, and for an operator at a terminal.
-OPERATORS = Policy()
-
-# For Pub/Sub. A missing table or topic is not the fault of the push: not a 4xx.
-PUSHES = Policy(least_status=500)
-
-# For any caller.
-PUBLIC = Policy(is_hidden=True)
 
 _HIDDEN = "not answered; the function's log says why"
 _HIDDEN_OF = {
@@ -96,14 +86,14 @@ class Failure:
     line: Mapping[str, Any]
 
 
-def failure_of(raised: Exception, policy: Policy) -> Failure:
+def failure_of(raised: Exception, callers: Callers) -> Failure:
     """
     Return the answer and the log line for an error.
 
     Args:
         raised: Any error. An unexpected one is a 500; the log has its traceback, but
             not its message, which may name a user.
-        policy: Of the function.
+        callers: Of the function.
     """
     if isinstance(raised, PropensityError):
         error, message = raised, raised.message
@@ -113,8 +103,9 @@ def failure_of(raised: Exception, policy: Policy) -> Failure:
         message = f"unexpected error\n{type(raised).__name__}\n{frames}"
     status, body, headers = error.status, error.body(), error.headers
     if not error.is_public:
-        status = max(status, policy.least_status)
-        if policy.is_hidden:
+        if callers is Callers.PUSHES:
+            status = max(status, 500)
+        if callers is Callers.PUBLIC:
             # No field and no detail: they may name the same as the message.
             body = {
                 "error": error.code,
@@ -224,13 +215,13 @@ def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def answers_failures(name: str, policy: Policy) -> Callable[[Function], Function]:
+def answers_failures(name: str, callers: Callers) -> Callable[[Function], Function]:
     """
     Turn any error of an asynchronous function into JSON, and log it in one line.
 
     Args:
         name: Of the function, in the log.
-        policy: For its callers.
+        callers: Of the function.
     """
     keep_connections()
     disable_worker_timeout()
@@ -244,7 +235,7 @@ def answers_failures(name: str, policy: Policy) -> Callable[[Function], Function
             try:
                 return await function(request)
             except Exception as raised:  # only here, last before the caller
-                failure = failure_of(raised, policy)
+                failure = failure_of(raised, callers)
             log(
                 **failure.line,
                 function=name,

@@ -37,7 +37,7 @@ from propensity.errors import (
 from propensity.events.values import CLOCK_SKEW
 from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import PUBLIC, failure_of, keep_modules, object_of
+from propensity.gcp.http import Callers, failure_of, keep_modules, object_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import RowsRefused
@@ -306,7 +306,7 @@ async def append_all(
             log("ERROR", message, function=FUNCTION, outcome=error.code)
             rows = [row for at, row in enumerate(rows) if at not in error.rows]
         except Exception as error:  # no error may lose a row that waits
-            why = failure_of(error, PUBLIC).line["message"]
+            why = failure_of(error, Callers.PUBLIC).line["message"]
             message = f"inferences not logged yet: {why}"
             log("ERROR", message, function=FUNCTION, waiting=len(rows))
             await asyncio.sleep(RETRY_S)

@@ -34,7 +34,7 @@ from propensity.errors import (
 from propensity.gcp import log
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import (
-    OPERATORS,
+    Callers,
     disable_worker_timeout,
     failure_of,
     object_in,
@@ -44,6 +44,7 @@ from propensity.registry.leases import Lease, leased
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables.models import plain
 from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def run(
                 answer = _under_lease(current, body, kind=kind, once=once)
                 line |= _plain_fields(answer)
             except Exception as raised:  # the last place before the caller
-                failure = failure_of(raised, OPERATORS)
+                failure = failure_of(raised, Callers.OPERATORS)
                 answer, headers = failure.body, failure.headers
                 line |= {**_plain_fields(answer.get("detail")), **failure.line}
             if current is not None:
@@ -310,13 +311,8 @@ def _under_lease(
             **result,
             "bytes_billed": current.warehouse.bytes_billed,
         }
-        lease.answer = json.loads(json.dumps(answer, default=_plain))
+        lease.answer = json.loads(json.dumps(answer, default=plain))
     return {**lease.answer, "repeated": False}
-
-
-def _plain(value: object) -> str | float:
-    """Return times as ISO 8601 texts, and money as numbers."""
-    return value.isoformat() if isinstance(value, date) else float(value)  # type: ignore[arg-type]
 
 
 def _plain_fields(entries: object) -> dict[str, Any]:

@@ -179,10 +179,11 @@ def evaluation(row: Mapping[str, Any]) -> dict[str, Any]:
         for name, each in row.items()
         if name not in names and each is not None
     }
-    return {**own, "metrics": json.dumps(rest, default=_plain)}
+    return {**own, "metrics": json.dumps(rest, default=plain)}
 
 
-def _plain(value: date | Decimal) -> str | float:
+def plain(value: date | Decimal) -> str | float:
+    """Return a day or time as an ISO 8601 text, and money as a number: for JSON."""
     return value.isoformat() if isinstance(value, date) else float(value)
 
 

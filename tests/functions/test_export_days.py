@@ -89,6 +89,7 @@ def test_the_newest_day_is_waited_for_and_given_up_until_it_comes(borrow, log_li
     stream(place, STREAMED, "intraday")
     drop(place, STREAMED)
     setup.prepare_export(place.warehouse, place.settings)
+    log_lines()  # those of a champion's training
 
     awaited = place.post("predictions", {"as_of": TODAY})
     [line] = [line for line in log_lines() if "outcome" in line]

@@ -25,27 +25,6 @@ GOOGLE = Settings(project="p")
 
 
 class TestRights:
-    @pytest.mark.parametrize(
-        ("text", "lacks"),
-        [
-            (
-                "Access Denied: Table p:d.t: Permission bigquery.tables.updateData "
-                "denied on table (or it may not exist).",
-                "bigquery.tables.updateData",
-            ),
-            (
-                "Access Denied: a@p.iam.gserviceaccount.com does not have "
-                "storage.objects.get access to the Google Cloud Storage object.",
-                "storage.objects.get",
-            ),
-            ("Access Denied: see www.example.com for help", "a permission"),
-        ],
-    )
-    def test_are_found_in_the_words_of_each_service(self, text, lacks):
-        assert (
-            f"lacks {lacks}" in error_of(api.Forbidden(text), GOOGLE, BIGQUERY).message
-        )
-
     def test_are_named_with_the_resource_and_what_to_do(self):
         error = error_of(
             api.PermissionDenied("User not authorized to perform this action."),

@@ -10,9 +10,7 @@ from starlette.requests import Request
 
 from propensity import errors
 from propensity.gcp.http import (
-    OPERATORS,
-    PUBLIC,
-    PUSHES,
+    Callers,
     answers_failures,
     each_once,
     failure_of,
@@ -22,7 +20,7 @@ INSIDE = "the table p.d.secrets has no column x"
 WAITS = errors.ExportLate("x", retry_after_s=600, detail={})
 
 
-@pytest.mark.parametrize("policy", [OPERATORS, PUSHES, PUBLIC])
+@pytest.mark.parametrize("callers", Callers)
 @pytest.mark.parametrize(
     ("error", "headers"),
     [
@@ -32,9 +30,9 @@ WAITS = errors.ExportLate("x", retry_after_s=600, detail={})
         (errors.NoChampion("train first"), {}),
     ],
 )
-def test_an_error_of_the_request_is_answered_in_full(error, headers, policy):
+def test_an_error_of_the_request_is_answered_in_full(error, headers, callers):
     """Whoever calls is told what is wrong with the request, and what to do."""
-    failure = failure_of(error, policy)
+    failure = failure_of(error, callers)
 
     assert (failure.status, failure.body) == (error.status, error.body())
     assert failure.headers == headers
@@ -52,22 +50,22 @@ def test_an_error_of_the_request_is_answered_in_full(error, headers, policy):
 def test_an_error_behind_the_function_is_for_operators_and_the_log(error):
     """The public reads neither message nor field nor detail. The log has the message,
     but for that of an error that nobody foresaw, which may name a user."""
-    failure = failure_of(error, PUBLIC)
+    failure = failure_of(error, Callers.PUBLIC)
 
     assert "secrets" not in json.dumps(failure.body).lower()
     is_foreseen = isinstance(error, errors.PropensityError)
     assert (INSIDE in failure.line["message"]) == is_foreseen
     if is_foreseen:
-        assert failure_of(error, OPERATORS).body == error.body()
+        assert failure_of(error, Callers.OPERATORS).body == error.body()
 
 
 def test_the_public_is_told_what_will_pass():
     missing, late = errors.MissingTable(INSIDE), errors.Unavailable(INSIDE)
 
-    assert "not there yet" in failure_of(missing, PUBLIC).body["message"]
-    assert "try again" in failure_of(late, PUBLIC).body["message"]
-    assert failure_of(late, PUBLIC).headers == {"Retry-After": "1"}
-    assert failure_of(WAITS, OPERATORS).headers == {"Retry-After": "600"}
+    assert "not there yet" in failure_of(missing, Callers.PUBLIC).body["message"]
+    assert "try again" in failure_of(late, Callers.PUBLIC).body["message"]
+    assert failure_of(late, Callers.PUBLIC).headers == {"Retry-After": "1"}
+    assert failure_of(WAITS, Callers.OPERATORS).headers == {"Retry-After": "600"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +83,7 @@ def test_the_public_is_told_what_will_pass():
 def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monkeypatch):
     """It has the trace of the request, for Cloud Logging to show it under."""
 
-    @answers_failures("tested", PUSHES)
+    @answers_failures("tested", Callers.PUSHES)
     async def failing(request):
         raise error
 
