@@ -22,6 +22,7 @@ from benchmarks.serving import EMPTY_ASYNCHRONOUS, in_turns, place, served
 from local.emulators.pubsub.broker import Delivery
 from local.emulators.pubsub.push import head_of, request
 from local.generators.games import Games
+from local.generators.streams import attributes_of, encode
 from local.processes import HOST
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
@@ -48,10 +49,10 @@ def pushes(count: int) -> list[bytes]:
     while len(requests) < count:
         seed += 1
         games = Games(seed=seed, users=max(1, count // EVENTS_PER_USER))
-        for payload, attributes in islice(games.payloads(), count - len(requests)):
+        for event in islice(games.events(), count - len(requests)):
             message = PubsubMessage.pb()(
-                data=payload,
-                attributes=attributes,
+                data=encode(event),
+                attributes=attributes_of(event),
                 message_id=str(10**15 + len(requests)),
             )
             message.publish_time.GetCurrentTime()

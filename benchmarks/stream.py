@@ -32,6 +32,7 @@ import pyarrow as pa
 from benchmarks.report import Line, finish
 from local import venvs
 from local.generators.games import Games, postcodes
+from local.generators.streams import encode
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
 from propensity.events.enrichment import PostcodeIndex, normalised
@@ -152,7 +153,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "events.ndjson"
         games = Games(users=EVENTS // EVENTS_PER_USER)
-        payloads = [payload for payload, _ in islice(games.payloads(), EVENTS)]
+        payloads = map(encode, islice(games.events(), EVENTS))
         file.write_bytes(b"\n".join(payloads))
         own = [sys.executable, "-m", "benchmarks.stream", f"{file}"]
         for _ in range(ROUNDS):

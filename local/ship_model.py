@@ -28,6 +28,7 @@ import pyarrow as pa
 from local import sandbox
 from local.demos.calls import call
 from local.generators.games import USE_CASE, Games, postcodes
+from local.generators.streams import attributes_of, encode
 from local.progress import say, showing
 from local.stack.state import FUNCTIONS
 from offline import load_postcodes, whole_files
@@ -111,8 +112,8 @@ def store(warehouse: Warehouse, games: Games) -> None:
     catalogue = Catalogue([usecases.load(USE_CASE)])
     lateness = timedelta(days=warehouse.settings.maximum_lateness_days)
     messages = [
-        Message(data, str(number), attributes)
-        for number, (data, attributes) in enumerate(games.payloads())
+        Message(encode(event), str(number), attributes_of(event))
+        for number, event in enumerate(games.events())
     ]
     accepted = accept(messages, catalogue, index, received_at=games.end)
     if accepted.refused:

@@ -33,7 +33,6 @@ from local.generators.streams import (
     Event,
     Faults,
     Ints,
-    attributes_of,
     cut_short,
     encode,
     floor,
@@ -353,11 +352,6 @@ class Games:
                 "event_time": times[number],
                 **fields,
             }
-
-    def payloads(self) -> Iterator[tuple[bytes, dict[str, str]]]:
-        """Yield every event as a message's data and attributes, in order of time."""
-        for event in self.events():
-            yield encode(event), attributes_of(event)
 
     def deliveries(self) -> list[Delivery]:
         """Return what a producer sends, in the order of sending."""
