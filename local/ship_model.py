@@ -80,6 +80,9 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
         }
         files = {name: path.read_bytes() for name, path in objects.items()}
     card = json.loads(files[CARD])
+    reason = f"shipped: trained on {games.users:,} generated users"
+    card["verdict"]["reason"] = reason
+    files[CARD] = json.dumps(card, indent=1).encode()
     about = {
         "use_case": USE_CASE,
         "command": "python -m local.ship_model",

@@ -61,8 +61,8 @@ def check(summary: Summary, settings: Settings) -> None:
     ):
         if wanted and wanted not in there:
             raise UnusableData(
-                f"no event of the data is or has a {wanted!r}; {variable} can be one "
-                f"of {', '.join(sorted(there))}"
+                f"the data have no {wanted!r}; {variable} can be one of "
+                f"{', '.join(sorted(there))}"
             )
 
 
