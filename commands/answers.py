@@ -85,7 +85,7 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
     elif not isinstance(answer, Printed):
-        text = "\n".join(_lines(answer))
+        text = "\n".join(_lines(answer)) or "Nothing."
         # A program may want the very text, such as a statement.
         click.echo(printable(text) if sys.stdout.isatty() else text)
 
@@ -101,7 +101,7 @@ def printable(text: str) -> str:
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
-    """Return a line for each entry; tables and sentences are below the others."""
+    """Return a line for each entry that has something; tables and sentences last."""
     plain: dict[str, Any] = {}
     below: list[str] = []
     for name, value in answer.items():
@@ -111,7 +111,7 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
             below += ["", f"{label}:", *_table(value)]
         elif isinstance(first, str) and " " in first:
             below += ["", f"{label}:", *value]
-        else:
+        elif value != []:
             plain[label] = value
     width = max(map(len, plain), default=0)
     return [*(f"{name:<{width}}  {_text(of)}" for name, of in plain.items()), *below]

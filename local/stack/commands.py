@@ -54,19 +54,18 @@ def down(chosen: Sequence[State]) -> dict[str, Any]:
 def status(chosen: Sequence[State]) -> dict[str, Any]:
     """Return what was started and not stopped, and what of it has ended by itself."""
     records = [(state, state.record()) for state in chosen]
-    return {
-        "services": [
-            service
-            for state, record in records
-            for service in services(state, record.processes)
-        ],
-        "ended": [
-            f"{process.name} of state {state.name!r} has ended. {end_of(process)}\n"
-            "`make down` stops the rest; then start again."
-            for state, record in records
-            for process in record.ended
-        ],
-    }
+    running = [
+        service
+        for state, record in records
+        for service in services(state, record.processes)
+    ]
+    ended = [
+        f"{process.name} of state {state.name!r} has ended. {end_of(process)}\n"
+        "`make down` stops the rest; then start again."
+        for state, record in records
+        for process in record.ended
+    ]
+    return {"services": running, "ended": ended}
 
 
 def services(state: State, processes: Iterable[Process]) -> list[dict[str, Any]]:
@@ -96,8 +95,6 @@ def directions(stack: Stack) -> str:
     )
     query = f"SELECT * FROM `{stack.options.dataset}.stream_features` LIMIT 10"
     return f"""\
-To use it from any client of this machine:
-
 {exports}
 
 To look up a user; to train, evaluate and predict; to see features of the stream:
