@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from local.generators.games import FAULTS, Games, attributes_of
-from local.generators.streams import encode
+from local.generators.games import FAULTS, Games
+from local.generators.streams import attributes_of, encode
 from propensity.errors import Unavailable
 from propensity.events.dead_letters import redacted
 from propensity.gcp.appends import Appends

@@ -70,7 +70,7 @@ class TestRefusals:
         monkeypatch.setattr(play, "PLAYED", ())
         monkeypatch.setattr(play, "Stack", partial(Stack, base=ports[0]))
         try:
-            says = pytest.raises(UnusableData, match="is or has a 'purchase'")
+            says = pytest.raises(UnusableData, match="have no 'purchase'")
             with says, showing():
                 play.play(state, play.Choice(data=file))
             assert not state.folder.exists()
@@ -82,10 +82,10 @@ class TestRefusals:
 def test_the_first_line_needs_nothing_that_takes_long():
     """It is printed before a library is imported, so that it comes at once."""
     program = (
-        "import sys; from commands.cli import main; from local import play; "
-        "play.say = lambda _: sys.exit(repr(sorted(LONG & {*sys.modules}))); "
+        "import os, sys; from commands.cli import main; from local import play; "
+        "play.say = lambda _: os._exit(len(LONG & {*sys.modules})); "
         "LONG = {'numpy', 'pyarrow', 'requests', 'google.api_core', 'sklearn'}; "
         "main(['demo'])"
     )
 
-    assert execute([sys.executable, "-c", program], status=None).stderr == "[]\n"
+    execute([sys.executable, "-c", program])

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from local.generators.games import AMOUNT_FIELDS, Games, attributes_of, postcodes
-from local.generators.streams import encode
+from local.generators.games import AMOUNT_FIELDS, Games, postcodes
+from local.generators.streams import attributes_of, encode
 from offline import load_model, load_postcodes
 from propensity import usecases
 from propensity.events import rows as stream
