@@ -23,14 +23,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import grpc
 import pytest
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery, bigquery_storage, storage
-from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
-    BigQueryReadGrpcTransport,
-)
+from google.cloud import bigquery, storage
 from hypothesis import settings
 
 from local.processes import free_ports
@@ -102,12 +98,6 @@ class BigQueryEmulator:
             credentials=AnonymousCredentials(),
             client_options=ClientOptions(api_endpoint=self.url),
         )
-
-    def read_client(self) -> bigquery_storage.BigQueryReadClient:
-        """Open a client of the Storage Read API."""
-        channel = grpc.insecure_channel(self.storage_address)
-        transport = BigQueryReadGrpcTransport(channel=channel)
-        return bigquery_storage.BigQueryReadClient(transport=transport)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ import requests
 
 HOST = "127.0.0.1"
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-encoding", "content-length"}
+UNLIMITED = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
 
 
 @dataclass(frozen=True)
@@ -128,26 +132,15 @@ class Proxy:
 
 
 class GrpcProxy(grpc.GenericRpcHandler):
-    """Forward every gRPC method to the emulator that serves it."""
+    """Forward every gRPC method to the emulator at an address."""
 
-    def __init__(self, upstreams: Mapping[str, str]) -> None:
-        """
-        Args:
-            upstreams: Addresses, by what the paths of their methods begin with.
-        """
-        self._upstreams = upstreams
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
 
     def __enter__(self) -> Self:
-        unlimited = [
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ]
-        self._channels = {
-            name: grpc.insecure_channel(address, options=unlimited)
-            for name, address in self._upstreams.items()
-        }
+        self._channel = grpc.insecure_channel(self._upstream, options=UNLIMITED)
         self._server = grpc.server(
-            futures.ThreadPoolExecutor(64), handlers=[self], options=unlimited
+            futures.ThreadPoolExecutor(64), handlers=[self], options=UNLIMITED
         )
         self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
         self._server.start()
@@ -155,8 +148,7 @@ class GrpcProxy(grpc.GenericRpcHandler):
 
     def __exit__(self, *_: object) -> None:
         self._server.stop(0).wait()
-        for channel in self._channels.values():
-            channel.close()
+        self._channel.close()
 
     def service(self, details: Any) -> Any:
         """Return what serves a method."""
@@ -164,25 +156,16 @@ class GrpcProxy(grpc.GenericRpcHandler):
             functools.partial(self.serve, details.method)
         )
 
-    def call(self, method: str, sent: Iterator[bytes], context: Any) -> Any:
-        """Begin the emulator's own call of a method."""
-        [channel] = [
-            channel
-            for name, channel in self._channels.items()
-            if method.startswith(name)
-        ]
+    def serve(
+        self, method: str, sent: Iterator[bytes], context: Any
+    ) -> Iterator[bytes]:
+        """Answer as the emulator does."""
         kept = [
             (key, value)
             for key, value in context.invocation_metadata()
             if key == "x-goog-request-params"
         ]
-        return channel.stream_stream(method)(sent, metadata=kept)
-
-    def serve(
-        self, method: str, sent: Iterator[bytes], context: Any
-    ) -> Iterator[bytes]:
-        """Answer as the emulator does."""
-        call = self.call(method, sent, context)
+        call = self._channel.stream_stream(method)(sent, metadata=kept)
         context.add_callback(call.cancel)
         try:
             yield from call

@@ -11,7 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,12 +21,10 @@ from google.api_core.exceptions import (
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
-from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
-    BigQueryReadGrpcTransport,
-)
 
 from local.emulators.bigquery.rewriting import rewritten
 from local.processes import HOST, answers, free_ports
+from propensity.gcp.clients import open_client
 from tests.local.projects import wait_until
 
 MOMENT = datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=UTC)
@@ -100,11 +97,6 @@ class Emulator:
             credentials=AnonymousCredentials(),
             client_options={"api_endpoint": self.url},
         )
-
-    def read_client(self) -> BigQueryReadClient:
-        """Return a client of the Storage API."""
-        channel = grpc.insecure_channel(f"{HOST}:{self.grpc_port}")
-        return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
 
 
 class TestTransactions:
@@ -237,7 +229,8 @@ class TestProcess:
             with Emulator(tmp_path) as emulator:
                 for project in projects:
                     result = emulator.client(project).query("SELECT * FROM kept.v")
-                    reader = emulator.read_client()
+                    address = f"{HOST}:{emulator.grpc_port}"
+                    reader = open_client(BigQueryReadClient, address)
                     table = result.result().to_arrow(bqstorage_client=reader)
                     assert table.schema.field("at").type == pa.timestamp("us", "UTC")
                     assert table["day"].to_pylist() == [DAY]

@@ -48,7 +48,7 @@ class Faulty(GrpcProxy):
         settings: Settings,
         rule: Callable[[str, int], tuple[grpc.StatusCode, bool] | None],
     ) -> None:
-        super().__init__({"/": settings.bigquery_storage_endpoint})
+        super().__init__(settings.bigquery_storage_endpoint)
         self.rule = rule
         self.calls: dict[str, int] = {}
 
