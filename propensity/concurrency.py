@@ -81,7 +81,7 @@ class GroupCommit(Generic[Item, Result]):
     async def _work(self) -> None:
         while self._queue:
             await self._write_group()
-            await asyncio.sleep(self._pause_s)
+            await asyncio.sleep(self._pause_s if self._queue else 0)
         self._running.remove(asyncio.current_task())
 
     async def _write_group(self) -> None:

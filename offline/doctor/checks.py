@@ -142,7 +142,7 @@ def check_sources(exam: Examination) -> Iterator[Finding]:
         for source in use_case.sources.values():
             try:
                 exam.warehouse.dry_run(source.text(), dates)
-            except (MissingTable, SchemaError, AccessDenied) as why:
+            except PropensityError as why:
                 yield Finding(
                     f"{use_case.name}: {why.message}",
                     "correct [sources] in its usecase.toml, copy the table to where "

@@ -112,8 +112,8 @@ def error_of(  # noqa: PLR0911 an error each
         case api.BadRequest() if _SCHEMA.search(text):
             return SchemaError(
                 f"a table lacks what the statement needs: {text}. The set-up adds "
-                "columns that tables of the deployment lack; of the export, propensity "
-                "doctor says which are missing"
+                "columns that tables of the deployment lack; of the export, and of "
+                "sources of the use case, propensity doctor says which are missing"
             )
         case api.Unauthorized() | api.PermissionDenied():
             return _denied(text, settings, service, needs=needs, on=on)
@@ -126,7 +126,7 @@ def error_of(  # noqa: PLR0911 an error each
 
 
 def _missing(service: str, on: str, text: str) -> MissingTable:
-    export = ", and check PROPENSITY_GA4_DATASET and the export"
+    export = ", and check PROPENSITY_GA4_DATASET and the use case's sources"
     return MissingTable(
         f"{service} does not find {on or 'a table or dataset'}: {text}. "
         f"Run the set-up{export if service == BIGQUERY else ''}"
@@ -138,7 +138,9 @@ def _denied(
 ) -> AccessDenied:
     """Return the error for a refusal: permission, resource, and what to do."""
     export, remedy = settings.export, REMEDY
-    if export and (on == export or export.replace(".", ":") in text):
+    project, _, dataset = export.rpartition(".")
+    named = rf"{re.escape(f'{project}:{dataset}')}\b"
+    if export and (on == export or re.search(named, text)):
         remedy = f"Grant it roles/bigquery.dataViewer on the dataset {export}"
         if not export.startswith(f"{settings.project}."):
             remedy += ", which is for its owner to do; docs/deploy.md has the command"

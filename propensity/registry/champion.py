@@ -49,8 +49,8 @@ class Champion(msgspec.Struct, frozen=True, kw_only=True):
     epoch: Number
     model_sha256: str
     promoted_at: str
-    pinned: bool = False
-    earlier: tuple[Number, ...] = ()
+    pinned: bool
+    earlier: tuple[Number, ...]
 
     @property
     def previous(self) -> int | None:
@@ -157,7 +157,7 @@ class ChampionPointer:
             return None
         try:
             return msgspec.json.decode(stored.data, type=Champion)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             message = f"{self.pointer} is no champion pointer: {error}"
             raise ArtifactError(message) from error
 

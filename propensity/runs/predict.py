@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from propensity.drift import Observed, Signal
 from propensity.errors import (
     NotEnoughData,
+    PropensityError,
     RequestError,
     SchemaError,
     ScoreShift,
@@ -317,6 +318,13 @@ def publish(run: Run, model: Serving, scored: Scored) -> None:
 
 
 def publish_drift(run: Run, model: Serving, scored: Scored) -> None:
-    """Append the rows of ``ma_drift``; readers see those of the newest run."""
+    """
+    Append the rows of ``ma_drift``; readers see those of the newest run.
+
+    What was published stays so where that fails, which a warning says.
+    """
     same = {**_key(run), "model_version": model.version, "written_at": run.began_at}
-    run.append(tables.DRIFT, [asdict(one) | same for one in scored.signals])
+    try:
+        run.append(tables.DRIFT, [asdict(one) | same for one in scored.signals])
+    except PropensityError as error:
+        run.log("WARNING", f"drift is not in its table: {error.message}")

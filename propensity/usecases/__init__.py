@@ -292,25 +292,38 @@ def parse(name: str, text: str) -> UseCase:
     Raises:
         UseCaseError: The text is wrong; the message says where.
     """
+    entries: dict[str, Any] = {}
     try:
         entries = {**tomllib.loads(text), "name": name}
         use_case = convert(entries, UseCase)
         problems = [*declaration.contradictions(use_case)]
     except (ValueError, RecursionError) as error:
-        problems = [str(error)]
+        problems = [_key_at_fault(entries, error) + str(error)]
     if problems:
         file = f"{name}/{declaration.FILE}"
         raise UseCaseError("\n".join(f"{file}: {problem}" for problem in problems))
     return use_case
 
 
+def _key_at_fault(entries: Mapping[str, Any], error: Exception) -> str:
+    """Return which key of a table has an error, of which msgspec names the table."""
+    tables = {name: of for name, of in entries.items() if isinstance(of, dict)}
+    for name, key in [(name, key) for name, of in tables.items() for key in of]:
+        try:
+            convert({**entries, name: {key: tables[name][key]}}, UseCase)
+        except ValueError as one:
+            if "[...]" in str(error) and str(one) == str(error):
+                return f"{name}.{key}: "
+    return ""
+
+
 def export_values() -> list[Value]:
     """
     Return the values of the export that the use cases of this deploy name, each once.
 
-    BigQuery refuses a view in which two of them give a column different types.
-
     Raises:
-        UseCaseError: A use case is wrong.
+        UseCaseError: A use case is wrong, or two give a column different types.
     """
-    return sorted({value for name in names() for value in load(name).export_values})
+    return export.merged(
+        value for name in names() for value in load(name).export_values
+    )

@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from propensity.errors import UseCaseError
 from propensity.schema import Column
 from propensity.statements import statement
 from propensity.usecases.declaration import VALUES
@@ -57,6 +58,25 @@ class Value(NamedTuple):
     def column(self) -> str:
         """Name of its column in the view."""
         return VALUES[self.record] + self.key
+
+
+def merged(values: Iterable[Value]) -> list[Value]:
+    """
+    Return the values of several use cases, each once.
+
+    Raises:
+        UseCaseError: Two give a column different types or spellings.
+    """
+    by_column: dict[str, Value] = {}
+    for value in values:
+        other = by_column.setdefault(value.column.lower(), value)
+        if other != value:
+            raise UseCaseError(
+                f"two use cases name {value.record}.{value.key} as {value.type} and "
+                f"{other.key} as {other.type}: they share a column. Name it alike in "
+                "both, and cast in the statement"
+            )
+    return sorted(by_column.values())
 
 
 def text(

@@ -24,6 +24,6 @@ QUALIFY
   ROW_NUMBER() OVER (
     PARTITION BY as_of, s.user_id
     ORDER BY
-      s.`source_valid_from` DESC,
+      TIMESTAMP(s.`source_valid_from`) DESC,
       TO_JSON_STRING(s) DESC
   ) = 1

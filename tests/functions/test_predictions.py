@@ -13,6 +13,7 @@ import pytest
 
 from offline import forget
 from propensity import usecases
+from propensity.errors import MissingTable
 from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.index import pointer_name
@@ -347,15 +348,25 @@ def test_scores_that_jumped_are_published_by_force_alone(champion_place):
     assert forced["users"] == 160
 
 
-def test_drift_is_an_alarm_and_stops_nothing(champion_place, log_lines):
-    """Alarms and their causes are in the answer, the log and the table."""
-    place = champion_place
+def test_drift_is_an_alarm_and_stops_nothing(champion_place, log_lines, monkeypatch):
+    """Alarms and their causes are in the answer, the log and the table. Where there is
+    no such table the week is published all the same, and the log says it."""
+    place, write = champion_place, Warehouse.write
     all_came_by_mail(place)
     log_lines()
     answer = place.run("predictions", LATER)
     warned = [line for line in log_lines() if line["severity"] == "WARNING"]
     rows = place.rows("SELECT * FROM ma_drift WHERE as_of = @d", d=LATER)
     by_name = {row["name"]: row for row in rows}
+
+    def written(self: Any, table: Any, rows: Any) -> None:
+        if table is tables.DRIFT:
+            raise MissingTable("there is no ma_drift_runs")
+        write(self, table, rows)
+
+    monkeypatch.setattr(Warehouse, "write", written)
+    without = place.run("predictions", LATER)
+    messages = [line["message"] for line in log_lines()]
 
     alarm, *others = answer["drift"]["alarms"]
     assert alarm == {
@@ -370,7 +381,8 @@ def test_drift_is_an_alarm_and_stops_nothing(champion_place, log_lines):
         one["name"] for one in answer["drift"]["alarms"]
     }
     assert by_name["users"]["users"] == answer["users"]
-    assert answer["index_users"] == 160
+    assert without["index_users"] == 160
+    assert any("drift is not in its table" in text for text in messages)
 
 
 @pytest.mark.parametrize("step", ["write", "execute"])

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from propensity import usecases
-from propensity.errors import SchemaError
+from propensity.errors import SchemaError, UseCaseError
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.settings import Settings
@@ -118,6 +118,14 @@ def test_the_view_is_the_same_for_set_up_and_for_whoever_compares():
     assert consent.events_view("p.d", require="false") == export.text(
         "p.d", values=usecases.export_values()
     )
+
+
+def test_two_use_cases_share_a_column_that_they_name_alike():
+    """Defect: one that names it otherwise read the other's type, or nothing."""
+    assert export.merged([PLAN, VALUES[0], PLAN]) == sorted([VALUES[0], PLAN])
+    for other in (PLAN._replace(type="INT64"), PLAN._replace(key="Plan")):
+        with pytest.raises(UseCaseError, match="two use cases name .* cast"):
+            export.merged([PLAN, other])
 
 
 def test_a_view_of_another_time_is_refused(warehouse):

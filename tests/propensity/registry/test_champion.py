@@ -22,7 +22,7 @@ def roll_back(registry):
 @pytest.mark.parametrize(
     "damage",
     [
-        *("", "[]", "{}"),
+        *("", "[]", "{}", '{"version": 0, "epoch": 0}', b'"\xff"'),
         *({"epoch": True}, {"version": -1}, {"version": "0 OR TRUE"}),
         *({"pinned": "yes"}, {"earlier": 7}, {"earlier": ["x"]}),
     ],
@@ -35,8 +35,10 @@ def test_a_damaged_pointer_is_an_artifact_error(registry, damage):
     content = {**asdict(champion), "later": 1}
     overwrite(registry, registry.pointer, json.dumps(content).encode())
     assert registry.champion() == champion
-    text = damage if isinstance(damage, str) else json.dumps(content | damage)
-    overwrite(registry, registry.pointer, text.encode())
+    text = json.dumps(content | damage) if isinstance(damage, dict) else damage
+    overwrite(
+        registry, registry.pointer, text if isinstance(text, bytes) else text.encode()
+    )
 
     with pytest.raises(ArtifactError, match=r"champion\.json"):
         registry.champion()
