@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Printed, command, say
+from commands.answers import Exit, Printed, command, printable, say
 from commands.flags import (
     DRY_RUN,
     argument,
@@ -105,7 +105,7 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     except PropensityError as error:
         say(f"propensity doctor: {error.message}")
         return None, Exit.UNKNOWN
-    print(report)
+    click.echo(printable(str(report)))
     return Printed(status=report.status, **asdict(report)), report.status
 
 

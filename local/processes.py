@@ -34,7 +34,7 @@ STOP_S = 10.0
 
 @dataclass(frozen=True)
 class Process:
-    """A process, as it was started."""
+    """A process that leads a group of its own."""
 
     name: str
     pid: int
@@ -46,6 +46,24 @@ class Process:
     def is_running(self) -> bool:
         """Whether this very process, not a later one with its id, still runs."""
         return start_time(self.pid) == self.started
+
+    def members(self) -> list[psutil.Process]:
+        """
+        Return the processes of its group.
+
+        Of a leader that has ended those that name its port: a group without members
+        leaves its number to others.
+        """
+        members = []
+        leader = start_time(self.pid)
+        for member in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+                if os.getpgid(member.pid) == self.pid and (
+                    leader == self.started
+                    or (leader is None and str(self.port) in member.cmdline())
+                ):
+                    members.append(member)
+        return members
 
 
 def start_time(pid: int) -> str | None:
@@ -74,7 +92,7 @@ def spawn(
     log: Path,
 ) -> Process:
     """
-    Start a process that Ctrl-C in this terminal does not reach.
+    Start a process in a group and session of its own.
 
     Nothing of the environment is inherited; the output goes to the log.
     """
@@ -101,14 +119,13 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     Returns:
         Those that were still running when this was called; their ports are free.
     """
-    running = [process for process in processes if process.is_running]
-    members = []
+    every = list(processes)
+    running = [process for process in every if process.is_running]
+    # As long as the leaders run, it is known which processes are theirs.
+    members = [member for process in every for member in process.members()]
     for process in running:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            leader = psutil.Process(process.pid)
-            # While the leader runs, it is known which processes are its own.
-            members += [leader, *leader.children(recursive=True)]
-            leader.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
     _wait(lambda: not any(process.is_running for process in running))
     for member in members:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,5 +1,5 @@
 """
-A receiver of audiences on this machine, with the limits and faults of real ones.
+A receiver of audiences on this machine, with faults of real ones.
 
     python -m local.receiver --port 8099
 

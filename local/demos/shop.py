@@ -184,7 +184,9 @@ def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
     """Load the days before a date, and those before them that GA4 may rewrite."""
     days = (until - n * DAY for n in range(count + LATEST_ARRIVAL_DAYS + 1, 0, -1))
     tables = {
-        f"events_{day:%Y%m%d}": shop.shard(day, seen_on=until - DAY) for day in days
+        f"events_{day:%Y%m%d}": shop.shard(day, seen_on=until - DAY)
+        for day in days
+        if day >= shop.dates[0]
     }
     ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
 

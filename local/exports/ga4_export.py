@@ -42,8 +42,9 @@ LOAD_WORKERS, AT_ONCE = 4, 16
 # UTC days before the last whose ends its own is compared with.
 COMPARED_DAYS = 14
 PARQUET, JSON = ".parquet", (".json", ".ndjson", ".jsonl")
+PACKED = {".gz": "GZIP", ".zst": "ZSTD"}
 ENDINGS = (
-    *(f"{one}{packed}" for one in JSON for packed in ("", ".gz", ".zst")),
+    *(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)),
     PARQUET,
 )
 CHECKED_ROWS = 100
@@ -141,7 +142,7 @@ def _read(
 ) -> None:
     """Check the rows of a file, and add them to ``events``."""
     some = f" LIMIT {limit}" if limit else ""
-    file = _quoted(path)
+    file, packed = _quoted(path), PACKED.get(path.suffix.lower(), "UNCOMPRESSED")
     if path.name.lower().endswith(PARQUET):
         # As JSON, so that both are read and checked in one way.
         given = copy.with_suffix(".given")
@@ -158,7 +159,7 @@ def _read(
 
     def read(statement: str, kinds: Mapping[str, str]) -> None:
         fields = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
-        rows = f"READ_JSON({file}, COLUMNS = {{{fields}}})"
+        rows = f"READ_JSON({file}, COMPRESSION = {packed}, COLUMNS = {{{fields}}})"
         database.execute(f"{statement} FROM {rows}{some}")
 
     numbered = (

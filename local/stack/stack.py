@@ -212,8 +212,9 @@ class Stack:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._stays and error is None:
-            self._record.is_up = True
-            self.state.write(self._record)
+            with deferred_signals():
+                self._record.is_up = True
+                self.state.write(self._record)
         self.stop()
 
     def start(self) -> None:

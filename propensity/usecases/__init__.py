@@ -13,6 +13,7 @@ Use cases, each in a folder of its own.
 from __future__ import annotations
 
 import importlib
+import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
@@ -306,14 +307,14 @@ def parse(name: str, text: str) -> UseCase:
 
 
 def _key_at_fault(entries: Mapping[str, Any], error: Exception) -> str:
-    """Return which key of a table has an error, of which msgspec names the table."""
-    tables = {name: of for name, of in entries.items() if isinstance(of, dict)}
-    for name, key in [(name, key) for name, of in tables.items() for key in of]:
+    """Return which key of a table is wrong where msgspec names the table alone."""
+    named = re.search(r"`\$\.(\w+)\[\.\.\.\]", str(error))
+    for key, value in entries[named[1]].items() if named else ():
         try:
-            convert({**entries, name: {key: tables[name][key]}}, UseCase)
+            convert({**entries, named[1]: {key: value}}, UseCase)
         except ValueError as one:
-            if "[...]" in str(error) and str(one) == str(error):
-                return f"{name}.{key}: "
+            if str(one) == str(error):
+                return f"{named[1]}.{key}: "
     return ""
 
 

@@ -4,18 +4,54 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local import venvs
 from local.errors import LocalError
-from local.processes import Process, spawn, start_time, stop
+from local.processes import (
+    Process,
+    free_ports,
+    is_free,
+    spawn,
+    start_time,
+    stop,
+)
 from local.progress import QUIET_S, TICK_S, Progress, Step
 from tests.local.projects import wait_until
+
+# As a server whose workers do not notice that it was killed.
+WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
+LEADER = "import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}, *sys.argv[1:]])"  # noqa: E501
+
+
+@pytest.fixture
+def killed(tmp_path) -> Iterator[Process]:
+    """A leader that was killed, and whose worker listens on."""
+    [port] = free_ports(1)
+    process = spawn(
+        "server",
+        [sys.executable, "-c", LEADER.format(worker=WORKER), str(port)],
+        environment={},
+        folder=tmp_path,
+        port=port,
+        log=tmp_path / "log",
+    )
+    wait_until(lambda: not is_free(port))
+    [worker] = psutil.Process(process.pid).children()
+    os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not process.is_running)
+    yield process
+    if worker.is_running():
+        worker.kill()
 
 
 def started(folder: Path, name: str, command: list[str]) -> Process:
@@ -37,13 +73,22 @@ class TestStop:
         wait_until(lambda: start_time(child) is None)
         assert not process.is_running
 
-    def test_touches_no_stranger_of_the_same_number(self, tmp_path):
-        """A number is given again. Defect: after a reboot its process was killed."""
+    def test_ends_what_a_killed_leader_left_behind(self, killed):
+        """Defect: a worker kept its port, and the next start was refused: "taken by
+        another program"."""
+        stop([killed])
+
+        wait_until(lambda: is_free(killed.port))
+
+    def test_touches_no_stranger_of_the_same_number(self, killed, tmp_path):
+        """A number is given again: a group of another command is somebody else's, also
+        where its leader has ended. Defect: after a reboot it was killed."""
         stranger = started(tmp_path, "stranger", ["sleep", "600"])
-        stop([replace(stranger, started="long ago")])
+        stop([replace(killed, port=1), replace(stranger, started="long ago")])
 
         assert stranger.is_running
-        assert stop([stranger]) == [stranger]
+        stop([stranger])
+        assert not is_free(killed.port)
 
 
 class TestVirtualEnvironments:

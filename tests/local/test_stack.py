@@ -316,4 +316,4 @@ class TestCommandLine:
             assert not process.is_running
             assert is_free(process.port)
         again = command("down")
-        assert (again.returncode, again.stdout) == (0, "stopped  -\nin use   -\n")
+        assert (again.returncode, again.stdout) == (0, "Nothing.\n")

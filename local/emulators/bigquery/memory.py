@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,7 @@ def keep_jobs(database: Any) -> None:
         # The one that ended last has the longest to be read.
         jobs.pop(own, None)
         jobs[own] = job
-        for key, older in [*jobs.items()][: len(jobs) - KEPT_JOBS]:
+        for key, older in [*jobs.items()][: max(0, len(jobs) - KEPT_JOBS)]:
             if older.status.state == "DONE":
                 delete(*key)
         return job
@@ -124,7 +125,8 @@ def keep_translations() -> None:
     from local_bigquery.sql import script
     from sqlglot import exp
 
-    translate, kept = query.translate, dict[Any, Any]()
+    translate, kept, changes = query.translate, dict[Any, Any](), itertools.count()
+    newest = next(changes)
     parsed = functools.lru_cache(KEPT_STATEMENTS)(script.parse)
 
     def parse(text: str) -> list[Any]:
@@ -145,19 +147,26 @@ def keep_translations() -> None:
             sql, used, referenced, context.wildcards = kept[key]
             context.referenced |= referenced
             return sql, {name: context.values[name] for name in used}
+        began = newest
         sql, bound = translate(tree, context)
-        # A translation has the rows of these views in it.
-        if "information_schema" not in f"{text} {context.referenced}".casefold():
+        # A translation has the rows of INFORMATION_SCHEMA in it; and what changes
+        # meanwhile may not be in it.
+        named = f"{text} {context.referenced}".casefold()
+        if began == newest and "information_schema" not in named:
             kept[key] = sql, [*bound], {*context.referenced}, context.wildcards
         return sql, bound
 
     def change(function: Any, keys: Callable[..., tuple[str, ...]]) -> Any:
         @functools.wraps(function)
         def inner(*arguments: Any, **named: Any) -> Any:
+            nonlocal newest
+            changed = keys(*arguments)
+            if tables.RESULTS in changed:
+                return function(*arguments, **named)
             try:
                 return function(*arguments, **named)
             finally:
-                changed = keys(*arguments)
+                newest = next(changes)
                 for key, (_, _, referenced, _) in [*kept.items()]:
                     if any(one[: len(changed)] == changed for one in referenced):
                         kept.pop(key, None)

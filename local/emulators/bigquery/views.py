@@ -22,7 +22,7 @@ def follow_views() -> None:
     from sqlglot import exp
 
     resolve, columns, define = rules.tables.resolve, tables.columns, ddl._definition
-    known: dict[str, Any] = {}
+    known: dict[Any, Any] = {}
 
     def common_tables(tree: Any) -> set[str]:
         return {cte.alias_or_name.casefold() for cte in tree.find_all(exp.CTE)}
@@ -62,12 +62,13 @@ def follow_views() -> None:
         if stored is None or stored.view is None:
             return columns(*reference)
         # As in BigQuery, those that it had when it was made.
-        if stored.view.query not in known:
+        key = (*reference, stored.view.query, stored.etag)
+        if key not in known:
             try:
-                known[stored.view.query] = columns(*reference)
+                known[key] = columns(*reference)
             except BigQueryError:
                 return tables.fields(stored)
-        return known[stored.view.query]
+        return known[key]
 
     def define_qualified(tree: Any, project: str, dataset: str) -> Any:
         if tree.args.get("kind") == "VIEW" and tree.expression is not None:
