@@ -309,12 +309,13 @@ def parse(name: str, text: str) -> UseCase:
 def _key_at_fault(entries: Mapping[str, Any], error: Exception) -> str:
     """Return which key of a table is wrong where msgspec names the table alone."""
     named = re.search(r"`\$\.(\w+)\[\.\.\.\]", str(error))
-    for key, value in entries[named[1]].items() if named else ():
+    table = named[1] if named else ""
+    for key, value in entries.get(table, {}).items():
         try:
-            convert({**entries, named[1]: {key: value}}, UseCase)
+            convert({**entries, table: {key: value}}, UseCase)
         except ValueError as one:
             if str(one) == str(error):
-                return f"{named[1]}.{key}: "
+                return f"{table}.{key}: "
     return ""
 
 

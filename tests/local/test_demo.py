@@ -10,6 +10,7 @@ import threading
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -19,8 +20,10 @@ from local.demos.calls import table
 from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
 from local.demos.source import check
 from local.errors import LocalError, UnusableData
+from local.exports import ga4_export
 from local.exports.ga4_export import Summary
 from local.generators.cards import DEFAULT_END, cards
+from local.generators.shop import Shop
 from local.play import Choice
 from local.stack.stack import Stack
 from local.stack.state import Options, State
@@ -92,6 +95,16 @@ class TestFunctions:
             shop.run(stack, Choice(data=Path("export.json")))
         assert not ready
         go_on.set()
+
+
+def test_a_long_one_begins_with_the_world(monkeypatch):
+    """Defect: of 28 weeks it asked for days before it, and died."""
+    world, loaded = Shop(users=40, days=20), list[str]()
+    there = SimpleNamespace(client=None, settings=SimpleNamespace(ga4_dataset="ga4"))
+    monkeypatch.setattr(ga4_export, "load_tables", lambda *of: loaded.extend(of[2]))
+    shop.load(there, world, 200, until=world.dates[-1])
+
+    assert loaded == [f"events_{day:%Y%m%d}" for day in world.dates[:-1]]
 
 
 @pytest.fixture(scope="module")

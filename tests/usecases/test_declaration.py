@@ -86,10 +86,18 @@ MISTAKES = [
     ('label_event = "purchase"', "label_event = 0.5", "`$.parameters[...]`"),
     ('label_event = "purchase"', "horizon_days = 30", "parameters.horizon_days: every"),
     ('label_event = "purchase"', '"a b" = "x"', "`key` in `$.parameters`"),
-    ('coupon = "STRING"', 'coupon = "TEXT"', "'TEXT' - at `$.event_params[...]`"),
+    (
+        'coupon = "STRING"',
+        'coupon = "TEXT"',
+        "event_params.coupon: Invalid enum value 'TEXT'",
+    ),
     ('coupon = "STRING"', '"cou\'pon" = "STRING"', "`key` in `$.event_params`"),
     ('plan = "STRING"', '2nd = "STRING"', "`key` in `$.user_properties`"),
-    ('country = "category"', 'country = "text"', "'text' - at `$.features[...]`"),
+    (
+        'country = "category"',
+        'country = "text"',
+        "features.country: Invalid enum value 'text'",
+    ),
     *(
         ('country = "category"', f'{name} = "number"', f"features.{name}: training has")
         for name in ("Label", "weight", "user_id", "sampled_by", "truth_time")
@@ -110,7 +118,7 @@ MISTAKES = [
     ("[stream]", "[stream]\nscored = [1]", "`$.stream.scored[0]`"),
     ("[events.spin]", '[events."a spin"]', "`key` in `$.events`"),
     ('user_id = "customer"', 'user_id = "a b"', "`$.sources[...].user_id`"),
-    ('plans = ["ends"]', 'plans = "ends"', "`$.sources[...].plans`"),
+    ('plans = ["ends"]', 'plans = "ends"', "sources.loyalty: Expected `array`"),
     ('events = ["spin"]', 'events = "spin"', "`$.stream.events`"),
     ("[stream]", '[stream]\namount = "country"', "stream.amount: country is not a num"),
     ('stake = "amount"', 'stake = "money"', "'money' - at `$.events[...][...]`"),
