@@ -32,7 +32,7 @@ from propensity.ids import NAME, problem_of
 from propensity.online.indexes import FUNCTION, Indexes
 from propensity.online.table import QUERY_USERS, Table
 from propensity.privacy import suppression
-from propensity.privacy.suppression import Suppressed, suppressed_now
+from propensity.privacy.suppression import Suppressed
 from propensity.registry.index import Prediction
 from propensity.settings import Settings
 
@@ -83,7 +83,7 @@ class Lookups:
     table: Table
     settings: Settings
     indexes: Indexes
-    suppressed: Refreshed[Suppressed] | None = None
+    suppressed: Refreshed[Suppressed]
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Lookups:
@@ -121,7 +121,7 @@ class Lookups:
         """
         use_case = question.use_case or self.settings.use_case
         user_ids = question.user_ids
-        if suppressed := await suppressed_now(self.suppressed):
+        if suppressed := await self.suppressed.current():
             user_ids = [u for u in user_ids if not suppressed.covers(u, use_case)]
         index = await self.indexes.current(use_case)
         found = (

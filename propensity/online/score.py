@@ -47,7 +47,7 @@ from propensity.gcp.writes import RowsRefused
 from propensity.models import scoring  # noqa: F401
 from propensity.online.score_request import Instance, Question, question_of
 from propensity.privacy import suppression
-from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
+from propensity.privacy.suppression import Suppressed, suppressed_users
 from propensity.registry.inference_log import (
     ONLINE,
     Row,
@@ -159,7 +159,7 @@ class Online:
         use_case, instances = question.use_case, question.instances
         state = await self._state(use_case, question.version)
         assert state.champion is not None
-        suppressed = await suppressed_now(self._suppressed)
+        suppressed = await self._suppressed.current()
         if question.user_id is not None:
             features = await self._user(use_case, question.user_id, suppressed)
             if features is None:

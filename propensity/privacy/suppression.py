@@ -203,6 +203,8 @@ def read_published(
         SettingsError, MissingTable, Unavailable: As ``read``.
     """
     try:
+        if not settings.suppression_key and bucket.find(OBJECT) is None:
+            return NOBODY
         users = json.loads(bucket.read(OBJECT).data)["users"]
         return _recognised([Entry(*user) for user in users], settings.suppression_key)
     except SettingsError:
@@ -218,9 +220,9 @@ def suppressed_users(
     *,
     function: str,
     clock: Callable[[], float],
-) -> Refreshed[Suppressed] | None:
+) -> Refreshed[Suppressed]:
     """
-    Return the list that ``read`` reads, kept fresh; None if no key is set.
+    Return the list that ``read`` reads, kept fresh.
 
     Args:
         settings: Of the deployment.
@@ -228,8 +230,6 @@ def suppressed_users(
         function: In the log.
         clock: Monotonic, in seconds.
     """
-    if not settings.suppression_key:
-        return None
     return Refreshed(
         read,
         ttl_s=settings.refresh_s,
@@ -239,8 +239,3 @@ def suppressed_users(
             "WARNING", f"suppressed users not read: {error}", function=function
         ),
     )
-
-
-async def suppressed_now(users: Refreshed[Suppressed] | None) -> Suppressed:
-    """Return the suppressed users as of now; nobody if there is no list."""
-    return NOBODY if users is None else await users.current()

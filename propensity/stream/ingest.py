@@ -18,7 +18,6 @@ from propensity.events.rows import Event, accept, rows_of
 from propensity.events.values import Refused
 from propensity.gcp.log import log
 from propensity.gcp.writes import RowsRefused
-from propensity.privacy.suppression import suppressed_now
 from propensity.schema import Table
 from propensity.statements import statement
 from propensity.stream.consumer import Clients, Consumer
@@ -56,7 +55,7 @@ class StreamFeatures(Consumer):
     async def consume(self, group: Sequence[Message]) -> Mapping[int, Refused]:
         """Store a group and its dead letters, then publish the stored events."""
         clients = self.clients
-        suppressed = await suppressed_now(self.suppressed)
+        suppressed = await self.suppressed.current()
         postcodes = await self._postcodes.current()
         at = clients.clock.now()
         accepted = accept(

@@ -22,7 +22,6 @@ from propensity.errors import PropensityError
 from propensity.events.messages import MAXIMUM_BODY_BYTES, Message
 from propensity.events.rows import Event, accept, published
 from propensity.events.values import EPOCH, MICROSECOND
-from propensity.privacy.suppression import suppressed_now
 from propensity.registry.inference_log import (
     STREAM,
     Row,
@@ -74,7 +73,7 @@ class ScoreStream(Consumer):
 
     async def consume(self, group: Sequence[Message]) -> Mapping[int, Unhandled]:
         """Score a group, the events of each use case together."""
-        suppressed = await suppressed_now(self.suppressed)
+        suppressed = await self.suppressed.current()
         accepted = accept(
             group,
             self.clients.catalogue,

@@ -113,9 +113,11 @@ class TestStream:
 
         eventually(is_dropped, "the user's events are dropped")
 
-    def test_stops_rather_than_letting_anybody_back(self, site):
-        """Under another key no user is recognised: nothing is acknowledged."""
-        environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": "z" * 40}
+    @pytest.mark.parametrize("key", ["z" * 40, ""])
+    def test_stops_rather_than_letting_anybody_back(self, site, key):
+        """Under another key no user is recognised, nor without one: nothing is
+        acknowledged."""
+        environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": key}
         with serving("stream_features", environment) as stream:
             answer = stream.post(bet(user_id=FORGOTTEN))
 

@@ -31,7 +31,7 @@ from propensity.online import indexes
 from propensity.online.indexes import Indexes
 from propensity.online.lookup import Lookups, Question, read_question
 from propensity.online.table import Table
-from propensity.privacy.suppression import Suppressed, user_hash
+from propensity.privacy.suppression import NOBODY, Suppressed, user_hash
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
 from propensity.runs import index
 from propensity.settings import Settings
@@ -142,6 +142,11 @@ class Bucket(Artifacts):
         super().download(*arguments)
 
 
+def listing(users: Suppressed) -> Any:
+    """A list of suppressed users, as it is kept fresh."""
+    return SimpleNamespace(current=lambda: asyncio.sleep(0, users))
+
+
 class Served:
     """Lookups as the function opens them, but for the table, and with a clock."""
 
@@ -155,6 +160,7 @@ class Served:
             Table(lambda: shelf, settings),
             settings,
             indexes=Indexes(self.bucket, settings, clock=clock),
+            suppressed=listing(NOBODY),
         )
 
     async def body(self, user_id: str = "ana", use_case: str = "c") -> bytes:
@@ -277,7 +283,8 @@ NO_INDEX: Any = SimpleNamespace(current=lambda _: asyncio.sleep(0))
 async def answer_of(rows: Table, user_id: str, *, today=TODAY) -> dict[str, Any]:
     """The answer to a question, as it is sent."""
     question = Question([user_id], None, is_single=True)
-    answer = await Lookups(rows, SETTINGS, NO_INDEX).answer(question, today=today)
+    lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(NOBODY))
+    answer = await lookups.answer(question, today=today)
     return json.loads(answer.body)
 
 
@@ -307,8 +314,7 @@ class TestAnswer:
     async def test_of_a_suppressed_user_is_that_of_an_unknown_one(self):
         """In the use case that the list names; the table is not asked."""
         shelf, rows = opened("u", "v")
-        listed: Any = SimpleNamespace(current=lambda: asyncio.sleep(0, LISTED))
-        lookups = Lookups(rows, SETTINGS, NO_INDEX, suppressed=listed)
+        lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(LISTED))
         asked = [("c", "u"), ("c", "v"), ("d", "u")]
         answers = [
             await lookups.answer(Question([user], use_case, True), today=TODAY)

@@ -152,14 +152,18 @@ class TestRead:
 
 
 class Bucket:
-    """Gives one object, or fails."""
+    """Gives one object, or fails; None for no object."""
 
-    def __init__(self, answer: bytes | Exception) -> None:
+    def __init__(self, answer: bytes | Exception | None) -> None:
         self._answer = answer
+
+    def find(self, name: str) -> Stored | None:
+        return None if self._answer is None else self.read(name)
 
     def read(self, name: str) -> Stored:
         if isinstance(self._answer, Exception):
             raise self._answer
+        assert self._answer is not None
         return Stored(self._answer, 1)
 
 
@@ -169,10 +173,10 @@ def entries(*users: str, key: str = KEY) -> bytes:
     return json.dumps({"users": rows}).encode()
 
 
-def published(answer: bytes | Exception) -> Suppressed:
+def published(answer: bytes | Exception | None, key: str = KEY) -> Suppressed:
     """The list that lookups read, with "tab" on the table's."""
     bucket: Any = Bucket(answer)
-    settings = Settings(project="p", suppression_key=KEY)
+    settings = Settings(project="p", suppression_key=key)
     return suppression.read_published(bucket, settings, table=lambda: listed("tab"))
 
 
@@ -194,7 +198,12 @@ class TestPublished:
         assert published(answer) == listed("tab")
         assert "suppressed users" in capsys.readouterr().err
 
-    def test_under_another_key_is_refused(self):
-        """Nobody on it could be recognised, in the table neither."""
+    @pytest.mark.parametrize("key", ["another key", ""])
+    def test_under_another_key_is_refused(self, key):
+        """Nobody on it could be recognised, in the table neither. Defect: without a
+        key it was not read."""
         with pytest.raises(SettingsError):
-            published(entries("ana", key="another key"))
+            published(entries("ana"), key=key)
+
+    def test_is_of_nobody_where_there_is_neither_key_nor_list(self):
+        assert published(None, key="") == NOBODY

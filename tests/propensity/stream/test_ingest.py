@@ -29,7 +29,9 @@ async def test_loaded_postcodes_are_there_within_the_hour_and_stay(capsys):
         return table
 
     settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
-    warehouse: Any = SimpleNamespace(settings=settings, table=read)
+    warehouse: Any = SimpleNamespace(
+        settings=settings, table=read, listed=lambda *_: []
+    )
     log: Any = Log()
     clock = ManualClock(NOW)
     consumer = StreamFeatures(

@@ -48,7 +48,7 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
     """The consumer, a minute after ``NOW``, where nothing has ever served."""
     settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
     warehouse = warehouse or SimpleNamespace()
-    warehouse.settings = settings
+    warehouse.settings, warehouse.listed = settings, lambda *_: []
     clock: Any = ManualClock(NOW + timedelta(minutes=1))
     all_others: Any = log
     return ScoreStream(
