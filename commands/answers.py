@@ -111,7 +111,7 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
             below += ["", f"{label}:", *_table(value)]
         elif isinstance(first, str) and " " in first:
             below += ["", f"{label}:", *value]
-        elif value != []:
+        elif value not in ([], "", None):
             plain[label] = value
     width = max(map(len, plain), default=0)
     return [*(f"{name:<{width}}  {_text(of)}" for name, of in plain.items()), *below]
@@ -121,10 +121,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     heads = [column.replace("_", " ") for column in rows[0]]
     cells = [heads, *([_text(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    ]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 
 
 def _text(value: Any) -> str:
@@ -133,7 +130,11 @@ def _text(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
     if isinstance(value, Mapping):
-        value = [f"{name.replace('_', ' ')} {_text(of)}" for name, of in value.items()]
+        # A name of a file stays what it is.
+        value = [
+            f"{name.replace('_', ' ') if name.isidentifier() else name} {_text(of)}"
+            for name, of in value.items()
+        ]
     if isinstance(value, list | tuple):
         value = ", ".join(map(_text, value))
     return "-" if value in (None, "") else str(value)

@@ -155,7 +155,9 @@ def replay(
 
     period = (since, until) if since and until and since < until else None
     if is_refused != bool(period) or (not is_refused and (since or until)):
-        raise click.UsageError("--refused needs --from and a later --to, and they it")
+        raise click.UsageError(
+            "--refused needs --from and a later --to, and these need --refused"
+        )
     settings = Settings.from_environment()
     if period:
         replayed = program.replay_refused(

@@ -51,6 +51,8 @@ def check_usecase(*, name: str) -> Any:
     from offline.usecases import check
 
     report = check.check(name, sandbox.opened)
+    if not report.problems:
+        print("Nothing is wrong.")
     return asdict(report), Exit.FAILED if report.problems else Exit.DONE
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-HOST = "127.0.0.1"
+HOST, PORT = "127.0.0.1", 8099
 ACTIONS = {"POST": "add", "DELETE": "remove"}
 
 # Status, headers and JSON.
@@ -153,8 +153,8 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until it is stopped."""
     parser = argparse.ArgumentParser("python -m local.receiver")
-    parser.add_argument("--port", type=int, default=8099, help="default: 8099")
-    receiver = Receiver(port=parser.parse_args(arguments).port)
+    parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
+    receiver = Receiver(batch=500, port=parser.parse_args(arguments).port)
     print(f"a receiver of audiences: {receiver.url}", flush=True)
     receiver.serve()
 

@@ -16,7 +16,7 @@ from typing import Any
 from local.demos.calls import FOLDER
 from local.errors import LocalError
 from local.progress import say, step
-from local.receiver import Receiver
+from local.receiver import HOST, PORT, Receiver
 from local.stack.stack import Stack
 
 NAME = "best_customers"
@@ -51,6 +51,8 @@ def act(stack: Stack, use_case: str, as_of: date) -> None:
             *("--deciles", str(DECILES), "--control", CONTROL, "--to", str(file)),
         ]
         process = stack.command(*words, "--json")
+        # An example to play on with, for `python -m local.receiver`.
+        file.write_text(text.substitute(url=f"http://{HOST}:{PORT}", batch=BATCH))
     if process.returncode:
         raise LocalError(f"propensity {' '.join(words)} failed: {process.stderr}")
     answer = json.loads(process.stdout)

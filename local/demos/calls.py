@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,9 +48,12 @@ def call(
     if answer.ok or (accepted and f'"{accepted}"' in answer.text):
         result: dict[str, Any] = answer.json()
         return result
+    reason = answer.text[:1000]
+    with contextlib.suppress(ValueError, KeyError):
+        reason = answer.json()["message"]
     raise LocalError(
         f"{function} answered {answer.status_code} to {json.dumps(dict(body))}: "
-        f"{answer.text[:1000]}\nIts log: {stack.state.logs}/{function}.log"
+        f"{reason}\nIts log: {stack.state.logs}/{function}.log"
     )
 
 

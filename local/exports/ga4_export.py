@@ -79,7 +79,7 @@ def export_files(source: Path) -> list[Path]:
     ]
     if not files:
         raise ExportError(
-            f"{source}: expected {', '.join(ENDINGS)}, found no such file"
+            f"{source}: expected {', '.join(ENDINGS)}, found no file of these kinds"
         )
     return files
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -190,9 +191,12 @@ def check_dead_letters(exam: Examination) -> Iterator[Finding]:
             f"the log of stream_features or score_stream says why; then {replay}",
         )
     if letters["refused"]:
-        counts = [(row["messages"], row["reason"]) for row in letters["refused"]]
+        counts = Counter[str]()
+        for row in letters["refused"]:
+            counts[row["reason"]] += row["messages"]
+        told = ", ".join(f"{reason} {n}" for reason, n in counts.most_common())
         yield Finding(
-            f"{sum(n for n, _ in counts)} messages of the last seven days became dead "
-            f"letters: {', '.join(f'{reason} {n}' for n, reason in counts)}",
+            f"{counts.total()} messages of the last seven days became dead letters: "
+            f"{told}",
             f"correct the producer (dead_letters.detail), then {replay} --refused",
         )

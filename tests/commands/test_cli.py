@@ -224,7 +224,7 @@ class TestAnswer:
             "rows:",
             "as of       users",
             "2026-03-02  1,234",
-            "-           5    ",
+            "-           5",
         ]
 
 

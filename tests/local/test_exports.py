@@ -227,7 +227,7 @@ class TestRefusals:
             ("events.parquet", b"PAR?", "events.parquet: .*too small"),
             ("events.csv", b"a,b", r"expected \.json"),
             ("missing.ndjson", None, "no such file"),
-            ("", None, "expected .*, found no such file"),
+            ("", None, "expected .*, found no file of these kinds"),
         ],
     )
     def test_are_of_what_holds_no_rows(self, tmp_path, name, content, message):
