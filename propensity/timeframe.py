@@ -87,12 +87,12 @@ def days_of_data(rows: Mapping[date, int]) -> set[date]:
 
 def open_weekdays(days: Collection[date]) -> set[int]:
     """
-    Return the weekdays that have data at least half as often as the busiest.
+    Return the weekdays that have data more than half as often as the busiest.
 
     On the others nothing happens, as in a shop that closes on Saturdays.
     """
     counts = Counter(day.weekday() for day in days)
-    return {day for day in counts if 2 * counts[day] >= max(counts.values())}
+    return {day for day in counts if 2 * counts[day] > max(counts.values())}
 
 
 @dataclass(frozen=True, kw_only=True)

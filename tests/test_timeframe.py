@@ -84,13 +84,13 @@ class TestDaysOfData:
 
 
 class TestSnapshots:
-    @given(spans, days, st.integers(7, 400), st.integers(1, 60))
+    @given(spans, days, st.integers(14, 400), st.integers(1, 60))
     def test_have_covered_windows_and_final_labels(
         self, timeframe, today, length, at_most
     ):
         """Label windows neither overlap nor leave gaps, no label may still change, and
-        nine tenths of a lookback have data: users would look inactive. In a week
-        there is every weekday."""
+        nine tenths of a lookback have data: users would look inactive. In two weeks
+        every weekday comes twice."""
         there = until(today, length)
         snapshots = timeframe.snapshots(today=today, days=there, at_most=at_most)
 
