@@ -48,7 +48,7 @@ def events_view(
         kinds: Of the export's tables, as ``export.text`` takes them.
 
     Raises:
-        UseCaseError: A use case is wrong.
+        UseCaseError: A use case is wrong, or two name a column with different types.
     """
     conditions = [statement(name) for name in _CONDITIONS[require]]
     values = usecases.export_values()

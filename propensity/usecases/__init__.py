@@ -295,7 +295,10 @@ def parse(name: str, text: str) -> UseCase:
     """
     entries: dict[str, Any] = {}
     try:
-        entries = {**tomllib.loads(text), "name": name}
+        entries = tomllib.loads(text)
+        if "name" in entries:
+            raise ValueError("name is unknown: it is the folder's")
+        entries["name"] = name
         use_case = convert(entries, UseCase)
         problems = [*declaration.contradictions(use_case)]
     except (ValueError, RecursionError) as error:

@@ -136,7 +136,7 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     events: Sequence[str] = ()
     scored: Sequence[str] = ()
-    amount: str = ""
+    amount: Text = ""
     currency: Currency = ""
 
 

@@ -75,6 +75,7 @@ ends = "DATE"
 MISTAKES = [
     ('title = "t"', "title = 3", "`$.title`"),
     ('title = "t"', 'title = "t"\ntitel = "t"', "unknown field `titel`"),
+    ('title = "t"', 'title = "t"\nname = "t"', "name is unknown"),
     ("lookback_days = 60", "lookback_days = 0", "`int` >= 1 - at `$.lookback_days`"),
     ("horizon_days = 7", "horizon_days = true", "`$.horizon_days`"),
     ("threshold = 0.5", "threshold = 1.5", "`float` <= 1.0 - at `$.threshold`"),
@@ -121,6 +122,7 @@ MISTAKES = [
     ('plans = ["ends"]', 'plans = "ends"', "sources.loyalty: Expected `array`"),
     ('events = ["spin"]', 'events = "spin"', "`$.stream.events`"),
     ("[stream]", '[stream]\namount = "country"', "stream.amount: country is not a num"),
+    ("[stream]", '[stream]\namount = ""', "`$.stream.amount`"),
     ('stake = "amount"', 'stake = "money"', "'money' - at `$.events[...][...]`"),
     ('"crm.loyalty"', '"loyalty"', "sources.loyalty.table is project.dataset"),
     ('"crm.loyalty"', '"crm.events_*"', "sources.loyalty.table is project.dataset"),

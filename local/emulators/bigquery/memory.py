@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +22,7 @@ def keep_jobs(database: Any) -> None:
     from local_bigquery.catalog import tables
     from local_bigquery.jobs import store
 
-    jobs: dict[tuple[str, str], Any] = {}
+    jobs = OrderedDict[tuple[str, str], Any]()
     physical, write = tables.physical, tables.write
 
     def physical_or_result(project: str, dataset: str, name: str) -> Any:
@@ -45,9 +45,9 @@ def keep_jobs(database: Any) -> None:
 
     def save(job: Any) -> Any:
         own = job.jobReference.projectId, job.jobReference.jobId
-        # The one that ended last has the longest to be read.
-        jobs.pop(own, None)
         jobs[own] = job
+        # The one that ended last has the longest to be read.
+        jobs.move_to_end(own)
         for key, older in [*jobs.items()][: max(0, len(jobs) - KEPT_JOBS)]:
             if older.status.state == "DONE":
                 delete(*key)
@@ -125,8 +125,7 @@ def keep_translations() -> None:
     from local_bigquery.sql import script
     from sqlglot import exp
 
-    translate, kept, changes = query.translate, dict[Any, Any](), itertools.count()
-    newest = next(changes)
+    translate, kept, changes = query.translate, dict[Any, Any](), 0
     parsed = functools.lru_cache(KEPT_STATEMENTS)(script.parse)
 
     def parse(text: str) -> list[Any]:
@@ -147,26 +146,26 @@ def keep_translations() -> None:
             sql, used, referenced, context.wildcards = kept[key]
             context.referenced |= referenced
             return sql, {name: context.values[name] for name in used}
-        began = newest
+        began = changes
         sql, bound = translate(tree, context)
         # A translation has the rows of INFORMATION_SCHEMA in it; and what changes
         # meanwhile may not be in it.
         named = f"{text} {context.referenced}".casefold()
-        if began == newest and "information_schema" not in named:
+        if began == changes and "information_schema" not in named:
             kept[key] = sql, [*bound], {*context.referenced}, context.wildcards
         return sql, bound
 
     def change(function: Any, keys: Callable[..., tuple[str, ...]]) -> Any:
         @functools.wraps(function)
         def inner(*arguments: Any, **named: Any) -> Any:
-            nonlocal newest
+            nonlocal changes
             changed = keys(*arguments)
             if tables.RESULTS in changed:
                 return function(*arguments, **named)
             try:
                 return function(*arguments, **named)
             finally:
-                newest = next(changes)
+                changes += 1
                 for key, (_, _, referenced, _) in [*kept.items()]:
                     if any(one[: len(changed)] == changed for one in referenced):
                         kept.pop(key, None)

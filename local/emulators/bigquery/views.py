@@ -62,7 +62,7 @@ def follow_views() -> None:
         if stored is None or stored.view is None:
             return columns(*reference)
         # As in BigQuery, those that it had when it was made.
-        key = (*reference, stored.view.query, stored.etag)
+        key = (*reference, stored.etag)
         if key not in known:
             try:
                 known[key] = columns(*reference)
