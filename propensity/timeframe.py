@@ -19,8 +19,11 @@ from statistics import median
 
 DAY = timedelta(days=1)
 
-# A day with less than this share of a usual day's rows is none of data.
+# A day with less than this share of a usual day's rows has stray rows, and no data.
 STRAY = 0.1
+# What is usual is the median of so many days with rows before a day, and after it: a
+# season changes slower than that, and an outage is over sooner.
+NEIGHBOURS = 14
 
 # To train, to choose and to hold out.
 FEWEST_SNAPSHOTS = 3
@@ -80,9 +83,14 @@ def midnight(day: date) -> datetime:
 
 
 def days_of_data(rows: Mapping[date, int]) -> set[date]:
-    """Return the days that have ``STRAY`` of a usual day's rows, or more."""
-    usual = median(rows.values()) if rows else 0
-    return {day for day, count in rows.items() if count >= STRAY * usual}
+    """Return the days that have ``STRAY`` of their neighbours' rows, or more."""
+    found = set[date]()
+    days = sorted(rows)
+    for place, day in enumerate(days):
+        neighbours = days[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
+        if rows[day] >= STRAY * median(rows[other] for other in neighbours):
+            found.add(day)
+    return found
 
 
 def open_weekdays(days: Collection[date]) -> set[int]:

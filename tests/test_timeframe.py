@@ -82,6 +82,27 @@ class TestDaysOfData:
         assert WEEK.snapshots(today=TODAY, days=days_of_data(rows), at_most=1) == ()
         assert days_of_data({}) == set()
 
+    def test_quiet_months_of_a_seasonal_shop_are_data(self):
+        """A ski shop has a twelfth of its winter's events in summer."""
+        rows = {
+            day: 60_000 if day.month in {10, 11, 12, 1, 2, 3, 4} else 5_000
+            for day in until(date(2026, 9, 7), 900)
+        }
+
+        assert days_of_data(rows) == rows.keys()
+
+    def test_a_property_that_lost_most_of_its_traffic_still_has_data(self):
+        rows = dict.fromkeys(until(TODAY, 300), 900)
+        rows |= dict.fromkeys(until(TODAY, 60), 50)
+
+        assert days_of_data(rows) == rows.keys()
+
+    def test_a_few_stray_days_years_before_the_export_are_no_data(self):
+        rows = dict.fromkeys(until(TODAY, 90), 100)
+        strays = {date(2019, 5, 1), date(2021, 2, 3), TODAY + 3_000 * DAY}
+
+        assert days_of_data(rows | dict.fromkeys(strays, 1)) == rows.keys()
+
 
 class TestSnapshots:
     @given(spans, days, st.integers(14, 400), st.integers(1, 60))

@@ -14,13 +14,12 @@ locals {
 }
 
 resource "google_pubsub_topic" "topic" {
-  for_each                   = local.wanted_topics
-  project                    = var.project
-  name                       = each.value
-  message_retention_duration = "604800s"
-  kms_key_name               = var.kms_key != "" ? var.kms_key : null
-  labels                     = local.labels
-  depends_on                 = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
+  for_each     = local.wanted_topics
+  project      = var.project
+  name         = each.value
+  kms_key_name = var.kms_key != "" ? var.kms_key : null
+  labels       = local.labels
+  depends_on   = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
 }
 
 # Pulled until its function is there, so that messages wait and are not given up.
@@ -83,6 +82,6 @@ resource "google_pubsub_subscription_iam_member" "dead_letters" {
 resource "google_service_account_iam_member" "push" {
   for_each           = local.is_streaming && !var.keep_only_data ? { pubsub = "push" } : {}
   service_account_id = google_service_account.helper[each.value].name
-  role               = "roles/iam.serviceAccountTokenCreator"
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
   member             = local.pubsub
 }

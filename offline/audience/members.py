@@ -15,6 +15,8 @@ from datetime import date, datetime
 from importlib import resources
 from typing import Any
 
+import pyarrow as pa
+
 from offline.audience.selection import Control, Member, Plan, choose, read_by
 from offline.deployment import Deployment
 from propensity.errors import RequestError
@@ -74,7 +76,7 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     use_case, warehouse = deployment.use_case, deployment.warehouse
     if use_case.reads_export:
         consent.check_view(warehouse, use_case)
-    as_of = _publication(deployment, plan.until or now.date())
+    as_of, users = _publication(deployment, plan.until or now.date())
     sql = statement("audience_selections", own=SQL)
     selections = {
         row["as_of"]: row for row in deployment.rows(sql, audience=plan.audience)
@@ -102,20 +104,28 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     suppressed = suppression.read(warehouse)
     if stored is None:
         sql = statement("audience_candidates", own=SQL)
-        parameters |= read_by(plan.rule, control, suppressed=len(suppressed))
+        parameters |= read_by(
+            plan.rule, control, users=users, suppressed=len(suppressed)
+        )
     else:
         sql = statement("audience_members", own=SQL)
         parameters["audience"] = plan.audience
     rows = warehouse.table(sql, parameters)
     allowed = suppressed.without(rows, use_case.name)
-    members = [Member(**row) for row in allowed.to_pylist()]
+    if stored is None:
+        # BigQuery says nothing of the order in which it hands over its rows.
+        ordered = allowed.sort_by([("probability", "descending"), ("tie", "ascending")])
+        candidates = _members(ordered.drop_columns(["tie"]))
+        members = choose(candidates, plan.rule, control, users=users)
+    else:
+        members = _members(allowed)
     return Audience(
         use_case=use_case.name,
         name=plan.audience,
         as_of=as_of,
         control=control,
         selection=stored["selection"] if stored else str(plan.rule),
-        members=members if stored else choose(members, plan.rule, control),
+        members=members,
         suppressed=len(rows) - len(allowed),
         is_stored=stored is not None,
         chosen_at=stored["selected_at"] if stored else now,
@@ -137,6 +147,10 @@ def store(deployment: Deployment, audience: Audience) -> None:
     ]
     if rows:
         deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
+
+
+def _members(rows: pa.Table) -> list[Member]:
+    return [Member(**row) for row in rows.to_pylist()]
 
 
 def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
@@ -161,17 +175,18 @@ def _check_comparable(plan: Plan, before: Mapping[str, Any], control: Control) -
         )
 
 
-def _publication(deployment: Deployment, until: date) -> date:
+def _publication(deployment: Deployment, until: date) -> tuple[date, int]:
+    """Return the date of the newest publication, and its number of users."""
     name = deployment.use_case.name
     if deployment.use_case.scores_events:
         raise RequestError(
             f"{name} scores events: an audience is of users", field="use_case"
         )
     sql = statement("newest_publication", own=SQL)
-    newest: date | None = deployment.rows(sql, as_of=until)[0]["as_of"]
-    if newest is None:
+    rows = deployment.rows(sql, as_of=until)
+    if not rows:
         raise RequestError(
             f"{name} has published no probability up to {until}: run 01-Predictions",
             field="as_of",
         )
-    return newest
+    return rows[0]["as_of"], rows[0]["users"]

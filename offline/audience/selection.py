@@ -9,7 +9,7 @@ of one name hold out the same users.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -25,10 +25,10 @@ class Rule:
     How members are chosen.
 
     Attributes:
-        by: ``top``, so many users with the highest probabilities; ``deciles``, users in
-            so many of the highest deciles; ``threshold``, users with this probability
-            or more; or ``budget``, as many as it pays for: who is held out costs
-            nothing.
+        by: ``top``, so many users with the highest probabilities; ``deciles``, so many
+            tenths of the users, again with the highest; ``threshold``, users with this
+            probability or more; or ``budget``, as many as it pays for: who is held out
+            costs nothing.
         value: The number of users or deciles, the probability or the amount.
         cost_per_user: Of a treated user; a budget needs it.
     """
@@ -41,6 +41,12 @@ class Rule:
         """Say how members are chosen, as the table of members does."""
         text = f"{self.by} {self.value}"
         return f"{text} at {self.cost_per_user}" if self.by == "budget" else text
+
+    def most(self, users: int) -> int | None:
+        """Return the largest number of members of ``users``; None for any number."""
+        if self.by == "deciles":
+            return users * int(self.value) // 10
+        return int(self.value) if self.by == "top" else None
 
     @property
     def treated(self) -> int | None:
@@ -92,48 +98,57 @@ class Control:
     group: str
     share: float
 
+    @property
+    def tie_key(self) -> str:
+        """The key by which users who share a probability are put in order."""
+        return hmac.digest(self.key, f"ties\0{self.group}".encode(), "sha256").hex()
+
     def holds_out(self, user_id: str) -> bool:
         """Tell whether a user is in the control group."""
         digest = hmac.digest(self.key, f"{self.group}\0{user_id}".encode(), "sha256")
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
 
-def read_by(rule: Rule, control: Control, *, suppressed: int) -> dict[str, Any]:
+def read_by(
+    rule: Rule, control: Control, *, users: int, suppressed: int
+) -> dict[str, Any]:
     """
     Return the parameters by which candidates are read: no more than a rule needs.
 
     Args:
+        users: Number of users of the publication.
         suppressed: How many users are left out after that.
     """
-    most = MOST_USERS
-    if rule.by == "top":
-        most = int(rule.value)
-    elif rule.treated is not None:
+    most = rule.most(users)
+    if most is None:
+        most = MOST_USERS
+    if rule.treated is not None:
         # Too few by chance once in 10^18 times, whatever the budget and the share.
         most = int(1.5 * rule.treated / (1 - control.share)) + 1_000
     return {
         "least": float(rule.value) if rule.by == "threshold" else 0.0,
-        "above": 100 - 10 * int(rule.value) if rule.by == "deciles" else 0,
         "most": min(most + suppressed, MOST_USERS),
+        "tie_key": control.tie_key,
     }
 
 
-def choose(candidates: Sequence[Member], rule: Rule, control: Control) -> list[Member]:
+def choose(
+    candidates: Iterable[Member], rule: Rule, control: Control, *, users: int
+) -> list[Member]:
     """
-    Return the members of an audience, highest probability first.
+    Return the members of an audience, in the order of the candidates.
 
     Args:
-        candidates: At least all who can be members; without suppressed users. Deciles
-            and a threshold are what they were read by.
+        candidates: At least all who can be members, the best first; without suppressed
+            users. A threshold is what they were read by.
+        users: Number of users of the publication.
     """
-    ordered = sorted(
-        candidates, key=lambda user: (-(user.probability or 0), user.user_id)
-    )
     members, treated = list[Member](), 0
-    for one in ordered:
+    most = rule.most(users)
+    for one in candidates:
         # End at the last user who is paid for: with more held-out users behind, a
         # small budget would have too large a control group.
-        if treated == rule.treated or (rule.by == "top" and len(members) == rule.value):
+        if treated == rule.treated or len(members) == most:
             break
         is_control = control.holds_out(one.user_id)
         treated += not is_control

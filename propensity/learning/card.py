@@ -13,6 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -271,15 +272,17 @@ def nameless(rows: pa.Table) -> pa.Table:
     Return rows with numbers in the place of ids of users and events.
 
     A snapshot never changes while its version exists, so it must hold nothing that a
-    user can have removed. Rows of a user share a number, which means nothing outside
-    the snapshot: no key leads back.
+    user can have removed. Rows of a user share a number. The numbers are drawn at
+    random, and rows are in their order, because ids in order could be named again by
+    whoever has a list of them.
     """
-    for name in (USER, EVENT):
-        if name in rows.column_names:
-            numbers = pc.dictionary_encode(rows[name].combine_chunks()).indices
-            place = rows.column_names.index(name)
-            rows = rows.set_column(place, name, numbers.cast(pa.int64()))
-    return rows
+    names = [name for name in (USER, EVENT) if name in rows.column_names]
+    for name in names:
+        encoded = pc.dictionary_encode(rows[name].combine_chunks())
+        numbers = np.random.default_rng().permutation(len(encoded.dictionary))
+        numbered = pa.array(numbers, pa.int64()).take(encoded.indices)
+        rows = rows.set_column(rows.column_names.index(name), name, numbered)
+    return rows.sort_by([(name, "ascending") for name in names])
 
 
 def to_json(card: Mapping[str, Any]) -> bytes:

@@ -117,7 +117,7 @@ class _Training:
             each = np.column_stack([one.score for one in members])
             calibrated = self._calibrated(each, best.score)
             losses = {
-                name: metrics.log_loss(parts.choosing.outcomes(values)) or 0.0
+                name: _known(metrics.log_loss(parts.choosing.outcomes(values)))
                 for name, values in calibrated.items()
             }
             calibration = min(losses, key=lambda name: losses[name])
@@ -213,7 +213,7 @@ class _Training:
         """Return what is to be least: log loss; of events cost, then PR AUC."""
         values = judged.metrics
         if self.parts.unlabelled is None:
-            return values["log_loss"] or 0.0, 0.0
+            return _known(values["log_loss"]), 0.0
         cost = values.get("cost")
         if cost is None:  # nothing is paid, or not all rows can be scored yet
             cost = np.inf if self.use_case.stream.amount else 0.0
@@ -375,3 +375,8 @@ class _Training:
             weight=part.weight,
             review_cost=self.settings.alert_review_cost,
         )
+
+
+def _known(log_loss: float | None) -> float:
+    """Return a log loss; one that cannot be computed is worse than any other."""
+    return np.inf if log_loss is None else log_loss

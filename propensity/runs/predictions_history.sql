@@ -1,12 +1,17 @@
 -- View: one row per user and as-of date, as the newest publication of the date has it.
 -- Source: ma_predictions_runs, whose rows of other runs were never published or were
 --   replaced; ma_publications.
+-- Users who share a probability share the lowest percentile of them, so that no more
+-- than a tenth of the users are above 90.
 SELECT
   r.use_case,
   r.user_id,
   r.as_of,
   r.probability,
-  GREATEST(1, LEAST(100, RANGE_BUCKET(r.probability, p.quantiles))) AS percentile,
+  GREATEST(
+    1,
+    (SELECT COUNTIF(quantile < r.probability) FROM UNNEST(p.quantiles) AS quantile)
+  ) AS percentile,
   p.model_version,
   p.scored_at,
   p.data_until,

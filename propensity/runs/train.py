@@ -128,6 +128,14 @@ def _snapshots(run: Run) -> Sequence[date]:
             f"{timeframe.horizon_days} days of outcomes, the newest "
             f"{max(run.missing_days)}: load these days again"
         )
+    newest = timeframe.newest_matured(today=run.as_of)
+    if snapshots[-1] < newest:
+        run.log(
+            "WARNING",
+            f"the newest snapshot is {snapshots[-1]}, though outcomes are known up to "
+            f"{newest}: the {timeframe.lookback_days} days before {newest} lack days "
+            "with data",
+        )
     if left_out := len(snapshots) - len(whole):
         lacking = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"
         run.log("WARNING", lacking)

@@ -133,7 +133,7 @@ def test_nobody_is_let_in_but_who_is_named():
                 "artifactregistry.writer",
                 "bigquery.dataViewer",
                 "cloudkms.cryptoKeyEncrypterDecrypter",
-                "iam.serviceAccountTokenCreator",
+                "iam.serviceAccountOpenIdTokenCreator",
                 "logging.logWriter",
                 "pubsub.publisher",
                 "pubsub.subscriber",

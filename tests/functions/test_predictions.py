@@ -115,6 +115,9 @@ class TestPublishing:
         assert "of an earlier try" not in current
         assert (percentiles[0], percentiles[-1]) == (1, 100)
         assert percentiles == sorted(percentiles)
+        for row in own:
+            lower = sum(other["probability"] < row["probability"] for other in own)
+            assert row["percentile"] == pytest.approx(100 * lower / len(own), abs=1.5)
 
     def test_records_what_it_answers(self, publication):
         """Users, version and mean; the exact sum of the users' values, and of the rows

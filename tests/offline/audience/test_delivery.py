@@ -78,10 +78,43 @@ class TestPreview:
     def test_has_the_best_users(self, site, rule, members):
         preview = run.preview(plan(rule=rule, control=0.0), clock=site.clock)
 
-        # Who is just on the edge of a decile is in it.
-        assert preview["treated"] in (members, members + (rule.by == "deciles"))
+        assert preview["treated"] == members
         best = [(n + 1) / 400 for n in range(USERS)][-preview["treated"] :]
         assert preview["expected"] == pytest.approx(sum(best), abs=0.06)
+
+    @pytest.mark.parametrize(
+        ("rule", "members"),
+        [(Rule("deciles", 5), 100), (Rule("deciles", 8), 160), (Rule("top", 30), 30)],
+    )
+    def test_an_audience_of_equal_users_has_the_size_that_was_asked_for(
+        self, site, rule, members
+    ):
+        """More than half of the users share the least probability."""
+        users = {f"v{number:03}": 0.01 for number in range(110)}
+        users |= {f"w{number:03}": 0.02 + number / 200 for number in range(90)}
+        site.next_week(users)
+
+        first, again = (
+            run.preview(plan(rule=rule), clock=site.clock) for _ in range(2)
+        )
+
+        assert first["members"] == again["members"] == members
+
+    def test_of_equal_users_the_same_ones_are_chosen_and_not_the_first_ids(self, site):
+        site.next_week({f"v{number:03}": 0.5 for number in range(200)})
+        as_of = site.clock.now().date()
+        send(site, rule=Rule("top", 50))
+        chosen = {
+            held: members_of(site, as_of, is_control=held) for held in (True, False)
+        }
+        site.next_week({f"v{number:03}": 0.7 for number in reversed(range(200))})
+        send(site, rule=Rule("top", 50))
+        as_of = site.clock.now().date()
+
+        assert chosen == {
+            held: members_of(site, as_of, is_control=held) for held in (True, False)
+        }
+        assert 5 < sum(user < "v100" for held in chosen.values() for user in held) < 45
 
     def test_needs_a_publication(self, site):
         with pytest.raises(RequestError, match="run 01-Predictions"):

@@ -19,7 +19,7 @@ from offline.audience.selection import (
 )
 
 KEY = bytes(32)
-USERS = [(f"u{number}", number / 2_000) for number in range(1_000)]
+USERS = [(f"u{number}", number / 2_000) for number in range(999, -1, -1)]
 MEMBERS = [Member(user, probability) for user, probability in USERS]
 
 
@@ -54,35 +54,42 @@ class TestControl:
 
 class TestMembers:
     def test_are_the_best(self):
-        members = choose(MEMBERS, Rule("top", 100), control())
+        members = choose(MEMBERS, Rule("top", 100), control(), users=1_000)
 
         assert [m.user_id for m in members] == [f"u{n}" for n in range(999, 899, -1)]
 
-    def test_of_equal_probabilities_are_the_same_in_any_order(self):
-        users = [Member(user, 0.5) for user, _ in USERS]
+    @given(st.integers(1, 10), st.integers(0, 200))
+    def test_deciles_are_tenths_of_the_users_whatever_their_probabilities(
+        self, deciles, users
+    ):
+        members = choose(
+            [Member(f"u{number}", 0.5) for number in range(users)],
+            Rule("deciles", deciles),
+            control(),
+            users=users,
+        )
 
-        once = choose(users, Rule("top", 10), control())
-        again = choose(users[::-1], Rule("top", 10), control())
-
-        assert once == again
+        assert len(members) == users * deciles // 10
 
     def test_of_a_budget_are_a_thousand_million_at_most(self):
         """Defect: of a larger one nobody could be read, by an OverflowError."""
         rule = Rule("budget", Decimal("1e320"), Decimal(1))
 
-        assert read_by(rule, control(), suppressed=0)["most"] == MOST_USERS
+        read = read_by(rule, control(), users=1_000, suppressed=0)
+
+        assert read["most"] == MOST_USERS
 
     @pytest.mark.parametrize("pays_for", range(10))
     def test_of_a_budget_end_with_the_last_who_is_paid_for(self, pays_for):
         """Who is held out costs nothing; more of them after that would be too many."""
         rule = Rule("budget", Decimal(pays_for) + Decimal("0.9"), Decimal("1.00"))
 
-        members = choose(MEMBERS, rule, control(0.9))
+        members = choose(MEMBERS, rule, control(0.9), users=1_000)
 
         assert sum(not m.is_control for m in members) == pays_for
         assert not any(m.is_control for m in members[-1:])
 
     def test_are_held_out_by_the_control_group_alone(self):
-        members = choose(MEMBERS, Rule("top", 1_000), control())
+        members = choose(MEMBERS, Rule("top", 1_000), control(), users=1_000)
 
         assert {m.user_id for m in members if m.is_control} == held_out()
