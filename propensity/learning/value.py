@@ -14,7 +14,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
@@ -84,26 +83,11 @@ class Valued:
     buyers: int
 
 
-def with_amounts(rows: pa.Table, paid: Iterable[pa.RecordBatch]) -> pa.Table:
-    """
-    Return rows with what their buyers paid; the same rows where no amount is known.
-
-    Args:
-        rows: ``as_of``, ``user_id`` and ``label``.
-        paid: The result of ``converter_amounts.sql``: ``as_of``, ``user_id`` and
-            ``amount``, once each. It may be of many more users, and is read once.
-    """
-    batches = [batch for batch in paid if batch.num_rows]
-    if not batches:
-        return rows
-    keys, places = ["as_of", "user_id"], pa.array(np.arange(len(rows)))
-    found = rows.select([*keys, "label"]).append_column("place", places)
-    amounts = pa.Table.from_batches(batches).select([*keys, "amount"])
-    found = found.join(amounts, keys=keys, join_type="left outer").sort_by("place")
-    amount = pc.if_else(pc.equal(found["label"], 1), found["amount"], None)
-    if amount.null_count == len(rows):
-        return rows
-    return rows.append_column(AMOUNT, amount)
+def with_known_amounts(rows: pa.Table) -> pa.Table:
+    """Return rows without the column of amounts where none is known."""
+    if AMOUNT in rows.column_names and rows[AMOUNT].null_count == len(rows):
+        return rows.drop_columns(AMOUNT)
+    return rows
 
 
 def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:

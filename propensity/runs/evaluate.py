@@ -230,13 +230,14 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
             "use_case": use_case.name,
             "prediction_as_of": row["as_of"],
         }
-        groups = run.warehouse.table(use_case.statement("evaluation_rows"), parameters)
+        rows = run.warehouse.table(use_case.statement("evaluation_rows"), parameters)
+        groups, values = _groups_and_values(rows)
         columns = {
             "prediction_as_of": row["as_of"],
             "prediction_scored_at": row["scored_at"],
             "log_odds_shift": row["log_odds_shift"],
             **_residual(run, week, groups),
-            **_value(run, parameters),
+            **_value(values),
         }
         yield week, version, groups, columns
 
@@ -266,19 +267,26 @@ def _residual(run: Run, week: date, groups: pa.Table) -> Metrics:
     }
 
 
-def _value(run: Run, parameters: Row) -> Metrics:
+def _groups_and_values(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """
+    Return the rows of probabilities, and those of expected values and amounts.
+
+    A use case whose own statement reads no amounts has none of the latter.
+    """
+    if "is_value" not in rows.column_names:
+        return rows, rows.slice(0, 0)
+    values = rows.filter(pc.and_(rows["is_value"], pc.is_valid(rows["expected_value"])))
+    return rows.filter(pc.invert(rows["is_value"])), values
+
+
+def _value(values: pa.Table) -> Metrics:
     """Return expected values and what users paid; nothing without amounts."""
-    if not run.use_case.has_statement("converter_amounts"):
+    if not len(values):
         return {}
-    groups = run.warehouse.table(
-        run.use_case.statement("evaluation_amounts"), parameters
-    )
-    if not len(groups):
-        return {}
-    users = numbers_of(groups["users"])
-    paid = alerts.amounts(numbers_of(groups["amount"]))
+    users = numbers_of(values["users"])
+    paid = alerts.amounts(numbers_of(values["amount"]))
     return {
-        "value_promised": alerts.total(numbers_of(groups["expected_value"]) * users),
+        "value_promised": alerts.total(numbers_of(values["expected_value"]) * users),
         "value_observed": alerts.total(paid * users),
     }
 

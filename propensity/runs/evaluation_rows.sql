@@ -1,12 +1,15 @@
--- One row per distinct probability: how many users had it and how many converted.
+-- Rows of two kinds, so that the export is read once. With is_value FALSE, one row per
+-- distinct probability: how many users had it and how many converted. With is_value TRUE,
+-- one row per distinct expected value and amount: how many users had both.
 -- Parameters: those of labels.sql, @as_ofs being the one week; @use_case STRING;
 --   @prediction_as_of DATE, the publication in force.
--- Source: ma_predictions_history and what labels.sql reads.
--- The row without a probability counts the converters whom nobody had scored.
--- Above two million users probabilities are rounded, which bounds the rows to a million.
+-- Source: ma_predictions_history and what converter_amounts.sql reads.
+-- The row without a probability counts the converters whom nobody had scored. Users who
+-- paid nothing that is known have a null amount.
+-- Above two million users probabilities and values are rounded, which bounds the rows.
 WITH
   converters AS (
--- include: labels.sql
+-- include: converter_amounts.sql
   ),
 -- include: published_probabilities.sql
   ,
@@ -17,6 +20,12 @@ WITH
         ROUND(s.probability, 6),
         s.probability
       ) AS probability,
+      IF(
+        (SELECT COUNT(*) FROM scored) > 2000000,
+        ROUND(s.expected_value, 2),
+        s.expected_value
+      ) AS expected_value,
+      c.amount,
       c.user_id IS NOT NULL AS is_converted
     FROM
       scored AS s
@@ -25,10 +34,13 @@ WITH
       ON c.user_id = s.user_id
   )
 SELECT
+  GROUPING(probability) = 1 AS is_value,
   probability,
+  expected_value,
+  amount,
   COUNT(*) AS users,
   COUNTIF(is_converted) AS conversions
 FROM
   joined
 GROUP BY
-  probability
+  GROUPING SETS ((probability), (expected_value, amount))

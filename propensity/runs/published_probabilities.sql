@@ -4,7 +4,8 @@
   scored AS (
     SELECT
       user_id,
-      probability
+      probability,
+      expected_value
     FROM
       ma_predictions_history
     WHERE

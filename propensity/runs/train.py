@@ -90,10 +90,7 @@ def _user_rows(run: Run) -> pa.Table:
             "date already: features.sql is to give one row per user and as-of date. "
             "Does it join something that a user has several of?"
         )
-    if not use_case.has_statement("converter_amounts"):
-        return rows
-    paid = run.warehouse.batches(use_case.statement("converter_amounts"), window)
-    return value.with_amounts(rows, paid)
+    return value.with_known_amounts(rows)
 
 
 def _snapshots(run: Run) -> Sequence[date]:

@@ -1,17 +1,18 @@
--- One row per user and as-of date with its features, its label and its weight; of so many
--- users that there are @maximum_rows rows at most.
+-- One row per user and as-of date with its features, its label, what the outcome was worth
+-- and its weight; of so many users that there are @maximum_rows rows at most.
 -- Parameters: those of features.sql and labels.sql; @maximum_rows INT64.
 WITH
   feature_rows AS (
 -- include: features.sql
   ),
   converters AS (
--- include: labels.sql
+-- include: converter_amounts.sql
   ),
   labelled AS (
     SELECT
       f.*,
       IF(c.user_id IS NULL, 0, 1) AS label,
+      c.amount AS label_amount,
       f.user_id AS sampled_by
     FROM
       feature_rows AS f

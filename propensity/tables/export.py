@@ -32,5 +32,5 @@ GA_EVENTS = (
     Column("device_category", "STRING", "desktop, mobile or tablet"),
     Column("operating_system", "STRING", "Such as Android"),
     Column("country", "STRING", "By the user's address"),
-    Column("event_digest", "STRING", "MD5 of the whole row of the export"),
+    Column("event_digest", "STRING", "MD5 of what tells an event from every other"),
 )

@@ -5,7 +5,6 @@ Expected value, specified: what buyers pay is learned forward in time, and sums 
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,42 +75,11 @@ class TestTraining:
         assert value.train(train(ROWS), SHOP, seed=1) is None
 
 
-class TestAmountsOfRows:
-    ROWS = pa.table(
-        {
-            "as_of": pa.array([FIRST, FIRST, FIRST, SECOND]),
-            "user_id": ["a", "b", "c", "a"],
-            "label": [1, 0, 1, 1],
-        }
-    )
+def test_amounts_of_which_none_is_known_are_no_column():
+    """Nothing can be learned of them."""
+    kind = pa.decimal128(38, 9)
+    rows = pa.table({"label": [1, 0], AMOUNT: pa.array([None, None], kind)})
+    paid = pa.table({"label": [1, 0], AMOUNT: pa.array([7, None], kind)})
 
-    def paid(self, *entries: Any) -> list[pa.RecordBatch]:
-        kind = pa.schema(
-            [
-                ("as_of", pa.date32()),
-                ("user_id", pa.string()),
-                ("amount", pa.decimal128(38, 9)),
-            ]
-        )
-        rows = [dict(zip(kind.names, entry, strict=True)) for entry in entries]
-        return [pa.RecordBatch.from_pylist([row], kind) for row in rows]
-
-    def test_are_of_the_same_user_and_date(self):
-        """In any order; those of others, and of users who do not buy, are left out."""
-        rows = value.with_amounts(
-            self.ROWS,
-            self.paid(
-                (SECOND, "a", 7),
-                (FIRST, "stranger", 1_000),
-                (FIRST, "b", 1_000),
-                (FIRST, "a", 5),
-                (FIRST, "c", None),
-            ),
-        )
-
-        assert rows[AMOUNT].to_pylist() == [5, None, None, 7]
-        assert rows.drop_columns([AMOUNT]) == self.ROWS
-
-    @pytest.mark.parametrize("paid", [[], [(FIRST, "a", None)], [(FIRST, "x", 3)]])
-    def test_where_none_is_known_leave_the_rows_as_they_are(self, paid):
-        assert value.with_amounts(self.ROWS, self.paid(*paid)) is self.ROWS
+    assert value.with_known_amounts(rows).column_names == ["label"]
+    assert value.with_known_amounts(paid) is paid

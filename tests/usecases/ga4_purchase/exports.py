@@ -113,9 +113,7 @@ DIFFERENCES: list[dict[str, Any]] = [
     {"batch_event_index": 2},
     {"batch_ordering_id": 2},
     {"batch_page_id": 2},
-    {"items": [{"item_id": "b"}]},
     {"event_bundle_sequence_id": 2},
-    {"user_properties": shop.parameters({"plan": "b"})},
 ]
 
 
