@@ -16,7 +16,7 @@ INEXACT = 2**53
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 # The name of an event; some languages write vowels as marks, which are no letters.
-_EVENT = re.compile(r"[^\W\d_](?:[\w -]|[^\x00-\xbf\ud800-\udfff]){0,39}(?<! )")
+_EVENT = re.compile(r"[^\W\d_](?:[\w -]|[^\w\x00-\xbf\ud800-\udfff]){0,39}(?<! )")
 
 # Halves of surrogate pairs: no UTF-8 has them, and what a shell hands over that is none
 # comes as such.

@@ -19,6 +19,9 @@ from statistics import median
 
 DAY = timedelta(days=1)
 
+# A longer text is no time in ISO 8601, whatever the digits of its seconds.
+MAXIMUM_MOMENT_CHARACTERS = 100
+
 # A day with less than this share of a usual day's rows has stray rows, and no data.
 STRAY = 0.1
 # What is usual is the median of so many days with rows before a day, and after it: a
@@ -68,7 +71,8 @@ def moment_of(text: str) -> datetime:
         ValueError: The text is neither.
     """
     try:
-        if match := _MOMENT.fullmatch(text.strip()):
+        is_short = len(text) <= MAXIMUM_MOMENT_CHARACTERS
+        if is_short and (match := _MOMENT.fullmatch(text.strip())):
             day, time, offset = match.groups()
             moment = datetime.fromisoformat(f"{day}T{time or '00'}{offset or 'Z'}")
             return moment.astimezone(UTC) if offset else moment

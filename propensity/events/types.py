@@ -44,9 +44,9 @@ KINDS: Mapping[str, Any] = {
     "number": float,
     "label": int | bool | _Unset | None,
     "identity": _Id | _WholeId,
-    "numeral": float | str,
+    "numeral": float | _Text,
     "instant": msgspec.Raw,
-    "truth": bool | int | str,
+    "truth": bool | int | _Text,
     "truth time": str,
 }
 PERSONAL = ("personal", "birth date")

@@ -29,7 +29,7 @@ MICROSECOND = timedelta(microseconds=1)
 MILLISECONDS_FROM = 1e11
 
 # A number in a text, as data files and programs write it; NaN and infinity as well.
-NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMERAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
@@ -80,9 +80,12 @@ def numeral_of(value: float | str, *, field: str) -> float:
     Return a number, which may be written as a text.
 
     Raises:
-        Refused: The text is not a number, or the number is not finite.
+        Refused: The text is not a number or too long, or the number is not finite.
     """
     if isinstance(value, str):
+        if len(value) > MAXIMUM_TEXT_CHARACTERS:
+            detail = f"a number has over {MAXIMUM_TEXT_CHARACTERS} characters"
+            raise Refused("bad_value", detail, field=field)
         text = value.strip()
         if NUMERAL.fullmatch(text):
             value = float(text)
@@ -122,6 +125,8 @@ def sensible_instant(value: object, *, latest: datetime) -> datetime | None:
         latest: A later time makes no sense.
     """
     try:
+        if isinstance(value, str) and len(value) > MAXIMUM_TEXT_CHARACTERS:
+            return None
         if isinstance(value, str) and not NUMERAL.fullmatch(value.strip()):
             moment = timeframe.moment_of(value)
         elif type(value) in {float, int, str}:

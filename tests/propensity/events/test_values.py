@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.events.values import CLOCK_SKEW, age_at, numeral_of
+from propensity.events.values import CLOCK_SKEW, Refused, age_at, numeral_of
 from tests.events import (
     DEPLOYED,
     NEVER,
@@ -92,6 +92,17 @@ def test_amounts_are_what_was_written_to_the_cent(literal, amount):
 
     assert stored == Decimal(amount)
     assert not stored.is_signed()
+
+
+def test_a_numeral_longer_than_a_text_may_be_is_refused_with_its_field():
+    """The number of characters is what a request to ``score`` is told as well."""
+    longest, longer = "0." + "1" * 4_094, "0." + "1" * 4_095
+    assert numeral_of(longest, field="V1") == 1 / 9
+
+    event = transaction(V1=longer)
+    assert refusal(event, catalogue=DEPLOYED) == ("bad_value", "V1")
+    with pytest.raises(Refused, match="a number has over 4096 characters"):
+        numeral_of(longer, field="V1")
 
 
 class TestNumerals:

@@ -1,0 +1,92 @@
+"""Patterns, specified: none takes longer than its text, whatever somebody sends."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import time
+from typing import Any
+
+import pytest
+
+from propensity import usecases
+from propensity.errors import RequestError
+from propensity.online.score_request import question_of
+from tests.events import (
+    DEPLOYED,
+    EXAMPLES,
+    NOW,
+    accept,
+    message,
+    transaction,
+    truth,
+    written,
+)
+from tests.programs import ROOT
+
+# Texts that patterns begin to match, again and again, and an end that none matches.
+SEEDS = ("9", "a", "é", "購", "A1", "1.", "-", ".", "a.", " ", "a=1,", "at `$.", "e+1")
+END = "\0 "
+# A time that grows by powers shows in a short text, one by squares in a long one.
+LENGTHS = (22, 20_000)
+WITHIN_S = 0.25
+
+
+def patterns() -> list[tuple[str, re.Pattern[Any], str]]:
+    """The patterns of the package: their names, and a method by which each is used."""
+    files = [*(ROOT / "propensity").rglob("*.py")]
+    texts = {file: file.read_text("utf-8") for file in files}
+    used = {*re.findall(r"(\w+)\.(fullmatch|match|search|findall|sub)\b", str(texts))}
+    found = []
+    for file, text in texts.items():
+        if "re.compile(" not in text:
+            continue
+        path = file.relative_to(ROOT).with_suffix("")
+        module = importlib.import_module(".".join(path.parts).removesuffix(".__init__"))
+        for name, method in sorted(used):
+            pattern = getattr(module, name, None)
+            if isinstance(pattern, re.Pattern):
+                found.append((f"{module.__name__}.{name}", pattern, method))
+    return found
+
+
+@pytest.mark.parametrize(("name", "pattern", "method"), patterns())
+def test_a_pattern_takes_no_longer_than_its_text(name, pattern, method):
+    is_bytes = isinstance(pattern.pattern, bytes)
+    for seed in SEEDS:
+        for length in LENGTHS:
+            text: Any = seed * (length // len(seed)) + END
+            text = text.encode() if is_bytes else text
+            began = time.process_time()
+            getattr(pattern, method)(*([""] if method == "sub" else []), text)
+            assert time.process_time() - began < WITHIN_S, seed
+
+
+# Of a quarter of a mebibyte, nearly the longest event.
+HOSTILE = ["9" * 250_000 + end for end in ("", "x", ".x", "e", " ", "e-5")]
+HOSTILE += ["2026-03-01T12:00:00." + "1" * 250_000 + "x", " " * 250_000, "é" * 125_000]
+EVENTS = [*EXAMPLES.values(), transaction(), truth()]
+
+
+@pytest.mark.parametrize(
+    ("event", "field"), [(event, field) for event in EVENTS for field in event]
+)
+def test_an_event_takes_no_longer_than_its_text(event, field):
+    """As a text and as a number; the other events of its group wait for it."""
+    for text in HOSTILE:
+        for data in (written({**event, field: text}), written(event, **{field: text})):
+            began = time.process_time()
+            accept(message(data), catalogue=DEPLOYED)
+            assert time.process_time() - began < WITHIN_S, text[-5:]
+
+
+@pytest.mark.parametrize("field", ["V1", "ingest_ts", "transaction_id", "event_id"])
+@pytest.mark.parametrize("start", ["9", "2026-03-01T12:00:00.1"])
+def test_a_request_for_a_score_takes_no_longer_than_its_text(field, start):
+    known = {name: usecases.load(name) for name in usecases.names()}
+    text = start + "1" * (16 * 1024**2) + "x"
+    began = time.process_time()
+    with contextlib.suppress(RequestError):
+        question_of({**transaction(), field: text}, known, default="", latest=NOW)
+    assert time.process_time() - began < WITHIN_S
