@@ -17,7 +17,10 @@ import click
 
 from commands import cli
 from commands.answers import MEANINGS
+from local import billing
+from propensity import usecases
 from propensity.schema import Column, Table
+from propensity.settings import Settings
 from propensity.tables.every import GA_EVENTS, TABLES
 from propensity.tables.models import IN_METRICS
 
@@ -238,3 +241,29 @@ def _options(command: click.Command) -> Iterator[Option]:
 def _option_rows(options: Iterable[Option]) -> Iterator[str]:
     for name, meaning in options:
         yield f"| `{name}` | {meaning} |\n"
+
+
+SHOPS = {
+    "small": (50_000, 100_000),
+    "mid-sized": (1_000_000, 2_000_000),
+    "large": (10_000_000, 20_000_000),
+}
+
+
+def costs() -> str:
+    """Return the table of what queries cost, by the size of a shop."""
+    use_case, settings = usecases.load("ga4_purchase"), Settings(project="p")
+    places = ("US", "europe-west1")
+    lines = [
+        "| shop | users | events a day | a training reads | a month reads |"
+        + "".join(f" a month, {place} |" for place in places),
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for shop, (users, events) in SHOPS.items():
+        month = billing.a_month(use_case, settings, a_day=events)
+        prices = "".join(f" {month.usd(place):.0f} USD |" for place in places)
+        lines.append(
+            f"| {shop} | {users:,} | {events:,} | {month.training:.2f} TiB "
+            f"| {month.total:.2f} TiB |{prices}"
+        )
+    return "\n".join(lines) + "\n"

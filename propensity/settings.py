@@ -114,7 +114,7 @@ class Settings:
     maximum_training_rows: int = _setting(500_000, _number(int, 1_000, 50_000_000))
     budget: str = _setting("", lambda text: str(Budget.parse(text)))
     maximum_bytes_billed: int = _setting(
-        8192 * GIB, _number(int, 10 * 1024**2, 1024**5)
+        16 * 1024 * GIB, _number(int, 10 * 1024**2, 1024**5)
     )
     deadline_s: int = _setting(20, _number(int, 1, 3600))
     refresh_s: int = _setting(60, _number(int, 1, 24 * 3600))

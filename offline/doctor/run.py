@@ -6,16 +6,21 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
+from typing import Any
 
+from offline import costs
 from offline.deployment import opened
 from offline.doctor import checks
 from offline.doctor.checks import Examination, Finding
 from offline.doctor.runs import check_runs
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.timeframe import DAY, midnight
+from propensity.usecases import UseCase
 
 # The longest wait for an answer of a service.
 PATIENCE_S = 10
@@ -32,13 +37,20 @@ CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
 
 @dataclass
 class Report:
-    """Findings; ``failed`` has checks that could not be made, with the reason."""
+    """
+    What was found.
+
+    Attributes:
+        failed: Checks that could not be made, with the reason.
+        costs: What a month of runs bills at BigQuery, by use case.
+    """
 
     place: str
     as_of: str
     checks: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    costs: dict[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> int:
@@ -53,6 +65,7 @@ class Report:
             parts.append(f"{check} could not be examined: {why}")
         if len(parts) == 1:
             parts.append("Nothing is wrong.")
+        parts += [f"cost of {name}: {text}" for name, text in self.costs.items()]
         return "\n\n".join(parts)
 
 
@@ -67,7 +80,38 @@ def examine(exam: Examination) -> Report:
                 report.findings.append(replace(finding, check=name))
         except PropensityError as error:
             report.failed[name] = error.message
+    # The emulator bills nothing.
+    if not exam.is_local and "export" not in report.failed:
+        with contextlib.suppress(PropensityError):
+            report.costs = _costs(exam)
     return report
+
+
+def _billed(
+    warehouse: Warehouse, use_case: UseCase, name: str, window: Mapping[str, Any]
+) -> float:
+    return warehouse.dry_run(use_case.statement(name), window)
+
+
+def _costs(exam: Examination) -> dict[str, str]:
+    """Return what a month bills of the export that is there, by dry runs."""
+    texts = {}
+    for use_case in exam.use_cases:
+        if not use_case.reads_export:
+            continue
+        month = costs.month(
+            use_case,
+            exam.settings,
+            as_of=exam.now.date(),
+            billed=partial(_billed, exam.warehouse, use_case),
+        )
+        texts[use_case.name] = (
+            f"{month.total:.2f} TiB a month, about "
+            f"{month.usd(exam.settings.location):.0f} USD on demand: "
+            f"{month.training:.2f} a training, {month.prediction:.2f} a prediction, "
+            f"{month.evaluation:.2f} an evaluation"
+        )
+    return texts
 
 
 def run(

@@ -76,6 +76,14 @@ class TestPages:
         """What is kept is what ``python -m docs`` would write."""
         assert text(f"docs/{name}") == program.PAGES[name]()
 
+    @pytest.mark.parametrize(("page", "part"), program.PARTS)
+    def test_a_generated_part_of_a_page_is_up_to_date(self, page, part):
+        written = program.PARTS[page, part]()
+
+        assert text(f"docs/{page}") == program.with_part(
+            text(f"docs/{page}"), part, written
+        )
+
 
 def _has(file: Path, target) -> bool:
     headings = re.findall(r"^#+ (.+)$", file.read_text("utf-8"), re.MULTILINE)

@@ -30,6 +30,7 @@ from offline.doctor.checks import Examination
 from offline.doctor.run import CHECKS, Report, examine
 from propensity import usecases
 from propensity.gcp.clients import open_client
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import Lease
 from propensity.registry.objects import instant_of
 from propensity.runs import setup
@@ -340,6 +341,22 @@ class TestCommand:
 
         assert status == 2
         assert {"rights", "export"} <= report["failed"].keys()
+
+    def test_the_doctor_says_what_a_month_of_a_deployment_costs(
+        self, healthy, monkeypatch
+    ):
+        """By dry runs: a tebibyte for each of a training, a prediction and an
+        evaluation of two weeks. Locally nothing is billed."""
+        ga4 = [usecases.load("ga4_purchase")]
+        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
+
+        report = healthy.examine(use_cases=ga4)
+
+        assert report.costs["ga4_purchase"].startswith(
+            "14.00 TiB a month, about 81 USD"
+        )
+        assert "cost of ga4_purchase" in str(report)
+        assert healthy.examine(use_cases=ga4, is_local=True).costs == {}
 
     def test_wants_an_export_where_a_use_case_reads_one(self, healthy):
         """Settings that do not go together are told."""

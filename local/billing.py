@@ -1,0 +1,243 @@
+"""
+How many bytes BigQuery would bill for a statement, from what is known of its tables.
+
+BigQuery bills every column that a statement reads, whole, and once however often the
+statement names it. Conditions on rows change nothing. Those that compare a wildcard's
+suffix, or a partition column, with constants leave out the tables or partitions.
+
+Source:
+    https://cloud.google.com/bigquery/pricing#data-size-calculation
+    https://support.google.com/analytics/answer/9823238: a gigabyte of the export is
+    about 600,000 events. The shares of its columns, in ``ga4_sizes.json``, are those
+    of Google's public sample, bigquery-public-data.ga4_obfuscated_sample_ecommerce.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import duckdb
+import sqlglot
+from sqlglot import exp
+from sqlglot.optimizer.pushdown_predicates import pushdown_predicates
+from sqlglot.optimizer.pushdown_projections import pushdown_projections
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import traverse_scope
+
+from local.exports import ga4_schema
+from offline import costs
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.tables import every as tables
+from propensity.usecases import UseCase
+from propensity.usecases.export import VIEW
+
+BYTES_AN_EVENT = 1e9 / 600_000
+# The name that the view of the export has for the tables of all days.
+EXPORT = "shards"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """
+    What is known of a table.
+
+    Attributes:
+        partition: The column whose values are partitions, or tables of a wildcard.
+        sizes: Mean bytes of a row by column; by field of structs: ``geo.country``.
+        rows: Number of rows by partition.
+    """
+
+    partition: str
+    sizes: Mapping[str, float]
+    rows: Mapping[date | str, int]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """
+    One reading of a table.
+
+    Attributes:
+        columns: The columns that are read; of structs, the fields: ``geo.country``.
+        conditions: What is asked of the partition column, in BigQuery's SQL.
+    """
+
+    table: str
+    columns: frozenset[str]
+    conditions: tuple[exp.Expression, ...]
+
+
+def bytes_read(
+    scans: Sequence[Scan],
+    contents: Mapping[str, Contents],
+    parameters: Mapping[str, Any],
+) -> dict[str, float]:
+    """Return the bytes that a statement bills, by table."""
+    billed: dict[str, float] = {}
+    for table in {scan.table for scan in scans}:
+        known = contents[table]
+        own = [scan for scan in scans if scan.table == table]
+        columns = {column for scan in own for column in scan.columns}
+        partitions = {
+            one for scan in own for one in _partitions(scan, known, parameters)
+        }
+        size = sum(
+            size
+            for name, size in known.sizes.items()
+            if any(f"{name}.".startswith(f"{column}.") for column in columns)
+        )
+        billed[table] = size * sum(known.rows[one] for one in partitions)
+    return billed
+
+
+def _partitions(
+    scan: Scan, known: Contents, parameters: Mapping[str, Any]
+) -> set[date | str]:
+    """Return the partitions that a scan's conditions leave in."""
+    values = [*known.rows]
+    kind = "DATE" if isinstance(values[0], date) else "VARCHAR"
+    where = exp.and_(*scan.conditions, copy=True) if scan.conditions else exp.true()
+    for column in where.find_all(exp.Column):
+        column.set("table", None)
+    sql = where.sql("duckdb")
+    given = {
+        parameter.name: parameters[parameter.name]
+        for parameter in where.find_all(exp.Parameter)
+    }
+    query = (
+        f"SELECT {known.partition} FROM "
+        f"(SELECT UNNEST($values::{kind}[]) AS {known.partition}) WHERE {sql}"
+    )
+    with duckdb.connect() as database:
+        rows = database.execute(query, {**given, "values": values}).fetchall()
+    return {value for (value,) in rows}
+
+
+def a_month(use_case: UseCase, settings: Settings, *, a_day: int) -> costs.Month:
+    """Return what a month bills of an export with so many events a day."""
+    as_of = date(2026, 3, 2)
+    days = [as_of + timedelta(days=n) for n in range(-1_000, 30)]
+    rows: dict[date | str, int] = {f"{day:%Y%m%d}": a_day for day in days}
+    export = Contents("table_suffix", event_sizes(), rows)
+
+    def billed(name: str, window: Mapping[str, Any]) -> float:
+        found = scans(use_case.statement(name))
+        own = [scan for scan in found if scan.table == EXPORT]
+        return bytes_read(own, {EXPORT: export}, window)[EXPORT]
+
+    return costs.month(use_case, settings, as_of=as_of, billed=billed)
+
+
+def event_sizes() -> dict[str, float]:
+    """Return the mean bytes of an event of the export by column."""
+    file = resources.files(ga4_schema.__package__) / "ga4_sizes.json"
+    sizes: dict[str, float] = json.loads(file.read_text())
+    whole = sum(sizes.values())
+    return {name: BYTES_AN_EVENT * size / whole for name, size in sizes.items()}
+
+
+@cache
+def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """Return columns and partition columns by table, and texts of views."""
+    columns = {one.stored: dict(one.types) for one in tables.TABLES}
+    columns[EXPORT] = {one.name: one.sql_type for one in ga4_schema.COLUMNS}
+    columns[EXPORT]["table_suffix"] = "STRING"
+    partitions = {one.stored: one.partition for one in tables.TABLES}
+    views = {VIEW: statement(VIEW), **tables.views("")}
+    return columns, partitions | {EXPORT: "table_suffix"}, views
+
+
+def scans(sql: str) -> list[Scan]:
+    """Return how a query reads the tables of a deployment."""
+    types, partitions, views = _catalogue()
+    tree = _inlined(_parsed(sql), views)
+    tree = qualify(
+        tree, schema=types, dialect="bigquery", validate_qualify_columns=False
+    )
+    tree = pushdown_predicates(pushdown_projections(tree))
+    found: list[Scan] = []
+    for scope in traverse_scope(tree):
+        for alias, (_, source) in scope.selected_sources.items():
+            if isinstance(source, exp.Table):
+                columns = frozenset(_columns(scope.expression, alias))
+                conditions = _conditions(scope.expression, alias)
+                partition = partitions[source.name]
+                found.append(
+                    Scan(
+                        source.name,
+                        columns,
+                        tuple(one for one in conditions if _is_on(one, partition)),
+                    )
+                )
+    return found
+
+
+def _parsed(sql: str) -> Any:
+    """Return a statement whose tables are named without project and dataset."""
+    tree = sqlglot.parse_one(sql, read="bigquery")
+    for table in tree.find_all(exp.Table):
+        table.set("db", None)
+        table.set("catalog", None)
+    return tree
+
+
+def _inlined(tree: Any, views: Mapping[str, str]) -> Any:
+    for table in list(tree.find_all(exp.Table)):
+        if table.name in views:
+            body = _inlined(_parsed(views[table.name]), views)
+            alias = exp.TableAlias(this=exp.to_identifier(table.alias or table.name))
+            table.replace(exp.Subquery(this=body, alias=alias))
+    return tree
+
+
+def _columns(select: Any, alias: str) -> Iterator[str]:
+    """Yield what a SELECT reads of a table, also in subqueries of its columns."""
+    for column in select.find_all(exp.Column):
+        if column.table == alias:
+            yield from _paths(column)
+
+
+def _paths(column: Any) -> Iterator[str]:
+    """Yield what is read of a column: itself, a field, or fields of its elements."""
+    if not isinstance(column.parent, exp.Unnest):
+        yield _path(column)
+        return
+    [element] = column.parent.alias_column_names
+    select = column.parent.find_ancestor(exp.Select)
+    for inner in select.find_all(exp.Column) if select else ():
+        if inner.name == element:
+            _, _, field = _path(inner).partition(".")
+            yield f"{column.name}.{field}" if field else column.name
+
+
+def _path(column: Any) -> str:
+    parts, node = [column.name], column
+    while isinstance(node.parent, exp.Dot) and node.parent.this is node:
+        node = node.parent
+        parts.append(node.expression.name)
+    return ".".join(parts)
+
+
+def _conditions(select: Any, alias: str) -> Iterator[Any]:
+    """Yield the conditions of a SELECT on a table alone, which all must hold."""
+    where = select.args.get("where")
+    left = [where.this] if where is not None else []
+    while left:
+        condition = left.pop().unnest()
+        if isinstance(condition, exp.And):
+            left += [condition.left, condition.right]
+        elif not condition.find(exp.Select):
+            columns = [*condition.find_all(exp.Column)]
+            if columns and all(one.table == alias for one in columns):
+                yield condition
+
+
+def _is_on(condition: Any, partition: str) -> bool:
+    return all(one.name == partition for one in condition.find_all(exp.Column))
