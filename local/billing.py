@@ -83,18 +83,25 @@ def bytes_read(
     billed: dict[str, float] = {}
     for table in {scan.table for scan in scans}:
         known = contents[table]
-        own = [scan for scan in scans if scan.table == table]
-        columns = {column for scan in own for column in scan.columns}
-        partitions = {
-            one for scan in own for one in _partitions(scan, known, parameters)
-        }
-        size = sum(
-            size
-            for name, size in known.sizes.items()
-            if any(f"{name}.".startswith(f"{column}.") for column in columns)
+        # What several scans read of one partition is billed once.
+        columns: dict[date | str, frozenset[str]] = {}
+        for scan in scans:
+            if scan.table == table:
+                for one in _partitions(scan, known, parameters):
+                    columns[one] = columns.get(one, frozenset()) | scan.columns
+        billed[table] = sum(
+            known.rows[one] * _size(read, known.sizes) for one, read in columns.items()
         )
-        billed[table] = size * sum(known.rows[one] for one in partitions)
     return billed
+
+
+def _size(columns: frozenset[str], sizes: Mapping[str, float]) -> float:
+    """Return the bytes of a row in these columns, or in the fields of them."""
+    return sum(
+        size
+        for name, size in sizes.items()
+        if any(f"{name}.".startswith(f"{column}.") for column in columns)
+    )
 
 
 def _partitions(

@@ -70,6 +70,13 @@ SELECT
   SAFE_CAST(ecommerce.purchase_revenue_in_usd AS NUMERIC) AS purchase_revenue_in_usd,
   SAFE_CAST(ecommerce.refund_value AS NUMERIC) AS refund_value,
   SAFE_CAST(ecommerce.refund_value_in_usd AS NUMERIC) AS refund_value_in_usd,
+  IF(
+    LOWER(TRIM(ecommerce.transaction_id)) IN (
+      -- include: meaningless_ids.sql
+    ),
+    NULL,
+    ecommerce.transaction_id
+  ) AS ecommerce_transaction_id,
   COALESCE(
     IF(
       LOWER(TRIM(ecommerce.transaction_id)) IN (

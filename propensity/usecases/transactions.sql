@@ -1,17 +1,105 @@
 -- Part of a query: the common table ``transactions``, the events of windows, each once.
--- Parameters: @lookback_days INT64; @user_column STRING, user_pseudo_id or user_id.
+-- Parameters: @lookback_days INT64; @user_column STRING, user_pseudo_id or user_id;
+--   @first_repeat_suffix STRING, the first day that repeats are looked for in;
+--   @first_suffix STRING, the first day of ``candidates``.
 -- Source: the common tables ``windows``, which has as_of, event_name, since and until
---   (DATE, midnight UTC), and ``candidates``, rows of ga_events that reach back a
---   lookback before the windows.
+--   (DATE, midnight UTC), and ``candidates``, rows of ga_events from a lookback before the
+--   first as-of date on; view ga_events for the lookback before that.
 -- As Analytics counts: a user's events of one name with one transaction id are one, the
 -- first, with its day, its amount and its items, whatever the later ones say: somebody
 -- opens the order page again, or a page and a server both report the order. Refunds may
 -- share an id and are events of their own. These, and events without an id, are one only
 -- where the export has the same row twice.
+-- The first is looked for in the two lookbacks before a window ends, in features, labels
+-- and amounts alike. Of the older lookback only the id that GA4 itself has put beside the
+-- event is read: parameters are most of an event, and BigQuery bills what is read.
 -- A date reads the tables of its own window, as if it were the only one: an event in the
 -- table of a later day was not there on it.
 -- Amounts are in US dollars, or as they are where the export gives none. Beyond a
 -- trillion they are a mistake of the shop's page.
+  older AS (
+    SELECT
+      event_name,
+      event_time,
+      event_timestamp,
+      table_suffix,
+      user_pseudo_id,
+      user_id,
+      ecommerce_transaction_id
+    FROM
+      ga_events
+    WHERE
+      table_suffix >= @first_repeat_suffix
+      AND table_suffix < @first_suffix
+      AND event_name IN (SELECT event_name FROM windows)
+      AND ecommerce_transaction_id IS NOT NULL
+  ),
+  every AS (
+    SELECT
+      event_name,
+      event_time,
+      event_timestamp,
+      table_suffix,
+      user_pseudo_id,
+      user_id,
+      ecommerce_transaction_id,
+      transaction_id,
+      event_digest,
+      n_items,
+      n_distinct_items,
+      refund_value_in_usd,
+      purchase_revenue_in_usd,
+      event_value_in_usd,
+      refund_value,
+      purchase_revenue,
+      event_value
+    FROM
+      candidates
+    UNION ALL
+    SELECT
+      event_name,
+      event_time,
+      event_timestamp,
+      table_suffix,
+      user_pseudo_id,
+      user_id,
+      ecommerce_transaction_id,
+      ecommerce_transaction_id,
+      NULL,
+      NULL,
+      NULL,
+      NULL,
+      NULL,
+      NULL,
+      NULL,
+      NULL,
+      NULL
+    FROM
+      older
+  ),
+  identified AS (
+    SELECT
+      w.as_of,
+      w.since,
+      e.* EXCEPT (user_id, transaction_id),
+      IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) AS user_id,
+      IF(
+        e.table_suffix
+        < FORMAT_DATE('%Y%m%d', DATE_SUB(w.as_of, INTERVAL @lookback_days + 1 DAY)),
+        e.ecommerce_transaction_id,
+        e.transaction_id
+      ) AS id
+    FROM
+      windows AS w
+    INNER JOIN
+      every AS e
+      ON
+        e.event_name = w.event_name
+        AND e.event_time
+        >= TIMESTAMP(DATE_SUB(w.until, INTERVAL 2 * @lookback_days DAY))
+        AND e.event_time < TIMESTAMP(w.until)
+        AND e.table_suffix <= FORMAT_DATE('%Y%m%d', w.until)
+  ),
   transactions AS (
     SELECT
       as_of,
@@ -29,39 +117,28 @@
     FROM
       (
         SELECT
-          w.as_of,
-          w.since,
-          e.* EXCEPT (user_id),
-          IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) AS user_id,
+          *,
           IF(
-            e.transaction_id IS NULL OR e.event_name = 'refund',
-            CONCAT('event ', e.event_digest),
-            CONCAT('id ', e.transaction_id)
+            id IS NULL OR event_name = 'refund',
+            CONCAT('event ', event_digest),
+            CONCAT('id ', id)
           ) AS identity,
           -- Nothing, beside a value above it, is what a page says that fills in the value
           -- alone.
           COALESCE(
-            NULLIF(e.refund_value_in_usd, 0),
-            NULLIF(e.purchase_revenue_in_usd, 0),
-            IF(e.event_value_in_usd > 0, e.event_value_in_usd, NULL),
-            NULLIF(e.refund_value, 0),
-            NULLIF(e.purchase_revenue, 0),
-            IF(e.event_value > 0, e.event_value, NULL),
-            e.purchase_revenue_in_usd,
-            e.event_value_in_usd,
-            e.purchase_revenue,
-            e.event_value
+            NULLIF(refund_value_in_usd, 0),
+            NULLIF(purchase_revenue_in_usd, 0),
+            IF(event_value_in_usd > 0, event_value_in_usd, NULL),
+            NULLIF(refund_value, 0),
+            NULLIF(purchase_revenue, 0),
+            IF(event_value > 0, event_value, NULL),
+            purchase_revenue_in_usd,
+            event_value_in_usd,
+            purchase_revenue,
+            event_value
           ) AS stated
         FROM
-          windows AS w
-        INNER JOIN
-          candidates AS e
-          ON
-            e.event_name = w.event_name
-            AND e.event_time
-            >= TIMESTAMP(DATE_SUB(w.since, INTERVAL @lookback_days DAY))
-            AND e.event_time < TIMESTAMP(w.until)
-            AND e.table_suffix <= FORMAT_DATE('%Y%m%d', w.until)
+          identified
       )
     WHERE
       user_id IS NOT NULL

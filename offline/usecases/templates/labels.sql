@@ -3,7 +3,7 @@
 --   and @converting_event STRING; @first_suffix and @last_label_suffix STRING, the daily
 --   tables that can hold events of the lookbacks and the horizons.
 -- Source: view ga_events, events in [as_of, as_of + @horizon_days), midnight UTC. An event
--- with the transaction id of an earlier one, back to the lookback, is none.
+-- with the transaction id of an earlier one is none, as transactions.sql says.
 WITH
   windows AS (
     SELECT

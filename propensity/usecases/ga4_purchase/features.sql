@@ -109,7 +109,7 @@ WITH
     FROM
       ga_events
     WHERE
-      table_suffix BETWEEN @first_repeat_suffix AND @last_suffix
+      table_suffix BETWEEN @first_suffix AND @last_suffix
       AND event_name IN ('purchase', 'refund')
   ),
 -- include: transactions.sql

@@ -2,8 +2,8 @@
 -- Parameters: @as_ofs ARRAY<DATE>; @lookback_days and @horizon_days INT64; @label_event
 --   and @user_column STRING; @first_suffix and @last_label_suffix STRING, the shards that
 --   can hold events of the lookbacks and the horizons.
--- Source: view ga_events, events in [as_of, as_of + horizon), midnight UTC; what happened
--- in the lookback before is no conversion again.
+-- Source: view ga_events, events in [as_of, as_of + horizon), midnight UTC; a transaction
+-- that happened before, as transactions.sql says, is no conversion again.
 WITH
 -- include: label_transactions.sql
 SELECT DISTINCT

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pytest
 
+from tests import shop
 from tests.shop import DAY, event, purchase
 from tests.usecases.ga4_purchase.exports import (
     AS_OF,
@@ -302,3 +303,24 @@ def test_schemas_may_differ_from_day_to_day(workplace, over):
     row = over(workplace).prepare().features()["u"]
 
     assert (row["purchases"], row["revenue"], row["active_days"]) == (3, 15, 3)
+
+
+def test_an_order_page_opened_again_is_no_purchase_in_labels_and_features_alike(
+    workplace, over
+):
+    """The first order counts in both, however many weeks lie between, up to the two
+    lookbacks that are read; beyond, both count it again."""
+    again, gaps = AS_OF + 2 * DAY, (3, 30, 59, 61, 84, 100, 114, 120, 150)
+    rows = []
+    for gap in gaps:
+        first = purchase(f"after {gap}", again - gap * DAY, 10.0, transaction=f"T{gap}")
+        second = purchase(f"after {gap}", again, 10.0, transaction=f"T{gap}")
+        rows += [first, second, event(f"after {gap}", AS_OF - 5 * DAY)]
+    shop.load_shards(workplace, shop.shards(rows))
+    export = over(workplace).prepare()
+
+    labels, features = export.labels(), export.features(AS_OF + 7 * DAY)
+    bought = {gap: labels[AS_OF, f"after {gap}"] for gap in gaps}
+
+    assert bought == {gap: int(gap >= 120) for gap in gaps}
+    assert bought == {gap: features[f"after {gap}"]["purchases_7d"] for gap in gaps}
