@@ -147,8 +147,8 @@ def replay(
     it is published; those that an interrupted replay holds come again after a minute.
 
     With --refused: messages of the table dead_letters, to the topic of events. Correct
-    the cause first. Of a message over 4 MiB only the beginning was kept; it is left
-    out, and then the command exits with 1.
+    the cause first. A message that is too large or no JSON object was not kept; it is
+    left out, and then the command exits with 1.
     """
     from offline import dead_letters as program
     from propensity.settings import Settings

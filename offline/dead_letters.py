@@ -21,7 +21,6 @@ from google.api_core import exceptions as api
 from google.pubsub_v1.services.subscriber import SubscriberClient
 
 from propensity import topics
-from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
 from propensity.gcp.clients import open_client
 from propensity.gcp.errors import PUBSUB, translated
 from propensity.gcp.pubsub import publish
@@ -97,7 +96,9 @@ def replay_refused(
     settings: Settings, *, since: datetime, until: datetime, is_dry: bool = False
 ) -> dict[str, Any]:
     """
-    Send messages of the table ``dead_letters`` again, as they came.
+    Send messages of the table ``dead_letters`` again, without their personal values.
+
+    A message whose payload was not kept can never become an event, and is left out.
 
     Args:
         since: First moment of receipt.
@@ -122,10 +123,10 @@ def replay_refused(
         for batch in warehouse.batches(sql, parameters):
             messages = []
             for row in batch.to_pylist():
-                if (row["raw_size"] or 0) > MAXIMUM_RAW_BYTES:
-                    left_out["only its beginning was kept"] += 1
+                if row["raw"] is None:
+                    left_out["its payload was not kept"] += 1
                     continue
-                data, own = row["raw"] or b"", json.loads(row["attributes"] or "{}")
+                data, own = row["raw"], json.loads(row["attributes"] or "{}")
                 messages.append((data, identified(data, own, row["message_id"])))
             if messages and not is_dry:
                 publish(settings, to, messages)

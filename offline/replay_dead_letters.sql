@@ -5,7 +5,6 @@
 SELECT
   message_id,
   raw,
-  raw_size,
   attributes,
   received_at
 FROM

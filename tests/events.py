@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.enrichment import PostcodeIndex
-from propensity.events.messages import MAXIMUM_EVENT_BYTES, Message
+from propensity.events.messages import Message
 from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
 from propensity.privacy.suppression import NOBODY, Suppressed
@@ -195,7 +195,6 @@ def accept(
     catalogue: Catalogue = CATALOGUE,
     postcodes: PostcodeIndex | None = None,
     suppressed: Suppressed = NOBODY,
-    maximum_bytes: int = MAXIMUM_EVENT_BYTES,
 ) -> Accepted:
     """Return the result of messages that are received at ``NOW``."""
     return stream.accept(
@@ -203,7 +202,6 @@ def accept(
         catalogue,
         postcodes,
         received_at=NOW,
-        maximum_bytes=maximum_bytes,
         suppressed=suppressed,
     )
 

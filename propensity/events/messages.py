@@ -17,7 +17,7 @@ from propensity.events.values import Refused
 
 # The largest message that Pub/Sub takes is 10 MB; base64 and the envelope add a third.
 MAXIMUM_BODY_BYTES = 15 * 1024**2
-# A larger event is a dead letter.
+# A larger event is a dead letter, of which nothing is kept but its size.
 MAXIMUM_EVENT_BYTES = 256 * 1024
 
 
@@ -26,7 +26,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     A message of Pub/Sub.
 
     ``problem`` says why its payload could not be decoded; ``data`` is then the payload
-    as it came. ``published_at`` is in ISO 8601, empty if unknown.
+    as it came, and empty if that is too large: ``dropped`` has its size in bytes.
+    ``published_at`` is in ISO 8601, empty if unknown.
     """
 
     data: bytes
@@ -34,6 +35,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     attributes: Mapping[str, str] = {}
     published_at: str = ""
     problem: Refused | None = None
+    dropped: int = 0
 
 
 class _Pushed(msgspec.Struct, gc=False, rename="camel"):
@@ -51,13 +53,17 @@ _FIELD = re.compile(r"at `\$\.([^`]*)`$")
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-def message(body: bytes) -> Message:
+def message(body: bytes, *, maximum_bytes: int = MAXIMUM_EVENT_BYTES) -> Message:
     """
     Return the message in the body of a push.
 
+    Args:
+        body: The body.
+        maximum_bytes: Of a payload.
+
     Raises:
         RequestError: It is not a push; the error names the field at fault. For a
-            payload that is not base64, ``problem`` is set instead.
+            payload that is too large or not base64, ``problem`` is set instead.
     """
     try:
         pushed = _decode(body).message
@@ -71,16 +77,22 @@ def message(body: bytes) -> Message:
         raise RequestError("the body holds no message of Pub/Sub", field="message")
     if not pushed.message_id:
         raise RequestError("the message has no id", field="message.messageId")
-    text, problem = pushed.data or "", None
-    try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        data = text.encode()
-        problem = Refused("wrong_encoding", "the payload is not base64")
+    text, problem, dropped = pushed.data or "", None, 0
+    size = len(text) // 4 * 3 - text[-2:].count("=")
+    if size > maximum_bytes:
+        data, dropped = b"", size
+        problem = Refused("too_large", f"over {maximum_bytes} bytes")
+    else:
+        try:
+            data = binascii.a2b_base64(text, strict_mode=True)
+        except ValueError:
+            data = text.encode()
+            problem = Refused("wrong_encoding", "the payload is not base64")
     return Message(
         data,
         pushed.message_id,
         pushed.attributes or {},
         pushed.publish_time or "",
         problem,
+        dropped,
     )

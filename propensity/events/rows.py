@@ -10,14 +10,15 @@ and becomes a dead letter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from propensity.events.enrichment import PostcodeIndex, with_fields
-from propensity.events.messages import MAXIMUM_EVENT_BYTES, Message
+from propensity.events.messages import Message
 from propensity.events.types import Catalogue
 from propensity.events.values import (
     CLOCK_SKEW,
@@ -47,6 +48,8 @@ _COLUMNS = frozenset(_SCHEMAS[STREAM_EVENTS.name].names)
 _UTC_TIME = pa.timestamp("us", "UTC")
 _CENTS, _NUMERIC = pa.decimal128(14, 2), pa.decimal128(38, 9)
 _BAD_TIME = f"not a moment in ISO 8601 from {EARLIEST:%Y} to now"
+# Beyond it neither Python nor BigQuery has a time.
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 _NO_VALUES: Mapping[str, Any] = {}
 
 
@@ -91,7 +94,6 @@ def accept(
     postcodes: PostcodeIndex | None,
     *,
     received_at: datetime,
-    maximum_bytes: int = MAXIMUM_EVENT_BYTES,
     suppressed: Suppressed = NOBODY,
 ) -> Accepted:
     """
@@ -102,7 +104,6 @@ def accept(
         catalogue: Of the event types.
         postcodes: The postcode table; None for events that are enriched already.
         received_at: Now, in UTC.
-        maximum_bytes: Of a message.
         suppressed: The users whose events are not kept. The user of a truth is its
             event id.
     """
@@ -112,8 +113,6 @@ def accept(
         try:
             if message.problem is not None:
                 raise message.problem
-            if len(message.data) > maximum_bytes:
-                raise Refused("too_large", f"over {maximum_bytes} bytes")
             read.append((place, message, *catalogue.read(message.data)))
         except Refused as error:
             accepted.refused[place] = _alone(error)
@@ -291,8 +290,10 @@ def receipt(messages: Sequence[Message], received_at: datetime) -> dict[str, Any
 
 
 def published(messages: Iterable[Message]) -> pa.Array:
-    """Return when messages were published; null where that is not known."""
-    return _times([message.published_at for message in messages])
+    """Return when messages were published; null where no sensible time is known."""
+    times = _times([message.published_at for message in messages])
+    makes_sense = pc.and_(pc.greater(times, EARLIEST), pc.less(times, _LATEST))
+    return pc.if_else(makes_sense, times, None)
 
 
 def batch_of(

@@ -150,7 +150,7 @@ class Catalogue:
         use_cases: Names of the use cases that take events.
         taken: Each use case with each type that it takes.
         default: The use case of an event that names none, for types of one use case.
-        personal: The personal fields of all types, and their kinds.
+        personal: The personal fields of all types, taken or not, and their kinds.
     """
 
     def __init__(self, use_cases: Iterable[UseCase]) -> None:
@@ -180,7 +180,7 @@ class Catalogue:
         self.types = {name: types[name] for name in names}
         self.default = {name: one for one, name in pairs if names.count(name) == 1}
         self.personal: dict[str, str] = {}
-        for event_type in self.types.values():
+        for event_type in types.values():
             self.personal |= event_type.personal
         structs: Any = (one.struct() for one in self.types.values())
         # msgspec demands the type of an event only in a union. The nameless type makes

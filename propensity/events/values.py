@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from math import isfinite
 
 import msgspec
@@ -17,6 +18,7 @@ from propensity import timeframe
 # An event from further ahead is a dead letter: clocks differ by less.
 CLOCK_SKEW = timedelta(minutes=10)
 MAXIMUM_TEXT_CHARACTERS = 4096
+MAXIMUM_FIELD_CHARACTERS = 64
 MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150
 
@@ -50,12 +52,18 @@ class Refused(Exception):
         Args:
             reason: One of ``REASONS``.
             detail: In words, without values of the event.
-            field: The field at fault, where there is one.
+            field: The field at fault, where there is one; a producer may have named it.
         """
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
-        self.field = field
+        self.field = None if field is None else _name(field)
+
+
+def _name(field: str) -> str:
+    """Return a field's name as a table and a terminal can show it."""
+    shown = (one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in field)
+    return "".join(islice(shown, MAXIMUM_FIELD_CHARACTERS))
 
 
 def amount_of(value: float, *, field: str) -> float:

@@ -18,10 +18,11 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from propensity.concurrency import Refreshed
 from propensity.errors import MissingTable, PropensityError, SettingsError
@@ -43,8 +44,14 @@ EVERYWHERE = ""
 # The list for lookups.
 OBJECT = "suppressed/users.json"
 
-# Words of a text, between punctuation.
+# Words of a text, between punctuation; and the parts of a word such as ana@example.com
+# or users/ana. Ids that are numbers or UUIDs have dots and hyphens.
 _WORDS = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
+_PARTS = re.compile(r"[\w.-]+")
+PARTS_OF_ID = 4
+
+# In a message of more texts nobody is looked for, since each is hashed.
+MOST_TEXTS = 2_000
 
 
 class Entry(NamedTuple):
@@ -107,22 +114,51 @@ class Suppressed:
         """
         Return whether a message names a user on the list, for any use case.
 
-        It is for messages that are not valid events, so the user id may be anywhere in
-        the clear, but for ids that are escaped.
+        It is for messages that are not valid events, so the user id may be anywhere,
+        also within a word, or escaped where the message is JSON.
         """
         texts = _texts(data, attributes) if self.users else ()
-        return any(user_hash(self.key, text) in self._hashes for text in texts)
+        return any(user_hash(self.key, text) in self._hashes for text in {*texts})
 
 
 def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) -> bool:
     """Return whether a message names one of some users; see ``is_mentioned``."""
-    return not user_ids.isdisjoint(_texts(data, attributes))
+    return any(text in user_ids for text in _texts(data, attributes))
 
 
-def _texts(data: bytes, attributes: Iterable[str]) -> set[str]:
-    """Return every text in a message that may be a user's id."""
-    text = data.decode("utf-8", "replace")
-    return {*text.split('"'), *_WORDS.findall(text), *attributes}
+def has_many_texts(data: bytes) -> bool:
+    """Return whether a message has more texts than ``is_mentioned`` is to look at."""
+    return next(islice(_texts(data, ()), MOST_TEXTS, None), None) is not None
+
+
+def _texts(data: bytes, attributes: Iterable[str]) -> Iterator[str]:
+    """Yield every text in a message that may be a user's id."""
+    yield from attributes
+    for text in _strings(data.decode("utf-8", "replace")):
+        yield text
+        for word in _WORDS.findall(text):
+            yield word
+            parts = [part.span() for part in _PARTS.finditer(word)]
+            for first, (start, _) in enumerate(parts):
+                for _, end in parts[first : first + PARTS_OF_ID]:
+                    yield word[start:end]
+
+
+def _strings(text: str) -> Iterator[str]:
+    """Yield the names and values of JSON; of anything else what is between quotes."""
+    as_text: dict[str, Any] = dict.fromkeys(
+        ("parse_int", "parse_float", "parse_constant"), str
+    )
+    try:
+        values = [json.loads(text, object_pairs_hook=list, **as_text)]
+    except (ValueError, RecursionError):
+        values = [text, *text.split('"')]
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | tuple):
+            values.extend(value)
 
 
 NOBODY = Suppressed("", frozenset())

@@ -18,15 +18,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import pyarrow as pa
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity import usecases
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
-from propensity.errors import MethodNotAllowed, PropensityError
+from propensity.errors import MethodNotAllowed, PropensityError, Unavailable
 from propensity.events import messages
-from propensity.events.dead_letters import MAXIMUM_RAW_BYTES, dead_letters
+from propensity.events.dead_letters import dead_letters
 from propensity.events.messages import Message
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
@@ -49,8 +51,10 @@ GROUP_BYTES = 4 * 1024**2
 LEAST_BYTES = GROUP_BYTES // 1_000 + 1
 PAUSE_S = 0.02
 
-# What may wait in an instance. Further messages get a 503, and Pub/Sub slows down.
+# What may wait in an instance, and what may be read at once, of bodies that may have 15
+# MiB each. Further messages get a 503, and Pub/Sub slows down.
 WAITING_BYTES = 16 * 1024**2
+READING_BYTES = 64 * 1024**2
 
 # Why a message is a dead letter, or is to be delivered again.
 Unhandled = Refused | PropensityError
@@ -88,11 +92,13 @@ class Consumer(ABC):
 
     Attributes:
         name: Of the function in the log.
+        maximum_bytes: Of a message that can be an event.
         writers: Groups under way at once.
         outcome: Of a message that was handled, in the answer.
     """
 
     name = "consumer"
+    maximum_bytes = messages.MAXIMUM_EVENT_BYTES
     writers = 1
     outcome = "stored"
 
@@ -114,6 +120,8 @@ class Consumer(ABC):
             waiting=WAITING_BYTES,
             pause_s=PAUSE_S,
         )
+        # Bytes of the bodies that are being read.
+        self._reading = 0
 
     async def take(self, request: Request) -> Response:
         """
@@ -125,8 +133,9 @@ class Consumer(ABC):
         """
         if request.method != "POST":
             raise MethodNotAllowed(request.method, allowed=("POST",))
-        body = await body_of(request, maximum=messages.MAXIMUM_BODY_BYTES)
-        message, size = messages.message(body), max(LEAST_BYTES, len(body))
+        body = await self._read(request)
+        message = messages.message(body, maximum_bytes=self.maximum_bytes)
+        size = max(LEAST_BYTES, len(body) - message.dropped * 4 // 3)
         del body  # keeps one copy of the event in memory during the wait, not two
         unhandled = await self._group.submit(message, size=size)
         if unhandled is None:
@@ -140,6 +149,20 @@ class Consumer(ABC):
             "message": unhandled.detail,
         }
         return Json(json.dumps(summary).encode())
+
+    async def _read(self, request: Request) -> bytes:
+        """Read a body, unless the instance is reading as much as it has memory for."""
+        most = messages.MAXIMUM_BODY_BYTES
+        # A body in chunks does not say how long it will be.
+        length = dict(request.scope["headers"]).get(b"content-length", most)
+        size = min(int(length), most)
+        if self._reading + size > READING_BYTES:
+            raise Unavailable("too much is being read in this instance; try again")
+        self._reading += size
+        try:
+            return await body_of(request, maximum=most)
+        finally:
+            self._reading -= size
 
     async def _commit(self, group: Sequence[Message]) -> Sequence[Unhandled | None]:
         unhandled = await self.consume(group)
@@ -170,26 +193,31 @@ class Consumer(ABC):
         Returns:
             The refusals of messages that name no suppressed user; others are in no row.
         """
-        if refused and suppressed:
-            refused = await asyncio.to_thread(_unmentioned, group, refused, suppressed)
         if refused:
-            rows = dead_letters(
-                group,
-                refused,
-                received_at=self.clients.clock.now(),
-                personal=self.clients.catalogue.personal,
+            refused, rows = await asyncio.to_thread(
+                self._letters, group, refused, suppressed
             )
             await self.clients.appends.append(DEAD_LETTERS, rows)
         return refused
 
-
-def _unmentioned(
-    group: Sequence[Message], refused: Mapping[int, Refused], suppressed: Suppressed
-) -> dict[int, Refused]:
-    return {
-        place: refusal
-        for place, refusal in refused.items()
-        if not suppressed.is_mentioned(
-            group[place].data[:MAXIMUM_RAW_BYTES], group[place].attributes.values()
+    def _letters(
+        self,
+        group: Sequence[Message],
+        refused: Mapping[int, Refused],
+        suppressed: Suppressed,
+    ) -> tuple[dict[int, Refused], pa.RecordBatch]:
+        """Return the refusals that name no suppressed user, and rows of them."""
+        letters, kept = [*group], {}
+        for place, refusal in refused.items():
+            letter = group[place]
+            if suppressed and suppression.has_many_texts(letter.data):
+                letter = replace(letter, data=b"", dropped=len(letter.data))
+            if not suppressed.is_mentioned(letter.data, letter.attributes.values()):
+                letters[place], kept[place] = letter, refusal
+        rows = dead_letters(
+            letters,
+            kept,
+            received_at=self.clients.clock.now(),
+            personal=self.clients.catalogue.personal,
         )
-    }
+        return kept, rows

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from propensity import usecases
 from propensity.errors import PropensityError
-from propensity.events.messages import MAXIMUM_BODY_BYTES, Message
+from propensity.events.messages import MAXIMUM_EVENT_BYTES, Message
 from propensity.events.rows import Event, accept, published
 from propensity.events.values import EPOCH, MICROSECOND
 from propensity.registry.inference_log import (
@@ -58,6 +58,8 @@ class ScoreStream(Consumer):
     """
 
     name = "scoreStream"
+    # An event that was just small enough has grown by what was added.
+    maximum_bytes = 2 * MAXIMUM_EVENT_BYTES
     writers = SCORING_GROUPS
     outcome = "scored"
 
@@ -79,8 +81,6 @@ class ScoreStream(Consumer):
             self.clients.catalogue,
             None,
             received_at=self.clients.clock.now(),
-            # An event that was just small enough has grown by what was added.
-            maximum_bytes=MAXIMUM_BODY_BYTES,
             suppressed=suppressed,
         )
         refused = await self.dead_letter(group, accepted.refused, suppressed)

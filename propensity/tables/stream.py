@@ -106,7 +106,7 @@ POSTCODE_INDEX = Table(
 
 DEAD_LETTERS = Table(
     name="dead_letters",
-    description="Messages that can never become events, as they came, for a week",
+    description="Messages that can never become events, for a week",
     key=("message_id",),
     partition="received_on",
     clustering=("reason",),
@@ -117,9 +117,7 @@ DEAD_LETTERS = Table(
         Column("reason", "STRING", "Such as malformed_json", required=True),
         Column("field", "STRING", "The field at fault, where there is one"),
         Column("detail", "STRING", "What was wanted and what was found"),
-        Column(
-            "raw", "BYTES", "The payload but for personal fields; its start if huge"
-        ),
+        Column("raw", "BYTES", "The payload without personal values; null if not kept"),
         Column("raw_size", "INT64", "Bytes of the whole payload"),
         Column("attributes", "STRING", "The message's attributes, JSON"),
         Column("published_at", "TIMESTAMP", "When it was published"),

@@ -49,6 +49,18 @@ def test_payload_that_is_not_base64_is_kept_with_the_reason(data):
     assert parsed.problem.reason == "wrong_encoding"
 
 
+@pytest.mark.parametrize("size", [7, 8, 9, 10, 1_000])
+def test_payload_that_is_too_large_is_dropped_and_its_size_is_known(size):
+    """To keep it while it waits would take memory, and it can never be an event."""
+    pushed = {**SENT, "data": base64.b64encode(b"x" * size).decode()}
+
+    parsed = messages.message(body(pushed), maximum_bytes=size - 1)
+    assert (parsed.data, parsed.dropped) == (b"", size)
+    assert parsed.problem is not None
+    assert parsed.problem.reason == "too_large"
+    assert messages.message(body(pushed), maximum_bytes=size).data == b"x" * size
+
+
 @pytest.mark.parametrize(
     ("sent", "field"),
     [

@@ -104,7 +104,7 @@ class TestJson:
     )
     def test_that_is_no_object_or_malformed_is_refused(self, data):
         """In fields that are read or not; however deep it is nested."""
-        assert refusal(data, maximum_bytes=10**7) == ("malformed_json", None)
+        assert refusal(data) == ("malformed_json", None)
 
     @given(st.sampled_from(BASE), st.data())
     def test_spoilt_anywhere_is_an_event_or_a_dead_letter(self, name, data):
@@ -169,12 +169,6 @@ class TestSizes:
     def test_of_texts_are_bounded(self, field):
         assert row(registration(**{field: "é" * 4096}))
         assert refusal(registration(**{field: "é" * 4097})) == ("bad_value", field)
-
-    def test_of_events_are_bounded(self):
-        event = written(bet())
-
-        assert row(event, maximum_bytes=len(event)) == row(event)
-        assert refusal(event, maximum_bytes=len(event) - 1) == ("too_large", None)
 
 
 @given(secret=st.text("abcXYZ", min_size=8, max_size=12), name=st.sampled_from(BASE))

@@ -77,6 +77,14 @@ class TestList:
             ("anna", b"anna|new_bet|5"),
             ("anna b", b'{"user_id": "anna b"'),
             ("17", b'{"transaction_id": 17}'),
+            ("ana", b'{"path": "users/ana/extra"}'),
+            ("ana", b"ana/extra"),
+            ("ana@example.com", b'{"from": "x ana@example.com/inbox?y"}'),
+            ("An\u00e9", b'{"user_id": "An\\u00e9"}'),
+            ("An\u00e9", b'{"path": ["users/An\\u00e9/extra"]}'),
+            ("An\u00e9", b'{"An\\u00e9": NaN, "a": 1, "a": 2}'),
+            ('a"b/c', b'{"user_id": "a\\"b\\/c"}'),
+            ("\U0001f600", b'{"user_id": "\\ud83d\\ude00"}'),
         ],
     )
     def test_finds_a_user_in_what_is_no_event(self, user, data):
@@ -88,6 +96,7 @@ class TestList:
         [
             ("anna", b'{"user_id": "joanna"}'),
             ("1", b'{"user_id": "11", "n": 1.5}'),
+            ("1", b'{"n": 1.5, "day": "2026-03-01"}'),
             # A megabyte of whatever takes long to take apart.
             *(("anna", odd * 2**18) for odd in (b'"\\"', b"\\", b'"', b"[", b'{"a":')),
         ],

@@ -35,7 +35,7 @@ class Log:
             self.failures -= 1
             raise Unavailable("BigQuery did not take rows")
         self.rows += rows.num_rows
-        self.last = rows.to_pylist()[-1]
+        self.last = [self.last, *rows.to_pylist()][-1]
 
     async def publish(self, *_: object) -> None:
         """Take messages."""
