@@ -51,6 +51,8 @@ from propensity.tables.every import EVENT, RAW, USER
 SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.
 AT_ONCE = 1_000
+# The files of versions, whose rows have numbers in the place of ids.
+MODELS = "models/"
 
 
 def run(
@@ -157,13 +159,23 @@ Place = tuple[str, str]
 
 @dataclass
 class Work:
-    """The users, where they are searched for, and files that cannot be read."""
+    """
+    The users, and where they are searched for.
+
+    Attributes:
+        events: The users' events, which say whose a truth is: they are remembered,
+            because a truth may arrive after its event was removed.
+        unreadable: Files that cannot be read.
+        clean: Generations of objects without the users. They never change.
+    """
 
     warehouse: Warehouse
     artifacts: Artifacts
     users: Sequence[str]
     use_case: str
+    events: set[str] = field(default_factory=set)
     unreadable: set[str] = field(default_factory=set)
+    clean: set[tuple[str, int]] = field(default_factory=set)
 
     def suppress(self) -> None:
         """Add the users to the list of suppressed users, unless they are on it."""
@@ -189,6 +201,8 @@ class Work:
     def everywhere(self, *, is_search: bool) -> Counter[Place]:
         """Count rows and objects with the users, by place; remove them if asked to."""
         found: Counter[Place] = Counter()
+        with contextlib.suppress(MissingTable):
+            self._remember_events()
         for table, source in tqdm(in_order(), "tables", leave=False, disable=None):
             with contextlib.suppress(MissingTable):
                 found["rows", table.stored] = self._rows(table, source, is_search)
@@ -197,6 +211,9 @@ class Work:
             self.artifacts.generations(), key=lambda one: one.name.startswith(INDEXES)
         )
         for generation in tqdm(every, "objects", leave=False, disable=None):
+            own = generation.name, generation.generation
+            if own in self.clean:
+                continue
             parts = generation.name.split("/")
             folder = "/".join(parts[: 1 if parts[0] == "models" else 2])
             kind = "objects" if generation.is_live else "noncurrent objects"
@@ -207,15 +224,22 @@ class Work:
             else:
                 continue
             found[kind, folder] += has_users
+            if not has_users:
+                self.clean.add(own)
         return found
 
     # -- tables
 
     def _rows(self, table: Table, source: str, is_search: bool) -> int:
         """Count the users' rows of a table; delete them unless this is a search."""
+        keys: Sequence[str] = self.users
+        if source == RAW:
+            keys = self._refused()
+        elif source == EVENT:
+            keys = sorted(self._identities() | self.events)
         count = 0
-        for keys in _pieces(self._refused() if source == RAW else self.users):
-            parameters = {"keys": keys, "use_case": self.use_case}
+        for piece in _pieces(keys):
+            parameters = {"keys": piece, "use_case": self.use_case}
             if is_search:
                 sql = about(table, source, "forget_count")
                 count += self.warehouse.rows(sql, parameters)[0]["found"]
@@ -223,6 +247,17 @@ class Work:
                 sql = about(table, source, "forget_rows")
                 count += self.warehouse.execute(sql, parameters)
         return count
+
+    def _remember_events(self) -> None:
+        sql = statement("forget_events", own=SQL)
+        for keys in _pieces(self.users):
+            rows = self.warehouse.rows(sql, {"keys": keys, "use_case": self.use_case})
+            self.events |= {row["event"] for row in rows}
+
+    def _identities(self) -> set[str]:
+        """Return the users as events: an identity may be both event and user."""
+        names = [self.use_case] if self.use_case else usecases.names()
+        return {f"{name}/{user}" for name in names for user in self.users}
 
     def _refused(self) -> list[str]:
         """Return the ids of dead letters that name a user in the clear."""
@@ -243,23 +278,24 @@ class Work:
         One that another program writes meanwhile is found by the second search.
         """
         found = self._found(generation)
+        if found is None:
+            return False
+        file = io.BytesIO(found.data)
         try:
-            rows = None if found is None else pq.read_table(io.BytesIO(found.data))
+            schema = pq.read_schema(file)
+            if USER not in schema.names or _is_numbered(generation, schema):
+                return False
+            own = [name for name in (USER, "use_case") if name in schema.names]
+            is_named = self._is_named(pq.read_table(file, columns=own))
+            if not pc.any(is_named).as_py():
+                return False
+            left = None
+            if not is_search:
+                left = _filterable(pq.read_table(file)).filter(pc.invert(is_named))
         except (pa.ArrowException, OSError):
             self.unreadable.add(generation.name)
             return False
-        if rows is None or USER not in rows.column_names:
-            return False
-        # Snapshots of trainings have numbers in the place of ids.
-        if not pa.types.is_string(kind := rows.schema.field(USER).type):
-            return False
-        is_named = pc.is_in(rows[USER], value_set=pa.array(self.users, kind))
-        if self.use_case and "use_case" in rows.column_names:
-            is_named = pc.and_(is_named, pc.equal(rows["use_case"], self.use_case))
-        if not pc.any(is_named).as_py():
-            return False
-        if not is_search:
-            left = rows.filter(pc.invert(is_named))
+        if left is not None:
             with contextlib.suppress(Conflict):
                 if generation.is_live and len(left):
                     self.artifacts.replace(
@@ -270,6 +306,18 @@ class Work:
                     )
                 self._delete(generation)
         return True
+
+    def _is_named(self, rows: pa.Table) -> pa.ChunkedArray:
+        """Tell of each row whether it is about the users, whatever type its id has."""
+        users = rows[USER]
+        if pa.types.is_dictionary(users.type):
+            users = users.cast(users.type.value_type)
+        is_named = pc.is_in(users.cast(pa.string()), value_set=pa.array(self.users))
+        if self.use_case and "use_case" in rows.column_names:
+            of = pc.equal(rows["use_case"].cast(pa.string()), self.use_case)
+            is_named = pc.and_kleene(is_named, of)
+        # What is of no use case is not of the one that forgets.
+        return pc.fill_null(is_named, False)
 
     def _index(self, generation: Generation, is_search: bool) -> bool:
         """
@@ -311,28 +359,36 @@ class Work:
         return None
 
 
+def _filterable(rows: pa.Table) -> pa.Table:
+    """Return rows without views of texts, which Arrow reads and cannot filter."""
+    for name, kind in zip(rows.column_names, rows.schema.types, strict=True):
+        if pa.types.is_string_view(kind):
+            place = rows.column_names.index(name)
+            rows = rows.set_column(place, name, rows[name].cast(pa.large_string()))
+    return rows
+
+
+def _is_numbered(generation: Generation, schema: pa.Schema) -> bool:
+    """Tell whether a training set has numbers in the place of ids."""
+    is_number = pa.types.is_integer(schema.field(USER).type)
+    return is_number and generation.name.startswith(MODELS)
+
+
 def in_order() -> list[tuple[Table, str]]:
     """
     Return the tables with rows about users, in the order of removal.
 
-    Tables that say which user a row of another table is about come last.
+    Truths come last: events that are gone cannot tell whose a later one is.
     """
-    last = (tables.STREAM_EVENTS, tables.INFERENCE_LOG)
-    order = {EVENT: 0, RAW: 1, USER: 2}
-    return sorted(
-        tables.holding_users().items(),
-        key=lambda holder: (holder[0] in last, order[holder[1]]),
-    )
+    order = {RAW: 0, USER: 1, EVENT: 2}
+    return sorted(tables.holding_users().items(), key=lambda holder: order[holder[1]])
 
 
 def about(table: Table, source: str, name: str) -> str:
     """Return a statement on a table's rows about users, by the column of ``source``."""
-    events = statement("forget_events", own=SQL)
     has_use_case = "use_case" in table.types
     is_about_users = {
-        # An identity may be both event and user.
-        EVENT: "(event_id IN UNNEST(@keys) "
-        f"OR CONCAT(use_case, '/', event_id) IN ({events}))",
+        EVENT: "CONCAT(use_case, '/', event_id) IN UNNEST(@keys)",
         RAW: "message_id IN UNNEST(@keys)",
         USER: "user_id IN UNNEST(@keys)",
     }[source]

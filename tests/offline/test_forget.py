@@ -21,6 +21,7 @@ from offline.forget import users_of
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.gcp.appends import Appends
+from propensity.gcp.warehouse import Warehouse
 from propensity.learning.card import nameless
 from propensity.privacy import consent, suppression
 from propensity.registry.leases import leased
@@ -176,6 +177,25 @@ class TestTables:
 
         assert left["event_id"] == "e8"
 
+    def test_a_truth_that_arrives_while_its_event_is_removed_is_removed_as_well(
+        self, site, monkeypatch
+    ):
+        """Afterwards nothing says any more whose it is."""
+        log, truths = tables.INFERENCE_LOG, tables.TRUTH_EVENTS
+        append(site, log, row_of(log, GONE, event_id="e7"))
+        execute = Warehouse.execute
+
+        def late(warehouse, sql, parameters=None):
+            done = execute(warehouse, sql, parameters)
+            if "inference_log" in sql and done:
+                append(site, truths, row_of(truths, GONE, event_id="e7"))
+            return done
+
+        monkeypatch.setattr(Warehouse, "execute", late)
+        report = forget(site)
+
+        assert site.count("truth_events") == report["left"] == 0
+
     def test_lose_dead_letters_however_they_name_the_user(self, site):
         """Cut or nested."""
         table = tables.DEAD_LETTERS
@@ -227,6 +247,50 @@ class TestBucket:
         [left] = site.artifacts.generations("exports/")
         stored = site.artifacts.find(left.name, generation=left.generation)
         assert users_in(stored.data) == [KEPT]
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            pa.large_string(),
+            pa.string_view(),
+            pa.binary(),
+            pa.dictionary(pa.int8(), pa.string()),
+        ],
+        ids=str,
+    )
+    def test_a_file_loses_the_user_whatever_the_type_of_its_ids(self, site, kind):
+        """Data frames write ids as large strings or as categories."""
+        ids = pa.array([GONE, KEPT, None]).cast(kind)
+        file = io.BytesIO()
+        pq.write_table(pa.table({"user_id": ids, "n": [1, 2, 3]}), file)
+        site.artifacts.create(EXPORT, file.getvalue())
+        report = forget(site)
+        left = pq.read_table(io.BytesIO(site.artifacts.read(EXPORT).data))
+
+        assert left["n"].to_pylist() == [2, 3]
+        assert report["left"] == 0
+
+    def test_a_number_as_id_is_forgotten_outside_of_training_sets(self, site):
+        file = io.BytesIO()
+        pq.write_table(pa.table({"user_id": [7, 8]}), file)
+        site.artifacts.create(EXPORT, file.getvalue())
+        forget(site, "7")
+
+        assert users_in(site.artifacts.read(EXPORT).data) == [8]
+
+    def test_rows_of_no_use_case_stay_where_one_use_case_forgets(self, site):
+        rows = pa.table(
+            {
+                "user_id": [GONE, "bob", GONE, "cyd"],
+                "use_case": [USE_CASE, None, None, "other"],
+            }
+        )
+        file = io.BytesIO()
+        pq.write_table(rows, file)
+        site.artifacts.create(EXPORT, file.getvalue())
+        forget(site, use_case=USE_CASE)
+
+        assert users_in(site.artifacts.read(EXPORT).data) == ["bob", GONE, "cyd"]
 
     def test_has_snapshots_of_numbers(self, site):
         """The rows of a training have no ids, and are left alone."""
