@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import re
 import signal
@@ -22,7 +23,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partialmethod
@@ -73,6 +74,33 @@ class Store:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(SCHEMA)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """
+        Take the files for written whose write was cut off before its row was.
+
+        Nobody was answered, and a new generation says that the object has changed.
+        """
+        for resource, _ in self._rows("objects", "kept IS NULL"):
+            bucket, name = resource["bucket"], resource["name"]
+            with contextlib.suppress(OSError):
+                content = self._file(bucket, name).read_bytes()
+                if _checksum(content) != resource["crc32c"]:
+                    self._drop(bucket, name, resource["generation"])
+                    last = int(resource["generation"])
+                    self._save(_resource(resource, content, after=last))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all of a block to the database, or nothing of it."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
 
     def _rows(self, table: str, where: str, *values: Any) -> list[tuple[Resource, Any]]:
         content = "kept" if table == "objects" else "NULL"
@@ -139,26 +167,11 @@ class Store:
         if int(query.get("ifGenerationMatch", last)) != last:
             message = f"The precondition did not hold: the generation is {last}."
             raise Refused(HTTPStatus.PRECONDITION_FAILED, message)
-        generation = max(time.time_ns() // 1_000, last + 1)
-        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
-        checksum = google_crc32c.value(content).to_bytes(4)
-        resource = {
-            "contentType": "application/octet-stream",
-            **given,
-            "kind": "storage#object",
-            "id": f"{bucket}/{name}/{generation}",
-            "bucket": bucket,
-            "generation": str(generation),
-            "metageneration": "1",
-            "size": str(len(content)),
-            "crc32c": base64.b64encode(checksum).decode(),
-            "etag": str(generation),
-            "timeCreated": now,
-            "updated": now,
-        }
-        self._retire(bucket, live)
-        whole_files.write(self._file(bucket, name), content)
-        self._save(resource)
+        resource = _resource({**given, "bucket": bucket}, content, after=last)
+        with self._transaction():
+            self._retire(bucket, live)
+            self._save(resource)
+            whole_files.write(self._file(bucket, name), content)
         return resource
 
     def delete(self, bucket: str, name: str, query: Query) -> None:
@@ -201,6 +214,29 @@ class Store:
         if not file.is_relative_to(self.folder / bucket):
             raise Refused(HTTPStatus.BAD_REQUEST, f"{name!r} cannot name a file")
         return file
+
+
+def _resource(given: Resource, content: bytes, *, after: int) -> Resource:
+    """Return an object's resource, of a generation newer than ``after``."""
+    generation = max(time.time_ns() // 1_000, after + 1)
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return {
+        "contentType": "application/octet-stream",
+        **given,
+        "kind": "storage#object",
+        "id": f"{given['bucket']}/{given['name']}/{generation}",
+        "generation": str(generation),
+        "metageneration": "1",
+        "size": str(len(content)),
+        "crc32c": _checksum(content),
+        "etag": str(generation),
+        "timeCreated": now,
+        "updated": now,
+    }
+
+
+def _checksum(content: bytes) -> str:
+    return base64.b64encode(google_crc32c.value(content).to_bytes(4)).decode()
 
 
 @dataclass

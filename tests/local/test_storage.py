@@ -21,6 +21,7 @@ from google.api_core.exceptions import Conflict, NotFound, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from local.emulators import storage as emulator
 from local.processes import answers, free_ports
 from tests.local.projects import wait_until
 
@@ -183,6 +184,31 @@ class TestVersioning:
         assert self.generations(versioned) == {}
         with pytest.raises(NotFound):
             versioned.delete_blob("a", generation=old)
+
+
+@pytest.mark.parametrize("cut", ["_save", "write"])
+def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, cut):
+    """Either the old one or the new one, with the checksum that it says."""
+    place = "b", {"name": "champion.json"}, {}
+    store = emulator.Store(tmp_path)
+    store.create_bucket({"name": "b"})
+    first = store.write("b", b"old", *place[1:])
+    whole = {"_save": emulator.Store, "write": emulator.whole_files}[cut]
+    done = getattr(whole, cut)
+
+    def killed(*arguments):
+        done(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, cut, killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.write("b", b"newer", *place[1:])
+
+    resource, content = emulator.Store(tmp_path).read("b", "champion.json", {})
+    assert content in (b"old", b"newer")
+    assert resource["size"] == str(len(content))
+    assert (resource["generation"] == first["generation"]) == (content == b"old")
 
 
 class TestServer:
