@@ -19,8 +19,10 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Self
+
+from local.loopback import LoopbackHandler
 
 HOST, PORT = "127.0.0.1", 8099
 ACTIONS = {"POST": "add", "DELETE": "remove"}
@@ -121,8 +123,8 @@ class Receiver:
         return self._answers[key]
 
 
-def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(receiver: Receiver) -> type[LoopbackHandler]:
+    class Handler(LoopbackHandler):
         protocol_version = "HTTP/1.1"
 
         def _respond(self) -> None:

@@ -28,15 +28,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partialmethod
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import google_crc32c
 
+from local.loopback import LoopbackHandler
 from local.processes import HOST, stop_with
 from offline import whole_files
+from propensity.settings import BUCKET
 
 Resource = dict[str, Any]
 Query = Mapping[str, str]
@@ -115,6 +117,9 @@ class Store:
         raise Refused(HTTPStatus.NOT_FOUND, "The specified bucket does not exist.")
 
     def create_bucket(self, given: Resource) -> Resource:
+        if not BUCKET.fullmatch(given["name"]):
+            message = f"{given['name']!r} is not a valid bucket name."
+            raise Refused(HTTPStatus.BAD_REQUEST, message)
         if self._rows("buckets", "name = ?", given["name"]):
             raise Refused(HTTPStatus.CONFLICT, "You already own this bucket.")
         return self.save_bucket(
@@ -248,7 +253,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LoopbackHandler):
     """Reads a request whole, runs it alone, answers it."""
 
     protocol_version = "HTTP/1.1"

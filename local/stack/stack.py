@@ -325,9 +325,9 @@ class Stack:
             yield target, command, self.environment | own, staged
         if self._stays:
             self.state.dashboard.mkdir(parents=True, exist_ok=True)
-            port = [str(self.port("dashboard")), "--bind", HOST]
-            server = [sys.executable, "-m", "http.server", *port]
-            yield "dashboard", server, {}, self.state.dashboard
+            server = [sys.executable, "-m", "local.loopback"]
+            server.append(str(self.port("dashboard")))
+            yield "dashboard", server, {"PYTHONPATH": str(ROOT)}, self.state.dashboard
 
     def _spawn(
         self, name: str, command: list[str], environment: dict[str, str], folder: Path

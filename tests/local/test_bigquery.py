@@ -240,3 +240,47 @@ def test_another_release_is_refused():
     """A rewrite that finds nothing to do says so."""
     with pytest.raises(ImportError, match="not that of local-bigquery"):
         rewritten("something else", (("old", "new"),), module="m")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{file}'",
+        "EXPORT DATA OPTIONS (uri = '{file}', format = 'PARQUET') AS SELECT 1 AS n",
+        "EXPORT DATA OPTIONS (uri = 'file://{file}', format = 'CSV') AS SELECT 1 AS n",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM read_csv('/etc/hostname')",
+        "SELECT * FROM '/etc/hostname'",
+        "ATTACH '{file}' AS other",
+    ],
+)
+def test_a_statement_reads_and_writes_no_file_of_the_machine(warehouse, tmp_path, sql):
+    """Whoever reaches the port can send one."""
+    file = tmp_path / "folder" / "file"
+    with pytest.raises(GoogleAPICallError):
+        warehouse.rows(sql.replace("{file}", str(file)))
+
+    assert not file.parent.exists()
+
+
+def test_a_bucket_has_a_name_and_no_path(workplace):
+    with workplace.storage.client() as client, pytest.raises(BadRequest):
+        client.create_bucket("a/../../b")
+
+
+@pytest.mark.parametrize(
+    "text", ["Ana é", "\\u00e9", "a\\1b", "it's", "${x}", "$p", "\n"]
+)
+def test_a_parameter_is_compared_as_it_is_whatever_its_text(warehouse, text):
+    """Also where a wildcard is read, and a list of texts is compared."""
+    warehouse.load("events_20260301", id=[text, "other"])
+    array = bigquery.ArrayQueryParameter("ids", "STRING", [text])
+    one = Scalar("p", "STRING", text)
+    days = " FROM `events_2*` WHERE _TABLE_SUFFIX BETWEEN '0260301' AND @day"
+
+    for condition in ("id IN UNNEST(@ids)", "id = @p"):
+        given = [
+            array if "ids" in condition else one,
+            Scalar("day", "STRING", "0260302"),
+        ]
+        assert warehouse.rows(f"SELECT id{days} AND {condition}", given) == [(text,)]

@@ -189,10 +189,10 @@ class TestVersioning:
 @pytest.mark.parametrize("cut", ["_save", "write"])
 def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, cut):
     """Either the old one or the new one, with the checksum that it says."""
-    place = "b", {"name": "champion.json"}, {}
+    place, bucket = ({"name": "champion.json"}, {}), "bucket"
     store = emulator.Store(tmp_path)
-    store.create_bucket({"name": "b"})
-    first = store.write("b", b"old", *place[1:])
+    store.create_bucket({"name": bucket})
+    first = store.write(bucket, b"old", *place)
     whole = {"_save": emulator.Store, "write": emulator.whole_files}[cut]
     done = getattr(whole, cut)
 
@@ -203,9 +203,9 @@ def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, c
     with monkeypatch.context() as patch:
         patch.setattr(whole, cut, killed)
         with pytest.raises(KeyboardInterrupt):
-            store.write("b", b"newer", *place[1:])
+            store.write(bucket, b"newer", *place)
 
-    resource, content = emulator.Store(tmp_path).read("b", "champion.json", {})
+    resource, content = emulator.Store(tmp_path).read(bucket, "champion.json", {})
     assert content in (b"old", b"newer")
     assert resource["size"] == str(len(content))
     assert (resource["generation"] == first["generation"]) == (content == b"old")

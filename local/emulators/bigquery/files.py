@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ CATALOG_SUFFIX = ".bq.duckdb"
 def connect_plainly(database: Any, data_dir: Path) -> None:
     """Replace the emulator's DuckLake catalog by one DuckDB file per project."""
     import duckdb
+    from local_bigquery.errors import BigQueryError
+    from local_bigquery.jobs import storage
 
     settings = database.settings
 
@@ -58,6 +61,11 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         }
         for project in sorted(known | {settings.default_project_id}):
             attach(connection, project)
+        # A statement is anybody's who reaches the port: it reads and writes no files
+        # but those of the emulator.
+        own = _literal(data_dir)
+        connection.execute(f"SET GLOBAL allowed_directories = [{own}]")
+        connection.execute("SET GLOBAL enable_external_access = false")
         return connection
 
     def projects() -> list[str]:
@@ -67,6 +75,14 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         )
         return [name for (name,) in rows]
 
+    def refuse(uri: str) -> str:
+        raise BigQueryError("invalid", f"Source or target is not in a bucket: {uri}")
+
+    # What is under way lies in the emulator's folder, too.
+    staged = data_dir / "staged"
+    staged.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(staged)
+    storage._local = refuse
     database._attach = attach
     database._connect = connect
     database.projects = projects

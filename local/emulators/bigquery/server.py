@@ -16,6 +16,7 @@ from local.emulators.bigquery.memory import keep_jobs, keep_resources, keep_tran
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.views import follow_views, union_wildcards
 from local.emulators.bigquery.writes import append_batches, queue_writes
+from local.loopback import refusing
 
 HOST = "127.0.0.1"
 # A stream of appends has a thread for as long as it is open.
@@ -98,8 +99,10 @@ def serve(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     storage_api = serve_storage_api(grpc_port)
     try:
+        from local_bigquery.app import app
+
         uvicorn.run(
-            "local_bigquery.app:app",
+            refusing(app),
             host=HOST,
             port=port,
             access_log=False,

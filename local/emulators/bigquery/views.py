@@ -167,7 +167,9 @@ def union_wildcards() -> None:
         # As constants, bounds of _TABLE_SUFFIX have DuckDB read no table in vain.
         for name, value in [*bound.items()] if context.wildcards else []:
             if isinstance(value, str) and "'" not in value:
-                sql = re.sub(rf"\${name}\b", f"'{bound.pop(name)}'", sql)
+                # A replacement is read for escapes.
+                text = bound.pop(name).replace("\\", r"\\")
+                sql = re.sub(rf"\${name}\b", f"'{text}'", sql)
         return sql, bound
 
     rules.NODE_RULES[rules.NODE_RULES.index(rules.tables.wildcard_table)] = wildcard

@@ -1,0 +1,59 @@
+"""Servers on this machine answer its programs, and no page of the web."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from http.server import ThreadingHTTPServer
+
+import pytest
+import requests
+
+from local.loopback import Pages
+from local.processes import HOST
+from local.receiver import Receiver
+
+FOREIGN = (
+    {"Host": "evil.example"},
+    {"Host": "127.0.0.1.evil.example:80"},
+    {"Host": "[::1"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+)
+OWN = ({}, {"Host": "localhost"}, {"Host": "[::1]:9"}, {"Origin": "http://localhost:3"})
+
+
+@pytest.fixture
+def pages(tmp_path):
+    (tmp_path / "index.html").write_text("page")
+    handler = functools.partial(Pages, directory=str(tmp_path))
+    with ThreadingHTTPServer((HOST, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{HOST}:{server.server_port}/index.html"
+        server.shutdown()
+
+
+@pytest.fixture
+def servers(emulators, pages):
+    """An address of each server that answers 200."""
+    bigquery, storage = emulators.url("bigquery"), emulators.url("storage")
+    with Receiver() as receiver:
+        yield {
+            "bigquery": ("GET", f"{bigquery}/bigquery/v2/projects"),
+            "storage": ("GET", f"{storage}/storage/v1/b/nowhere/o"),
+            "receiver": ("POST", f"{receiver.url}/users"),
+            "dashboard": ("GET", pages),
+        }
+
+
+@pytest.mark.parametrize("name", ["bigquery", "storage", "receiver", "dashboard"])
+def test_a_server_on_this_machine_refuses_what_a_page_of_the_web_can_send(
+    servers, name
+):
+    method, url = servers[name]
+
+    def status(headers):
+        return requests.request(method, url, json={}, headers=headers, timeout=10)
+
+    assert {status(headers).status_code for headers in FOREIGN} == {421}
+    assert 421 not in {status(headers).status_code for headers in OWN}
