@@ -44,8 +44,8 @@ def reason(error: Exception) -> str:
     if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
         # Functions raise it, too, and nobody starts those by make.
         return (
-            f"{error}. For a deployment, `python -m deploy environment` prints the "
-            "settings; for this machine, `make up` prints them"
+            f"{error}. For a deployment, `.venv/bin/python -m deploy environment` "
+            "prints the settings; for this machine, `make up` prints them"
         )
     return str(error)
 

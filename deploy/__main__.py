@@ -1,9 +1,9 @@
 """
 What the shell scripts ask: settings, checked, as the shell or Terraform reads them.
 
-    python -m deploy environment        the settings as functions have them
-    python -m deploy shell              the names that scripts use
-    python -m deploy variables main     the values of Terraform's variables, as .tfvars
+    .venv/bin/python -m deploy environment       the settings as functions have them
+    .venv/bin/python -m deploy shell             the names that scripts use
+    .venv/bin/python -m deploy variables main    Terraform's variables, as .tfvars
 """
 
 from __future__ import annotations

@@ -42,13 +42,8 @@ if [[ -n "$dry_run" && ! -f "$settings" && "$settings" == "$root/deploy/settings
   echo "# there is no deploy/settings.env: the example's names stand for yours" >&2
 fi
 
-python=""
-for one in "$root/.venv/bin/python" python3 python3.13 python3.12 python3.11; do
-  if "$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    python="$one" && break
-  fi
-done
-[[ -n "$python" ]] || { echo "deploy: Python 3.11 or newer is needed" >&2 && exit 1; }
+python="$root/.venv/bin/python"
+"$python" -c 'import msgspec' 2>/dev/null || { echo "deploy: there is no whole $root/.venv: run 'make setup' in $root first" >&2 && exit 1; }
 
 # project, region, prefix and all else that scripts call by name: settings, checked, and
 # what Terraform has created, by its outputs.
@@ -93,7 +88,7 @@ run() {
     left="$(spreading)"
     explain_region "$refusal"
     if [[ $status == 0 || $left -le 0 ]] ||
-      ! grep -qiE 'PERMISSION_DENIED|does not have permission|[Pp]ermission .* denied' "$refusal"; then
+      ! grep -qiE 'PERMISSION_DENIED|does not have permission|permission.* denied' "$refusal"; then
       rm -f "$refusal"
       return "$status"
     fi

@@ -9,6 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version="$(<deploy/python-version)"
+uv=.venv/bin/uv
 
 if [[ "${1:-}" == --terraform ]]; then
   for root in deploy/terraform deploy/terraform/watch; do
@@ -17,6 +18,7 @@ if [[ "${1:-}" == --terraform ]]; then
   done
   exit
 fi
+[[ -x "$uv" ]] || { echo "deploy: there is no $PWD/$uv: run 'make setup' in $PWD first" >&2 && exit 1; }
 for requirements in 0*/requirements*.txt; do
   lock="deploy/locks/$requirements"
   mkdir -p "$(dirname "$lock")"
@@ -26,7 +28,7 @@ for requirements in 0*/requirements*.txt; do
     echo "# Made by deploy/lock.sh from $requirements, for CPython $version on Linux, x86-64."
     echo "# Requirements: $of"
     # Where both name a package, the version that tests run on.
-    .venv/bin/uv pip compile "$requirements" --constraints=requirements.txt --quiet \
+    "$uv" pip compile "$requirements" --constraints=requirements.txt --quiet \
       --generate-hashes --only-binary=:all: --emit-build-options --no-annotate --no-header \
       --python-version="$version" --python-platform=x86_64-manylinux_2_35
   } >"$lock.new"

@@ -39,7 +39,8 @@ for use_case in $use_cases_model_training; do
     --task-timeout=82800                 # 23 hours
     --tasks=1 --max-retries=1
     --command=/cnb/lifecycle/launcher    # starts a process in a buildpack's image
-    --args="^|^python3|-c|$(cat 00-ModelTraining/job.py)|model_training|{\"use_case\": \"$use_case\"}"
+    # Without "--" it would let a shell take the quotes out of the request.
+    --args="^|^--|python3|job.py|model_training|{\"use_case\": \"$use_case\"}"
     --service-account="$account_model_training"
     --set-env-vars="$environment"
     "$secret"

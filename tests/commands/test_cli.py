@@ -147,7 +147,7 @@ class TestExit:
         assert printed.out == ""
         assert printed.err.startswith("propensity versions: GOOGLE_CLOUD_PROJECT")
         # Where the settings are to be had, of a deployment and on this machine.
-        assert "`python -m deploy environment`" in printed.err
+        assert "`.venv/bin/python -m deploy environment`" in printed.err
         assert "`make up` prints" in printed.err
 
     def test_of_a_reader_that_has_read_enough_is_no_traceback(self):

@@ -177,8 +177,12 @@ class Record:
                 if status == 404:
                     # Who may not list is refused where there is nothing.
                     self.need("objects.list", "gs:")
-            case "DELETE", _:
+            case "DELETE", ["o", *_]:
                 self.need("objects.delete", name)
+            case "GET", []:
+                self.need("buckets.get", "gs:")
+            case _:
+                raise AssertionError(f"what does it need? {request.method} {path}")
 
 
 @contextlib.contextmanager

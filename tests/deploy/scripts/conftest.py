@@ -71,7 +71,7 @@ class Cloud:
         (self.folder / "rules").write_text("\n".join(rules))
         (self.folder / "calls").unlink(missing_ok=True)
         file = settings_file(self.folder, self.settings)
-        path = [self.folder / "bin", Path(sys.executable).parent, "/usr/bin", "/bin"]
+        path = [self.folder / "bin", "/usr/bin", "/bin"]
         return execute(
             [self.project / script, *words, f"--settings={file}"],
             input=stdin,
@@ -118,6 +118,7 @@ def project(tmp_path_factory) -> Path:
     parts = ("deploy", "propensity", "offline", *(p.name for p in ROOT.glob("0*")))
     for part in parts:
         shutil.copytree(ROOT / part, copy / part, ignore=ignored)
+    (copy / ".venv").symlink_to(sys.prefix)
     return copy
 
 
