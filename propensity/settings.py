@@ -120,6 +120,7 @@ class Settings:
     refresh_s: int = _setting(60, _number(int, 1, 24 * 3600))
     topic_prefix: str = _setting("", _matching(r"[a-z][a-z0-9]{0,11}"))
     maximum_lateness_days: int = _setting(30, _number(int, 1, 36_500))
+    maximum_score_delay_days: int = _setting(2, _number(int, 1, 36_500))
     alert_review_cost: float = _setting(5.0, _number(float, 0, 1e6))
     suppression_key: str = _setting("", _key, secret=True)
     require_consent: str = _setting("false", _matching("|".join(CONSENTS)))

@@ -118,6 +118,7 @@ class Stack:
             "PROPENSITY_REFRESH_S": "1",
             # What is played here happened long ago.
             "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
+            "PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS": "36500",
         }
 
     def url(self, service: str) -> str:

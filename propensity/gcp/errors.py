@@ -101,10 +101,8 @@ def error_of(  # noqa: PLR0911 an error each
         case api.BadRequest() if "does not match any table" in text:
             return _missing(service, on, text)
         case api.BadRequest() | api.Forbidden() if _BILLED in text:
-            return QueryTooExpensive(
-                "the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED or, "
-                f"about single users, than 8 GiB: {text}"
-            )
+            most = "PROPENSITY_MAXIMUM_BYTES_BILLED"
+            return QueryTooExpensive(f"the query would bill more than {most}: {text}")
         case api.BadRequest() if _RACE.search(text):
             return Conflict(f"another run wrote the same table meanwhile: {text}")
         case api.BadRequest() if _QUEUE in text:

@@ -38,9 +38,6 @@ LABELS = {"application": "propensity"}
 # So many rows are read as JSON with the answer; more as Arrow, through the Storage API.
 _SMALL_ROWS = 1_000
 
-# Of a query about single users; the estimate does not know clusters.
-LOOKUP_MAXIMUM_BYTES_BILLED = 8 * 1024**3
-
 _DAY_MS = 24 * 3600 * 1000
 
 # bool before int and datetime before date: each is a subclass of the other.
@@ -164,7 +161,7 @@ class Warehouse:
         trip, and does not say what it bills: what it processed, in whole MiB, and at
         least ten; nothing if it had the result cached.
         """
-        most = LOOKUP_MAXIMUM_BYTES_BILLED
+        most = self.settings.maximum_bytes_billed
         config = self._config(parameters, maximum_bytes_billed=most)
         with self._translated():
             result = self.client.query_and_wait(

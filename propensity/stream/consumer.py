@@ -30,6 +30,7 @@ from propensity.errors import MethodNotAllowed, PropensityError, Unavailable
 from propensity.events import messages
 from propensity.events.dead_letters import dead_letters
 from propensity.events.messages import Message
+from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
 from propensity.gcp.appends import Appends
@@ -38,8 +39,10 @@ from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.writes import RowsRefused
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
+from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.tables.stream import DEAD_LETTERS
 
@@ -50,6 +53,8 @@ from propensity.tables.stream import DEAD_LETTERS
 GROUP_BYTES = 4 * 1024**2
 LEAST_BYTES = GROUP_BYTES // 1_000 + 1
 PAUSE_S = 0.02
+# An append takes 10 MB; rows may be larger than what they are made of.
+APPEND_BYTES = 8 * 1024**2
 
 # What may wait in an instance, and what may be read at once, of bodies that may have 15
 # MiB each. Further messages get a 503, and Pub/Sub slows down.
@@ -84,6 +89,14 @@ class Clients:
             catalogue=Catalogue([usecases.load(name) for name in usecases.names()]),
             clock=clock,
         )
+
+
+def n_suppressed(
+    group: Sequence[Message], accepted: Accepted, refused: Mapping[int, Refused]
+) -> int:
+    """Return how many messages of a group are about suppressed users."""
+    handled = {event.place for event in (*accepted.events, *accepted.truths)}
+    return len(group) - len(handled | refused.keys())
 
 
 class Consumer(ABC):
@@ -180,6 +193,38 @@ class Consumer(ABC):
         Raises:
             PropensityError: The whole group is to be delivered again.
         """
+
+    async def append(
+        self,
+        table: Table,
+        rows: pa.RecordBatch,
+        places: Sequence[int],
+        refused: dict[int, Refused],
+    ) -> None:
+        """
+        Append rows; one that the table refuses holds up no other.
+
+        Args:
+            table: Of the rows.
+            rows: One request takes some of them if they are large.
+            places: Of their messages in the group.
+            refused: Gets the refusals by the table, by place.
+        """
+        half = rows.num_rows // 2
+        if rows.nbytes > APPEND_BYTES and half:
+            await self.append(table, rows[:half], places[:half], refused)
+            await self.append(table, rows[half:], places[half:], refused)
+            return
+        while rows.num_rows:
+            try:
+                await self.clients.appends.append(table, rows)
+                return
+            except RowsRefused as error:
+                for row, detail in error.rows.items():
+                    refusal = Refused("refused_by_table", detail[:500])
+                    refused[places[row]] = refusal
+                kept = [row for row in range(len(places)) if row not in error.rows]
+                rows, places = rows.take(kept), [places[row] for row in kept]
 
     async def dead_letter(
         self,

@@ -17,10 +17,9 @@ from propensity.events.messages import Message
 from propensity.events.rows import Event, accept, rows_of
 from propensity.events.values import Refused
 from propensity.gcp.log import log
-from propensity.gcp.writes import RowsRefused
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.stream.consumer import Clients, Consumer
+from propensity.stream.consumer import Clients, Consumer, n_suppressed
 from propensity.tables.inference import TRUTH_EVENTS
 from propensity.tables.stream import STREAM_EVENTS
 from propensity.topics import ENRICHED, prefixed
@@ -66,8 +65,8 @@ class StreamFeatures(Consumer):
             suppressed=suppressed,
         )
         refused = accepted.refused
-        truths = await self._append(TRUTH_EVENTS, accepted.truths, refused, at=at)
-        events = await self._append(STREAM_EVENTS, accepted.events, refused, at=at)
+        truths = await self._store(TRUTH_EVENTS, accepted.truths, refused, at=at)
+        events = await self._store(STREAM_EVENTS, accepted.events, refused, at=at)
         refused = await self.dead_letter(group, refused, suppressed)
         await clients.bus.publish(
             self._topic,
@@ -84,36 +83,22 @@ class StreamFeatures(Consumer):
                 for event in events
                 if event.values.get("postcode") is not None
             ),
-            suppressed=len(group) - len(events) - len(truths) - len(refused),
+            suppressed=n_suppressed(group, accepted, refused),
             appends=1,
         )
         return refused
 
-    async def _append(
+    async def _store(
         self,
         table: Table,
         events: Sequence[Event],
         refused: dict[int, Refused],
         *,
         at: datetime,
-    ) -> Sequence[Event]:
-        """
-        Append rows of events or truths, and return those that were stored.
-
-        ``refused`` gets the refusals by the table, by place.
-        """
-        lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
-        while events:
+    ) -> list[Event]:
+        """Append rows of events or truths, and return those that the table took."""
+        if events:
+            lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
             rows = rows_of(table, events, received_at=at, lateness=lateness)
-            try:
-                await self.clients.appends.append(table, rows)
-                break
-            except RowsRefused as error:
-                # A bad row must not hold up the others of its group.
-                for row, detail in error.rows.items():
-                    refusal = Refused("refused_by_table", detail[:500])
-                    refused[events[row].place] = refusal
-                events = [
-                    one for row, one in enumerate(events) if row not in error.rows
-                ]
-        return events
+            await self.append(table, rows, [event.place for event in events], refused)
+        return [event for event in events if event.place not in refused]

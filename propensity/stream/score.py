@@ -12,16 +12,16 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 
 from propensity import usecases
-from propensity.errors import PropensityError
+from propensity.errors import PropensityError, QueryTooExpensive
 from propensity.events.messages import MAXIMUM_EVENT_BYTES, Message
 from propensity.events.rows import Event, accept, published
-from propensity.events.values import EPOCH, MICROSECOND
+from propensity.events.values import EPOCH, MICROSECOND, Refused
 from propensity.registry.inference_log import (
     STREAM,
     Row,
@@ -30,11 +30,19 @@ from propensity.registry.inference_log import (
     latency_ms,
     rows_of,
 )
-from propensity.registry.serving import Champions, ServingState, users_on_the_stream
-from propensity.stream.consumer import Clients, Consumer, Unhandled
+from propensity.registry.serving import (
+    Champions,
+    ServingState,
+    UserFeatures,
+    users_on_the_stream,
+)
+from propensity.stream.consumer import Clients, Consumer, Unhandled, n_suppressed
 from propensity.tables.inference import INFERENCE_LOG
 from propensity.topics import SCORES, prefixed
 from propensity.usecases import UseCase
+
+if TYPE_CHECKING:
+    from propensity.models.scoring import Scorer
 
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
@@ -83,7 +91,7 @@ class ScoreStream(Consumer):
             received_at=self.clients.clock.now(),
             suppressed=suppressed,
         )
-        refused = await self.dead_letter(group, accepted.refused, suppressed)
+        refused = accepted.refused
         by_use_case: dict[str, list[Event]] = defaultdict(list)
         for event in accepted.events:
             by_use_case[event.use_case].append(event)
@@ -91,24 +99,27 @@ class ScoreStream(Consumer):
         failed: dict[int, PropensityError] = {}
         for name, events in by_use_case.items():
             try:
-                counts.update(await self._store(usecases.load(name), events))
+                use_case = usecases.load(name)
+                counts.update(await self._store(use_case, events, refused))
             except PropensityError as error:
                 failed |= {event.place: error for event in events}
+        refused = await self.dead_letter(group, refused, suppressed)
         if len(failed) < len(group):
-            handled = len(accepted.events) + len(accepted.truths) + len(refused)
             self.counts.add(
                 Counter(refusal.reason for refusal in refused.values()),
                 rows_in=len(group) - len(failed),
-                suppressed=len(group) - handled,
+                suppressed=n_suppressed(group, accepted, refused),
                 **counts,
             )
         return {**refused, **failed}
 
     async def _store(
-        self, use_case: UseCase, events: Sequence[Event]
+        self, use_case: UseCase, events: Sequence[Event], refused: dict[int, Refused]
     ) -> Mapping[str, int]:
         """
         Score events of a use case, append the scores and publish them; return counts.
+
+        ``refused`` gets the events that the model or the table refuses, by place.
 
         Raises:
             PropensityError: Something failed; the events are to be delivered again.
@@ -116,26 +127,37 @@ class ScoreStream(Consumer):
         if not (use_case.scores_events or use_case.has_statement("stream_rows")):
             return {"not_scored_on_the_stream": len(events)}
         state = await self._champions.state(use_case)
-        rows, counts = await asyncio.to_thread(self._score, use_case, events, state)
+        places, rows, counts = await asyncio.to_thread(
+            self._score, use_case, events, state, refused
+        )
         if not rows:
             return counts
-        await self.clients.appends.append(INFERENCE_LOG, batch_of(rows))
+        await self.append(INFERENCE_LOG, batch_of(rows), places, refused)
         scores = [
             (
                 msgspec.json.encode({name: row[name] for name in _IN_MESSAGES}),
                 {name: row[name] for name in _ATTRIBUTES},
             )
-            for row in rows
+            for place, row in zip(places, rows, strict=True)
             if (row["probability"], row["anomaly_score"]) != (None, None)
+            and place not in refused
         ]
         topic = prefixed(self.clients.settings, SCORES)
         await self.clients.bus.publish(topic, scores)
         return {**counts, "rows_out": len(scores)}
 
     def _score(
-        self, use_case: UseCase, events: Sequence[Event], state: ServingState
-    ) -> tuple[list[Row], dict[str, int]]:
-        """Return rows of ``inference_log``, and counts of unscored events by reason."""
+        self,
+        use_case: UseCase,
+        events: Sequence[Event],
+        state: ServingState,
+        refused: dict[int, Refused],
+    ) -> tuple[list[int], list[Row], dict[str, int]]:
+        """
+        Return rows of ``inference_log``, and counts of unscored events by reason.
+
+        The rows come with the places of their events.
+        """
         champion = state.champion
         if use_case.scores_events:
             # By their own fields.
@@ -146,23 +168,51 @@ class ScoreStream(Consumer):
             ]
             counts = {"not_scored_on_the_stream": len(events) - len(to_score)}
         elif champion is None:
-            return [], {"no_champion": len(events)}
+            return [], [], {"no_champion": len(events)}
         else:
             to_score, counts = self._with_user_features(use_case, events)
-        if not to_score:
-            return [], counts
-        scores: Iterable[float | None] = [None] * len(to_score)
+        places = [event.place for event, _ in to_score]
+        scores: list[float | None] = [None] * len(to_score)
         if champion is None:
             counts["no_champion"] = len(to_score)
-        else:
+        elif to_score:
             features = pa.RecordBatch.from_pylist(
                 [values for _, values in to_score], use_case.feature_schema()
             )
-            with self._scoring:
-                scores = champion.scorer.probabilities(features)
+            scores = self._scores(champion.scorer, features, places, refused)
             if not champion.is_warm:
                 counts["not_warm"] = len(to_score)
-        return self._inferences(use_case, state, to_score, scores), counts
+        kept = [row for row, place in enumerate(places) if place not in refused]
+        rows = self._inferences(
+            use_case, state, [to_score[row] for row in kept], [scores[r] for r in kept]
+        )
+        return [places[row] for row in kept], rows, counts
+
+    def _scores(
+        self,
+        scorer: Scorer,
+        features: pa.RecordBatch,
+        places: Sequence[int],
+        refused: dict[int, Refused],
+    ) -> list[float | None]:
+        """
+        Return scores of rows, None of those that the model refuses.
+
+        It does not say which it refuses, and scores halves of halves until it is found.
+        """
+        half = len(places) // 2
+        try:
+            with self._scoring:
+                return list(scorer.probabilities(features))
+        except ValueError:
+            if not half:
+                refusal = scorer.refusal(features)
+                refused[places[0]] = Refused(
+                    "refused_by_model", refusal.message, field=refusal.field
+                )
+                return [None]
+        first = self._scores(scorer, features[:half], places[:half], refused)
+        return first + self._scores(scorer, features[half:], places[half:], refused)
 
     def _with_user_features(
         self, use_case: UseCase, events: Sequence[Event]
@@ -172,21 +222,28 @@ class ScoreStream(Consumer):
         counts of the others by reason.
 
         A query reads all days since its oldest event, so events that are too late are
-        not scored.
+        not scored; nor are those of the oldest days, where the query may not read them.
         """
-        settings = self.clients.settings
-        lateness = timedelta(days=settings.maximum_lateness_days)
-        oldest = self.clients.clock.now() - lateness
+        delay = timedelta(days=self.clients.settings.maximum_score_delay_days)
+        oldest = self.clients.clock.now() - delay
         in_time = [event for event in events if _time(event) >= oldest]
+        features: Mapping[str, UserFeatures] | None = None
+        while in_time and features is None:
+            first = min(map(_time, in_time)).date()
+            try:
+                features = users_on_the_stream(
+                    self.clients.warehouse,
+                    use_case,
+                    {event.user_id for event in in_time},
+                    first_event_day=first,
+                )
+            except QueryTooExpensive:
+                in_time = [event for event in in_time if _time(event).date() > first]
+                if not in_time:
+                    raise
         counts = {"too_late": len(events) - len(in_time)}
-        if not in_time:
+        if features is None:
             return [], counts
-        features = users_on_the_stream(
-            self.clients.warehouse,
-            use_case,
-            {event.user_id for event in in_time},
-            first_event_day=min(map(_time, in_time)).date(),
-        )
         to_score: list[WithFeatures] = []
         for event in in_time:
             found = features.get(event.user_id)

@@ -12,6 +12,7 @@ from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports
 from local.stack.state import LOCAL, ROOT
+from propensity.settings import Settings
 from tests.functions.instances import Served, serving
 from tests.functions.looked_up import ANA, BEN, KEYS, lookups_sent, publish
 from tests.programs import execute
@@ -130,7 +131,7 @@ class TestPost:
         assert predictions == [ANA | {"user_id": user} for user in users]
         assert len(jobs) == before + 1
         for job in jobs:
-            assert job.maximum_bytes_billed == 8 * 1024**3
+            assert job.maximum_bytes_billed == Settings.maximum_bytes_billed
             assert job.labels == {"application": "propensity"}
             assert {p.name for p in job.query_parameters} == {"use_case", "user_ids"}
 

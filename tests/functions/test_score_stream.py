@@ -23,13 +23,13 @@ from tests.functions.instances import Served, failing, serving
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
 
 HOUR = timedelta(hours=1)
-LATENESS = "PROPENSITY_MAXIMUM_LATENESS_DAYS"
+DELAY = "PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS"
 
 
 @pytest.fixture(scope="module")
 def site(emulators) -> Iterator[Site]:
     """A site with a champion; events of the tests are of the past."""
-    with new_site(emulators, **{LATENESS: "36500"}) as site:
+    with new_site(emulators, **{DELAY: "36500"}) as site:
         load_model.load(site.warehouse, site.artifacts, site.settings)
         yield site
 
@@ -186,7 +186,7 @@ class TestPassesOver:
             bet(user_id=today, event_time=(now - HOUR).isoformat()),
         ]
         store(site, [*late, *fresh])
-        environment = site.environment | {LATENESS: "30"}
+        environment = site.environment | {DELAY: "30"}
         with serving("score_stream", environment) as scoring:
             answers = scoring.post_all([*late, *fresh])
 

@@ -1,7 +1,9 @@
 -- One row per user: features as they are now, and until when the user is scored.
 -- Parameters: @use_case STRING; @user_ids ARRAY<STRING>; @first_event_day DATE, of the
 --   events to be scored; @first_day_hours INT64; those of the use case.
--- Source: stream_events, and stream_features_daily for who had registered before.
+-- Source: stream_events, and stream_features_daily for who had registered before, in the
+--   month of the events or in the one before: that of two years would be read for each
+--   group of events. Who comes back after that is new once more, but in no training.
 -- A user whose first day is not over has registered within its hours before the event,
 -- and what happened since was received a day before it happened at the earliest, by a
 -- clock that is wrong. So no earlier day is read, however long the history.
@@ -29,6 +31,7 @@ WITH
     WHERE
       use_case = @use_case
       AND user_id IN UNNEST(@user_ids)
+      AND month >= DATE_SUB(DATE_TRUNC(@first_event_day, MONTH), INTERVAL 1 MONTH)
       AND registration.registration_time IS NOT NULL
   ),
 -- include: first_day_features.sql

@@ -5,15 +5,19 @@ Counts of score_stream, specified: a group counts once it is done, and never bef
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from propensity import usecases
-from propensity.errors import SchemaError, Unavailable
+from propensity.errors import QueryTooExpensive, SchemaError, Unavailable
 from propensity.events.messages import Message
+from propensity.gcp.writes import RowsRefused
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
@@ -99,18 +103,27 @@ async def test_of_users_while_nothing_serves_say_so(capsys):
     assert (counts["rows_in"], counts["no_champion"], counts["rows_out"]) == (3, 3, 0)
 
 
-def scoring(consumer: ScoreStream, batches: list[pa.RecordBatch]) -> None:
+def scoring(
+    consumer: ScoreStream,
+    batches: list[pa.RecordBatch],
+    refuses: Callable[[dict[str, Any]], bool] = lambda _: False,
+) -> None:
     """Let a model serve that gives everybody the same, and keeps what it was given."""
 
     def probabilities(batch: pa.RecordBatch) -> list[float]:
         batches.append(batch)
+        if any(map(refuses, batch.to_pylist())):
+            raise ValueError("Input X contains infinity")
         return [0.5] * batch.num_rows
+
+    def refusal(rows: pa.RecordBatch) -> SchemaError:
+        return SchemaError("feature 'age' is too large", field="age")
 
     champion: Any = SimpleNamespace(
         version=0,
         is_anomaly=False,
         is_warm=True,
-        scorer=SimpleNamespace(probabilities=probabilities),
+        scorer=SimpleNamespace(probabilities=probabilities, refusal=refusal),
     )
     state: Any = SimpleNamespace(champion=champion, epoch=1)
 
@@ -164,3 +177,137 @@ async def test_of_a_use_case_that_fails_hold_up_no_other(capsys):
     assert [*map(str, unhandled.values())] == ["division by zero"]
     assert [*unhandled] == [0]
     assert (counts["rows_in"], counts["rows_out"], log.rows) == (1, 1, 1)
+
+
+FEATURES = dict.fromkeys(usecases.load("first_day_churn").features)
+
+
+def users(*, rows_per_day: int = 0, asked: list[date] | None = None) -> SimpleNamespace:
+    """A table of users who registered an hour before their events, however old these
+    are; a query that would read more than 8 GiB of arrivals is refused."""
+
+    def lookup(_: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        first = parameters["first_event_day"]
+        if asked is not None:
+            asked.append(first)
+        if ((NOW.date() - first).days + 3) * rows_per_day * 169 > 8 * 2**30:
+            raise QueryTooExpensive("more than 8 GiB")
+        until = {"scored_until": NOW + DAY}
+        return [{"user_id": u, **until, **FEATURES} for u in parameters["user_ids"]]
+
+    return SimpleNamespace(lookup=lookup)
+
+
+def bets(ages: Sequence[timedelta]) -> list[Message]:
+    """Bets of so long ago, each of a user of its own."""
+    return [
+        Message(
+            written(bet(user_id=f"u{n}", event_id=f"e{n}", event_time=str(NOW - age))),
+            str(n),
+        )
+        for n, age in enumerate(ages)
+    ]
+
+
+async def test_a_late_event_does_not_refuse_its_group(capsys):
+    """It is not scored any more, and the read is that of the fresh ones."""
+    asked: list[date] = []
+    log = Log()
+    consumer = stream_of(log, users(rows_per_day=2_000_000, asked=asked))
+    scoring(consumer, [])
+
+    group = bets([*[timedelta(minutes=1)] * 200, 29 * DAY])
+    assert await consumer.consume(group) == {}
+    assert (log.rows, asked) == (200, [NOW.date()])
+    assert counted(consumer, capsys)["too_late"] == 1
+
+
+async def test_events_of_days_that_may_not_be_read_do_not_refuse_their_group(capsys):
+    """However long a deployment scores after an event."""
+    log = Log()
+    consumer = stream_of(log, users(rows_per_day=2_000_000))
+    consumer.clients = replace(
+        consumer.clients,
+        settings=replace(consumer.clients.settings, maximum_score_delay_days=36_500),
+    )
+    scoring(consumer, [])
+
+    group = bets([*[timedelta(0)] * 10, 5 * DAY, 29 * DAY, 400 * DAY])
+    assert await consumer.consume(group) == {}
+    assert (log.rows, counted(consumer, capsys)["too_late"]) == (11, 2)
+
+    consumer = stream_of(log, users(rows_per_day=2_000_000_000))
+    scoring(consumer, [])
+    [error, *_] = (await consumer.consume(group)).values()
+    assert isinstance(error, QueryTooExpensive)
+
+
+class Tables(Log):
+    """All rows of tables, the largest append, and rows that one of them refuses."""
+
+    def __init__(self, refuses: str = "") -> None:
+        super().__init__()
+        self.of: dict[str, list[dict[str, Any]]] = {}
+        self.largest, self.refuses = 0, refuses
+
+    async def append(self, table: Any, rows: pa.RecordBatch) -> None:
+        wrong = [n for n, row in enumerate(rows.to_pylist()) if self.is_refused(row)]
+        if wrong:
+            raise RowsRefused(dict.fromkeys(wrong, "no such value"))
+        self.largest = max(self.largest, rows.nbytes)
+        self.of.setdefault(table.name, []).extend(rows.to_pylist())
+
+    def is_refused(self, row: dict[str, Any]) -> bool:
+        return bool(self.refuses) and row.get("event_id") == self.refuses
+
+
+@pytest.mark.parametrize("wrong", [[0], [6], [0, 1], [2, 4], [*range(7)]])
+async def test_an_event_that_the_model_refuses_does_not_refuse_its_group(wrong, capsys):
+    """It is a dead letter, with the feature; all others are scored."""
+    tables = Tables()
+    consumer = stream_of(tables)
+    scoring(consumer, [], lambda row: row["V1"] > 1e38)
+    sent = [enriched_card(f"t{n}", V1=1e39 if n in wrong else 1.0) for n in range(7)]
+
+    handled = await consumer.consume(
+        [Message(written(card), card["event_id"]) for card in sent]
+    )
+    letters, rows = tables.of["dead_letters"], tables.of.get("inference_log", [])
+    assert [*handled] == wrong
+    assert [row["message_id"] for row in letters] == [f"t{n}" for n in wrong]
+    assert {(row["reason"], row["field"]) for row in letters} == {
+        ("refused_by_model", "age")
+    }
+    right = [f"t{n}" for n in range(7) if n not in wrong]
+    assert [row["event_id"] for row in rows] == right
+    counts = counted(consumer, capsys)
+    assert (counts["rows_out"], counts["suppressed"]) == (len(right), 0)
+
+
+async def test_a_score_that_the_table_refuses_does_not_refuse_its_group():
+    tables = Tables(refuses="t1")
+    consumer = stream_of(tables)
+    scoring(consumer, [])
+
+    [refusal] = (
+        await consumer.consume(
+            [Message(written(enriched_card(name)), name) for name in ("t0", "t1", "t2")]
+        )
+    ).values()
+    assert refusal.reason == "refused_by_table"
+    assert [row["event_id"] for row in tables.of["inference_log"]] == ["t0", "t2"]
+
+
+async def test_scores_with_long_texts_are_several_appends():
+    """An append takes 10 MB, and features of users have texts that are long."""
+    warehouse = users()
+    found = warehouse.lookup
+    long = dict.fromkeys(("country", "campaign", "affiliate_url"), "x" * 4_096)
+    warehouse.lookup = lambda *asked: [row | long for row in found(*asked)]
+    tables = Tables()
+    consumer = stream_of(tables, warehouse)
+    scoring(consumer, [])
+
+    assert await consumer.consume(bets([timedelta(0)] * 1_000)) == {}
+    assert len(tables.of["inference_log"]) == 1_000
+    assert tables.largest < 10_000_000

@@ -169,27 +169,30 @@ class TestHours:
             assert model_input(place.first_days()[user]) == model_input(served)
 
 
-def test_a_registration_is_known_however_old(empty):
-    """Who registers anew after two months is no new player: it is compacted."""
-    place, old = empty, ago(days=63)
-    place.add(registration("old", old), received_at=old)
+def test_a_registration_is_known_to_trainings_for_ever_and_to_scores_for_a_month(empty):
+    """Who registers anew is no new player: it is compacted. A score reads the month of
+    its event and the one before, not the days of all years."""
+    place, old, recent = empty, ago(days=63), ago(days=33)
+    for name, moment in (("old", old), ("recent", recent)):
+        place.add(registration(name, moment), received_at=moment)
     place.warehouse.execute(
         statement("compact_days"),
         {
-            "days": [old.date()],
-            "months": [old.date().replace(day=1)],
+            "days": [old.date(), recent.date()],
+            "months": [old.date().replace(day=1), recent.date().replace(day=1)],
             "earliest": ago(days=64).date(),
             "counted_until": MIDNIGHT,
             "closed_before": MIDNIGHT.date(),
             "now": MIDNIGHT,
         },
     )
-    for user in ("old", "new"):
+    for user in ("old", "recent", "new"):
         for row in (registration(user, REGISTERED), event(user, REGISTERED)):
             place.add(row, received_at=REGISTERED)
 
     assert set(place.first_days()) == {"new"}
-    assert set(place.served(["old", "new"], since=REGISTERED.date())) == {"new"}
+    served = place.served(["old", "recent", "new"], since=REGISTERED.date())
+    assert set(served) == {"old", "new"}
     assert set(place.first_days(AS_OF - 56 * DAY)) == {"old"}
 
 
