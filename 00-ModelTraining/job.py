@@ -5,8 +5,8 @@ Run a scheduled function once, without HTTP: what a Cloud Run job of its image d
 
 The request goes to the function in this process, as functions-framework would hand it
 over, and so through its lease, its log line and its errors. An answer that says when to
-ask again, as while a day of the export is awaited, is asked again then. Exits with 0
-only where the last answer is 200.
+ask again, as while a day of the export is awaited, is asked again then; another failure
+that may pass, twice more. Exits with 0 only where the last answer is 200.
 """
 
 import sys
@@ -17,10 +17,14 @@ import functions_framework
 target, body = sys.argv[1:]
 app = functions_framework.create_app(target, "main.py")  # type: ignore[no-untyped-call]
 client = app.test_client()
-answer = client.post("/", data=body, content_type="application/json")
-while pause := answer.headers.get("Retry-After"):
-    time.sleep(int(pause))
+# Seconds to wait where the answer names none.
+pauses = [600, 1800]
+while True:
     answer = client.post("/", data=body, content_type="application/json")
+    pause = answer.headers.get("Retry-After")
+    if not answer.json.get("retryable") or not (pause or pauses):
+        break
+    time.sleep(int(pause or pauses.pop(0)))
 if answer.status_code != 200:  # noqa: PLR2004
     print(answer.text, file=sys.stderr)
 sys.exit(answer.status_code != 200)  # noqa: PLR2004

@@ -37,7 +37,7 @@ for use_case in $use_cases_model_training; do
   choices=(
     --memory=8Gi --cpu=4                 # as the function
     --task-timeout=82800                 # 23 hours
-    --tasks=1 --max-retries=1
+    --tasks=1 --max-retries=0            # job.py repeats what may pass; who is killed for memory would be again
     --command=/cnb/lifecycle/launcher    # starts a process in a buildpack's image
     # Without "--" it would let a shell take the quotes out of the request.
     --args="^|^--|python3|job.py|model_training|{\"use_case\": \"$use_case\"}"

@@ -177,7 +177,12 @@ def _operation(method: str, source: Schema) -> Schema:
     own = ("request", "answer", "errors")
     target, request, answer, codes = (source.get(k) for k in ("operationId", *own))
     made = {name: of for name, of in source.items() if name not in own}
+    is_run = request in ("Run", "PredictionRun")
     done = _json("Done", kind(answer))
+    if is_run:
+        schema = {"anyOf": [kind(answer), kind("Error")]}
+        done = _json("Done; to Cloud Scheduler also an error that cannot pass", schema)
+        made["parameters"] = [SOURCE["by_the_clock"]]
     responses = {"200": done, **_failures(target, codes.split())}
     if method == "head":
         target = "get_proba_of_one"
@@ -187,7 +192,6 @@ def _operation(method: str, source: Schema) -> Schema:
         }
     if request:
         content = _json("", kind(request))["content"]
-        is_run = request in ("Run", "PredictionRun")
         made["x-maximum-body-bytes"] = MAXIMUM_BODIES.get(target, MAXIMUM_BODY)
         made["requestBody"] = {"required": not is_run, "content": content}
     return {**made, "responses": responses}

@@ -1,9 +1,10 @@
 """
 The tree of errors, each with its HTTP status.
 
-``retryable`` says whether the same request may succeed later without a person's help:
-the scheduler and Pub/Sub deliver again only then. ``is_public`` says that the error is
-about the request alone, so that anybody may read its message.
+``retryable`` says whether the same request may succeed later without a person's help.
+Cloud Scheduler calls again only then: it is answered 200 where it is false. Pub/Sub
+delivers again whatever is not acknowledged. ``is_public`` says that the error is about
+the request alone, so that anybody may read its message.
 """
 
 from __future__ import annotations

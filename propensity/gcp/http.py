@@ -61,8 +61,11 @@ class Callers(Enum):
     is answered in full.
     """
 
-    # The scheduler, and an operator at a terminal: they read everything.
+    # An operator at a terminal, who reads everything.
     OPERATORS = auto()
+    # Cloud Scheduler, which calls again after every answer but a 2xx. A failure that
+    # cannot pass would be paid for six times: it is answered 200, and the log says it.
+    SCHEDULER = auto()
     # Pub/Sub. A missing table or topic is not the fault of the push: not a 4xx.
     PUSHES = auto()
     # Anybody. Words that may name tables, buckets and settings are for the log alone.
@@ -122,6 +125,8 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
         "outcome": error.code,
         "status": status,
     }
+    if callers is Callers.SCHEDULER and not error.retryable:
+        status = 200
     return Failure(status=status, body=body, headers=headers, line=line)
 
 

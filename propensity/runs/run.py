@@ -189,7 +189,7 @@ def run(
                 **log.trace_of(request.headers.get("traceparent", "")),
             }
             began = time.perf_counter()
-            headers: Mapping[str, str] = {}
+            status, headers = 200, dict[str, str]()
             current = None
             try:
                 current = _run_of(request, function, clock=clock, scope=scope)
@@ -198,20 +198,26 @@ def run(
                 answer = _under_lease(current, body, kind=kind, once=once)
                 line |= _plain_fields(answer)
             except Exception as raised:  # the last place before the caller
-                failure = failure_of(raised, Callers.OPERATORS)
-                answer, headers = failure.body, failure.headers
+                failure = failure_of(raised, _caller_of(request))
+                status, headers = failure.status, dict(failure.headers)
+                answer = failure.body
                 line |= {**_plain_fields(answer.get("detail")), **failure.line}
             if current is not None:
                 line["bytes_billed"] = current.warehouse.bytes_billed
             seconds = round(time.perf_counter() - began, 3)
             log.log(**line, seconds=seconds)
-            return _json_response(answer, line["status"], headers)
+            return _json_response(answer, status, headers)
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)
         functions_framework.errorhandler(500)(_framework_failure)
         return respond
 
     return decorate
+
+
+def _caller_of(request: flask.Request) -> Callers:
+    by_clock = request.headers.get("X-CloudScheduler") == "true"
+    return Callers.SCHEDULER if by_clock else Callers.OPERATORS
 
 
 def _run_of(

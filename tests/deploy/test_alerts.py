@@ -47,11 +47,21 @@ def test_a_failed_run_of_every_scheduled_function_is_noticed():
             assert f'"{name}"' in asked_of_the_log("run_failed")
 
 
+def test_a_training_job_that_ends_without_a_line_of_its_own_is_noticed():
+    """Its image, its Python or its memory: the scheduler had its 200 when it began."""
+    job = asked_of_the_log("run_failed").rpartition(") OR (resource.type=")[2]
+
+    assert job == (
+        '"cloud_run_job" AND resource.labels.job_name=~"^${prefix}-training-job-" '
+        "AND severity>=ERROR)"
+    )
+
+
 def test_nobody_is_mailed_for_what_is_expected():
     """An export that comes later, a run under way, a use case before its first
     training: the scheduler logs an ERROR for each, as for every 409 and 503."""
     asked = asked_of_the_log("run_failed")
-    own, scheduler, platform = asked.split(") OR (resource.type=")
+    own, scheduler, platform, _ = asked.split(") OR (resource.type=")
 
     for outcome in ("export_late", "run_in_progress"):
         assert outcome in own.partition("NOT jsonPayload.outcome=")[2]

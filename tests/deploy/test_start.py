@@ -124,14 +124,15 @@ def test_an_archive_installs_and_answers_with_nothing_else(targets, tmp_path):
 
 @pytest.mark.parametrize(
     ("statuses", "called", "exits_with"),
-    [([200], 1, 0), ([409], 1, 1), ([503, 503, 200], 3, 0)],
-    ids=["done", "refused", "asked to come again"],
+    [([200], 1, 0), ([422], 1, 1), ([503, 503, 200], 3, 0), ([409] * 4, 3, 1)],
+    ids=["done", "refused", "asked to come again", "busy"],
 )
 def test_a_training_job_asks_until_it_is_answered(
     tmp_path, statuses, called, exits_with
 ):
     """Its program hands the request over without HTTP, and ends with 0 where the answer
-    is 200. A training that waits for a day of the export is not over."""
+    is 200. A training that waits for a day of the export is not over; another failure
+    that may pass is tried twice more."""
     (tmp_path / "main.py").write_text(
         "import functions_framework\n"
         f"statuses = {statuses}\n"
@@ -139,9 +140,11 @@ def test_a_training_job_asks_until_it_is_answered(
         "def train(request):\n"
         "    print(request.method, request.get_json())\n"
         "    status = statuses.pop(0)\n"
-        "    return {}, status, {'Retry-After': '1'} if status == 503 else {}\n"
+        "    headers = {'Retry-After': '1'} if status == 503 else {}\n"
+        "    return {'retryable': status in (409, 503)}, status, headers\n"
     )
     program = (ROOT / "00-ModelTraining" / "job.py").read_text()
+    program = program.replace("[600, 1800]", "[0, 0]")
     command = [sys.executable, "-c", program, "train", '{"use_case": "mine"}']
     done = execute(command, cwd=tmp_path, status=exits_with)
 

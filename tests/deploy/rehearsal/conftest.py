@@ -23,6 +23,7 @@ class Refusing(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Refusal)
         self.asked: list[str] = []
+        self.status = 403
 
     @property
     def environment(self) -> dict[str, str]:
@@ -37,9 +38,11 @@ class _Refusal(BaseHTTPRequestHandler):
     def refuse(self) -> None:
         self.server.asked.append(f"{self.command} {self.path.partition('?')[0]}")
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        error = {"code": 403, "message": "Permission denied on the resource"}
+        reason = "accessDenied" if self.server.status == 403 else "backendError"
+        error = {"code": self.server.status, "message": "Access Denied: the resource"}
+        error["errors"] = [{"reason": reason, "message": error["message"]}]
         body = json.dumps({"error": error}).encode()
-        self.send_response(403)
+        self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -54,6 +57,6 @@ class _Refusal(BaseHTTPRequestHandler):
 def google() -> Iterator[Refusing]:
     """A Google where the account has no permission; it records what is asked."""
     with Refusing() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()

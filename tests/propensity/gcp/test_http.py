@@ -34,7 +34,9 @@ def test_an_error_of_the_request_is_answered_in_full(error, headers, callers):
     """Whoever calls is told what is wrong with the request, and what to do."""
     failure = failure_of(error, callers)
 
-    assert (failure.status, failure.body) == (error.status, error.body())
+    status = 200 if callers is Callers.SCHEDULER else error.status
+    assert (failure.status, failure.body) == (status, error.body())
+    assert failure.line["status"] == error.status
     assert failure.headers == headers
 
 
