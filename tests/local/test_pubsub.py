@@ -65,6 +65,16 @@ class Emulator:
             received += answer.received_messages
         return received
 
+    def pull_now(self, subscription: str) -> list[Any]:
+        """Return what waits, if anything does."""
+        try:
+            answer = self.subscriber.pull(
+                subscription=subscription, max_messages=9, timeout=1.5, retry=None
+            )
+        except exceptions.DeadlineExceeded:
+            return []
+        return list(answer.received_messages)
+
     def acknowledge(self, subscription: str, messages: list[Any]) -> None:
         ids = [message.ack_id for message in messages]
         self.subscriber.acknowledge(subscription=subscription, ack_ids=ids)
@@ -278,3 +288,67 @@ class TestPushes:
             time.sleep(0.3)
 
         assert accepted == Counter(texts)
+
+
+class TestStreamingPull:
+    """``subscriber.subscribe(…)``, as consumers of ``scores`` call it."""
+
+    def test_a_subscriber_gets_every_message_and_may_hold_so_many(
+        self, emulator, topic
+    ):
+        subscription = emulator.subscription(topic)
+        texts = [f"m{number}" for number in range(60)]
+        emulator.publish(topic, *texts[:30])
+        got, held = Counter[str](), []
+
+        def take(message):
+            got[message.data.decode()] += 1
+            held.append(message)
+
+        flow = pubsub_v1.types.FlowControl(max_messages=5)
+        future = emulator.subscriber.subscribe(subscription, take, flow_control=flow)
+        wait_until(lambda: len(held) == 5)
+        time.sleep(0.3)
+        assert len(held) == 5
+
+        emulator.publish(topic, *texts[30:])
+        while sum(got.values()) < 60 or held:
+            if held:
+                held.pop().ack()
+            time.sleep(0.001)
+        future.cancel()
+        future.result(PATIENCE_S)
+
+        assert got == Counter(texts)
+        assert emulator.pull_now(subscription) == []
+
+    def test_what_a_subscriber_refuses_comes_again(self, emulator, topic):
+        subscription = emulator.subscription(topic)
+        emulator.publish(topic, "again")
+        tries: list[int] = []
+
+        def take(message):
+            tries.append(1)
+            if len(tries) < 3:
+                message.nack()
+            else:
+                message.ack()
+
+        future = emulator.subscriber.subscribe(subscription, take)
+        wait_until(lambda: len(tries) == 3)
+        future.cancel()
+        future.result(PATIENCE_S)
+
+        assert emulator.pull_now(subscription) == []
+
+    def test_a_subscriber_of_nothing_is_told_so(self, emulator, topic):
+        pushed = emulator.subscription(
+            topic, "pushed", push_config={"push_endpoint": "http://127.0.0.1:9/"}
+        )
+        for name, error in (
+            (f"{pushed}-not", exceptions.NotFound),
+            (pushed, exceptions.FailedPrecondition),
+        ):
+            future = emulator.subscriber.subscribe(name, print)
+            with pytest.raises(error):
+                future.result(PATIENCE_S)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,8 @@ Proto = Any
 # ``google.protobuf.Empty``, encoded.
 EMPTY = b""
 MAX_MESSAGES = 1_000
+# So many at once on a stream, so that a message is not as large as a request may be.
+STREAMED_MESSAGES = 100
 MAX_BYTES = 10_000_000
 MAX_DEADLINE_S = 600
 DEFAULT_DEADLINE_S = 10
@@ -92,6 +94,10 @@ class Subscription:
     def _lease(self, number: int, delivery: Delivery, seconds: int) -> None:
         timer = self._loop.call_later(seconds, self.nack, number)
         self._leases[number] = delivery, timer
+
+    def is_leased(self, number: int) -> bool:
+        """Tell whether a message is still with its consumer."""
+        return number in self._leases
 
     def acknowledge(self, number: int) -> Delivery | None:
         """End a lease, and be done with its message; None if it had ended already."""
@@ -187,6 +193,8 @@ class Broker:
         subscription = self._subscription(request.subscription)
         for number in _numbers(subscription, request.ack_ids):
             subscription.acknowledge(number)
+        # A stream that waits for this may go on.
+        subscription.offer([])
         return EMPTY
 
     def modify_ack_deadline(self, request: Proto) -> Proto:
@@ -197,11 +205,7 @@ class Broker:
 
     async def pull(self, request: Proto, remaining_s: float | None) -> Proto:
         """Return messages as soon as there are any, none once time is nearly over."""
-        subscription = self._subscription(request.subscription)
-        name, config = request.subscription, subscription.config
-        if config.push_config.push_endpoint:
-            message = f"Subscription is a push subscription: (resource={name})"
-            raise RefusedError(message, "FAILED_PRECONDITION")
+        subscription = self._pulled(request.subscription)
         news = asyncio.Event()
         subscription.watchers.append(news.set)
         try:
@@ -213,17 +217,63 @@ class Broker:
             pass
         finally:
             subscription.watchers.remove(news.set)
-        is_limited = config.HasField("dead_letter_policy")
         limit = min(request.max_messages, MAX_MESSAGES)
-        received = [
-            types.ReceivedMessage.pb()(
-                ack_id=f"{name}:{number}",
-                message=delivery.message,
-                delivery_attempt=delivery.attempts if is_limited else 0,
-            )
-            for number, delivery in subscription.take(limit)
-        ]
+        received = [_received(subscription, *one) for one in subscription.take(limit)]
         return types.PullResponse.pb()(received_messages=received)
+
+    async def streaming_pull(
+        self, requests: AsyncIterator[Proto]
+    ) -> AsyncIterator[Proto]:
+        """Yield messages as they come, as many at a time as the client can hold."""
+        first = await anext(requests)
+        subscription = self._pulled(first.subscription)
+        most = first.max_outstanding_messages or MAX_MESSAGES
+        held: dict[int, int] = {}  # sizes, by the number of the lease
+        news = asyncio.Event()
+        subscription.watchers.append(news.set)
+        ended = asyncio.ensure_future(self._follow(requests, subscription))
+        ended.add_done_callback(lambda _: news.set())
+        try:
+            while not (ended.done() or subscription.is_deleted):
+                held = {one: held[one] for one in held if subscription.is_leased(one)}
+                is_full = 0 < first.max_outstanding_bytes <= sum(held.values())
+                room = 0 if is_full else min(most - len(held), STREAMED_MESSAGES)
+                received = []
+                for number, delivery in subscription.take(room):
+                    subscription.extend(number, first.stream_ack_deadline_seconds or 10)
+                    held[number] = delivery.message.ByteSize()
+                    received.append(_received(subscription, number, delivery))
+                if received:
+                    yield types.StreamingPullResponse.pb()(received_messages=received)
+                else:
+                    news.clear()
+                    await news.wait()
+            if subscription.is_deleted:
+                raise RefusedError("Subscription does not exist", "NOT_FOUND")
+        finally:
+            subscription.watchers.remove(news.set)
+            ended.cancel()
+
+    async def _follow(
+        self, requests: AsyncIterator[Proto], subscription: Subscription
+    ) -> None:
+        """Do what a client says on its stream until it ends; most say it by RPCs."""
+        async for request in requests:
+            for number in _numbers(subscription, request.ack_ids):
+                subscription.acknowledge(number)
+            seconds = request.modify_deadline_seconds
+            modified = _numbers(subscription, request.modify_deadline_ack_ids)
+            for number, lease_s in zip(modified, seconds, strict=False):
+                subscription.extend(number, lease_s)
+            subscription.offer([])
+
+    def _pulled(self, name: str) -> Subscription:
+        """Return a subscription that is not pushed."""
+        subscription = self._subscription(name)
+        if subscription.config.push_config.push_endpoint:
+            message = f"Subscription is a push subscription: (resource={name})"
+            raise RefusedError(message, "FAILED_PRECONDITION")
+        return subscription
 
     def _subscription(self, name: str) -> Subscription:
         if name not in self._subscriptions:
@@ -285,6 +335,15 @@ class Broker:
             for name, seconds in DEFAULT_BACKOFF_S.items():
                 if not config.retry_policy.HasField(name):
                     getattr(config.retry_policy, name).FromSeconds(seconds)
+
+
+def _received(subscription: Subscription, number: int, delivery: Delivery) -> Proto:
+    is_limited = subscription.config.HasField("dead_letter_policy")
+    return types.ReceivedMessage.pb()(
+        ack_id=f"{subscription.config.name}:{number}",
+        message=delivery.message,
+        delivery_attempt=delivery.attempts if is_limited else 0,
+    )
 
 
 def _copy(proto: Proto) -> Proto:

@@ -8,7 +8,7 @@ import inspect
 import logging
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -21,7 +21,7 @@ RPCS = {
     "Publisher": ("CreateTopic", "DeleteTopic", "Publish"),
     "Subscriber": (
         *("CreateSubscription", "DeleteSubscription", "Acknowledge"),
-        *("ModifyAckDeadline", "Pull"),
+        *("ModifyAckDeadline", "Pull", "StreamingPull"),
     ),
 }
 OPTIONS = (
@@ -39,6 +39,15 @@ def handler(broker: Broker, rpc: str) -> Any:
     request_type = getattr(types, name or f"{rpc}Request").pb()
     method = getattr(broker, re.sub(r"\B([A-Z])", r"_\1", rpc).lower())
 
+    async def stream(
+        requests: AsyncIterator[Proto], context: Any
+    ) -> AsyncIterator[Proto]:
+        try:
+            async for response in method(requests):
+                yield response
+        except RefusedError as error:
+            await context.abort(grpc.StatusCode[error.status], str(error))
+
     async def answer(request: Proto, context: Any) -> Proto:
         try:
             if inspect.iscoroutinefunction(method):
@@ -50,6 +59,10 @@ def handler(broker: Broker, rpc: str) -> Any:
     def encode(response: Proto) -> bytes:
         return EMPTY if response is EMPTY else bytes(response.SerializeToString())
 
+    if rpc == "StreamingPull":
+        return grpc.stream_stream_rpc_method_handler(
+            stream, request_type.FromString, encode
+        )
     return grpc.unary_unary_rpc_method_handler(answer, request_type.FromString, encode)
 
 
