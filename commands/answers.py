@@ -21,6 +21,7 @@ class Exit(IntEnum):
     FAILED = 1
     UNKNOWN = 2
     LEFT_OVER = 3
+    NOT_EXAMINED = 4
     HANG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -31,9 +32,10 @@ MEANINGS = {
     Exit.DONE: "It is done, or nothing is wrong.",
     Exit.FAILED: "It failed, or what was looked at is wrong. "
     "The reason is on standard error, the findings are the answer.",
-    Exit.UNKNOWN: "The command line is wrong; nothing was begun. "
-    "Of `doctor` also: nothing wrong was found, and something could not be examined.",
+    Exit.UNKNOWN: "The command line is wrong; nothing was begun.",
     Exit.LEFT_OVER: "Of `forget`: something is left. Run it again.",
+    Exit.NOT_EXAMINED: "Of `doctor`: nothing wrong was found, and something could not "
+    "be examined.",
     Exit.HANG_UP: f"The terminal was closed (SIGHUP). {_STOPPED}",
     Exit.INTERRUPTED: f"Ctrl-C (SIGINT). {_STOPPED}",
     Exit.TERMINATED: f"It was ended by SIGTERM. {_STOPPED}",
@@ -60,12 +62,26 @@ def command(
     def made(function: Callable[..., Any]) -> click.Command:
         def run(*, as_json: bool, **given: Any) -> None:
             stdout = sys.stderr if as_json else sys.stdout
-            with contextlib.redirect_stdout(stdout):
-                result = function(**given)
-            answer, code = result if isinstance(result, tuple) else (result, Exit.DONE)
-            if answer is not None:
-                show(answer, as_json=as_json)
-            click.get_current_context().exit(int(code))
+            context = click.get_current_context()
+            try:
+                with contextlib.redirect_stdout(stdout):
+                    result = function(**given)
+                is_pair = isinstance(result, tuple)
+                answer, code = result if is_pair else (result, Exit.DONE)
+                if answer is not None:
+                    show(answer, as_json=as_json)
+            except KeyboardInterrupt:
+                say(f"{context.command_path}: interrupted")
+                context.exit(Exit.INTERRUPTED)
+            except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
+                # click knows them: of the first, the reader has read enough.
+                raise
+            except Exception as error:
+                if not (text := reason(error)):
+                    raise
+                say(f"{context.command_path}: {text}")
+                context.exit(Exit.FAILED)
+            context.exit(int(code))
 
         return click.Command(
             name or function.__name__.replace("_", "-"),
@@ -75,6 +91,32 @@ def command(
         )
 
     return made
+
+
+def reason(error: Exception) -> str:
+    """Return the message of an error for a person; nothing for a fault of ours."""
+    from google.auth.exceptions import GoogleAuthError
+
+    from deploy.stage import StageError
+    from local.errors import LocalError
+    from propensity.errors import PropensityError
+
+    if isinstance(error, OSError):
+        # The target of a copy is named first: its disk may be full.
+        name = error.filename2 or error.filename
+        problem = error.strerror or str(error)
+        return f"{name}: {problem}" if name else problem
+    if isinstance(error, GoogleAuthError):
+        return f"no access to Google Cloud: {error}"
+    if not isinstance(error, PropensityError | LocalError | StageError):
+        return ""
+    if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
+        # Functions raise it, too, and nobody starts those by make.
+        return (
+            f"{error}. For a deployment, `.venv/bin/python -m deploy environment` "
+            "prints the settings; for this machine, `make up` prints them"
+        )
+    return str(error)
 
 
 def show(answer: Mapping[str, Any], *, as_json: bool) -> None:

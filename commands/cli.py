@@ -1,4 +1,4 @@
-"""``propensity``: all commands in their groups, and the handling of errors."""
+"""``propensity``: all commands in their groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from commands import audience, data, deployment, machine, usecases
-from commands.answers import Exit, say
+from commands.answers import Exit
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
@@ -24,50 +24,8 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
 }
 
 
-def reason(error: Exception) -> str:
-    """Return the message of an error for a person; nothing for a fault of ours."""
-    from google.auth.exceptions import GoogleAuthError
-
-    from deploy.stage import StageError
-    from local.errors import LocalError
-    from propensity.errors import PropensityError
-
-    if isinstance(error, OSError):
-        # Of a copy the target, whose disk may be full.
-        name = error.filename2 or error.filename
-        problem = error.strerror or str(error)
-        return f"{name}: {problem}" if name else problem
-    if isinstance(error, GoogleAuthError):
-        return f"no access to Google Cloud: {error}"
-    if not isinstance(error, PropensityError | LocalError | StageError):
-        return ""
-    if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
-        # Functions raise it, too, and nobody starts those by make.
-        return (
-            f"{error}. For a deployment, `.venv/bin/python -m deploy environment` "
-            "prints the settings; for this machine, `make up` prints them"
-        )
-    return str(error)
-
-
 class Commands(click.Group):
     """The commands in their groups."""
-
-    def invoke(self, ctx: click.Context) -> None:
-        """Run a command; print the message of an error, without a traceback."""
-        try:
-            super().invoke(ctx)
-        except KeyboardInterrupt:
-            say(f"propensity {ctx.invoked_subcommand}: interrupted")
-            ctx.exit(Exit.INTERRUPTED)
-        except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
-            # click knows them: of the first, the reader has read enough.
-            raise
-        except Exception as error:
-            if not (text := reason(error)):
-                raise
-            say(f"propensity {ctx.invoked_subcommand}: {text}")
-            ctx.exit(Exit.FAILED)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, Printed, command, printable, say
+from commands.answers import Exit, Printed, command, printable, reason, say
 from commands.flags import (
     DRY_RUN,
     argument,
@@ -91,20 +91,22 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
 
     Looks at settings, rights of the account that runs it, the GA4 export, champions,
     the last run of each kind and dead letters. It changes nothing, and its report names
-    no user. Exits with 1 if something is wrong, with 2 if nothing was found wrong but
+    no user. Exits with 1 if something is wrong, with 4 if nothing was found wrong but
     something could not be examined.
     """
     from commands.machine import entered
     from offline.doctor.run import run
-    from propensity.errors import PropensityError
 
     try:
         ended = entered(state).record().ended if is_local else ()
         about = [f"{one.name} (its log is {one.log})" for one in ended]
         report = run(is_local=is_local, ended=about, **chosen)
-    except PropensityError as error:
-        say(f"propensity doctor: {error.message}")
-        return None, Exit.UNKNOWN
+    except Exception as error:
+        if not (text := reason(error)):
+            raise
+        say(f"propensity doctor: {text}")
+        answer = Printed(status=int(Exit.NOT_EXAMINED), error={"message": text})
+        return answer, Exit.NOT_EXAMINED
     click.echo(printable(str(report)))
     return Printed(status=report.status, **asdict(report)), report.status
 

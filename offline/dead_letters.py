@@ -45,7 +45,7 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
 
     Returns:
         ``refused``: rows of a week by reason and field; ``waiting``: messages of the
-        subscription, up to ``PULLED``.
+        subscription, up to ``PULLED``; ``more``: whether there may be more of them.
 
     Raises:
         PropensityError: BigQuery or Pub/Sub cannot be read.
@@ -57,8 +57,12 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
             {"since": since, "since_day": since.date()},
         )
     with _subscription(settings) as subscription:
-        waiting = len(subscription.pull(PULLED))
-    return {"waiting": waiting, "refused": [dict(row.items()) for row in rows]}
+        waiting = len(subscription.pull(PULLED) or ())
+    return {
+        "waiting": waiting,
+        "more": waiting == PULLED,
+        "refused": [dict(row.items()) for row in rows],
+    }
 
 
 def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
     """
     sent, left_out = Counter[str](), Counter[str]()
     with _subscription(settings) as subscription:
-        while pulled := subscription.pull(PULLED):
+        while (pulled := subscription.pull(PULLED)) is not None:
             by_topic: dict[str, list[Any]] = {}
             for message in pulled:
                 if to := origin(message, settings):
@@ -176,8 +180,8 @@ class _Subscription:
         self._settings = settings
         self._held: dict[str, str] = {}  # id for acknowledgement, by message id
 
-    def pull(self, count: int) -> list[Any]:
-        """Return messages that are not held yet, none if none came in time."""
+    def pull(self, count: int) -> list[Any] | None:
+        """Return the messages that are not held yet; None if none came in time."""
         needs = "pubsub.subscriptions.consume"
         with translated(self._settings, PUBSUB, on=self._path, needs=needs):
             try:
@@ -185,7 +189,9 @@ class _Subscription:
                     subscription=self._path, max_messages=count, timeout=PULL_S
                 )
             except api.DeadlineExceeded:
-                return []
+                return None
+        if not answer.received_messages:
+            return None
         ids = {one.message.message_id: one.ack_id for one in answer.received_messages}
         new = ids.keys() - self._held.keys()
         self._held |= ids

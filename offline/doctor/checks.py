@@ -185,9 +185,10 @@ def check_dead_letters(exam: Examination) -> Iterator[Finding]:
     letters = dead_letters.letters(exam.settings, now=exam.now)
     replay = "propensity dead-letters replay"
     if letters["waiting"]:
+        count = f"{letters['waiting']}{' or more' * letters['more']}"
         yield Finding(
-            f"{letters['waiting']} messages wait in {dead_letters.SUBSCRIPTION}: every "
-            "delivery of them failed",
+            f"{count} messages wait in {dead_letters.SUBSCRIPTION}: every delivery of "
+            "them failed",
             f"the log of stream_features or score_stream says why; then {replay}",
         )
     if letters["refused"]:

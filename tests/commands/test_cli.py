@@ -150,6 +150,11 @@ class TestExit:
         assert "`.venv/bin/python -m deploy environment`" in printed.err
         assert "`make up` prints" in printed.err
 
+    def test_a_failure_names_the_whole_command(self, capsys):
+        """A script may load three files."""
+        assert main(["load", "postcodes", "no-such-file.csv"]) == Exit.FAILED
+        assert capsys.readouterr().err.startswith("propensity load postcodes: ")
+
     def test_of_a_reader_that_has_read_enough_is_no_traceback(self):
         """Defect: `| head` left a traceback behind."""
         process = execute(["bash", "-c", f"{PYTHON} -m propensity --help | head -n 0"])

@@ -103,7 +103,7 @@ class TestPage:
 
         assert (copy / "propensity" / "usecases" / NAME / "features.sql").is_file()
         assert "features.sql" in written
-        assert "problems  -" in checked
+        assert "Nothing is wrong." in checked
         assert orjson.loads(trained)["promoted"], trained
         assert orjson.loads(predicted)["users"] > 1_000
         answer = orjson.loads(looked_up)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +180,35 @@ class TestFailedTooOften:
         assert "events 1" in capsys.readouterr().out
         assert bus.receive(EVENTS, 0) == []
         assert len(bus.receive(SUBSCRIPTION, 1)) == 1
+
+
+def test_a_replay_goes_on_when_messages_come_again_that_it_holds(bus, monkeypatch):
+    """A letter that nobody can send is not acknowledged, and comes again after its
+    lease, while others still wait."""
+    pulled = iter([["1"], ["1"], ["2"], []])
+
+    class Client:
+        def pull(self, **_: object) -> SimpleNamespace:
+            messages = [
+                SimpleNamespace(
+                    ack_id=f"ack {one}",
+                    message=SimpleNamespace(
+                        message_id=one, data=b"{}", attributes={ORIGIN: "else"}
+                    ),
+                )
+                for one in next(pulled)
+            ]
+            return SimpleNamespace(received_messages=messages)
+
+        def modify_ack_deadline(self, **_: object) -> None:
+            pass
+
+    monkeypatch.setattr(
+        dead_letters, "open_client", lambda *_: contextlib.nullcontext(Client())
+    )
+    answer = dead_letters.replay(Settings.from_environment())
+
+    assert answer["left_out"] == {"of the unknown subscription else": 2}
 
 
 class TestRefused:

@@ -339,7 +339,7 @@ class TestCommand:
         status = healthy.doctor("--json", **away, PROPENSITY_DEADLINE_S="1")
         report = json.loads(capsys.readouterr().out)
 
-        assert status == 2
+        assert status == 4
         assert {"rights", "export"} <= report["failed"].keys()
 
     def test_the_doctor_says_what_a_month_of_a_deployment_costs(
