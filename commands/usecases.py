@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,11 @@ def check_usecase(*, name: str) -> Any:
     same. Fails if something is wrong.
     """
     from local import sandbox
+    from local.progress import announced, showing
     from offline.usecases import check
 
-    report = check.check(name, sandbox.opened)
+    with showing(sys.stderr):
+        report = check.check(name, sandbox.opened, step=announced)
     if not report.problems:
         print("Nothing is wrong.")
     return asdict(report), Exit.FAILED if report.problems else Exit.DONE

@@ -97,6 +97,14 @@ class Progress:
             thread.join()
             self.stream = None
 
+    @contextlib.contextmanager
+    def announced(self, label: str) -> Iterator[Step]:
+        """Say what goes on in the block, and go on saying it."""
+        self.say(f"· {label}")
+        with self.step(label) as one:
+            yield one
+
 
 _progress = Progress()
 say, step, showing = _progress.say, _progress.step, _progress.showing
+announced = _progress.announced

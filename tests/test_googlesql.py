@@ -12,6 +12,7 @@ import sqlglot
 from sqlglot import exp
 
 from local.exports import ga4_schema
+from offline.forget import about, in_order
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import usecases
@@ -19,9 +20,8 @@ from propensity.gcp.warehouse import type_of_parameter
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables import every as tables
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[1]
 SHARED = [*ROOT.glob("propensity/*/*.sql")]
@@ -33,12 +33,12 @@ OFFLINE = [
 ]
 AS_OF = date(2026, 3, 3)
 SETTINGS = Settings(project="p")
-VIEWS = ("ga_events", "stream_features")
+VIEWS = ("ga_events",)
 # The end of another statement, or of a table that is named when it runs.
 IN_PART = {
     *("ga_events_daily", "ga_events_intraday", "source_as_of"),
     *("audience_sums", "export_day", "features_of_totals"),
-    *("delete_rows_about", "rows_about"),
+    *("forget_count", "forget_rows"),
 }
 # Others are parts, which statements include.
 _STATEMENT = re.compile(
@@ -49,8 +49,7 @@ _TRANSACTION = re.compile(r"(BEGIN|COMMIT)( TRANSACTION)?", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
 
 
-TABLES: dict[str, Columns] = {
-    **{one.name: one.types for one in tables.TABLES},
+EXPORT: dict[str, Columns] = {
     "events_2*": {
         **{one.name: one.sql_type for one in ga4_schema.COLUMNS},
         "_TABLE_SUFFIX": "STRING",
@@ -99,18 +98,15 @@ def parameters_of(sql: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def relations() -> dict[str, Columns]:
     """Columns of all tables and views, by name."""
-    known = dict(TABLES)
-    texts = {view: statement(view) for view in VIEWS}
-    texts["ga_events"] = consent.events_view("p.export", require="false")
-    for view, text in texts.items():
-        named = {
-            name: TABLES[end]
-            for name in tables_of(text)
-            for end in TABLES
-            if name.endswith(f".{end}")
-        }
-        known[view] = columns(text, {**known, **named}, {})
-    return known
+    known = {**googlesql.deployment(), **EXPORT}
+    text = consent.events_view("p.export", require="false")
+    named = {
+        name: EXPORT[end]
+        for name in tables_of(text)
+        for end in EXPORT
+        if name.endswith(f".{end}")
+    }
+    return {**known, "ga_events": columns(text, {**known, **named}, {})}
 
 
 def texts(name: str) -> dict[str, str]:
@@ -142,3 +138,23 @@ def test_statements_are_taken_by_googles_own_analyzer(relations, name):
             refused[one] = str(error)
 
     assert refused == {}
+
+
+@pytest.mark.parametrize("name", ["forget_count", "forget_rows"])
+@pytest.mark.parametrize("table", in_order(), ids=lambda holder: holder[0].name)
+def test_what_forgets_a_user_is_taken_by_googles_own_analyzer(relations, table, name):
+    """It is put together for each table with rows about users."""
+    given = {"keys": "ARRAY<STRING>", "use_case": "STRING"}
+
+    columns(about(*table, name), relations, given)
+
+
+def test_a_statement_of_a_table_that_is_not_known_is_refused(relations):
+    with pytest.raises(Refused, match="Table not found: no_such_table"):
+        columns("SELECT 1 AS x FROM no_such_table", relations, {})
+
+
+def test_parts_of_statements_are_files():
+    files = {file.stem for file in [*SHARED, *OFFLINE]}
+
+    assert files >= IN_PART

@@ -29,6 +29,7 @@ from propensity.statements import statement
 from propensity.tables import every as tables
 
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
+SUPPRESSED = "suppressed, and not sent"
 # Users who are recorded at once: after a kill at most so many are sent again.
 RECORDED_AT = 1_000
 # So many users refused in a row end a delivery: its file is at fault.
@@ -85,6 +86,11 @@ class Ledger:
                 {**same, "user_id": user, "status": became, "reason": reason}
             )
 
+    def record_suppressed(self, request: Request) -> None:
+        """Record users who are not sent, because they were suppressed meanwhile."""
+        users = [member.user_id for member in request.members]
+        self.record(request, REJECTED, dict.fromkeys(users, SUPPRESSED))
+
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""
         if self.rows:
@@ -126,9 +132,16 @@ def requests_left(
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
     for (action, user), (status, key) in recorded.items():
-        # Who is suppressed since is added no more.
-        if status == PENDING and (action == REMOVE or user in known):
-            groups[action, key].append(known.get(user) or Member(user))
+        if status != PENDING:
+            continue
+        member = known.get(user) or Member(user)
+        if action == REMOVE or user in known:
+            groups[action, key].append(member)
+        else:
+            # A member who is not read any more was suppressed since.
+            ledger.record_suppressed(
+                Request(audience, destination.name, action, [member], key)
+            )
     wanted = {ADD: audience.treated}
     if REMOVE in destination.actions:
         kept = {member.user_id for member in audience.treated}
@@ -179,7 +192,7 @@ def deliver(
             if is_old or len(ledger.rows) >= RECORDED_AT:
                 ledger.flush()
                 listed, read_at = suppression.read(warehouse), monotonic()
-            request = _without(listed, planned)
+            request, dropped = _parted(listed, planned)
             try:
                 reasons = destination.send(request) if request.members else {}
                 refused = 0
@@ -194,6 +207,7 @@ def deliver(
                     ) from refusal
                 reasons = {request.members[0].user_id: str(refusal)}
             ledger.record(request, ACCEPTED, reasons)
+            ledger.record_suppressed(dropped)
             outcomes[request.action].update(
                 reasons.get(member.user_id, "") for member in request.members
             )
@@ -223,13 +237,10 @@ def deliver(
     }
 
 
-def _without(suppressed: Suppressed, request: Request) -> Request:
-    """Return a request without suppressed users, but those who are to be removed."""
-    if request.action == REMOVE:
-        return request
-    members = [
-        member
-        for member in request.members
-        if not suppressed.covers(member.user_id, request.audience.use_case)
-    ]
-    return replace(request, members=members)
+def _parted(suppressed: Suppressed, request: Request) -> tuple[Request, Request]:
+    """Return a request without suppressed users, and one of them; all are removed."""
+    kept, dropped = list[Member](), list[Member]()
+    for member in request.members:
+        is_covered = suppressed.covers(member.user_id, request.audience.use_case)
+        (dropped if is_covered and request.action == ADD else kept).append(member)
+    return replace(request, members=kept), replace(request, members=dropped)

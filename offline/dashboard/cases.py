@@ -113,7 +113,10 @@ class Case:
         return [*self._to_serve(), *self._to_look(), *self._late(), *self._to_stop()]
 
     def _to_serve(self) -> Iterator[Deed]:
-        if self.facts.champion is None:
+        if self.facts.damage:
+            what = f"The version that serves is unknown: {self.facts.damage}"
+            yield Deed(what, "versions")
+        elif self.facts.champion is None:
             why = "Train a first one: call 00-ModelTraining."
             for row in self.rows["versions"][:1]:
                 why = f"Version {row['model_version']} was refused: {row['verdict']}."

@@ -8,6 +8,7 @@ from datetime import date
 
 from offline.dashboard.reading import Reading
 from propensity import usecases
+from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.pages.page import POLICY
 from propensity.pages.words import cleaned
@@ -31,6 +32,7 @@ class Facts:
         outcome: What users or events of label 1 do, as in *those who buy*.
         currency: Of amounts; empty if unknown.
         champion: The version that serves; None where nothing does.
+        damage: What is wrong with its pointer; empty if nothing is.
         reports: HTML of the report of a week, or day, by its first day.
     """
 
@@ -40,6 +42,7 @@ class Facts:
     is_of_events: bool = False
     horizon_days: int = 7
     champion: int | None = None
+    damage: str = ""
     is_pinned: bool = False
     reports: Mapping[date, str] = field(default_factory=dict)
 
@@ -60,7 +63,12 @@ def find(
 ) -> Facts:
     """Find the facts of a use case."""
     use_case = usecases.load(name).titled(settings)
-    champion = Registry(artifacts, name).champion()
+    champion, damage = None, ""
+    try:
+        champion = Registry(artifacts, name).champion()
+    except ArtifactError as error:
+        # Of one use case: the pages of the others are wanted today.
+        damage = error.message
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
     return Facts(
@@ -70,6 +78,7 @@ def find(
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
         champion=champion.version if champion else None,
+        damage=damage,
         is_pinned=champion is not None and champion.pinned,
         reports=_reports(name, weeks, artifacts),
     )

@@ -9,6 +9,7 @@ horizon's end. It overwrites the export: never run it on a deployment.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,13 +47,19 @@ class Report:
     skipped: str = ""
 
 
-def check(name: str, sandbox: Callable[[], Any]) -> Report:
+def check(
+    name: str,
+    sandbox: Callable[[], Any],
+    *,
+    step: Callable[[str], Any] = contextlib.nullcontext,
+) -> Report:
     """
     Check a use case.
 
     Args:
         sandbox: Opens an emulated BigQuery as a context, with ``warehouse`` and
             ``load(events)``; called only if the files are right.
+        step: Opens a context in which something is done that takes seconds.
 
     Raises:
         RequestError: There is no such use case.
@@ -61,17 +68,21 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
         known = ", ".join(usecases.names())
         problem = f"there is no use case {name[:64]!r}; there are {known}"
         raise RequestError(problem, field="name")
-    if problems := [*files(name)]:
+    with step("reading the files, and fitting each candidate to made-up rows"):
+        problems = [*files(name)]
+    if problems:
         return Report(name, problems, "statements: first correct the files")
     use_case = usecases.load(name)
     if use_case.scores_events:
         return Report(name, [], "statements: features are the event's own fields")
-    if problems := _statements(use_case):
+    with step("reading the statements by Google's analyzer"):
+        problems = _statements(use_case)
+    if problems:
         return Report(name, problems, "leakage: first correct the statements")
     if not use_case.reads_export:
         return Report(name, [], "leakage: made-up events are of the GA4 export")
     made = made_up.events(use_case, AS_OF)
-    with sandbox() as opened:
+    with step("running features and labels on made-up events"), sandbox() as opened:
         return Report(name, [*_leaks(use_case, opened, made)])
 
 
@@ -208,7 +219,7 @@ def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
     """Return the columns of all that a statement may read, by name."""
     view = (*tables.GA_EVENTS, *export.columns(use_case.export_values))
     return {
-        **{table.name: table.types for table in tables.TABLES},
+        **googlesql.deployment(),
         export.VIEW: {column.name: column.type for column in view},
         **{source.table: source.types for source in use_case.sources.values()},
     }

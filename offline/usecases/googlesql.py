@@ -17,13 +17,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from propensity.statements import statement
+from propensity.tables import every as tables
+
 Columns = Mapping[str, str]
 
 _PLACE = re.compile(r"\s*\[at (\d+):\d+\]")
-# What BigQuery has beside its analyzer: tables that are not asked about, models,
-# functions in a name's space and these.
+# What BigQuery has beside its analyzer: models, functions in a name's space and these.
 _UNKNOWN = re.compile(
-    r"Table(-valued function)? not found: |Function not found: ([^;]*\.|("
+    r"Table-valued function not found: |Function not found: ([^;]*\.|("
     "BAG_OF_WORDS|CONTAINS_SUBSTR|MAX_BY|MIN_BY|SEARCH|TEXT_ANALYZE|TF_IDF|"
     r"VECTOR_SEARCH)\b)",
     re.IGNORECASE,
@@ -69,6 +71,19 @@ def columns(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
         raise Refused(", ".join([*text[:1], *types]), line) from None
     output = getattr(statement, "output_column_list", ())
     return {column.name: name_of(column.column.type) for column in output}
+
+
+@functools.cache
+def deployment() -> Mapping[str, Columns]:
+    """Return the columns of a deployment's tables and views, but for the export."""
+    known: dict[str, Columns] = {}
+    for table in tables.TABLES:
+        known |= {table.name: table.types, table.stored: table.types}
+    known[tables.PREDICTIONS_HISTORY] = columns(
+        statement("predictions_history"), known, {}
+    )
+    known[tables.STREAM_FEATURES] = columns(statement("stream_features"), known, {})
+    return known
 
 
 def tables_of(sql: str) -> set[str]:

@@ -347,6 +347,9 @@ class TestSuppressed:
         assert delivery["pending"] == 0
         assert ("add", last) not in receiver.users
         assert len(receiver.users) == 99
+        users = {row["user_id"]: row for row in site.ledger()}
+        assert {row["status"] for row in users.values()} == {"accepted", "rejected"}
+        assert users[last]["reason"] == "suppressed, and not sent"
 
 
 class TestFailure:

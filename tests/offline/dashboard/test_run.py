@@ -124,6 +124,18 @@ class TestCommand:
         for file in folder.iterdir():
             assert SOMEBODY not in file.read_text(), file.name
 
+    def test_a_damaged_pointer_is_named_and_hides_no_other_use_case(
+        self, site, tmp_path
+    ):
+        pointer = f"models/{CARDS}/champion.json"
+        site.artifacts.create(pointer, b"[]")
+        status = site.run("dashboard", "--out", str(tmp_path), "--as-of", str(DAY))
+        site.artifacts.delete(pointer)
+
+        assert status == Exit.DONE
+        assert (tmp_path / SHOP).is_file()
+        assert "champion.json" in (tmp_path / f"use-case-{CARDS}.html").read_text()
+
     def test_writes_a_bucket(self, site, capsys):
         """Under a prefix, as pages that a browser shows; again replaces them."""
         address = f"gs://{site.settings.bucket}/shown/here"

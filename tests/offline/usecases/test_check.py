@@ -77,6 +77,21 @@ class TestCheck:
         assert report.problems == []
         assert bool(report.skipped) == (name != "ga4_purchase")
 
+    def test_a_view_of_the_deployment_is_read_by_its_columns(self, folder, edit):
+        """The probabilities of an evaluation come from one."""
+        shared = Path(usecases.__file__).parents[1] / "runs"
+        for name in ("evaluation_rows", "published_probabilities"):
+            text = (shared / f"{name}.sql").read_text()
+            (folder / f"{name}.sql").write_text(text)
+        line = edit(
+            "published_probabilities.sql", "      expected_value", "      worth"
+        )
+
+        report = check.check(NAME, contextlib.nullcontext)
+
+        where = f"published_probabilities.sql:{line}: Unrecognized name: worth"
+        assert report.problems[0].endswith(where), report.problems
+
     def test_knows_the_use_cases_that_there_are(self):
         with pytest.raises(RequestError, match="ga4_purchase"):
             check.check("no_such", contextlib.nullcontext)
