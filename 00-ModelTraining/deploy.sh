@@ -25,4 +25,5 @@ if deploys model_training; then
   stage model_training
   run gcloud run deploy "$prefix-model-training" \
     --source="$staged/model_training" "${choices[@]}" "${common[@]}"
+  serve_latest model-training
 fi

@@ -2,8 +2,12 @@
 # Let Cloud Scheduler call the training, for each use case; after deploy.sh.
 # A use case that is no longer called loses its schedule in deploy/setup.sh.
 #
+# One that starts a Cloud Run job (deploy/training_job.sh --schedule) is left alone.
+#
 #   00-ModelTraining/scheduler.sh [--dry-run] [--settings FILE]
+#   00-ModelTraining/scheduler.sh --function    let it call the function again
 set -euo pipefail
+takes="--function"
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 
 deploys model_training || exit 0
@@ -11,6 +15,10 @@ url="$(url_of model_training)"
 for use_case in $use_cases_model_training; do
   job="$prefix-model-training-${use_case//_/-}"
   how_to_schedule "$job"
+  if [[ "$calls" == *:run && "$options" != *" --function "* ]]; then
+    echo "# $job starts a training job, which deploy/training_job.sh gives the new image; --function gives it back"
+    continue
+  fi
   # 08:00 on the first of the month. Three more attempts outlast the wait for a late
   # export; more would be paid for where a training is killed for its memory, which
   # tells the scheduler nothing: each reads the export whole.

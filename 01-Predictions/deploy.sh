@@ -24,4 +24,5 @@ if deploys predictions; then
   stage predictions
   run gcloud run deploy "$prefix-predictions" \
     --source="$staged/predictions" "${choices[@]}" "${common[@]}"
+  serve_latest predictions
 fi

@@ -24,4 +24,5 @@ if deploys get_proba; then
   stage get_proba
   run gcloud run deploy "$prefix-get-proba" \
     --source="$staged/get_proba" "${choices[@]}" "${common[@]}"
+  serve_latest get-proba
 fi

@@ -25,4 +25,5 @@ if deploys score; then
   stage score requirements-score.txt
   run gcloud run deploy "$prefix-score" \
     --source="$staged/score" "${choices[@]}" "${common[@]}"
+  serve_latest score
 fi

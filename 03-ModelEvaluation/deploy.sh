@@ -23,4 +23,5 @@ if deploys model_evaluation; then
   stage model_evaluation
   run gcloud run deploy "$prefix-model-evaluation" \
     --source="$staged/model_evaluation" "${choices[@]}" "${common[@]}"
+  serve_latest model-evaluation
 fi

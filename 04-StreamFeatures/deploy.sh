@@ -25,4 +25,5 @@ if deploys stream_features; then
   stage stream_features
   run gcloud run deploy "$prefix-stream-features" \
     --source="$staged/stream_features" "${choices[@]}" "${common[@]}"
+  serve_latest stream-features
 fi

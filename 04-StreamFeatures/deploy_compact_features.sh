@@ -24,4 +24,5 @@ if deploys compact_features; then
   stage compact_features
   run gcloud run deploy "$prefix-compact-features" \
     --source="$staged/compact_features" "${choices[@]}" "${common[@]}"
+  serve_latest compact-features
 fi

@@ -25,4 +25,5 @@ if deploys score_stream; then
   stage score_stream requirements-score_stream.txt
   run gcloud run deploy "$prefix-score-stream" \
     --source="$staged/score_stream" "${choices[@]}" "${common[@]}"
+  serve_latest score-stream
 fi

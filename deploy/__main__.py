@@ -4,6 +4,8 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy environment       the settings as functions have them
     .venv/bin/python -m deploy shell             the names that scripts use
     .venv/bin/python -m deploy variables main    Terraform's variables, as .tfvars
+    .venv/bin/python -m deploy losses            what tables would lose by a plan of it
+    .venv/bin/python -m deploy behind            services that serve an older revision
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
     parser.add_argument("--without-outputs", action="store_true")
-    parser.add_argument("--services", type=Path, help="what Cloud Run has, as JSON")
+    parser.add_argument("--json", type=Path, help="services of Cloud Run, or a plan")
     options = parser.parse_args(arguments)
     try:
         for line in VERBS[options.verb](configuration.read(options.settings), options):
@@ -81,17 +83,29 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         **{f"use_cases_{function.target}": "" for function in every},
     }
     names = named(d)
-    file = ROOT / work / "outputs.json"
-    if not options.without_outputs and file.is_file():
-        names = dict.fromkeys(names, "") | json.loads(file.read_text())
-    elif not (options.without_outputs or options.dry_run):
+    # A dry run says what the settings are for, whatever was set up before.
+    if not (options.without_outputs or options.dry_run):
+        names = dict.fromkeys(names, "") | _put_out(d, ROOT / work / "outputs.json")
+    for name, value in (values | names).items():
+        yield f"{name}={shlex.quote(value)}"
+
+
+def _put_out(d: Deployment, file: Path) -> dict[str, str]:
+    """Return what the last set-up has put out, of the file that it keeps."""
+    try:
+        names: dict[str, str] = json.loads(file.read_text())
+    except FileNotFoundError:
         raise DeploymentError(
             f"nothing is known of {d.prefix} in {d.project}: there is no {file}. "
             "Run deploy/setup.sh first, or deploy/setup.sh --outputs, which "
             "changes nothing"
-        )
-    for name, value in (values | names).items():
-        yield f"{name}={shlex.quote(value)}"
+        ) from None
+    except ValueError:
+        raise DeploymentError(
+            f"{file} is not the JSON that a set-up keeps there: deploy/setup.sh "
+            "--outputs writes it anew, and changes nothing else"
+        ) from None
+    return names
 
 
 def named(d: Deployment) -> dict[str, str]:
@@ -116,9 +130,7 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """Yield the values of the variables of a root that settings say, a line each."""
     folder = TERRAFORM if options.root == "main" else TERRAFORM / options.root
     text = (folder / "variables.tf").read_text()
-    settings, services = d.settings, []
-    if options.services:
-        services = json.loads(options.services.read_text() or "[]")
+    settings, services = d.settings, _read(options.json)
     urls = {one["metadata"]["name"]: one["status"].get("url") for one in services}
     values: dict[str, Any] = {
         **d.own,
@@ -146,10 +158,72 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
             yield f"{name} = {json.dumps(values[name])}"
 
 
+def behind(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """Yield the services that do not serve their latest revision, a line each."""
+    names = {d.name(function.target) for function in d.functions}
+    for one in _read(options.json):
+        name, status = one["metadata"]["name"], one["status"]
+        latest = status.get("latestCreatedRevisionName", "")
+        serving = {
+            part.get("revisionName")
+            for part in status.get("traffic", [])
+            if part.get("percent")
+        }
+        if name in names and serving - {latest}:
+            yield (
+                f"deploy: {name} serves {', '.join(sorted(serving))}, and not its "
+                f"latest revision, {latest}: gcloud run services update-traffic {name} "
+                f"--to-latest --region={d.own['region']} --project={d.project}"
+            )
+
+
+def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """
+    Look for what tables would lose by a plan of Terraform; yield nothing.
+
+    Raises:
+        DeploymentError: A table would lose columns, would be made anew, or would go.
+    """
+    lost = []
+    for one in _read(options.json)["resource_changes"]:
+        before, after = one["change"]["before"], one["change"]["after"]
+        if (one["type"], one["name"]) != ("google_bigquery_table", "table"):
+            continue
+        if "delete" in one["change"]["actions"]:
+            lost.append(f"{one['index']} whole, which its protection refuses")
+        elif before:
+            gone = _columns(before["schema"]) - _columns(after["schema"])
+            lost += [f"{one['index']}.{name}" for name in sorted(gone)]
+    if lost:
+        raise DeploymentError(
+            f"nothing was changed, since tables would lose {', '.join(lost)}, with all "
+            "that is in them. To go back to older code leave out the set-up "
+            "(docs/deploy.md, Go back). If they shall go: setup.sh --drop-columns"
+        )
+    yield from ()
+
+
+def _columns(schema: str) -> set[str]:
+    """Return the names of a schema's columns, and of the fields of its records."""
+
+    def names(columns: list[dict[str, Any]], within: str) -> Iterator[str]:
+        for column in columns:
+            yield within + column["name"]
+            yield from names(column.get("fields", []), f"{within}{column['name']}.")
+
+    return set(names(json.loads(schema), ""))
+
+
+def _read(file: Path | None) -> Any:
+    return json.loads(file.read_text() or "[]") if file else []
+
+
 VERBS = {
     "environment": environment,
     "shell": shell,
     "variables": variables,
+    "behind": behind,
+    "losses": losses,
 }
 
 if __name__ == "__main__":

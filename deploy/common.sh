@@ -120,13 +120,22 @@ url_of() {
   fi
 }
 
-# Set the words with which a schedule is made, or changed where it is there.
+# Set the words with which a schedule is made, or changed where it is there, and what it
+# calls so far.
 how_to_schedule() {
-  verb=create header=--headers
-  if [[ -z "$dry_run" ]] && gcloud scheduler jobs describe "$1" --project="$project" \
-    --location="$region" --format='value(name)' >/dev/null 2>&1; then
+  verb=create header=--headers calls=""
+  if [[ -z "$dry_run" ]] && calls="$(gcloud scheduler jobs describe "$1" --project="$project" \
+    --location="$region" --format='value(httpTarget.uri)' 2>/dev/null)"; then
     verb=update header=--update-headers
   fi
+}
+
+# Let a service send its requests to the revision that was just deployed: an operator
+# may have sent them to an older one, which later deploys would not change.
+serve_latest() {
+  run gcloud run services update-traffic "$prefix-$1" --to-latest --project="$project" \
+    --region="$region" --quiet
+  echo "# $prefix-$1 serves its latest revision"
 }
 
 # What all functions have in common. Nobody calls one without the invoker's role.

@@ -2,7 +2,7 @@
 # Everything, in order: set up, deploy every function, let in who calls them, schedule.
 #
 #   deploy/deploy_all.sh --dry-run [--settings FILE]
-#   deploy/deploy_all.sh [--yes] [--postcodes=FILE] [--with-model] [--settings FILE]
+#   deploy/deploy_all.sh [--yes] [--drop-columns] [--postcodes=FILE] [--with-model] [--settings FILE]
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -11,7 +11,7 @@ for word in "$@"; do
   case "$word" in
   -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0 ;;
   # Those that only the set-up takes; what is loaded once is loaded once.
-  --yes) again+=("$word") ;;
+  --yes | --drop-columns) again+=("$word") ;;
   --postcodes=* | --with-model) ;;
   *) shared+=("$word") ;;
   esac

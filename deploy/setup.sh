@@ -4,18 +4,20 @@
 # Exits with 3 where all is done but some of what watches.
 #
 #   deploy/setup.sh [--dry-run] [--yes] [--settings FILE]
+#   deploy/setup.sh --drop-columns                      even if columns of tables go
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also loads what the stream starts with
 #   deploy/setup.sh --outputs                           only fetches what scripts read
 set -euo pipefail
-takes="--yes --postcodes= --with-model --outputs"
+takes="--yes --drop-columns --postcodes= --with-model --outputs"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
 if [[ "$options" == *" --outputs "* ]]; then
-  prepare main
-  keep_outputs
+  require_state
+  if [[ -n "$dry_run" ]]; then tf main output -json scripts; else keep_outputs; fi
   exit 0
 fi
+makes_state=yes
 postcodes="${given_postcodes:-}"
 if [[ -n "$postcodes" ]]; then
   [[ "$postcodes" == /* ]] || postcodes="$started/$postcodes"
@@ -25,6 +27,7 @@ require_gcloud
 enable_first
 values main
 values watch
+"$python" -m deploy behind --settings "$settings" --json "$work/services.json" >&2
 if [[ -n "$dry_run" ]]; then
   preview main
   preview watch

@@ -13,6 +13,7 @@ data="kept" told=""
 if [[ "$options" == *" --delete-data "* ]]; then
   data="DELETED, with all that is in it" told="--delete-data"
 fi
+require_state
 values watch
 values main
 echo "keep_only_data = true" >>"$work/main.tfvars"
@@ -27,7 +28,7 @@ if [[ "$options" != *" --yes "* ]]; then
   read -r -p "Type the project's name, $project, to go on: " answer || answer=""
   [[ "$answer" == "$project" ]] || { echo "nothing was removed" && exit 1; }
 fi
-options+="--yes "
+options+="--yes --drop-columns "
 destroy watch
 # Rights, accounts and roles go; the protection of the data, too, if they are to go.
 apply main

@@ -68,23 +68,35 @@ values() {
   # Without this list callers would be taken for nobody's: only a plan does without.
   if [[ -n "$blind" ]]; then
     echo '[]' >"$work/services.json"
-  elif ! gcloud run services list --project="$project" --region="$region" --format=json \
+  elif ! gcloud run services list --project="$project" --region="$region" --format=json --quiet \
     --filter="metadata.name~^$prefix-" >"$work/services.json"; then
     [[ -n "$dry_run" ]] || exit 1
     echo "deploy: planned as if no function was deployed yet" >&2
     echo '[]' >"$work/services.json"
   fi
   "$python" -m deploy variables "$1" --settings "$settings" \
-    --services "$work/services.json" >"$work/$1.tfvars"
+    --json "$work/services.json" >"$work/$1.tfvars"
 }
 
-# The state's bucket, and the root's place in it.
+# Say that there is nothing, and stop: what goes on would make something, or find nothing.
+nothing_there() {
+  echo "deploy: gs://$state_bucket has nothing of '$prefix' in project $project: nothing has been set up, or" \
+    "GOOGLE_CLOUD_PROJECT, PROPENSITY_BUCKET, DEPLOY_STATE_BUCKET or DEPLOY_PREFIX is another" >&2
+  exit 1
+}
+require_state() {
+  prepare main
+  [[ -n "$blind" || -n "$(tf main state list 2>/dev/null)" ]] || nothing_there
+}
+
+# The state's bucket, and the root's place in it. Only a set-up makes the bucket.
+makes_state=""
 prepare() {
   local said
   if [[ -n "$blind" ]]; then
-    [[ "$1" == watch ]] || make_state_bucket
+    [[ "$1" == watch || -z "$makes_state" ]] || make_state_bucket
   elif ! said="$(gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1)"; then
-    if [[ -n "$dry_run" || "$options" == *" --outputs "* ]]; then
+    if [[ -n "$dry_run" || -z "$makes_state" ]]; then
       [[ "$said" == *404* ]] || { echo "$said" >&2 && exit 1; }
       without_state "$1"
       return
@@ -101,10 +113,7 @@ make_state_bucket() {
 
 # Before a first set-up nothing keeps a state: plan in a copy that names no bucket.
 without_state() {
-  if [[ -z "$dry_run" ]]; then
-    echo "deploy: there is no gs://$state_bucket: nothing has been set up, or DEPLOY_STATE_BUCKET is another" >&2
-    exit 1
-  fi
+  [[ -n "$makes_state" ]] || nothing_there
   echo "# there is no gs://$state_bucket yet: all is new" >&2
   if [[ "$from" == deploy/terraform ]]; then
     rm -rf "$work/first" && cp -r "$from" "$work/first"
@@ -121,15 +130,28 @@ preview() {
     return
   fi
   prepare "$1"
-  tf "$1" plan -var-file="$root/$work/$1.tfvars"
+  plan "$1"
 }
 
-# Change what differs. Terraform shows what that is, and asks, unless told --yes.
+# Plan, show the plan and keep it; stop where it would take columns of tables away.
+plan() {
+  local file="$root/$work/$1.plan"
+  tf "$1" plan -out="$file" -var-file="$root/$work/$1.tfvars" || return
+  [[ "$1" == main && -z "$blind" && "$options" != *" --drop-columns "* ]] || return 0
+  tf "$1" show -json "$file" >"$file.json" || return
+  "$python" -m deploy losses --settings "$settings" --json "$file.json"
+}
+
+# Change what differs: what the plan shows. Asks, unless told --yes.
 apply() {
+  local answer=yes
   prepare "$1" || return
-  local sure=(-input=true)
-  [[ "$options" != *" --yes "* ]] || sure=(-auto-approve)
-  tf "$1" apply "${sure[@]}" -var-file="$root/$work/$1.tfvars"
+  plan "$1" || return
+  if [[ -z "$dry_run" && "$options" != *" --yes "* ]]; then
+    read -r -p "Type yes to do what this plan says: " answer || answer=""
+  fi
+  [[ "$answer" == yes ]] || { echo "nothing was changed" >&2 && return 1; }
+  tf "$1" apply "$root/$work/$1.plan"
 }
 
 # Apply, and say what to do about what is refused. What was made a moment ago may not be

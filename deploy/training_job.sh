@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trainings as Cloud Run jobs, of the very image that the deployed function runs in: for
 # those that take longer than Cloud Scheduler waits. --schedule lets the clock start the
-# job in the place of the function; 00-ModelTraining/scheduler.sh goes back.
+# job in the place of the function; 00-ModelTraining/scheduler.sh --function goes back.
 #
 #   deploy/training_job.sh [--schedule] [--dry-run] [--settings FILE]
 set -euo pipefail

@@ -125,7 +125,12 @@ def project(tmp_path_factory) -> Path:
 def cloud_of(folder: Path, project: Path) -> Cloud:
     """A cloud that has nothing yet, and a project that has left nothing."""
     shutil.rmtree(project / ".local", ignore_errors=True)
-    rules = [("output -json scripts", json.dumps(OUTPUTS), 0), ("bq ", "", 1)]
+    rules = [
+        ("output -json scripts", json.dumps(OUTPUTS), 0),
+        ("state list", "google_bigquery_dataset.this", 0),
+        ("show -json", json.dumps({"resource_changes": []}), 0),
+        ("bq ", "", 1),
+    ]
     settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
     return Cloud(folder, project, settings, rules)
 

@@ -164,7 +164,7 @@ class TestTeardown:
         done = [call.split()[2] for call in calls if "init" not in call]
 
         assert result.returncode == 0, result.stderr
-        assert done == ["apply", "output", "destroy"]
+        assert done == ["state", "plan", "apply", "output", "destroy"]
 
 
 class TestShell:

@@ -31,7 +31,8 @@ class TestSetup:
         parts = (
             "buckets create gs://my-bucket-state",
             "-backend-config=prefix=propensity/main",
-            "-chdir=deploy/terraform apply -auto-approve",
+            "-chdir=deploy/terraform plan -out=",
+            "-chdir=deploy/terraform apply /",
             "output -json scripts",
             "-chdir=deploy/terraform/watch apply",
         )
@@ -214,3 +215,137 @@ class TestAfterASetup:
         assert result.returncode == 1
         assert "Run deploy/setup.sh first" in result.stderr
         assert cloud.calls() == []
+
+    def test_a_schedule_that_starts_a_job_is_left_to_it(self, cloud):
+        """Else each deploy of all would give the clock back to a function that takes
+        longer than the scheduler waits."""
+        starts = "https://run.googleapis.com/v2/projects/p/locations/r/jobs/j:run"
+        outputs = {"functions": "model_training", "use_cases_model_training": "mine"}
+        cloud.rules[:0] = [
+            ("jobs describe propensity-model-training-mine", starts, 0),
+            ("output -json scripts", json.dumps({**OUTPUTS, **outputs}), 0),
+        ]
+        assert cloud.run("deploy/setup.sh", "--outputs").returncode == 0
+        kept = cloud.run("00-ModelTraining/scheduler.sh")
+        assert "deploy/training_job.sh" in kept.stdout
+        assert cloud.count("scheduler jobs update") == 0
+
+        cloud.run("00-ModelTraining/scheduler.sh", "--function")
+        assert cloud.count("scheduler jobs update http propensity-model-training") == 1
+
+
+def planned(actions: list[str], before: object, after: object) -> str:
+    """A plan of Terraform that changes one table, as ``show -json`` has it."""
+
+    def state(columns: object) -> object:
+        return columns and {"schema": json.dumps(columns)}
+
+    change = {"actions": actions, "before": state(before), "after": state(after)}
+    table = {"type": "google_bigquery_table", "name": "table", "index": "scores"}
+    return json.dumps({"resource_changes": [{**table, "change": change}]})
+
+
+A, B = {"name": "a", "type": "STRING"}, {"name": "b", "type": "STRING"}
+R = {"name": "r", "type": "RECORD", "fields": [A, B]}
+
+
+class TestTables:
+    @pytest.mark.parametrize(
+        ("plan", "lost"),
+        [
+            (planned(["update"], [A, B], [A]), "scores.b,"),
+            (planned(["update"], [A, R], [A, {**R, "fields": [A]}]), "scores.r.b,"),
+            (planned(["delete", "create"], [A], [B]), "scores whole"),
+            (planned(["delete"], [A], None), "scores whole"),
+        ],
+        ids=["a column", "a field", "made anew", "a table"],
+    )
+    def test_an_older_version_takes_no_column_away_unless_told(self, cloud, plan, lost):
+        cloud.rules.insert(0, ("show -json", plan, 0))
+        refused = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+        applied = cloud.count(" apply")
+        told = cloud.run("deploy/setup.sh", "--yes", "--drop-columns")
+
+        assert (refused.returncode, applied, told.returncode) == (1, 0, 0)
+        assert lost in refused.stderr
+        assert "--drop-columns" in refused.stderr
+
+    def test_a_column_that_is_added_is_applied(self, cloud):
+        cloud.rules.insert(0, ("show -json", planned(["update"], [A], [A, B]), 0))
+
+        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
+
+    def test_nothing_is_changed_before_somebody_has_agreed_to_the_plan(self, cloud):
+        refused = cloud.run("deploy/setup.sh", stdin="no\n")
+        applied = cloud.count(" apply")
+        agreed = cloud.run("deploy/setup.sh", stdin="yes\nyes\n")
+
+        assert (refused.returncode, applied, agreed.returncode) == (1, 0, 0)
+        assert cloud.count("terraform apply /") == 1
+
+
+class TestNothingThere:
+    @pytest.mark.parametrize("found", ["buckets describe", "state list"])
+    @pytest.mark.parametrize(
+        "script", ["setup.sh --outputs", "teardown.sh", "teardown.sh --dry-run"]
+    )
+    def test_a_command_that_finds_nothing_makes_nothing(self, cloud, script, found):
+        """There is no state, or nothing in it: settings may be wrong."""
+        cloud.rules.insert(0, (found, "404", 1))
+        name, *words = script.split()
+        result = cloud.run(f"deploy/{name}", *words, stdin="my-project\n")
+
+        assert result.returncode == 1
+        assert "nothing has been set up" in result.stderr.splitlines()[-1]
+        assert cloud.changes() == []
+
+    def test_a_dry_run_keeps_no_outputs(self, cloud):
+        """Defect: it kept the command that it printed, and no script could read it."""
+        for logged_in in (1, 0):
+            cloud.rules.insert(0, ("print-access-token", "", logged_in))
+            result = cloud.run("deploy/setup.sh", "--outputs", "--dry-run")
+            assert (result.returncode, cloud.changes()) == (0, []), result.stderr
+
+        assert list(cloud.project.glob(".local/deploy/*/outputs.json")) == []
+
+    def test_outputs_that_cannot_be_read_are_named(self, set_up):
+        [kept] = set_up.project.glob(".local/deploy/*/outputs.json")
+        kept.write_text("env TF_DATA_DIR=x terraform output")
+        result = set_up.run("02-GetProba/deploy.sh")
+
+        assert result.returncode == 1
+        [line] = result.stderr.splitlines()
+        assert str(kept) in line
+
+    def test_a_dry_run_is_of_the_settings_and_not_of_the_last_set_up(self, set_up):
+        set_up.settings["DEPLOY_FUNCTIONS"] = "get_proba predictions"
+        set_up.settings["DEPLOY_USE_CASES"] = "ga4_purchase first_day_churn"
+        printed = set_up.run("01-Predictions/scheduler.sh", "--dry-run").stdout
+
+        assert printed.count("--schedule=") == 2
+
+
+class TestTraffic:
+    def test_a_deploy_ends_with_the_latest_revision_serving(self, set_up):
+        """Also after somebody went back by sending requests to an older one."""
+        result = set_up.run("02-GetProba/deploy.sh")
+        deployed, sent = [call for call in set_up.calls() if "gcloud run " in call]
+
+        assert "run deploy propensity-get-proba" in deployed
+        assert "update-traffic propensity-get-proba --to-latest" in sent
+        assert "serves its latest revision" in result.stdout
+
+    def test_services_that_serve_an_older_revision_are_named(self, cloud):
+        def service(name: str, serving: str) -> dict[str, object]:
+            traffic = [{"revisionName": serving, "percent": 100}, {"tag": "x"}]
+            status = {"latestCreatedRevisionName": "r2", "traffic": traffic}
+            return {"metadata": {"name": name}, "status": status}
+
+        listed = [service("propensity-get-proba", "r1")]
+        listed.append(service("propensity-compact-features", "r2"))
+        cloud.rules.insert(0, ("services list", json.dumps(listed), 0))
+        told = cloud.run("deploy/setup.sh", "--dry-run").stderr
+
+        assert "propensity-get-proba serves r1" in told
+        assert "update-traffic propensity-get-proba --to-latest" in told
+        assert "compact-features serves" not in told

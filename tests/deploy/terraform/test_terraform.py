@@ -72,7 +72,7 @@ def values(root: str, place: Path) -> None:
     services = place / "services.json"
     services.write_text(json.dumps(there))
     done = execute(
-        [sys.executable, "-m", "deploy", "variables", root, "--services", services,
+        [sys.executable, "-m", "deploy", "variables", root, "--json", services,
          "--settings", settings_file(place, CALLED)]
     )  # fmt: skip
     (place / "terraform.tfvars").write_text(done.stdout)
