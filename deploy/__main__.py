@@ -6,6 +6,7 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy variables main    Terraform's variables, as .tfvars
     .venv/bin/python -m deploy losses            what tables would lose by a plan of it
     .venv/bin/python -m deploy behind            services that serve an older revision
+    .venv/bin/python -m deploy request           how a request is found in the log
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
     parser.add_argument("--without-outputs", action="store_true")
-    parser.add_argument("--json", type=Path, help="services of Cloud Run, or a plan")
+    parser.add_argument("--json", type=Path, help="services, a plan, a request")
     options = parser.parse_args(arguments)
     try:
         for line in VERBS[options.verb](configuration.read(options.settings), options):
@@ -203,6 +204,25 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield from ()
 
 
+def request(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """
+    Yield what tells the log line of a request, by a filter of Cloud Logging.
+
+    Raises:
+        DeploymentError: The request is no JSON object.
+    """
+    try:
+        fields = _read(options.json)
+    except ValueError as error:
+        raise DeploymentError(f"the request is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise DeploymentError("the request is not a JSON object")
+    if "use_case" in fields:
+        # The line of a request that was not understood has none.
+        other = f"NOT jsonPayload.use_case={json.dumps(fields['use_case'])}"
+        yield f" AND NOT (jsonPayload.use_case:* AND {other})"
+
+
 def _columns(schema: str) -> set[str]:
     """Return the names of a schema's columns, and of the fields of its records."""
 
@@ -224,6 +244,7 @@ VERBS = {
     "variables": variables,
     "behind": behind,
     "losses": losses,
+    "request": request,
 }
 
 if __name__ == "__main__":

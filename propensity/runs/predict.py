@@ -279,7 +279,8 @@ def score_shift(run: Run, scored: Scored) -> float | None:
             f"scores moved by {shift:.2f} of their mean since {last['as_of']}, "
             f"more than {bound:g}. Nothing was "
             f"published; {causes or 'look at the features'}. Correct that, "
-            "or, if the move is real, send force",
+            'or, if the move is real, send the request with "force": true; '
+            "deploy/call.sh sends one to a deployment",
             detail={
                 "score_shift": shift,
                 "mean_before": float(before.mean()),

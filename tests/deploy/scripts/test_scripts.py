@@ -25,6 +25,7 @@ SCRIPTS = sorted(
 # What deploys and schedules functions, with what else it is told.
 RUN = {script: () for script in SCRIPTS if script.parent.name != "deploy"}
 RUN[ROOT / "deploy" / "training_job.sh"] = ("--schedule",)
+RUN[ROOT / "deploy" / "call.sh"] = ("predictions", '{"force": true}')
 
 SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
 BUNDLED = SDK / "platform" / "bundledpythonunix" / "bin" / "python3"
@@ -39,7 +40,7 @@ def printed(tmp_path_factory, project) -> list[list[str]]:
     cloud.settings = WHOLE
     commands = []
     for script, words in RUN.items():
-        result = cloud.run(str(script.relative_to(ROOT)), "--dry-run", *words)
+        result = cloud.run(str(script.relative_to(ROOT)), *words, "--dry-run")
         assert (result.returncode, cloud.calls()) == (0, []), result.stderr
         commands += words_of(result.stdout)
     return commands
@@ -117,6 +118,7 @@ class TestDryRun:
             for words in printed
             if words[1:3] == ["scheduler", "jobs"]
             and "run.googleapis" not in str(words)
+            and "propensity-by-hand" not in str(words)
         }
         users = ("ga4-purchase", "first-day-churn")
 
