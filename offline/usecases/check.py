@@ -13,7 +13,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -40,11 +40,20 @@ LEAKS = (
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check; ``skipped`` says what was not checked, and why."""
+    """
+    The result of a check.
+
+    Attributes:
+        use_case: Its name.
+        problems: What is wrong.
+        skipped: What was not checked, and why.
+        warnings: What is right, and may be meant otherwise.
+    """
 
     use_case: str
     problems: list[str]
     skipped: str = ""
+    warnings: list[str] = field(default_factory=list)
 
 
 def check(
@@ -72,6 +81,14 @@ def check(
         problems = [*files(name)]
     if problems:
         return Report(name, problems, "statements: first correct the files")
+    report = _checked(name, sandbox)
+    if report.problems:
+        return report
+    return replace(report, warnings=[*_warnings(usecases.load(name))])
+
+
+def _checked(name: str, sandbox: Callable[[], Any]) -> Report:
+    """Check the statements of a use case whose files are right."""
     use_case = usecases.load(name)
     if use_case.scores_events:
         return Report(name, [], "statements: features are the event's own fields")
@@ -134,6 +151,27 @@ def _model(use_case: UseCase) -> Iterator[str]:
             begin = f"candidate {candidate.name}: "
             message = str(error).split("\n")[0].removeprefix(begin)
             yield f"{use_case.name}/usecase.toml: {begin}{message}"
+
+
+def _warnings(use_case: UseCase) -> Iterator[str]:
+    """Yield what a use case has to do with others, which may not be meant."""
+    others = usecases.loaded(lambda error: None)
+    del others[use_case.name]
+    for name, other in others.items():
+        if shared := sorted({*use_case.stream.events} & {*other.stream.events}):
+            yield (
+                f"{name} takes {', '.join(shared)} as well: an event that names no "
+                "use_case becomes one of both"
+            )
+    folder = usecases.FOLDER / use_case.name
+    for file in sorted(one.name for one in folder.iterdir()):
+        text = statements.read(folder, file) if file.endswith(".sql") else ""
+        for name in (use_case.name, *others):
+            if f"'{name}'" in text:
+                yield (
+                    f"{use_case.name}/{file} reads rows of '{name}', also in a copy of "
+                    "the folder: write @use_case"
+                )
 
 
 # -- the statements --------------------------------------------------------------------

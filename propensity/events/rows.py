@@ -80,7 +80,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 class Accepted(NamedTuple):
     """
     The outcome of a group: valid events, valid truths, and why messages were refused,
-    by place. Messages about suppressed users are in none of them.
+    by place. Messages about suppressed users are in none of them. A message that names
+    no use case is an event of each that takes its type.
     """
 
     events: list[Event]
@@ -126,22 +127,26 @@ def accept(
         try:
             if time_us is None or not earliest_us <= time_us <= latest_us:
                 raise Refused("bad_time", _BAD_TIME, field=declared.time)
-            use_case, event_id, user_id = ids = _ids(message, sent, catalogue)
+            use_cases = _use_cases(message, sent, catalogue)
+            event_id, user_id = _ids(message, sent)
             amount, values = None, _NO_VALUES
             if field := declared.amount:
                 amount = amount_of(getattr(sent, field), field=field)
             if declared.stored or declared.personal:
                 moment = EPOCH + time_us * MICROSECOND
                 values = _values(sent, moment, postcodes, latest)
-            data = _enriched(json, sent, ids, values)
         except Refused as error:
             accepted.refused[place] = _alone(error)
             continue
-        if suppressed and suppressed.covers(user_id, use_case):
-            continue
-        (accepted.truths if declared.truth else accepted.events).append(
-            Event(place, message, *ids, declared.name, time_us, amount, values, data)
-        )
+        for use_case in use_cases:
+            if suppressed and suppressed.covers(user_id, use_case):
+                continue
+            ids = use_case, event_id, user_id
+            data = _enriched(json, sent, ids, values)
+            kind = declared.name
+            (accepted.truths if declared.truth else accepted.events).append(
+                Event(place, message, *ids, kind, time_us, amount, values, data)
+            )
     return accepted
 
 
@@ -151,8 +156,20 @@ def _alone(error: Refused) -> Refused:
     return error
 
 
-def _ids(message: Message, sent: Any, catalogue: Catalogue) -> tuple[str, str, str]:
-    """Return use case, event id and user id of an event."""
+def _use_cases(message: Message, sent: Any, catalogue: Catalogue) -> Sequence[str]:
+    """Return the use case that an event names, or all that take its type."""
+    event_type, named = sent.declared.name, sent.use_case
+    if named is None:
+        named = message.attributes.get("use_case") or None
+    if named is None:
+        return catalogue.takers[event_type]
+    if (named, event_type) not in catalogue.taken:
+        raise catalogue.no_taker(named, event_type)
+    return (named,)
+
+
+def _ids(message: Message, sent: Any) -> tuple[str, str]:
+    """Return event id and user id of an event."""
     declared, attributes = sent.declared, message.attributes
     if declared.identity:
         event_id = user_id = str(getattr(sent, declared.identity))
@@ -162,12 +179,7 @@ def _ids(message: Message, sent: Any, catalogue: Catalogue) -> tuple[str, str, s
         user_id = sent.user_id
         _check_id(event_id, "event_id")
         _check_id(user_id, "user_id")
-    use_case = sent.use_case
-    if use_case is None:
-        use_case = attributes.get("use_case") or catalogue.default.get(declared.name)
-    if (use_case, declared.name) not in catalogue.taken:
-        raise catalogue.no_taker(use_case, declared.name)
-    return use_case, event_id, user_id
+    return event_id, user_id
 
 
 def _check_id(value: str, field: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache, reduce
 from importlib import resources
@@ -149,36 +149,50 @@ class Catalogue:
         types: By name.
         use_cases: Names of the use cases that take events.
         taken: Each use case with each type that it takes.
-        default: The use case of an event that names none, for types of one use case.
+        takers: The use cases of an event that names none, by its type.
         personal: The personal fields of all types, taken or not, and their kinds.
     """
 
-    def __init__(self, use_cases: Iterable[UseCase]) -> None:
+    def __init__(
+        self,
+        use_cases: Iterable[UseCase],
+        wrong: Callable[[UseCaseError], object] | None = None,
+    ) -> None:
         """
+        Args:
+            use_cases: Of the deployment.
+            wrong: Gets the error of a use case that takes an undeclared type, declares
+                one a second time, or an invalid one; it is left out. None raises it.
+
         Raises:
-            UseCaseError: A use case takes an undeclared type, declares one a second
-                time, or an invalid one; or no use case takes events.
+            UseCaseError: No use case is left that takes events.
         """
+        types = dict(shared_types())
         streamed = [use_case for use_case in use_cases if use_case.stream.events]
+        for problems in (_problems_declared, _problems_taken):
+            right = []
+            for use_case in streamed:
+                if problem := next(problems(use_case, types), ""):
+                    error = UseCaseError(f"usecases/{use_case.name} {problem}")
+                    if wrong is None:
+                        raise error
+                    wrong(error)
+                    continue
+                for name, fields in use_case.event_types.items():
+                    types[name] = EventType(name, fields)
+                right.append(use_case)
+            streamed = right
         if not streamed:
             raise UseCaseError("no use case takes events: name some under [stream]")
-        types = dict(shared_types())
-        for use_case in streamed:
-            for name, fields in use_case.event_types.items():
-                for problem in _problems(name, fields, types):
-                    raise UseCaseError(
-                        f"usecases/{use_case.name} declares {name} wrongly: {problem}"
-                    )
-                types[name] = EventType(name, fields)
-        for use_case in streamed:
-            for problem in _problems_taken(use_case, types):
-                raise UseCaseError(f"usecases/{use_case.name} {problem}")
         pairs = [(one.name, name) for one in streamed for name in one.stream.events]
         names = [name for _, name in pairs]
         self.use_cases = frozenset(use_case.name for use_case in streamed)
         self.taken = frozenset(pairs)
         self.types = {name: types[name] for name in names}
-        self.default = {name: one for one, name in pairs if names.count(name) == 1}
+        self.takers = {
+            name: [use_case for use_case, taken in pairs if taken == name]
+            for name in names
+        }
         self.personal: dict[str, str] = {}
         for event_type in types.values():
             self.personal |= event_type.personal
@@ -252,13 +266,19 @@ class Catalogue:
             detail = f"no use case takes it; known are {', '.join(sorted(self.types))}"
         elif use_case in self.use_cases:
             detail = "the use case does not take it"
-        elif use_case is None:
-            reason, field = "missing_field", "use_case"
-            detail = "several use cases take it"
         else:
             reason, field = "unknown_use_case", "use_case"
             detail = f"known are {', '.join(sorted(self.use_cases))}"
         return Refused(reason, detail, field=field)
+
+
+def _problems_declared(
+    use_case: UseCase, types: Mapping[str, EventType]
+) -> Iterator[str]:
+    """Yield what is wrong with the types that a use case declares."""
+    for name, fields in use_case.event_types.items():
+        for problem in _problems(name, fields, types):
+            yield f"declares {name} wrongly: {problem}"
 
 
 def _problems(

@@ -107,7 +107,10 @@ class Online:
             function=FUNCTION,
             clock=clock.monotonic,
         )
-        self._use_cases = {name: usecases.load(name) for name in usecases.names()}
+        # A folder that is wrong refuses its own requests, and no others.
+        self._use_cases = usecases.loaded(
+            lambda error: log("ERROR", f"left out: {error.message}", outcome=error.code)
+        )
         self._scores: GroupCommit[Waiting, Any] = GroupCommit(
             self._score_group,
             writers=1,

@@ -1,5 +1,5 @@
 """
-A parsed request for scores: of instances with their features, or of a user. Pure.
+A parsed request for scores: of instances with their features, or of a user.
 
 Every error names the field at fault.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from propensity import usecases
 from propensity.errors import RequestError, TooLarge
 from propensity.events.values import (
     MAXIMUM_TEXT_CHARACTERS,
@@ -138,19 +139,20 @@ def _use_case(
 
     Without ``use_case`` that is the one all of whose features are in the request, if
     there is one; else the default.
+
+    Raises:
+        RequestError: There is none of that name.
+        UseCaseError: Its folder is wrong, so that it was left out.
     """
     name = fields.get("use_case")
     if name is None:
         sent = features.keys()
         whole = [each for each in known.values() if sent >= {*each.features}]
-        return whole[0] if len(whole) == 1 else known[default]
-    if not isinstance(name, str) or name not in known:
-        raise RequestError(
-            f"there is no use case {str(name)[:64]!r}; this deploy has "
-            f"{', '.join(known)}",
-            field="use_case",
-        )
-    return known[name]
+        if len(whole) == 1:
+            return whole[0]
+        name = default
+    # Of one that was left out this says what is wrong.
+    return known.get(str(name)) or usecases.load(str(name))
 
 
 def _instances(items: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 --   ARRAY<DATE>; @truth_delay_days INT64; @amount STRING, the JSONPath of the amount in
 --   the features.
 -- Source: inference_log, truth_events, ma_model_training_metadata.
+-- What the stream says of an event counts before what a caller of score says.
 -- Prequential: a score counts as it was given, once for each event and version. It
 -- does not count where the model may have learned from the event: if the event is before
 -- the model's as-of date, and had been logged when its training began.
@@ -25,7 +26,7 @@ WITH
       AND event_date IN UNNEST(@days)
       AND ROW_NUMBER() OVER (
         PARTITION BY event_id, model_version, COALESCE(source, 'stream') = 'loaded'
-        ORDER BY scored_at, inference_id
+        ORDER BY COALESCE(source = 'online', FALSE), scored_at, inference_id
       ) = 1
   ),
   joined AS (

@@ -2,6 +2,8 @@
 -- Parameters: @use_case STRING; @as_of DATE; @since DATE, the first day of the events;
 --   @truth_delay_days INT64; @maximum_rows INT64.
 -- Source: inference_log, however often an event was scored, and truth_events.
+-- What the stream or a file says of an event counts before what a caller of score says,
+-- who could change what is learned.
 -- An event is known by its newest truth; unknown, if none has come in @truth_delay_days;
 -- else pending. The label of the latter two is null, and never taken for 0.
 -- Beyond @maximum_rows the events of a user are all read or all left out, but for users
@@ -15,7 +17,10 @@ WITH
 -- include: past_inferences.sql
       )
     QUALIFY
-      ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY scored_at, inference_id) = 1
+      ROW_NUMBER() OVER (
+        PARTITION BY event_id
+        ORDER BY COALESCE(source = 'online', FALSE), scored_at, inference_id
+      ) = 1
   ),
   labelled AS (
     SELECT

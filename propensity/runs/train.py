@@ -102,7 +102,8 @@ def _snapshots(run: Run) -> Sequence[date]:
     use_case, timeframe = run.use_case, run.timeframe
     at_most = run.settings.training_snapshots
     earliest = timeframe.first_read(today=run.as_of, at_most=at_most)
-    found = run.warehouse.rows(use_case.statement("days"), {"earliest": earliest})
+    parameters = {"use_case": use_case.name, "earliest": earliest}
+    found = run.warehouse.rows(use_case.statement("days"), parameters)
     days = days_of_data({row["day"]: row["n_events"] for row in found})
     if not days:
         raise NotEnoughData(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,12 @@ from starlette.responses import Response
 from propensity import usecases
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
-from propensity.errors import MethodNotAllowed, PropensityError, Unavailable
+from propensity.errors import (
+    MethodNotAllowed,
+    PropensityError,
+    Unavailable,
+    UseCaseError,
+)
 from propensity.events import messages
 from propensity.events.dead_letters import dead_letters
 from propensity.events.messages import Message
@@ -36,7 +41,7 @@ from propensity.events.values import Refused
 from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
-from propensity.gcp.log import Counts
+from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import RowsRefused
@@ -76,27 +81,37 @@ class Clients:
     bus: Bus
     catalogue: Catalogue
     clock: Clock
+    # Of folders of use cases that were left out.
+    wrong: Sequence[UseCaseError] = ()
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Clients:
-        """Open what an instance needs."""
+        """Open what an instance needs; use cases that are wrong are left out."""
+        wrong: list[UseCaseError] = []
+
+        def leave_out(error: UseCaseError) -> None:
+            log("ERROR", f"left out: {error.message}", outcome=error.code)
+            wrong.append(error)
+
+        loaded = usecases.loaded(leave_out)
         return cls(
             settings=settings,
             warehouse=Warehouse.open(settings),
             artifacts=Artifacts.open(settings),
             appends=Appends(settings),
             bus=Bus(settings),
-            catalogue=Catalogue([usecases.load(name) for name in usecases.names()]),
+            catalogue=Catalogue(loaded.values(), leave_out),
             clock=clock,
+            wrong=wrong,
         )
 
 
 def n_suppressed(
-    group: Sequence[Message], accepted: Accepted, refused: Mapping[int, Refused]
+    group: Sequence[Message], accepted: Accepted, unhandled: Collection[int]
 ) -> int:
     """Return how many messages of a group are about suppressed users."""
     handled = {event.place for event in (*accepted.events, *accepted.truths)}
-    return len(group) - len(handled | refused.keys())
+    return len(group) - len(handled.union(unhandled))
 
 
 class Consumer(ABC):
@@ -193,6 +208,22 @@ class Consumer(ABC):
         Raises:
             PropensityError: The whole group is to be delivered again.
         """
+
+    def held_back(self, refused: dict[int, Refused]) -> dict[int, PropensityError]:
+        """
+        Take events out of ``refused`` that a use case may take which was left out.
+
+        Returns:
+            By place, the error by which they are delivered again, until its folder is
+            right.
+        """
+        if not self.clients.wrong:
+            return {}
+        names = ("use_case", "event_type")
+        places = [place for place, one in refused.items() if one.field in names]
+        for place in places:
+            del refused[place]
+        return dict.fromkeys(places, self.clients.wrong[0])
 
     async def append(
         self,

@@ -19,7 +19,7 @@ from propensity.events.values import Refused
 from propensity.gcp.log import log
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.stream.consumer import Clients, Consumer, n_suppressed
+from propensity.stream.consumer import Clients, Consumer, Unhandled, n_suppressed
 from propensity.tables.inference import TRUTH_EVENTS
 from propensity.tables.stream import STREAM_EVENTS
 from propensity.topics import ENRICHED, prefixed
@@ -51,7 +51,7 @@ class StreamFeatures(Consumer):
     def _read_postcodes(self) -> PostcodeIndex:
         return PostcodeIndex(self.clients.warehouse.table(statement("postcodes")))
 
-    async def consume(self, group: Sequence[Message]) -> Mapping[int, Refused]:
+    async def consume(self, group: Sequence[Message]) -> Mapping[int, Unhandled]:
         """Store a group and its dead letters, then publish the stored events."""
         clients = self.clients
         suppressed = await self.suppressed.current()
@@ -64,7 +64,7 @@ class StreamFeatures(Consumer):
             received_at=at,
             suppressed=suppressed,
         )
-        refused = accepted.refused
+        refused, again = accepted.refused, self.held_back(accepted.refused)
         truths = await self._store(TRUTH_EVENTS, accepted.truths, refused, at=at)
         events = await self._store(STREAM_EVENTS, accepted.events, refused, at=at)
         refused = await self.dead_letter(group, refused, suppressed)
@@ -74,7 +74,7 @@ class StreamFeatures(Consumer):
         )
         self.counts.add(
             Counter(refusal.reason for refusal in refused.values()),
-            rows_in=len(group),
+            rows_in=len(group) - len(again),
             rows_out=len(events),
             truths=len(truths),
             dead_letters=len(refused),
@@ -83,10 +83,10 @@ class StreamFeatures(Consumer):
                 for event in events
                 if event.values.get("postcode") is not None
             ),
-            suppressed=n_suppressed(group, accepted, refused),
+            suppressed=n_suppressed(group, accepted, [*refused, *again]),
             appends=1,
         )
-        return refused
+        return {**refused, **again}
 
     async def _store(
         self,

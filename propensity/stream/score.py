@@ -96,7 +96,7 @@ class ScoreStream(Consumer):
         for event in accepted.events:
             by_use_case[event.use_case].append(event)
         counts = Counter(rows_out=0, groups=1)
-        failed: dict[int, PropensityError] = {}
+        failed = self.held_back(refused)
         for name, events in by_use_case.items():
             try:
                 use_case = usecases.load(name)
@@ -108,7 +108,7 @@ class ScoreStream(Consumer):
             self.counts.add(
                 Counter(refusal.reason for refusal in refused.values()),
                 rows_in=len(group) - len(failed),
-                suppressed=n_suppressed(group, accepted, refused),
+                suppressed=n_suppressed(group, accepted, [*refused, *failed]),
                 **counts,
             )
         return {**refused, **failed}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache, cached_property
 from importlib import resources
@@ -175,6 +175,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         first, last, lookback = min(as_ofs), max(as_ofs), self.lookback_days
         return {
             **self.chosen(settings),
+            "use_case": self.name,
             "as_ofs": sorted(as_ofs),
             "today": today or last,
             "known_before": last,
@@ -251,6 +252,17 @@ def names() -> list[str]:
         for entry in FOLDER.iterdir()
         if NAME.fullmatch(entry.name) and (entry / declaration.FILE).is_file()
     )
+
+
+def loaded(wrong: Callable[[UseCaseError], object]) -> dict[str, UseCase]:
+    """Return the use cases of this deploy by name; ``wrong`` gets errors of others."""
+    found = {}
+    for name in names():
+        try:
+            found[name] = load(name)
+        except UseCaseError as error:
+            wrong(error)
+    return found
 
 
 @cache

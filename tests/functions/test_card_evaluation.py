@@ -326,6 +326,18 @@ class TestDays:
         ]
 
 
+def test_a_caller_of_score_cannot_change_how_a_version_is_measured(place, drawn):
+    """The stream's score of a transaction counts, whatever was asked for before it."""
+    score, label = drawn
+    store(place.warehouse, scored(score), truths(label))
+    alone = evaluate(place, FIRST + 3 * DAY)[0]
+    asked = {"source": "online", "scored_at": START}
+    store(place.warehouse, scored(label, **asked))
+    beside = evaluate(place, FIRST + 3 * DAY)[0]
+
+    assert beside["roc_auc"] == alone["roc_auc"] < 1
+
+
 def test_predictions_are_refused(place):
     """01 scores users by day; transactions are scored as they happen."""
     refused = place.post("predictions", {"use_case": NAME, "as_of": str(FIRST)})

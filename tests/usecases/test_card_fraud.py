@@ -166,6 +166,19 @@ class TestPointInTime:
         assert set(log.rows(as_of=AS_OF + DAY)) == {"a", "b"}
 
 
+def test_a_caller_of_score_cannot_change_what_is_learned_of_an_event(log):
+    """What the stream or a file says of it counts, though it was asked for before."""
+    for event, source in (("a", "stream"), ("b", "loaded"), ("c", None)):
+        log.add(
+            inference(event, START, {"V1": 1.0}, source="online"),
+            inference(
+                event, START, {"V1": 2.0}, source=source, scored_at=START + DAY / 2
+            ),
+        )
+
+    assert {row["features"] for row in log.rows().values()} == {'{"V1": 2.0}'}
+
+
 class TestRow:
     def test_is_one_however_often_an_event_was_scored(self, log):
         """By redelivery, by another version, online: the first counts."""

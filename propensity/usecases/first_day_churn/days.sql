@@ -1,5 +1,5 @@
 -- One row per day with a registration, with how many there are.
--- Parameters: @earliest DATE, the first day that a snapshot can read.
+-- Parameters: @use_case STRING; @earliest DATE, the first day that a snapshot can read.
 -- Sources: stream_events from that day on, and stream_features_daily for what was before.
 WITH
   registrations AS (
@@ -10,7 +10,7 @@ WITH
       stream_events
     WHERE
       received_on >= @earliest
-      AND use_case = 'first_day_churn'
+      AND use_case = @use_case
       AND event_type = 'new_registration'
     UNION DISTINCT
     SELECT
@@ -19,7 +19,7 @@ WITH
     FROM
       stream_features_daily
     WHERE
-      use_case = 'first_day_churn'
+      use_case = @use_case
       AND registration.registration_time IS NOT NULL
   )
 SELECT

@@ -1,6 +1,6 @@
 -- One row per as-of date and user whose first day ended in the lookback before it.
--- Parameters: @as_ofs ARRAY<DATE>; @lookback_days INT64; @first_day_hours INT64;
---   @earliest DATE, two days before the first lookback begins.
+-- Parameters: @use_case STRING; @as_ofs ARRAY<DATE>; @lookback_days INT64;
+--   @first_day_hours INT64; @earliest DATE, two days before the first lookback begins.
 -- Source: stream_events, and stream_features_daily for who had registered before. Every event
 --   that a feature reads happened before the as-of date.
 -- An event counts if it is in the first day of somebody whose first day ended in a
@@ -13,7 +13,7 @@ WITH
     FROM
       stream_events
     WHERE
-      use_case = 'first_day_churn'
+      use_case = @use_case
       AND received_on >= DATE_SUB(@earliest, INTERVAL DIV(@first_day_hours, 24) DAY)
   ),
   earlier AS (
@@ -24,7 +24,7 @@ WITH
     FROM
       stream_features_daily
     WHERE
-      use_case = 'first_day_churn'
+      use_case = @use_case
       AND registration.registration_time IS NOT NULL
   ),
 -- include: first_day_features.sql

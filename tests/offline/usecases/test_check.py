@@ -7,6 +7,7 @@ Every test makes one mistake in a use case that is right.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class TestCheck:
         """Over made-up events where they are of the export."""
         report = check.check(name, lambda: contextlib.nullcontext(sandbox))
 
-        assert report.problems == []
+        assert (report.problems, report.warnings) == ([], [])
         assert bool(report.skipped) == (name != "ga4_purchase")
 
     def test_a_view_of_the_deployment_is_read_by_its_columns(self, folder, edit):
@@ -91,6 +92,20 @@ class TestCheck:
 
         where = f"published_probabilities.sql:{line}: Unrecognized name: worth"
         assert report.problems[0].endswith(where), report.problems
+
+    def test_warns_of_a_copy_that_shares_events_or_reads_rows_of_another(
+        self, use_cases, sandbox
+    ):
+        shutil.copytree(use_cases / "first_day_churn", use_cases / "second_churn")
+        file = use_cases / "second_churn/days.sql"
+        text = file.read_text().replace("@use_case\n", "'first_day_churn'\n")
+        file.write_text(text)
+        report = check.check("second_churn", lambda: contextlib.nullcontext(sandbox))
+
+        assert report.problems == []
+        shared, other = report.warnings
+        assert shared.startswith("first_day_churn takes new_bet, new_purchases, new_re")
+        assert other.startswith("second_churn/days.sql reads rows of 'first_day_churn'")
 
     def test_knows_the_use_cases_that_there_are(self):
         with pytest.raises(RequestError, match="ga4_purchase"):

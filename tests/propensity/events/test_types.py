@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from propensity.errors import UseCaseError
 from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
+from propensity.privacy.suppression import Suppressed, user_hash
 from propensity.usecases import Stream
 from tests.events import (
     BASE,
@@ -23,6 +25,7 @@ from tests.events import (
     accept,
     bet,
     message,
+    published,
     refusal,
     registration,
     row,
@@ -258,18 +261,23 @@ class TestCatalogue:
         with pytest.raises(UseCaseError, match=re.escape(problem)):
             Catalogue(use_cases)
 
-    def test_knows_the_use_case_only_where_one_can_be_meant(self):
-        """A type that one use case declares may be taken by others."""
+    def test_gives_an_event_that_names_no_use_case_to_all_that_take_its_type(self):
+        """So a new use case gets the events of producers that know none, and takes
+        nothing away. A type that one use case declares may be taken by others."""
         both = Catalogue(
             [use_case("a", ["new_bet", "spin"]), use_case("b", ["spin"], SPIN)]
         )
 
         assert row(bet(use_case=...), catalogue=both)["use_case"] == "a"
         assert row({**spin(), "use_case": "b"}, catalogue=both)["use_case"] == "b"
-        assert refusal({**spin(), "use_case": None}, catalogue=both) == (
-            "missing_field",
-            "use_case",
-        )
+        sent = {**spin(), "use_case": None}
+        accepted = accept(message(sent), catalogue=both)
+        assert rows(accepted)["use_case"].to_pylist() == ["a", "b"]
+        enriched = [json.loads(event) for event in published(accepted)]
+        assert [event["use_case"] for event in enriched] == ["a", "b"]
+        suppressed = Suppressed("k", [("a", user_hash("k", "u1"))])
+        accepted = accept(message(sent), catalogue=both, suppressed=suppressed)
+        assert rows(accepted)["use_case"].to_pylist() == ["b"]
         assert refusal(bet(use_case="b"), catalogue=both) == (
             "unknown_event_type",
             "event_type",

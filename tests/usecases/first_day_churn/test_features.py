@@ -7,9 +7,13 @@ consumers themselves, and what they gave the model is compared with what trainin
 
 from __future__ import annotations
 
+import shutil
+
 import pyarrow as pa
 import pytest
 
+from propensity import usecases
+from propensity.registry.serving import users_on_the_stream
 from propensity.statements import statement
 from propensity.tables.stream import STREAM_EVENTS
 from tests.constants import set_parameter
@@ -194,6 +198,33 @@ def test_a_registration_is_known_to_trainings_for_ever_and_to_scores_for_a_month
     served = place.served(["old", "recent", "new"], since=REGISTERED.date())
     assert set(served) == {"old", "new"}
     assert set(place.first_days(AS_OF - 56 * DAY)) == {"old"}
+
+
+def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path, monkeypatch):
+    """In trainings, publications, labels and scores alike."""
+    place, copy = empty, tmp_path / "usecases"
+    shutil.copytree(str(usecases.FOLDER), copy)
+    shutil.copytree(copy / USE_CASE.name, copy / "second_churn")
+    monkeypatch.setattr(usecases, "FOLDER", copy)
+    second = usecases.load.__wrapped__("second_churn")
+    for user, name in (("ours", USE_CASE.name), ("theirs", "second_churn")):
+        events = [registration(user, REGISTERED), event(user, REGISTERED)]
+        rows = accepted(events, received_at=REGISTERED).to_pylist()
+        rows = [row | {"use_case": name} for row in rows]
+        place.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
+
+    for use_case, user in ((USE_CASE, "ours"), (second, "theirs")):
+        today = use_case.window(place.settings, [AS_OF], today=AS_OF + 60 * DAY)
+        sampled = {**today, "maximum_rows": 100}
+        for name, window in (("features", today), ("training_rows", sampled)):
+            read = place.warehouse.rows(use_case.statement(name), window)
+            assert [row["user_id"] for row in read] == [user], name
+        [day] = place.warehouse.rows(use_case.statement("days"), today)
+        assert day["n_events"] == 1
+        found = users_on_the_stream(
+            place.warehouse, use_case, {"ours", "theirs"}, first_event_day=AS_OF
+        )
+        assert [*found] == [user]
 
 
 def test_what_had_not_happened_is_left_out(empty, generated):

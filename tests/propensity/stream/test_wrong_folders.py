@@ -1,0 +1,154 @@
+"""A folder of a use case that is wrong, specified: it stops nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from propensity import usecases
+from propensity.errors import RequestError, UseCaseError
+from propensity.events.enrichment import PostcodeIndex
+from propensity.online.score_request import question_of
+from propensity.privacy.suppression import NOBODY
+from propensity.settings import Settings
+from propensity.stream.consumer import Clients
+from propensity.stream.ingest import StreamFeatures
+from tests.clocks import ManualClock
+from tests.events import NOW, bet, message, registration, transaction
+from tests.propensity.stream.test_score import Tables
+
+NEW = "second_churn"
+SETTINGS = Settings(
+    project="p",
+    bucket="bucket",
+    bigquery_endpoint="http://127.0.0.1:9",
+    storage_endpoint="http://127.0.0.1:9",
+    pubsub_endpoint="127.0.0.1:9",
+)
+TOML = "usecase.toml"
+# What is done to a folder: a file, a text in it and what stands there instead.
+WRONG = [
+    (TOML, 'outcome = "leave"\n', ""),
+    (TOML, "[stream]", "[stream"),
+    (TOML, 'title = "', 'title = "\udcff'),
+    (TOML, '"new_bet"', '"deposit"'),
+    (TOML, "[features]", "[events.new_bet]\nbet_amount = 'amount'\n\n[features]"),
+    ("labels.sql", None, None),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A copy of first_day_churn under another name."""
+    copy = tmp_path / "usecases"
+    shutil.copytree(str(usecases.FOLDER), copy)
+    shutil.copytree(copy / "first_day_churn", copy / NEW)
+    monkeypatch.setattr(usecases, "FOLDER", copy)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    usecases.load.cache_clear()
+    yield copy / NEW
+    usecases.load.cache_clear()
+
+
+@pytest.fixture(params=WRONG, ids=lambda one: f"{one[0]} {one[1]}")
+def wrong(request, folder) -> Path:
+    """The copy, with a mistake."""
+    file, old, new = request.param
+    if old is None:
+        (folder / file).unlink()
+    else:
+        text = (folder / file).read_text()
+        assert old in text
+        made = text.replace(old, new, 1)
+        (folder / file).write_bytes(made.encode("utf-8", "surrogateescape"))
+    return folder
+
+
+def consumer() -> tuple[StreamFeatures, Tables]:
+    """The consumer as it opens in this deployment, before tables that take all."""
+    clients, tables = Clients.open(SETTINGS, ManualClock(NOW)), Tables()
+    stream = StreamFeatures(clients)
+    fakes: Any = {"appends": tables, "bus": tables, "warehouse": tables}
+    stream.clients = Clients(**{**vars(clients), **fakes})
+    none = pa.table({"postcode": [""], "socioeconomic_idx": [0.0]})[:0]
+    stream._postcodes = Known(PostcodeIndex(none))  # type: ignore[assignment]
+    stream.suppressed = Known(NOBODY)  # type: ignore[assignment]
+    return stream, tables
+
+
+class Known:
+    """What is read in the background, and is there already."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    async def current(self) -> object:
+        return self.value
+
+
+async def test_a_wrong_folder_does_not_stop_the_stream(wrong, capsys):
+    """The log names it. Its events, and those that nobody takes, are delivered again
+    until it is right; all others are stored."""
+    stream, tables = consumer()
+    line = json.loads(capsys.readouterr().err)
+    assert (line["severity"], line["outcome"]) == ("ERROR", "use_case")
+    assert NEW in line["message"]
+
+    sent = [
+        registration(),
+        bet(use_case=...),
+        transaction(),
+        bet(use_case=NEW),
+        bet(event_type="deposit", use_case=...),
+        bet(bet_amount=-1),
+    ]
+    group = [message(event, str(place)) for place, event in enumerate(sent)]
+    unhandled = await stream.consume(group)
+
+    for place in (3, 4):
+        error = unhandled[place]
+        assert isinstance(error, UseCaseError)
+        assert error.status >= 500
+        assert NEW in error.message
+    assert [row["message_id"] for row in tables.of["dead_letters"]] == ["5"]
+    stored = [row["message_id"] for row in tables.of["stream_events"]]
+    assert stored == ["0", "1", "2"]
+
+
+async def test_an_event_of_a_folder_that_is_right_again_is_stored(folder):
+    stream, tables = consumer()
+    assert await stream.consume([message(bet(use_case=NEW))]) == {}
+
+    assert [row["use_case"] for row in tables.of["stream_events"]] == [NEW]
+
+
+def test_a_wrong_folder_refuses_its_own_requests_for_scores_alone(wrong):
+    errors: list[UseCaseError] = []
+    known = usecases.loaded(errors.append)
+
+    def asked(default: str = "ga4_purchase", **fields: Any) -> str:
+        body = {**transaction(), **fields}
+        question = question_of(body, known, default=default, latest=NOW)
+        return question.use_case.name
+
+    assert asked() == asked(default=NEW) == "card_fraud"
+    if not errors:
+        return  # its events are wrong, and not what is scored
+    assert NEW not in known
+    for fields in ({"use_case": NEW}, {"default": NEW, "V1": ..., "user_id": "ana"}):
+        sent = {name: value for name, value in fields.items() if value is not ...}
+        with pytest.raises(UseCaseError, match=NEW):
+            question_of(
+                {"user_id": "ana", **sent},
+                known,
+                default=str(fields.get("default", "ga4_purchase")),
+                latest=NOW,
+            )
+    with pytest.raises(RequestError, match="there is no use case 'none'"):
+        asked(use_case="none")
