@@ -81,13 +81,15 @@ def check(
         problems = [*files(name)]
     if problems:
         return Report(name, problems, "statements: first correct the files")
-    report = _checked(name, sandbox)
+    report = _checked(name, sandbox, step)
     if report.problems:
         return report
     return replace(report, warnings=[*_warnings(usecases.load(name))])
 
 
-def _checked(name: str, sandbox: Callable[[], Any]) -> Report:
+def _checked(
+    name: str, sandbox: Callable[[], Any], step: Callable[[str], Any]
+) -> Report:
     """Check the statements of a use case whose files are right."""
     use_case = usecases.load(name)
     if use_case.scores_events:
