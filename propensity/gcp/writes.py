@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 # The permission that the API demands on the table.
 UPDATES = "bigquery.tables.updateData"
 
-# Of one request of a run; BigQuery's limit is 10 MB for rows and envelope.
+# Rows of one append of an instance, and of one request of a run. BigQuery's limit is 10
+# MB for rows and envelope.
+APPEND_BYTES = 8 * 1024**2
 REQUEST_BYTES = 2 * 1024**2
 
 _of_status: Any = api.from_grpc_status
@@ -165,5 +167,15 @@ def _staged(
 
 def slices(rows: pa.Table) -> Iterator[pa.RecordBatch]:
     """Yield rows in parts of one request each."""
-    wide = max(1, -(-rows.nbytes // max(1, len(rows))))
-    yield from rows.combine_chunks().to_batches(max(1, REQUEST_BYTES // wide))
+    for batch in rows.combine_chunks().to_batches():
+        yield from parts(batch, REQUEST_BYTES)
+
+
+def parts(rows: pa.RecordBatch, most: int = APPEND_BYTES) -> Iterator[pa.RecordBatch]:
+    """Yield rows in parts of so many bytes at most, or of a single row."""
+    half = rows.num_rows // 2
+    if half and rows.nbytes > most:
+        yield from parts(rows[:half], most)
+        yield from parts(rows[half:], most)
+    else:
+        yield rows

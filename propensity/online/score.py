@@ -31,6 +31,7 @@ from propensity.errors import (
     MethodNotAllowed,
     NoChampion,
     NoSuchPath,
+    PropensityError,
     RequestError,
     SchemaError,
 )
@@ -40,7 +41,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Callers, failure_of, keep_modules, object_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import RowsRefused
+from propensity.gcp.writes import RowsRefused, parts
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.
@@ -74,9 +75,11 @@ WAITING_INSTANCES = 20_000
 CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
 WAITING_USERS = 20_000
-# Rows of one append to the log; with more that wait, requests are refused.
-APPEND_ROWS = 500
-WAITING_ROWS = 20_000
+# Bytes of one append to the log; with more that wait, requests are refused.
+APPEND_BYTES = 1024**2
+WAITING_BYTES = 64 * 1024**2
+# What a row takes beside its features.
+ROW_BYTES = 512
 # Pause after a failed append.
 RETRY_S = 1.0
 
@@ -132,8 +135,8 @@ class Online:
         self._log: GroupCommit[Sequence[Row], None] = GroupCommit(
             partial(append_all, append, self._counts),
             writers=1,
-            size=APPEND_ROWS,
-            waiting=WAITING_ROWS,
+            size=APPEND_BYTES,
+            waiting=WAITING_BYTES,
         )
         keep_modules()
 
@@ -181,7 +184,8 @@ class Online:
         kept = [
             row for row in rows if not suppressed.covers(row["user_id"], use_case.name)
         ]
-        logged = self._log.submit(kept, size=len(kept))
+        size = sum(ROW_BYTES + len(row["features"]) for row in kept)
+        logged = self._log.submit(kept, size=size)
         self._counts.add(requests=1, scored=len(instances))
         answer = _answer(question, state.champion, rows, request_ms=request_ms)
         # Behind the answer: the server ends only after its last request. A caller who
@@ -278,19 +282,34 @@ def _rows(waiting: Waiting, instances: Sequence[Instance]) -> pa.RecordBatch:
 
 
 def _scores_or_error(waiting: Waiting) -> Any:
-    """Score the instances of a request one by one, to name the one that is refused."""
-    scores = []
-    for instance in waiting.instances:
-        try:
-            scores += _scores(waiting, [instance])
-        except ValueError:
-            refusal = waiting.serving.scorer.refusal(_rows(waiting, [instance]))
-            # Of no feature alone, such as a category that the model does not know.
-            field = f"{instance.prefix}{refusal.field or ''}".strip(".") or "features"
-            return RequestError(f"{field}: {refusal.message}", field=field)
-        except Exception as error:  # every waiting request must get an answer
-            return error.with_traceback(None)
-    return scores
+    """Score the instances of a request, or return the error that names one."""
+    try:
+        return _scores(waiting, waiting.instances)
+    except ValueError:
+        instance = _first_refused(waiting, waiting.instances)
+        refusal = waiting.serving.scorer.refusal(_rows(waiting, [instance]))
+        # Of no feature alone, such as a category that the model does not know.
+        field = f"{instance.prefix}{refusal.field or ''}".strip(".") or "features"
+        return RequestError(f"{field}: {refusal.message}", field=field)
+    except Exception as error:  # every waiting request must get an answer
+        return error.with_traceback(None)
+
+
+def _first_refused(waiting: Waiting, instances: Sequence[Instance]) -> Instance:
+    """
+    Return the first of instances that the model refuses together.
+
+    It does not say which. Halves are scored, which takes as long as to score all, where
+    one by one would hold up all other requests for seconds.
+    """
+    half = len(instances) // 2
+    if not half:
+        return instances[0]
+    try:
+        _scores(waiting, instances[:half])
+    except ValueError:
+        return _first_refused(waiting, instances[:half])
+    return _first_refused(waiting, instances[half:])
 
 
 async def append_all(
@@ -299,24 +318,41 @@ async def append_all(
     group: Sequence[Sequence[Row]],
 ) -> list[None]:
     """Append rows of ``inference_log``, and repeat until they are durable."""
-    rows = [row for each in group for row in each]
-    while rows:
+    for part in parts(batch_of([row for each in group for row in each])):
+        await _append_part(append, counts, part)
+    return [None] * len(group)
+
+
+async def _append_part(
+    append: Callable[[pa.RecordBatch], Awaitable[None]],
+    counts: Counts,
+    rows: pa.RecordBatch,
+) -> None:
+    while rows.num_rows:
         try:
-            await append(batch_of(rows))
+            await append(rows)
         except RowsRefused as error:
             # The table will never take these rows; the append had none of the rest.
-            message = f"lost: the table refuses {len(error.rows)} rows for good"
-            log("ERROR", message, function=FUNCTION, outcome=error.code)
-            rows = [row for at, row in enumerate(rows) if at not in error.rows]
+            _lost(len(error.rows), error)
+            kept = [row for row in range(rows.num_rows) if row not in error.rows]
+            rows = rows.take(kept)
         except Exception as error:  # no error may lose a row that waits
+            if type(error) is PropensityError:
+                # BigQuery refuses the request itself, and would do so again.
+                _lost(rows.num_rows, error)
+                return
             why = failure_of(error, Callers.PUBLIC).line["message"]
             message = f"inferences not logged yet: {why}"
-            log("ERROR", message, function=FUNCTION, waiting=len(rows))
+            log("ERROR", message, function=FUNCTION, waiting=rows.num_rows)
             await asyncio.sleep(RETRY_S)
         else:
-            counts.add(logged=len(rows))
-            break
-    return [None] * len(group)
+            counts.add(logged=rows.num_rows)
+            return
+
+
+def _lost(rows: int, error: PropensityError) -> None:
+    message = f"lost: the table refuses {rows} rows for good"
+    log("ERROR", message, function=FUNCTION, outcome=error.code)
 
 
 def _events(

@@ -44,7 +44,7 @@ from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import RowsRefused
+from propensity.gcp.writes import RowsRefused, parts
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.schema import Table
@@ -58,8 +58,6 @@ from propensity.tables.stream import DEAD_LETTERS
 GROUP_BYTES = 4 * 1024**2
 LEAST_BYTES = GROUP_BYTES // 1_000 + 1
 PAUSE_S = 0.02
-# An append takes 10 MB; rows may be larger than what they are made of.
-APPEND_BYTES = 8 * 1024**2
 
 # What may wait in an instance, and what may be read at once, of bodies that may have 15
 # MiB each. Further messages get a 503, and Pub/Sub slows down.
@@ -241,11 +239,19 @@ class Consumer(ABC):
             places: Of their messages in the group.
             refused: Gets the refusals by the table, by place.
         """
-        half = rows.num_rows // 2
-        if rows.nbytes > APPEND_BYTES and half:
-            await self.append(table, rows[:half], places[:half], refused)
-            await self.append(table, rows[half:], places[half:], refused)
-            return
+        done = 0
+        for part in parts(rows):
+            own = places[done : done + part.num_rows]
+            await self._append_part(table, part, own, refused)
+            done += part.num_rows
+
+    async def _append_part(
+        self,
+        table: Table,
+        rows: pa.RecordBatch,
+        places: Sequence[int],
+        refused: dict[int, Refused],
+    ) -> None:
         while rows.num_rows:
             try:
                 await self.clients.appends.append(table, rows)
@@ -273,7 +279,8 @@ class Consumer(ABC):
             refused, rows = await asyncio.to_thread(
                 self._letters, group, refused, suppressed
             )
-            await self.clients.appends.append(DEAD_LETTERS, rows)
+            for part in parts(rows):
+                await self.clients.appends.append(DEAD_LETTERS, part)
         return refused
 
     def _letters(

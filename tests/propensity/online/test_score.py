@@ -25,7 +25,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
-from propensity.errors import RequestError, SchemaError, Unavailable
+from propensity.errors import (
+    PropensityError,
+    RequestError,
+    SchemaError,
+    Unavailable,
+)
 from propensity.gcp.http import object_in
 from propensity.gcp.log import Counts
 from propensity.gcp.writes import RowsRefused
@@ -151,6 +156,29 @@ class TestScores:
         assert third == [alone(player(3), by)]
 
 
+def test_a_refused_instance_among_a_thousand_is_found_in_a_few_calls():
+    """One call for each would hold up all other requests for seconds."""
+    calls = []
+
+    class Counted:
+        def probabilities(self, rows):
+            calls.append(rows.num_rows)
+            return FIRST.scorer.probabilities(rows)
+
+        def refusal(self, rows):
+            return FIRST.scorer.refusal(rows)
+
+    instances = [player(n, prefix=f"instances[{n}].") for n in range(1_000)]
+    instances[777] = player(2, age=None, prefix="instances[777].")
+    [refused] = scores_of(
+        [Waiting(PLAYERS, replace(FIRST, scorer=Counted()), instances)]
+    )
+
+    assert refused.field == "instances[777].age"
+    assert len(calls) < 15
+    assert sum(calls) < 3_500
+
+
 def logged(*ids: str) -> list[Row]:
     """Return rows of the log of players with these identities."""
     features = dict.fromkeys(PLAYERS.features)
@@ -158,6 +186,25 @@ def logged(*ids: str) -> list[Row]:
     state = ServingState(champion=FIRST, epoch=5)
     scores = [0.25] * len(ids)
     return rows_of(PLAYERS, state, events, scores, source=ONLINE, at=NOW)
+
+
+async def test_the_log_is_appended_in_parts_that_a_table_takes(capsys):
+    """A request may have more text than BigQuery takes at once. Rows of a part that is
+    refused as a whole are given up, with an error in the log."""
+    rows = [{**logged(f"e{n}")[0], "features": "x" * 100_000} for n in range(150)]
+    taken: list[str] = []
+
+    async def append(part: pa.RecordBatch) -> None:
+        assert part.nbytes < 10_000_000
+        if "e149" in part["event_id"].to_pylist():
+            raise PropensityError("BigQuery refuses it: AppendRows request too large")
+        taken.extend(part["event_id"].to_pylist())
+
+    await append_all(append, Counts("score"), [rows])
+
+    assert taken == [f"e{n}" for n in range(len(taken))]
+    assert 50 < len(taken) < 150
+    assert f"refuses {150 - len(taken)} rows for good" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
