@@ -11,4 +11,5 @@ Beside the rooms:
 - ``drift``: what differs from the training; ``budget``: how many can be acted on
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``topics``: the topics of Pub/Sub; ``ids``: which ids are none
+- ``folders``: the names of the use cases
 """

@@ -119,6 +119,9 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
                 headers = {"Retry-After": "1"}
     # A wait for the export is normal.
     is_fault = status >= 500 and not isinstance(error, ExportLate)
+    if error.is_public and callers in (Callers.PUSHES, Callers.PUBLIC):
+        # Words and names of fields that a caller chose may be a person's.
+        message = "the request is refused"
     line = {
         "severity": "ERROR" if is_fault else "WARNING",
         "message": message,
@@ -159,6 +162,8 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         RequestError: The connection was closed within the body.
     """
     chunks, size = [], 0
+    if int(dict(request.scope["headers"]).get(b"content-length", 0)) > maximum:
+        raise TooLarge(f"the body is larger than {maximum} bytes")
     try:
         async for chunk in request.stream():
             chunks.append(chunk)

@@ -21,8 +21,6 @@ from propensity.settings import Settings
 FUNCTION = "getProba"
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
-# Names of use cases that are followed; callers may guess any number of others.
-MOST_USE_CASES = 100
 
 
 class Indexes:
@@ -44,21 +42,19 @@ class Indexes:
 
     async def current(self, use_case: str) -> Index | None:
         """
-        Return the index of a use case; None where the table is to be read.
+        Return the index of a use case of this deploy; None to read the table.
 
         The first call waits for it. Later ones wait only if nobody called for longer
         than answers may be old.
         """
         followed = self._followed.get(use_case)
         if followed is None:
-            if len(self._followed) == MOST_USE_CASES:
-                return None
             followed = self._followed[use_case] = Refreshed(
                 lambda: self._load(use_case),
                 ttl_s=self._ttl_s,
                 grace_s=self._ttl_s,
                 clock=self._clock,
-                on_error=lambda error: _warn(use_case, f"index not read: {error}"),
+                on_error=lambda error: warn(use_case, f"index not read: {error}"),
             )
         try:
             return await followed.current()
@@ -92,8 +88,9 @@ class Indexes:
                 rows_out=pointer.users,
                 bytes=size,
             )
-        except ArtifactError as error:
-            _warn(use_case, f"{error}; lookups read the table instead")
+        except (ArtifactError, OSError) as error:
+            # The disk of an instance may be full.
+            warn(use_case, f"{error}; lookups read the table instead")
         self._loaded[use_case] = generation, size, index
         return index
 
@@ -114,5 +111,6 @@ class Indexes:
             return Index(path)
 
 
-def _warn(use_case: str, message: str) -> None:
+def warn(use_case: str, message: str) -> None:
+    """Log that lookups of a use case are queries now."""
     log("WARNING", message, function=FUNCTION, use_case=use_case, outcome="no_index")

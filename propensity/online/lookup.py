@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,9 +19,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity import folders
 from propensity.clock import Clock
 from propensity.concurrency import Refreshed
 from propensity.errors import (
+    ArtifactError,
     MethodNotAllowed,
     NoSuchPath,
     RequestError,
@@ -29,7 +31,7 @@ from propensity.errors import (
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, each_once, object_of
 from propensity.ids import NAME, problem_of
-from propensity.online.indexes import FUNCTION, Indexes
+from propensity.online.indexes import FUNCTION, Indexes, warn
 from propensity.online.table import QUERY_USERS, Table
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
@@ -78,12 +80,14 @@ class Lookups:
     Attributes:
         indexes: Answer before the table does.
         suppressed: Have no answer.
+        use_cases: Names of those that this deploy has.
     """
 
     table: Table
     settings: Settings
     indexes: Indexes
     suppressed: Refreshed[Suppressed]
+    use_cases: frozenset[str]
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Lookups:
@@ -110,6 +114,7 @@ class Lookups:
             suppressed=suppression.suppressed_users(
                 settings, listed, function=FUNCTION, clock=clock.monotonic
             ),
+            use_cases=frozenset({*folders.names(), settings.use_case}),
         )
 
     async def answer(self, question: Question, *, today: date) -> Response:
@@ -120,15 +125,11 @@ class Lookups:
             PropensityError: The predictions could not be read.
         """
         use_case = question.use_case or self.settings.use_case
-        user_ids = question.user_ids
+        # A name that a caller made up costs no query, and is not remembered.
+        user_ids = question.user_ids if use_case in self.use_cases else ()
         if suppressed := await self.suppressed.current():
             user_ids = [u for u in user_ids if not suppressed.covers(u, use_case)]
-        index = await self.indexes.current(use_case)
-        found = (
-            await self.table.find(use_case, user_ids)
-            if index is None
-            else {user_id: index.find(user_id) for user_id in user_ids}
-        )
+        found = await self._find(use_case, user_ids)
         oldest = (today - STALE_AFTER).isoformat()
         answers = [_fields(u, found.get(u), oldest) for u in question.user_ids]
         if not question.is_single:
@@ -139,6 +140,20 @@ class Lookups:
         if question.values:
             answer["expected_value"] = prediction.expected_value
         return Json(_encode(answer))
+
+    async def _find(
+        self, use_case: str, user_ids: Sequence[str]
+    ) -> Mapping[str, Prediction | None]:
+        """Return users' predictions, from the index, or where it has none the table."""
+        if not user_ids:
+            return {}
+        index = await self.indexes.current(use_case)
+        if index is not None:
+            try:
+                return {user_id: index.find(user_id) for user_id in user_ids}
+            except ArtifactError as error:
+                warn(use_case, f"{error}; this lookup reads the table instead")
+        return await self.table.find(use_case, user_ids)
 
 
 def _fields(user_id: str, prediction: Prediction | None, oldest: str) -> dict[str, Any]:

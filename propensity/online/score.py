@@ -64,7 +64,8 @@ from propensity.tables.inference import INFERENCE_LOG
 from propensity.usecases import UseCase
 
 FUNCTION = "score"
-MAXIMUM_BODY_BYTES = 16 * 1024**2
+# A thousand instances need one. While a body is parsed, nobody else is answered.
+MAXIMUM_BODY_BYTES = 4 * 1024**2
 
 # Instances of one call of the model, unless a single request has more; the pause
 # between two calls, in which more come; and instances that may wait.

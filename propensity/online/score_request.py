@@ -138,7 +138,7 @@ def _use_case(
     Return the request's use case.
 
     Without ``use_case`` that is the one all of whose features are in the request, if
-    there is one; else the default.
+    there is one; else the default, unless only another one knows what is there.
 
     Raises:
         RequestError: There is none of that name.
@@ -150,6 +150,9 @@ def _use_case(
         whole = [each for each in known.values() if sent >= {*each.features}]
         if len(whole) == 1:
             return whole[0]
+        some = [each for each in known.values() if sent & {*each.features}]
+        if len(some) == 1 and some[0].name != default:
+            return some[0]
         name = default
     # Of one that was left out this says what is wrong.
     return known.get(str(name)) or usecases.load(str(name))

@@ -83,6 +83,12 @@ class Index:
         )
         try:
             self._db.execute(f"PRAGMA mmap_size = {path.stat().st_size}")
+            # Whoever may write to the bucket could put a view in the place of a table,
+            # which takes as long as it likes.
+            self._db.execute("PRAGMA trusted_schema = OFF")
+            kinds = self._db.execute("SELECT DISTINCT type FROM sqlite_schema")
+            if {*kinds} != {("table",)}:
+                raise ValueError("it has more than tables")
             [(key,)] = self._db.execute("SELECT key FROM about")
             self._hashes = hashes(key)
             # One cursor for all lookups, since it takes a while to make one.
@@ -95,8 +101,17 @@ class Index:
         self._db.close()
 
     def find(self, user_id: str) -> Prediction | None:
-        """Return a user's prediction, None for a user who has none."""
-        row = self._found.execute(_FIND, (hashed(self._hashes, user_id),)).fetchone()
+        """
+        Return a user's prediction, None for a user who has none.
+
+        Raises:
+            ArtifactError: The file is damaged where the user's row would be.
+        """
+        key = (hashed(self._hashes, user_id),)
+        try:
+            row = self._found.execute(_FIND, key).fetchone()
+        except sqlite3.Error as error:
+            raise ArtifactError(f"the index is damaged: {error}") from error
         return None if row is None else Prediction._make(row)
 
 

@@ -260,11 +260,15 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
         raise MethodNotAllowed(request.method, allowed=("POST",))
     request.max_content_length = MAXIMUM_BODY
     try:
-        body = object_in(request.get_data().strip() or b"{}")
+        read = request.get_data()
     except RequestEntityTooLarge as error:
         raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
-    except (OSError, HTTPException) as error:
+    except Exception as error:  # whatever the server raises while it reads
         raise RequestError("the body is cut short", field="body") from error
+    finally:
+        # The framework reads what is left of a body that was refused.
+        request.max_content_length = None
+    body = object_in(read.strip() or b"{}")
     fields = {"use_case": default_use_case, "as_of": None, "force": False, **body}
     if unknown := sorted(name[:64] for name in fields.keys() - set(RunRequest._fields)):
         raise RequestError(

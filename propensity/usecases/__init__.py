@@ -18,17 +18,15 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache, cached_property
-from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct, convert, field
 from msgspec.structs import replace
 
-from propensity import statements
+from propensity import folders, statements
 from propensity.budget import Budget
 from propensity.errors import RequestError, SettingsError, UseCaseError
-from propensity.ids import NAME
 from propensity.statements import Line
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration, export, sources
@@ -50,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Stream", "UseCase", "Value"]
 
 # Holds a folder for each use case.
-FOLDER = resources.files(__name__)
+FOLDER = folders.FOLDER
 
 # Statements of a use case whose rows are users; use cases of events have none.
 STATEMENTS = ("features", "labels", "days")
@@ -247,11 +245,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
 def names() -> list[str]:
     """Return the names of the use cases that this deploy holds."""
-    return sorted(
-        entry.name
-        for entry in FOLDER.iterdir()
-        if NAME.fullmatch(entry.name) and (entry / declaration.FILE).is_file()
-    )
+    return folders.names(FOLDER)
 
 
 def loaded(wrong: Callable[[UseCaseError], object]) -> dict[str, UseCase]:

@@ -310,8 +310,8 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
         for body in (b"", b"[1]", b"3", b'{"a": "\xed\xa0\x80"}', b"[" * 5_000)
     },
     "nothing": ({}, 400, "features"),
-    "one feature": ({"V1": 1, "ingest_ts": 1}, 400, "features"),
-    "few": ({"features": {"V1": 1}}, 400, f"features.{next(iter(OF_DEFAULT))}"),
+    "one feature": ({"V1": 1, "ingest_ts": 1}, 400, "V2"),
+    "few": ({"features": {"V1": 1}}, 400, "features.V2"),
     "features of two use cases": (FEATURES | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
     "a missing feature": ({"use_case": "card_fraud"} | LACKING, 400, "V3"),
     "one lacks one": ({"instances": [FEATURES, LACKING]}, 400, "instances[1].V3"),
@@ -331,6 +331,11 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
         for value in (3, "\ud800", "x" * 5_000)
     },
     "an instance that is none": ({"instances": [FEATURES, 3]}, 400, "instances[1]"),
+    "a transaction that lacks a feature": (
+        {name: of for name, of in FEATURES.items() if name != "V7"},
+        400,
+        "V7",
+    ),
     "no instances": ({"instances": []}, 400, "instances"),
     "too many instances": ({"instances": [FEATURES] * 1_001}, 413, "instances"),
     "two ways at once": ({"features": FEATURES, "instances": None}, 400, "instances"),

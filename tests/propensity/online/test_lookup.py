@@ -161,6 +161,7 @@ class Served:
             settings,
             indexes=Indexes(self.bucket, settings, clock=clock),
             suppressed=listing(NOBODY),
+            use_cases=frozenset("c"),
         )
 
     async def body(self, user_id: str = "ana", use_case: str = "c") -> bytes:
@@ -246,15 +247,45 @@ class TestIndexes:
         publish(ANA)
         await served.until(b"0.8125")
 
-    async def test_of_guessed_use_cases_are_bounded(self, publish):
-        """Beyond some names the table is asked, and no memory is taken."""
+    async def test_a_use_case_that_a_caller_made_up_costs_nothing(self, publish):
+        """Neither a query nor memory, and other use cases are answered as before."""
         publish(ANA)
         served = Served()
-        await served.body()
-        for number in range(indexes.MOST_USE_CASES + 3):
-            assert OF_TABLE in await served.body(use_case=f"guess_{number}")
+        for number in range(200):
+            assert (await served.body(use_case=f"guess_{number}"))[:3] == b"404"
+        assert served.bucket.finds == 0
+        assert served.shelf.reads == []
         assert b"0.8125" in await served.body()
-        assert served.bucket.finds <= indexes.MOST_USE_CASES
+
+    async def test_a_full_disk_leaves_lookups_to_the_table(self, publish, monkeypatch):
+        publish(ANA)
+        served = Served()
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Bucket, "download", full)
+
+        assert OF_TABLE in await served.body()
+
+    async def test_a_file_that_is_damaged_inside_leaves_its_users_to_the_table(
+        self, publish, monkeypatch
+    ):
+        """It was whole where it was opened."""
+        publish(ANA)
+        served = Served()
+        download = Bucket.download
+
+        def damaged(bucket, name, path):
+            download(bucket, name, path)
+            data = bytearray(path.read_bytes())
+            page = int.from_bytes(data[16:18], "big")
+            data[-page:] = b"\xff" * page
+            path.write_bytes(data)
+
+        monkeypatch.setattr(Bucket, "download", damaged)
+
+        assert OF_TABLE in await served.body()
 
     async def test_stay_while_the_bucket_does_not_answer(self, publish, monkeypatch):
         """For as long as answers may be old; then the table is read. A file that could
@@ -277,13 +308,14 @@ class TestIndexes:
 
 
 LISTED = Suppressed("key", [("c", user_hash("key", "u"))])
+KNOWN = frozenset({"c", "d", SETTINGS.use_case})
 NO_INDEX: Any = SimpleNamespace(current=lambda _: asyncio.sleep(0))
 
 
 async def answer_of(rows: Table, user_id: str, *, today=TODAY) -> dict[str, Any]:
     """The answer to a question, as it is sent."""
     question = Question([user_id], None, is_single=True)
-    lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(NOBODY))
+    lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(NOBODY), KNOWN)
     answer = await lookups.answer(question, today=today)
     return json.loads(answer.body)
 
@@ -314,7 +346,7 @@ class TestAnswer:
     async def test_of_a_suppressed_user_is_that_of_an_unknown_one(self):
         """In the use case that the list names; the table is not asked."""
         shelf, rows = opened("u", "v")
-        lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(LISTED))
+        lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(LISTED), KNOWN)
         asked = [("c", "u"), ("c", "v"), ("d", "u")]
         answers = [
             await lookups.answer(Question([user], use_case, True), today=TODAY)
