@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -102,14 +103,6 @@ class Clients:
             clock=clock,
             wrong=wrong,
         )
-
-
-def n_suppressed(
-    group: Sequence[Message], accepted: Accepted, unhandled: Collection[int]
-) -> int:
-    """Return how many messages of a group are about suppressed users."""
-    handled = {event.place for event in (*accepted.events, *accepted.truths)}
-    return len(group) - len(handled.union(unhandled))
 
 
 class Consumer(ABC):
@@ -208,13 +201,7 @@ class Consumer(ABC):
         """
 
     def held_back(self, refused: dict[int, Refused]) -> dict[int, PropensityError]:
-        """
-        Take events out of ``refused`` that a use case may take which was left out.
-
-        Returns:
-            By place, the error by which they are delivered again, until its folder is
-            right.
-        """
+        """Take out of ``refused`` what comes again until a folder is right."""
         if not self.clients.wrong:
             return {}
         names = ("use_case", "event_type")
@@ -222,6 +209,27 @@ class Consumer(ABC):
         for place in places:
             del refused[place]
         return dict.fromkeys(places, self.clients.wrong[0])
+
+    def count(
+        self,
+        group: Sequence[Message],
+        accepted: Accepted,
+        unhandled: Mapping[int, Unhandled],
+        **counts: int,
+    ) -> None:
+        """Count a group that is done; what is delivered again counts then."""
+        reasons = Counter(
+            one.reason for one in unhandled.values() if isinstance(one, Refused)
+        )
+        failed = len(unhandled) - reasons.total()
+        handled = {event.place for event in (*accepted.events, *accepted.truths)}
+        if failed < len(group):
+            self.counts.add(
+                reasons,
+                rows_in=len(group) - failed,
+                suppressed=len(group) - len(handled | unhandled.keys()),
+                **counts,
+            )
 
     async def append(
         self,
@@ -231,13 +239,9 @@ class Consumer(ABC):
         refused: dict[int, Refused],
     ) -> None:
         """
-        Append rows; one that the table refuses holds up no other.
+        Append rows, of messages at ``places``, in several requests if they are large.
 
-        Args:
-            table: Of the rows.
-            rows: One request takes some of them if they are large.
-            places: Of their messages in the group.
-            refused: Gets the refusals by the table, by place.
+        A row that the table refuses holds up no other; ``refused`` gets its refusal.
         """
         done = 0
         for part in parts(rows):

@@ -6,7 +6,6 @@ One group of messages is one append to each table; see ``consumer``.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from math import inf
@@ -19,7 +18,7 @@ from propensity.events.values import Refused
 from propensity.gcp.log import log
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.stream.consumer import Clients, Consumer, Unhandled, n_suppressed
+from propensity.stream.consumer import Clients, Consumer, Unhandled
 from propensity.tables.inference import TRUTH_EVENTS
 from propensity.tables.stream import STREAM_EVENTS
 from propensity.topics import ENRICHED, prefixed
@@ -72,9 +71,11 @@ class StreamFeatures(Consumer):
             self._topic,
             [(e.published, {name: getattr(e, name) for name in KEPT}) for e in events],
         )
-        self.counts.add(
-            Counter(refusal.reason for refusal in refused.values()),
-            rows_in=len(group) - len(again),
+        unhandled: dict[int, Unhandled] = {**refused, **again}
+        self.count(
+            group,
+            accepted,
+            unhandled,
             rows_out=len(events),
             truths=len(truths),
             dead_letters=len(refused),
@@ -83,10 +84,9 @@ class StreamFeatures(Consumer):
                 for event in events
                 if event.values.get("postcode") is not None
             ),
-            suppressed=n_suppressed(group, accepted, [*refused, *again]),
             appends=1,
         )
-        return {**refused, **again}
+        return unhandled
 
     async def _store(
         self,

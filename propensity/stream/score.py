@@ -36,7 +36,7 @@ from propensity.registry.serving import (
     UserFeatures,
     users_on_the_stream,
 )
-from propensity.stream.consumer import Clients, Consumer, Unhandled, n_suppressed
+from propensity.stream.consumer import Clients, Consumer, Unhandled
 from propensity.tables.inference import INFERENCE_LOG
 from propensity.topics import SCORES, prefixed
 from propensity.usecases import UseCase
@@ -104,14 +104,9 @@ class ScoreStream(Consumer):
             except PropensityError as error:
                 failed |= {event.place: error for event in events}
         refused = await self.dead_letter(group, refused, suppressed)
-        if len(failed) < len(group):
-            self.counts.add(
-                Counter(refusal.reason for refusal in refused.values()),
-                rows_in=len(group) - len(failed),
-                suppressed=n_suppressed(group, accepted, [*refused, *failed]),
-                **counts,
-            )
-        return {**refused, **failed}
+        unhandled: dict[int, Unhandled] = {**refused, **failed}
+        self.count(group, accepted, unhandled, **counts)
+        return unhandled
 
     async def _store(
         self, use_case: UseCase, events: Sequence[Event], refused: dict[int, Refused]
