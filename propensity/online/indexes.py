@@ -21,6 +21,8 @@ from propensity.settings import Settings
 FUNCTION = "getProba"
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
+# The alert leaves it out: before a first prediction nobody is to be called.
+NOT_PUBLISHED = "no index has been published yet"
 
 
 class Indexes:
@@ -76,7 +78,7 @@ class Indexes:
         index, size = None, 0
         try:
             if stored is None:
-                raise ArtifactError("no index has been published yet")
+                raise ArtifactError(NOT_PUBLISHED)
             pointer = IndexPointer.parse(stored.data)
             index, size = self._opened(use_case, pointer), pointer.size
             log(

@@ -124,11 +124,13 @@ class Champions:
                     if key not in self._versions:
                         load = asyncio.to_thread(self._version, use_case, number)
                         self._versions[key] = await load
-                        if len(self._versions) > KEPT_VERSIONS:
-                            del self._versions[next(iter(self._versions))]
             finally:
                 self._wanted -= 1
-        return self._versions[key]
+        # To the end: those that were asked for last stay loaded.
+        self._versions[key] = serving = self._versions.pop(key)
+        if len(self._versions) > KEPT_VERSIONS:
+            del self._versions[next(iter(self._versions))]
+        return serving
 
     def _version(self, use_case: UseCase, number: int) -> Serving:
         record = find_recorded(self._warehouse, use_case.name, number)

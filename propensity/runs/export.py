@@ -85,15 +85,15 @@ def answer(run: Run) -> dict[str, Any]:
     """
     Return what an answer says of the export; nothing for a run that reads none.
 
-    ``data_until`` and, where there are some, ``late_days``, ``missing_days`` and
-    ``streamed_days``.
+    ``as_of``, the date that the run's rows have, ``data_until`` and, where there are
+    some, ``late_days``, ``missing_days`` and ``streamed_days``.
     """
     state = run.export
     if state is None:
         return {}
     days = {"late": state.late, "missing": state.missing, "streamed": state.streamed}
     named = {f"{name}_days": list(some) for name, some in days.items() if some}
-    return {"data_until": state.data_until, **named}
+    return {"as_of": run.as_of, "data_until": state.data_until, **named}
 
 
 def status(run: Run, as_of: date) -> str:

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from propensity import usecases
 from propensity.errors import Conflict, PropensityError, SchemaError
 from propensity.gcp.artifacts import retried
 from propensity.privacy import suppression
@@ -27,6 +28,7 @@ from propensity.registry.index import (
     pointer_name,
 )
 from propensity.statements import statement
+from propensity.usecases.declaration import MAXIMUM_DAYS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,7 +77,7 @@ def publish(
     warehouse: Warehouse, artifacts: Artifacts, use_case: str, *, run_id: str
 ) -> int:
     """
-    Build the index of what the table has now, point to it, and delete older files.
+    Build the index of the table's newest days, point to it, and delete older files.
 
     The table is read after the pointer. So if another run publishes meanwhile, whose
     rows this one has perhaps not read, this one loses the compare-and-set, and builds
@@ -93,6 +95,9 @@ def publish(
         PropensityError: BigQuery or the bucket failed. The pointer is as it was.
     """
     pointer, tries = pointer_name(use_case), count()
+    # A user may be forgotten whose use case this deploy has no more.
+    is_known = use_case in usecases.names()
+    days = usecases.load(use_case).index_span if is_known else MAXIMUM_DAYS
 
     def publish_once() -> int:
         stored = artifacts.find(pointer)
@@ -103,8 +108,9 @@ def publish(
         name = f"{folder_of(use_case)}{file}"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "index"
-            sql = statement("current_predictions")
-            users = write(path, warehouse.batches(sql, {"use_case": use_case}))
+            parameters = {"use_case": use_case, "index_days": days}
+            sql = statement("index_rows")
+            users = write(path, warehouse.batches(sql, parameters))
             artifacts.create_from(name, path)
             content = IndexPointer(name, path.stat().st_size, users)._asdict()
         try:

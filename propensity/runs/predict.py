@@ -9,6 +9,7 @@ What a run that died has appended stays unseen.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -163,6 +164,11 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
             the model gives no probabilities.
         Unavailable: A user was suppressed meanwhile, whose score may be among them.
     """
+    with _removed_on_failure(run):
+        return _score(run, model, shift)
+
+
+def _score(run: Run, model: Serving, shift: float | None) -> Scored:
     listed, key = suppression.read(run.warehouse), _key(run)
     value_model = model.value() if model.value is not None else None
     observed = Observed(model.metadata["card"].get("drift"))
@@ -172,7 +178,6 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
         # Free these rows before the next million is gathered.
         del rows
     if suppression.read(run.warehouse) != listed:
-        run.warehouse.execute(statement("remove_scored"), key)
         raise Unavailable(
             "a user was suppressed while scores were computed: they were removed "
             "again, and nothing was published. Call again"
@@ -204,6 +209,17 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
         fields = {name: alarm[name] for name in ("cause", "name")}
         run.log("WARNING", f"drift: {alarm['message']}", **fields)
     return scored
+
+
+@contextlib.contextmanager
+def _removed_on_failure(run: Run) -> Iterator[None]:
+    """Remove what the run has scored where it fails: nobody would ever read it."""
+    try:
+        yield
+    except PropensityError:
+        with contextlib.suppress(PropensityError):
+            run.warehouse.execute(statement("remove_scored"), _key(run))
+        raise
 
 
 def _key(run: Run) -> dict[str, Any]:
@@ -261,6 +277,11 @@ def score_shift(run: Run, scored: Scored) -> float | None:
     Raises:
         ScoreShift: Beyond the bound, unless the run is forced.
     """
+    with _removed_on_failure(run):
+        return _score_shift(run, scored)
+
+
+def _score_shift(run: Run, scored: Scored) -> float | None:
     publications = run.rows(
         "published_before",
         as_of=run.as_of,

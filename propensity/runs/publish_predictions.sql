@@ -56,7 +56,7 @@ USING
       AND as_of = @as_of
   ) AS s
 ON
-  t.use_case = s.use_case AND t.user_id = s.user_id
+  t.use_case = @use_case AND t.user_id = s.user_id
 WHEN MATCHED AND s.as_of >= t.as_of THEN
   UPDATE SET
     as_of = s.as_of,

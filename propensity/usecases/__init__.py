@@ -67,6 +67,8 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         budget: Of the best so many, or the best share, that somebody can act on.
         span: What the outcome is predicted from, in words; empty for the lookback.
         sources: Tables of the user's own that ``features.sql`` reads, by name.
+        index_days: Days of predictions that lookups are answered from; 0 for the
+            lookback.
     """
 
     name: declaration.Name
@@ -88,6 +90,12 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     budget: str = declaration.BUDGET
     span: declaration.Text = ""
     sources: Mapping[declaration.Name, Source] = {}
+    index_days: Annotated[int, Meta(ge=0, le=declaration.MAXIMUM_DAYS)] = 0
+
+    @property
+    def index_span(self) -> int:
+        """Days of predictions that lookups are answered from."""
+        return self.index_days or self.lookback_days
 
     @property
     def scores_events(self) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from deploy import functions
 from deploy.functions import ROOT
 from deploy.render import TERRAFORM
+from propensity.online.indexes import NOT_PUBLISHED
 
 WATCH = TERRAFORM / "watch"
 TEXTS = {file.stem: file.read_text() for file in (WATCH / "alerts").glob("*.json")}
@@ -127,6 +128,9 @@ def test_a_metric_has_a_bound(name, metric, bound, duration, aligner):
          "AND jsonPayload.evaluation_missing=true"),
         ("events_refused", 'jsonPayload.function=("streamFeatures" OR "scoreStream") '
          "AND jsonPayload.reasons:*"),
+        ("no_index", 'jsonPayload.function="getProba" AND '
+         'jsonPayload.outcome="no_index" AND NOT '
+         f'jsonPayload.message=~"^{NOT_PUBLISHED}"'),
         ("roc_auc", 'jsonPayload.function="modelEvaluation" '
          "AND jsonPayload.roc_auc<${roc_auc}"),
         ("run_missed", 'jsonPayload.function="compactFeatures" '

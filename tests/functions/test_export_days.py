@@ -108,7 +108,7 @@ def test_the_newest_day_is_waited_for_and_given_up_until_it_comes(borrow, log_li
     cut = place.run("predictions", TODAY)
     [warning, *_, line] = log_lines()
 
-    assert cut["as_of"] == str(TODAY)
+    assert cut["as_of"] == line["as_of"] == str(BEFORE)
     assert cut["data_until"] == line["data_until"] == str(BEFORE)
     assert cut["late_days"] == [str(BEFORE)]
     assert cut["streamed_days"] == [str(STREAMED)]

@@ -9,6 +9,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from propensity.runs import index
 from propensity.settings import Settings
 from tests.functions.conftest import LATER, TRAINED, entered
 from tests.functions.instances import python_of, serving
-from tests.functions.looked_up import ANA, BEN, lookups_sent, publish
+from tests.functions.looked_up import ANA, BEN, TODAY, lookups_sent, publish
 from tests.functions.streaming import Site, eventually, new_deployment
 from tests.functions.test_suppression import KEY, suppress
 from tests.programs import execute
@@ -71,6 +72,19 @@ def files(artifacts: Artifacts) -> list[str]:
     """All generations of indexes that the bucket has."""
     every = artifacts.generations(INDEXES)
     return [entry.name for entry in every if entry.name.endswith(".sqlite")]
+
+
+def test_an_index_has_the_users_of_the_newest_days(workplace, clients, tmp_path):
+    """Those who were not scored for a lookback are unknown to lookups."""
+    old, kept = (str(TODAY - timedelta(days=days)) for days in (60, 59))
+    cyd = ANA | {"user_id": "cyd.3", "prediction_date": kept}
+    publish(workplace, [ANA, BEN | {"prediction_date": old}, cyd])
+    data = clients[1].read(publish_index(clients).name).data
+    index = opened(data, tmp_path)
+
+    assert [bool(index.find(user)) for user in ("ana.1", BEN["user_id"], "cyd.3")] == [
+        True, False, True,
+    ]  # fmt: skip
 
 
 class TestLookups:

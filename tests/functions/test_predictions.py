@@ -344,6 +344,12 @@ def test_scores_that_jumped_are_published_by_force_alone(champion_place):
 
     assert unlike["score_shift"] is None
     assert (refused.status_code, refused.json["error"]) == (409, "score_shift")
+    # Nobody would ever read what was refused: ten million rows for a large shop.
+    [left] = champion_place.rows(
+        "SELECT COUNT(DISTINCT run_id) AS runs FROM ma_predictions_runs AS r "
+        "WHERE run_id NOT IN (SELECT run_id FROM ma_publications_runs)"
+    )
+    assert left["runs"] == 0
     assert refused.json["detail"]["score_shift"] == forced["score_shift"] > 0.75
     assert "medium is " in refused.json["message"]
     assert "force" in refused.json["message"]
