@@ -10,9 +10,10 @@ deploys compact_features || exit 0
 url="$(url_of compact_features)"
 job="$prefix-compact-features"
 how_to_schedule "$job"
-# 01:30 every day: late events of the day before are in.
+# 03:30 UTC every day, whatever DEPLOY_TIME_ZONE: a zone's own night has days of 23 and of
+# 25 hours, without a run or without one for longer than the alert waits.
 run gcloud scheduler jobs "$verb" http "$job" \
-  --schedule="30 1 * * *" --time-zone="$time_zone" \
+  --schedule="30 3 * * *" --time-zone=Etc/UTC \
   --uri="$url/" --http-method=POST --message-body='{}' \
   "$header=Content-Type=application/json" \
   --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \

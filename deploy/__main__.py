@@ -6,7 +6,6 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy variables main    Terraform's variables, as .tfvars
     .venv/bin/python -m deploy losses            what tables would lose by a plan of it
     .venv/bin/python -m deploy behind            services that serve an older revision
-    .venv/bin/python -m deploy request           how a request is found in the log
 """
 
 from __future__ import annotations
@@ -27,7 +26,11 @@ from deploy.render import TERRAFORM
 from propensity.tables import every as tables
 
 # In the words of Cloud Run and Terraform for what settings say.
-INGRESS = {"all": "all", "internal-and-gclb": "internal-and-cloud-load-balancing"}
+INGRESS = {
+    "all": "all",
+    "internal": "internal",
+    "internal-and-gclb": "internal-and-cloud-load-balancing",
+}
 EGRESS = {"all": "all-traffic", "private-ranges-only": "private-ranges-only"}
 HELPERS = ("scheduler", "push", "build")
 
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
     parser.add_argument("--without-outputs", action="store_true")
-    parser.add_argument("--json", type=Path, help="services, a plan, a request")
+    parser.add_argument("--json", type=Path, help="services of Cloud Run, or a plan")
     options = parser.parse_args(arguments)
     try:
         for line in VERBS[options.verb](configuration.read(options.settings), options):
@@ -95,16 +98,11 @@ def _put_out(d: Deployment, file: Path) -> dict[str, str]:
     """Return what the last set-up has put out, of the file that it keeps."""
     try:
         names: dict[str, str] = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         raise DeploymentError(
-            f"nothing is known of {d.prefix} in {d.project}: there is no {file}. "
-            "Run deploy/setup.sh first, or deploy/setup.sh --outputs, which "
+            f"nothing is known of {d.prefix} in {d.project}: {file} is not there, or "
+            "no JSON. Run deploy/setup.sh first, or deploy/setup.sh --outputs, which "
             "changes nothing"
-        ) from None
-    except ValueError:
-        raise DeploymentError(
-            f"{file} is not the JSON that a set-up keeps there: deploy/setup.sh "
-            "--outputs writes it anew, and changes nothing else"
         ) from None
     return names
 
@@ -204,25 +202,6 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield from ()
 
 
-def request(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """
-    Yield what tells the log line of a request, by a filter of Cloud Logging.
-
-    Raises:
-        DeploymentError: The request is no JSON object.
-    """
-    try:
-        fields = _read(options.json)
-    except ValueError as error:
-        raise DeploymentError(f"the request is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise DeploymentError("the request is not a JSON object")
-    if "use_case" in fields:
-        # The line of a request that was not understood has none.
-        other = f"NOT jsonPayload.use_case={json.dumps(fields['use_case'])}"
-        yield f" AND NOT (jsonPayload.use_case:* AND {other})"
-
-
 def _columns(schema: str) -> set[str]:
     """Return the names of a schema's columns, and of the fields of its records."""
 
@@ -244,7 +223,6 @@ VERBS = {
     "variables": variables,
     "behind": behind,
     "losses": losses,
-    "request": request,
 }
 
 if __name__ == "__main__":

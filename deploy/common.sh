@@ -155,6 +155,16 @@ if [[ -n "$functions_kms_key" ]]; then
 else
   common+=(--clear-key)
 fi
+if [[ -n "$worker_pool" ]]; then
+  common+=(--build-worker-pool="$worker_pool")
+else
+  common+=(--clear-build-worker-pool)
+fi
+if [[ -n "$package_index" ]]; then
+  common+=(--set-build-env-vars="PIP_INDEX_URL=$package_index")
+else
+  common+=(--clear-build-env-vars)
+fi
 common+=(--quiet)
 # The key of the list of suppressed users, for those that read the list.
 if [[ -n "$suppression_secret" ]]; then

@@ -28,6 +28,7 @@ EXAMPLE = Path(__file__).with_name("settings.env.example")
 _MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
 _MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
 _COUNT = r"0*[1-9][0-9]*"
+_KEY = "projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+"
 _CONNECTOR = r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?"
 # By name what holds where nothing is set, and the form of what is: where it is used
 # before Terraform has planned, or would open something. The rest its plan checks.
@@ -40,12 +41,17 @@ OWN = {
     "DEPLOY_CALLERS": ("", _MEMBERS),
     "DEPLOY_PRODUCERS": ("", _MEMBERS),
     "DEPLOY_SUPPRESSION_SECRET": ("", r"[A-Za-z0-9_-]{1,255}"),
-    "DEPLOY_INGRESS": ("all", "all|internal-and-gclb"),
-    "DEPLOY_KMS_KEY": ("", ".*"),
-    "DEPLOY_FUNCTIONS_KMS_KEY": ("", ".*"),
-    "DEPLOY_REPOSITORY": ("", ".*"),
+    "DEPLOY_INGRESS": ("all", "all|internal|internal-and-gclb"),
+    "DEPLOY_KMS_KEY": ("", _KEY),
+    "DEPLOY_FUNCTIONS_KMS_KEY": ("", _KEY),
+    "DEPLOY_REPOSITORY": ("", r"([a-z0-9-]+[.]pkg[.]dev/[^/]+/)?[a-z][a-z0-9-]*"),
     "DEPLOY_VPC_CONNECTOR": ("", _CONNECTOR + "[a-z][a-z0-9-]{0,23}"),
     "DEPLOY_VPC_EGRESS": ("private-ranges-only", "private-ranges-only|all"),
+    "DEPLOY_WORKER_POOL": (
+        "",
+        r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/workerPools/[A-Za-z0-9-]+",
+    ),
+    "DEPLOY_PACKAGE_INDEX": ("", r"https://[^\s,]+"),
     "DEPLOY_LOG_DAYS": ("400", _COUNT),
     "DEPLOY_ALERT_EMAIL": ("", r"[\w.%+'-]+@[\w.-]+"),
     "DEPLOY_ALERT_ROC_AUC": ("0.6", r"0(\.[0-9]+)?|1(\.0+)?"),
@@ -145,13 +151,14 @@ def of(variables: Mapping[str, str]) -> Deployment:
     named = {"PROPENSITY_DATASET": prefix, "PROPENSITY_TOPIC_PREFIX": prefix}
     values = named | {name: value for name, value in variables.items() if value}
     if missing := [name for name in REQUIRED if name not in values]:
-        raise DeploymentError(f"{missing[0]} is not set")
+        raise DeploymentError(f"{missing[0]} is not set. {_example(missing[0])}")
     for name, value in values.items():
         if SEPARATOR in value:
             raise DeploymentError(f"{name} must not contain {SEPARATOR!r}")
-        form = FORMS.get(name, ".*")
-        if not re.fullmatch(form, value):
-            raise DeploymentError(f"{name} is {value!r}, and must be like {form}")
+        if not re.fullmatch(FORMS.get(name, ".*"), value):
+            raise DeploymentError(
+                f"{name} is {value!r}, which it cannot be. {_example(name)}"
+            )
     own = {
         name.removeprefix("DEPLOY_").lower(): values.pop(name, default)
         for name, (default, _) in OWN.items()
@@ -178,6 +185,13 @@ def of(variables: Mapping[str, str]) -> Deployment:
         functions=tuple(one for name, one in every_function.items() if name in targets),
         use_cases=tuple(dict.fromkeys(use_cases)),
     )
+
+
+def _example(name: str) -> str:
+    """Return a sentence with a value of a setting, from the file of the example."""
+    text = EXAMPLE.read_text("utf-8")
+    [value] = re.findall(rf"^#?({name}=.+)$", text, re.M)
+    return f"Example: {value}"
 
 
 def words(text: str) -> list[str]:

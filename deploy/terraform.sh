@@ -15,6 +15,9 @@ elif ! command -v "$by" >/dev/null; then
   echo "deploy: there is no terraform or tofu on PATH: docs/deploy.md" >&2
   exit 1
 fi
+# The lock has the provider of Terraform's registry. OpenTofu has another registry.
+lock=()
+[[ "$by" == tofu ]] || lock=(-lockfile=readonly)
 export TF_INPUT=0 TF_IN_AUTOMATION=1
 
 # Where a plan is made while there is no bucket for the state.
@@ -34,9 +37,10 @@ lowest_gcloud=528.0.0
 require_gcloud() {
   [[ -z "$blind" ]] || return 0
   local there
+  command -v gcloud >/dev/null || { echo "deploy: there is no gcloud on PATH: docs/deploy.md, What you need" >&2 && exit 1; }
   there="$(gcloud version --format='value("Google Cloud SDK")')"
   [[ -z "$there" || "$(printf '%s\n' "$lowest_gcloud" "$there" | sort -V | head -1)" == "$lowest_gcloud" ]] || {
-    echo "deploy: gcloud is $there, and $lowest_gcloud is needed: gcloud components update" >&2
+    echo "deploy: gcloud is $there, and $lowest_gcloud is needed: gcloud components update, or, where apt installed it, apt-get install --only-upgrade google-cloud-cli" >&2
     exit 1
   }
 }
@@ -103,7 +107,7 @@ prepare() {
     fi
     make_state_bucket
   fi
-  tf "$1" init -reconfigure -backend-config="bucket=$state_bucket" -backend-config="prefix=$prefix/$1"
+  tf "$1" init ${lock[@]+"${lock[@]}"} -reconfigure -backend-config="bucket=$state_bucket" -backend-config="prefix=$prefix/$1"
 }
 make_state_bucket() {
   ask gcloud storage buckets create "gs://$state_bucket" --project="$project" \
@@ -120,7 +124,7 @@ without_state() {
     rm -f "$work/first/backend.tf" "$work/first/watch/backend.tf"
     from="$work/first"
   fi
-  tf "$1" init -reconfigure
+  tf "$1" init ${lock[@]+"${lock[@]}"} -reconfigure
 }
 
 # Say what would be changed, and change nothing.

@@ -19,7 +19,11 @@ resource "google_pubsub_topic" "topic" {
   name         = each.value
   kms_key_name = var.kms_key != "" ? var.kms_key : null
   labels       = local.labels
-  depends_on   = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
+  # Wherever who publishes is, messages with personal data are kept here.
+  message_storage_policy {
+    allowed_persistence_regions = [var.region]
+  }
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
 }
 
 # Pulled until its function is there, so that messages wait and are not given up.

@@ -28,6 +28,8 @@ WHOLE = {
     "DEPLOY_REPOSITORY": "images",
     "DEPLOY_VPC_CONNECTOR": "to-the-office",
     "DEPLOY_VPC_EGRESS": "all",
+    "DEPLOY_WORKER_POOL": "projects/p/locations/us-central1/workerPools/builds",
+    "DEPLOY_PACKAGE_INDEX": "https://us-central1-python.pkg.dev/p/pypi/simple/",
 }
 
 

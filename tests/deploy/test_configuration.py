@@ -52,9 +52,23 @@ class TestWrongSettings:
         with pytest.raises(configuration.DeploymentError, match=re.escape(told)):
             configuration.of({**SETTINGS, name: value})
 
+    @pytest.mark.parametrize("name", sorted(configuration.FORMS))
+    def test_are_told_with_their_value_and_one_that_is_right(self, name):
+        """In one line, and without a regular expression."""
+        with pytest.raises(configuration.DeploymentError) as told:
+            configuration.of({**SETTINGS, name: "\N{SNOWMAN}"})
+        message = str(told.value)
+
+        assert message.startswith(f"{name} is '\N{SNOWMAN}'") or name in message
+        assert "\n" not in message
+        if "Example: " in message:
+            [(_, value)] = re.findall(r"Example: (\w+)=(.+)$", message)
+            assert re.fullmatch(configuration.FORMS[name], value.strip('"'))
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [
+            ("DEPLOY_INGRESS", "internal"),
             ("PROPENSITY_GA4_DATASET", "example.com:web.analytics_1"),
             ("DEPLOY_REGION", "europe-west12"),
             ("DEPLOY_TIME_ZONE", "America/Argentina/Buenos_Aires"),

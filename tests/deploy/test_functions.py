@@ -92,6 +92,17 @@ class TestTogether:
             60 * (gap_minutes - int(minute))
         )
 
+    def test_the_compaction_comes_every_24_hours(self):
+        """A zone's nights are of 23 and of 25 hours, and some lack an hour: a run would
+        be left out, or an absence told that is none."""
+        assert BY_TARGET["compact_features"].schedule.flags["time-zone"] == "Etc/UTC"
+
+    def test_a_training_that_is_killed_is_not_paid_for_six_times(self):
+        """A killed instance tells the scheduler nothing."""
+        flags = BY_TARGET["model_training"].schedule.flags
+
+        assert int(flags["max-retry-attempts"]) <= 3
+
     @pytest.mark.parametrize(
         "target", ["model_training", "predictions", "model_evaluation"]
     )

@@ -49,6 +49,11 @@ def block(file: str, head: str) -> str:
         ),
         (
             "messages.tf",
+            'resource "google_pubsub_topic" "topic"',
+            ["allowed_persistence_regions = [var.region]"],
+        ),
+        (
+            "messages.tf",
             'resource "google_pubsub_subscription" "subscription"',
             [
                 "for_each = local.subscriptions",

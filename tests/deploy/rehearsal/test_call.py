@@ -68,8 +68,8 @@ def test_a_dry_run_shows_a_request_by_hand_and_sends_none(deployed, function):
     ("words", "told"),
     [
         (["get_proba"], "FUNCTION is 'get_proba'"),
-        (["predictions", "{force: true}"], "the request is not JSON"),
-        (["predictions", "[1]"], "not a JSON object"),
+        (["predictions", "{force: true}"], "REQUEST is '{force: true}'"),
+        (["predictions", "[1]"], "must be a JSON object"),
     ],
 )
 def test_a_request_by_hand_that_cannot_be_sent_is_said_in_a_line(deployed, words, told):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ SCRIPTS = sorted(
 # What deploys and schedules functions, with what else it is told.
 RUN = {script: () for script in SCRIPTS if script.parent.name != "deploy"}
 RUN[ROOT / "deploy" / "training_job.sh"] = ("--schedule",)
+RUN[ROOT / "deploy" / "roles.sh"] = ("user:ana@example.com",)
 RUN[ROOT / "deploy" / "call.sh"] = ("predictions", '{"force": true}')
 
 SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
@@ -54,6 +56,14 @@ def words_of(text: str) -> list[list[str]]:
     return [words.rstrip("\0").split("\0") for words in output.split("\036") if words]
 
 
+def of_pages() -> list[list[str]]:
+    """The commands of gcloud that the pages tell an operator to type."""
+    pages = [(ROOT / "docs" / name).read_text() for name in ("deploy.md", "operate.md")]
+    lines = "\n".join(pages).replace("PROJECT", "my-project").splitlines()
+    starts = [re.search(r"^(?:.*\| )?(gcloud (?!.*[`\[…|]).*)$", one) for one in lines]
+    return [shlex.split(one[1], comments=True) for one in starts if one]
+
+
 def flags(words: list[str]) -> dict[str, str]:
     pairs = (word[2:].partition("=") for word in words if word.startswith("--"))
     return {name: value for name, _, value in pairs}
@@ -61,18 +71,20 @@ def flags(words: list[str]) -> dict[str, str]:
 
 class TestDryRun:
     def test_prints_what_gclouds_own_parser_takes(self, printed, tmp_path):
-        """And runs none of it. The parser refuses a flag that there is not."""
+        """And runs none of it; so are the commands of the pages. The parser refuses a
+        flag that there is not."""
+        commands = printed + of_pages()
         if not (SDK / "lib" / "googlecloudsdk").is_dir():
             pytest.skip(f"there is no Cloud SDK in {SDK}; CLOUD_SDK names another one")
         wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
         result = execute(
             [BUNDLED if BUNDLED.exists() else "python3", PARSER, SDK],
-            input=json.dumps([*printed, wrong]),
+            input=json.dumps([*commands, wrong]),
             env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
         )
         *answers, refused = json.loads(result.stdout)
 
-        assert [pair for pair in zip(printed, answers, strict=True) if pair[1]] == []
+        assert [pair for pair in zip(commands, answers, strict=True) if pair[1]] == []
         assert refused
 
     def test_deploys_every_function_private_under_its_own_account(self, printed):
