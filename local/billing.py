@@ -113,6 +113,9 @@ def _partitions(
     where = exp.and_(*scan.conditions, copy=True) if scan.conditions else exp.true()
     for column in where.find_all(exp.Column):
         column.set("table", None)
+    for division in where.find_all(exp.IntDiv):
+        # sqlglot writes DIV(a + b, c) as a + b // c.
+        division.set("this", exp.paren(division.this))
     sql = where.sql("duckdb")
     given = {
         parameter.name: parameters[parameter.name]
@@ -161,6 +164,7 @@ def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     return columns, partitions | {EXPORT: "table_suffix"}, views
 
 
+@cache
 def scans(sql: str) -> list[Scan]:
     """Return how a query reads the tables of a deployment."""
     types, partitions, views = _catalogue()

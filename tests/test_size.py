@@ -1,0 +1,203 @@
+"""
+A large company, specified by its size alone: nothing outgrows the services' limits.
+
+Two million events a day for two years, twenty million users with a probability, five
+million of them each week, an audience of a million, two hundred thousand suppressed
+users, four years of an export. No such data are made: bytes are computed by BigQuery's
+sizes of types, from what each statement reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from sqlglot import exp, parse_one
+
+from local import billing
+from local.billing import EXPORT, Contents, bytes_read, event_sizes, scans
+from propensity import usecases
+from propensity.errors import UseCaseError
+from propensity.events import messages
+from propensity.gcp.writes import APPEND_BYTES
+from propensity.online import indexes
+from propensity.privacy.suppression import Entry, user_hash
+from propensity.schema import Column, Table
+from propensity.settings import Settings
+from propensity.stream import consumer
+from propensity.tables import every as tables
+
+GIB, TIB = 1024**3, 1024**4
+TODAY = date(2026, 11, 23)
+SETTINGS = Settings(project="p")
+# Of a text, with two bytes for its length: an id, and any other.
+ID, TEXT = 38, 18
+# JSON of an event or of features.
+LONG_TEXTS = {"features", "attributes", "card", "metrics", "raw", "thresholds"}
+WIDTHS = {"BOOL": 1, "NUMERIC": 16, "STRING": TEXT, "BYTES": 600, "JSON": 600}
+DAYS = [TODAY - timedelta(days=n) for n in range(730)]
+WEEKS, MONTHS = DAYS[::7], sorted({day.replace(day=1) for day in DAYS})
+A_DAY, USERS, A_WEEK = 2_000_000, 20_000_000, 5_000_000
+MEMBERS, PLAYER_DAYS = 1_000_000, 300_000
+
+
+def per(days: list[date], rows: int) -> dict[date | str, int]:
+    return dict.fromkeys(days, rows)
+
+
+ROWS: Mapping[Table, Mapping[date | str, int]] = {
+    tables.STREAM_EVENTS: per(DAYS, A_DAY),
+    tables.INFERENCE_LOG: per(DAYS, A_DAY),
+    tables.TRUTH_EVENTS: per(DAYS, A_DAY // 100),
+    tables.DEAD_LETTERS: per(DAYS[:7], A_DAY // 100),
+    tables.STREAM_FEATURES_DAILY: per(MONTHS, 30 * PLAYER_DAYS),
+    tables.SCORES: per(WEEKS, A_WEEK),
+    tables.PREDICTIONS: per(WEEKS, USERS // len(WEEKS)),
+    tables.AUDIENCE_MEMBERS: per(WEEKS, MEMBERS),
+    tables.AUDIENCE_LEDGER: per(WEEKS, 2 * MEMBERS),
+}
+
+
+def sizes_of(column: Column, prefix: str = "") -> dict[str, float]:
+    """Return the bytes of a column's fields, as BigQuery counts them."""
+    name = f"{prefix}{column.name}"
+    if column.fields:
+        parts = [sizes_of(part, f"{name}.") for part in column.fields]
+        return {field: size for part in parts for field, size in part.items()}
+    width = WIDTHS.get(column.type, 8)
+    if column.name in LONG_TEXTS:
+        width = 600
+    elif column.name.endswith("_id"):
+        width = ID
+    return {name: width * (100 if column.repeated else 1)}
+
+
+@cache
+def contents() -> dict[str, Contents]:
+    """Return what is known of every table; those without a number are small."""
+    known = {
+        table.stored: Contents(
+            table.partition,
+            {
+                field: size
+                for column in table.columns
+                for field, size in sizes_of(column).items()
+            },
+            ROWS.get(table, per(DAYS, 1_000)),
+        )
+        for table in tables.TABLES
+    }
+    export = [TODAY + timedelta(days=20 - n) for n in range(4 * 365)]
+    suffixes: list[Any] = [f"{day:%Y%m%d}" for day in export]
+    known[EXPORT] = Contents("table_suffix", event_sizes(), per(suffixes, A_DAY))
+    return known
+
+
+def parameters(use_case: usecases.UseCase) -> dict[str, Any]:
+    """Return every parameter that a statement of a run or an answer may have."""
+    timeframe = use_case.timeframe(SETTINGS)
+    newest = timeframe.newest_matured(today=TODAY)
+    weeks = range(SETTINGS.training_snapshots)
+    snapshots = [newest - n * timeframe.horizon for n in weeks]
+    return {
+        "as_of": TODAY,
+        "since": TODAY - timedelta(days=91),
+        "until": TODAY,
+        "prediction_as_of": WEEKS[1],
+        "first_event_day": TODAY - timedelta(days=SETTINGS.maximum_score_delay_days),
+        "days": DAYS[:2],
+        "earliest": DAYS[3],
+        "latest": TODAY,
+        "since_day": DAYS[7],
+        "horizon_days": use_case.horizon_days,
+        **use_case.window(SETTINGS, snapshots, today=TODAY),
+    }
+
+
+def billed(use_case: usecases.UseCase, name: str, **own: Any) -> float:
+    """Return the bytes of a statement, by arithmetic."""
+    given = {**parameters(use_case), **own}
+    return sum(bytes_read(scans(use_case.statement(name)), contents(), given).values())
+
+
+def statements(name: str) -> list[str]:
+    """Return the statements of a use case that are queries of a run or an answer."""
+    use_case = usecases.load(name)
+    root = usecases.FOLDER.parent
+    files = [
+        *(usecases.FOLDER / name).glob("*.sql"),
+        *(
+            file
+            for room in ("runs", "registry", "online")
+            for file in (root / room).glob("*.sql")
+        ),
+    ]
+    found = []
+    # A part of statements, which reads what they have made.
+    for stem in sorted({file.stem for file in files} - {"audience_sums"}):
+        try:
+            text = use_case.statement(stem)
+        except UseCaseError:  # of use cases of the other kind
+            continue
+        code = "\n".join(line for line in text.splitlines() if line[:2] != "--")
+        if code.lstrip().startswith(("SELECT", "WITH")) and "`" not in code:
+            found.append(stem)
+    return found
+
+
+@pytest.mark.parametrize("name", usecases.names())
+def test_no_statement_of_a_large_company_reads_more_than_a_query_may(name):
+    """Nor does any read a table's whole history where it has a day to bound it."""
+    use_case = usecases.load(name)
+    asked = {
+        stem: billed(use_case, stem) / TIB
+        for stem in statements(name)
+        if isinstance(parse_one(use_case.statement(stem), read="bigquery"), exp.Query)
+    }
+
+    assert len(asked) > 5
+    assert {stem: n for stem, n in asked.items() if n > 0.1 * 16} == {}
+    assert max(asked.values()) < SETTINGS.maximum_bytes_billed / TIB / 10
+
+
+def test_a_lookup_without_an_index_and_a_score_of_users_stay_small():
+    """Each is a query, and there is one a second. BigQuery prunes clusters besides."""
+    shop, players = usecases.load("ga4_purchase"), usecases.load("first_day_churn")
+
+    assert billed(shop, "lookup") < 4 * GIB
+    assert billed(players, "stream_rows") < 4 * GIB
+
+
+def test_the_index_of_five_million_users_a_week_fits_twice_into_an_instance():
+    """Nine weeks' users with half of them new, at 53 bytes each, in 1 GiB of memory."""
+    users = A_WEEK + 8 * A_WEEK // 20
+
+    assert 53 * users < (GIB - indexes.RESERVED_BYTES) / 2
+
+
+def test_the_list_of_suppressed_users_is_read_in_a_second():
+    """Two hundred thousand entries are some 20 MB of JSON."""
+    entry = Entry("", user_hash("a key of the tests, long enough", "u"), "0" * 16)
+    entries = json.dumps({"users": [entry] * 200_000}).encode()
+
+    assert len(entries) < 32 * 1024**2
+
+
+def test_what_an_instance_reads_holds_and_appends_is_bounded():
+    """By its memory, 1 GiB, and by BigQuery's 10 MB for one append."""
+    held = consumer.READING_BYTES + consumer.WAITING_BYTES + 4 * consumer.GROUP_BYTES
+
+    assert messages.MAXIMUM_BODY_BYTES <= consumer.READING_BYTES
+    assert 4 * held < GIB
+    assert APPEND_BYTES < 10_000_000
+
+
+def test_the_catalogue_knows_the_size_of_every_table():
+    known = contents()
+
+    assert {table.stored for table in tables.TABLES} <= known.keys()
+    assert pytest.approx(sum(known[EXPORT].sizes.values())) == billing.BYTES_AN_EVENT
