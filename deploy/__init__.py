@@ -9,4 +9,5 @@ manual.
 ``__main__``       what the shell scripts ask
 
 ``common.sh`` has what the scripts share; ``deploy_all.sh`` calls them in order.
+``roles.sh`` comes before them, ``call.sh`` after: it sends a request by hand.
 """
