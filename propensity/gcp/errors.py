@@ -101,8 +101,11 @@ def error_of(  # noqa: PLR0911 an error each
         case api.BadRequest() if "does not match any table" in text:
             return _missing(service, on, text)
         case api.BadRequest() | api.Forbidden() if _BILLED in text:
-            most = "PROPENSITY_MAXIMUM_BYTES_BILLED"
-            return QueryTooExpensive(f"the query would bill more than {most}: {text}")
+            return QueryTooExpensive(
+                "the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED, "
+                f"{settings.maximum_bytes_billed}, and did not run: {text}. If your "
+                "data are that large, raise it and deploy the function again"
+            )
         case api.BadRequest() if _RACE.search(text):
             return Conflict(f"another run wrote the same table meanwhile: {text}")
         case api.BadRequest() if _QUEUE in text:

@@ -104,6 +104,14 @@ class TestClasses:
 
         assert type(error_of(raised, GOOGLE, BIGQUERY)) is ours
 
+    def test_a_limit_that_is_exhausted_is_named_with_its_value(self):
+        refused = api.BadRequest("Query exceeded limit for bytes billed: 1.")
+        message = error_of(refused, GOOGLE, BIGQUERY).message
+
+        limit = f"PROPENSITY_MAXIMUM_BYTES_BILLED, {GOOGLE.maximum_bytes_billed}"
+        assert limit in message
+        assert "\n" not in message
+
     def test_that_pass_are_not_seen(self, opened, bigquery_emulator):
         """One failed request is sent again."""
         with Proxy(
