@@ -189,7 +189,14 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
 def log_ages(run: Run) -> None:
     """Log a line for each use case that has a champion or a run; it bills nothing."""
     for name in usecases.names():
-        if ages := ages_of(run.registry.artifacts, name, today=run.as_of):
+        try:
+            ages = ages_of(run.registry.artifacts, name, today=run.as_of)
+        except ArtifactError as error:
+            # Of one use case: the compaction, and the ages of the others, go on.
+            broken = {"outcome": error.code, "status": error.status}
+            run.log("ERROR", error.message, use_case=name, **broken)
+            continue
+        if ages:
             run.log("INFO", f"ages of {name}", use_case=name, **ages)
 
 

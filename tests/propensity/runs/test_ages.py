@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import json
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from propensity.errors import ArtifactError, Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
-from propensity.runs.compact import ages_of
+from propensity.runs.compact import ages_of, log_ages
 
 TODAY = date(2026, 4, 20)
 NOW = datetime(2026, 4, 20, 1, 30, tzinfo=UTC)
@@ -69,3 +71,21 @@ def test_need_a_card_of_the_champion(artifacts):
 
     with pytest.raises(ArtifactError, match=r"card\.json has no as-of date"):
         ages_of(artifacts, NAME, today=TODAY)
+
+
+def test_a_damaged_champion_of_one_use_case_hides_no_age_of_another(artifacts):
+    artifacts.create("models/card_fraud/champion.json", b"[]")
+    enthroned(artifacts, 51)
+    lines: list[tuple[str, dict[str, Any]]] = []
+    run: Any = SimpleNamespace(
+        as_of=TODAY,
+        registry=Registry(artifacts, NAME),
+        log=lambda severity, _, **fields: lines.append((severity, fields)),
+    )
+    log_ages(run)
+
+    [(_, broken)] = [line for line in lines if line[0] == "ERROR"]
+    assert (broken["use_case"], broken["outcome"]) == ("card_fraud", "artifact")
+    assert [
+        one["champion_age_days"] for _, one in lines if one["use_case"] == NAME
+    ] == [51]
