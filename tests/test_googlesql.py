@@ -20,6 +20,7 @@ from propensity.gcp.warehouse import type_of_parameter
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables import every
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -49,11 +50,11 @@ _TRANSACTION = re.compile(r"(BEGIN|COMMIT)( TRANSACTION)?", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
 
 
+EVENTS = {one.name: one.sql_type for one in ga4_schema.COLUMNS}
 EXPORT: dict[str, Columns] = {
-    "events_2*": {
-        **{one.name: one.sql_type for one in ga4_schema.COLUMNS},
-        "_TABLE_SUFFIX": "STRING",
-    },
+    "events_20260303": EVENTS,
+    "events_2*": {**EVENTS, "_TABLE_SUFFIX": "STRING"},
+    "events_intraday_2*": {**EVENTS, "_TABLE_SUFFIX": "STRING"},
     "INFORMATION_SCHEMA.TABLES": {"table_name": "STRING", "table_type": "STRING"},
 }
 
@@ -100,13 +101,18 @@ def relations() -> dict[str, Columns]:
     """Columns of all tables and views, by name."""
     known = {**googlesql.deployment(), **EXPORT}
     text = consent.events_view("p.export", require="false")
-    named = {
-        name: EXPORT[end]
+    return {**known, "ga_events": columns(text, named(text, known), {})}
+
+
+def named(text: str, relations: dict[str, Columns]) -> dict[str, Columns]:
+    """Return columns also by the names that a statement has, with their dataset."""
+    whole = {
+        name: relations[end]
         for name in tables_of(text)
-        for end in EXPORT
+        for end in relations
         if name.endswith(f".{end}")
     }
-    return {**known, "ga_events": columns(text, {**known, **named}, {})}
+    return {**relations, **whole}
 
 
 def texts(name: str) -> dict[str, str]:
@@ -147,6 +153,35 @@ def test_what_forgets_a_user_is_taken_by_googles_own_analyzer(relations, table, 
     given = {"keys": "ARRAY<STRING>", "use_case": "STRING"}
 
     columns(about(*table, name), relations, given)
+
+
+def test_what_forgets_a_user_of_the_export_is_taken_by_googles_own_analyzer(relations):
+    """It is printed, for whoever owns the export, and never run by us."""
+    script = statement("forget_ga4_export", own=ROOT / "offline")
+    # The analyzer knows no datasets: a name is one word.
+    script = re.sub(r"export_dataset\.[\w.%]+", r"`\g<0>`", script)
+    tables, delete = re.findall(r"SELECT[^)]*\)|DELETE[^']*", script)
+
+    columns(tables, named(tables, relations), {})
+    delete = delete.replace("%s", "events_20260303")
+    columns(delete, named(delete, relations), {"ids": "ARRAY<STRING>"})
+
+
+@pytest.mark.parametrize("kinds", [["daily"], ["daily", "intraday"]], ids=len)
+@pytest.mark.parametrize("require", ["false", "both"])
+def test_the_view_of_the_export_is_taken_by_googles_own_analyzer(
+    relations, require, kinds
+):
+    text = consent.events_view("p.export", require=require, kinds=kinds)
+
+    assert "table_suffix" in columns(text, named(text, relations), {})
+
+
+@pytest.mark.parametrize("name", every.views("d"))
+def test_views_of_tables_are_taken_by_googles_own_analyzer(relations, name):
+    text = every.views("d")[name]
+
+    assert columns(text, named(text, relations), {})
 
 
 def test_a_statement_of_a_table_that_is_not_known_is_refused(relations):
