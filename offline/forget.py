@@ -13,15 +13,17 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import operator
 import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -277,47 +279,50 @@ class Work:
 
         One that another program writes meanwhile is found by the second search.
         """
-        found = self._found(generation)
-        if found is None:
-            return False
-        file = io.BytesIO(found.data)
         try:
-            schema = pq.read_schema(file)
-            if USER not in schema.names or _is_numbered(generation, schema):
-                return False
-            own = [name for name in (USER, "use_case") if name in schema.names]
-            is_named = self._is_named(pq.read_table(file, columns=own))
-            if not pc.any(is_named).as_py():
-                return False
-            left = None
-            if not is_search:
-                left = _filterable(pq.read_table(file)).filter(pc.invert(is_named))
+            with self._opened(generation) as content:
+                file = pq.ParquetFile(content)
+                is_named = self._is_named(generation, file)
+                if not any(is_named):
+                    return False
+                if is_search:
+                    return True
+                left = _without(file.read(), is_named)
+                data = parquet_of(left)
+        except ArtifactError:
+            return False  # Somebody else has deleted it.
         except (pa.ArrowException, OSError):
             self.unreadable.add(generation.name)
             return False
-        if left is not None:
-            with contextlib.suppress(Conflict):
-                if generation.is_live and len(left):
-                    self.artifacts.replace(
-                        generation.name,
-                        parquet_of(left),
-                        found,
-                        content_type=PARQUET,
-                    )
-                self._delete(generation)
+        with contextlib.suppress(Conflict):
+            if generation.is_live and len(left):
+                self.artifacts.replace(
+                    generation.name, data, generation, content_type=PARQUET
+                )
+            self._delete(generation)
         return True
 
-    def _is_named(self, rows: pa.Table) -> pa.ChunkedArray:
-        """Tell of each row whether it is about the users, whatever type its id has."""
-        users = rows[USER]
-        if pa.types.is_dictionary(users.type):
-            users = users.cast(users.type.value_type)
-        is_named = pc.is_in(users.cast(pa.string()), value_set=pa.array(self.users))
-        if self.use_case and "use_case" in rows.column_names:
-            of = pc.equal(rows["use_case"].cast(pa.string()), self.use_case)
-            is_named = pc.and_kleene(is_named, of)
-        # What is of no use case is not of the one that forgets.
-        return pc.fill_null(is_named, False)
+    def _opened(self, generation: Generation) -> AbstractContextManager[IO[bytes]]:
+        name, number = generation.name, generation.generation
+        return self.artifacts.opened(name, generation=number)
+
+    def _is_named(self, generation: Generation, file: pq.ParquetFile) -> list[bool]:
+        """
+        Tell of each row of a file whether it is about the users.
+
+        Their ids are in columns of that name, of any type and however deep.
+        """
+        schema = file.schema
+        paths = [schema.column(place).path for place in range(len(schema))]
+        ids = [path for path in paths if USER in path.split(".")]
+        if not ids or _is_numbered(generation, file.schema_arrow):
+            return []
+        columns = [_has_any(one, self.users) for one in file.read(ids).columns]
+        is_named = [any(row) for row in zip(*columns, strict=True)]
+        if self.use_case and "use_case" in paths:
+            cases = _has_any(file.read(["use_case"])["use_case"], [self.use_case])
+            is_named = [*map(operator.and_, is_named, cases)]
+        return is_named
 
     def _index(self, generation: Generation, is_search: bool) -> bool:
         """
@@ -359,18 +364,40 @@ class Work:
         return None
 
 
-def _filterable(rows: pa.Table) -> pa.Table:
-    """Return rows without views of texts, which Arrow reads and cannot filter."""
-    for name, kind in zip(rows.column_names, rows.schema.types, strict=True):
-        if pa.types.is_string_view(kind):
-            place = rows.column_names.index(name)
-            rows = rows.set_column(place, name, rows[name].cast(pa.large_string()))
-    return rows
+def _has_any(column: pa.ChunkedArray, texts: Sequence[str]) -> list[bool]:
+    """Tell of each value whether it is, or has in it, one of some texts."""
+    if column.type in (pa.string(), pa.large_string()):
+        is_in = pc.is_in(column, value_set=pa.array(texts, column.type))
+        return list(is_in.to_pylist())
+    wanted = frozenset(texts)
+    return [not wanted.isdisjoint(_texts(value)) for value in column.to_pylist()]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in a value of any type, and its numbers as they are written."""
+    if isinstance(value, dict):
+        value = [*value.values()]
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
+    else:
+        yield (
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        )
+
+
+def _without(rows: pa.Table, is_named: Sequence[bool]) -> pa.Table:
+    """Return the other rows, by slices: Arrow cannot filter rows of every type."""
+    ends = [place for place, is_one in enumerate(is_named) if is_one]
+    starts = [0, *(end + 1 for end in ends)]
+    slices = zip(starts, [*ends, len(rows)], strict=True)
+    left = [rows.slice(start, end - start) for start, end in slices]
+    return pa.concat_tables(left).combine_chunks()
 
 
 def _is_numbered(generation: Generation, schema: pa.Schema) -> bool:
     """Tell whether a training set has numbers in the place of ids."""
-    is_number = pa.types.is_integer(schema.field(USER).type)
+    is_number = USER in schema.names and pa.types.is_integer(schema.field(USER).type)
     return is_number and generation.name.startswith(MODELS)
 
 

@@ -7,7 +7,7 @@ What the registry builds on holds: ``ifGenerationMatch`` of a write is checked f
 request at a time, so that of two writers one gets a 412. A generation is newer than all
 before. A bucket with versioning keeps what is overwritten or deleted. An object is a
 file ``DATA_DIR/BUCKET/NAME``; what is known of it is in a database beside. There is no
-access control, and no range, condition of a read, change of metadata or page of a list.
+access control, and no condition of a read, change of metadata or page of a list.
 """
 
 from __future__ import annotations
@@ -326,7 +326,15 @@ class Handler(LoopbackHandler):
             "X-Goog-Metageneration": resource["metageneration"],
             "X-Goog-Hash": f"crc32c={resource['crc32c']}",
         }
-        return Answer(content, headers=about)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if not wanted:
+            return Answer(content, headers=about)
+        first, last = int(wanted[1]), int(wanted[2] or len(content))
+        if first >= len(content):
+            return Answer(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+        part = content[first : last + 1]
+        about["Content-Range"] = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+        return Answer(part, HTTPStatus.PARTIAL_CONTENT, about)
 
     def _upload(self, bucket: str, query: Query, body: bytes) -> Answer:
         """Take an upload: at once, in two parts, or in chunks."""

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from google.api_core import exceptions as api
 from google.cloud.storage import Blob, Bucket, Client
@@ -31,6 +31,8 @@ Result = TypeVar("Result")
 
 # How often a writer tries who loses races for an object.
 TRIES = 10
+# The least that is read at once of an object that is read in pieces.
+PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Artifacts:
         self,
         name: str,
         data: bytes,
-        before: Stored | None,
+        before: Stored | Generation | None,
         *,
         content_type: str = "application/json",
     ) -> int:
@@ -181,6 +183,22 @@ class Artifacts:
             except api.NotFound:
                 return None
         return Stored(data, _generation(blob))
+
+    @contextlib.contextmanager
+    def opened(self, name: str, *, generation: int) -> Iterator[IO[bytes]]:
+        """
+        Open a generation of an object; only what is wanted of it is transferred.
+
+        Raises:
+            ArtifactError: There is none (any more).
+        """
+        blob = self._bucket.blob(name, generation=generation)
+        with self._translated(name):
+            try:
+                with blob.open("rb", chunk_size=PIECE_BYTES, **self._limits) as file:
+                    yield file
+            except api.NotFound as error:
+                raise self._missing(name) from error
 
     def read(self, name: str) -> Stored:
         """

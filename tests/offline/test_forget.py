@@ -8,6 +8,7 @@ import json
 import sqlite3
 import tempfile
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -15,9 +16,11 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from google.cloud.storage import Blob
 
 from commands.answers import Exit
 from commands.cli import main
@@ -259,6 +262,7 @@ class TestBucket:
             pa.large_string(),
             pa.string_view(),
             pa.binary(),
+            pa.binary_view(),
             pa.dictionary(pa.int8(), pa.string()),
         ],
         ids=str,
@@ -266,18 +270,53 @@ class TestBucket:
     def test_a_file_loses_the_user_whatever_the_type_of_its_ids(self, site, kind):
         """Data frames write ids as large strings or as categories."""
         ids = pa.array([GONE, KEPT, None]).cast(kind)
+        self.lose(site, pa.table({"user_id": ids, "n": [1, 2, 3]}))
+
+    @pytest.mark.parametrize("kind", [pa.string(), pa.binary()], ids=str)
+    def test_a_file_loses_the_user_however_deep_the_id_is(self, site, kind):
+        ids = [pa.array([GONE, KEPT, None]).cast(kind), pa.array([1, 2, 3])]
+        user = pa.StructArray.from_arrays(ids, ["user_id", "age"])
+        lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3]), user)
+        for column in ({"user": user}, {"users": lists}, {"user_id": lists}):
+            self.lose(site, pa.table({**column, "n": [1, 2, 3]}))
+
+    def lose(self, site, rows):
+        """The first row goes, and the two others stay as they were."""
+        empty_bucket(site.artifacts)
         file = io.BytesIO()
-        pq.write_table(pa.table({"user_id": ids, "n": [1, 2, 3]}), file)
+        pq.write_table(rows, file)
         site.artifacts.create(EXPORT, file.getvalue())
         report = forget(site)
         left = pq.read_table(io.BytesIO(site.artifacts.read(EXPORT).data))
 
-        assert left["n"].to_pylist() == [2, 3]
+        assert left.to_pylist() == rows.to_pylist()[1:]
         assert report["left"] == 0
 
-    def test_a_number_as_id_is_forgotten_outside_of_training_sets(self, site):
+    def test_of_a_large_file_without_the_user_the_ids_alone_are_read(
+        self, site, monkeypatch
+    ):
+        """And once by both searches: reading what is kept for years is billed."""
+        large = np.random.default_rng(1).integers(0, 1 << 60, (40, 100_000))
+        rows = {f"x{n}": column for n, column in enumerate(large)}
         file = io.BytesIO()
-        pq.write_table(pa.table({"user_id": [7, 8]}), file)
+        pq.write_table(pa.table({"user_id": [KEPT] * 100_000, **rows}), file)
+        site.artifacts.create(EXPORT, file.getvalue())
+        read = Counter[str]()
+        download = Blob.download_as_bytes
+
+        def counted(blob, **how):
+            data = download(blob, **how)
+            read[blob.name] += len(data)
+            return data
+
+        monkeypatch.setattr(Blob, "download_as_bytes", counted)
+        assert forget(site)["left"] == 0
+        assert read[EXPORT] < len(file.getvalue()) / 5
+
+    @pytest.mark.parametrize("kind", [pa.int64(), pa.float64()], ids=str)
+    def test_a_number_as_id_is_forgotten_outside_of_training_sets(self, site, kind):
+        file = io.BytesIO()
+        pq.write_table(pa.table({"user_id": pa.array([7, 8], kind)}), file)
         site.artifacts.create(EXPORT, file.getvalue())
         forget(site, "7")
 
