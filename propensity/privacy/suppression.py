@@ -20,7 +20,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -227,6 +227,13 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
     retried(write)
 
 
+@lru_cache(maxsize=1)
+def _published(data: bytes, key: str) -> Suppressed:
+    """Parse the object; every minute's is nearly always the one before it."""
+    entries = [Entry(*user) for user in json.loads(data)["users"]]
+    return _recognised(entries, key)
+
+
 def read_published(
     bucket: Artifacts, settings: Settings, *, table: Callable[[], Suppressed]
 ) -> Suppressed:
@@ -241,8 +248,7 @@ def read_published(
     try:
         if not settings.suppression_key and bucket.find(OBJECT) is None:
             return NOBODY
-        users = json.loads(bucket.read(OBJECT).data)["users"]
-        return _recognised([Entry(*user) for user in users], settings.suppression_key)
+        return _published(bucket.read(OBJECT).data, settings.suppression_key)
     except SettingsError:
         raise
     except (PropensityError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -17,7 +17,7 @@ from propensity.learning import rows as learning_rows
 from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.registry.champion import Champion, announce
-from propensity.registry.loading import newest_recorded
+from propensity.registry.loading import find_recorded, newest_recorded
 from propensity.runs.champion import rival
 from propensity.runs.export import lacked_days
 from propensity.tables import every as tables
@@ -181,6 +181,7 @@ def publish_model(
     does not know whether the pointer has moved.
     """
     run.check_lease()
+    _announce_what_was_cut_off(run, champion)
     version = run.registry.claim(
         run_id=run.run_id,
         at=run.began_at,
@@ -209,6 +210,16 @@ def publish_model(
         card = {**card, "verdict": cards.verdict_entry(verdict)}
         _record(run, card, published)
     return cards.answer(card, published)
+
+
+def _announce_what_was_cut_off(run: Run, champion: Champion | None) -> None:
+    """Announce a champion whose run died before it could; twice is once, by epoch."""
+    name = run.use_case.name
+    if champion is None:
+        return
+    recorded = find_recorded(run.warehouse, name, champion.version)
+    if recorded is not None and recorded["promoted"] is None:
+        announce(run.settings, name, "promote", champion, at=run.began_at)
 
 
 def _record(

@@ -138,6 +138,16 @@ def test_a_training_that_is_killed_is_not_recorded_as_promoted(
     assert find_promoted(place.warehouse, "ga4_purchase") is None
     assert find_promoted(place.warehouse, "ga4_purchase", served=served) == serves
 
+    # The next run says what the one that was killed could not.
+    announced: list[int] = []
+
+    def announce(*words: Any, **_: Any) -> None:
+        announced.append(words[3].version)
+
+    monkeypatch.setattr(train, "announce", announce)
+    place.post("model_training", {"as_of": LATER})
+    assert announced[:1] == ([1] if serves is None else [serves])
+
 
 @pytest.mark.parametrize("step", ["claim", "publish"])
 def test_a_training_that_is_killed_before_its_record_leaves_no_version(
