@@ -284,3 +284,9 @@ def test_a_parameter_is_compared_as_it_is_whatever_its_text(warehouse, text):
             Scalar("day", "STRING", "0260302"),
         ]
         assert warehouse.rows(f"SELECT id{days} AND {condition}", given) == [(text,)]
+
+
+def test_whole_numbers_are_divided_as_they_are_grouped(warehouse):
+    sql = "SELECT DIV(3 + 47, 24), DIV(100, 2 + 1), MOD(7 + 1, 5 - 1), DIV(-7, 2)"
+
+    assert warehouse.rows(sql) == [(2, 33, 0, -3)]

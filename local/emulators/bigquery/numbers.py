@@ -96,6 +96,10 @@ def calculate_exactly() -> None:
         return None if known in (types.UNKNOWN, types.NULL) else known
 
     def operation(node: Any, context: Any) -> Any:
+        if isinstance(node, exp.IntDiv):
+            # sqlglot writes DIV(a + b, c) as a + b // c.
+            for name in ("this", "expression"):
+                node.set(name, exp.paren(node.args[name], copy=False))
         is_product = isinstance(node, exp.Anonymous) and node.name == (
             "bq.main.safe_multiply"
         )
