@@ -21,6 +21,8 @@ from google.api_core.exceptions import (
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from local.emulators.bigquery.rewriting import rewritten
 from local.processes import HOST, answers, free_ports
@@ -268,22 +270,31 @@ def test_a_bucket_has_a_name_and_no_path(workplace):
         client.create_bucket("a/../../b")
 
 
-@pytest.mark.parametrize(
-    "text", ["Ana é", "\\u00e9", "a\\1b", "it's", "${x}", "$p", "\n"]
-)
-def test_a_parameter_is_compared_as_it_is_whatever_its_text(warehouse, text):
-    """Also where a wildcard is read, and a list of texts is compared."""
-    warehouse.load("events_20260301", id=[text, "other"])
-    array = bigquery.ArrayQueryParameter("ids", "STRING", [text])
-    one = Scalar("p", "STRING", text)
-    days = " FROM `events_2*` WHERE _TABLE_SUFFIX BETWEEN '0260301' AND @day"
+# What something on the way could read as more than a text.
+TEXTS = st.text() | st.lists(
+    st.sampled_from(
+        ["$q", "$day", "${p}", "@q", "?", "'", '"', "\\", "\\u00e9", "\\1", "é"]
+    )
+).map("".join)
 
-    for condition in ("id IN UNNEST(@ids)", "id = @p"):
-        given = [
-            array if "ids" in condition else one,
-            Scalar("day", "STRING", "0260302"),
+
+@given(p=TEXTS, q=TEXTS, ids=st.lists(TEXTS, min_size=1))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_parameter_is_what_it_was_whatever_its_text(workplace, p, q, ids):
+    """Also where a wildcard is read, and in a statement with such a text of its own."""
+    warehouse = Warehouse(workplace.bigquery.client(), workplace.dataset)
+    warehouse.rows("CREATE TABLE IF NOT EXISTS events_20260301 AS SELECT 1 AS n")
+    given = [
+        *(Scalar("p", "STRING", p), Scalar("q", "STRING", q)),
+        Scalar("day", "STRING", "0260301"),
+        bigquery.ArrayQueryParameter("ids", "STRING", ids),
+    ]
+    what = "SELECT @p, @q, '$p', @ids, @p IN UNNEST(@ids), @p = @q FROM"
+
+    for where in ("`events_2*` WHERE _TABLE_SUFFIX", "events_20260301 WHERE '0260301'"):
+        assert warehouse.rows(f"{what} {where} = @day", given) == [
+            (p, q, "$p", ids, p in ids, p == q)
         ]
-        assert warehouse.rows(f"SELECT id{days} AND {condition}", given) == [(text,)]
 
 
 def test_whole_numbers_are_divided_as_they_are_grouped(warehouse):

@@ -6,6 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+_WORD = re.compile(r"\w+", re.ASCII)
+# A parameter of a translation, or what only looks like one: a text, or a quoted name.
+_PARAMETER = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<name>\w+)""")
+
 
 def follow_views() -> None:
     """
@@ -164,13 +168,19 @@ def union_wildcards() -> None:
         sql, bound = translate(tree, context)
         for one in context.wildcards:
             sql = one.put_into(sql)
-        # As constants, bounds of _TABLE_SUFFIX have DuckDB read no table in vain.
-        for name, value in [*bound.items()] if context.wildcards else []:
-            if isinstance(value, str) and "'" not in value:
-                # A replacement is read for escapes.
-                text = bound.pop(name).replace("\\", r"\\")
-                sql = re.sub(rf"\${name}\b", f"'{text}'", sql)
-        return sql, bound
+        # As constants, bounds of _TABLE_SUFFIX have DuckDB read no table in vain. Any
+        # other text stays a parameter: it could mean something to the statement.
+        words = {
+            name: value
+            for name, value in (bound.items() if context.wildcards else ())
+            if isinstance(value, str) and _WORD.fullmatch(value)
+        }
+
+        def constant(found: re.Match[str]) -> str:
+            name = found["name"]
+            return f"'{bound.pop(name, words[name])}'" if name in words else found[0]
+
+        return _PARAMETER.sub(constant, sql), bound
 
     rules.NODE_RULES[rules.NODE_RULES.index(rules.tables.wildcard_table)] = wildcard
     for module in (query, script, read, merge):
