@@ -289,7 +289,7 @@ def test_a_parameter_is_what_it_was_whatever_its_text(workplace, p, q, ids):
         Scalar("day", "STRING", "0260301"),
         bigquery.ArrayQueryParameter("ids", "STRING", ids),
     ]
-    what = "SELECT @p, @q, '$p', @ids, @p IN UNNEST(@ids), @p = @q FROM"
+    what = "SELECT @p, @q, '$p', @ids, @p IN UNNEST(@ids), @p = @q -- it's\nFROM"
 
     for where in ("`events_2*` WHERE _TABLE_SUFFIX", "events_20260301 WHERE '0260301'"):
         assert warehouse.rows(f"{what} {where} = @day", given) == [

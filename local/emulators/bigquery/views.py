@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 _WORD = re.compile(r"\w+", re.ASCII)
-# A parameter of a translation, or what only looks like one: a text, or a quoted name.
-_PARAMETER = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<name>\w+)""")
+# A parameter of a translation, or what it can be no part of: a text, a quoted name, and
+# a comment, which may have an apostrophe.
+_PARAMETER = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|/\*.*?\*/|\$(?P<name>\w+)""", re.DOTALL
+)
 
 
 def follow_views() -> None:
