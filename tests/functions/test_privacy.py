@@ -4,7 +4,7 @@ Privacy end to end: nobody is named where nobody need be.
 A registration of somebody with a remarkable name goes through the stream, right and
 wrong, with events, scores, compaction and exports; and a shop's user is trained on and
 scored. Then everything that was written is searched: every column of every table, every
-object, every line of the log.
+object, every line of the log; and again after the user was forgotten.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from google.cloud.storage import Bucket
 
-from offline import load_model
+from commands.answers import Exit
+from commands.cli import main
+from offline import forget, load_model
 from propensity.runs import setup
 from tests.events import bet, registration, written
-from tests.functions.conftest import LATER, TRAINED
+from tests.functions.conftest import LATER, TRAINED, Place, entered
 from tests.functions.instances import serving
-from tests.functions.streaming import new_site
+from tests.functions.streaming import Site, new_site
+from tests.traces import is_named, traces
 
-USER = "player-5f1c9e"
+USER, OTHER = "player-5f1c9é/\\", "player-else"
+KEY = "a key of the tests, long enough for one"
 # What nobody may find again; the year of the birth date is the age.
 PERSONAL = {
     "name": "Zebediah Quillfeather",
@@ -38,6 +43,10 @@ SCORES = (
 )
 
 
+def bucket_of(site: Site | Place) -> Bucket:
+    return site.workplace.storage.client().bucket(site.settings.bucket)
+
+
 def text_of(value: Any) -> str:
     """A value as text, bytes as what they say, a Parquet file as its rows."""
     if not isinstance(value, bytes):
@@ -47,9 +56,11 @@ def text_of(value: Any) -> str:
     return value.replace(b"\0", b"").decode("utf-8", "replace")
 
 
-def test_no_personal_field_is_stored_or_logged_and_no_user_is_logged(emulators, capfd):
+def test_no_personal_field_is_stored_or_logged_and_a_user_can_be_forgotten(
+    emulators, capfd
+):
     """In no table, where it is accepted or refused, and in no object. The search would
-    find: the user's id is in tables and exports."""
+    find: the user's id is in tables and exports, until the user is forgotten."""
     now = datetime.now(UTC)
     at = f"{now - timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
     right = registration(user_id=USER, event_time=at, **PERSONAL)
@@ -59,8 +70,8 @@ def test_no_personal_field_is_stored_or_logged_and_no_user_is_logged(emulators, 
         written({**right, "event_type": "new_regstration"}),
         written({**right, "date_of_birth": "23.11.1987"}),
     ]
-    bets = [bet(user_id=USER, event_time=at)]
-    with new_site(emulators) as site:
+    bets = [bet(user_id=user, event_time=at) for user in (USER, OTHER)]
+    with new_site(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as site:
         setup.prepare(site.warehouse, site.settings)
         load_model.load(site.warehouse, site.artifacts, site.settings)
         for target in ("stream_features", "score_stream"):
@@ -82,12 +93,19 @@ def test_no_personal_field_is_stored_or_logged_and_no_user_is_logged(emulators, 
         }
         for name in site.artifacts.names(""):
             found[f"gs:{name}"] = text_of(site.artifacts.read(name).data)
+        place = (site.warehouse.client, site.settings.dataset, bucket_of(site))
+        assert {"stream_events", "inference_log"} <= traces(*place, USER)
+        with entered(site.environment):
+            report = forget.run(site.settings, [USER])
+        assert (report["left"], report["unreadable"]) == (0, [])
+        assert traces(*place, USER) == set()
+        assert "stream_events" in traces(*place, OTHER)
     log = capfd.readouterr().err
 
     for secret in (*(value.split()[-1] for value in PERSONAL.values()), "23.11.1987"):
         assert [name for name, text in found.items() if secret in text] == []
         assert secret not in log
-    assert USER not in log
+    assert not is_named(log, USER)
     assert log.count('"function"') > 1
     holding = {name for name, text in found.items() if USER in text}
     assert {
@@ -99,9 +117,13 @@ def test_no_personal_field_is_stored_or_logged_and_no_user_is_logged(emulators, 
 
 
 @pytest.mark.long
-def test_a_shop_names_nobody_outside_its_tables(champion_place, capsys):
+def test_a_shop_names_nobody_outside_its_tables_and_forgets_in_all_of_them(
+    champion_place, capsys
+):
     """00, 01 and 03 name no user in a log, an answer or an object."""
     user = "user.004"
+    key = {"PROPENSITY_SUPPRESSION_KEY": KEY}
+    champion_place = champion_place.with_settings(**key)
     answers = [
         champion_place.run("predictions", TRAINED),
         champion_place.run("model_evaluation", LATER),
@@ -112,4 +134,19 @@ def test_a_shop_names_nobody_outside_its_tables(champion_place, capsys):
 
     assert any(name.endswith(".parquet") for name in names)
     assert not [n for n in names if user in text_of(artifacts.read(n).data)]
-    assert user not in json.dumps(answers) + "".join(capsys.readouterr())
+    assert not is_named(json.dumps(answers) + "".join(capsys.readouterr()), user)
+
+    with entered(champion_place.environment):
+        send = ("audience", "send", "mail", "--top", "1000", "--to", "bucket")
+        assert main([*send, "--as-of", str(LATER)]) == Exit.DONE
+        place = (
+            champion_place.warehouse.client,
+            champion_place.settings.dataset,
+            bucket_of(champion_place),
+        )
+        # The export is the shop's own.
+        before = traces(*place, user) - {"ga_events"}
+        assert forget.run(champion_place.settings, [user])["left"] == 0
+
+    assert {name.partition("/")[0] for name in before} >= {"audiences", "indexes"}
+    assert traces(*place, user) == {"ga_events"}

@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import sqlite3
-import tempfile
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from hashlib import blake2b
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +35,7 @@ from propensity.tables.every import TABLES
 from tests import shop
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.streaming import Site, new_deployment
+from tests.traces import traces
 
 KEY = "a key of the tests, long enough for one"
 GONE, KEPT = "player-1", "player-11"
@@ -367,66 +363,10 @@ class TestBucket:
         assert main(["forget", GONE]) == Exit.DONE
 
 
-def forms_of(user: str) -> list[bytes]:
-    """A user's id as programs write it: plain, in JSON, in an address, in base 64."""
-    plain = user.encode()
-    escaped = json.dumps(user)[1:-1].encode()
-    return [plain, escaped, quote(user, safe="").encode(), b64encode(plain)]
-
-
-def bytes_of(cell: object) -> bytes:
-    return cell if isinstance(cell, bytes) else str(cell).encode()
-
-
-def cells(database: sqlite3.Connection) -> Iterator[object]:
-    """Yield every cell of a SQLite file, and hashes of ids under the keys in it."""
-    names = "SELECT name FROM sqlite_master WHERE type = 'table'"
-    for (table,) in database.execute(names).fetchall():
-        for row in database.execute(f"SELECT * FROM {table}"):
-            yield from row
-
-
-def traces(site: Site, user: str) -> set[str]:
-    """
-    Return every table, object, file and log that still has a user.
-
-    Nothing here is shared with what removes: all tables that the dataset lists, every
-    generation of every object, and all files of the local state, read as what they are.
-    """
-    found = set()
-    forms = forms_of(user)
-    client, dataset = site.warehouse.client, site.settings.dataset
-    for listed in client.list_tables(dataset):
-        if listed.table_type == "TABLE":
-            rows = [row.values() for row in client.list_rows(listed)]
-            data = b"\n".join(bytes_of(cell) for row in rows for cell in row)
-            if any(form in data for form in forms):
-                found.add(listed.table_id)
+def found(site: Site, user: str) -> set[str]:
+    """The tables and objects that have a user."""
     bucket = site.workplace.storage.client().bucket(site.settings.bucket)
-    for blob in bucket.client.list_blobs(bucket, versions=True):
-        data = blob.download_as_bytes()
-        if blob.name.endswith(".parquet"):
-            columns = pq.read_table(io.BytesIO(data)).columns
-            data = b"\n".join(bytes_of(one) for of in columns for one in of.to_pylist())
-        if data.startswith(b"SQLite format 3"):
-            with tempfile.NamedTemporaryFile() as file:
-                file.write(data)
-                file.flush()
-                every = [*cells(sqlite3.connect(file.name))]
-            keys = [cell for cell in every if isinstance(cell, bytes)]
-            hashed = {
-                int.from_bytes(
-                    blake2b(user.encode(), digest_size=8, key=key).digest(),
-                    "little",
-                    signed=True,
-                )
-                for key in keys
-            }
-            if hashed & {*every}:
-                found.add(blob.name)
-        if any(form in data for form in forms):
-            found.add(blob.name)
-    return found
+    return traces(site.warehouse.client, site.settings.dataset, bucket, user)
 
 
 @pytest.mark.parametrize("user", ["gone.1", "Ana é/1", 'quoted "id" \\u00e9'])
@@ -442,15 +382,15 @@ def test_after_forgetting_nothing_has_the_user_in_any_form(site, user):
         site.artifacts.create(name, parquet(user, KEPT))
         site.artifacts.overwrite(name, parquet(KEPT, user, user))
     index.publish(site.warehouse, site.artifacts, USE_CASE, run_id="a")
-    before = traces(site, user)
+    before = found(site, user)
     assert {"ma_predictions_table", "dead_letters", EXPORT, SCORES} <= before
     assert any(name.startswith("indexes/") for name in before)
 
     report = forget(site, user)
 
     assert report["left"] == 0
-    assert traces(site, user) == set()
-    assert traces(site, KEPT) >= {"ma_predictions_table", EXPORT, SCORES}
+    assert found(site, user) == set()
+    assert found(site, KEPT) >= {"ma_predictions_table", EXPORT, SCORES}
 
 
 class TestCommand:
