@@ -39,16 +39,17 @@ def run(file: Path, *, is_dry: bool = False) -> dict[str, Any]:
             socioeconomic_idx.
 
     Raises:
-        SchemaError: The file is not one of postcodes; names column or row.
+        SchemaError: The file is not one of postcodes; names row and column.
         PropensityError: BigQuery did not take it. The old table is still there.
     """
-    table = table_files.read(file, [POSTCODE, INDEX], texts=[POSTCODE])
+    table = table_files.read(file, [POSTCODE, INDEX])
     today = datetime.now(UTC).date()
-    if is_dry:
-        _, summary = table_of(table, loaded_on=today)
-    else:
-        with opened() as deployment:
-            summary = load(deployment.warehouse, table, loaded_on=today)
+    with table_files.named(file):
+        if is_dry:
+            _, summary = table_of(table, loaded_on=today)
+        else:
+            with opened() as deployment:
+                summary = load(deployment.warehouse, table, loaded_on=today)
     return {"file": file.name, **summary, "is_dry": is_dry}
 
 
@@ -120,10 +121,7 @@ def _codes(table: pa.Table) -> list[str | None]:
 
 def _values(table: pa.Table) -> pd.Series:
     """Return finite numbers; NaN where a row has none."""
-    try:
-        values = table[INDEX].cast(pa.float64()).to_pandas()
-    except pa.ArrowException as error:
-        raise SchemaError(f"column {INDEX} holds no numbers: {error}") from error
+    values = table_files.typed(table, INDEX, "FLOAT64").to_pandas()
     if np.isinf(values).any():
         raise SchemaError(
             f"row {int(np.isinf(values).argmax()) + 1}: an infinite index"

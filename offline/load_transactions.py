@@ -28,7 +28,7 @@ from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
-from propensity.ids import problem_of
+from propensity.ids import is_meaningless, problem_of
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
 
@@ -146,24 +146,23 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
     identity = use_case.entity
     found_at, outcome = _field(use_case, "truth time"), _field(use_case, "truth")
-    # As they are written: an id may look like a number.
-    texts = [identity, found_at, EVENT_TIME]
     needed = [identity, EVENT_TIME, *use_case.features]
-    table = table_files.read(path, needed, texts=texts)
+    table = table_files.read(path, needed)
     if not len(table):
         raise SchemaError(f"{path} holds no transaction")
-    rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
-    times = _moments(table, EVENT_TIME, now)
-    _refuse(times.isna(), table, EVENT_TIME, "a moment")
-    found = times
-    if found_at in table.column_names:
-        found = _moments(table, found_at, now).fillna(times)
-    return rows.assign(
-        event_id=_ids(table[identity], identity),
-        event_time=times,
-        label=_labels(table, outcome),
-        truth_time=found,
-    )
+    with table_files.named(path):
+        rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
+        times = _moments(table, EVENT_TIME, now)
+        _refuse(times.isna(), table, EVENT_TIME, "a moment")
+        found = times
+        if found_at in table.column_names:
+            found = _moments(table, found_at, now).fillna(times)
+        return rows.assign(
+            event_id=_ids(table[identity], identity),
+            event_time=times,
+            label=_labels(table, outcome),
+            truth_time=found,
+        )
 
 
 def _field(use_case: UseCase, kind: str) -> str:
@@ -177,41 +176,44 @@ def _refuse(is_wrong: pd.Series, table: pa.Table, name: str, what: str) -> None:
     if is_wrong.any():
         row = int(np.argmax(is_wrong))
         raise SchemaError(
-            f"row {row + 1}: wanted {what} in column {name!r}, found "
+            f"row {row + 1}: expected {what} in column {name}, found "
             f"{table[name][row].as_py()!r}"
         )
 
 
 def _numbers(table: pa.Table, name: str) -> pd.Series:
-    values = pd.to_numeric(table[name].to_pandas(), errors="coerce").astype(np.float64)
+    values = table_files.typed(table, name, "FLOAT64").to_pandas()
     _refuse(~np.isfinite(values), table, name, "a finite number")
     return values
 
 
 def _moments(table: pa.Table, name: str, now: datetime) -> pd.Series:
     """Return moments; a text without a zone is UTC, and a day is its midnight."""
-    texts = table[name].to_pandas().astype("string").str.removesuffix(" UTC")
-    times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
-    is_wrong = texts.notna() & ~times.between(EARLIEST, now)
-    what = f"a moment in ISO 8601, from {EARLIEST:%Y} until now,"
-    _refuse(is_wrong, table, name, what)
-    return times.dt.as_unit("us")
+    times = table_files.typed(table, name, "TIMESTAMP").to_pandas()
+    is_wrong = times.notna() & ~times.between(EARLIEST, now)
+    _refuse(is_wrong, table, name, f"a moment from {EARLIEST:%Y} until now")
+    return times
 
 
 def _labels(table: pa.Table, name: str) -> pd.Series:
     """Return 0 and 1, and NA where a row does not say."""
     if name not in table.column_names:
         return pd.Series(pd.NA, range(len(table)), dtype="Int64")
-    column = table[name].to_pandas()
-    values = pd.to_numeric(column, errors="coerce")
-    _refuse(column.notna() & ~values.isin((0, 1)), table, name, "0 or 1")
+    column = table[name]
+    if table_files.is_text(column):
+        column = table_files.typed(table, name, "BOOL")
+    values = column.cast(pa.float64()).to_pandas()
+    _refuse(values.notna() & ~values.isin((0, 1)), table, name, "0 or 1")
     return values.astype("Int64")
 
 
 def _ids(column: pa.ChunkedArray, name: str) -> list[str]:
     texts = table_files.identities(column, name).to_pylist()
     for row, text in enumerate(texts):
-        if problem := problem_of(text or ""):
+        problem = problem_of(text or "")
+        if not problem and is_meaningless(text):
+            problem = f"is {text!r}, which means that there is none"
+        if problem:
             raise SchemaError(f"row {row + 1}: {name} {problem}")
     if len(set(texts)) < len(texts):
         twice, _ = Counter(texts).most_common(1)[0]

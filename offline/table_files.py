@@ -2,13 +2,20 @@
 Tables in files: Parquet, or CSV in one form, read whole.
 
 CSV is written in UTF-8: a header, commas between columns, points before decimals; plain
-or, by the ending of its name, packed by gzip (.gz) or Zstandard (.zst).
+or, by the ending of its name, packed by gzip (.gz) or Zstandard (.zst). It has texts
+alone, and null where there is none: what a text means is decided by the type that
+somebody has declared for its column, by the rules that events have, and never by how
+the values look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,37 +23,29 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from propensity.errors import SchemaError
+from propensity.events.values import NUMERAL, Refused, label_of, numeral_of
 from propensity.ids import INEXACT
+from propensity.schema import Column, arrow_type
+from propensity.timeframe import midnight, moment_of
 
 # How data frames and spreadsheets write a column of ids that they took for numbers.
 _AS_NUMBER = r"^\s*\d+(\.0+|(\.\d+)?[eE]\+\d+)\s*$"
 
 
-def read(path: Path, expected: Sequence[str], *, texts: Sequence[str] = ()) -> pa.Table:
+def read(path: Path, expected: Sequence[str]) -> pa.Table:
     """
-    Read a file of rows.
+    Read a file of rows; CSV has every column as texts.
 
     Args:
         expected: Columns that must be there; further ones are read as well.
-        texts: Columns that CSV has as texts, whatever they look like.
 
     Raises:
         SchemaError: It cannot be read, or is in another form; it names the file.
     """
+    wrong: list[str] = []
     try:
-        if path.name.endswith(".parquet"):
-            table = pq.read_table(path)
-        else:
-            table = pa_csv.read_csv(
-                pa.input_stream(str(path), compression="detect"),
-                # In one thread, so that an error names its row.
-                read_options=pa_csv.ReadOptions(use_threads=False),
-                parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-                convert_options=pa_csv.ConvertOptions(
-                    column_types=dict.fromkeys(texts, pa.string()),
-                    strings_can_be_null=True,
-                ),
-            )
+        is_parquet = path.suffix == ".parquet"
+        table = pq.read_table(path) if is_parquet else _csv(path, wrong)
         names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SchemaError(f"{path} can not be read: {error}") from error
@@ -58,7 +57,134 @@ def read(path: Path, expected: Sequence[str], *, texts: Sequence[str] = ()) -> p
         )
     if twice := {name for name in names if names.count(name) > 1}:
         raise SchemaError(f"{path} has several columns {', '.join(sorted(twice))}")
+    if wrong:
+        raise SchemaError(f"{path}, {wrong[0]}")
     return table
+
+
+def _csv(path: Path, wrong: list[str]) -> pa.Table:
+    """Read the texts of a file, and add what is wrong with its rows."""
+
+    def left_out(row: pa_csv.InvalidRow) -> str:
+        if row.text.strip():
+            wrong.append(
+                # The header is a row as well.
+                f"row {row.number - 1}: expected {row.expected_columns} columns, "
+                f"found {row.actual_columns}"
+            )
+        return "skip"
+
+    # In one thread rows have numbers.
+    reading = pa_csv.ReadOptions(use_threads=False)
+    parsing = pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=left_out)
+    with (
+        pa.input_stream(str(path), compression="detect") as file,
+        pa_csv.open_csv(file, reading, parsing) as beginning,
+    ):
+        names = beginning.schema.names
+    texts = pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    with pa.input_stream(str(path), compression="detect") as file:
+        return pa_csv.read_csv(file, reading, parsing, texts)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Have the errors of a file's rows and columns name it."""
+    try:
+        yield
+    except SchemaError as error:
+        if str(path) in error.message:
+            raise
+        raise SchemaError(f"{path}, {error.message}") from error
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column that is no dictionary."""
+    is_dictionary = pa.types.is_dictionary(column.type)
+    return column.cast(column.type.value_type) if is_dictionary else column
+
+
+def is_text(column: pa.ChunkedArray) -> bool:
+    """Tell whether a column holds texts, as every one of CSV does."""
+    return _plain(column).type in (pa.string(), pa.large_string())
+
+
+def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
+    """
+    Return a column in a type of BigQuery; texts are read by the rules of events.
+
+    Raises:
+        SchemaError: A value is none of the type; it names row and column.
+    """
+    column, wanted = _plain(table[name]), arrow_type(Column(name, kind, ""))
+    is_read = is_text(column)
+    try:
+        if kind == "STRING" or not is_read:
+            # Moments of data frames have nanoseconds, which BigQuery has not.
+            return column.cast(wanted, safe=kind != "TIMESTAMP")
+        if kind == "FLOAT64":
+            # All at once, unless one is no number.
+            numbers = pc.utf8_trim_whitespace(column).cast(wanted)
+            if pc.all(pc.is_finite(numbers)).as_py() is not False:
+                return numbers
+    except pa.ArrowException as error:
+        if not is_read:
+            raise SchemaError(f"column {name}: expected {kind}: {error}") from error
+    expected, read_as = _READERS[kind]
+    values = []
+    for row, text in enumerate(column.to_pylist(), 1):
+        try:
+            value = None if text is None else read_as(text)
+            values.append(pa.scalar(value, wanted))
+        except (ValueError, Refused, pa.ArrowException) as error:
+            raise SchemaError(
+                f"row {row}: expected {expected} in column {name}, found {text[:64]!r}"
+            ) from error
+    return pa.chunked_array([pa.array(values, wanted)])
+
+
+def _decimal(text: str) -> Decimal:
+    """Return a number exactly as it is written."""
+    numeral_of(text, field="")
+    return Decimal(text.strip())
+
+
+def _whole(text: str) -> int:
+    """Return a whole number; data frames write those beside gaps with a point."""
+    number = _decimal(text)
+    if not -(2**63) <= number < 2**63 or number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _truth(text: str) -> bool | None:
+    """Return a label; data frames write those beside gaps as 0.0 and 1.0."""
+    value = float(text) if NUMERAL.fullmatch(text.strip()) else text
+    label = label_of(value, field="")
+    return None if label is None else bool(label)
+
+
+def _day(text: str) -> date:
+    """Return a day, which may be written as its midnight."""
+    moment = moment_of(text)
+    if moment != midnight(moment.date()):
+        raise ValueError
+    return moment.date()
+
+
+# What is expected in a column of a type, and what a text is read by.
+_READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "INT64": ("a whole number of 64 bits", _whole),
+    "FLOAT64": ("a finite number", lambda text: numeral_of(text, field="")),
+    "NUMERIC": ("a number with 29 digits and 9 decimals at most", _decimal),
+    "BOOL": ("true or false", _truth),
+    "DATE": ("a day as YYYY-MM-DD", _day),
+    "TIMESTAMP": ("a day or a time in ISO 8601", moment_of),
+}
 
 
 def identities(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -68,8 +194,7 @@ def identities(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     Raises:
         SchemaError: One is another number, which may have lost digits.
     """
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = _plain(column)
     if pa.types.is_integer(column.type):
         numbers = column.cast(pa.float64(), safe=False)
         is_wrong = pc.greater_equal(pc.abs(numbers), INEXACT)

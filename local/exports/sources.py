@@ -50,16 +50,15 @@ def read(path: Path, source: Source) -> pa.Table:
     Raises:
         SchemaError: A column is missing, or holds something else.
     """
-    try:
-        rows = table_files.read(path, list(source.types), texts=[source.user_id])
-        ids = table_files.identities(rows[source.user_id], source.user_id)
+    rows = table_files.read(path, list(source.types))
+    with table_files.named(path):
         columns = {
-            field.name: rows[field.name].cast(field.type) for field in _schema(source)
+            name: table_files.typed(rows, name, kind)
+            for name, kind in source.types.items()
+            if name != source.user_id
         }
-    except (SchemaError, pa.ArrowException) as error:
-        where = "" if str(path) in str(error) else f"{path}: "
-        raise SchemaError(f"{where}{error}") from error
-    return pa.table({**columns, source.user_id: ids})
+        ids = table_files.identities(rows[source.user_id], source.user_id)
+    return pa.table({source.user_id: ids, **columns})
 
 
 def table_of(source: Source, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from local.generators.streams import (
     DAY_MS,
@@ -338,11 +339,15 @@ def checked(path: Path) -> pd.DataFrame:
     Raises:
         SchemaError: It cannot be read, has other columns, or holds no stream.
     """
-    rows = table_files.read(path, COLUMNS).select(COLUMNS).to_pandas()
-    rows = rows.apply(pd.to_numeric, errors="coerce").astype(float)
+    table = table_files.read(path, COLUMNS)
+    with table_files.named(path):
+        columns = {name: table_files.typed(table, name, "FLOAT64") for name in COLUMNS}
+    rows = pa.table(columns).to_pandas()
     for name in COLUMNS:
-        if not np.isfinite(rows[name]).all():
-            raise SchemaError(f"{path} has rows without a finite number in {name}")
+        is_wrong = ~np.isfinite(rows[name])
+        if is_wrong.any():
+            row = int(is_wrong.argmax()) + 1
+            raise SchemaError(f"{path}, row {row}: {name} is no finite number")
     if not rows["Class"].isin([0, 1]).all():
         raise SchemaError(f"{path} has other values than 0 and 1 in Class")
     genuine = np.flatnonzero(rows["Class"] == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,27 @@ class TestSources:
 
         assert tuple(row) == ("17", datetime(2026, 3, 1, tzinfo=UTC), 5)
 
+    def test_of_csv_are_read_by_the_types_that_the_use_case_declares(self, folder):
+        """Namibia is NA, an amount has all its digits, and an id may be null."""
+        source = Source(
+            table="crm.customers",
+            user_id="id",
+            valid_from="known",
+            columns={"nation": "STRING", "spent": "NUMERIC"},
+        )
+        (folder / "x.csv").write_text(
+            "id,known,nation,spent\n"
+            "null,2026-01-05 10:00:00 UTC,NA,123456789012.35\n"
+            "7,2026-01-05T10:00:00+02:00,,\n"
+        )
+        ten = datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+        rows = sources.read(folder / "x.csv", source).to_pylist()
+        assert [tuple(row.values()) for row in rows] == [
+            ("null", ten, "NA", Decimal("123456789012.35")),
+            ("7", ten.replace(hour=8), None, None),
+        ]
+
     def test_are_no_part_of_the_export(self, folder):
         (folder / "events.json").touch()
         (folder / "sources" / "loyalty.parquet").touch()
@@ -373,7 +395,16 @@ class TestSources:
                 "customer_id,points\na,1\n",
                 "lacks the columns changed_at",
             ),
-            ("loyalty.csv", "customer_id,changed_at,points\na,2026-03-01,x\n", "x"),
+            (
+                "loyalty.csv",
+                "customer_id,changed_at,points\na,2026-03-01,1\nb,2026-03-01,x\n",
+                "loyalty.csv, row 2: expected a whole number .* in column points",
+            ),
+            (
+                "loyalty.csv",
+                "customer_id,changed_at,points\na,01.03.2026,1\n",
+                "loyalty.csv, row 1: expected a day or a time .* in column changed_at",
+            ),
             (
                 "loyalty.csv",
                 "customer_id,changed_at,points\n1.0,2026-03-01,1\n",

@@ -117,10 +117,13 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("rows", "message"),
         [
-            ("QA1 2BD,3\nQA1 2BE,much\n", "socioeconomic_idx holds no numbers"),
-            ("QA1 2BD,3\nQA1 2BE,inf\n", "row 2: an infinite"),
+            (
+                "QA1 2BD,3\nQA1 2BE,much\n",
+                "postcodes.csv, row 2: expected a finite number in column soc",
+            ),
+            ("QA1 2BD,3\nQA1 2BE,inf\n", "row 2: expected a finite number"),
             ("12 Mill Lane Dunmere,3\n", "is no postcode"),
-            ("QA1 2BD,3\nQA1 2BE\n", "Row #3: Expected 2 columns, got 1"),
+            ("QA1 2BD,3\nQA1 2BE\n", "row 2: expected 2 columns, found 1"),
             ("QA1 2BD,\n,3\n", "none of 2 rows has"),
             # A data frame writes 02139 as 2139.0 beside a gap: 21390 is elsewhere.
             (",3\n2139.0,4\n", "row 2: postcode is the number"),

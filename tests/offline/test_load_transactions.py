@@ -121,7 +121,11 @@ class TestFile:
             ({"transaction_id": [None, *["a"] * (N - 1)]}, "row 1"),
             ({"transaction_id": [1.5] * N}, "transaction_id is the number 1.5"),
             ({"event_time": ["soon"] * N}, "row 1: .*event_time"),
-            ({"event_time": ["2199-01-01"] * N}, "row 1: .*until now, .*event_time"),
+            ({"event_time": ["2199-01-01"] * N}, "row 1: .*until now .*event_time"),
+            (
+                {"transaction_id": ["a", "(not set)", *map(str, range(2, N))]},
+                "cards.parquet, row 2: transaction_id is '\\(not set\\)'",
+            ),
             ({"truth_time": ["0001-01-01"] * N}, "row 1: .*from 1971 .*truth_time"),
         ],
         ids=str,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 import zstandard
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from offline import table_files
 from propensity.errors import SchemaError
@@ -19,7 +23,7 @@ def read(tmp_path):
     def reading(content: bytes, name: str = "x.csv") -> pa.Table:
         path = tmp_path / name
         path.write_bytes(content)
-        return table_files.read(path, ["id", "amount"], texts=["id"])
+        return table_files.read(path, ["id", "amount"])
 
     return reading
 
@@ -30,7 +34,7 @@ def read(tmp_path):
 )
 def test_csv_is_read_however_it_is_packed(read, pack, ending):
     """Texts are as they are written; Windows marks the first line."""
-    expected = [{"id": "007", "amount": 1.5}]
+    expected = [{"id": "007", "amount": "1.5"}]
     marked = b"\xef\xbb\xbf" + CSV.replace(b"\n", b"\r\n")
 
     assert read(pack(CSV), f"x.csv{ending}").to_pylist() == expected
@@ -40,7 +44,7 @@ def test_csv_is_read_however_it_is_packed(read, pack, ending):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"id;amount\n7;1,5\n", "can not be read"),
+        (b"id;amount\n7;1,5\n", "lacks the columns id, amount; it has id;amount"),
         (b"id;amount\n", "lacks the columns id, amount; it has id;amount"),
         (b"", "can not be read"),
         (b"id,amount,id\n", "several columns id"),
@@ -64,6 +68,121 @@ def test_a_file_that_is_cut_off_or_not_there_is_refused(read, tmp_path):
             read(content, name)
     with pytest.raises(SchemaError, match="gone.csv can not be read"):
         table_files.read(tmp_path / "gone.csv", ["id"])
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"))),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+@example(["NA", "null", "NaN", "NULL", "n/a", "#N/A", "None", "", " "], "\n", False)
+@example(["007", "1e5", "true", "2026-01-05", "1.0", "first\nsecond", '"'], "\n", True)
+def test_texts_of_csv_are_as_they_are_written_and_empty_alone_is_null(
+    tmp_path_factory, texts, end, is_marked
+):
+    """Whatever they look like, and whatever an editor puts around the rows."""
+    lines = ['"{}",x'.format(text.replace('"', '""')) for text in texts]
+    content = end.join([f"{end}id,amount", *lines, "", "  ", ""])
+    mark = "\ufeff" if is_marked else ""
+    path = tmp_path_factory.getbasetemp() / "texts.csv"
+    path.write_bytes((mark + content.removeprefix(end)).encode())
+
+    found = table_files.read(path, ["id", "amount"])["id"].to_pylist()
+    assert found == [text or None for text in texts]
+
+
+MORNING = datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("STRING", "NA", "NA"),
+        ("STRING", "00501", "00501"),
+        ("INT64", " 12 ", 12),
+        ("INT64", "12.0", 12),
+        ("INT64", "-9223372036854775808", -(2**63)),
+        ("INT64", "9007199254740993", 2**53 + 1),
+        ("FLOAT64", "+1.5e3", 1500.0),
+        ("FLOAT64", "7", 7.0),
+        ("NUMERIC", "123456789012.35", Decimal("123456789012.350000000")),
+        ("NUMERIC", "0.1", Decimal("0.100000000")),
+        ("NUMERIC", "99999999999999999999999999999.999999999", None),
+        ("BOOL", "true", True),
+        ("BOOL", "False", False),
+        ("BOOL", "1.0", True),
+        ("DATE", "2026-01-05", date(2026, 1, 5)),
+        ("DATE", "2026-01-05 00:00:00", date(2026, 1, 5)),
+        ("TIMESTAMP", "2026-01-05 10:00:00 UTC", MORNING),
+        (
+            "TIMESTAMP",
+            "2026-01-05 10:00:00.123456 UTC",
+            MORNING.replace(microsecond=123456),
+        ),
+        ("TIMESTAMP", "2026-01-05 10:00:00", MORNING),
+        ("TIMESTAMP", "2026-01-05T00:30:00-09:30", MORNING),
+        ("TIMESTAMP", "2026-01-05", MORNING.replace(hour=0)),
+        ("TIMESTAMP", "0001-01-01 00:00:00", datetime(1, 1, 1, tzinfo=UTC)),
+        (
+            "TIMESTAMP",
+            "9999-12-31 23:59:59+00",
+            datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+        ),
+    ],
+)
+def test_texts_are_read_by_the_declared_type_alone(read, kind, text, value):
+    """Among other forms and gaps; decimals are exact, a day is its midnight."""
+    table = read(f"id,amount\na,{text}\nb,\n".encode())
+    expected = Decimal(text) if value is None else value
+
+    found = table_files.typed(table, "amount", kind).to_pylist()
+    assert found == [expected, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("INT64", "NA"),
+        ("INT64", "12.5"),
+        ("INT64", "9223372036854775808"),
+        ("INT64", "1e999999999"),
+        ("INT64", "1_000"),
+        ("FLOAT64", "NaN"),
+        ("FLOAT64", "inf"),
+        ("FLOAT64", "0x10"),
+        ("FLOAT64", "1e999"),
+        ("NUMERIC", "0.1234567891"),
+        ("NUMERIC", "1e30"),
+        ("NUMERIC", "null"),
+        ("BOOL", "yes"),
+        ("BOOL", "2"),
+        ("DATE", "2026-02-29"),
+        ("DATE", "2026-01-05 10:00:00"),
+        ("TIMESTAMP", "05.01.2026"),
+        ("TIMESTAMP", "1767607200"),
+        ("TIMESTAMP", "2026-01-05 25:00:00"),
+    ],
+)
+def test_a_text_that_is_none_of_the_type_is_named_with_row_and_column(read, kind, text):
+    """Rows are counted from 1, without the header."""
+    table = read(f"id,amount\na,\nb,{text}\n".encode())
+
+    with pytest.raises(SchemaError, match="row 2: expected .* in column amount, found"):
+        table_files.typed(table, "amount", kind)
+
+
+@given(st.decimals(allow_nan=False, places=9, min_value=-(10**28), max_value=10**28))
+def test_decimals_lose_no_digit(value):
+    table = pa.table({"amount": [str(value), f"{value:f}"]})
+
+    assert table_files.typed(table, "amount", "NUMERIC").to_pylist() == [value, value]
+
+
+def test_a_row_with_too_few_columns_is_named(read):
+    with pytest.raises(
+        SchemaError, match=r"x\.csv, row 2: expected 2 columns, found 1"
+    ):
+        read(b"id,amount\n1,2\n3\n")
 
 
 @pytest.mark.parametrize(
