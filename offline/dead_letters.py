@@ -21,6 +21,7 @@ from google.api_core import exceptions as api
 from google.pubsub_v1.services.subscriber import SubscriberClient
 
 from propensity import topics
+from propensity.errors import MissingTable
 from propensity.gcp.clients import open_client
 from propensity.gcp.errors import PUBSUB, translated
 from propensity.gcp.pubsub import publish
@@ -56,7 +57,9 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
             statement("refused_by_reason", own=SQL),
             {"since": since, "since_day": since.date()},
         )
-    with _subscription(settings) as subscription:
+    waiting = 0
+    # A deployment without the stream has no subscription, so nothing waits there.
+    with contextlib.suppress(MissingTable), _subscription(settings) as subscription:
         waiting = len(subscription.pull(PULLED) or ())
     return {
         "waiting": waiting,

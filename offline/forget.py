@@ -183,6 +183,7 @@ class Work:
         """Add the users to the list of suppressed users, unless they are on it."""
         key, table = self.warehouse.settings.suppression_key, tables.SUPPRESSED_USERS
         use_case, now = self.use_case or EVERYWHERE, datetime.now(UTC)
+        suppression.check_key(self.artifacts, key)
         self.warehouse.create(table)
         known = suppression.read(self.warehouse)
         rows = [

@@ -117,6 +117,7 @@ class Settings:
         16 * 1024 * GIB, _number(int, 10 * 1024**2, 1024**5)
     )
     deadline_s: int = _setting(20, _number(int, 1, 3600))
+    query_timeout_s: int = _setting(1500, _number(int, 1, 82_800))
     refresh_s: int = _setting(60, _number(int, 1, 24 * 3600))
     topic_prefix: str = _setting("", _matching(r"[a-z][a-z0-9]{0,11}"))
     maximum_lateness_days: int = _setting(30, _number(int, 1, 36_500))
@@ -148,7 +149,6 @@ class Settings:
     minimum_conversions = 20
     # From a publication to the next, as a share of the earlier mean probability.
     maximum_score_shift = 0.75
-    query_timeout_s = 600
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:

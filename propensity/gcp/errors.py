@@ -163,6 +163,11 @@ def _unavailable(error: Exception, settings: Settings, service: str) -> Unavaila
             "gets one by `gcloud auth application-default login`"
         )
     message = f"{service} did not answer in time: {type(last).__name__}"
+    if service == BIGQUERY and isinstance(error, TimeoutError):
+        message += (
+            f". A query may take {settings.query_timeout_s} s: if your data are that "
+            "large, raise PROPENSITY_QUERY_TIMEOUT_S and deploy the function again"
+        )
     if "Connection refused" in str(error):
         message = f"{service} did not answer: the connection was refused"
     if address := getattr(settings, _ENDPOINTS[service]):

@@ -15,6 +15,7 @@ up to date.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import re
@@ -202,6 +203,30 @@ def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
     return Suppressed(key, frozenset((one.use_case, one.user_hash) for one in entries))
 
 
+def check_key(artifacts: Artifacts, key: str) -> None:
+    """
+    Compare a key with the one that the list was last published under.
+
+    An empty list has no user to tell the keys apart by; a user who is added under a
+    wrong one stops every function.
+
+    Raises:
+        SettingsError: It is another one.
+    """
+    known = None
+    if (stored := artifacts.find(OBJECT)) is not None:
+        # A damaged object is written anew.
+        with contextlib.suppress(ValueError, AttributeError):
+            known = json.loads(stored.data).get("key_id")
+    if known not in (None, key_id(key)):
+        raise SettingsError(
+            "PROPENSITY_SUPPRESSION_KEY is not the key of this deployment's functions, "
+            "which could recognise nobody by it. Take theirs from Secret Manager; if "
+            "you have changed theirs, let predictions run first",
+            field="PROPENSITY_SUPPRESSION_KEY",
+        )
+
+
 def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
     """
     Write the list, as the table has it now, into the bucket.
@@ -220,7 +245,9 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
             entries = _listed(warehouse)
         except MissingTable:
             entries = []
-        data = json.dumps({"users": sorted(entries)}).encode()
+        key = warehouse.settings.suppression_key
+        listed = {"key_id": key_id(key) if key else None, "users": sorted(entries)}
+        data = json.dumps(listed).encode()
         if stored is None or stored.data != data:
             artifacts.replace(OBJECT, data, stored)
 

@@ -246,3 +246,10 @@ class TestRefused:
         assert {row["reason"] for row in found["refused"]} >= {"wrong_encoding"}
         assert found["waiting"] == 1
         assert len(bus.receive(SUBSCRIPTION, 1)) == 1
+
+    def test_wait_nowhere_without_the_stream(self, stored, monkeypatch, capsys):
+        """A deployment of 00 to 03 alone has no subscription."""
+        monkeypatch.setenv("PROPENSITY_TOPIC_PREFIX", "nostream")
+
+        assert main(["dead-letters", "list", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["waiting"] == 0

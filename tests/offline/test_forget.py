@@ -406,6 +406,17 @@ class TestCommand:
         assert {*counts(site).values()} == {2}
         assert site.count("suppressed_users") == 0
 
+    def test_takes_the_key_of_the_functions_alone(self, site):
+        """Under another key an empty list would get a user whom no function knows, and
+        all would stop."""
+        suppression.publish(site.warehouse, site.artifacts)
+        fill(site)
+        with pytest.raises(SettingsError):
+            program.run(replace(site.settings, suppression_key="x" * 32), [GONE])
+
+        assert site.count("suppressed_users") == 0
+        assert {*counts(site).values()} == {4}
+
     def test_waits_for_no_compaction(self, site):
         """One that is under way could write what it had read: run it again later."""
         with (

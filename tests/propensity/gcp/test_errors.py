@@ -125,7 +125,7 @@ class TestClasses:
 @pytest.mark.usefixtures("warehouse")
 @pytest.mark.parametrize(("aborted", "is_done"), [(1, True), (99, False)])
 def test_a_statement_that_lost_a_race_is_tried_again_for_the_time_of_a_query(
-    opened, bigquery_emulator, monkeypatch, aborted, is_done
+    opened, bigquery_emulator, aborted, is_done
 ):
     """BigQuery ends one of two that change the same rows, which has changed nothing.
     The error is the conflict itself."""
@@ -141,10 +141,10 @@ def test_a_statement_that_lost_a_race_is_tried_again_for_the_time_of_a_query(
                 return 400, json.dumps(body).encode()
         return None
 
-    monkeypatch.setattr(Settings, "query_timeout_s", 60 if is_done else 3)
     sql = "DELETE FROM ma_predictions_runs WHERE run_id = 'x'"
     with Proxy(bigquery_emulator.url, rule) as proxy:
-        warehouse = opened(bigquery_endpoint=proxy.url)
+        limit = 60 if is_done else 3
+        warehouse = opened(bigquery_endpoint=proxy.url, query_timeout_s=limit)
         if is_done:
             warehouse.execute(sql)
         else:
@@ -172,3 +172,12 @@ def test_an_outage_names_who_was_asked_and_what_starts_it(cause, what):
     assert "http://127.0.0.1:1 (BIGQUERY_EMULATOR_HOST)" in message
     assert "`make up`" in message
     assert "make up" not in error_of(error, GOOGLE, BIGQUERY).message
+
+
+def test_a_query_that_is_too_long_is_told_its_limit():
+    """A larger shop, or fewer slots, need more; the message says which setting."""
+    settings = Settings(project="p", query_timeout_s=1234)
+    message = error_of(TimeoutError(), settings, BIGQUERY).message
+
+    assert "1234 s" in message
+    assert "PROPENSITY_QUERY_TIMEOUT_S" in message

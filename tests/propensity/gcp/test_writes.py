@@ -77,8 +77,9 @@ class Faulty(GrpcProxy):
 def write_through(opened):
     """Write rows through a proxy."""
 
-    def write(proxy: Faulty, rows: pa.Table) -> None:
-        through = opened(bigquery_storage_endpoint=proxy.address, deadline_s=10)
+    def write(proxy: Faulty, rows: pa.Table, **limits: int) -> None:
+        address = proxy.address
+        through = opened(bigquery_storage_endpoint=address, deadline_s=10, **limits)
         through.write(SCORES, rows)
 
     return write
@@ -128,16 +129,15 @@ class TestRowsOfARun:
         assert counted(warehouse) == (1_000, 1_000)
 
     def test_are_given_up_after_the_time_of_a_query(
-        self, settings, warehouse, write_through, monkeypatch
+        self, settings, warehouse, write_through
     ):
         """Nothing was committed."""
-        monkeypatch.setattr(Settings, "query_timeout_s", 2)
 
         def rule(name, _):
             return (DOWN, False) if name == "AppendRows" else None
 
         with Faulty(settings, rule) as proxy, pytest.raises(Unavailable):
-            write_through(proxy, of_run(10))
+            write_through(proxy, of_run(10), query_timeout_s=2)
 
         assert proxy.calls["AppendRows"] > 1
         assert counted(warehouse) == (0, 0)

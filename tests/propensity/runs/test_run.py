@@ -17,7 +17,6 @@ from local.processes import HOST
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
 from propensity.runs.run import MAXIMUM_BODY, Run, clients, run
-from propensity.settings import Settings
 
 TODAY = datetime.now(UTC).date()
 
@@ -246,12 +245,12 @@ def silent() -> str:
 
 
 @pytest.mark.parametrize("service", ["BIGQUERY", "BIGQUERY_STORAGE", "STORAGE"])
-def test_a_service_that_is_down_is_503_in_time(function, monkeypatch, silent, service):
+def test_a_service_that_is_down_is_503_in_time(function, silent, service):
     """BigQuery and the Storage Read API, whose own deadlines are minutes and a day, get
     the time of a query. Without the bucket there is no lease, and nothing runs."""
     url = silent if service == "BIGQUERY_STORAGE" else f"http://{silent}"
-    function.set(**{f"{service}_EMULATOR_HOST": url})
-    monkeypatch.setattr(Settings, "query_timeout_s", 3)
+    limits = {"PROPENSITY_QUERY_TIMEOUT_S": "3"}
+    function.set(**{f"{service}_EMULATOR_HOST": url}, **limits)
     sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 200000)) AS n"
     function.body = lambda run: {"batches": len(list(run.warehouse.batches(sql)))}
     began = time.monotonic()
