@@ -4,36 +4,36 @@ Servers for programs of this machine, and for no page of the web.
 A page that is open in a browser can have a name of its own lead to 127.0.0.1. The
 browser then sends that name as the Host, and the page's address as the Origin.
 
-    python -m local.loopback 8090     serves the files of the folder it is started in
+    python local/loopback.py 8090             serves the files of the working folder
+    python local/loopback.py --target=NAME …  serves a function, as functions-framework
+                                              does, whose other options it takes, too
+
+The environment of functions starts it, so it needs the standard library alone.
 """
 
 from __future__ import annotations
 
+import importlib
+import re
 import sys
-from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import (
     BaseHTTPRequestHandler,
     SimpleHTTPRequestHandler,
     ThreadingHTTPServer,
 )
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from local.processes import HOST
-
-NAMES = {HOST, "localhost", "::1"}
+OWN = re.compile(r"(http://)?(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 REFUSAL = "This server answers programs of this machine alone: call it by 127.0.0.1."
+STATUS = HTTPStatus.MISDIRECTED_REQUEST
 
 
-def is_foreign(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request has another Host or Origin than this machine."""
-    try:
-        host = urlsplit(f"//{headers.get('host', '')}").hostname
-        origin = urlsplit(headers.get("origin", f"http://{HOST}")).hostname
-    except ValueError:
-        return True
-    return host not in NAMES or origin not in NAMES
+def is_foreign(host: str | None, origin: str | None) -> bool:
+    """Tell whether a request's Host or Origin is not this machine."""
+    names = [host or "", *([] if origin is None else [origin])]
+    return not all(map(OWN.fullmatch, names))
 
 
 class LoopbackHandler(BaseHTTPRequestHandler):
@@ -43,10 +43,9 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         """Read the request line and the headers."""
         if not super().parse_request():
             return False
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        if is_foreign(headers):
+        if is_foreign(self.headers["Host"], self.headers["Origin"]):
             self.close_connection = True  # its body is not read
-            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, REFUSAL)
+            self.send_error(STATUS, REFUSAL)
             return False
         return True
 
@@ -57,22 +56,49 @@ class Pages(LoopbackHandler, SimpleHTTPRequestHandler):
 
 def refusing(app: Any) -> Any:
     """Return an ASGI application that refuses what is foreign."""
-    from starlette.responses import PlainTextResponse
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            pairs = scope["headers"]
-            headers = {
-                name.decode("latin-1"): of.decode("latin-1") for name, of in pairs
-            }
-            if is_foreign(headers):
-                status = HTTPStatus.MISDIRECTED_REQUEST
-                await PlainTextResponse(REFUSAL, status)(scope, receive, send)
+            names = dict(scope["headers"])
+            host, origin = (
+                names[name].decode("latin-1") if name in names else None
+                for name in (b"host", b"origin")
+            )
+            if is_foreign(host, origin):
+                await send({"type": "http.response.start", "status": STATUS.value})
+                await send({"type": "http.response.body", "body": REFUSAL.encode()})
                 return
         await app(scope, receive, send)
 
     return answer
 
 
+def serve_function() -> None:
+    """Serve the function that the command line names, and refuse what is foreign."""
+    cli: Any = importlib.import_module("functions_framework._cli")
+    # As `python -m` has it, and not the folder of this file.
+    sys.path[0] = str(Path.cwd())
+    create = cli.create_server
+
+    def create_guarded(app: Any, debug: bool) -> Any:
+        if not hasattr(app, "wsgi_app"):
+            return create(refusing(app), debug)
+        whole = app.wsgi_app
+
+        def answer(environ: Any, start: Any) -> Any:
+            if not is_foreign(environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")):
+                return whole(environ, start)
+            start(f"{STATUS.value} {STATUS.phrase}", [])
+            return [REFUSAL.encode()]
+
+        app.wsgi_app = answer
+        return create(app, debug)
+
+    cli.create_server = create_guarded
+    cli._cli()
+
+
 if __name__ == "__main__":
-    ThreadingHTTPServer((HOST, int(sys.argv[1])), Pages).serve_forever()
+    if sys.argv[1].isdecimal():
+        ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Pages).serve_forever()
+    serve_function()

@@ -6,8 +6,9 @@ Local mode: the emulators and the functions, as processes on 127.0.0.1.
 
 Functions run as they deploy: from their staged source, in a virtual environment that
 holds only what functions require, under functions-framework, with an environment of
-their own. Everything of one state (data, logs, staged source, what runs) is in its
-folder, ``.local/states/NAME``.
+their own. As every server here they answer programs of this machine alone. Everything
+of one state (data, logs, staged source, what runs) is in its folder,
+``.local/states/NAME``.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from local.stack.state import (
     port_base,
 )
 
+LOOPBACK = ROOT / "local" / "loopback.py"
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
 SECRET = "PROPENSITY_SUPPRESSION_KEY"
@@ -312,7 +314,7 @@ class Stack:
             runtime = folder / "run" / target
             runtime.mkdir(parents=True, exist_ok=True)
             command = [
-                *(str(python), "-m", "functions_framework"),
+                *(str(python), str(LOOPBACK)),
                 *("--source", "main.py", "--target", target),
                 *("--host", HOST, "--port", str(self.port(target))),
                 *(["--asgi"] if function.is_asynchronous else []),
@@ -326,9 +328,8 @@ class Stack:
             yield target, command, self.environment | own, staged
         if self._stays:
             self.state.dashboard.mkdir(parents=True, exist_ok=True)
-            server = [sys.executable, "-m", "local.loopback"]
-            server.append(str(self.port("dashboard")))
-            yield "dashboard", server, {"PYTHONPATH": str(ROOT)}, self.state.dashboard
+            server = [sys.executable, str(LOOPBACK), str(self.port("dashboard"))]
+            yield "dashboard", server, {}, self.state.dashboard
 
     def _spawn(
         self, name: str, command: list[str], environment: dict[str, str], folder: Path

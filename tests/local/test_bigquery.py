@@ -254,6 +254,7 @@ def test_another_release_is_refused():
         "SELECT * FROM read_csv('/etc/hostname')",
         "SELECT * FROM '/etc/hostname'",
         "ATTACH '{file}' AS other",
+        "PRAGMA home_directory = '{file}'",
     ],
 )
 def test_a_statement_reads_and_writes_no_file_of_the_machine(warehouse, tmp_path, sql):

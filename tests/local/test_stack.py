@@ -19,6 +19,7 @@ import requests
 
 from local import venvs
 from local.errors import LocalError
+from local.loopback import REFUSAL
 from local.processes import free_ports, is_free, spawn, stop
 from local.stack import commands
 from local.stack import stack as stacks
@@ -42,6 +43,7 @@ from tests.local.projects import (
     project_stack,
     wait_until,
 )
+from tests.local.test_loopback import FOREIGN
 from tests.programs import execute
 
 KEY = "a-key-of-the-user-and-of-nobody-else"
@@ -143,6 +145,15 @@ class TestFunctions:
         kept = [file for file in running.state.folder.rglob("*") if file.is_file()]
         assert SECRET not in running.environment
         assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
+
+    @pytest.mark.parametrize("function", [FACTS_FUNCTION, ASYNCHRONOUS_FUNCTION])
+    @pytest.mark.parametrize("headers", FOREIGN, ids=str)
+    def test_functions_refuse_what_a_page_of_the_web_can_send(
+        self, running, function, headers
+    ):
+        answer = requests.post(running.url(function.target), "{}", headers=headers)
+
+        assert (answer.status_code, answer.text) == (421, REFUSAL)
 
 
 class TestStack:

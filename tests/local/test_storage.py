@@ -17,7 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from google.api_core.exceptions import Conflict, NotFound, PreconditionFailed
+from google.api_core.exceptions import (
+    BadRequest,
+    Conflict,
+    NotFound,
+    PreconditionFailed,
+)
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
@@ -211,12 +216,29 @@ def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, c
     assert (resource["generation"] == first["generation"]) == (content == b"old")
 
 
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a/../x", "a//x", "./x"])
+def test_an_object_has_a_file_of_its_own_in_the_folder_of_its_bucket(bucket, name):
+    bucket.blob("x").upload_from_string(b"x")
+
+    with pytest.raises(BadRequest, match="cannot name a file"):
+        bucket.blob(name).upload_from_string(b"other")
+    assert bucket.blob("x").download_as_bytes() == b"x"
+    assert bucket.client.get_bucket(bucket.name).get_blob("x").size == 1
+
+
+def test_a_bucket_keeps_its_name_and_folder(emulators, bucket, tmp_path):
+    url = f"{emulators.url('storage')}/storage/v1/b/{bucket.name}"
+    elsewhere = tmp_path / "made"
+    answer = requests.patch(url, json={"name": str(elsewhere)}, timeout=10)
+
+    assert answer.json()["name"] == bucket.name
+    assert not elsewhere.exists()
+
+
 class TestServer:
     def test_keeps_objects_as_files(self, emulators, bucket, pointer):
         """Which can be opened; none is outside the bucket's folder."""
         folder = emulators.state.folder / "storage" / bucket.name
-        with pytest.raises(Exception, match="cannot name a file"):
-            bucket.blob("../x").upload_from_string(b"")
 
         assert (folder / pointer.name).read_bytes() == b"now"
 

@@ -62,10 +62,11 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         for project in sorted(known | {settings.default_project_id}):
             attach(connection, project)
         # A statement is anybody's who reaches the port: it reads and writes no files
-        # but those of the emulator.
+        # but those of the emulator, and changes no setting that says so.
         own = _literal(data_dir)
         connection.execute(f"SET GLOBAL allowed_directories = [{own}]")
         connection.execute("SET GLOBAL enable_external_access = false")
+        connection.execute("SET GLOBAL lock_configuration = true")
         return connection
 
     def projects() -> list[str]:
