@@ -18,11 +18,11 @@ from typing import Any
 from deploy import functions
 from deploy.functions import Function
 from propensity import topics, usecases
-from propensity.freshness import KINDS
 from propensity.privacy import consent
 from propensity.schema import Table
 from propensity.settings import CONSENTS
 from propensity.tables import every as tables
+from propensity.usecases.export import KINDS, PREFIXES
 
 TERRAFORM = Path(__file__).with_name("terraform")
 
@@ -104,16 +104,18 @@ def _table(table: Table) -> dict[str, Any]:
 def _views() -> dict[str, Any]:
     return {
         "tables": tables.views(DATASET),
-        # By the kinds of tables that the export has, and the consent that is required.
+        # A part for each kind of tables, by the consent that is required.
         "ga_events": {
-            " ".join(kinds): {
+            kind: {
                 consents: consent.events_view(
-                    EXPORT, require=consents, kinds=kinds
+                    EXPORT, require=consents, kinds=[kind]
                 ).strip()
                 for consents in CONSENTS
             }
-            for kinds in (KINDS[:1], KINDS[1:], KINDS)
+            for kind in KINDS
         },
+        "kinds": {kind: f"^{prefix}[0-9]{{8}}$" for kind, prefix in PREFIXES.items()},
+        "kinds_in_order": KINDS,
     }
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from propensity.timeframe import DAY, midnight, open_weekdays
-from propensity.usecases.export import DAILY, INTRADAY, SHARD
+from propensity.usecases.export import DAILY, KINDS, PREFIXES, SHARD
 
 # A daily table may come for so long after its day.
 SETTLES = timedelta(hours=72)
@@ -29,37 +29,38 @@ STREAMED = timedelta(hours=3)
 # After so many days without a daily table a property only streams.
 STREAMS = 3
 
-# Of the tables of a day.
-KINDS = (DAILY, INTRADAY)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """The days with a daily table, and the days with a streamed table."""
+    """The days with a daily table, and those with a fresh or streamed one."""
 
     daily: frozenset[date] = frozenset()
     intraday: frozenset[date] = frozenset()
 
     @classmethod
     def of(cls, names: Iterable[str], *, kinds: Collection[str] = KINDS) -> Shards:
-        """Sort table names; those of other kinds, and of no day, are left out."""
-        days: dict[str, set[date]] = {kind: set() for kind in KINDS}
+        """
+        Sort table names; those of no day are left out.
+
+        Of a day only the table of the first kind counts: a view that does not read
+        this ``kind`` shows nothing of the day.
+        """
+        days: dict[date, int] = {}
+        order = list(PREFIXES.values())
         for match in filter(None, map(SHARD.fullmatch, names)):
-            kind = INTRADAY if match[1] else DAILY
             with contextlib.suppress(ValueError):
-                if kind in kinds:
-                    days[kind].add(date.fromisoformat(match[2]))
-        return cls(**{kind: frozenset(found) for kind, found in days.items()})
+                day, place = date.fromisoformat(match[2]), order.index(match[1])
+                days[day] = min(place, days.get(day, place))
+        read = {day: KINDS[place] for day, place in days.items()}
+        return cls(
+            daily=frozenset(d for d in read if read[d] == DAILY and DAILY in kinds),
+            intraday=frozenset(d for d in read if read[d] in {*kinds} - {DAILY}),
+        )
 
     @property
     def days(self) -> frozenset[date]:
         """The days with a table of either kind."""
         return self.daily | self.intraday
-
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds of tables that are there: ``daily``, ``intraday``."""
-        return [kind for kind in KINDS if getattr(self, kind)]
 
     def expected(self, first: date, last: date) -> list[date]:
         """

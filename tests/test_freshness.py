@@ -39,15 +39,19 @@ def look(
 
 
 def test_tables_of_days_are_known_by_their_names():
-    """Daily and streamed tables of a day, of the kinds that the view reads; copies,
-    users and what is no day not."""
-    days = ["events_20260301", "events_intraday_20260302"]
-    others = ["events_fresh_20260303", "events_20260304_backup", "events_20261341"]
-    shards = Shards.of([*days, *others, "pseudonymous_users_20260301"])
+    """Daily tables, and fresh and streamed ones of other days; copies, users and what
+    is no day not. A day counts by its first kind, whether the view reads it or not."""
+    days = ["events_20260301", "events_fresh_20260301", "events_intraday_20260301"]
+    streamed = ["events_intraday_20260302", "events_fresh_intraday_20260303"]
+    others = ["events_fresh_20260304", "events_20260305_backup", "events_20261341"]
+    names = [*days, *streamed, *others, "pseudonymous_users_20260301"]
+    shards = Shards.of(names)
 
     assert shards.daily == {date(2026, 3, 1)}
-    assert shards.intraday == {date(2026, 3, 2)}
-    assert not Shards.of(days, kinds=["daily"]).intraday
+    assert shards.intraday == {date(2026, 3, day) for day in (2, 3, 4)}
+    assert not Shards.of(names, kinds=["daily"]).intraday
+    assert not Shards.of(names, kinds=["fresh_intraday", "intraday"]).daily
+    assert Shards.of(names, kinds=["intraday"]).intraday == {date(2026, 3, 2)}
 
 
 class TestARun:

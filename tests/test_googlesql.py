@@ -21,6 +21,7 @@ from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every
+from propensity.usecases.export import KINDS, PREFIXES
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -37,7 +38,7 @@ SETTINGS = Settings(project="p")
 VIEWS = ("ga_events",)
 # The end of another statement, or of a table that is named when it runs.
 IN_PART = {
-    *("ga_events_daily", "ga_events_intraday", "source_as_of"),
+    *("ga_events_shards", "source_as_of"),
     *("audience_sums", "export_day", "features_of_totals"),
     *("forget_count", "forget_rows"),
 }
@@ -53,8 +54,10 @@ _COMMENT = re.compile(r"--[^\n]*")
 EVENTS = {one.name: one.sql_type for one in ga4_schema.COLUMNS}
 EXPORT: dict[str, Columns] = {
     "events_20260303": EVENTS,
-    "events_2*": {**EVENTS, "_TABLE_SUFFIX": "STRING"},
-    "events_intraday_2*": {**EVENTS, "_TABLE_SUFFIX": "STRING"},
+    **{
+        f"{prefix}2*": {**EVENTS, "_TABLE_SUFFIX": "STRING"}
+        for prefix in PREFIXES.values()
+    },
     "INFORMATION_SCHEMA.TABLES": {"table_name": "STRING", "table_type": "STRING"},
 }
 
@@ -167,7 +170,7 @@ def test_what_forgets_a_user_of_the_export_is_taken_by_googles_own_analyzer(rela
     columns(delete, named(delete, relations), {"ids": "ARRAY<STRING>"})
 
 
-@pytest.mark.parametrize("kinds", [["daily"], ["daily", "intraday"]], ids=len)
+@pytest.mark.parametrize("kinds", [KINDS[:1], KINDS], ids=len)
 @pytest.mark.parametrize("require", ["false", "both"])
 def test_the_view_of_the_export_is_taken_by_googles_own_analyzer(
     relations, require, kinds

@@ -88,8 +88,8 @@ locals {
   # A view of tables that are not there cannot be made: a new export has none for a day,
   # and a wildcard that matches none is an error, too.
   export_kinds = [
-    for kind, name in { daily = "^events_[0-9]{8}$", intraday = "^events_intraday_[0-9]{8}$" } : kind
-    if anytrue([for one in try(data.google_bigquery_tables.export[0].tables, []) : can(regex(name, one.table_id))])
+    for kind in local.views.kinds_in_order : kind
+    if anytrue([for one in try(data.google_bigquery_tables.export[0].tables, []) : can(regex(local.views.kinds[kind], one.table_id))])
   ]
   export_has_days = length(local.export_kinds) > 0
 }
@@ -104,7 +104,7 @@ resource "google_bigquery_table" "ga_events" {
   deletion_protection = false
 
   view {
-    query          = replace(local.views.ga_events[join(" ", local.export_kinds)][var.require_consent], "PROJECT.EXPORT", "${local.export_project}.${local.export_dataset}")
+    query          = replace(join("\nUNION ALL\n", [for kind in local.export_kinds : local.views.ga_events[kind][var.require_consent]]), "PROJECT.EXPORT", "${local.export_project}.${local.export_dataset}")
     use_legacy_sql = false
   }
   lifecycle {

@@ -39,6 +39,8 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
         sources.load_folder(client, path if path.is_dir() else path.parent, use_case)
     except (ExportError, SchemaError) as error:
         raise UnusableData(str(error)) from error
+    for remark in ga4_export.remarks(path):
+        say(remark)
     say(
         f"{summary.rows:,} events of {summary.users:,} users on {len(summary.dates)} "
         f"days, {min(summary.dates)} to {max(summary.dates)}; the last whole day in "

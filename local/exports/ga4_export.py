@@ -10,7 +10,6 @@ Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/ans
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import glob
 import json
@@ -32,6 +31,7 @@ from local.exports.ga4_schema import ARROW_SCHEMA
 from local.exports.sources import SOURCES, replace_table
 from local.progress import step
 from propensity.timeframe import days_of_data
+from propensity.usecases.export import PREFIXES
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -47,6 +47,14 @@ ENDINGS = (
     *(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)),
     PARQUET,
 )
+# The name of a day's table, what follows it, and what parts of a table have there.
+TABLE = re.compile(r"(?<![a-z0-9_])(events_(?:fresh_)?(?:intraday_)?)([0-9]{8})(.*)")
+ENDING = re.compile(r"(\.(json|ndjson|jsonl|parquet))?(\.(gz|zst))?$")
+PARTS, LETTERS = re.compile("part|shard|of"), re.compile("[a-z]")
+# The fields of a record's type that are no records.
+FIELDS = re.compile(r'(\w+)"? (BIGINT|DOUBLE|VARCHAR|BOOLEAN)\b')
+# So many files are named.
+NAMED = 5
 CHECKED_ROWS = 100
 # The first moment of 2000, which no site's analytics are older than.
 OLDEST = 946_684_800_000_000
@@ -57,31 +65,85 @@ class ExportError(ValueError):
     """Rows that are no GA4 export's: where, what was expected, and what was found."""
 
 
+def order_of(path: Path) -> int | None:
+    """
+    Return the place of a file's table among those of a day, of which the first counts.
+
+    The nearest part of the path that has the name of a table says it; what is added to
+    the name by downloads and extracts, as ``events_20260301 (1)``, has no letters.
+    Without any a file is taken for one of daily tables.
+
+    Returns:
+        None for a copy, such as events_20260301_backup.
+    """
+    table = _table(path)
+    if table is None:
+        return 0
+    is_copy = LETTERS.search(PARTS.sub("", ENDING.sub("", table[3])))
+    return None if is_copy else [*PREFIXES.values()].index(table[1])
+
+
+def _table(path: Path) -> re.Match[str] | None:
+    """Return what the nearest part of a path says of a table."""
+    found = (TABLE.search(part.lower()) for part in reversed(path.parts))
+    return next(filter(None, found), None)
+
+
+def remarks(source: Path) -> list[str]:
+    """Return what was taken for what, and which files are left out, in words."""
+    files = export_files(source)
+    untold = [path for path in files if _table(path) is None]
+    said = [(untold, "say no table by their names, and count as daily tables")]
+    if source.is_dir():
+        others = [path for path in _visible(source) if path not in files]
+        said.append((others, "are left out: another ending, or a copy of a table"))
+    return [
+        f"{len(paths):,} files {what}: {', '.join(path.name for path in paths[:NAMED])}"
+        + (" …" if len(paths) > NAMED else "")
+        for paths, what in said
+        if paths
+    ]
+
+
 def export_files(source: Path) -> list[Path]:
     """
     List the files that hold rows, in the order of their names.
+
+    Copies of tables are left out.
 
     Raises:
         ExportError: There is no such file, or none in the folder that can be read.
     """
     if not source.exists():
         raise ExportError(f"{source}: no such file or folder")
-    found = sorted(source.rglob("*")) if source.is_dir() else [source]
-    # Tables of the user's own, beside the export, are none of it, nor is what a system
-    # hides, as macOS does with `._events.json`.
+    found = _visible(source) if source.is_dir() else [source]
     files = [
         path
         for path in found
         if path.name.lower().endswith(ENDINGS)
-        and path.is_file()
-        and path.parent != source / SOURCES
-        and not any(part[0] == "." for part in path.relative_to(source).parts)
+        and (path == source or order_of(path) is not None)
     ]
     if not files:
         raise ExportError(
             f"{source}: expected {', '.join(ENDINGS)}, found no file of these kinds"
         )
     return files
+
+
+def _visible(folder: Path) -> list[Path]:
+    """
+    List a folder's files.
+
+    Tables of the user's own, beside the export, are none of it, nor is what a system
+    hides, as macOS does with `._events.json`.
+    """
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.parent != folder / SOURCES
+        and not any(part[0] == "." for part in path.relative_to(folder).parts)
+    ]
 
 
 @contextlib.contextmanager
@@ -91,7 +153,7 @@ def opened(
     """
     Read rows into the table ``events`` of a database on disk.
 
-    The rows of an intraday table do not count on days that the daily table has.
+    Of each day the rows of one table count: the first of ``PREFIXES`` that has it.
 
     Args:
         source: A file, or a folder.
@@ -110,9 +172,7 @@ def opened(
         # In one thread rows keep their order, so that an error names its row.
         database.execute("SET threads = 1")
         database.register("no_events", ARROW_SCHEMA.empty_table())
-        database.execute(
-            "CREATE TABLE events AS SELECT FALSE AS is_intraday, * FROM no_events"
-        )
+        database.execute("CREATE TABLE events AS SELECT 0 AS place, * FROM no_events")
         for number, path in enumerate(files):
             bar.label = f"reading, {number:,} of {len(files):,} files are done"
             try:
@@ -120,8 +180,8 @@ def opened(
             except (OSError, duckdb.Error) as error:
                 raise ExportError(f"{path}: {str(error).splitlines()[0]}") from error
         database.execute(
-            "DELETE FROM events WHERE is_intraday AND event_date IN "
-            "(SELECT event_date FROM events WHERE NOT is_intraday)"
+            "DELETE FROM events AS e WHERE place > (SELECT MIN(place) FROM events AS o "
+            "WHERE o.event_date = e.event_date)"
         )
         [(newest,)] = database.execute(
             "SELECT MAX(event_timestamp) FROM events"
@@ -178,40 +238,45 @@ def _read(
         for name, kind in kinds.items():
             # DuckDB's number of a row is wrong where a value in a list is.
             read(f"{numbered}, {name} AS value", {name: "JSON"})
-            if wrong := _first_wrong(database, kind):
-                records = "records" if kind.endswith("[]") else "a record"
-                expected = records if kind.startswith("STRUCT") else kind
-                found = f"{name}: expected {expected}, found {wrong[1][:60]}"
-                raise ExportError(f"{path}, row {wrong[0]}: {found}") from problem
+            if wrong := _first_wrong(database, name, kind):
+                raise ExportError(f"{path}, {wrong}") from problem
         raise
     if wrong_row := database.execute(WRONG_ROWS).fetchone():
         raise ExportError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
-    is_intraday = "intraday" in f"{path.parent.name}/{path.name}"
+    place = order_of(path) or 0
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
         "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
         "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
-        f"user_id ->> '$' AS user_id), {is_intraday} AS is_intraday FROM given"
+        f"user_id ->> '$' AS user_id), {place} AS place FROM given"
     )
 
 
-def _first_wrong(
-    database: duckdb.DuckDBPyConnection, kind: str
-) -> tuple[int, str] | None:
-    """Return number and value of the first of the given rows that is not of a type."""
+def _first_wrong(database: duckdb.DuckDBPyConnection, name: str, kind: str) -> str:
+    """Return the first of the given rows that is not of a type, and what in it."""
+    # As READ_JSON reads, with null for what it refuses.
+    rows = database.execute(f"SELECT row, value, TRY_CAST(value AS {kind}) FROM given")
+    whole = "records" if kind.endswith("[]") else "a record"
+    kinds = {**dict(FIELDS.findall(kind)), name: whole if "(" in kind else kind}
+    while some := rows.fetchmany(duckdb.__standard_vector_size__):
+        for row, text, read in some:
+            value = None if text is None else json.loads(text)
+            for field, found in _refused(value, read, name):
+                expected = kinds.get(field.rpartition(".")[2], "a record")
+                return f"row {row}: {field}: expected {expected}, found {found}"
+    return ""
 
-    def is_wrong(rows: int) -> bool:
-        try:
-            database.execute(
-                f"SELECT COUNT(CAST(value AS {kind})) FROM given WHERE row <= {rows}"
-            )
-        except duckdb.Error:
-            return True
-        return False
 
-    [(count,)] = database.execute("SELECT COUNT(*) FROM given").fetchall()
-    row = 1 + bisect.bisect_left(range(1, count + 1), True, key=is_wrong)
-    return database.execute(f"SELECT * FROM given WHERE row = {row}").fetchone()
+def _refused(value: Any, read: Any, field: str) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a JSON value that were not read, and what they are."""
+    if isinstance(value, dict) and isinstance(read, dict):
+        for name, inner in read.items():
+            yield from _refused(value.get(name), inner, f"{field}.{name}")
+    elif isinstance(value, list) and isinstance(read, list):
+        for place, pair in enumerate(zip(value, read, strict=True)):
+            yield from _refused(*pair, f"{field}[{place}]")
+    elif value is not None and (read is None or isinstance(read, (dict, list))):
+        yield field, json.dumps(value)[:60]
 
 
 def _without_groups(row: bytes) -> bytes:
@@ -321,7 +386,7 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
 def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
     """Return the rows of a shard in ``ARROW_SCHEMA``."""
     found = database.execute(
-        "SELECT * EXCLUDE is_intraday FROM events WHERE event_date = ?",
+        "SELECT * EXCLUDE place FROM events WHERE event_date = ?",
         [name.removeprefix(PREFIX)],
     )
     return found.to_arrow_table().cast(ARROW_SCHEMA)

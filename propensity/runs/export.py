@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from propensity import freshness
 from propensity.errors import ExportLate
 from propensity.privacy import consent
-from propensity.usecases.export import VIEW, kinds_read
+from propensity.usecases.export import KINDS, VIEW, kinds_read
 
 if TYPE_CHECKING:
     from propensity.freshness import Freshness
@@ -61,7 +61,7 @@ def wait_for_days(
     run.settings.required("ga4_dataset")
     export = run.settings.export
     # A kind of tables that came after the set-up is not in the view.
-    kinds = kinds_read(run.warehouse.view_text(VIEW)) or freshness.KINDS
+    kinds = kinds_read(run.warehouse.view_text(VIEW)) or KINDS
     shards = freshness.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
     consent.check_view(run.warehouse, run.use_case)
     since = since or run.as_of - timedelta(days=run.use_case.lookback_days)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from propensity.freshness import KINDS, Shards
 from propensity.privacy import consent
 from propensity.tables import every as tables
+from propensity.usecases.export import KINDS, kinds_of
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
@@ -41,10 +41,10 @@ def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
     Raises:
         MissingTable, SettingsError: As of ``prepare``.
     """
-    shards = Shards.of(warehouse.tables_of(settings.export))
+    kinds = kinds_of(warehouse.tables_of(settings.export))
     text = consent.events_view(
         settings.export,
         require=settings.require_consent,
-        kinds=shards.kinds or KINDS,
+        kinds=kinds or KINDS,
     )
     warehouse.replace_view(consent.VIEW, text)

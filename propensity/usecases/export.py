@@ -22,14 +22,18 @@ from propensity.usecases.declaration import VALUES
 
 VIEW = "ga_events"
 
-# By the kind of the export's tables, the wildcard that matches them and little else,
-# and the part of the view that reads it.
-DAILY, INTRADAY = "daily", "intraday"
-WILDCARDS = {DAILY: "events_2*", INTRADAY: "events_intraday_2*"}
-_PARTS = {DAILY: "ga_events_daily", INTRADAY: "ga_events_intraday"}
+# How names of the export's tables begin, by kind. Of a day the first kind counts.
+DAILY = "daily"
+PREFIXES = {
+    DAILY: "events_",
+    "fresh": "events_fresh_",
+    "intraday": "events_intraday_",
+    "fresh_intraday": "events_fresh_intraday_",
+}
+KINDS = (*PREFIXES,)
 
 # The table of a day.
-SHARD = re.compile(r"events_(intraday_)?([0-9]{8})")
+SHARD = re.compile(r"(events_(?:fresh_)?(?:intraday_)?)([0-9]{8})")
 
 # The statement that reads a value as a type.
 _READERS = {
@@ -91,8 +95,8 @@ def text(
 
     Args:
         dataset: Project and dataset of the export.
-        kinds: Of the tables that it has, DAILY, INTRADAY or both: BigQuery refuses a
-            wildcard that matches none.
+        kinds: Of the tables that it has, of KINDS: BigQuery refuses a wildcard that
+            matches none.
         values: Of all use cases; ``declaration`` has checked their names.
         conditions: Lines beginning with ``AND``, which go to the end of the view.
     """
@@ -100,17 +104,26 @@ def text(
     view = "\n".join(part.rstrip("\n") for part in (view, *conditions)) + "\n"
     parts: list[str] = []
     for kind in kinds:
-        shards = textwrap.indent(statement(_PARTS[kind]), "    ")
+        shards = statement("ga_events_shards")
+        if earlier := KINDS[: KINDS.index(kind)]:
+            names = "|".join(PREFIXES[one] for one in earlier)
+            shards += statement("ga_events_earlier").replace("earlier_kinds", names)
+        shards = textwrap.indent(shards, "    ")
+        shards = shards.replace("`shards_2*`", f"`{dataset}.{PREFIXES[kind]}2*`")
         parts.append(view.replace("`shards` AS e", f"(\n{shards}  ) AS e"))
-    united = "UNION ALL\n".join(parts)
-    for name in (*WILDCARDS.values(), "INFORMATION_SCHEMA.TABLES"):
-        united = united.replace(f"`{name}`", f"`{dataset}.{name}`")
-    return united
+    tables = "INFORMATION_SCHEMA.TABLES"
+    return "UNION ALL\n".join(parts).replace(f"`{tables}`", f"`{dataset}.{tables}`")
+
+
+def kinds_of(names: Iterable[str]) -> list[str]:
+    """Return the kinds of tables that are there, in the order in which they count."""
+    found = {match[1] for match in map(SHARD.fullmatch, names) if match}
+    return [kind for kind in KINDS if PREFIXES[kind] in found]
 
 
 def kinds_read(view: str) -> list[str]:
     """Return the kinds of tables that the text of a view reads."""
-    return [kind for kind, name in WILDCARDS.items() if f".{name}`" in view]
+    return [kind for kind, name in PREFIXES.items() if f".{name}2*`" in view]
 
 
 def missing(view: str, values: Iterable[Value]) -> list[str]:

@@ -1,8 +1,8 @@
 -- View ga_events: one row per event of the GA4 export, in the types that the use cases
--- read. It and its two parts are the only statements that name the sharded tables.
--- Source: `shards`, which is ga_events_daily or ga_events_intraday; a property with both
--- has the union of two such SELECTs, each with columns of its own: the tables of today
--- may have one that yesterday's lack.
+-- read. It and its part are the only statements that name the sharded tables.
+-- Source: `shards`, which is ga_events_shards of one kind of tables; a property with
+-- several has the union of such SELECTs, each with columns of its own: the tables of
+-- today may have one that yesterday's lack.
 -- Readers bound table_suffix, the day, by constants, so that BigQuery prunes the days
 -- unread: each part compares an expression of its own suffix with constants.
 -- Numbers arrive in any of four fields of a parameter, and as text in some; what is no

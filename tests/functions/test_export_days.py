@@ -137,22 +137,23 @@ def test_the_newest_day_is_waited_for_and_given_up_until_it_comes(borrow, log_li
 
 
 def test_a_day_is_read_from_one_table_alone(borrow):
-    """While the daily and the streamed table are there, each event of the day is there
-    once; where there is only the streamed one, it is read."""
-    # A streamed day stays: a wildcard that matches no table is an error.
+    """While the daily table and others are there, each event of the day is there once;
+    then the fresh one counts, then the streamed one, then the fresh streamed one."""
+    # A day of each kind stays: a wildcard that matches no table is an error.
     place = borrow(visits(BEFORE, STREAMED))
-    stream(place, BEFORE, "intraday", "fresh")
-    stream(place, STREAMED, "intraday")
+    kinds = ("fresh", "intraday", "fresh_intraday")
+    stream(place, BEFORE, *kinds)
+    stream(place, STREAMED, *kinds)
     setup.prepare_export(place.warehouse, place.settings)
     sql = "SELECT COUNT(*) AS n FROM ga_events WHERE table_suffix = @suffix"
     found = []
-    for gone in ((), ("",), ("intraday_",)):
-        for kind in gone:
-            drop(place, BEFORE, kind=kind)
+    for gone in (None, "", "fresh_", "intraday_", "fresh_intraday_"):
+        if gone is not None:
+            drop(place, BEFORE, kind=gone)
         [row] = place.rows(sql, suffix=f"{BEFORE:%Y%m%d}")
         found.append(row["n"])
 
-    assert found == [USERS + 1, USERS + 1, 0]
+    assert found == [USERS + 1] * 4 + [0]
 
 
 def test_an_export_that_is_only_streamed_is_read(borrow):

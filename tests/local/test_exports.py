@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from local.demos.source import weeks_allowed
@@ -113,23 +116,82 @@ class TestFiles:
             assert ga4_export.summary(database).rows == 471
 
 
-class TestIntradayTables:
-    @pytest.mark.parametrize(
-        "names",
-        [
-            ["events_intraday_20250301.json"],
-            ["events_20250301.json", "events_intraday_20250301.json"],
-            ["00.json", "events_intraday_20250301/00.json"],
-        ],
-    )
-    def test_count_where_they_are_alone(self, tmp_path, names):
-        """Defect: with the daily table, 6 events for 3."""
-        for name in names:
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            rows = [event(event_timestamp=NOON + n) for n in range(3)]
-            (tmp_path / name).write_bytes(ndjson(*rows))
+# In the order in which they count.
+TABLES = [
+    f"events_{kind}20250301" for kind in ("", "fresh_", "intraday_", "fresh_intraday_")
+]
+# How the file of a table, ``{}``, may be called.
+NAMES = [
+    "{}.json",
+    "{} (1).ndjson",
+    "{}-000000000000.json",
+    "{}000000000000.json",
+    "{}_part-00001-of-00002.json",
+    "analytics_12.{}.json",
+    "{}/000000000000.json",
+    "{}/part/0.json",
+    "no_intraday_but_fresh/{}/0.json",
+    "events_intraday_20240101/{}.json",
+]
 
-        assert len(read(tmp_path)) == 3
+
+@given(
+    found=st.lists(st.sampled_from(TABLES), unique=True, min_size=1),
+    names=st.lists(st.sampled_from(NAMES), min_size=4, max_size=4),
+)
+def test_of_a_day_the_rows_of_one_table_count_however_its_files_are_called(
+    found, names
+):
+    """The daily table's before the fresh, the streamed and the fresh streamed one's."""
+    with tempfile.TemporaryDirectory() as folder:
+        for table, name in zip(found, names, strict=False):
+            path = Path(folder) / name.format(table)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = [event(event_name=table, event_timestamp=NOON + n) for n in (0, 1)]
+            path.write_bytes(ndjson(*rows))
+        events = [row["event_name"] for row in read(Path(folder))]
+
+    assert events == [min(found, key=TABLES.index)] * 2
+
+
+def test_days_that_only_another_table_has_are_read(tmp_path):
+    """Whatever words the folders around have."""
+    folder = tmp_path / "daily_and_intraday"
+    folder.mkdir()
+    for name in (TABLES[0], TABLES[2]):
+        (folder / f"{name}.json").write_bytes(ndjson(event(event_name=name)))
+    streamed = event(event_name="streamed", event_date="20250302")
+    (folder / "events_intraday_20250302.json").write_bytes(ndjson(streamed))
+
+    with ga4_export.opened(folder) as database:
+        found = database.execute(
+            "SELECT event_name FROM events ORDER BY ALL"
+        ).fetchall()
+    assert found == [(TABLES[0],), ("streamed",)]
+
+
+def test_files_that_are_left_out_or_say_no_table_are_named(tmp_path):
+    """Copies, parts without an ending, and formats that are not read."""
+    for name in (
+        "events_20250301.json",
+        "export.json",
+        "events_20250301_backup.json",
+        "events_20250302-000000000000",
+        "events_20250303.csv",
+        ".hidden.csv",
+    ):
+        (tmp_path / name).write_bytes(ndjson(event()))
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "loyalty.csv").touch()
+    untold, left_out = ga4_export.remarks(tmp_path)
+
+    assert len(read(tmp_path)) == 2
+    assert untold.startswith("1 files say no table")
+    assert "export.json" in untold
+    assert left_out.startswith("3 files are left out")
+    for name in ("20250301_backup.json", "20250302-000000000000", "20250303.csv"):
+        assert f"events_{name}" in left_out
+    assert len(ga4_export.remarks(tmp_path / "events_20250301.json")) == 0
 
 
 class TestValues:
@@ -172,7 +234,19 @@ class TestRefusals:
             (event(items={"item_id": "a"}), "items: expected records"),
             (
                 event(items=[{"price": "dear"}]),
-                'row 2: items: expected records.*"dear"',
+                r'row 2: items\[0\].price: expected DOUBLE, found "dear"',
+            ),
+            (
+                event(items=[{"quantity": "1"}, {"quantity": "2,0"}]),
+                r'row 2: items\[1\].quantity: expected BIGINT, found "2,0"',
+            ),
+            (
+                event(event_params=[{"key": "value", "value": {"int_value": 1.5e30}}]),
+                r"row 2: event_params\[0\].value.int_value: expected BIGINT, found 1.5",
+            ),
+            (
+                event(device={"category": "a", "web_info": "b"}),
+                "row 2: device.web_info",
             ),
             (event(geo="Peru"), "geo: expected a record, found .*Peru"),
             (event(is_active_user="maybe"), "is_active_user: expected BOOLEAN"),
@@ -183,12 +257,19 @@ class TestRefusals:
             (event(user_id=1.0), "row 2: user_id: expected a text.* 1.0"),
             ([event()], "expected"),
         ],
+        ids=str,
     )
     @pytest.mark.parametrize("is_check", [False, True])
     def test_name_file_row_and_field(self, tmp_path, row, message, is_check):
         """What was expected and what was found."""
         path = tmp_path / "events.ndjson"
-        path.write_bytes(ndjson(event(), row))
+        # As BigQuery extracts whole numbers: as texts.
+        right = event(
+            event_timestamp=str(NOON),
+            items=[{"quantity": "1", "price": 2.5}],
+            event_params=[{"key": "ga_session_id", "value": {"int_value": "17"}}],
+        )
+        path.write_bytes(ndjson(right, row))
 
         with pytest.raises(ExportError, match=message) as caught:
             (ga4_export.check if is_check else read)(path)

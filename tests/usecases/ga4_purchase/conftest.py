@@ -33,7 +33,9 @@ def export(module_workplace, over) -> Export:
     only_there = shop.shards([event("not daily", ago(3)), event("at last", ago(3))])
     [(daily, rows)] = only_there.items()
     day = daily.removeprefix("events_")
-    for name in (f"intraday_{day}", f"fresh_{day}", f"{day}_backup", day[:6]):
+    kinds = ("fresh", "intraday", "fresh_intraday")
+    others = [f"{kind}_{day}" for kind in kinds]
+    for name in (*others, f"{day}_backup", day[:6]):
         tables[f"events_{name}"] = rows
     shop.load_shards(module_workplace, tables)
     return over(module_workplace).prepare()

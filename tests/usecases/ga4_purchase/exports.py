@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from local.exports import ga4_schema, sources
 from propensity import usecases
-from propensity.freshness import KINDS, Shards
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.settings import Settings
+from propensity.usecases.export import DAILY, kinds_of
 from tests import shop
 from tests.shop import DAY, event, microseconds, purchase
 
@@ -41,9 +41,9 @@ class Export:
 
     def prepare(self) -> Export:
         """Make the view, which is all that the statements read."""
-        kinds = Shards.of(self.warehouse.tables_of(self.settings.export)).kinds
+        kinds = kinds_of(self.warehouse.tables_of(self.settings.export))
         text = consent.events_view(
-            self.settings.export, require="false", kinds=kinds or KINDS[:1]
+            self.settings.export, require="false", kinds=kinds or [DAILY]
         )
         self.warehouse.replace_view(consent.VIEW, text)
         return self

@@ -54,7 +54,8 @@ class TestCohort:
         assert f"zone {zone} at" not in features
 
     def test_is_read_from_daily_tables_alone(self, features):
-        """Neither intraday or fresh tables nor anybody's copies are read."""
+        """Neither streamed nor fresh tables of the day, nor anybody's copies, are
+        read."""
         assert "not daily" not in features
         assert features["at last"]["events"] == 1
 
