@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
+import os
+import queue
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -26,6 +31,14 @@ from google.pubsub_v1 import types
 from tests.local.projects import wait_until
 
 PATIENCE_S = 15
+SLOW = """
+import sys, time
+from google.cloud import pubsub_v1
+def take(message):
+    print(message.data.decode(), flush=True)
+    time.sleep(600)
+pubsub_v1.SubscriberClient().subscribe(sys.argv[1], take).result()
+"""
 OK, ERROR = 204, 500
 
 
@@ -340,6 +353,97 @@ class TestStreamingPull:
         future.result(PATIENCE_S)
 
         assert emulator.pull_now(subscription) == []
+
+    @pytest.mark.parametrize("by_stream", [True, False])
+    def test_a_lease_holds_as_long_as_it_is_extended_and_not_longer(
+        self, emulator, topic, by_stream
+    ):
+        """What a client that died has held, another one gets."""
+        subscription = emulator.subscription(topic)
+        emulator.publish(topic, "held", "acknowledged")
+        asked: queue.Queue[dict[str, Any]] = queue.Queue()
+        asked.put({"subscription": subscription, "stream_ack_deadline_seconds": 1})
+        requests = map(types.StreamingPullRequest, iter(asked.get, None))
+        stream = emulator.subscriber.streaming_pull(requests=requests)
+        ids = {}
+        while len(ids) < 2:
+            for one in next(stream).received_messages:
+                ids[one.message.data] = one.ack_id
+        kept, done = [ids[b"held"]], [ids[b"acknowledged"]]
+        if by_stream:
+            extended = {"modify_deadline_seconds": [3]}
+            asked.put({"modify_deadline_ack_ids": kept, **extended, "ack_ids": done})
+        else:
+            own = {"subscription": subscription}
+            emulator.subscriber.modify_ack_deadline(
+                ack_ids=kept, ack_deadline_seconds=3, **own
+            )
+            emulator.subscriber.acknowledge(ack_ids=done, **own)
+        time.sleep(1.2)
+        assert emulator.pull_now(subscription) == []
+        stream.cancel()
+        asked.put(None)
+
+        [again] = emulator.pull(subscription)
+        assert again.message.data == b"held"
+
+    def test_subscribers_share_what_comes_and_one_that_stops_leaves_it_to_others(
+        self, emulator, topic
+    ):
+        subscription = emulator.subscription(topic)
+        got: list[list[str]] = [[], []]
+
+        def take(number, message):
+            got[number].append(message.data.decode())
+            message.ack()
+
+        first, second = (
+            emulator.subscriber.subscribe(subscription, functools.partial(take, n))
+            for n in range(2)
+        )
+        emulator.publish(topic, *map(str, range(40)))
+        wait_until(lambda: sum(map(len, got)) == 40)
+        first.cancel()
+        first.result(PATIENCE_S)
+        before = len(got[0])
+        emulator.publish(topic, *map(str, range(40, 80)))
+        wait_until(lambda: sum(map(len, got)) == 80)
+        second.cancel()
+        second.result(PATIENCE_S)
+
+        assert sorted(map(int, got[0] + got[1])) == [*range(80)]
+        assert len(got[0]) == before
+
+    @pytest.mark.long
+    def test_a_slow_subscriber_keeps_its_message_until_it_dies(
+        self, emulator, emulators, topic
+    ):
+        """Google's client extends the lease of what is worked on, by itself."""
+        subscription = emulator.subscription(topic)
+        emulator.publish(topic, "slow")
+        with subprocess.Popen(
+            [sys.executable, "-c", SLOW, subscription],
+            env={**os.environ, "PUBSUB_EMULATOR_HOST": emulators.address("pubsub")},
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout.readline() == b"slow\n"
+            time.sleep(15)
+            assert emulator.pull_now(subscription) == []
+            process.kill()
+
+        [again] = emulator.pull(subscription)
+        assert again.message.data == b"slow"
+
+    def test_a_stream_whose_request_is_wrong_ends_with_the_reason(
+        self, emulator, topic
+    ):
+        subscription = emulator.subscription(topic)
+        asked = [{"subscription": subscription}, {"ack_ids": ["of nothing"]}]
+        requests = map(types.StreamingPullRequest, asked)
+        stream = emulator.subscriber.streaming_pull(requests=requests)
+
+        with pytest.raises(exceptions.InvalidArgument, match="Invalid ack id"):
+            next(stream)
 
     def test_a_subscriber_of_nothing_is_told_so(self, emulator, topic):
         pushed = emulator.subscription(

@@ -227,7 +227,9 @@ class Broker:
         """Yield messages as they come, as many at a time as the client can hold."""
         first = await anext(requests)
         subscription = self._pulled(first.subscription)
-        most = first.max_outstanding_messages or MAX_MESSAGES
+        # Below one there is no limit.
+        limit = first.max_outstanding_messages
+        most = limit if limit > 0 else MAX_MESSAGES
         held: dict[int, int] = {}  # sizes, by the number of the lease
         news = asyncio.Event()
         subscription.watchers.append(news.set)
@@ -250,6 +252,7 @@ class Broker:
                     await news.wait()
             if subscription.is_deleted:
                 raise RefusedError("Subscription does not exist", "NOT_FOUND")
+            await ended
         finally:
             subscription.watchers.remove(news.set)
             ended.cancel()
