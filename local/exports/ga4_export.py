@@ -183,15 +183,15 @@ def opened(
             "DELETE FROM events AS e WHERE place > (SELECT MIN(place) FROM events AS o "
             "WHERE o.event_date = e.event_date)"
         )
-        [(newest,)] = database.execute(
-            "SELECT MAX(event_timestamp) FROM events"
+        [(usual,)] = database.execute(
+            "SELECT QUANTILE_DISC(event_timestamp, 0.9) FROM events"
         ).fetchall()
-        if newest is None:
+        if usual is None:
             raise ExportError(f"{source}: expected rows of a GA4 export, found none")
-        if newest < OLDEST:
+        if usual < OLDEST:
             raise ExportError(
                 f"{source}: event_timestamp: expected microseconds since 1970, found "
-                f"{newest} at most, which is before 2000; convert seconds and "
+                f"{usual} in most, which is before 2000; convert seconds and "
                 "milliseconds"
             )
         yield database
@@ -311,11 +311,12 @@ def check(source: Path) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """
-    What a data set holds.
+    What a data set holds; none of it hangs on one row, whose clock may be wrong.
 
     ``dates`` are the days that have data, without stray ones at the ends;
     ``last_full_day`` is the last UTC day that they cover to its end.
-    ``user_columns`` are those of user_pseudo_id and user_id that any event has.
+    ``events`` are the names that several events have, and ``user_columns`` those of
+    user_pseudo_id and user_id.
     """
 
     rows: int
@@ -327,24 +328,44 @@ class Summary:
 
 
 def summary(database: Any) -> Summary:
-    """Return what an opened export holds."""
+    """
+    Return what an opened export holds.
+
+    Raises:
+        ExportError: Its events happened on other days than their tables are of.
+    """
     counts = database.execute(
         "SELECT STRPTIME(event_date, '%Y%m%d')::DATE, COUNT(*) FROM events GROUP BY ALL"
     ).fetchall()
-    [(users, names, *has)] = database.execute(
-        "SELECT COUNT(DISTINCT COALESCE(user_pseudo_id, user_id)), "
-        "LIST(DISTINCT event_name), COUNT(user_pseudo_id), COUNT(user_id) FROM events"
-    ).fetchall()
     rows = dict(counts)
-    # A few stray days are no part of the data's span.
+    # A few stray days are no part of the data's span, nor are the events of devices
+    # whose clock is days ahead or behind.
     dates = days_of_data(rows)
-    # Of each UTC day, which is none of the property's.
-    ends = database.execute(
-        "SELECT MAX(MAKE_TIMESTAMP(event_timestamp)) FROM events WHERE event_date "
-        f"BETWEEN '{min(dates):%Y%m%d}' AND '{max(dates):%Y%m%d}' "
-        f"GROUP BY event_timestamp // {DAY // timedelta(microseconds=1)} ORDER BY ALL"
+    database.execute(
+        "CREATE OR REPLACE TEMP VIEW usual AS "
+        "SELECT *, MAKE_TIMESTAMP(event_timestamp) AS moment FROM events "
+        f"WHERE event_date BETWEEN '{min(dates):%Y%m%d}' AND '{max(dates):%Y%m%d}' AND "
+        "ABS(DATE_DIFF('day', STRPTIME(event_date, '%Y%m%d'), moment)) <= 1"
+    )
+    [(users, *has)] = database.execute(
+        "SELECT COUNT(DISTINCT COALESCE(user_pseudo_id, user_id)), "
+        "COUNT(user_pseudo_id), COUNT(user_id) FROM usual"
     ).fetchall()
-    *before, end = (at.time() for (at,) in ends)
+    names = database.execute(
+        "SELECT event_name FROM usual GROUP BY ALL HAVING COUNT(*) > 1"
+    ).fetchall()
+    # When the bulk of each UTC day, which is none of the property's, has happened.
+    by_day = database.execute(
+        "SELECT moment::DATE, COUNT(*), QUANTILE_DISC(moment, 0.95) FROM usual "
+        "GROUP BY 1"
+    ).fetchall()
+    if not by_day:
+        raise ExportError(
+            "event_timestamp: expected the days of event_date, not others"
+        )
+    whole = days_of_data({day: count for day, count, _ in by_day})
+    ends = sorted(end for day, _, end in by_day if day in whole)
+    *before, end = (at.time() for at in ends)
     # Data whose last day ends earlier than any of two weeks before are cut short in it.
     is_cut = end < min(before[-COMPARED_DAYS:], default=end)
     columns = zip(("user_pseudo_id", "user_id"), has, strict=True)
@@ -352,9 +373,9 @@ def summary(database: Any) -> Summary:
         rows=sum(rows.values()),
         users=users,
         dates=frozenset(dates),
-        last_full_day=ends[-1][0].date() - is_cut * DAY,
-        events=frozenset(names),
-        user_columns=frozenset(name for name, count in columns if count),
+        last_full_day=ends[-1].date() - is_cut * DAY,
+        events=frozenset(name for (name,) in names),
+        user_columns=frozenset(name for name, count in columns if count > 1),
     )
 
 

@@ -51,7 +51,14 @@ class Ga4File(File, tag="ga4", kw_only=True):
             "client_id": "{user_id}",
             "timestamp_micros": "{chosen_micros}",
             "user_properties": {self.property: {"value": state}},
-            "events": [{"name": "propensity_audience", "params": parameters}],
+            "events": [
+                {
+                    "name": "propensity_audience",
+                    # Of this and the one above, Google's guide lets this one win.
+                    "timestamp_micros": "{chosen_micros}",
+                    "params": parameters,
+                }
+            ],
             **({"consent": consent} if self.consent else {}),
         }
 
@@ -99,4 +106,6 @@ class Ga4(Http):
         [member] = request.members
         if not re.fullmatch(r"[!-~]+", member.user_id):
             return {member.user_id: "no client id"}
+        if re.fullmatch(r"[0-9a-fA-F]{32}", member.user_id):
+            return {member.user_id: "an app instance, and no browser"}
         return super().send(request)

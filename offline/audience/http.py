@@ -11,6 +11,9 @@ receiver asks for. Every try is the same, down to its idempotency key.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +25,7 @@ import requests
 from msgspec import Meta
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
+from urllib3.exceptions import InvalidHeader, MaxRetryError
 
 from offline.audience.destination import ADD, REMOVE, Refused, Request
 from offline.audience.selection import Member
@@ -115,6 +119,29 @@ def concealed(words: str, secrets: Collection[str]) -> str:
     return words
 
 
+class Pauses(Retry):
+    """Retries that a pause which cannot be read does not end."""
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        """Return seconds: fractions are rounded up, and 0 is the pause that doubles."""
+        with contextlib.suppress(ValueError, OverflowError):
+            retry_after = str(max(0, math.ceil(float(retry_after))))
+        try:
+            return super().parse_retry_after(retry_after)
+        except (InvalidHeader, ValueError, OverflowError):
+            return 0
+
+
+def _words(answer: requests.Response) -> bytes | None:
+    """Return the body of an answer; None if it is cut short or encoded otherwise."""
+    try:
+        return answer.content
+    except (requests.RequestException, ValueError):
+        return None
+    finally:
+        answer.close()
+
+
 class Http:
     """An endpoint that a file describes; sends requests one by one, at a rate."""
 
@@ -142,7 +169,7 @@ class Http:
             raise ValueError("a body does not name its users by {users} and {user_id}")
         if samples[0] in samples[1:]:
             raise ValueError("to remove users is the same as to add them: see [remove]")
-        retry = Retry(
+        retry = Pauses(
             total=TRIES - 1,
             redirect=0,
             allowed_methods=None,
@@ -172,8 +199,8 @@ class Http:
         places["chosen_micros"] = int(of.chosen_at.timestamp() * 1_000_000)
         method, url, body, own = self._parts(request.action, request.members, places)
         headers = {"Content-Type": "application/json", "Idempotency-Key": request.key}
-        answer = self._answer(method, url, body, headers | own)
-        return self._rejected(answer, request)
+        words = self._answer(method, url, body, headers | own)
+        return self._rejected(words, request)
 
     def _parts(
         self, action: str, members: Sequence[Member], places: Mapping[str, Any]
@@ -197,8 +224,8 @@ class Http:
 
     def _answer(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str]
-    ) -> requests.Response:
-        """Send a request, and return its answer; see ``send``."""
+    ) -> bytes | None:
+        """Send a request; return the answer's words, None if none are readable."""
         # Messages name the host alone: the rest may be a secret.
         host, rate = urlsplit(url).hostname, self._file.rate
         time.sleep(max(0.0, self._due - time.monotonic()))
@@ -213,23 +240,30 @@ class Http:
                 auth=lambda request: request,
                 timeout=TIMEOUT_S,
                 allow_redirects=False,
+                # The status says whether users were taken, whatever follows it.
+                stream=True,
             )
-            failure = f"status {answer.status_code}"
+            tries, failure = TRIES, f"status {answer.status_code}"
         except (requests.RequestException, ValueError) as error:
             answer, failure = None, type(error).__name__
+            is_spent = any(isinstance(one, MaxRetryError) for one in error.args)
+            tries = TRIES if is_spent else 1
         if answer is None or answer.status_code in REPEATED:
             raise Unavailable(
-                f"{host} took nothing in {TRIES} tries, at last {failure}. What was "
-                "answered is in the ledger; the same command goes on from there"
+                f"{host} took nothing in {tries} {'tries' if tries > 1 else 'try'}, "
+                f"at last {failure}. What was answered is in the ledger; the same "
+                "command goes on from there"
             )
+        words = _words(answer)
         if not answer.ok or answer.is_redirect:
-            reason = f"{answer.status_code} {self._excerpt(answer.text)}".strip()
+            said = (words or b"").decode(errors="replace")
+            reason = f"{answer.status_code} {self._excerpt(said)}".strip()
             if answer.status_code in REFUSED:
                 raise Refused(reason)
             raise AccessDenied(f"{host} answers {reason}")
-        return answer
+        return words
 
-    def _rejected(self, answer: requests.Response, request: Request) -> dict[str, str]:
+    def _rejected(self, words: bytes | None, request: Request) -> dict[str, str]:
         """
         Return the users whom an answer rejects.
 
@@ -237,10 +271,10 @@ class Http:
             Unavailable: It is in another form, so nobody knows who was rejected.
         """
         shape, rejected = self._file.answer, {}
-        if shape is None or not answer.content.strip():
+        if shape is None or words is not None and not words.strip():
             return {}
         try:
-            for entry in (answer.json() or {}).get(shape.rejected) or []:
+            for entry in (json.loads(words or b"") or {}).get(shape.rejected) or []:
                 named = entry if isinstance(entry, Mapping) else {shape.user: entry}
                 reason = self._excerpt(str(named.get(shape.reason) or ""))
                 rejected[str(named[shape.user])] = reason or "rejected"

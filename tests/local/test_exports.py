@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -376,6 +376,40 @@ class TestSummary:
 
         assert min(found.dates) == date(2025, 1, 1)
         assert found.last_full_day == date(2025, 3, 16)
+
+    @given(
+        table=st.integers(0, 19),
+        hours=st.integers(-24 * 400, 24 * 4000),
+        is_cut=st.booleans(),
+        name=st.sampled_from(["page_view", "purchase"]),
+    )
+    @example(table=10, hours=24 * 3650, is_cut=False, name="purchase")
+    @example(table=19, hours=30, is_cut=False, name="purchase")
+    @example(table=19, hours=6, is_cut=True, name="page_view")
+    def test_is_the_same_with_one_event_of_a_device_whose_clock_is_wrong(
+        self, table, hours, is_cut, name
+    ):
+        """The days, the last whole one, and what can be predicted."""
+        start = NOON - DAY_US // 2
+
+        def row(day: int, us: int, **columns: Any) -> dict[str, Any]:
+            named = date(2025, 3, 1) + day * DAY
+            time = start + day * DAY_US + us
+            return event(event_date=f"{named:%Y%m%d}", event_timestamp=time, **columns)
+
+        usual = [
+            row(day, hour * DAY_US // 24)
+            for day in range(20)
+            for hour in range(12 if is_cut and day == 19 else 24)
+        ]
+        wrong = row(table, hours * DAY_US // 24, event_name=name, user_id="u")
+        with tempfile.TemporaryDirectory() as folder:
+            found = self.summed(Path(folder), *usual, wrong)
+
+        assert found.dates == {date(2025, 3, 1) + n * DAY for n in range(20)}
+        assert found.last_full_day == date(2025, 3, 19 if is_cut else 20)
+        assert found.events == {"page_view"}
+        assert found.user_columns == {"user_pseudo_id"}
 
     @pytest.mark.parametrize(
         ("zone", "hours", "full"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
@@ -10,13 +11,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from local.processes import free_ports
 from local.receiver import Receiver
 from offline.audience.destination import Refused, Request
 from offline.audience.destinations import opened
 from offline.audience.ga4 import Ga4, Ga4File
-from offline.audience.http import Http, HttpFile
+from offline.audience.http import Http, HttpFile, Pauses
 from offline.audience.members import Audience
 from offline.audience.selection import Control, Member
 from propensity.errors import AccessDenied, RequestError, SettingsError, Unavailable
@@ -286,6 +289,54 @@ class TestAnswers:
         assert receiver.requests == 2
         assert receiver.users == {("add", "u0"): 1}
 
+    @pytest.mark.parametrize(
+        "pause",
+        ["0.4", "-1", "", "1m0s", "soon", "NaN", "inf", "2026-11-09T00:00:00Z", "0"],
+    )
+    def test_tries_again_whatever_a_busy_receiver_says_of_the_pause(self, pause):
+        """Fractions are rounded up; what is no pause is none."""
+
+        class Busy(Answering):
+            def take(self, *request):
+                _, _, said = super().take(*request)
+                status = 429 if len(self.heard) == 1 else 200
+                return status, {"Retry-After": pause}, said
+
+        began = time.monotonic()
+        with Busy() as receiver:
+            self.send(receiver.url)
+
+        assert len(receiver.heard) == 2
+        assert (time.monotonic() - began > 1) == (pause == "0.4")
+
+    @given(st.text(st.characters(max_codepoint=255)) | st.floats().map(str))
+    def test_reads_any_words_as_a_pause(self, words):
+        pause = Pauses(retry_after_max=900).parse_retry_after(words)
+
+        assert 0 <= pause <= 900
+
+    @pytest.mark.parametrize("status", [200, 204, 400])
+    def test_knows_a_status_whatever_the_encoding_of_the_answer_says(self, status):
+        """The users of a success were taken: none is sent again."""
+        lie = {"Content-Encoding": "gzip"}
+        with Answering(status, {"errors": []}, lie) as receiver:
+            if status == 400:
+                with pytest.raises(Refused, match="400"):
+                    self.send(receiver.url)
+            else:
+                self.send(receiver.url)
+
+        assert len(receiver.heard) == 1
+
+    def test_says_how_often_it_was_tried(self):
+        with pytest.raises(Unavailable, match="took nothing in 1 try, at last Invalid"):
+            http(SIMPLE | {"headers": {"X": "a\nb"}}).send(request_of(1))
+        with (
+            Answering(503) as receiver,
+            pytest.raises(Unavailable, match="in 8 tries, at last status 503"),
+        ):
+            self.send(receiver.url)
+
     def test_gives_up_after_eight_tries_and_names_the_host_alone(self):
         port = free_ports(1)[0]
         with pytest.raises(Unavailable, match="is in the ledger"):
@@ -361,6 +412,7 @@ class TestAnalytics:
         assert added["consent"]["ad_user_data"] == "GRANTED"
         [event] = added["events"]
         assert event["name"] == "propensity_audience"
+        assert event["timestamp_micros"] == added["timestamp_micros"]
         assert event["params"]["as_of"] == "2026-03-02"
 
     def test_is_refused_once_analytics_takes_the_events_no_more(self):
@@ -373,10 +425,13 @@ class TestAnalytics:
         with Answering(204) as receiver:
             client = self.opened(url=receiver.url + "/mp/collect")
             rejected = {}
-            for user in ("GA1.2.3", "a b", "猫"):
+            for user in ("GA1.2.3", "a b", "猫", "0123456789abcdef" * 2, "AB" * 16):
                 rejected |= client.send(Request(AUDIENCE, "ga4", "add", [Member(user)]))
 
-        assert [*rejected] == ["a b", "猫"]
+        assert [*rejected.values()] == [
+            *["no client id"] * 2,
+            *["an app instance, and no browser"] * 2,
+        ]
         assert len(receiver.heard) == 1
 
     @pytest.mark.parametrize(
