@@ -156,28 +156,6 @@ WITH
       as_of,
       user_id
   ),
-  user_sessions AS (
-    SELECT
-      s.as_of,
-      d.user_id,
-      COUNT(DISTINCT session_key) AS sessions,
-      COUNT(
-        DISTINCT IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), session_key, NULL)
-      ) AS sessions_7d
-    FROM
-      snapshots AS s
-    INNER JOIN
-      user_days AS d
-      ON
-        d.day >= s.first_day
-        AND d.day < s.as_of
-        AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
-    CROSS JOIN
-      UNNEST(d.sessions) AS session_key
-    GROUP BY
-      s.as_of,
-      d.user_id
-  ),
   -- A UTC day may lie in the tables of two local days.
   user_totals AS (
     SELECT
@@ -190,6 +168,10 @@ WITH
       COUNT(DISTINCT d.day) AS active_days,
       COUNT(DISTINCT IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.day, NULL))
         AS active_days_7d,
+      ARRAY_CONCAT_AGG(d.sessions) AS sessions,
+      ARRAY_CONCAT_AGG(
+        IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.sessions, NULL)
+      ) AS sessions_7d,
       SUM(d.n_events) AS events,
       SUM(IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.n_events, 0)) AS events_7d,
       MAX(d.session_number) AS sessions_ever,
@@ -253,8 +235,8 @@ SELECT
   LEAST(u.days_known, 1.5 * @lookback_days) AS days_since_first_seen,
   u.active_days,
   u.active_days_7d,
-  IFNULL(v.sessions, 0) AS sessions,
-  IFNULL(v.sessions_7d, 0) AS sessions_7d,
+  (SELECT COUNT(DISTINCT key) FROM UNNEST(u.sessions) AS key) AS sessions,
+  (SELECT COUNT(DISTINCT key) FROM UNNEST(u.sessions_7d) AS key) AS sessions_7d,
   u.sessions_ever,
   u.sessions_ever / GREATEST(u.days_known, @lookback_days) AS sessions_per_day_ever,
   u.events,
@@ -289,9 +271,6 @@ SELECT
   u.visit.country AS country
 FROM
   users AS u
-LEFT JOIN
-  user_sessions AS v
-  ON v.as_of = u.as_of AND v.user_id = u.user_id
 LEFT JOIN
   user_transactions AS t
   ON t.as_of = u.as_of AND t.user_id = u.user_id

@@ -221,8 +221,9 @@ def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path, monkeypatch):
             assert [row["user_id"] for row in read] == [user], name
         [day] = place.warehouse.rows(use_case.statement("days"), today)
         assert day["n_events"] == 1
+        since = REGISTERED.date()
         found = users_on_the_stream(
-            place.warehouse, use_case, {"ours", "theirs"}, first_event_day=AS_OF
+            place.warehouse, use_case, {"ours", "theirs"}, first_event_day=since
         )
         assert [*found] == [user]
 
