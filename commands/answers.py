@@ -127,9 +127,7 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
     elif not isinstance(answer, Printed):
-        text = "\n".join(_lines(answer)) or "Nothing."
-        # A program may want the very text, such as a statement.
-        click.echo(printable(text) if sys.stdout.isatty() else text)
+        click.echo(printable("\n".join(_lines(answer)) or "Nothing."))
 
 
 def say(message: str) -> None:
@@ -161,7 +159,8 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     heads = [column.replace("_", " ") for column in rows[0]]
-    cells = [heads, *([_text(value) for value in row.values()] for row in rows)]
+    lines = ([_text(value).split("\n") for value in row.values()] for row in rows)
+    cells = [heads, *([" ".join(cell) for cell in line] for line in lines)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,10 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
         about = [f"{one.name} (its log is {one.log})" for one in ended]
         report = run(is_local=is_local, ended=about, **chosen)
     except Exception as error:
+        # A program that asks for JSON gets it, also of a fault of ours.
         if not (text := reason(error)):
-            raise
+            text = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
         say(f"propensity doctor: {text}")
         answer = Printed(status=int(Exit.NOT_EXAMINED), error={"message": text})
         return answer, Exit.NOT_EXAMINED

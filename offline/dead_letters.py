@@ -35,6 +35,7 @@ SUBSCRIPTION = "dead-letters-replay"
 KEPT = timedelta(days=7)
 PULLED = 500
 PULL_S = 5.0
+LISTED = 50
 # What Pub/Sub adds to the attributes of a dead letter.
 ADDED = "CloudPubSubDeadLetter"
 ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
@@ -45,8 +46,10 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     Count the dead letters of a deployment.
 
     Returns:
-        ``refused``: rows of a week by reason and field; ``waiting``: messages of the
-        subscription, up to ``PULLED``; ``more``: whether there may be more of them.
+        ``refused``: rows of a week by reason and field, and a last one of all that are
+        rarer than ``LISTED``, because a producer can make up names; ``waiting``:
+        messages of the subscription, up to ``PULLED``; ``more``: whether there may be
+        more of them.
 
     Raises:
         PropensityError: BigQuery or Pub/Sub cannot be read.
@@ -61,11 +64,13 @@ def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     # A deployment without the stream has no subscription, so nothing waits there.
     with contextlib.suppress(MissingTable), _subscription(settings) as subscription:
         waiting = len(subscription.pull(PULLED) or ())
-    return {
-        "waiting": waiting,
-        "more": waiting == PULLED,
-        "refused": [dict(row.items()) for row in rows],
-    }
+    refused = [dict(row.items()) for row in rows]
+    if rarer := refused[LISTED:]:
+        count = sum(row["messages"] for row in rarer)
+        last_at = max(row["last_at"] for row in rarer)
+        other = {"reason": "other", "field": f"{len(rarer):,} more"}
+        refused[LISTED:] = [{**other, "messages": count, "last_at": last_at}]
+    return {"waiting": waiting, "more": waiting == PULLED, "refused": refused}
 
 
 def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:

@@ -1,9 +1,10 @@
--- One row per reason and field: how many messages were refused since a moment.
+-- One row per reason and field, of which the beginning: how many messages were refused
+-- since a moment.
 -- Parameters: @since TIMESTAMP; @since_day DATE, its day.
 -- Source: dead_letters.
 SELECT
   reason,
-  field,
+  SUBSTR(field, 1, 64) AS field,
   COUNT(DISTINCT message_id) AS messages,
   MAX(received_at) AS last_at
 FROM
@@ -12,8 +13,8 @@ WHERE
   received_on >= @since_day
   AND received_at >= @since
 GROUP BY
-  reason,
-  field
+  1,
+  2
 ORDER BY
   messages DESC,
   reason,

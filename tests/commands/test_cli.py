@@ -155,6 +155,22 @@ class TestExit:
         assert main(["load", "postcodes", "no-such-file.csv"]) == Exit.FAILED
         assert capsys.readouterr().err.startswith("propensity load postcodes: ")
 
+    @pytest.mark.parametrize("error", [RequestError("no"), ValueError("a fault")])
+    def test_a_doctor_that_cannot_begin_says_so_in_json(
+        self, monkeypatch, capsys, error
+    ):
+        """With a code of its own: a program reads both."""
+
+        def fail(**_):
+            raise error
+
+        monkeypatch.setattr("offline.doctor.run.run", fail)
+        status = main(["doctor", "--json"])
+        answer = json.loads(capsys.readouterr().out)
+
+        assert status == answer["status"] == Exit.NOT_EXAMINED
+        assert str(error) in answer["error"]["message"]
+
     def test_of_a_reader_that_has_read_enough_is_no_traceback(self):
         """Defect: `| head` left a traceback behind."""
         process = execute(["bash", "-c", f"{PYTHON} -m propensity --help | head -n 0"])
@@ -190,9 +206,9 @@ class TestAnswer:
         assert json.loads(printed.out) == {"n": 1}
         assert json.loads(printed.err)["severity"] == "WARNING"
 
-    def test_is_nothing_that_a_terminal_obeys(self, monkeypatch, capsys):
-        """Others' texts are in it: categories, and the words of receivers; in a
-        message of failure as well."""
+    def test_an_answer_has_nothing_that_a_terminal_obeys(self, monkeypatch, capsys):
+        """Also in a pipe, which may end in one, and in a message of failure. Others'
+        texts are in it: categories, and the words of receivers."""
         text = "clear \x1b[2J, name \x1b]0;x\x07, rewrite\rdone\x9b2J\n\tend"
 
         def fail(*_, **__):
@@ -202,10 +218,11 @@ class TestAnswer:
             patched.setattr(Settings, "from_environment", fail)
             assert main(["versions"]) == Exit.FAILED
         shown = io.StringIO()
-        monkeypatch.setattr(shown, "isatty", lambda: True)
         monkeypatch.setattr(sys, "stdout", shown)
         answers.show({"n": text}, as_json=True)
         answers.show({"n": text}, as_json=False)
+        answers.show({"rows": [{"n": "a\nsecond row"}]}, as_json=False)
+        assert shown.getvalue().endswith("\nn\na second row\n")
 
         for printed in (shown.getvalue(), capsys.readouterr().err):
             assert not set("\x1b\x07\r\x9b") & set(printed)

@@ -247,6 +247,15 @@ class TestRefused:
         assert found["waiting"] == 1
         assert len(bus.receive(SUBSCRIPTION, 1)) == 1
 
+    def test_names_that_a_producer_makes_up_are_rows_of_a_list_up_to_a_limit(
+        self, stored, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(dead_letters, "LISTED", 1)
+        assert main(["dead-letters", "list", "--json"]) == 0
+        [_, other] = json.loads(capsys.readouterr().out)["refused"]
+
+        assert (other["reason"], other["messages"]) == ("other", 1)
+
     def test_wait_nowhere_without_the_stream(self, stored, monkeypatch, capsys):
         """A deployment of 00 to 03 alone has no subscription."""
         monkeypatch.setenv("PROPENSITY_TOPIC_PREFIX", "nostream")
