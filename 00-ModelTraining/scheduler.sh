@@ -23,7 +23,7 @@ for use_case in $use_cases_model_training; do
   # export; more would be paid for where a training is killed for its memory, which
   # tells the scheduler nothing: each reads the export whole.
   run gcloud scheduler jobs "$verb" http "$job" \
-    --schedule="0 8 1 * *" --time-zone="$time_zone" \
+    --schedule="0 $hour_model_training 1 * *" --time-zone=Etc/UTC \
     --uri="$url/" --http-method=POST --message-body='{"use_case": "'"$use_case"'"}' \
     "$header=Content-Type=application/json" \
     --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \

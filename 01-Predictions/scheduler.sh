@@ -11,9 +11,9 @@ url="$(url_of predictions)"
 for use_case in $use_cases_predictions; do
   job="$prefix-predictions-${use_case//_/-}"
   how_to_schedule "$job"
-  # 17:00 on Mondays: the evaluation of 12:00 has given up its last attempt before.
+  # Five hours after the evaluation, which has given up its last attempt by then.
   run gcloud scheduler jobs "$verb" http "$job" \
-    --schedule="0 17 * * 1" --time-zone="$time_zone" \
+    --schedule="0 $hour_predictions * * 1" --time-zone=Etc/UTC \
     --uri="$url/" --http-method=POST --message-body='{"use_case": "'"$use_case"'"}' \
     "$header=Content-Type=application/json" \
     --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \

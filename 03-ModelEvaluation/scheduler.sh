@@ -13,7 +13,7 @@ for use_case in $use_cases_model_evaluation; do
   how_to_schedule "$job"
   # 12:00 on Mondays: before the predictions that replace the week's.
   run gcloud scheduler jobs "$verb" http "$job" \
-    --schedule="0 12 * * 1" --time-zone="$time_zone" \
+    --schedule="0 $hour_model_evaluation * * 1" --time-zone=Etc/UTC \
     --uri="$url/" --http-method=POST --message-body='{"use_case": "'"$use_case"'"}' \
     "$header=Content-Type=application/json" \
     --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \

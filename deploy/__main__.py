@@ -82,6 +82,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "work": f"{work}",
         "staged": f"{work}/staged",
         "every": " ".join(d.name(function.target) for function in every),
+        **{f"hour_{name}": f"{hour}" for name, hour in d.hours.items()},
         # Scripts name those, too, that are not deployed.
         **{f"account_{function.target}": "" for function in every},
         **{f"use_cases_{function.target}": "" for function in every},

@@ -13,6 +13,7 @@ import shlex
 import zoneinfo
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from deploy import functions
@@ -111,6 +112,26 @@ class Deployment:
     def account(self, target: str) -> str:
         """Return the service account of a function, or of another part."""
         return f"{self.name(target)}@{self.project}.iam.gserviceaccount.com"
+
+    @property
+    def hours(self) -> dict[str, int]:
+        """
+        Return the hours of the schedules, in UTC, by function.
+
+        A run's date is that of UTC. So the runs of a Monday are called by one clock
+        without summer time, on one day of it, at the hours that are next to 08:00,
+        12:00 and 17:00 in the zone's winter, and early enough to wait for an export.
+        """
+        zone = zoneinfo.ZoneInfo(self.own["time_zone"])
+        of_year = [datetime(2026, month, 1, tzinfo=zone) for month in range(1, 13)]
+        offset = min(one.utcoffset() or timedelta() for one in of_year)
+        ahead = offset // timedelta(hours=1)
+        predictions = min(max(17 - ahead, 5), 21)
+        return {
+            "model_training": min(max(8 - ahead, 0), 21),
+            "model_evaluation": predictions - 5,
+            "predictions": predictions,
+        }
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""

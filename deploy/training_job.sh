@@ -9,8 +9,6 @@ takes="--schedule"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 read_names
 
-# When: as 00-ModelTraining/scheduler.sh has it.
-cron="$(sed -n 's/.*--schedule="\([^"]*\)".*/\1/p' 00-ModelTraining/scheduler.sh)"
 image="IMAGE_OF_THE_FUNCTION"
 [[ -n "$dry_run" ]] || image="$(gcloud run services describe "$prefix-model-training" \
   --project="$project" --region="$region" \
@@ -53,7 +51,7 @@ for use_case in $use_cases_model_training; do
   clock="$prefix-model-training-${use_case//_/-}"
   how_to_schedule "$clock"
   run gcloud scheduler jobs "$verb" http "$clock" \
-    --schedule="$cron" --time-zone="$time_zone" \
+    --schedule="0 $hour_model_training 1 * *" --time-zone=Etc/UTC \
     --uri="https://run.googleapis.com/v2/projects/$project/locations/$region/jobs/$job:run" \
     --http-method=POST --message-body='{}' "$header=Content-Type=application/json" \
     --oauth-service-account-email="$account_scheduler" \

@@ -6,12 +6,14 @@ what the code needs.
 from __future__ import annotations
 
 import ast
+import zoneinfo
 
 import pytest
 
-from deploy import functions
+from deploy import configuration, functions
 from deploy.functions import ROOT, DeploymentError
 from propensity.settings import Settings
+from tests.deploy.conftest import SETTINGS
 
 EVERY = functions.load()
 BY_TARGET = {function.target: function for function in EVERY}
@@ -77,25 +79,32 @@ class TestTogether:
         assert {*BY_TARGET} == {name for one in folders for name in of_main(one)}
 
     def test_predictions_come_after_evaluation_by_the_clock(self):
-        """On the same day, and when every attempt of the evaluation is over: each may
-        take as long as the scheduler waits."""
-        first = BY_TARGET["model_evaluation"].schedule
-        minute, hour, *day = first.cron.split()
-        later_minute, later_hour, *later_day = BY_TARGET[
-            "predictions"
-        ].schedule.cron.split()
-        attempts = 1 + int(first.flags["max-retry-attempts"])
-        gap_minutes = 60 * (int(later_hour) - int(hour)) + int(later_minute)
+        """On one date of UTC, which is their date, waits for the export included; and
+        when every attempt of the evaluation is over: each may take as long as the
+        scheduler waits."""
+        retries = BY_TARGET["model_evaluation"].schedule.flags["max-retry-attempts"]
+        longest_s = ATTEMPT_DEADLINE_S * (1 + int(retries))
+        for zone in zoneinfo.available_timezones():
+            hours = configuration.of({**SETTINGS, "DEPLOY_TIME_ZONE": zone}).hours
+            first, later = hours["model_evaluation"], hours["predictions"]
 
-        assert day == later_day
-        assert ATTEMPT_DEADLINE_S * attempts + patience_s("model_evaluation") <= (
-            60 * (gap_minutes - int(minute))
-        )
+            assert longest_s + patience_s("model_evaluation") <= 3600 * (later - first)
+            assert first >= 0
+            assert 3600 * later + patience_s("predictions") < 24 * 3600
+
+    @pytest.mark.parametrize(
+        ("zone", "hours"), [("Etc/UTC", (8, 12, 17)), ("Europe/Berlin", (7, 11, 16))]
+    )
+    def test_runs_come_at_hours_of_the_zone(self, zone, hours):
+        of_zone = configuration.of({**SETTINGS, "DEPLOY_TIME_ZONE": zone}).hours
+
+        assert tuple(of_zone.values()) == hours
 
     def test_the_compaction_comes_every_24_hours(self):
-        """A zone's nights are of 23 and of 25 hours, and some lack an hour: a run would
-        be left out, or an absence told that is none."""
-        assert BY_TARGET["compact_features"].schedule.flags["time-zone"] == "Etc/UTC"
+        """A zone's days are of 23 and of 25 hours, and some lack an hour: a run would
+        be left out, or an absence told that is none. So no schedule is in one."""
+        for function in filter(lambda one: one.schedule, BY_TARGET.values()):
+            assert function.schedule.flags["time-zone"] == "Etc/UTC"
 
     def test_a_training_that_is_killed_is_not_paid_for_six_times(self):
         """A killed instance tells the scheduler nothing."""
