@@ -41,6 +41,10 @@ class Schedule:
     per_use_case: bool = True
     skips: str = ""
 
+    @property
+    def cron(self) -> str:
+        return self.flags["schedule"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
