@@ -75,23 +75,22 @@ def refusing(app: Any) -> Any:
 
 def serve_function() -> None:
     """Serve the function that the command line names, and refuse what is foreign."""
+    import flask
+
     cli: Any = importlib.import_module("functions_framework._cli")
     # As `python -m` has it, and not the folder of this file.
     sys.path[0] = str(Path.cwd())
     create = cli.create_server
 
+    def refuse() -> tuple[str, int] | None:
+        headers = flask.request.headers
+        is_own = not is_foreign(headers.get("Host"), headers.get("Origin"))
+        return None if is_own else (REFUSAL, STATUS.value)
+
     def create_guarded(app: Any, debug: bool) -> Any:
-        if not hasattr(app, "wsgi_app"):
+        if not isinstance(app, flask.Flask):
             return create(refusing(app), debug)
-        whole = app.wsgi_app
-
-        def answer(environ: Any, start: Any) -> Any:
-            if not is_foreign(environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")):
-                return whole(environ, start)
-            start(f"{STATUS.value} {STATUS.phrase}", [])
-            return [REFUSAL.encode()]
-
-        app.wsgi_app = answer
+        app.before_request(refuse)
         return create(app, debug)
 
     cli.create_server = create_guarded

@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partialmethod
@@ -92,17 +92,6 @@ class Store:
                     self._drop(bucket, name, resource["generation"])
                     last = int(resource["generation"])
                     self._save(_resource(resource, content, after=last))
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Write all of a block to the database, or nothing of it."""
-        self._database.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
 
     def _rows(self, table: str, where: str, *values: Any) -> list[tuple[Resource, Any]]:
         content = "kept" if table == "objects" else "NULL"
@@ -173,7 +162,8 @@ class Store:
             message = f"The precondition did not hold: the generation is {last}."
             raise Refused(HTTPStatus.PRECONDITION_FAILED, message)
         resource = _resource({**given, "bucket": bucket}, content, after=last)
-        with self._transaction():
+        with self._database:  # all of the block, or nothing of it
+            self._database.execute("BEGIN")
             self._retire(bucket, live)
             self._save(resource)
             whole_files.write(self._file(bucket, name), content)
