@@ -114,8 +114,7 @@ class Case:
 
     def _to_serve(self) -> Iterator[Deed]:
         if self.facts.damage:
-            what = f"The version that serves is unknown: {self.facts.damage}"
-            yield Deed(what, "versions")
+            yield Deed(f"Restore a damaged object: {self.facts.damage}", "versions")
         elif self.facts.champion is None:
             why = "Train a first one: call 00-ModelTraining."
             for row in self.rows["versions"][:1]:

@@ -32,7 +32,7 @@ class Facts:
         outcome: What users or events of label 1 do, as in *those who buy*.
         currency: Of amounts; empty if unknown.
         champion: The version that serves; None where nothing does.
-        damage: What is wrong with its pointer; empty if nothing is.
+        damage: What is wrong with its pointer or a report; empty if nothing is.
         reports: HTML of the report of a week, or day, by its first day.
     """
 
@@ -63,14 +63,15 @@ def find(
 ) -> Facts:
     """Find the facts of a use case."""
     use_case = usecases.load(name).titled(settings)
-    champion, damage = None, ""
+    rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
+    weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
+    champion, reports, damage = None, dict[date, str](), ""
     try:
         champion = Registry(artifacts, name).champion()
+        reports = _reports(name, weeks, artifacts)
     except ArtifactError as error:
         # Of one use case: the pages of the others are wanted today.
         damage = error.message
-    rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
-    weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
     return Facts(
         title=cleaned(use_case.title),
         outcome=cleaned(use_case.outcome),
@@ -80,7 +81,7 @@ def find(
         champion=champion.version if champion else None,
         damage=damage,
         is_pinned=champion is not None and champion.pinned,
-        reports=_reports(name, weeks, artifacts),
+        reports=reports,
     )
 
 

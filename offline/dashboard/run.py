@@ -39,7 +39,8 @@ def run(
     Returns:
         ``first``, the path or address of the first page; ``pages``, their bytes by file
         (a dry run has those that are always there); ``statements``, bytes billed by
-        each, or scanned by a dry one; ``missing``, why a statement could not be run.
+        each, or scanned by a dry one; ``missing``, why a statement could not be run;
+        ``wrong``, use cases without a page because their folder is wrong.
 
     Raises:
         RequestError: Nothing can be written there.
@@ -62,12 +63,13 @@ def run(
             until=as_of or today,
         )
         readings = {one.name: one for one in read(warehouse, window, is_dry=is_dry)}
+        wrong: list[str] = []
         pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
         first = f"{out.rstrip('/')}/{INDEX}"
         if not is_dry:
             facts = {
                 name: find(name, readings, artifacts, settings=settings)
-                for name in usecases.names()
+                for name in usecases.loaded(lambda error: wrong.append(error.message))
             }
             place = f"{settings.project}.{settings.dataset}"
             pages = site(readings, facts, window, place=place)
@@ -77,5 +79,6 @@ def run(
         "pages": {name: len(text.encode()) for name, text in pages.items()},
         "statements": {name: readings[name].bytes_billed for name in TITLES},
         "missing": {one.name: one.missing for one in readings.values() if one.missing},
+        "wrong": wrong,
         "is_dry": is_dry,
     }

@@ -15,6 +15,8 @@ from commands.answers import Exit
 from offline.dashboard import facts, reading
 from offline.dashboard.reading import SQL, TITLES, Window
 from offline.dashboard.run import run
+from propensity import usecases
+from propensity.errors import UseCaseError
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs.report import report_name
@@ -135,6 +137,24 @@ class TestCommand:
         assert status == Exit.DONE
         assert (tmp_path / SHOP).is_file()
         assert "champion.json" in (tmp_path / f"use-case-{CARDS}.html").read_text()
+
+    def test_a_wrong_folder_of_a_use_case_is_named_and_hides_no_other_one(
+        self, site, tmp_path, monkeypatch, capsys
+    ):
+        load = usecases.load
+
+        def wrong(name):
+            if name == CARDS:
+                raise UseCaseError("card_fraud/usecase.toml: a comma is missing")
+            return load(name)
+
+        monkeypatch.setattr(usecases, "load", wrong)
+        words = ("--out", str(tmp_path), "--as-of", str(DAY), "--json")
+        assert site.run("dashboard", *words) == Exit.DONE
+        answer = json.loads(capsys.readouterr().out)
+
+        assert answer["wrong"] == ["card_fraud/usecase.toml: a comma is missing"]
+        assert (tmp_path / SHOP).is_file()
 
     def test_writes_a_bucket(self, site, capsys):
         """Under a prefix, as pages that a browser shows; again replaces them."""
