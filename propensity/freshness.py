@@ -126,11 +126,10 @@ def look(
         late.insert(0, read.pop())
     streamed = [day for day in read if day in shards.intraday - shards.daily]
     # Where daily tables come, the one to come has more than the streamed one.
-    newest, usual = streamed[-1:], range(1, STREAMS + 1)
-    if any(day - n * DAY in shards.daily for day in newest for n in usual):
-        awaited = [*late, *newest]
-    else:
-        awaited = late
+    awaited = [*late]
+    for day in streamed:
+        if any(day - n * DAY in shards.daily for n in range(1, STREAMS + 1)):
+            awaited.append(day)
     return Freshness(
         data_until=until - (last - late[0] + DAY if late else 0 * DAY),
         late=tuple(late),

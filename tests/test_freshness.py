@@ -121,6 +121,14 @@ class TestAStreamedDay:
         assert (now.is_awaited, now.data_until) == (True, AS_OF)
         assert later == Freshness(data_until=AS_OF, streamed=(AS_OF - DAY,))
 
+    @pytest.mark.parametrize("zone", range(-11, 15))
+    def test_that_is_over_is_waited_for_in_any_zone(self, zone):
+        """Ahead of UTC the day of the as-of date is streamed as well, and goes on."""
+        daily, streamed = days(AS_OF - DAY), {AS_OF - DAY, AS_OF}
+        evening = THEN.replace(hour=20)
+
+        assert look(daily, intraday=streamed, now=evening, zone=zone).is_awaited
+
     def test_is_not_named_where_the_daily_table_is_there(self):
         assert look(days(), intraday={AS_OF - DAY}).streamed == ()
 

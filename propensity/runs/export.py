@@ -129,7 +129,8 @@ def _wait(run: Run, state: Freshness) -> None:
         return
     raise ExportLate(
         f"the export {run.settings.export} is not whole yet: "
-        f"{listed(state.late or state.streamed[-1:])} is missing, or only streamed. "
+        f"{listed(state.late or state.streamed[-freshness.STREAMS :])} is missing, or "
+        "only streamed. "
         f"Call again in {wait_s} s or later; from {ends:%Y-%m-%d %H:%M} UTC on "
         "(PROPENSITY_EXPORT_WAIT_MINUTES), or with force, the run goes on as of "
         f"{state.data_until}",

@@ -45,7 +45,7 @@ from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables.models import plain
-from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
+from propensity.timeframe import TRUTH_DELAY_DAYS, afternoon, day_of
 
 if TYPE_CHECKING:
     from propensity.freshness import Freshness
@@ -225,7 +225,12 @@ def _run_of(
 ) -> Run:
     """Return the run that a request is for."""
     (settings, warehouse, artifacts), now = clients(), clock.now()
-    parsed = parse(request, default_use_case=settings.use_case, today=now.date())
+    parsed = parse(
+        request,
+        default_use_case=settings.use_case,
+        today=now.date(),
+        default=afternoon(now, utc_offset_hours=settings.property_utc_offset_hours),
+    )
     if parsed.use_case == settings.use_case:
         usecases.require_default(settings)
     use_case = usecases.load(parsed.use_case).titled(settings)
@@ -243,7 +248,13 @@ def _run_of(
     )
 
 
-def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunRequest:
+def parse(
+    request: flask.Request,
+    *,
+    default_use_case: str,
+    today: date,
+    default: date,
+) -> RunRequest:
     """
     Read the request of a scheduled function.
 
@@ -251,7 +262,8 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
         request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
             (YYYY-MM-DD, from 1971 on) and ``force``.
         default_use_case: Where the request names none.
-        today: UTC; the default of ``as_of``, which may not be later.
+        today: UTC; ``as_of`` may not be later.
+        default: Of ``as_of``.
 
     Raises:
         MethodNotAllowed, TooLarge, RequestError: As named.
@@ -280,12 +292,12 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
         raise RequestError("use_case must be a string", field="use_case")
     if not isinstance(fields["force"], bool):
         raise RequestError("force must be true or false", field="force")
-    return RunRequest(**{**fields, "as_of": _as_of(fields["as_of"], today)})
+    return RunRequest(**{**fields, "as_of": _as_of(fields["as_of"], today, default)})
 
 
-def _as_of(value: object, today: date) -> date:
+def _as_of(value: object, today: date, default: date) -> date:
     if value is None:
-        return today
+        return default
     try:
         as_of = day_of(value if isinstance(value, str) else repr(value))
     except ValueError as error:

@@ -27,7 +27,11 @@ GA_EVENTS = (
     Column("ecommerce_transaction_id", "STRING", "Of a purchase or refund, by GA4"),
     Column("transaction_id", "STRING", "The same; else the event's own parameter"),
     Column("n_items", "INT64", "Sum of the items' quantities; none is 1"),
-    Column("n_distinct_items", "INT64", "Different item ids among the items"),
+    Column(
+        "n_distinct_items",
+        "INT64",
+        "Different items; one without an id is one of its own",
+    ),
     Column("source", "STRING", "Where the user first came from; null if streamed"),
     Column("medium", "STRING", "How the user first came; null if streamed"),
     Column("device_category", "STRING", "desktop, mobile or tablet"),

@@ -10,7 +10,9 @@
 -- not know are null, too; <Other>, its pool of rare values, is a value. So is a time
 -- beyond the years 1 to 9999, as of rows that somebody wrote in nanoseconds: such an
 -- event is in no window, and the others are read.
--- Ids that mean nothing, which pages and servers send where they have none, are null.
+-- Ids that mean nothing, which pages and servers send where they have none, are null:
+-- those of users, sessions, orders and items. An item without one is one of its own, as
+-- in shops that send names alone: names are billed, and the list has each good once.
 -- The digest is of what tells an event from every other one. It leaves out lists, because
 -- BigQuery bills each column that is read, and items and parameters are most of a row.
 SELECT
@@ -37,11 +39,14 @@ SELECT
     user_id
   ) AS user_id,
   user_first_touch_timestamp,
-  (
-    SELECT MAX(
+  NULLIF(
+    (
+      SELECT MAX(
         -- include: export_int64.sql
-      )
-    FROM UNNEST(event_params) AS p WHERE p.key = 'ga_session_id'
+        )
+      FROM UNNEST(event_params) AS p WHERE p.key = 'ga_session_id'
+    ),
+    0
   ) AS ga_session_id,
   (
     SELECT MAX(
@@ -109,7 +114,23 @@ SELECT
       SUM(IF(IFNULL(i.quantity, 1) BETWEEN 0 AND 1000000, IFNULL(i.quantity, 1), NULL))
     FROM UNNEST(items) AS i
   ) AS n_items,
-  (SELECT COUNT(DISTINCT i.item_id) FROM UNNEST(items) AS i) AS n_distinct_items,
+  (
+    SELECT
+      COUNT(
+        DISTINCT IF(
+          LOWER(TRIM(i.item_id)) IN (
+            -- include: meaningless_ids.sql
+          ),
+          NULL,
+          i.item_id
+        )
+      ) + COUNTIF(
+        IFNULL(LOWER(TRIM(i.item_id)), '') IN (
+          -- include: meaningless_ids.sql
+        )
+      )
+    FROM UNNEST(items) AS i
+  ) AS n_distinct_items,
   NULLIF(NULLIF(NULLIF(traffic_source.source, ''), '(not set)'), '(data deleted)')
     AS source,
   NULLIF(NULLIF(NULLIF(traffic_source.medium, ''), '(not set)'), '(data deleted)')

@@ -15,6 +15,8 @@
 -- event is read: parameters are most of an event, and BigQuery bills what is read.
 -- A date reads the tables of its own window, as if it were the only one: an event in the
 -- table of a later day was not there on it.
+-- A refund that says no amount is of its whole order, if the order is known and it names
+-- no fewer items.
 -- Amounts are in US dollars, or as they are where the export gives none. Beyond a
 -- trillion they are a mistake of the shop's page.
   older AS (
@@ -110,9 +112,9 @@
       n_items,
       n_distinct_items,
       CASE
-        WHEN ABS(stated) > NUMERIC '1e12' THEN NULL
-        WHEN event_name = 'refund' THEN ABS(stated)
-        ELSE stated
+        WHEN ABS(due) > NUMERIC '1e12' THEN NULL
+        WHEN event_name = 'refund' THEN ABS(due)
+        ELSE due
       END AS amount
     FROM
       (
@@ -123,22 +125,48 @@
             CONCAT('event ', event_digest),
             CONCAT('id ', id)
           ) AS identity,
-          -- Nothing, beside a value above it, is what a page says that fills in the value
-          -- alone.
-          COALESCE(
-            NULLIF(refund_value_in_usd, 0),
-            NULLIF(purchase_revenue_in_usd, 0),
-            IF(event_value_in_usd > 0, event_value_in_usd, NULL),
-            NULLIF(refund_value, 0),
-            NULLIF(purchase_revenue, 0),
-            IF(event_value > 0, event_value, NULL),
-            purchase_revenue_in_usd,
-            event_value_in_usd,
-            purchase_revenue,
-            event_value
-          ) AS stated
+          IF(
+            event_name = 'refund'
+            AND stated IS NULL
+            AND id IS NOT NULL
+            AND IFNULL(
+              n_items >= FIRST_VALUE(
+                IF(event_name = 'purchase', n_items, NULL) IGNORE NULLS
+              ) OVER orders,
+              TRUE
+            ),
+            FIRST_VALUE(
+              IF(event_name = 'purchase', stated, NULL) IGNORE NULLS
+            ) OVER orders,
+            stated
+          ) AS due
         FROM
-          identified
+          (
+            SELECT
+              *,
+              -- Nothing, beside a value above it, is what a page says that fills in the
+              -- value alone.
+              COALESCE(
+                NULLIF(refund_value_in_usd, 0),
+                NULLIF(purchase_revenue_in_usd, 0),
+                IF(event_value_in_usd > 0, event_value_in_usd, NULL),
+                NULLIF(refund_value, 0),
+                NULLIF(purchase_revenue, 0),
+                IF(event_value > 0, event_value, NULL),
+                purchase_revenue_in_usd,
+                event_value_in_usd,
+                purchase_revenue,
+                event_value
+              ) AS stated
+            FROM
+              identified
+          )
+        WINDOW
+          orders AS (
+            PARTITION BY as_of, user_id, id
+            ORDER BY event_timestamp, stated DESC, event_digest
+            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+          )
       )
     WHERE
       user_id IS NOT NULL

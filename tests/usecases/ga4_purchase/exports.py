@@ -256,6 +256,41 @@ def repeated() -> list[shop.Row]:
     for days in (9, 8):
         ecommerce = {"refund_value": 5.0, "transaction_id": "R1"}
         rows.append(event("refunds twice", ago(days), "refund", ecommerce=ecommerce))
+    for user, order, items in (
+        ("refunds an order", "R1", []),
+        ("refunds all items", "R1", [{"item_id": "a"}, {"item_id": "b"}]),
+        ("refunds an item", "R1", [{"item_id": "a"}]),
+        ("refunds another order", "R2", []),
+        ("refunds no order", None, []),
+    ):
+        both = [{"item_id": "a"}, {"item_id": "b"}]
+        rows += [
+            event(
+                user,
+                ago(20),
+                "purchase",
+                ecommerce={"transaction_id": "R1", "purchase_revenue": 60.0},
+                items=both,
+            ),
+            event(
+                user,
+                ago(15),
+                "refund",
+                ecommerce={"transaction_id": order},
+                items=items,
+            ),
+        ]
+    for n, unknown in enumerate(NOBODY):
+        goods = [
+            {"item_id": unknown, "item_name": name} for name in ("Cup", "Plate", "Bowl")
+        ]
+        rows.append(event(f"items {n} without ids", ago(9), "purchase", items=goods))
+    some = [{"item_id": one} for one in ("a", "a", None, "(not set)")]
+    rows += [
+        event("items with and without ids", ago(9), "purchase", items=some),
+        event("session zero", ago(9), params={"ga_session_id": 0}),
+        event("session zero", ago(8), params={"ga_session_id": 7}),
+    ]
     for id_ in ("T1", 1001):
         for n, nothing in enumerate((None, "(not set)")):
             user, params = f"parameter {id_}", {"transaction_id": id_}

@@ -150,6 +150,20 @@ PURCHASES = {
         "purchases": 1, "revenue": 100, "purchase_recency_days": 6.5,
     },
     "refunds twice": {"refunds": 2, "refund_value": 10},
+    # A refund that says no amount is of its whole order, if that is known and it names
+    # no fewer items.
+    "refunds an order": {"refunds": 1, "revenue": 60, "refund_value": 60},
+    "refunds all items": {"refunds": 1, "refund_value": 60},
+    "refunds an item": {"refunds": 1, "refund_value": 0},
+    "refunds another order": {"refunds": 1, "refund_value": 0},
+    "refunds no order": {"refunds": 1, "refund_value": 0},
+    # Items are told apart by their ids; one whose id means nothing is one of its own.
+    **{
+        f"items {n} without ids": {"items": 3, "distinct_items": 3}
+        for n in range(len(NOBODY))
+    },
+    "items with and without ids": {"items": 4, "distinct_items": 3},
+    "session zero": {"events": 2, "sessions": 1},
     # It may be among the parameters alone, as a text or as a number.
     **dict.fromkeys(("parameter T1", "parameter 1001"), {"purchases": 1}),
     # Without a revenue the value counts; an item without a quantity is one.
