@@ -21,7 +21,11 @@ from commands.flags import (
 _FORCE = option("--force", "Also a first version that is no better than chance.")
 # Which deployment is looked at: the environment's, or one on this machine.
 _LOCAL = (
-    option("--local", "Look at what `propensity up` started.", "is_local"),
+    option(
+        "--local",
+        "Look at what `propensity up` started, by its settings and none of yours.",
+        "is_local",
+    ),
     local_state("the one that is up"),
     option("--as-of DAY", "Look as if that day (UTC) had just ended (default: now)."),
 )
