@@ -81,22 +81,6 @@ def moment_of(text: str) -> datetime:
     raise ValueError(f"{text[:64]!r} is neither a day nor a time in ISO 8601")
 
 
-def afternoon(now: datetime, *, utc_offset_hours: int) -> date:
-    """
-    Return the as-of date of the runs on a property's day: the UTC date of its noon.
-
-    So runs of one afternoon have one date, wherever midnight UTC falls in it, and in
-    the weeks in which clocks change. Before noon it may be the day before.
-
-    Args:
-        now: UTC.
-        utc_offset_hours: Hours that the property's time is ahead of UTC.
-    """
-    offset = timedelta(hours=utc_offset_hours)
-    noon = (now + offset).replace(hour=12, minute=0) - offset
-    return min(noon, now).date()
-
-
 def midnight(day: date) -> datetime:
     """Return the moment at which a day begins in UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

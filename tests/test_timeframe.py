@@ -4,9 +4,8 @@ Time, specified: half-open windows, mature labels, and an order that nothing bre
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import pairwise
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from propensity.timeframe import (
     DAY,
     Timeframe,
-    afternoon,
     day_of,
     days_of_data,
     first_suffix,
@@ -195,35 +193,6 @@ class TestRollingBlocks:
 
         assert len(blocks) == expected
         assert {len(block.judged) for block in blocks} <= {4}
-
-
-ZONES = {
-    "America/Los_Angeles": -7,
-    "America/Denver": -6,
-    "Pacific/Honolulu": -10,
-    "Etc/UTC": 0,
-    "Europe/London": 1,
-    "Europe/Berlin": 2,
-    "Asia/Kolkata": 5,
-    "Asia/Tokyo": 9,
-    "Pacific/Auckland": 13,
-    "Pacific/Kiritimati": 14,
-}
-
-
-@given(st.dates(date(2026, 1, 1), date(2028, 1, 1)), st.sampled_from([*ZONES]))
-def test_runs_of_one_afternoon_have_one_date_in_any_zone_and_season(day, zone):
-    """By the offset in summer, as the setting has it. It is no day to come, and never
-    more than a day before the property's."""
-    found = set()
-    for hour in (13, 17, 22):
-        local = datetime(day.year, day.month, day.day, hour, tzinfo=ZoneInfo(zone))
-        now = local.astimezone(UTC)
-        found.add(afternoon(now, utc_offset_hours=ZONES[zone]))
-        assert max(found) <= now.date()
-
-    assert len(found) == 1
-    assert found <= {day, day - DAY}
 
 
 @given(st.dates(date(2, 1, 1), date(9999, 12, 31)), st.integers(0, 120))

@@ -45,7 +45,7 @@ from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables.models import plain
-from propensity.timeframe import TRUTH_DELAY_DAYS, afternoon, day_of
+from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
 
 if TYPE_CHECKING:
     from propensity.freshness import Freshness
@@ -225,12 +225,7 @@ def _run_of(
 ) -> Run:
     """Return the run that a request is for."""
     (settings, warehouse, artifacts), now = clients(), clock.now()
-    parsed = parse(
-        request,
-        default_use_case=settings.use_case,
-        today=now.date(),
-        default=afternoon(now, utc_offset_hours=settings.property_utc_offset_hours),
-    )
+    parsed = parse(request, default_use_case=settings.use_case, today=now.date())
     if parsed.use_case == settings.use_case:
         usecases.require_default(settings)
     use_case = usecases.load(parsed.use_case).titled(settings)
@@ -248,13 +243,7 @@ def _run_of(
     )
 
 
-def parse(
-    request: flask.Request,
-    *,
-    default_use_case: str,
-    today: date,
-    default: date,
-) -> RunRequest:
+def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunRequest:
     """
     Read the request of a scheduled function.
 
@@ -262,8 +251,7 @@ def parse(
         request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
             (YYYY-MM-DD, from 1971 on) and ``force``.
         default_use_case: Where the request names none.
-        today: UTC; ``as_of`` may not be later.
-        default: Of ``as_of``.
+        today: UTC; the default of ``as_of``, which may not be later.
 
     Raises:
         MethodNotAllowed, TooLarge, RequestError: As named.
@@ -292,12 +280,12 @@ def parse(
         raise RequestError("use_case must be a string", field="use_case")
     if not isinstance(fields["force"], bool):
         raise RequestError("force must be true or false", field="force")
-    return RunRequest(**{**fields, "as_of": _as_of(fields["as_of"], today, default)})
+    return RunRequest(**{**fields, "as_of": _as_of(fields["as_of"], today)})
 
 
-def _as_of(value: object, today: date, default: date) -> date:
+def _as_of(value: object, today: date) -> date:
     if value is None:
-        return default
+        return today
     try:
         as_of = day_of(value if isinstance(value, str) else repr(value))
     except ValueError as error:
