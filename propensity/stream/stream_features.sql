@@ -3,7 +3,7 @@
 -- Sources: stream_features_daily, but for a user's days that got events since the last
 --   compaction: these are computed anew from stream_events. So it is exact whether or not,
 --   and however often, the compaction has run. An event that is late counts once the
---   compaction has run.
+--   compaction has run, or earlier where its user's day is computed anew.
 -- An event that is not late was received at most 31 days after the other events of its day
 -- (30 of lateness, one of a clock that is wrong). The view reads the arrivals of 40 days,
 -- so that it is exact while the last compaction is no more than nine days ago.

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from local.generators.streams import encode
+from propensity.runs.compact import IN_FLIGHT
 from tests.events import bet
 from tests.functions.streaming import Died, Site, changed, dying, rows_of
 from tests.propensity.runs.compacted import (
@@ -117,14 +118,19 @@ def test_features_are_exact_in_any_history(strict, seed):
     Whatever is late, early, repeated, replayed, compacted or killed, and when.
 
     After every step the view has all events that came within the bound at any time,
-    and of the others those that a compaction has seen; each once, exactly. In the end
-    it has every event, and so has a clean computation; and a forced compaction counts
-    all days again, and changes neither it nor a single sum.
+    and of the others those that a compaction has seen, and those of a user's day that
+    is computed anew because another event of it came in time; each once, exactly. In
+    the end it has every event, and so has a clean computation; a forced compaction
+    counts all days again, and changes neither it nor a single sum.
     """
     chance, clock = random.Random(seed), NOW
     sent: dict[Any, dict[str, Any]] = {}
     counted: set[Any] = set()
     unsure: set[str] = set()
+    # Users' days that are computed anew, by their last event that came in time; and
+    # those of which that is not known.
+    anew: dict[Any, datetime] = {}
+    perhaps: set[Any] = set()
     for batch, ago, wait, follows in drawn(chance) if seed else STORY:
         clock += wait
         received_at = clock - ago
@@ -138,19 +144,26 @@ def test_features_are_exact_in_any_history(strict, seed):
             key = (event["user_id"], event["event_time"][:10], event["event_id"])
             sent.setdefault(key, event)
             if date.fromisoformat(key[1]) >= received_at.date() - BOUND:
-                counted.add(key)
+                anew[key[:2]] = received_at
+        counted |= {key for key in sent if key[:2] in anew}
+        unsure |= {key[0] for key in set(sent) - counted if key[:2] in perhaps}
         if events:
             lines = [encode(event) for event in events]
             strict.append(rows_of(lines, received_at=received_at, lateness=BOUND))
+        began = clock
         if follows == "die":
             with dying(chance.randint(3, 12)), contextlib.suppress(Died):
                 strict.compact(clock, as_of=FIRST)
             # Whether it has counted what was late depends on when it died.
             unsure = {key[0] for key in set(sent) - counted}
+            perhaps |= anew.keys()
             clock += LEASE
         elif follows:
             strict.compact(clock, as_of=FIRST, force=follows == "force")
-            counted, unsure = set(sent), set()
+            counted, unsure, perhaps = set(sent), set(), set()
+        if follows:
+            # What came just before it began may not have been there yet.
+            anew = {day: at for day, at in anew.items() if at >= began - IN_FLIGHT}
         sure = {user for user, _, _ in sent} - unsure
         must = [sent[key] for key in sent if key in counted and key[0] in sure]
         features = strict.features()
