@@ -124,12 +124,23 @@ SELECT
           NULL,
           i.item_id
         )
-      ) + COUNTIF(
-        IFNULL(LOWER(TRIM(i.item_id)), '') IN (
-          -- include: meaningless_ids.sql
-        )
       )
     FROM UNNEST(items) AS i
+  ) + IFNULL(
+    (
+      SELECT
+        SUM(
+          IF(
+            IFNULL(LOWER(TRIM(i.item_id)), '') IN (
+              -- include: meaningless_ids.sql
+            ),
+            1,
+            0
+          )
+        )
+      FROM UNNEST(items) AS i
+    ),
+    0
   ) AS n_distinct_items,
   NULLIF(NULLIF(NULLIF(traffic_source.source, ''), '(not set)'), '(data deleted)')
     AS source,
