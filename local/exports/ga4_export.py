@@ -10,6 +10,7 @@ Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/ans
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import glob
 import json
@@ -217,9 +218,12 @@ def _read(
     # As JSON has them, so that a number is known for one.
     kinds |= dict.fromkeys(("user_pseudo_id", "user_id"), "JSON")
 
+    form = "array" if _is_marked_array(path) else "auto"
+
     def read(statement: str, kinds: Mapping[str, str]) -> None:
         fields = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
-        rows = f"READ_JSON({file}, COMPRESSION = {packed}, COLUMNS = {{{fields}}})"
+        how = f"FORMAT = '{form}', COMPRESSION = {packed}, COLUMNS = {{{fields}}}"
+        rows = f"READ_JSON({file}, {how})"
         database.execute(f"{statement} FROM {rows}{some}")
 
     numbered = (
@@ -250,6 +254,13 @@ def _read(
         "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
         f"user_id ->> '$' AS user_id), {place} AS place FROM given"
     )
+
+
+def _is_marked_array(path: Path) -> bool:
+    """Tell whether a byte order mark hides from DuckDB that rows are an array."""
+    with pa.input_stream(str(path), compression="detect") as file:
+        mark, _, rows = file.read(4096).partition(codecs.BOM_UTF8)
+    return not mark and rows.lstrip().startswith(b"[")
 
 
 def _first_wrong(database: duckdb.DuckDBPyConnection, name: str, kind: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import tempfile
 from datetime import UTC, date, datetime
@@ -77,6 +78,20 @@ class TestFiles:
 
         ga4_export.check(tmp_path / name)
         assert [row["event_name"] for row in read(tmp_path)] == ["page_view", "scroll"]
+
+    @pytest.mark.parametrize("is_array", [False, True])
+    @pytest.mark.parametrize("before", [b"", codecs.BOM_UTF8])
+    @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r\n\r\n"])
+    def test_of_json_are_what_they_were_after_an_editor(
+        self, tmp_path, before, end, is_array
+    ):
+        """Marks, line ends and blank lines around the rows decide nothing."""
+        rows = [event(), event()]
+        written = [orjson.dumps(rows)] if is_array else map(orjson.dumps, rows)
+        data = before + b"".join(end + row + end for row in written)
+        (tmp_path / "events.json").write_bytes(data)
+
+        assert len(read(tmp_path / "events.json")) == 2
 
     def test_of_parquet_may_have_lists_plain_or_as_groups(self, tmp_path):
         """As BigQuery and Spark write them, ``list.element``, in one another, too.
