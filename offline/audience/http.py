@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import re
 import time
@@ -45,6 +46,8 @@ _EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGN
 URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
 PLACE = re.compile(r"(\$?)\{(\w+)\}")
 PLACES = ("use_case", "audience", "as_of", "key", "chosen_micros")
+# Its warning of each retry prints the whole address, which may have a secret.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 

@@ -74,6 +74,14 @@ class Answering(Receiver):
         return self._answer
 
 
+class Losing(Receiver):
+    """A receiver whose first answer is lost."""
+
+    def answer(self, *request):
+        self.requests += 1
+        return None if self.requests == 1 else (204, {}, None)
+
+
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(Http, "first_pause_s", 0.0)
@@ -414,6 +422,14 @@ class TestAnalytics:
         assert event["name"] == "propensity_audience"
         assert event["timestamp_micros"] == added["timestamp_micros"]
         assert event["params"]["as_of"] == "2026-03-02"
+
+    def test_a_retry_logs_no_secret_of_the_address(self, caplog):
+        with Losing() as receiver:
+            client = self.opened(url=receiver.url + "/mp/collect")
+            client.send(request_of(1))
+
+        assert receiver.requests == 2
+        assert "a+secret" not in caplog.text
 
     def test_is_refused_once_analytics_takes_the_events_no_more(self):
         late = self.opened(at=CHOSEN_AT + timedelta(hours=73))
