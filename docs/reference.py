@@ -57,7 +57,7 @@ Bound `as_of` by constants in every query, or BigQuery reads all dates.
 The view of the GA4 export: one row per event.
 
 A day is read from one table: the first of `events_`, `events_fresh_`, `events_intraday_` and `events_fresh_intraday_` that it has.
-Event parameters and user properties that a use case names are further columns, `param_NAME` and `property_NAME` ([use cases](use-cases.md#parameters-and-properties-of-your-own)).
+Event parameters and user properties that a use case names are further columns, `param_NAME` and `property_NAME` ([use cases](usecase-reference.md#event-parameters-and-user-properties)).
 Bound `table_suffix` by constants in every query, or BigQuery reads all days.
 Unknown values, such as `(not set)`, are null.
 """  # noqa: E501

@@ -194,7 +194,7 @@ def test_a_documented_command_is_taken(page, command):
 
 
 class TestUseCases:
-    """docs/use-cases.md has statements and a preprocessor that a reader copies."""
+    """The pages on use cases have statements and code that a reader copies."""
 
     def test_the_documented_statements_give_the_documented_columns(
         self, workplace, environment
@@ -202,7 +202,7 @@ class TestUseCases:
         """Run as they are, they give each date the rows that it would have alone."""
         [toml] = blocks("docs/use-cases.md", "toml")
         use_case = usecases.parse("documented", toml)
-        features, labels, days, *_ = blocks("docs/use-cases.md", "sql")
+        features, labels, churn, days = blocks("docs/use-cases.md", "sql")
         settings = Settings.from_environment(environment)
         warehouse = Warehouse.open(settings)
         warehouse.execute(EVENTS)
@@ -224,13 +224,16 @@ class TestUseCases:
         assert [
             (row["as_of"].day, row["user_id"]) for row in rows_of(labels, *as_ofs)
         ] == [(3, "ben"), (3, "cid"), (5, "cid")]
+        assert [
+            (row["as_of"].day, row["user_id"]) for row in rows_of(churn, *as_ofs)
+        ] == [(5, "ana"), (5, "ben")]
         assert min(row["day"] for row in warehouse.rows(days)) == date(2026, 2, 1)
 
     def test_the_documented_preprocessor_can_be_uploaded(
         self, tmp_path, monkeypatch, capsys
     ):
         """It passes the check of the command that uploads it."""
-        [source] = blocks("docs/use-cases.md", "python")
+        [source] = blocks("docs/usecase-reference.md", "python")
         file = tmp_path / "my_preprocessor.py"
         file.write_text(source)
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
