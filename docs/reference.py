@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -26,70 +26,157 @@ from propensity.tables.models import IN_METRICS
 
 Option = tuple[str, str]
 
+# A column that at least so many tables have is described once.
+SHARED_BY = 3
+
 # A table that has more columns of another one than these refers to it.
 SHARED_COLUMNS = 4
+
+# Tables that people rarely query: their columns are only named.
+INTERNAL = {
+    "ma_predictions_runs",
+    "ma_preprocessors",
+    "stream_features_daily",
+    "stream_compactions",
+    "postcode_index",
+    "suppressed_users",
+}
 
 RIGHTS = Path(__file__).resolve().parent.parent / "deploy" / "functions.toml"
 
 TABLES_HEAD = """\
 # Tables
 
-For whoever queries the results: every table and view, who writes it, what a row is, and all its columns.
+Find the table that answers your question, and what its columns mean.
 
-<!-- Written by `python -m docs`; edit propensity/tables/. -->
+<!-- Written by `python -m docs`; edit propensity/tables/ and docs/reference.py. -->
 
-They are in the dataset `PROPENSITY_DATASET`. BigQuery does not enforce keys; the functions keep them.
-Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
+## Which table do I need?
+
+| question | table |
+|---|---|
+| Who are my best users this week? | [`ma_predictions_table`](#ma_predictions_table) |
+| What was predicted in an earlier week? | [`ma_predictions_history`](#ma_predictions_history) |
+| How good were the predictions? | [`ma_model_evaluation`](#ma_model_evaluation) |
+| Which model is live, and why? | [`ma_model_training_metadata`](#ma_model_training_metadata) |
+| What has changed in my users? | [`ma_drift`](#ma_drift) |
+| Did my campaign help? | [`ma_audience_lift`](#ma_audience_lift) |
+| Who was in it, and what was delivered? | [`ma_audience_members`](#ma_audience_members), [`ma_audience_ledger`](#ma_audience_ledger) |
+| Which events arrived, and which were rejected? | [`stream_events`](#stream_events), [`dead_letters`](#dead_letters) |
+| Which scores were given, and what came out? | [`inference_log`](#inference_log), [`truth_events`](#truth_events) |
+| What does the GA4 export say? | [`ga_events`](#ga_events) |
+
+The tables are in the dataset `PROPENSITY_DATASET`; the queries below assume `propensity`. Filter on the partition column, with constants: otherwise BigQuery reads, and bills, all dates.
+
+The top 100 users of the newest predictions:
+
+```sql
+SELECT user_id, probability, percentile, expected_value
+FROM propensity.ma_predictions_table
+WHERE use_case = 'ga4_purchase' AND as_of >= DATE_SUB(CURRENT_DATE(), INTERVAL 7 DAY)
+ORDER BY probability DESC
+LIMIT 100
+```
+
+The metrics of each week. Predictions are good if `observed` and `predicted` are close:
+
+```sql
+SELECT week, status, model_version, users, base_rate AS observed, mean_probability AS predicted, roc_auc, lift_at_budget
+FROM propensity.ma_model_evaluation
+WHERE use_case = 'ga4_purchase' AND week >= DATE_SUB(CURRENT_DATE(), INTERVAL 90 DAY)
+ORDER BY week DESC
+```
+
+The drift warnings of the last month:
+
+```sql
+SELECT as_of, cause, message
+FROM propensity.ma_drift
+WHERE use_case = 'ga4_purchase' AND is_alarm AND as_of >= DATE_SUB(CURRENT_DATE(), INTERVAL 30 DAY)
+```
+
+The effect of each audience so far:
+
+```sql
+SELECT audience, week, verdict, conversion_difference, conversion_difference_low, conversion_difference_high
+FROM propensity.ma_audience_lift
+WHERE use_case = 'ga4_purchase' AND week >= DATE_SUB(CURRENT_DATE(), INTERVAL 90 DAY)
+QUALIFY ROW_NUMBER() OVER (PARTITION BY audience ORDER BY week DESC) = 1
+```
+
+Why messages were rejected yesterday:
+
+```sql
+SELECT reason, field, COUNT(*) AS messages
+FROM propensity.dead_letters
+WHERE received_on = DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY)
+GROUP BY reason, field
+ORDER BY messages DESC
+```
+
+## How to read the columns
+
+- Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
+- *Positives* are users, or events, with the outcome. *Contacted* are members of an audience outside the control group.
+- Amounts of `ga4_purchase` are in US dollars, or in the event's currency if the export has no dollars. Those of other use cases are in the currency of their events.
+- A key identifies a row. BigQuery does not enforce keys; the functions do.
+- These columns mean the same in every table that has them:
+
 """  # noqa: E501
 
-VIEWS_HEAD = """
-## stream_features
-
-The view of the [features of the stream](../04-StreamFeatures/README.md#features): one row per use case and user, as they are now.
-
+VIEWS = """
 ## ma_predictions_history
 
-The view of all publications: one row per use case, as-of date and user, in the columns of `ma_predictions_table`.
-Bound `as_of` by constants in every query, or BigQuery reads all dates.
+A view of all predictions: one row per use case, prediction date and user, in the columns of `ma_predictions_table`.
+
+## stream_features
+
+A view of the [features of the stream](../04-StreamFeatures/README.md#features): one row per use case and user, as they are now.
 
 ## ga_events
 
-The view of the GA4 export: one row per event.
+A view of the GA4 export: one row per event. Always filter on `table_suffix` with constants; otherwise BigQuery reads, and bills, all days.
 
 A day is read from one table: the first of `events_`, `events_fresh_`, `events_intraday_` and `events_fresh_intraday_` that it has.
-Event parameters and user properties that a use case names are further columns, `param_NAME` and `property_NAME` ([use cases](usecase-reference.md#event-parameters-and-user-properties)).
-Bound `table_suffix` by constants in every query, or BigQuery reads all days.
-Unknown values, such as `(not set)`, are null.
+Event parameters and user properties that a use case names are further columns, `param_NAME` and `property_NAME` ([how to add them](usecase-reference.md#event-parameters-and-user-properties)).
+Unknown values, for example `(not set)`, are null.
+
 """  # noqa: E501
+
+INTERNAL_HEAD = """
+## Internal tables
+
+The functions need these tables. You will rarely query them.
+"""
 
 # What a reader of a table must know, and its columns do not say.
 NOTES = {
     "suppressed_users": "`propensity forget` writes it.",
-    "stream_events": "An event that was sent twice is here twice: "
-    "take one row for each key. Days of arrival never change once they are over.",
+    "stream_events": "An event that was sent twice may be here twice: take one row "
+    "for each key.",
     "postcode_index": "`propensity load postcodes` replaces it as a whole.",
-    "inference_log": "A redelivery repeats `inference_id`: count each once. "
-    "Version -1 means that nothing served.",
-    "truth_events": "The latest `truth_time` counts, and of two at the same time "
-    "label 1.",
-    "ma_predictions_table": "Scored users are updated, all others kept. A rerun of an "
-    "older date changes nobody who has a newer row.",
-    "ma_predictions_runs": "Also rows of runs that died, or whose date was published "
-    "again: read the view `ma_predictions_history`.",
-    "ma_model_training_metadata": "`JSON_VALUE(card, '$.verdict.roc_auc_difference')` "
-    "is one of what `card` has: `verdict`, `metrics`, `savings`, `value`, "
-    "`candidates`, `importance`, `features`, `split`, `files`, `libraries` and more.",
-    "ma_publications": "Of a date the newest publication counts.",
-    "ma_model_evaluation": "Of the publication in force, final before provisional. "
-    "A week without predictions has version -1. `metrics` has, where they are known: "
+    "inference_log": "If an event is delivered twice, its score is here twice, by the "
+    "same `inference_id`. Version -1 means that no version was live.",
+    "truth_events": "The latest `truth_time` counts; of two at the same time, label 1.",
+    "ma_predictions_table": "Each run updates the users that it scored, and keeps all "
+    "others. A run for an earlier date does not change users with a newer row.",
+    "ma_predictions_runs": "Also contains failed and superseded runs. Query the view "
+    "[`ma_predictions_history`](#ma_predictions_history) instead.",
+    "ma_model_training_metadata": "`card` has everything else as JSON: "
+    "`JSON_VALUE(card, '$.verdict.roc_auc_difference')`. Its entries are `verdict`, "
+    "`metrics`, `savings`, `value`, `candidates`, `importance`, `features`, `split`, "
+    "`files`, `libraries` and more.",
+    "ma_publications": "If a date was published twice, the newest row counts.",
+    "ma_model_evaluation": "Each week is evaluated against the predictions that were "
+    "in force at its start; a final result replaces the provisional one. Version -1 "
+    "means that there were no predictions. `metrics` has, where they are known: "
     + ", ".join(f"`{column.name}`" for column in IN_METRICS)
     + ".",
     "ma_audience_members": "`propensity audience send` writes it, once a date.",
-    "ma_audience_ledger": "`propensity audience send` writes it: a user who was sent "
-    "is accepted, or rejected with a reason.",
-    "ma_audience_lift": "[Did it help?](audiences.md#did-it-help)",
-    "ma_drift": "[What to do](operate.md#drift)",
-    "ma_preprocessors": "`propensity build-preprocessor` writes it. The newest counts.",
+    "ma_audience_ledger": "`propensity audience send` writes it.",
+    "ma_audience_lift": "[How to read it](audiences.md#did-it-help).",
+    "ma_drift": "[What to do](operate.md#drift).",
+    "ma_preprocessors": "`propensity build-preprocessor` writes it.",
 }
 
 COMMANDS_HEAD = """\
@@ -118,32 +205,51 @@ SHARED_HEAD = """
 
 def tables() -> str:
     """Return the page of all tables, as Markdown."""
-    parts = [TABLES_HEAD]
-    for table in TABLES:
-        parts.append("\n".join(_table(table)))
-    return "\n".join(parts) + VIEWS_HEAD + _columns(GA_EVENTS)
+    shared = _shared()
+    shown = [table for table in TABLES if table.name not in INTERNAL]
+    internal = [table for table in TABLES if table.name in INTERNAL]
+    parts = [TABLES_HEAD, *_lines(shared)]
+    for number, table in enumerate(shown):
+        own = [column for column in table.columns if column not in shared]
+        also = [column for column in table.columns if column in shared]
+        parts += [*_about(table), f"\nIt has {_code(_shown(also))}, "]
+        parts.append("which [many tables](#how-to-read-the-columns) have")
+        like = max(shown[:number], default=table, key=_same_as(own))
+        same = [column for column in own if column in like.columns and like != table]
+        if len(same) > SHARED_COLUMNS:
+            own = [column for column in own if column not in same]
+            parts.append(f", {_code(_shown(same))} as in [{like.name}](#{like.name})")
+        parts += [", and:\n\n", *_lines(own)]
+    parts += [VIEWS, *_lines(GA_EVENTS), INTERNAL_HEAD]
+    for table in internal:
+        names = _code(column.name for column in table.columns)
+        parts += [*_about(table), f"\nColumns: {names}.\n"]
+    return "".join(parts)
 
 
-def _table(table: Table) -> Iterator[str]:
-    yield f"## {table.name}\n"
-    yield f"{table.description}."
-    yield from _rights(table.stored)
-    if table.newest:
-        yield f"It is a view of `{table.stored}`, which has the rows of all runs."
+def _same_as(columns: Sequence[Column]) -> Callable[[Table], int]:
+    """Return how many of these columns a table has, as a function."""
+    return lambda table: sum(column in table.columns for column in columns)
+
+
+def _shared() -> list[Column]:
+    """Return the columns that many tables have, most common first."""
+    counted = Counter(column for table in TABLES for column in table.columns)
+    return [one for one, times in counted.most_common() if times >= SHARED_BY]
+
+
+def _about(table: Table) -> Iterator[str]:
+    """Yield what a table is, who writes it, and how to filter it."""
+    yield f"\n## {table.name}\n\n{table.description}.\n"
+    yield from (f"{line}\n" for line in _rights(table.stored))
     if note := NOTES.get(table.name):
-        yield note
-    kept = f"; kept {table.expiration_days} days" if table.expiration_days else ""
-    yield f"\nKey: {_code(table.key)}. Partitioned by `{table.partition}`{kept}."
-    if table.requires_filter:
-        yield f"A query must filter on `{table.partition}`."
-    shared: list[Column] = []
-    for other in TABLES[: TABLES.index(table)]:
-        same = [one for one in table.columns if one in other.columns]
-        if len(same) > max(len(shared), SHARED_COLUMNS):
-            shared, like = same, f"[{other.name}](#{other.name})"
-    if shared:
-        yield f"{_code(_shown(shared))} are as in {like}."
-    yield _columns([one for one in table.columns if one not in shared])
+        yield f"{note}\n"
+    if table.newest:
+        yield f"It is a view of `{table.stored}`, which has the rows of all runs.\n"
+    must = ", on which a query must filter" if table.requires_filter else ""
+    kept = f"; kept for {table.expiration_days} days" if table.expiration_days else ""
+    yield f"\nKey: {_code(table.key)}. "
+    yield f"Partition column: `{table.partition}`{must}{kept}.\n"
 
 
 def _rights(table: str) -> Iterator[str]:
@@ -158,10 +264,6 @@ def _rights(table: str) -> Iterator[str]:
         yield " ".join(said)
 
 
-def _columns(columns: Sequence[Column]) -> str:
-    return "\n| column | type | |\n|---|---|---|\n" + "".join(_rows(columns))
-
-
 def _shown(columns: Iterable[Column]) -> list[str]:
     """Return names of columns without the ends of their intervals."""
     names = [column.name for column in columns]
@@ -169,8 +271,8 @@ def _shown(columns: Iterable[Column]) -> list[str]:
     return [name for name in names if name not in ends]
 
 
-def _rows(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
-    """Yield a row for each column and its fields; an interval is in its column's."""
+def _lines(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
+    """Yield a line for each column and its fields; an interval is in its column's."""
     names = {column.name for column in columns}
     for column in columns:
         if column.name not in _shown(columns):
@@ -178,9 +280,8 @@ def _rows(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
         shown = [prefix + column.name]
         shown += ["…_low", "…_high"] if f"{column.name}_low" in names else []
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
-        required = ", required" if column.required else ""
-        yield f"| {_code(shown)} | `{kind}`{required} | {column.description} |\n"
-        yield from _rows(column.fields, f"{prefix}{column.name}.")
+        yield f"- {_code(shown)} (`{kind}`): {column.description}\n"
+        yield from _lines(column.fields, f"{prefix}{column.name}.")
 
 
 def _code(names: Iterable[str]) -> str:

@@ -12,18 +12,18 @@ _AUDIENCE = (
 
 AUDIENCE_MEMBERS = Table(
     name="ma_audience_members",
-    description="One row per audience, as-of date and user: treated, or held out",
+    description="One row per audience, as-of date and user: contacted or control",
     key=("use_case", "audience", "as_of", "user_id"),
     partition="as_of",
     clustering=("use_case", "audience", "user_id"),
     columns=(
         *_AUDIENCE,
-        Column("as_of", "DATE", "Of the probabilities it is made of", required=True),
+        Column("as_of", "DATE", "Prediction date of the members", required=True),
         Column("user_id", "STRING", "The user", required=True),
         Column("probability", "FLOAT64", "As published for as_of", required=True),
-        Column("is_control", "BOOL", "Whether the user is held out", required=True),
+        Column("is_control", "BOOL", "Whether in the control group", required=True),
         Column("control_group", "STRING", "Name that the control group is drawn by"),
-        Column("control_share", "FLOAT64", "Share that is held out, 0 to 0.9"),
+        Column("control_share", "FLOAT64", "Share of the control group, 0 to 0.9"),
         Column("selection", "STRING", "How members were chosen, such as top 1000"),
         Column("selected_at", "TIMESTAMP", "When they were chosen"),
     ),
@@ -42,7 +42,7 @@ AUDIENCE_LEDGER = Table(
   ) = 1""",
     columns=(
         *_AUDIENCE,
-        Column("as_of", "DATE", "Of the members that were sent", required=True),
+        Column("as_of", "DATE", "Prediction date of the members", required=True),
         Column("destination", "STRING", "Name of the destination", required=True),
         Column("action", "STRING", "add or remove", required=True),
         Column("user_id", "STRING", "The user", required=True),
@@ -64,14 +64,14 @@ _GROUP_SUMS = (
 
 def _effect(name: str, of: str) -> tuple[Column, ...]:
     return (
-        Column(name, "FLOAT64", f"{of}, treated less control"),
-        *interval(name, f"{of}, treated less control"),
+        Column(name, "FLOAT64", f"{of}, contacted minus control"),
+        *interval(name, f"{of}, contacted minus control"),
     )
 
 
 AUDIENCE_LIFT = Table(
     name="ma_audience_lift",
-    description="One row per audience and week: treated users against those held out",
+    description="One row per audience and week: contacted users against control",
     key=("use_case", "audience", "week"),
     partition="week",
     clustering=("use_case", "audience"),
@@ -87,20 +87,20 @@ AUDIENCE_LIFT = Table(
         Column("status", "STRING", "provisional, or final once labels are mature"),
         RUN,
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
-        Column("control_share", "FLOAT64", "Share that is held out"),
+        Column("control_share", "FLOAT64", "Share of the control group"),
         structs("sums", "Sums of who became a member in this week", *_GROUP_SUMS),
-        Column("treated_users", "INT64", "Treated so far, each user once"),
-        Column("control_users", "INT64", "Held out so far, each user once"),
-        Column("treated_conversions", "INT64", "Positives among the treated"),
-        Column("control_conversions", "INT64", "Positives among those held out"),
-        Column("treated_revenue", "NUMERIC", "Their amounts; null without any"),
-        Column("control_revenue", "NUMERIC", "Their amounts; null without any"),
+        Column("treated_users", "INT64", "Contacted so far, each user once"),
+        Column("control_users", "INT64", "Control group so far, each user once"),
+        Column("treated_conversions", "INT64", "Contacted users with the outcome"),
+        Column("control_conversions", "INT64", "Control users with the outcome"),
+        Column("treated_revenue", "NUMERIC", "What they paid; null without amounts"),
+        Column("control_revenue", "NUMERIC", "What they paid; null without amounts"),
         *_effect("conversion_difference", "Share of positives"),
         # Null without a conversion in the control group.
-        Column("conversion_lift", "FLOAT64", "Share, treated over control, less 1"),
+        Column("conversion_lift", "FLOAT64", "Ratio of the two shares, minus 1"),
         *_effect("revenue_difference", "Amount per user"),
-        Column("sample_ratio_p", "FLOAT64", "p-value of sizes; an alarm below 0.001"),
+        Column("sample_ratio_p", "FLOAT64", "p-value of sizes; ignore below 0.001"),
         # Also too_few, no_control or sample_ratio.
-        Column("verdict", "STRING", "helps or harms, open, or why there is none"),
+        Column("verdict", "STRING", "helps, harms or open; or why there is none"),
     ),
 )

@@ -29,8 +29,8 @@ _METRICS = (
     Column("true_negatives", "INT64", "Negatives below the threshold"),
     Column("false_positives", "INT64", "Negatives at or above the threshold"),
     Column("false_negatives", "INT64", "Positives below the threshold"),
-    Column("precision", "FLOAT64", "At the threshold; null if nothing is above it"),
-    Column("recall", "FLOAT64", "At the threshold; null without positives"),
+    Column("precision", "FLOAT64", "Share of predicted positives that are right"),
+    Column("recall", "FLOAT64", "Share of positives that are predicted"),
     Column("f1", "FLOAT64", "Harmonic mean of precision and recall"),
     Column("roc_auc", "FLOAT64", "Area under the ROC curve; null with one class"),
     *interval("roc_auc", "Area under the ROC curve"),
@@ -42,18 +42,18 @@ _METRICS = (
         "lift",
         "Deciles of the score, highest first; ties are shared out",
         Column("decile", "INT64", "1 has the highest scores"),
-        Column("users", "FLOAT64", "A tenth of the rows"),
+        Column("users", "FLOAT64", "10% of the rows"),
         Column("conversions", "FLOAT64", "Positives among them"),
         Column("mean_probability", "FLOAT64", "Mean of their probabilities"),
         Column("lift", "FLOAT64", "Their share of positives over the base rate"),
     ),
     Column("best_threshold", "FLOAT64", "Threshold with the best F1 on earlier rows"),
-    Column("budget", "STRING", "Top k that are acted on, as 1000 or 10%"),
+    Column("budget", "STRING", "How many you can act on: 1000 or 10%"),
     Column("precision_at_budget", "FLOAT64", "Precision of the top k"),
     Column("recall_at_budget", "FLOAT64", "Recall of the top k"),
     Column("lift_at_budget", "FLOAT64", "Precision of the top k over the base rate"),
     Column("alert_threshold", "FLOAT64", "Score from which an event is an alert"),
-    Column("saved", "NUMERIC", "Losses that alerts spared, less what reviews cost"),
+    Column("saved", "NUMERIC", "Losses that alerts prevented, minus the reviews"),
 )
 
 TRAINING_METADATA = Table(
@@ -78,16 +78,16 @@ TRAINING_METADATA = Table(
         Column("algorithm", "STRING", "The candidate that was chosen"),
         Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
         *_METRICS,
-        Column("promoted", "BOOL", "Whether it became the champion; null if cut off"),
+        Column("promoted", "BOOL", "Whether it went live; null if cut off"),
         Column("verdict", "STRING", "Why, or why not"),
-        Column("compared_version", "INT64", "The champion that it was compared with"),
+        Column("compared_version", "INT64", "Live version that it was compared with"),
         Column("model_object", "STRING", "Object name of the model"),
         Column("model_sha256", "STRING", "SHA-256 of its bytes"),
         Column("preprocessor_object", "STRING", "Object name of the preprocessor"),
         Column("preprocessor_sha256", "STRING", "SHA-256 of its bytes"),
         BILLED,
         Column("seconds", "FLOAT64", "Seconds from request to this row"),
-        Column("card", "STRING", "All else of card.json but histograms, JSON"),
+        Column("card", "STRING", "The rest of card.json without histograms, JSON"),
     ),
 )
 
@@ -189,7 +189,7 @@ def plain(value: date | Decimal) -> str | float:
 
 DRIFT = Table(
     name="ma_drift",
-    description="One row per publication and feature, beside the training of its "
+    description="One row per publication and feature, next to the training of its "
     "model; one of the scores, and one of the users",
     key=("use_case", "as_of", "kind", "name"),
     partition="as_of",
@@ -212,7 +212,7 @@ DRIFT = Table(
         Column("missing", "FLOAT64", "Share of users without a value"),
         Column("missing_before", "FLOAT64", "That share in the training"),
         Column("psi", "FLOAT64", "Population stability index; null for users"),
-        Column("bound", "FLOAT64", "psi above it is an alarm: more for few users"),
+        Column("bound", "FLOAT64", "psi from which on it warns: more for few users"),
         structs(
             "bins",
             "Shares by value, the scores' without the season's shift",

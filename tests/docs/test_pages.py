@@ -24,6 +24,7 @@ from propensity import errors, usecases
 from propensity.events import messages
 from propensity.events.types import Catalogue
 from propensity.gcp.warehouse import Warehouse
+from propensity.runs import setup
 from propensity.settings import Settings, variable_of
 from tests.described import JSON, path_of, whole
 from tests.docs.pages import (
@@ -37,6 +38,8 @@ from tests.docs.pages import (
 )
 
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+# The dataset of queries on pages.
+DATASET = "propensity."
 COMMANDS = [(page, command) for page in pages() for command in commands(page)]
 PORTS = {
     target: DEFAULT_PORT_BASE + number
@@ -243,6 +246,31 @@ class TestUseCases:
         status = cli.main(["build-preprocessor", "--from", str(file), "--dry-run"])
 
         assert status == 0, capsys.readouterr().err
+
+
+QUERIES = [
+    (page, sql) for page in pages() for sql in blocks(page, "sql") if DATASET in sql
+]
+
+
+@pytest.mark.parametrize(("page", "sql"), QUERIES)
+def test_a_documented_query_runs_on_the_tables_of_a_deployment(page, sql, prepared):
+    """Every table and column that it names is there."""
+    warehouse, dataset = prepared
+    rows = warehouse.rows(sql.replace(DATASET, f"{dataset}."))
+
+    assert not any(value for row in rows for value in row.values())
+
+
+@pytest.fixture(scope="module")
+def prepared(module_workplace):
+    """A warehouse that the set-up of a stream has prepared, and its dataset."""
+    environment = {**module_workplace.environment, "PROPENSITY_GA4_DATASET": ""}
+    settings = Settings.from_environment(environment)
+    warehouse = Warehouse.open(settings)
+    setup.prepare(warehouse, settings)
+    yield warehouse, settings.dataset
+    warehouse.close()
 
 
 EVENTS = """
