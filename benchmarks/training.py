@@ -4,8 +4,8 @@ What 00-ModelTraining adds to the fits of its candidates. Gates.
     python -m benchmarks.training
 
 A training, from rows in memory to the files of the version (encode, fit, choose,
-calibrate, measure with intervals, importance, report, pickles), with fits side by side
-as it is deployed; against the time within ``fit`` of its candidates, one after another,
+measure with intervals, importance, report, pickles), with fits side by side as it is
+deployed; against the time within ``fit`` of its candidates, one after another,
 in a second training of the same rows.
 """
 
@@ -38,8 +38,6 @@ from propensity.usecases import CATEGORY, UseCase
 MOST_OF_FITS = 1.3
 ROWS, SNAPSHOTS, ROUNDS = 30_000, 26, 3
 MODELS = (HistGradientBoostingClassifier, RandomForestClassifier, LogisticRegression)
-# A calibration is a regression on fewer columns, and no candidate.
-LEAST_COLUMNS = 10
 
 
 def labelled_rows(use_case: UseCase, count: int) -> pa.Table:
@@ -111,8 +109,7 @@ def fits() -> Iterator[list[float]]:
         def fitted(self: Any, x: Any, *given: Any, **named: Any) -> Any:
             began = time.perf_counter()
             result = plain(self, x, *given, **named)
-            if np.shape(x)[1] >= LEAST_COLUMNS:
-                seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began)
             return result
 
         return fitted

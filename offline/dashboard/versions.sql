@@ -6,7 +6,6 @@ SELECT
   model_version,
   COALESCE(as_of, training_date) AS as_of,
   algorithm,
-  JSON_VALUE(card, '$.calibration') AS calibration,
   roc_auc,
   roc_auc_low,
   roc_auc_high,

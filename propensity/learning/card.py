@@ -72,9 +72,10 @@ def card(
     """
     Return the card of a version.
 
-    Its ``metrics``, ``curves`` and ``importance`` are of the holdout, ``calibrations``
-    log loss by calibration, and ``drift`` is what publications are compared with. Of
-    events only there are ``outcomes``, ``alerts`` by rate, and ``savings``.
+    Its ``metrics``, ``curves`` and ``importance`` are of the holdout, and ``drift`` is
+    what publications are compared with. Of events only there are ``outcomes``,
+    ``alerts`` by rate, and ``savings``. ``calibration`` is "none": models are published
+    as they are fitted, and versions of earlier releases have others.
 
     Args:
         rows: All rows of its training and test.
@@ -122,8 +123,7 @@ def card(
         "algorithm": trained.chosen.algorithm,
         "parameters": dict(trained.chosen.parameters),
         "members": [member.name for member in trained.members],
-        "calibration": trained.calibration,
-        "calibrations": dict(trained.calibrations),
+        "calibration": "none",
         "candidates": [
             {
                 "name": one.candidate.name,

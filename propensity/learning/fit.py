@@ -2,10 +2,9 @@
 Training: judge the candidates forward in time, fit the best, and measure it once.
 
 Rolling origin: on each block of rows a candidate is fitted on older ones, and scores
-the block's. The candidate with the least log loss over all blocks is taken, then the
-calibration with the least; of events, the candidate whose alerts cost least. It is
-fitted on all rows before the holdout, measured there, and, of users, fitted again on
-all rows: that model serves.
+the block's. The candidate with the least log loss over all blocks is taken; of events,
+the one whose alerts cost least. It is fitted on all rows before the holdout, measured
+there, and, of users, fitted again on all rows: that model serves.
 
 Source:
     Tashman, "Out-of-sample tests of forecasting accuracy: an analysis and review",
@@ -27,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from propensity.errors import NotEnoughData
 from propensity.learning import alerts, candidates, metrics, thresholds
 from propensity.learning.alerts import Stakes
-from propensity.learning.candidates import CALIBRATIONS, PARALLEL_ROWS
+from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rows import Block, Parts, Slice
@@ -42,9 +41,6 @@ from propensity.usecases.declaration import FOREST, MEAN
 
 Floats = NDArray[np.float64]
 
-# Folds of users that a calibration is judged on where there is one block alone.
-_FOLDS = 5
-
 
 def train(
     parts: Parts,
@@ -55,7 +51,7 @@ def train(
     jobs: int | None = None,
 ) -> Trained:
     """
-    Train, choose, calibrate and measure.
+    Train, choose and measure.
 
     With too few labels only Half-Space Trees can be fitted, which learn from all rows.
 
@@ -107,40 +103,26 @@ class _Training:
                 f"candidate of {self.use_case.name} does without"
             )
         best = min(judged, key=self._loss)
-        by_name = {one.candidate.name: one for one in judged}
+        by_name = {one.candidate.name: one.candidate for one in judged}
         members = [by_name[name] for name in candidates.members(best.candidate)]
-        score, calibration, losses = best.score, "none", {}
         if best.candidate.algorithm == FOREST:
             assert parts.unlabelled is not None
             models = [self._trees(best.candidate, parts.unlabelled[1])]
         else:
-            each = np.column_stack([one.score for one in members])
-            calibrated = self._calibrated(each, best.score)
-            losses = {
-                name: _known(metrics.log_loss(parts.choosing.outcomes(values)))
-                for name, values in calibrated.items()
-            }
-            calibration = min(losses, key=lambda name: losses[name])
-            score = calibrated[calibration]
-            models = self._fitted(
-                [one.candidate for one in members],
-                [parts.fitting, *([parts.every] if parts.every else [])],
-                candidates.calibrator(calibration, each, parts.choosing),
-            )
+            learned = [parts.fitting, *([parts.every] if parts.every else [])]
+            models = self._fitted(members, learned)
         threshold = None
-        if not np.isnan(score).any():
-            threshold = thresholds.best_threshold(parts.choosing.outcomes(score))
+        if not np.isnan(best.score).any():
+            threshold = thresholds.best_threshold(parts.choosing.outcomes(best.score))
         return Trained(
             parts=parts,
             judged=judged,
             chosen=best.candidate,
-            members=[one.candidate for one in members],
-            calibration=calibration,
-            calibrations=losses,
+            members=members,
             best_threshold=threshold,
             measured=models[0],
             served=models[-1],
-            holdout=self._holdout(models[0], models[-1], score, threshold),
+            holdout=self._holdout(models[0], models[-1], best.score, threshold),
         )
 
     def _judged_classifiers(self) -> list[Judged]:
@@ -219,49 +201,8 @@ class _Training:
             cost = np.inf if self.use_case.stream.amount else 0.0
         return cost, -(values["pr_auc"] or 0.0)
 
-    def _calibrated(self, each: Floats, score: Floats) -> dict[str, Floats]:
-        """
-        Return scores of the judged rows by calibration, each fitted on other rows.
-
-        On the blocks after those that it is fitted on: what a calibration has learned
-        of the level of some weeks may be wrong in the next. Where there is one block,
-        on folds by user, since a user's rows are alike. A calibration that cannot be
-        fitted, for want of a class, is left out.
-
-        Args:
-            each: Of the members, (rows, members).
-            score: Their mean, (rows,).
-        """
-        choosing, blocks = self.parts.choosing, self.parts.blocks
-        if len(blocks) > 1:
-            sizes = [block.end - block.first for block in blocks]
-            fold = np.repeat(np.arange(len(blocks)), sizes)
-            folds = [(fold < n, fold == n) for n in range(1, len(blocks))]
-        else:
-            users = choosing.users
-            random = np.random.default_rng(self.settings.seed)
-            fold = random.integers(0, _FOLDS, users.max() + 1)[users]
-            folds = [(fold != n, fold == n) for n in range(_FOLDS) if n in fold]
-        by_method = {"none": score}
-        if any(len(set(choosing.label[learned])) < 2 for learned, _ in folds):
-            return by_method
-        for method in CALIBRATIONS[1:]:
-            by_method[method] = score.copy()
-            for learned, inside in folds:
-                rows = replace(
-                    choosing,
-                    label=choosing.label[learned],
-                    weight=choosing.weight[learned],
-                )
-                fit: Any = candidates.calibrator(method, each[learned], rows)
-                by_method[method][inside] = fit.predict_proba(each[inside])[:, 1]
-        return by_method
-
     def _fitted(
-        self,
-        members: Sequence[Candidate],
-        learned: Sequence[Slice],
-        calibrator: Any | None,
+        self, members: Sequence[Candidate], learned: Sequence[Slice]
     ) -> list[Model]:
         """Return the mean of candidates, fitted on each of several slices."""
         features, encoders, calls = self.use_case.features, [], []
@@ -276,7 +217,7 @@ class _Training:
         models = []
         for encoder in encoders:
             classifiers = [next(fits) for _ in members]
-            combined = candidates.combined(classifiers, calibrator)
+            combined = candidates.combined(classifiers)
             models.append(Model(preprocessor=encoder, classifier=combined))
         return models
 

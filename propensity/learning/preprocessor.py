@@ -27,14 +27,20 @@ from propensity.usecases import CATEGORY, NUMBER, UseCase
 # Values rarer than this share of the training rows are pooled.
 _RARE = 0.01
 
+# Numbers in standard deviations end here: at the value of a flag that 5% of the rows
+# have. A rarer flag would be farther out the fewer rows have it, so that a single row
+# of 100,000 would decide the probability of all later users with that flag or gap.
+_FARTHEST = (0.95 / 0.05) ** 0.5
+
 
 def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
     """
     Return the unfitted preprocessor of ``model.py``, or the default.
 
     Numbers: the median for missing values, with a column that marks them; arcsinh, a
-    logarithm that takes zero and negative numbers; then unit variance. Categories: a
-    column per value; rare values are pooled, with values that are new.
+    logarithm that takes zero and negative numbers; then unit variance, and no value
+    farther from the mean than ``_FARTHEST``. Categories: a column per value; rare
+    values are pooled, with values that are new.
     """
     model = use_case.model
     if model is not None:
@@ -45,6 +51,7 @@ def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         FunctionTransformer(np.arcsinh),
         StandardScaler(),
+        FunctionTransformer(np.clip, kw_args={"a_min": -_FARTHEST, "a_max": _FARTHEST}),
     )
     of_categories = make_pipeline(
         SimpleImputer(

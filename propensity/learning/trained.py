@@ -93,7 +93,6 @@ class Trained:
 
     Attributes:
         chosen: The best candidate, and ``members`` those that it is the mean of.
-        calibrations: Log loss of the judged rows by calibration.
         best_threshold: With the best F1 on the judged rows, if any.
         measured: Fitted without the holdout; ``served`` fitted on all rows.
     """
@@ -102,8 +101,6 @@ class Trained:
     judged: Sequence[Judged]
     chosen: Candidate
     members: Sequence[Candidate]
-    calibration: str
-    calibrations: Mapping[str, float]
     best_threshold: float | None
     measured: Model
     served: Model

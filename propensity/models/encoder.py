@@ -212,7 +212,8 @@ def _steps(transformer: Any) -> list[Any]:
 
 def _takes_arrays(step: Any) -> bool:
     if type(step) is FunctionTransformer:
-        return step.func is None or isinstance(step.func, np.ufunc)
+        by_element = step.func is np.clip or isinstance(step.func, np.ufunc)
+        return step.func is None or by_element
     return type(step).__module__.startswith(_OF_ARRAYS)
 
 

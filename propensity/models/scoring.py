@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
@@ -75,7 +73,7 @@ class Scorer:
                 f"{expected}; they are not of one training"
             )
         self._model, self._weights = model, None
-        if width is not None and type(_innermost(model)) is LogisticRegression:
+        if width is not None and type(model) is LogisticRegression:
             self._model, self._weights = _folded(model)
         self._threads = threads
 
@@ -201,33 +199,17 @@ def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> Scored:
     return batch, np.concatenate([np.empty(0), *parts])
 
 
-def _innermost(model: Any) -> Any:
-    """Return the classifier that is calibrated, or the model itself."""
-    while True:
-        if type(model) is FrozenEstimator:
-            model = model.estimator
-        elif (
-            type(model) is CalibratedClassifierCV
-            and len(model.calibrated_classifiers_) == 1
-        ):
-            model = model.calibrated_classifiers_[0].estimator
-        else:
-            return model
-
-
 def _folded(model: Any) -> tuple[Any, Floats]:
     """
     Return a linear model of a single feature, and its weights.
 
     The feature is the product of features and weights, which needs no encoded array.
-    Intercept, link and calibration remain scikit-learn's own.
+    Intercept and link remain scikit-learn's own.
     """
-    model = copy.deepcopy(model)
-    linear = _innermost(model)
-    weights = linear.coef_[0]
-    linear.coef_ = np.ones((1, 1))
-    linear.n_features_in_ = 1
-    return model, weights
+    folded = copy.copy(model)
+    folded.coef_ = np.ones((1, 1))
+    folded.n_features_in_ = 1
+    return folded, model.coef_[0]
 
 
 @cache

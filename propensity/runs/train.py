@@ -46,7 +46,7 @@ def training_rows(run: Run) -> pa.Table:
 
 def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
     """
-    Train, choose, calibrate and measure on the rows of ``training_rows``.
+    Train, choose and measure on the rows of ``training_rows``.
 
     Returns:
         The model, and the model of amounts; None without amounts.

@@ -20,7 +20,6 @@ import pytest
 
 from propensity.learning import candidates
 from propensity.learning import card as cards
-from propensity.learning.candidates import CALIBRATIONS
 from propensity.learning.gate import Verdict
 from propensity.learning.intervals import Difference
 from propensity.learning.preprocessor import (
@@ -82,18 +81,15 @@ def card(verdict: Verdict = WORSE, model: Trained | None = None) -> dict[str, An
 
 
 class TestFiles:
-    @pytest.mark.parametrize("calibration", CALIBRATIONS)
     @pytest.mark.parametrize("members", [[LINEAR], [FOREST], [LINEAR, FOREST]])
-    def test_load_without_this_package(self, members, calibration):
+    def test_load_without_this_package(self, members):
         """Preprocessor and model are of scikit-learn's own classes, whatever is chosen,
         and their product is what is published."""
         parts = trained().parts
         encoder = fitted(default_preprocessor(SHOP), parts.before, SHOP.features)
         encoded = transformed(encoder, parts.before.rows, SHOP.features)
         fits = [candidates.fit(one, encoded, parts.before, seed=1) for one in members]
-        each = np.column_stack([fit.predict_proba(encoded)[:, 1] for fit in fits])
-        calibrator = candidates.calibrator(calibration, each, parts.before)
-        combined = candidates.combined(fits, calibrator)
+        combined = candidates.combined(fits)
         named: set[str] = set()
 
         class Reader(pickle.Unpickler):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import roc_auc_score
@@ -19,9 +20,15 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import candidates, metrics
-from propensity.learning.candidates import CALIBRATIONS
 from propensity.learning.intervals import interval
-from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
+from propensity.learning.preprocessor import (
+    check_preprocessor,
+    default_preprocessor,
+    fitted,
+    transformed,
+)
+from propensity.learning.rows import Slice
+from propensity.learning.trained import Model
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
 from tests.propensity.learning.shops import (
@@ -121,8 +128,8 @@ class TestTime:
 
     @pytest.mark.parametrize("candidate", [LINEAR, FOREST], ids=lambda one: one.name)
     def test_lets_nothing_of_the_holdout_into_the_measured_model(self, candidate):
-        """Other labels and features in the holdout: choice, calibration, and what is
-        measured are the same bytes. What serves has learned from the holdout."""
+        """Other labels and features in the holdout: the choice, and what is measured,
+        are the same bytes. What serves has learned from the holdout."""
         rows = snapshots(users=150)
         before = train(rows, candidates=(candidate,))
         held = before.parts.split.holdout
@@ -133,7 +140,7 @@ class TestTime:
 
         assert pickled(after.measured) == pickled(before.measured)
         assert pickled(after.served) != pickled(before.served)
-        assert after.calibrations == before.calibrations
+        assert after.chosen == before.chosen
         assert after.best_threshold == before.best_threshold
         assert after.holdout.metrics.roc_auc != before.holdout.metrics.roc_auc
 
@@ -203,57 +210,10 @@ class TestCandidates:
         assert odd.score.mean() > even.score.mean() + 0.2
 
 
-class TestCalibration:
-    def test_is_none_where_the_model_is_calibrated(self):
-        """Logistic regression on a logistic truth needs none, and gets none: methods
-        are compared by folds of users, so that flexibility does not win by itself."""
-        training = train(snapshots(10, 500, seed=4))
-
-        assert set(training.calibrations) == set(CALIBRATIONS)
-        assert training.calibration == "none"
-
-    def test_is_another_where_the_model_is_not(self):
-        """Overgrown trees are too sure of themselves: the calibration learns it from
-        newer rows, and probabilities are right on the holdout."""
-        training = train(snapshots(10, 400, seed=5), candidates=(OVERGROWN,))
-        held = training.holdout.metrics
-
-        assert training.calibration != "none"
-        assert min(training.calibrations.values()) < training.calibrations["none"]
-        assert held.mean_probability == pytest.approx(held.base_rate, rel=0.25)
-
-    def test_does_not_take_a_level_that_is_past(self):
-        """Some weeks ago twice as many bought. What a calibration would learn there is
-        wrong in the blocks after, which decide."""
-        weeks = 20
-        columns = drawn(weeks, 200, seed=5)
-        is_past = (columns["week"] > weeks - 14) & (columns["week"] < weeks - 9)
-        chance = propensity(columns) * np.where(is_past, 1.0, 0.5)
-        training = train(table(columns, chance))
-
-        assert len(training.parts.blocks) > 1
-        assert training.calibration == "none"
-
-    def test_is_judged_on_blocks_after_those_that_it_learns(self, monkeypatch):
-        """None is fitted on rows that are newer than those it is judged on."""
-        fitted, learned = candidates.calibrator, []
-
-        def counted(method, each, rows):
-            learned.append(len(each))
-            return fitted(method, each, rows)
-
-        monkeypatch.setattr(candidates, "calibrator", counted)
-        blocks = train(snapshots(20, 150)).parts.blocks
-        ends = [block.end - blocks[0].first for block in blocks]
-
-        assert len(ends) > 2
-        assert learned[: len(ends)] == [*ends[:-1], ends[0]]
-
-
 def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     """Rows of label 0 that were left out are stood for by weights: the mean probability
-    of all users is their base rate, to a tenth, before a calibration as well; intervals
-    are as wide as of the rows there are."""
+    of all users is their base rate, to a tenth; intervals are as wide as of the rows
+    there are."""
     columns = drawn(8, 1_000, seed=7)
     chance = propensity(columns) / 3
     is_positive = columns["coin"] < chance
@@ -271,15 +231,46 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     )
     before = np.average(training.judged[0].score, weights=judged.weight)
     assert before == pytest.approx(base_rate, rel=0.3)
-    each = training.judged[0].score.reshape(-1, 1)
-    calibrated = candidates.calibrator("isotonic", each, judged).predict_proba(each)
-    of_judged = np.average(judged.label, weights=judged.weight)
-    assert np.average(calibrated[:, 1], weights=judged.weight) == pytest.approx(
-        of_judged, rel=0.01
-    )
     assert training.parts.every.per_row == (1, 10)
     assert held.metrics.base_rate == pytest.approx(base_rate, rel=0.25)
     assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)
+
+
+@pytest.mark.parametrize("rows", [5_000, 20_000, 100_000])
+@pytest.mark.parametrize(
+    ("usual", "odd"),
+    [(None, None), (0.0, 1.0), (0.0, 1_000.0), (7.0, 8.0)],
+    ids=["a gap", "a flag", "a large number", "one more than always"],
+)
+def test_one_odd_row_hardly_moves_the_probability_of_those_like_it(rows, usual, odd):
+    """A gap, or a number that is otherwise constant, in one training row of label 1,
+    however many rows there are. Users with it next week had 99%; the evidence of one
+    row is worth less than a factor of five on a usual 8%, and with a large number that
+    only one row has, all others keep their probability."""
+    random = np.random.default_rng(0)
+    spend = random.gamma(2, 2, rows)
+    label = random.random(rows) < 1 / (1 + np.exp(3.2 - 0.5 * np.log1p(spend)))
+    first = np.flatnonzero(label)[0]
+    other = random.gamma(2, 2, rows) if usual is None else np.full(rows, usual)
+    other[first] = np.nan if odd is None else odd
+    use_case = replace(SHOP, features=dict.fromkeys(("spend", "other"), "number"))
+    table = pa.table({"spend": spend, "other": pa.array(other, from_pandas=True)})
+    part = Slice(rows=table, label=label.astype(np.int8), weight=np.ones(rows))
+    encoder = fitted(default_preprocessor(use_case), part, use_case.features)
+    encoded = transformed(encoder, table, use_case.features)
+    model = candidates.fit(
+        Candidate("x", LINEAR.algorithm, {"C": 0.1}), encoded, part, seed=1
+    )
+    later = pa.table(
+        {
+            "spend": [4.0, 4.0],
+            "other": pa.array([2.0 if usual is None else usual, odd], pa.float64()),
+        }
+    )
+    chance = Model(preprocessor=encoder, classifier=model).scores(later, use_case)
+
+    assert chance[0] == pytest.approx(label.mean(), rel=0.15)
+    assert chance[1] < 0.35
 
 
 class TestTooFew:

@@ -70,10 +70,9 @@ class TestSplit:
 
 class TestCandidates:
     def test_learn_from_truths_once_there_are_enough(self):
-        """Then a classifier is tried beside the trees, and calibrated if it wins."""
+        """Then a classifier is tried beside the trees."""
         assert [one.candidate for one in trained().judged] == [FOREST, LINEAR]
         assert trained().chosen == LINEAR
-        assert trained().calibration in trained().calibrations
         assert trained().holdout.metrics.brier is not None
 
     @pytest.mark.parametrize(

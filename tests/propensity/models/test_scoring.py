@@ -21,6 +21,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    StackingClassifier,
     VotingClassifier,
 )
 from sklearn.frozen import FrozenEstimator
@@ -153,7 +154,7 @@ def trees():
 
 
 class Calibrated(BaseEstimator):
-    """A model calibrated as training does it: fitted first, then frozen."""
+    """A model of an earlier release, calibrated: it was fitted first, then frozen."""
 
     def __init__(self, model, method):
         self.model = model
@@ -161,7 +162,10 @@ class Calibrated(BaseEstimator):
 
     def fit(self, encoded, label):
         frozen = FrozenEstimator(self.model.fit(encoded, label))
-        return CalibratedClassifierCV(frozen, method=self.method).fit(encoded, label)
+        calibrator = CalibratedClassifierCV(linear(), method=self.method)
+        return StackingClassifier(
+            [("model_0", frozen)], calibrator, cv="prefit", stack_method="predict_proba"
+        ).fit(encoded, label)
 
 
 class Doubled(TransformerMixin, BaseEstimator):
