@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
-import requests
-
 from local.errors import LocalError
 from local.generators.streams import Delivery
 from local.progress import step
+from local.stack import scheduler
 from local.stack.stack import Stack
 from propensity.gcp.pubsub import publish
 from propensity.gcp.warehouse import Warehouse
@@ -41,16 +40,18 @@ def call(
         accepted: Code of an error that is an answer, too.
 
     Raises:
-        LocalError: It did not answer 200.
+        LocalError: It failed.
     """
+    [scheduled] = [one for one in stack.functions if one.target == function]
     with step(f"{function} as of {body.get('as_of', 'today')}"):
-        answer = requests.post(stack.url(function), json=body, timeout=TIMEOUT_S)
-    if answer.ok or (accepted and f'"{accepted}"' in answer.text):
-        result: dict[str, Any] = answer.json()
+        answer = scheduler.run(stack.url(function), scheduled, body)
+    result: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):
+        result = answer.json()
+    # To the scheduler an error that would come again is answered 200.
+    if answer.ok and result.get("error", accepted) == accepted:
         return result
-    reason = answer.text[:1000]
-    with contextlib.suppress(ValueError, KeyError):
-        reason = answer.json()["message"]
+    reason = result.get("message", answer.text[:1000])
     raise LocalError(
         f"{function} answered {answer.status_code} to {json.dumps(dict(body))}: "
         f"{reason}\nIts log: {stack.state.logs}/{function}.log"
