@@ -166,9 +166,28 @@ def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
 
 @cache
 def scans(sql: str) -> list[Scan]:
-    """Return how a query reads the tables of a deployment."""
+    """Return how a statement, or a script of some, reads the tables of a deployment."""
+    queries = (query for tree in _parsed(sql) for query in _queries(tree))
+    return [scan for query in queries for scan in _scans(query)]
+
+
+def _queries(tree: Any) -> Iterator[Any]:
+    """Yield what a statement reads: of the table that it changes, every column."""
+    if isinstance(tree, exp.Query):
+        yield tree
+    elif isinstance(tree, exp.Insert) and isinstance(tree.expression, exp.Query):
+        yield tree.expression
+    elif isinstance(tree, exp.Merge):
+        yield exp.select("*").from_(tree.args["using"])
+        yield exp.select("*").from_(tree.this)
+    elif isinstance(tree, exp.Delete | exp.Update):
+        where = tree.args["where"]
+        yield exp.select("*").from_(tree.this).where(where.this if where else None)
+
+
+def _scans(tree: Any) -> list[Scan]:
     types, partitions, views = _catalogue()
-    tree = _inlined(_parsed(sql), views)
+    tree = _inlined(tree, views)
     tree = qualify(
         tree, schema=types, dialect="bigquery", validate_qualify_columns=False
     )
@@ -190,19 +209,20 @@ def scans(sql: str) -> list[Scan]:
     return found
 
 
-def _parsed(sql: str) -> Any:
-    """Return a statement whose tables are named without project and dataset."""
-    tree = sqlglot.parse_one(sql, read="bigquery")
-    for table in tree.find_all(exp.Table):
-        table.set("db", None)
-        table.set("catalog", None)
-    return tree
+def _parsed(sql: str) -> list[Any]:
+    """Return statements whose tables are named without project and dataset."""
+    trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree]
+    for tree in trees:
+        for table in tree.find_all(exp.Table):
+            table.set("db", None)
+            table.set("catalog", None)
+    return trees
 
 
 def _inlined(tree: Any, views: Mapping[str, str]) -> Any:
     for table in list(tree.find_all(exp.Table)):
         if table.name in views:
-            body = _inlined(_parsed(views[table.name]), views)
+            body = _inlined(_parsed(views[table.name])[0], views)
             alias = exp.TableAlias(this=exp.to_identifier(table.alias or table.name))
             table.replace(exp.Subquery(this=body, alias=alias))
     return tree

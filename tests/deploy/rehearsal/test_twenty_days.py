@@ -1,0 +1,213 @@
+"""
+Twenty days of a deployment, in fast motion: the processes that a deploy starts, from
+the code of each release, are called by the clock.
+
+In these days a release goes forward, back and forward again, a week is lost, and a use
+case is added and removed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+from google.cloud.bigquery import ArrayQueryParameter, QueryJob, SchemaField
+
+from deploy import configuration
+from deploy.functions import Function
+from local.billing import EXPORT, Contents, bytes_read, event_sizes, scans
+from local.exports import ga4_export
+from local.processes import free_ports
+from local.stack import scheduler
+from local.stack.stack import Stack
+from local.stack.state import FUNCTIONS, PORTS, ROOT, State
+from offline import costs
+from propensity.gcp.warehouse import Warehouse
+from propensity.runs import setup
+from propensity.settings import Settings
+from propensity.tables import every as tables
+from tests import shop
+from tests.deploy.conftest import SETTINGS
+from tests.programs import execute
+
+FIRST = date(2026, 4, 20)  # a Monday
+SHOP, COPY = "ga4_purchase", "repeat_purchase"
+HOURS = configuration.of(SETTINGS).hours
+SCHEDULED = sorted(
+    (one for one in FUNCTIONS if one.schedule), key=lambda one: HOURS.get(one.target, 0)
+)
+DEPLOYED = [*SCHEDULED, *(one for one in FUNCTIONS if one.target == "get_proba")]
+TABLES = "deploy/terraform/generated/tables.json"
+# What the newer release has beyond the older one.
+COLUMN = 'Column("approved_by", "STRING", "Who has looked at the model"),\n        '
+PUBLISHED = "SELECT DISTINCT use_case, as_of FROM ma_predictions_history WHERE TRUE"
+EVALUATED = (
+    "SELECT week, model_version FROM ma_model_evaluation "
+    f"WHERE use_case = '{SHOP}' AND week IS NOT NULL"
+)
+# Google's sizes of types; texts have some twenty characters, and lists are short.
+BYTES = {"INT64": 8, "FLOAT64": 8, "DATE": 8, "TIMESTAMP": 8, "BOOL": 1, "NUMERIC": 16}
+BEFORE = 'Column("training_date", "DATE"'
+
+
+def day(number: int) -> date:
+    return FIRST + timedelta(days=number)
+
+
+def is_due(function: Function, on: date) -> bool:
+    """Tell whether the clock calls a function on a day."""
+    _, _, of_month, _, weekday = function.schedule.cron.split()
+    is_day = of_month in {"*", str(on.day)}
+    return is_day and weekday in {"*", str(on.isoweekday() % 7)}
+
+
+def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
+    """Check out a release, and make its files for Terraform."""
+    for name in {"propensity", "deploy", *(one.folder for one in FUNCTIONS)}:
+        shutil.copytree(ROOT / name, folder / name, symlinks=True)
+    if column:
+        file = folder / "propensity" / "tables" / "models.py"
+        file.write_text(file.read_text().replace(BEFORE, COLUMN + BEFORE, 1))
+    if use_case:
+        cases = folder / "propensity" / "usecases"
+        shutil.copytree(cases / SHOP, cases / use_case)
+    execute([ROOT / ".venv/bin/python", "-m", "deploy.render"], cwd=folder)
+    return folder
+
+
+class Deployment:
+    """One deployment: its data stay, whichever release serves it."""
+
+    def __init__(self, home: Path) -> None:
+        self._home, self._base = home, free_ports(PORTS)[0]
+
+    @contextmanager
+    def serving(self, root: Path) -> Iterator[Stack]:
+        """Deploy the functions of a release, without its set-up."""
+        data, base = State("twenty-days", self._home), self._base
+        with Stack(data, base=base, functions=DEPLOYED, root=root) as stack:
+            yield stack
+
+    def set_up(self, stack: Stack, root: Path) -> str:
+        """Run a release's set-up; return its refusal, or "" once it has been done."""
+        warehouse = warehouse_of(stack)
+        client, changes = warehouse.client, []
+        planned = json.loads((root / TABLES).read_text())
+        for name, table in planned.items():
+            now = client.get_table(f"{stack.options.dataset}.{name}")
+            before = [column.to_api_repr() for column in now.schema]
+            kind = {"type": "google_bigquery_table", "name": "table", "index": name}
+            columns = {"before": before, "after": table["schema"]}
+            change = {at: {"schema": json.dumps(of)} for at, of in columns.items()}
+            changes.append({**kind, "change": {**change, "actions": ["update"]}})
+        plan, settings = self._home / "plan.json", self._home / "settings.env"
+        plan.write_text(json.dumps({"resource_changes": changes}))
+        settings.write_text(
+            "".join(f"{name}={of!r}\n" for name, of in SETTINGS.items())
+        )
+        words = ["-m", "deploy", "losses", "--settings", settings, "--json", plan]
+        done = execute([ROOT / ".venv/bin/python", *words], cwd=root, status=None)
+        for name, table in {} if done.returncode else planned.items():
+            stored = client.get_table(f"{stack.options.dataset}.{name}")
+            stored.schema = [SchemaField.from_api_repr(one) for one in table["schema"]]
+            client.update_table(stored, ["schema"])
+        setup.prepare_export(warehouse, warehouse.settings)
+        return done.stderr
+
+    def live(self, stack: Stack, days: Sequence[int], *use_cases: str) -> None:
+        """Have the clock call what is due on these days."""
+        for on in map(day, days):
+            for function in (one for one in SCHEDULED if is_due(one, on)):
+                for use_case in use_cases if function.schedule.per_use_case else [""]:
+                    self.call(stack, function.target, on, use_case)
+
+    def call(self, stack: Stack, target: str, on: date, use_case: str) -> dict:
+        """Call a function as the clock does; it must succeed."""
+        [function] = [one for one in SCHEDULED if one.target == target]
+        body = {"use_case": use_case, "as_of": on.isoformat()} if use_case else {}
+        answer = scheduler.run(stack.url(target), function, body).json()
+        assert "error" not in answer, answer
+        return answer
+
+
+def warehouse_of(stack: Stack) -> Warehouse:
+    return Warehouse.open(Settings.from_environment(stack.environment))
+
+
+def look_up(stack: Stack, use_case: str) -> date:
+    """Look a user up; return the date of the prediction."""
+    user = {"user_id": "user.004", "use_case": use_case}
+    answer = requests.get(stack.url("get_proba"), user, timeout=30)
+    return date.fromisoformat(answer.json()["prediction_date"])
+
+
+def tib_of_a_company(jobs: Iterable[QueryJob]) -> float:
+    """
+    Return what jobs would bill a company with four million events a day.
+
+    It has ten million users, of whom a week's predictions hold 1.5 million; what else
+    the deployment stores is a few rows a day.
+    """
+    days = [day(number - 400) for number in range(430)]
+    events: dict = {f"{one:%Y%m%d}": 4_000_000 for one in days}
+    known = {EXPORT: Contents("table_suffix", event_sizes(), events)}
+    mondays = {"ma_predictions_runs": 1_500_000, "ma_predictions_table": 200_000}
+    for table in tables.TABLES:
+        sizes = {name: BYTES.get(kind, 50) for name, kind in table.types.items()}
+        a_monday = mondays.get(table.stored, 10)
+        counts = {one: 10 if one.weekday() else a_monday for one in days}
+        known[table.stored] = Contents(table.partition, sizes, counts)
+    billed = 0.0
+    for job in jobs:
+        given = {
+            one.name: one.values if isinstance(one, ArrayQueryParameter) else one.value
+            for one in job.query_parameters
+        }
+        billed += sum(bytes_read(scans(job.query), known, given).values())
+    return billed / costs.TIB
+
+
+@pytest.mark.long
+def test_a_deployment_lives_through_releases_a_lost_week_and_another_use_case(tmp_path):
+    """Whichever release serves, what was published stays, and the clock goes on."""
+    older = release(tmp_path / "older")
+    newer = release(tmp_path / "newer", column=True, use_case=COPY)
+    place = Deployment(tmp_path)
+    with place.serving(older) as stack:
+        exported = shop.shards(shop.weekly(date(2026, 1, 7), 20))
+        client = warehouse_of(stack).client
+        ga4_export.load_tables(client, stack.options.ga4_dataset, exported)
+        assert place.set_up(stack, older) == ""
+        assert place.call(stack, "model_training", FIRST, SHOP)["promoted"]
+        place.live(stack, range(7), SHOP)
+
+    # The clock of day 7 finds nobody: that week has no predictions.
+    with place.serving(newer) as stack:
+        assert place.set_up(stack, newer) == ""
+        place.live(stack, range(9, 15), SHOP, COPY)
+        assert [look_up(stack, one) for one in (SHOP, COPY)] == [day(14), day(14)]
+
+    with place.serving(older) as stack:
+        assert "training_metadata_runs.approved_by" in place.set_up(stack, older)
+        place.live(stack, range(15, 22), SHOP)
+        assert look_up(stack, SHOP) == day(21)
+        warehouse = warehouse_of(stack)
+        billed = tib_of_a_company(warehouse.client.list_jobs())
+        published = {tuple(row) for row in warehouse.rows(PUBLISHED)}
+        evaluated = {tuple(row) for row in warehouse.rows(EVALUATED)}
+
+    # What the removed use case has published stays.
+    mondays = [(SHOP, FIRST), (SHOP, day(14)), (SHOP, day(21)), (COPY, day(14))]
+    assert published == {*mondays}
+    # Before the first predictions a week has version -1, and in the lost week those of
+    # the week before are in force.
+    assert evaluated == {(day(-7), -1), (FIRST, 0), (day(7), 0), (day(14), 1)}
+    # The evaluation reads the export for two weeks, and the predictions for one date;
+    # what the deployment's own tables add is nearly nothing.
+    assert 0.5 < billed < 0.7
