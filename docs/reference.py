@@ -1,7 +1,7 @@
 """
 The reference of tables and commands, written from the code that has them.
 
-Columns are those of ``propensity/tables/``; who writes and reads a table is what
+Columns are those of ``propensity/tables/``; who writes a table is what
 ``deploy/functions.toml`` grants; commands describe themselves.
 """
 
@@ -120,6 +120,7 @@ ORDER BY messages DESC
 - *Positives* are users, or events, with the outcome. *Contacted* are members of an audience outside the control group.
 - Amounts of `ga4_purchase` are in US dollars, or in the event's currency if the export has no dollars. Those of other use cases are in the currency of their events.
 - A key identifies a row. BigQuery does not enforce keys; the functions do.
+- Some tables are views of a table `…_runs`, which has the rows of all runs. Query the view.
 - These columns mean the same in every table that has them:
 
 """  # noqa: E501
@@ -212,14 +213,13 @@ def tables() -> str:
     for number, table in enumerate(shown):
         own = [column for column in table.columns if column not in shared]
         also = [column for column in table.columns if column in shared]
-        parts += [*_about(table), f"\nIt has {_code(_shown(also))}, "]
-        parts.append("which [many tables](#how-to-read-the-columns) have")
+        parts += [*_about(table), f"\nColumns, besides {_code(_shown(also))}"]
         like = max(shown[:number], default=table, key=_same_as(own))
         same = [column for column in own if column in like.columns and like != table]
         if len(same) > SHARED_COLUMNS:
             own = [column for column in own if column not in same]
-            parts.append(f", {_code(_shown(same))} as in [{like.name}](#{like.name})")
-        parts += [", and:\n\n", *_lines(own)]
+            parts.append(f", and {_code(_shown(same))} of [{like.name}](#{like.name})")
+        parts += [":\n\n", *_lines(own)]
     parts += [VIEWS, *_lines(GA_EVENTS), INTERNAL_HEAD]
     for table in internal:
         names = _code(column.name for column in table.columns)
@@ -241,27 +241,24 @@ def _shared() -> list[Column]:
 def _about(table: Table) -> Iterator[str]:
     """Yield what a table is, who writes it, and how to filter it."""
     yield f"\n## {table.name}\n\n{table.description}.\n"
-    yield from (f"{line}\n" for line in _rights(table.stored))
+    if writers := _writers(table.stored):
+        yield f"Written by {_code(writers)}.\n"
     if note := NOTES.get(table.name):
         yield f"{note}\n"
-    if table.newest:
-        yield f"It is a view of `{table.stored}`, which has the rows of all runs.\n"
     must = ", on which a query must filter" if table.requires_filter else ""
     kept = f"; kept for {table.expiration_days} days" if table.expiration_days else ""
     yield f"\nKey: {_code(table.key)}. "
     yield f"Partition column: `{table.partition}`{must}{kept}.\n"
 
 
-def _rights(table: str) -> Iterator[str]:
-    """Yield which functions write a table, and which only read it."""
-    granted: dict[str, list[str]] = {"Written by": [], "Read by": []}
-    for target, rights in tomllib.loads(RIGHTS.read_text("utf-8")).items():
-        if table in [*rights.get("writes", ()), *rights.get("appends", ())]:
-            granted["Written by"].append(target)
-        elif table in rights.get("reads", ()):
-            granted["Read by"].append(target)
-    if said := [f"{how} {_code(who)}." for how, who in granted.items() if who]:
-        yield " ".join(said)
+def _writers(table: str) -> list[str]:
+    """Return which functions write a table."""
+    rights_by_target = tomllib.loads(RIGHTS.read_text("utf-8")).items()
+    return [
+        target
+        for target, rights in rights_by_target
+        if table in [*rights.get("writes", ()), *rights.get("appends", ())]
+    ]
 
 
 def _shown(columns: Iterable[Column]) -> list[str]:

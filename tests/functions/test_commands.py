@@ -1,5 +1,5 @@
 """
-The plain command of each function's README, typed as it stands there.
+The plain command of each function in CONTRIBUTING.md, typed as it stands there.
 
 From the project's folder it runs in the environment of `make setup`. A function that
 answers a GET has been loaded and served: no server answers so by itself.
@@ -21,14 +21,15 @@ from local.stack.state import FUNCTIONS, ROOT
 from tests.docs.pages import blocks
 from tests.functions.streaming import eventually
 
-FOLDERS = {function.target: function.folder for function in FUNCTIONS}
+TARGETS = [function.target for function in FUNCTIONS]
 
 
 def typed(target: str) -> list[str]:
-    """Return the words of the command that starts a function, as its README has it."""
+    """Return the words of the command that starts a function, as the page has it."""
     [line] = [
         line
-        for line in blocks(f"{FOLDERS[target]}/README.md")[0].splitlines()
+        for block in blocks("CONTRIBUTING.md")
+        for line in block.splitlines()
         if line.startswith(f"functions-framework --target={target} ")
     ]
     return shlex.split(line)
@@ -41,7 +42,7 @@ def typed(target: str) -> list[str]:
         target
         if target in ("model_evaluation", "get_proba")
         else pytest.param(target, marks=pytest.mark.long)
-        for target in FOLDERS
+        for target in TARGETS
     ],
 )
 def test_command_starts_the_function(target, module_workplace, tmp_path):
