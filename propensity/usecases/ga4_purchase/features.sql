@@ -56,24 +56,18 @@ WITH
       COUNTIF(event_name = 'add_to_cart') AS n_add_to_carts,
       COUNTIF(event_name = 'begin_checkout') AS n_begin_checkouts,
       ARRAY_AGG(DISTINCT session_key IGNORE NULLS) AS sessions,
-      -- Of events at the same microsecond always the same one.
-      ARRAY_AGG(
-        STRUCT(
-          source AS source,
-          medium AS medium,
-          device_category AS device_category,
-          operating_system AS operating_system,
-          country AS country
+      -- The newest has the greatest text, and of events at the same microsecond always
+      -- the same one.
+      MAX(
+        CONCAT(
+          LPAD(CAST(event_timestamp AS STRING), 20, '0'),
+          '\t', IFNULL(source, ''),
+          '\t', IFNULL(medium, ''),
+          '\t', IFNULL(device_category, ''),
+          '\t', IFNULL(operating_system, ''),
+          '\t', IFNULL(country, '')
         )
-        ORDER BY
-          event_timestamp DESC,
-          source DESC,
-          medium DESC,
-          device_category DESC,
-          operating_system DESC,
-          country DESC
-        LIMIT 1
-      )[OFFSET(0)] AS visit
+      ) AS visit
     FROM
       events
     GROUP BY
@@ -187,17 +181,7 @@ WITH
           0
         )
       ) AS funnel_events_7d,
-      ARRAY_AGG(
-        d.visit
-        ORDER BY
-          d.last_event DESC,
-          d.visit.source DESC,
-          d.visit.medium DESC,
-          d.visit.device_category DESC,
-          d.visit.operating_system DESC,
-          d.visit.country DESC
-        LIMIT 1
-      )[OFFSET(0)] AS visit
+      SPLIT(MAX(d.visit), '\t') AS visit
     FROM
       snapshots AS s
     INNER JOIN
@@ -264,11 +248,11 @@ SELECT
   IFNULL(t.distinct_items, 0) AS distinct_items,
   (u.last_event - u.first_event) / 86400e6 / NULLIF(u.active_days - 1, 0)
     AS mean_gap_days,
-  u.visit.source AS source,
-  u.visit.medium AS medium,
-  u.visit.device_category AS device_category,
-  u.visit.operating_system AS operating_system,
-  u.visit.country AS country
+  NULLIF(u.visit[OFFSET(1)], '') AS source,
+  NULLIF(u.visit[OFFSET(2)], '') AS medium,
+  NULLIF(u.visit[OFFSET(3)], '') AS device_category,
+  NULLIF(u.visit[OFFSET(4)], '') AS operating_system,
+  NULLIF(u.visit[OFFSET(5)], '') AS country
 FROM
   users AS u
 LEFT JOIN
