@@ -32,7 +32,7 @@ SHARED_BY = 3
 # A table that has more columns of another one than these refers to it.
 SHARED_COLUMNS = 4
 
-# Tables that people rarely query: their columns are only named.
+# Tables that people rarely query: the page has no columns of them.
 INTERNAL = {
     "ma_predictions_runs",
     "ma_preprocessors",
@@ -147,7 +147,8 @@ Unknown values, for example `(not set)`, are null.
 INTERNAL_HEAD = """
 ## Internal tables
 
-The functions need these tables. You will rarely query them.
+The functions need these tables; you will rarely query them. The BigQuery console
+shows their columns.
 """
 
 # What a reader of a table must know, and its columns do not say.
@@ -222,8 +223,7 @@ def tables() -> str:
         parts += [":\n\n", *_lines(own)]
     parts += [VIEWS, *_lines(GA_EVENTS), INTERNAL_HEAD]
     for table in internal:
-        names = _code(column.name for column in table.columns)
-        parts += [*_about(table), f"\nColumns: {names}.\n"]
+        parts += _about(table)
     return "".join(parts)
 
 
