@@ -154,7 +154,7 @@ def trained(
     if serving is not None:
         score = serving[1](model.holdout.rows.rows)
         rival = gate.Rival(version=serving[0], score=score)
-    verdict = gate.compare(model, rival, seed=settings.seed)
+    verdict = gate.compare(model, rival)
     if verdict.level_difference is not None and serving is not None:
         level = season.LevelDifference(
             model_version=version,

@@ -80,7 +80,7 @@ def trained(use_case: UseCase, rows: pa.Table, jobs: int | None) -> float:
         jobs=jobs,
     )
     rival = Rival(version=0, score=model.holdout.probability)
-    verdict = gate.compare(model, rival, seed=settings.seed)
+    verdict = gate.compare(model, rival)
     card = cards.card(
         use_case,
         model,

@@ -23,7 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning.intervals import FEW, RESAMPLES, Difference, Ends, ends, few
+from propensity.learning.intervals import (
+    FEW,
+    RESAMPLES,
+    Difference,
+    Ends,
+    difference,
+    ends,
+)
 from propensity.learning.metrics import grouped, of_best, ratio, summed
 
 Floats = NDArray[np.float64]
@@ -142,14 +149,16 @@ def savings(score: Floats, stakes: Stakes, *, threshold: float, seed: int) -> Sa
 
 
 def cost_difference(
-    challenger: Flags, champion: Flags, stakes: Stakes, *, seed: int
+    challenger: Flags, champion: Flags, stakes: Stakes, *, user: NDArray[np.int64]
 ) -> Difference:
-    """Return the cost of a challenger's alerts, (rows,), less that of a champion's."""
+    """
+    Return the cost of a challenger's alerts, (rows,), less that of a champion's.
+
+    Args:
+        user: Number of the row's user, (rows,): what happens to one is one draw.
+    """
     gain = np.where(champion, stakes.gain, 0.0) - np.where(challenger, stakes.gain, 0.0)
-    whole = float(total(gain))
-    if stakes.frauds < FEW:
-        return few(whole, whole - gain[stakes.is_fraud])
-    return Difference(whole, *_interval(gain, stakes, seed=seed))
+    return difference(float(total(gain)), gain, stakes.is_fraud, user)
 
 
 def _interval(gain: Floats, stakes: Stakes, *, seed: int) -> Ends:

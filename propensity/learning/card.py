@@ -195,8 +195,8 @@ def verdict_entry(verdict: Verdict) -> dict[str, Any]:
     for name, difference in verdict.differences.items():
         entry |= {
             f"{name}_difference": difference.estimate,
-            f"{name}_difference_low": difference.interval[0],
-            f"{name}_difference_high": difference.interval[1],
+            f"{name}_difference_low": difference.low,
+            f"{name}_difference_high": difference.high,
         }
     return entry
 

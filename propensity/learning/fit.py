@@ -233,14 +233,16 @@ class _Training:
         """
         part, use_case, seed = self.parts.holdout, self.use_case, self.settings.seed
         score = measured.scores(part.rows, use_case)
-        baseline = baseline_score(use_case, part)
+        judged_rows = self.parts.choosing
+        baseline = baseline_score(use_case, judged_rows, part)
+        of_holdout = part.outcomes(baseline[len(judged_rows) :])
         holdout = Holdout(
             rows=part,
             probability=score,
             served=score if served is measured else served.scores(part.rows, use_case),
             metrics=Metrics(),
             baseline=baseline,
-            baseline_roc_auc=metrics.roc_auc(part.outcomes(baseline)),
+            baseline_roc_auc=metrics.roc_auc(of_holdout),
             curves={},
             importance=(),
         )
@@ -257,8 +259,7 @@ class _Training:
                 best_threshold=threshold,
                 budget=use_case.chosen_budget(self.settings),
                 dates=len(self.parts.split.holdout),
-                seed=seed,
-                per_row=part.per_row,
+                evidence=part.evidence(score),
                 is_anomaly=is_anomaly,
             ),
             curves={**curves, "calibration": []} if is_anomaly else curves,

@@ -1,8 +1,11 @@
 """
-The gate: whether a new version becomes the champion, and why.
+The gate: whether a new version goes live, and why.
 
-One metric decides: ROC AUC, or of events with amounts the cost of their alerts. A
-challenger stays out if it is worse by more than chance. A person can overrule it.
+A first version must rank beyond chance better than a coin and than the use case's
+baseline, by all rows that it was judged on, and its probabilities must be nearer to the
+outcomes than one probability for all. A challenger must not be worse than the champion
+beyond chance: by ROC AUC and log loss, or of events with amounts by the cost of their
+alerts. A person can overrule it.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning import alerts, intervals, season
-from propensity.learning.intervals import Difference
+from propensity.learning import alerts, metrics, season
+from propensity.learning.intervals import FEW, Difference, difference
+from propensity.learning.metrics import roc_auc_slopes
+from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.pages.words import plural
 
@@ -22,6 +27,11 @@ Floats = NDArray[np.float64]
 
 # The advice for a version that training did not promote.
 BY_HAND = "promote it by hand: propensity promote VERSION --force"
+
+# Share of the champion's log loss by which a challenger's may be higher, whatever the
+# interval says: odds that are off by less than a half, as the weeks of a year differ.
+# The season's shift makes up for that.
+_SAME_LEVEL = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +41,7 @@ class Verdict:
 
     ``level_difference`` is the shift of the champion's log-odds that gives the
     challenger's mean probability; None where one of them gives none. ``differences``
-    are of ``roc_auc`` and ``cost``.
+    are of ``roc_auc``, ``log_loss`` and ``cost``.
     """
 
     promoted: bool
@@ -49,142 +59,153 @@ class Rival:
     Attributes:
         score: Of the challenger's holdout rows, (rows,); None where it cannot score
             today's features.
+        is_new: Which of these rows it has not learned from, (rows,); None for all.
         alert_threshold: Of its training; above 1 without alerts.
-        learned_roc_auc: Its training's ROC AUC, where it has learned from these rows:
-            its scores of them would look better than they are. None where it has not.
     """
 
     version: int
     score: Floats | None
+    is_new: NDArray[np.bool_] | None = None
     alert_threshold: float = alerts.NO_ALERTS
-    learned_roc_auc: float | None = None
 
 
-def compare(trained: Trained, champion: Rival | None, *, seed: int) -> Verdict:
+def compare(trained: Trained, champion: Rival | None) -> Verdict:
     """
-    Decide whether a challenger becomes champion.
+    Decide whether a challenger goes live.
 
-    Both are compared on the same rows, since some weeks are easier than others. A
-    difference within chance goes to the challenger, which knows newer data. With fewer
-    positives than an interval takes, it is worse if it is worse whichever of them is
-    left out: no single row refuses it. If all rows are of one class, the champion
-    stays. A champion that cannot score loses to any challenger that can.
+    Both are compared on the same rows, since some weeks are easier than others, and on
+    rows that neither has learned from. A difference within chance goes to the
+    challenger, which knows newer data; where it knows none, or all rows are of one
+    class, the champion stays. Where the champion cannot score, the challenger is judged
+    as a first version is.
     """
     if champion is None:
-        return first_verdict(trained, seed=seed)
-    held, other = trained.holdout, f"version {champion.version}"
+        return first_verdict(trained)
+    other = f"version {champion.version}"
     verdict = Verdict(promoted=False, reason="", compared_version=champion.version)
     if not trained.is_warm:
         reason = "it is not warm: its rows fill no window of its trees"
         return replace(verdict, reason=reason)
     if champion.score is None:
-        reason = f"{other} cannot score today's features"
-        return replace(verdict, promoted=True, reason=reason)
-    if not held.rows.has_both_classes:
+        first = first_verdict(trained)
+        reason = f"{other} cannot score today's features; {first.reason}"
+        return replace(verdict, promoted=first.promoted, reason=reason)
+    held = trained.holdout
+    if not trained.is_anomaly:
+        level = season.level_difference(
+            held.served, champion.score, weight=held.rows.weight
+        )
+        verdict = replace(verdict, level_difference=level)
+    is_new = np.ones(len(held.rows), np.bool_)
+    if champion.is_new is not None:
+        is_new = champion.is_new
+    rows = held.rows.where(is_new)
+    if not rows.has_both_classes:
+        why = f"{other} has learned from all {plural(len(held.rows), 'row')} held out"
+        if len(rows) or not len(held.rows):
+            why = f"the {plural(len(rows), 'known row')} held out are of one class"
         reason = (
-            f"the {len(held.rows)} known rows held out are of one class: nothing to "
-            f"compare with {other} by"
+            f"nothing to compare with {other} by: {why}. Wait for newer rows, or "
+            "promote it by hand: propensity promote VERSION"
         )
         return replace(verdict, reason=reason)
-    rows = f"on the same {len(held.rows)} rows"
-    if champion.learned_roc_auc is None:
-        compared = {"roc_auc": _roc_auc(trained, champion.score, seed=seed)}
-    else:
-        compared = {"roc_auc": _against_record(trained, champion.learned_roc_auc)}
-        rows = (
-            "as its own training measured it, which has learned from these rows since"
-        )
+    mine, theirs = held.probability[is_new], champion.score[is_new]
+    compared = {"roc_auc": _roc_auc(rows, mine, theirs)}
     is_worse = compared["roc_auc"].is_below()
-    words = f"ROC AUC {compared['roc_auc'].written()}"
+    words = [f"ROC AUC {compared['roc_auc'].written()}"]
     if held.savings is not None and held.stakes is not None:
         cost = compared["cost"] = alerts.cost_difference(
             held.probability >= held.savings.alert_threshold,
             champion.score >= champion.alert_threshold,
             held.stakes,
-            seed=seed,
+            user=held.rows.users,
         )
-        is_worse, words = cost.is_above(), f"cost {cost.written('+,.2f')}, {words}"
-    level = None
-    if not trained.is_anomaly:
-        level = season.level_difference(
-            held.served, champion.score, weight=held.rows.weight
-        )
+        is_worse = cost.is_above()
+        words.insert(0, f"cost {cost.written('+,.2f')}")
+    elif not trained.is_anomaly:
+        loss, least = _log_loss(rows, mine, theirs)
+        compared["log_loss"] = loss
+        is_worse = is_worse or (loss.is_above() and loss.estimate > least)
+        words.append(f"log loss {loss.written()}")
     return replace(
         verdict,
         promoted=not is_worse,
-        reason=f"{'worse' if is_worse else 'not worse'}: {words} against {other} "
-        f"{rows}{_saved(trained)}",
+        reason=f"{'worse' if is_worse else 'not worse'}: {', '.join(words)} against "
+        f"{other} on the same {len(rows)} rows{_saved(trained)}",
         differences=compared,
-        level_difference=level,
     )
 
 
-def _roc_auc(trained: Trained, other: Floats, *, seed: int) -> Difference:
-    """Return the challenger's ROC AUC less that of another score of its holdout."""
-    rows = trained.holdout.rows
-    return intervals.difference(
-        trained.holdout.probability,
-        other,
-        label=rows.label,
-        weight=rows.weight,
-        user=rows.users,
-        seed=seed,
-    )
+def _roc_auc(rows: Slice, mine: Floats, other: Floats) -> Difference:
+    """Return the ROC AUC of a score less that of another one of the same rows."""
+    areas = [metrics.roc_auc(rows.outcomes(score)) or 0.0 for score in (mine, other)]
+    slopes = rows.slopes(mine, roc_auc_slopes) - rows.slopes(other, roc_auc_slopes)
+    return difference(areas[0] - areas[1], slopes, rows.label, rows.users)
 
 
-def _against_record(trained: Trained, recorded: float) -> Difference:
-    """Return the ROC AUC less the one that the champion's own training measured."""
-    own = trained.holdout.metrics
-    low, high = (
-        None if end is None else end - recorded
-        for end in (own.roc_auc_low, own.roc_auc_high)
-    )
-    return Difference((own.roc_auc or 0.0) - recorded, low, high)
+def _log_loss(rows: Slice, mine: Floats, other: Floats) -> tuple[Difference, float]:
+    """Return the log loss less that of another score, and the least that counts."""
+    share = rows.weight / rows.weight.sum()
+    losses = [metrics.losses(score, rows.label) for score in (mine, other)]
+    apart = losses[0] - losses[1]
+    estimate = float(share @ apart)
+    slopes = share * (apart - estimate)
+    least = _SAME_LEVEL * float(share @ losses[1])
+    return difference(estimate, slopes, rows.label, rows.users), least
 
 
-def first_verdict(trained: Trained, *, seed: int) -> Verdict:
+def first_verdict(trained: Trained) -> Verdict:
     """
-    Decide whether the first model of a use case serves.
+    Decide whether the first model of a use case goes live.
 
-    It must rank better than chance and than the use case's baseline, beyond chance, and
-    its alerts must not cost more than none. Half-Space Trees need no labels, so they
-    can serve before there are enough to measure by.
+    All rows count that were scored by models of older ones: those that candidates were
+    judged on, and those held out. Half-Space Trees need no labels, so they can go live
+    before there are enough to measure by.
     """
     held = trained.holdout
     if not trained.is_warm:
         reason = "the first model of this use case; it is not warm yet: no scores"
         return Verdict(promoted=True, reason=reason)
+    rows, score, baseline = trained.judged_forward()
+    positives = rows.conversions
     known = (
-        f"{held.rows.conversions} of the {len(held.rows)} rows held out whose truth is "
-        "known are label 1"
+        f"{positives} of the {len(rows)} rows that it was judged on, and whose "
+        "truth is known, are label 1"
     )
-    if trained.is_anomaly and held.metrics.roc_auc_low is None:
+    if trained.is_anomaly and min(positives, len(rows) - positives) < FEW:
         reason = (
             "the first model of this use case; it has learned without truths, and too "
             f"few are known to measure it: {known}{_saved(trained)}"
         )
         return Verdict(promoted=True, reason=reason)
-    if not held.rows.has_both_classes:
+    if not rows.has_both_classes:
         reason = (
             f"not shown to be better than chance: {known}, which measures nothing. "
-            f"Nothing serves before a model is: wait for more truths, or {BY_HAND}"
+            f"Nothing goes live before a model is: wait for more truths, or {BY_HAND}"
         )
         return Verdict(promoted=False, reason=reason)
     compared = {
-        name: _roc_auc(trained, score, seed=seed)
-        for name, score in (
-            ("chance", np.full(len(held.rows), 0.5)),
-            ("the baseline", held.baseline),
-        )
+        "chance": _roc_auc(rows, score, np.full(len(rows), 0.5)),
+        "the baseline": _roc_auc(rows, score, baseline),
     }
     written = [f"{area.written()} against {name}" for name, area in compared.items()]
-    measured = f"ROC AUC {', '.join(written)}, on {len(held.rows)} rows held out"
+    measured = f"ROC AUC {', '.join(written)}, on {len(rows)} rows of later weeks"
     unbeaten = [name for name, area in compared.items() if not area.is_above()]
+    rate = np.average(rows.label, weights=rows.weight)
+    loss, _ = _log_loss(rows, score, np.full(len(rows), rate))
     if unbeaten:
         reason = (
             f"not shown to be better than {' and '.join(unbeaten)}: {measured}. "
-            "Nothing serves before a model is: wait for more data, give it features "
+            "Nothing goes live before a model is: wait for more data, give it features "
             f"that tell more, or {BY_HAND}"
+        )
+    elif not trained.is_anomaly and loss.estimate > 0:
+        reason = (
+            "its probabilities are farther from the outcomes than the share of label "
+            f"1, {rate:.4f}, for all: their mean is "
+            f"{np.average(score, weights=rows.weight):.4f}, log loss "
+            f"{loss.written()}. Does a candidate weigh the classes? Else wait for more "
+            f"data, or {BY_HAND}"
         )
     elif held.savings is not None and held.savings.saved < 0:
         reason = (

@@ -8,7 +8,7 @@ conversions of each: exact, and in bounded memory for many users.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,9 +108,55 @@ def pr_auc(observed: Outcomes) -> float | None:
     if not observed.has_both_classes:
         return None
     selected, hits = above(observed)
-    # In a resample the highest groups may have no users.
+    # The highest groups may have no users.
     precision = hits / np.maximum(selected, 1e-300)
     return float((observed.conversions[::-1] * precision).sum() / hits[-1])
+
+
+class Slopes(NamedTuple):
+    """
+    How far a metric moves with one more row, by group: of label 1, and of label 0.
+
+    The variance of a metric is that of the sum of its rows' slopes.
+    """
+
+    positive: Floats
+    negative: Floats
+
+
+def roc_auc_slopes(observed: Outcomes) -> Slopes:
+    """
+    Return the slopes of the ROC AUC of rows of both classes.
+
+    Source:
+        DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more
+        correlated receiver operating characteristic curves", Biometrics 44, 1988.
+    """
+    positives = observed.conversions
+    negatives = observed.users - positives
+    n_positives, n_negatives = positives.sum(), negatives.sum()
+    # The share of the other class that a row is ranked right against.
+    beaten = (np.cumsum(negatives) - negatives / 2) / n_negatives
+    missed = 1 - (np.cumsum(positives) - positives / 2) / n_positives
+    area = (positives * beaten).sum() / n_positives
+    return Slopes((beaten - area) / n_positives, (missed - area) / n_negatives)
+
+
+def pr_auc_slopes(observed: Outcomes) -> Slopes:
+    """
+    Return the slopes of the average precision of rows of both classes.
+
+    They are its derivatives: a row adds to what is selected from its group on down.
+    """
+    selected, hits = above(observed)
+    converted, total = observed.conversions[::-1], hits[-1]
+    precision = hits / np.maximum(selected, 1e-300)
+    shares = converted / np.maximum(selected, 1e-300)
+    gained = np.cumsum(shares[::-1])[::-1]
+    lost = np.cumsum((shares * precision)[::-1])[::-1]
+    average = (converted * precision).sum() / total
+    positive = (precision - average + gained - lost) / total
+    return Slopes(positive[::-1], -lost[::-1] / total)
 
 
 def brier(observed: Outcomes) -> float | None:
@@ -130,6 +176,12 @@ def log_loss(observed: Outcomes) -> float | None:
     return float(-(c * np.log(p) + (n - c) * np.log1p(-p)).sum() / n.sum())
 
 
+def losses(probability: Floats, label: NDArray[Any]) -> Floats:
+    """Return the negative log-likelihood of each row, (rows,), in nats."""
+    p = np.clip(probability, _EPSILON, 1 - _EPSILON)
+    return np.asarray(-np.log(np.where(label == 1, p, 1 - p)), dtype=np.float64)
+
+
 def calibration_bins(observed: Outcomes) -> list[dict[str, float]]:
     """
     Return bins with about equal numbers of users, lowest probability first.
@@ -143,8 +195,7 @@ def calibration_bins(observed: Outcomes) -> list[dict[str, float]]:
     total = observed.users.sum()
     if total <= 0:
         return []
-    middle = np.cumsum(observed.users) - observed.users / 2
-    number = np.minimum((middle / total * BINS).astype(int), BINS - 1)
+    number = _bin(observed)
     users = summed(number, observed.users, BINS)
     mass = summed(number, observed.users * observed.probability, BINS)
     conversions = summed(number, observed.conversions, BINS)
@@ -156,6 +207,13 @@ def calibration_bins(observed: Outcomes) -> list[dict[str, float]]:
         }
         for place in np.flatnonzero(users > 0)
     ]
+
+
+def _bin(observed: Outcomes) -> NDArray[np.int64]:
+    """Return the bin of each group, of ten with about equal numbers of users."""
+    middle = np.cumsum(observed.users) - observed.users / 2
+    number: NDArray[np.int64] = (middle / observed.users.sum() * BINS).astype(np.int64)
+    return number.clip(max=BINS - 1)
 
 
 def calibration_error(observed: Outcomes) -> float | None:
@@ -179,6 +237,20 @@ def calibration_error(observed: Outcomes) -> float | None:
         if bins
         else None
     )
+
+
+def calibration_noise(observed: Outcomes) -> float | None:
+    """
+    Return the calibration error that perfect probabilities show, on average.
+
+    Chance moves the rate of each bin: by the mean absolute deviation of a normal
+    distribution with its variance. An error of this size says nothing.
+    """
+    p, total = observed.probability, observed.users.sum()
+    if total <= 0:
+        return None
+    variance = summed(_bin(observed), observed.users * p * (1 - p), BINS)
+    return float(np.sqrt(variance * 2 / np.pi).sum() / total)
 
 
 def confusion(observed: Outcomes, *, threshold: float) -> dict[str, Any]:

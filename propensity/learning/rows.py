@@ -9,7 +9,7 @@ measured there once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from propensity.errors import NotEnoughData
 from propensity.learning import metrics
 from propensity.learning.event_rows import counts
+from propensity.learning.intervals import Evidence, by_user
 from propensity.learning.metrics import Outcomes
 from propensity.models.encoding import numbers_of
 from propensity.settings import Settings
@@ -72,6 +73,22 @@ class Slice:
             weight=self.weight[first:end],
         )
 
+    def where(self, kept: NDArray[np.bool_]) -> Slice:
+        """Return the rows whose flag is true, (rows,)."""
+        return Slice(
+            rows=self.rows.filter(pa.array(kept)),
+            label=self.label[kept],
+            weight=self.weight[kept],
+        )
+
+    def followed_by(self, later: Slice) -> Slice:
+        """Return these rows and later ones."""
+        return Slice(
+            rows=pa.concat_tables([self.rows, later.rows]),
+            label=np.concatenate([self.label, later.label]),
+            weight=np.concatenate([self.weight, later.weight]),
+        )
+
     @property
     def conversions(self) -> int:
         """Rows with label 1."""
@@ -107,6 +124,27 @@ class Slice:
     def outcomes(self, score: Floats) -> Outcomes:
         """Group these rows by score, (rows,), as ``metrics.outcomes``."""
         return metrics.outcomes(score, self.label, weight=self.weight)
+
+    def slopes(
+        self, score: Floats, slopes_of: Callable[[Outcomes], metrics.Slopes]
+    ) -> Floats:
+        """Return how far each row moves a metric of their scores, (rows,)."""
+        observed = self.outcomes(score)
+        by_group = slopes_of(observed)
+        group = np.searchsorted(observed.probability, score)
+        positive, negative = by_group.positive[group], by_group.negative[group]
+        return self.weight * np.where(self.label == 1, positive, negative)
+
+    def evidence(self, score: Floats) -> Evidence:
+        """Return how much these rows prove of scores: a user's are one draw."""
+        user = self.users
+        fewest, _ = by_user(score, self.label, user)
+
+        def variance(slopes_of: Callable[[Outcomes], metrics.Slopes]) -> float:
+            slopes = self.slopes(score, slopes_of)
+            return by_user(slopes, self.label, user)[1]
+
+        return Evidence(users=fewest, variance=variance)
 
 
 class Block(NamedTuple):

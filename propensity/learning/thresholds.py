@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from propensity.budget import Budget
-from propensity.learning.intervals import interval
+from propensity.learning.intervals import Evidence, interval, of_rows
 from propensity.learning.metrics import (
     Outcomes,
     above,
@@ -26,8 +26,10 @@ from propensity.learning.metrics import (
     log_loss,
     of_best,
     pr_auc,
+    pr_auc_slopes,
     ratio,
     roc_auc,
+    roc_auc_slopes,
 )
 
 # Thresholds that are stored of a week: of a million rows each selects about a fiftieth
@@ -93,8 +95,7 @@ def measured(
     best_threshold: float | None,
     budget: Budget,
     dates: int = 1,
-    seed: int,
-    per_row: tuple[float, float] = (1.0, 1.0),
+    evidence: Evidence | None = None,
     is_anomaly: bool = False,
 ) -> Metrics:
     """
@@ -104,8 +105,7 @@ def measured(
         threshold: The fixed one.
         best_threshold: The best on earlier rows; None if none is known.
         budget: How many of the best, or which share: a number is of each of ``dates``.
-        seed: Of the intervals.
-        per_row: As for ``intervals.interval``.
+        evidence: For the intervals; None for rows that are independent of each other.
         is_anomaly: Whether the score ranks, and is no probability.
     """
     users, conversions = observed.users.sum(), observed.conversions.sum()
@@ -117,9 +117,14 @@ def measured(
         "best_threshold": best_threshold,
         **_at_budget(observed, budget, dates=dates),
     }
-    for name, measure in (("roc_auc", roc_auc), ("pr_auc", pr_auc)):
-        low, high = interval(observed, measure, seed=seed, per_row=per_row)
-        values |= {name: measure(observed), f"{name}_low": low, f"{name}_high": high}
+    evidence = evidence or of_rows(observed)
+    for name, measure, slopes_of in (
+        ("roc_auc", roc_auc, roc_auc_slopes),
+        ("pr_auc", pr_auc, pr_auc_slopes),
+    ):
+        value = measure(observed)
+        low, high = interval(value, slopes_of, evidence)
+        values |= {name: value, f"{name}_low": low, f"{name}_high": high}
     if best_threshold is not None:
         best = confusion(observed, threshold=best_threshold)
         values |= {

@@ -63,8 +63,9 @@ class Holdout:
         probability: Of these rows, (rows,). With ``is_anomaly`` these are anomaly
             scores, NaN unless the model is warm.
         served: The same of the model that serves.
-        baseline: Scores of the use case's baseline, in [0, 1], (rows,).
-        baseline_roc_auc: Their ROC AUC; None with one class.
+        baseline: Ranks by the use case's baseline, in [0, 1], of the judged rows and
+            these, (rows,).
+        baseline_roc_auc: Its ROC AUC of these rows; None with one class.
         curves: ROC, precision-recall and calibration, for a page.
         importance: Fall of ROC AUC without a feature, greatest first.
         at_rates, savings, stakes: Of events: recall and cost by alert rate, what the
@@ -105,6 +106,22 @@ class Trained:
     measured: Model
     served: Model
     holdout: Holdout
+
+    def judged_forward(self) -> tuple[Slice, Floats, Floats]:
+        """
+        Return all rows that were scored by models of older rows: judged and held out.
+
+        Returns:
+            The rows, their scores by the chosen candidate, and ranks by the baseline.
+            Without the judged rows where trees were not warm for them.
+        """
+        held, judged = self.holdout, self.parts.choosing
+        scores = {one.candidate.name: one.score for one in self.judged}
+        score = scores[self.chosen.name]
+        if np.isnan(score).any():
+            return held.rows, held.probability, held.baseline[len(judged) :]
+        both = np.concatenate([score, held.probability])
+        return judged.followed_by(held.rows), both, held.baseline
 
     @property
     def is_anomaly(self) -> bool:

@@ -4,6 +4,7 @@ The champion as a run reads it: the version that serves, or served at an earlier
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,8 +93,8 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
     Return the champion with its scores of a challenger's holdout rows.
 
     A champion cannot score them if it has other features, if its artifacts are lost or
-    altered, or if it is not warm. One that has learned from these rows, as in a second
-    training of the same day, is compared by its record.
+    altered, or if it is not warm. Its scores of rows whose outcomes it knows, as in a
+    second training of the same day, would look better than they are.
     """
     try:
         metadata = recorded(run.warehouse, run.use_case.name, champion.version)
@@ -104,15 +105,15 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
     except (SchemaError, ArtifactError) as error:
         run.log("WARNING", f"the champion cannot be compared: {error.message}")
         return Rival(version=champion.version, score=None)
-    threshold = metadata["alert_threshold"]
-    until, first = metadata["card"].get("trained_until"), pc.min(rows["as_of"]).as_py()
+    threshold, is_new = metadata["alert_threshold"], None
+    until = metadata["card"].get("trained_until")
     # Of events, rows that it may have learned from are left out when they are read.
-    is_known = until and first and until >= str(first)
+    if until and not run.use_case.scores_events:
+        known = date.fromisoformat(until) + run.timeframe.horizon
+        is_new = pc.greater_equal(rows["as_of"], known).to_numpy()
     return Rival(
         version=champion.version,
         score=np.concatenate(parts) if parts else np.empty(0),
+        is_new=is_new,
         alert_threshold=NO_ALERTS if threshold is None else threshold,
-        learned_roc_auc=metadata["roc_auc"]
-        if is_known and not run.use_case.scores_events
-        else None,
     )

@@ -168,7 +168,6 @@ def _measured(run: Run, groups: pa.Table, best: float | None) -> Metrics:
         threshold=run.use_case.threshold,
         best_threshold=best,
         budget=run.use_case.chosen_budget(run.settings),
-        seed=run.settings.seed,
         is_anomaly="is_anomaly" in groups.column_names
         and bool(pc.any(groups["is_anomaly"]).as_py()),
     )

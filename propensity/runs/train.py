@@ -154,7 +154,7 @@ def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
     """Compare a challenger with the champion; a pinned champion stays."""
     rows = trained.holdout.rows.rows
     beside = rival(run, champion, rows) if champion else None
-    verdict = gate.compare(trained, beside, seed=run.settings.seed)
+    verdict = gate.compare(trained, beside)
     if champion is None or not champion.pinned:
         return verdict
     return replace(

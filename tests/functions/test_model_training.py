@@ -19,6 +19,7 @@ from sklearn.compose import ColumnTransformer
 from propensity import usecases
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning.preprocessor import default_preprocessor
 from propensity.learning.value import AMOUNT
 from propensity.registry.versions import Registry, pickled
 from propensity.runs import setup
@@ -191,46 +192,42 @@ class TestAgain:
         assert (line["outcome"], line["model_version"]) == ("ok", 0)
 
     def test_by_force_is_a_version_of_its_own(self, champion_place):
-        """A worse one, by a useless preprocessor, is kept and does not serve."""
+        """It knows no newer rows than the champion, which has learned from all that
+        are held out: there is nothing to compare by, and the champion stays. A number
+        is not given again, though the newest version's objects were deleted."""
         champion = champion_place.registry.champion()
-        useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
-        upload(champion_place, useless)
-
-        champion_place.run("model_training", TRAINED, force=True)
-        before, row = champion_place.versions()
-        again = champion_place.run("model_training", TRAINED)
-
-        assert (before["model_version"], row["model_version"]) == (0, 1)
-        assert (row["promoted"], row["compared_version"]) == (False, 0)
-        assert row["verdict"].startswith("worse")
-        assert row["card"]["verdict"]["roc_auc_difference"] < 0
-        assert row["roc_auc"] == 0.5
-        assert champion_place.registry.champion() == champion
-        assert (again["model_version"], again["repeated"]) == (1, True)
-
-    def test_of_the_same_day_is_compared_with_what_has_not_seen_it(
-        self, champion_place
-    ):
-        """The champion has learned from the rows held out, so its scores of them are
-        too good: what its own training measured is compared. It stays where it is
-        pinned. And a number is not given again, though the newest version's objects
-        were deleted."""
-        promote(champion_place.registry, 0, pinned=True)
         champion_place.warehouse.execute(
             "INSERT INTO ma_model_training_metadata_runs "
             "SELECT * REPLACE (1 AS model_version) FROM ma_model_training_metadata"
         )
         champion_place.run("model_training", TRAINED, force=True)
         before, _, row = champion_place.versions()
-        verdict, held_out = row["card"]["verdict"], row["card"]["split"]["holdout"]
+        again = champion_place.run("model_training", TRAINED)
 
-        assert row["model_version"] == 2
-        assert before["card"]["trained_until"] == held_out[0]
-        assert (row["compared_version"], verdict["roc_auc_difference"]) == (0, 0)
-        assert "not worse" in row["verdict"]
-        assert "has learned from these rows since" in row["verdict"]
-        assert row["verdict"].startswith("version 0 is pinned and stays; ")
-        assert row["promoted"] is False
+        assert before["card"]["trained_until"] == row["card"]["split"]["holdout"][0]
+        assert (row["model_version"], row["promoted"]) == (2, False)
+        assert row["compared_version"] == 0
+        assert "version 0 has learned from all 160 rows held out" in row["verdict"]
+        assert champion_place.registry.champion() == champion
+        assert (again["model_version"], again["repeated"]) == (2, True)
+
+    def test_of_a_later_day_goes_live_unless_it_is_worse(self, champion_place):
+        """One by a useless preprocessor is kept and stays out; a pinned champion stays
+        beside a good one, and the verdict says both."""
+        useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
+        upload(champion_place, useless)
+        champion_place.run("model_training", TRAINED + 2 * WEEK)
+        upload(champion_place, default_preprocessor(USE_CASE))
+        promote(champion_place.registry, 0, pinned=True)
+        champion_place.run("model_training", TRAINED + 3 * WEEK)
+        _, worse, pinned = champion_place.versions()
+
+        assert (worse["promoted"], worse["compared_version"]) == (False, 0)
+        assert worse["verdict"].startswith("worse")
+        assert worse["card"]["verdict"]["roc_auc_difference"] < 0
+        assert worse["roc_auc"] == 0.5
+        assert not pinned["promoted"]
+        assert pinned["verdict"].startswith("version 0 is pinned and stays; not worse")
         assert champion_place.registry.champion().version == 0
 
 
@@ -270,7 +267,7 @@ def test_two_at_once_give_two_versions_and_one_champion(place, emulators, monkey
     quicker, slower = sorted(rows, key=lambda row: row["compared_version"] is not None)
     assert (quicker["promoted"], quicker["compared_version"]) == (True, None)
     assert slower["compared_version"] == quicker["model_version"]
-    assert slower["card"]["verdict"]["roc_auc_difference"] is not None
+    assert f"version {quicker['model_version']}" in slower["verdict"]
     serving = slower if slower["promoted"] else quicker
     assert champion.version == serving["model_version"]
     assert champion.model_sha256 == serving["model_sha256"]

@@ -78,7 +78,8 @@ class TestSavings:
 
     def test_differ_by_the_cost_of_one_less_the_other(self):
         score, at = drawn(5, rows=2_000)
-        apart = alerts.cost_difference(score >= 0.5, score >= 0.2, at, seed=1)
+        user = np.arange(2_000)
+        apart = alerts.cost_difference(score >= 0.5, score >= 0.2, at, user=user)
         saved = [
             float(alerts.savings(score, at, threshold=threshold, seed=1).saved)
             for threshold in (0.5, 0.2)

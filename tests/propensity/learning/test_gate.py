@@ -1,21 +1,34 @@
 """
-Whether a new model is let in, specified: compared with the champion on the same rows.
+Whether a new version goes live, specified: the first one by all rows that it was judged
+on, a later one beside the champion on the same rows; and how often chance decides.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.special import expit, logit
 
-from propensity.learning import gate
+from propensity.learning import gate, metrics
 from propensity.learning.gate import Rival, Verdict
+from propensity.learning.rows import Block, Slice
 from propensity.learning.trained import Trained
 from tests.propensity.learning import fitted_cards
-from tests.propensity.learning.shops import drawn, table, train, trained
+from tests.propensity.learning.shops import (
+    drawn,
+    snapshots,
+    table,
+    train,
+    trained,
+)
+
+# Repetitions of a simulation.
+REPEATS = 300
 
 
 def with_scores(model: Trained, score: np.ndarray, **held: Any) -> Trained:
@@ -30,9 +43,7 @@ def distorted(sd: float, model: Trained | None = None) -> np.ndarray:
 
 
 def against(score: np.ndarray | None, model: Trained | None = None, **rival: Any):
-    return gate.compare(
-        model or trained(), Rival(version=3, score=score, **rival), seed=0
-    )
+    return gate.compare(model or trained(), Rival(version=3, score=score, **rival))
 
 
 def cards(rows: int, label: list[int | None] | None = None) -> Trained:
@@ -42,16 +53,78 @@ def cards(rows: int, label: list[int | None] | None = None) -> Trained:
 
 
 def first(model: Trained) -> Verdict:
-    return gate.compare(model, None, seed=0)
+    return gate.compare(model, None)
+
+
+@cache
+def small() -> Trained:
+    """A training whose rows and scores are replaced by drawn ones."""
+    return train(snapshots(users=80))
+
+
+def made(label: np.ndarray, user: np.ndarray, score: np.ndarray, *, judged: int):
+    """A training of these rows: the first were judged, and the others held out. Its
+    baseline knows nothing."""
+    model = small()
+    rows = Slice(
+        rows=pa.table({"user_id": user}), label=label, weight=np.ones(len(label))
+    )
+    before, held = rows.between(0, judged), rows.between(judged)
+    holdout = replace(
+        model.holdout,
+        rows=held,
+        probability=score[judged:],
+        served=score[judged:],
+        baseline=np.random.default_rng(len(label)).random(len(label)),
+    )
+    return replace(
+        model,
+        parts=replace(model.parts, before=before, blocks=[Block(0, 0, judged)]),
+        judged=[replace(model.judged[0], score=score[:judged])],
+        holdout=holdout,
+    )
+
+
+class Users(NamedTuple):
+    """Users with a propensity of their own, and what they did in each week."""
+
+    label: np.ndarray
+    user: np.ndarray
+    log_odds: np.ndarray
+
+    def model(self, seed: int) -> np.ndarray:
+        """What a model says that knows most of the propensity."""
+        noise = np.random.default_rng(seed).normal(0, 0.4, len(self.label))
+        return expit(self.log_odds + noise - 0.1)
+
+
+def users(seed: int, positives: int, *, rate: float, weeks: int = 1) -> Users:
+    """Draw about as many positives."""
+    random = np.random.default_rng(seed)
+    user = np.tile(np.arange(max(2, round(positives / rate / weeks))), weeks)
+    log_odds = logit(rate) - 0.3 + random.normal(0, 1, user.max() + 1)[user]
+    label = (random.random(len(user)) < expit(log_odds)).astype(np.int8)
+    return Users(label, user, log_odds)
+
+
+def refused(drawn: Users, seed: int) -> bool:
+    """Whether a model is refused beside another one that knows as much."""
+    one, two = drawn.model(2 * seed), drawn.model(2 * seed + 1)
+    verdict = against(two, made(drawn.label, drawn.user, one, judged=0))
+    return bool(verdict.differences) and not verdict.promoted
 
 
 class TestFirst:
-    def test_serves_if_it_beats_chance_and_the_baseline(self):
+    def test_the_first_version_goes_live_if_it_beats_chance_and_the_baseline(self):
         """Not if labels are such that no feature tells, nor if it is far beyond chance
-        and no better than the one rule: nothing serves, and the reason says so."""
+        and no better than the one rule: nothing goes live, and the reason says so."""
         columns = drawn(6, 400, seed=100)
         coin = first(train(table(columns, np.full(2_400, 0.2))))
-        alike = first(with_scores(trained(), trained().holdout.baseline / 2))
+        model = trained()
+        judged = len(model.parts.choosing)
+        ranks = model.holdout.baseline / 2
+        scores = [replace(one, score=ranks[:judged]) for one in model.judged]
+        alike = first(replace(with_scores(model, ranks[judged:]), judged=scores))
 
         assert first(trained()).promoted
         assert "better than chance and the baseline" in first(trained()).reason
@@ -60,7 +133,28 @@ class TestFirst:
         assert not alike.promoted
         assert "better than the baseline:" in alike.reason
 
-    def test_of_events_must_not_cost_more_than_no_alerts(self):
+    def test_the_first_version_is_judged_by_all_rows_that_older_models_scored(self):
+        """The newest snapshot alone would not do: a shop would wait for months."""
+        label, user, _ = drawn = users(3, 200, rate=0.1)
+        score, newest = drawn.model(4), slice(-60, None)
+        whole = first(made(label, user, score, judged=len(label) - 60))
+        alone = first(made(label[newest], user[newest], score[newest], judged=0))
+
+        assert whole.promoted
+        assert f"on {len(label)} rows" in whole.reason
+        assert not alone.promoted
+
+    def test_a_first_version_whose_odds_are_three_times_off_stays_out(self):
+        """Its ranks are as good as ever, and its probabilities are wrong."""
+        label, user, _ = drawn = users(5, 300, rate=0.1)
+        right = drawn.model(6)
+        wrong = first(made(label, user, expit(logit(right) + np.log(3)), judged=500))
+
+        assert first(made(label, user, right, judged=500)).promoted
+        assert not wrong.promoted
+        assert "its probabilities are farther from the outcomes" in wrong.reason
+
+    def test_the_first_of_events_must_not_cost_more_than_no_alerts(self):
         model = fitted_cards.trained()
         loss = replace(model.holdout.savings, saved=-model.holdout.savings.saved)
         costly = replace(model, holdout=replace(model.holdout, savings=loss))
@@ -70,7 +164,7 @@ class TestFirst:
         assert not first(costly).promoted
         assert "PROPENSITY_ALERT_REVIEW_COST" in first(costly).reason
 
-    def test_of_trees_serves_before_truths_are_known(self):
+    def test_trees_go_live_before_truths_are_known(self):
         """They learned none; the reason says that nothing is measured."""
         unknown = first(cards(400, [None] * 390 + [0] * 10))
 
@@ -79,26 +173,45 @@ class TestFirst:
 
 
 class TestChallenger:
-    def test_replaces_a_champion_that_cannot_score(self):
+    def test_a_champion_that_cannot_score_is_replaced_by_a_model_that_is_good(self):
+        """As a first version is: a useless one stays out."""
+        label, user, log_odds = users(8, 100, rate=0.2)
+        coin = np.random.default_rng(9).permutation(expit(log_odds))
+        useless = against(None, made(label, user, coin, judged=200))
+
         assert against(None).promoted
         assert "cannot score" in against(None).reason
+        assert not useless.promoted
+        assert useless.compared_version == 3
+        assert "not shown to be better than chance" in useless.reason
 
     @pytest.mark.parametrize(
         ("challenger", "champion", "is_promoted"),
         [(0.0, 2.0, True), (0.0, 0.0, True), (0.05, 0.0, True), (2.0, 0.0, False)],
         ids=["better", "the same", "within chance", "worse"],
     )
-    def test_serves_unless_its_roc_auc_is_worse(
+    def test_a_challenger_goes_live_unless_it_is_worse_beyond_chance(
         self, challenger, champion, is_promoted
     ):
         """By the whole interval of the difference, on the same rows."""
         model = with_scores(trained(), distorted(challenger))
         verdict = against(distorted(champion), model)
-        area = verdict.differences["roc_auc"]
 
-        assert verdict.promoted == is_promoted == (area.high >= 0)
+        assert set(verdict.differences) == {"roc_auc", "log_loss"}
+        assert verdict.promoted == is_promoted
         assert verdict.reason.startswith("not worse" if is_promoted else "worse")
         assert "version 3 on the same 500 rows" in verdict.reason
+
+    @pytest.mark.parametrize(("times", "is_promoted"), [(1.1, True), (3.0, False)])
+    def test_a_challenger_that_ranks_alike_stays_out_if_its_odds_are_far_off(
+        self, times, is_promoted
+    ):
+        """A small change of the level is the season's, which a shift makes up for."""
+        odds = logit(np.clip(distorted(0), 1e-6, 1 - 1e-6)) + np.log(times)
+        verdict = against(distorted(0), with_scores(trained(), expit(odds)))
+
+        assert verdict.differences["roc_auc"].estimate == pytest.approx(0, abs=1e-9)
+        assert verdict.promoted == is_promoted
 
     def test_tells_how_much_higher_its_level_is(self):
         """The season is read off weeks of the champion."""
@@ -107,15 +220,18 @@ class TestChallenger:
 
         assert against(half).level_difference == pytest.approx(np.log(2), abs=1e-6)
 
-    def test_is_compared_by_the_record_of_a_champion_that_knows_the_rows(self):
-        """As in a second training of a day: its scores would be too good."""
-        area = trained().holdout.metrics
-        beaten = against(distorted(0), learned_roc_auc=area.roc_auc_high + 0.001)
-        kept = against(distorted(0), learned_roc_auc=area.roc_auc_high - 0.001)
+    def test_is_compared_on_rows_that_the_champion_has_not_learned_from(self):
+        """Of the others its scores would be too good; where it knows all, it stays."""
+        held, perfect = trained().holdout, trained().holdout.rows.label.astype(float)
+        is_new = np.arange(len(perfect)) >= 250
+        score = np.where(is_new, held.probability, perfect)
+        half = against(score, is_new=is_new)
+        none = against(perfect, is_new=np.zeros(len(perfect), np.bool_))
 
-        assert not beaten.promoted
-        assert kept.promoted
-        assert "has learned from these rows since" in kept.reason
+        assert half.promoted
+        assert "on the same 250 rows" in half.reason
+        assert not none.promoted
+        assert "version 3 has learned from all 500 rows held out" in none.reason
 
     def test_stays_out_where_nothing_can_be_compared(self):
         """Rows of one class; or it is not warm yet, and has no scores."""
@@ -131,7 +247,7 @@ class TestChallenger:
 class TestEvents:
     @pytest.mark.parametrize("sd", [0.0, 6.0])
     def test_are_decided_by_the_cost_of_alerts(self, sd):
-        """With each model's own threshold; forty frauds are enough for an interval."""
+        """With each model's own threshold."""
         cards = fitted_cards.joined(fitted_cards.drawn(4_000, share=0.1))
         model = fitted_cards.train(cards)
         threshold = model.holdout.savings.alert_threshold
@@ -143,12 +259,12 @@ class TestEvents:
         assert verdict.promoted == (verdict.differences["cost"].low <= 0)
 
     def test_of_few_frauds_are_not_decided_by_one_of_them(self):
-        """No interval holds: a challenger that misses one fraud more serves, and one
-        that misses two is dearer whichever of them is left out."""
+        """A challenger that misses one or two frauds more than a perfect champion goes
+        live, and one that misses most of them does not."""
         model = fitted_cards.trained()
         held = model.holdout
         frauds = np.flatnonzero(held.rows.label)
-        assert 2 < len(frauds) < 20
+        assert 8 < len(frauds) < 20
         perfect = held.rows.label.astype(float)
         stakes = replace(held.stakes, amount=np.full(len(perfect), 50.0))
 
@@ -159,6 +275,59 @@ class TestEvents:
             spoilt = with_scores(model, score, stakes=stakes, savings=saved)
             return against(perfect, spoilt, alert_threshold=0.5)
 
-        assert [verdict(missed).promoted for missed in (0, 1, 2)] == [True, True, False]
-        assert "too few for an interval" in verdict(1).reason
-        assert verdict(1).differences["cost"].interval == (None, None)
+        assert [verdict(missed).promoted for missed in (0, 1, 2, 8)] == [
+            True, True, True, False,
+        ]  # fmt: skip
+
+
+class TestChance:
+    """How often the gate is wrong, of models whose truth is drawn."""
+
+    @pytest.mark.parametrize("weeks", [1, 8])
+    @pytest.mark.parametrize("positives", [3, 20, 50, 150])
+    def test_equal_models_are_refused_at_most_once_in_twenty(self, positives, weeks):
+        """Models that know as much, each with errors of its own; users with a row in
+        each of eight weeks prove no more than they are."""
+        count = sum(
+            refused(users(seed, positives, rate=0.06, weeks=weeks), seed)
+            for seed in range(REPEATS)
+        )
+
+        assert count / REPEATS <= 0.05
+
+    @pytest.mark.parametrize("others", [3, 10])
+    def test_equal_models_are_not_refused_where_nearly_all_convert(self, others):
+        """Of a thousand rows, ten are of label 0."""
+        rate = 1 - others / 1_000
+        count = sum(
+            refused(users(seed, 1_000 - others, rate=rate), seed)
+            for seed in range(REPEATS)
+        )
+
+        assert count / REPEATS <= 0.05
+
+    @pytest.mark.parametrize("positives", [3, 20, 50, 150])
+    def test_a_first_version_that_knows_nothing_goes_live_once_in_forty_at_most(
+        self, positives
+    ):
+        promoted = 0
+        for seed in range(REPEATS):
+            label, user, log_odds = users(seed, positives, rate=0.06)
+            coin = np.random.default_rng(seed + REPEATS).permutation(expit(log_odds))
+            promoted += first(made(label, user, coin, judged=len(label) // 2)).promoted
+
+        assert promoted / REPEATS <= 0.025
+
+
+def test_a_difference_is_that_of_the_metric():
+    """And around it, since what is common to both cancels out."""
+    rows = trained().holdout.rows
+    verdict = against(distorted(0.5))
+    areas = [
+        metrics.roc_auc(rows.outcomes(score))
+        for score in (trained().holdout.probability, distorted(0.5))
+    ]
+    apart = verdict.differences["roc_auc"]
+
+    assert apart.estimate == pytest.approx(areas[0] - areas[1])
+    assert apart.low < apart.estimate < apart.high

@@ -54,7 +54,7 @@ def of_events(count: int, **changed: Any) -> str:
     written = cards.card(
         fitted_cards.USE_CASE,
         model,
-        gate.first_verdict(model, seed=1),
+        gate.first_verdict(model),
         version=0,
         rows=event_rows.dataset(rows, fitted_cards.USE_CASE),
         as_of=date(2026, 4, 1),

@@ -28,7 +28,6 @@ def figures(week: int, *, moved: float) -> dict[str, Any]:
         threshold=0.5,
         best_threshold=0.2,
         budget=Budget.parse("10%"),
-        seed=1,
     )
     return of_week.columns()
 
