@@ -114,12 +114,12 @@ class Case:
 
     def _to_serve(self) -> Iterator[Deed]:
         if self.facts.damage:
-            yield Deed(f"Restore a damaged object: {self.facts.damage}", "versions")
+            yield Deed(f"Restore a damaged file: {self.facts.damage}", "versions")
         elif self.facts.champion is None:
-            why = "Train a first one: call 00-ModelTraining."
+            why = "Your data team has to train one."
             for row in self.rows["versions"][:1]:
-                why = f"Version {row['model_version']} was refused: {row['verdict']}."
-            yield Deed(f"No version serves. {why}", "versions")
+                why = f"Version {row['model_version']} was rejected: {row['verdict']}."
+            yield Deed(f"No model is live yet. {why}", "versions")
 
     def _to_look(self) -> Iterator[Deed]:
         for week in self.weeks[:1]:
@@ -127,8 +127,8 @@ class Case:
                 when = f"In the week of {week['week']}"
                 yield Deed(f"{when} {message}.", "evaluations")
         for row in self.alarms[:1]:
-            count = plural(len(self.alarms), "alarm")
-            yield Deed(f"Look at drift, {count}: {row['message']}.", "drift")
+            count = plural(len(self.alarms), "drift warning")
+            yield Deed(f"Look at {count}: {row['message']}.", "drift")
 
     def _is_late(self, newest: date) -> bool:
         horizon = timedelta(days=self.facts.horizon_days)
@@ -138,14 +138,14 @@ class Case:
         weeks = self.weeks
         if weeks and self._is_late(weeks[0]["week_end"]):
             yield Deed(
-                f"Nothing was evaluated since {weeks[0]['week_end']}: propensity "
-                "doctor says why.",
+                f"No evaluation since {weeks[0]['week_end']}. Ask your data team to "
+                "run propensity doctor.",
                 "evaluations",
             )
         for row in self.rows["publications"][:1]:
             if self._is_late(row["as_of"]):
-                why = f"No user got a probability since {row['as_of']}"
-                yield Deed(f"{why}: call 01-Predictions.", "publications")
+                why = f"No predictions since {row['as_of']}. Ask your data team"
+                yield Deed(f"{why} to run propensity doctor.", "publications")
 
     def _to_stop(self) -> Iterator[Deed]:
         for row in self.lifts:
@@ -154,10 +154,11 @@ class Case:
                 continue
             name = row["audience"]
             if row["verdict"] == "harms":
-                yield Deed(f"Stop audience {name}: it does harm.", "lift")
+                why = "contacted users did worse than the control group"
+                yield Deed(f"Stop audience {name}: {why}.", "lift")
             if row["verdict"] == "sample_ratio":
-                why = f"Find out which users audience {name} lost"
-                yield Deed(f"{why}: its groups cannot be compared.", "lift")
+                why = f"Audience {name}: some users got lost on the way, so its result"
+                yield Deed(f"{why} can't be used. Ask your data team.", "lift")
 
 
 def _derived(row: Row) -> dict[str, Any]:

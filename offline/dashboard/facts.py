@@ -29,9 +29,9 @@ class Facts:
     What a use case's folder, its pointer and its reports say.
 
     Attributes:
-        outcome: What users or events of label 1 do, as in *those who buy*.
+        outcome: What users or events of label 1 do, as in *users who buy*.
         currency: Of amounts; empty if unknown.
-        champion: The version that serves; None where nothing does.
+        champion: The live version; None if there is none.
         damage: What is wrong with its pointer or a report; empty if nothing is.
         reports: HTML of the report of a week, or day, by its first day.
     """
@@ -40,6 +40,7 @@ class Facts:
     outcome: str
     currency: str = ""
     is_of_events: bool = False
+    is_of_export: bool = False
     horizon_days: int = 7
     champion: int | None = None
     damage: str = ""
@@ -49,9 +50,15 @@ class Facts:
     @property
     def words(self) -> dict[str, str]:
         """What is scored, what an evaluation is of, and positives, in words."""
-        whom = f"{'that' if self.is_of_events else 'who'} {self.outcome}"
         noun, span = ("event", "day") if self.is_of_events else ("user", "week")
-        return {"noun": noun, "span": span, "whom": f"those {whom}"}
+        who = "that" if self.is_of_events else "who"
+        return {"noun": noun, "span": span, "whom": f"{noun}s {who} {self.outcome}"}
+
+    @property
+    def unit(self) -> str:
+        """The currency of amounts, in words."""
+        export = "US dollars, or the events' currency if the export has no dollars"
+        return export if self.is_of_export else self.currency or "the events' currency"
 
 
 def find(
@@ -77,6 +84,7 @@ def find(
         outcome=cleaned(use_case.outcome),
         currency=use_case.stream.currency,
         is_of_events=use_case.scores_events,
+        is_of_export=use_case.reads_export,
         horizon_days=use_case.horizon_days,
         champion=champion.version if champion else None,
         damage=damage,

@@ -52,6 +52,7 @@ def _templates(package: str) -> Environment:
     )
     templates.globals |= {
         "policy": Markup(POLICY),
+        "infinitive": words.infinitive,
         "percent": words.percent,
         "money": words.money,
         "places": words.decimals,

@@ -53,6 +53,11 @@ def plural(n: Number, noun: str) -> str:
     return f"{count(n)} {noun}{'' if n == 1 else 's'}"
 
 
+def infinitive(outcome: str) -> str:
+    """Write what users do as what they are expected to: to buy, or to be fraud."""
+    return f"to be {outcome[4:]}" if outcome.startswith("are ") else f"to {outcome}"
+
+
 def percent(value: Number) -> str:
     """Write a share as a percentage, more precisely when it is small."""
     if not present(value):

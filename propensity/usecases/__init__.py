@@ -217,7 +217,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             return self
         return replace(
             self,
-            title=f"{event} within the horizon",
+            title=f"Who will have {event} in the next {self.horizon_days} days?",
             outcome=f"have the event {event}",
         )
 

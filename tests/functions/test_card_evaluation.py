@@ -288,7 +288,7 @@ class TestDays:
             for day in range(NEWEST + 1)
             if day not in without
         ]
-        assert "of 150 transactions are fraud;" in page
+        assert "of 150 transactions to be fraud." in page
         assert "user" not in page.lower()
         assert re.findall(r"0-t\d+", page) == []
 

@@ -129,9 +129,9 @@ class TestWeek:
 
         assert answer["reports"] == [PAGE]
         assert "· provisional" in page
-        assert f"{100 * row['mean_probability']:.1f}% of {USERS} users buy" in page
-        assert f"{100 * row['base_rate']:.1f}% did." in page
-        assert f"ROC AUC {row['roc_auc']:.3f} {low:.3f} to {high:.3f}" in page
+        assert f"{100 * row['mean_probability']:.1f}% of {USERS} users to buy" in page
+        assert f"Actual: {100 * row['base_rate']:.1f}%." in page
+        assert f"(ROC AUC) {row['roc_auc']:.3f} {low:.3f} to {high:.3f}" in page
         assert ALARM["message"] in page
         assert "winback 150 of 900" in page
         assert re.findall(r"\bu\d+\b", place.read(PAGE).decode()) == []

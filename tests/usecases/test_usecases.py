@@ -92,5 +92,5 @@ def test_pages_say_what_a_setting_has_it_predict(toy):
     titled = toy.titled(Settings(project="p", label_event="sign_up"))
 
     assert toy.titled(SETTINGS) == toy.titled(same) == toy
-    assert titled.title == "sign_up within the horizon"
+    assert titled.title == "Who will have sign_up in the next 7 days?"
     assert titled.outcome == "have the event sign_up"

@@ -69,7 +69,7 @@ def verdict(row: Row) -> tuple[bool, str] | None:
         return None
     low, high = rate_interval(row["conversions"], row["users"])
     return low <= predicted <= high, (
-        f"{percent(predicted)} predicted, {percent(row['base_rate'])} observed "
+        f"{percent(predicted)} expected, {percent(row['base_rate'])} actual "
         f"({percent(low)} to {percent(high)})."
     )
 
@@ -90,12 +90,12 @@ def _charts(weeks: Sequence[Row]) -> list[tuple[str, Markup]]:
 
     drawn = [
         (
-            "Predicted (dashed) and observed",
+            "Expected (dashed) and actual",
             [line("mean_probability", "guide"), line("base_rate")],
             percent,
         ),
-        ("ROC AUC", [line("roc_auc")], decimals(3)),
-        ("Lift of the budget", [line("lift_at_budget")], decimals(2)),
+        ("Ranking quality (ROC AUC)", [line("roc_auc")], decimals(3)),
+        ("Top compared with average", [line("lift_at_budget")], decimals(2)),
     ]
     times = [str(row["week"]) for row in rows]
     return [

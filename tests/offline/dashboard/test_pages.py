@@ -93,16 +93,19 @@ class TestPages:
         for file, text in (
             ("index.html", "2 use cases. 1 needs your attention."),
             ("index.html", "2 messages could not be processed"),
-            (SHOP, "Version 3 serves."),
-            (SHOP, "Look at drift, 1 alarm: source is 'google' for 2% of users."),
-            (SHOP, "promoted: not worse"),
-            (SHOP, "47.0% outside the best 10%"),
-            (SHOP, "were expected to pay 12,000.50 in all, and paid 13,050.50"),
-            (SHOP, "from 2026-03-03 on users are expected to pay 14,000.25 in all"),
+            (SHOP, "Model version 3 is live."),
+            (SHOP, "Look at 1 drift warning: source is 'google' for 2% of users."),
+            (SHOP, "went live: not worse"),
+            (SHOP, "47.0% outside the top 10%"),
+            (SHOP, "12,000.50 expected, 13,050.50 paid (the events' currency)"),
+            (SHOP, "Expected revenue in the 7 days from 2026-03-03 on: 14,000.25"),
             (SHOP, "12,000.50 13,050.50 1.09"),
-            ("stream.html", "5 messages: 1 had come before, 2 could not be processed"),
+            ("stream.html", "5 messages: 1 duplicate, 2 could not be processed"),
             ("fraud.html", "Alerts of Card fraud saved 800.00 over 1 day"),
-            ("audiences.html", "1 audience with outcomes; acting on none is shown to"),
+            (
+                "audiences.html",
+                "1 audience with outcomes; contacting none of them is shown",
+            ),
             ("audiences.html", f"winback {USE_CASE} crm add 2026-02-17 1 0 1 0"),
             ("runs.html", "4 runs in this time, 3 GiB billed."),
             ("runs.html", f"2026-03-03 08:30 publication {USE_CASE} 2026-03-03,"),
@@ -116,7 +119,7 @@ class TestPages:
         assert {*empty} == {file for _, file in PAGES}
         for file, text in {
             "index.html": "Nothing was trained",
-            "stream.html": "No event came in the last 7 days",
+            "stream.html": "No event arrived in the last 7 days",
             "fraud.html": "No day of a use case that scores events",
             "audiences.html": "No audience was chosen",
             "runs.html": "No run left a row",
@@ -191,7 +194,7 @@ class TestPages:
             pages({"evaluations": [site.one("evaluations")], "lift": rows})[SHOP]
         )
 
-        assert "Audience winback: acting helps." in page
+        assert "Audience winback: contacting helps." in page
         assert "2.0 (1.0 to 5.0) percentage points" in page
         assert "70.0" not in page
 
@@ -216,7 +219,7 @@ class TestDeeds:
         """Forty broken features are not forty lines."""
         alarm = site.one("drift", is_alarm=True, message="revenue is 0 for all users")
         assert self.texts(evaluations=[week], drift=[alarm] * 40) == [
-            "Look at drift, 40 alarms: revenue is 0 for all users."
+            "Look at 40 drift warnings: revenue is 0 for all users."
         ]
 
     def test_look_at_a_week_with_far_more_positives_than_predicted(self, week):
@@ -229,11 +232,11 @@ class TestDeeds:
         """Two horizons without one are late."""
         assert self.texts(evaluations=[ago(week, 2)]) == []
         (text,) = self.texts(evaluations=[ago(week, 3)])
-        assert text.startswith("Nothing was evaluated since 2026-02-10")
+        assert text.startswith("No evaluation since 2026-02-10")
         published = site.one("publications")
         assert self.texts(evaluations=[week], publications=[ago(published, 2)]) == []
         (text,) = self.texts(evaluations=[week], publications=[ago(published, 3)])
-        assert text.startswith("No user got a probability since 2026-02-10")
+        assert text.startswith("No predictions since 2026-02-10")
 
     def test_are_to_train_where_nothing_serves(self, site, week):
         """The first time, and with the verdict where a version was refused."""
@@ -241,9 +244,9 @@ class TestDeeds:
         refused = site.one("versions", promoted=False, verdict="no better")
 
         (text,) = self.texts(known, evaluations=[week])
-        assert "Train a first one" in text
+        assert text == "No model is live yet. Your data team has to train one."
         (text,) = self.texts(known, versions=[refused])
-        assert text == "No version serves. Version 0 was refused: no better."
+        assert text == "No model is live yet. Version 0 was rejected: no better."
 
     @pytest.mark.parametrize("verdict", ["harms", "sample_ratio"])
     def test_stop_an_audience_that_harms_or_lost_users(self, site, week, verdict):

@@ -204,7 +204,7 @@ class TestCommand:
         with entered(site.environment):
             run(str(tmp_path), weeks=26, clock=clock)
 
-        assert "Version 7 serves" in words((tmp_path / SHOP).read_text())
+        assert "Model version 7 is live" in words((tmp_path / SHOP).read_text())
 
     def test_of_a_local_state_is_of_the_day_that_was_played(self, site, tmp_path):
         """Which may be of another year; the stream is that of today."""
