@@ -119,7 +119,6 @@ ORDER BY messages DESC
 - Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
 - *Positives* are users, or events, with the outcome. *Contacted* are members of an audience outside the control group.
 - Amounts of `ga4_purchase` are in US dollars, or in the event's currency if the export has no dollars. Those of other use cases are in the currency of their events.
-- A key identifies a row. BigQuery does not enforce keys; the functions do.
 - Some tables are views of a table `…_runs`, which has the rows of all runs. Query the view.
 - These columns mean the same in every table that has them:
 
@@ -155,7 +154,7 @@ shows their columns.
 NOTES = {
     "suppressed_users": "`propensity forget` writes it.",
     "stream_events": "An event that was sent twice may be here twice: take one row "
-    "for each key.",
+    "for each `use_case`, `user_id`, `event_date` and `event_id`.",
     "postcode_index": "`propensity load postcodes` replaces it as a whole.",
     "inference_log": "If an event is delivered twice, its score is here twice, by the "
     "same `inference_id`. Version -1 means that no version was live.",
@@ -247,8 +246,7 @@ def _about(table: Table) -> Iterator[str]:
         yield f"{note}\n"
     must = ", on which a query must filter" if table.requires_filter else ""
     kept = f"; kept for {table.expiration_days} days" if table.expiration_days else ""
-    yield f"\nKey: {_code(table.key)}. "
-    yield f"Partition column: `{table.partition}`{must}{kept}.\n"
+    yield f"\nPartition column: `{table.partition}`{must}{kept}.\n"
 
 
 def _writers(table: str) -> list[str]:
