@@ -7,6 +7,7 @@ SELECT
     AS residual_standard_error,
   CAST(JSON_VALUE(metrics, '$.pr_auc_low') AS FLOAT64) AS pr_auc_low,
   CAST(JSON_VALUE(metrics, '$.pr_auc_high') AS FLOAT64) AS pr_auc_high,
+  CAST(JSON_VALUE(metrics, '$.calibration_noise') AS FLOAT64) AS calibration_noise,
   CAST(JSON_VALUE(metrics, '$.alerted') AS INT64) AS alerted,
   CAST(JSON_VALUE(metrics, '$.alerted_conversions') AS INT64) AS alerted_conversions,
   CAST(JSON_VALUE(metrics, '$.cost') AS NUMERIC) AS cost,

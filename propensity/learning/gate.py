@@ -70,8 +70,15 @@ class Rival:
 
 
 def compare(trained: Trained, champion: Rival | None) -> Verdict:
+    """Decide whether a challenger goes live; the reason names suspicious features."""
+    verdict = _compared(trained, champion)
+    warnings = [f"; WARNING: {one}" for one in trained.holdout.suspicions()]
+    return replace(verdict, reason="".join([verdict.reason, *warnings]))
+
+
+def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     """
-    Decide whether a challenger goes live.
+    Compare a challenger with the champion, or judge it as a first version.
 
     Both are compared on the same rows, since some weeks are easier than others, and on
     rows that neither has learned from. A difference within chance goes to the

@@ -20,6 +20,7 @@ from propensity.learning.metrics import (
     above,
     brier,
     calibration_error,
+    calibration_noise,
     confusion,
     grouped,
     lift_by_decile,
@@ -68,6 +69,7 @@ class Metrics:
     brier: float | None = None
     log_loss: float | None = None
     calibration_error: float | None = None
+    calibration_noise: float | None = None
     lift: Sequence[Mapping[str, float | None]] = ()
     best_threshold: float | None = None
     users_at_best: int | None = None
@@ -143,6 +145,7 @@ def measured(
         brier=brier(observed),
         log_loss=log_loss(observed),
         calibration_error=calibration_error(observed),
+        calibration_noise=calibration_noise(observed),
     )
 
 

@@ -22,6 +22,9 @@ from propensity.usecases import Candidate, UseCase
 
 Floats = NDArray[np.float64]
 
+# ROC AUC of a feature alone from which it may know the outcome.
+LEAK = 0.99
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -67,7 +70,8 @@ class Holdout:
             these, (rows,).
         baseline_roc_auc: Its ROC AUC of these rows; None with one class.
         curves: ROC, precision-recall and calibration, for a page.
-        importance: Fall of ROC AUC without a feature, greatest first.
+        importance: Fall of ROC AUC without a feature, greatest first, and its ROC AUC
+            alone.
         at_rates, savings, stakes: Of events: recall and cost by alert rate, what the
             alerts save, and what the rows cost; ``baseline_saved``, what alerts by the
             baseline save.
@@ -85,6 +89,15 @@ class Holdout:
     savings: Savings | None = None
     baseline_saved: Decimal | None = None
     stakes: Stakes | None = None
+
+    def suspicions(self) -> list[str]:
+        """Say which features rank alone as if they knew the outcome."""
+        return [
+            f"{one['feature']} alone ranks at ROC AUC {one['alone']:.3f}, as if it "
+            "knew the outcome: check that it is known before the prediction date"
+            for one in self.importance
+            if one["alone"] >= LEAK
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

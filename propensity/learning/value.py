@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from propensity.learning import alerts
 from propensity.learning.candidates import PARALLEL_ROWS
-from propensity.learning.preprocessor import transformed
+from propensity.learning.preprocessor import fitted, transformed
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.models.encoding import numbers_of
@@ -104,7 +104,8 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
     first = parts.before.between(0, parts.blocks[0].fit_end)
     if not _paid(first)[first.label == 1].any():
         return None
-    encoder = trained.measured.preprocessor
+    # As with classifiers, the encoder knows nothing that any block judges.
+    encoder = fitted(trained.measured.preprocessor, first, use_case.features)
     fit = partial(_fitted, use_case=use_case, seed=seed)
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
         losses = {}
@@ -116,7 +117,7 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
                 amounts.append(model.amounts_of(judged.rows))
             losses[name] = _deviance(np.concatenate(amounts), parts.choosing)
         algorithm = min(losses, key=lambda name: losses[name])
-        measured = fit(algorithm, parts.fitting, encoder)
+        measured = fit(algorithm, parts.fitting, trained.measured.preprocessor)
         served = fit(algorithm, parts.every, trained.served.preprocessor)
     held = trained.holdout
     expected = held.probability * measured.amounts_of(held.rows.rows)

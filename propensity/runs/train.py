@@ -65,6 +65,8 @@ def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
         if not upload["is_default"]:
             preprocessor = run.registry.verified(upload["object"], upload["sha256"])
     trained = fit.train(parts, use_case, preprocessor=preprocessor, settings=settings)
+    for suspicion in trained.holdout.suspicions():
+        run.log("WARNING", suspicion)
     return trained, value.train(trained, use_case, seed=settings.seed)
 
 

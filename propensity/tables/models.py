@@ -148,6 +148,11 @@ EVALUATION = Table(
 IN_METRICS = (
     Column("data_until", "DATE", "Day before which the GA4 export was complete"),
     *interval("pr_auc", "Average precision"),
+    Column(
+        "calibration_noise",
+        "FLOAT64",
+        "calibration_error that perfect probabilities of as many users show by chance",
+    ),
     Column("users_at_best", "INT64", "Rows at or above the best threshold"),
     Column("true_positives_at_best", "INT64", "Positives among them"),
     Column("precision_at_best", "FLOAT64", "Precision at the best threshold"),

@@ -244,6 +244,39 @@ class TestChallenger:
         assert "not warm" in cold.reason
 
 
+@pytest.mark.parametrize(
+    "leak",
+    [
+        lambda label: label.astype(float),
+        lambda label: np.where(label == 1, 5.0, np.nan),
+        lambda label: 1.0 - label + np.random.default_rng(1).normal(0, 0.1, len(label)),
+    ],
+    ids=["the label", "a gap unless it came", "nearly the label, turned over"],
+)
+def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(leak):
+    """A model of it is perfect, and worth nothing."""
+    rows = snapshots(users=80)
+    place = rows.column_names.index("noise")
+    values = pa.array(leak(rows["label"].to_numpy()), from_pandas=True)
+    suspicious = train(rows.set_column(place, "noise", values))
+
+    assert "noise alone ranks at ROC AUC" in first(suspicious).reason
+    assert "WARNING" not in first(trained()).reason
+
+
+def test_a_category_that_knows_the_outcome_is_named_and_one_of_rare_values_is_not():
+    """An id for each user tells nothing of others."""
+    rows = snapshots(users=80)
+    place, label = rows.column_names.index("country"), rows["label"].to_numpy()
+    for values, is_named in (
+        (np.where(label == 1, "paid", "open"), True),
+        (rows["user_id"].to_numpy(zero_copy_only=False), False),
+    ):
+        other = rows.set_column(place, "country", pa.array(values, pa.string()))
+
+        assert ("country alone" in first(train(other)).reason) == is_named
+
+
 class TestEvents:
     @pytest.mark.parametrize("sd", [0.0, 6.0])
     def test_are_decided_by_the_cost_of_alerts(self, sd):

@@ -9,6 +9,8 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import TargetEncoder
 
 from propensity.learning import value
 from propensity.learning.value import AMOUNT
@@ -70,6 +72,33 @@ class TestTraining:
         other = learned(paid)
 
         assert float(other.predicted) == pytest.approx(float(valued.predicted), rel=0.2)
+
+    def test_judges_models_by_an_encoder_of_older_rows(self):
+        """One that reads labels would know who of the judged rows has bought: what it
+        would make of their countries changes nothing."""
+        encoder = ColumnTransformer(
+            [
+                ("country", TargetEncoder(), ["country"]),
+                ("noise", "passthrough", ["noise"]),
+            ]
+        )
+        label = ROWS["label"].to_numpy()
+        paid = pa.array(np.round(MEANS * NOISE + 0.01, 2), mask=label != 1)
+        rows = ROWS.append_column(AMOUNT, paid)
+        judged = train(ROWS).parts.split.calibrate
+        losses = []
+        for others in ("XX", "YY"):
+            own = np.where(label == 1, "XX", others).astype(object)
+            inside = np.isin(
+                ROWS["as_of"].to_numpy(), np.array(judged, "datetime64[D]")
+            )
+            country = np.where(inside, own, COLUMNS["country"])
+            place = rows.column_names.index("country")
+            other = rows.set_column(place, "country", pa.array(country, pa.string()))
+            model = train(other, preprocessor=encoder)
+            losses.append(value.train(model, SHOP, seed=1).losses)
+
+        assert losses[0] == losses[1]
 
     def test_without_amounts_there_are_no_values(self):
         assert value.train(train(ROWS), SHOP, seed=1) is None
