@@ -190,6 +190,24 @@ class TestViews:
         view = warehouse.client.get_table(warehouse.default.table("inner_v"))
         assert warehouse.dataset in view.view_query
 
+    def test_a_wildcard_has_what_was_written_to_its_tables_in_any_way(self, warehouse):
+        """By a statement, by the streaming API, by a load in the place of another."""
+        days = [f"events_2026030{n}" for n in (1, 2)]
+        for number, name in enumerate(days, 1):
+            warehouse.load(name, n=[number])
+        total = f"SELECT SUM(n), COUNT(*) FROM `{warehouse.dataset}.events_*`"
+        assert warehouse.rows(total) == [(3, 2)]
+
+        warehouse.rows("UPDATE events_20260301 SET n = 10 WHERE n = 1")
+        assert warehouse.rows(total) == [(12, 2)]
+        warehouse.rows("DELETE FROM events_20260302 WHERE n = 2")
+        assert warehouse.rows(total) == [(10, 1)]
+        table = warehouse.client.get_table(warehouse.default.table(days[1]))
+        assert warehouse.client.insert_rows_json(table, [{"n": 5}]) == []
+        assert warehouse.rows(total) == [(15, 2)]
+        warehouse.rows("CREATE OR REPLACE TABLE events_20260301 AS SELECT 1 AS n")
+        assert warehouse.rows(total) == [(6, 2)]
+
     def test_match_columns_of_a_wildcard_by_name_and_keep_equal_rows(self, warehouse):
         """A column that came with a later day is null before, in any order; an event
         exported twice is two rows."""

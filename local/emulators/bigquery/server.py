@@ -14,7 +14,8 @@ from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.lookups import look_up_by_name
 from local.emulators.bigquery.memory import keep_jobs, keep_resources, keep_translations
 from local.emulators.bigquery.rewriting import make_importable
-from local.emulators.bigquery.views import follow_views, union_wildcards
+from local.emulators.bigquery.views import follow_views
+from local.emulators.bigquery.wildcards import union_wildcards
 from local.emulators.bigquery.writes import append_batches, queue_writes
 from local.loopback import refusing
 
@@ -88,7 +89,7 @@ def serve(
     arrays.aggregate_in_place()
     keep_translations()
     follow_views()
-    union_wildcards()
+    union_wildcards(database)
     numbers.calculate_exactly()
     append_batches(queue_writes(runner))
     # An error inside the emulator gets a status that clients do not retry.

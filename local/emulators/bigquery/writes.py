@@ -120,7 +120,7 @@ def append_batches(lock: threading.RLock) -> None:
 
     def _insert(reference: tuple[str, str, str], rows: Any) -> None:
         name = tables.name(*reference)
-        with database.cursor() as cursor:
+        with database.writing(*reference), database.cursor() as cursor:
             try:
                 target = cursor.sql(f"SELECT * FROM {name} LIMIT 0")
             except duckdb.CatalogException:
