@@ -183,7 +183,7 @@ NOTES = {
 COMMANDS_HEAD = """\
 # Commands
 
-For whoever runs something by hand: every command with its options, and the exit codes.
+Look up a command: what it does, its options, and the exit codes.
 
 <!-- Written by `python -m docs`; edit commands/. -->
 
@@ -199,8 +199,6 @@ The answer is on standard output, as JSON with `--json`; progress and errors are
 SHARED_HEAD = """
 ## Options of many commands
 
-| option | |
-|---|---|
 """
 
 
@@ -289,7 +287,7 @@ def commands() -> str:
     every = [one for group in cli.GROUPS.values() for one in group]
     seen = Counter(option for command in every for option in _options(command))
     shared = [one for one, times in seen.items() if times > 2]
-    parts = [COMMANDS_HEAD, codes, SHARED_HEAD, *_option_rows(shared)]
+    parts = [COMMANDS_HEAD, codes, SHARED_HEAD, *_option_lines(shared)]
     for title, below in cli.GROUPS.items():
         parts.append(f"\n## {title}\n")
         parts += [_command(one, "propensity", "###", shared) for one in below]
@@ -313,11 +311,7 @@ def _command(
     also = [option[0].split()[0] for option in _options(command) if option in shared]
     about += f"\nIt takes `{usage}`.\n" if usage else ""
     about += f"\nAlso {_code(also)}.\n" if also else ""
-    return (
-        about
-        + ("\n| option | |\n|---|---|\n" if own else "")
-        + "".join(_option_rows(own))
-    )
+    return about + ("\n" if own else "") + "".join(_option_lines(own))
 
 
 def _options(command: click.Command) -> Iterator[Option]:
@@ -330,13 +324,12 @@ def _options(command: click.Command) -> Iterator[Option]:
     for option in command.get_params(context):
         record = option.get_help_record(context)
         if record and record[1] and option.opts[-1] not in ("--help", "--json"):
-            name, meaning = (part.replace("|", r"\|") for part in record)
-            yield name, " ".join(meaning.split())
+            yield record[0], " ".join(record[1].split())
 
 
-def _option_rows(options: Iterable[Option]) -> Iterator[str]:
+def _option_lines(options: Iterable[Option]) -> Iterator[str]:
     for name, meaning in options:
-        yield f"| `{name}` | {meaning} |\n"
+        yield f"- `{name}`: {meaning}\n"
 
 
 SHOPS = {

@@ -12,7 +12,7 @@ _AUDIENCE = (
 
 AUDIENCE_MEMBERS = Table(
     name="ma_audience_members",
-    description="One row per audience, as-of date and user: contacted or control",
+    description="One row per audience, date and user: contacted or control",
     key=("use_case", "audience", "as_of", "user_id"),
     partition="as_of",
     clustering=("use_case", "audience", "user_id"),
@@ -82,7 +82,7 @@ AUDIENCE_LIFT = Table(
   ) = 1""",
     columns=(
         *_AUDIENCE,
-        Column("week", "DATE", "As-of date of the newest members in it", required=True),
+        Column("week", "DATE", "Date of the newest members in it", required=True),
         Column("week_end", "DATE", "Day after the last of their outcomes"),
         Column("status", "STRING", "provisional, or final once labels are mature"),
         RUN,

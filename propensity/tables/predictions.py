@@ -24,7 +24,7 @@ PREDICTIONS = Table(
     clustering=("use_case", "user_id"),
     columns=(
         *_PREDICTION,
-        Column("percentile", "INT64", "Rank within its as-of date, 1 to 100 highest"),
+        Column("percentile", "INT64", "Rank within its date, 1 to 100 highest"),
         Column("model_version", "INT64", "Model that scored", required=True),
         Column("scored_at", "TIMESTAMP", "When the run began"),
         _DATA_UNTIL,

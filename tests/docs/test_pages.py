@@ -28,8 +28,10 @@ from propensity.runs import setup
 from propensity.settings import Settings, variable_of
 from tests.described import JSON, path_of, whole
 from tests.docs.pages import (
+    CODE,
     FENCE,
     PROGRAM,
+    ROW,
     blocks,
     commands,
     described,
@@ -46,6 +48,8 @@ PORTS = {
     for target, number in PORT_OFFSETS.items()
     if target in {function.target for function in FUNCTIONS}
 }
+# Its words are those of the commands' help.
+GENERATED = {"docs/commands.md"}
 # Whose address a page means; the one about a deploy ends with a lookup.
 OWN = {f"{one.folder}/README.md": one.target for one in reversed(FUNCTIONS)}
 OWN["docs/deploy.md"] = "get_proba"
@@ -86,6 +90,34 @@ class TestPages:
         assert text(f"docs/{page}") == program.with_part(
             text(f"docs/{page}"), part, written
         )
+
+
+class TestStyle:
+    """How pages read, where a program can tell."""
+
+    @pytest.mark.parametrize("page", pages())
+    def test_every_column_of_a_table_has_a_name(self, page):
+        plain = FENCE.sub("", text(page))
+        heads = re.findall(r"^(\|.+\|)\n\|[-:| ]+\|$", plain, re.MULTILINE)
+
+        unnamed = re.compile(r"\|\s*(?=\|)")
+        assert [head for head in heads if unnamed.search(head)] == []
+
+    @pytest.mark.parametrize("page", pages())
+    def test_a_cell_of_a_table_is_no_paragraph(self, page):
+        """More than 25 words need a heading, or a sentence below the table."""
+        plain = FENCE.sub("", text(page))
+        cells = [cell for row in ROW.findall(plain) for cell in row.split("|")]
+
+        assert [cell for cell in cells if len(cell.split()) > 25] == []
+
+    @pytest.mark.parametrize("page", pages())
+    def test_no_page_has_words_that_have_to_be_decoded(self, page):
+        """CONTRIBUTING.md, Pages, says which words stand for them."""
+        riddles = r"\b(whoever|some \d[\d,]*|the set-up|as-of date|serves?|beside)\b"
+        found = re.findall(riddles, CODE.sub("", FENCE.sub("", text(page))))
+
+        assert page in GENERATED or found == []
 
 
 def _has(file: Path, target) -> bool:
