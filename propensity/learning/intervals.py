@@ -70,22 +70,25 @@ class Evidence:
     variance: Callable[[Callable[[Outcomes], Slopes]], float]
 
 
-def rate_interval(conversions: float, users: float) -> tuple[float, float]:
+def rate_interval(
+    conversions: float, users: float, *, errors: float = NORMAL
+) -> tuple[float, float]:
     """
     Return the interval of a rate, in [0, 1] and around it.
 
     Args:
         conversions: 0 to ``users``; may be a fraction.
         users: Above 0.
+        errors: How many standard errors it reaches; by default those of 95%.
 
     Source:
         Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
         Journal of the American Statistical Association 22, 1927: the score interval,
         which holds for few rows and rates near 0, too.
     """
-    rate, spread = conversions / users, NORMAL**2 / users
+    rate, spread = conversions / users, errors**2 / users
     middle = (rate + spread / 2) / (1 + spread)
-    half = NORMAL * np.sqrt(rate * (1 - rate) / users + spread / (4 * users))
+    half = errors * np.sqrt(rate * (1 - rate) / users + spread / (4 * users))
     half = float(half / (1 + spread))
     return min(max(middle - half, 0.0), rate), max(min(middle + half, 1.0), rate)
 

@@ -98,6 +98,8 @@ AUDIENCE_LIFT = Table(
         *_effect("conversion_difference", "Share of positives"),
         # Null without a conversion in the control group.
         Column("conversion_lift", "FLOAT64", "Ratio of the two shares, minus 1"),
+        # What these users would show in 80% of cases.
+        Column("detectable_difference", "FLOAT64", "Least difference they can show"),
         *_effect("revenue_difference", "Amount per user"),
         Column("sample_ratio_p", "FLOAT64", "p-value of sizes; ignore below 0.001"),
         # Also too_few, no_control or sample_ratio.

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import chisquare
 
 from propensity.learning import lift
+from propensity.learning.intervals import NORMAL
 from propensity.learning.lift import Interval, Week, figures
 
 MONDAY = date(2026, 3, 2)
@@ -78,17 +79,68 @@ class TestFigures:
         assert row["sample_ratio_p"] < 0.001
 
 
-def test_mean_difference_has_the_standard_error_of_means():
-    amounts = np.array([0.0, 0.0, 3.0, 5.0]), np.array([0.0, 2.0])
-    treated, control = (
-        group(len(paid), 1, is_control=True, revenue=paid.sum(), squares=paid @ paid)
+def test_a_difference_of_money_has_the_standard_error_of_means():
+    """And no interval, where a group has too few buyers for one."""
+    amounts = np.arange(40.0), np.arange(25.0)
+    sums = [
+        group(len(paid), 20, is_control=True, revenue=paid.sum(), squares=paid @ paid)
         for paid in amounts
-    )
-    difference = lift.mean_difference(treated, control)
+    ]
+    value, low, high = lift.mean_difference(*sums)
     error = np.sqrt(sum(paid.var() / len(paid) for paid in amounts))
 
-    assert difference.value == pytest.approx(1.0)
-    assert difference.high - difference.value == pytest.approx(1.96 * error, rel=1e-4)
+    assert value == pytest.approx(7.5)
+    assert high - value == pytest.approx(value - low)
+    assert high - value == pytest.approx(2.85 * error)
+    few = sums[1] | {"conversions": 19}
+    assert lift.mean_difference(sums[0], few) == (value, None, None)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
+def test_an_interval_of_money_covers_the_truth_in_94_of_100_audiences(sigma):
+    """Amounts of a few buyers, as skewed as those of shops; the truth is no effect."""
+    random, tries = np.random.default_rng(5), 400
+    covered = 0
+    for _ in range(tries):
+        sums = []
+        for users in (4_500, 500):
+            paid = random.lognormal(0, sigma, random.binomial(users, 0.1))
+            total = {"revenue": paid.sum(), "squares": paid @ paid}
+            sums.append(group(users, len(paid), is_control=True, **total))
+        _, low, high = lift.mean_difference(*sums)
+        covered += low <= 0 <= high
+
+    assert covered >= 0.94 * tries
+
+
+@pytest.mark.parametrize("a_week", [200, 1_000, 5_000])
+def test_who_looks_each_week_of_a_year_is_misled_in_5_of_100_audiences(a_week):
+    """Without an effect; one in ten converts, and one in ten is held out."""
+    random, tries, misled = np.random.default_rng(8), 300, 0
+    users = np.array([0.9 * a_week, 0.1 * a_week]).astype(int)
+    for _ in range(tries):
+        drawn = random.binomial(users, 0.1, (52, 2)).cumsum(axis=0)
+        intervals = (
+            lift.rate_difference((treated, week * users[0]), (control, week * users[1]))
+            for week, (treated, control) in enumerate(drawn, 1)
+        )
+        misled += any(one.low > 0 or one.high < 0 for one in intervals)
+
+    assert misled <= 0.05 * tries
+
+
+def test_the_least_difference_that_users_can_show_is_found_in_80_of_100_audiences():
+    random, tries, found = np.random.default_rng(9), 400, 0
+    users, rate = (9_000, 1_000), 0.1
+    sums = [group(n, rate * n, is_control=False) for n in users]
+    effect = lift.detectable(*sums)
+    for _ in range(tries):
+        treated = random.binomial(users[0], rate + effect)
+        control = random.binomial(users[1], rate)
+        difference = lift.rate_difference((treated, users[0]), (control, users[1]))
+        found += difference.low > 0
+
+    assert 0.72 < found / tries < 0.88
 
 
 def test_sample_ratio_is_the_chi_square_test():
@@ -118,8 +170,9 @@ def test_a_verdict_needs_final_outcomes_enough_of_them_and_an_interval(
     assert lift.verdict(difference, **options) == expected
 
 
-def test_rate_difference_is_that_of_newcombe():
-    """The example of his paper: 56 of 70 and 48 of 80."""
+def test_rate_difference_is_that_of_newcombe(monkeypatch):
+    """The example of his paper: 56 of 70 and 48 of 80, at 95%."""
+    monkeypatch.setattr(lift, "ERRORS", NORMAL)
     found = lift.rate_difference((56, 70), (48, 80))
 
     expected = pytest.approx([0.2, 0.0524, 0.3339], abs=1e-4)
