@@ -78,10 +78,10 @@ ORDER BY probability DESC
 LIMIT 100
 ```
 
-The metrics of each week. Predictions are good if `observed` and `predicted` are close:
+The metrics of each week. Predictions are good if `expected` and `actual` are close:
 
 ```sql
-SELECT week, status, model_version, users, base_rate AS observed, mean_probability AS predicted, roc_auc, lift_at_budget
+SELECT week, status, model_version, users, mean_probability AS expected, base_rate AS actual, roc_auc, lift_at_budget
 FROM propensity.ma_model_evaluation
 WHERE use_case = 'ga4_purchase' AND week >= DATE_SUB(CURRENT_DATE(), INTERVAL 90 DAY)
 ORDER BY week DESC

@@ -20,7 +20,7 @@ from local.receiver import HOST, PORT, Receiver
 from local.stack.stack import Stack
 
 NAME = "best_customers"
-# Enough users, and enough of them held out, that an interval says something.
+# Enough users, and a control group large enough that an interval says something.
 DECILES, CONTROL = 3, "20%"
 BATCH = 500
 
@@ -58,9 +58,10 @@ def act(stack: Stack, use_case: str, as_of: date) -> None:
     answer = json.loads(process.stdout)
     tally = answer["tallies"]["add"]
     say(
-        f"{answer['as_of']}  audience  the best {DECILES} tenths: "
+        f"{answer['as_of']}  audience  the top {10 * DECILES}%: "
         f"{tally['sent']:,} users sent = {tally['accepted']:,} accepted + "
-        f"{sum(tally['rejected'].values()):,} rejected; {answer['held_out']:,} held out"
+        f"{sum(tally['rejected'].values()):,} rejected; control group of "
+        f"{answer['held_out']:,}"
     )
 
 
@@ -73,7 +74,7 @@ def lift_text(answer: Mapping[str, Any]) -> str:
         return ""
     difference, low, high = (f"{100 * figure:+.1f}" for figure in figures)
     return (
-        f"{answer['as_of']}  lift      conversions of treated less held out: "
-        f"{difference} percentage points (95% interval {low} to {high}). Nobody was "
-        "written to, so the truth is 0"
+        f"{answer['as_of']}  lift      contacted users minus control group: "
+        f"{difference} percentage points (95% interval {low} to {high}). The "
+        "fake CRM contacts nobody, so the true effect is 0"
     )

@@ -94,11 +94,11 @@ def training_text(answer: Mapping[str, Any]) -> str:
     """Return a line on a training; the figures behind it are on the version's page."""
     area = answer["holdout"]["roc_auc"]
     measured = "no ROC AUC: one class" if area is None else f"ROC AUC {area:.3f}"
-    promoted = "champion" if answer["promoted"] else "kept aside"
+    outcome = "went live" if answer["promoted"] else "did not go live"
     reason = answer["verdict"].partition(":")[0]
     return (
         f"{answer['as_of']}  train     version {answer['model_version']} "
-        f"({answer['algorithm']}), {measured} on the holdout; {promoted}: {reason}"
+        f"({answer['algorithm']}), {measured} on the test set; {outcome}: {reason}"
     )
 
 

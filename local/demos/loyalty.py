@@ -70,6 +70,6 @@ def text(
     together = roc_auc_score(label[judged], model.predict_proba(inputs[judged])[:, 1])
     alone = roc_auc_score(label[judged], rows["probability"][judged])
     return (
-        f"With the points of a loyalty table as a source: ROC AUC {together:.4f}, "
-        f"{alone:.4f} without, on {', '.join(map(str, weeks[half + 1 :]))}"
+        f"With loyalty points as an extra source, ROC AUC is {together:.4f} instead of "
+        f"{alone:.4f} (weeks {', '.join(map(str, weeks[half + 1 :]))})"
     )

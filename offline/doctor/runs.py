@@ -70,7 +70,7 @@ def _check_ended(
             "call it goes on without that day",
         )
     elif state == "failed":
-        advice = f"docs/operate.md says what to do about {code}" if code else log
+        advice = f"see docs/operate.md#{code}" if code else log
         yield Finding(f"{run} failed: {code or error}", advice)
     elif state not in ("running", "done"):
         advice = "delete its object under runs/ in the bucket: no run begins before"

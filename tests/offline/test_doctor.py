@@ -289,7 +289,7 @@ class TestRuns:
         assert "failed" not in trained.what
         assert "failed: export_late" in later.what
         assert "failed: schema" in evaluated.what
-        assert evaluated.advice == "docs/operate.md says what to do about schema"
+        assert evaluated.advice == "see docs/operate.md#schema"
         assert "failed: ZeroDivisionError" in predicted.what
         assert predicted.advice.startswith("see the log of predictions of that run")
 
