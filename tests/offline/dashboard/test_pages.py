@@ -101,10 +101,10 @@ class TestPages:
             (SHOP, "Expected revenue in the 7 days from 2026-03-03 on: 14,000.25"),
             (SHOP, "12,000.50 13,050.50 1.09"),
             ("stream.html", "5 messages: 1 duplicate, 2 could not be processed"),
-            ("fraud.html", "Alerts of Card fraud saved 800.00 over 1 day"),
+            ("fraud.html", "Alerts of card_fraud saved 800.00 over 1 day"),
             (
                 "audiences.html",
-                "1 audience with outcomes; contacting none of them is shown",
+                "1 audience with outcomes; 0 shown to help.",
             ),
             ("audiences.html", f"winback {USE_CASE} crm add 2026-02-17 1 0 1 0"),
             ("runs.html", "4 runs in this time, 3 GiB billed."),
@@ -180,7 +180,7 @@ class TestPages:
         files = pages({"evaluations": days}, known)
 
         assert f"Alerts {text}" in words(files[FRAUD])
-        assert f"of Card fraud {text} over 1 day" in words(files["fraud.html"])
+        assert f"of card_fraud {text} over 1 day" in words(files["fraud.html"])
 
     def test_show_the_newest_final_row_of_an_audience(self, site):
         row = site.one("lift")
