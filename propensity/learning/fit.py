@@ -259,7 +259,7 @@ class _Training:
                 best_threshold=threshold,
                 budget=use_case.chosen_budget(self.settings),
                 dates=len(self.parts.split.holdout),
-                evidence=part.evidence(score),
+                spread=partial(part.spread, score),
                 is_anomaly=is_anomaly,
             ),
             curves={**curves, "calibration": []} if is_anomaly else curves,

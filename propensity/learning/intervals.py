@@ -19,6 +19,8 @@ from propensity.learning.metrics import Outcomes, Slopes
 
 Floats = NDArray[np.float64]
 Ends = tuple[float | None, float | None]
+# From a metric's slopes to the users of the rarer label, and its variance.
+Spread = Callable[[Callable[[Outcomes], Slopes]], tuple[float, float]]
 
 RESAMPLES = 200
 
@@ -56,20 +58,6 @@ class Difference:
         return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """
-    How much some rows prove.
-
-    Attributes:
-        users: Independent users of the rarer label.
-        variance: Of a metric, by the function that gives its slopes.
-    """
-
-    users: float
-    variance: Callable[[Callable[[Outcomes], Slopes]], float]
-
-
 def rate_interval(
     conversions: float, users: float, *, errors: float = NORMAL
 ) -> tuple[float, float]:
@@ -93,23 +81,17 @@ def rate_interval(
     return min(max(middle - half, 0.0), rate), max(min(middle + half, 1.0), rate)
 
 
-def of_rows(observed: Outcomes) -> Evidence:
-    """Return the evidence of rows that are independent of each other."""
+def of_rows(observed: Outcomes, slopes: Slopes) -> tuple[float, float]:
+    """Return what ``by_user`` does, of rows that are independent of each other."""
     positives = observed.conversions
     negatives = observed.users - positives
-
-    def variance(slopes_of: Callable[[Outcomes], Slopes]) -> float:
-        slopes = slopes_of(observed)
-        squares = positives * slopes.positive**2 + negatives * slopes.negative**2
-        return float(squares.sum())
-
-    fewest = min(positives.sum(), negatives.sum())
-    return Evidence(users=float(fewest), variance=variance)
+    squares = positives * slopes.positive**2 + negatives * slopes.negative**2
+    return float(min(positives.sum(), negatives.sum())), float(squares.sum())
 
 
 def by_user(
     slopes: Floats, label: NDArray[Any], user: NDArray[np.int64]
-) -> tuple[int, float]:
+) -> tuple[float, float]:
     """
     Return the number of users of the rarer label, and the variance of a metric.
 
@@ -123,21 +105,22 @@ def by_user(
     return fewest, float((of_users**2).sum())
 
 
-def interval(
-    value: float | None, slopes_of: Callable[[Outcomes], Slopes], evidence: Evidence
-) -> Ends:
+def interval(value: float, fewest: float, variance: float) -> Ends:
     """
     Return the interval of a metric between 0 and 1; None and None of too few users.
+
+    Args:
+        fewest, variance: As ``by_user`` returns them.
 
     Source:
         Boyd, Eng and Page, "Area under the Precision-Recall Curve: Point Estimates and
         Confidence Intervals", ECML PKDD 2013: the logit interval.
     """
-    if value is None or evidence.users < FEW:
+    if fewest < FEW:
         return None, None
     if not 0 < value < 1:
         return value, value
-    error = math.sqrt(evidence.variance(slopes_of)) / (value * (1 - value))
+    error = math.sqrt(variance) / (value * (1 - value))
     odds, factor = value / (1 - value), math.exp(NORMAL * error)
     return odds / (odds + factor), odds * factor / (odds * factor + 1)
 

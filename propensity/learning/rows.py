@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from propensity.errors import NotEnoughData
 from propensity.learning import metrics
 from propensity.learning.event_rows import counts
-from propensity.learning.intervals import Evidence, by_user
+from propensity.learning.intervals import by_user
 from propensity.learning.metrics import Outcomes
 from propensity.models.encoding import numbers_of
 from propensity.settings import Settings
@@ -135,16 +135,11 @@ class Slice:
         positive, negative = by_group.positive[group], by_group.negative[group]
         return self.weight * np.where(self.label == 1, positive, negative)
 
-    def evidence(self, score: Floats) -> Evidence:
-        """Return how much these rows prove of scores: a user's are one draw."""
-        user = self.users
-        fewest, _ = by_user(score, self.label, user)
-
-        def variance(slopes_of: Callable[[Outcomes], metrics.Slopes]) -> float:
-            slopes = self.slopes(score, slopes_of)
-            return by_user(slopes, self.label, user)[1]
-
-        return Evidence(users=fewest, variance=variance)
+    def spread(
+        self, score: Floats, slopes_of: Callable[[Outcomes], metrics.Slopes]
+    ) -> tuple[float, float]:
+        """Return the spread of a metric of their scores, as ``intervals.by_user``."""
+        return by_user(self.slopes(score, slopes_of), self.label, self.users)
 
 
 class Block(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from propensity.budget import Budget
-from propensity.learning.intervals import Evidence, interval, of_rows
+from propensity.learning.intervals import Ends, Spread, interval, of_rows
 from propensity.learning.metrics import (
     Outcomes,
     above,
@@ -97,7 +97,7 @@ def measured(
     best_threshold: float | None,
     budget: Budget,
     dates: int = 1,
-    evidence: Evidence | None = None,
+    spread: Spread | None = None,
     is_anomaly: bool = False,
 ) -> Metrics:
     """
@@ -107,7 +107,8 @@ def measured(
         threshold: The fixed one.
         best_threshold: The best on earlier rows; None if none is known.
         budget: How many of the best, or which share: a number is of each of ``dates``.
-        evidence: For the intervals; None for rows that are independent of each other.
+        spread: As ``intervals.by_user`` of a metric's slopes; None for rows that are
+            independent of each other.
         is_anomaly: Whether the score ranks, and is no probability.
     """
     users, conversions = observed.users.sum(), observed.conversions.sum()
@@ -119,14 +120,16 @@ def measured(
         "best_threshold": best_threshold,
         **_at_budget(observed, budget, dates=dates),
     }
-    evidence = evidence or of_rows(observed)
+    spread = spread or (lambda slopes_of: of_rows(observed, slopes_of(observed)))
     for name, measure, slopes_of in (
         ("roc_auc", roc_auc, roc_auc_slopes),
         ("pr_auc", pr_auc, pr_auc_slopes),
     ):
         value = measure(observed)
-        low, high = interval(value, slopes_of, evidence)
-        values |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        ends: Ends = (None, None)
+        if value is not None:
+            ends = interval(value, *spread(slopes_of))
+        values |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
     if best_threshold is not None:
         best = confusion(observed, threshold=best_threshold)
         values |= {

@@ -224,7 +224,7 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     held, judged = training.holdout, training.parts.choosing
     observed = held.rows.outcomes(held.probability)
     area = metrics.roc_auc(observed)
-    low, high = interval(area, metrics.roc_auc_slopes, of_rows(observed))
+    low, high = interval(area, *of_rows(observed, metrics.roc_auc_slopes(observed)))
 
     assert training.served.scores(whole, SHOP).mean() == pytest.approx(
         base_rate, rel=0.1

@@ -5,7 +5,7 @@ thresholds and budgets.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -313,10 +313,10 @@ class TestIntervals:
             label=rows.label,
             weight=np.full(3_000, 25.0),
         )
-        observed = sample.outcomes(rows.probability)
-        of_sample = ends(observed, evidence=sample.evidence(rows.probability))
 
-        assert of_sample == pytest.approx(ends(rows.outcomes), abs=1e-9)
+        assert ends_of(sample, rows.probability) == pytest.approx(
+            ends(rows.outcomes), abs=1e-9
+        )
 
     def test_of_users_with_several_rows_are_those_of_as_many_users(self):
         """Eight rows of each user that are alike prove no more than one."""
@@ -327,9 +327,8 @@ class TestIntervals:
             weight=np.ones(4_000),
         )
         score = np.tile(rows.probability, 8)
-        of_users = ends(every.outcomes(score), evidence=every.evidence(score))
 
-        assert of_users == pytest.approx(ends(rows.outcomes), abs=1e-9)
+        assert ends_of(every, score) == pytest.approx(ends(rows.outcomes), abs=1e-9)
 
     @pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
     @given(scored())
@@ -350,12 +349,17 @@ class TestIntervals:
             assert moved == pytest.approx(slope[place], rel=1e-3, abs=1e-4)
 
 
-def ends(observed: Outcomes, name: str = "roc_auc", *, evidence: Any = None):
-    """The interval of a metric."""
-    value, slopes_of = getattr(metrics, name)(observed), f"{name}_slopes"
-    return intervals.interval(
-        value, getattr(metrics, slopes_of), evidence or intervals.of_rows(observed)
-    )
+def ends(observed: Outcomes, name: str = "roc_auc"):
+    """The interval of a metric of independent rows."""
+    slopes = getattr(metrics, f"{name}_slopes")(observed)
+    value = getattr(metrics, name)(observed)
+    return intervals.interval(value, *intervals.of_rows(observed, slopes))
+
+
+def ends_of(rows: Slice, score: np.ndarray):
+    """The interval of the ROC AUC of users' rows."""
+    area = metrics.roc_auc(rows.outcomes(score))
+    return intervals.interval(area, *rows.spread(score, metrics.roc_auc_slopes))
 
 
 @pytest.mark.parametrize("size", [500, 5_000])
