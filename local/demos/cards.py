@@ -208,9 +208,13 @@ def by_version(
             continue
         row["roc_auc"] = roc_auc_score(known["label"], known["score"])
         row["pr_auc"] = average_precision_score(known["label"], known["score"])
-        threshold = training.get("cost", {}).get("alert_threshold")
-        if threshold is not None:
-            alerts = known[known["score"] >= threshold]
+        if cost := training.get("cost"):
+            threshold = cost["alert_threshold"]
+            worth = known["amount"] >= review_cost
+            is_alert = worth & (known["score"] >= (threshold or 0.0))
+            if threshold is None:
+                is_alert = known["score"] * known["amount"] >= review_cost
+            alerts = known[is_alert]
             caught = alerts[alerts["label"] == 1]
             row["alerts"], row["caught"] = len(alerts), len(caught)
             row["saved"] = caught["amount"].sum() - review_cost * len(alerts)

@@ -1,15 +1,20 @@
 """
-Alerts of fraud: the cheapest threshold, and what they save.
+Alerts of fraud: which events they are, and what they save.
 
-An event whose score reaches a threshold is an alert, and somebody reviews it. A review
-has one cost whatever it finds, and stops a fraud; a fraud without an alert costs its
-amount. No alerts at all cost the amounts of all frauds, and the difference is what
-alerts save: negative where reviews cost more than they brought.
+Somebody reviews an alert. A review has one cost whatever it finds, and stops a fraud; a
+fraud without an alert costs its amount. So an event is an alert where its probability
+times its amount reaches the cost of a review. An anomaly score is no probability: there
+an event is an alert from the cheapest threshold on, if its amount reaches that cost.
+Where the amount is unknown nothing is known to be lost, and there is no alert.
+
+No alerts at all cost the amounts of all frauds, and the difference is what alerts save:
+negative where reviews cost more than they brought.
 
 Source:
     Bahnsen, Stojanovic, Aouada and Ottersten, "Cost Sensitive Credit Card Fraud
-    Detection Using Bayes Minimum Risk", ICMLA 2013: the costs. Sheng and Ling,
-    "Thresholding for Making Classifiers Cost-sensitive", AAAI 2006: the threshold.
+    Detection Using Bayes Minimum Risk", ICMLA 2013: the costs, and probability times
+    amount. Sheng and Ling, "Thresholding for Making Classifiers Cost-sensitive", AAAI
+    2006: the threshold of anomaly scores.
 """
 
 from __future__ import annotations
@@ -69,6 +74,18 @@ class Stakes:
         lost = np.where(self.is_fraud, self.amount, 0.0)
         return np.asarray(self.weight * (lost - self.review_cost), dtype=np.float64)
 
+    def alerts(self, score: Floats, threshold: float | None) -> Flags:
+        """
+        Return which rows are alerts, (rows,).
+
+        Args:
+            score: (rows,), in [0, 1].
+            threshold: Of a score that only ranks; None for a probability.
+        """
+        if threshold is None:
+            return np.asarray(score * self.amount >= self.review_cost)
+        return (score >= threshold) & (self.amount >= self.review_cost)
+
     @property
     def frauds(self) -> int:
         """Rows that are fraud."""
@@ -77,10 +94,10 @@ class Stakes:
 
 @dataclass(frozen=True, kw_only=True)
 class Savings:
-    """What alerts from a threshold on cost and save, a column of the tables each."""
+    """What alerts cost and save, a column of the tables each."""
 
     review_cost: Decimal
-    alert_threshold: float
+    alert_threshold: float | None
     alerted: int
     alerted_conversions: int
     cost: Decimal
@@ -114,11 +131,13 @@ def cheapest_threshold(score: Floats, stakes: Stakes) -> float:
     """
     Return the score from which alerts are cheapest on these rows, (rows,) in [0, 1].
 
+    No row is an alert whose amount does not reach the cost of a review.
     It lies halfway between the last score that is an alert and the next one. Of two
     that cost the same the higher counts. NO_ALERTS if no alert pays.
     """
+    gain = np.where(stakes.amount >= stakes.review_cost, stakes.gain, 0.0)
     distinct, group = np.unique(score, return_inverse=True)
-    saved = np.cumsum(summed(group, stakes.gain, len(distinct))[::-1])
+    saved = np.cumsum(summed(group, gain, len(distinct))[::-1])
     if not saved.max(initial=0.0) > 0:
         return NO_ALERTS
     best, descending = int(np.argmax(saved)), distinct[::-1]
@@ -126,9 +145,16 @@ def cheapest_threshold(score: Floats, stakes: Stakes) -> float:
     return float((descending[best] + following) / 2)
 
 
-def savings(score: Floats, stakes: Stakes, *, threshold: float, seed: int) -> Savings:
-    """Return what alerts at a threshold save, with a 95% interval of FEW frauds."""
-    alerted = score >= threshold
+def savings(
+    alerted: Flags, stakes: Stakes, *, threshold: float | None, seed: int
+) -> Savings:
+    """
+    Return what alerts save, with a 95% interval of FEW frauds.
+
+    Args:
+        alerted: Which rows are alerts, (rows,).
+        threshold: By which they are; None where they are by probability and amount.
+    """
     lost = total((stakes.amount * stakes.weight)[stakes.is_fraud])
     gain = np.where(alerted, stakes.gain, 0.0)
     saved = total(gain)

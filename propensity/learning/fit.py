@@ -185,8 +185,9 @@ class _Training:
             for name in names[:2] if is_anomaly else names:
                 values[name] = getattr(metrics, name)(observed)
             if (stakes := self._stakes(choosing)) is not None:
-                threshold = alerts.cheapest_threshold(score, stakes)
-                gain = stakes.gain[score >= threshold].sum()
+                cheapest = alerts.cheapest_threshold(score, stakes)
+                threshold = cheapest if is_anomaly else None
+                gain = stakes.gain[stakes.alerts(score, threshold)].sum()
                 lost = (stakes.amount * stakes.weight)[stakes.is_fraud].sum()
                 values["cost"] = float(lost - gain)
         return Judged(candidate=candidate, score=score, metrics=values)
@@ -275,33 +276,36 @@ class _Training:
         """
         Return a holdout of events with what alerts on it cost and save.
 
-        The threshold is the cheapest on the judged rows. Trees learn no labels, so
-        theirs is of all rows before the holdout, as the measured trees score them.
+        The baseline's threshold is the cheapest on the judged rows. Trees learn no
+        labels, so theirs is of all rows before the holdout, as the measured trees score
+        them. A classifier has none: its alerts are by probability and amount.
         """
         part, earlier = holdout.rows, self.parts.choosing
         stakes = self._stakes(part)
         if stakes is None:
             free = self._costs(part, np.zeros(len(part)))
             return replace(holdout, at_rates=alerts.at_rates(holdout.probability, free))
-        if isinstance(measured.classifier, HalfSpaceTrees):
+        is_anomaly = isinstance(measured.classifier, HalfSpaceTrees)
+        if is_anomaly:
             earlier = self.parts.before
             judged = measured.scores(earlier.rows, self.use_case)
         known = self._stakes(earlier)
         assert known is not None
+
+        def savings(now: Floats, threshold: float | None) -> alerts.Savings:
+            alerted, seed = stakes.alerts(now, threshold), self.settings.seed
+            return alerts.savings(alerted, stakes, threshold=threshold, seed=seed)
+
+        cheapest = alerts.cheapest_threshold
         ranks = baseline_score(self.use_case, earlier, part)
-
-        def savings(before: Floats, now: Floats) -> alerts.Savings:
-            threshold, seed = (
-                alerts.cheapest_threshold(before, known),
-                self.settings.seed,
-            )
-            return alerts.savings(now, stakes, threshold=threshold, seed=seed)
-
+        before, now = np.split(ranks, [len(earlier)])
         return replace(
             holdout,
             at_rates=alerts.at_rates(holdout.probability, stakes),
-            savings=savings(judged, holdout.probability),
-            baseline_saved=savings(*np.split(ranks, [len(earlier)])).saved,
+            savings=savings(
+                holdout.probability, cheapest(judged, known) if is_anomaly else None
+            ),
+            baseline_saved=savings(now, cheapest(before, known)).saved,
             stakes=stakes,
         )
 

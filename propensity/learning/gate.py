@@ -60,13 +60,14 @@ class Rival:
         score: Of the challenger's holdout rows, (rows,); None where it cannot score
             today's features.
         is_new: Which of these rows it has not learned from, (rows,); None for all.
-        alert_threshold: Of its training; above 1 without alerts.
+        alert_threshold: Of its training; above 1 without alerts, None where they are
+            by probability and amount.
     """
 
     version: int
     score: Floats | None
     is_new: NDArray[np.bool_] | None = None
-    alert_threshold: float = alerts.NO_ALERTS
+    alert_threshold: float | None = alerts.NO_ALERTS
 
 
 def compare(trained: Trained, champion: Rival | None) -> Verdict:
@@ -122,8 +123,8 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     words = [f"ROC AUC {compared['roc_auc'].written()}"]
     if held.savings is not None and held.stakes is not None:
         cost = compared["cost"] = alerts.cost_difference(
-            held.probability >= held.savings.alert_threshold,
-            champion.score >= champion.alert_threshold,
+            held.stakes.alerts(held.probability, held.savings.alert_threshold),
+            held.stakes.alerts(champion.score, champion.alert_threshold),
             held.stakes,
             user=held.rows.users,
         )

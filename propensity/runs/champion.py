@@ -105,8 +105,11 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
     except (SchemaError, ArtifactError) as error:
         run.log("WARNING", f"the champion cannot be compared: {error.message}")
         return Rival(version=champion.version, score=None)
-    threshold, is_new = metadata["alert_threshold"], None
-    until = metadata["card"].get("trained_until")
+    threshold, is_new, card = metadata["alert_threshold"], None, metadata["card"]
+    # Trees that were never measured have no alerts.
+    if threshold is None and card.get("is_anomaly"):
+        threshold = NO_ALERTS
+    until = card.get("trained_until")
     # Of events, rows that it may have learned from are left out when they are read.
     if until and not run.use_case.scores_events:
         known = date.fromisoformat(until) + run.timeframe.horizon
@@ -115,5 +118,5 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
         version=champion.version,
         score=np.concatenate(parts) if parts else np.empty(0),
         is_new=is_new,
-        alert_threshold=NO_ALERTS if threshold is None else threshold,
+        alert_threshold=threshold,
     )

@@ -305,6 +305,7 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
             "since": days[0],
             "days": days,
             "amount": f"$.{amount}" if amount else "$",
+            "review_cost": run.settings.alert_review_cost,
         },
     )
     series = groups.group_by(["day", "model_version"]).aggregate([]).to_pylist()
@@ -330,9 +331,9 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
 
 
 def _savings(run: Run, known: pa.Table) -> Metrics:
-    """Return what the version's alerts save; nothing for one without a threshold."""
+    """Return what the version's alerts save; nothing for one that has none."""
     scored = known.filter(pc.is_valid(known["probability"])).sort_by("probability")
-    if not len(scored) or scored["alert_threshold"].null_count:
+    if not len(scored) or scored["is_alert"].null_count:
         return {}
     users = numbers_of(scored["users"])
     is_fraud = scored["conversions"].to_numpy() > 0
@@ -345,7 +346,7 @@ def _savings(run: Run, known: pa.Table) -> Metrics:
         review_cost=run.settings.alert_review_cost,
     )
     return alerts.savings(
-        scored["probability"].to_numpy()[own],
+        scored["is_alert"].to_numpy()[own],
         stakes,
         threshold=scored["alert_threshold"][0].as_py(),
         seed=run.settings.seed,

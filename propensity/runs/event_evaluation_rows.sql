@@ -1,10 +1,10 @@
 -- One row per day, model version, distinct score, label, and amount of a known label 1:
--- how many events had it, and what is known of them by the as-of date. Each row has the
--- version's alert threshold. Columns are named as in evaluation_rows.sql: probability is
--- any score, users are events of a known label.
+-- how many events had it, what is known of them by the as-of date, and whether they are
+-- alerts, as alerts.py says; null where the version has none. Columns are named as in
+-- evaluation_rows.sql: probability is any score, users are events of a known label.
 -- Parameters: @use_case STRING; @as_of DATE; @since DATE, the first of the days; @days
 --   ARRAY<DATE>; @truth_delay_days INT64; @amount STRING, the JSONPath of the amount in
---   the features.
+--   the features, or $ without amounts; @review_cost FLOAT64.
 -- Source: inference_log, truth_events, ma_model_training_metadata.
 -- What the stream says of an event counts before what a caller of score says.
 -- Prequential: a score counts as it was given, once for each event and version. It
@@ -16,6 +16,7 @@ WITH
     SELECT
       *,
       COALESCE(probability, anomaly_score) AS score,
+      SAFE_CAST(JSON_VALUE(features, @amount) AS NUMERIC) AS amount,
       MIN(scored_at) OVER (PARTITION BY event_id) AS first_logged_at
     FROM
       (
@@ -36,11 +37,18 @@ WITH
       i.probability IS NULL AND i.anomaly_score IS NOT NULL AS is_anomaly,
       IF(COUNT(*) OVER () > 2000000, ROUND(i.score, 6), i.score) AS score,
       m.alert_threshold,
-      IF(
-        t.label = 1,
-        SAFE_CAST(JSON_VALUE(i.features, @amount) AS NUMERIC),
-        NULL
-      ) AS lost,
+      CASE
+        WHEN @amount = '$' OR m.model_version IS NULL THEN NULL
+        WHEN i.score IS NULL THEN FALSE
+        WHEN m.alert_threshold IS NOT NULL
+          THEN
+            i.score >= m.alert_threshold
+            AND IFNULL(i.amount, 0) >= CAST(@review_cost AS NUMERIC)
+        WHEN i.probability IS NOT NULL
+          THEN
+            i.score * CAST(GREATEST(IFNULL(i.amount, 0), 0) AS FLOAT64) >= @review_cost
+      END AS is_alert,
+      IF(t.label = 1, i.amount, NULL) AS lost,
       t.label,
       COALESCE(t.is_conflicting, FALSE) AS is_conflicting,
       t.label IS NULL
@@ -67,6 +75,7 @@ SELECT
   is_anomaly,
   score AS probability,
   alert_threshold,
+  is_alert,
   lost,
   label,
   COUNTIF(label IS NOT NULL) AS users,

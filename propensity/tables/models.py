@@ -52,7 +52,7 @@ _METRICS = (
     Column("precision_at_budget", "FLOAT64", "Precision of the top k"),
     Column("recall_at_budget", "FLOAT64", "Recall of the top k"),
     Column("lift_at_budget", "FLOAT64", "Precision of the top k over the base rate"),
-    Column("alert_threshold", "FLOAT64", "Score from which an event is an alert"),
+    Column("alert_threshold", "FLOAT64", "Least anomaly score of an alert"),
     Column("saved", "NUMERIC", "Losses that alerts prevented, minus the reviews"),
 )
 
@@ -164,7 +164,7 @@ IN_METRICS = (
     Column("residual_log_odds", "FLOAT64", "Lacking in the log-odds of the week"),
     Column("residual_standard_error", "FLOAT64", "Of residual_log_odds"),
     Column("review_cost", "NUMERIC", "Cost of an alert's review, as set"),
-    Column("alerted", "INT64", "Alerts: rows at or above alert_threshold"),
+    Column("alerted", "INT64", "Alerts, by the rule of the version"),
     Column("alerted_conversions", "INT64", "Positives among them"),
     Column("cost", "NUMERIC", "Reviews of alerts, and amounts of positives below"),
     Column("cost_without", "NUMERIC", "Amounts of all positives"),

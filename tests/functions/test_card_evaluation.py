@@ -227,16 +227,25 @@ class TestFigures:
         assert rows[0]["roc_auc"] is None
 
     def test_have_the_cost_of_reviews_and_missed_amounts(self, rows_of):
-        """At the threshold that training chose: exact, as the amounts were sent; an
-        unknown truth costs nothing."""
+        """At the threshold that training chose, of what is worth a review: exact, as
+        the amounts were sent; an unknown truth costs nothing."""
         [row] = rows_of(COSTLY)
 
-        assert (row["alerted"], row["alerted_conversions"]) == (2, 1)
+        assert (row["alerted"], row["alerted_conversions"]) == (1, 1)
         assert (row["review_cost"], row["alert_threshold"]) == (5, 0.5)
-        assert (row["cost"], row["cost_without"]) == (40.05, 130.15)
-        assert row["saved"] == Decimal("90.1")
-        assert row["saved_share"] == pytest.approx(90.1 / 130.15)
+        assert (row["cost"], row["cost_without"]) == (35.05, 130.15)
+        assert row["saved"] == Decimal("95.1")
+        assert row["saved_share"] == pytest.approx(95.1 / 130.15)
         assert row["saved_low"] is None
+
+    def test_have_alerts_by_probability_and_amount_without_a_threshold(self, place):
+        """Of 0.9 x 100.10 and 0.2 x 30.05, and not of 0.3 x 7.00."""
+        trained(place, 8, as_of=FIRST, at=START - DAY)
+        store(place.warehouse, of_five(0, 8), truths((1, 0, 0, 1, None)))
+        row = evaluate(place, FIRST + 4 * DAY)[0]
+
+        assert (row["alerted"], row["alert_threshold"]) == (2, None)
+        assert (row["cost"], row["cost_without"]) == (10, 130.15)
 
     def test_have_an_interval_where_frauds_have_one_score(self, rows_of):
         """Each fraud counts by itself, also where scores and amounts are equal."""

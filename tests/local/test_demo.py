@@ -142,12 +142,16 @@ class TestCards:
             for which, score, label in rows
         ]
 
-    def test_are_measured_by_their_first_scores(self, transactions):
-        """Areas as scikit-learn has them, alerts from the threshold on."""
-        training = {"model_version": 0, "cost": {"alert_threshold": 0.5}}
+    @pytest.mark.parametrize("threshold", [None, 0.5])
+    def test_are_measured_by_their_first_scores(self, transactions, threshold):
+        """Areas as scikit-learn has them; alerts of what is worth its review."""
+        training = {"model_version": 0, "cost": {"alert_threshold": threshold}}
         [row] = by_version(self.scored(transactions), transactions, [training], 5.0)
         truth, score = transactions.is_fraud, transactions.true_probabilities
-        is_alert = score >= 0.5
+        amount = transactions.amounts
+        is_alert = score * amount >= 5.0
+        if threshold:
+            is_alert = (score >= threshold) & (amount >= 5.0)
         caught = transactions.amounts[is_alert & truth].sum()
 
         assert row["frauds"] == truth.sum()

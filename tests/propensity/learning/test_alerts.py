@@ -35,12 +35,13 @@ def drawn(seed: int, rows: int = 400) -> tuple[np.ndarray, Stakes]:
 
 @given(st.integers(0, 10_000))
 def test_the_threshold_is_the_cheapest_there_is(seed):
-    """No other score of the rows, as a threshold, costs less."""
+    """No other score of the rows, as a threshold, costs less; what is worth less than a
+    review is no alert."""
     score, at = drawn(seed)
     best = alerts.cheapest_threshold(score, at)
 
     def cost(threshold: float) -> float:
-        alert = score >= threshold
+        alert = at.alerts(score, threshold)
         return at.amount[at.is_fraud & ~alert].sum() + 2.0 * alert.sum()
 
     every = [cost(threshold) for threshold in (*np.unique(score), NO_ALERTS)]
@@ -54,13 +55,41 @@ def test_there_is_no_threshold_where_no_alert_pays(fraud):
     assert alerts.cheapest_threshold(np.array([0.1, 0.9]), at) == NO_ALERTS
 
 
+def test_an_alert_is_what_is_worth_its_review():
+    """By probability and amount; where an amount is unknown nothing is."""
+    at = stakes([0, 1, 0, 1], alerts.amounts(np.array([300, 8, 100, np.nan])), price=5)
+    probability = np.array([0.02, 0.6, 0.049, 1.0])
+
+    assert at.alerts(probability, None).tolist() == [True, False, False, False]
+    assert at.alerts(probability, 0.02).tolist() == [True, True, True, False]
+    dear = replace(at, review_cost=9.0)
+    assert dear.alerts(probability, 0.02).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("price", [1.0, 5.0, 20.0])
+def test_alerts_by_probability_and_amount_save_more_than_any_threshold(price):
+    """Of probabilities that are true, and amounts as skewed as those of cards."""
+    random, rows = np.random.default_rng(4), 40_000
+    probability = random.beta(0.05, 1.5, rows)
+    amount = random.lognormal(2.5, 1.6, rows).round(2)
+    at = stakes(random.random(rows) < probability, amount, price=price)
+    threshold = alerts.cheapest_threshold(probability, at)
+
+    def saved(score: np.ndarray, least: float | None) -> float:
+        alerted = at.alerts(score, least)
+        return alerts.savings(alerted, at, threshold=least, seed=1).saved_share
+
+    # That threshold knows the outcomes, and is worse all the same.
+    assert saved(probability, None) > saved(probability, threshold)
+
+
 class TestSavings:
     def test_are_amounts_less_reviews(self):
         """Of 130.20 lost without alerts 100.10 is stopped, by two reviews of 2; to the
         cent, which floats are not."""
         score = np.array([0.1, 0.9, 0.8, 0.2])
         at = stakes([1, 1, 0, 0], [30.10, 100.10, 5, 5])
-        saved = alerts.savings(score, at, threshold=0.8, seed=1)
+        saved = alerts.savings(score >= 0.8, at, threshold=0.8, seed=1)
 
         assert (saved.alerted, saved.alerted_conversions) == (2, 1)
         sums = saved.cost_without, saved.saved, saved.cost
@@ -70,19 +99,20 @@ class TestSavings:
     def test_have_an_interval_of_twenty_frauds(self):
         """Which holds what is saved; fewer frauds are too few to say."""
         score, at = drawn(3, rows=1_000)
-        saved = alerts.savings(score, at, threshold=0.5, seed=1)
+        alerted = at.alerts(score, 0.5)
+        saved = alerts.savings(alerted, at, threshold=0.5, seed=1)
         few = replace(at, is_fraud=at.is_fraud & (np.cumsum(at.is_fraud) < 20))
 
         assert saved.saved_low < saved.saved < saved.saved_high
-        assert alerts.savings(score, few, threshold=0.5, seed=1).saved_low is None
+        assert alerts.savings(alerted, few, threshold=0.5, seed=1).saved_low is None
 
     def test_differ_by_the_cost_of_one_less_the_other(self):
         score, at = drawn(5, rows=2_000)
         user = np.arange(2_000)
         apart = alerts.cost_difference(score >= 0.5, score >= 0.2, at, user=user)
         saved = [
-            float(alerts.savings(score, at, threshold=threshold, seed=1).saved)
-            for threshold in (0.5, 0.2)
+            float(alerts.savings(score >= least, at, threshold=least, seed=1).saved)
+            for least in (0.5, 0.2)
         ]
 
         assert apart.estimate == pytest.approx(saved[1] - saved[0])

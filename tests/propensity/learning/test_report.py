@@ -95,7 +95,7 @@ class TestVersion:
         warm = of_events(1_000)
 
         assert "Alerts at fixed rates" in warm
-        assert "cheapest threshold" in warm
+        assert "probability times amount" in warm
         assert "it is not warm yet" in of_events(100, use_case=fitted_cards.ALONE)
 
 
