@@ -19,7 +19,7 @@ INFERENCE_LOG = Table(
         Column("event_time", "TIMESTAMP", "When it happened", required=True),
         Column("event_date", "DATE", "UTC day of event_time", required=True),
         Column("model_version", "INT64", "Model that scored; -1 none", required=True),
-        Column("probability", "FLOAT64", "Calibrated, in [0, 1]"),
+        Column("probability", "FLOAT64", "That the outcome comes, 0 to 1"),
         Column("anomaly_score", "FLOAT64", "0 to 1, of models that know no outcomes"),
         Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
         Column("epoch", "INT64", "Epoch of the pointer that was in force"),

@@ -8,7 +8,7 @@ _PREDICTION = (
     USE_CASE,
     Column("user_id", "STRING", "The user, as the export names them", required=True),
     Column("as_of", "DATE", "Prediction date: events before it", required=True),
-    Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
+    Column("probability", "FLOAT64", "That the outcome comes, 0 to 1", required=True),
 )
 
 # Amounts are exact everywhere: sums of estimates add up, too.
