@@ -40,7 +40,7 @@ class Commands(click.Group):
 
 root = Commands(
     commands=[command for group in GROUPS.values() for command in group],
-    help="A calibrated probability for every user, from behaviour data.",
+    help="A probability for every user, from behaviour data.",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="`propensity COMMAND --help` has a command's options, and docs/commands.md "
     "all of them, with the exit codes.",

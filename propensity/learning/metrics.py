@@ -71,13 +71,6 @@ def outcomes(
 def grouped(probability: Floats, users: Floats, conversions: Floats) -> Outcomes:
     """Return groups in any order as Outcomes; equal probabilities are merged."""
     distinct, group = np.unique(probability, return_inverse=True)
-    return merged(distinct, group, users, conversions)
-
-
-def merged(
-    distinct: Floats, group: NDArray[Any], users: Floats, conversions: Floats
-) -> Outcomes:
-    """Return rows as Outcomes, each in the group of that number, (rows,)."""
     together = summed(group, users, len(distinct))
     # Rounding in the sums must not give more conversions than users.
     positive = np.minimum(summed(group, conversions, len(distinct)), together)

@@ -112,9 +112,10 @@ class Slice:
 
     @property
     def users(self) -> NDArray[np.int64]:
-        """The number of each row's user, from 0 on, (rows,)."""
+        """The number of each row's user, (rows,); a row without one is on its own."""
         users = pc.dictionary_encode(self.rows["user_id"].combine_chunks()).indices
-        return np.asarray(users.to_numpy(), dtype=np.int64)
+        alone = pa.array(np.arange(len(self), 2 * len(self)), pa.int32())
+        return np.asarray(pc.coalesce(users, alone).to_numpy(), dtype=np.int64)
 
     @property
     def sample_weight(self) -> Floats | None:

@@ -132,3 +132,16 @@ class TestHoldout:
         assert len(training.parts.unlabelled[1]) == 400
         assert training.holdout.metrics.roc_auc is None
         assert training.is_warm
+
+
+def test_an_event_without_a_user_is_a_user_of_its_own():
+    """The intervals are those of events that all have users, each another one."""
+    cards = drawn(4_000, share=0.1)
+    alone = pa.array(
+        [None if n % 2 else one for n, one in enumerate(cards.ids)], pa.string()
+    )
+    whole = train(joined(cards))
+    holes = train(joined(cards, user_id=alone))
+
+    assert whole.holdout.metrics.roc_auc_low is not None
+    assert holes.holdout.metrics == whole.holdout.metrics
