@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import exp
 from typing import Any
 
@@ -27,6 +28,7 @@ from propensity.models.encoding import numbers_of, texts_of
 from propensity.pages.words import compact, percent, plural
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.intp]
 Row = Mapping[str, Any]
 
 FEATURE, SCORE, USERS = "feature", "score", "users"
@@ -56,24 +58,20 @@ _ODDS, _ERRORS = 0.25, 3.0
 
 
 def reference(
-    rows: pa.Table,
-    features: Mapping[str, str],
-    *,
-    newest: pa.Table,
-    score: Floats,
-    snapshots: int,
+    rows: pa.Table, features: Mapping[str, str], *, score: Floats, snapshots: int
 ) -> dict[str, Any]:
     """
     Summarise a training, in plain values.
 
     Args:
-        rows: Features, ``user_id`` and ``weight``, the source's rows for each.
+        rows: Features, ``as_of``, ``user_id`` and ``weight``, the source's rows for
+            each; the oldest snapshot first.
         features: ``number`` or ``category`` by name.
-        newest: The rows held out, of so many ``snapshots``; with ``weight``, too.
-        score: Of these, by a model that has not seen them, (rows,).
+        score: Of the newest ``snapshots``, by a model that has not seen them, (rows,).
     """
     weight = rows["weight"].to_numpy().astype(np.float64)
-    held = newest["weight"].to_numpy().astype(np.float64)
+    _, sizes = np.unique(rows["as_of"].to_numpy(), return_counts=True)
+    held = weight[-sizes[-snapshots:].sum() :]
     signals = [{**_numbers(SCORE, PROBABILITY, score, held), "moved": 0.0}]
     for name, kind in features.items():
         values = _column(rows, name, kind)
@@ -82,14 +80,38 @@ def reference(
             if kind == "number"
             else _texts(name, values, rows["user_id"], weight)
         )
-        counts = _counts(signal, _column(newest, name, kind), held)
-        moved = _psi(np.array(signal["shares"]), counts / held.sum(), len(newest))
+        counts = [
+            _counts(signal, values[start:end], weight[start:end])
+            for start, end in pairwise([0, *np.cumsum(sizes)])
+        ]
+        moved = _moved(np.array(counts), sizes, newest=snapshots)
         signals.append({**signal, "moved": round(moved, 6)})
     return {
         "users": round(held.sum()) // snapshots,
         "distinct_users": pc.count_distinct(rows["user_id"]).as_py(),
         "signals": signals,
     }
+
+
+def _moved(counts: Floats, sizes: Integers, *, newest: int) -> float:
+    """
+    Return how far a feature's newest snapshots are from all, if it moves by itself.
+
+    A feature that moves by itself does so a little each week. One that jumped between
+    two snapshots broke or was changed, and may be no further away than any other.
+
+    Args:
+        counts: Users by snapshot and bin, (snapshots, bins).
+        sizes: Rows of each snapshot, (snapshots,).
+    """
+    bins = counts.shape[1]
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    for old, new in pairwise(range(len(sizes))):
+        step = _psi(shares[old], shares[new], min(sizes[old], sizes[new]))
+        if step > BOUND + _by_chance(bins, sizes[old], sizes[new]):
+            return 0.0
+    every, last = counts.sum(axis=0), counts[-newest:].sum(axis=0)
+    return _psi(every / every.sum(), last / last.sum(), sizes[-newest:].sum())
 
 
 def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
@@ -159,6 +181,11 @@ def _psi(expected: Floats, observed: Floats, users: float) -> float:
         for share in (expected, observed)
     )
     return float(((now - before) * np.log(now / before)).sum())
+
+
+def _by_chance(bins: int, users: float, users_before: float) -> float:
+    """Return the most that chance adds to the index."""
+    return (_CHANCE + _CHANCE_OF_BIN * bins) * (1 / users + 1 / users_before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,9 +263,8 @@ def compare(signal: Row, counts: Floats, *, summary: Row) -> Signal:
     users, distinct = float(counts.sum()), max(summary["distinct_users"], 1)
     expected, observed = np.array(signal["shares"]), counts / users
     psi = _psi(expected, observed, min(users, distinct))
-    chance = _CHANCE + _CHANCE_OF_BIN * len(counts)
     bound = max(BOUND, _HABIT * signal["moved"])
-    bound += chance * (1 / users + 1 / distinct)
+    bound += _by_chance(len(counts), users, distinct)
     names, cause, message = _bins(signal), None, None
     if psi > bound:
         change, missing = observed - expected, len(counts) - 1

@@ -167,7 +167,6 @@ def card(
         else drift.reference(
             parts.every.rows,
             use_case.features,
-            newest=held.rows.rows,
             score=held.probability,
             snapshots=len(split["holdout"]),
         ),

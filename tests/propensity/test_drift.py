@@ -38,14 +38,19 @@ def scores(seed: int, users: int = USERS) -> np.ndarray:
     return np.random.default_rng(seed).beta(1, 9, users)
 
 
-def summarised(rows: pa.Table, score: np.ndarray, **newest: pa.Table) -> dict[str, Any]:
-    newest = newest or {"newest": rows}
-    return drift.reference(rows, FEATURES, score=score, snapshots=1, **newest)
+def summarised(*weeks: pa.Table) -> dict[str, Any]:
+    """Summarise a training of these snapshots, the newest last."""
+    dated = [
+        week.append_column("as_of", pa.array([number] * len(week)))
+        for number, week in enumerate(weeks)
+    ]
+    score = scores(1, len(weeks[-1]))
+    return drift.reference(pa.concat_tables(dated), FEATURES, score=score, snapshots=1)
 
 
 @pytest.fixture(scope="module")
 def summary() -> dict[str, Any]:
-    return summarised(shop(1), scores(1))
+    return summarised(shop(1))
 
 
 def signals(
@@ -63,8 +68,8 @@ def alarms(*of: Any) -> dict[str, tuple[str, str]]:
     return {one.name: (one.cause, one.message) for one in found if one.is_alarm}
 
 
-def with_column(name: str, change: Any) -> pa.Table:
-    rows = shop(2)
+def with_column(name: str, change: Any, seed: int = 2) -> pa.Table:
+    rows = shop(seed)
     place = rows.column_names.index(name)
     return rows.set_column(place, name, change(rows[name]))
 
@@ -108,6 +113,20 @@ class TestAnAlarm:
         assert (found, why) == (name, cause)
         assert text.startswith(message)
 
+    @pytest.mark.parametrize("broken", [1, 3, 5])
+    @pytest.mark.parametrize(
+        ("name", "change", "said"), ALARMS, ids=["zero", "large", "missing", "renamed"]
+    )
+    def test_names_a_feature_that_broke_within_the_training(
+        self, name, change, said, broken
+    ):
+        """It broke before so many of the training's newest snapshots of eight."""
+        sound = [shop(seed) for seed in range(10, 18 - broken)]
+        dead = [with_column(name, change, seed) for seed in range(20, 20 + broken)]
+        found = alarms(summarised(*sound, *dead), with_column(name, change))
+
+        assert {one: cause for one, (cause, _) in found.items()} == {name: said[0]}
+
     def test_is_raised_by_scores_that_moved_and_by_half_of_the_users(self, summary):
         text = "900 users have features, and 2,000 had in a snapshot of the training"
 
@@ -134,7 +153,7 @@ class TestNoAlarm:
         source = ["home of one" if n < 40 else "google" for n in range(400)]
         rows = rows.set_column(0, "user_id", pa.array(owner))
         rows = rows.set_column(4, "source", pa.array(source))
-        known = str(summarised(rows, scores(1, 400)))
+        known = str(summarised(rows))
 
         assert "home of one" not in known
         assert "google" in known
@@ -166,7 +185,7 @@ class TestNoAlarm:
         kept = bought | (np.random.default_rng(8).random(USERS) < 0.25)
         weight = pa.array(np.where(bought, 1.0, 4.0))
         sample = shop(1).set_column(1, "weight", weight).filter(pa.array(kept))
-        summary = summarised(sample, scores(1)[kept])
+        summary = summarised(sample)
 
         assert alarms(summary, shop(2)) == {}
         [source] = [one for one in summary["signals"] if one["name"] == "source"]
@@ -181,10 +200,25 @@ class TestNoAlarm:
             return with_column("spend", lambda _: pa.array(seen))
 
         months = [aged(by) for by in (0.0, 0.4, 0.8)]
-        summary = summarised(pa.concat_tables(months), scores(1), newest=months[-1])
+        summary = summarised(*months)
 
         assert alarms(summary, aged(0.9)) == {}
         assert list(alarms(summary, aged(2.0))) == ["spend"]
+
+    @pytest.mark.parametrize("value", [0.0, 7.0, None])
+    def test_of_a_feature_that_was_constant_in_all_of_the_training(self, value):
+        def constant(seed: int) -> pa.Table:
+            values = pa.array([value] * USERS, pa.float64())
+            return with_column("spend", lambda _: values, seed)
+
+        summary = summarised(*map(constant, range(10, 18)))
+
+        assert alarms(summary, constant(2)) == {}
+
+    def test_in_sixty_weeks_like_those_of_the_training(self):
+        summary = summarised(*map(shop, range(10, 18)))
+
+        assert [alarms(summary, shop(seed)) for seed in range(100, 160)] == [{}] * 60
 
     def test_of_sums_in_another_order_or_without_a_summary(self, summary):
         """A value that many have may differ in its last digit."""
