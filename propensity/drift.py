@@ -93,6 +93,13 @@ def reference(
     }
 
 
+def constant(summary: Row | None) -> list[str]:
+    """Return the features that were the same for everybody in a training."""
+    signals: Sequence[Row] = (summary or {}).get("signals", ())
+    features = [one for one in signals if one["kind"] == FEATURE]
+    return [one["name"] for one in features if max(one["shares"]) >= 1]
+
+
 def _moved(counts: Floats, sizes: Integers, *, newest: int) -> float:
     """
     Return how far a feature's newest snapshots are from all, if it moves by itself.

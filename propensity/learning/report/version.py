@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from propensity import drift
 from propensity.learning.intervals import rate_interval
 from propensity.pages.charts import Line, histogram_svg, lines_svg
 from propensity.pages.page import filled
@@ -33,6 +34,7 @@ def version_page(card: Entry) -> str:
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "histograms": _histograms(plain),
+        "constant": drift.constant(plain["drift"]),
     }
     return filled(__package__, "version.html", content)
 

@@ -81,6 +81,12 @@ class TestVersion:
         ):  # fmt: skip
             assert part in text, part
 
+    def test_names_a_feature_that_was_the_same_for_everybody(self):
+        """As one whose tag broke before the first snapshot."""
+        said = "The same for every user, so the model learned nothing from it: refunds"
+
+        assert said in words(version_page(card()))
+
     def test_escapes_what_comes_from_data(self):
         """Names of features, values of categories, titles, reasons."""
         names = ("title", "outcome", "verdict", "candidates", "importance", "profile",
