@@ -96,8 +96,15 @@ def reference(
 def constant(summary: Row | None) -> list[str]:
     """Return the features that were the same for everybody in a training."""
     signals: Sequence[Row] = (summary or {}).get("signals", ())
-    features = [one for one in signals if one["kind"] == FEATURE]
-    return [one["name"] for one in features if max(one["shares"]) >= 1]
+    names = []
+    for signal in signals:
+        place = int(np.argmax(signal["shares"]))
+        # Other values than the frequent ones are many, each of a few users.
+        is_one_value = "values" not in signal or place != len(signal["values"])
+        is_everybody = signal["shares"][place] >= 1 and is_one_value
+        if signal["kind"] == FEATURE and is_everybody:
+            names.append(signal["name"])
+    return names
 
 
 def _moved(counts: Floats, sizes: Integers, *, newest: int) -> float:
@@ -134,6 +141,10 @@ def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> dict[str, 
     edges = known[:0]
     if len(known):
         edges = np.unique(np.quantile(known, _TENTHS, method="lower"))
+        below = known[known < edges[0]]
+        # A value that nearly all have is told from the fewer ones below it.
+        if len(edges) == 1 and len(below):
+            edges = np.array([below.max(), *edges])
         # A sum in another order is the same value.
         edges += 1e-9 * np.abs(edges)
     shares = np.zeros(len(edges) + 2)

@@ -127,6 +127,19 @@ class TestAnAlarm:
 
         assert {one: cause for one, (cause, _) in found.items()} == {name: said[0]}
 
+    def test_names_a_flag_that_nearly_all_had_and_nobody_has_any_more(self):
+        def flagged(seed: int) -> pa.Table:
+            has = np.random.default_rng(seed).random(USERS) < 0.95
+            return with_column("spend", lambda _: pa.array(has.astype(float)), seed)
+
+        found = alarms(
+            summarised(flagged(1)), with_column("spend", lambda c: pc.multiply(c, 0.0))
+        )
+
+        text = "spend is 0 or less for 100.0% of users (5.5% in the training)"
+        assert found == {"spend": ("feature", text)}
+        assert alarms(summarised(flagged(1)), flagged(2)) == {}
+
     def test_is_raised_by_scores_that_moved_and_by_half_of_the_users(self, summary):
         text = "900 users have features, and 2,000 had in a snapshot of the training"
 
@@ -241,3 +254,26 @@ def test_the_season_alarm_is_of_odds_far_off_beyond_chance():
 
     assert "+65% beside the published ones" in alarm(0.5, 0.05)
     assert {alarm(0.5, 0.2), alarm(0.2, 0.05), alarm(0.5, 0.05, 0)} == {"None"}
+
+
+def test_a_feature_is_constant_if_all_users_have_one_value_or_none():
+    """Not if nearly all have it, or if each of many values is rare."""
+
+    def rows(spend: list[float], sessions: float | None, source: list[str]) -> pa.Table:
+        return pa.table(
+            {
+                "user_id": [f"u{n}" for n in range(USERS)],
+                "weight": np.ones(USERS),
+                "spend": pa.array(spend, pa.float64()),
+                "sessions": pa.array([sessions] * USERS, pa.float64()),
+                "source": source,
+            }
+        )
+
+    nearly = [0.0] * 100 + [1.0] * (USERS - 100)
+    rare = [f"city {n % 400}" for n in range(USERS)]
+
+    assert drift.constant(summarised(rows(nearly, None, rare))) == ["sessions"]
+    assert drift.constant(summarised(rows([7.0] * USERS, 0.0, ["a"] * USERS))) == [
+        *FEATURES
+    ]
