@@ -111,8 +111,8 @@ def _moved(counts: Floats, sizes: Integers, *, newest: int) -> float:
     """
     Return how far a feature's newest snapshots are from all, if it moves by itself.
 
-    A feature that moves by itself does so a little each week. One that jumped between
-    two snapshots broke or was changed, and may be no further away than any other.
+    A feature that moves by itself has done so before. One that jumps between two
+    snapshots, much further than ever before, broke or was changed.
 
     Args:
         counts: Users by snapshot and bin, (snapshots, bins).
@@ -120,10 +120,14 @@ def _moved(counts: Floats, sizes: Integers, *, newest: int) -> float:
     """
     bins = counts.shape[1]
     shares = counts / counts.sum(axis=1, keepdims=True)
+    # Nothing is known of what the first two snapshots differ by.
+    furthest = np.inf
     for old, new in pairwise(range(len(sizes))):
         step = _psi(shares[old], shares[new], min(sizes[old], sizes[new]))
-        if step > BOUND + _by_chance(bins, sizes[old], sizes[new]):
+        bound = max(BOUND, _HABIT * furthest)
+        if step > bound + _by_chance(bins, sizes[old], sizes[new]):
             return 0.0
+        furthest = step if old == 0 else max(furthest, step)
     every, last = counts.sum(axis=0), counts[-newest:].sum(axis=0)
     return _psi(every / every.sum(), last / last.sum(), sizes[-newest:].sum())
 

@@ -218,6 +218,21 @@ class TestNoAlarm:
         assert alarms(summary, aged(0.9)) == {}
         assert list(alarms(summary, aged(2.0))) == ["spend"]
 
+    @pytest.mark.parametrize("snapshots", [4, 8, 12])
+    def test_of_days_since_the_first_visit_while_an_export_is_young(self, snapshots):
+        """They jump further between the first snapshots than ever later."""
+
+        def after(weeks: int) -> pa.Table:
+            random = np.random.default_rng(weeks)
+            seen = np.minimum(random.exponential(60, USERS), 7 * weeks)
+            seen -= random.integers(0, 7, USERS)
+            return with_column("spend", lambda _: pa.array(seen.clip(min=0).round()))
+
+        summary = summarised(*map(after, range(2, 2 + snapshots)))
+
+        for weeks in range(3, 6):
+            assert alarms(summary, after(snapshots + weeks)) == {}
+
     @pytest.mark.parametrize("value", [0.0, 7.0, None])
     def test_of_a_feature_that_was_constant_in_all_of_the_training(self, value):
         def constant(seed: int) -> pa.Table:
