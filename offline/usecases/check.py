@@ -196,6 +196,8 @@ def _statements(use_case: UseCase) -> list[str]:
         for name, kind in use_case.features.items()
     }
     stream = {"user_id": "STRING", "scored_until": "TIMESTAMP", **kinds}
+    if use_case.stream.elapsed:
+        stream["scored_from"] = "TIMESTAMP"
     for name, parameters, columns in (
         ("features", window, {**keys, **kinds}),
         ("labels", window, keys),

@@ -118,8 +118,9 @@ def card(
             "calibrate": len(parts.choosing),
             "holdout": len(held.rows),
         },
-        "negative_sampling_rate": 1 / negatives,
-        "positive_sampling_rate": 1 / positives,
+        # Several rows of a user weigh less than one together.
+        "negative_sampling_rate": min(1.0, 1 / negatives),
+        "positive_sampling_rate": min(1.0, 1 / positives),
         "algorithm": trained.chosen.algorithm,
         "parameters": dict(trained.chosen.parameters),
         "members": [member.name for member in trained.members],

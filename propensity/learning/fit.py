@@ -252,6 +252,10 @@ class _Training:
         observed = part.outcomes(score)
         is_anomaly = isinstance(measured.classifier, HalfSpaceTrees)
         curves = metrics.curves(observed)
+        if elapsed := use_case.stream.elapsed:
+            hours = numbers_of(part.rows[elapsed])
+            hourly = metrics.by_hour(score, part.label, part.weight, hours)
+            curves = {**curves, "by_hour": hourly}
         holdout = replace(
             holdout,
             metrics=thresholds.measured(

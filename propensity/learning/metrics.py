@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 BINS = 10
+# Parts of a day, by the hours at which they end: most happens early.
+HOURS = (1.0, 3.0, 6.0, 12.0)
 
 # Of a curve on a page.
 _POINTS = 200
@@ -207,6 +209,36 @@ def _bin(observed: Outcomes) -> NDArray[np.int64]:
     middle = np.cumsum(observed.users) - observed.users / 2
     number: NDArray[np.int64] = (middle / observed.users.sum() * BINS).astype(np.int64)
     return number.clip(max=BINS - 1)
+
+
+def by_hour(
+    probability: Floats, label: NDArray[Any], weight: Floats, hours: Floats
+) -> list[dict[str, float]]:
+    """
+    Return expected and actual shares by the hours that have passed.
+
+    Args:
+        probability, label, weight, hours: Of each row, (rows,).
+
+    Returns:
+        ``hours`` up to which, ``users``, ``mean_probability`` and ``rate`` of each part
+        of ``HOURS`` with rows, and of all rows that are later.
+    """
+    part = np.searchsorted(HOURS, hours)
+    ends = [*HOURS, float(np.nanmax(hours, initial=0.0))]
+    users, mass, positive = (
+        summed(part, weight * values, len(ends))
+        for values in (np.ones(len(label)), probability, label)
+    )
+    return [
+        {
+            "hours": ends[place],
+            "users": float(users[place]),
+            "mean_probability": float(mass[place] / users[place]),
+            "rate": float(positive[place] / users[place]),
+        }
+        for place in np.flatnonzero(users > 0)
+    ]
 
 
 def calibration_error(observed: Outcomes) -> float | None:

@@ -354,11 +354,15 @@ def in_order(rows: pa.Table) -> pa.Table:
     return rows.take(places)
 
 
-def repeated(rows: pa.Table) -> int:
-    """Return how many rows ``in_order`` are of the user and date of the one before."""
-    columns = [rows[name] for name in ("as_of", "user_id")]
-    same = [pc.equal(column[1:], column[:-1]) for column in columns]
-    return pc.sum(pc.and_(*same)).as_py() or 0
+def repeated(rows: pa.Table, *, elapsed: str = "") -> int:
+    """
+    Return how many rows are of the user and date of another one.
+
+    Args:
+        elapsed: The feature that tells moments of one date apart; empty for none.
+    """
+    keys = ["as_of", "user_id", *([elapsed] if elapsed else [])]
+    return len(rows) - len(rows.group_by(keys).aggregate([]))
 
 
 def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -183,16 +183,34 @@ class Champions:
         log("ERROR", str(error), function=self._function, outcome="champion")
 
 
+_HOUR = timedelta(hours=1)
+
+
 class UserFeatures(NamedTuple):
-    """Features of a user on the stream, and until when the use case scores the user."""
+    """
+    Features of a user on the stream as of now, and when the use case scores the user.
+
+    Attributes:
+        elapsed: The feature with the hours since ``since``; empty for none.
+    """
 
     values: Mapping[str, Any]
     until: datetime | None
+    since: datetime | None = None
+    elapsed: str = ""
 
     def at(self, moment: datetime) -> Mapping[str, Any] | None:
-        """Return the features; None from the moment on when the user is not scored."""
-        is_scored = self.until is not None and moment < self.until
-        return self.values if is_scored else None
+        """
+        Return the features; None from the moment on when the user is not scored.
+
+        What is known by now can be newer than the moment: then so are the hours.
+        """
+        if self.until is None or moment >= self.until:
+            return None
+        if not self.elapsed or self.since is None:
+            return self.values
+        hours = max(self.values[self.elapsed], (moment - self.since) / _HOUR)
+        return {**self.values, self.elapsed: hours}
 
 
 def users_on_the_stream(
@@ -221,5 +239,10 @@ def users_on_the_stream(
             else row[name]
             for name, kind in use_case.features.items()
         }
-        found[row["user_id"]] = UserFeatures(values, row.get("scored_until"))
+        found[row["user_id"]] = UserFeatures(
+            values,
+            until=row.get("scored_until"),
+            since=row.get("scored_from"),
+            elapsed=use_case.stream.elapsed,
+        )
     return found

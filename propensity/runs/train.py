@@ -86,7 +86,8 @@ def _user_rows(run: Run) -> pa.Table:
         )
     # Sorted here, before there are copies: a later sort would hold the rows twice.
     rows = learning_rows.in_order(rows)
-    if repeated := learning_rows.repeated(rows):
+    moments = use_case.stream.elapsed
+    if repeated := learning_rows.repeated(rows, elapsed=moments):
         raise SchemaError(
             f"{plural(repeated, 'row')} to train on are of users who have one of that "
             "date already: features.sql is to give one row per user and as-of date. "

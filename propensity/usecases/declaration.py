@@ -130,12 +130,15 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         events: Their types.
         scored: Types whose own fields are the features: a row is then an event, and not
             a user.
+        elapsed: The feature with the hours since a user's ``scored_from``; empty where
+            ``stream_rows`` has no such time.
         amount: The feature with the money that a missed event costs; empty for none.
         currency: Of the amount, such as EUR; empty where the use case does not say.
     """
 
     events: Sequence[str] = ()
     scored: Sequence[str] = ()
+    elapsed: Text = ""
     amount: Text = ""
     currency: Currency = ""
 
@@ -153,8 +156,9 @@ def contradictions(use_case: UseCase) -> Iterator[str]:
     for name in sorted({*use_case.parameters} & RUN_PARAMETERS):
         yield f"parameters.{name}: every run sets @{name}; name it otherwise"
     numbers = {"baseline.feature": use_case.baseline.feature}
-    if stream.amount:
-        numbers["stream.amount"] = stream.amount
+    for name in ("amount", "elapsed"):
+        if feature := getattr(stream, name):
+            numbers[f"stream.{name}"] = feature
     for at, name in numbers.items():
         if features.get(name) != NUMBER:
             yield f"{at}: {name} is not a numeric feature"

@@ -130,6 +130,7 @@ class TestScores:
         view = site.features()[user]
         features = json.loads(row["features"])
         assert features.pop("registration_hour") == 12
+        assert 0 <= features.pop("hours_since_registration") < 24
         for name, value in features.items():
             expected = view[name]
             is_number = isinstance(value, float)

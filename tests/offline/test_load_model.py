@@ -94,7 +94,7 @@ class TestLoad:
         assert champion.model_sha256 == row["model_sha256"]
         assert row["promoted"] is True
         assert row["verdict"].startswith("shipped")
-        assert row["roc_auc"] > 0.85
+        assert row["roc_auc"] > 0.8
         page = place.artifacts.read(f"models/{USE_CASE.name}/0/report.html").data
         assert page.lstrip().lower().startswith(b"<!doctype html")
         assert max(json.loads(row["card"])["split"]["holdout"]) < "2025-01-01"

@@ -1,40 +1,8 @@
--- One row per as-of date and user whose first day ended in the lookback before it.
--- Parameters: @use_case STRING; @as_ofs ARRAY<DATE>; @lookback_days INT64;
---   @first_day_hours INT64; @earliest DATE, two days before the first lookback begins.
--- Source: stream_events, and stream_features_daily for who had registered before. Every event
---   that a feature reads happened before the as-of date.
--- An event counts if it is in the first day of somebody whose first day ended in a
--- lookback. It can have been received up to a day before it happened, by a clock that
--- is wrong, and never earlier, so that the days read hold all that counts.
+-- One row per as-of date and user whose first day ended in the lookback before it, with
+-- the features of the whole day.
+-- Parameters: those of first_days.sql.
 WITH
-  chosen AS (
-    SELECT
-      *
-    FROM
-      stream_events
-    WHERE
-      use_case = @use_case
-      AND received_on >= DATE_SUB(@earliest, INTERVAL DIV(@first_day_hours, 24) DAY)
+  moments AS (
+    SELECT 0 AS number
   ),
-  earlier AS (
-    SELECT
-      use_case,
-      user_id,
-      registration.registration_time AS registration_time
-    FROM
-      stream_features_daily
-    WHERE
-      use_case = @use_case
-      AND registration.registration_time IS NOT NULL
-  ),
--- include: first_day_features.sql
-SELECT
-  as_of,
-  f.* EXCEPT (scored_until)
-FROM
-  UNNEST(@as_ofs) AS as_of
-INNER JOIN
-  first_day_features AS f
-  ON
-    f.scored_until <= TIMESTAMP(as_of)
-    AND f.scored_until > TIMESTAMP(DATE_SUB(as_of, INTERVAL @lookback_days DAY))
+-- include: first_days.sql

@@ -1,11 +1,14 @@
--- Part of a statement: the features of the first day of each user of ``chosen``, rows of
--- stream_events; the one definition for training, publications and scores.
+-- Part of a statement: the features of each user of ``chosen``, rows of stream_events, at
+-- moments of the first day; the one definition for training, publications and scores.
 -- Parameters: @first_day_hours INT64.
+-- Needs ``moments``, numbers: 0 is the end of the day, 1 the moment after the registration,
+-- and all others are random moments of it, by a hash of user and number, more of them early,
+-- when most events come.
 -- Needs ``earlier``, the registrations that are compacted, however old: who had registered
 -- before the rows of ``chosen`` begin is no new player. So that this holds, the compaction
 -- must have run since those days; before it has, ``chosen`` alone says who is new.
--- An event counts from the registration on, and before its hour, ``scored_until``, has
--- come: what follows is what the model is asked to foresee. The twelve sums and moments are
+-- An event counts from the registration on, and before the moment: what follows is what
+-- the model is asked to foresee. The twelve sums and moments are
 -- those of the view stream_features, by event_sums.sql and event_statistics.sql.
 events AS (
   SELECT
@@ -42,12 +45,38 @@ registrations AS (
     use_case,
     user_id
 ),
+moments_of_days AS (
+  SELECT
+    r.*,
+    TIMESTAMP_ADD(
+      r.registration_time,
+      INTERVAL CASE
+        WHEN m.number = 0 THEN @first_day_hours * 3600000000
+        WHEN m.number = 1 THEN 1
+        ELSE 1 + CAST(
+          FLOOR(
+            (@first_day_hours * 3600000000 - 1)
+            * POW(
+              0.5
+              + FARM_FINGERPRINT(CONCAT(r.user_id, '.', CAST(m.number AS STRING)))
+              / 1.8446744073709552e19,
+              2
+            )
+          ) AS INT64
+        )
+      END MICROSECOND
+    ) AS moment
+  FROM
+    registrations AS r
+  CROSS JOIN
+    moments AS m
+),
 first_day AS (
   SELECT
     r.use_case,
     r.user_id,
     r.registration_time,
-    TIMESTAMP_ADD(r.registration_time, INTERVAL @first_day_hours HOUR) AS scored_until,
+    r.moment,
     e.event_type,
     e.amount,
     e.event_time,
@@ -58,36 +87,38 @@ first_day AS (
     e.campaign,
     e.socioeconomic_idx
   FROM
-    registrations AS r
+    moments_of_days AS r
   INNER JOIN
     events AS e
     ON
       e.use_case = r.use_case
       AND e.user_id = r.user_id
       AND e.event_time >= r.registration_time
-      AND e.event_time < TIMESTAMP_ADD(
-        r.registration_time,
-        INTERVAL @first_day_hours HOUR
-      )
+      AND e.event_time < r.moment
 ),
 totals AS (
   SELECT
     use_case,
     user_id,
-    scored_until,
+    first_day.registration_time AS scored_from,
+    moment,
+    MAX(event_time) AS newest_event,
 -- include: event_sums.sql
   FROM
     first_day
   GROUP BY
     use_case,
     user_id,
-    scored_until
+    scored_from,
+    moment
 ),
 statistics AS (
   SELECT
     use_case,
     user_id,
-    scored_until,
+    scored_from,
+    moment,
+    newest_event,
     registration,
 -- include: event_statistics.sql
   FROM
@@ -96,7 +127,10 @@ statistics AS (
 first_day_features AS (
   SELECT
     user_id,
-    scored_until,
+    scored_from,
+    TIMESTAMP_ADD(scored_from, INTERVAL @first_day_hours HOUR) AS scored_until,
+    newest_event,
+    TIMESTAMP_DIFF(moment, scored_from, MICROSECOND) / 3.6e9 AS hours_since_registration,
     CAST(purchase_sum AS FLOAT64) AS purchase_sum,
     CAST(purchase_mean AS FLOAT64) AS purchase_mean,
     CAST(purchase_count AS FLOAT64) AS purchase_count,

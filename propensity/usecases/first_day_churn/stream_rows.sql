@@ -1,4 +1,5 @@
--- One row per user: features as they are now, and until when the user is scored.
+-- One row per user: features as they are now, and from when until when the user is scored.
+-- The hours are those of the newest event; a score of a later moment says its own.
 -- Parameters: @use_case STRING; @user_ids ARRAY<STRING>; @first_event_day DATE, of the
 --   events to be scored; @first_day_hours INT64; those of the use case.
 -- Source: stream_events, and stream_features_daily for who had registered before, in the
@@ -8,6 +9,9 @@
 -- and what happened since was received a day before it happened at the earliest, by a
 -- clock that is wrong. So no earlier day is read, however long the history.
 WITH
+  moments AS (
+    SELECT 0 AS number
+  ),
   chosen AS (
     SELECT
       *
@@ -36,6 +40,9 @@ WITH
   ),
 -- include: first_day_features.sql
 SELECT
-  *
+  * REPLACE (
+    TIMESTAMP_DIFF(newest_event, scored_from, MICROSECOND) / 3.6e9
+      AS hours_since_registration
+  )
 FROM
   first_day_features

@@ -28,6 +28,7 @@ from tests.functions.streaming import Site
 USE_CASE = usecases.load("first_day_churn")
 # Tables with what has come of a stream.
 STREAMED = (tables.STREAM_EVENTS, tables.INFERENCE_LOG, tables.DEAD_LETTERS)
+ELAPSED = USE_CASE.stream.elapsed
 MEASURES = ("purchase", "bet", "win")
 TWELVE = [
     f"{measure}_{figure}"
@@ -111,12 +112,17 @@ class Stream(Site):
         window = USE_CASE.window(self.settings, as_ofs or [AS_OF])
         return self._by_user(USE_CASE.statement("features"), window)
 
-    def training(self, *as_ofs: date, today: date = LATER) -> dict[str, Row]:
-        """Return training rows by user."""
+    def moments(self, *as_ofs: date, today: date = LATER) -> list[Row]:
+        """Return training rows: of the whole first day, and of moments of it."""
         window = USE_CASE.window(self.settings, as_ofs or [AS_OF], today=today)
-        return self._by_user(
-            USE_CASE.statement("training_rows"), {**window, "maximum_rows": 100_000}
-        )
+        sql, sampled = USE_CASE.statement("training_rows"), {"maximum_rows": 100_000}
+        return [dict(row) for row in self.rows(sql, **window, **sampled)]
+
+    def training(self, *as_ofs: date, today: date = LATER) -> dict[str, Row]:
+        """Return training rows of whole days by user."""
+        rows = self.moments(*as_ofs, today=today)
+        end = USE_CASE.chosen(self.settings)["first_day_hours"]
+        return {row["user_id"]: row for row in rows if row[ELAPSED] == end}
 
     def served(self, users: Iterable[str], *, since: date) -> dict[str, Row]:
         """Return what serving reads of users whose events are of a day or later."""
@@ -137,9 +143,9 @@ class Stream(Site):
         return dict(answer.json)
 
 
-def model_input(row: Mapping[str, Any]) -> Row:
+def model_input(row: Mapping[str, Any], *, without: str = "") -> Row:
     """Return what the model reads of a row, in its order."""
-    return {name: row[name] for name in USE_CASE.features}
+    return {name: row[name] for name in USE_CASE.features if name != without}
 
 
 def as_numbers(exact: Mapping[str, Any]) -> Row:

@@ -8,6 +8,8 @@ consumers themselves, and what they gave the model is compared with what trainin
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
@@ -21,6 +23,7 @@ from tests.exact import expected_features
 from tests.usecases.first_day_churn.players import (
     AS_OF,
     DAY,
+    ELAPSED,
     EVERYTHING,
     GAMES,
     HOME,
@@ -140,7 +143,34 @@ class TestHours:
         assert set(trained) == set(served) == set(GAMES.user_ids)
         for user, row in trained.items():
             assert {name: row[name] for name in TWELVE} == as_numbers(exact[user])
-            assert model_input(row) == model_input(served[user])
+            assert model_input(row, without=ELAPSED) == model_input(
+                served[user], without=ELAPSED
+            )
+
+    def test_a_model_learns_from_moments_of_the_first_day(self, generated):
+        """Its ends and three random ones, the same in each run: each row has what had
+        happened by then, and how many hours had passed."""
+        rows = generated.moments(*WEEKS)
+        hours: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            hours[row["user_id"]].append(row[ELAPSED])
+        events = defaultdict(list)
+        for one in GAMES.events():
+            events[one["user_id"]].append(one)
+
+        assert sorted(rows, key=repr) == sorted(generated.moments(*WEEKS), key=repr)
+        for of in hours.values():
+            beginning, *random, end = sorted(of)
+            assert beginning < 1e-6
+            assert end == 24
+            assert len(set(random)) == 3
+        assert {row["weight"] for row in rows} == {0.2}
+        for row in rows:
+            passed = timedelta(microseconds=round(row[ELAPSED] * 3.6e9))
+            exact = expected_features(events[row["user_id"]], cut_off=passed)
+            assert {name: row[name] for name in TWELVE} == as_numbers(
+                exact[row["user_id"]]
+            )
 
     def test_are_read_whole_at_the_edges(self, empty, monkeypatch):
         """
@@ -170,7 +200,9 @@ class TestHours:
 
             assert served["bet_count"] == 2
             assert served["scored_until"] == last + MICROSECOND
-            assert model_input(place.first_days()[user]) == model_input(served)
+            assert model_input(place.first_days()[user], without=ELAPSED) == (
+                model_input(served, without=ELAPSED)
+            )
 
 
 def test_a_registration_is_known_to_trainings_for_ever_and_to_scores_for_a_month(empty):
@@ -218,7 +250,7 @@ def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path, monkeypatch):
         sampled = {**today, "maximum_rows": 100}
         for name, window in (("features", today), ("training_rows", sampled)):
             read = place.warehouse.rows(use_case.statement(name), window)
-            assert [row["user_id"] for row in read] == [user], name
+            assert {row["user_id"] for row in read} == {user}, name
         [day] = place.warehouse.rows(use_case.statement("days"), today)
         assert day["n_events"] == 1
         since = REGISTERED.date()
