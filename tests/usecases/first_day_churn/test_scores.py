@@ -228,8 +228,8 @@ def test_scores_are_probabilities_at_every_hour_of_the_first_day(opened):
 
 # Of these fewer leave than of those whom the shipped model knows.
 COLLECTED = Games(seed=5, users=1_600, maximum_events=40, churn_rate=0.5, end=MIDNIGHT)
-# The ROC AUC of the true probability, given the registration and the first day, is 0.85;
-# of moments of that day it is less.
+# The ROC AUC of the true probability, given the registration and the first day, is
+# 0.85; at moments of that day it is less.
 POSSIBLE = 0.8
 
 
