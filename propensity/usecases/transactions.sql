@@ -12,7 +12,8 @@
 -- where the export has the same row twice.
 -- The first is looked for in the two lookbacks before a window ends, in features, labels
 -- and amounts alike. Of the older lookback only the id that GA4 itself has put beside the
--- event is read: parameters are most of an event, and BigQuery bills what is read.
+-- event is read: parameters are most of an event, and BigQuery bills what is read. So an
+-- event that is not recent has a day, and neither an amount nor items.
 -- A date reads the tables of its own window, as if it were the only one: an event in the
 -- table of a later day was not there on it.
 -- A refund that says no amount is of its whole order, if the order is known and it names
@@ -34,7 +35,8 @@
       table_suffix >= @first_repeat_suffix
       AND table_suffix < @first_suffix
       AND event_name IN (SELECT event_name FROM windows)
-      AND ecommerce_transaction_id IS NOT NULL
+      -- A purchase counts by its day, whether or not it has an id.
+      AND (ecommerce_transaction_id IS NOT NULL OR event_name = 'purchase')
   ),
   every AS (
     SELECT
@@ -83,14 +85,11 @@
     SELECT
       w.as_of,
       w.since,
-      e.* EXCEPT (user_id, transaction_id),
+      e.* EXCEPT (user_id),
       IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) AS user_id,
-      IF(
-        e.table_suffix
-        < FORMAT_DATE('%Y%m%d', DATE_SUB(w.as_of, INTERVAL @lookback_days + 1 DAY)),
-        e.ecommerce_transaction_id,
-        e.transaction_id
-      ) AS id
+      e.table_suffix
+      < FORMAT_DATE('%Y%m%d', DATE_SUB(w.as_of, INTERVAL @lookback_days + 1 DAY))
+        AS is_older
     FROM
       windows AS w
     INNER JOIN
@@ -109,6 +108,9 @@
       user_id,
       event_timestamp,
       EXTRACT(DATE FROM event_time) AS day,
+      NOT is_older
+      AND event_time >= TIMESTAMP(DATE_SUB(as_of, INTERVAL @lookback_days DAY))
+        AS is_recent,
       n_items,
       n_distinct_items,
       CASE
@@ -122,7 +124,9 @@
           *,
           IF(
             id IS NULL OR event_name = 'refund',
-            CONCAT('event ', event_digest),
+            CONCAT(
+              'event ', IF(is_older, CAST(event_timestamp AS STRING), event_digest)
+            ),
             CONCAT('id ', id)
           ) AS identity,
           IF(
@@ -144,19 +148,24 @@
           (
             SELECT
               *,
+              IF(is_older, ecommerce_transaction_id, transaction_id) AS id,
               -- Nothing, beside a value above it, is what a page says that fills in the
               -- value alone.
-              COALESCE(
-                NULLIF(refund_value_in_usd, 0),
-                NULLIF(purchase_revenue_in_usd, 0),
-                IF(event_value_in_usd > 0, event_value_in_usd, NULL),
-                NULLIF(refund_value, 0),
-                NULLIF(purchase_revenue, 0),
-                IF(event_value > 0, event_value, NULL),
-                purchase_revenue_in_usd,
-                event_value_in_usd,
-                purchase_revenue,
-                event_value
+              IF(
+                is_older,
+                NULL,
+                COALESCE(
+                  NULLIF(refund_value_in_usd, 0),
+                  NULLIF(purchase_revenue_in_usd, 0),
+                  IF(event_value_in_usd > 0, event_value_in_usd, NULL),
+                  NULLIF(refund_value, 0),
+                  NULLIF(purchase_revenue, 0),
+                  IF(event_value > 0, event_value, NULL),
+                  purchase_revenue_in_usd,
+                  event_value_in_usd,
+                  purchase_revenue,
+                  event_value
+                )
               ) AS stated
             FROM
               identified

@@ -90,7 +90,9 @@ WITH
     SELECT
       as_of,
       event_name,
-      DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS since,
+      DATE_SUB(
+        as_of, INTERVAL IF(event_name = 'purchase', 2, 1) * @lookback_days DAY
+      ) AS since,
       as_of AS until
     FROM
       UNNEST(@as_ofs) AS as_of
@@ -113,14 +115,17 @@ WITH
       as_of,
       user_id,
       day,
-      MAX(IF(event_name = 'purchase', event_timestamp, NULL)) AS last_purchase,
-      COUNTIF(event_name = 'purchase') AS n_purchases,
+      IF(COUNTIF(event_name = 'purchase') > 0, day, NULL) AS purchase_day,
+      MAX(IF(event_name = 'purchase' AND is_recent, event_timestamp, NULL))
+        AS last_purchase,
+      COUNTIF(event_name = 'purchase' AND is_recent) AS n_purchases,
       COUNTIF(event_name = 'refund') AS n_refunds,
       -- Null where no amount is known: a day of refunds alone would make it 0.
-      SUM(IF(event_name = 'purchase', amount, NULL)) AS revenue,
+      SUM(IF(event_name = 'purchase' AND is_recent, amount, NULL)) AS revenue,
       SUM(IF(event_name = 'refund', amount, 0)) AS refund_value,
-      SUM(IF(event_name = 'purchase', n_items, 0)) AS n_items,
-      SUM(IF(event_name = 'purchase', n_distinct_items, 0)) AS n_distinct_items
+      SUM(IF(event_name = 'purchase' AND is_recent, n_items, 0)) AS n_items,
+      SUM(IF(event_name = 'purchase' AND is_recent, n_distinct_items, 0))
+        AS n_distinct_items
     FROM
       transactions
     GROUP BY
@@ -133,6 +138,10 @@ WITH
       as_of,
       user_id,
       MAX(last_purchase) AS last_purchase,
+      COUNT(purchase_day) AS purchase_days_two_lookbacks,
+      DATE_DIFF(MAX(purchase_day), MIN(purchase_day), DAY)
+        / NULLIF(COUNT(purchase_day) - 1, 0) AS mean_purchase_gap_days,
+      DATE_DIFF(as_of, MAX(purchase_day), DAY) AS days_without_purchase,
       COUNTIF(n_purchases > 0) AS purchase_days,
       SUM(n_purchases) AS purchases,
       SUM(IF(day >= DATE_SUB(as_of, INTERVAL 7 DAY), n_purchases, 0)) AS purchases_7d,
@@ -181,7 +190,16 @@ WITH
           0
         )
       ) AS funnel_events_7d,
-      SPLIT(MAX(d.visit), '\t') AS visit
+      SPLIT(MAX(d.visit), '\t') AS visit,
+      MAX_BY(
+        STRUCT(
+          d.n_page_views AS page_views,
+          d.n_view_items AS view_items,
+          d.n_add_to_carts AS add_to_carts,
+          d.n_begin_checkouts AS begin_checkouts
+        ),
+        d.visit
+      ) AS last_day
     FROM
       snapshots AS s
     INNER JOIN
@@ -211,6 +229,10 @@ WITH
 -- as well, without reading them, and its rate does not grow with the property.
 -- The mean value of an order is the known revenue over all purchases, also those of an
 -- unknown amount, as models have learned it; null if no amount is known.
+-- How often somebody buys shows in two lookbacks only, so days with a purchase are counted
+-- in both. The gap between two such days is null where there is one. The last day is what
+-- a user did on the last day with an event: who left a cart yesterday is nearer to buying
+-- than who left one a month ago.
 SELECT
   u.as_of,
   u.user_id,
@@ -248,6 +270,13 @@ SELECT
   IFNULL(t.distinct_items, 0) AS distinct_items,
   (u.last_event - u.first_event) / 86400e6 / NULLIF(u.active_days - 1, 0)
     AS mean_gap_days,
+  IFNULL(t.purchase_days_two_lookbacks, 0) AS purchase_days_two_lookbacks,
+  t.mean_purchase_gap_days,
+  t.days_without_purchase / t.mean_purchase_gap_days AS purchase_recency_in_gaps,
+  u.last_day.page_views AS last_day_page_views,
+  u.last_day.view_items AS last_day_view_items,
+  u.last_day.add_to_carts AS last_day_add_to_carts,
+  u.last_day.begin_checkouts AS last_day_begin_checkouts,
   NULLIF(u.visit[OFFSET(1)], '') AS source,
   NULLIF(u.visit[OFFSET(2)], '') AS medium,
   NULLIF(u.visit[OFFSET(3)], '') AS device_category,

@@ -203,6 +203,7 @@ def traps() -> list[shop.Row]:
     rows += windows()
     rows += wild()
     rows += repeated()
+    rows += remembered()
     # In tables of later days, as of a clock that was wrong, or of a batch.
     rows += [
         event("in a later table", ago(10))
@@ -311,6 +312,36 @@ def repeated() -> list[shop.Row]:
         one = event(f"differs {n}", ago(9), "add_to_cart", items=[{"item_id": "a"}])
         bought = purchase(f"differs {n}", ago(9), 5.0)
         rows += [one, dict(one), one | difference, bought, bought | difference]
+    return rows
+
+
+def remembered() -> list[shop.Row]:
+    """Return purchases before the lookback, of users who have looked in since."""
+    days: dict[str, list[float]] = {
+        "bought once": [100],
+        "bought in both": [110, 75.5, 75.2, 40.5, 10],
+        "bought on one day": [9.5, 9.2],
+        "bought at the bounds": [120, 1.5],
+    }
+    orders = {
+        user: [(day, f"T{day}") for day in bought] for user, bought in days.items()
+    }
+    orders["bought without an id"] = [(64, None), (64, None), (62, None), (8, None)]
+    orders["opened for months"] = [(100, "T1"), (64, "T1"), (10, "T1")]
+    rows = [event(user, ago(3)) for user in orders]
+    for user, bought in orders.items():
+        rows += [purchase(user, ago(day), 7.0, transaction=id_) for day, id_ in bought]
+    # Its id is among the parameters alone, which are not read of that day.
+    rows += [
+        purchase("bought at the bounds", ago(120, plus=-1)),
+        purchase("bought at the bounds", MIDNIGHT),
+        purchase("bought without an id", ago(90), params={"transaction_id": "T"}),
+        # Two lookbacks have the order, and only one of them its amount.
+        purchase("refunds an old order", ago(64), 60.0, transaction="R"),
+        event("refunds an old order", ago(70), "refund"),
+        event("refunds an old order", ago(15), "refund",
+              ecommerce={"transaction_id": "R"}),
+    ]  # fmt: skip
     return rows
 
 

@@ -133,9 +133,47 @@ PURCHASES = {
         "purchases_per_day_known": 4 / (28 + 1 / DAY_US),
         "purchase_recency_days": 7, "items": 4,
         "revenue": 11_110, "revenue_7d": 10_000, "largest_day_revenue": 10_000,
+        "purchase_days_two_lookbacks": 4, "mean_purchase_gap_days": (29 - 7) / 3,
+        "purchase_recency_in_gaps": 7 / ((29 - 7) / 3),
+        "last_day_page_views": 0, "last_day_view_items": 0, "last_day_add_to_carts": 1,
+        "last_day_begin_checkouts": 1,
     },
     "bought before": {"purchases_per_day_known": 1 / 7, "mean_gap_days": None},
     "old friend": {"purchases_per_day_known": 1 / 60, "sessions_per_day_ever": 7 / 70},
+    # How often somebody buys is read of two lookbacks, in days: two orders of a day, or
+    # two pages of an order, are one. What was bought, and for how much, of one.
+    "bought once": {
+        "purchases": 0, "purchase_days": 0, "revenue": 0, "mean_order_value": None,
+        "purchase_recency_days": None, "purchase_days_two_lookbacks": 1,
+        "mean_purchase_gap_days": None, "purchase_recency_in_gaps": None,
+    },
+    "bought in both": {
+        "purchases": 2, "purchase_days": 2, "revenue": 14, "items": 2,
+        "purchase_recency_days": 10, "purchase_days_two_lookbacks": 4,
+        "mean_purchase_gap_days": 100 / 3, "purchase_recency_in_gaps": 10 / (100 / 3),
+    },
+    "bought on one day": {
+        "purchases": 2, "purchase_days_two_lookbacks": 1,
+        "mean_purchase_gap_days": None, "purchase_recency_in_gaps": None,
+    },
+    # Neither the moment before two lookbacks nor the as-of date counts.
+    "bought at the bounds": {
+        "purchases": 1, "purchase_days_two_lookbacks": 2,
+        "mean_purchase_gap_days": 118, "purchase_recency_in_gaps": 2 / 118,
+    },
+    "bought without an id": {
+        "purchases": 1, "purchase_days_two_lookbacks": 4,
+        "mean_purchase_gap_days": 82 / 3,
+    },
+    "opened for months": {"purchases": 0, "purchase_days_two_lookbacks": 1},
+    "refunds an old order": {
+        "refunds": 1, "refund_value": 0, "purchase_days_two_lookbacks": 1,
+    },
+    # A user who never bought has no gap.
+    "moved": {
+        "purchase_days_two_lookbacks": 0, "mean_purchase_gap_days": None,
+        "purchase_recency_in_gaps": None, "last_day_page_views": 1,
+    },
     # In the shapes of Google's samples empty parameters and records change no figure.
     "wild": {"events": 9, "sessions": 2, "purchases": 1, "revenue": 30, "items": 0},
     # A euro, a pound and a dollar are no three of anything: they add up in dollars.
