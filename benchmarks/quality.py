@@ -1,7 +1,7 @@
 """
 What published probabilities are worth, forward in time. Gates.
 
-    python -m benchmarks.quality
+    python -m benchmarks.quality [--keep FOLDER] [--against FOLDER]
 
 Plays months of a shop: features and labels by the use case's own statements on the
 emulator, a training each month on what was final then, with its gate, and a publication
@@ -14,12 +14,17 @@ It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folde
 With that folder, the trees of card fraud are compared with two other scores that need
 no labels, on the frauds of a day of real transactions: a round a seed. It informs.
 
+To see what a change is worth, keep what the code before it publishes, and compare with
+that: the same users, weeks and labels.
+
 Exit code 1 if ROC AUC, PR AUC or log loss of what was published is worse than the plain
-model's by more than the noise of the comparison: a 95% interval, resampled by user.
+model's, or than what was kept, by more than the noise of the comparison: a 95%
+interval, resampled by user.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import warnings
@@ -58,7 +63,8 @@ Floats = NDArray[np.float64]
 Score = Callable[[pa.Table], Floats]
 
 WEEKS, RESAMPLES = 13, 200
-PUBLISHED, PLAIN = "published", "plain boosted trees"
+PUBLISHED, PLAIN, KEPT = "published", "plain boosted trees", "what was kept"
+KEYS = ["as_of", "user_id"]
 # Figures, and whether more is better.
 COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
     "ROC AUC": (roc_auc_score, True),
@@ -226,35 +232,62 @@ def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
                 scores[PUBLISHED].append(season.apply(probability, shift))
                 scores[PLAIN].append(plain(part.rows))
     whole = Slice(
-        rows=pa.concat_tables([part.rows.select(["user_id"]) for part in parts]),
+        rows=pa.concat_tables([part.rows.select(KEYS) for part in parts]),
         label=np.concatenate([part.label for part in parts]),
         weight=np.concatenate([part.weight for part in parts]),
     )
     return whole, {name: np.concatenate(each) for name, each in scores.items()}
 
 
+def keep(file: Path, rows: Slice, probability: Floats) -> None:
+    """Write what was published, and of whom."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows.rows.append_column("probability", [probability]), file)
+
+
+def beside(
+    file: Path, rows: Slice, probability: Floats
+) -> tuple[Slice, dict[str, Floats]]:
+    """Return the rows that another run has published as well, and both's scores."""
+    place = rows.rows.append_column("place", [np.arange(len(rows))])
+    both = place.join(pq.read_table(file), KEYS, join_type="inner").sort_by("place")
+    chosen = numbers_of(both["place"]).astype(int)
+    common = Slice(
+        rows=both.select(KEYS), label=rows.label[chosen], weight=rows.weight[chosen]
+    )
+    kept = numbers_of(both["probability"])
+    return common, {PUBLISHED: probability[chosen], KEPT: kept}
+
+
 def compared(name: str, rows: Slice, scores: Mapping[str, Floats]) -> Iterator[Line]:
     """
-    Yield each figure beside the rival's, and the end of an interval of the difference.
+    Yield each figure beside the rival's, and the interval of the difference.
 
     A user counts a Poisson(1) number of times in a resample, with all of its weeks.
+
+    Args:
+        name: Of the shop.
+        rows: Whose scores they are.
+        scores: Ours, then the rival's, by name; higher is more likely.
     """
     random = np.random.default_rng(1)
+    ours, theirs = scores
     users = rows.rows["user_id"].combine_chunks()
     user = pc.dictionary_encode(users).indices.to_numpy()
     drawn = [random.poisson(1.0, user.max() + 1)[user] for _ in range(RESAMPLES)]
     for figure, (of, is_more_better) in COMPARED.items():
         whole = {rival: [of(rows.label, score)] for rival, score in scores.items()}
         yield Line(f"{name}: {figure}", "", whole)
-        ours, theirs = (
-            np.array([of(rows.label, scores[one], sample_weight=w) for w in drawn])
-            for one in (PUBLISHED, PLAIN)
-        )
-        bound = float(np.quantile(ours - theirs, 0.975 if is_more_better else 0.025))
+        differences = [
+            of(rows.label, scores[ours], sample_weight=weight)
+            - of(rows.label, scores[theirs], sample_weight=weight)
+            for weight in drawn
+        ]
+        low, high = np.quantile(differences, [0.025, 0.975])
         yield Line(
-            f"{name}: {figure} less that of {PLAIN}, the bound of 95%",
+            f"{name}: {figure} less that of {theirs}, 95% {low:+.4f} to {high:+.4f}",
             "",
-            {PUBLISHED: [bound]},
+            {ours: [float(high if is_more_better else low)]},
             least=0.0 if is_more_better else None,
             most=None if is_more_better else 0.0,
         )
@@ -285,12 +318,22 @@ def cards(folder: Path) -> Iterator[Line]:
 
 def main() -> int:
     """Run the benchmark; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
+    parser.add_argument("--against", type=Path, metavar="FOLDER")
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
     lines: list[Line] = []
     with showing():
         for shop in shops(usecases.load("ga4_purchase"), count=WEEKS):
             rows, scores = played(shop)
             lines += compared(shop.name, rows, scores)
+            file = f"{shop.name}.parquet"
+            if options.against:
+                common, both = beside(options.against / file, rows, scores[PUBLISHED])
+                lines += compared(shop.name, common, both)
+            if options.keep:
+                keep(options.keep / file, rows, scores[PUBLISHED])
         if folder := os.environ.get("PROPENSITY_DATA"):
             lines += cards(Path(folder))
     return finish(lines)
