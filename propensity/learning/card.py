@@ -22,8 +22,10 @@ from propensity.learning import profile
 from propensity.learning.alerts import money
 from propensity.learning.gate import Verdict
 from propensity.learning.report.version import version_page
-from propensity.learning.trained import Trained
+from propensity.learning.rows import Slice
+from propensity.learning.trained import Holdout, Trained
 from propensity.learning.value import Valued
+from propensity.models.encoding import numbers_of
 from propensity.registry.objects import parquet_of
 from propensity.registry.versions import (
     HTML,
@@ -165,15 +167,32 @@ def card(
         "profile": profile.described(rows, use_case.features),
         "drift": None
         if parts.every is None
-        else drift.reference(
-            parts.every.rows,
-            use_case.features,
-            score=held.probability,
-            snapshots=len(split["holdout"]),
-        ),
+        else _reference(parts.every, held, use_case, snapshots=len(split["holdout"])),
         "libraries": libraries(),
         "bytes_billed": bytes_billed,
     }
+
+
+def _reference(
+    every: Slice, held: Holdout, use_case: UseCase, *, snapshots: int
+) -> dict[str, Any]:
+    """
+    Return what publications are compared with.
+
+    Where a user has rows of several moments, a publication has those of the last one
+    alone, which so stands for all.
+    """
+    rows, score, features = every.rows, held.probability, dict(use_case.features)
+    if elapsed := use_case.stream.elapsed:
+        del features[elapsed]
+        hours = numbers_of(rows[elapsed])
+        is_last = hours == hours.max()
+        weight = every.weight / every.weight[is_last].sum() * every.weight.sum()
+        place = rows.column_names.index("weight")
+        rows = rows.set_column(place, "weight", pa.array(weight))
+        rows = rows.filter(pa.array(is_last))
+        score = score[is_last[len(every) - len(score) :]]
+    return drift.reference(rows, features, score=score, snapshots=snapshots)
 
 
 def _numbers(columns: Mapping[str, Any]) -> dict[str, Any]:

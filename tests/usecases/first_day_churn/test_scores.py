@@ -254,7 +254,8 @@ def test_what_a_stream_collects_is_learned_predicted_and_evaluated(opened):
     # Of two hundred users: a ROC AUC has a standard deviation of some 0.03.
     assert row["roc_auc"] > max(baseline["roc_auc"] + 0.1, POSSIBLE - 0.05)
 
-    assert place.post("predictions", AS_OF)["model_version"] == 1
+    predicted = place.post("predictions", AS_OF)
+    assert (predicted["model_version"], predicted["drift"]["alarms"]) == (1, [])
     scored = place.rows(
         "SELECT user_id FROM ma_predictions_table WHERE as_of = @day", day=AS_OF
     )
