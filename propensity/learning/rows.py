@@ -211,7 +211,7 @@ def of_users(
     Raises:
         NotEnoughData: Too few snapshots, rows or conversions, or one class only.
     """
-    rows = in_order(rows)
+    rows = in_order(rows, elapsed=use_case.stream.elapsed)
     as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
     if not as_ofs:
         raise NotEnoughData(
@@ -345,9 +345,15 @@ def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
     return Slice.of(rows.filter(pc.is_in(rows["as_of"], value_set=values)))
 
 
-def in_order(rows: pa.Table) -> pa.Table:
-    """Return rows of users by as-of date and user; the same table if they are so."""
-    order = [("as_of", "ascending"), ("user_id", "ascending")]
+def in_order(rows: pa.Table, *, elapsed: str = "") -> pa.Table:
+    """
+    Return rows of users by as-of date and user; the same table if they are so.
+
+    Args:
+        elapsed: As for ``repeated``: the same rows then have one order, and one model.
+    """
+    names = ("as_of", "user_id", *([elapsed] if elapsed else []))
+    order = [(name, "ascending") for name in names]
     places = pc.sort_indices(rows, order)
     if pc.all(pc.equal(pc.pairwise_diff(places.cast(pa.int64()), 1), 1)).as_py():
         return rows

@@ -85,8 +85,8 @@ def _user_rows(run: Run) -> pa.Table:
             "usecase.toml names as a feature"
         )
     # Sorted here, before there are copies: a later sort would hold the rows twice.
-    rows = learning_rows.in_order(rows)
     moments = use_case.stream.elapsed
+    rows = learning_rows.in_order(rows, elapsed=moments)
     if repeated := learning_rows.repeated(rows, elapsed=moments):
         raise SchemaError(
             f"{plural(repeated, 'row')} to train on are of users who have one of that "

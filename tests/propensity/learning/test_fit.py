@@ -27,7 +27,7 @@ from propensity.learning.preprocessor import (
     fitted,
     transformed,
 )
-from propensity.learning.rows import Slice
+from propensity.learning.rows import Slice, in_order
 from propensity.learning.trained import Model
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
@@ -363,3 +363,12 @@ class TestPreprocessor:
     ):
         with pytest.raises(SchemaError, match=message):
             check_preprocessor(wrong, SHOP)
+
+
+def test_rows_of_several_moments_of_a_user_have_one_order():
+    """However a query returns them: so the same rows give the same model."""
+    columns = {"as_of": [1, 1, 1, 2], "user_id": ["a", "a", "b", "a"]}
+    rows = pa.table({**columns, "hours": [0.5, 24.0, 3.0, 1.0]})
+
+    for order in ([3, 2, 1, 0], [1, 0, 3, 2]):
+        assert in_order(rows.take(order), elapsed="hours").equals(rows)
