@@ -47,10 +47,8 @@ TABLES = "deploy/terraform/generated/tables.json"
 # What the newer release has beyond the older one.
 COLUMN = 'Column("approved_by", "STRING", "Who has looked at the model"),\n        '
 PUBLISHED = "SELECT DISTINCT use_case, as_of FROM ma_predictions_history WHERE TRUE"
-EVALUATED = (
-    "SELECT week, model_version FROM ma_model_evaluation "
-    f"WHERE use_case = '{SHOP}' AND week IS NOT NULL"
-)
+OF_SHOP = f"use_case = '{SHOP}' AND week IS NOT NULL"
+EVALUATED = f"SELECT week, model_version FROM ma_model_evaluation WHERE {OF_SHOP}"
 # Google's sizes of types; texts have some twenty characters, and lists are short.
 BYTES = {"INT64": 8, "FLOAT64": 8, "DATE": 8, "TIMESTAMP": 8, "BOOL": 1, "NUMERIC": 16}
 BEFORE = 'Column("training_date", "DATE"'
@@ -90,8 +88,8 @@ class Deployment:
     @contextmanager
     def serving(self, root: Path) -> Iterator[Stack]:
         """Deploy the functions of a release, without its set-up."""
-        data, base = State("twenty-days", self._home), self._base
-        with Stack(data, base=base, functions=DEPLOYED, root=root) as stack:
+        state = State("twenty-days", self._home)
+        with Stack(state, base=self._base, functions=DEPLOYED, root=root) as stack:
             yield stack
 
     def set_up(self, stack: Stack, root: Path) -> str:
@@ -176,9 +174,8 @@ def tib_of_a_company(jobs: Iterable[QueryJob]) -> float:
 @pytest.mark.long
 def test_a_deployment_lives_through_releases_a_lost_week_and_another_use_case(tmp_path):
     """Whichever release serves, what was published stays, and the clock goes on."""
-    older = release(tmp_path / "older")
+    place, older = Deployment(tmp_path), release(tmp_path / "older")
     newer = release(tmp_path / "newer", column=True, use_case=COPY)
-    place = Deployment(tmp_path)
     with place.serving(older) as stack:
         exported = shop.shards(shop.weekly(date(2026, 1, 7), 20))
         client = warehouse_of(stack).client
@@ -203,8 +200,8 @@ def test_a_deployment_lives_through_releases_a_lost_week_and_another_use_case(tm
         evaluated = {tuple(row) for row in warehouse.rows(EVALUATED)}
 
     # What the removed use case has published stays.
-    mondays = [(SHOP, FIRST), (SHOP, day(14)), (SHOP, day(21)), (COPY, day(14))]
-    assert published == {*mondays}
+    shop_days = {(SHOP, day(number)) for number in (0, 14, 21)}
+    assert published == {*shop_days, (COPY, day(14))}
     # Before the first predictions a week has version -1, and in the lost week those of
     # the week before are in force.
     assert evaluated == {(day(-7), -1), (FIRST, 0), (day(7), 0), (day(14), 1)}
