@@ -5,7 +5,8 @@
 --   @first_repeat_suffix STRING, the first daily table of the lookbacks before these.
 -- Source: view ga_events.
 -- A feature of a date reads events in [as_of - @lookback_days, as_of) and no other, but
--- to tell that an event with a transaction id is the repetition of an earlier one.
+-- to tell that an event with a transaction id is the repetition of an earlier one, and to
+-- count the days with a purchase in two lookbacks.
 --
 -- Columns of ga_events:
 ${columns}
@@ -57,7 +58,9 @@ WITH
     SELECT
       as_of,
       event_name,
-      DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS since,
+      DATE_SUB(
+        as_of, INTERVAL IF(event_name = 'purchase', 2, 1) * @lookback_days DAY
+      ) AS since,
       as_of AS until
     FROM
       UNNEST(@as_ofs) AS as_of
@@ -84,8 +87,9 @@ WITH
     SELECT
       as_of AS snapshot,
       user_id AS buyer,
-      COUNTIF(event_name = @converting_event) AS conversions,
-      SUM(IF(event_name = 'purchase', amount, NULL)) AS revenue
+      COUNTIF(event_name = @converting_event AND is_recent) AS conversions,
+      SUM(IF(event_name = 'purchase' AND is_recent, amount, NULL)) AS revenue,
+      COUNT(DISTINCT IF(event_name = 'purchase', day, NULL)) AS purchase_days
     FROM
       transactions
     GROUP BY
@@ -106,6 +110,12 @@ SELECT
   IFNULL(MAX(t.conversions), 0) AS conversions,
   -- Money is NUMERIC, exact in sums; a model reads floats.
   CAST(IFNULL(MAX(t.revenue), 0) AS FLOAT64) AS revenue,
+  IFNULL(MAX(t.purchase_days), 0) AS purchase_days_two_lookbacks,
+  -- Who left a cart on the last day is nearer to buying than who left one a month ago.
+  ARRAY_AGG(d.view_items ORDER BY d.day DESC LIMIT 1)[OFFSET(0)]
+    AS last_day_view_items,
+  ARRAY_AGG(d.add_to_carts ORDER BY d.day DESC LIMIT 1)[OFFSET(0)]
+    AS last_day_add_to_carts,
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].device_category
     AS device_category,
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].country AS country${source_columns}
