@@ -45,7 +45,10 @@ def _plan(**chosen: Any) -> Any:
     given = [(name, value) for name, value in values.items() if value is not None]
     cost = chosen.pop("cost_per_user")
     if len(given) != 1:
-        raise click.UsageError("give one of --top, --deciles, --threshold and --budget")
+        raise click.UsageError(
+            "say how many users to choose: use exactly one of --top, --deciles, "
+            "--threshold and --budget"
+        )
     if values["budget"] is not None and not cost:
         raise click.UsageError("--budget needs --cost-per-user, above 0")
     return Plan(rule=Rule(*given[0], cost), **chosen)
@@ -54,7 +57,7 @@ def _plan(**chosen: Any) -> Any:
 @command(*_OF_AUDIENCE)
 def preview(**chosen: Any) -> Any:
     """
-    Say what a delivery would do.
+    Show what `send` would do, without sending anything.
 
     Counts members, those held out, requests and cost. Sends nothing and stores no
     member.
@@ -112,7 +115,7 @@ audience = click.Group(
     "audience",
     commands=[preview, send, ledger],
     help="""
-    Send the best users somewhere, and hold some out.
+    Send top users to a destination, and keep a control group.
 
     An audience is made of the newest publication of probabilities, and is chosen once
     for its date: a second command finds the same members. A share of them is held out,

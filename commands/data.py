@@ -81,7 +81,7 @@ def forget(
     is_allowing: bool,
 ) -> Any:
     """
-    Remove users from all data about them, and prove it.
+    Delete users from all tables and files, and verify it.
 
     Puts the users on the list of suppressed users, so that functions take nothing new
     of them; removes their rows from every table and Parquet file, earlier generations
@@ -172,7 +172,7 @@ dead_letters = click.Group(
     "dead-letters",
     commands=[list_letters, replay],
     help="""
-    Count dead letters, and send them again.
+    List messages that were rejected or failed, and resend them.
 
     Sending again is harmless: an event counts once under its event_id, however often it
     comes. A dead letter without an event_id gets its message id; it counts twice only

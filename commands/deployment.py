@@ -34,7 +34,7 @@ _LOCAL = (
 @command(use_case())
 def versions(**chosen: Any) -> Any:
     """
-    List the model versions, and say which serves.
+    List model versions and show which one is live.
 
     The newest 50, with their metrics and why each was promoted or not.
     """
@@ -46,7 +46,7 @@ def versions(**chosen: Any) -> Any:
 @command(argument("VERSION"), _FORCE, use_case(), DRY_RUN)
 def promote(**chosen: Any) -> Any:
     """
-    Let VERSION serve, even if training did not promote it.
+    Make VERSION live, even if training rejected it.
 
     A first version that was not shown to be better than chance and the use case's
     baseline takes --force. Training may promote again afterwards; `pin` prevents that.
@@ -61,7 +61,7 @@ def promote(**chosen: Any) -> Any:
 @command(use_case(), DRY_RUN)
 def rollback(**chosen: Any) -> Any:
     """
-    Let the version serve that served before.
+    Go back to the previous live version.
 
     A second rollback goes one version further back. Training may promote again
     afterwards; `pin` prevents that.
@@ -78,21 +78,21 @@ def rollback(**chosen: Any) -> Any:
 )
 def pin(*, version: int | None, is_off: bool, **chosen: Any) -> Any:
     """
-    Let VERSION serve, and no training promote another.
+    Make VERSION live and keep it live.
 
-    Trainings go on recording versions; --off lets them promote again.
+    Trainings cannot replace it until you run `pin --off`; they still record versions.
     """
     from offline.promote import run
 
     if (version is None) != is_off:
-        raise click.UsageError("give one of VERSION and --off")
+        raise click.UsageError("give either VERSION or --off, not both")
     return run("unpin" if is_off else "pin", version=version, **chosen)
 
 
 @command(*_LOCAL)
 def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     """
-    Say what is wrong with a deployment, and what to do.
+    Check a deployment and suggest what to fix.
 
     Looks at settings, rights of the account that runs it, the GA4 export, champions,
     the last run of each kind and dead letters. It changes nothing, and its report names
@@ -130,7 +130,7 @@ def dashboard(
     *, out: str | None, is_local: bool, state: str | None, **chosen: Any
 ) -> Any:
     """
-    Write what the tables say as pages for people.
+    Write the dashboard: web pages that need no server.
 
     The use cases, the stream by hour, fraud, audiences and what they brought, runs with
     their cost, and the SQL of every number. The pages need no server: open index.html,
@@ -156,7 +156,7 @@ def dashboard(
 )
 def stage(*, function: Path, target: Path, locked: bool, is_dry: bool) -> Any:
     """
-    Write what a deploy of a function uploads.
+    Build the folder that a deploy would upload.
 
     FUNCTION is its folder, such as 02-GetProba; TARGET is a new or empty folder, or one
     staged before. Equal sources give equal bytes.

@@ -45,7 +45,9 @@ def name(text: str) -> str:
 
     if NAME.fullmatch(text):
         return text
-    raise ValueError(f"{text!r} is not of lower-case letters, digits and underscores")
+    raise ValueError(
+        f"{text!r} is not a name: use lower-case letters, digits and underscores"
+    )
 
 
 def amount(text: str) -> Decimal:

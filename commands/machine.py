@@ -34,7 +34,7 @@ WEEKS = click.IntRange(1, 999)
 )
 def demo(**choice: Any) -> Any:
     """
-    Play weeks of predictions, a stream of events and card fraud.
+    Train, predict and evaluate on generated data or on yours.
 
     Without --data and --cards the data are generated. Trains, evaluates, predicts and
     looks users up, by the functions that a deploy uploads, on emulators. The answer of
@@ -45,7 +45,7 @@ def demo(**choice: Any) -> Any:
     # Else grpc says among the tables that an emulator has ended.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     if choice["data"] and choice["cards"]:
-        raise click.UsageError("give one of --data and --cards")
+        raise click.UsageError("give either --data or --cards, not both")
     for name in ("data", "cards"):
         choice[name] = Path(choice[name]).expanduser() if choice[name] else None
     return Printed(run(Choice(**choice)))
@@ -54,7 +54,7 @@ def demo(**choice: Any) -> Any:
 @command(local_state())
 def up(*, state: str | None) -> Any:
     """
-    Start emulators and functions, and leave them running.
+    Start Propensity on this machine and keep it running.
 
     Prints every address, the environment for clients, and commands to try.
     PROPENSITY_PORT_BASE moves the ports.
@@ -83,7 +83,7 @@ def down(*, state: str | None) -> Any:
 @command(local_state("all of them"))
 def status(*, state: str | None) -> Any:
     """
-    Say what is up, and where.
+    Show what is running, with addresses and logs.
 
     Of every state unless one is named. Fails where something that was started has ended
     by itself.
@@ -112,10 +112,12 @@ def entered(name: str | None) -> State:
 
     up = [one for one in _chosen(name) if one.record().is_running]
     if len(up) != 1:
-        names = ", ".join(one.name for one in up) or "none"
+        names = ", ".join(one.name for one in up)
         raise RequestError(
-            f"wanted is one local state, and {names} is up: `make up` starts one, and "
-            "--state names it"
+            f"several local states are running: {names}. Choose one with --state"
+            if up
+            else f"{name or 'Propensity'} is not running on this machine. Start it "
+            "with `make up`"
         )
     for variable in [one for one in os.environ if one.startswith("PROPENSITY_")]:
         del os.environ[variable]

@@ -41,7 +41,7 @@ def new_usecase(**chosen: Any) -> Any:
 @command(argument("NAME"))
 def check_usecase(*, name: str) -> Any:
     """
-    Say what is wrong with a use case, and where.
+    Check the files and SQL of a use case, and its leakage.
 
     Reads its files, fits each candidate to made-up rows, and reads its statements by
     Google's own analyzer. Then runs features and labels on an emulated BigQuery, on
@@ -75,7 +75,7 @@ def build_preprocessor(*, file: Path | None, is_default: bool, **chosen: Any) ->
     is needed.
     """
     if (file is None) != is_default:
-        raise click.UsageError("give one of --from FILE and --default")
+        raise click.UsageError("give either --from FILE or --default")
     from offline.build_preprocessor import run
 
     return run(file, **chosen)
