@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+# Rows that are worth compressing.
+MANY = 50_000
+
 
 class Gathered:
     """
@@ -83,9 +86,11 @@ class Gathered:
                     cursor.execute(f"INSERT INTO {kept} BY NAME {rows(changed)}")
                     cursor.execute("COMMIT")
                 else:
-                    cursor.execute(f"CREATE OR REPLACE TABLE {kept} AS {rows(names)}")
-                    # Only now it is compressed.
-                    cursor.execute("CHECKPOINT wildcards")
+                    sql = f"CREATE OR REPLACE TABLE {kept} AS {rows(names)}"
+                    [(count,)] = cursor.execute(sql).fetchall()
+                    if count > MANY:
+                        # Only now it is compressed.
+                        cursor.execute("CHECKPOINT wildcards")
                 self._read[key] = now
         return kept
 

@@ -54,6 +54,6 @@ def test_the_page_names_make_setup_before_what_needs_it():
     page = (ROOT / "docs" / "deploy.md").read_text()
     commands = "\n".join(re.findall(r"^```\w*\n(.*?)^```", page, re.M | re.S))
 
-    assert page.index("make setup") < page.index("deploy/setup.sh")
+    assert commands.index("make setup") < commands.index("deploy/setup.sh")
     assert not re.search(r"\bpython3? -m", page.replace(".venv/bin/python -m", ""))
     assert "deploy/deploy_all.sh" in commands
