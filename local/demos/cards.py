@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -25,6 +26,7 @@ from local.generators.cards import cards as drawn
 from local.generators.streams import Delivery, moment
 from local.stack.stack import Stack
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning.alerts import Stakes
 from propensity.timeframe import midnight
 
 DAY = timedelta(days=1)
@@ -209,13 +211,14 @@ def by_version(
         row["roc_auc"] = roc_auc_score(known["label"], known["score"])
         row["pr_auc"] = average_precision_score(known["label"], known["score"])
         if cost := training.get("cost"):
-            threshold = cost["alert_threshold"]
-            worth = known["amount"] >= review_cost
-            is_alert = worth & (known["score"] >= (threshold or 0.0))
-            if threshold is None:
-                is_alert = known["score"] * known["amount"] >= review_cost
-            alerts = known[is_alert]
-            caught = alerts[alerts["label"] == 1]
-            row["alerts"], row["caught"] = len(alerts), len(caught)
-            row["saved"] = caught["amount"].sum() - review_cost * len(alerts)
+            stakes = Stakes(
+                is_fraud=known["label"].to_numpy() == 1,
+                amount=known["amount"].to_numpy(),
+                weight=np.ones(len(known)),
+                review_cost=review_cost,
+            )
+            alerts = stakes.alerts(known["score"].to_numpy(), cost["alert_threshold"])
+            row["alerts"] = alerts.sum()
+            row["caught"] = (alerts & stakes.is_fraud).sum()
+            row["saved"] = stakes.gain[alerts].sum()
     return rows

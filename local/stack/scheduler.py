@@ -2,7 +2,8 @@
 Cloud Scheduler, as a function sees it: headers, attempts, pauses, a deadline.
 
 What it does by each function's schedule, it does here by the same flags. Only the
-pauses are shorter: an hour of them is a second.
+pauses are shorter: an hour of them is a second. There are five more attempts at most,
+so the pause always doubles.
 
 Source:
     https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs,
@@ -21,10 +22,6 @@ import requests
 
 from deploy.functions import Function
 from local.errors import LocalError
-
-AN_HOUR_IS_S = 1.0
-# A pause doubles so often, and then stays.
-DOUBLINGS = 5
 
 
 def run(
@@ -69,7 +66,7 @@ def run(
             failure = type(error).__name__
         if pause_s is None or (answer is not None and answer.ok):
             break
-        sleep(pause_s * AN_HOUR_IS_S / 3600)
+        sleep(pause_s / 3600)
     if answer is None:
         raise LocalError(
             f"{function.target} did not answer within {deadline_s:g} s: {failure}"
@@ -83,7 +80,7 @@ def _pauses(flags: Mapping[str, str]) -> Iterator[float]:
         _seconds(flags[name]) for name in ("min-backoff", "max-backoff")
     )
     for number in range(int(flags["max-retry-attempts"])):
-        yield min(pause_s * 2 ** min(number, DOUBLINGS), longest_s)
+        yield min(pause_s * 2**number, longest_s)
 
 
 def _seconds(duration: str) -> float:
