@@ -346,6 +346,63 @@ def of_best(observed: Outcomes, quantity: Floats, counts: Any) -> Floats:
     return np.asarray(np.interp(counts, ends, running), dtype=np.float64)
 
 
+def share_of_best(
+    score: Floats, paid: Floats, weight: Floats, n: float
+) -> float | None:
+    """
+    Return the share of all that was paid by the n users with the highest scores.
+
+    Args:
+        score, paid, weight: Of each group of users, (groups,): their score, what one of
+            them paid on average, and how many they are. Equal scores are divided in
+            proportion, so that their order makes no difference.
+
+    Returns:
+        None where nothing was paid.
+    """
+    total = float((paid * weight).sum())
+    if total <= 0:
+        return None
+    distinct, group = np.unique(-score, return_inverse=True)
+    users, money = (
+        summed(group, each, len(distinct)) for each in (weight, paid * weight)
+    )
+    ends = np.concatenate([[0.0], np.cumsum(users)])
+    running = np.concatenate([[0.0], np.cumsum(money)])
+    return float(np.interp(n, ends, running) / total)
+
+
+def normalised_gini(expected: Floats, paid: Floats, weight: Floats) -> float | None:
+    """
+    Return how well expected amounts rank users by what they paid.
+
+    Args:
+        expected, paid, weight: Of each user or group of equal users, (groups,).
+
+    Returns:
+        1 for the order of what was paid, 0 for a random one, below 0 for a reversed
+        one; None where all paid the same. Equal expected amounts share a rank.
+
+    Source:
+        Frees, Meyers and Cummings, "Summarizing insurance scores using a Gini index",
+        Journal of the American Statistical Association 106, 2011: the index is a
+        covariance of amounts and ranks. It is divided by that of the best order.
+    """
+    if not len(paid) or np.ptp(paid) == 0:
+        return None
+    deviation = weight * (paid - np.average(paid, weights=weight))
+    best = (deviation * _ranks(paid, weight)).sum()
+    return float((deviation * _ranks(expected, weight)).sum() / best)
+
+
+def _ranks(values: Floats, weight: Floats) -> Floats:
+    """Return how many users are below each; equal ones share their middle."""
+    distinct, group = np.unique(values, return_inverse=True)
+    users = summed(group, weight, len(distinct))
+    middle: Floats = (np.cumsum(users) - users / 2)[group]
+    return middle
+
+
 def curves(observed: Outcomes) -> dict[str, Any]:
     """
     Return the ROC, precision-recall and calibration curves, thinned for a page.

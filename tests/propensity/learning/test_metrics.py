@@ -385,3 +385,47 @@ def test_score_shift_is_one_where_all_scores_fall_to_zero_or_double():
     assert metrics.score_shift(before, 2 * before) == pytest.approx(1)
     assert metrics.score_shift(flat, before) > 0.4
     assert metrics.score_shift(nothing, nothing) == 0
+
+
+ONES = np.ones(4)
+PAID = np.array([0.0, 0.0, 30.0, 10.0])
+
+
+def test_the_gini_index_is_one_for_the_order_of_what_was_paid():
+    """It is -1 for the reverse, and counts a group as so many users."""
+    shifted = np.array([0.0, 0.0, 3.0, 2.0])
+
+    assert metrics.normalised_gini(shifted, PAID, ONES) == pytest.approx(1)
+    assert metrics.normalised_gini(-PAID, PAID, ONES) == pytest.approx(-1)
+    assert metrics.normalised_gini(shifted[1:], PAID[1:], np.array([2.0, 1, 1])) == 1
+
+
+def test_the_gini_index_is_zero_where_the_same_is_expected_of_everybody():
+    """Whatever order the rows are in."""
+    for order in (PAID, PAID[::-1]):
+        assert metrics.normalised_gini(ONES, order, ONES) == pytest.approx(0)
+
+
+def test_there_is_no_gini_index_where_all_paid_the_same():
+    assert metrics.normalised_gini(PAID, ONES, ONES) is None
+    assert metrics.normalised_gini(ONES[:0], ONES[:0], ONES[:0]) is None
+
+
+@pytest.mark.parametrize(
+    ("users", "share"), [(0, 0), (1, 0.75), (1.5, 0.875), (2, 1), (9, 1)]
+)
+def test_the_best_users_have_a_share_of_what_was_paid(users, share):
+    assert metrics.share_of_best(PAID, PAID, ONES, users) == pytest.approx(share)
+
+
+def test_users_with_one_score_are_divided_in_proportion():
+    """Of three who share a place, one has a third of what they paid."""
+    score = np.array([0.1, 0.5, 0.5, 0.5])
+
+    for order in (PAID, PAID[::-1]):
+        expected = order[1:].sum() / 3 / order.sum()
+        assert metrics.share_of_best(score, order, ONES, 1) == pytest.approx(expected)
+
+
+def test_nothing_paid_has_no_shares():
+    assert metrics.share_of_best(PAID, 0 * PAID, ONES, 1) is None
