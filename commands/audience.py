@@ -39,7 +39,7 @@ _OF_AUDIENCE = (
 
 
 def _plan(**chosen: Any) -> Any:
-    from offline.audience.selection import Plan, Rule
+    from propensity.audience.selection import Plan, Rule
 
     values = {name: chosen.pop(name) for name in RULES}
     given = [(name, value) for name, value in values.items() if value is not None]
@@ -54,6 +54,18 @@ def _plan(**chosen: Any) -> Any:
     return Plan(rule=Rule(*given[0], cost), **chosen)
 
 
+def _watched(requests: Any) -> Any:
+    """Show how many users are done, on a terminal."""
+    from tqdm import tqdm
+
+    users = sum(len(one.members) for one in requests)
+    # None draws the bar on a terminal only.
+    with tqdm(total=users, unit=" users", disable=None) as bar:
+        for request in requests:
+            yield request
+            bar.update(len(request.members))
+
+
 @command(*_OF_AUDIENCE)
 def preview(**chosen: Any) -> Any:
     """
@@ -62,9 +74,14 @@ def preview(**chosen: Any) -> Any:
     Counts members, those held out, requests and cost. Sends nothing and stores no
     member.
     """
-    from offline.audience import run
+    import os
 
-    return run.preview(_plan(**chosen))
+    from propensity.audience import run
+    from propensity.registry.deployment import opened
+
+    use_case, plan = chosen.pop("use_case"), _plan(**chosen)
+    with opened(use_case) as deployment:
+        return run.preview(deployment, plan, os.environ)
 
 
 @command(
@@ -87,9 +104,14 @@ def send(**chosen: Any) -> Any:
 
     Fails where the receiver takes nothing more; what it has taken is recorded.
     """
-    from offline.audience import run
+    import os
 
-    done = run.send(_plan(**chosen))
+    from propensity.audience import run
+    from propensity.registry.deployment import opened
+
+    use_case, plan = chosen.pop("use_case"), _plan(**chosen)
+    with opened(use_case) as deployment:
+        done = run.send(deployment, plan, os.environ, watched=_watched)
     if done["failure"]:
         say(
             f"propensity audience: {done['failure']}. {done['pending']:,} users are "
@@ -106,9 +128,11 @@ def ledger(**chosen: Any) -> Any:
     By date, destination and action: how many are pending, accepted and rejected, and
     why.
     """
-    from offline.audience.delivery import account
+    from propensity.audience.delivery import account
+    from propensity.registry.deployment import opened
 
-    return account(**chosen)
+    with opened(chosen.pop("use_case")) as deployment:
+        return account(deployment, **chosen)
 
 
 audience = click.Group(

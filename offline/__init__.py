@@ -1,7 +1,6 @@
 """
 Programs that a person runs on a deployment; ``commands/`` reads their command lines.
 
-``deployment``          the clients and the use case that most of them work with
 ``promote``             changes the champion: promote, roll back, pin
 ``load_model``          loads the model that is shipped with a use case
 ``build_preprocessor``  checks and uploads a preprocessor of your own
@@ -10,7 +9,6 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``table_files``         reads the files of either: Parquet, or CSV in one form
 ``forget``              removes users, and takes them off the list of suppressed ones
 ``dead_letters``        counts dead letters, and sends them again
-``audience``            a room: audiences, their control groups and deliveries
 ``dashboard``           a room: pages about a deployment
 ``doctor``              a room: finds what is wrong with a deployment
 ``usecases``            a room: writes a use case, and checks one

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from offline.deployment import opened
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
+from propensity.registry.deployment import opened
 from propensity.registry.versions import pickled, unpickled
 from propensity.settings import Settings
 from propensity.tables import every as tables

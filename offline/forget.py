@@ -30,7 +30,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from offline.deployment import opened
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import ArtifactError, Conflict, MissingTable, RequestError
@@ -39,6 +38,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
+from propensity.registry.deployment import opened
 from propensity.registry.index import INDEXES, Index, pointer_name
 from propensity.registry.leases import leased
 from propensity.registry.objects import parquet_of

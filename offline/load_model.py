@@ -19,12 +19,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from offline.deployment import opened
 from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.champion import announce
+from propensity.registry.deployment import opened
 from propensity.registry.loading import loaded, newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import Settings

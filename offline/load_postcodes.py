@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 
 from offline import table_files
-from offline.deployment import opened
 from propensity.errors import SchemaError
 from propensity.events.enrichment import normalised, outward
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 
 POSTCODE, INDEX = "postcode", "socioeconomic_idx"

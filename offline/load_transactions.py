@@ -23,12 +23,12 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from offline import table_files
-from offline.deployment import opened
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_meaningless, problem_of
+from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
 

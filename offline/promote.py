@@ -13,9 +13,9 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from offline.deployment import Deployment, opened
 from propensity.errors import NoChampion, RequestError, UnknownVersion
 from propensity.registry.champion import Champion, announce
+from propensity.registry.deployment import Deployment, opened
 from propensity.registry.loading import Serving, find_recorded, loaded
 from propensity.registry.versions import Registry
 from propensity.statements import statement

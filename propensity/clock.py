@@ -21,6 +21,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Return seconds that only grow, from an arbitrary start."""
 
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
 
 class SystemClock:
     """The clock of the machine."""
@@ -32,6 +35,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds since some start; setting the machine's time has no effect."""
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
 
 
 SYSTEM: Clock = SystemClock()

@@ -22,6 +22,10 @@ class ManualClock:
         """Return the seconds that have passed since the start."""
         return self._seconds
 
+    def sleep(self, seconds: float) -> None:
+        """Let seconds pass."""
+        self.advance(seconds)
+
     def advance(self, seconds: float) -> None:
         """Let seconds pass."""
         self._seconds += seconds

@@ -11,11 +11,11 @@ from offline.dashboard.facts import find
 from offline.dashboard.pages import PAGES, site
 from offline.dashboard.reading import TITLES, Window, read
 from offline.dashboard.writing import INDEX, check, write
-from offline.deployment import opened
 from offline.doctor.runs import newest_runs
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError
+from propensity.registry.deployment import opened
 
 
 def run(

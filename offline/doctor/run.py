@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 
 from offline import costs
-from offline.deployment import opened
 from offline.doctor import checks
 from offline.doctor.checks import Examination, Finding
 from offline.doctor.runs import check_runs
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.deployment import opened
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.timeframe import DAY, midnight

@@ -1,6 +1,7 @@
 """
 The registry: model versions, the champion, and leases of runs.
 
+- ``deployment``: the clients and the use case that commands and audiences work with
 - ``versions``: claims and stores versions, each once; loads verified bytes
 - ``champion``: the pointer to the version that serves: promote, roll back, pin; each
   change is published to the topic ``model-updates``

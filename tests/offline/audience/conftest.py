@@ -9,11 +9,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from local.receiver import Receiver
-from offline.audience import delivery as deliveries
-from offline.audience import run
-from offline.audience.http import Http
-from offline.audience.selection import Plan, Rule
+from propensity.audience import delivery as deliveries
+from propensity.audience import run
+from propensity.audience.http import Http
+from propensity.audience.selection import Plan, Rule
 from propensity.privacy import suppression
+from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
 from tests.emptied import empty_bucket, empty_tables
@@ -119,8 +120,14 @@ def plan(to="bucket", **changed) -> Plan:
     return Plan(to=to, **values | changed)
 
 
+def act(site: Site, action, chosen: Plan):
+    """Preview or send a plan, by the settings of the environment."""
+    with opened() as deployment:
+        return action(deployment, chosen, {}, clock=site.clock)
+
+
 def send(site: Site, to="bucket", **changed):
-    return run.send(plan(to, **changed), clock=site.clock)
+    return act(site, run.send, plan(to, **changed))
 
 
 def members_of(site: Site, as_of=MONDAY, *, is_control: bool) -> set[str]:

@@ -10,11 +10,11 @@ from pyarrow import BufferReader
 
 from commands.cli import main
 from local.receiver import Receiver
-from offline.audience import delivery as deliveries
-from offline.audience import run
-from offline.audience.delivery import account
-from offline.audience.http import Http
-from offline.audience.selection import Rule
+from propensity.audience import delivery as deliveries
+from propensity.audience import run
+from propensity.audience.delivery import account
+from propensity.audience.http import Http
+from propensity.audience.selection import Rule
 from propensity.errors import (
     ArtifactError,
     RequestError,
@@ -24,12 +24,14 @@ from propensity.errors import (
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
+from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
     MONDAY,
     USERS,
     WEEK,
+    act,
     members_of,
     plan,
     send,
@@ -54,7 +56,7 @@ class TestPreview:
         site.suppress("u199")
         rule = Rule("top", 100, Decimal("0.25"))
 
-        preview = run.preview(plan(rule=rule), clock=site.clock)
+        preview = act(site, run.preview, plan(rule=rule))
 
         assert preview["members"] == preview["held_out"] + preview["treated"] == 100
         assert 0 < preview["held_out"] < 30
@@ -76,7 +78,7 @@ class TestPreview:
         ],
     )
     def test_has_the_best_users(self, site, rule, members):
-        preview = run.preview(plan(rule=rule, control=0.0), clock=site.clock)
+        preview = act(site, run.preview, plan(rule=rule, control=0.0))
 
         assert preview["treated"] == members
         best = [(n + 1) / 400 for n in range(USERS)][-preview["treated"] :]
@@ -94,9 +96,7 @@ class TestPreview:
         users |= {f"w{number:03}": 0.02 + number / 200 for number in range(90)}
         site.next_week(users)
 
-        first, again = (
-            run.preview(plan(rule=rule), clock=site.clock) for _ in range(2)
-        )
+        first, again = (act(site, run.preview, plan(rule=rule)) for _ in range(2))
 
         assert first["members"] == again["members"] == members
 
@@ -118,7 +118,7 @@ class TestPreview:
 
     def test_needs_a_publication(self, site):
         with pytest.raises(RequestError, match="run 01-Predictions"):
-            run.preview(plan(until=MONDAY - WEEK), clock=site.clock)
+            act(site, run.preview, plan(until=MONDAY - WEEK))
 
 
 class TestMembers:
@@ -150,9 +150,9 @@ class TestMembers:
         """Defect: users counted in the lift from before anybody acted."""
         site.next_week({"u001": 0.5})
         send(site)
-        for act in (run.preview, run.send):
+        for action in (run.preview, run.send):
             with pytest.raises(RequestError, match="before anybody acted") as raised:
-                act(plan(until=MONDAY), clock=site.clock)
+                act(site, action, plan(until=MONDAY))
 
         assert raised.value.field == "as_of"
 
@@ -174,16 +174,16 @@ class TestMembers:
         with pytest.raises(ArtifactError, match=r"key\.json does not exist"):
             send(site)
 
-    @pytest.mark.parametrize("act", [run.preview, run.send])
+    @pytest.mark.parametrize("action", [run.preview, run.send])
     def test_are_not_chosen_by_a_view_with_another_consent(
-        self, site, monkeypatch, act
+        self, site, monkeypatch, action
     ):
         """The view of events is older than the setting."""
         site.warehouse.replace_view(consent.VIEW, "SELECT 1 AS one")
         monkeypatch.setenv("PROPENSITY_REQUIRE_CONSENT", "both")
 
         with pytest.raises(SettingsError, match="without that consent"):
-            act(plan(), clock=site.clock)
+            act(site, action, plan())
         assert site.rows("SELECT * FROM ma_audience_members") == []
 
 
@@ -305,15 +305,16 @@ class TestNobody:
         assert delivery["failure"] == ""
         assert delivery["tallies"]["remove"]["accepted"] == 10
         assert again["tallies"]["remove"]["sent"] == 0
-        users = account("winback")["users"]
+        with opened() as deployment:
+            users = account(deployment, "winback")["users"]
         assert [(row["action"], row["users"]) for row in users] == [
             ("remove", 10),
             ("add", 10),
         ]
         # Defect: an older date put back everybody, for no newer member was stored.
-        for act in (run.preview, run.send):
+        for action in (run.preview, run.send):
             with pytest.raises(RequestError, match="have left since"):
-                act(plan(to, **BEST, until=MONDAY), clock=site.clock)
+                act(site, action, plan(to, **BEST, until=MONDAY))
 
 
 class TestSuppressed:

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from local.processes import free_ports
 from local.receiver import Receiver
-from offline.audience.destination import Refused, Request
-from offline.audience.destinations import opened
-from offline.audience.ga4 import Ga4, Ga4File
-from offline.audience.http import Http, HttpFile, Pauses
-from offline.audience.members import Audience
-from offline.audience.selection import Control, Member
+from propensity.audience.delivery import Refused, Request
+from propensity.audience.destinations import opened
+from propensity.audience.ga4 import Ga4, Ga4File
+from propensity.audience.http import Http, HttpFile, Pauses
+from propensity.audience.members import Audience
+from propensity.audience.selection import Control, Member
 from propensity.errors import AccessDenied, RequestError, SettingsError, Unavailable
+from tests.clocks import ManualClock
 
 SECRET = "a secret of the file"
 VARIABLES = {"CRM_TOKEN": SECRET}
@@ -399,7 +400,7 @@ class TestAnalytics:
     """Events of the Measurement Protocol, as the API takes them."""
 
     def opened(self, *, at=CHOSEN_AT, **changed) -> Ga4:
-        return Ga4(msgspec.convert(GA4 | changed, Ga4File), now=lambda: at)
+        return Ga4(msgspec.convert(GA4 | changed, Ga4File), clock=ManualClock(at))
 
     def test_sets_a_property_of_the_browser(self):
         """In, or out; with the time at which the audience was chosen."""

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from local.receiver import Receiver
-from offline.audience import delivery as deliveries
+from propensity.audience import delivery as deliveries
 from propensity.errors import RunInProgress
 from propensity.gcp.warehouse import Warehouse
 from tests.offline.audience.conftest import (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from offline.audience.selection import (
+from propensity.audience.selection import (
     MOST_USERS,
     Control,
     Member,

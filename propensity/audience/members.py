@@ -12,19 +12,16 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from importlib import resources
 from typing import Any
 
 import pyarrow as pa
 
-from offline.audience.selection import Control, Member, Plan, choose, read_by
-from offline.deployment import Deployment
+from propensity.audience.selection import Control, Member, Plan, choose, read_by
 from propensity.errors import RequestError
 from propensity.privacy import consent, suppression
+from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables import every as tables
-
-SQL = resources.files(__package__)
 
 # The key of control groups; the first command that needs it creates it.
 KEY = "audiences/key.json"
@@ -77,7 +74,7 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     if use_case.reads_export:
         consent.check_view(warehouse, use_case)
     as_of, users = _publication(deployment, plan.until or now.date())
-    sql = statement("audience_selections", own=SQL)
+    sql = statement("audience_selections")
     selections = {
         row["as_of"]: row for row in deployment.rows(sql, audience=plan.audience)
     }
@@ -86,9 +83,7 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
         group=plan.group or plan.audience,
         share=plan.control,
     )
-    sent = deployment.rows(
-        statement("audience_deliveries", own=SQL), audience=plan.audience
-    )
+    sent = deployment.rows(statement("audience_deliveries"), audience=plan.audience)
     newest = max({*selections, *(row["as_of"] for row in sent)}, default=as_of)
     if newest > as_of:
         raise RequestError(
@@ -103,12 +98,12 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     parameters = {"use_case": use_case.name, "as_of": as_of}
     suppressed = suppression.read(warehouse)
     if stored is None:
-        sql = statement("audience_candidates", own=SQL)
+        sql = statement("audience_candidates")
         parameters |= read_by(
             plan.rule, control, users=users, suppressed=len(suppressed)
         )
     else:
-        sql = statement("audience_members", own=SQL)
+        sql = statement("audience_members")
         parameters["audience"] = plan.audience
     rows = warehouse.table(sql, parameters)
     allowed = suppressed.without(rows, use_case.name)
@@ -182,7 +177,7 @@ def _publication(deployment: Deployment, until: date) -> tuple[date, int]:
         raise RequestError(
             f"{name} scores events: an audience is of users", field="use_case"
         )
-    sql = statement("newest_publication", own=SQL)
+    sql = statement("newest_publication")
     rows = deployment.rows(sql, as_of=until)
     if not rows:
         raise RequestError(

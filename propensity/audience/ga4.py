@@ -9,16 +9,16 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from msgspec import Meta
 
-from offline.audience.destination import Request
-from offline.audience.http import URL, File, Http, HttpFile, Removal
-from propensity.clock import SYSTEM
+from propensity.audience.delivery import Request
+from propensity.audience.http import URL, File, Http, HttpFile, Removal
+from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 
 _OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
@@ -73,11 +73,8 @@ class Ga4(Http):
     same; Analytics takes it for 72 hours.
     """
 
-    def __init__(
-        self, file: Ga4File, *, now: Callable[[], datetime] = SYSTEM.now
-    ) -> None:
+    def __init__(self, file: Ga4File, *, clock: Clock = SYSTEM) -> None:
         account = {"measurement_id": file.measurement_id, "api_secret": file.api_secret}
-        self._now = now
         template = HttpFile(
             name=file.name,
             url=f"{file.url}?{urlencode(account)}",
@@ -86,7 +83,7 @@ class Ga4(Http):
             body=file.body("in"),
             remove=Removal(body=file.body("out")),
         )
-        super().__init__(template, {"$api_secret": file.api_secret})
+        super().__init__(template, {"$api_secret": file.api_secret}, clock=clock)
 
     def send(self, request: Request) -> Mapping[str, str]:
         """
@@ -96,7 +93,7 @@ class Ga4(Http):
             RequestError: Analytics takes it no more.
         """
         chosen_at = request.audience.chosen_at
-        if self._now() - chosen_at > _BACKDATED:
+        if self._clock.now() - chosen_at > _BACKDATED:
             raise RequestError(
                 f"the audience was chosen at {chosen_at:%Y-%m-%d %H:%M} UTC, "
                 "and Analytics takes events of the last 72 hours: send the next "

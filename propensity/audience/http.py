@@ -16,7 +16,6 @@ import json
 import logging
 import math
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -28,8 +27,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 
-from offline.audience.destination import ADD, REMOVE, Refused, Request
-from offline.audience.selection import Member
+from propensity.audience.delivery import ADD, REMOVE, Refused, Request
+from propensity.audience.selection import Member
+from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.pages.words import cleaned
 
@@ -150,7 +150,9 @@ class Http:
 
     first_pause_s = 0.5
 
-    def __init__(self, file: HttpFile, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, file: HttpFile, variables: Mapping[str, str], *, clock: Clock = SYSTEM
+    ) -> None:
         """
         Args:
             variables: Of the environment, by ``$`` and name; no message has a value.
@@ -162,6 +164,7 @@ class Http:
         self.name, self.batch = file.name, file.batch
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
         self._file, self._variables, self._due = file, variables, 0.0
+        self._clock = clock
         somebody = [Member("somebody", 0.5)]
         # No host may contain that: it must not depend on a value.
         unknown = dict.fromkeys(PLACES, "{}")
@@ -231,8 +234,8 @@ class Http:
         """Send a request; return the answer's words, None if none are readable."""
         # Messages name the host alone: the rest may be a secret.
         host, rate = urlsplit(url).hostname, self._file.rate
-        time.sleep(max(0.0, self._due - time.monotonic()))
-        self._due = time.monotonic() + (1 / rate if rate else 0)
+        self._clock.sleep(max(0.0, self._due - self._clock.monotonic()))
+        self._due = self._clock.monotonic() + (1 / rate if rate else 0)
         try:
             answer = self._session.request(
                 method,

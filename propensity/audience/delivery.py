@@ -10,30 +10,88 @@ it. Rows are only added; ``ma_audience_ledger`` is a view of the newest of each 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
-from tqdm import tqdm
-
-from offline.audience.destination import ADD, REMOVE, Destination, Refused, Request
-from offline.audience.members import SQL, Audience
-from offline.audience.selection import Member
-from offline.deployment import Deployment, opened
+from propensity.audience.members import Audience
+from propensity.audience.selection import Member
 from propensity.clock import Clock
 from propensity.errors import PropensityError, RequestError
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
+from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables import every as tables
 
+ADD, REMOVE = "add", "remove"
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 SUPPRESSED = "suppressed, and not sent"
 # Users who are recorded at once: after a kill at most so many are sent again.
 RECORDED_AT = 1_000
 # So many users refused in a row end a delivery: its file is at fault.
 REFUSED_IN_A_ROW = 10
+
+
+class Refused(Exception):
+    """The receiver will never take this request; the message is its reason."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    Users who are sent at once, to be added to a list or removed from it.
+
+    Attributes:
+        recorded_as: The key under which the ledger has these users as pending.
+    """
+
+    audience: Audience
+    destination: str
+    action: str
+    members: Sequence[Member]
+    recorded_as: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """The idempotency key: the same for the same users, however often sent."""
+        users = [member.user_id for member in self.members]
+        named = map(str, self.audience.key.values())
+        parts = (*named, self.action, self.destination, users)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+class Destination(Protocol):
+    """
+    A receiver of users.
+
+    Attributes:
+        name: In the ledger.
+        batch: Users in a request, at most.
+        actions: ``add``, and ``remove`` where it can take users off its list.
+    """
+
+    name: str
+    batch: int
+    actions: Sequence[str]
+
+    def send(self, request: Request) -> Mapping[str, str]:
+        """
+        Send users; return the reason of each who was rejected.
+
+        Raises:
+            Refused: All of them, for one reason.
+            Unavailable: Nobody knows; the same request may be sent again.
+        """
+        ...
+
+
+# Hands over requests one by one, such as to a bar of progress.
+Watched = Callable[[Sequence[Request]], Iterable[Request]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +122,7 @@ class Ledger:
         return [row["user_id"] for row in self._read("audience_listed")]
 
     def _read(self, name: str) -> list[dict[str, Any]]:
-        sql = statement(name, own=SQL)
+        sql = statement(name)
         rows = self.deployment.warehouse.table(sql, self.where)
         return list(rows.to_pylist())
 
@@ -98,21 +156,20 @@ class Ledger:
             self.rows.clear()
 
 
-def account(audience: str, *, use_case: str | None = None) -> dict[str, Any]:
+def account(deployment: Deployment, audience: str) -> dict[str, Any]:
     """
     Return what the ledger has of an audience: members, and users by their status.
 
     Raises:
         RequestError: There is no audience of this name.
     """
-    with opened(use_case) as deployment:
-        members, users = (
-            [dict(row.items()) for row in deployment.rows(sql, audience=audience)]
-            for sql in (
-                statement("audience_selections", own=SQL),
-                statement("audience_deliveries", own=SQL),
-            )
-        )
+    members, users = (
+        [
+            dict(row.items())
+            for row in deployment.rows(statement(name), audience=audience)
+        ]
+        for name in ("audience_selections", "audience_deliveries")
+    )
     name = deployment.use_case.name
     if not members:
         raise RequestError(f"{name} has no audience {audience}", field="audience")
@@ -167,6 +224,8 @@ def deliver(
     requests: Sequence[Request],
     destination: Destination,
     ledger: Ledger,
+    *,
+    watched: Watched = iter,
 ) -> dict[str, Any]:
     """
     Send requests; return what became of their users, and what ended it early.
@@ -184,10 +243,8 @@ def deliver(
     # By action, how many users were rejected for a reason; accepted for none.
     outcomes = {ADD: Counter[str](), REMOVE: Counter[str]()}
     listed, read_at = suppression.read(warehouse), monotonic()
-    # None draws the bar on a terminal only.
-    bar = tqdm(total=left, unit=" users", disable=None)
     try:
-        for planned in requests:
+        for planned in watched(requests):
             is_old = monotonic() - read_at >= refresh_s
             if is_old or len(ledger.rows) >= RECORDED_AT:
                 ledger.flush()
@@ -212,12 +269,10 @@ def deliver(
                 reasons.get(member.user_id, "") for member in request.members
             )
             left -= len(planned.members)
-            bar.update(len(planned.members))
     except PropensityError as error:
         failure = error.message
     finally:
         # Also after Ctrl-C: what was answered is recorded.
-        bar.close()
         try:
             ledger.flush()
         except PropensityError as error:

@@ -4,38 +4,50 @@ The preview of an audience, and its delivery: one at a time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from offline.audience.delivery import Ledger, deliver, requests_left, users_of
-from offline.audience.destination import ADD, REMOVE, Destination
-from offline.audience.destinations import opened
-from offline.audience.members import Audience, find_or_choose, store
-from offline.audience.selection import Plan
-from offline.deployment import Deployment
-from offline.deployment import opened as deployed
+from propensity.audience.delivery import (
+    ADD,
+    REMOVE,
+    Destination,
+    Ledger,
+    Watched,
+    deliver,
+    requests_left,
+    users_of,
+)
+from propensity.audience.destinations import opened
+from propensity.audience.members import Audience, find_or_choose, store
+from propensity.audience.selection import Plan
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
+from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 
 
-def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
+def preview(
+    deployment: Deployment,
+    plan: Plan,
+    environment: Mapping[str, str],
+    *,
+    clock: Clock = SYSTEM,
+) -> dict[str, Any]:
     """
     Return what a delivery would do. Writes nothing, but for the key of control groups.
 
     Raises:
         RequestError, SettingsError, MissingTable, Unavailable: As named.
     """
-    with deployed(plan.use_case) as deployment:
-        audience, destination, ledger = _prepared(deployment, plan, clock)
-        requests = requests_left(audience, destination, ledger)
-        outcome = deployment.use_case.outcome
+    audience, destination, ledger = _prepared(deployment, plan, environment, clock)
+    requests = requests_left(audience, destination, ledger)
     cost, treated = plan.rule.cost_per_user, audience.treated
     return {
         **_described(audience, destination),
         "selection": audience.selection,
         "is_stored": audience.is_stored,
         "treated": len(treated),
-        "outcome": outcome,
+        "outcome": deployment.use_case.outcome,
         "expected": round(sum(member.probability or 0 for member in treated), 1),
         "suppressed": audience.suppressed,
         "sent_before": len(treated) - users_of(requests, ADD),
@@ -45,7 +57,14 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
     }
 
 
-def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
+def send(
+    deployment: Deployment,
+    plan: Plan,
+    environment: Mapping[str, str],
+    *,
+    watched: Watched = iter,
+    clock: Clock = SYSTEM,
+) -> dict[str, Any]:
     """
     Store the members of an audience, and send those who are treated.
 
@@ -58,22 +77,23 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> dict[str, Any]:
         RunInProgress: Another delivery of the audience is under way.
         RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
     """
-    with deployed(plan.use_case) as deployment:
-        kind, name = f"audience-{plan.audience}", deployment.use_case.name
-        with leased(deployment.artifacts, name, kind, clock=clock.now):
-            audience, destination, ledger = _prepared(deployment, plan, clock)
-            if not audience.is_stored:
-                _check_not_empty(plan, audience, destination)
-                store(deployment, audience)
-            requests = requests_left(audience, destination, ledger)
-            done = deliver(requests, destination, ledger)
+    kind, name = f"audience-{plan.audience}", deployment.use_case.name
+    with leased(deployment.artifacts, name, kind, clock=clock.now):
+        audience, destination, ledger = _prepared(deployment, plan, environment, clock)
+        if not audience.is_stored:
+            _check_not_empty(plan, audience, destination)
+            store(deployment, audience)
+        requests = requests_left(audience, destination, ledger)
+        done = deliver(requests, destination, ledger, watched=watched)
     return {**_described(audience, destination), **done}
 
 
 def _prepared(
-    deployment: Deployment, plan: Plan, clock: Clock
+    deployment: Deployment, plan: Plan, environment: Mapping[str, str], clock: Clock
 ) -> tuple[Audience, Destination, Ledger]:
-    destination = opened(plan.to, deployment, audience=plan.audience)
+    destination = opened(
+        plan.to, deployment, audience=plan.audience, environment=environment
+    )
     audience = find_or_choose(deployment, plan, now=clock.now())
     where = {**audience.key, "destination": destination.name}
     return audience, destination, Ledger(deployment, where, clock)

@@ -4,7 +4,6 @@ The destination of ``--to``: the bucket, or a TOML file of an endpoint or of Ana
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from offline.audience.destination import ADD, Destination, Request
-from offline.audience.ga4 import Ga4, Ga4File
-from offline.audience.http import Http, HttpFile, concealed, filled
-from offline.deployment import Deployment
+from propensity.audience.delivery import ADD, Destination, Request
+from propensity.audience.ga4 import Ga4, Ga4File
+from propensity.audience.http import Http, HttpFile, concealed, filled
 from propensity.errors import RequestError, SettingsError
 from propensity.gcp.artifacts import Artifacts
+from propensity.registry.deployment import Deployment
 from propensity.registry.objects import parquet_of
 from propensity.statements import ENCODING
 
@@ -32,7 +31,7 @@ def opened(
     deployment: Deployment,
     *,
     audience: str,
-    environment: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str],
 ) -> Destination:
     """
     Open a destination.

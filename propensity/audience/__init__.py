@@ -4,9 +4,8 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``run``: the preview, and the delivery; begin here
 - ``selection``: what was asked for; the best users, and which of them are held out
 - ``members``: the audience of an as-of date, chosen once and stored
-- ``delivery``: requests that are left, sent one after the other, and the ledger of
-  their users: pending, then accepted or rejected
-- ``destination``: a request of users, and what takes it
+- ``delivery``: a request of users, and what takes it; requests that are left, sent one
+  after the other, and the ledger of their users: pending, then accepted or rejected
 - ``http``, ``ga4``: an endpoint, and Analytics
 - ``destinations``: opens the one of ``--to``; the bucket
 """

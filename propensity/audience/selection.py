@@ -77,7 +77,6 @@ class Plan:
     to: str
     group: str | None = None
     until: date | None = None
-    use_case: str | None = None
     may_be_empty: bool = False
 
 
