@@ -1,0 +1,225 @@
+"""
+The plan of an audience: which effect it can prove, and from which lift it pays. Pure.
+
+The power is the textbook's, of two proportions, with the boundary of the verdict in the
+place of a single look's: verdicts hold 5% over a year of weekly looks, so they need
+more users than one look at a date that was fixed beforehand.
+
+Source:
+    Fleiss, Levin and Paik, "Statistical Methods for Rates and Proportions", 3rd ed.,
+    2003, section 4.3: unequal groups, without the correction for continuity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, inf, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from propensity.learning.intervals import NORMAL
+from propensity.learning.lift import ERRORS, POWER
+from propensity.learning.metrics import BINS, ratio
+
+Floats = NDArray[np.float64]
+
+# Weeks of new members that a plan looks ahead.
+WEEKS = (1, 4, 13)
+# The boundary of verdicts holds for so many weekly looks.
+LOOKS = 52
+# New members a week are those of so many weeks before.
+RECENT_WEEKS = 4
+
+
+def members_needed(
+    rate: float, lift: float, *, share: float, errors: float = ERRORS
+) -> float:
+    """
+    Return how many members show an effect in 80% of cases; infinity for none.
+
+    Args:
+        rate: Share of the control group that converts.
+        lift: The effect, relative to the rate; below 0 for one that harms.
+        share: Of the members, in the control group.
+        errors: Standard errors of the boundary; ``NORMAL`` is a single look's.
+    """
+    treated = rate * (1 + lift)
+    if not (0 < rate < 1 and 0 <= treated <= 1 and lift and 0 < share < 1):
+        return inf
+    pooled = treated * (1 - share) + rate * share
+    alike = sqrt(pooled * (1 - pooled) * (1 / (1 - share) + 1 / share))
+    apart = sqrt(treated * (1 - treated) / (1 - share) + rate * (1 - rate) / share)
+    return ((errors * alike + POWER * apart) / (treated - rate)) ** 2
+
+
+def smallest_lift(
+    rate: float, members: float, *, share: float, errors: float = ERRORS
+) -> float | None:
+    """
+    Return the smallest lift that so many members show in 80% of cases.
+
+    Returns:
+        None if they could not even show that everybody converts.
+    """
+    low, high = 0.0, 1 / rate - 1 if rate else 0.0
+    if members_needed(rate, high, share=share, errors=errors) > members:
+        return None
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        if members_needed(rate, middle, share=share, errors=errors) > members:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def share_needed(rate: float, lift: float, members: float) -> float | None:
+    """Return the smallest control group, in whole percents up to half, for a lift."""
+    for percent in range(1, 51):
+        if members_needed(rate, lift, share=percent / 100) <= members:
+            return percent / 100
+    return None
+
+
+def power(
+    rate: float, members: int, *, new_a_week: float | None, share: float
+) -> list[dict[str, Any]]:
+    """
+    Return what an audience that begins today can show after 1, 4 and 13 weeks.
+
+    Args:
+        rate: Share of the members who are expected to convert anyway.
+        members: Of the first week.
+        new_a_week: Users a week who become members for the first time; None if that is
+            not known, so that only the first week is.
+
+    Returns:
+        ``weeks``, ``members`` up to then, ``smallest_lift`` of the verdict, which may
+        be read each week, and ``smallest_lift_one_look`` of one look at that date.
+    """
+    rows = []
+    for weeks in WEEKS:
+        if weeks > 1 and new_a_week is None:
+            break
+        count = members + (weeks - 1) * (new_a_week or 0.0)
+        lifts = {
+            name: smallest_lift(rate, count, share=share, errors=errors)
+            for name, errors in (
+                ("smallest_lift", ERRORS),
+                ("smallest_lift_one_look", NORMAL),
+            )
+        }
+        rows.append({"weeks": weeks, "members": round(count), **lifts})
+    return rows
+
+
+def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """
+    Return how many more weeks an open verdict takes, if the effect is as it looks.
+
+    Args:
+        rows: Of ``ma_audience_lift``, of one audience, oldest first.
+
+    Returns:
+        0 if users suffice and only their outcomes are not final; None if it takes more
+        than the weekly looks that a verdict is for, or nobody new comes.
+    """
+    newest, before = rows[-1], rows[-1 - RECENT_WEEKS :][0]
+    users, control = _users(newest), newest["control_users"]
+    lift, converted = newest["conversion_lift"], newest["control_conversions"]
+    if lift is None or not users > control > 0:
+        return None
+    missing = members_needed(converted / control, lift, share=control / users) - users
+    if missing <= 0:
+        return 0
+    days = (newest["week"] - before["week"]).days
+    new_a_week = 7 * (users - _users(before)) / days if days else 0.0
+    looked = (newest["week"] - rows[0]["week"]).days / 7
+    if missing > (LOOKS - looked) * new_a_week:
+        return None
+    return ceil(missing / new_a_week)
+
+
+def _users(row: Mapping[str, Any]) -> int:
+    return int(row["treated_users"]) + int(row["control_users"])
+
+
+class Ranked:
+    """
+    The users of a publication in the order of their scores, best first.
+
+    Args:
+        score: Distinct values, (groups,): what users are ordered by.
+        users, conversions, value: How many have it; how many of these are expected to
+            convert, and what they are expected to pay, None without amounts.
+    """
+
+    def __init__(
+        self, score: Floats, *, users: Floats, conversions: Floats, value: Floats | None
+    ) -> None:
+        best_first = np.argsort(-score)
+        self._users = users[best_first]
+        self._conversions = conversions[best_first]
+        self._value = None if value is None else value[best_first]
+
+    def deciles(
+        self, *, cost: float | None, margin: float | None
+    ) -> list[dict[str, Any]]:
+        """
+        Return ten equal parts of the users; equal scores are divided in proportion.
+
+        Args:
+            cost: Of contacting a user.
+            margin: Share of the revenue that is left after the goods are paid for.
+
+        Returns:
+            ``decile``, 1 the best, ``users``, ``conversions``, ``value``, ``cost`` and
+            ``pays_from``, the lift from which contacting these users pays; None for
+            what is not known.
+        """
+        ends = np.linspace(0, self._users.sum(), BINS + 1)
+        users, conversions = (
+            np.diff(self._up_to(ends, each))
+            for each in (self._users, self._conversions)
+        )
+        value = None if self._value is None else np.diff(self._up_to(ends, self._value))
+        rows = []
+        for place in range(BINS):
+            expected = None if value is None else float(value[place])
+            costs = None if cost is None else cost * float(users[place])
+            is_known = costs is not None and margin is not None and expected is not None
+            rows.append(
+                {
+                    "decile": place + 1,
+                    "users": float(users[place]),
+                    "conversions": float(conversions[place]),
+                    "value": expected,
+                    "cost": costs,
+                    "pays_from": ratio(costs, margin * expected) if is_known else None,
+                }
+            )
+        return rows
+
+    def _up_to(self, ends: Floats, quantity: Floats) -> Floats:
+        """Return how much of a quantity the best so many users have."""
+        counts = np.concatenate([[0.0], np.cumsum(self._users)])
+        running = np.concatenate([[0.0], np.cumsum(quantity)])
+        return np.asarray(np.interp(ends, counts, running), dtype=np.float64)
+
+    def best_number(self, *, lift: float, cost: float, margin: float) -> int | None:
+        """
+        Return how many of the best users to contact, so that most is left.
+
+        Args:
+            lift: What contacting adds to what users pay anyway, relative to that.
+
+        Returns:
+            None without amounts.
+        """
+        if self._value is None:
+            return None
+        gained = np.cumsum(lift * margin * self._value - cost * self._users)
+        gained = np.concatenate([[0.0], gained])
+        return round(float(self._users[: int(np.argmax(gained))].sum()))

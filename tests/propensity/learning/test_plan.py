@@ -1,0 +1,193 @@
+"""The plan of an audience, specified: what it can prove, and when it pays."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from propensity.learning import plan
+from propensity.learning.intervals import NORMAL
+from propensity.learning.lift import rate_difference
+
+MONDAY = date(2026, 3, 2)
+SHOPS = [
+    (0.02, 10_000, 0.1),
+    (0.02, 50_000, 0.2),
+    (0.08, 650, 0.2),
+    (0.08, 10_000, 0.5),
+    (0.25, 10_000, 0.1),
+]
+
+
+@pytest.mark.parametrize(("rate", "members", "share"), SHOPS)
+def test_the_smallest_lift_is_found_by_the_verdict_in_80_of_100_audiences(
+    rate, members, share
+):
+    """Each is drawn 1,000 times: a standard error of 1.3 points."""
+    effect = plan.smallest_lift(rate, members, share=share)
+    control = round(share * members)
+    treated = members - control
+    random, found = np.random.default_rng(1), 0
+    for _ in range(1_000):
+        bought = random.binomial(treated, rate * (1 + effect))
+        anyway = random.binomial(control, rate)
+        found += rate_difference((bought, treated), (anyway, control)).low > 0
+
+    assert found / 1_000 == pytest.approx(0.8, abs=0.04)
+
+
+def test_one_look_at_a_fixed_date_shows_smaller_effects():
+    """By the z-test of two proportions at 5%, in 80 of 100 audiences."""
+    rate, treated, control = 0.08, 9_000, 1_000
+    effect = plan.smallest_lift(rate, 10_000, share=0.1, errors=NORMAL)
+    random = np.random.default_rng(2)
+    bought = random.binomial(treated, rate * (1 + effect), 10_000)
+    anyway = random.binomial(control, rate, 10_000)
+    pooled = (bought + anyway) / 10_000
+    error = np.sqrt(pooled * (1 - pooled) * (1 / treated + 1 / control))
+    found = (bought / treated - anyway / control) / error > NORMAL
+
+    assert found.mean() == pytest.approx(0.8, abs=0.02)
+    assert effect < plan.smallest_lift(rate, 10_000, share=0.1)
+
+
+def test_members_and_the_lift_that_they_show_say_the_same():
+    effect = plan.smallest_lift(0.05, 30_000, share=0.3)
+
+    assert plan.members_needed(0.05, effect, share=0.3) == pytest.approx(30_000, 0.001)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_nothing_can_be_shown_where_nobody_or_everybody_converts(rate):
+    assert plan.smallest_lift(rate, 1_000_000, share=0.1) is None
+
+
+def test_a_few_members_show_no_effect_at_all():
+    """Not even that everybody converts."""
+    assert plan.smallest_lift(0.5, 10, share=0.1) is None
+    assert plan.smallest_lift(0.5, 10_000, share=0.0) is None
+
+
+def test_the_share_that_shows_an_effect_is_the_smallest_one():
+    share = plan.share_needed(0.08, 0.2, 40_000)
+
+    assert plan.members_needed(0.08, 0.2, share=share) <= 40_000
+    assert plan.members_needed(0.08, 0.2, share=share - 0.01) > 40_000
+    assert plan.share_needed(0.08, 0.2, 4_000) is None
+
+
+def test_only_new_members_add_to_what_an_audience_can_show():
+    """Those of the first week count once, however often they are members."""
+    weeks = plan.power(0.08, 1_000, new_a_week=100.0, share=0.2)
+    effects = [week["smallest_lift"] for week in weeks]
+
+    assert [week["members"] for week in weeks] == [1_000, 1_300, 2_200]
+    assert effects == sorted(effects, reverse=True)
+    assert len(plan.power(0.08, 1_000, new_a_week=None, share=0.2)) == 1
+
+
+def lifts(*weeks: tuple[int, int], share=0.2, bought=0.11, anyway=0.1):
+    """Rows of an audience: numbers of weeks since the first, and of users so far."""
+    rows = []
+    for number, users in weeks:
+        control = round(share * users)
+        rows.append(
+            {
+                "week": MONDAY + timedelta(weeks=number),
+                "treated_users": users - control,
+                "control_users": control,
+                "control_conversions": round(anyway * control),
+                "conversion_lift": bought / anyway - 1 if anyway else None,
+            }
+        )
+    return rows
+
+
+def test_an_open_verdict_takes_as_many_weeks_as_bring_the_members_it_lacks():
+    rows = lifts((0, 2_000), (1, 4_000), (2, 6_000))
+    needed = plan.members_needed(0.1, 0.1, share=0.2)
+
+    assert plan.weeks_left(rows) == np.ceil((needed - 6_000) / 2_000)
+
+
+def test_an_audience_that_skips_weeks_takes_longer():
+    """New members are counted by the week, and not by the row."""
+    weekly = plan.weeks_left(lifts((0, 2_000), (1, 6_000)))
+
+    assert plan.weeks_left(lifts((0, 2_000), (2, 6_000))) > weekly
+
+
+def test_users_who_suffice_only_wait_for_their_outcomes():
+    assert plan.weeks_left(lifts((0, 90_000), (1, 100_000))) == 0
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lifts((0, 2_000), (1, 2_000)),
+        lifts((0, 2_000)),
+        lifts((0, 20), (1, 40)),
+        lifts((0, 2_000), (1, 4_000), bought=0.1),
+        lifts((0, 2_000), (1, 4_000), anyway=0),
+        lifts((0, 2_000), (1, 4_000), share=0),
+    ],
+    ids=[
+        "nobody new",
+        "one week",
+        "too few",
+        "no effect",
+        "nobody bought",
+        "no control",
+    ],
+)
+def test_a_verdict_that_no_year_of_looks_decides_says_never(rows):
+    assert plan.weeks_left(rows) is None
+
+
+def ranked(value=(0.0, 30.0, 10.0, 40.0)):
+    """Four scores of 25 users each, the worst one first."""
+    return plan.Ranked(
+        np.array([0.1, 0.2, 0.3, 0.4]),
+        users=np.full(4, 25.0),
+        conversions=np.array([1.0, 2.0, 3.0, 4.0]),
+        value=None if value is None else np.array(value),
+    )
+
+
+def test_deciles_have_the_best_users_first_and_leave_nobody_out():
+    rows = ranked().deciles(cost=0.5, margin=0.4)
+    sums = {
+        name: sum(row[name] for row in rows)
+        for name in ("users", "conversions", "value", "cost")
+    }
+
+    assert sums == pytest.approx(
+        {"users": 100, "conversions": 10, "value": 80, "cost": 50}
+    )
+    assert [rows[0][name] for name in ("conversions", "value")] == [1.6, 16]
+
+
+def test_contacting_pays_from_the_lift_whose_margin_covers_the_cost():
+    """Nobody pays in the last decile, so no lift is enough there."""
+    rows = ranked().deciles(cost=0.5, margin=0.4)
+
+    assert rows[0]["pays_from"] == pytest.approx(0.5 * 10 / (0.4 * 16))
+    assert rows[-1]["pays_from"] is None
+    for known in ({"cost": None, "margin": 0.4}, {"cost": 0.5, "margin": None}):
+        assert ranked().deciles(**known)[0]["pays_from"] is None
+    bare = ranked(value=None).deciles(cost=0.5, margin=0.4)[0]
+    assert (bare["value"], bare["pays_from"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("lift", "users"), [(0.0, 0), (0.4, 25), (1.0, 75), (9.0, 75), (-0.5, 0)]
+)
+def test_the_best_number_leaves_the_most_money(lift, users):
+    """A group that is not worth it may stand before one that is."""
+    assert ranked().best_number(lift=lift, cost=0.25, margin=0.5) == users
+
+
+def test_without_amounts_no_number_is_best():
+    assert ranked(value=None).best_number(lift=0.1, cost=0.25, margin=0.5) is None
