@@ -50,9 +50,10 @@ from local.generators.shop import Shop
 from local.progress import showing, step
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning import fit, gate, metrics, season
+from propensity.learning import fit, gate, season
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Slice
+from propensity.measures import metrics
 from propensity.models.encoding import numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.privacy import consent

@@ -11,7 +11,7 @@ from offline.dashboard.cases import Case
 from offline.dashboard.charts import BARS, POINTS, lines, milliseconds, size
 from offline.dashboard.facts import Facts
 from offline.dashboard.reading import STREAM_DAYS, TITLES, Reading, Row, Window
-from propensity.learning.intervals import rate_interval
+from propensity.measures.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.page import filled
 

@@ -3,16 +3,12 @@ Learning: from rows to a model, its metrics, its card and its page.
 
 Read in this order. Nothing here reads or writes outside the process.
 
-- ``rows``: the rows of a training, split by time, if they are enough; ``event_rows``:
-  those of events
+- ``rows``: the rows of a training, split by time, if they are enough
 - ``preprocessor``: from features to numbers
 - ``candidates``: from a declaration to a fitted classifier of scikit-learn
 - ``trained``: what a training gives; ``trees``: Half-Space Trees, fitted
 - ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
 - ``importance``: which features a model needs
-- ``metrics``: of scores; ``intervals``: their 95% intervals; ``thresholds``: metrics
-  from a threshold on, and of a budget
-- ``alerts``: what alerts of fraud cost and save
 - ``value``: what buyers pay, beside their probabilities
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity import drift
+from propensity.fraud.alerts import money
 from propensity.learning import profile
-from propensity.learning.alerts import money
 from propensity.learning.gate import Verdict
 from propensity.learning.report.version import version_page
 from propensity.learning.rows import Slice

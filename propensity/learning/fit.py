@@ -24,15 +24,17 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from propensity.errors import NotEnoughData
-from propensity.learning import alerts, candidates, metrics, thresholds
-from propensity.learning.alerts import Stakes
+from propensity.fraud import alerts
+from propensity.fraud.alerts import Stakes
+from propensity.learning import candidates
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rows import Block, Parts, Slice
-from propensity.learning.thresholds import Metrics
 from propensity.learning.trained import Holdout, Judged, Model, Trained
 from propensity.learning.trees import fit_trees
+from propensity.measures import metrics, thresholds
+from propensity.measures.thresholds import Metrics
 from propensity.models.encoding import numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
@@ -297,8 +299,8 @@ class _Training:
         assert known is not None
 
         def savings(now: Floats, threshold: float | None) -> alerts.Savings:
-            alerted, seed = stakes.alerts(now, threshold), self.settings.seed
-            return alerts.savings(alerted, stakes, threshold=threshold, seed=seed)
+            alerted = stakes.alerts(now, threshold)
+            return alerts.savings(alerted, stakes, threshold=threshold)
 
         cheapest = alerts.cheapest_threshold
         ranks = baseline_score(self.use_case, earlier, part)

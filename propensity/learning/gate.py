@@ -16,11 +16,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning import alerts, metrics, season
-from propensity.learning.intervals import FEW, Difference, difference
-from propensity.learning.metrics import roc_auc_slopes
+from propensity.fraud import alerts
+from propensity.learning import season
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
+from propensity.measures import metrics
+from propensity.measures.intervals import FEW, Difference, difference
+from propensity.measures.metrics import roc_auc_slopes
 from propensity.pages.words import plural
 
 Floats = NDArray[np.float64]

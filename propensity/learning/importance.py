@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity.learning import metrics
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Model
+from propensity.measures import metrics
 from propensity.models.encoding import numbers_of, texts_of
 from propensity.usecases import NUMBER, UseCase
 

@@ -18,7 +18,7 @@ from decimal import Decimal
 from math import erfc, hypot, sqrt
 from typing import Any, NamedTuple
 
-from propensity.learning.intervals import rate_interval
+from propensity.measures.intervals import rate_interval
 
 # Sums of a group, as ``audience_sums.sql`` names them.
 GROUP = ("users", "conversions", "revenue", "revenue_squares")

@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import NotEnoughData
-from propensity.learning import metrics
-from propensity.learning.event_rows import counts
-from propensity.learning.intervals import by_user
-from propensity.learning.metrics import Outcomes
+from propensity.fraud.rows import counts
+from propensity.measures import metrics
+from propensity.measures.intervals import by_user
+from propensity.measures.metrics import Outcomes
 from propensity.models.encoding import numbers_of
 from propensity.settings import Settings
 from propensity.timeframe import (

@@ -21,7 +21,7 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning.metrics import Outcomes
+from propensity.measures.metrics import Outcomes
 
 Floats = NDArray[np.float64]
 

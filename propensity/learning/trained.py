@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from propensity.learning.alerts import Savings, Stakes
+from propensity.fraud.alerts import Savings, Stakes
 from propensity.learning.rows import Parts, Slice
-from propensity.learning.thresholds import Metrics
+from propensity.measures.thresholds import Metrics
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import Scorer
 from propensity.usecases import Candidate, UseCase

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from propensity.learning import alerts
+from propensity.fraud import alerts
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.preprocessor import fitted, transformed
 from propensity.learning.rows import Slice

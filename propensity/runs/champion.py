@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity.errors import ArtifactError, NoChampion, SchemaError
-from propensity.learning.alerts import NO_ALERTS
+from propensity.fraud.alerts import NO_ALERTS
 from propensity.learning.gate import Rival
 from propensity.registry.loading import (
     Serving,

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity import drift
-from propensity.learning import alerts, metrics, season
-from propensity.learning.alerts import Stakes
-from propensity.learning.thresholds import (
+from propensity.fraud import alerts
+from propensity.fraud.alerts import Stakes
+from propensity.learning import season
+from propensity.measures import metrics
+from propensity.measures.thresholds import (
     best_threshold,
     by_threshold,
     measured,
@@ -349,5 +351,4 @@ def _savings(run: Run, known: pa.Table) -> Metrics:
         scored["is_alert"].to_numpy()[own],
         stakes,
         threshold=scored["alert_threshold"][0].as_py(),
-        seed=run.settings.seed,
     ).columns()

@@ -30,8 +30,10 @@ from propensity.errors import (
     ScoreShift,
     Unavailable,
 )
-from propensity.learning import alerts, metrics, season
+from propensity.fraud import alerts
+from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
+from propensity.measures import metrics
 from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.statements import statement

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from propensity.errors import Conflict, NotEnoughData, SchemaError
+from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
-from propensity.learning import event_rows, fit, gate, value
+from propensity.learning import fit, gate, value
 from propensity.learning import rows as learning_rows
 from propensity.pages.words import plural
 from propensity.privacy import suppression

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from propensity import drift
-from propensity.learning.intervals import rate_interval
+from propensity.measures.intervals import rate_interval
 from propensity.pages.charts import Line, histogram_svg, lines_svg
 from propensity.pages.page import filled
 from propensity.pages.words import cleaned

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from propensity.learning.intervals import rate_interval
+from propensity.measures.intervals import rate_interval
 from propensity.pages.charts import Line, lines_svg
 from propensity.pages.page import filled
 from propensity.pages.words import cleaned, decimals, percent, present

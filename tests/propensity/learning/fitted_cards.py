@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from propensity.learning import event_rows, fit
+from propensity.fraud import rows as event_rows
+from propensity.learning import fit
 from propensity.learning import rows as learning_rows
 from propensity.learning.trained import Trained
 from propensity.settings import Settings

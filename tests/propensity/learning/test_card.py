@@ -21,13 +21,13 @@ import pytest
 from propensity.learning import candidates
 from propensity.learning import card as cards
 from propensity.learning.gate import Verdict
-from propensity.learning.intervals import Difference
 from propensity.learning.preprocessor import (
     default_preprocessor,
     fitted,
     transformed,
 )
 from propensity.learning.trained import Model, Trained
+from propensity.measures.intervals import Difference
 from propensity.models.encoding import to_frame
 from propensity.registry.versions import Published
 from propensity.tables.every import TRAINING_METADATA

@@ -19,8 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
-from propensity.learning import candidates, metrics
-from propensity.learning.intervals import interval, of_rows
+from propensity.learning import candidates
 from propensity.learning.preprocessor import (
     check_preprocessor,
     default_preprocessor,
@@ -29,6 +28,8 @@ from propensity.learning.preprocessor import (
 )
 from propensity.learning.rows import Slice, in_order
 from propensity.learning.trained import Model
+from propensity.measures import metrics
+from propensity.measures.intervals import interval, of_rows
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
 from tests.propensity.learning.shops import (

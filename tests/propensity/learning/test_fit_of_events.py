@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.learning import event_rows
+from propensity.fraud import rows as event_rows
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.propensity.learning.fitted_cards import (
     ALONE,

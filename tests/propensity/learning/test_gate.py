@@ -14,10 +14,11 @@ import pyarrow as pa
 import pytest
 from scipy.special import expit, logit
 
-from propensity.learning import gate, metrics
+from propensity.learning import gate
 from propensity.learning.gate import Rival, Verdict
 from propensity.learning.rows import Block, Slice
 from propensity.learning.trained import Trained
+from propensity.measures import metrics
 from tests.propensity.learning import fitted_cards
 from tests.propensity.learning.shops import (
     drawn,

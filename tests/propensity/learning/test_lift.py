@@ -11,8 +11,8 @@ import pytest
 from scipy.stats import chisquare
 
 from propensity.learning import lift
-from propensity.learning.intervals import NORMAL
 from propensity.learning.lift import Interval, Week, figures
+from propensity.measures.intervals import NORMAL
 
 MONDAY = date(2026, 3, 2)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
-from propensity.learning import event_rows, gate
+from propensity.learning import gate
 from propensity.learning.report.version import version_page
 from propensity.learning.report.week import verdict
 from tests.propensity.learning import fitted_cards

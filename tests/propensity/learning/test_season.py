@@ -12,9 +12,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from propensity.learning import metrics, season
-from propensity.learning.metrics import grouped
+from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
+from propensity.measures import metrics
+from propensity.measures.metrics import grouped
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)

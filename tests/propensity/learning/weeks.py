@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from propensity.budget import Budget
-from propensity.learning import metrics, season
+from propensity.learning import season
 from propensity.learning.report.week import week_page
-from propensity.learning.thresholds import measured
+from propensity.measures import metrics
+from propensity.measures.thresholds import measured
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)

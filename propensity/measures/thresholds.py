@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from propensity.budget import Budget
-from propensity.learning.intervals import Ends, Spread, interval, of_rows
-from propensity.learning.metrics import (
+from propensity.measures.intervals import Ends, Spread, interval, of_rows
+from propensity.measures.metrics import (
     Outcomes,
     above,
     brier,

@@ -16,10 +16,10 @@ from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from propensity.budget import Budget
-from propensity.learning import intervals, metrics, thresholds
-from propensity.learning.metrics import Outcomes, outcomes
 from propensity.learning.rows import Slice
-from propensity.learning.thresholds import Metrics, by_threshold, pooled
+from propensity.measures import intervals, metrics, thresholds
+from propensity.measures.metrics import Outcomes, outcomes
+from propensity.measures.thresholds import Metrics, by_threshold, pooled
 
 
 class Rows(NamedTuple):

@@ -8,21 +8,19 @@ the variance of all draws is that of the metric: nothing is resampled.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning.metrics import Outcomes, Slopes
+from propensity.measures.metrics import Outcomes, Slopes
 
 Floats = NDArray[np.float64]
 Ends = tuple[float | None, float | None]
 # From a metric's slopes to the users of the rarer label, and its variance.
 Spread = Callable[[Callable[[Outcomes], Slopes]], tuple[float, float]]
-
-RESAMPLES = 200
 
 # Users of a label: of fewer, a metric has no interval.
 FEW = 20
@@ -143,11 +141,3 @@ def difference(
     error = math.sqrt(variance * fewest / (fewest - 1))
     half = float(stdtrit(fewest - 1, 0.975)) * error
     return Difference(estimate, estimate - half, estimate + half)
-
-
-def ends(resampled: Iterable[float | None]) -> tuple[float, float]:
-    """Return the ends of the interval that resampled values give."""
-    low, high = np.quantile(
-        [value for value in resampled if value is not None], [0.025, 0.975]
-    )
-    return float(low), float(high)

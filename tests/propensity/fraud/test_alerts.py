@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.learning import alerts
-from propensity.learning.alerts import NO_ALERTS, Stakes
+from propensity.fraud import alerts
+from propensity.fraud.alerts import NO_ALERTS, Stakes
 
 
 def stakes(is_fraud: Any, amount: Any, *, price: float = 2.0) -> Stakes:
@@ -77,7 +77,7 @@ def test_alerts_by_probability_and_amount_save_more_than_any_threshold(price):
 
     def saved(score: np.ndarray, least: float | None) -> float:
         alerted = at.alerts(score, least)
-        return alerts.savings(alerted, at, threshold=least, seed=1).saved_share
+        return alerts.savings(alerted, at, threshold=least).saved_share
 
     # That threshold knows the outcomes, and is worse all the same.
     assert saved(probability, None) > saved(probability, threshold)
@@ -89,7 +89,7 @@ class TestSavings:
         cent, which floats are not."""
         score = np.array([0.1, 0.9, 0.8, 0.2])
         at = stakes([1, 1, 0, 0], [30.10, 100.10, 5, 5])
-        saved = alerts.savings(score >= 0.8, at, threshold=0.8, seed=1)
+        saved = alerts.savings(score >= 0.8, at, threshold=0.8)
 
         assert (saved.alerted, saved.alerted_conversions) == (2, 1)
         sums = saved.cost_without, saved.saved, saved.cost
@@ -100,18 +100,18 @@ class TestSavings:
         """Which holds what is saved; fewer frauds are too few to say."""
         score, at = drawn(3, rows=1_000)
         alerted = at.alerts(score, 0.5)
-        saved = alerts.savings(alerted, at, threshold=0.5, seed=1)
+        saved = alerts.savings(alerted, at, threshold=0.5)
         few = replace(at, is_fraud=at.is_fraud & (np.cumsum(at.is_fraud) < 20))
 
         assert saved.saved_low < saved.saved < saved.saved_high
-        assert alerts.savings(alerted, few, threshold=0.5, seed=1).saved_low is None
+        assert alerts.savings(alerted, few, threshold=0.5).saved_low is None
 
     def test_differ_by_the_cost_of_one_less_the_other(self):
         score, at = drawn(5, rows=2_000)
         user = np.arange(2_000)
         apart = alerts.cost_difference(score >= 0.5, score >= 0.2, at, user=user)
         saved = [
-            float(alerts.savings(score >= least, at, threshold=least, seed=1).saved)
+            float(alerts.savings(score >= least, at, threshold=least).saved)
             for least in (0.5, 0.2)
         ]
 

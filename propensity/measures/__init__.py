@@ -1,0 +1,7 @@
+"""
+Measures of scores: pure functions on arrays, for trainings and for evaluations.
+
+- ``metrics``: of scores and their outcomes
+- ``intervals``: the 95% intervals of these
+- ``thresholds``: metrics from a threshold on, and of a budget
+"""
