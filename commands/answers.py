@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -46,51 +46,52 @@ class Printed(dict[str, Any]):
     """An answer that a person has read already."""
 
 
-def command(
-    *parameters: click.Parameter, name: str | None = None
-) -> Callable[[Callable[..., Any]], click.Command]:
+class Command(click.Command):
     """
-    Make a command of a function: its docstring is the help.
+    A command that prints its function's answer for a person, or with --json as JSON.
 
     The function returns the answer, or a pair of answer and exit code. With ``--json``
     what it prints itself is on standard error.
     """
-    json_flag = click.Option(
-        ["--json", "as_json"], is_flag=True, help="Print the answer as JSON."
-    )
 
-    def made(function: Callable[..., Any]) -> click.Command:
-        def run(*, as_json: bool, **given: Any) -> None:
-            stdout = sys.stderr if as_json else sys.stdout
-            context = click.get_current_context()
-            try:
-                with contextlib.redirect_stdout(stdout):
-                    result = function(**given)
-                is_pair = isinstance(result, tuple)
-                answer, code = result if is_pair else (result, Exit.DONE)
-                if answer is not None:
-                    show(answer, as_json=as_json)
-            except KeyboardInterrupt:
-                say(f"{context.command_path}: interrupted")
-                context.exit(Exit.INTERRUPTED)
-            except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
-                # click knows them: of the first, the reader has read enough.
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        text = "Print the answer as JSON."
+        self.params.append(click.Option(["--json", "as_json"], is_flag=True, help=text))
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the function, print its answer or the failure, and end."""
+        as_json = ctx.params.pop("as_json")
+        try:
+            with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+                result = super().invoke(ctx)
+            is_pair = isinstance(result, tuple)
+            answer, code = result if is_pair else (result, Exit.DONE)
+            if answer is not None:
+                show(answer, as_json=as_json)
+        except KeyboardInterrupt:
+            say(f"{ctx.command_path}: interrupted")
+            ctx.exit(Exit.INTERRUPTED)
+        except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
+            # click handles them; a broken pipe means that the reader has read enough.
+            raise
+        except Exception as error:
+            if not (text := reason(error)):
                 raise
-            except Exception as error:
-                if not (text := reason(error)):
-                    raise
-                say(f"{context.command_path}: {text}")
-                context.exit(Exit.FAILED)
-            context.exit(int(code))
+            say(f"{ctx.command_path}: {text}")
+            ctx.exit(Exit.FAILED)
+        ctx.exit(int(code))
 
-        return click.Command(
-            name or function.__name__.replace("_", "-"),
-            params=[*parameters, json_flag],
-            callback=run,
-            help=function.__doc__,
-        )
 
-    return made
+class Group(click.Group):
+    """A group of commands."""
+
+    command_class = Command
+
+
+def example(*lines: str) -> str:
+    """Return the end of a help: how the command is typed."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def reason(error: Exception) -> str:
@@ -136,33 +137,35 @@ def say(message: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text without what a terminal obeys: ids and receivers' words may."""
+    """Return a text without control characters, which a terminal would obey."""
     return str(cleaned(text)).replace("\r", "\N{REPLACEMENT CHARACTER}")
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
     """Return a line for each entry that has something; tables and sentences last."""
-    plain: dict[str, Any] = {}
+    from tabulate import tabulate
+
+    plain: list[tuple[str, str]] = []
     below: list[str] = []
-    for name, value in answer.items():
-        label = name.replace("_", " ")
+    for key, value in answer.items():
+        label = key.replace("_", " ")
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, Mapping):
-            below += ["", f"{label}:", *_table(value)]
+            titles = [column.replace("_", " ") for column in first]
+            rows = [[_cell(cell) for cell in row.values()] for row in value]
+            table = tabulate(rows, titles, "plain", disable_numparse=True)
+            below += ["", f"{label}:", *(line.rstrip() for line in table.splitlines())]
         elif isinstance(first, str) and " " in first:
             below += ["", f"{label}:", *value]
         elif value not in ([], "", None):
-            plain[label] = value
-    width = max(map(len, plain), default=0)
-    return [*(f"{name:<{width}}  {_text(of)}" for name, of in plain.items()), *below]
+            plain.append((label, _text(value)))
+    width = max((len(label) for label, _ in plain), default=0)
+    return [*(f"{label:<{width}}  {text}" for label, text in plain), *below]
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    heads = [column.replace("_", " ") for column in rows[0]]
-    lines = ([_text(value).split("\n") for value in row.values()] for row in rows)
-    cells = [heads, *([" ".join(cell) for cell in line] for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+def _cell(value: Any) -> str:
+    """Return a value of a table, whose rows are a line each."""
+    return " ".join(_text(value).split("\n"))
 
 
 def _text(value: Any) -> str:
@@ -171,10 +174,10 @@ def _text(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
     if isinstance(value, Mapping):
-        # A name of a file stays what it is.
+        # Names of files have other characters than words; they stay as they are.
         value = [
-            f"{name.replace('_', ' ') if name.isidentifier() else name} {_text(of)}"
-            for name, of in value.items()
+            f"{key.replace('_', ' ') if key.isidentifier() else key} {_text(entry)}"
+            for key, entry in value.items()
         ]
     if isinstance(value, list | tuple):
         value = ", ".join(map(_text, value))

@@ -1,49 +1,100 @@
-"""Audiences: who is treated, who is held out, and what became of them."""
+"""Audiences: who is contacted, the control group, and the delivery of each user."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
-from commands.answers import Exit, command, say
-from commands.flags import argument, option, use_case
+from commands.answers import Exit, Group, example, say
+from commands.options import Function, amount, day, name, share, use_case
 
 RULES = ("top", "deciles", "threshold", "budget")
-# Who is in an audience, and where it goes.
-_OF_AUDIENCE = (
-    argument("AUDIENCE"),
-    option("--top N", "The N users with the highest probabilities."),
-    option(
-        "--deciles N", "Users in the N highest deciles.", type=click.IntRange(1, 10)
-    ),
-    option("--threshold P", "Users with this probability or more."),
-    option("--budget AMOUNT", "As many as this pays for; held-out users cost nothing."),
-    option("--cost-per-user AMOUNT", "Cost of a treated user."),
-    option("--control SHARE", "Share that is held out, 0% to 90%.", default="10%"),
-    option(
-        "--control-group GROUP",
-        "Audiences of one group hold out the same users (default: AUDIENCE).",
-        "group",
-    ),
-    option(
-        "--as-of DAY", "Newest publication up to this day (default: today).", "until"
-    ),
-    option(
-        "--to DESTINATION",
-        "The word bucket, or the TOML file of a destination.",
-        required=True,
-    ),
-    use_case(),
+_NAME = click.argument("audience", type=name, help="Name of the audience.")
+
+
+@click.group(
+    cls=Group,
+    epilog=example("propensity audience send winback --top 5000 --to crm.toml"),
 )
+def audience() -> None:
+    """
+    Send top users to a destination, and keep a control group.
+
+    An audience is made of the newest publication of probabilities, and is chosen once
+    for its date: a second command finds the same members. A share of them is held out,
+    the same users every week, so that 03-ModelEvaluation can say whether acting helped.
+    Suppressed users are in no audience. Members are chosen by one of --top, --deciles,
+    --threshold and --budget.
+    """
 
 
-def _plan(**chosen: Any) -> Any:
+def of_audience(function: Function) -> Function:
+    """Add the options that say who is in an audience, and where it goes."""
+    options = (
+        _NAME,
+        click.option(
+            "--top",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="The N users with the highest probabilities.",
+        ),
+        click.option(
+            "--deciles",
+            type=click.IntRange(1, 10),
+            metavar="N",
+            help="Users in the N highest deciles.",
+        ),
+        click.option(
+            "--threshold",
+            type=click.FloatRange(0, 1),
+            metavar="P",
+            help="Users with this probability or more.",
+        ),
+        click.option(
+            "--budget",
+            type=amount,
+            help="As many as this pays for; the control group costs nothing.",
+        ),
+        click.option("--cost-per-user", type=amount, help="Cost of a contacted user."),
+        click.option(
+            "--control", type=share, default="10%", help="Control group, 0% to 90%."
+        ),
+        click.option(
+            "--control-group",
+            "group",
+            type=name,
+            metavar="GROUP",
+            show_default="AUDIENCE",
+            help="Audiences of one group have the same control users.",
+        ),
+        click.option(
+            "--as-of",
+            "until",
+            type=day,
+            show_default="today",
+            help="Newest publication up to this day.",
+        ),
+        click.option(
+            "--to",
+            required=True,
+            metavar="DESTINATION",
+            help="`bucket`, or the TOML file of a destination.",
+        ),
+        use_case(),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _plan(**arguments: Any) -> Any:
     from propensity.audience.selection import Plan, Rule
 
-    values = {name: chosen.pop(name) for name in RULES}
-    given = [(name, value) for name, value in values.items() if value is not None]
-    cost = chosen.pop("cost_per_user")
+    values = {rule: arguments.pop(rule) for rule in RULES}
+    given = [(rule, value) for rule, value in values.items() if value is not None]
+    cost = arguments.pop("cost_per_user")
     if len(given) != 1:
         raise click.UsageError(
             "say how many users to choose: use exactly one of --top, --deciles, "
@@ -51,14 +102,14 @@ def _plan(**chosen: Any) -> Any:
         )
     if values["budget"] is not None and not cost:
         raise click.UsageError("--budget needs --cost-per-user, above 0")
-    return Plan(rule=Rule(*given[0], cost), **chosen)
+    return Plan(rule=Rule(*given[0], cost), **arguments)
 
 
 def _watched(requests: Any) -> Any:
     """Show how many users are done, on a terminal."""
     from tqdm import tqdm
 
-    users = sum(len(one.members) for one in requests)
+    users = sum(len(request.members) for request in requests)
     # None draws the bar on a terminal only.
     with tqdm(total=users, unit=" users", disable=None) as bar:
         for request in requests:
@@ -66,33 +117,36 @@ def _watched(requests: Any) -> Any:
             bar.update(len(request.members))
 
 
-@command(*_OF_AUDIENCE)
-def preview(**chosen: Any) -> Any:
+@audience.command(
+    epilog=example("propensity audience preview winback --top 5000 --to crm.toml")
+)
+@of_audience
+def preview(**arguments: Any) -> Any:
     """
     Show what `send` would do, without sending anything.
 
     Counts members, those held out, requests and cost. Sends nothing and stores no
     member.
     """
-    import os
-
     from propensity.audience import run
     from propensity.registry.deployment import opened
 
-    use_case, plan = chosen.pop("use_case"), _plan(**chosen)
+    use_case, plan = arguments.pop("use_case"), _plan(**arguments)
     with opened(use_case) as deployment:
         return run.preview(deployment, plan, os.environ)
 
 
-@command(
-    *_OF_AUDIENCE,
-    option(
-        "--allow-empty",
-        "If nobody is in the audience, remove everyone added earlier.",
-        "may_be_empty",
-    ),
+@audience.command(
+    epilog=example("propensity audience send winback --top 5000 --to crm.toml")
 )
-def send(**chosen: Any) -> Any:
+@of_audience
+@click.option(
+    "--allow-empty",
+    "may_be_empty",
+    is_flag=True,
+    help="If nobody is in the audience, remove everyone added earlier.",
+)
+def send(**arguments: Any) -> Any:
     """
     Store an audience and send its treated users.
 
@@ -104,12 +158,10 @@ def send(**chosen: Any) -> Any:
 
     Fails where the receiver takes nothing more; what it has taken is recorded.
     """
-    import os
-
     from propensity.audience import run
     from propensity.registry.deployment import opened
 
-    use_case, plan = chosen.pop("use_case"), _plan(**chosen)
+    use_case, plan = arguments.pop("use_case"), _plan(**arguments)
     with opened(use_case) as deployment:
         done = run.send(deployment, plan, os.environ, watched=_watched)
     if done["failure"]:
@@ -120,8 +172,10 @@ def send(**chosen: Any) -> Any:
     return done, Exit.FAILED if done["failure"] else Exit.DONE
 
 
-@command(argument("AUDIENCE"), use_case())
-def ledger(**chosen: Any) -> Any:
+@audience.command(epilog=example("propensity audience ledger winback"))
+@_NAME
+@use_case()
+def ledger(**arguments: Any) -> Any:
     """
     Print what became of an audience's users.
 
@@ -131,20 +185,5 @@ def ledger(**chosen: Any) -> Any:
     from propensity.audience.delivery import account
     from propensity.registry.deployment import opened
 
-    with opened(chosen.pop("use_case")) as deployment:
-        return account(deployment, **chosen)
-
-
-audience = click.Group(
-    "audience",
-    commands=[preview, send, ledger],
-    help="""
-    Send top users to a destination, and keep a control group.
-
-    An audience is made of the newest publication of probabilities, and is chosen once
-    for its date: a second command finds the same members. A share of them is held out,
-    the same users every week, so that 03-ModelEvaluation can say whether acting helped.
-    Suppressed users are in no audience. Members are chosen by one of --top, --deciles,
-    --threshold and --budget.
-    """,
-)
+    with opened(arguments.pop("use_case")) as deployment:
+        return account(deployment, **arguments)

@@ -1,50 +1,81 @@
-"""``propensity``: all commands in their groups."""
+"""``propensity``: all commands, by what they are about."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import click
 
 from commands import audience, data, deployment, machine, usecases
-from commands.answers import Exit
+from commands.answers import Exit, example
 
-GROUPS: Mapping[str, Sequence[click.Command]] = {
+SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
     "A deployment": (
         *(deployment.versions, deployment.promote, deployment.rollback),
-        *(deployment.pin, deployment.dashboard, deployment.doctor, deployment.stage),
+        *(deployment.pin, deployment.dashboard, deployment.doctor),
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),
-    "Use cases": (
-        *(usecases.new_usecase, usecases.check_usecase, usecases.build_preprocessor),
-    ),
+    "Use cases": (usecases.usecase, usecases.build_preprocessor),
 }
 
 
 class Commands(click.Group):
-    """The commands in their groups."""
+    """All commands; the help lists them in sections."""
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
-        """Write the groups of the help, with a line for each command."""
-        for title, commands in GROUPS.items():
+        """Write the sections of the help, with a line for each command."""
+        for title, commands in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl(
                     [(str(one.name), one.get_short_help_str(70)) for one in commands]
                 )
 
 
-root = Commands(
-    commands=[command for group in GROUPS.values() for command in group],
-    help="A probability for every user, from behaviour data.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
+    """Print the release, or the commit where there was none."""
+    if not is_wanted:
+        return
+    described = ""
+    # A copy without git's folder, or a machine without git, has no number.
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        command = ["git", "describe", "--tags", "--always", "--dirty"]
+        folder = Path(__file__).parent
+        described = subprocess.check_output(
+            command, cwd=folder, text=True, stderr=subprocess.DEVNULL
+        )
+    click.echo(f"propensity {described.strip() or '(unknown version)'}")
+    ctx.exit()
+
+
+@click.group(
+    cls=Commands,
+    commands=[command for section in SECTIONS.values() for command in section],
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+    },
     epilog="`propensity COMMAND --help` has a command's options, and docs/commands.md "
-    "all of them, with the exit codes.",
+    "all of them, with the exit codes.\n\n" + example("propensity demo"),
 )
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+def root() -> None:
+    """Predict a probability for every user, from behaviour data."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

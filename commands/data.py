@@ -1,76 +1,100 @@
-"""Data that come in, are sent again, or go for good."""
+"""Data that are loaded, sent again, or deleted for good."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.answers import Exit, command
-from commands.flags import DRY_RUN, argument, option, use_case
+from commands.answers import Command, Exit, Group, example
+from commands.options import DRY_RUN, moment, use_case
+
+FILE = click.Path(path_type=Path)
 
 
-@command(argument("FILE"), DRY_RUN)
-def postcodes(**chosen: Any) -> Any:
+@click.group(cls=Group, epilog=example("propensity load postcodes postcodes.csv"))
+def load() -> None:
     """
-    Load postcodes and their socioeconomic index.
-
-    FILE has the columns postcode and socioeconomic_idx. The table postcode_index is
-    replaced as a whole: what fails leaves the old one. Running functions read it anew
-    within an hour.
-    """
-    from offline.load_postcodes import run
-
-    return run(**chosen)
-
-
-@command(argument("FILE"), use_case("card_fraud"), DRY_RUN)
-def transactions(**chosen: Any) -> Any:
-    """
-    Load past card transactions, and what came of them.
-
-    FILE has, in any order, the columns transaction_id, event_time, V1 to V28, Amount,
-    and where they are known is_fraud and truth_time. Loading a file twice, or a longer
-    one after a shorter one, changes no result: each row counts once, by its id.
-    """
-    from offline.load_transactions import run
-
-    return run(**chosen)
-
-
-@command(use_case("first_day_churn"), DRY_RUN)
-def model(**chosen: Any) -> Any:
-    """
-    Load the model that is shipped with a use case.
-
-    Where nothing serves yet, so that a stream is scored from its first day on. The
-    model becomes a version like any other, and champion. The first training that is not
-    worse on what the stream has collected replaces it.
-    """
-    from offline.load_model import run
-
-    return run(**chosen)
-
-
-load = click.Group(
-    "load",
-    commands=[postcodes, transactions, model],
-    help="""
     Load postcodes, past card transactions, or the shipped model.
 
     Files are Parquet, or CSV in UTF-8 with a header, commas between columns and points
     before decimals; plain, .gz or .zst. They have to fit in memory.
-    """,
+    """
+
+
+@load.command(epilog=example("propensity load postcodes postcodes.csv --dry-run"))
+@click.argument("file", type=FILE, help="Columns postcode and socioeconomic_idx.")
+@DRY_RUN
+def postcodes(**arguments: Any) -> Any:
+    """
+    Load postcodes and their socioeconomic index.
+
+    The table postcode_index is replaced as a whole: what fails leaves the old one.
+    Running functions read it anew within an hour.
+    """
+    from offline.load_postcodes import run
+
+    return run(**arguments)
+
+
+@load.command(epilog=example("propensity load transactions cards.parquet"))
+@click.argument(
+    "file",
+    type=FILE,
+    help="In any order, the columns transaction_id, event_time, V1 to V28, Amount, "
+    "and where they are known is_fraud and truth_time.",
 )
+@use_case("card_fraud")
+@DRY_RUN
+def transactions(**arguments: Any) -> Any:
+    """
+    Load past card transactions, and what came of them.
+
+    Loading a file twice, or a longer one after a shorter one, changes no result: each
+    row counts once, by its id.
+    """
+    from offline.load_transactions import run
+
+    return run(**arguments)
 
 
-@command(
-    argument("USER_ID...", nargs=-1),
-    *(use_case(shown="all of them"), DRY_RUN),
-    option("--no-suppression", "Let the users come back with their next event."),
-    option("--allow-again", "Only take the users off the list.", "is_allowing"),
+@load.command(epilog=example("propensity load model"))
+@use_case("first_day_churn")
+@DRY_RUN
+def model(**arguments: Any) -> Any:
+    """
+    Load the model that is shipped with a use case.
+
+    For a use case without a live version, so that a stream is scored from its first day
+    on. The model becomes a version like any other, and goes live. The first training
+    that is not worse on what the stream has collected replaces it.
+    """
+    from offline.load_model import run
+
+    return run(**arguments)
+
+
+@click.command(
+    cls=Command,
+    epilog=example("propensity forget 1234.5678", "propensity forget - < ids.txt"),
+)
+@click.argument(
+    "user_id",
+    nargs=-1,
+    metavar="USER_ID...",
+    help="Ids, or - to read them from standard input, one per line.",
+)
+@use_case(shown="all of them")
+@DRY_RUN
+@click.option("--no-suppression", is_flag=True, help="Delete, but do not suppress.")
+@click.option(
+    "--allow-again",
+    "is_allowing",
+    is_flag=True,
+    help="Lift the suppression; delete nothing.",
 )
 def forget(
     *,
@@ -88,8 +112,6 @@ def forget(
     included; and searches all again. It can be interrupted at any point and run again.
     The report names no user, and says when to run it again, after which nothing more
     can come. Exits with 3 where something is left. See docs/privacy.md.
-
-    A minus in the place of USER_ID reads ids from standard input, a line each.
     """
     from offline import forget as program
     from propensity.settings import Settings
@@ -112,13 +134,26 @@ def forget(
     return report, Exit.LEFT_OVER if report["left"] else Exit.DONE
 
 
-@command(name="list")
+@click.group(
+    "dead-letters", cls=Group, epilog=example("propensity dead-letters replay")
+)
+def dead_letters() -> None:
+    """
+    List messages that were rejected or failed, and resend them.
+
+    Sending again is harmless: an event counts once under its event_id, however often it
+    comes. A dead letter without an event_id gets its message id; it counts twice only
+    if it had been stored before it failed.
+    """
+
+
+@dead_letters.command("list", epilog=example("propensity dead-letters list"))
 def list_letters() -> Any:
     """
     Count dead letters.
 
-    Messages that were refused in the last seven days, by reason and field, and messages
-    that failed too often and wait in the subscription dead-letters-replay.
+    Messages that were rejected in the last seven days, by reason and field, and
+    messages that failed too often and wait in the subscription dead-letters-replay.
     """
     from offline.dead_letters import letters
     from propensity.settings import Settings
@@ -126,16 +161,23 @@ def list_letters() -> Any:
     return letters(Settings.from_environment(), now=datetime.now(UTC))
 
 
-@command(
-    option("--refused", "Messages of dead_letters, --from to --to.", "is_refused"),
-    option(
-        "--from MOMENT",
-        "First moment of receipt, in ISO 8601, UTC without a zone.",
-        "since",
-    ),
-    option("--to MOMENT", "End of the period, which it does not include.", "until"),
-    DRY_RUN,
+@dead_letters.command(
+    epilog=example(
+        "propensity dead-letters replay",
+        "propensity dead-letters replay --refused --from 2026-03-01 --to 2026-03-02",
+    )
 )
+@click.option(
+    "--refused",
+    "is_refused",
+    is_flag=True,
+    help="Messages of dead_letters, --from to --to.",
+)
+@click.option(
+    "--from", "since", type=moment, help="Received at or after this time (UTC)."
+)
+@click.option("--to", "until", type=moment, help="Received before this time (UTC).")
+@DRY_RUN
 def replay(
     *, is_refused: bool, since: datetime | None, until: datetime | None, is_dry: bool
 ) -> Any:
@@ -153,29 +195,17 @@ def replay(
     from offline import dead_letters as program
     from propensity.settings import Settings
 
-    period = (since, until) if since and until and since < until else None
-    if is_refused != bool(period) or (not is_refused and (since or until)):
+    if not is_refused and (since or until):
+        raise click.UsageError("--from and --to can only be used with --refused")
+    if is_refused and not (since and until and since < until):
         raise click.UsageError(
-            "--refused needs --from and a later --to, and these need --refused"
+            "--refused needs --from and --to, and --to must be later"
         )
     settings = Settings.from_environment()
-    if period:
+    if since and until:
         replayed = program.replay_refused(
-            settings, since=period[0], until=period[1], is_dry=is_dry
+            settings, since=since, until=until, is_dry=is_dry
         )
     else:
         replayed = program.replay(settings, is_dry=is_dry)
     return replayed, Exit.FAILED if replayed["left_out"] else Exit.DONE
-
-
-dead_letters = click.Group(
-    "dead-letters",
-    commands=[list_letters, replay],
-    help="""
-    List messages that were rejected or failed, and resend them.
-
-    Sending again is harmless: an event counts once under its event_id, however often it
-    comes. A dead letter without an event_id gets its message id; it counts twice only
-    if it had been stored before it failed.
-    """,
-)

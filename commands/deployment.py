@@ -1,50 +1,65 @@
-"""A deployment: what serves; pages about it, and what is wrong with it."""
+"""A deployment: its versions, its dashboard, and what is wrong with it."""
 
 from __future__ import annotations
 
 import traceback
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
-from commands.answers import Exit, Printed, command, printable, reason, say
-from commands.flags import (
+from commands.answers import Command, Exit, Printed, example, printable, reason, say
+from commands.options import (
     DRY_RUN,
-    argument,
+    FORCE,
+    VERSION,
+    Function,
+    day,
     local_state,
-    option,
     use_case,
 )
 
-_FORCE = option("--force", "Also a first version that is no better than chance.")
-# Which deployment is looked at: the environment's, or one on this machine.
-_LOCAL = (
-    option(
-        "--local",
-        "Look at what `propensity up` started, by its settings and none of yours.",
-        "is_local",
-    ),
-    local_state("the one that is up"),
-    option("--as-of DAY", "Look as if that day (UTC) had just ended (default: now)."),
-)
+_VERSION_HELP = "Number of the version, from `propensity versions`."
 
 
-@command(use_case())
-def versions(**chosen: Any) -> Any:
+def local_or_not(function: Function) -> Function:
+    """Add the options that say which deployment is meant, and as of which day."""
+    options = (
+        click.option(
+            "--local",
+            "is_local",
+            is_flag=True,
+            help="Use what `propensity up` started, and none of your own settings.",
+        ),
+        local_state("the one that is up"),
+        click.option(
+            "--as-of", type=day, show_default="now", help="Report as of this day's end."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command(cls=Command, epilog=example("propensity versions"))
+@use_case()
+def versions(**arguments: Any) -> Any:
     """
     List model versions and show which one is live.
 
     The newest 50, with their metrics and why each was promoted or not.
     """
-    from offline.promote import versions as listed
+    from offline.promote import versions as program
 
-    return listed(**chosen)
+    return program(**arguments)
 
 
-@command(argument("VERSION"), _FORCE, use_case(), DRY_RUN)
-def promote(**chosen: Any) -> Any:
+@click.command(cls=Command, epilog=example("propensity promote 3"))
+@click.argument("version", type=VERSION, help=_VERSION_HELP)
+@FORCE
+@use_case()
+@DRY_RUN
+def promote(**arguments: Any) -> Any:
     """
     Make VERSION live, even if training rejected it.
 
@@ -55,11 +70,13 @@ def promote(**chosen: Any) -> Any:
     """
     from offline.promote import run
 
-    return run("promote", **chosen)
+    return run("promote", **arguments)
 
 
-@command(use_case(), DRY_RUN)
-def rollback(**chosen: Any) -> Any:
+@click.command(cls=Command, epilog=example("propensity rollback"))
+@use_case()
+@DRY_RUN
+def rollback(**arguments: Any) -> Any:
     """
     Go back to the previous live version.
 
@@ -68,15 +85,16 @@ def rollback(**chosen: Any) -> Any:
     """
     from offline.promote import run
 
-    return run("rollback", **chosen)
+    return run("rollback", **arguments)
 
 
-@command(
-    argument("[VERSION]"),
-    option("--off", "Let training promote again.", "is_off"),
-    *(_FORCE, use_case(), DRY_RUN),
-)
-def pin(*, version: int | None, is_off: bool, **chosen: Any) -> Any:
+@click.command(cls=Command, epilog=example("propensity pin 3", "propensity pin --off"))
+@click.argument("version", type=VERSION, required=False, help=_VERSION_HELP)
+@click.option("--off", "is_off", is_flag=True, help="Let training promote again.")
+@FORCE
+@use_case()
+@DRY_RUN
+def pin(*, version: int | None, is_off: bool, **arguments: Any) -> Any:
     """
     Make VERSION live and keep it live.
 
@@ -86,11 +104,12 @@ def pin(*, version: int | None, is_off: bool, **chosen: Any) -> Any:
 
     if (version is None) != is_off:
         raise click.UsageError("give either VERSION or --off, not both")
-    return run("unpin" if is_off else "pin", version=version, **chosen)
+    return run("unpin" if is_off else "pin", version=version, **arguments)
 
 
-@command(*_LOCAL)
-def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
+@click.command(cls=Command, epilog=example("propensity doctor --local"))
+@local_or_not
+def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     """
     Check a deployment and suggest what to fix.
 
@@ -99,13 +118,13 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     no user. Exits with 1 if something is wrong, with 4 if nothing was found wrong but
     something could not be examined.
     """
-    from commands.machine import entered
+    from commands.machine import enter_state
     from offline.doctor.run import run
 
     try:
-        ended = entered(state).record().ended if is_local else ()
-        about = [f"{one.name} (its log is {one.log})" for one in ended]
-        report = run(is_local=is_local, ended=about, **chosen)
+        ended = enter_state(state).record().ended if is_local else ()
+        processes = [f"{one.name} (its log is {one.log})" for one in ended]
+        report = run(is_local=is_local, ended=processes, **arguments)
     except Exception as error:
         # A program that asks for JSON gets it, also of a fault of ours.
         if not (text := reason(error)):
@@ -118,16 +137,25 @@ def doctor(*, is_local: bool, state: str | None, **chosen: Any) -> Any:
     return Printed(status=report.status, **asdict(report)), report.status
 
 
-@command(
-    option(
-        "--out FOLDER",
-        "A folder, or gs://BUCKET/PREFIX (default with --local: what `up` serves).",
-    ),
-    option("--weeks N", "Weeks to show.", type=click.IntRange(1, 104), default=26),
-    *(DRY_RUN, *_LOCAL),
+@click.command(
+    cls=Command, epilog=example("propensity dashboard --out gs://my-bucket/dashboard")
 )
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    help="A folder, or gs://BUCKET/PREFIX. With --local: what `up` serves.",
+)
+@click.option(
+    "--weeks",
+    type=click.IntRange(1, 104),
+    metavar="N",
+    default=26,
+    help="Weeks to show.",
+)
+@DRY_RUN
+@local_or_not
 def dashboard(
-    *, out: str | None, is_local: bool, state: str | None, **chosen: Any
+    *, out: str | None, is_local: bool, state: str | None, **arguments: Any
 ) -> Any:
     """
     Write the dashboard: web pages that need no server.
@@ -138,33 +166,12 @@ def dashboard(
 
     It reads a few small tables and seven days of the stream.
     """
-    from commands.machine import entered
+    from commands.machine import enter_state
     from offline.dashboard.run import run
 
     if is_local:
-        local = entered(state)
+        local = enter_state(state)
         out = out or str(local.dashboard)
     if not out:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
-    return run(out, is_local=is_local, **chosen)
-
-
-@command(
-    *(argument("FUNCTION"), argument("TARGET")),
-    option("--locked", "Stage the lock in its place, as a deploy."),
-    DRY_RUN,
-)
-def stage(*, function: Path, target: Path, locked: bool, is_dry: bool) -> Any:
-    """
-    Build the folder that a deploy would upload.
-
-    FUNCTION is its folder, such as 02-GetProba; TARGET is a new or empty folder, or one
-    staged before. Equal sources give equal bytes.
-    """
-    from deploy import stage as program
-
-    files = program.sources(function, locked=locked)
-    if not is_dry:
-        program.stage(function, target, locked=locked)
-    listed = [{"file": name, "bytes": f.stat().st_size} for name, f in files.items()]
-    return {"target": str(target), "sha256": program.digest(files), "files": listed}
+    return run(out, is_local=is_local, **arguments)

@@ -8,30 +8,46 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Exit, Printed, command
-from commands.flags import local_state, option, use_case
+from commands.answers import Command, Exit, Printed, example
+from commands.options import local_state, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State
 
-WEEKS = click.IntRange(1, 999)
 
-
-@command(
-    option("--data PATH", "GA4 export, a file or folder: JSON (.gz, .zst), Parquet."),
-    option("--cards PATH", "Parquet or CSV with Time, V1 to V28, Amount, Class."),
-    option(
-        "--user-column COLUMN",
-        "Who a user is: user_pseudo_id or user_id.",
-        type=click.Choice(["user_pseudo_id", "user_id"]),
-        default="user_pseudo_id",
-    ),
-    option("--label-event EVENT", "Event to predict.", default="purchase"),
-    use_case("ga4_purchase"),
-    option("--weeks N", "Weeks to play, the last of the data.", type=WEEKS, default=5),
-    option("--verbose", "Print the full tables."),
-    local_state("demo, or the name of the data"),
+@click.command(
+    cls=Command,
+    epilog=example("propensity demo", "propensity demo --data export/ --weeks 8"),
 )
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="GA4 export, a file or folder: JSON (.gz, .zst), Parquet.",
+)
+@click.option(
+    "--cards",
+    type=click.Path(path_type=Path),
+    help="Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
+)
+@click.option(
+    "--user-column",
+    type=click.Choice(["user_pseudo_id", "user_id"]),
+    default="user_pseudo_id",
+    help="Column that identifies a user.",
+)
+@click.option(
+    "--label-event", metavar="EVENT", default="purchase", help="Event to predict."
+)
+@use_case("ga4_purchase")
+@click.option(
+    "--weeks",
+    type=click.IntRange(1, 999),
+    metavar="N",
+    default=5,
+    help="Weeks to play, the last of the data.",
+)
+@click.option("--verbose", is_flag=True, help="Print the full tables.")
+@local_state("demo, or the name of the data")
 def demo(**choice: Any) -> Any:
     """
     Train, predict and evaluate on generated data or on yours.
@@ -42,16 +58,17 @@ def demo(**choice: Any) -> Any:
     """
     from local.play import Choice, run
 
-    # Else grpc says among the tables that an emulator has ended.
+    # Without this, grpc prints between the tables that an emulator has ended.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     if choice["data"] and choice["cards"]:
         raise click.UsageError("give either --data or --cards, not both")
     for name in ("data", "cards"):
-        choice[name] = Path(choice[name]).expanduser() if choice[name] else None
+        choice[name] = choice[name] and choice[name].expanduser()
     return Printed(run(Choice(**choice)))
 
 
-@command(local_state())
+@click.command(cls=Command, epilog=example("propensity up"))
+@local_state()
 def up(*, state: str | None) -> Any:
     """
     Start Propensity on this machine and keep it running.
@@ -62,25 +79,26 @@ def up(*, state: str | None) -> Any:
     from local.stack import commands
     from local.stack.state import State
 
-    return _ended(commands.up(State(state) if state else State()))
+    return _status_of(commands.up(State(state) if state else State()))
 
 
-@command(local_state("all of them"))
+@click.command(cls=Command, epilog=example("propensity down"))
+@local_state("all of them")
 def down(*, state: str | None) -> Any:
     """
     Stop what `up` started.
 
     In every state unless one is named. Only processes that were started here are
-    stopped. Fails where a program, such as a demo, uses a state: it stops what it
-    started itself.
+    stopped. Fails for a state in use by a running demo, which stops its own processes.
     """
     from local.stack import commands
 
-    answer = commands.down(_chosen(state))
+    answer = commands.down(_states(state))
     return answer, Exit.FAILED if answer["in_use"] else Exit.DONE
 
 
-@command(local_state("all of them"))
+@click.command(cls=Command, epilog=example("propensity status"))
+@local_state("all of them")
 def status(*, state: str | None) -> Any:
     """
     Show what is running, with addresses and logs.
@@ -90,14 +108,14 @@ def status(*, state: str | None) -> Any:
     """
     from local.stack import commands
 
-    return _ended(commands.status(_chosen(state)))
+    return _status_of(commands.status(_states(state)))
 
 
-def _ended(answer: dict[str, Any]) -> tuple[dict[str, Any], Exit]:
+def _status_of(answer: dict[str, Any]) -> tuple[dict[str, Any], Exit]:
     return answer, Exit.FAILED if answer["ended"] else Exit.DONE
 
 
-def entered(name: str | None) -> State:
+def enter_state(name: str | None) -> State:
     """
     Take on the environment of the local state that is up, and return the state.
 
@@ -110,23 +128,25 @@ def entered(name: str | None) -> State:
     from local.stack.stack import Stack
     from propensity.errors import RequestError
 
-    up = [one for one in _chosen(name) if one.record().is_running]
+    up = [state for state in _states(name) if state.record().is_running]
     if len(up) != 1:
-        names = ", ".join(one.name for one in up)
+        names = ", ".join(state.name for state in up)
         raise RequestError(
             f"several local states are running: {names}. Choose one with --state"
             if up
             else f"{name or 'Propensity'} is not running on this machine. Start it "
             "with `make up`"
         )
-    for variable in [one for one in os.environ if one.startswith("PROPENSITY_")]:
-        del os.environ[variable]
+    # The user's own settings may be of a deployment: this is about the local state.
+    for variable in [*os.environ]:
+        if variable.startswith("PROPENSITY_"):
+            del os.environ[variable]
     os.environ.update(Stack(up[0], base=up[0].record().base).environment)
     return up[0]
 
 
-def _chosen(state: str | None) -> list[State]:
+def _states(name: str | None) -> list[State]:
     """Return the state that is named, or all."""
     from local.stack.state import State, states
 
-    return [State(state)] if state else states()
+    return [State(name)] if name else states()

@@ -1,4 +1,4 @@
-"""Use cases: write a new one, check one, and give one another preprocessor."""
+"""Use cases: write a new one, check one, list them, and replace a preprocessor."""
 
 from __future__ import annotations
 
@@ -9,62 +9,112 @@ from typing import Any
 
 import click
 
-from commands.answers import Exit, command
-from commands.flags import DRY_RUN, argument, option, use_case
+from commands.answers import Command, Exit, Group, example
+from commands.options import DRY_RUN, use_case
+
+DAYS = click.IntRange(min=1)
 
 
-@command(
-    argument("NAME"),
-    option("--label-event EVENT", "Event to predict.", default="purchase"),
-    option("--lookback-days N", "Days of events that features read.", default=30),
-    option("--horizon-days N", "Days within which the event is predicted.", default=7),
-    option("--source TABLE", "Also read a table of your own, [project.]dataset.table."),
-    DRY_RUN,
+@click.group(cls=Group, epilog=example("propensity usecase list"))
+def usecase() -> None:
+    """Write a new use case, check one, or list them."""
+
+
+@usecase.command(
+    epilog=example("propensity usecase new shop_signup --label-event sign_up")
 )
-def new_usecase(**chosen: Any) -> Any:
+@click.argument("name", help="Lower-case letters, digits and underscores.")
+@click.option(
+    "--label-event", metavar="EVENT", default="purchase", help="Event to predict."
+)
+@click.option(
+    "--lookback-days",
+    type=DAYS,
+    metavar="N",
+    default=30,
+    help="Days of events that features read.",
+)
+@click.option(
+    "--horizon-days",
+    type=DAYS,
+    metavar="N",
+    default=7,
+    help="Days within which the event is predicted.",
+)
+@click.option(
+    "--source",
+    metavar="TABLE",
+    help="Also read a table of your own, [project.]dataset.table.",
+)
+@DRY_RUN
+def new(**arguments: Any) -> Any:
     """
-    Write the folder of a new use case.
+    Write the folder of a new use case for the GA4 export.
 
-    On the GA4 export: usecase.toml, features.sql, labels.sql and days.sql in
-    propensity/usecases/NAME, which run as they are and say what can be changed. NAME is
-    lower-case letters, digits and underscores.
+    Its files are in propensity/usecases/NAME. They run unchanged; comments show what
+    you can change.
     """
-    from offline.usecases import new
+    from offline.usecases import new as program
     from propensity.errors import RequestError
 
     try:
-        return new.write(**chosen)
+        return program.write(**arguments)
     except RequestError as error:
         raise click.UsageError(error.message) from None
 
 
-@command(argument("NAME"))
-def check_usecase(*, name: str) -> Any:
+@usecase.command(epilog=example("propensity usecase check shop_signup"))
+@click.argument("name", help="Name of the use case, which is its folder's.")
+def check(*, name: str) -> Any:
     """
     Check the files and SQL of a use case, and its leakage.
 
-    Reads its files, fits each candidate to made-up rows, and reads its statements by
+    Reads its files, fits each candidate to generated rows, and reads its statements by
     Google's own analyzer. Then runs features and labels on an emulated BigQuery, on
-    made-up events with and without those that they may not see: the rows must be the
+    generated events with and without those that they may not see: the rows must be the
     same. Fails if something is wrong.
     """
     from local import sandbox
     from local.progress import announced, showing
-    from offline.usecases import check
+    from offline.usecases import check as program
 
     with showing(sys.stderr):
-        report = check.check(name, sandbox.opened, step=announced)
+        report = program.check(name, sandbox.opened, step=announced)
     if not report.problems:
         print("Nothing is wrong.")
     return asdict(report), Exit.FAILED if report.problems else Exit.DONE
 
 
-@command(
-    option("--from FILE", "Python file that defines preprocessor(use_case).", "file"),
-    option("--default", "Put the use case's default back.", "is_default"),
-    *(use_case(), DRY_RUN),
+@usecase.command("list", epilog=example("propensity usecase list"))
+def list_usecases() -> Any:
+    """List the use cases, with what each predicts."""
+    from propensity import usecases
+
+    rows = []
+    for name in usecases.names():
+        declared = usecases.load(name)
+        rows.append({"use_case": name, "title": declared.title})
+    return {"use_cases": rows}
+
+
+@click.command(
+    "build-preprocessor",
+    cls=Command,
+    epilog=example("propensity build-preprocessor --from my_preprocessor.py"),
 )
-def build_preprocessor(*, file: Path | None, is_default: bool, **chosen: Any) -> Any:
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Python file that defines preprocessor(use_case).",
+)
+@click.option(
+    "--default", "is_default", is_flag=True, help="Put the use case's default back."
+)
+@use_case()
+@DRY_RUN
+def build_preprocessor(*, file: Path | None, is_default: bool, **arguments: Any) -> Any:
     """
     Check and upload a preprocessor of your own.
 
@@ -78,4 +128,4 @@ def build_preprocessor(*, file: Path | None, is_default: bool, **chosen: Any) ->
         raise click.UsageError("give either --from FILE or --default")
     from offline.build_preprocessor import run
 
-    return run(file, **chosen)
+    return run(file, **arguments)

@@ -1,7 +1,7 @@
 """
 Stage a function: exactly what a deploy uploads, and nothing else.
 
-    .venv/bin/propensity stage 02-GetProba /tmp/staged
+    python3 -m deploy.stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt`` and a
 copy of ``propensity/``. Equal sources give equal bytes and modes.
@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import argparse
 import glob
-import hashlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGE = "propensity"
@@ -109,16 +108,6 @@ def stage(
             shutil.rmtree(target)
         staged.rename(target)
     return target
-
-
-def digest(files: Mapping[str, Path]) -> str:
-    """Return the SHA-256 of ``sources``: of names and bytes."""
-    total = hashlib.sha256()
-    for name, source in files.items():
-        content = source.read_bytes()
-        total.update(f"{name}\0{len(content)}\0".encode())
-        total.update(content)
-    return total.hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

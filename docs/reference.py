@@ -284,11 +284,11 @@ def _code(names: Iterable[str]) -> str:
 def commands() -> str:
     """Return the page of all commands, as Markdown."""
     codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
-    every = [one for group in cli.GROUPS.values() for one in group]
+    every = [command for section in cli.SECTIONS.values() for command in section]
     seen = Counter(option for command in every for option in _options(command))
-    shared = [one for one, times in seen.items() if times > 2]
+    shared = [option for option, times in seen.items() if times > 2]
     parts = [COMMANDS_HEAD, codes, SHARED_HEAD, *_option_lines(shared)]
-    for title, below in cli.GROUPS.items():
+    for title, below in cli.SECTIONS.items():
         parts.append(f"\n## {title}\n")
         parts += [_command(one, "propensity", "###", shared) for one in below]
     return "".join(parts)
@@ -299,7 +299,6 @@ def _command(
 ) -> str:
     """Return the part of a command, and of those below it."""
     name = f"{before} {command.name}"
-    usage = " ".join(command.collect_usage_pieces(click.Context(command))[1:])
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
     about = f"\n{heading} {name}\n\n" + text.replace("<", "&lt;") + "\n"
@@ -307,23 +306,29 @@ def _command(
         below = command.commands.values()
         parts = [_command(one, name, f"{heading}#", shared) for one in below]
         return about + "".join(parts)
+    example = inspect.cleandoc((command.epilog or "").partition("Example:\n")[2])
+    about += f"\n```\n{example}\n```\n"
     own = [option for option in _options(command) if option not in shared]
     also = [option[0].split()[0] for option in _options(command) if option in shared]
-    about += f"\nIt takes `{usage}`.\n" if usage else ""
     about += f"\nAlso {_code(also)}.\n" if also else ""
     return about + ("\n" if own else "") + "".join(_option_lines(own))
 
 
+def _context(command: click.Command) -> click.Context:
+    """Return a context in which help shows the defaults, as the command line does."""
+    return click.Context(command, **cli.root.context_settings)
+
+
 def _options(command: click.Command) -> Iterator[Option]:
-    """Yield the options of a command and of those below it, with their meanings."""
+    """Yield what a command and those below it take, with the meanings."""
     if isinstance(command, click.Group):
         for below in command.commands.values():
             yield from _options(below)
         return
-    context = click.Context(command)
-    for option in command.get_params(context):
-        record = option.get_help_record(context)
-        if record and record[1] and option.opts[-1] not in ("--help", "--json"):
+    context = _context(command)
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record and record[1] and parameter.opts[-1] not in ("--help", "--json"):
             yield record[0], " ".join(record[1].split())
 
 

@@ -84,7 +84,7 @@ def write(
         "folder": folder,
         "files": [*files],
         "is_dry": is_dry,
-        "next": f"change the files, then: propensity check-usecase {name}",
+        "next": f"change the files, then: `propensity usecase check {name}`",
     }
 
 

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from commands.answers import Exit
 from commands.cli import main
 from local.install import write_command
 from local.stack.state import ROOT
+from propensity import usecases
 from propensity.errors import RequestError
 from propensity.gcp.log import log
 from propensity.settings import Settings
@@ -43,8 +45,8 @@ LEAVES = leaves(cli.root)
 # What changes nothing that a dry run could spare: they read, or start and stop
 # processes of this machine; a delivery has a preview in its place.
 WITHOUT_DRY_RUN = {
-    *("demo", "up", "down", "status", "versions", "doctor"),
-    *("dead-letters list", "check-usecase"),
+    *("demo", "up", "down", "status", "versions", "doctor", "usecase list"),
+    *("dead-letters list", "usecase check"),
     *("audience preview", "audience send", "audience ledger"),
 }
 OF_A_USE_CASE = {
@@ -53,7 +55,7 @@ OF_A_USE_CASE = {
     *("audience preview", "audience send", "audience ledger"),
 }
 # A command that needs nothing but its files.
-HARMLESS = ("new-usecase", "some_use_case", "--dry-run")
+HARMLESS = ("usecase", "new", "some_use_case", "--dry-run")
 PREVIEW = ["audience", "preview", "winback", "--to", "bucket"]
 # Python writes what is in its buffer once more as it ends.
 PYTHON = f"env -u PYTHONUNBUFFERED {sys.executable}"
@@ -75,14 +77,34 @@ class TestHelp:
         where there may be one."""
         assert main([*name.split(), "--help"]) == Exit.DONE
         output = capsys.readouterr().out
-        options = [of for of in LEAVES[name].params if isinstance(of, click.Option)]
-        names = {opt for option in options for opt in option.opts}
+        parameters = LEAVES[name].params
+        names = {opt for parameter in parameters for opt in parameter.opts}
 
         assert f"Usage: propensity {name} " in output
-        assert all(option.help for option in options)
+        assert all(parameter.help for parameter in parameters)
+        assert "Example:" in output
         assert "--json" in names
         assert ("--dry-run" in names) == (name not in WITHOUT_DRY_RUN)
         assert ("--use-case" in names) == (name in OF_A_USE_CASE)
+
+    @pytest.mark.parametrize("name", LEAVES)
+    def test_the_example_of_a_command_can_be_typed(self, name):
+        """It is in the help and on the page of commands."""
+        _, *lines = LEAVES[name].epilog.partition("Example:")[2].splitlines()
+        for line in lines:
+            words = shlex.split(line.partition("<")[0])
+            assert words[: len(name.split()) + 1] == ["propensity", *name.split()]
+            LEAVES[name].make_context(name, words[len(name.split()) + 1 :])
+
+    def test_defaults_are_shown_in_one_way(self, capsys):
+        for name in LEAVES:
+            main([*name.split(), "--help"])
+        output = capsys.readouterr().out
+
+        assert "[default: 5;" in output
+        assert "default" not in re.sub(
+            r"\[default:|--default|use case's default", "", output
+        )
 
     def test_comes_without_a_library_that_takes_long(self):
         heavy = "{'google.auth', 'grpc', 'numpy', 'pandas', 'pyarrow', 'requests'}"
@@ -94,6 +116,21 @@ class TestHelp:
         process = execute([sys.executable, "-c", program], status=None)
 
         assert process.stderr.strip() == "set()"
+
+
+def test_version_is_that_of_the_checkout(capsys):
+    assert main(["--version"]) == Exit.DONE
+    described = execute(["git", "-C", ROOT, "describe", "--tags", "--always"]).stdout
+
+    assert capsys.readouterr().out.startswith(f"propensity {described.strip()}")
+
+
+def test_use_cases_are_listed_with_what_each_predicts(capsys):
+    assert main(["usecase", "list", "--json"]) == Exit.DONE
+    listed = json.loads(capsys.readouterr().out)["use_cases"]
+
+    assert [one["use_case"] for one in listed] == usecases.names()
+    assert "Who will buy in the next 7 days?" in [one["title"] for one in listed]
 
 
 class TestExit:
@@ -108,9 +145,9 @@ class TestExit:
             ["promote", "9" * 5000],
             ["pin"],
             ["pin", "3", "--off"],
-            ["new-usecase", "2nd"],
+            ["usecase", "new", "2nd"],
             # A module of the package, beside the folders of the use cases.
-            ["new-usecase", "export", "--dry-run"],
+            ["usecase", "new", "export", "--dry-run"],
             ["doctor", "--as-of", "0001-01-05"],
             PREVIEW,
             [*PREVIEW, "--budget", "5"],
@@ -183,7 +220,7 @@ class TestExit:
         monkeypatch.setattr("commands.answers.show", interrupted)
 
         assert main([*HARMLESS]) == Exit.INTERRUPTED
-        assert capsys.readouterr().err == "propensity new-usecase: interrupted\n"
+        assert capsys.readouterr().err == "propensity usecase new: interrupted\n"
 
 
 class TestAnswer:
@@ -282,8 +319,7 @@ class TestScript:
 
 def test_messages_name_commands_that_there_are():
     """What they tell somebody to run can be run as it stands there."""
-    # A plain word may be plain English.
-    pattern = re.compile(r"\bpropensity ([a-z]+(?:[-_][a-z]+)+)")
+    pattern = re.compile(r"`(?:\.venv/bin/)?propensity ([a-z][a-z-]*(?: [a-z-]+)*)")
     advised = set()
     for room in ("propensity", "offline", "commands", "local", "deploy"):
         for file in (ROOT / room).rglob("*.py"):
@@ -291,5 +327,14 @@ def test_messages_name_commands_that_there_are():
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     advised.update(pattern.findall(node.value))
 
-    assert "check-usecase" in advised
-    assert advised <= {*cli.root.commands}
+    assert "usecase check" in advised
+    assert {words for words in advised if not starts_a_command(words)} == set()
+
+
+def starts_a_command(words: str) -> bool:
+    """Return whether a command line begins so; arguments may follow."""
+    first, _, second = words.partition(" ")
+    command = cli.root.commands.get(first)
+    if isinstance(command, click.Group):
+        return not second or second.partition(" ")[0] in command.commands
+    return command is not None

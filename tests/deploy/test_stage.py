@@ -4,15 +4,12 @@ Staging, specified: exactly what a deploy uploads, the same bytes for the same s
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 import pytest
 
-from commands.cli import main
-from deploy.functions import ROOT
-from deploy.stage import StageError, digest, sources, stage
+from deploy.stage import StageError, stage
 from tests.programs import execute
 
 STAGED = [
@@ -122,16 +119,3 @@ class TestCommandLine:
 
         assert "99-Nothing" in done.stderr
         assert "Traceback" not in done.stderr
-
-    def test_of_propensity_lists_what_it_stages_or_would(self, tmp_path, capsys):
-        """``propensity stage``: every file, and what names the whole of them."""
-        folder, target = ROOT / "02-GetProba", tmp_path / "staged"
-        listed = []
-        for words in (["--dry-run"], []):
-            assert main(["stage", str(folder), str(target), "--json", *words]) == 0
-            listed.append(json.loads(capsys.readouterr().out))
-            assert target.exists() == (words == [])
-
-        assert listed[0] == listed[1]
-        assert listed[0]["sha256"] == digest(sources(folder))
-        assert [one["file"] for one in listed[0]["files"]] == files(target)

@@ -17,7 +17,7 @@ POINTS = "MAX(loyalty.points) AS loyalty_points"
 
 @pytest.fixture
 def folder(use_cases) -> Path:
-    """A use case that ``new-usecase --source`` has written."""
+    """A use case that ``usecase new --source`` has written."""
     new.write(
         NAME, label_event="sign_up", lookback_days=10, horizon_days=7, source=TABLE
     )

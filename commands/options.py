@@ -1,0 +1,105 @@
+"""
+Options that many commands share, and how the values of options are read.
+
+click names a function's value in the help by the function: ``day`` reads ``DAY``. Its
+ValueError ends the command.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Function], Function]
+
+VERSION = click.IntRange(min=0)
+
+
+def day(text: str) -> date:
+    """Read a day from which weeks can be counted, back and forth."""
+    from propensity.timeframe import day_of
+
+    value = day_of(text)
+    if not 1970 <= value.year <= 2999:
+        raise ValueError(f"{text!r} is not a day of 1970 to 2999")
+    return value
+
+
+def moment(text: str) -> datetime:
+    """Read a day or a time."""
+    from propensity.timeframe import moment_of
+
+    return moment_of(text)
+
+
+def state(text: str) -> str:
+    """Read the name of a local state."""
+    from local.errors import LocalError
+    from local.stack.state import State
+
+    try:
+        return State(text).name
+    except LocalError as error:
+        raise ValueError(error) from None
+
+
+def name(text: str) -> str:
+    """Read the name of an audience or of a control group."""
+    from propensity.ids import NAME
+
+    if NAME.fullmatch(text):
+        return text
+    raise ValueError(
+        f"{text!r} is not a valid name: use lower-case letters, digits and underscores"
+    )
+
+
+def amount(text: str) -> Decimal:
+    """Read an amount, exactly."""
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        return Decimal(text)
+    raise ValueError(f"{text!r} is not an amount of 0 or more")
+
+
+def share(text: str) -> float:
+    """Read a percentage."""
+    match = re.fullmatch(r"(\d{1,2}(\.\d+)?)%", text, re.ASCII)
+    if match and float(match[1]) <= 90:
+        return float(match[1]) / 100
+    raise ValueError(f"{text!r} is not a share from 0% to 90%")
+
+
+def use_case(default: str | None = None, *, shown: str = "") -> Decorator[Any]:
+    """Return the option ``--use-case``; ``shown`` describes a default."""
+    return click.option(
+        "--use-case",
+        metavar="NAME",
+        default=default,
+        show_default=default is not None or shown or "PROPENSITY_USE_CASE",
+        help="Name of the use case.",
+    )
+
+
+def local_state(shown: str = "demo") -> Decorator[Any]:
+    """Return the option ``--state``; ``shown`` describes its default."""
+    text = "Name of the local state."
+    return click.option("--state", type=state, show_default=shown, help=text)
+
+
+DRY_RUN: Decorator[Any] = click.option(
+    "--dry-run",
+    "is_dry",
+    is_flag=True,
+    help="Check and say what would be done, and change nothing.",
+)
+FORCE: Decorator[Any] = click.option(
+    "--force",
+    is_flag=True,
+    help="Allow a first version that was not shown to be better than chance.",
+)
