@@ -189,7 +189,9 @@ class Ranked:
         for place in range(BINS):
             expected = None if value is None else float(value[place])
             costs = None if cost is None else cost * float(users[place])
-            is_known = costs is not None and margin is not None and expected is not None
+            pays_from = None
+            if expected is not None and costs is not None and margin is not None:
+                pays_from = ratio(costs, margin * expected)
             rows.append(
                 {
                     "decile": place + 1,
@@ -197,7 +199,7 @@ class Ranked:
                     "conversions": float(conversions[place]),
                     "value": expected,
                     "cost": costs,
-                    "pays_from": ratio(costs, margin * expected) if is_known else None,
+                    "pays_from": pays_from,
                 }
             )
         return rows
