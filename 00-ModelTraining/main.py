@@ -4,10 +4,11 @@
     snapshots of features and labels --> candidates --> holdout --> champion or not
     scored events and their truths   -->
 
-Request   POST {"use_case", "as_of", "force"}, all optional
+Request   POST {"use_case", "as_of", "force", "trial"}, all optional
 Reads     the use case's source (BigQuery), the champion and an uploaded preprocessor
 Writes    models/<use case>/<version>/ (bucket), a row of ma_model_training_metadata,
-          and the champion pointer where the model is not worse than the champion
+          and the champion pointer where the model is not worse than the champion;
+          a trial writes its report alone
 Answers   200 the new version and its metrics; 409 the same run is under way; 422 too
           little data; 424 a table is missing; 503 try again, or wait for the export
 """
@@ -20,7 +21,7 @@ from propensity.runs.run import Answer, Run, run
 
 
 @functions_framework.http
-@run("modelTraining", kind="train", once=True, clock=SYSTEM)
+@run("modelTraining", kind="train", once=True, clock=SYSTEM, has_trials=True)
 def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     run = export.wait_for_training_days(run)
@@ -28,7 +29,6 @@ def model_training(run: Run) -> Answer:
     trained, valued = train.train(run, rows)
     champion = run.registry.champion()
     verdict = train.compare(run, trained, champion)
-    answer = train.publish_model(
-        run, trained, verdict, rows=rows, champion=champion, valued=valued
-    )
+    finish = train.report_trial if run.trial else train.publish_model
+    answer = finish(run, trained, verdict, rows=rows, champion=champion, valued=valued)
     return {**answer, **export.answer(run)}

@@ -61,7 +61,7 @@ def card(
     trained: Trained,
     verdict: Verdict,
     *,
-    version: int,
+    version: int | None,
     rows: pa.Table,
     as_of: date,
     data_until: date | None,
@@ -80,6 +80,7 @@ def card(
     as they are fitted, and versions of earlier releases have others.
 
     Args:
+        version: None for a trial, which has no number.
         rows: All rows of its training and test.
         data_until: End of the days read from the export; None for another source.
         settle_days: Days waited for late rows.
@@ -262,7 +263,7 @@ def columns(
     }
 
 
-def answer(card: Mapping[str, Any], published: Published) -> dict[str, Any]:
+def answer(card: Mapping[str, Any], objects: Mapping[str, str]) -> dict[str, Any]:
     """Return the answer of 00-ModelTraining about the version."""
     metrics = {name: one for name, one in card["metrics"].items() if name != "lift"}
     of_events = {
@@ -282,7 +283,7 @@ def answer(card: Mapping[str, Any], published: Published) -> dict[str, Any]:
         "holdout": metrics,
         **(of_events if card["outcomes"] else {}),
         "value": card["value"],
-        "objects": dict(published.objects),
+        "objects": dict(objects),
     }
 
 

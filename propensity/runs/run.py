@@ -69,6 +69,7 @@ class Run:
     Attributes:
         as_of: The request's date, or an earlier one if the export ends before it.
         export: How far the run reads the GA4 export; None if it reads none.
+        trial: Whether it changes nothing of the deployment. Only a training can.
     """
 
     function: str
@@ -83,6 +84,7 @@ class Run:
     lease: Lease | None = None
     export: Freshness | None = None
     clock: Clock = SYSTEM
+    trial: bool = False
 
     @property
     def timeframe(self) -> Timeframe:
@@ -145,6 +147,7 @@ class RunRequest(NamedTuple):
     use_case: str
     as_of: date
     force: bool
+    trial: bool = False
 
 
 @cache
@@ -155,7 +158,13 @@ def clients() -> tuple[Settings, Warehouse, Artifacts]:
 
 
 def run(
-    function: str, *, kind: str, once: bool, clock: Clock, scope: str | None = None
+    function: str,
+    *,
+    kind: str,
+    once: bool,
+    clock: Clock,
+    scope: str | None = None,
+    has_trials: bool = False,
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
     Turn the body of a run into an HTTP function.
@@ -171,6 +180,8 @@ def run(
         clock: The time for the run.
         scope: Folder of its lease, for a run about all use cases; None for the use
             case's.
+        has_trials: Whether a request may be for a trial. Trials have leases of their
+            own, so that none is answered in the place of a run, or keeps one waiting.
     """
     disable_worker_timeout()
 
@@ -192,10 +203,13 @@ def run(
             status, headers = 200, dict[str, str]()
             current = None
             try:
-                current = _run_of(request, function, clock=clock, scope=scope)
+                parsed = _parsed(request, clock=clock, has_trials=has_trials)
+                current = begun(parsed, function, clock=clock, scope=scope)
                 line["use_case"] = current.use_case.name
                 line["as_of"] = current.as_of.isoformat()
-                answer = _under_lease(current, body, kind=kind, once=once)
+                of = "trial" if current.trial else kind
+                is_once = once and not current.trial
+                answer = _under_lease(current, body, kind=of, once=is_once)
                 line |= _plain_fields(answer)
             except Exception as raised:  # the last place before the caller
                 failure = failure_of(raised, _caller_of(request))
@@ -220,12 +234,11 @@ def _caller_of(request: flask.Request) -> Callers:
     return Callers.SCHEDULER if by_clock else Callers.OPERATORS
 
 
-def _run_of(
-    request: flask.Request, function: str, *, clock: Clock, scope: str | None
+def begun(
+    parsed: RunRequest, function: str, *, clock: Clock, scope: str | None = None
 ) -> Run:
-    """Return the run that a request is for."""
-    (settings, warehouse, artifacts), now = clients(), clock.now()
-    parsed = parse(request, default_use_case=settings.use_case, today=now.date())
+    """Return the run that a request is for; a trial does not wait for the export."""
+    settings, warehouse, artifacts = clients()
     if parsed.use_case == settings.use_case:
         usecases.require_default(settings)
     use_case = usecases.load(parsed.use_case).titled(settings)
@@ -235,23 +248,41 @@ def _run_of(
         settings=settings,
         use_case=use_case,
         as_of=parsed.as_of,
-        force=parsed.force,
-        began_at=now,
+        force=parsed.force or parsed.trial,
+        trial=parsed.trial,
+        began_at=clock.now(),
         warehouse=warehouse.for_run(),
         clock=clock,
         registry=Registry(artifacts, scope or use_case.name),
     )
 
 
-def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunRequest:
+def _parsed(request: flask.Request, *, clock: Clock, has_trials: bool) -> RunRequest:
+    settings, *_ = clients()
+    return parse(
+        request,
+        default_use_case=settings.use_case,
+        today=clock.now().date(),
+        has_trials=has_trials,
+    )
+
+
+def parse(
+    request: flask.Request,
+    *,
+    default_use_case: str,
+    today: date,
+    has_trials: bool = False,
+) -> RunRequest:
     """
     Read the request of a scheduled function.
 
     Args:
         request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
-            (YYYY-MM-DD, from 1971 on) and ``force``.
+            (YYYY-MM-DD, from 1971 on), ``force`` and, of some functions, ``trial``.
         default_use_case: Where the request names none.
         today: UTC; the default of ``as_of``, which may not be later.
+        has_trials: Whether the function can be tried.
 
     Raises:
         MethodNotAllowed, TooLarge, RequestError: As named.
@@ -269,17 +300,20 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
         # The framework reads what is left of a body that was refused.
         request.max_content_length = None
     body = object_in(read.strip() or b"{}")
-    fields = {"use_case": default_use_case, "as_of": None, "force": False, **body}
-    if unknown := sorted(name[:64] for name in fields.keys() - set(RunRequest._fields)):
+    known = {"use_case": default_use_case, "as_of": None, "force": False}
+    if has_trials:
+        known["trial"] = False
+    if unknown := sorted(name[:64] for name in body.keys() - known.keys()):
         raise RequestError(
-            f"unknown field {', '.join(unknown)}; known are "
-            f"{', '.join(RunRequest._fields)}",
+            f"unknown field {', '.join(unknown)}; known are {', '.join(known)}",
             field=unknown[0],
         )
+    fields: dict[str, Any] = {**known, **body}
     if not isinstance(fields["use_case"], str):
         raise RequestError("use_case must be a string", field="use_case")
-    if not isinstance(fields["force"], bool):
-        raise RequestError("force must be true or false", field="force")
+    for name in ("force", "trial"):
+        if not isinstance(fields.get(name, False), bool):
+            raise RequestError(f"{name} must be true or false", field=name)
     return RunRequest(**{**fields, "as_of": _as_of(fields["as_of"], today)})
 
 

@@ -9,20 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from msgspec import structs
 
 from propensity.errors import Conflict, NotEnoughData, SchemaError
 from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
 from propensity.learning import fit, gate, value
 from propensity.learning import rows as learning_rows
+from propensity.learning.report.version import version_page
 from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.registry.champion import Champion, announce
 from propensity.registry.loading import find_recorded, newest_recorded
+from propensity.registry.versions import HTML
 from propensity.runs.champion import rival
 from propensity.runs.export import lacked_days
 from propensity.tables import every as tables
 from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
+from propensity.usecases import Candidate
 
 if TYPE_CHECKING:
     from datetime import date
@@ -61,14 +65,18 @@ def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
         if use_case.scores_events
         else learning_rows.of_users(rows, use_case, run.timeframe, settings=settings)
     )
-    preprocessor = None
-    for upload in run.rows("newest_preprocessor"):
-        if not upload["is_default"]:
-            preprocessor = run.registry.verified(upload["object"], upload["sha256"])
-    trained = fit.train(parts, use_case, preprocessor=preprocessor, settings=settings)
+    uploaded = _uploaded_preprocessor(run)
+    trained = fit.train(parts, use_case, preprocessor=uploaded, settings=settings)
     for suspicion in trained.holdout.suspicions():
         run.log("WARNING", suspicion)
     return trained, value.train(trained, use_case, seed=settings.seed)
+
+
+def _uploaded_preprocessor(run: Run) -> Any | None:
+    for upload in run.rows("newest_preprocessor"):
+        if not upload["is_default"]:
+            return run.registry.verified(upload["object"], upload["sha256"])
+    return None
 
 
 def _user_rows(run: Run) -> pa.Table:
@@ -159,6 +167,8 @@ def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
     rows = trained.holdout.rows.rows
     beside = rival(run, champion, rows) if champion else None
     verdict = gate.compare(trained, beside)
+    if run.trial and champion is not None and not verdict.differences:
+        verdict = _beside_its_recipe(run, trained, champion) or verdict
     if champion is None or not champion.pinned:
         return verdict
     return replace(
@@ -166,6 +176,79 @@ def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
         promoted=False,
         reason=f"version {champion.version} is pinned and stays; {verdict.reason}",
     )
+
+
+def _beside_its_recipe(
+    run: Run, trained: Trained, champion: Champion
+) -> Verdict | None:
+    """
+    Compare a trial with the live version's features and candidate, trained on its rows.
+
+    After a feature was added the live version itself can score no row, and of a day it
+    was trained on it knows all outcomes.
+
+    Returns:
+        None where these rows lack one of its features.
+    """
+    record = find_recorded(run.warehouse, run.use_case.name, champion.version)
+    if record is None:
+        return None
+    card = record["card"]
+    needed = {*card["members"], *(c["name"] for c in card["candidates"] if c["chosen"])}
+    recipe = structs.replace(
+        run.use_case,
+        features=card["features"],
+        candidates=[
+            Candidate(one["name"], one["algorithm"], one["parameters"])
+            for one in card["candidates"]
+            if one["name"] in needed
+        ],
+    )
+    try:
+        again = fit.train(
+            trained.parts,
+            recipe,
+            preprocessor=_uploaded_preprocessor(run),
+            settings=run.settings,
+        )
+    except SchemaError as error:
+        run.log("WARNING", f"the live version cannot be compared: {error.message}")
+        return None
+    held = again.holdout
+    other = gate.Rival(
+        version=champion.version,
+        score=held.probability,
+        alert_threshold=held.savings.alert_threshold if held.savings else None,
+    )
+    verdict = gate.compare(trained, other)
+    how = "trained again on the rows of this trial, with its own features and candidate"
+    return replace(verdict, reason=f"{verdict.reason}; that version was {how}")
+
+
+def report_trial(
+    run: Run,
+    trained: Trained,
+    verdict: Verdict,
+    *,
+    rows: pa.Table,
+    champion: Champion | None,
+    valued: Valued | None,
+) -> Mapping[str, Any]:
+    """Store the report of a trial, beside its lease, and nothing else."""
+    card = card_of(run, trained, verdict, rows=rows, valued=valued)
+    name = f"runs/{run.use_case.name}/trial/{run.as_of}.html"
+    page = version_page(card).encode()
+    run.registry.artifacts.overwrite(name, page, content_type=HTML)
+    return trial_answer(card, {cards.REPORT: name})
+
+
+def trial_answer(
+    card: Mapping[str, Any], objects: Mapping[str, str]
+) -> Mapping[str, Any]:
+    """Return the answer about a trial; ``objects`` says where its report is."""
+    would_go_live = card["verdict"]["promoted"]
+    answer = {**cards.answer(card, objects), "promoted": False, "trial": True}
+    return {**answer, "would_go_live": would_go_live}
 
 
 def publish_model(
@@ -191,7 +274,29 @@ def publish_model(
         at=run.began_at,
         recorded=newest_recorded(run.warehouse, run.use_case.name),
     )
-    card = cards.card(
+    card = card_of(run, trained, verdict, rows=rows, valued=valued, version=version)
+    files = cards.files(card, trained, rows, valued=valued)
+    published = run.registry.publish(version, files)
+    _record(run, card, published, is_undecided=verdict.promoted)
+    if verdict.promoted:
+        sha256 = published.checksums[cards.MODEL]
+        verdict = _promoted(run, trained, verdict, champion, version, sha256=sha256)
+        card = {**card, "verdict": cards.verdict_entry(verdict)}
+        _record(run, card, published)
+    return cards.answer(card, published.objects)
+
+
+def card_of(
+    run: Run,
+    trained: Trained,
+    verdict: Verdict,
+    *,
+    rows: pa.Table,
+    valued: Valued | None,
+    version: int | None = None,
+) -> dict[str, Any]:
+    """Return the card of a version, or of a trial, which has no number."""
+    return cards.card(
         run.use_case,
         trained,
         verdict,
@@ -205,15 +310,6 @@ def publish_model(
         bytes_billed=run.warehouse.bytes_billed,
         valued=valued,
     )
-    files = cards.files(card, trained, rows, valued=valued)
-    published = run.registry.publish(version, files)
-    _record(run, card, published, is_undecided=verdict.promoted)
-    if verdict.promoted:
-        sha256 = published.checksums[cards.MODEL]
-        verdict = _promoted(run, trained, verdict, champion, version, sha256=sha256)
-        card = {**card, "verdict": cards.verdict_entry(verdict)}
-        _record(run, card, published)
-    return cards.answer(card, published)
 
 
 def _announce_what_was_cut_off(run: Run, champion: Champion | None) -> None:

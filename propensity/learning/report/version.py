@@ -27,8 +27,10 @@ def version_page(card: Entry) -> str:
         An HTML document without scripts or references to anything outside it.
     """
     plain: Entry = cleaned(card)
+    number = plain["model_version"]
     content = {
         "card": plain,
+        "name": "trial" if number is None else f"model version {number}",
         "noun": plain["entity"].removesuffix("_id"),
         "who": "that" if plain["outcomes"] else "who",
         "rate_interval": rate_interval,
