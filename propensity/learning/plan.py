@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning.intervals import NORMAL
+from propensity.measures.intervals import NORMAL
 from propensity.learning.lift import ERRORS, POWER
-from propensity.learning.metrics import BINS, ratio
+from propensity.measures.metrics import BINS, ratio
 
 Floats = NDArray[np.float64]
 

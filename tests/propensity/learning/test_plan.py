@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from propensity.learning import plan
-from propensity.learning.intervals import NORMAL
+from propensity.measures.intervals import NORMAL
 from propensity.learning.lift import rate_difference
 
 MONDAY = date(2026, 3, 2)
