@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.measures.intervals import NORMAL
 from propensity.learning.lift import ERRORS, POWER
+from propensity.measures.intervals import NORMAL
 from propensity.measures.metrics import BINS, ratio
 
 Floats = NDArray[np.float64]

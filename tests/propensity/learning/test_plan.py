@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from propensity.learning import plan
-from propensity.measures.intervals import NORMAL
 from propensity.learning.lift import rate_difference
+from propensity.measures.intervals import NORMAL
 
 MONDAY = date(2026, 3, 2)
 SHOPS = [
