@@ -57,7 +57,7 @@ def month(
     timeframe = use_case.timeframe(settings)
     newest = timeframe.newest_matured(today=as_of)
     weeks = range(settings.training_snapshots)
-    snapshots = [newest - n * timeframe.horizon for n in weeks]
+    snapshots = [newest - n * timeframe.stride for n in weeks]
     week = as_of - timeframe.horizon
     further = {
         "use_case": use_case.name,

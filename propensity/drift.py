@@ -361,7 +361,7 @@ def season_alarm(row: Row) -> str | None:
     if abs(lacked) <= np.log(1 + _ODDS) + _ERRORS * error:
         return None
     odds = exp(min(lacked, 20.0)) - 1
-    return (
-        f"the odds of all users were {odds:+.0%} beside the published ones, more than "
-        "the season's shift has followed"
-    )
+    sentence = f"the odds of all users were {odds:+.0%} beside the published ones"
+    if row.get("log_odds_shift") is None:
+        return sentence
+    return f"{sentence}, more than the season's shift has followed"

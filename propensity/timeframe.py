@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from statistics import median
@@ -109,16 +109,37 @@ def open_weekdays(days: Collection[date]) -> set[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeframe:
-    """Lookback, horizon and settle time of a use case, in whole days."""
+    """
+    Lookback, horizon and settle time of a use case, in whole days.
+
+    Dates of training are ``stride_days`` apart, or a horizon where it is 0. Outcomes of
+    dates that are less than a horizon apart overlap.
+    """
 
     lookback_days: int
     horizon_days: int
     settle_days: int
+    stride_days: int = 0
 
     @property
     def horizon(self) -> timedelta:
         """The span after an as-of date in which a conversion makes the label 1."""
         return timedelta(days=self.horizon_days)
+
+    @property
+    def stride(self) -> timedelta:
+        """The span between two as-of dates of a training."""
+        return timedelta(days=self.stride_days or self.horizon_days)
+
+    def over(self, as_ofs: Iterable[date], *, today: date) -> tuple[date, ...]:
+        """Return the as-of dates whose horizon has ended on ``today``."""
+        return tuple(as_of for as_of in as_ofs if as_of + self.horizon <= today)
+
+    def are_enough(self, as_ofs: Sequence[date]) -> bool:
+        """Tell whether dates, oldest first, suffice to train, choose and hold out."""
+        return len(as_ofs) >= FEWEST_SNAPSHOTS and bool(
+            self.over(as_ofs, today=as_ofs[-2])
+        )
 
     def is_matured(self, as_of: date, *, today: date) -> bool:
         """Tell whether the label of ``as_of`` is final on ``today``."""
@@ -147,21 +168,20 @@ class Timeframe:
         """
         Choose the as-of dates that training reads, oldest first.
 
-        One horizon apart, so that the label windows do not overlap, ending with the
-        newest matured one. Those whose lookback is not covered are left out: users
-        would look inactive.
+        One stride apart, ending with the newest matured one. Those whose lookback is
+        not covered are left out: users would look inactive.
 
         Args:
             today: The run's as-of date; no label at or after it is read.
             days: All days of the source that have data.
         """
         newest = self.newest_matured(today=today)
-        as_ofs = (newest - n * self.horizon for n in reversed(range(at_most)))
+        as_ofs = (newest - n * self.stride for n in reversed(range(at_most)))
         return tuple(as_of for as_of in as_ofs if self.is_covered(as_of, days))
 
     def first_read(self, *, today: date, at_most: int) -> date:
         """Return the first day that ``at_most`` snapshots can read, less two days."""
-        oldest = self.newest_matured(today=today) - (at_most - 1) * self.horizon
+        oldest = self.newest_matured(today=today) - (at_most - 1) * self.stride
         return oldest - timedelta(days=self.lookback_days + 2)
 
 
@@ -197,8 +217,7 @@ def rolling_blocks(
     as many as it judges.
 
     Args:
-        snapshots: As-of dates, oldest first, one horizon or more apart, without those
-            to hold out.
+        snapshots: As-of dates, oldest first, without those to hold out.
         timeframe: Says when labels are final.
     """
     blocks: list[Block] = []

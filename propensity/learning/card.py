@@ -97,7 +97,7 @@ def card(
     if parts.every is not None:
         learned += split["holdout"]
     positives, negatives = (parts.every or parts.before).per_row
-    train_rows = len(parts.before) - len(parts.choosing)
+    train_rows = parts.blocks[0].first if parts.blocks else len(parts.before)
     if parts.unlabelled is not None and trained.is_anomaly:
         train_rows = len(parts.unlabelled[0])
     return {

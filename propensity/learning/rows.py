@@ -219,16 +219,18 @@ def of_users(
             "each no event is anybody's. Do events still come, and is "
             "PROPENSITY_USER_COLUMN the column in which the source has users?"
         )
-    if len(as_ofs) < FEWEST_SNAPSHOTS:
+    if not timeframe.are_enough(as_ofs):
         raise NotEnoughData(
             f"{len(as_ofs)} snapshots have users, on {', '.join(map(str, as_ofs))}; "
-            f"{FEWEST_SNAPSHOTS} are needed, to train, to choose and to hold out. Each "
+            f"{FEWEST_SNAPSHOTS} are needed, to train, to choose and to hold out, the "
+            f"first {timeframe.horizon_days} days or more before the others. Each "
             f"needs a lookback of {timeframe.lookback_days} days before it and "
             f"{timeframe.horizon_days} + {timeframe.settle_days} days after it"
         )
     # The first row of each snapshot, and the end of the last.
     days = rows["as_of"].to_numpy().astype("datetime64[D]")
-    cut = [*np.searchsorted(days, np.array(as_ofs, "datetime64[D]")), len(rows)]
+    firsts = np.searchsorted(days, np.array(as_ofs, "datetime64[D]"))
+    cut = [*firsts.tolist(), len(rows)]
     every, count, held = Slice.of(rows), len(as_ofs), 1
     least = settings.minimum_conversions
     while held < count // 4 and every.between(cut[-held - 1]).conversions < least:
@@ -237,24 +239,32 @@ def of_users(
     hold = cut[-held - 1]
     place = dict(zip(as_ofs, cut, strict=False))
     after = dict(zip(as_ofs, cut[1:], strict=True))
+    # Outcomes that overlap those of the holdout choose no candidate.
+    over = timeframe.over(earlier, today=held_out[0])
     blocks = [
         Block(after[one.fitting[-1]], place[one.judged[0]], after[one.judged[-1]])
-        for one in rolling_blocks(earlier, timeframe)
+        for one in rolling_blocks(over, timeframe)
     ]
     # The oldest blocks have the fewest rows to fit on.
     blocks = [b for b in blocks if _is_enough(every.between(0, b.fit_end), settings)]
-    matured = [
-        as_of for as_of in earlier if timeframe.is_matured(as_of, today=held_out[0])
-    ]
-    fitting = every.between(0, after[matured[-1]] if matured else 0)
+    final = [day for day in over if timeframe.is_matured(day, today=held_out[0])]
     if not blocks:
         # Too few weeks: one block, as close to the holdout as can be.
-        first = place[earlier[-min(BLOCK_SNAPSHOTS, max(1, count // 5))]]
-        blocks, fitting = [Block(first, first, hold)], every.between(0, hold)
+        share = min(BLOCK_SNAPSHOTS, max(1, count // 5))
+        judged = over[-share:]
+        if not timeframe.over(over, today=(judged or as_ofs)[0]):
+            # Outcomes so long that none would be left to learn from overlap those of
+            # the holdout: they decide among few candidates, and nothing is fitted.
+            judged = earlier[-share:]
+        known, final = timeframe.over(over, today=judged[0]), [*over]
+        fit_end = after[known[-1]] if known else 0
+        blocks = [Block(fit_end, place[judged[0]], after[judged[-1]])]
+    fitting = every.between(0, after[final[-1]] if final else 0)
+    first, end = blocks[0].first, blocks[-1].end
     parts = Parts(
         split=Split(
-            train=tuple(day for day in earlier if place[day] < blocks[0].first),
-            calibrate=tuple(day for day in earlier if place[day] >= blocks[0].first),
+            train=tuple(day for day in earlier if place[day] < first),
+            calibrate=tuple(day for day in earlier if first <= place[day] < end),
             holdout=held_out,
         ),
         before=every.between(0, hold),

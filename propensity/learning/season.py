@@ -29,6 +29,9 @@ Floats = NDArray[np.float64]
 # nothing is known: a single one may be odd.
 MEMORY, FEWEST_WEEKS = 13, 2
 
+# Outcomes of more days are known too late to say how the next ones will be.
+LONGEST_DAYS = 28
+
 # A shift of the log-odds is never beyond this: odds times or by 2.7.
 MAXIMUM_LOG_ODDS_SHIFT = 1.0
 

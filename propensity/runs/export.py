@@ -28,7 +28,7 @@ def wait_for_training_days(run: Run) -> Run:
     """As ``wait_for_days``, for the days that a training reads."""
     timeframe, count = run.timeframe, run.settings.training_snapshots
     newest = timeframe.newest_matured(today=run.as_of)
-    oldest = newest - (count - 1) * timeframe.horizon
+    oldest = newest - (count - 1) * timeframe.stride
     return wait_for_days(
         run,
         since=oldest - timedelta(days=timeframe.lookback_days),

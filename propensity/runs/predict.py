@@ -116,11 +116,14 @@ def season_shift(run: Run, version: int) -> float | None:
     Return the shift of log-odds that evaluated weeks call for, None if too few do.
 
     Only what was known on the as-of date counts, so that a rerun has the same shift.
+    Where outcomes last longer than ``season.LONGEST_DAYS`` there is none.
 
     Args:
         version: The model that scores.
     """
     horizon = run.timeframe.horizon_days
+    if horizon > season.LONGEST_DAYS:
+        return None
     weeks = run.rows(
         "season_weeks",
         as_of=run.as_of,

@@ -123,13 +123,15 @@ def _snapshots(run: Run) -> Sequence[date]:
             "export, or the stream, has begun"
         )
     snapshots = timeframe.snapshots(today=run.as_of, days=days, at_most=at_most)
-    if len(snapshots) < FEWEST_SNAPSHOTS:
-        oldest = timeframe.newest_matured(today=run.as_of) - 2 * timeframe.horizon
+    newest = timeframe.newest_matured(today=run.as_of)
+    if not timeframe.are_enough(snapshots):
+        oldest = newest - timeframe.stride - timeframe.horizon
         raise NotEnoughData(
-            f"{len(snapshots)} snapshots can be used of {FEWEST_SNAPSHOTS} that are "
-            f"needed: nine tenths of the {timeframe.lookback_days} days before each "
-            f"must have data, the first of them before {oldest}, and the data are of "
-            f"{plural(len(days), 'day')} from {min(days)} to {max(days)}"
+            f"{plural(len(snapshots), 'snapshot')} can be used, and "
+            f"{FEWEST_SNAPSHOTS} are needed, the first of {oldest} or before: nine "
+            f"tenths of the {timeframe.lookback_days} days before each must have data, "
+            f"and the data are of {plural(len(days), 'day')} from {min(days)} to "
+            f"{max(days)}"
         )
     whole = [as_of for as_of in snapshots if not lacked_days(run, as_of)]
     if not whole:
@@ -138,7 +140,6 @@ def _snapshots(run: Run) -> Sequence[date]:
             f"{timeframe.horizon_days} days of outcomes, the newest "
             f"{max(run.missing_days)}: load these days again"
         )
-    newest = timeframe.newest_matured(today=run.as_of)
     if snapshots[-1] < newest:
         run.log(
             "WARNING",

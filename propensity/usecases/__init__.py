@@ -67,6 +67,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         budget: Of the best so many, or the best share, that somebody can act on.
         span: What the outcome is predicted from, in words; empty for the lookback.
         sources: Tables of the user's own that ``features.sql`` reads, by name.
+        stride_days: Days between two dates of a training; 0 for the horizon.
         index_days: Days of predictions that lookups are answered from; 0 for the
             lookback.
     """
@@ -90,7 +91,8 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     budget: str = declaration.BUDGET
     span: declaration.Text = ""
     sources: Mapping[declaration.Name, Source] = {}
-    index_days: Annotated[int, Meta(ge=0, le=declaration.MAXIMUM_DAYS)] = 0
+    stride_days: declaration.DaysOrNone = 0
+    index_days: declaration.DaysOrNone = 0
 
     @property
     def index_span(self) -> int:
@@ -135,6 +137,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             lookback_days=self.lookback_days,
             horizon_days=self.horizon_days,
             settle_days=settle_days,
+            stride_days=self.stride_days,
         )
 
     @property

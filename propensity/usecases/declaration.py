@@ -96,6 +96,7 @@ MAXIMUM_DAYS = 3_650
 
 Text = Annotated[str, Meta(pattern=r"\S")]
 Days = Annotated[int, Meta(ge=1, le=MAXIMUM_DAYS)]
+DaysOrNone = Annotated[int, Meta(ge=0, le=MAXIMUM_DAYS)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
 # Of a use case's folder, an event type, or a source.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
 from propensity.measures.metrics import grouped
+from propensity.runs.predict import season_shift
+from propensity.timeframe import Timeframe
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
@@ -178,3 +181,12 @@ class TestFollowing:
 
         assert shift(before, *overlapping, newest) == shift(newest, before)
         assert shift(*older, *recent[::-1]) == shift(*recent)
+
+
+def test_outcomes_of_a_quarter_have_no_season():
+    """They are known too late to say how the next ones will be: nothing is read."""
+    run = SimpleNamespace(
+        timeframe=Timeframe(lookback_days=180, horizon_days=91, settle_days=3)
+    )
+
+    assert season_shift(run, version=1) is None

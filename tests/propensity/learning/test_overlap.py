@@ -1,0 +1,82 @@
+"""
+Outcomes longer than the stride, specified: those of rows that a model learns from have
+ended before those that it is judged and measured by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from propensity.errors import NotEnoughData
+from propensity.learning import rows as learning_rows
+from propensity.learning.rows import Parts, Slice
+from propensity.timeframe import DAY
+from tests.propensity.learning.shops import SETTINGS, SHOP, WEEK, snapshots
+
+# Outcomes of five weeks, a date each week.
+LONG = replace(WEEK, horizon_days=35, stride_days=7)
+
+
+def parts(weeks: int) -> Parts:
+    """The rows of so many weekly dates, split."""
+    rows = snapshots(weeks, 120)
+    return learning_rows.of_users(rows, SHOP, LONG, settings=SETTINGS)
+
+
+def ends(part: Slice) -> list:
+    """First and last day of the rows' dates."""
+    days = part.rows["as_of"].to_pylist()
+    return [min(days), max(days)]
+
+
+@pytest.mark.parametrize("weeks", [13, 16, 24, 40, 60])
+def test_no_model_is_judged_by_outcomes_that_overlap_those_it_learned(weeks):
+    """Neither in a block nor on the test set, whose outcomes choose no candidate."""
+    split = parts(weeks)
+    held = ends(split.holdout)[0]
+
+    assert ends(split.fitting)[1] + LONG.horizon <= held
+    assert ends(split.choosing)[1] + LONG.horizon <= held
+    for block in split.blocks:
+        judged = ends(split.before.between(block.first, block.end))[0]
+        known = ends(split.before.between(0, block.fit_end))[1]
+        assert known + LONG.horizon <= judged
+
+
+@pytest.mark.parametrize("weeks", [9, 11])
+def test_where_time_is_short_the_choice_alone_shares_days_with_the_test(weeks):
+    """What is fitted has ended before both; so a shop need not wait for a third
+    outcome before it gets a model."""
+    split = parts(weeks)
+    [block] = split.blocks
+    judged = split.before.between(block.first, block.end)
+
+    known = ends(split.before.between(0, block.fit_end))[1]
+    assert known + LONG.horizon <= ends(judged)[0]
+    assert ends(split.fitting)[1] + LONG.horizon <= ends(split.holdout)[0]
+    assert ends(judged)[1] < ends(split.holdout)[0]
+
+
+def test_every_row_is_learned_from_by_the_model_that_goes_live():
+    """Days of nobody's part are of the served model, and of no list in the card."""
+    split = parts(24)
+    named = {*split.split.train, *split.split.calibrate, *split.split.holdout}
+
+    assert split.every is not None
+    assert len(split.every) == 24 * 120
+    judged = {*split.choosing.rows["as_of"].to_pylist()}
+    assert {*split.split.calibrate} == judged
+    assert len(named) < 24
+
+
+def test_dates_less_than_an_outcome_apart_are_too_few():
+    """Six of them may be there, and no outcome ends before the last but one begins."""
+    with pytest.raises(NotEnoughData, match="35 days or more before the others"):
+        parts(6)
+    assert not LONG.are_enough([WEEK_ONE + n * 7 * DAY for n in range(6)])
+    assert LONG.are_enough([WEEK_ONE + n * 7 * DAY for n in range(7)])
+
+
+WEEK_ONE = parts(9).split.train[0]
