@@ -16,8 +16,8 @@ FUNCTION_REQUIREMENTS := $(wildcard 0*/requirements*.txt) benchmarks/requirement
 FUNCTION_STAMP := .local/venvs/.set-up$(subst /,-,$(VENV))
 # Tests also wait, for processes and clocks: a third worker fills two processors.
 WORKERS ?= 3
-IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
-# As they are, whatever is in them: recipes read them as shell variables.
+IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is running."; exit 0; };
+# Exported as shell variables, so that any character in a value is safe.
 export DATA CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE ONLY OUT
 
 help: ## list the targets
@@ -38,16 +38,16 @@ demo: setup ## train, evaluate, predict, look up and stream on generated data, o
 	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"} $${VERBOSE:+--verbose} \
 	  $${USE_CASE:+--use-case "$$USE_CASE"}
 
-up: setup ## start emulators and functions, and leave them running
+up: setup ## start Propensity on this machine and keep it running
 	@$(BIN)/python -m propensity up $${STATE:+--state "$$STATE"}
 
 down: ## stop what `make up` started
 	@$(IF_SET_UP) $(BIN)/python -m propensity down $${STATE:+--state "$$STATE"}
 
-status: ## say what is up, and where
+status: ## show what is running, with addresses and logs
 	@$(IF_SET_UP) $(BIN)/python -m propensity status $${STATE:+--state "$$STATE"}
 
-doctor: $(STAMP) ## say what is wrong with what is up, and what to do about it
+doctor: $(STAMP) ## check what is running, and suggest what to fix
 	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || exit $$?
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data

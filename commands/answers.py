@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
+import traceback
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
 import click
 
+from local.progress import showing, step
 from propensity.pages.words import cleaned
 
 
@@ -42,6 +45,13 @@ MEANINGS = {
 }
 
 
+_ADVICE = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "check who may read and write it",
+    errno.ENOSPC: "free space on the disk",
+}
+
+
 class Printed(dict[str, Any]):
     """An answer that a person has read already."""
 
@@ -54,33 +64,43 @@ class Command(click.Command):
     what it prints itself is on standard error.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, failure: Exit = Exit.FAILED, **options: Any
+    ) -> None:
+        """
+        Args:
+            failure: Exit code of a command that failed.
+        """
         super().__init__(*arguments, **options)
+        self.failure = failure
         text = "Print the answer as JSON."
-        self.params.append(click.Option(["--json", "as_json"], is_flag=True, help=text))
+        json_flag = click.Option(["--json", "as_json"], is_flag=True, help=text)
+        self.params.append(json_flag)
 
-    def invoke(self, ctx: click.Context) -> None:
-        """Run the function, print its answer or the failure, and end."""
-        as_json = ctx.params.pop("as_json")
+    def invoke(self, ctx: click.Context) -> Exit:
+        """Run the function, print its answer or the failure, and return the code."""
+        as_json, name = ctx.params.pop("as_json"), ctx.command_path
         try:
-            with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            stdout = sys.stderr if as_json else sys.stdout
+            with contextlib.redirect_stdout(stdout), showing(sys.stderr), step(name):
                 result = super().invoke(ctx)
             is_pair = isinstance(result, tuple)
             answer, code = result if is_pair else (result, Exit.DONE)
             if answer is not None:
                 show(answer, as_json=as_json)
-        except KeyboardInterrupt:
-            say(f"{ctx.command_path}: interrupted")
-            ctx.exit(Exit.INTERRUPTED)
         except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
             # click handles them; a broken pipe means that the reader has read enough.
             raise
+        except KeyboardInterrupt:
+            return fail(name, "interrupted", code=Exit.INTERRUPTED, as_json=as_json)
         except Exception as error:
-            if not (text := reason(error)):
-                raise
-            say(f"{ctx.command_path}: {text}")
-            ctx.exit(Exit.FAILED)
-        ctx.exit(int(code))
+            if not (cause := explained(error)):
+                if not as_json:
+                    raise
+                traceback.print_exc()
+                cause = f"{type(error).__name__}: {error}", ""
+            return fail(name, *cause, code=self.failure, as_json=as_json)
+        return Exit(code)
 
 
 class Group(click.Group):
@@ -94,8 +114,8 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def reason(error: Exception) -> str:
-    """Return the message of an error for a person; nothing for a fault of ours."""
+def explained(error: Exception) -> tuple[str, str] | None:
+    """Return what is wrong and what to do; None for a fault of ours."""
     from google.auth.exceptions import GoogleAuthError
 
     from deploy.stage import StageError
@@ -106,18 +126,29 @@ def reason(error: Exception) -> str:
         # The target of a copy is named first: its disk may be full.
         name = error.filename2 or error.filename
         problem = error.strerror or str(error)
-        return f"{name}: {problem}" if name else problem
-    if isinstance(error, GoogleAuthError):
-        return f"no access to Google Cloud: {error}"
-    if not isinstance(error, PropensityError | LocalError | StageError):
-        return ""
-    if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
-        # Functions raise it, too, and nobody starts those by make.
-        return (
-            f"{error}. For a deployment, `.venv/bin/python -m deploy environment` "
-            "prints the settings; for this machine, `make up` prints them"
+        return f"{name}: {problem}" if name else problem, _ADVICE.get(
+            error.errno or 0, ""
         )
-    return str(error)
+    if isinstance(error, GoogleAuthError):
+        login = "log in with `gcloud auth application-default login`"
+        return f"there is no access to Google Cloud: {error}", login
+    if isinstance(error, PropensityError):
+        page = f"docs/operate.md#{error.code} has more about this error"
+        return error.problem, error.hint or page
+    if isinstance(error, LocalError):
+        return error.problem, error.hint
+    return (str(error), "") if isinstance(error, StageError) else None
+
+
+def fail(name: str, problem: str, hint: str = "", *, code: Exit, as_json: bool) -> Exit:
+    """Print what is wrong with a command and what to do; return the exit code."""
+    say(f"{name}: {problem}")
+    if hint:
+        say(f"hint: {hint}")
+    if as_json:
+        error = {"message": problem, "hint": hint}
+        show({"status": int(code), "error": error}, as_json=True)
+    return code
 
 
 def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
@@ -128,7 +159,7 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
     elif not isinstance(answer, Printed):
-        click.echo(printable("\n".join(_lines(answer)) or "Nothing."))
+        click.echo(printable("\n".join(_lines(answer))))
 
 
 def say(message: str) -> None:

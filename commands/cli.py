@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from commands import audience, data, deployment, machine, usecases
-from commands.answers import Exit, example
+from commands.answers import Exit, example, fail
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
@@ -83,10 +83,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # As on standard error: no locale makes a command fail by what it prints.
         sys.stdout.reconfigure(errors="backslashreplace")
+    words = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in words
     try:
-        root.main(arguments, prog_name="propensity")
+        return int(root.main(words, prog_name="propensity", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+    except click.UsageError as error:
+        name = error.ctx.command_path if error.ctx else "propensity"
+        hint = f"`{name} --help` has what it takes, and an example"
+        fail(name, error.format_message(), hint, code=Exit.UNKNOWN, as_json=as_json)
+    except click.Abort:
+        code = Exit.INTERRUPTED
+        return fail("propensity", "interrupted", code=code, as_json=as_json)
     except SystemExit as ended:
         return int(ended.code or Exit.DONE)
+    return Exit.UNKNOWN
 
 
 if __name__ == "__main__":

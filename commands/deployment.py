@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from commands.answers import Command, Exit, Printed, example, printable, reason, say
+from commands.answers import Command, Exit, Printed, example, printable
 from commands.options import (
     DRY_RUN,
     FORCE,
@@ -107,7 +106,11 @@ def pin(*, version: int | None, is_off: bool, **arguments: Any) -> Any:
     return run("unpin" if is_off else "pin", version=version, **arguments)
 
 
-@click.command(cls=Command, epilog=example("propensity doctor --local"))
+@click.command(
+    cls=Command,
+    failure=Exit.NOT_EXAMINED,
+    epilog=example("propensity doctor --local"),
+)
 @local_or_not
 def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     """
@@ -121,18 +124,9 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     from commands.machine import enter_state
     from offline.doctor.run import run
 
-    try:
-        ended = enter_state(state).record().ended if is_local else ()
-        processes = [f"{one.name} (its log is {one.log})" for one in ended]
-        report = run(is_local=is_local, ended=processes, **arguments)
-    except Exception as error:
-        # A program that asks for JSON gets it, also of a fault of ours.
-        if not (text := reason(error)):
-            text = f"{type(error).__name__}: {error}"
-            traceback.print_exc()
-        say(f"propensity doctor: {text}")
-        answer = Printed(status=int(Exit.NOT_EXAMINED), error={"message": text})
-        return answer, Exit.NOT_EXAMINED
+    ended = enter_state(state).record().ended if is_local else ()
+    processes = [f"{one.name} (its log is {one.log})" for one in ended]
+    report = run(is_local=is_local, ended=processes, **arguments)
     click.echo(printable(str(report)))
     return Printed(status=report.status, **asdict(report)), report.status
 

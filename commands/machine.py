@@ -94,6 +94,8 @@ def down(*, state: str | None) -> Any:
     from local.stack import commands
 
     answer = commands.down(_states(state))
+    if not answer["stopped"] and not answer["in_use"]:
+        print("Nothing was running.")
     return answer, Exit.FAILED if answer["in_use"] else Exit.DONE
 
 
@@ -108,7 +110,10 @@ def status(*, state: str | None) -> Any:
     """
     from local.stack import commands
 
-    return _status_of(commands.status(_states(state)))
+    answer = commands.status(_states(state))
+    if not answer["services"]:
+        print("Nothing is running. Start it with `make up`.")
+    return _status_of(answer)
 
 
 def _status_of(answer: dict[str, Any]) -> tuple[dict[str, Any], Exit]:

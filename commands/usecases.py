@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,11 +74,10 @@ def check(*, name: str) -> Any:
     same. Fails if something is wrong.
     """
     from local import sandbox
-    from local.progress import announced, showing
+    from local.progress import announced
     from offline.usecases import check as program
 
-    with showing(sys.stderr):
-        report = program.check(name, sandbox.opened, step=announced)
+    report = program.check(name, sandbox.opened, step=announced)
     if not report.problems:
         print("Nothing is wrong.")
     return asdict(report), Exit.FAILED if report.problems else Exit.DONE

@@ -1,11 +1,21 @@
-"""What local mode refuses, and why."""
+"""Errors of local mode."""
 
 from __future__ import annotations
 
 
 class LocalError(Exception):
-    """Local mode can not go on; the message says why and what to do."""
+    """
+    Local mode cannot go on.
+
+    Attributes:
+        problem: What is wrong, with the value.
+        hint: What to do about it.
+    """
+
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        self.problem, self.hint = problem, hint
+        super().__init__(f"{problem}. {hint}" if hint else problem)
 
 
 class UnusableData(LocalError):
-    """The data that were named cannot be played; nothing is to be left of them."""
+    """The data cannot be used for a demo; nothing that was made for them is kept."""

@@ -1,7 +1,8 @@
 """
-What the user sees while something takes long: never nothing.
+What the user sees while something takes long.
 
-Where no line came for ``QUIET_S``, one comes with what is going on and for how long.
+The first line is printed after ``FIRST_S`` at the latest. Then each ``QUIET_S`` without
+one print what is going on, and for how long.
 Set-up uses it, too: it needs the standard library alone.
 """
 
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-# Nothing is silent for longer than ten seconds; a machine may be late by some.
+# A command that is done sooner prints no line about itself.
+FIRST_S = 2.0
+# No pause is longer than ten seconds, also on a machine that is late by some.
 QUIET_S = 6.0
 TICK_S = 0.2
 _ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +34,7 @@ def shown(path: str | Path) -> str:
 
 @dataclass(eq=False)
 class Step:
-    """A long step: what goes on, which may be said anew, and since when."""
+    """A long step: its label, which may change meanwhile, and when it began."""
 
     label: str
     began: float
@@ -41,7 +44,7 @@ class Progress:
     """
     Prints lines to a stream, and in a pause what is going on.
 
-    Without a stream it is silent: nobody is to see what goes on.
+    Without a stream it prints nothing.
     """
 
     def __init__(
@@ -52,19 +55,25 @@ class Progress:
         self.stream, self.clock = stream, clock
         self.steps: list[Step] = []
         self._last, self._lock = clock(), threading.Lock()
+        self._longest_pause = QUIET_S
 
     def say(self, text: str = "") -> None:
         """Print a line at once, also into a pipe."""
         # The terminal may be gone; the working code will notice itself.
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._last = self.clock()
-            if self.stream is not None:
+            self._last, self._longest_pause = self.clock(), QUIET_S
+            # A bar of tqdm is on the line; it is drawn again below the text.
+            tqdm = sys.modules.get("tqdm")
+            if self.stream is not None and tqdm is not None:
+                tqdm.tqdm.write(text, file=self.stream)
+                self.stream.flush()
+            elif self.stream is not None:
                 print(text, file=self.stream, flush=True)
 
     def tick(self) -> None:
         """Print the innermost step after a pause."""
         now = self.clock()
-        if now - self._last >= QUIET_S:
+        if now - self._last >= self._longest_pause:
             step = self.steps[-1] if self.steps else Step("still working", self._last)
             self.say(f"  … {step.label}, {max(now - step.began, 0):.0f} s")
 
@@ -80,7 +89,18 @@ class Progress:
 
     @contextlib.contextmanager
     def showing(self, stream: TextIO | None = None) -> Iterator[None]:
-        """Print in pauses of the block what is going on; and its lines to a stream."""
+        """
+        Print to a stream what is going on in the block, also in its pauses.
+
+        Within another such block this changes the stream alone.
+        """
+        outer, self.stream = self.stream, stream or sys.stdout
+        if outer is not None:
+            try:
+                yield
+            finally:
+                self.stream = outer
+            return
         ended = threading.Event()
 
         def show() -> None:
@@ -88,7 +108,7 @@ class Progress:
                 self.tick()
 
         thread = threading.Thread(target=show, daemon=True)
-        self.stream, self._last = stream or sys.stdout, self.clock()
+        self._last, self._longest_pause = self.clock(), FIRST_S
         thread.start()
         try:
             yield

@@ -20,20 +20,27 @@ class PropensityError(Exception):
     code = "internal"
     retryable = False
     is_public = False
-    # Of the answer.
+    # HTTP headers of the response.
     headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
-        self, message: str, *, field: str | None = None, detail: object = None
+        self,
+        problem: str,
+        *,
+        hint: str = "",
+        field: str | None = None,
+        detail: object = None,
     ) -> None:
         """
         Args:
-            message: The expectation, the finding, and what to do.
+            problem: What is wrong, with the value.
+            hint: What to do about it; a command prints it on a line of its own.
             field: The request's field at fault, where there is one.
             detail: More for the answer's body; must be JSON-serialisable.
         """
-        super().__init__(message)
-        self.message = message
+        self.problem, self.hint = problem, hint
+        self.message = f"{problem}. {hint}" if hint else problem
+        super().__init__(self.message)
         self.field = field
         self.detail = detail
 
@@ -183,8 +190,10 @@ class ExportLate(Unavailable):
 
     code = "export_late"
 
-    def __init__(self, message: str, *, retry_after_s: int, detail: object) -> None:
-        super().__init__(message, detail=detail)
+    def __init__(
+        self, problem: str, *, hint: str = "", retry_after_s: int, detail: object
+    ) -> None:
+        super().__init__(problem, hint=hint, detail=detail)
         self.headers = {"Retry-After": str(retry_after_s)}
 
 

@@ -186,7 +186,10 @@ class Settings:
                 ) from error
         if "project" not in values:
             raise SettingsError(
-                "GOOGLE_CLOUD_PROJECT is not set: the project to run in",
+                "GOOGLE_CLOUD_PROJECT is not set",
+                hint="On this machine, run `make up` and paste the export lines that "
+                "it prints. For a deployment: "
+                'eval "$(.venv/bin/python -m deploy environment)"',
                 field="GOOGLE_CLOUD_PROJECT",
             )
         return cls(**values)

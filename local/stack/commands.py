@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from local.errors import LocalError
 from local.processes import HOST, Process, end_of
-from local.progress import showing, shown
+from local.progress import shown
 from local.stack.stack import Stack, stop_all
 from local.stack.state import State
 
@@ -24,8 +23,7 @@ def up(state: State) -> dict[str, Any]:
     if (record := state.record()).serves:
         stack = Stack(state, base=record.base)
     else:
-        # Apart from the answer, which may be piped.
-        with showing(sys.stderr), Stack(state, stays=True) as stack:
+        with Stack(state, stays=True) as stack:
             if not (state.dashboard / "index.html").exists():
                 stack.write_dashboard()
     return {**status([state]), "to_use": directions(stack).splitlines()}

@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -173,7 +174,8 @@ class TestExit:
         assert main(arguments) == Exit.UNKNOWN
         printed = capsys.readouterr()
         assert printed.out == ""
-        assert "Usage: propensity" in printed.err
+        assert printed.err.startswith(("propensity", "Usage: propensity [OPTIONS]"))
+        assert "\nhint: `propensity" in printed.err or not arguments
 
     def test_of_a_failure_is_1_in_words(self, monkeypatch, capsys):
         """The command and the reason, and no trace of the program."""
@@ -182,15 +184,42 @@ class TestExit:
         assert main(["versions"]) == Exit.FAILED
         printed = capsys.readouterr()
         assert printed.out == ""
-        assert printed.err.startswith("propensity versions: GOOGLE_CLOUD_PROJECT")
-        # Where the settings are to be had, of a deployment and on this machine.
-        assert "`.venv/bin/python -m deploy environment`" in printed.err
-        assert "`make up` prints" in printed.err
+        problem, hint = printed.err.splitlines()
+        assert problem == "propensity versions: GOOGLE_CLOUD_PROJECT is not set"
+        # The settings of this machine, and those of a deployment.
+        assert hint.startswith("hint: On this machine, run `make up`")
+        assert "python -m deploy environment" in hint
 
     def test_a_failure_names_the_whole_command(self, capsys):
         """A script may load three files."""
         assert main(["load", "postcodes", "no-such-file.csv"]) == Exit.FAILED
         assert capsys.readouterr().err.startswith("propensity load postcodes: ")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["versions"], ["promote", "x"], ["forget"], ["load", "postcodes", "no.csv"]],
+        ids=" ".join,
+    )
+    def test_a_failure_is_json_for_a_program(self, arguments, monkeypatch, capsys):
+        """Also where the command line itself is wrong."""
+        monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+        status = main([*arguments, "--json"])
+        answer = json.loads(capsys.readouterr().out)
+
+        assert answer["status"] == status != Exit.DONE
+        assert answer["error"]["message"]
+        assert answer["error"]["hint"]
+
+    def test_a_command_that_takes_seconds_says_so_on_standard_error(
+        self, monkeypatch, capsys
+    ):
+        monkeypatch.setattr("local.progress.FIRST_S", 0.1)
+        monkeypatch.setattr("offline.usecases.new.write", lambda **_: time.sleep(0.5))
+
+        assert main([*HARMLESS]) == Exit.DONE
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith("  … propensity usecase new, 0 s\n")
 
     @pytest.mark.parametrize("error", [RequestError("no"), ValueError("a fault")])
     def test_a_doctor_that_cannot_begin_says_so_in_json(
@@ -338,3 +367,17 @@ def starts_a_command(words: str) -> bool:
     if isinstance(command, click.Group):
         return not second or second.partition(" ")[0] in command.commands
     return command is not None
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("status", "Nothing is running. Start it with `make up`.\n"),
+        ("down", "Nothing was running.\n"),
+    ],
+)
+def test_a_machine_without_a_process_says_that_nothing_is_running(
+    command, text, capsys
+):
+    assert main([command, "--state", "nobody-has-this"]) == Exit.DONE
+    assert capsys.readouterr().out.strip() == text.strip()
