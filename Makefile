@@ -72,8 +72,7 @@ check: $(STAMP) ## formatting, lint and types
 bench: setup ## run the benchmarks, all or ONLY="NAME …", and write one table, OUT=.local/bench.md
 	@$(BIN)/python -m benchmarks $${ONLY:-} --out "$${OUT:-.local/bench.md}"
 
-docs: $(STAMP) ## write the pages and Terraform's files that are made from the code
-	@$(BIN)/python -m deploy.render
+docs: $(STAMP) ## write the pages that are made from the code
 	@$(BIN)/python -m docs
 
 clean: ## stop what is up, and remove all local state

@@ -132,6 +132,7 @@ def enter_state(name: str | None) -> State:
     """
     from local.stack.stack import Stack
     from propensity.errors import RequestError
+    from propensity.settings import is_setting
 
     up = [state for state in _states(name) if state.record().is_running]
     if len(up) != 1:
@@ -144,7 +145,7 @@ def enter_state(name: str | None) -> State:
         )
     # The user's own settings may be of a deployment: this is about the local state.
     for variable in [*os.environ]:
-        if variable.startswith("PROPENSITY_"):
+        if is_setting(variable):
             del os.environ[variable]
     os.environ.update(Stack(up[0], base=up[0].record().base).environment)
     return up[0]

@@ -50,7 +50,7 @@ def new(**arguments: Any) -> Any:
     """
     Write the folder of a new use case for the GA4 export.
 
-    Its files are in propensity/usecases/NAME. They run unchanged; comments show what
+    Its files are in usecases/NAME. They run unchanged; comments show what
     you can change.
     """
     from offline.usecases import new as program

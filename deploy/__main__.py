@@ -23,6 +23,7 @@ from deploy import configuration, functions
 from deploy.configuration import SEPARATOR, Deployment, words
 from deploy.functions import ROOT, DeploymentError
 from deploy.render import TERRAFORM
+from propensity.settings import own_use_cases
 from propensity.tables import every as tables
 
 # In the words of Cloud Run and Terraform for what settings say.
@@ -56,8 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def environment(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """Yield the settings of the functions, as a shell sets them."""
+    yield from _own_folder()
     for name, value in d.variables.items():
         yield f"export {name}={shlex.quote(value)}"
+
+
+def _own_folder() -> Iterator[str]:
+    """Yield where the use cases of your own are, if a setting says so."""
+    if folder := own_use_cases():
+        yield f"export {configuration.OWN_FOLDER}={shlex.quote(folder)}"
 
 
 def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
@@ -67,6 +75,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     Raises:
         DeploymentError: Nothing has been set up, so that nobody knows what is there.
     """
+    yield from _own_folder()
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
     every = functions.load()

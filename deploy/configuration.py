@@ -8,6 +8,7 @@ variables of ``terraform/`` check what is left.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import zoneinfo
@@ -24,6 +25,7 @@ from propensity.settings import FOREIGN, Settings, unknown_setting, variable_of
 from propensity.tables import every
 
 FILE = Path(__file__).with_name("settings.env")
+OWN_FOLDER = "PROPENSITY_USE_CASES"
 EXAMPLE = Path(__file__).with_name("settings.env.example")
 
 _MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
@@ -147,7 +149,12 @@ def read(file: Path) -> Deployment:
     if not file.is_file():
         raise DeploymentError(f"there is no {file}: copy {EXAMPLE.name} and fill it in")
     try:
-        return of(_variables(file.read_text("utf-8")))
+        variables = _variables(file.read_text("utf-8"))
+        # Which use cases there are is asked below, and by scripts; functions need not
+        # know where they came from.
+        if folder := variables.pop(OWN_FOLDER, ""):
+            os.environ[OWN_FOLDER] = folder
+        return of(variables)
     except (DeploymentError, UnicodeDecodeError) as error:
         raise DeploymentError(f"{file.name}: {error}") from error
 

@@ -3,8 +3,9 @@ What Terraform reads: tables, topics, rights and use cases, as JSON files.
 
     python -m deploy.render
 
-A test fails while one is not as the code has it. ``terraform/`` lists none of these
-itself: its files say ``jsondecode(file(...))``.
+``setup.sh`` and ``teardown.sh`` write them anew each time, since they depend on the use
+cases of your own, and git ignores them. ``terraform/`` lists none of these itself: its
+files say ``jsondecode(file(...))``.
 """
 
 from __future__ import annotations
@@ -144,5 +145,6 @@ def files() -> dict[Path, Any]:
 
 
 if __name__ == "__main__":
+    (TERRAFORM / "generated").mkdir(exist_ok=True)
     for file, content in files().items():
         file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

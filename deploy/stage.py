@@ -3,8 +3,9 @@ Stage a function: exactly what a deploy uploads, and nothing else.
 
     python3 -m deploy.stage 02-GetProba /tmp/staged
 
-A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt`` and a
-copy of ``propensity/``. Equal sources give equal bytes and modes.
+A staged folder holds ``main.py`` and the modules beside it, ``requirements.txt``, a
+copy of ``propensity/``, and in ``usecases/`` the use cases of your own.
+Equal sources give equal bytes and modes.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
 lock, with every package that it needs and the hashes of each, see ``lock.sh``.
 Local mode runs functions from the same folders.
@@ -19,6 +20,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from propensity import folders
+from propensity.errors import UseCaseError
 
 PACKAGE = "propensity"
 # The command of the repository is no part of a function.
@@ -58,11 +62,18 @@ def sources(
         **{file.name: file for file in function_folder.glob("*.py")},
         "requirements.txt": (locks if locked else function_folder) / requirements,
     }
+    try:
+        own_names = folders.own_names(root)
+    except UseCaseError as error:
+        raise StageError(f"cannot stage {function_folder}: {error.message}") from error
+    trees = {PACKAGE: root / PACKAGE}
+    for name in own_names:
+        trees[f"{folders.OWN}/{name}"] = folders.own(root) / name
     # Not by Path.rglob, which follows no link: a use case may be a folder elsewhere.
-    names = glob.glob(f"{PACKAGE}/**", root_dir=root, recursive=True)  # noqa: PTH207
-    for name in names:
-        if (root / name).is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
-            files[Path(name).as_posix()] = root / name
+    for tree, top in trees.items():
+        for name in glob.glob("**", root_dir=top, recursive=True):  # noqa: PTH207
+            if (top / name).is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
+                files[Path(tree, name).as_posix()] = top / name
     if missing := [str(file) for file in files.values() if not file.is_file()]:
         raise StageError(f"cannot stage {function_folder}: no {', no '.join(missing)}")
     return dict(sorted(files.items()))
@@ -88,7 +99,7 @@ def stage(
     files = sources(function_folder, requirements=requirements, locked=locked)
     there = {file.name for file in target.iterdir()} if target.is_dir() else set()
     # An earlier deploy may have had another module beside main.py.
-    ours = {"requirements.txt", PACKAGE, "__pycache__"}
+    ours = {"requirements.txt", PACKAGE, folders.OWN, "__pycache__"}
     others = {name for name in there - ours if not name.endswith(".py")}
     if target.is_file() or others or (there and PACKAGE not in there):
         raise StageError(

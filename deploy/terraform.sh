@@ -3,6 +3,9 @@
 # or OpenTofu where that is what there is. A root is `main` or `watch`; each has a state
 # of its own in the bucket.
 
+# What the code and your use cases say, as Terraform reads it.
+"$python" -m deploy.render
+
 by=terraform
 command -v terraform >/dev/null || by=tofu
 # A plan asks Google what there is. Without a login a dry run prints the commands alone.

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from propensity import ids, usecases
+from propensity import folders, ids, usecases
 from propensity.errors import PropensityError
 from propensity.events import messages, values
 from propensity.online import lookup, score
@@ -101,7 +101,9 @@ def _features(use_case: usecases.UseCase) -> Schema:
 
 def schemas() -> Schema:
     """Return every schema, by its name."""
-    loaded = [usecases.load(name) for name in usecases.names()]
+    # Pages are of what ships.
+    shipped = folders.shipped()
+    loaded = [usecases.load(name) for name in shipped]
     requests = ["FeaturesRequest", "InstancesRequest", "UserRequest"]
     flat = {"allOf": [kind("Features"), kind("Beside")]}
     # Other use cases score events as they happen, and no users by day.
@@ -121,7 +123,7 @@ def schemas() -> Schema:
             "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
         },
         "UserIds": kind("UserId[]") | _count(lookup.MAXIMUM_USERS),
-        "UseCase": {"enum": usecases.names(), "description": "or PROPENSITY_USE_CASE"},
+        "UseCase": {"enum": shipped, "description": "or PROPENSITY_USE_CASE"},
         "UseCaseOfUsers": {"enum": of_users, "description": "or PROPENSITY_USE_CASE"},
         "PredictionOrNone": kind(["Prediction", "UnpredictedUser"]),
         **{f"Features_{one.name}": _features(one) for one in loaded},

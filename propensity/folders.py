@@ -1,25 +1,77 @@
 """
 The folders of the use cases that a deploy holds.
 
+Those that ship are in the package. Your own are in ``usecases/`` beside it, in a
+checkout and in a staged function alike, or where PROPENSITY_USE_CASES points.
 02-GetProba imports this, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations
 
-from importlib import resources
-from typing import Any
+from pathlib import Path
 
+from propensity import settings
+from propensity.errors import UseCaseError
 from propensity.ids import NAME
 
+ROOT = Path(__file__).resolve().parent.parent
 # Holds a folder for each use case; a file of this name makes it one.
-FOLDER = resources.files("propensity") / "usecases"
+FOLDER = ROOT / "propensity" / "usecases"
 FILE = "usecase.toml"
+OWN = "usecases"
 
 
-def names(folder: Any = FOLDER) -> list[str]:
-    """Return the names of the use cases in a folder."""
+def own(root: Path = ROOT) -> Path:
+    """Return the folder of your own use cases; it may be missing."""
+    return Path(settings.own_use_cases() or root / OWN)
+
+
+def own_names(root: Path = ROOT) -> list[str]:
+    """
+    Return the names of your own use cases.
+
+    Args:
+        root: Holds ``propensity/`` and ``usecases/``.
+
+    Raises:
+        UseCaseError: One has a name that is taken, or the setting names no folder.
+    """
+    folder, package = own(root), root / "propensity" / "usecases"
+    if not folder.is_dir():
+        if settings.own_use_cases():
+            raise UseCaseError(
+                f"PROPENSITY_USE_CASES is {str(folder)!r}, but there is no such "
+                "folder. Create it, or correct the setting"
+            )
+        return []
+    found = shipped(folder)
+    for name in found:
+        is_taken = (package / name / FILE).is_file() or (
+            package / f"{name}.py"
+        ).exists()
+        if is_taken and not folder.samefile(package):
+            raise UseCaseError(
+                f"{name} is the name of a use case in {folder} and of one that ships "
+                "with Propensity: rename yours"
+            )
+    return found
+
+
+def shipped(folder: Path = FOLDER) -> list[str]:
+    """Return the names of the use cases in a folder; by default of those that ship."""
     return sorted(
         entry.name
         for entry in folder.iterdir()
         if NAME.fullmatch(entry.name) and (entry / FILE).is_file()
     )
+
+
+def names() -> list[str]:
+    """Return the names of all use cases; raises as ``own_names``."""
+    return sorted({*shipped(), *own_names()})
+
+
+def place(name: str) -> Path:
+    """Return the folder of a use case, whether or not there is one of this name."""
+    is_shipped = (FOLDER / name / FILE).is_file()
+    return FOLDER / name if is_shipped else own() / name

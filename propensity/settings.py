@@ -21,9 +21,9 @@ from propensity.ids import NAME, is_event_name
 
 PREFIX = "PROPENSITY_"
 
-# For the tests and local mode alone; functions ignore them:
-# the folder of real data, and the first port.
-FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_BASE)")
+# For the tests, commands and deploys alone; functions ignore them:
+# the folder of real data, the first port, and the folder of your own use cases.
+FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_BASE|USE_CASES)")
 
 GIB = 1024**3
 
@@ -233,6 +233,11 @@ def unknown_setting(name: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return f"unknown setting {name}" + (f": is it {near[0]}?" if near else "")
+
+
+def own_use_cases() -> str:
+    """Return the folder of your own use cases, if a setting names one."""
+    return os.environ.get("PROPENSITY_USE_CASES", "").strip()
 
 
 def target_here() -> str:

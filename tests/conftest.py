@@ -41,6 +41,9 @@ from tests import shared
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 
+# Tests are of what ships, whatever a checkout has of its own: no use case is in there.
+os.environ["PROPENSITY_USE_CASES"] = str(Path(__file__).parent / "usecases")
+
 # All that is asked is on this machine: a tenth of each request goes into looking for a
 # proxy where nothing says so.
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")

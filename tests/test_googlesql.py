@@ -15,7 +15,7 @@ from local.exports import ga4_schema
 from offline.forget import about, in_order
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
-from propensity import usecases
+from propensity import folders, usecases
 from propensity.gcp.warehouse import type_of_parameter
 from propensity.privacy import consent
 from propensity.settings import Settings
@@ -121,7 +121,7 @@ def named(text: str, relations: dict[str, Columns]) -> dict[str, Columns]:
 def texts(name: str) -> dict[str, str]:
     """Return the statements of a use case, and all that it shares with others."""
     use_case = usecases.load(name)
-    names = {file.stem for file in (usecases.FOLDER / name).glob("*.sql")}
+    names = {file.stem for file in folders.place(name).glob("*.sql")}
     if use_case.reads_export:
         names |= {file.stem for file in SHARED}
     found = {one: use_case.statement(one) for one in names - {*VIEWS} - IN_PART}

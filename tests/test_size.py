@@ -20,7 +20,7 @@ from sqlglot import exp, parse_one
 
 from local import billing
 from local.billing import EXPORT, Contents, bytes_read, event_sizes, scans
-from propensity import usecases
+from propensity import folders, usecases
 from propensity.errors import UseCaseError
 from propensity.events import messages
 from propensity.gcp.writes import APPEND_BYTES
@@ -127,9 +127,9 @@ def billed(use_case: usecases.UseCase, name: str, **own: Any) -> float:
 def statements(name: str) -> list[str]:
     """Return the statements of a use case that are queries of a run or an answer."""
     use_case = usecases.load(name)
-    root = usecases.FOLDER.parent
+    root = folders.FOLDER.parent
     files = [
-        *(usecases.FOLDER / name).glob("*.sql"),
+        *folders.place(name).glob("*.sql"),
         *(
             file
             for room in ("runs", "registry", "online")

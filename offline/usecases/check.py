@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from offline.usecases import googlesql, made_up
-from propensity import statements, usecases
+from propensity import folders, statements, usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.gcp.warehouse import type_of_parameter
 from propensity.ids import NAME
@@ -73,7 +73,7 @@ def check(
     Raises:
         RequestError: There is no such use case.
     """
-    if not NAME.fullmatch(name) or not (usecases.FOLDER / name).is_dir():
+    if not NAME.fullmatch(name) or not folders.place(name).is_dir():
         known = ", ".join(usecases.names())
         problem = f"there is no use case {name[:64]!r}; there are {known}"
         raise RequestError(problem, field="name")
@@ -112,7 +112,7 @@ def files(name: str) -> Iterator[str]:
     """Yield what is wrong with the files, without running a statement."""
     from propensity.events.types import Catalogue
 
-    if not (usecases.FOLDER / name / declaration.FILE).is_file():
+    if not (folders.place(name) / declaration.FILE).is_file():
         yield f"{name}/{declaration.FILE} is missing"
         return
     try:
@@ -165,7 +165,7 @@ def _warnings(use_case: UseCase) -> Iterator[str]:
                 f"{name} takes {', '.join(shared)} as well: an event that names no "
                 "use_case becomes one of both"
             )
-    folder = usecases.FOLDER / use_case.name
+    folder = use_case.folder
     for file in sorted(one.name for one in folder.iterdir()):
         text = statements.read(folder, file) if file.endswith(".sql") else ""
         for name in (use_case.name, *others):

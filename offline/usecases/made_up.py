@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from propensity import statements, usecases
+from propensity import statements
 from propensity.events.values import microseconds_of
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
@@ -35,7 +35,7 @@ _LITERAL = re.compile(r"'([A-Za-z][A-Za-z0-9_]{0,39})'")
 
 def events(use_case: UseCase, as_of: date) -> list[dict[str, Any]]:
     """Return events of all kinds that the statements of a use case name."""
-    folder = usecases.FOLDER / use_case.name
+    folder = use_case.folder
     files = [file.name for file in folder.iterdir() if file.name.endswith(".sql")]
     texts = (statements.read(folder, file) for file in files)
     named = {*_LITERAL.findall("".join(texts)), *map(str, use_case.parameters.values())}

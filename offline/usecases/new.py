@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from propensity import usecases
+from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME, is_event_name
 from propensity.tables.every import GA_EVENTS
@@ -55,8 +55,9 @@ def write(
             "and have letters, digits, underscores, hyphens and blanks, 40 at most"
         )
         raise RequestError(problem, field="label_event")
-    folder = Path(str(usecases.FOLDER)) / name
-    if folder.exists() or folder.with_suffix(".py").exists():
+    folder = folders.own() / name
+    module = folders.FOLDER / f"{name}.py"
+    if name in folders.names() or folder.exists() or module.exists():
         problem = f"{name} is there already: name the use case otherwise, or remove it"
         raise RequestError(problem, field="name")
     substitutions = {
@@ -76,7 +77,7 @@ def write(
     except UseCaseError as error:
         raise RequestError(error.message) from error
     if not is_dry:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         for file, text in files.items():
             (folder / file).write_text(text, "utf-8")
     return {

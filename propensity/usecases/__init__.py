@@ -3,7 +3,8 @@ Use cases, each in a folder of its own.
 
 ``usecase.toml`` says what a row is and which features it has; ``features.sql``,
 ``labels.sql`` and ``days.sql`` compute features, labels and days in BigQuery;
-``model.py`` is optional. A new use case is a new folder: no other code need name it.
+``model.py`` is optional. A new use case is a new folder, of the package or of your own:
+no other code need name it.
 
 - ``declaration``: what a ``usecase.toml`` may say
 - ``sources``: tables of the user's own that features read, point in time
@@ -18,6 +19,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache, cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 __all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Stream", "UseCase", "Value"]
-
-# Holds a folder for each use case.
-FOLDER = folders.FOLDER
 
 # Statements of a use case whose rows are users; use cases of events have none.
 STATEMENTS = ("features", "labels", "days")
@@ -93,6 +92,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     sources: Mapping[declaration.Name, Source] = {}
     stride_days: declaration.DaysOrNone = 0
     index_days: declaration.DaysOrNone = 0
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return folders.place(self.name)
 
     @property
     def index_span(self) -> int:
@@ -159,11 +163,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     def lines(self, name: str) -> Iterator[Line]:
         """Yield the lines of ``statement``, and where each is written."""
         around = {"features": sources.around(self.sources)}
-        return statements.lines(name, own=FOLDER / self.name, around=around)
+        return statements.lines(name, own=self.folder, around=around)
 
     def has_statement(self, name: str) -> bool:
         """Tell whether the use case has a statement ``name`` of its own."""
-        return (FOLDER / self.name / f"{name}.sql").is_file()
+        return (self.folder / f"{name}.sql").is_file()
 
     def window(
         self, settings: Settings, as_ofs: Sequence[date], *, today: date | None = None
@@ -249,14 +253,14 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     @property
     def model(self) -> ModuleType | None:
         """The use case's ``model.py``, or None where it has none."""
-        if not (FOLDER / self.name / "model.py").is_file():
+        if not (self.folder / "model.py").is_file():
             return None
         return importlib.import_module(f"{__name__}.{self.name}.model")
 
 
 def names() -> list[str]:
     """Return the names of the use cases that this deploy holds."""
-    return folders.names(FOLDER)
+    return folders.names()
 
 
 def loaded(wrong: Callable[[UseCaseError], object]) -> dict[str, UseCase]:
@@ -284,7 +288,10 @@ def load(name: str) -> UseCase:
             f"there is no use case {name[:64]!r}; this deploy has {', '.join(names())}",
             field="use_case",
         )
-    use_case = parse(name, statements.read(FOLDER / name, declaration.FILE))
+    # A model that is loaded may name what is in a model.py.
+    if str(folders.own()) not in __path__:
+        __path__.append(str(folders.own()))
+    use_case = parse(name, statements.read(folders.place(name), declaration.FILE))
     for stem in () if use_case.scores_events else STATEMENTS:
         if not use_case.has_statement(stem):
             raise UseCaseError(

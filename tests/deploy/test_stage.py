@@ -65,20 +65,41 @@ class TestStage:
             assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
         assert (staged / "main.py").read_text() == (function / "main.py").read_text()
 
-    def test_copies_what_links_lead_to(self, function, tmp_path):
-        """Defect: a use case that is a link to a folder elsewhere, as of a repository
-        of its own, was there on this machine and in no deploy."""
-        own = tmp_path / "ours"
+    @pytest.mark.parametrize("is_set", [False, True])
+    def test_use_cases_of_ones_own_travel_with_each_function(
+        self, function, tmp_path, monkeypatch, is_set
+    ):
+        """From beside the package, or where the setting points; a use case may be a
+        link to a folder elsewhere, as of a repository of its own."""
+        own, elsewhere = function.parent / "usecases", tmp_path / "ours"
+        if is_set:
+            own = tmp_path / "mine"
+        monkeypatch.setenv("PROPENSITY_USE_CASES", str(own) if is_set else "")
+        for name in ("usecase.toml", "features.sql", "__pycache__/x", "data/rows.csv"):
+            (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+            (elsewhere / name).write_text(f"our {name}")
         own.mkdir()
-        (own / "features.sql").write_text("SELECT 2\n")
-        use_cases = function.parent / "propensity" / "usecases"
-        use_cases.mkdir()
-        (use_cases / "shop").symlink_to(own)
-        (use_cases / "gone").symlink_to(tmp_path / "gone")
-        copy = stage(function, tmp_path / "staged") / "propensity/usecases/shop"
+        (own / "shop").symlink_to(elsewhere)
+        (own / "gone").symlink_to(tmp_path / "gone")
+        (own / "README.md").write_text("ours")
+        staged = stage(function, tmp_path / "staged")
 
-        assert (copy / "features.sql").read_text() == "SELECT 2\n"
-        assert not copy.is_symlink()
+        names = ("data/rows.csv", "features.sql", "usecase.toml")
+        mine = [f"usecases/shop/{name}" for name in names]
+        assert files(staged) == [*STAGED, *mine]
+        assert not (staged / "usecases/shop").is_symlink()
+        assert files(stage(function, staged)) == [*STAGED, *mine]
+
+    def test_a_use_case_that_also_ships_is_refused_by_its_name(
+        self, function, tmp_path, monkeypatch
+    ):
+        monkeypatch.delenv("PROPENSITY_USE_CASES")
+        for folder in ("usecases/shop", "propensity/usecases/shop"):
+            (function.parent / folder).mkdir(parents=True)
+            (function.parent / folder / "usecase.toml").touch()
+
+        with pytest.raises(StageError, match="shop is the name of .* rename yours"):
+            stage(function, tmp_path / "staged")
 
     def test_replaces_what_was_staged_before(self, function, tmp_path):
         """A file that the source no longer has is gone from the staged folder."""

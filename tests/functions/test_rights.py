@@ -23,6 +23,7 @@ import functions_framework
 import pytest
 import requests
 
+from deploy import render
 from deploy.render import TERRAFORM
 from local.generators.games import DEFAULT_END, Games
 from local.generators.streams import encode
@@ -41,7 +42,7 @@ from tests.functions.test_suppression import KEY, suppress
 from tests.published import publish
 from tests.rows import append_rows
 
-FUNCTIONS = json.loads((TERRAFORM / "generated" / "functions.json").read_text())
+FUNCTIONS = render.files()[TERRAFORM / "generated" / "functions.json"]
 CARDS_KNOWN = date(2026, 3, 14)
 PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)

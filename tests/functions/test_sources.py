@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -14,6 +13,7 @@ from local.exports import sources as tables
 from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
+from tests import own_use_cases
 from tests.functions.conftest import TRAINED, Place
 
 NAME = "shop_loyal"
@@ -25,11 +25,7 @@ USER = "user.000"
 @pytest.fixture(scope="module", autouse=True)
 def use_case(tmp_path_factory) -> Iterator[Any]:
     """A use case with a source, for these tests alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        copy = tmp_path_factory.mktemp("own") / "usecases"
-        shutil.copytree(str(usecases.FOLDER), copy)
-        patch.setattr(usecases, "FOLDER", copy)
-        usecases.load.cache_clear()
+    with own_use_cases.in_folder(tmp_path_factory.mktemp("own")):
         new.write(
             NAME,
             label_event="purchase",
@@ -38,7 +34,6 @@ def use_case(tmp_path_factory) -> Iterator[Any]:
             source="crm-project.crm.loyalty",
         )
         yield usecases.load(NAME)
-    usecases.load.cache_clear()
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ class TestPage:
         outputs = {command: run(copy, here(command)) for command in commands()}
         written, checked, _, trained, predicted, looked_up = outputs.values()
 
-        assert (copy / "propensity" / "usecases" / NAME / "features.sql").is_file()
+        assert (copy / "usecases" / NAME / "features.sql").is_file()
         assert "features.sql" in written
         assert "Nothing is wrong." in checked
         assert orjson.loads(trained)["promoted"], trained

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 from datetime import date
 
 import pytest
 
-from propensity import usecases
+from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.settings import Settings
 from propensity.usecases import UseCase
+from tests import own_use_cases
 from tests.usecases.test_declaration import TOML
 
 SETTINGS = Settings(project="p")
@@ -54,6 +57,42 @@ class TestLoad:
 
         with pytest.raises(UseCaseError, match=r"ga4_purchase/labels\.sql is missing"):
             usecases.load.__wrapped__("ga4_purchase")
+
+
+class TestOfOnesOwn:
+    @pytest.fixture
+    def own(self, tmp_path):
+        with own_use_cases.in_folder(tmp_path / "own") as folder:
+            yield folder
+
+    def test_are_found_beside_those_that_ship(self, own):
+        """By name, with their statements; a model of theirs can be unpickled."""
+        shipped = usecases.names()
+        copy = shutil.copytree(folders.place("ga4_purchase"), own / "repeat_purchase")
+        (copy / "model.py").write_text("def doubled(x):\n    return 2 * x\n")
+        (own / "not_one").mkdir()
+        found = usecases.load("repeat_purchase")
+
+        assert usecases.names() == sorted([*shipped, "repeat_purchase"])
+        assert found.statement("labels") == usecases.load("ga4_purchase").statement(
+            "labels"
+        )
+        stored = b"cpropensity.usecases.repeat_purchase.model\ndoubled\n."
+        assert pickle.loads(stored) is found.model.doubled
+
+    @pytest.mark.parametrize("name", ["ga4_purchase", "sources"])
+    def test_a_name_in_both_places_is_refused(self, own, name):
+        """Of a use case that ships, or of a module of the package."""
+        shutil.copytree(folders.place("ga4_purchase"), own / name)
+
+        with pytest.raises(UseCaseError, match=f"^{name} is the name of .* rename"):
+            usecases.names()
+
+    def test_a_setting_that_points_nowhere_is_named(self, own):
+        own.rmdir()
+
+        with pytest.raises(UseCaseError, match=r"PROPENSITY_USE_CASES is '.*/own'"):
+            usecases.names()
 
 
 def test_mistakes_are_named_by_file_and_entry():

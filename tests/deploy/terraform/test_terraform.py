@@ -89,6 +89,7 @@ def test_what_it_makes_is_what_its_own_tests_expect(line, tmp_path):
     )
     types = schema.read(fetched(line, tmp_path / "package"), resources, data)
     (tmp_path / "schema.json").write_text(json.dumps(types))
+    execute([sys.executable, "-m", "deploy.render"])
     main = shutil.copytree(TERRAFORM, tmp_path / "main")
     with subprocess.Popen(
         [sys.executable, HERE / "provider.py", tmp_path / "schema.json"],

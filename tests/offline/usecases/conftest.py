@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
+from tests import own_use_cases
 
 NAME = "shop_sign_up"
 
@@ -32,14 +32,10 @@ def sandbox(module_workplace) -> Sandbox:
 
 
 @pytest.fixture
-def use_cases(tmp_path, monkeypatch) -> Iterator[Path]:
-    """The folder of the use cases, for this test alone."""
-    copy = tmp_path / "usecases"
-    shutil.copytree(str(usecases.FOLDER), copy)
-    monkeypatch.setattr(usecases, "FOLDER", copy)
-    usecases.load.cache_clear()
-    yield copy
-    usecases.load.cache_clear()
+def use_cases(tmp_path) -> Iterator[Path]:
+    """The folder of one's own use cases, for this test alone."""
+    with own_use_cases.in_folder(tmp_path / "usecases") as folder:
+        yield folder
 
 
 @pytest.fixture

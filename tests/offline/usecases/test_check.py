@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from offline.usecases import check
-from propensity import usecases
+from propensity import folders, usecases
 from propensity.errors import RequestError
 from tests.offline.usecases.conftest import NAME
 
@@ -96,7 +96,7 @@ class TestCheck:
     def test_warns_of_a_copy_that_shares_events_or_reads_rows_of_another(
         self, use_cases, sandbox
     ):
-        shutil.copytree(use_cases / "first_day_churn", use_cases / "second_churn")
+        shutil.copytree(folders.place("first_day_churn"), use_cases / "second_churn")
         file = use_cases / "second_churn/days.sql"
         text = file.read_text().replace("@use_case\n", "'first_day_churn'\n")
         file.write_text(text)

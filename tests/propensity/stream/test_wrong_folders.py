@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from propensity import usecases
+from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.events.enrichment import PostcodeIndex
 from propensity.online.score_request import question_of
@@ -19,6 +19,7 @@ from propensity.privacy.suppression import NOBODY
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients
 from propensity.stream.ingest import StreamFeatures
+from tests import own_use_cases
 from tests.clocks import ManualClock
 from tests.events import NOW, bet, message, registration, transaction
 from tests.propensity.stream.test_score import Tables
@@ -46,14 +47,9 @@ WRONG = [
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Iterator[Path]:
     """A copy of first_day_churn under another name."""
-    copy = tmp_path / "usecases"
-    shutil.copytree(str(usecases.FOLDER), copy)
-    shutil.copytree(copy / "first_day_churn", copy / NEW)
-    monkeypatch.setattr(usecases, "FOLDER", copy)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    usecases.load.cache_clear()
-    yield copy / NEW
-    usecases.load.cache_clear()
+    with own_use_cases.in_folder(tmp_path / "usecases") as own:
+        yield shutil.copytree(folders.place("first_day_churn"), own / NEW)
 
 
 @pytest.fixture(params=WRONG, ids=lambda one: f"{one[0]} {one[1]}")

@@ -18,6 +18,7 @@ from propensity import usecases
 from propensity.registry.serving import users_on_the_stream
 from propensity.statements import statement
 from propensity.tables.stream import STREAM_EVENTS
+from tests import own_use_cases
 from tests.constants import set_parameter
 from tests.exact import expected_features
 from tests.usecases.first_day_churn.players import (
@@ -232,13 +233,13 @@ def test_a_registration_is_known_to_trainings_for_ever_and_to_scores_for_a_month
     assert set(place.first_days(AS_OF - 56 * DAY)) == {"old"}
 
 
-def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path, monkeypatch):
+def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path):
     """In trainings, publications, labels and scores alike."""
-    place, copy = empty, tmp_path / "usecases"
-    shutil.copytree(str(usecases.FOLDER), copy)
-    shutil.copytree(copy / USE_CASE.name, copy / "second_churn")
-    monkeypatch.setattr(usecases, "FOLDER", copy)
-    second = usecases.load.__wrapped__("second_churn")
+    place = empty
+    with own_use_cases.in_folder(tmp_path / "usecases") as own:
+        shutil.copytree(USE_CASE.folder, own / "second_churn")
+        second = usecases.load("second_churn")
+        assert second.folder.parent == own
     for user, name in (("ours", USE_CASE.name), ("theirs", "second_churn")):
         events = [registration(user, REGISTERED), event(user, REGISTERED)]
         rows = accepted(events, received_at=REGISTERED).to_pylist()

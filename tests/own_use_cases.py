@@ -1,0 +1,28 @@
+"""Use cases of one's own, for a test alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from propensity import usecases
+
+
+def set_folder(folder: Path) -> None:
+    """Have the setting name another folder until ``in_folder`` ends."""
+    os.environ["PROPENSITY_USE_CASES"] = str(folder)
+
+
+@contextmanager
+def in_folder(folder: Path) -> Iterator[Path]:
+    """Have the use cases of a folder, which is made, beside those that ship."""
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROPENSITY_USE_CASES", str(folder))
+        usecases.load.cache_clear()
+        yield folder
+    usecases.load.cache_clear()
