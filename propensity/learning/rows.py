@@ -91,13 +91,14 @@ class Slice:
 
     @property
     def conversions(self) -> int:
-        """Rows with label 1."""
-        return int(self.label.sum())
+        """Rows with label 1; several that stand for one user together count once."""
+        positives = self.weight[self.label == 1]
+        return round(min(float(positives.sum()), len(positives)))
 
     @property
     def has_both_classes(self) -> bool:
         """Whether there are rows with label 1 and rows with label 0."""
-        return 0 < self.conversions < len(self)
+        return bool(self.label.any() and not self.label.all())
 
     @property
     def per_row(self) -> tuple[float, float]:

@@ -306,6 +306,18 @@ class TestTooFew:
         """Of each part, beside how many are needed."""
         assert re.search(message, self.refused(snapshots(5, 300), **least))
 
+    def test_moments_of_one_user_are_one_conversion_together(self):
+        """Of 300 users a date with five rows each, which weigh a fifth, no more convert
+        than of 300 with one row each."""
+        rows = snapshots(5, 300)
+        place = rows.column_names.index("weight")
+        fifths = pa.array(np.full(len(rows), 0.2))
+        moments = pa.concat_tables([rows.set_column(place, "weight", fifths)] * 5)
+
+        message = self.refused(moments, minimum_conversions=90)
+
+        assert re.search(" of the 1500 rows to choose on .* 90 are", message)
+
     @pytest.mark.parametrize("label", [0, 1])
     def test_classes_come_first(self, label):
         """Where nobody, or everybody, does: counts, and the setting of the label event
