@@ -23,10 +23,12 @@ from propensity.tables import every as tables
 Columns = Mapping[str, str]
 
 _PLACE = re.compile(r"\s*\[at (\d+):\d+\]")
+# The analyzer lacks these aggregates of BigQuery, which return their first argument.
+_OF_A_ROW = ("MAX_BY", "MIN_BY")
 # What BigQuery has beside its analyzer: models, functions in a name's space and these.
 _UNKNOWN = re.compile(
     r"Table-valued function not found: |Function not found: ([^;]*\.|("
-    "BAG_OF_WORDS|CONTAINS_SUBSTR|MAX_BY|MIN_BY|SEARCH|TEXT_ANALYZE|TF_IDF|"
+    "BAG_OF_WORDS|CONTAINS_SUBSTR|SEARCH|TEXT_ANALYZE|TF_IDF|"
     r"VECTOR_SEARCH)\b)",
     re.IGNORECASE,
 )
@@ -52,6 +54,18 @@ def columns(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     Raises:
         Refused: BigQuery would refuse it.
     """
+    resolved = resolve(sql, relations, parameters)
+    output = getattr(resolved, "output_column_list", ())
+    return {column.name: name_of(column.column.type) for column in output}
+
+
+def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> Any:
+    """
+    Return the analyzer's statement, None where it has what BigQuery alone knows.
+
+    Raises:
+        Refused: BigQuery would refuse it.
+    """
     from zetasql.api import Analyzer
     from zetasql.core.exceptions import ServerError, StatusCode
 
@@ -59,18 +73,16 @@ def columns(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     known = {name: of for name, of in relations.items() if name in read}
     try:
         analyzer = Analyzer(options_of(parameters), catalog_of(known), service())
-        statement = analyzer.analyze_statement(sql)
+        return analyzer.analyze_statement(sql)
     except ServerError as error:
         if error.code != StatusCode.INVALID_ARGUMENT or _UNKNOWN.match(error.message):
-            return {}
+            return None
         place = _PLACE.search(error.raw_error)
         text = _PLACE.sub("", error.raw_error).partition("Message: ")[2].splitlines()
         # The signatures that would do have lines of their own.
         types = [line.strip() for line in text[1:] if "Argument types:" in line]
         line = int(place[1]) if place else 0
         raise Refused(", ".join([*text[:1], *types]), line) from None
-    output = getattr(statement, "output_column_list", ())
-    return {column.name: name_of(column.column.type) for column in output}
 
 
 @functools.cache
@@ -175,6 +187,33 @@ def catalog_of(relations: Mapping[str, Columns]) -> Any:
             types.SimpleTable(name=name, column=[column(*one) for one in of.items()])
             for name, of in relations.items()
         ],
+        custom_function=[_of_a_row(name) for name in _OF_A_ROW],
+    )
+
+
+def _of_a_row(name: str) -> Any:
+    """Return an aggregate that gives its first argument of the row with a bound."""
+    from zetasql.types import (
+        Function,
+        FunctionArgumentType,
+        FunctionEnums,
+        FunctionSignature,
+        SignatureArgumentKind,
+    )
+
+    value, key = (
+        FunctionArgumentType(kind=kind, num_occurrences=1)
+        for kind in (
+            SignatureArgumentKind.ARG_TYPE_ANY_1,
+            SignatureArgumentKind.ARG_TYPE_ANY_2,
+        )
+    )
+    signature = FunctionSignature(argument=[value, key], return_type=value)
+    return Function(
+        name_path=[name],
+        group="BigQuery",
+        mode=FunctionEnums.Mode.AGGREGATE,
+        signature=[signature],
     )
 
 

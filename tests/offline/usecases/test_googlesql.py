@@ -21,6 +21,16 @@ class TestColumns:
             {"until": "TIMESTAMP"},
         ) == {"user_id": "STRING", "half": "FLOAT64", "days": "ARRAY<DATE>"}
 
+    @pytest.mark.parametrize("function", ["MAX_BY", "min_by"])
+    def test_of_bigquerys_own_aggregates_of_a_row_have_the_type_of_the_value(
+        self, function
+    ):
+        sql = f"SELECT {function}(STRUCT(n AS a), day).a AS x FROM t"
+
+        assert googlesql.columns(sql, TABLES, {}) == {"x": "INT64"}
+        with pytest.raises(googlesql.Refused, match="Unrecognized name: visits"):
+            googlesql.columns(sql.replace("day", "visits"), TABLES, {})
+
     @pytest.mark.parametrize(
         ("sql", "message"),
         [
@@ -49,7 +59,6 @@ class TestColumns:
     @pytest.mark.parametrize(
         "sql",
         [
-            "SELECT MAX_BY(n, day) AS x FROM t",
             "SELECT CONTAINS_SUBSTR(user_id, 'a') FROM t",
             "SELECT `my-project`.crm.tidy(user_id) FROM t",
             "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
