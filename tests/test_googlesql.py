@@ -69,9 +69,10 @@ def columns(script: str, relations: dict[str, Columns], given: Columns) -> Colum
     known: dict[str, Columns] = dict(relations)
     found: Columns = {}
     for one in statements(script):
-        if googlesql.resolve(one, known, given) is None:
+        resolved = googlesql.resolve(one, known, given)
+        if resolved is None:
             raise Refused("it has what the analyzer does not know, and was not read")
-        found = googlesql.columns(one, known, given)
+        found = googlesql.output_of(resolved)
         # What a script has made, those after it read.
         created = sqlglot.parse_one(one, read="bigquery")
         if isinstance(created, exp.Create) and created.expression:
@@ -184,8 +185,9 @@ def test_an_export_to_parquet_is_taken_by_googles_own_analyzer(relations, name):
     columns(script, relations, parameters_of(script))
 
 
-@pytest.mark.parametrize("kinds", [KINDS[:1], KINDS], ids=len)
-@pytest.mark.parametrize("require", ["false", "both"])
+@pytest.mark.parametrize(
+    ("require", "kinds"), [("false", KINDS[:1]), ("both", KINDS)], ids=["one", "all"]
+)
 def test_the_view_of_the_export_is_taken_by_googles_own_analyzer(
     relations, require, kinds
 ):

@@ -54,8 +54,14 @@ def columns(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     Raises:
         Refused: BigQuery would refuse it.
     """
-    resolved = resolve(sql, relations, parameters)
-    output = getattr(resolved, "output_column_list", ())
+    return output_of(resolve(sql, relations, parameters))
+
+
+def output_of(resolved: Any) -> Columns:
+    """Return the types of the columns of a statement that ``resolve`` gave, by name."""
+    from zetasql.types.proto_model.proto_model import parse_proto
+
+    output = map(parse_proto, getattr(resolved, "output_column_list", ()))
     return {column.name: name_of(column.column.type) for column in output}
 
 
@@ -63,17 +69,29 @@ def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     """
     Return the analyzer's statement, None where it has what BigQuery alone knows.
 
+    It is the message of the analyzer's answer: the library would make an object of each
+    of its thousands of nodes, which takes longer than the analysis.
+
     Raises:
         Refused: BigQuery would refuse it.
     """
-    from zetasql.api import Analyzer
     from zetasql.core.exceptions import ServerError, StatusCode
+    from zetasql.core.local_service import local_service_pb2
+    from zetasql.types import AnalyzeRequest
 
     read = tables_of(sql)
     known = {name: of for name, of in relations.items() if name in read}
     try:
-        analyzer = Analyzer(options_of(parameters), catalog_of(known), service())
-        return analyzer.analyze_statement(sql)
+        request = AnalyzeRequest(
+            sql_statement=sql,
+            options=options_of(parameters),
+            simple_catalog=catalog_of(known),
+        )
+        node = service().wasm_client.call_grpc_func(
+            "ZetaSqlLocalService_Analyze",
+            request.to_proto(),
+            local_service_pb2.AnalyzeResponse,
+        )
     except ServerError as error:
         if error.code != StatusCode.INVALID_ARGUMENT or _UNKNOWN.match(error.message):
             return None
@@ -83,6 +101,11 @@ def resolve(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
         types = [line.strip() for line in text[1:] if "Argument types:" in line]
         line = int(place[1]) if place else 0
         raise Refused(", ".join([*text[:1], *types]), line) from None
+    node = node.resolved_statement
+    # A kind of statement has kinds of its own, such as those of CREATE.
+    while "node" in node.DESCRIPTOR.oneofs_by_name:
+        node = getattr(node, node.WhichOneof("node"))
+    return node
 
 
 @functools.cache
