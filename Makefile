@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-install test-long imports check bench docs clean
+.PHONY: help setup demo up down status doctor test test-install test-long imports check bench docs outputs clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -74,6 +74,9 @@ bench: setup ## run the benchmarks, all or ONLY="NAME …", and write one table,
 
 docs: $(STAMP) ## write the pages that are made from the code
 	@$(BIN)/python -m docs
+
+outputs: setup ## play the demo, and write its numbers and pictures into the pages; needs Chromium
+	@$(BIN)/python -m docs.outputs
 
 clean: ## stop what is up, and remove all local state
 	@[ ! -e $(STAMP) ] || $(BIN)/python -m propensity down

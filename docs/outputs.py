@@ -1,0 +1,222 @@
+"""
+What the demo prints and shows, in the pages that quote it.
+
+    python -m docs.outputs                 play the demo; write its numbers and pictures
+    python -m docs.outputs --check FILE    compare the pages with what a demo printed
+
+A line of a page quotes a line of the demo if both are the same but for their numbers;
+"…" stands for anything. Pictures need the browser Chromium.
+
+Exit code 1 if a page quotes a line that the demo does not print, or another number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE = "pages"
+PAGES = ("README.md", "docs/quickstart.md", "docs/tour.md")
+BLOCK = re.compile(r"^```(text|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# What a number may be off by between two machines: a part of itself, or so much.
+SHARE, LEAST = 0.01, 0.002
+NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?"
+# Parts of a line that stay as they are, and then numbers.
+PARTS = re.compile(
+    rf'(?P<fixed>"[^"]*"|\d{{4}}-\d\d-\d\d)|(?P<time>\d+ ms)|(?P<rest>…)|{NUMBER}'
+)
+# Drawn anew by each run: who is in the control group, and what comes in real time.
+CHANCE = re.compile(r" (audience|lift) |^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ ")
+RULES = re.compile(r"^-+$")
+# Pictures: the file of a state that they show, and their size.
+PICTURES = {
+    "dashboard.png": ("dashboard/ga4_purchase.html", 1180, 930),
+    "report.png": (
+        "storage/propensity-local/models/ga4_purchase/1/report.html",
+        *(1000, 435),
+    ),
+}
+# Sentences about the numbers of a line: the line, and where its numbers stand in it.
+SENTENCES = (
+    (
+        "docs/quickstart.md",
+        "2025-06-17 1 2,144 0.079 0.081 0.754 3.33 final",
+        "In this week {2:.1%} of the users were expected to buy, and {3:.1%} did. The "
+        "top 10% of users bought {5:.1f} times as often as the average user.",
+    ),
+    (
+        "docs/quickstart.md",
+        '200 in 2 ms {"user_id":"1032705470.1738682875","probability":0.1,'
+        '"prediction_date":"2025-07-01","model_version":1,"percentile":99,'
+        '"stale":true}',
+        "This user has a {1:.0%} chance of buying within a week, and a probability "
+        "above that of {3:.0f}% of all users.",
+    ),
+)
+
+
+def pattern(line: str) -> re.Pattern[str]:
+    """Return what matches a line with any numbers, each a group."""
+    text, end = "", 0
+    for part in PARTS.finditer(line):
+        text += re.escape(line[end : part.start()])
+        end = part.end()
+        if part["fixed"]:
+            text += re.escape(part[0])
+        elif part["time"]:
+            text += r"\d+ ms"
+        else:
+            text += ".*?" if part["rest"] else f"({NUMBER})"
+    return re.compile(text + re.escape(line[end:]))
+
+
+class Quoted(NamedTuple):
+    """A line that the demo has printed, and the numbers that a page quotes of it."""
+
+    line: str
+    numbers: Sequence[str]
+
+
+def quoted(line: str, printed: list[str]) -> Quoted | None:
+    """Take the line that a page quotes from those that the demo has printed."""
+    wanted = pattern(" ".join(line.split()))
+    # The answer to a lookup is a part of its line.
+    is_like = wanted.search if line.startswith("{") else wanted.fullmatch
+    for place, one in enumerate(printed):
+        if found := is_like(" ".join(one.split())):
+            return Quoted(printed.pop(place).rstrip(), found.groups())
+    return None
+
+
+def numbers(line: str) -> list[str]:
+    """Return the numbers of a line of a page, as the groups of its pattern."""
+    parts = PARTS.finditer(" ".join(line.split()))
+    return [part[0] for part in parts if not any(part.groupdict().values())]
+
+
+def is_close(text: str, other: str) -> bool:
+    """Tell whether two numbers are the same but for rounding on another machine."""
+    one, two = _value(text), _value(other)
+    return abs(one - two) <= max(LEAST, SHARE * abs(two))
+
+
+def _value(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def problems(name: str, text: str, printed: list[str]) -> Iterator[str]:
+    """Yield what a page quotes otherwise than a demo printed it."""
+    for _, block in BLOCK.findall(text):
+        left = [*printed]
+        for line in filter(str.strip, block.splitlines()):
+            if RULES.match(line) or CHANCE.search(line):
+                continue
+            found = quoted(line, left)
+            if found is None:
+                yield f"{name}: the demo prints no line like: {line.strip()}"
+            elif not all(map(is_close, numbers(line), found.numbers)):
+                yield f"{name}: {line.strip()}\n  the demo printed: {found.line}"
+    for page, line, sentence in SENTENCES:
+        if page == name:
+            written = _sentence(line, sentence, printed)
+            if written and written not in text:
+                yield f"{name}: it should say: {written}"
+
+
+def _sentence(line: str, sentence: str, printed: list[str]) -> str:
+    found = quoted(line, [*printed])
+    if found is None:
+        return ""
+    return sentence.format(*map(_value, found.numbers))
+
+
+def written(name: str, text: str, printed: list[str]) -> str:
+    """Return a page with the numbers that a demo has printed."""
+
+    def block(found: re.Match[str]) -> str:
+        left = [*printed]
+        lines = [_line(line, left) for line in found[2].splitlines()]
+        return "\n".join([f"```{found[1]}", *lines, "```"])
+
+    text = BLOCK.sub(block, text)
+    for page, line, sentence in SENTENCES:
+        if page == name and (new := _sentence(line, sentence, printed)):
+            anything = re.sub(r"\\\{[^}]*\}", r"[\\d.,]+", re.escape(sentence))
+            text = re.sub(anything, lambda _, new=new: new, text)
+    return text
+
+
+def _line(line: str, left: list[str]) -> str:
+    """Return a line of a page with the numbers of the demo's, which leaves the list."""
+    found = quoted(line, left)
+    if found is None:
+        return line
+    if "…" not in line and not line.startswith("{"):
+        return found.line
+    values = iter(found.numbers)
+    return PARTS.sub(
+        lambda part: part[0] if any(part.groupdict().values()) else next(values), line
+    )
+
+
+def played() -> str:
+    """Play the demo in a state of its own, and return what it prints."""
+    shutil.rmtree(ROOT / ".local" / "states" / STATE, ignore_errors=True)
+    command = ["make", "demo", f"STATE={STATE}"]
+    lines = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        for line in run.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    if run.returncode:
+        sys.exit("the demo failed: no page is written")
+    return "".join(lines)
+
+
+def pictures() -> None:
+    """Take the pictures of the state that was played."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("no pictures are taken: install Chromium, such as by its package")
+    for name, (file, width, height) in PICTURES.items():
+        page = ROOT / ".local" / "states" / STATE / file
+        options = [
+            *("--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"),
+            *(f"--window-size={width},{height}", f"--screenshot={ROOT}/docs/{name}"),
+        ]
+        subprocess.run([browser, *options, page.as_uri()], check=True)
+        print(f"wrote docs/{name}")
+
+
+def main() -> int:
+    """Write the pages, or compare them; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m docs.outputs")
+    parser.add_argument("--check", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    if options.check:
+        printed = options.check.read_text("utf-8").splitlines()
+        wrong = [
+            problem
+            for name in PAGES
+            for problem in problems(name, (ROOT / name).read_text("utf-8"), printed)
+        ]
+        print(*wrong, sep="\n")
+        return int(bool(wrong))
+    printed = played().splitlines()
+    for name in PAGES:
+        path = ROOT / name
+        path.write_text(written(name, path.read_text("utf-8"), printed), "utf-8")
+        print(f"wrote {name}")
+    pictures()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
