@@ -191,15 +191,16 @@ def _statements(use_case: UseCase) -> list[str]:
     own = {"use_case": use_case.name, "prediction_as_of": AS_OF, "maximum_rows": 1_000}
     keys = {"as_of": "DATE", "user_id": "STRING"}
     # What a model reads as a number.
+    number = "FLOAT64 or INT64"
     kinds = {
-        name: "FLOAT64 or INT64" if kind == NUMBER else "STRING"
+        name: number if kind == NUMBER else "STRING"
         for name, kind in use_case.features.items()
     }
     stream = {"user_id": "STRING", "scored_until": "TIMESTAMP", **kinds}
     if use_case.stream.elapsed:
         stream["scored_from"] = "TIMESTAMP"
     for name, parameters, columns in (
-        ("features", window, {**keys, **kinds}),
+        ("features", window, {**keys, use_case.baseline.feature: number, **kinds}),
         ("labels", window, keys),
         ("days", window, {"day": "DATE", "n_events": "INT64"}),
         ("converter_amounts", window, {**keys, "amount": "NUMERIC"}),
@@ -294,7 +295,8 @@ def _leaks(
             return
         changed = _changed(every, before)
         if name == "features":
-            for feature in sorted({*changed} & {"user_id", *use_case.features}):
+            read = {"user_id", use_case.baseline.feature, *use_case.features}
+            for feature in sorted({*changed} & read):
                 yield f"{file}: {feature} {LEAKS}"
         elif changed:
             yield f"{file} sees an event after its horizon"

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from propensity import drift
 from propensity.fraud.alerts import money
-from propensity.learning import profile
+from propensity.learning import gate, profile
 from propensity.learning.gate import Verdict
 from propensity.learning.report.version import version_page
 from propensity.learning.rows import Slice
@@ -146,6 +146,9 @@ def card(
         "baseline": {
             "name": f"{use_case.baseline.feature} alone",
             "roc_auc": held.baseline_roc_auc,
+            "words": gate.beside_baseline(
+                trained, f"{use_case.baseline.feature} alone"
+            ),
         },
         "importance": list(held.importance),
         "outcomes": dict(parts.outcomes),

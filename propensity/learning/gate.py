@@ -153,6 +153,23 @@ def _roc_auc(rows: Slice, mine: Floats, other: Floats) -> Difference:
     return difference(areas[0] - areas[1], slopes, rows.label, rows.users)
 
 
+def beside_baseline(trained: Trained, name: str) -> str:
+    """Say whether a model or its baseline ranked the test set better, and by what."""
+    held = trained.holdout
+    area = held.metrics.roc_auc
+    if area is None or held.baseline_roc_auc is None:
+        return ""
+    baseline = held.baseline[len(trained.parts.choosing) :]
+    apart = _roc_auc(held.rows, held.probability, baseline)
+    which = "no better than"
+    if apart.is_above() or apart.is_below():
+        which = "better than" if apart.is_above() else "worse than"
+    return (
+        f"the model ranks the test set {which} {name}: ROC AUC {area:.3f} against "
+        f"{held.baseline_roc_auc:.3f}, {apart.written('+.3f')}"
+    )
+
+
 def _log_loss(rows: Slice, mine: Floats, other: Floats) -> tuple[Difference, float]:
     """Return the log loss less that of another score, and the least that counts."""
     share = rows.weight / rows.weight.sum()

@@ -88,10 +88,11 @@ def _user_rows(run: Run) -> pa.Table:
         {**window, "maximum_rows": run.settings.maximum_training_rows},
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
-    if missing := use_case.features.keys() - set(rows.column_names):
+    read = {*use_case.features, use_case.baseline.feature}
+    if missing := read - set(rows.column_names):
         raise SchemaError(
             f"features.sql gives no column {', '.join(sorted(missing))}, which "
-            "usecase.toml names as a feature"
+            "usecase.toml names as a feature or as the baseline"
         )
     # Sorted here, before there are copies: a later sort would hold the rows twice.
     moments = use_case.stream.elapsed

@@ -117,7 +117,12 @@ class Candidate(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Baseline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A single feature whose ranking every candidate must beat."""
+    """
+    A number whose ranking a first model must beat.
+
+    Of users on an export it may be a column of ``features.sql`` that is no feature,
+    such as a prediction of somebody else.
+    """
 
     feature: Text
     ascending: bool
@@ -156,7 +161,10 @@ def contradictions(use_case: UseCase) -> Iterator[str]:
             yield f"features.{name}: training has a column of this name"
     for name in sorted({*use_case.parameters} & RUN_PARAMETERS):
         yield f"parameters.{name}: every run sets @{name}; name it otherwise"
-    numbers = {"baseline.feature": use_case.baseline.feature}
+    baseline = use_case.baseline.feature
+    # That of users may be a column of features.sql that no model reads.
+    is_feature = baseline in features or bool(stream.events)
+    numbers = {"baseline.feature": baseline} if is_feature else {}
     for name in ("amount", "elapsed"):
         if feature := getattr(stream, name):
             numbers[f"stream.{name}"] = feature

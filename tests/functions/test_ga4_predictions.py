@@ -1,0 +1,125 @@
+"""GA4's own prediction as a source, specified by the page about it, over a made-up
+export of user data."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from datetime import date
+
+import pyarrow.parquet as pq
+import pytest
+
+from propensity import folders
+from propensity.usecases.sources import Source
+from tests import own_use_cases
+from tests.docs.pages import blocks
+from tests.functions.conftest import FIRST, TRAINED, WEEKS
+from tests.shop import DAY, weekly
+
+PAGE = "docs/ga4-predictions.md"
+MADE_UP = "`my-project.analytics_123456."
+EXPORTED = """
+CREATE TABLE `{dataset}.pseudonymous_users_{day:%Y%m%d}` AS
+SELECT
+  id AS pseudo_user_id,
+  STRUCT({score} AS purchase_score_7d, 0.5 AS churn_score_7d, 9.5 AS revenue_28d_in_usd)
+    AS predictions
+FROM
+  UNNEST({users}) AS id
+"""
+
+
+def export_users(place, day: date, scores: dict[str, float]) -> None:
+    """Write the table of a day: the users whose data changed, with GA4's scores."""
+    cases = "".join(
+        f" WHEN id = '{user}' THEN {score}" for user, score in scores.items()
+    )
+    sql = EXPORTED.format(
+        dataset=place.workplace.ga4_dataset,
+        day=day,
+        score=f"CASE{cases} END",
+        users=[*scores],
+    )
+    place.warehouse.execute(sql)
+
+
+def create_view(place, zone: str = "Europe/Amsterdam") -> str:
+    """Create the view of the page, in a time zone; return its name."""
+    [sql] = blocks(PAGE, "sql")
+    dataset = place.workplace.ga4_dataset
+    place.warehouse.execute(
+        sql.replace(MADE_UP, f"`{dataset}.").replace("Europe/Amsterdam", zone)
+    )
+    return f"{dataset}.ga4_predictions"
+
+
+@pytest.mark.parametrize(
+    ("zone", "score"),
+    [("Europe/Amsterdam", 0.2), ("UTC", 0.2), ("America/New_York", 0.1)],
+)
+def test_a_prediction_is_read_once_its_day_has_ended_where_the_property_is(
+    borrow, zone, score
+):
+    """A day in New York ends when the outcomes of the next have begun in UTC."""
+    place = borrow([])
+    for day, value in ((8, 0.1), (9, 0.2), (10, 0.9)):
+        export_users(place, date(2026, 3, day), {"a": value})
+    source = Source(
+        table=create_view(place, zone),
+        user_id="user_pseudo_id",
+        valid_from="known_at",
+        columns={"purchase_score_7d": "FLOAT64"},
+    )
+    as_of = date(2026, 3, 10)
+    read = place.warehouse.rows(
+        source.text(), {"as_ofs": [as_of], "known_before": as_of}
+    )
+
+    assert [(row["user_id"], row["purchase_score_7d"]) for row in read] == [
+        ("a", score)
+    ]
+
+
+def test_the_report_says_whether_the_model_or_ga4_ranked_better(borrow, tmp_path):
+    """The prediction is the baseline, and no feature: the rows of the training have it,
+    and the report compares."""
+    place = borrow(weekly(FIRST, WEEKS))
+    users = [f"user.{number:03}" for number in range(160)]
+    for days in (31, 24, 17, 10):
+        # GA4 knows half of those who buy often, and no later day may be seen.
+        known = {user: 0.9 if n % 8 == 0 else 0.01 for n, user in enumerate(users)}
+        export_users(place, TRAINED - (days + 1) * DAY, known)
+        export_users(place, TRAINED - days * DAY, dict.fromkeys(users, 0.5))
+    table = create_view(place)
+    own, baseline = blocks(PAGE, "toml")[0].split("[baseline]")
+    on = "ON g.as_of = u.as_of AND g.user_id = u.user_id"
+    with own_use_cases.in_folder(tmp_path / "usecases") as folder:
+        copy = folder / "compared"
+        shutil.copytree(str(folders.FOLDER / "ga4_purchase"), copy)
+        declared, features = copy / "usecase.toml", copy / "features.sql"
+        text = re.sub(
+            r"\[baseline\]\n.*\n.*\n", f"[baseline]{baseline}", declared.read_text()
+        )
+        own = own.replace("analytics_123456.ga4_predictions", table)
+        declared.write_text(text + own)
+        column = "  g.purchase_score_7d,\n  u.active_days,\n"
+        sql = features.read_text().replace("  u.active_days,\n", column, 1)
+        features.write_text(f"{sql}LEFT JOIN ga4_predictions AS g {on}\n")
+        place = place.with_settings(PROPENSITY_USE_CASES=str(folder))
+        answer = place.run("model_training", TRAINED, use_case="compared")
+
+    [version] = place.versions()
+    compared = version["card"]["baseline"]
+    rows = pq.read_table(
+        io.BytesIO(place.read(answer["objects"]["dataset/rows.parquet"]))
+    )
+    assert compared["name"] == "purchase_score_7d alone"
+    assert (
+        "the model ranks the test set better than purchase_score_7d alone"
+        in (compared["words"])
+    )
+    assert compared["words"] in place.page(answer["objects"]["report.html"])
+    assert "purchase_score_7d" not in version["card"]["features"]
+    assert set(rows["purchase_score_7d"].to_pylist()) == {0.9, 0.01}
