@@ -99,7 +99,7 @@ def named(path: Path) -> Iterator[None]:
     except SchemaError as error:
         if str(path) in error.message:
             raise
-        raise SchemaError(f"{path}, {error.message}") from error
+        raise SchemaError(f"{path}, {error.problem}", hint=error.hint) from error
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

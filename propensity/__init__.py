@@ -12,4 +12,18 @@ Beside the rooms:
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``topics``: the topics of Pub/Sub; ``ids``: which ids are none
 - ``folders``: the names of the use cases
+
+A notebook imports ``try_table`` from here; it is loaded when somebody asks for it.
 """
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name != "try_table":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from propensity.learning.first_look import try_table
+
+    return try_table

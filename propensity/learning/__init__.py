@@ -16,4 +16,6 @@ Read in this order. Nothing here reads or writes outside the process.
   an audience can prove, and from which one it pays
 - ``card``: the record of a version: row, card, files; ``profile``: its data set
 - ``report``: a version, or a week, as an HTML page
+- ``first_look``: a labelled table, tried; ``table_columns``: what its columns hold;
+  ``alone``: what each tells by itself
 """

@@ -194,7 +194,12 @@ class Parts:
 
 
 def of_users(
-    rows: pa.Table, use_case: UseCase, timeframe: Timeframe, *, settings: Settings
+    rows: pa.Table,
+    use_case: UseCase,
+    timeframe: Timeframe,
+    *,
+    settings: Settings,
+    advice: str = "Wait for more weeks of events",
 ) -> Parts:
     """
     Split labelled snapshots of users.
@@ -208,6 +213,7 @@ def of_users(
         use_case: Its outcome and parameters, for messages.
         timeframe: Lookback, horizon and settle time of the rows.
         settings: The minimum of rows and of conversions.
+        advice: What to do where the rows are too few.
 
     Raises:
         NotEnoughData: Too few snapshots, rows or conversions, or one class only.
@@ -282,29 +288,31 @@ def of_users(
         },
         use_case,
         settings,
+        advice,
     )
     return parts
 
 
 def _check_enough(
-    parts: Mapping[str, Slice], use_case: UseCase, settings: Settings
+    parts: Mapping[str, Slice], use_case: UseCase, settings: Settings, advice: str
 ) -> None:
     """Raise NotEnoughData; a missing class comes first, as the worse problem."""
-    advice = "Wait for more weeks of events"
+    hint = advice
     if "label_event" in use_case.parameters:
-        advice += ", or choose another PROPENSITY_LABEL_EVENT"
+        hint += ", or choose another PROPENSITY_LABEL_EVENT"
     for name, part in parts.items():
         if not part.has_both_classes:
             raise NotEnoughData(
                 f"the {len(part)} rows to {name} lack one class: {part.conversions} "
-                f"are of users who {use_case.outcome} (label 1). {advice}: a "
-                "probability of what all users do, or none does, tells nobody apart"
+                f"are of users who {use_case.outcome} (label 1), and a probability of "
+                "what all users do, or none does, tells nobody apart",
+                hint=hint,
             )
     least = settings.minimum_training_rows
     if (count := len(parts["train on"])) < least:
         raise NotEnoughData(
-            f"{count} rows to train on are too few: at least {least} are needed. "
-            "Wait for more weeks of events"
+            f"{count} rows to train on are too few: at least {least} are needed",
+            hint=advice,
         )
     least = settings.minimum_conversions
     for name, part in parts.items():
@@ -312,7 +320,8 @@ def _check_enough(
             raise NotEnoughData(
                 f"{part.conversions} of the {len(part)} rows to {name} are of users "
                 f"who {use_case.outcome} (label 1), which is too few: at least "
-                f"{least} are needed. {advice}"
+                f"{least} are needed",
+                hint=hint,
             )
 
 

@@ -47,7 +47,7 @@ LEAVES = leaves(cli.root)
 # processes of this machine; a delivery has a preview in its place.
 WITHOUT_DRY_RUN = {
     *("demo", "up", "down", "status", "versions", "doctor", "usecase list"),
-    *("dead-letters list", "usecase check"),
+    *("dead-letters list", "usecase check", "try"),
     *("audience preview", "audience send", "audience ledger"),
 }
 OF_A_USE_CASE = {

@@ -27,9 +27,13 @@ def version_page(card: Entry) -> str:
         An HTML document without scripts or references to anything outside it.
     """
     plain: Entry = cleaned(card)
-    number = plain["model_version"]
+    number, is_promoted = plain["model_version"], plain["verdict"]["promoted"]
+    heading = "Went live" if is_promoted else "Did not go live"
+    if number is None:
+        heading = "Would go live" if is_promoted else "Would not go live"
     content = {
         "card": plain,
+        "heading": plain.get("heading", heading),
         "name": "trial" if number is None else f"model version {number}",
         "noun": plain["entity"].removesuffix("_id"),
         "who": "that" if plain["outcomes"] else "who",

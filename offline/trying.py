@@ -1,0 +1,122 @@
+"""
+Try a table or a use case: train, compare, write the report, and change nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from offline import table_files, whole_files
+from propensity import usecases
+from propensity.clock import SYSTEM
+from propensity.errors import RequestError
+from propensity.gcp.warehouse import Warehouse
+from propensity.learning.first_look import FirstLook, try_table
+from propensity.learning.report.version import version_page
+from propensity.runs import export, train
+from propensity.runs.run import RunRequest, begun, clients
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.usecases.declaration import SOURCE_TABLE
+
+# Endings of files; with others a name may be that of a table.
+_FILES = (".csv", ".tsv", ".txt", ".parquet", ".gz", ".zst")
+
+Step = Callable[[str], AbstractContextManager[Any]]
+
+
+def is_use_case(target: str) -> bool:
+    """Tell whether what is to be tried is a use case, and no table."""
+    return target in usecases.names() and not Path(target).is_file()
+
+
+def try_file(target: str, *, report: Path, step: Step, **chosen: Any) -> FirstLook:
+    """
+    Have a first look at a file or a table of BigQuery, and write the report.
+
+    Args:
+        target: A CSV or Parquet file, or ``project.dataset.table``.
+        report: The file to write.
+        step: Says what goes on.
+        chosen: As ``try_table`` takes them.
+
+    Raises:
+        RequestError: It is neither, or no time or label is named.
+        SchemaError, NotEnoughData: As ``try_table``.
+    """
+    with step(f"reading {target}"):
+        table = _read(target)
+    for name in ("time", "label"):
+        if not chosen[name]:
+            what = {"time": "says when a row was true", "label": "has the outcome"}
+            raise RequestError(
+                f"no column of {target} is named that {what[name]}",
+                hint=f"add --{name} and one of {', '.join(table.column_names[:30])}",
+                field=name,
+            )
+    with table_files.named(Path(target)), step(f"training on {len(table):,} rows"):
+        look = try_table(table, name=Path(target).name, **chosen)
+        whole_files.write(report, look.page().encode())
+    return look
+
+
+def _read(target: str) -> pa.Table:
+    path, match = Path(target), SOURCE_TABLE.fullmatch(target)
+    if path.is_file() or path.suffix in _FILES:
+        return table_files.read(path, [])
+    if match is None or match[1] is None:
+        raise RequestError(
+            f"{target!r} is no file, no project.dataset.table and no use case",
+            hint=f"check the path; use cases are {', '.join(usecases.names())}",
+            field="target",
+        )
+    # Nothing need be deployed: without a setting the table's own project asks.
+    environment = {"GOOGLE_CLOUD_PROJECT": match[1], **os.environ}
+    settings = Settings.from_environment(environment)
+    sql = statement("first_look_rows", own=Path(__file__).parent)
+    with contextlib.closing(Warehouse.open(settings)) as warehouse:
+        return warehouse.table(sql.replace("some_table", target))
+
+
+def try_use_case(
+    name: str, *, as_of: date | None, report: Path, step: Step
+) -> dict[str, Any]:
+    """
+    Train a use case on the deployment's rows, and write the report to a file.
+
+    It is a trial of 00-ModelTraining, by whoever calls: of the folder as it is on this
+    machine, before a deploy.
+
+    Args:
+        as_of: Today by default.
+        report: The file to write.
+        step: Says what goes on.
+    """
+    day = as_of or SYSTEM.now().date()
+    request = RunRequest(use_case=name, as_of=day, force=False, trial=True)
+    run = export.wait_for_training_days(begun(request, "try", clock=SYSTEM))
+    try:
+        with step(f"reading the rows of {name} as of {run.as_of}"):
+            rows = train.training_rows(run)
+        with step(f"training on {len(rows):,} rows"):
+            trained, valued = train.train(run, rows)
+        with step("comparing with the live version"):
+            verdict = train.compare(run, trained, run.registry.champion())
+            card = train.card_of(run, trained, verdict, rows=rows, valued=valued)
+    finally:
+        for client in clients()[1:]:
+            client.close()
+        clients.cache_clear()
+    whole_files.write(report, version_page(card).encode())
+    return {
+        **train.trial_answer(card, {"report.html": str(report)}),
+        **export.answer(run),
+    }

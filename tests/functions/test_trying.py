@@ -1,0 +1,121 @@
+"""
+try, specified: a file, a table or a use case is tried, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import json
+from unittest.mock import patch
+
+import pytest
+
+from commands.cli import main
+from propensity.settings import Settings
+from tests.docs.pages import blocks, text
+from tests.functions.conftest import LATER, entered
+from tests.functions.test_notebook_page import worded
+from tests.propensity.learning.test_first_look import NAMES, customers
+
+OPTIONS = [f"--{name}={column}" for name, column in NAMES.items()]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder that a person is in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_csv_file_is_tried_in_five_lines_and_a_report(folder, capsys):
+    customers().to_csv("churn.csv", index=False)
+    status = main(["try", "churn.csv", *OPTIONS])
+    output = capsys.readouterr()
+
+    assert status == 0, output.err
+    assert [line.split()[0] for line in output.out.splitlines()] == [
+        *("Table", "Columns", "Leaks", "Model", "Use"),
+    ]
+    assert "number: visits; category: plan, postcode; date: since" in output.out
+    assert worded(output.out) == worded(blocks("docs/first-look.md", "text")[0])
+    assert "try-churn.csv.html" in output.err
+    assert "Test set:" in (folder / "try-churn.csv.html").read_text()
+
+
+def test_a_parquet_file_gives_the_same_as_the_csv_file(folder, capsys):
+    """As JSON, with what a program may want."""
+    customers().to_parquet("churn.parquet")
+    customers().to_csv("churn.csv", index=False)
+    answers = []
+    for name in ("churn.parquet", "churn.csv"):
+        assert main(["try", name, *OPTIONS, "--json", "--report=r.html"]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+
+    assert answers[0] == answers[1]
+    assert answers[0]["kinds"]["visits"] == "number"
+    assert answers[0]["metrics"]["roc_auc"] > 0.6
+
+
+def test_a_table_of_bigquery_is_tried(folder, place, capsys, monkeypatch):
+    table = f"{place.warehouse.client.project}.{place.workplace.dataset}.churn"
+    rows = json.loads(customers().to_json(orient="records", date_format="iso"))
+    place.warehouse.client.load_table_from_json(rows, table).result()
+    with entered(place.environment):
+        status = main(["try", table, *OPTIONS])
+
+    assert status == 0
+    assert "Table    1,200 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.csv"], "gone.csv"),
+        (["no_such_use_case"], "no use case"),
+        (["bad.csv", *OPTIONS], "bad.csv, column visits, row 2: 'x' is not a number"),
+        (["bad.csv", *OPTIONS[1:2]], "that has the outcome"),
+        (["bad.csv", *OPTIONS[2:]], "that says when a row was true"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_tried_is_said_in_a_line(folder, capsys, arguments, message):
+    """Without a traceback, and without a report."""
+    frame = customers(9).astype({"visits": object})
+    frame.loc[1, "visits"] = "x"
+    frame.to_csv("bad.csv", index=False)
+    status = main(["try", *arguments])
+    lines = capsys.readouterr().err.splitlines()
+    problem, hint = [line for line in lines if not line.startswith(("·", "  …"))]
+
+    assert status == 1
+    assert message in problem
+    assert hint.startswith("hint: ")
+    assert not [*folder.glob("*.html")]
+
+
+def test_a_use_case_is_tried_and_nothing_of_the_deployment_changes(
+    folder, champion_place, capsys
+):
+    """Not even a lease or a report is left in the bucket."""
+    place, artifacts = champion_place, champion_place.registry.artifacts
+    before = [(one.name, one.generation) for one in artifacts.generations()]
+    versions = place.versions()
+    with entered(place.environment), patch.multiple(Settings, **place.constants):
+        status = main(["try", "ga4_purchase", "--as-of", str(LATER), "--json"])
+    answer = json.loads(capsys.readouterr().out)
+
+    assert status == 0
+    assert (answer["model_version"], answer["would_go_live"]) == (None, True)
+    assert [(one.name, one.generation) for one in artifacts.generations()] == before
+    assert place.versions() == versions
+    assert "Would go live" in (folder / "try-ga4_purchase.html").read_text()
+
+
+def test_the_page_for_notebooks_prints_what_it_says(folder, capsys):
+    """The cell is run in a folder with the file that it reads."""
+    customers().to_csv("churn.csv", index=False)
+    [cell] = blocks("docs/notebook.md", "py")
+    after = text("docs/notebook.md").partition(cell)[2]
+    exec(cell, {})
+
+    expected = after.partition("```text\n")[2].partition("```")[0]
+    assert worded(capsys.readouterr().out) == worded(expected)

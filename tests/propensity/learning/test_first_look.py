@@ -1,0 +1,301 @@
+"""
+A first look at a table, specified: types, leaks, splits by time, and what it refuses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from propensity import try_table
+from propensity.errors import NotEnoughData, PropensityError, SchemaError
+from propensity.learning import table_columns
+
+MONTHS = [f"2025-{month:02}" for month in range(1, 9)]
+NAMES = {"user": "customer", "time": "month", "label": "churned"}
+
+
+def customers(rows: int = 150) -> pd.DataFrame:
+    """Customers of eight months; who pays few visits, or is new, churns more often."""
+    random = np.random.default_rng(0)
+    count = rows * len(MONTHS)
+    visits = random.poisson(4, count)
+    plan = random.choice(["basic", "plus"], count)
+    tenure = random.integers(9, 900, count)
+    odds = 3.5 - visits - tenure / 200 + (plan == "basic")
+    churned = random.random(count) < 1 / (1 + np.exp(-odds))
+    days = pd.to_datetime(np.repeat(MONTHS, rows), format="%Y-%m")
+    return pd.DataFrame(
+        {
+            "customer": [f"c{n % rows}" for n in range(count)],
+            "month": np.repeat(MONTHS, rows),
+            "visits": visits,
+            "plan": plan,
+            "since": (days - pd.to_timedelta(tenure, "D")).date,
+            "postcode": [f"0{n}" for n in random.integers(100, 150, count)],
+            "note": [f"note {n}" for n in range(count)],
+            "country": "NL",
+            "churned": np.where(churned, "yes", "no"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def look():
+    return try_table(customers(), **NAMES)
+
+
+def refused(frame: pd.DataFrame, **changed) -> PropensityError:
+    """Return why a table is refused, before anything is trained on it."""
+    with pytest.raises(PropensityError) as caught:
+        try_table(frame, **{**NAMES, **changed})
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def with_value(column: str, row: int, value: object) -> pd.DataFrame:
+    """The customers, with another value in one row, counted from 1."""
+    frame = customers()
+    frame[column] = frame[column].astype(object)
+    frame.loc[row - 1, column] = value
+    return frame
+
+
+def test_a_first_look_is_five_lines(look):
+    """The table, its columns, its leaks, the model, and what it is good for."""
+    lines = repr(look).splitlines()
+
+    assert [line.split()[0] for line in lines] == [
+        *("Table", "Columns", "Leaks", "Model", "Use"),
+    ]
+    assert "tested on 2025-08, 150 rows" in lines[0]
+    assert "the model ranks the test set better than visits alone" in lines[3]
+
+
+def test_each_column_has_a_type_or_a_reason_why_it_is_none(look):
+    assert look.kinds == {
+        "visits": "number",
+        "plan": "category",
+        "since": "date",
+        "postcode": "category",
+    }
+    assert look.left_out == {
+        "note": "text with 1,200 values",
+        "country": "empty, or the same in every row",
+    }
+    assert look.leaks == {}
+
+
+def test_the_newest_month_tests_a_model_of_older_ones(look):
+    """By the code of every training: candidates, baseline and report."""
+    parts = look.trained.parts
+    held = set(parts.holdout.rows["as_of"].to_pylist())
+
+    assert {str(day) for day in held} == {"2025-08-01"}
+    assert max(parts.fitting.rows["as_of"].to_pylist()) < min(held)
+    assert len(look.trained.judged) >= 3
+    assert look.card["baseline"]["name"] == "visits alone"
+    assert "Test set:" in look.page()
+    assert "2025-08" in look.page()
+
+
+def test_the_order_of_the_rows_changes_nothing(look):
+    other = try_table(customers().sample(frac=1, random_state=1), **NAMES)
+
+    assert other.card["metrics"] == look.card["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("values", "order"),
+    [
+        (["Feb", "June", "Sept", "dec"], [2, 6, 9, 12]),
+        (["2025-01", "2024-12"], ["2025-01-01", "2024-12-01"]),
+        (
+            ["2025-01-31 10:00:00+02:00", "2025-02-01"],
+            ["2025-01-31 08:00", "2025-02-01"],
+        ),
+        (["31.01.2025", "01.02.2025"], ["2025-01-31", "2025-02-01"]),
+        (["Jan 2025", "Feb 2024"], ["2025-01-01", "2024-02-01"]),
+        (["2025-Q4", "2026 Q1"], [202504, 202601]),
+        ([20250131, 20250201], [20250131, 20250201]),
+        (["12", "7"], [12, 7]),
+    ],
+    ids=str,
+)
+def test_times_are_read_as_people_write_them(values, order):
+    read = table_columns.times_of(pd.Series(values), "month")
+
+    if isinstance(order[0], str):
+        order = [pd.Timestamp(one, tz="UTC") for one in order]
+    assert read.tolist() == order
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1.5, None, 3], "number"),
+        ([True, False, True], "number"),
+        (["1", "NA", "2.5"], "number"),
+        (["01234", "98765"], "category"),
+        (["NA", "DE", None], "category"),
+        (["2024-01-01", None, "2024-02-01"], "number"),
+        ([None, None], None),
+        ([7, 7], None),
+        ([1, 2, 3, 4], None),
+        ([["a"], ["b"]], "category"),
+    ],
+    ids=str,
+)
+def test_the_type_of_a_column_is_that_of_its_values(values, kind):
+    """Numbers in texts are numbers, unless they begin with a zero; a date becomes the
+    days since it; what is empty, constant or counts the rows is no feature."""
+    times = pd.Series(pd.to_datetime(["2025-01-01"] * len(values), utc=True))
+    feature = table_columns.feature_of(pd.Series(values), "some", times)
+
+    assert feature.kind == kind
+    assert feature.is_date == (str(values[0]) == "2024-01-01")
+
+
+BAD = {
+    "a text among numbers": ("visits", 7, "many", "not a number"),
+    "a number for people": ("visits", 9, "1,200", "not a number"),
+    "an infinite number": ("visits", 8, np.inf, "infinite"),
+    "a row without a time": ("month", 3, None, "not a time"),
+    "a time that is none": ("month", 5, "soon", "not a time"),
+    "a row without a user": ("customer", 2, "", "names nobody"),
+    "a label of a third kind": ("churned", 11, "maybe", "neither 1 nor 0"),
+    "a label missing among others": ("churned", 12, None, "not known"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_wrong_value_is_refused_with_its_column_and_row(name):
+    """In one line, with what to do."""
+    column, row, value, problem = BAD[name]
+    error = refused(with_value(column, row, value))
+
+    assert f"column {column}, row {row}: " in error.problem
+    assert str(value or "") in error.problem
+    assert problem in error.problem
+    assert error.hint
+
+
+def test_a_user_twice_at_one_time_is_refused():
+    frame = pd.concat([customers(), customers().iloc[[4]]])
+    error = refused(frame)
+
+    assert "row 1201: 'c4' has another row at 2025-01" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"time": "date"}, "there is no column 'date'"),
+        ({"label": "churn"}, "there is no column 'churn'"),
+        ({"outcome": "gone"}, "column churned is no, yes from row 1 to the last"),
+        ({"label": "country"}, "row 1: 'NL' is neither 1 nor 0"),
+        ({"time": "country"}, "row 1: 'NL' is not a time"),
+        ({"horizon_days": 400}, "churned is known too late"),
+    ],
+    ids=str,
+)
+def test_names_and_spans_that_do_not_fit_are_refused(changed, problem):
+    error = refused(customers(), **changed)
+
+    assert problem in error.problem
+    assert error.hint
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        customers().assign(churned="no"),
+        customers().query("month > '2025-06'"),
+        customers().iloc[:0],
+        customers(2),
+        customers().assign(
+            churned=lambda f: f["churned"].mask(f["month"] > "2025-01", "no")
+        ),
+    ],
+    ids=["one class", "two times", "no rows", "few rows", "one class later"],
+)
+def test_too_few_rows_of_a_class_or_time_are_refused(frame):
+    error = refused(frame)
+
+    assert isinstance(error, (NotEnoughData, SchemaError))
+    assert error.hint
+
+
+def test_rows_whose_label_is_not_known_yet_are_left_out_with_all_later_ones():
+    """Who churns is known at once, and who stays only at the month's end."""
+    frame = customers()
+    is_newest = (frame["month"] == "2025-08") & (frame["churned"] == "no")
+    look = try_table(frame.assign(churned=frame["churned"].mask(is_newest)), **NAMES)
+
+    assert "tested on 2025-07, 150 rows; 150 rows have no churned yet" in look.lines[0]
+
+
+def test_a_newest_month_without_any_outcome_is_refused():
+    """Its label is not known yet, whatever the table says."""
+    frame = customers()
+    frame.loc[frame["month"] == "2025-08", "churned"] = "no"
+    error = refused(frame)
+
+    assert "column churned, row 1051: '0' is the label of all 150 rows" in error.problem
+    assert "not known yet" in error.problem
+
+
+def leaky() -> pd.DataFrame:
+    """The customers, with columns that were written after the outcome."""
+    frame = customers()
+    random = np.random.default_rng(1)
+    is_churn = frame["churned"] == "yes"
+    half = is_churn & (random.random(len(frame)) < 0.5)
+    month = pd.to_datetime(frame["month"], format="%Y-%m")
+    return frame.assign(
+        cancelled=(month + pd.Timedelta(days=45)).where(half).dt.date,
+        reason=pd.Series("price", index=frame.index).where(half),
+        refund=np.where(half, random.random(len(frame)), 0.0),
+        status=np.where(is_churn, "gone", "there"),
+        survey=pd.Series(random.random(len(frame))).mask(frame["month"] > "2025-07"),
+    )
+
+
+def test_columns_that_know_the_outcome_are_named_as_likely_leaks():
+    """A date after the row's time; a value that only those with the outcome have; a
+    column that decides the label; one that is filled in later."""
+    look = try_table(leaky(), **NAMES)
+
+    assert set(look.leaks) == {"cancelled", "reason", "refund", "status", "survey"}
+    assert "cancelled" in look.left_out
+    assert "first in row" in look.leaks["cancelled"]
+    assert "LIKELY LEAK: status alone ranks at ROC AUC 1.000" in look.page()
+
+
+def test_columns_can_be_left_out_and_numbers_be_names():
+    look = try_table(
+        leaky(),
+        **NAMES,
+        without=["cancelled", "reason", "refund", "status", "survey"],
+        categories=["visits"],
+    )
+
+    assert look.leaks == {}
+    assert look.kinds["visits"] == "category"
+    assert look.card["baseline"]["name"] == "visits (rate) alone"
+
+
+def test_a_table_without_users_whose_times_are_seconds_is_put_into_blocks():
+    """Rows of one time stay together; the block of the newest rows is the test."""
+    frame = customers().drop(columns=["customer", "month", "since"])
+    frame["seconds"] = np.arange(len(frame)) // 2
+    look = try_table(frame, time="seconds", label="churned")
+
+    assert "tested on 540 to 599, 120 rows" in look.lines[0]
+
+
+def test_names_that_a_training_uses_itself_may_be_columns():
+    frame = customers().rename(columns={"visits": "weight", "plan": "label"})
+
+    assert try_table(frame, **NAMES).kinds["weight"] == "number"
