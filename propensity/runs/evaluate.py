@@ -238,7 +238,7 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
             "prediction_scored_at": row["scored_at"],
             "log_odds_shift": row["log_odds_shift"],
             **_residual(run, week, groups),
-            **_value(values),
+            **_value(run, groups, values),
         }
         yield week, version, groups, columns
 
@@ -280,16 +280,34 @@ def _groups_and_values(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     return rows.filter(pc.invert(rows["is_value"])), values
 
 
-def _value(values: pa.Table) -> Metrics:
-    """Return expected values and what users paid; nothing without amounts."""
+def _value(run: Run, groups: pa.Table, values: pa.Table) -> Metrics:
+    """
+    Return expected values and what users paid; nothing without amounts.
+
+    A use case whose own statement sums no amounts by probability has no share of the
+    revenue by it.
+    """
     if not len(values):
         return {}
-    users = numbers_of(values["users"])
+    users, expected = (numbers_of(values[name]) for name in ("users", "expected_value"))
     paid = alerts.amounts(numbers_of(values["amount"]))
-    return {
-        "value_promised": alerts.total(numbers_of(values["expected_value"]) * users),
+    budget = run.use_case.chosen_budget(run.settings).rows(users.sum())
+    columns: Metrics = {
+        "value_promised": alerts.total(expected * users),
         "value_observed": alerts.total(paid * users),
+        "value_gini": metrics.normalised_gini(expected, paid, users),
+        "revenue_at_budget": metrics.share_of_best(expected, paid, users, budget),
     }
+    if "paid" in groups.column_names:
+        scored = groups.filter(pc.is_valid(groups["probability"]))
+        size = numbers_of(scored["users"])
+        columns["revenue_at_budget_by_probability"] = metrics.share_of_best(
+            numbers_of(scored["probability"]),
+            alerts.amounts(numbers_of(scored["paid"])) / size,
+            size,
+            budget,
+        )
+    return columns
 
 
 # -- days of events --------------------------------------------------------------------

@@ -1,6 +1,7 @@
 -- Rows of two kinds, so that the export is read once. With is_value FALSE, one row per
--- distinct probability: how many users had it and how many converted. With is_value TRUE,
--- one row per distinct expected value and amount: how many users had both.
+-- distinct probability: how many users had it, how many converted, and what all of them
+-- paid. With is_value TRUE, one row per distinct expected value and amount: how many
+-- users had both.
 -- Parameters: those of labels.sql, @as_ofs being the one week; @use_case STRING;
 --   @prediction_as_of DATE, the publication in force.
 -- Source: ma_predictions_history and what converter_amounts.sql reads.
@@ -39,7 +40,8 @@ SELECT
   expected_value,
   amount,
   COUNT(*) AS users,
-  COUNTIF(is_converted) AS conversions
+  COUNTIF(is_converted) AS conversions,
+  SUM(amount) AS paid
 FROM
   joined
 GROUP BY

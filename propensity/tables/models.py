@@ -161,6 +161,13 @@ IN_METRICS = (
     Column("users_at_budget", "FLOAT64", "Rows in the top k"),
     Column("true_positives_at_budget", "FLOAT64", "Positives among them"),
     Column("f1_at_budget", "FLOAT64", "F1 of the top k"),
+    Column("value_gini", "FLOAT64", "Ranking by money: 1 the best order, 0 by chance"),
+    Column("revenue_at_budget", "FLOAT64", "Share paid by the top k by expected value"),
+    Column(
+        "revenue_at_budget_by_probability",
+        "FLOAT64",
+        "Share paid by the top k by probability",
+    ),
     Column("residual_log_odds", "FLOAT64", "Lacking in the log-odds of the week"),
     Column("residual_standard_error", "FLOAT64", "Of residual_log_odds"),
     Column("review_cost", "NUMERIC", "Cost of an alert's review, as set"),

@@ -118,6 +118,16 @@ class TestWeek:
         assert row["value_promised"] == sum(1 + n % 7 for n in range(USERS))
         assert answer["weeks"][0]["value_observed"] == float(row["value_observed"])
 
+    def test_says_how_well_money_is_ranked(self, week):
+        """By probability the share of the revenue is the recall: all pay the same."""
+        [shown] = week[1]["weeks"]
+
+        assert -1 < shown["value_gini"] < 1
+        assert 0 < shown["revenue_at_budget"] < 1
+        assert shown["revenue_at_budget_by_probability"] == pytest.approx(
+            shown["recall_at_budget"]
+        )
+
     def test_has_a_page_that_says_what_the_row_says(self, week):
         """Beside the use case's objects, and named in the answer, with alarms and
         audiences as the tables have them when it is written. Its figures are of groups
