@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from offline.dashboard.facts import Facts
 from offline.dashboard.reading import Row
 from propensity.drift import season_alarm
+from propensity.learning.plan import weeks_left
 from propensity.pages.words import plural, present, ratio
 
 # Runs are late after so many horizons.
@@ -101,11 +102,22 @@ class Case:
 
     @property
     def lifts(self) -> list[Row]:
-        """The newest row of each audience, a final one if there is any."""
-        newest: dict[str, Row] = {}
-        for row in sorted(self.rows["lift"], key=lambda row: row["status"] != "final"):
-            newest.setdefault(row["audience"], row)
-        return [*newest.values()]
+        """
+        The newest row of each audience, a final one if there is any.
+
+        With ``weeks_left`` until an open verdict; None where no year decides it.
+        """
+        # The rows of a week are newest first.
+        rows = sorted(self.rows["lift"], key=lambda row: row["status"] != "final")
+        of_audience: dict[str, list[Row]] = {}
+        for row in rows:
+            of_audience.setdefault(row["audience"], []).append(row)
+        lifts: list[Row] = []
+        for newest, *earlier in of_audience.values():
+            before = [row for row in earlier if row["week"] < newest["week"]]
+            left = weeks_left([*before[::-1], newest])
+            lifts.append({**newest, "weeks_left": left})
+        return lifts
 
     @cached_property
     def deeds(self) -> list[Deed]:

@@ -198,6 +198,23 @@ class TestPages:
         assert "2.0 (1.0 to 5.0) percentage points" in page
         assert "70.0" not in page
 
+    @pytest.mark.parametrize(
+        ("before", "text"),
+        [
+            (500, "If the difference stays, about 3 more weeks decide it."),
+            (9_990, "No year of weeks decides it: hold out more users"),
+            (10_000, "No year of weeks decides it: hold out more users"),
+        ],
+    )
+    def test_say_how_many_more_weeks_an_open_verdict_takes(self, site, before, text):
+        """From the users who became members since the week before."""
+        sums = {"control_users": 1_000, "control_conversions": 80}
+        row = site.one("lift", treated_users=9_000, **sums)
+        earlier = ago(row, 1, treated_users=before - 50, control_users=50)
+        rows = {"evaluations": [site.one("evaluations")], "lift": [row, earlier]}
+
+        assert text in words(pages(rows)[SHOP])
+
 
 class TestDeeds:
     """What needs attention: nothing where all is well."""
