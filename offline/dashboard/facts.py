@@ -30,7 +30,7 @@ class Facts:
 
     Attributes:
         outcome: What users or events of label 1 do, as in *users who buy*.
-        currency: Of amounts; empty if unknown.
+        unit: The currency of amounts, in words.
         champion: The live version; None if there is none.
         damage: What is wrong with its pointer or a report; empty if nothing is.
         reports: HTML of the report of a week, or day, by its first day.
@@ -38,9 +38,8 @@ class Facts:
 
     title: str
     outcome: str
-    currency: str = ""
+    unit: str = "the events' currency"
     is_of_events: bool = False
-    is_of_export: bool = False
     horizon_days: int = 7
     champion: int | None = None
     damage: str = ""
@@ -53,12 +52,6 @@ class Facts:
         noun, span = ("event", "day") if self.is_of_events else ("user", "week")
         who = "that" if self.is_of_events else "who"
         return {"noun": noun, "span": span, "whom": f"{noun}s {who} {self.outcome}"}
-
-    @property
-    def unit(self) -> str:
-        """The currency of amounts, in words."""
-        export = "US dollars, or the events' currency if the export has no dollars"
-        return export if self.is_of_export else self.currency or "the events' currency"
 
 
 def find(
@@ -82,9 +75,8 @@ def find(
     return Facts(
         title=cleaned(use_case.title),
         outcome=cleaned(use_case.outcome),
-        currency=use_case.stream.currency,
+        unit=use_case.money,
         is_of_events=use_case.scores_events,
-        is_of_export=use_case.reads_export,
         horizon_days=use_case.horizon_days,
         champion=champion.version if champion else None,
         damage=damage,

@@ -106,6 +106,7 @@ def card(
         "outcome": use_case.outcome,
         "span": use_case.span,
         "entity": use_case.entity,
+        "unit": use_case.money,
         "model_version": version,
         "trained_at": trained_at.replace(microsecond=0).isoformat(),
         "as_of": str(as_of),

@@ -82,6 +82,7 @@ def _pages(
         report = {
             "use_case": use_case.name,
             "title": use_case.title,
+            "unit": use_case.money,
             "outcome": use_case.outcome,
             "entity": use_case.entity if is_daily else "user",
             "weeks": [row for row in known if week - back <= row["week"] <= week],

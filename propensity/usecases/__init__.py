@@ -116,6 +116,13 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return kinds.get("identity", "user_id")
 
     @property
+    def money(self) -> str:
+        """The currency of its amounts, in words."""
+        if self.has_statement("features") and self.reads_export:
+            return "US dollars, or the events' currency if the export has no dollars"
+        return self.stream.currency or "the events' currency"
+
+    @property
     def export_values(self) -> list[Value]:
         """The values of the export that its statements read."""
         return [

@@ -167,8 +167,8 @@ class TestPages:
     @pytest.mark.parametrize(
         ("saved", "text"),
         [
-            (800.0, "saved 1,600.00 EUR"),
-            (-100.0, "cost 200.00 EUR more than they saved"),
+            (800.0, "saved 1,600.00 (EUR)"),
+            (-100.0, "cost 200.00 (EUR) more than they saved"),
         ],
     )
     def test_count_what_alerts_saved_with_all_versions(self, site, saved, text):
@@ -176,7 +176,7 @@ class TestPages:
         rows = site.given("evaluations")
         day = next(row for row in rows if row["use_case"] == CARDS)
         days = [{**day, "saved": saved}, {**day, "saved": saved, "model_version": 2}]
-        known = {CARDS: replace(KNOWN[CARDS], currency="EUR")}
+        known = {CARDS: replace(KNOWN[CARDS], unit="EUR")}
         files = pages({"evaluations": days}, known)
 
         assert f"Alerts {text}" in words(files[FRAUD])

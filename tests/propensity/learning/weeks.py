@@ -84,6 +84,7 @@ def page(newest: dict[str, Any] | None = None, **changes: Any) -> str:
         "title": "Purchase within the horizon",
         "outcome": "buy",
         "entity": "user",
+        "unit": "EUR",
         "weeks": weeks,
         "trained": {3: row(0)},
         "alarms": [],
