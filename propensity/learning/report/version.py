@@ -26,7 +26,8 @@ def version_page(card: Entry) -> str:
     Returns:
         An HTML document without scripts or references to anything outside it.
     """
-    plain: Entry = cleaned(card)
+    # Models that are loaded from elsewhere have cards of earlier releases.
+    plain: Entry = {"unit": "the events' currency", **cleaned(card)}
     number, is_promoted = plain["model_version"], plain["verdict"]["promoted"]
     heading = "Went live" if is_promoted else "Did not go live"
     if number is None:
