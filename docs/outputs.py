@@ -30,17 +30,17 @@ SHARE, LEAST = 0.01, 0.002
 NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?"
 # Parts of a line that stay as they are, and then numbers.
 PARTS = re.compile(
-    rf'(?P<fixed>"[^"]*"|\d{{4}}-\d\d-\d\d)|(?P<time>\d+ ms)|(?P<rest>…)|{NUMBER}'
+    rf'(?P<fixed>"[^"]*"|\d{{4}}-\d\d-\d\d)|(?P<time>\d+ ms)|(?P<rest> ?… ?)|{NUMBER}'
 )
 # Drawn anew by each run: who is in the control group, and what comes in real time.
 CHANCE = re.compile(r" (audience|lift) |^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ ")
 RULES = re.compile(r"^-+$")
 # Pictures: the file of a state that they show, and their size.
 PICTURES = {
-    "dashboard.png": ("dashboard/ga4_purchase.html", 1180, 930),
+    "dashboard.png": ("dashboard/use-case-ga4_purchase.html", 1180, 1010),
     "report.png": (
         "storage/propensity-local/models/ga4_purchase/1/report.html",
-        *(1000, 435),
+        *(1000, 530),
     ),
 }
 # Sentences about the numbers of a line: the line, and where its numbers stand in it.
@@ -186,12 +186,14 @@ def pictures() -> None:
     if browser is None:
         sys.exit("no pictures are taken: install Chromium, such as by its package")
     for name, (file, width, height) in PICTURES.items():
-        page = ROOT / ".local" / "states" / STATE / file
+        page = (ROOT / ".local" / "states" / STATE / file).resolve(strict=True)
         options = [
-            *("--headless", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"),
+            *("--headless", "--no-sandbox", "--hide-scrollbars", "--log-level=3"),
             *(f"--window-size={width},{height}", f"--screenshot={ROOT}/docs/{name}"),
         ]
-        subprocess.run([browser, *options, page.as_uri()], check=True)
+        subprocess.run(
+            [browser, *options, page.as_uri()], check=True, stderr=subprocess.DEVNULL
+        )
         print(f"wrote docs/{name}")
 
 
