@@ -18,13 +18,14 @@ FUNCTION_STAMP := .local/venvs/.set-up$(subst /,-,$(VENV))
 WORKERS ?= 3
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is running."; exit 0; };
 # Exported as shell variables, so that any character in a value is safe.
-export DATA CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE ONLY OUT
+export DATA EVENTS CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE ONLY OUT
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (JSON, .gz, .zst, Parquet)"
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4  USE_CASE=one_of_yours"
+	@echo "make demo EVENTS=FOLDER USE_CASE=NAME   events of your own, for a use case with [events] (CSV, Parquet, NDJSON)"
 	@echo "make demo VERBOSE=1            the full tables"
 	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
@@ -32,8 +33,8 @@ help: ## list the targets
 
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
 
-demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=… or CARDS=…
-	@$(BIN)/python -m propensity demo $${DATA:+--data "$$DATA"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
+demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=…, EVENTS=… or CARDS=…
+	@$(BIN)/python -m propensity demo $${DATA:+--data "$$DATA"} $${EVENTS:+--events "$$EVENTS"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
 	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} $${WEEKS:+--weeks "$$WEEKS"} \
 	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"} $${VERBOSE:+--verbose} \
 	  $${USE_CASE:+--use-case "$$USE_CASE"}

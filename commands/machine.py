@@ -25,15 +25,20 @@ if TYPE_CHECKING:
     help="GA4 export, a file or folder: JSON (.gz, .zst), Parquet.",
 )
 @click.option(
+    "--events",
+    type=click.Path(path_type=Path),
+    help="Events of your own, for a use case with [events]: CSV, Parquet, NDJSON.",
+)
+@click.option(
     "--cards",
     type=click.Path(path_type=Path),
     help="Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
 )
 @click.option(
     "--user-column",
-    type=click.Choice(["user_pseudo_id", "user_id"]),
+    type=click.Choice(["user_pseudo_id", "user_id", "person"]),
     default="user_pseudo_id",
-    help="Column that identifies a user.",
+    help="What a user is: a browser, your own id, or a person with several browsers.",
 )
 @click.option(
     "--label-event", metavar="EVENT", default="purchase", help="Event to predict."
@@ -52,17 +57,19 @@ def demo(**choice: Any) -> Any:
     """
     Train, predict and evaluate on generated data or on yours.
 
-    Without --data and --cards the data are generated. Trains, evaluates, predicts and
-    looks users up, by the functions that a deploy uploads, on emulators. The answer of
-    --json is the state to go on with; the tables are then on standard error.
+    Without --data, --events and --cards the data are generated. Trains, evaluates,
+    predicts and looks users up, by the functions that a deploy uploads, on emulators.
+    The answer of --json is the state to go on with; the tables are then on standard
+    error.
     """
     from local.play import Choice, run
 
     # Without this, grpc prints between the tables that an emulator has ended.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    if choice["data"] and choice["cards"]:
-        raise click.UsageError("give either --data or --cards, not both")
-    for name in ("data", "cards"):
+    inputs = ("data", "events", "cards")
+    if sum(bool(choice[name]) for name in inputs) > 1:
+        raise click.UsageError("give only one of --data, --events and --cards")
+    for name in inputs:
         choice[name] = choice[name] and choice[name].expanduser()
     return Printed(run(Choice(**choice)))
 

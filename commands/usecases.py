@@ -24,7 +24,15 @@ def usecase() -> None:
 )
 @click.argument("name", help="Lower-case letters, digits and underscores.")
 @click.option(
-    "--label-event", metavar="EVENT", default="purchase", help="Event to predict."
+    "--label",
+    type=click.Choice(["event", "churn"]),
+    default="event",
+    help="Predict that an event comes, or (churn) that none does.",
+)
+@click.option(
+    "--label-event",
+    metavar="EVENT",
+    help="Event to predict; by default purchase.",
 )
 @click.option(
     "--lookback-days",
@@ -45,19 +53,51 @@ def usecase() -> None:
     metavar="TABLE",
     help="Also read a table of your own, [project.]dataset.table.",
 )
+@click.option(
+    "--events",
+    metavar="TABLE",
+    help="Read events of your own instead of the GA4 export, [project.]dataset.table.",
+)
+@click.option("--user", metavar="COLUMN", help="Its column with the user's id.")
+@click.option("--time", metavar="COLUMN", help="Its column with the time.")
+@click.option(
+    "--event-name", metavar="COLUMN", help="Its column with the kind of event."
+)
+@click.option("--amount", metavar="COLUMN", help="Its column with the amount.")
+@click.option(
+    "--counts", metavar="EVENTS", default="", help="Kinds that features count: a,b."
+)
 @DRY_RUN
-def new(**arguments: Any) -> Any:
+def new(
+    *,
+    events: str | None,
+    user: str | None,
+    time: str | None,
+    event_name: str | None,
+    amount: str | None,
+    counts: str,
+    **arguments: Any,
+) -> Any:
     """
-    Write the folder of a new use case for the GA4 export.
+    Write the folder of a new use case, for the GA4 export or a table of events.
 
     Its files are in usecases/NAME. They run unchanged; comments show what
     you can change.
     """
     from offline.usecases import new as program
     from propensity.errors import RequestError
+    from propensity.usecases.sources import Events
 
+    own = None
+    if events and user and time:
+        own = Events(
+            table=events, user_id=user, time=time, name=event_name, amount=amount
+        )
+    elif events or user or time or event_name or amount:
+        raise click.UsageError("a table of events needs --events, --user and --time")
+    named = [one.strip() for one in counts.split(",") if one.strip()]
     try:
-        return program.write(**arguments)
+        return program.write(events=own, counts=named, **arguments)
     except RequestError as error:
         raise click.UsageError(error.message) from None
 

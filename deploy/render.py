@@ -86,6 +86,8 @@ def _function(function: Function) -> dict[str, Any]:
         "skips_events": bool(function.schedule and function.schedule.skips),
         "needs_key": function.needs_key,
         "reads_sources": function.reads_sources,
+        # A table of events of one's own is in the place of the export.
+        "reads_events": function.reads_export,
         "subscriptions": [each.name for each in function.subscriptions],
         "rights": list(rights(function)),
     }
@@ -127,6 +129,7 @@ def files() -> dict[Path, Any]:
             "reads_export": use_case.reads_export,
             "scores_events": use_case.scores_events,
             "sources": sorted({source.table for source in use_case.sources.values()}),
+            "events": [use_case.own_events.table] if use_case.own_events else [],
         }
         for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }

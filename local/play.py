@@ -28,11 +28,13 @@ class Choice:
     """
     The options of the demo.
 
-    ``data`` is a file or folder of GA4 export rows, ``cards`` a file of card
-    transactions; with neither, a shop is generated.
+    ``data`` is a file or folder of GA4 export rows, ``events`` one of the table that
+    the use case declares, ``cards`` a file of card transactions; with none of them, a
+    shop is generated.
     """
 
     data: Path | None = None
+    events: Path | None = None
     cards: Path | None = None
     user_column: str = Options.user_column
     label_event: str = Options.label_event
@@ -62,7 +64,7 @@ def run(choice: Choice) -> dict[str, Any]:
         LocalError, StageError: It could not be played; the message says why.
     """
     began = time.monotonic()
-    data = choice.cards or choice.data
+    data = choice.cards or choice.data or choice.events
     if data and not data.exists():
         raise LocalError(f"there is no file or folder {data}")
     state = State(choice.state) if choice.state else State.of_data(data, choice.options)

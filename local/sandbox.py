@@ -23,7 +23,7 @@ from local.stack.stack import Stack
 from local.stack.state import PORTS, State
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.usecases.sources import Source
+from propensity.usecases.sources import Events, Source
 
 Row = dict[str, Any]
 
@@ -49,7 +49,9 @@ class Sandbox:
         ga4_export.load_tables(client, settings.ga4_dataset, changed)
         self._loaded = tables
 
-    def load_source(self, source: Source, rows: Iterable[Mapping[str, Any]]) -> None:
+    def load_source(
+        self, source: Source | Events, rows: Iterable[Mapping[str, Any]]
+    ) -> None:
         """Have the table of a source hold these rows alone."""
         sources.load(self.warehouse.client, source, sources.table_of(source, [*rows]))
 

@@ -82,7 +82,8 @@ def run(
         settings.required("suppression_key")
     with opened(use_case, settings=settings) as deployment:
         warehouse, artifacts = deployment.warehouse, deployment.artifacts
-        work = Work(warehouse, artifacts, users, use_case)
+        browsers = browsers_of(warehouse, users, use_case)
+        work = Work(warehouse, artifacts, [*users, *browsers], use_case)
         if is_dry:
             before, after = work.everywhere(is_search=True), Counter[Place]()
         else:
@@ -105,7 +106,7 @@ def run(
         "run_again_at": again if is_suppressing else "",
         "ga4_events": events,
         "ga4_statement": text.replace("export_dataset", settings.export).strip(),
-        "notes": _notes(use_case, work.unreadable, events),
+        "notes": _notes(use_case, work.unreadable, events, browsers),
         "bytes_billed": bytes_billed,
         "unreadable": sorted(work.unreadable),
         "left": after.total() + len(work.unreadable) * (not is_dry),
@@ -117,13 +118,33 @@ def run(
     }
 
 
-def _notes(use_case: str, unreadable: set[str], events: int | None) -> list[str]:
-    """Return what others have to do."""
-    names = [use_case] if use_case else usecases.names()
+def _names(use_case: str) -> list[str]:
+    return [use_case] if use_case else usecases.names()
+
+
+def browsers_of(warehouse: Warehouse, users: Sequence[str], use_case: str) -> list[str]:
+    """Return the browsers of persons, who were users before the persons' logins."""
+    loaded = [usecases.load(name) for name in _names(use_case)]
+    chosen = [one.chosen(warehouse.settings).get("user_column") for one in loaded]
+    found: set[str] = set()
+    if "person" in chosen and warehouse.settings.ga4_dataset:
+        sql = statement("forget_browsers", own=SQL)
+        with contextlib.suppress(MissingTable):
+            for piece in _pieces(users):
+                rows = warehouse.rows(sql, {"user_ids": piece})
+                found |= {row["user_pseudo_id"] for row in rows}
+    return sorted(found - {*users})
+
+
+def _notes(
+    use_case: str, unreadable: set[str], events: int | None, browsers: Sequence[str]
+) -> list[str]:
+    """Return what else was removed, and what others have to do."""
+    names = _names(use_case)
     notes = []
-    if own := {
-        of.table for name in names for of in usecases.load(name).sources.values()
-    }:
+    if browsers:
+        notes.append(f"Of these persons {len(browsers)} browsers were included.")
+    if own := {table for name in names for table in usecases.load(name).own_tables}:
         listed = ", ".join(sorted(own))
         notes.append(f"Delete the users from tables of your own as well: {listed}.")
     if unreadable:
@@ -259,7 +280,7 @@ class Work:
 
     def _identities(self) -> set[str]:
         """Return the users as events: an identity may be both event and user."""
-        names = [self.use_case] if self.use_case else usecases.names()
+        names = _names(self.use_case)
         return {f"{name}/{user}" for name in names for user in self.users}
 
     def _refused(self) -> list[str]:

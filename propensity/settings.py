@@ -109,7 +109,7 @@ class Settings:
     property_utc_offset_hours: int = _setting(0, _number(int, -12, 14))
     location: str = _setting("US", _matching(r"[A-Za-z0-9-]{2,40}"))
     use_case: str = _setting("ga4_purchase", _matching(NAME))
-    user_column: str = _setting("", _matching("user_pseudo_id|user_id"))
+    user_column: str = _setting("", _matching("user_pseudo_id|user_id|person"))
     label_event: str = _setting("", _event)
     maximum_training_rows: int = _setting(500_000, _number(int, 1_000, 50_000_000))
     budget: str = _setting("", lambda text: str(Budget.parse(text)))

@@ -33,7 +33,7 @@ from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import PORTS, Options, State
 from propensity.gcp.artifacts import Artifacts
-from propensity.settings import Settings
+from propensity.settings import Settings, is_setting
 from tests import shared
 
 # Workers are the parallelism. Where each had a thread for each processor as well, they
@@ -235,7 +235,7 @@ def module_workplace(emulators: Stack) -> Workplace:
 def only(environment: Mapping[str, str]) -> Iterator[None]:
     """Hold these variables in the environment, and no other settings."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("PROPENSITY_")]:
+        for name in [name for name in os.environ if is_setting(name)]:
             patch.delenv(name)
         for name, value in environment.items():
             patch.setenv(name, value)

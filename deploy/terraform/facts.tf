@@ -33,19 +33,22 @@ locals {
     for name in var.use_cases : name if try(local.use_cases[name].reads_export, false) && length(local.called_for) > 0
   ]
 
-  # Tables of the user's own that use cases read as sources, each with its project,
-  # dataset and name, and with the functions that compute features of it.
-  sources = merge([
-    for table in toset(flatten([for name in var.use_cases : try(local.use_cases[name].sources, [])])) : {
-      for name, one in local.functions : "${name} ${table}" => {
-        function = name
-        table    = table
-        parts    = reverse(split(".", table))
-        project  = length(split(".", table)) > 2 ? join(".", slice(split(".", table), 0, length(split(".", table)) - 2)) : var.project
-        member   = "serviceAccount:${local.names[name]}@${local.accounts}"
-      } if one.reads_sources
-    }
-  ]...)
+  # Tables of the user's own that use cases read, each with its project, dataset and
+  # name, and with the functions that read it: sources those that compute features,
+  # events those that would read the export.
+  sources = merge(flatten([
+    for kind in ["sources", "events"] : [
+      for table in toset(flatten([for name in var.use_cases : try(local.use_cases[name][kind], [])])) : {
+        for name, one in local.functions : "${name} ${table}" => {
+          function = name
+          table    = table
+          parts    = reverse(split(".", table))
+          project  = length(split(".", table)) > 2 ? join(".", slice(split(".", table), 0, length(split(".", table)) - 2)) : var.project
+          member   = "serviceAccount:${local.names[name]}@${local.accounts}"
+        } if one["reads_${kind}"]
+      }
+    ]
+  ])...)
 
   # Every right of every function, by a name that says what it is. An import knows a
   # part of the accounts and roles alone, and needs the names only.

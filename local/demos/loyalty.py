@@ -45,7 +45,7 @@ def text(
     loading.load(warehouse.client, LOYALTY, shop.loyalty())
     window = use_case.window(warehouse.settings, weeks)
     buyers = warehouse.table(use_case.statement("labels"), window).select(_KEYS)
-    before, after = sources.around({"loyalty": LOYALTY})
+    before, after = sources.around({"loyalty": LOYALTY.text()})
     points = warehouse.table(
         f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
         {"as_ofs": weeks, "known_before": max(weeks)},

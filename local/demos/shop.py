@@ -74,7 +74,7 @@ def run(stack: Stack, options: Choice) -> None:
     # Functions load their libraries while the export is loaded, and streams are played
     # while a model is trained.
     ready, loaded = beside(stack.ready), threading.Event()
-    played = None if options.data else beside(streams)
+    played = None if options.data or options.events else beside(streams)
     if options.cards:
         loaded.set()
     else:
@@ -121,7 +121,8 @@ def play(
     loaded.set()
     with step("starting the functions"):
         ready.result()
-    setup.prepare_export(warehouse, settings)
+    if not options.events:
+        setup.prepare_export(warehouse, settings)
 
     end = weeks[-1] + horizon
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
@@ -214,7 +215,8 @@ def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
         f"{answer['model_version']}, mean probability "
         f"{answer['mean_probability']:.4f}{shifted}"
     )
-    return date.fromisoformat(answer["data_until"])
+    # Without an export there is no day of it to wait for.
+    return date.fromisoformat(answer.get("data_until", answer["as_of"]))
 
 
 def look_up(stack: Stack, user: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import date, timedelta
 
 from local.errors import UnusableData
-from local.exports import ga4_export, sources
+from local.exports import ga4_export, own_events, sources
 from local.exports.ga4_export import ExportError, Summary
 from local.generators.shop import Shop
 from local.play import Choice
@@ -27,7 +28,13 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
     Raises:
         UnusableData: The user's data do not do.
     """
-    path = options.data
+    path, own = options.data or options.events, use_case.own_events
+    if bool(options.events) != bool(own):
+        reads = f"events of its own, {own.table}" if own else "no events of its own"
+        raise UnusableData(
+            f"{use_case.name} reads {reads}, by its usecase.toml: EVENTS=… and a "
+            "USE_CASE with [events] go together"
+        )
     if path is None:
         say("Generating a shop's export …")
         with step("generating"):
@@ -35,17 +42,23 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
     say(f"Loading {path} …")
     client, settings = warehouse.client, warehouse.settings
     try:
-        summary = ga4_export.load_export(client, settings.ga4_dataset, path)
+        if own:
+            summary = own_events.load(client, path, own)
+        else:
+            summary = ga4_export.load_export(client, settings.ga4_dataset, path)
         sources.load_folder(client, path if path.is_dir() else path.parent, use_case)
     except (ExportError, SchemaError) as error:
         raise UnusableData(str(error)) from error
-    for remark in ga4_export.remarks(path):
+    for remark in () if own else ga4_export.remarks(path):
         say(remark)
     say(
         f"{summary.rows:,} events of {summary.users:,} users on {len(summary.dates)} "
         f"days, {min(summary.dates)} to {max(summary.dates)}; the last whole day in "
         f"UTC is {summary.last_full_day}"
     )
+    if own:
+        event = use_case.parameters.get("converting_event", "") if own.name else ""
+        settings = replace(settings, label_event=str(event), user_column="")
     check(summary, settings)
     return summary
 

@@ -379,7 +379,9 @@ def summary(database: Any) -> Summary:
     *before, end = (at.time() for at in ends)
     # Data whose last day ends earlier than any of two weeks before are cut short in it.
     is_cut = end < min(before[-COMPARED_DAYS:], default=end)
-    columns = zip(("user_pseudo_id", "user_id"), has, strict=True)
+    # A person is a browser with the id of somebody.
+    kinds = ("user_pseudo_id", "user_id", "person")
+    columns = zip(kinds, [*has, min(has)], strict=True)
     return Summary(
         rows=sum(rows.values()),
         users=users,

@@ -19,7 +19,7 @@ from offline import table_files
 from propensity.errors import SchemaError
 from propensity.schema import Column, arrow_type
 from propensity.usecases import UseCase
-from propensity.usecases.sources import Source
+from propensity.usecases.sources import Events, OwnTable, Source
 
 SOURCES, LOAD_TIMEOUT_S = "sources", 300
 
@@ -43,9 +43,9 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
         load(client, known[name], read(path, known[name]))
 
 
-def read(path: Path, source: Source) -> pa.Table:
+def read(path: Path, source: Source | Events) -> pa.Table:
     """
-    Read the rows of a source, in the types that it declares.
+    Read the rows of a table of one's own, in the types that it declares.
 
     Raises:
         SchemaError: A column is missing, or holds something else.
@@ -61,18 +61,18 @@ def read(path: Path, source: Source) -> pa.Table:
     return pa.table({source.user_id: ids, **columns})
 
 
-def table_of(source: Source, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def table_of(source: Source | Events, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return made-up rows as a table of the types that a source declares."""
     return pa.Table.from_pylist([*rows], _schema(source))
 
 
-def _schema(source: Source) -> pa.Schema:
+def _schema(source: Source | Events) -> pa.Schema:
     columns = (Column(name, kind, "") for name, kind in source.types.items())
     return pa.schema([(column.name, arrow_type(column)) for column in columns])
 
 
-def load(client: Any, source: Source, rows: pa.Table) -> None:
-    """Replace the table of a source, in a project and dataset that are made for it."""
+def load(client: Any, source: OwnTable, rows: pa.Table) -> None:
+    """Replace a table of the user's own; its project and dataset are made for it."""
     from google.cloud.bigquery import Dataset
 
     project, dataset, name = source.place(client.project)

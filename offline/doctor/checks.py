@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from offline import dead_letters
 from propensity.errors import (
@@ -22,7 +23,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.registry.loading import loaded, recorded
 from propensity.registry.versions import Registry
-from propensity.runs.export import listed
+from propensity.runs.export import check_own_events, listed
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.timeframe import DAY, first_shard, midnight
@@ -136,19 +137,29 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
 
 
 def check_sources(exam: Examination) -> Iterator[Finding]:
-    """Whether every source is there, readable, and where queries run, by dry runs."""
+    """Whether all tables of one's own are readable where queries run, by dry runs."""
     today = exam.now.date()
     dates = {"as_ofs": [today], "known_before": today}
     for use_case in exam.use_cases:
-        for source in use_case.sources.values():
+        checks: list[Callable[[], object]] = [
+            partial(exam.warehouse.dry_run, source.text(), dates)
+            for source in use_case.sources.values()
+        ]
+        if use_case.own_events:
+            window = use_case.window(exam.settings, [today])
+            days = partial(exam.warehouse.dry_run, use_case.statement("days"), window)
+            checks += [partial(check_own_events, exam.warehouse, use_case), days]
+        for check in checks:
             try:
-                exam.warehouse.dry_run(source.text(), dates)
+                check()
             except PropensityError as why:
                 yield Finding(
                     f"{use_case.name}: {why.message}",
-                    "correct [sources] in its usecase.toml, copy the table to where "
-                    "queries run, or have its owner grant roles/bigquery.dataViewer",
+                    "correct [sources] or [events] in its usecase.toml, copy the table "
+                    "to where queries run, or have its owner grant "
+                    "roles/bigquery.dataViewer",
                 )
+                break
 
 
 def check_champions(exam: Examination) -> Iterator[Finding]:

@@ -98,7 +98,7 @@ def _checked(
         problems = _statements(use_case)
     if problems:
         return Report(name, problems, "leakage: first correct the statements")
-    if not use_case.reads_export:
+    if not (use_case.reads_export or use_case.own_events):
         return Report(name, [], "leakage: made-up events are of the GA4 export")
     made = made_up.events(use_case, AS_OF)
     with step("running features and labels on made-up events"), sandbox() as opened:
@@ -265,6 +265,7 @@ def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
         **googlesql.deployment(),
         export.VIEW: {column.name: column.type for column in view},
         **{source.table: source.types for source in use_case.sources.values()},
+        **({own.table: own.types} if (own := use_case.own_events) else {}),
     }
 
 
@@ -311,7 +312,10 @@ def _rows(
 ) -> pd.DataFrame:
     """Return a statement's rows, by date and user, on events before a day, or all."""
     end = math.inf if until is None else midnight(until).timestamp() * 1e6
-    sandbox.load(row for row in events if row["event_timestamp"] < end)
+    seen = [row for row in events if row["event_timestamp"] < end]
+    sandbox.load(seen)
+    if own := use_case.own_events:
+        sandbox.load_source(own, made_up.own_events(own, seen))
     settings = sandbox.warehouse.settings
     view = consent.events_view(settings.export, require="false")
     sandbox.warehouse.replace_view(export.VIEW, view)

@@ -8,8 +8,8 @@ tell them apart; so a statement that reads what it must not gives other rows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +20,7 @@ from propensity.events.values import microseconds_of
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MOMENTS
-from propensity.usecases.sources import Source
+from propensity.usecases.sources import Events, Source
 
 USERS = [f"user.{number:02}" for number in range(24)]
 TICK = timedelta(microseconds=1)
@@ -101,6 +101,18 @@ def _event(
         },
         "items": [{"item_id": "mug", "quantity": size}],
     }
+
+
+def own_events(own: Events, made: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+    """Yield made-up events of the export as rows of a table of one's own."""
+    epoch = datetime.fromtimestamp(0, UTC)
+    for row in made:
+        yield {
+            own.user_id: row["user_id"],
+            own.time: epoch + timedelta(microseconds=row["event_timestamp"]),
+            own.name: row["event_name"],
+            own.amount: Decimal(row["event_value_in_usd"]),
+        }
 
 
 def source_rows(

@@ -1,13 +1,16 @@
 """
-Write the folder of a new use case on the GA4 export: one that runs as it is.
+Write the folder of a new use case: one that runs as it is.
 
-It predicts an event within a horizon. To predict something else, edit the files: their
+It predicts an event within a horizon, or that a user stays away, from the GA4 export or
+from a table of events of one's own. To predict something else, edit the files: their
 comments say what belongs where.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -16,19 +19,27 @@ from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME, is_event_name
 from propensity.tables.every import GA_EVENTS
+from propensity.usecases.sources import Events
 
 TEMPLATES = Path(__file__).parent / "templates"
-# The last makes a folder a use case: there is no half of one.
-FILES = ("features.sql", "labels.sql", "days.sql", "usecase.toml")
+EVENT, CHURN = "event", "churn"
+PURCHASE = "purchase"
+# Spans of the lookback that features count by themselves, in days before the date.
+WINDOWS = (7, 28)
+# What names a kind of event in a statement.
+_EVENT = re.compile(r"[^'\"\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")
 
 
 def write(
     name: str,
     *,
-    label_event: str,
     lookback_days: int,
     horizon_days: int,
+    label_event: str | None = None,
+    label: str = EVENT,
     source: str | None = None,
+    events: Events | None = None,
+    counts: Sequence[str] = (),
     is_dry: bool = False,
 ) -> dict[str, Any]:
     """
@@ -37,8 +48,13 @@ def write(
     Args:
         name: As requests name it: lower-case letters, digits and underscores.
         lookback_days, horizon_days: From 1 on.
+        label_event: The event to predict; by default purchase, and of a table of
+            events without names any event.
+        label: EVENT, or CHURN: that no event comes.
         source: A table of one's own to read as well, as ``project.dataset.table`` or
             ``dataset.table``.
+        events: A table of events to read in place of the export.
+        counts: Names of events in it that features count.
 
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.
@@ -49,28 +65,46 @@ def write(
             "and underscores, 64 at most, and begin with a letter"
         )
         raise RequestError(problem, field="name")
-    if not is_event_name(label_event):
-        problem = (
-            f"{label_event[:64]!r} can be no event: GA4's begin with a letter, "
-            "and have letters, digits, underscores, hyphens and blanks, 40 at most"
-        )
-        raise RequestError(problem, field="label_event")
+    if events is None and label_event is None:
+        label_event = PURCHASE
+    _check(events, label_event, label, counts)
     folder = folders.own() / name
     module = folders.FOLDER / f"{name}.py"
     if name in folders.names() or folder.exists() or module.exists():
         problem = f"{name} is there already: name the use case otherwise, or remove it"
         raise RequestError(problem, field="name")
+    if events is None:
+        template, parts = TEMPLATES, _of_export(str(label_event))
+    else:
+        template = TEMPLATES / "events"
+        parts = _of_events(events, label_event, counts, lookback_days)
+    outcome = f"have the event {label_event}" if label_event else "have an event"
+    if label == CHURN:
+        outcome = f"not {outcome}" if events and label_event else "stay away"
     substitutions = {
         "title": name.replace("_", " ").capitalize(),
-        "label_event": label_event,
+        "outcome": outcome,
+        # Who was here last is likelier to come, and less likely to stay away.
+        "ascending": str(label != CHURN).lower(),
         "lookback_days": lookback_days,
         "horizon_days": horizon_days,
-        "columns": _columns(),
-        **_of_source(source),
+        **parts,
+        **_of_source(
+            source, "COALESCE(p.person, d.visitor)" if events is None else "d.user_id"
+        ),
     }
+    templates = {
+        "features.sql": template / "features.sql",
+        "labels.sql": template / ("churn.sql" if label == CHURN else "labels.sql"),
+        "days.sql": template / "days.sql",
+    }
+    if label != CHURN and events and events.amount:
+        templates["converter_amounts.sql"] = template / "converter_amounts.sql"
+    # The last makes a folder a use case: there is no half of one.
+    templates["usecase.toml"] = TEMPLATES / "usecase.toml"
     files = {
-        file: Template((TEMPLATES / file).read_text("utf-8")).substitute(substitutions)
-        for file in FILES
+        file: Template(path.read_text("utf-8")).substitute(substitutions)
+        for file, path in templates.items()
     }
     try:
         usecases.parse(name, files["usecase.toml"])
@@ -89,7 +123,88 @@ def write(
     }
 
 
-def _of_source(table: str | None) -> dict[str, str]:
+def _check(
+    events: Events | None, label_event: str | None, label: str, counts: Sequence[str]
+) -> None:
+    """Raise RequestError for names of events, or for options that do not fit."""
+    named = [*counts, *([] if label_event is None else [label_event])]
+    is_name = _EVENT.fullmatch if events else is_event_name
+    wrong = [one for one in named if not is_name(one)]
+    problem = ""
+    if wrong:
+        problem = (
+            f"{wrong[0][:64]!r} can be no event: GA4's begin with a letter, and have "
+            "letters, digits, underscores, hyphens and blanks, 40 at most; those of "
+            "your own have no quotes and backslashes"
+        )
+    elif events is None and (counts or (label == CHURN and label_event != PURCHASE)):
+        problem = "counts, and churn from one event, are of a table of events: name it"
+    elif events and named and not events.name:
+        problem = f"no column tells which events are {named[0]!r}: name that column"
+    elif events and events.name and label == EVENT and label_event is None:
+        problem = "name the event to predict: the table has events of several names"
+    if problem:
+        raise RequestError(problem, field="label_event")
+
+
+def _of_export(label_event: str) -> dict[str, str]:
+    """Return what the GA4 export adds to each file."""
+    width = max(len(column.name) for column in GA_EVENTS)
+    columns = (
+        f"--   {column.name:<{width}}  {column.type:<9}  {column.description}"
+        for column in GA_EVENTS
+    )
+    inputs, features = (
+        Template((TEMPLATES / file).read_text("utf-8")).substitute(
+            label_event=label_event
+        )
+        for file in ("inputs.toml", "features.toml")
+    )
+    return {
+        "origin": "the Google Analytics (GA4) BigQuery export",
+        "inputs": inputs,
+        "features": features,
+        "columns": "\n".join(columns),
+    }
+
+
+def _of_events(
+    events: Events, label_event: str | None, counts: Sequence[str], lookback_days: int
+) -> dict[str, str]:
+    """Return what a table of events adds to each file."""
+    counted = {"events": ""}
+    for name in dict.fromkeys([*counts, *([label_event] if label_event else [])]):
+        column = "n_" + re.sub(r"\W", "_", name, flags=re.ASCII).lower()
+        while column in counted:
+            column += "_"
+        counted[column] = f" AND event_name = '{name}'"
+    features = {}
+    for days in (None, *(one for one in WINDOWS if one < lookback_days)):
+        suffix, span = (f"_{days}d", f"days_ago <= {days}") if days else ("", "TRUE")
+        for column, kind in counted.items():
+            features[column + suffix] = f"COUNTIF({span}{kind})"
+        if events.amount:
+            total = f"SUM(IF({span}, amount, NULL))"
+            features[f"amount{suffix}"] = f"CAST(IFNULL({total}, 0) AS FLOAT64)"
+    kinds = ["recency_days", "first_event_days", "active_days", "mean_gap_days"]
+    entries = {"table": events.table, "user_id": events.user_id, "time": events.time}
+    entries |= {"name": events.name or "", "amount": events.amount or ""}
+    declared = "\n".join(
+        f"{key} = {json.dumps(value)}" for key, value in entries.items() if value
+    )
+    parameters = f"converting_event = {json.dumps(label_event)}" if label_event else ""
+    return {
+        "origin": f"events of {events.table}",
+        "inputs": Template(
+            (TEMPLATES / "events" / "inputs.toml").read_text("utf-8")
+        ).substitute(declared=declared, parameters=parameters),
+        "features": "".join(f'{one} = "number"\n' for one in [*kinds, *features]),
+        "columns": "".join(f",\n  {sql} AS {one}" for one, sql in features.items()),
+        "condition": "\n  AND event_name = @converting_event" if label_event else "",
+    }
+
+
+def _of_source(table: str | None, user: str) -> dict[str, str]:
     """Return what a source adds to each file."""
     if not table:
         names = ("source", "source_features", "source_columns", "source_join")
@@ -97,7 +212,7 @@ def _of_source(table: str | None) -> dict[str, str]:
     name = re.sub(r"\W", "_", table.rpartition(".")[2]).lower()
     text, join = (
         Template((TEMPLATES / f"source.{kind}").read_text("utf-8")).substitute(
-            name=name, table=table
+            name=name, table=table, user=user
         )
         for kind in ("toml", "sql")
     )
@@ -108,12 +223,3 @@ def _of_source(table: str | None) -> dict[str, str]:
         f",\n  MAX({name}.tier) AS {name}_tier",
         "source_join": join,
     }
-
-
-def _columns() -> str:
-    """Return the columns of ga_events as comments."""
-    width = max(len(column.name) for column in GA_EVENTS)
-    return "\n".join(
-        f"--   {column.name:<{width}}  {column.type:<9}  {column.description}"
-        for column in GA_EVENTS
-    )

@@ -312,6 +312,17 @@ class Warehouse:
             view = self.client.get_table(self._id(name), **self._limits)
         return view.view_query or ""
 
+    def types_of(self, place: tuple[str, str, str]) -> dict[str, str]:
+        """Return the types of the columns of a table, by project, dataset and name."""
+        name = ".".join(place)
+        with self._translated(on=name):
+            schema = self.client.get_table(name, **self._limits).schema
+        types = {}
+        for one in schema:
+            kind = _SQL_NAMES.get(one.field_type, one.field_type)
+            types[one.name] = "a list" if one.mode == "REPEATED" else kind
+        return types
+
     def replace_view(self, name: str, sql: str) -> None:
         """
         Change the query of the view ``name``, or create the view if it is missing.
@@ -365,6 +376,10 @@ class Warehouse:
     def _translated(self, on: str = "") -> contextlib.AbstractContextManager[None]:
         """Raise the project's errors; ``on`` is the dataset or table of the call."""
         return translated(self.settings, BIGQUERY, on=on)
+
+
+# The API's older names of types.
+_SQL_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 
 @cache

@@ -172,7 +172,7 @@ def trained_otherwise(
     """
     card: Mapping[str, Any] = metadata["card"]
     then, now = dict(card["statement_parameters"]), dict(use_case.chosen(settings))
-    if use_case.reads_export:
+    if use_case.reads_export or use_case.own_events:
         for name in ("lookback_days", "horizon_days"):
             then[name], now[name] = card[name], getattr(use_case, name)
     changed = [

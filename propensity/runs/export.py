@@ -11,13 +11,15 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity import freshness
-from propensity.errors import ExportLate
+from propensity.errors import ExportLate, SchemaError
 from propensity.privacy import consent
 from propensity.usecases.export import KINDS, VIEW, kinds_read
 
 if TYPE_CHECKING:
     from propensity.freshness import Freshness
+    from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
+    from propensity.usecases import UseCase
 
 
 # How often to look while a day is awaited.
@@ -53,8 +55,10 @@ def wait_for_days(
     Raises:
         ExportLate: The newest day is missing, and may still come.
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
-        SettingsError, SchemaError: As ``consent.check_view``.
+        SettingsError, SchemaError: As ``consent.check_view``; or a table of events
+            lacks a column.
     """
+    check_own_events(run.warehouse, run.use_case)
     if not run.use_case.reads_export:
         return run
     # A view may be there from another day's settings: it does not say what it lacks.
@@ -79,6 +83,14 @@ def wait_for_days(
     if state.missing:
         run.log("WARNING", f"days of the export never came: {listed(state.missing)}")
     return replace(run, as_of=run.as_of - (until - state.data_until), export=state)
+
+
+def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:
+    """Raise SchemaError if the use case's table of events has other columns."""
+    if own := use_case.own_events:
+        types = warehouse.types_of(own.place(warehouse.settings.project))
+        if problems := [*own.problems(types)]:
+            raise SchemaError("; ".join(problems))
 
 
 def answer(run: Run) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from propensity.usecases.declaration import (
     Stream,
 )
 from propensity.usecases.export import Value
-from propensity.usecases.sources import Source
+from propensity.usecases.sources import Events, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,6 +66,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         budget: Of the best so many, or the best share, that somebody can act on.
         span: What the outcome is predicted from, in words; empty for the lookback.
         sources: Tables of the user's own that ``features.sql`` reads, by name.
+        own_events: A table of events that all statements read in place of the export.
         stride_days: Days between two dates of a training; 0 for the horizon.
         index_days: Days of predictions that lookups are answered from; 0 for the
             lookback.
@@ -90,6 +91,8 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     budget: str = declaration.BUDGET
     span: declaration.Text = ""
     sources: Mapping[declaration.Name, Source] = {}
+    # In a file it is [events] as well: ``parse`` tells the two apart.
+    own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
     stride_days: declaration.DaysOrNone = 0
     index_days: declaration.DaysOrNone = 0
 
@@ -152,6 +155,14 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         )
 
     @property
+    def own_tables(self) -> list[str]:
+        """The tables of the user's own that it reads."""
+        tables = {source.table for source in self.sources.values()}
+        if self.own_events:
+            tables.add(self.own_events.table)
+        return sorted(tables)
+
+    @property
     def reads_export(self) -> bool:
         """Whether its features come from the GA4 export."""
         return not self.scores_events and export.VIEW in self.statement("features")
@@ -169,7 +180,12 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     def lines(self, name: str) -> Iterator[Line]:
         """Yield the lines of ``statement``, and where each is written."""
-        around = {"features": sources.around(self.sources)}
+        read = {key: source.text() for key, source in self.sources.items()}
+        tables = {"features": read, "labels": {}, "days": {}, "converter_amounts": {}}
+        if own := self.own_events:
+            for key, named in tables.items():
+                named["events"] = own.text(key, horizon_days=self.horizon_days)
+        around = {key: sources.around(named) for key, named in tables.items()}
         return statements.lines(name, own=self.folder, around=around)
 
     def has_statement(self, name: str) -> bool:
@@ -330,6 +346,7 @@ def parse(name: str, text: str) -> UseCase:
         if "name" in entries:
             raise ValueError("name is unknown: it is the folder's")
         entries["name"] = name
+        declaration.tell_events_apart(entries)
         use_case = convert(entries, UseCase)
         problems = [*declaration.contradictions(use_case)]
     except (ValueError, RecursionError) as error:

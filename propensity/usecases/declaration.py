@@ -18,9 +18,10 @@ from propensity.ids import NAME
 
 if TYPE_CHECKING:
     from propensity.usecases import UseCase
-    from propensity.usecases.sources import Source
 
 FILE = "usecase.toml"
+# What entries of [events] become that are no types of events.
+OWN_EVENTS = "[events]"
 
 NUMBER = "number"
 CATEGORY = "category"
@@ -66,6 +67,7 @@ MOMENTS = ("TIMESTAMP", "DATETIME", "DATE")
 SourceType = Literal[
     "STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "TIMESTAMP", "DATETIME", "DATE"
 ]
+_TABLE_FORM = "project.dataset.table or dataset.table"
 SOURCE_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 
 # Parameters that runs set, in all statements or in some.
@@ -149,6 +151,16 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     currency: Currency = ""
 
 
+def tell_events_apart(entries: dict[str, Any]) -> None:
+    """Move what [events] says of a table: the types of events in it are tables, too."""
+    types = entries.get("events")
+    if isinstance(types, dict):
+        table = {key: one for key, one in types.items() if not isinstance(one, dict)}
+        if table:
+            entries[OWN_EVENTS] = table
+            entries["events"] = {key: types[key] for key in types.keys() - table.keys()}
+
+
 def contradictions(use_case: UseCase) -> Iterator[str]:
     """Yield mistakes among entries that are right by themselves."""
     features, stream = use_case.features, use_case.stream
@@ -184,7 +196,7 @@ def contradictions(use_case: UseCase) -> Iterator[str]:
                 f"before it, each once: {', '.join(earlier) or 'none'}"
             )
         earlier.append(name)
-    yield from _wrong_sources(use_case.sources)
+    yield from _wrong_tables(use_case)
 
 
 def _is_mean_of(parameters: Mapping[str, Any], earlier: Sequence[str]) -> bool:
@@ -194,12 +206,16 @@ def _is_mean_of(parameters: Mapping[str, Any], earlier: Sequence[str]) -> bool:
     return 0 < sum(name in of for name in earlier) == len(of)
 
 
-def _wrong_sources(sources: Mapping[str, Source]) -> Iterator[str]:
-    for name, source in sources.items():
+def _wrong_tables(use_case: UseCase) -> Iterator[str]:
+    if own := use_case.own_events:
+        if not SOURCE_TABLE.fullmatch(own.table):
+            yield f"events.table is {_TABLE_FORM}, not {own.table!r}"
+        if use_case.stream.events or "events" in use_case.sources:
+            yield "events: a use case has one source of events, a table or the stream"
+    for name, source in use_case.sources.items():
         if name == "ga_events" or name.startswith(("ma_", "stream_")):
             yield f"sources.{name}: a deployment has a table of this name"
         if not SOURCE_TABLE.fullmatch(source.table):
-            expected = "project.dataset.table or dataset.table"
-            yield f"sources.{name}.table is {expected}, not {source.table!r}"
+            yield f"sources.{name}.table is {_TABLE_FORM}, not {source.table!r}"
         for column in sorted({*source.plans} - {*source.columns}):
             yield f"sources.{name}.plans: {column} is not among its columns"

@@ -1,5 +1,6 @@
 -- Part of a query: the common table ``transactions``, the events of windows, each once.
--- Parameters: @lookback_days INT64; @user_column STRING, user_pseudo_id or user_id;
+-- Parameters: @lookback_days INT64; @user_column STRING, user_pseudo_id, user_id or
+--   person; @as_ofs ARRAY<DATE> and @last_suffix STRING, of persons.sql;
 --   @first_repeat_suffix STRING, the first day that repeats are looked for in;
 --   @first_suffix STRING, the first day of ``candidates``.
 -- Source: the common tables ``windows``, which has as_of, event_name, since and until
@@ -20,6 +21,8 @@
 -- no fewer items.
 -- Amounts are in US dollars, or as they are where the export gives none. Beyond a
 -- trillion they are a mistake of the shop's page.
+-- include: persons.sql
+  ,
   older AS (
     SELECT
       event_name,
@@ -86,7 +89,8 @@
       w.as_of,
       w.since,
       e.* EXCEPT (user_id),
-      IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) AS user_id,
+-- include: event_person.sql
+      AS user_id,
       e.table_suffix
       < FORMAT_DATE('%Y%m%d', DATE_SUB(w.as_of, INTERVAL @lookback_days + 1 DAY))
         AS is_older
@@ -100,6 +104,9 @@
         >= TIMESTAMP(DATE_SUB(w.until, INTERVAL 2 * @lookback_days DAY))
         AND e.event_time < TIMESTAMP(w.until)
         AND e.table_suffix <= FORMAT_DATE('%Y%m%d', w.until)
+    LEFT JOIN
+      persons AS p
+      ON p.snapshot = w.as_of AND p.browser = e.user_pseudo_id
   ),
   transactions AS (
     SELECT

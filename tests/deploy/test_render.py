@@ -19,6 +19,9 @@ def test_a_use_case_of_ones_own_is_deployed_from_its_folder(tmp_path, capsys):
     not: their source has the folder."""
     with own_use_cases.in_folder(tmp_path / "own") as own:
         shutil.copytree(folders.place("ga4_purchase"), own / "shop")
+        file = own / "shop" / "usecase.toml"
+        table = '[events]\ntable = "crm.shop"\nuser_id = "u"\ntime = "t"\n'
+        file.write_text(file.read_text() + table)
         (tmp_path / "none").mkdir()
         own_use_cases.set_folder(tmp_path / "none")
         chosen = {"PROPENSITY_USE_CASES": str(own), "DEPLOY_USE_CASES": "shop"}
@@ -27,7 +30,7 @@ def test_a_use_case_of_ones_own_is_deployed_from_its_folder(tmp_path, capsys):
         known = render.files()[render.TERRAFORM / "generated" / "use_cases.json"]
         deployment = configuration.read(file)
 
-    assert known["shop"] == known["ga4_purchase"]
+    assert known["shop"] == known["ga4_purchase"] | {"events": ["crm.shop"]}
     assert deployment.use_cases == ("shop",)
     assert "PROPENSITY_USE_CASES" not in deployment.variables
     first, *others = capsys.readouterr().out.splitlines()

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from google.cloud import bigquery
 from google.pubsub_v1 import PublisherClient, SubscriberClient
@@ -36,7 +37,7 @@ from propensity.registry.objects import instant_of
 from propensity.runs import setup
 from propensity.tables import every as tables
 from propensity.timeframe import midnight
-from propensity.usecases.sources import Source
+from propensity.usecases.sources import Events, Source
 from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.functions.conftest import entered
@@ -416,3 +417,24 @@ def test_sources_that_runs_could_not_read_are_named(healthy):
     assert findings() == ""
     assert "doctored.none" in findings(table="crm-project.doctored.none")
     assert "shoe_size" in findings(columns={"shoe_size": "INT64"})
+
+
+def test_a_table_of_events_that_runs_could_not_read_is_named(healthy):
+    """By its column, with its type and what it must be."""
+    own = Events(table="crm-project.doctored.events", user_id="user", time="at")
+    rows = pa.table({"user": ["a"], "at": ["2026-01-05"], "day": [date(2026, 1, 5)]})
+    loading.load(healthy.warehouse.client, own, rows)
+
+    def findings(**changes: Any) -> str:
+        shop = usecases.load(USE_CASE)
+        use_case = structs.replace(shop, own_events=structs.replace(own, **changes))
+        report = healthy.examine(use_cases=[use_case])
+        return "; ".join(f.what for f in report.findings if f.check == "sources")
+
+    assert findings(time="day") == ""
+    assert "column at, the time of [events], is STRING, but must be" in findings()
+    assert (
+        "column when, the time of [events], is missing among user, at, day"
+        in findings(time="when")
+    )
+    assert "doctored.none" in findings(table="crm-project.doctored.none")

@@ -18,7 +18,7 @@ WITH
   -- is one event.
   user_days AS (
     SELECT
-      user_id,
+      visitor,
       EXTRACT(DATE FROM event_time) AS day,
       MAX(event_timestamp) AS last_event,
       COUNT(*) AS events,
@@ -34,7 +34,8 @@ WITH
     FROM
       (
         SELECT DISTINCT
-          IF(@user_column = 'user_id', user_id, user_pseudo_id) AS user_id,
+-- include: event_user.sql
+          AS visitor,
           event_time,
           event_timestamp,
           event_name,
@@ -48,10 +49,12 @@ WITH
           ga_events
         WHERE
           table_suffix BETWEEN @first_suffix AND @last_suffix
-          AND IF(@user_column = 'user_id', user_id, user_pseudo_id) IS NOT NULL
+          AND
+-- include: event_user.sql
+          IS NOT NULL
       )
     GROUP BY
-      user_id,
+      visitor,
       day
   ),
   windows AS (
@@ -85,7 +88,7 @@ WITH
   ,
   totals AS (
     SELECT
-      as_of AS snapshot,
+      as_of AS day_of_row,
       user_id AS buyer,
       COUNTIF(event_name = @converting_event AND is_recent) AS conversions,
       SUM(IF(event_name = 'purchase' AND is_recent, amount, NULL)) AS revenue,
@@ -98,7 +101,8 @@ WITH
   )
 SELECT
   as_of,
-  d.user_id,
+  -- A person's browsers are one user: persons.sql has whose they are on the date.
+  COALESCE(p.person, d.visitor) AS user_id,
   (UNIX_MICROS(TIMESTAMP(as_of)) - MAX(d.last_event)) / 86400e6 AS recency_days,
   COUNT(*) AS active_days,
   SUM(d.events) AS events,
@@ -125,8 +129,11 @@ INNER JOIN
   user_days AS d
   ON d.day >= DATE_SUB(as_of, INTERVAL @lookback_days DAY) AND d.day < as_of
 LEFT JOIN
+  persons AS p
+  ON p.snapshot = as_of AND p.browser = d.visitor
+LEFT JOIN
   totals AS t
-  ON t.snapshot = as_of AND t.buyer = d.user_id
+  ON t.day_of_row = as_of AND t.buyer = COALESCE(p.person, d.visitor)
 ${source_join}GROUP BY
   as_of,
-  d.user_id
+  user_id

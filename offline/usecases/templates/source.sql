@@ -1,11 +1,11 @@
 LEFT JOIN
   (
     SELECT
-      as_of AS snapshot,
+      as_of AS known_on,
       user_id AS member,
       points,
       tier
     FROM
       $name
   ) AS $name
-  ON $name.snapshot = as_of AND $name.member = d.user_id
+  ON $name.known_on = as_of AND $name.member = $user

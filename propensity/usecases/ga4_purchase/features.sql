@@ -1,6 +1,6 @@
 -- One row per user and as-of date: every user with an event in the lookback.
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
---   @user_column STRING, user_pseudo_id or user_id; @first_suffix and @last_suffix
+--   @user_column STRING, user_pseudo_id, user_id or person; @first_suffix and @last_suffix
 --   STRING, the shards that can hold events of the windows (a constant prunes them);
 --   @first_repeat_suffix STRING, the first shard of the lookback before these.
 -- Source: view ga_events.
@@ -12,13 +12,14 @@ WITH
   events AS (
     SELECT DISTINCT
       table_suffix,
-      IF(@user_column = 'user_id', user_id, user_pseudo_id) AS user_id,
+-- include: event_user.sql
+      AS user_id,
       EXTRACT(DATE FROM event_time) AS day,
       event_timestamp,
       event_name,
       -- Sessions are numbered by browser, which is the user or one of several.
       IF(
-        @user_column = 'user_id',
+        @user_column IN ('user_id', 'person'),
         CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(ga_session_id AS STRING)),
         CAST(ga_session_id AS STRING)
       ) AS session_key,
@@ -36,7 +37,9 @@ WITH
       ga_events
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_suffix
-      AND IF(@user_column = 'user_id', user_id, user_pseudo_id) IS NOT NULL
+      AND
+-- include: event_user.sql
+      IS NOT NULL
       -- Without a time it is of no day.
       AND event_time IS NOT NULL
   ),
@@ -164,7 +167,7 @@ WITH
     SELECT
       s.as_of,
       ANY_VALUE(s.as_of_us) AS as_of_us,
-      d.user_id,
+      COALESCE(p.person, d.user_id) AS owner,
       MAX(d.last_event) AS last_event,
       MIN(d.first_event) AS first_event,
       MIN(d.first_touch) AS first_touch,
@@ -208,13 +211,17 @@ WITH
         d.day >= s.first_day
         AND d.day < s.as_of
         AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
+    LEFT JOIN
+      persons AS p
+      ON p.snapshot = s.as_of AND p.browser = d.user_id
     GROUP BY
       s.as_of,
-      d.user_id
+      owner
   ),
   users AS (
     SELECT
-      *,
+      * EXCEPT (owner),
+      owner AS user_id,
       -- A first touch after the first event, or before 1970, is a broken clock.
       (
         as_of_us

@@ -101,7 +101,10 @@ class TestPages:
             (SHOP, "Expected revenue in the 7 days from 2026-03-03 on: 14,000.25"),
             (SHOP, "12,000.50 13,050.50 1.09"),
             ("stream.html", "5 messages: 1 duplicate, 2 could not be processed"),
-            ("fraud.html", "Alerts of card_fraud saved 800.00 (the events' currency) over 1 day"),
+            (
+                "fraud.html",
+                "Alerts of card_fraud saved 800.00 (the events' currency) over 1 day",
+            ),
             (
                 "audiences.html",
                 "1 audience with outcomes; 0 shown to help.",

@@ -22,7 +22,9 @@ class TestWrite:
         found = usecases.load("shop_sign_up")
 
         assert written["folder"] == use_cases / "shop_sign_up"
-        assert {path.name for path in written["folder"].iterdir()} == {*new.FILES}
+        assert {path.name for path in written["folder"].iterdir()} == {
+            *written["files"]
+        }
         assert found.parameters["converting_event"] == EVENT
         assert (found.lookback_days, found.horizon_days) == (30, 14)
 

@@ -1,0 +1,120 @@
+"""Events of one's own from files, specified: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from local.exports import own_events, sources
+from propensity.errors import SchemaError
+from propensity.usecases.sources import Events
+
+SHOP = Events(table="s.e", user_id="customer", time="at", name="type", amount="total")
+ROW = {
+    "customer": "7",
+    "at": datetime(2026, 1, 5, 10, tzinfo=UTC),
+    "type": "buy",
+    "total": Decimal("12.50"),
+}
+CSV = "customer,at,type,total,more\n7,2026-01-05 10:00:00 UTC,buy,12.50,x\n"
+NDJSON = (
+    '{"customer": 7, "at": "2026-01-05T12:00:00+02:00", '
+    '"type": "buy", "total": 12.50}\n'
+)
+
+
+def parquet(**columns):
+    rows = {
+        "customer": [7],
+        "at": ROW["at"],
+        "type": ["buy"],
+        "total": [12.5],
+        **columns,
+    }
+    return pa.table(
+        {
+            name: pa.array(one if isinstance(one, list) else [one])
+            for name, one in rows.items()
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", CSV.encode()),
+        ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("a.ndjson", NDJSON.encode()),
+        ("a.jsonl.gz", gzip.compress(b"\xef\xbb\xbf\n" + NDJSON.encode())),
+        ("a.parquet", parquet()),
+        ("a.parquet", parquet(at="2026-01-05T10:00:00Z", total="12.50")),
+    ],
+)
+def test_a_row_is_the_same_in_every_format(tmp_path, name, content):
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        pq.write_table(content, tmp_path / name)
+
+    assert sources.read(tmp_path / name, SHOP).to_pylist() == [ROW]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "a.csv",
+            CSV.replace("12.50", "12,50".replace(",", ";")),
+            "row 1: .* total, found '12;50'",
+        ),
+        (
+            "a.csv",
+            CSV.replace("2026-01-05", "05.01.2026"),
+            "row 1: .* time in ISO 8601 in column at, found",
+        ),
+        ("a.csv", CSV.replace("at,", "day,"), "lacks the columns at"),
+        ("a.csv", CSV.replace("7,", "1.2e+05,"), "customer is the number 1.2e.05"),
+        (
+            "a.ndjson",
+            NDJSON + "{'customer': 7}\n",
+            "a.ndjson .*line 2 is no JSON object",
+        ),
+        (
+            "a.ndjson",
+            NDJSON.replace("12.50", '"twelve"'),
+            "row 1: .* total, found 'twelve'",
+        ),
+        ("a.ndjson", NDJSON.replace('"at"', '"day"'), "lacks the columns at"),
+        (
+            "a.parquet",
+            parquet(at=1_767_607_200),
+            "column at: expected TIMESTAMP, found numbers",
+        ),
+        ("notes.txt", CSV, "has no file of events"),
+    ],
+)
+def test_what_is_no_event_is_named_by_file_row_and_value(tmp_path, name, content, said):
+    if isinstance(content, str):
+        (tmp_path / name).write_text(content)
+    else:
+        pq.write_table(content, tmp_path / name)
+
+    with pytest.raises(SchemaError, match=said):
+        own_events.load(None, tmp_path, SHOP)
+
+
+def test_the_last_day_is_whole_only_where_times_are_days():
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 11)]
+    rows = pa.table(
+        {"customer": ["a"] * 10, "at": days, "type": ["x"] * 10, "total": [1] * 10}
+    )
+    assert own_events.summary(rows, SHOP).last_full_day == date(2026, 1, 10)
+
+    hours = [*days[:-1], datetime(2026, 1, 10, 9, tzinfo=UTC)]
+    rows = rows.set_column(1, "at", pa.array(hours))
+    assert own_events.summary(rows, SHOP).last_full_day == date(2026, 1, 9)

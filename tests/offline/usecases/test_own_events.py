@@ -1,0 +1,205 @@
+"""A use case on a table of events of one's own: as it is written, declared, checked."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from offline.usecases import new
+from propensity import usecases
+from propensity.errors import RequestError, UseCaseError
+from propensity.usecases.sources import Events
+from tests.offline.usecases.conftest import NAME
+from tests.usecases.test_declaration import TOML
+
+SHOP = Events(
+    table="shop.events", user_id="customer", time="at", name="type", amount="total"
+)
+CHOSEN = {"lookback_days": 30, "horizon_days": 7, "events": SHOP}
+AS_OF = date(2026, 3, 2)
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
+
+
+@pytest.fixture
+def folder(use_cases, request) -> Path:
+    """A use case that ``usecase new --events`` has written, with some options."""
+    new.write(
+        NAME, **{**CHOSEN, "label_event": "cancel", **getattr(request, "param", {})}
+    )
+    return use_cases / NAME
+
+
+def rows(sandbox, statement, *as_ofs):
+    use_case = usecases.load(NAME)
+    window = use_case.window(sandbox.warehouse.settings, as_ofs or [AS_OF])
+    return sandbox.warehouse.rows(use_case.statement(statement), window)
+
+
+def load(sandbox, *events):
+    """Load events: user, time, and if need be name and total."""
+    columns = ("customer", "at", "type", "total")
+    made = [dict(zip(columns, (*one, "login", 1)[:4], strict=True)) for one in events]
+    sandbox.load_source(SHOP, made)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        {},
+        {"label": "churn", "label_event": None, "counts": ["login", "support ticket"]},
+        {"events": replace(SHOP, name=None, amount=None), "label_event": None},
+        {"source": "crm.loyalty", "lookback_days": 5},
+    ],
+    indirect=True,
+)
+def test_what_is_written_for_a_table_of_events_is_right_and_leaks_nothing(
+    folder, checked
+):
+    report = checked()
+
+    assert (report.problems, report.skipped) == ([], "")
+
+
+def test_a_statement_that_reads_the_table_itself_is_found_to_leak(
+    folder, edit, checked
+):
+    """What it reads by the name events ends at the as-of date, whatever it says."""
+    edit(
+        "features.sql",
+        "COUNTIF(TRUE) AS events,",
+        "(SELECT COUNT(*) FROM `shop.events`) AS events,",
+    )
+
+    assert "events sees an event at or after its as-of date" in str(checked().problems)
+
+
+def test_features_end_and_labels_begin_at_midnight_of_each_date(folder, sandbox):
+    """Many dates at once give the rows that each has alone."""
+    load(
+        sandbox,
+        ("early", MIDNIGHT - 30 * DAY),
+        ("older", MIDNIGHT - 30 * DAY - TICK),
+        ("last", MIDNIGHT - TICK),
+        ("last", MIDNIGHT, "cancel", 5),
+        ("late", MIDNIGHT + 7 * DAY - TICK, "cancel", 7),
+        ("later", MIDNIGHT + 7 * DAY, "cancel", 7),
+        ("other", MIDNIGHT + DAY),
+    )
+    week = [AS_OF, AS_OF + 7 * DAY]
+
+    assert {row["user_id"] for row in rows(sandbox, "features")} == {"early", "last"}
+    labels = {
+        (row["user_id"], row["amount"]) for row in rows(sandbox, "converter_amounts")
+    }
+    assert labels == {("last", 5), ("late", 7)}
+    for statement in ("features", "labels", "converter_amounts"):
+        alone = [row for day in week for row in rows(sandbox, statement, day)]
+        together = rows(sandbox, statement, *week)
+        assert sorted(map(repr, together)) == sorted(map(repr, alone))
+
+
+@pytest.mark.parametrize(
+    ("folder", "churned"),
+    [
+        ({"label": "churn", "label_event": None}, {"gone", "too late"}),
+        ({"label": "churn", "label_event": "login"}, {"gone", "too late", "complains"}),
+    ],
+    indirect=["folder"],
+)
+def test_who_stays_away_in_the_horizon_has_churned(folder, sandbox, churned):
+    """From every event, or from the one that is named."""
+    load(
+        sandbox,
+        ("gone", MIDNIGHT - 20 * DAY),
+        ("back", MIDNIGHT - DAY),
+        ("back", MIDNIGHT + 7 * DAY - TICK),
+        ("too late", MIDNIGHT - DAY),
+        ("too late", MIDNIGHT + 7 * DAY),
+        ("complains", MIDNIGHT - DAY),
+        ("complains", MIDNIGHT, "ticket", 1),
+        ("new", MIDNIGHT, "ticket", 1),
+        ("", MIDNIGHT - DAY),
+    )
+
+    assert {row["user_id"] for row in rows(sandbox, "labels")} == churned
+
+
+@pytest.mark.parametrize(
+    "folder", [{"events": replace(SHOP, table="shop.typed")}], indirect=True
+)
+def test_days_as_times_and_numbers_as_ids_are_read(folder, sandbox):
+    """An event of a day is known when the day is over."""
+    sandbox.warehouse.client.query(
+        "CREATE OR REPLACE TABLE `shop.typed` AS SELECT 12 AS customer, "
+        "DATE '2026-03-01' AS at, 'cancel' AS type, 2.5 AS total "
+        "UNION ALL SELECT 13, DATE '2026-03-02', 'cancel', 4.5"
+    ).result()
+    assert [row["user_id"] for row in rows(sandbox, "features")] == ["12"]
+    assert [row["user_id"] for row in rows(sandbox, "labels")] == ["13"]
+    [day, _] = rows(sandbox, "days")
+    assert day["n_events"] == 1
+
+
+@pytest.mark.parametrize(
+    ("types", "said"),
+    [
+        (
+            {"AT": "STRING"},
+            "column at, the time of [events], is STRING, but must be TIMESTAMP",
+        ),
+        (
+            {"customer": "FLOAT64"},
+            "column customer, the user_id of [events], is FLOAT64",
+        ),
+        ({"total": "STRING"}, "column total, the amount of [events], is STRING"),
+        ({"type": "a list"}, "column type, the name of [events], is a list"),
+    ],
+)
+def test_columns_of_other_types_than_expected_are_named(types, said):
+    there = {"customer": "INT64", "AT": "DATE", "type": "STRING", "total": "INT64"}
+    assert list(SHOP.problems(there)) == []
+
+    [problem] = SHOP.problems(there | {"AT": "TIMESTAMP"} | types)
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[events]\ntable = "events"\nuser_id = "u"\ntime = "t"\n', "not 'events'"),
+        ('[events]\ntable = "s.e"\nuser_id = "u"\n', "missing required field `time`"),
+        (
+            '[events]\ntable = "s.e"\nuser_id = "u"\ntime = "t"\nday = "d"\n',
+            "unknown field `day`",
+        ),
+        (
+            '[events]\ntable = "s.e"\nuser_id = "u"\ntime = "t"\n[sources.events]\n'
+            'table = "s.t"\nuser_id = "u"\nvalid_from = "v"\ncolumns = {x = "INT64"}\n',
+            "one source",
+        ),
+    ],
+)
+def test_what_events_says_wrongly_is_named(text, said):
+    with pytest.raises(UseCaseError, match=said):
+        usecases.parse("toy", TOML + text)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"label_event": None}, "name the event to predict"),
+        ({"label_event": "it's"}, "it's"),
+        ({"events": replace(SHOP, name=None)}, "no column tells which"),
+        ({"events": replace(SHOP, table="events")}, "dataset.table"),
+        ({"events": None, "counts": ["login"]}, "are of a table of events"),
+    ],
+)
+def test_options_that_do_not_fit_together_write_nothing(use_cases, chosen, said):
+    with pytest.raises(RequestError, match=said):
+        new.write(NAME, **{**CHOSEN, "label_event": "cancel", **chosen})
+
+    assert [*use_cases.iterdir()] == []

@@ -1,0 +1,135 @@
+"""
+One person with several browsers, specified: user_column is person.
+
+A browser belongs to the last user id seen on it before the as-of date; without one it
+is itself. Nothing that happens later joins what was before.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from offline import forget
+from offline.usecases import new
+from propensity import usecases
+from tests import own_use_cases, shop
+from tests.shop import DAY, event, purchase
+from tests.usecases.ga4_purchase.exports import AS_OF, DAY_US, MIDNIGHT, ago
+
+LATER = {"user_id": "late"}
+ROWS = [
+    # Two browsers with a login each: one anonymous before it, one after it.
+    event("ann.1", ago(20), "view_item"),
+    event("ann.1", ago(10), user_id="ann"),
+    event("ann.2", ago(9), user_id="ann"),
+    event("ann.2", ago(2), "view_item"),
+    # One order, reported by a page and by a server, which knows no browser.
+    purchase("ann.1", ago(5), 30.0, transaction="T1"),
+    purchase(None, ago(4), 30.0, transaction="T1", user_id="ann"),
+    # A shared browser is the last one's, with all that was on it.
+    event("shared", ago(30), user_id="bob"),
+    event("shared", ago(3), user_id="cem"),
+    event("bob.2", ago(8), user_id="bob"),
+    # Two logins at one moment: always the same one.
+    *(event("twins", ago(6), user_id=user) for user in ("x", "y")),
+    # A login before the lookback, and within two of them.
+    event("old", ago(100), user_id="dan"),
+    event("old", ago(1)),
+    event("older", ago(121), user_id="eve"),
+    event("older", ago(1)),
+    # From the date on nothing joins what was before.
+    event("late.1", ago(7)),
+    event("late.2", ago(0, plus=-1), **LATER),
+    event("late.1", ago(0), **LATER),
+    # Who buys in the horizon: on a known browser, on a new one, on one without login.
+    purchase("ann.2", MIDNIGHT + DAY_US, 5.0),
+    purchase("ann.3", MIDNIGHT + 2 * DAY_US, 7.0, user_id="ann"),
+    purchase("late.1", MIDNIGHT + DAY_US, 11.0, **LATER),
+    purchase("shared", MIDNIGHT + DAY_US, 13.0, user_id="bob"),
+    purchase("nobody", MIDNIGHT + DAY_US, 17.0),
+]
+
+
+@pytest.fixture(scope="module")
+def export(module_workplace, over):
+    shop.load_shards(module_workplace, shop.shards(ROWS))
+    return over(module_workplace, PROPENSITY_USER_COLUMN="person").prepare()
+
+
+@pytest.fixture(scope="module")
+def features(export):
+    return export.features()
+
+
+def test_browsers_of_one_person_are_one_user(features):
+    assert set(features) == {
+        *("ann", "bob", "cem", "y", "dan", "older", "late.1", "late")
+    }
+    ann = features["ann"]
+    assert (ann["events"], ann["view_items"], ann["active_days"]) == (6, 2, 6)
+    assert ann["recency_days"] == 2
+    assert ann["sessions"] == 3
+
+
+def test_an_order_of_two_browsers_counts_once(features):
+    assert (features["ann"]["purchases"], features["ann"]["revenue"]) == (1, 30)
+
+
+def test_a_shared_browser_is_the_last_users(features):
+    assert (features["bob"]["events"], features["cem"]["events"]) == (1, 2)
+
+
+def test_a_login_of_tomorrow_joins_nothing_of_yesterday(export, features):
+    """Nor do the rows of a date depend on later dates beside it."""
+    assert features["late.1"]["events"] == features["late"]["events"] == 1
+
+    both = export.features(AS_OF, AS_OF + 7 * DAY)
+    assert {user: row for (day, user), row in both.items() if day == AS_OF} == {
+        user: row | {"as_of": AS_OF} for user, row in features.items()
+    }
+    later = {user for day, user in both if day > AS_OF}
+    assert "late.1" not in later
+    assert both[AS_OF + 7 * DAY, "late"]["events"] == 4
+
+
+def test_labels_and_amounts_are_of_the_person_of_the_date(export):
+    """Of a browser that was there its owner's; of a new one the event's own user's."""
+    window = usecases.load("ga4_purchase").window(export.settings, [AS_OF])
+    sql = usecases.load("ga4_purchase").statement("converter_amounts")
+    amounts = {
+        row["user_id"]: row["amount"] for row in export.warehouse.rows(sql, window)
+    }
+
+    assert amounts == {"ann": 12, "late.1": 11, "cem": 13, "nobody": 17}
+    labels = {user for (_, user), label in export.labels().items() if label}
+    assert labels == {"ann", "late.1", "cem"}
+
+
+@pytest.mark.parametrize("label", ["event", "churn"])
+def test_a_new_use_case_joins_browsers_alike(export, tmp_path, label):
+    with own_use_cases.in_folder(tmp_path / "own"):
+        new.write("own_shop", lookback_days=60, horizon_days=7, label=label)
+        mine = usecases.load("own_shop")
+        window = mine.window(export.settings, [AS_OF])
+        rows = {
+            name: {
+                row["user_id"]: row
+                for row in export.warehouse.rows(mine.statement(name), window)
+            }
+            for name in ("features", "labels")
+        }
+
+    assert set(rows["features"]) == set(export.features())
+    assert rows["features"]["ann"]["events"] == 6
+    came = {"ann", "late.1", "cem"}
+    if label == "event":
+        assert set(rows["labels"]) == {*came, "nobody"}
+    else:
+        assert set(rows["labels"]) == set(rows["features"]) - came
+
+
+def test_a_person_is_forgotten_with_the_browsers_that_were_users_before(export):
+    """Those whose last user it is, and no other's."""
+    found = forget.browsers_of(export.warehouse, ["ann"], "ga4_purchase")
+
+    assert found == ["ann.1", "ann.2", "ann.3"]
