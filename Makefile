@@ -25,7 +25,7 @@ help: ## list the targets
 	@echo
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (JSON, .gz, .zst, Parquet)"
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4  USE_CASE=one_of_yours"
-	@echo "make demo EVENTS=FOLDER USE_CASE=NAME   events of your own, for a use case with [events] (CSV, Parquet, NDJSON)"
+	@echo "make demo EVENTS=FOLDER USE_CASE=NAME   events of your own, for a use case with [events] (CSV, Parquet)"
 	@echo "make demo VERBOSE=1            the full tables"
 	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"

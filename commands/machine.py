@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--events",
     type=click.Path(path_type=Path),
-    help="Events of your own, for a use case with [events]: CSV, Parquet, NDJSON.",
+    help="Events of your own, for a use case with [events]: CSV, Parquet.",
 )
 @click.option(
     "--cards",

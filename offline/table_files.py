@@ -1,18 +1,16 @@
 """
-Tables in files: Parquet, NDJSON, or CSV in one form, read whole.
+Tables in files: Parquet, or CSV in one form, read whole.
 
 CSV is written in UTF-8: a header, commas between columns, points before decimals; plain
 or, by the ending of its name, packed by gzip (.gz) or Zstandard (.zst). It has texts
 alone, and null where there is none: what a text means is decided by the type that
 somebody has declared for its column, by the rules that events have, and never by how
-the values look. NDJSON, an object a line, is read alike.
+the values look.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -48,14 +46,9 @@ def read(path: Path, expected: Sequence[str]) -> pa.Table:
     wrong: list[str] = []
     try:
         is_parquet = path.suffix == ".parquet"
-        if is_parquet:
-            table = pq.read_table(path)
-        elif {".ndjson", ".jsonl"} & {*path.suffixes}:
-            table = _ndjson(path, expected)
-        else:
-            table = _csv(path, wrong)
+        table = pq.read_table(path) if is_parquet else _csv(path, wrong)
         names = table.column_names
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SchemaError(f"{path} can not be read: {error}") from error
     if missing := [name for name in expected if name not in names]:
         raise SchemaError(
@@ -97,25 +90,6 @@ def _csv(path: Path, wrong: list[str]) -> pa.Table:
     )
     with pa.input_stream(str(path), compression="detect") as file:
         return pa_csv.read_csv(file, reading, parsing, texts)
-
-
-def _ndjson(path: Path, expected: Sequence[str]) -> pa.Table:
-    """Read columns as texts, numbers as they are written; absent fields are null."""
-    columns: dict[str, list[str | None]] = {name: [] for name in expected}
-    there = set[str]()
-    with pa.input_stream(str(path), compression="detect") as file:
-        for number, line in enumerate(io.TextIOWrapper(file, "utf-8-sig"), 1):
-            try:
-                row = json.loads(line.strip() or "{}", parse_int=str, parse_float=str)
-                there |= row.keys()
-            except (ValueError, AttributeError):
-                raise ValueError(f"line {number} is no JSON object") from None
-            for name in expected if row else ():
-                text = row.get(name)
-                is_text = isinstance(text, str | None)
-                columns[name].append(text if is_text else json.dumps(text))
-    texts = {name: pa.array(columns[name], pa.string()) for name in expected}
-    return pa.table({name: texts[name] for name in expected if name in there})
 
 
 @contextlib.contextmanager

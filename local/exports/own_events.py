@@ -1,5 +1,5 @@
 """
-A table of events of the user's own, from files: Parquet, CSV or NDJSON.
+A table of events of the user's own, from files: Parquet or CSV.
 
 They are loaded as the table that ``[events]`` of a ``usecase.toml`` names.
 """
@@ -20,7 +20,7 @@ from propensity.errors import SchemaError
 from propensity.timeframe import days_of_data
 from propensity.usecases.sources import Events
 
-FILES = re.compile(r".+\.(parquet|((csv|ndjson|jsonl)(\.gz|\.zst)?))")
+FILES = re.compile(r".+\.(parquet|csv(\.gz|\.zst)?)")
 
 
 def load(client: Any, path: Path, events: Events) -> Summary:
@@ -34,8 +34,8 @@ def load(client: Any, path: Path, events: Events) -> Summary:
     tables = [sources.read(one, events) for one in files if FILES.fullmatch(one.name)]
     if not tables:
         raise SchemaError(
-            f"{path} has no file of events: expected are .parquet, .csv, .ndjson or "
-            ".jsonl, the last three also as .gz or .zst"
+            f"{path} has no file of events: expected are .parquet, .csv, .csv.gz and "
+            ".csv.zst"
         )
     rows = pa.concat_tables(tables)
     rows = rows.filter(

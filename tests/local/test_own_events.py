@@ -22,10 +22,6 @@ ROW = {
     "total": Decimal("12.50"),
 }
 CSV = "customer,at,type,total,more\n7,2026-01-05 10:00:00 UTC,buy,12.50,x\n"
-NDJSON = (
-    '{"customer": 7, "at": "2026-01-05T12:00:00+02:00", '
-    '"type": "buy", "total": 12.50}\n'
-)
 
 
 def parquet(**columns):
@@ -49,8 +45,6 @@ def parquet(**columns):
     [
         ("a.csv", CSV.encode()),
         ("a.csv.gz", gzip.compress(CSV.encode())),
-        ("a.ndjson", NDJSON.encode()),
-        ("a.jsonl.gz", gzip.compress(b"\xef\xbb\xbf\n" + NDJSON.encode())),
         ("a.parquet", parquet()),
         ("a.parquet", parquet(at="2026-01-05T10:00:00Z", total="12.50")),
     ],
@@ -79,17 +73,6 @@ def test_a_row_is_the_same_in_every_format(tmp_path, name, content):
         ),
         ("a.csv", CSV.replace("at,", "day,"), "lacks the columns at"),
         ("a.csv", CSV.replace("7,", "1.2e+05,"), "customer is the number 1.2e.05"),
-        (
-            "a.ndjson",
-            NDJSON + "{'customer': 7}\n",
-            "a.ndjson .*line 2 is no JSON object",
-        ),
-        (
-            "a.ndjson",
-            NDJSON.replace("12.50", '"twelve"'),
-            "row 1: .* total, found 'twelve'",
-        ),
-        ("a.ndjson", NDJSON.replace('"at"', '"day"'), "lacks the columns at"),
         (
             "a.parquet",
             parquet(at=1_767_607_200),
