@@ -327,4 +327,4 @@ class TestCommandLine:
             assert not process.is_running
             assert is_free(process.port)
         again = command("down")
-        assert (again.returncode, again.stdout) == (0, "Nothing.\n")
+        assert (again.returncode, again.stdout.strip()) == (0, "Nothing was running.")

@@ -52,7 +52,7 @@ with Stack(State(), functions=()) as stack:
 
 def commands() -> list[str]:
     """The commands of the page's first block, in their order."""
-    [block] = re.findall(r"```console\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    block, *_ = re.findall(r"```console\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     return [line.removeprefix("$ ") for line in block.splitlines()]
 
 
