@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from commands.answers import Command, Printed, example, printable
+from commands.answers import Command, Printed, example, printable, say
 from commands.options import day
 
 
@@ -72,10 +72,14 @@ def trying(
 
     report = report or Path(f"try-{Path(target).name}.html")
     if trying.is_use_case(target):
-        return trying.try_use_case(target, as_of=as_of, report=report, step=announced)
+        answer = trying.try_use_case(target, as_of=as_of, report=report, step=announced)
+        would = "would" if answer["would_go_live"] else "would not"
+        print(printable(f"It {would} go live: {answer['verdict']}."))
+        say(f"The report is in {report}")
+        return Printed(answer)
     look = trying.try_file(target, report=report, step=announced, **chosen)
     print(printable(repr(look)))
-    click.echo(f"The report is in {report}", err=True)
+    say(f"The report is in {report}")
     names = ("kinds", "left_out", "leaks")
     entries = {name: getattr(look, name) for name in names}
     card = {"metrics": look.card["metrics"], "baseline": look.card["baseline"]}

@@ -49,7 +49,8 @@ def read(path: Path, expected: Sequence[str]) -> pa.Table:
         table = pq.read_table(path) if is_parquet else _csv(path, wrong)
         names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{path} can not be read: {error}") from error
+        hint = "it must be Parquet (.parquet), or CSV in UTF-8"
+        raise SchemaError(f"{path} can not be read: {error}", hint=hint) from error
     if missing := [name for name in expected if name not in names]:
         raise SchemaError(
             f"{path} lacks the columns {', '.join(missing)}; it has "
@@ -83,6 +84,11 @@ def _csv(path: Path, wrong: list[str]) -> pa.Table:
         pa_csv.open_csv(file, reading, parsing) as beginning,
     ):
         names = beginning.schema.names
+    if len(names) == 1 and (marks := set(";\t|").intersection(names[0])):
+        raise SchemaError(
+            f"{path} has {marks.pop()!r} between its columns",
+            hint="write commas between columns, and points before decimals",
+        )
     texts = pa_csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
         null_values=[""],

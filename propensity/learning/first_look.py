@@ -30,7 +30,7 @@ from propensity.learning.trained import Trained
 from propensity.pages.words import percent
 from propensity.settings import Settings
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
-from propensity.usecases import NUMBER, Baseline, UseCase
+from propensity.usecases import NUMBER, Baseline, Candidate, UseCase
 from propensity.usecases.declaration import RESERVED, FeatureKind
 
 # With more times than that a table has no list of them.
@@ -147,7 +147,7 @@ def try_table(
         raise SchemaError(f"{name} has no column to predict {label} from", hint=hint)
     rows = pa.table(
         {
-            "user_id": pa.array((frame[user] if user else frame.index).map(str)),
+            "user_id": pa.array([*map(str, frame[user] if user else frame.index)]),
             "label": pa.array(np.nan_to_num(known).astype(np.int8)),
             "weight": pa.array(np.ones(len(frame))),
             **columns.values,
@@ -162,7 +162,7 @@ def try_table(
         threshold=0.5,
         features=columns.features,
         baseline=Baseline(feature="", ascending=False),
-        candidates=usecases.load("ga4_purchase").candidates,
+        candidates=candidates(),
     )
     ways = [*_steps(times[kept], frame[time][kept], known[kept], horizon=horizon_days)]
     if ways:
@@ -220,6 +220,16 @@ def try_table(
     )
 
 
+def candidates() -> list[Candidate]:
+    """Return the candidates of purchases, and that of card fraud for few rows."""
+    every = [*usecases.load("ga4_purchase").candidates]
+    for one in usecases.load("card_fraud").candidates:
+        if one.algorithm == "HistGradientBoostingClassifier":
+            name = f"{one.name}_of_few_rows"
+            every.append(Candidate(name, one.algorithm, one.parameters))
+    return every
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Columns:
     """
@@ -260,7 +270,9 @@ def _columns(
             columns.leaks[name] = where
             columns.left_out[name] = "it knows the future"
         elif one.kind:
-            shown = f"{name}_" if name.lower() in RESERVED else name
+            shown = name
+            while shown.lower() in RESERVED or shown in columns.values:
+                shown += "_"
             kind = pa.float64() if one.kind == NUMBER else pa.string()
             columns.values[shown] = pa.array(one.values, kind, from_pandas=True)
             columns.features[shown] = one.kind
@@ -305,7 +317,7 @@ def _kept(known: NDArray[np.float64], times: pd.Series, label: str) -> Any:
     if not unknown.any():
         return np.ones(len(known), np.bool_)
     since = times[unknown].min()
-    if not unknown.groupby(times).any()[since:].all():
+    if since == times.min() or not unknown.groupby(times).any()[since:].all():
         hint = "fill it in, or remove the row"
         rows = unknown & (times == since)
         refuse(label, rows, "", "is not known, but that of later rows is", hint=hint)
@@ -349,7 +361,7 @@ def _steps(
     Yield ways to put rows into steps of time, the most natural first.
 
     Months, weeks or days; else the table's own times where they are few; else blocks of
-    equal size and, for a rare outcome, three with enough of it.
+    equal size and, for a rare outcome, three with a half and two quarters of it.
     """
     is_dated = table_columns.is_moments(times)
     days = times.dt.tz_localize(None) if is_dated else times
@@ -378,10 +390,8 @@ def _steps(
         return
     for count in (10, 20):
         yield _blocks(values, shown, np.quantile(values, np.arange(count) / count))
-    newest = np.quantile(values, 0.9)
-    rare = values[(known == 1) & (values < newest)]
-    if len(rare):
-        yield _blocks(values, shown, [distinct[0], np.median(rare), newest])
+    rare = np.quantile(values[known == 1], [0.5, 0.75])
+    yield _blocks(values, shown, [distinct[0], *rare])
 
 
 def _blocks(values: NDArray[np.float64], shown: pd.Series, starts: Any) -> _Steps:

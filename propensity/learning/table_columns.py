@@ -68,12 +68,21 @@ def refuse(
 def texts(column: pd.Series) -> pd.Series:
     """Return values as stripped texts; null where there is none."""
     values = column.astype("object").map(lambda v: str(v).strip(), na_action="ignore")
-    return values.where(values.notna() & (values != ""), None)
+    return values.where(values.notna() & (values != ""), None).astype("object")
 
 
 def is_moments(column: pd.Series) -> bool:
     """Tell whether a column holds dates or times."""
     return bool(pd.api.types.is_datetime64_any_dtype(column))
+
+
+def _moments(column: pd.Series) -> pd.Series:
+    """
+    Return dates or times by the clock that they were written by, as if it was UTC.
+
+    Microseconds reach the years 1 and 9999, which stand for never.
+    """
+    return column.dt.tz_localize(None).dt.as_unit("us").dt.tz_localize("UTC")
 
 
 def label_of(column: pd.Series, name: str, outcome: str | None) -> tuple[Floats, str]:
@@ -110,7 +119,7 @@ def times_of(column: pd.Series, name: str) -> pd.Series:
     Months without a year are numbers: all are taken to be of one year.
     """
     if is_moments(column):
-        values = pd.to_datetime(column, utc=True)
+        values = _moments(column)
     elif pd.api.types.is_numeric_dtype(column):
         values = pd.Series(column.to_numpy(dtype="float64", na_value=np.nan))
         values = values.mask(np.isinf(values))
@@ -127,6 +136,7 @@ def times_of(column: pd.Series, name: str) -> pd.Series:
             ways.append(pd.to_datetime(known, format=form, errors="coerce", utc=True))
         best = max(ways, key=lambda way: way.notna().sum())
         values = read.map(dict(zip(known, best, strict=True)))
+        values = _moments(values) if is_moments(values) else values
     if values.isna().any():
         hint = "write 2026-03-01, 2026-03 or Mar, or remove the row"
         refuse(name, values.isna(), column, "is not a time", hint=hint)
@@ -158,7 +168,7 @@ def feature_of(
     if pd.api.types.is_timedelta64_dtype(column):
         column = column.dt.total_seconds()
     if is_moments(column):
-        return _days(pd.to_datetime(column, utc=True), times)
+        return _days(column, times)
     if pd.api.types.is_numeric_dtype(column) and not is_category:
         return _number(column.to_numpy(dtype="float64", na_value=np.nan), name)
     read = texts(column)
@@ -208,6 +218,6 @@ def _category(read: pd.Series) -> Feature:
 def _days(moments: pd.Series, times: pd.Series) -> Feature:
     if not is_moments(times):
         return Feature(why="dates, and the rows' times are none")
-    days = (times - moments).dt.total_seconds() / 86_400
+    days = (times - _moments(moments)).dt.total_seconds() / 86_400
     feature = _number(days.to_numpy(dtype="float64"), "")
     return replace(feature, is_date=True)

@@ -72,6 +72,8 @@ def test_a_table_of_bigquery_is_tried(folder, place, capsys, monkeypatch):
         (["gone.csv"], "gone.csv"),
         (["no_such_use_case"], "no use case"),
         (["bad.csv", *OPTIONS], "bad.csv, column visits, row 2: 'x' is not a number"),
+        (["points.csv", *OPTIONS], "points.csv has ';' between its columns"),
+        (["old.csv", *OPTIONS], "old.csv can not be read"),
         (["bad.csv", *OPTIONS[1:2]], "that has the outcome"),
         (["bad.csv", *OPTIONS[2:]], "that says when a row was true"),
     ],
@@ -82,6 +84,8 @@ def test_what_cannot_be_tried_is_said_in_a_line(folder, capsys, arguments, messa
     frame = customers(9).astype({"visits": object})
     frame.loc[1, "visits"] = "x"
     frame.to_csv("bad.csv", index=False)
+    frame.to_csv("points.csv", index=False, sep=";", decimal=",")
+    frame.to_csv("old.csv", index=False, encoding="utf-16")
     status = main(["try", *arguments])
     lines = capsys.readouterr().err.splitlines()
     problem, hint = [line for line in lines if not line.startswith(("·", "  …"))]

@@ -115,6 +115,7 @@ def test_the_order_of_the_rows_changes_nothing(look):
             ["2025-01-31 10:00:00+02:00", "2025-02-01"],
             ["2025-01-31 08:00", "2025-02-01"],
         ),
+        ([pd.Timestamp("2025-04-01", tz="Europe/Berlin")], ["2025-04-01"]),
         (["31.01.2025", "01.02.2025"], ["2025-01-31", "2025-02-01"]),
         (["Jan 2025", "Feb 2024"], ["2025-01-01", "2024-02-01"]),
         (["2025-Q4", "2026 Q1"], [202504, 202601]),
@@ -155,6 +156,15 @@ def test_the_type_of_a_column_is_that_of_its_values(values, kind):
 
     assert feature.kind == kind
     assert feature.is_date == (str(values[0]) == "2024-01-01")
+
+
+def test_a_date_that_stands_for_never_is_far_from_times_of_any_precision():
+    """Nanoseconds do not reach the year 9999."""
+    written = pd.Series(pd.to_datetime(["2025-01-01"] * 2)).dt.as_unit("ns")
+    times = table_columns.times_of(written, "month")
+    feature = table_columns.feature_of(pd.Series(["9999-12-31", None]), "end", times)
+
+    assert feature.values[0] < -365 * 7_000
 
 
 BAD = {
@@ -211,6 +221,8 @@ def test_names_and_spans_that_do_not_fit_are_refused(changed, problem):
     "frame",
     [
         customers().assign(churned="no"),
+        customers().assign(churned=np.nan),
+        customers().assign(churned=lambda f: f["churned"].mask(f.index % 7 == 0)),
         customers().query("month > '2025-06'"),
         customers().iloc[:0],
         customers(2),
@@ -218,7 +230,15 @@ def test_names_and_spans_that_do_not_fit_are_refused(changed, problem):
             churned=lambda f: f["churned"].mask(f["month"] > "2025-01", "no")
         ),
     ],
-    ids=["one class", "two times", "no rows", "few rows", "one class later"],
+    ids=[
+        "one class",
+        "no label",
+        "gaps at all times",
+        "two times",
+        "no rows",
+        "few rows",
+        "one class later",
+    ],
 )
 def test_too_few_rows_of_a_class_or_time_are_refused(frame):
     error = refused(frame)
@@ -296,6 +316,20 @@ def test_a_table_without_users_whose_times_are_seconds_is_put_into_blocks():
 
 
 def test_names_that_a_training_uses_itself_may_be_columns():
-    frame = customers().rename(columns={"visits": "weight", "plan": "label"})
+    names = {"visits": "weight", "plan": "label", "postcode": "weight_"}
+    look = try_table(customers().rename(columns=names), **NAMES)
 
-    assert try_table(frame, **NAMES).kinds["weight"] == "number"
+    assert [look.kinds[name] for name in names.values()] == [
+        *("number", "category", "category"),
+    ]
+
+
+def test_a_rare_outcome_without_natural_steps_leaves_enough_of_it_to_each_part():
+    """In blocks of equal size the last would have one."""
+    random = np.random.default_rng(0)
+    count = 3_000
+    frame = pd.DataFrame({"second": np.arange(count), "amount": random.random(count)})
+    is_rare = np.isin(frame["second"], [*range(0, 1_000, 40), 1_500, 1_600, 2_950])
+    look = try_table(frame.assign(fraud=is_rare), time="second", label="fraud")
+
+    assert look.card["metrics"]["users"] > 1_000
