@@ -62,7 +62,8 @@ def demo(**choice: Any) -> Any:
     The answer of --json is the state to go on with; the tables are then on standard
     error.
     """
-    from local.play import Choice, run
+    from local.demos.choice import Choice
+    from local.play import run
 
     # Without this, grpc prints between the tables that an emulator has ended.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -9,48 +9,17 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from local.demos.choice import Choice
 from local.errors import LocalError, UnusableData
 from local.progress import say, showing, shown, step
 from local.stack.stack import Stack
-from local.stack.state import FUNCTIONS, Options, State
+from local.stack.state import FUNCTIONS, State
 from propensity.errors import SchemaError
 
 # A function that nothing here calls would only take its start.
 PLAYED = [function for function in FUNCTIONS if function.target != "score"]
-
-
-@dataclass(kw_only=True)
-class Choice:
-    """
-    The options of the demo.
-
-    ``data`` is a file or folder of GA4 export rows, ``events`` one of the table that
-    the use case declares, ``cards`` a file of card transactions; with none of them, a
-    shop is generated.
-    """
-
-    data: Path | None = None
-    events: Path | None = None
-    cards: Path | None = None
-    user_column: str = Options.user_column
-    label_event: str = Options.label_event
-    use_case: str = Options.use_case
-    weeks: int = 5
-    state: str | None = None
-    verbose: bool = False
-
-    @property
-    def options(self) -> Options:
-        """What the functions are set to."""
-        return Options(
-            user_column=self.user_column,
-            label_event=self.label_event,
-            use_case=self.use_case,
-        )
 
 
 def run(choice: Choice) -> dict[str, Any]:

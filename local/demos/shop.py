@@ -22,11 +22,11 @@ import requests
 
 from local.demos import audience, cards, loyalty, stream
 from local.demos.calls import TIMEOUT_S, call, rows, table, training_text
+from local.demos.choice import Choice
 from local.demos.source import DAY, chosen_weeks, opened
 from local.errors import LocalError
 from local.exports import ga4_export
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
-from local.play import Choice
 from local.progress import say, shown, step
 from local.stack.stack import Stack
 from propensity import usecases

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, timedelta
 
+from local.demos.choice import Choice
 from local.errors import UnusableData
 from local.exports import ga4_export, own_events, sources
 from local.exports.ga4_export import ExportError, Summary
 from local.generators.shop import Shop
-from local.play import Choice
 from local.progress import say, step
 from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse

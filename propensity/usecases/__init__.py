@@ -34,7 +34,13 @@ from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration, export, sources
 from propensity.usecases.declaration import (
     CATEGORY,
+    FOREST,
+    MEAN,
     NUMBER,
+    RESERVED,
+    RUN_PARAMETERS,
+    SOURCE_TABLE,
+    TABLE_FORM,
     Baseline,
     Candidate,
     Stream,
@@ -348,13 +354,73 @@ def parse(name: str, text: str) -> UseCase:
         entries["name"] = name
         declaration.tell_events_apart(entries)
         use_case = convert(entries, UseCase)
-        problems = [*declaration.contradictions(use_case)]
+        problems = [*_contradictions(use_case)]
     except (ValueError, RecursionError) as error:
         problems = [_key_at_fault(entries, error) + str(error)]
     if problems:
         file = f"{name}/{declaration.FILE}"
         raise UseCaseError("\n".join(f"{file}: {problem}" for problem in problems))
     return use_case
+
+
+def _contradictions(use_case: UseCase) -> Iterator[str]:
+    """Yield mistakes among entries that are right by themselves."""
+    features, stream = use_case.features, use_case.stream
+    try:
+        Budget.parse(use_case.budget)
+    except ValueError as error:
+        yield f"budget {error}"
+    for name in features:
+        if name.lower() in RESERVED:
+            yield f"features.{name}: training has a column of this name"
+    for name in sorted({*use_case.parameters} & RUN_PARAMETERS):
+        yield f"parameters.{name}: every run sets @{name}; name it otherwise"
+    baseline = use_case.baseline.feature
+    # That of users may be a column of features.sql that no model reads.
+    is_feature = baseline in features or bool(stream.events)
+    numbers = {"baseline.feature": baseline} if is_feature else {}
+    for name in ("amount", "elapsed"):
+        if feature := getattr(stream, name):
+            numbers[f"stream.{name}"] = feature
+    for at, name in numbers.items():
+        if features.get(name) != NUMBER:
+            yield f"{at}: {name} is not a numeric feature"
+    earlier: list[str] = []
+    for candidate in use_case.candidates:
+        name, algorithm = candidate.name, candidate.algorithm
+        if name in earlier:
+            yield f"candidates: two are named {name}"
+        if algorithm == FOREST and not stream.scored:
+            yield f"candidates: {name} is of {FOREST}, which scores events, not users"
+        if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
+            yield (
+                f"candidates: {name} has one parameter, of, a list of candidates "
+                f"before it, each once: {', '.join(earlier) or 'none'}"
+            )
+        earlier.append(name)
+    yield from _wrong_tables(use_case)
+
+
+def _is_mean_of(parameters: Mapping[str, Any], earlier: Sequence[str]) -> bool:
+    of = parameters.get("of")
+    if parameters.keys() != {"of"} or not isinstance(of, list):
+        return False
+    return 0 < sum(name in of for name in earlier) == len(of)
+
+
+def _wrong_tables(use_case: UseCase) -> Iterator[str]:
+    if own := use_case.own_events:
+        if not SOURCE_TABLE.fullmatch(own.table):
+            yield f"events.table is {TABLE_FORM}, not {own.table!r}"
+        if use_case.stream.events or "events" in use_case.sources:
+            yield "events: a use case has one source of events, a table or the stream"
+    for name, source in use_case.sources.items():
+        if name == "ga_events" or name.startswith(("ma_", "stream_")):
+            yield f"sources.{name}: a deployment has a table of this name"
+        if not SOURCE_TABLE.fullmatch(source.table):
+            yield f"sources.{name}.table is {TABLE_FORM}, not {source.table!r}"
+        for column in sorted({*source.plans} - {*source.columns}):
+            yield f"sources.{name}.plans: {column} is not among its columns"
 
 
 def _key_at_fault(entries: Mapping[str, Any], error: Exception) -> str:

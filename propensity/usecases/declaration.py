@@ -1,5 +1,5 @@
 """
-What a ``usecase.toml`` may say: the types of its entries, and how they fit together.
+What a ``usecase.toml`` may say: the types of its entries.
 
 ``usecases.UseCase`` has the entries. msgspec reads them, and names the first that is
 unknown, missing or of another type.
@@ -8,16 +8,12 @@ unknown, missing or of another type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from propensity.budget import Budget
 from propensity.ids import NAME
-
-if TYPE_CHECKING:
-    from propensity.usecases import UseCase
 
 FILE = "usecase.toml"
 # What entries of [events] become that are no types of events.
@@ -67,7 +63,7 @@ MOMENTS = ("TIMESTAMP", "DATETIME", "DATE")
 SourceType = Literal[
     "STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "TIMESTAMP", "DATETIME", "DATE"
 ]
-_TABLE_FORM = "project.dataset.table or dataset.table"
+TABLE_FORM = "project.dataset.table or dataset.table"
 SOURCE_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 
 # Parameters that runs set, in all statements or in some.
@@ -159,63 +155,3 @@ def tell_events_apart(entries: dict[str, Any]) -> None:
         if table:
             entries[OWN_EVENTS] = table
             entries["events"] = {key: types[key] for key in types.keys() - table.keys()}
-
-
-def contradictions(use_case: UseCase) -> Iterator[str]:
-    """Yield mistakes among entries that are right by themselves."""
-    features, stream = use_case.features, use_case.stream
-    try:
-        Budget.parse(use_case.budget)
-    except ValueError as error:
-        yield f"budget {error}"
-    for name in features:
-        if name.lower() in RESERVED:
-            yield f"features.{name}: training has a column of this name"
-    for name in sorted({*use_case.parameters} & RUN_PARAMETERS):
-        yield f"parameters.{name}: every run sets @{name}; name it otherwise"
-    baseline = use_case.baseline.feature
-    # That of users may be a column of features.sql that no model reads.
-    is_feature = baseline in features or bool(stream.events)
-    numbers = {"baseline.feature": baseline} if is_feature else {}
-    for name in ("amount", "elapsed"):
-        if feature := getattr(stream, name):
-            numbers[f"stream.{name}"] = feature
-    for at, name in numbers.items():
-        if features.get(name) != NUMBER:
-            yield f"{at}: {name} is not a numeric feature"
-    earlier: list[str] = []
-    for candidate in use_case.candidates:
-        name, algorithm = candidate.name, candidate.algorithm
-        if name in earlier:
-            yield f"candidates: two are named {name}"
-        if algorithm == FOREST and not stream.scored:
-            yield f"candidates: {name} is of {FOREST}, which scores events, not users"
-        if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
-            yield (
-                f"candidates: {name} has one parameter, of, a list of candidates "
-                f"before it, each once: {', '.join(earlier) or 'none'}"
-            )
-        earlier.append(name)
-    yield from _wrong_tables(use_case)
-
-
-def _is_mean_of(parameters: Mapping[str, Any], earlier: Sequence[str]) -> bool:
-    of = parameters.get("of")
-    if parameters.keys() != {"of"} or not isinstance(of, list):
-        return False
-    return 0 < sum(name in of for name in earlier) == len(of)
-
-
-def _wrong_tables(use_case: UseCase) -> Iterator[str]:
-    if own := use_case.own_events:
-        if not SOURCE_TABLE.fullmatch(own.table):
-            yield f"events.table is {_TABLE_FORM}, not {own.table!r}"
-        if use_case.stream.events or "events" in use_case.sources:
-            yield "events: a use case has one source of events, a table or the stream"
-    for name, source in use_case.sources.items():
-        if name == "ga_events" or name.startswith(("ma_", "stream_")):
-            yield f"sources.{name}: a deployment has a table of this name"
-        if not SOURCE_TABLE.fullmatch(source.table):
-            yield f"sources.{name}.table is {_TABLE_FORM}, not {source.table!r}"
-        for column in sorted({*source.plans} - {*source.columns}):
-            yield f"sources.{name}.plans: {column} is not among its columns"

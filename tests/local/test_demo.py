@@ -18,13 +18,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from local.demos import shop
 from local.demos.calls import table
 from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
+from local.demos.choice import Choice
 from local.demos.source import check
 from local.errors import LocalError, UnusableData
 from local.exports import ga4_export
 from local.exports.ga4_export import Summary
 from local.generators.cards import DEFAULT_END, cards
 from local.generators.shop import Shop
-from local.play import Choice
 from local.stack.stack import Stack
 from local.stack.state import Options, State
 from propensity.settings import Settings

@@ -13,8 +13,6 @@ from typing import Any
 
 from google.pubsub_v1 import types
 
-from local.emulators.pubsub.push import Pusher
-
 # A message of protobuf without proto-plus around it, which costs several times as much.
 Proto = Any
 # ``google.protobuf.Empty``, encoded.
@@ -143,10 +141,12 @@ class Subscription:
 class Broker:
     """A public method is the RPC of its name, request to response."""
 
-    def __init__(self) -> None:
+    def __init__(self, push: Callable[[Subscription], Any]) -> None:
+        """``push`` begins to push a subscription's messages, until it is closed."""
+        self._push = push
         self._topics: dict[str, Proto] = {}
         self._subscriptions: dict[str, Subscription] = {}
-        self._pushers: dict[str, Pusher] = {}
+        self._pushers: dict[str, Any] = {}
         # A consumer may know messages by their ids for longer than this process lives.
         self._message_ids = itertools.count(time.time_ns() // 1_000)
 
@@ -178,7 +178,7 @@ class Broker:
         subscription = Subscription(request, self._bury)
         self._subscriptions[request.name] = subscription
         if request.push_config.push_endpoint:
-            self._pushers[request.name] = Pusher(subscription)
+            self._pushers[request.name] = self._push(subscription)
         return request
 
     def delete_subscription(self, request: Proto) -> Proto:

@@ -7,13 +7,12 @@ import base64
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
-if TYPE_CHECKING:
-    from local.emulators.pubsub.broker import Delivery, Subscription
+from local.emulators.pubsub.broker import Delivery, Subscription, timestamp
 
 # Pushes under way at once.
 WINDOW = 128
@@ -38,8 +37,6 @@ def head_of(url: str) -> str:
 
 def request(head: str, config: Any, delivery: Delivery) -> bytes:
     """Return the request that pushes a message; empty fields are left out."""
-    from local.emulators.pubsub.broker import timestamp
-
     message = delivery.message
     published = timestamp(message.publish_time)
     fields: dict[str, object] = {

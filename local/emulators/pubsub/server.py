@@ -15,6 +15,7 @@ import grpc
 from google.pubsub_v1 import types
 
 from local.emulators.pubsub.broker import EMPTY, Broker, Proto, RefusedError
+from local.emulators.pubsub.push import Pusher
 from local.processes import HOST, stop_with
 
 RPCS = {
@@ -73,7 +74,7 @@ async def serve(port: int) -> None:
     Raises:
         RuntimeError: The port is taken.
     """
-    server, broker = grpc.aio.server(options=OPTIONS), Broker()
+    server, broker = grpc.aio.server(options=OPTIONS), Broker(Pusher)
     server.add_generic_rpc_handlers(
         [
             grpc.method_handlers_generic_handler(
