@@ -8,12 +8,14 @@ found at the deploy and not in the bill.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Annotated, Any, get_type_hints
+
+from msgspec import Meta, ValidationError, convert
 
 from propensity.budget import Budget
 from propensity.errors import SettingsError
@@ -34,57 +36,20 @@ CONSENTS = ("false", "true", "analytics_storage", "ads_storage", "both")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
-_URL = r"https?://[^/\s@?#]+"
-# Which tables there are, ``tables.every`` knows, for who sets them up.
-_DAYS_BY_TABLE = r"([a-z_]+=[0-9]{1,5}([ ,]+|$))*"
-_HOST_AND_PORT = r"[^/\s]+:[0-9]{1,5}"
-
-# -- parsers: the setting of a text, or a ValueError that goes on after "but it" ------
+def _like(pattern: str, what: str, example: str) -> Meta:
+    """Return what a text must look like: a pattern, its name, and an example."""
+    return Meta(pattern=rf"^(?:{pattern})\Z", title=what, examples=[example])
 
 
-def _that(holds: Callable[[str], object], message: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not holds(text):
-            raise ValueError(message)
-        return text
-
-    return parse
+def _from(least: float, most: float, kind: str = "whole number") -> Meta:
+    """Return the bounds of a number."""
+    title = f"a {kind} from {least:.15g} to {most:.15g}"
+    return Meta(ge=least, le=most, title=title)
 
 
-def _matching(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
-    whole = re.compile(pattern)
-    return _that(whole.fullmatch, f"must match {whole.pattern}")
-
-
-def _number(kind: type[int | float], least: float, most: float) -> Callable[[str], Any]:
-    def parse(text: str) -> int | float:
-        with contextlib.suppress(ValueError):
-            if least <= (number := kind(text)) <= most:
-                return number
-        name = "whole number" if kind is int else "number"
-        raise ValueError(f"must be a {name} from {least:.15g} to {most:.15g}")
-
-    return parse
-
-
-_key = _that(lambda text: len(text) >= 32, "must have 32 characters or more")
-_event = _that(
-    is_event_name,
-    "must be an event's name, as the export has it: a letter, then letters, digits, "
-    "underscores, hyphens and blanks, 40 characters in all",
-)
-
-
-def _setting(
-    default: Any,
-    parse: Callable[[str], Any],
-    *,
-    variable: str = "",
-    secret: bool = False,
-) -> Any:
-    """Declare a setting: its default and its parser; a secret is in no message."""
-    metadata = {"parse": parse, "variable": variable, "is_secret": secret}
-    return field(default=default, metadata=metadata, repr=not secret)
+_NAME = _like(r"[A-Za-z0-9_]{1,1024}", "a dataset", "propensity")
+_URL = _like(r"https?://[^/\s@?#]+", "an address", "http://127.0.0.1:8090")
+_PORT = _like(r"[^/\s]+:[0-9]{1,5}", "a host with a port", "127.0.0.1:8085")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,48 +61,53 @@ class Settings:
     those of Google's clients and emulators.
     """
 
-    project: str = _setting(
-        MISSING, _matching(r"[a-z0-9.:-]{1,63}"), variable="GOOGLE_CLOUD_PROJECT"
-    )
-    bucket: str = _setting("", _matching(BUCKET))
-    dataset: str = _setting("propensity", _matching(r"[A-Za-z0-9_]{1,1024}"))
-    ga4_dataset: str = _setting(
-        "", _matching(r"([a-z0-9.:-]{1,63}\.)?[A-Za-z0-9_]{1,1024}")
-    )
+    project: Annotated[str, _like(r"[a-z0-9.:-]{1,63}", "a project id", "my-project")]
+    bucket: Annotated[str, _like(BUCKET.pattern, "a bucket", "my-bucket")] = ""
+    dataset: Annotated[str, _NAME] = "propensity"
+    ga4_dataset: Annotated[
+        str,
+        _like(
+            r"([a-z0-9.:-]{1,63}\.)?[A-Za-z0-9_]{1,1024}",
+            "a dataset",
+            "my-project.analytics_123456",
+        ),
+    ] = ""
     # Cloud Scheduler calls again for longer.
-    export_wait_minutes: int = _setting(120, _number(int, 0, 120))
-    property_utc_offset_hours: int = _setting(0, _number(int, -12, 14))
-    location: str = _setting("US", _matching(r"[A-Za-z0-9-]{2,40}"))
-    use_case: str = _setting("ga4_purchase", _matching(NAME))
-    user_column: str = _setting("", _matching("user_pseudo_id|user_id|person"))
-    label_event: str = _setting("", _event)
-    maximum_training_rows: int = _setting(500_000, _number(int, 1_000, 50_000_000))
-    budget: str = _setting("", lambda text: str(Budget.parse(text)))
-    maximum_bytes_billed: int = _setting(
-        16 * 1024 * GIB, _number(int, 10 * 1024**2, 1024**5)
+    export_wait_minutes: Annotated[int, _from(0, 120)] = 120
+    property_utc_offset_hours: Annotated[int, _from(-12, 14)] = 0
+    location: Annotated[str, _like(r"[A-Za-z0-9-]{2,40}", "a location", "EU")] = "US"
+    use_case: Annotated[str, _like(NAME.pattern, "a use case", "ga4_purchase")] = (
+        "ga4_purchase"
     )
-    deadline_s: int = _setting(20, _number(int, 1, 3600))
-    query_timeout_s: int = _setting(1500, _number(int, 1, 82_800))
-    refresh_s: int = _setting(60, _number(int, 1, 24 * 3600))
-    topic_prefix: str = _setting("", _matching(r"[a-z][a-z0-9]{0,11}"))
-    maximum_lateness_days: int = _setting(30, _number(int, 1, 36_500))
-    maximum_score_delay_days: int = _setting(2, _number(int, 1, 36_500))
-    alert_review_cost: float = _setting(5.0, _number(float, 0, 1e6))
-    suppression_key: str = _setting("", _key, secret=True)
-    require_consent: str = _setting("false", _matching("|".join(CONSENTS)))
-    retention_days: str = _setting("", _matching(_DAYS_BY_TABLE))
-    pubsub_endpoint: str = _setting(
-        "", _matching(_HOST_AND_PORT), variable="PUBSUB_EMULATOR_HOST"
-    )
-    bigquery_endpoint: str = _setting(
-        "", _matching(_URL), variable="BIGQUERY_EMULATOR_HOST"
-    )
-    bigquery_storage_endpoint: str = _setting(
-        "", _matching(_HOST_AND_PORT), variable="BIGQUERY_STORAGE_EMULATOR_HOST"
-    )
-    storage_endpoint: str = _setting(
-        "", _matching(_URL), variable="STORAGE_EMULATOR_HOST"
-    )
+    user_column: Annotated[
+        str, _like("user_pseudo_id|user_id|person", "a column of users", "user_id")
+    ] = ""
+    label_event: str = ""
+    maximum_training_rows: Annotated[int, _from(1_000, 50_000_000)] = 500_000
+    budget: str = ""
+    maximum_bytes_billed: Annotated[int, _from(10 * 1024**2, 1024**5)] = 16 * 1024 * GIB
+    deadline_s: Annotated[int, _from(1, 3600)] = 20
+    query_timeout_s: Annotated[int, _from(1, 82_800)] = 1500
+    refresh_s: Annotated[int, _from(1, 24 * 3600)] = 60
+    topic_prefix: Annotated[str, _like(r"[a-z][a-z0-9]{0,11}", "a prefix", "test")] = ""
+    maximum_lateness_days: Annotated[int, _from(1, 36_500)] = 30
+    maximum_score_delay_days: Annotated[int, _from(1, 36_500)] = 2
+    alert_review_cost: Annotated[float, _from(0, 1e6, "number")] = 5.0
+    suppression_key: Annotated[
+        str, Meta(min_length=32, title="a key of 32 characters or more")
+    ] = field(default="", repr=False)
+    require_consent: Annotated[
+        str, _like("|".join(CONSENTS), "a kind of consent", "analytics_storage")
+    ] = "false"
+    # Which tables there are, ``tables.every`` knows, for who sets them up.
+    retention_days: Annotated[
+        str,
+        _like(r"([a-z_]+=[0-9]{1,5}([ ,]+|$))*", "days by table", "stream_events=400"),
+    ] = ""
+    pubsub_endpoint: Annotated[str, _PORT] = ""
+    bigquery_endpoint: Annotated[str, _URL] = ""
+    bigquery_storage_endpoint: Annotated[str, _PORT] = ""
+    storage_endpoint: Annotated[str, _URL] = ""
 
     # Constants: no deployment has had a reason to set them.
     seed = 42
@@ -171,19 +141,11 @@ class Settings:
             raise SettingsError(
                 f"{which} (docs/settings.md has all settings)", field=unknown[0]
             )
-        values: dict[str, Any] = {}
-        for variable, setting in known.items():
-            text = given.get(variable, "").strip()
-            if not text:
-                continue
-            try:
-                values[setting.name] = setting.metadata["parse"](text)
-            except ValueError as error:
-                is_secret = setting.metadata["is_secret"]
-                state = "is set" if is_secret else f"is {text!r}"
-                raise SettingsError(
-                    f"{variable} {state}, but it {error}", field=variable
-                ) from error
+        values = {
+            setting.name: _value(variable, setting.name, text)
+            for variable, setting in known.items()
+            if (text := given.get(variable, "").strip())
+        }
         if "project" not in values:
             raise SettingsError(
                 "GOOGLE_CLOUD_PROJECT is not set",
@@ -211,15 +173,50 @@ class Settings:
         return value
 
 
+# Variables of Google's clients and emulators; others have the prefix.
 _VARIABLES = {
-    one.name: one.metadata["variable"] or PREFIX + one.name.upper()
-    for one in fields(Settings)
+    "project": "GOOGLE_CLOUD_PROJECT",
+    "pubsub_endpoint": "PUBSUB_EMULATOR_HOST",
+    "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
+    "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
+    "storage_endpoint": "STORAGE_EMULATOR_HOST",
 }
+
+
+@cache
+def _types() -> Mapping[str, Any]:
+    return get_type_hints(Settings, include_extras=True)
+
+
+def _value(variable: str, name: str, text: str) -> Any:
+    """Return the setting that a variable's text says, or raise SettingsError."""
+    kind = _types()[name]
+    try:
+        if name == "budget":
+            return str(Budget.parse(text))
+        if name == "label_event" and not is_event_name(text):
+            raise ValueError(
+                "is not the name of an event: a letter, then letters, digits, "
+                "underscores, hyphens and blanks, 40 characters in all"
+            )
+        return convert(text, kind, strict=False)
+    except ValidationError as error:
+        [meta] = kind.__metadata__
+        is_secret = name == "suppression_key"
+        state = "is set" if is_secret else f"is {text!r}"
+        raise SettingsError(
+            f"{variable} {state}, which is not {meta.title}",
+            hint=f"For example, {variable}={meta.examples[0]}" if meta.examples else "",
+            field=variable,
+        ) from error
+    except ValueError as error:
+        message = f"{variable} is {text!r}, but it {error}"
+        raise SettingsError(message, field=variable) from error
 
 
 def variable_of(name: str) -> str:
     """Return the environment variable that holds the setting ``name``."""
-    return str(_VARIABLES[name])
+    return _VARIABLES.get(name, PREFIX + name.upper())
 
 
 def is_setting(name: str) -> bool:

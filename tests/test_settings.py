@@ -56,13 +56,13 @@ def test_a_text_becomes_its_setting(variable, text, setting):
 @pytest.mark.parametrize(
     ("variable", "text", "wanted"),
     [
-        ("GOOGLE_CLOUD_PROJECT", "My Project", "match"),
-        ("PROPENSITY_BUCKET", "gs://bucket", "match"),
-        ("PROPENSITY_DATASET", "d`; DROP TABLE x", "match"),
-        ("PROPENSITY_GA4_DATASET", "analytics-1", "match"),
-        ("PROPENSITY_USE_CASE", "../secrets", "match"),
-        ("PROPENSITY_USER_COLUMN", "email", "match"),
-        ("PROPENSITY_LABEL_EVENT", "purchase' OR 1=1", "an event's name"),
+        ("GOOGLE_CLOUD_PROJECT", "My Project", "a project id"),
+        ("PROPENSITY_BUCKET", "gs://bucket", "a bucket"),
+        ("PROPENSITY_DATASET", "d`; DROP TABLE x", "a dataset"),
+        ("PROPENSITY_GA4_DATASET", "analytics-1", "a dataset"),
+        ("PROPENSITY_USE_CASE", "../secrets", "a use case"),
+        ("PROPENSITY_USER_COLUMN", "email", "a column of users"),
+        ("PROPENSITY_LABEL_EVENT", "purchase' OR 1=1", "the name of an event"),
         *(
             ("PROPENSITY_REFRESH_S", text, "a whole number from 1 to 86400")
             for text in ("three", "0", "3.5", "86401")
@@ -70,21 +70,19 @@ def test_a_text_becomes_its_setting(variable, text, setting):
         ("PROPENSITY_BUDGET", "120%", "a share above 0%"),
         ("PROPENSITY_ALERT_REVIEW_COST", "nan", "a number from 0 to 1000000"),
         ("PROPENSITY_ALERT_REVIEW_COST", "1,5", "a number from 0 to 1000000"),
-        ("BIGQUERY_EMULATOR_HOST", "127.0.0.1:8090", "http"),
-        ("STORAGE_EMULATOR_HOST", "http://user:word@127.0.0.1:1", "http"),
-        ("PUBSUB_EMULATOR_HOST", "127.0.0.1", "match"),
-        ("BIGQUERY_STORAGE_EMULATOR_HOST", "http://127.0.0.1:1", "match"),
+        ("BIGQUERY_EMULATOR_HOST", "127.0.0.1:8090", "an address"),
+        ("STORAGE_EMULATOR_HOST", "http://user:word@127.0.0.1:1", "an address"),
+        ("PUBSUB_EMULATOR_HOST", "127.0.0.1", "a host with a port"),
+        ("BIGQUERY_STORAGE_EMULATOR_HOST", "http://127.0.0.1:1", "a host with a port"),
     ],
 )
 def test_a_malformed_value_is_refused(variable, text, wanted):
     """The message has the variable, the value, and what it must be."""
-    with pytest.raises(
-        SettingsError, match=f"must (be|match) ?.*{wanted}|{wanted}"
-    ) as no:
+    with pytest.raises(SettingsError, match=wanted) as refused:
         read(**{variable: text})
 
-    assert no.value.field == variable
-    assert repr(text) in no.value.message
+    assert refused.value.field == variable
+    assert repr(text) in refused.value.message
 
 
 def test_an_unknown_variable_is_refused():
@@ -118,7 +116,9 @@ def test_a_default_parses(setting):
     """A default written into its variable gives the same setting."""
     default = getattr(Settings(project="p"), setting.name)
 
-    assert not default or setting.metadata["parse"](str(default)) == default
+    assert getattr(read(**{variable_of(setting.name): str(default)}), setting.name) == (
+        default
+    )
 
 
 def test_a_setting_that_is_needed_and_missing_is_named():
