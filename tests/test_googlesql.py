@@ -16,7 +16,7 @@ from offline.forget import about, in_order
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import folders, usecases
-from propensity.gcp.warehouse import type_of_parameter
+from propensity.gcp.queries import type_of_parameter
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.statements import Line, joined, lines, statement

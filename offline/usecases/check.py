@@ -22,7 +22,7 @@ import pandas as pd
 from offline.usecases import googlesql, made_up
 from propensity import folders, statements, usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
-from propensity.gcp.warehouse import type_of_parameter
+from propensity.gcp.queries import type_of_parameter
 from propensity.ids import NAME
 from propensity.privacy import consent
 from propensity.settings import Settings

@@ -3,7 +3,8 @@ The code that talks to Google's services and to callers.
 
 No other room imports a client.
 
-- ``warehouse``: BigQuery: statements to rows and Arrow, tables and views
+- ``queries``: BigQuery: statements to rows and Arrow
+- ``warehouse``: the same with what is written: rows, tables and views
 - ``writes``: the Storage Write API: all rows of a run, once
 - ``appends``: the Storage Write API: appends of the stream
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set

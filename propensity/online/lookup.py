@@ -39,7 +39,7 @@ from propensity.registry.index import Prediction
 from propensity.settings import Settings
 
 if TYPE_CHECKING:
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
 
 # Older predictions are marked: a week, and a day for the run.
 STALE_AFTER = timedelta(days=8)
@@ -94,21 +94,21 @@ class Lookups:
         """Open what is needed; BigQuery's client waits for the first read of it."""
 
         @functools.cache
-        def warehouse() -> Warehouse:
-            from propensity.gcp.warehouse import Warehouse
+        def queries() -> Queries:
+            from propensity.gcp.queries import Queries
 
-            return Warehouse.open(settings)
+            return Queries.open(settings)
 
         def listed() -> Suppressed:
             return suppression.read_published(
-                bucket, settings, table=lambda: suppression.read(warehouse())
+                bucket, settings, table=lambda: suppression.read(queries())
             )
 
         # The table can still be read in time instead.
         limit = max(1, settings.deadline_s // 4)
         bucket = Artifacts.open(replace(settings, deadline_s=limit))
         return cls(
-            Table(warehouse, settings),
+            Table(queries, settings),
             settings,
             indexes=Indexes(bucket, settings, clock=clock.monotonic),
             suppressed=suppression.suppressed_users(

@@ -20,7 +20,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 
 if TYPE_CHECKING:
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
 
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up everybody.
@@ -38,11 +38,11 @@ class Table:
 
     def __init__(
         self,
-        warehouse: Callable[[], Warehouse],
+        queries: Callable[[], Queries],
         settings: Settings,
     ) -> None:
-        """``warehouse`` opens BigQuery, in a thread."""
-        self._warehouse = warehouse
+        """``queries`` opens BigQuery, in a thread."""
+        self._queries = queries
         self._settings = settings
         self._reads: GroupCommit[Key, Prediction | None] = GroupCommit(
             self._read,
@@ -84,9 +84,9 @@ class Table:
         return [found.get(key) for key in keys]
 
     def _query(self, use_case: str, user_ids: Sequence[str]) -> dict[Key, Prediction]:
-        warehouse = self._warehouse().for_run()
-        asked = {"use_case": use_case, "user_ids": user_ids}
-        rows = warehouse.lookup(statement("lookup"), asked)
+        queries = self._queries().for_run()
+        parameters = {"use_case": use_case, "user_ids": user_ids}
+        rows = queries.lookup(statement("lookup"), parameters)
         log(
             "INFO",
             "read predictions",
@@ -95,6 +95,6 @@ class Table:
             outcome="read",
             rows_in=len(user_ids),
             rows_out=len(rows),
-            bytes_billed=warehouse.bytes_billed,
+            bytes_billed=queries.bytes_billed,
         )
         return {(use_case, row.user_id): Prediction.of(row) for row in rows}

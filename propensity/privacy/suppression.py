@@ -29,20 +29,20 @@ from propensity.concurrency import Refreshed
 from propensity.errors import MissingTable, PropensityError, SettingsError
 from propensity.gcp.artifacts import retried
 from propensity.gcp.log import log
-from propensity.tables.inference import SUPPRESSED_USERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from propensity.gcp.artifacts import Artifacts
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
     from propensity.settings import Settings
 
     Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 EVERYWHERE = ""
 
-# The list for lookups.
+# The list, and the same for lookups.
+TABLE = "suppressed_users"
 OBJECT = "suppressed/users.json"
 
 # Words of a text, between punctuation; and the parts of a word such as ana@example.com
@@ -165,7 +165,7 @@ def _strings(text: str) -> Iterator[str]:
 NOBODY = Suppressed("", frozenset())
 
 
-def read(warehouse: Warehouse) -> Suppressed:
+def read(warehouse: Queries) -> Suppressed:
     """
     Read the list from the table; it bills nothing.
 
@@ -185,8 +185,8 @@ def read(warehouse: Warehouse) -> Suppressed:
         return NOBODY
 
 
-def _listed(warehouse: Warehouse) -> list[Entry]:
-    rows = warehouse.listed(SUPPRESSED_USERS, Entry._fields)
+def _listed(warehouse: Queries) -> list[Entry]:
+    rows = warehouse.listed(TABLE, Entry._fields)
     return [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
 
 
@@ -195,7 +195,7 @@ def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
     if any(entry.key_id != own for entry in entries):
         setting = "another one" if key else "none"
         raise SettingsError(
-            f"{SUPPRESSED_USERS.name} has users, hashed with a key, and "
+            f"{TABLE} has users, hashed with a key, and "
             f"PROPENSITY_SUPPRESSION_KEY is {setting}: nobody on the list could be "
             "recognised. Set the key that it was made with",
             field="PROPENSITY_SUPPRESSION_KEY",
@@ -227,7 +227,7 @@ def check_key(artifacts: Artifacts, key: str) -> None:
         )
 
 
-def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
+def publish(warehouse: Queries, artifacts: Artifacts) -> None:
     """
     Write the list, as the table has it now, into the bucket.
 

@@ -254,7 +254,7 @@ def test_neither_installs_nor_imports_what_is_heavy(tmp_path):
     """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
     program = (
         "import importlib.util, json, sys, main; "
-        "from propensity.gcp import warehouse; "
+        "from propensity.gcp import queries; "
         "names = ['pandas', 'pyarrow', 'sklearn', 'numpy', "
         "'google.cloud.bigquery_storage', 'google.cloud.bigquery_storage_v1']; "
         "print(json.dumps([name for name in names if name in sys.modules "

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from propensity.errors import MissingTable, SchemaError, SettingsError
-from propensity.gcp.warehouse import query_parameter
+from propensity.gcp.queries import query_parameter
 from propensity.tables.every import AUDIENCE_MEMBERS, POSTCODE_INDEX
 from tests.propensity.gcp.conftest import DAY, SCORES, staged
 

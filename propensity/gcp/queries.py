@@ -1,0 +1,291 @@
+"""
+BigQuery's queries: statements in, rows or Arrow out.
+
+Every call has a deadline, a label and ``maximum_bytes_billed``, and counts the bytes
+billed. Statements come from ``.sql`` files and take named parameters; Python puts no
+value into SQL. Arrow and the Storage API are imported by the calls that need them,
+since 02-GetProba's environment lacks them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Self
+
+from google.api_core import exceptions as api
+from google.api_core import retry as api_retry
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from propensity.errors import Conflict
+from propensity.gcp.errors import BIGQUERY, translated
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.settings import Settings
+
+Parameters = Mapping[str, Any]
+LABELS = {"application": "propensity"}
+
+# So many rows are read as JSON with the answer; more as Arrow, through the Storage API.
+_SMALL_ROWS = 1_000
+
+# bool before int and datetime before date: each is a subclass of the other.
+_TYPES = {
+    bool: "BOOL",
+    int: "INT64",
+    float: "FLOAT64",
+    Decimal: "NUMERIC",
+    str: "STRING",
+    datetime: "TIMESTAMP",
+    date: "DATE",
+}
+
+
+class Queries:
+    """
+    Queries of one run of a function: one dataset, and a meter.
+
+    ``bytes_billed`` is the sum over the statements of this object; ``for_run`` returns
+    one with the same client that counts from zero. All methods raise the project's
+    errors: MissingTable, SchemaError, AccessDenied, QueryTooExpensive, Unavailable.
+    """
+
+    def __init__(self, settings: Settings, *, client: bigquery.Client) -> None:
+        self.settings = settings
+        self.client = client
+        self.bytes_billed = 0
+        limit = float(settings.deadline_s)
+        self._query_s = float(settings.query_timeout_s)
+        self._retry: Any = bigquery.DEFAULT_RETRY.with_timeout(limit)
+        # Of a call that runs no statement.
+        self._limits: Any = {"retry": self._retry, "timeout": limit}
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the client; nothing is sent yet."""
+        endpoint = settings.bigquery_endpoint
+        client = bigquery.Client(
+            project=settings.project,
+            location=settings.location,
+            # An emulator asks for none.
+            credentials=AnonymousCredentials() if endpoint else None,  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": endpoint} if endpoint else None,
+        )
+        client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
+        return cls(settings, client=client)
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self.client.close()  # type: ignore[no-untyped-call]
+
+    def for_run(self) -> Self:
+        """Return an object with the same client and a meter of its own."""
+        run = copy.copy(self)
+        run.bytes_billed = 0
+        return run
+
+    def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
+        """
+        Run a statement and return its rows, which must be few.
+
+        Args:
+            sql: A statement or script; tables without a dataset are in this one.
+            parameters: Values by name. A list becomes an ARRAY and must not be empty.
+
+        Returns:
+            ``google.cloud.bigquery.Row``s: by position, name or attribute.
+        """
+        with self._translated():
+            return list(self._run(sql, parameters)[1])
+
+    def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
+        """Run a statement and return all its rows, which must fit in memory."""
+        with self._translated():
+            result = self._run(sql, parameters)[1]
+            # A few rows are faster with the answer than through the Storage API.
+            if (result.total_rows or 0) <= _SMALL_ROWS:
+                return result.to_arrow(create_bqstorage_client=False)
+            return result.to_arrow(
+                bqstorage_client=_reader(self.settings.bigquery_storage_endpoint),
+                timeout=self._query_s,
+            )
+
+    def batches(
+        self, sql: str, parameters: Parameters | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """
+        Run a statement and stream its rows through the Storage Read API.
+
+        Only a few batches are in memory at once. The statement has run, and its errors
+        are raised, when this returns.
+        """
+        with self._translated():
+            result = self._run(sql, parameters)[1]
+        return self._streamed(result)
+
+    def _streamed(self, result: Any) -> Iterator[pa.RecordBatch]:
+        with self._translated():
+            # One stream keeps the order of the rows, and one page in memory.
+            batches = result.to_arrow_iterable(
+                bqstorage_client=_reader(self.settings.bigquery_storage_endpoint),
+                max_queue_size=1,
+                max_stream_count=1,
+                timeout=self._query_s,
+            )
+            n_rows = 0
+            for batch in batches:
+                yield batch
+                n_rows += batch.num_rows
+                # The client would look for more, for up to 0.4 s.
+                if n_rows == result.total_rows:
+                    return
+
+    def lookup(self, sql: str, parameters: Parameters) -> list[Any]:
+        """
+        Run a short query with the limits of a lookup; its rows must fit in one page.
+
+        BigQuery creates no job where it can do without, which saves a lookup a round
+        trip, and does not say what it bills: what it processed, in whole MiB, and at
+        least ten; nothing if it had the result cached.
+        """
+        most = self.settings.maximum_bytes_billed
+        config = self._config(parameters, maximum_bytes_billed=most)
+        with self._translated():
+            result = self.client.query_and_wait(
+                sql,
+                job_config=config,
+                api_timeout=self._limits["timeout"],
+                wait_timeout=self._limits["timeout"],
+                retry=self._retry,
+                job_retry=None,  # type: ignore[arg-type]
+            )
+            rows = list(result)
+        if processed := int(result.total_bytes_processed or 0):
+            self.bytes_billed += max(10, -(-processed // 1024**2)) * 1024**2
+        return rows
+
+    def execute(self, sql: str, parameters: Parameters | None = None) -> int:
+        """
+        Run a statement that writes; return the number of rows it changed.
+
+        Two statements may change a table at once, as where the runs of two use cases
+        publish: BigQuery aborts one, which has changed nothing and is run again.
+
+        Raises:
+            Conflict: There was always another, for the time that a query may take.
+
+        Source:
+            https://cloud.google.com/bigquery/docs/transactions, concurrency.
+        """
+
+        def run() -> int:
+            with self._translated():
+                return int(self._run(sql, parameters)[0].num_dml_affected_rows or 0)
+
+        again = api_retry.Retry(
+            predicate=api_retry.if_exception_type(Conflict),
+            initial=1.0,
+            maximum=30.0,
+            timeout=self._query_s,
+        )
+        try:
+            return int(again(run)())
+        except api.RetryError as error:
+            raise error.cause from None
+
+    def dry_run(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Return the bytes that a statement would scan, without running it."""
+        with self._translated():
+            job = self._start(sql, parameters, dry_run=True)
+            return int(job.total_bytes_processed or 0)
+
+    def _run(self, sql: str, parameters: Parameters | None) -> tuple[Any, Any]:
+        """Run a statement to its end; return its job and its rows."""
+        job = self._start(
+            sql,
+            parameters,
+            maximum_bytes_billed=self.settings.maximum_bytes_billed,
+            # A query that timed out here must not go on beside the next try.
+            job_timeout_ms=1000 * self.settings.query_timeout_s,
+        )
+        rows = job.result(retry=self._retry, timeout=self._query_s)
+        self.bytes_billed += int(job.total_bytes_billed or 0)
+        return job, rows
+
+    def _start(self, sql: str, parameters: Parameters | None, **options: Any) -> Any:
+        config = self._config(parameters, **options)
+        return self.client.query(sql, job_config=config, job_retry=None, **self._limits)
+
+    def _config(
+        self, parameters: Parameters | None, **options: Any
+    ) -> bigquery.QueryJobConfig:
+        named = [query_parameter(*one) for one in (parameters or {}).items()]
+        return bigquery.QueryJobConfig(
+            default_dataset=self._dataset,
+            query_parameters=named,
+            labels=LABELS,
+            **options,
+        )
+
+    def listed(self, table: str, columns: Sequence[str]) -> list[Any]:
+        """Return columns of texts of all rows of a small table; it bills nothing."""
+        fields = [bigquery.SchemaField(name, "STRING") for name in columns]
+        whole = bigquery.Table(self._id(table), schema=fields)
+        with self._translated():
+            rows = self.client.list_rows(whole, selected_fields=fields, **self._limits)
+            return list(rows)
+
+    @property
+    def _dataset(self) -> str:
+        return f"{self.settings.project}.{self.settings.dataset}"
+
+    def _id(self, name: str) -> str:
+        return f"{self._dataset}.{name}"
+
+    def _translated(self, on: str = "") -> contextlib.AbstractContextManager[None]:
+        """Raise the project's errors; ``on`` is the dataset or table of the call."""
+        return translated(self.settings, BIGQUERY, on=on)
+
+
+@cache
+def _reader(endpoint: str) -> Any:
+    """Open the client of the Storage Read API; a process keeps it."""
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+
+    from propensity.gcp.clients import open_client
+
+    return open_client(BigQueryReadClient, endpoint)
+
+
+def query_parameter(name: str, value: Any) -> Any:
+    """
+    Return ``value`` as the query parameter ``@name``.
+
+    Raises:
+        TypeError: The value has no BigQuery type here, or is an empty list.
+    """
+    is_array = isinstance(value, (list, tuple))
+    if is_array and not value:
+        raise TypeError(f"@{name} is an empty list, which has no type")
+    sample = value[0] if is_array else value
+    kind = next((name for of, name in _TYPES.items() if isinstance(sample, of)), None)
+    if kind is None:
+        raise TypeError(f"@{name} has no BigQuery type: {type(sample).__name__}")
+    if is_array:
+        return bigquery.ArrayQueryParameter(name, kind, list(value))
+    return bigquery.ScalarQueryParameter(name, kind, value)
+
+
+def type_of_parameter(name: str, value: Any) -> str:
+    """Return the type of ``query_parameter``, as SQL names it."""
+    parameter = query_parameter(name, value)
+    if isinstance(parameter, bigquery.ArrayQueryParameter):
+        return f"ARRAY<{parameter.array_type}>"
+    return str(parameter.type_)
