@@ -23,7 +23,6 @@ from propensity.online.score_request import MAXIMUM_INSTANCES
 from propensity.runs.run import MAXIMUM_BODY
 from propensity.schema import Column
 from propensity.tables import every as tables
-from propensity.tables import models
 
 Schema = dict[str, Any]
 
@@ -108,7 +107,7 @@ def schemas() -> Schema:
     flat = {"allOf": [kind("Features"), kind("Beside")]}
     # Other use cases score events as they happen, and no users by day.
     of_users = [one.name for one in loaded if not one.scores_events]
-    week = (*tables.EVALUATION.columns, *models.IN_METRICS)
+    week = (*tables.EVALUATION.columns, *tables.EVALUATION.in_json)
     lift = tables.AUDIENCE_LIFT.columns
     return {
         **{name: _object(fields) for name, fields in SOURCE["objects"].items()},

@@ -21,8 +21,7 @@ from local import billing
 from propensity import usecases
 from propensity.schema import Column, Table
 from propensity.settings import Settings
-from propensity.tables.every import GA_EVENTS, TABLES
-from propensity.tables.models import IN_METRICS
+from propensity.tables.every import EVALUATION, GA_EVENTS, TABLES
 
 Option = tuple[str, str]
 
@@ -171,7 +170,7 @@ NOTES = {
     "ma_model_evaluation": "Each week is evaluated against the predictions that were "
     "in force at its start; a final result replaces the provisional one. Version -1 "
     "means that there were no predictions. `metrics` has, where they are known: "
-    + ", ".join(f"`{column.name}`" for column in IN_METRICS)
+    + ", ".join(f"`{column.name}`" for column in EVALUATION.in_json)
     + ".",
     "ma_audience_members": "`propensity audience send` writes it, once a date.",
     "ma_audience_ledger": "`propensity audience send` writes it.",

@@ -14,7 +14,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import exp
 from typing import Any
@@ -22,10 +21,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from propensity.models.encoding import numbers_of, texts_of
 from propensity.pages.words import compact, percent, plural
+from propensity.tables.models import Bin, Signal
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -210,29 +211,6 @@ def _by_chance(bins: int, users: float, users_before: float) -> float:
     return (_CHANCE + _CHANCE_OF_BIN * bins) * (1 / users + 1 / users_before)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Signal:
-    """
-    A feature, the scores or the number of users, beside the training.
-
-    Attributes are columns of ``ma_drift``. ``message`` says in a sentence what has
-    changed; without an alarm it and ``cause`` are None.
-    """
-
-    kind: str
-    name: str
-    users: int
-    users_before: int
-    missing: float | None = None
-    missing_before: float | None = None
-    psi: float | None = None
-    bound: float | None = None
-    bins: Sequence[Row] = ()
-    is_alarm: bool = False
-    cause: str | None = None
-    message: str | None = None
-
-
 class Observed:
     """
     Counts the features and scores of a publication, batch by batch.
@@ -310,7 +288,7 @@ def compare(signal: Row, counts: Floats, *, summary: Row) -> Signal:
         psi=psi,
         bound=bound,
         bins=[
-            {"value": name, "expected": before, "observed": now}
+            Bin(value=name, expected=before, observed=now)
             for name, before, now in zip(
                 names, expected.tolist(), observed.tolist(), strict=True
             )

@@ -1,29 +1,139 @@
 """
-What a table of the warehouse is: its columns and its Arrow schema.
+What a table is: a class whose fields are the columns of a row.
 
-``tables`` lists the tables; nothing here talks to BigQuery.
+``tables`` has the classes. BigQuery's schema, Arrow's and Terraform's are made of them,
+and so is the page of all tables. Nothing here talks to BigQuery.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache, cached_property
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Self,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from msgspec import Struct, StructMeta, convert
+from msgspec.structs import fields
 
 from propensity.errors import SchemaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
-# Names of types in BigQuery's API, by those that SQL has.
+# SQL's names of types, by Python's.
+_IN_SQL: Mapping[Any, str] = {
+    str: "STRING",
+    int: "INT64",
+    float: "FLOAT64",
+    bool: "BOOL",
+    bytes: "BYTES",
+    date: "DATE",
+    datetime: "TIMESTAMP",
+    Decimal: "NUMERIC",
+}
+# Names of types in BigQuery's API, by SQL's.
 _IN_API = {
     "INT64": "INTEGER",
     "FLOAT64": "FLOAT",
     "BOOL": "BOOLEAN",
     "STRUCT": "RECORD",
 }
+
+# Marks of a field, behind its description. BigQuery takes null for a NULLABLE column,
+# though every row that the functions write has a value.
+NULLABLE = "nullable"
+# The field has no column of its own: it is in the JSON of the column ``details``.
+IN_JSON = "in JSON"
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class _Frozen(StructMeta):
+    """Makes frozen classes, whose fields are given by name."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        return super().__new__(
+            cls, *args, **{"frozen": True, "kw_only": True, **options}
+        )
+
+
+class Row(Struct, metaclass=_Frozen):
+    """
+    A row of a table, whose fields are the columns; or a struct within a row.
+
+    Each field is ``Annotated`` with its description. BigQuery requires a value where
+    the type has no None, unless the field is NULLABLE. A sequence of rows is an array
+    of structs. A field of type ``Part`` stands for the columns of the part.
+
+    Attributes:
+        details: Name of the column that holds the fields marked IN_JSON.
+    """
+
+    details: ClassVar[str] = ""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return a row that BigQuery has sent; a null is the field's default."""
+        known = {name: value for name, value in values.items() if value is not None}
+        known |= json.loads(known.pop(cls.details, "{}"))
+        for name, part in _parts(cls).items():
+            inside = {column.name for column in columns_of(part)}
+            own = {column: known[column] for column in inside & known.keys()}
+            if any(value != [] for value in own.values()):
+                known[name] = part.of(own)
+        return convert({**_nulls(cls), **known}, cls)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the values by column, those in JSON as well, without parts not set."""
+        parts, columns = _parts(type(self)), dict[str, Any]()
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if name in parts:
+                columns |= value.columns() if value is not None else {}
+            elif isinstance(value, Sequence) and not isinstance(value, str):
+                columns[name] = [_plain(each) for each in value]
+            else:
+                columns[name] = value
+        return columns
+
+    def stored(self) -> dict[str, Any]:
+        """Return the values by column, as the table has them."""
+        columns, inside = self.columns(), dict[str, Any]()
+        for column in columns_of(type(self)):
+            value = columns.pop(column.name, None) if column.in_json else None
+            if value is not None:
+                inside[column.name] = value
+        if self.details:
+            columns[self.details] = json.dumps(inside, default=plain)
+        return columns
+
+
+class Part(Row):
+    """Columns that belong together, of one table or of several."""
+
+
+# Columns of many tables.
+UseCaseName = Annotated[str, "Use case"]
+RunId = Annotated[str, "The run that wrote the row", NULLABLE]
+BytesBilled = Annotated[int, "Bytes that the run's queries had billed", NULLABLE]
+
+
+def plain(value: date | Decimal) -> str | float:
+    """Return a day or time as an ISO 8601 text, and money as a number: for JSON."""
+    return value.isoformat() if isinstance(value, date) else float(value)
 
 
 def in_sql(kind: str) -> str:
@@ -41,6 +151,7 @@ class Column:
     required: bool = False
     repeated: bool = False
     fields: tuple[Column, ...] = ()
+    in_json: bool = False
 
     @property
     def sql_type(self) -> str:
@@ -55,26 +166,72 @@ class Column:
     def in_api(self) -> dict[str, Any]:
         """The column as BigQuery's API has it, and Terraform."""
         mode = "REQUIRED" if self.required else "NULLABLE"
-        return {
+        column: dict[str, Any] = {
             "name": self.name,
             "type": _IN_API.get(self.type, self.type),
             "mode": "REPEATED" if self.repeated else mode,
             "description": self.description,
-            **(
-                {"fields": [part.in_api for part in self.fields]} if self.fields else {}
-            ),
         }
+        if self.fields:
+            column["fields"] = [part.in_api for part in self.fields]
+        return column
 
 
-def structs(name: str, description: str, *fields: Column) -> Column:
-    """Return a column with any number of structs."""
-    return Column(name, "STRUCT", description, repeated=True, fields=fields)
+@cache
+def columns_of(row: type[Row]) -> tuple[Column, ...]:
+    """Return the columns of a class, and those of its fields that are in JSON."""
+    columns = list[Column]()
+    for name, hint in get_type_hints(row, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            columns.append(_column(name, *get_args(hint)))
+        elif name in _parts(row):
+            columns += columns_of(_parts(row)[name])
+    if row.details:
+        columns.append(Column(row.details, "STRING", "All other metrics, JSON"))
+    return tuple(columns)
 
 
-# Columns of many tables.
-USE_CASE = Column("use_case", "STRING", "Use case", required=True)
-RUN = Column("run_id", "STRING", "The run that wrote the row")
-BILLED = Column("bytes_billed", "INT64", "Bytes that the run's queries had billed")
+def _column(name: str, kind: Any, description: str, *marks: str) -> Column:
+    kind, is_optional = _without_none(kind)
+    is_repeated = get_origin(kind) is Sequence
+    if is_repeated:
+        [kind] = get_args(kind)
+    if kind in _IN_SQL:
+        required = not (is_optional or is_repeated or marks)
+        column = Column(name, _IN_SQL[kind], description, required)
+    else:
+        inside = (replace(part, required=False) for part in columns_of(kind))
+        column = Column(name, "STRUCT", description, fields=tuple(inside))
+    return replace(column, repeated=is_repeated, in_json=IN_JSON in marks)
+
+
+@cache
+def _parts(row: type[Row]) -> dict[str, type[Part]]:
+    """Return the fields of a class that stand for several columns."""
+    hints = get_type_hints(row, include_extras=True).items()
+    kinds = {name: _without_none(hint)[0] for name, hint in hints}
+    return {
+        name: kind
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, Part)
+    }
+
+
+@cache
+def _nulls(row: type[Row]) -> dict[str, None]:
+    """Return null for each field of a class that has no default."""
+    return {field.name: None for field in fields(row) if field.required}
+
+
+def _without_none(kind: Any) -> tuple[Any, bool]:
+    """Return a type without None, and whether it has None."""
+    if get_origin(kind) is not UnionType:
+        return kind, False
+    return next(one for one in get_args(kind) if one is not NoneType), True
+
+
+def _plain(value: Any) -> Any:
+    return value.columns() if isinstance(value, Row) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +250,28 @@ class Table:
     """
 
     name: str
-    description: str
-    columns: tuple[Column, ...]
+    row: type[Row]
     key: tuple[str, ...]
     partition: str
     clustering: tuple[str, ...]
     expiration_days: int = 0
     requires_filter: bool = False
     newest: str = ""
+
+    @property
+    def description(self) -> str:
+        """What a row is, for the console."""
+        return " ".join((self.row.__doc__ or "").split()).removesuffix(".")
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns, in order."""
+        return tuple(one for one in columns_of(self.row) if not one.in_json)
+
+    @property
+    def in_json(self) -> tuple[Column, ...]:
+        """Values without a column of their own, which are in JSON."""
+        return tuple(one for one in columns_of(self.row) if one.in_json)
 
     @property
     def stored(self) -> str:
@@ -118,13 +289,13 @@ class Table:
         """The columns' types, as SQL spells them, by name."""
         return {column.name: column.sql_type for column in self.columns}
 
-    def arrow(self, rows: pa.Table | Iterable[Mapping[str, Any]]) -> pa.Table:
+    def arrow(self, rows: pa.Table | Iterable[Row | Mapping[str, Any]]) -> pa.Table:
         """
         Return rows in the table's own columns.
 
         Args:
-            rows: In Arrow, all columns in any order; or values by column, of which
-                missing ones are null.
+            rows: In Arrow, all columns in any order; or rows, or values by column, of
+                which missing ones are null.
 
         Raises:
             SchemaError: A column is missing in Arrow, or the table has no such column.
@@ -133,11 +304,12 @@ class Table:
 
         schema = self.arrow_schema()
         names = {*schema.names}
+        values = list[Mapping[str, Any]]()
         if isinstance(rows, pa.Table):
             wrong = names ^ {*rows.column_names}
         else:
-            rows = [*rows]
-            wrong = {*chain.from_iterable(rows)} - names
+            values += [row.stored() if isinstance(row, Row) else row for row in rows]
+            wrong = {name for row in values for name in row} - names
         if wrong:
             raise SchemaError(
                 f"rows for {self.name} lack these columns, or have too many: "
@@ -145,7 +317,7 @@ class Table:
             )
         if isinstance(rows, pa.Table):
             return rows.select(schema.names).cast(schema)
-        return pa.Table.from_pylist(rows, schema=schema)
+        return pa.Table.from_pylist(values, schema=schema)
 
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema of the table's rows."""

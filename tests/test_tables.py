@@ -15,7 +15,8 @@ from propensity.errors import SettingsError
 from propensity.schema import Column, Table
 from propensity.tables import every as tables
 from propensity.tables.every import TABLES
-from propensity.tables.models import IN_METRICS, evaluation
+from propensity.tables.models import Evaluation
+from tests.rows import evaluation
 
 BY_NAME = {table.name: table for table in TABLES}
 
@@ -66,12 +67,18 @@ def test_the_contract_s_tables_keep_names_keys_and_columns(name, key, has):
 
 def test_metrics_without_a_column_are_in_json():
     """With every digit; what is not known is left out."""
-    metrics = {"roc_auc": 0.7, "pr_auc_low": 0.1 + 0.2, "cost": Decimal("40.05")}
+    savings = {"review_cost": 5, "alerted": 1, "alerted_conversions": 1, "saved": 0}
+    costs = {"cost": Decimal("40.05"), "cost_without": Decimal(2)}
+    metrics = {"roc_auc": 0.7, "pr_auc_low": 0.1 + 0.2, **savings, **costs}
     row = evaluation({"use_case": "u", **metrics, "saved_low": None})
+    stored = row.stored()
+    inside = json.loads(stored["metrics"])
 
-    assert set(row) == {"use_case", "roc_auc", "metrics"}
-    assert json.loads(row["metrics"]) == {"pr_auc_low": 0.1 + 0.2, "cost": 40.05}
-    assert not {column.name for column in IN_METRICS} & set(columns(tables.EVALUATION))
+    assert stored["roc_auc"] == 0.7
+    assert (inside["pr_auc_low"], inside["cost"]) == (0.1 + 0.2, 40.05)
+    assert "saved_low" not in inside
+    assert set(stored) <= set(columns(tables.EVALUATION))
+    assert Evaluation.of(stored).stored() == stored
 
 
 def test_a_repeated_record_is_an_array_of_structs():

@@ -21,15 +21,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from propensity.measures.intervals import FEW, NORMAL, Difference, difference
 from propensity.measures.metrics import grouped, of_best, ratio, summed
+from propensity.tables.models import Savings
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -83,26 +83,6 @@ class Stakes:
     def frauds(self) -> int:
         """Rows that are fraud."""
         return int(self.is_fraud.sum())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Savings:
-    """What alerts cost and save, a column of the tables each."""
-
-    review_cost: Decimal
-    alert_threshold: float | None
-    alerted: int
-    alerted_conversions: int
-    cost: Decimal
-    cost_without: Decimal
-    saved: Decimal
-    saved_low: Decimal | None
-    saved_high: Decimal | None
-    saved_share: float | None
-
-    def columns(self) -> dict[str, Any]:
-        """Return the columns of a table."""
-        return asdict(self)
 
 
 def amounts(values: Floats) -> Floats:

@@ -34,10 +34,10 @@ from propensity.learning.rows import Block, Parts, Slice
 from propensity.learning.trained import Holdout, Judged, Model, Trained
 from propensity.learning.trees import fit_trees
 from propensity.measures import metrics, thresholds
-from propensity.measures.thresholds import Metrics
 from propensity.models.encoding import numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
+from propensity.tables.models import Metrics, Savings
 from propensity.usecases import Candidate, UseCase
 from propensity.usecases.declaration import FOREST, MEAN
 
@@ -298,7 +298,7 @@ class _Training:
         known = self._stakes(earlier)
         assert known is not None
 
-        def savings(now: Floats, threshold: float | None) -> alerts.Savings:
+        def savings(now: Floats, threshold: float | None) -> Savings:
             alerted = stakes.alerts(now, threshold)
             return alerts.savings(alerted, stakes, threshold=threshold)
 

@@ -11,17 +11,17 @@ help or to harm.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from math import erfc, hypot, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from propensity.measures.intervals import rate_interval
-
-# Sums of a group, as ``audience_sums.sql`` names them.
-GROUP = ("users", "conversions", "revenue", "revenue_squares")
+from propensity.tables.audiences import Figures, GroupSums, Revenue
 
 # p-value of the groups' sizes below which no figure can be trusted.
 ALARM = 0.001
@@ -44,95 +44,105 @@ class Interval(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Week:
     """
     Sums of the users who became members in a week.
 
     Attributes:
         control_share: Share that is held out.
-        sums: By group: ``is_control``, and the columns of ``GROUP``.
+        sums: Of each group.
         is_final: Whether no outcome of these users is missing any more.
     """
 
     week: date
     control_share: float
-    sums: Sequence[Mapping[str, Any]]
+    sums: Sequence[GroupSums]
     is_final: bool = False
 
 
-def figures(weeks: Sequence[Week]) -> list[dict[str, Any]]:
+def figures(weeks: Sequence[Week]) -> list[Figures]:
     """
-    Return the columns of ``ma_audience_lift`` of each week, of all users up to it.
+    Return the figures of each week, of all users up to it.
 
     Args:
         weeks: Of one audience, each with the same share, in order and from the first.
     """
-    rows, sums = [], list[Mapping[str, Any]]()
+    found, sums = list[Figures](), list[GroupSums]()
     for week in weeks:
         sums += week.sums
-        rows.append(_figures(week, sums))
-    return rows
+        found.append(_figures(week, sums))
+    return found
 
 
-def _figures(week: Week, sums: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the columns of a week, from the sums of all weeks up to it."""
+def _figures(week: Week, sums: Sequence[GroupSums]) -> Figures:
+    """Return the figures of a week, from the sums of all weeks up to it."""
     treated, control = (_total(sums, is_control) for is_control in (False, True))
-    has_both = treated["users"] and control["users"]
+    has_both = treated.users and control.users
     difference = ratio = None
     if has_both:
-        rates = [group["conversions"] / group["users"] for group in (treated, control)]
+        rates = [group.conversions / group.users for group in (treated, control)]
         ratio = rates[0] / rates[1] - 1 if rates[1] else None
         difference = rate_difference(
-            (treated["conversions"], treated["users"]),
-            (control["conversions"], control["users"]),
+            (treated.conversions, treated.users), (control.conversions, control.users)
         )
     share = week.control_share
-    p_value = sample_ratio(treated["users"], control["users"], share=share)
-    row: dict[str, Any] = {
-        "week": week.week,
-        "control_share": share,
-        "sums": [dict(group) for group in week.sums],
-        "treated_users": treated["users"],
-        "control_users": control["users"],
-        "treated_conversions": treated["conversions"],
-        "control_conversions": control["conversions"],
-        **_columns("conversion_difference", difference),
-        "conversion_lift": ratio,
-        "detectable_difference": detectable(treated, control) if has_both else None,
-        "sample_ratio_p": p_value,
-        "verdict": verdict(
+    p_value = sample_ratio(treated.users, control.users, share=share)
+    return Figures(
+        treated_users=treated.users,
+        control_users=control.users,
+        treated_conversions=treated.conversions,
+        control_conversions=control.conversions,
+        conversion_difference=difference and difference.value,
+        conversion_difference_low=difference and difference.low,
+        conversion_difference_high=difference and difference.high,
+        conversion_lift=ratio,
+        detectable_difference=detectable(treated, control) if has_both else None,
+        sample_ratio_p=p_value,
+        verdict=verdict(
             difference,
-            conversions=treated["conversions"] + control["conversions"],
+            conversions=treated.conversions + control.conversions,
             is_sound=p_value >= ALARM,
             is_final=week.is_final,
         ),
-    }
-    if treated["revenue"] is None and control["revenue"] is None:
-        return row
-    apart = mean_difference(treated, control) if has_both else None
-    return row | {
-        "treated_revenue": treated["revenue"] or Decimal(0),
-        "control_revenue": control["revenue"] or Decimal(0),
-        **_columns("revenue_difference", apart),
-    }
+        revenue=_revenue(treated, control),
+    )
 
 
-def _total(sums: Sequence[Mapping[str, Any]], is_control: bool) -> dict[str, Any]:
+def _revenue(treated: GroupSums, control: GroupSums) -> Revenue | None:
+    """Return what members have paid; None where no amount is known."""
+    if treated.revenue is None and control.revenue is None:
+        return None
+    value = low = high = None
+    if treated.users and control.users:
+        value, low, high = mean_difference(treated, control)
+    return Revenue(
+        treated_revenue=treated.revenue or Decimal(0),
+        control_revenue=control.revenue or Decimal(0),
+        revenue_difference=value,
+        revenue_difference_low=low,
+        revenue_difference_high=high,
+    )
+
+
+def _total(sums: Sequence[GroupSums], is_control: bool) -> GroupSums:
     """Return the sums of a group; amounts are None where none is known."""
-    totals: dict[str, Any] = dict.fromkeys(GROUP) | {"users": 0, "conversions": 0}
+    total = GroupSums(is_control=is_control)
     for group in sums:
-        for name in GROUP if bool(group["is_control"]) == is_control else ():
-            if group[name] is not None:
-                totals[name] = group[name] + (totals[name] or 0)
-    return totals
-
-
-def _columns(
-    name: str, interval: tuple[float | None, ...] | None
-) -> dict[str, float | None]:
-    names = (name, f"{name}_low", f"{name}_high")
-    return dict(zip(names, interval or (None, None, None), strict=True))
+        if group.is_control == is_control:
+            total = replace(
+                total,
+                users=total.users + group.users,
+                conversions=total.conversions + group.conversions,
+            )
+        if group.is_control == is_control and group.revenue is not None:
+            total = replace(
+                total,
+                revenue=group.revenue + (total.revenue or 0),
+                revenue_squares=(group.revenue_squares or 0.0)
+                + (total.revenue_squares or 0.0),
+            )
+    return total
 
 
 def rate_difference(treated: tuple[float, int], control: tuple[float, int]) -> Interval:
@@ -160,7 +170,7 @@ def rate_difference(treated: tuple[float, int], control: tuple[float, int]) -> I
 
 
 def mean_difference(
-    treated: Mapping[str, Any], control: Mapping[str, Any]
+    treated: GroupSums, control: GroupSums
 ) -> tuple[float, float | None, float | None]:
     """
     Return the amount per user of the treated less that of the control group.
@@ -171,17 +181,17 @@ def mean_difference(
     """
     means, variance = [], 0.0
     for group in (treated, control):
-        mean = float(group["revenue"] or 0) / group["users"]
-        squares = (group["revenue_squares"] or 0.0) / group["users"]
+        mean = float(group.revenue or 0) / group.users
+        squares = (group.revenue_squares or 0.0) / group.users
         means.append(mean)
-        variance += max(squares - mean**2, 0.0) / group["users"]
+        variance += max(squares - mean**2, 0.0) / group.users
     value, half = means[0] - means[1], ERRORS * sqrt(variance)
-    if min(treated["conversions"], control["conversions"]) < MINIMUM_BUYERS:
+    if min(treated.conversions, control.conversions) < MINIMUM_BUYERS:
         return value, None, None
     return value, value - half, value + half
 
 
-def detectable(treated: Mapping[str, Any], control: Mapping[str, Any]) -> float:
+def detectable(treated: GroupSums, control: GroupSums) -> float:
     """
     Return the smallest true difference of the rates that so many users would show.
 
@@ -191,8 +201,8 @@ def detectable(treated: Mapping[str, Any], control: Mapping[str, Any]) -> float:
     Returns:
         The difference that this look would find in 80% of cases; 0 without conversions.
     """
-    users = treated["users"], control["users"]
-    rate = (treated["conversions"] + control["conversions"]) / sum(users)
+    users = treated.users, control.users
+    rate = (treated.conversions + control.conversions) / sum(users)
     alike = rate_difference((rate * users[0], users[0]), (rate * users[1], users[1]))
     error = sqrt(rate * (1 - rate) * (1 / users[0] + 1 / users[1]))
     return POWER * error - alike.low if rate else 0.0

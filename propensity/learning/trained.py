@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from propensity.fraud.alerts import Savings, Stakes
+from propensity.fraud.alerts import Stakes
 from propensity.learning.rows import Parts, Slice
-from propensity.measures.thresholds import Metrics
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import Scorer
+from propensity.tables.models import Metrics, Savings
 from propensity.usecases import Candidate, UseCase
 
 Floats = NDArray[np.float64]

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from propensity.tables.models import Decile
+
 Floats = NDArray[np.float64]
 
 BINS = 10
@@ -301,16 +303,12 @@ def confusion(observed: Outcomes, *, threshold: float) -> dict[str, Any]:
     }
 
 
-def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
+def lift_by_decile(observed: Outcomes) -> list[Decile]:
     """
     Return ten equal parts of the users, highest probability first.
 
     Users with the same probability are divided between the parts in proportion, so that
     the order of ties has no effect. Sizes and conversions are therefore fractions.
-
-    Returns:
-        ``decile``, 1 the highest; ``users`` and ``conversions``, fractions whose sums
-        are the totals; ``mean_probability``; ``lift``, the rate over the base rate.
     """
     total, positives = observed.users.sum(), observed.conversions.sum()
     if total <= 0:
@@ -320,13 +318,13 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     # Rounding in the sums must not give a part more conversions than users.
     conversions = np.diff(of_best(observed, observed.conversions, ends)).clip(0.0, size)
     return [
-        {
-            "decile": decile + 1,
-            "users": float(size),
-            "conversions": float(conversions[decile]),
-            "mean_probability": float(mass[decile] / size),
-            "lift": ratio(conversions[decile] / size, positives / total),
-        }
+        Decile(
+            decile=decile + 1,
+            users=float(size),
+            conversions=float(conversions[decile]),
+            mean_probability=float(mass[decile] / size),
+            lift=ratio(conversions[decile] / size, positives / total),
+        )
         for decile in range(BINS)
     ]
 

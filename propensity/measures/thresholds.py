@@ -7,11 +7,11 @@ with the highest F1 on earlier rows, and never on those that it is measured on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from propensity.budget import Budget
 from propensity.measures.intervals import Ends, Spread, interval, of_rows
@@ -32,62 +32,11 @@ from propensity.measures.metrics import (
     roc_auc,
     roc_auc_slopes,
 )
+from propensity.tables.models import Metrics, Selected
 
 # Thresholds that are stored of a week: of a million rows each selects about a fiftieth
 # more than the one before, so that the best F1 of these is within 1% of the highest.
 _STORED = 600
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metrics:
-    """
-    Metrics of scored rows, a column of the tables each; None where one does not exist.
-
-    Anomaly scores have none that reads a score as a probability. ``_at_best`` is at
-    the best threshold on earlier rows, ``_at_budget`` of the rows of the budget. Counts
-    of the budget may be fractions: ties at its border are shared out.
-    """
-
-    users: int = 0
-    conversions: int = 0
-    base_rate: float | None = None
-    mean_probability: float | None = None
-    threshold: float | None = None
-    true_positives: int | None = None
-    true_negatives: int | None = None
-    false_positives: int | None = None
-    false_negatives: int | None = None
-    precision: float | None = None
-    recall: float | None = None
-    f1: float | None = None
-    roc_auc: float | None = None
-    roc_auc_low: float | None = None
-    roc_auc_high: float | None = None
-    pr_auc: float | None = None
-    pr_auc_low: float | None = None
-    pr_auc_high: float | None = None
-    brier: float | None = None
-    log_loss: float | None = None
-    calibration_error: float | None = None
-    calibration_noise: float | None = None
-    lift: Sequence[Mapping[str, float | None]] = ()
-    best_threshold: float | None = None
-    users_at_best: int | None = None
-    true_positives_at_best: int | None = None
-    precision_at_best: float | None = None
-    recall_at_best: float | None = None
-    f1_at_best: float | None = None
-    budget: str | None = None
-    users_at_budget: float | None = None
-    true_positives_at_budget: float | None = None
-    precision_at_budget: float | None = None
-    recall_at_budget: float | None = None
-    f1_at_budget: float | None = None
-    lift_at_budget: float | None = None
-
-    def columns(self) -> dict[str, Any]:
-        """Return the columns of a table."""
-        return asdict(self)
 
 
 def measured(
@@ -138,7 +87,8 @@ def measured(
         }
         values["users_at_best"] = best["true_positives"] + best["false_positives"]
     if is_anomaly:
-        values["lift"] = [{**part, "mean_probability": None} for part in values["lift"]]
+        lift = values["lift"]
+        values["lift"] = [replace(decile, mean_probability=None) for decile in lift]
         return Metrics(**values)
     return Metrics(
         **values,
@@ -186,28 +136,30 @@ def best_threshold(observed: Outcomes) -> float | None:
     return float(observed.probability[::-1][np.argmax(f1)])
 
 
-def by_threshold(observed: Outcomes) -> list[dict[str, float]]:
+def by_threshold(observed: Outcomes) -> list[Selected]:
     """
     Return the rows at or above thresholds, and how many of them converted.
 
     Returns:
-        ``threshold``, a probability of the rows, ``users`` and ``conversions``, the
-        highest first; the last has all rows. All thresholds where they are few.
+        The highest threshold first; the last has all rows. All where they are few.
     """
     selected, hits = above(observed)
     kept = np.arange(len(selected))
     if len(kept) > _STORED:
         counts = np.geomspace(selected[0], selected[-1], _STORED)
         kept = np.unique(np.searchsorted(selected, counts))
-    columns = (observed.probability[::-1], selected, hits)
-    names = ("threshold", "users", "conversions")
+    probability = observed.probability[::-1]
     return [
-        dict(zip(names, row, strict=True))
-        for row in np.column_stack(columns)[kept].tolist()
+        Selected(
+            threshold=float(probability[place]),
+            users=round(float(selected[place])),
+            conversions=round(float(hits[place])),
+        )
+        for place in kept
     ]
 
 
-def pooled(weeks: Iterable[Sequence[Mapping[str, Any]]]) -> Outcomes:
+def pooled(weeks: Iterable[Sequence[Selected]]) -> Outcomes:
     """
     Return the outcomes of several weeks together, each as ``by_threshold`` has it.
 
@@ -216,7 +168,7 @@ def pooled(weeks: Iterable[Sequence[Mapping[str, Any]]]) -> Outcomes:
     """
     tables = [np.empty((0, 3))]
     for week in weeks:
-        rows = [[row["threshold"], row["users"], row["conversions"]] for row in week]
+        rows = [[row.threshold, row.users, row.conversions] for row in week]
         table = np.array(rows, dtype=np.float64).reshape(-1, 3)
         # From counts above each threshold to counts between it and the next.
         table[1:, 1:] = np.diff(table[:, 1:], axis=0)

@@ -40,7 +40,7 @@ from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Callers, failure_of, keep_modules, object_of
 from propensity.gcp.log import Counts, log
-from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.queries import Queries
 from propensity.gcp.writes import RowsRefused, parts
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
@@ -51,7 +51,6 @@ from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed, suppressed_users
 from propensity.registry.inference_log import (
     ONLINE,
-    Row,
     Scored,
     batch_of,
     latency_ms,
@@ -60,7 +59,7 @@ from propensity.registry.inference_log import (
 from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState, users_on_the_stream
 from propensity.settings import Settings
-from propensity.tables.inference import INFERENCE_LOG
+from propensity.tables.inference import INFERENCE_LOG, Inference
 from propensity.usecases import UseCase
 
 FUNCTION = "score"
@@ -101,7 +100,7 @@ class Online:
         self._settings = settings
         self._clock = clock
         self._counts = Counts(FUNCTION)
-        self._warehouse = Warehouse.open(settings)
+        self._warehouse = Queries.open(settings)
         self._champions = Champions(
             Artifacts.open(settings), self._warehouse, clock=clock, function=FUNCTION
         )
@@ -133,7 +132,7 @@ class Online:
             if use_case.has_statement("stream_rows") and not use_case.scores_events
         }
         append = partial(Appends(settings).append, INFERENCE_LOG)
-        self._log: GroupCommit[Sequence[Row], None] = GroupCommit(
+        self._log: GroupCommit[Sequence[Inference], None] = GroupCommit(
             partial(append_all, append, self._counts),
             writers=1,
             size=APPEND_BYTES,
@@ -183,9 +182,9 @@ class Online:
         rows = rows_of(use_case, state, events, scores, source=ONLINE, at=at)
         # An instance's identity may be the id of a user on the list.
         kept = [
-            row for row in rows if not suppressed.covers(row["user_id"], use_case.name)
+            row for row in rows if not suppressed.covers(row.user_id, use_case.name)
         ]
-        size = sum(ROW_BYTES + len(row["features"]) for row in kept)
+        size = sum(ROW_BYTES + len(row.features) for row in kept)
         logged = self._log.submit(kept, size=size)
         self._counts.add(requests=1, scored=len(instances))
         answer = _answer(question, state.champion, rows, request_ms=request_ms)
@@ -316,7 +315,7 @@ def _first_refused(waiting: Waiting, instances: Sequence[Instance]) -> Instance:
 async def append_all(
     append: Callable[[pa.RecordBatch], Awaitable[None]],
     counts: Counts,
-    group: Sequence[Sequence[Row]],
+    group: Sequence[Sequence[Inference]],
 ) -> list[None]:
     """Append rows of ``inference_log``, and repeat until they are durable."""
     for part in parts(batch_of([row for each in group for row in each])):
@@ -381,11 +380,16 @@ def _events(
 
 
 def _answer(
-    question: Question, serving: Serving, rows: Sequence[Row], *, request_ms: float
+    question: Question,
+    serving: Serving,
+    rows: Sequence[Inference],
+    *,
+    request_ms: float,
 ) -> dict[str, Any]:
     """Return the answer to a question, from the rows that are logged."""
     scores = [
-        {name: row[name] for name in (*_IN_ANSWERS, "latency_ms")} for row in rows
+        {name: getattr(row, name) for name in (*_IN_ANSWERS, "latency_ms")}
+        for row in rows
     ]
     use_case = {"use_case": question.use_case.name}
     model = {"model_version": serving.version, "is_warm": serving.is_warm}

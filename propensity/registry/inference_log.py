@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import asdict
 
-from propensity.tables.inference import INFERENCE_LOG
+from propensity.tables.inference import INFERENCE_LOG, Inference
 
 if TYPE_CHECKING:
     from propensity.registry.serving import ServingState
@@ -32,8 +33,6 @@ NO_VERSION = -1
 _SCHEMA = INFERENCE_LOG.arrow_schema()
 _MILLISECOND = timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode
-
-Row = dict[str, Any]
 
 
 class Scored(NamedTuple):
@@ -86,7 +85,7 @@ def rows_of(
     *,
     source: str,
     at: datetime,
-) -> list[Row]:
+) -> list[Inference]:
     """
     Return rows of ``inference_log``.
 
@@ -101,34 +100,32 @@ def rows_of(
     serving = state.champion
     version = NO_VERSION if serving is None else serving.version
     is_anomaly = serving is not None and serving.is_anomaly
-    rows: list[Row] = []
+    rows = list[Inference]()
     for event, score in zip(events, scores, strict=True):
         value = None if score is None or math.isnan(score) else float(score)
-        rows.append(
-            {
-                "use_case": use_case.name,
-                "inference_id": inference_id(use_case, event, version),
-                "event_id": event.event_id,
-                "user_id": event.user_id or event.event_id,
-                "event_time": event.time,
-                "event_date": event.time.date(),
-                "model_version": version,
-                "probability": None if is_anomaly else value,
-                "anomaly_score": value if is_anomaly else None,
-                "is_warm": serving is not None and serving.is_warm,
-                "epoch": state.epoch,
-                "source": source,
-                "features": _encode(
-                    {name: event.features[name] for name in use_case.features}
-                ).decode(),
-                "scored_at": at,
-                "scored_on": at.date(),
-                "latency_ms": event.latency_ms,
-            }
+        features = {name: event.features[name] for name in use_case.features}
+        row = Inference(
+            use_case=use_case.name,
+            inference_id=inference_id(use_case, event, version),
+            event_id=event.event_id,
+            user_id=event.user_id or event.event_id,
+            event_time=event.time,
+            event_date=event.time.date(),
+            model_version=version,
+            probability=None if is_anomaly else value,
+            anomaly_score=value if is_anomaly else None,
+            is_warm=serving is not None and serving.is_warm,
+            epoch=state.epoch,
+            source=source,
+            features=_encode(features).decode(),
+            scored_at=at,
+            scored_on=at.date(),
+            latency_ms=event.latency_ms,
         )
+        rows.append(row)
     return rows
 
 
-def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
+def batch_of(rows: Sequence[Inference]) -> pa.RecordBatch:
     """Return rows as they are appended."""
-    return pa.RecordBatch.from_pylist(rows, _SCHEMA)
+    return pa.RecordBatch.from_pylist([asdict(row) for row in rows], _SCHEMA)

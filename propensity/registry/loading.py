@@ -19,7 +19,7 @@ from propensity.errors import ArtifactError, SchemaError
 from propensity.statements import statement
 
 if TYPE_CHECKING:
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
     from propensity.models.scoring import Scorer
     from propensity.models.value import ValueModel
     from propensity.registry.versions import Registry
@@ -51,7 +51,7 @@ class Serving:
 
 
 def find_recorded(
-    warehouse: Warehouse, use_case: str, version: int
+    warehouse: Queries, use_case: str, version: int
 ) -> dict[str, Any] | None:
     """Return the training record of a version with its card; None without one."""
     if not 0 <= version < 2**63:
@@ -64,7 +64,7 @@ def find_recorded(
     return {**dict(rows[0].items()), "card": json.loads(rows[0]["card"])}
 
 
-def recorded(warehouse: Warehouse, use_case: str, version: int) -> dict[str, Any]:
+def recorded(warehouse: Queries, use_case: str, version: int) -> dict[str, Any]:
     """Return the same, or raise ArtifactError."""
     record = find_recorded(warehouse, use_case, version)
     if record is None:
@@ -76,7 +76,7 @@ def recorded(warehouse: Warehouse, use_case: str, version: int) -> dict[str, Any
 
 
 def find_promoted(
-    warehouse: Warehouse,
+    warehouse: Queries,
     use_case: str,
     *,
     as_of: date = date.max,
@@ -96,7 +96,7 @@ def find_promoted(
     return int(rows[0]["model_version"]) if rows else None
 
 
-def newest_recorded(warehouse: Warehouse, use_case: str) -> int:
+def newest_recorded(warehouse: Queries, use_case: str) -> int:
     """Return the newest version with a training record, -1 without one."""
     named = {"use_case": use_case, "at_most": 1}
     rows = warehouse.rows(statement("recorded_versions"), named)

@@ -32,7 +32,7 @@ from propensity.usecases import NUMBER
 if TYPE_CHECKING:
     from propensity.clock import Clock
     from propensity.gcp.artifacts import Artifacts
-    from propensity.gcp.warehouse import Warehouse
+    from propensity.gcp.queries import Queries
     from propensity.usecases import UseCase
 
 # Versions that requests have named and that stay loaded.
@@ -65,7 +65,7 @@ class Champions:
     """
 
     def __init__(
-        self, artifacts: Artifacts, warehouse: Warehouse, *, clock: Clock, function: str
+        self, artifacts: Artifacts, warehouse: Queries, *, clock: Clock, function: str
     ) -> None:
         """
         Args:
@@ -214,7 +214,7 @@ class UserFeatures(NamedTuple):
 
 
 def users_on_the_stream(
-    warehouse: Warehouse,
+    warehouse: Queries,
     use_case: UseCase,
     user_ids: Collection[str],
     *,

@@ -5,12 +5,13 @@ Evaluation as a run: past scores beside their outcomes, week by week or day by d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from propensity import drift
 from propensity.fraud import alerts
@@ -26,18 +27,26 @@ from propensity.measures.thresholds import (
 from propensity.models.encoding import numbers_of
 from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export
-from propensity.tables import every as tables
-from propensity.tables.models import evaluation
+from propensity.schema import Row
+from propensity.tables.models import (
+    EVALUATION,
+    Evaluation,
+    InForce,
+    Residual,
+    Savings,
+    Truths,
+    Value,
+)
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
-Row = Mapping[str, Any]
-Metrics = dict[str, Any]
 Key = tuple[date, int]
-# A week or day, the version that scored (-1 without one), the scores and outcomes to
-# measure, if any, and further columns.
-Scored = tuple[date, int, pa.Table | None, Metrics]
+# An evaluation without metrics, and the scores and outcomes to measure, if any.
+Scored = tuple[Evaluation, pa.Table | None]
+
+# Columns of the run, which its answer has once, and counts that are long.
+_NOT_ANSWERED = {"run_id", "as_of", "bytes_billed", "thresholds"}
 
 # How far a run of 03 goes back for weeks that it missed.
 CATCH_UP = timedelta(weeks=13)
@@ -54,9 +63,19 @@ def wait_for_days(run: Run) -> Run:
     return export.wait_for_days(run, since=run.as_of - max(lookback, weeks))
 
 
-def evaluations(run: Run) -> list[Metrics]:
+class _Week(Row):
+    """A row of ``weeks_to_evaluate.sql``."""
+
+    week: date
+    as_of: date | None = None
+    model_version: int | None = None
+    scored_at: datetime | None = None
+    log_odds_shift: float | None = None
+
+
+def evaluations(run: Run) -> list[Evaluation]:
     """
-    Evaluate all weeks without final metrics; return rows of ``ma_model_evaluation``.
+    Evaluate all weeks without final metrics.
 
     A use case of events has days in their place, with a row for each version that
     scored on the day. The week that ends with the as-of date always has a row: without
@@ -65,44 +84,51 @@ def evaluations(run: Run) -> list[Metrics]:
     """
     newest, horizon = run.as_of - run.timeframe.horizon, run.timeframe.horizon
     since = newest - CATCH_UP
-    before = run.rows("evaluations", since=since - horizon - MEMORY, until=newest)
-    known: dict[Key, Row] = {key(row): row for row in before}
+    first = since - horizon - MEMORY
+    before = run.read(Evaluation, "evaluations", since=first, until=newest)
+    known = {key(row): row for row in before}
     scored = _days if run.use_case.scores_events else _weeks
     rows = []
-    for week, version, groups, columns in scored(run, since, newest):
-        row: Metrics = {
-            "use_case": run.use_case.name,
-            "week": week,
-            "week_end": week + horizon,
-            "status": export.status(run, week),
-            "evaluated_at": run.began_at,
-            "data_until": run.data_until,
-            "model_version": version,
-            "outcome": "no_predictions",
-            **columns,
-        }
+    for found, groups in scored(run, since, newest):
+        row = found
         if groups is not None:
-            row |= _measured(run, groups, threshold(run, known, week, version))
+            row = _measured(run, row, groups, best=threshold(run, known, row))
         # An evaluation of an earlier run is what was known before this one.
-        if not known.get(key(row), {}).get("thresholds"):
+        if key(row) not in known or not known[key(row)].thresholds:
             known[key(row)] = row
         rows.append(row)
     return rows
 
 
-def key(row: Row) -> Key:
+def _evaluation(run: Run, week: date, version: int = -1) -> Evaluation:
+    """Return the row of a week, or of a day, without any metrics."""
+    return Evaluation(
+        use_case=run.use_case.name,
+        week=week,
+        model_version=version,
+        week_end=week + run.timeframe.horizon,
+        run_id=run.run_id,
+        as_of=run.as_of,
+        status=export.status(run, week),
+        outcome="no_predictions",
+        evaluated_at=run.began_at,
+        bytes_billed=0,
+        data_until=run.data_until,
+    )
+
+
+def key(row: Evaluation) -> Key:
     """Return the week and the model version of an evaluation."""
-    return row["week"], row["model_version"]
+    return row.week, row.model_version
 
 
-def answered(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
-    """
-    Return the weeks for an answer, and the alarm of drift of the newest one, if any.
-
-    The weeks are without the counts by threshold, which are long.
-    """
-    weeks = [{k: v for k, v in row.items() if k != "thresholds"} for row in rows]
-    message = drift.season_alarm(rows[-1]) if rows else None
+def answered(run: Run, rows: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return the weeks for an answer, and the drift alarm of the newest one, if any."""
+    weeks = [row.columns() for row in rows]
+    message = drift.season_alarm(weeks[-1]) if weeks else None
+    for week in weeks:
+        for name in _NOT_ANSWERED:
+            del week[name]
     if message is None or run.use_case.scores_events:
         return {"weeks": weeks, "drift": {"alarms": []}}
     alarm = {"cause": "season", "name": "calibration"}
@@ -110,18 +136,25 @@ def answered(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     return {"weeks": weeks, "drift": {"alarms": [{**alarm, "message": message}]}}
 
 
-def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
+def publish_evaluations(run: Run, rows: Sequence[Evaluation]) -> None:
     """Append the rows of the evaluated weeks; readers see the newest of each."""
-    same = {"as_of": run.as_of, "bytes_billed": run.warehouse.bytes_billed}
-    run.append(tables.EVALUATION, [evaluation({**row, **same}) for row in rows])
-    ranked = [row for row in rows if row.get("roc_auc") is not None]
-    for row in ranked[-1:]:  # the newest one, for the alert
-        fields = {name: row[name] for name in ("week", "model_version", "users")}
-        run.log("INFO", "evaluated", **fields, roc_auc=row["roc_auc"])
+    billed = run.warehouse.bytes_billed
+    run.append(EVALUATION, [replace(row, bytes_billed=billed) for row in rows])
+    for row in reversed(rows):
+        if row.metrics is not None and row.metrics.roc_auc is not None:
+            run.log(
+                "INFO",
+                "evaluated",
+                week=row.week,
+                model_version=row.model_version,
+                users=row.metrics.users,
+                roc_auc=row.metrics.roc_auc,
+            )
+            break  # the alert reads the newest
 
 
 def threshold(
-    run: Run, known: Mapping[Key, Row], week: date, version: int
+    run: Run, known: Mapping[Key, Evaluation], row: Evaluation
 ) -> float | None:
     """
     Return the threshold of a week's probabilities, as it was known before the week.
@@ -135,30 +168,32 @@ def threshold(
 
     Args:
         known: Evaluations of this run and of those before it.
+        row: The week's, without metrics.
     """
-    own = known.get((week, version))
-    if own and own.get("best_threshold") is not None:
-        return float(own["best_threshold"])
-    # A week that was published again counts once, by the later version.
-    before = {
-        of: row["thresholds"]
-        for (of, by), row in sorted(known.items())
-        if row.get("thresholds")
-        and week - MEMORY < row["week_end"] <= week
-        and (by == version or not run.use_case.scores_events)
-    }
+    own = known.get(key(row))
+    if own and own.metrics and own.metrics.best_threshold is not None:
+        return own.metrics.best_threshold
+    before = {}
+    for (week, version), other in sorted(known.items()):
+        is_recent = row.week - MEMORY < other.week_end <= row.week
+        is_comparable = version == row.model_version or not run.use_case.scores_events
+        if other.thresholds and is_recent and is_comparable:
+            # A week that was published again counts once, by the later version.
+            before[week] = other.thresholds
     observed = pooled(before.values())
     if observed.conversions.sum() >= run.settings.minimum_conversions:
         best = best_threshold(observed)
         if best is not None:
             return best
-    trained = run.rows("trained_versions", model_versions=[version])
+    trained = run.rows("trained_versions", model_versions=[row.model_version])
     return trained[0]["best_threshold"] if trained else None
 
 
-def _measured(run: Run, groups: pa.Table, best: float | None) -> Metrics:
+def _measured(
+    run: Run, row: Evaluation, groups: pa.Table, *, best: float | None
+) -> Evaluation:
     """
-    Return the metrics of scores.
+    Return an evaluation with its metrics.
 
     Args:
         groups: As ``evaluation_rows.sql`` gives them; with ``is_anomaly`` where scores
@@ -173,12 +208,13 @@ def _measured(run: Run, groups: pa.Table, best: float | None) -> Metrics:
         is_anomaly="is_anomaly" in groups.column_names
         and bool(pc.any(groups["is_anomaly"]).as_py()),
     )
-    return {
-        "outcome": "evaluated" if observed.has_both_classes else "one_class",
-        "unscored_converters": unscored,
-        "thresholds": by_threshold(observed),
-        **scores.columns(),
-    }
+    return replace(
+        row,
+        outcome="evaluated" if observed.has_both_classes else "one_class",
+        unscored_converters=unscored,
+        thresholds=by_threshold(observed),
+        metrics=scores,
+    )
 
 
 def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
@@ -208,39 +244,43 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
     nothing of it, and what was known of the week stays.
     """
     use_case = run.use_case
-    in_force = run.rows(
+    weeks = run.read(
+        _Week,
         "weeks_to_evaluate",
         since=since,
         until=until,
         with_newest=not (run.export and run.export.late),
         lookback_days=use_case.lookback_days,
     )
-    versions = {row["model_version"] for row in in_force} - {None}
-    mismatch = {version: _label_mismatch(run, version) for version in versions}
-    for row in in_force:
-        week, version = row["week"], row["model_version"]
-        if version is None:
-            yield week, -1, None, {}
+    mismatches = dict[int, str]()
+    for week in weeks:
+        version = week.model_version
+        if version is None or week.as_of is None or week.scored_at is None:
+            yield _evaluation(run, week.week), None
             continue
-        if mismatch[version]:
-            why = f"{week} is not evaluated: version {version} {mismatch[version]}"
+        if version not in mismatches:
+            mismatches[version] = _label_mismatch(run, version)
+        if mismatch := mismatches[version]:
+            why = f"{week.week} is not evaluated: version {version} {mismatch}"
             run.log("WARNING", why)
             continue
-        parameters = {
-            **use_case.window(run.settings, [week], today=run.as_of),
-            "use_case": use_case.name,
-            "prediction_as_of": row["as_of"],
-        }
-        rows = run.warehouse.table(use_case.statement("evaluation_rows"), parameters)
+        parameters = use_case.window(run.settings, [week.week], today=run.as_of)
+        rows = run.warehouse.table(
+            use_case.statement("evaluation_rows"),
+            {**parameters, "prediction_as_of": week.as_of},
+        )
         groups, values = _groups_and_values(rows)
-        columns = {
-            "prediction_as_of": row["as_of"],
-            "prediction_scored_at": row["scored_at"],
-            "log_odds_shift": row["log_odds_shift"],
-            **_residual(run, week, groups),
-            **_value(run, groups, values),
-        }
-        yield week, version, groups, columns
+        row = replace(
+            _evaluation(run, week.week, version),
+            in_force=InForce(
+                prediction_as_of=week.as_of,
+                prediction_scored_at=week.scored_at,
+                log_odds_shift=week.log_odds_shift,
+            ),
+            residual=_residual(run, week.week, groups),
+            value=_value(run, groups, values),
+        )
+        yield row, groups
 
 
 def _label_mismatch(run: Run, version: int) -> str:
@@ -252,20 +292,17 @@ def _label_mismatch(run: Run, version: int) -> str:
     return trained_otherwise(recorded, run.use_case, run.settings, statement=labels)
 
 
-def _residual(run: Run, week: date, groups: pa.Table) -> Metrics:
+def _residual(run: Run, week: date, groups: pa.Table) -> Residual | None:
     """
     Return by how much the week's log-odds were too low, as 01-Predictions reads it.
 
-    Nothing if the export lacks a day of the week: outcomes that never came are not a
+    None if the export lacks a day of the week: outcomes that never came are not a
     season that 01 may follow.
     """
     lacked = season.residual(outcomes_of(groups)[0])
     if lacked is None or export.lacked_days(run, week):
-        return {}
-    return {
-        "residual_log_odds": lacked[0],
-        "residual_standard_error": lacked[1],
-    }
+        return None
+    return Residual(residual_log_odds=lacked[0], residual_standard_error=lacked[1])
 
 
 def _groups_and_values(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -280,34 +317,35 @@ def _groups_and_values(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     return rows.filter(pc.invert(rows["is_value"])), values
 
 
-def _value(run: Run, groups: pa.Table, values: pa.Table) -> Metrics:
+def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:
     """
-    Return expected values and what users paid; nothing without amounts.
+    Return expected values and what users paid; None without amounts.
 
     A use case whose own statement sums no amounts by probability has no share of the
     revenue by it.
     """
     if not len(values):
-        return {}
+        return None
     users, expected = (numbers_of(values[name]) for name in ("users", "expected_value"))
     paid = alerts.amounts(numbers_of(values["amount"]))
     budget = run.use_case.chosen_budget(run.settings).rows(users.sum())
-    columns: Metrics = {
-        "value_promised": alerts.total(expected * users),
-        "value_observed": alerts.total(paid * users),
-        "value_gini": metrics.normalised_gini(expected, paid, users),
-        "revenue_at_budget": metrics.share_of_best(expected, paid, users, budget),
-    }
+    by_probability = None
     if "paid" in groups.column_names:
         scored = groups.filter(pc.is_valid(groups["probability"]))
         size = numbers_of(scored["users"])
-        columns["revenue_at_budget_by_probability"] = metrics.share_of_best(
+        by_probability = metrics.share_of_best(
             numbers_of(scored["probability"]),
             alerts.amounts(numbers_of(scored["paid"])) / size,
             size,
             budget,
         )
-    return columns
+    return Value(
+        value_promised=alerts.total(expected * users),
+        value_observed=alerts.total(paid * users),
+        value_gini=metrics.normalised_gini(expected, paid, users),
+        revenue_at_budget=metrics.share_of_best(expected, paid, users, budget),
+        revenue_at_budget_by_probability=by_probability,
+    )
 
 
 # -- days of events --------------------------------------------------------------------
@@ -336,25 +374,27 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
             pc.equal(groups["day"], day), pc.equal(groups["model_version"], version)
         )
         own = groups.filter(is_own)
-        columns = {
-            "unknown_outcomes": pc.sum(own["unknown"]).as_py(),
-            "conflicting_outcomes": pc.sum(own["conflicting"]).as_py(),
-        }
+        row = _evaluation(run, day, version)
+        if not len(own):
+            yield row, None
+            continue
+        truths = Truths(
+            unknown_outcomes=pc.sum(own["unknown"]).as_py(),
+            conflicting_outcomes=pc.sum(own["conflicting"]).as_py(),
+        )
         known = own.filter(pc.greater(own["users"], 0))
         if own["probability"].null_count < len(own):
-            yield day, version, known, columns | _savings(run, known)
-        elif len(own):
-            without = outcomes_of(known)[1]
-            yield day, version, None, columns | {"unscored_converters": without}
+            yield replace(row, truths=truths, savings=_savings(run, known)), known
         else:
-            yield day, version, None, {}
+            converters = outcomes_of(known)[1]
+            yield replace(row, truths=truths, unscored_converters=converters), None
 
 
-def _savings(run: Run, known: pa.Table) -> Metrics:
-    """Return what the version's alerts save; nothing for one that has none."""
+def _savings(run: Run, known: pa.Table) -> Savings | None:
+    """Return what the version's alerts save; None for one that has none."""
     scored = known.filter(pc.is_valid(known["probability"])).sort_by("probability")
     if not len(scored) or scored["is_alert"].null_count:
-        return {}
+        return None
     users = numbers_of(scored["users"])
     is_fraud = scored["conversions"].to_numpy() > 0
     # Each fraud is drawn by itself for the interval, others by their group.
@@ -369,4 +409,4 @@ def _savings(run: Run, known: pa.Table) -> Metrics:
         scored["is_alert"].to_numpy()[own],
         stakes,
         threshold=scored["alert_threshold"][0].as_py(),
-    ).columns()
+    )

@@ -8,23 +8,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from propensity.learning.lift import GROUP, Week, figures
+from propensity.learning.lift import Week, figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import status
-from propensity.tables import every as tables
+from propensity.schema import Row
+from propensity.tables.audiences import AUDIENCE_LIFT, GroupSums, Lift
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
 Key = tuple[str, date]
-Row = Mapping[str, Any]
-
-_SUMS = ("is_control", *GROUP)
 
 
-def lifts(run: Run) -> list[dict[str, Any]]:
+class _Open(Row):
+    """A row of ``audience_weeks.sql``."""
+
+    audience: str
+    week: date
+    control_share: float = 0.0
+
+
+class _Outcomes(GroupSums, kw_only=True):
+    """A row of ``audience_outcomes.sql``."""
+
+    audience: str
+    week: date
+
+
+def lifts(run: Run) -> list[Lift]:
     """
-    Return the rows of ``ma_audience_lift`` for weeks without final metrics.
+    Return the lift of weeks without final metrics, audience by audience.
 
     Nothing where the use case has no audience, or scores events. Only the users who
     became members in these weeks are read; of earlier weeks there are sums. Figures are
@@ -33,64 +46,77 @@ def lifts(run: Run) -> list[dict[str, Any]]:
     if run.use_case.scores_events:
         return []
     newest = run.as_of - run.timeframe.horizon
-    found = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
-    open_weeks = {_key(row): row["control_share"] for row in found}
+    found = run.read(_Open, "audience_weeks", since=newest - CATCH_UP, until=newest)
+    open_weeks = {(row.audience, row.week): row.control_share for row in found}
     if not open_weeks:
         return []
-    every = run.rows("audience_lifts", since=date(1970, 1, 1), until=date(9999, 1, 1))
+    ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
+    every = run.read(Lift, "audience_lifts", **ever)
     # What was mature once is so in a run for an earlier date, too.
-    final = {_key(row) for row in every if row["status"] == "final"}
-    sums = {_key(row): row["sums"] for row in every} | _outcomes(run, open_weeks)
-    rows = []
-    for audience in sorted({of for of, _ in open_weeks}):
-        first = min(week for of, week in open_weeks if of == audience)
-        weeks = [
-            Week(
-                week=week,
-                control_share=open_weeks[audience, first],
-                sums=[{name: group[name] for name in _SUMS} for group in groups],
-                is_final=(of, week) in final or status(run, week) == "final",
-            )
-            for (of, week), groups in sorted(sums.items())
-            if of == audience
-        ]
-        rows += [
-            {
-                "use_case": run.use_case.name,
-                "audience": audience,
-                "week_end": row["week"] + run.timeframe.horizon,
-                "status": "final" if week.is_final else "provisional",
-                "evaluated_at": run.began_at,
-                **row,
-            }
-            for week, row in zip(weeks, figures(weeks), strict=True)
-            if week.week >= first and (row["treated_users"] or row["control_users"])
-        ]
+    final = {(row.audience, row.week) for row in every if row.status == "final"}
+    sums = {(row.audience, row.week): row.sums for row in every}
+    sums |= _outcomes(run, open_weeks)
+    rows = list[Lift]()
+    for audience in sorted({name for name, _ in open_weeks}):
+        rows += _of_audience(run, audience, sums, open_weeks, final=final)
     return rows
 
 
-def _key(row: Row) -> Key:
-    return row["audience"], row["week"]
+def _of_audience(
+    run: Run,
+    audience: str,
+    sums: Mapping[Key, Sequence[GroupSums]],
+    open_weeks: Mapping[Key, float],
+    *,
+    final: set[Key],
+) -> list[Lift]:
+    """Return the lift of an audience from its first open week on."""
+    first = min(week for name, week in open_weeks if name == audience)
+    share, weeks = open_weeks[audience, first], list[Week]()
+    for (name, week), groups in sorted(sums.items(), key=lambda item: item[0]):
+        if name == audience:
+            is_final = (name, week) in final or status(run, week) == "final"
+            weeks.append(Week(week, share, groups, is_final))
+    rows = []
+    for own, so_far in zip(weeks, figures(weeks), strict=True):
+        if own.week >= first and (so_far.treated_users or so_far.control_users):
+            row = Lift(
+                use_case=run.use_case.name,
+                audience=audience,
+                week=own.week,
+                week_end=own.week + run.timeframe.horizon,
+                status="final" if own.is_final else "provisional",
+                run_id=run.run_id,
+                evaluated_at=run.began_at,
+                control_share=share,
+                sums=own.sums,
+                figures=so_far,
+            )
+            rows.append(row)
+    return rows
 
 
-def _outcomes(run: Run, open_weeks: Iterable[Key]) -> dict[Key, list[Row]]:
+def _outcomes(run: Run, open_weeks: Iterable[Key]) -> dict[Key, Sequence[GroupSums]]:
     """Return sums by group of open weeks; none where all members were some before."""
-    groups: dict[Key, list[Row]] = {key: [] for key in open_weeks}
+    groups: dict[Key, list[GroupSums]] = {key: [] for key in open_weeks}
     weeks = sorted({week for _, week in groups})
     window = run.use_case.window(run.settings, weeks, today=run.as_of)
     sql = run.use_case.statement("audience_outcomes")
-    for row in run.warehouse.rows(sql, {**window, "use_case": run.use_case.name}):
-        if _key(row) in groups:
-            groups[_key(row)].append(row)
-    return groups
+    for found in run.warehouse.rows(sql, window):
+        row = _Outcomes.of(dict(found))
+        if (row.audience, row.week) in groups:
+            groups[row.audience, row.week].append(GroupSums.of(dict(found)))
+    return {**groups}
 
 
-def publish_lifts(run: Run, rows: Sequence[Row]) -> None:
+def publish_lifts(run: Run, rows: Sequence[Lift]) -> None:
     """Append the rows of these audiences and weeks; readers see the newest of each."""
-    run.append(tables.AUDIENCE_LIFT, rows)
+    run.append(AUDIENCE_LIFT, rows)
 
 
-def answered(rows: Sequence[Row]) -> dict[str, Any]:
+def answered(rows: Sequence[Lift]) -> dict[str, Any]:
     """Return rows for an answer, without the sums; nothing where there are none."""
-    shown = [{k: v for k, v in row.items() if k != "sums"} for row in rows]
+    shown = [row.columns() for row in rows]
+    for row in shown:
+        del row["sums"], row["run_id"]
     return {"audiences": shown} if shown else {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity.drift import Observed, Signal
+from propensity.drift import Observed
 from propensity.errors import (
     NotEnoughData,
     PropensityError,
@@ -38,6 +38,7 @@ from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.statements import statement
 from propensity.tables import every as tables
+from propensity.tables.models import Drift, Signal
 
 if TYPE_CHECKING:
     from propensity.models.value import ValueModel
@@ -350,8 +351,18 @@ def publish_drift(run: Run, model: Serving, scored: Scored) -> None:
 
     What was published stays so where that fails, which a warning says.
     """
-    same = {**_key(run), "model_version": model.version, "written_at": run.began_at}
+    rows = [
+        Drift(
+            use_case=run.use_case.name,
+            as_of=run.as_of,
+            model_version=model.version,
+            run_id=run.run_id,
+            written_at=run.began_at,
+            signal=signal,
+        )
+        for signal in scored.signals
+    ]
     try:
-        run.append(tables.DRIFT, [asdict(one) | same for one in scored.signals])
+        run.append(tables.DRIFT, rows)
     except PropensityError as error:
         run.log("WARNING", f"drift is not in its table: {error.message}")

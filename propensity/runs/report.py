@@ -6,7 +6,7 @@ A report never stops a run: where it cannot be made or written, the log says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from propensity.learning.report.week import week_page
 from propensity.registry.versions import HTML
 from propensity.runs.evaluate import key
 from propensity.runs.export import lacked_days
+from propensity.schema import columns_of
+from propensity.tables.audiences import Lift
+from propensity.tables.models import Evaluation
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
-
-Row = Mapping[str, Any]
 
 # Weeks (or days) that a report shows before its own.
 LOOK_BACK = 12
@@ -29,19 +30,18 @@ def report_name(use_case: str, week: date) -> str:
     return f"reports/{use_case}/{week.isoformat()}.html"
 
 
-def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
+def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, Any]:
     """
     Write a page for each evaluated week, after all else is published.
 
     Args:
-        rows: Of ``ma_model_evaluation``; weeks without predictions get no page, and
-            neither do days without truths.
+        rows: Weeks without predictions get no page, and neither do days without
+            truths.
 
     Returns:
         For the answer: ``reports``, the objects that were written.
     """
-    shown = [row for row in rows if row["outcome"] != "no_predictions" and row["users"]]
-    weeks = sorted({row["week"] for row in shown})
+    weeks = sorted({row.week for row in rows if row.metrics and row.metrics.users})
     use_case, names = run.use_case.name, list[str]()
     try:
         for week, page in _pages(run, weeks, rows) if weeks else ():
@@ -55,29 +55,35 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     return {"reports": names} if names else {}
 
 
+def _shown(row: Evaluation | Lift) -> dict[str, Any]:
+    """Return a row for a page, with null where it has no value."""
+    nulls = dict.fromkeys(column.name for column in columns_of(type(row)))
+    return {**nulls, **row.columns()}
+
+
 def _pages(
-    run: Run, weeks: Sequence[date], rows: Sequence[Row]
+    run: Run, weeks: Sequence[date], rows: Sequence[Evaluation]
 ) -> Iterator[tuple[date, str]]:
     """Yield weeks with their pages, in which is nothing that came after the week."""
     use_case, horizon = run.use_case, run.timeframe.horizon
     is_daily = use_case.scores_events
     first, last = weeks[0], weeks[-1]
     back = LOOK_BACK * (timedelta(days=1) if is_daily else horizon)
-    evaluated = run.rows("evaluations", since=first - back, until=last)
-    known = [row for row in evaluated if row["model_version"] >= 0]
-    versions = sorted({row["model_version"] for row in known}) or [-1]
+    evaluated = run.read(Evaluation, "evaluations", since=first - back, until=last)
+    known = [row for row in evaluated if row.model_version >= 0]
+    versions = sorted({row.model_version for row in known}) or [-1]
     trained = run.rows("trained_versions", model_versions=versions)
-    alarms: Sequence[Row] = ()
-    lifts: Sequence[Row] = ()
+    alarms: Sequence[Any] = ()
+    lifts: Sequence[Lift] = ()
     if not is_daily:
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
-        lifts = run.rows("audience_lifts", since=first, until=last + horizon)
-    final = {key(row) for row in known if row["status"] == "final"}
+        lifts = run.read(Lift, "audience_lifts", since=first, until=last + horizon)
+    final = {key(row) for row in known if row.status == "final"}
     for week in weeks:
-        own = [row for row in rows if row["week"] == week]
+        own = [row for row in rows if row.week == week]
         # A run of a newer date has made the week final: its page stays.
-        if any(row["status"] != "final" and key(row) in final for row in own):
+        if any(row.status != "final" and key(row) in final for row in own):
             continue
         report = {
             "use_case": use_case.name,
@@ -85,10 +91,13 @@ def _pages(
             "unit": use_case.money,
             "outcome": use_case.outcome,
             "entity": use_case.entity if is_daily else "user",
-            "weeks": [row for row in known if week - back <= row["week"] <= week],
+            "weeks": [_shown(row) for row in known if week - back <= row.week <= week],
             "trained": {row["model_version"]: row for row in trained},
             "alarms": [row for row in alarms if row["as_of"] == week],
-            "lifts": [row for row in lifts if week <= row["week"] < week + horizon],
+            "lifts": [
+                _shown(row) for row in lifts if week <= row.week < week + horizon
+            ],
             "lacked": lacked_days(run, week),
         }
-        yield week, week_page(report, week, rows=own, is_daily=is_daily)
+        page = week_page(report, week, rows=[*map(_shown, own)], is_daily=is_daily)
+        yield week, page

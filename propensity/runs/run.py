@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import flask
 import functions_framework
@@ -42,9 +42,9 @@ from propensity.gcp.http import (
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import Lease, leased
 from propensity.registry.versions import Registry
+from propensity.schema import Row, plain
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables.models import plain
 from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from propensity.usecases import UseCase
 
 Answer = Mapping[str, Any]
+RowType = TypeVar("RowType", bound=Row)
 
 MAXIMUM_BODY = 64 * 1024
 
@@ -114,6 +115,12 @@ class Run:
         named = {"use_case": self.use_case.name, **parameters}
         return self.warehouse.rows(statement(name), named)
 
+    def read(
+        self, row: type[RowType], name: str, **parameters: object
+    ) -> list[RowType]:
+        """Return the rows of a statement about the run's use case, as instances."""
+        return [row.of(dict(found)) for found in self.rows(name, **parameters)]
+
     def event_window(self) -> dict[str, Any]:
         """Return the parameters of the statements that join events and truths."""
         return {
@@ -133,12 +140,11 @@ class Run:
         if self.lease is not None:
             self.lease.check()
 
-    def append(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def append(self, table: Table, rows: Sequence[Row]) -> None:
         """Append rows of this run; readers see those of the newest run."""
         if rows:
             self.check_lease()
-            own = [{**row, "run_id": self.run_id} for row in rows]
-            self.warehouse.write(table, own)
+            self.warehouse.write(table, rows)
 
 
 class RunRequest(NamedTuple):

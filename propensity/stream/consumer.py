@@ -44,7 +44,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
-from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.queries import Queries
 from propensity.gcp.writes import RowsRefused, parts
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
@@ -74,7 +74,7 @@ class Clients:
     """The clients of an instance; nothing is sent when they open."""
 
     settings: Settings
-    warehouse: Warehouse
+    warehouse: Queries
     artifacts: Artifacts
     appends: Appends
     bus: Bus
@@ -95,7 +95,7 @@ class Clients:
         loaded = usecases.loaded(leave_out)
         return cls(
             settings=settings,
-            warehouse=Warehouse.open(settings),
+            warehouse=Queries.open(settings),
             artifacts=Artifacts.open(settings),
             appends=Appends(settings),
             bus=Bus(settings),

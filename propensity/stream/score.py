@@ -24,7 +24,6 @@ from propensity.events.rows import Event, accept, published
 from propensity.events.values import EPOCH, MICROSECOND, Refused
 from propensity.registry.inference_log import (
     STREAM,
-    Row,
     Scored,
     batch_of,
     latency_ms,
@@ -37,7 +36,7 @@ from propensity.registry.serving import (
     users_on_the_stream,
 )
 from propensity.stream.consumer import Clients, Consumer, Unhandled
-from propensity.tables.inference import INFERENCE_LOG
+from propensity.tables.inference import INFERENCE_LOG, Inference
 from propensity.topics import SCORES, prefixed
 from propensity.usecases import UseCase
 
@@ -128,15 +127,13 @@ class ScoreStream(Consumer):
         if not rows:
             return counts
         await self.append(INFERENCE_LOG, batch_of(rows), places, refused)
-        scores = [
-            (
-                msgspec.json.encode({name: row[name] for name in _IN_MESSAGES}),
-                {name: row[name] for name in _ATTRIBUTES},
-            )
-            for place, row in zip(places, rows, strict=True)
-            if (row["probability"], row["anomaly_score"]) != (None, None)
-            and place not in refused
-        ]
+        scores = []
+        for place, row in zip(places, rows, strict=True):
+            is_scored = (row.probability, row.anomaly_score) != (None, None)
+            if is_scored and place not in refused:
+                message = {name: getattr(row, name) for name in _IN_MESSAGES}
+                attributes = {name: message[name] for name in _ATTRIBUTES}
+                scores.append((msgspec.json.encode(message), attributes))
         topic = prefixed(self.clients.settings, SCORES)
         await self.clients.bus.publish(topic, scores)
         return {**counts, "rows_out": len(scores)}
@@ -147,7 +144,7 @@ class ScoreStream(Consumer):
         events: Sequence[Event],
         state: ServingState,
         refused: dict[int, Refused],
-    ) -> tuple[list[int], list[Row], dict[str, int]]:
+    ) -> tuple[list[int], list[Inference], dict[str, int]]:
         """
         Return rows of ``inference_log``, and counts of unscored events by reason.
 
@@ -252,7 +249,7 @@ class ScoreStream(Consumer):
         state: ServingState,
         scored: Sequence[WithFeatures],
         scores: Iterable[float | None],
-    ) -> list[Row]:
+    ) -> list[Inference]:
         """Return rows of ``inference_log``."""
         at = self.clients.clock.now()
         times = published([event.message for event, _ in scored]).to_pylist()

@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from propensity.schema import RUN, USE_CASE, Column, Table, structs
-from propensity.tables.models import interval
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Annotated
 
-_AUDIENCE = (
-    USE_CASE,
-    Column("audience", "STRING", "Name of the audience", required=True),
-)
+from propensity.schema import NULLABLE, Part, Row, RunId, Table, UseCaseName
+from propensity.tables.models import Money, Number
+
+_EFFECT = "contacted minus control"
+Audience = Annotated[str, "Name of the audience"]
+
+
+class Member(Row):
+    """One row per audience, date and user: contacted or control."""
+
+    use_case: UseCaseName
+    audience: Audience
+    as_of: Annotated[date, "Prediction date of the members"]
+    user_id: Annotated[str, "The user"]
+    probability: Annotated[float, "As published for as_of"]
+    is_control: Annotated[bool, "Whether in the control group"]
+    control_group: Annotated[str | None, "Name that the control group is drawn by"]
+    control_share: Annotated[float | None, "Share of the control group, 0 to 0.9"]
+    selection: Annotated[str | None, "How members were chosen, such as top 1000"]
+    selected_at: Annotated[datetime | None, "When they were chosen"]
+
 
 AUDIENCE_MEMBERS = Table(
     name="ma_audience_members",
-    description="One row per audience, date and user: contacted or control",
+    row=Member,
     key=("use_case", "audience", "as_of", "user_id"),
     partition="as_of",
     clustering=("use_case", "audience", "user_id"),
-    columns=(
-        *_AUDIENCE,
-        Column("as_of", "DATE", "Prediction date of the members", required=True),
-        Column("user_id", "STRING", "The user", required=True),
-        Column("probability", "FLOAT64", "As published for as_of", required=True),
-        Column("is_control", "BOOL", "Whether in the control group", required=True),
-        Column("control_group", "STRING", "Name that the control group is drawn by"),
-        Column("control_share", "FLOAT64", "Share of the control group, 0 to 0.9"),
-        Column("selection", "STRING", "How members were chosen, such as top 1000"),
-        Column("selected_at", "TIMESTAMP", "When they were chosen"),
-    ),
 )
+
+
+class Delivery(Row):
+    """One row per user who is sent: pending, then accepted or rejected."""
+
+    use_case: UseCaseName
+    audience: Audience
+    as_of: Annotated[date, "Prediction date of the members"]
+    destination: Annotated[str, "Name of the destination"]
+    action: Annotated[str, "add or remove"]
+    user_id: Annotated[str, "The user"]
+    request: Annotated[str, "Idempotency key of the request"]
+    status: Annotated[str, "pending, accepted or rejected"]
+    reason: Annotated[str | None, "Why it was rejected, by us or the receiver"]
+    recorded_at: Annotated[datetime, "When the row was written"]
+
 
 AUDIENCE_LEDGER = Table(
     name="ma_audience_ledger",
-    description="One row per user who is sent: pending, then accepted or rejected",
+    row=Delivery,
     key=("use_case", "audience", "as_of", "destination", "action", "user_id"),
     partition="as_of",
     clustering=("use_case", "audience", "destination"),
@@ -40,38 +63,67 @@ AUDIENCE_LEDGER = Table(
     PARTITION BY use_case, audience, as_of, destination, action, user_id
     ORDER BY status = 'pending', recorded_at DESC
   ) = 1""",
-    columns=(
-        *_AUDIENCE,
-        Column("as_of", "DATE", "Prediction date of the members", required=True),
-        Column("destination", "STRING", "Name of the destination", required=True),
-        Column("action", "STRING", "add or remove", required=True),
-        Column("user_id", "STRING", "The user", required=True),
-        Column("request", "STRING", "Idempotency key of the request", required=True),
-        Column("status", "STRING", "pending, accepted or rejected", required=True),
-        Column("reason", "STRING", "Why it was rejected, by us or the receiver"),
-        Column("recorded_at", "TIMESTAMP", "When the row was written", required=True),
-    ),
-)
-
-_GROUP_SUMS = (
-    Column("is_control", "BOOL", "Whether it is the control group"),
-    Column("users", "INT64", "Users who became members in this week"),
-    Column("conversions", "INT64", "Positives among them"),
-    Column("revenue", "NUMERIC", "Sum of amounts; null where outcomes have none"),
-    Column("revenue_squares", "FLOAT64", "Sum of the squares of users' amounts"),
 )
 
 
-def _effect(name: str, of: str) -> tuple[Column, ...]:
-    return (
-        Column(name, "FLOAT64", f"{of}, contacted minus control"),
-        *interval(name, f"{of}, contacted minus control"),
-    )
+class GroupSums(Row):
+    """Sums of the users of a group who became members in a week."""
+
+    is_control: Annotated[bool, "Whether it is the control group"]
+    users: Annotated[int, "Users who became members in this week"] = 0
+    conversions: Annotated[int, "Positives among them"] = 0
+    revenue: Annotated[Money, "Sum of amounts; null where outcomes have none"] = None
+    revenue_squares: Annotated[Number, "Sum of the squares of users' amounts"] = None
+
+
+class Revenue(Part):
+    """What members have paid; outcomes without amounts have none of it."""
+
+    treated_revenue: Annotated[Money, "What contacted users paid"]
+    control_revenue: Annotated[Money, "What the control group paid"]
+    revenue_difference: Annotated[Number, f"Amount per user, {_EFFECT}"]
+    revenue_difference_low: Annotated[Number, f"Lower end: amount per user, {_EFFECT}"]
+    revenue_difference_high: Annotated[Number, f"Upper end: amount per user, {_EFFECT}"]
+
+
+class Figures(Part):
+    """Contacted users against the control group, all members so far."""
+
+    treated_users: Annotated[int, "Contacted so far, each user once", NULLABLE]
+    control_users: Annotated[int, "Control group so far, each user once", NULLABLE]
+    treated_conversions: Annotated[int, "Contacted users with the outcome", NULLABLE]
+    control_conversions: Annotated[int, "Control users with the outcome", NULLABLE]
+    conversion_difference: Annotated[Number, f"Share of positives, {_EFFECT}"]
+    conversion_difference_low: Annotated[Number, f"Lower end: positives, {_EFFECT}"]
+    conversion_difference_high: Annotated[Number, f"Upper end: positives, {_EFFECT}"]
+    # Null without a conversion in the control group.
+    conversion_lift: Annotated[Number, "Ratio of the two shares, minus 1"]
+    # What these users would show in 80% of cases.
+    detectable_difference: Annotated[Number, "Least difference they can show"]
+    sample_ratio_p: Annotated[float, "p-value of sizes; ignore below 0.001", NULLABLE]
+    # Also too_few, no_control or sample_ratio.
+    verdict: Annotated[str, "helps, harms or open; or why there is none", NULLABLE]
+    revenue: Revenue | None = None
+
+
+class Lift(Row):
+    """One row per audience and week: contacted users against control."""
+
+    use_case: UseCaseName
+    audience: Audience
+    week: Annotated[date, "Date of the newest members in it"]
+    week_end: Annotated[date, "Day after the last of their outcomes", NULLABLE]
+    status: Annotated[str, "provisional, or final once labels are mature", NULLABLE]
+    run_id: RunId
+    evaluated_at: Annotated[datetime, "When the run wrote this row", NULLABLE]
+    control_share: Annotated[float, "Share of the control group", NULLABLE]
+    sums: Annotated[Sequence[GroupSums], "Sums of who became a member in this week"]
+    figures: Figures
 
 
 AUDIENCE_LIFT = Table(
     name="ma_audience_lift",
-    description="One row per audience and week: contacted users against control",
+    row=Lift,
     key=("use_case", "audience", "week"),
     partition="week",
     clustering=("use_case", "audience"),
@@ -80,29 +132,4 @@ AUDIENCE_LIFT = Table(
     PARTITION BY use_case, audience, week
     ORDER BY status = 'final' DESC, evaluated_at DESC, run_id
   ) = 1""",
-    columns=(
-        *_AUDIENCE,
-        Column("week", "DATE", "Date of the newest members in it", required=True),
-        Column("week_end", "DATE", "Day after the last of their outcomes"),
-        Column("status", "STRING", "provisional, or final once labels are mature"),
-        RUN,
-        Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
-        Column("control_share", "FLOAT64", "Share of the control group"),
-        structs("sums", "Sums of who became a member in this week", *_GROUP_SUMS),
-        Column("treated_users", "INT64", "Contacted so far, each user once"),
-        Column("control_users", "INT64", "Control group so far, each user once"),
-        Column("treated_conversions", "INT64", "Contacted users with the outcome"),
-        Column("control_conversions", "INT64", "Control users with the outcome"),
-        Column("treated_revenue", "NUMERIC", "What they paid; null without amounts"),
-        Column("control_revenue", "NUMERIC", "What they paid; null without amounts"),
-        *_effect("conversion_difference", "Share of positives"),
-        # Null without a conversion in the control group.
-        Column("conversion_lift", "FLOAT64", "Ratio of the two shares, minus 1"),
-        # What these users would show in 80% of cases.
-        Column("detectable_difference", "FLOAT64", "Least difference they can show"),
-        *_effect("revenue_difference", "Amount per user"),
-        Column("sample_ratio_p", "FLOAT64", "p-value of sizes; ignore below 0.001"),
-        # Also too_few, no_control or sample_ratio.
-        Column("verdict", "STRING", "helps, harms or open; or why there is none"),
-    ),
 )

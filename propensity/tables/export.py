@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from propensity.schema import Column
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
 
-# Columns of the view ga_events, which ga_events.sql makes of the export; a test holds
-# that. No table: nothing here creates it.
-GA_EVENTS = (
-    Column("table_suffix", "STRING", "Local day of the table, YYYYMMDD; prunes"),
-    Column("event_timestamp", "INT64", "Microseconds since 1970, UTC"),
-    Column("event_time", "TIMESTAMP", "The same as a moment; null beyond year 9999"),
-    Column("event_name", "STRING", "For example page_view or purchase"),
-    Column("user_pseudo_id", "STRING", "Browser or device; null without consent"),
-    Column("user_id", "STRING", "The site's own id; null before a login"),
-    Column("user_first_touch_timestamp", "INT64", "First visit, as event_timestamp"),
-    Column("ga_session_id", "INT64", "Session of the browser or device"),
-    Column("ga_session_number", "INT64", "1 for a browser's first session, and so on"),
-    Column("engagement_ms", "INT64", "Milliseconds on screen"),
-    Column("event_value", "NUMERIC", "Parameter value, in the event's currency"),
-    Column("event_value_in_usd", "NUMERIC", "The same in US dollars"),
-    Column("currency", "STRING", "Parameter currency, in capitals, such as EUR"),
-    Column("purchase_revenue", "NUMERIC", "Amount paid, in the event's currency"),
-    Column("purchase_revenue_in_usd", "NUMERIC", "The same in US dollars"),
-    Column("refund_value", "NUMERIC", "Amount refunded, in the event's currency"),
-    Column("refund_value_in_usd", "NUMERIC", "The same in US dollars"),
-    Column("ecommerce_transaction_id", "STRING", "Id of a purchase or refund, by GA4"),
-    Column("transaction_id", "STRING", "The same; else the event's own parameter"),
-    Column("n_items", "INT64", "Sum of the items' quantities; none is 1"),
-    Column(
-        "n_distinct_items",
-        "INT64",
-        "Different items; one without an id is one of its own",
-    ),
-    Column("source", "STRING", "Where the user first came from; null if streamed"),
-    Column("medium", "STRING", "How the user first came; null if streamed"),
-    Column("device_category", "STRING", "desktop, mobile or tablet"),
-    Column("operating_system", "STRING", "For example Android"),
-    Column("country", "STRING", "By the user's address"),
-    Column("event_digest", "STRING", "MD5 of what tells an event from every other"),
-)
+from propensity.schema import Row, columns_of
+
+
+class ExportEvent(Row):
+    """
+    One row per event of the view ``ga_events``, which ga_events.sql makes.
+
+    Nothing here creates it or reads it as instances: any column may be null.
+    """
+
+    table_suffix: Annotated[str, "Local day of the table, YYYYMMDD; prunes"]
+    event_timestamp: Annotated[int, "Microseconds since 1970, UTC"]
+    event_time: Annotated[datetime, "The same as a moment; null beyond year 9999"]
+    event_name: Annotated[str, "For example page_view or purchase"]
+    user_pseudo_id: Annotated[str, "Browser or device; null without consent"]
+    user_id: Annotated[str, "The site's own id; null before a login"]
+    user_first_touch_timestamp: Annotated[int, "First visit, as event_timestamp"]
+    ga_session_id: Annotated[int, "Session of the browser or device"]
+    ga_session_number: Annotated[int, "1 for a browser's first session, and so on"]
+    engagement_ms: Annotated[int, "Milliseconds on screen"]
+    event_value: Annotated[Decimal, "Parameter value, in the event's currency"]
+    event_value_in_usd: Annotated[Decimal, "The same in US dollars"]
+    currency: Annotated[str, "Parameter currency, in capitals, such as EUR"]
+    purchase_revenue: Annotated[Decimal, "Amount paid, in the event's currency"]
+    purchase_revenue_in_usd: Annotated[Decimal, "The same in US dollars"]
+    refund_value: Annotated[Decimal, "Amount refunded, in the event's currency"]
+    refund_value_in_usd: Annotated[Decimal, "The same in US dollars"]
+    ecommerce_transaction_id: Annotated[str, "Id of a purchase or refund, by GA4"]
+    transaction_id: Annotated[str, "The same; else the event's own parameter"]
+    n_items: Annotated[int, "Sum of the items' quantities; none is 1"]
+    n_distinct_items: Annotated[int, "Different items; those without an id each"]
+    source: Annotated[str, "Where the user first came from; null if streamed"]
+    medium: Annotated[str, "How the user first came; null if streamed"]
+    device_category: Annotated[str, "desktop, mobile or tablet"]
+    operating_system: Annotated[str, "For example Android"]
+    country: Annotated[str, "By the user's address"]
+    event_digest: Annotated[str, "MD5 of what tells an event from every other"]
+
+
+# No table: nothing here creates it. A test holds that these are the view's columns.
+GA_EVENTS = columns_of(ExportEvent)

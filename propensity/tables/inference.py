@@ -2,65 +2,80 @@
 
 from __future__ import annotations
 
-from propensity.schema import USE_CASE, Column, Table
+from datetime import date, datetime
+from typing import Annotated
+
+from propensity.schema import NULLABLE, Row, Table, UseCaseName
+
+
+class Inference(Row):
+    """One row per score given; a redelivery repeats its inference_id."""
+
+    use_case: UseCaseName
+    inference_id: Annotated[str, "Hash of event and version"]
+    event_id: Annotated[str, "The event that was scored"]
+    user_id: Annotated[str, "The user"]
+    event_time: Annotated[datetime, "When it happened"]
+    event_date: Annotated[date, "UTC day of event_time"]
+    model_version: Annotated[int, "Model that scored; -1 none"]
+    probability: Annotated[float | None, "That the outcome comes, 0 to 1"]
+    anomaly_score: Annotated[float | None, "0 to 1, of models that know no outcomes"]
+    is_warm: Annotated[bool, "Whether the model has seen enough to score", NULLABLE]
+    epoch: Annotated[int, "Epoch of the pointer that was in force", NULLABLE]
+    source: Annotated[str, "stream, online or loaded", NULLABLE]
+    features: Annotated[str, "What the model was given, JSON", NULLABLE]
+    scored_at: Annotated[datetime, "When it was scored"]
+    scored_on: Annotated[date, "UTC day of scored_at"]
+    latency_ms: Annotated[float | None, "From ingest_ts or publication to the score"]
+
 
 INFERENCE_LOG = Table(
     name="inference_log",
-    description="One row per score given; a redelivery repeats its inference_id",
+    row=Inference,
     key=("inference_id",),
     partition="scored_on",
     clustering=("use_case", "user_id"),
     requires_filter=True,
-    columns=(
-        USE_CASE,
-        Column("inference_id", "STRING", "Hash of event and version", required=True),
-        Column("event_id", "STRING", "The event that was scored", required=True),
-        Column("user_id", "STRING", "The user", required=True),
-        Column("event_time", "TIMESTAMP", "When it happened", required=True),
-        Column("event_date", "DATE", "UTC day of event_time", required=True),
-        Column("model_version", "INT64", "Model that scored; -1 none", required=True),
-        Column("probability", "FLOAT64", "That the outcome comes, 0 to 1"),
-        Column("anomaly_score", "FLOAT64", "0 to 1, of models that know no outcomes"),
-        Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
-        Column("epoch", "INT64", "Epoch of the pointer that was in force"),
-        Column("source", "STRING", "stream, online or loaded"),
-        Column("features", "STRING", "What the model was given, JSON"),
-        Column("scored_at", "TIMESTAMP", "When it was scored", required=True),
-        Column("scored_on", "DATE", "UTC day of scored_at", required=True),
-        Column("latency_ms", "FLOAT64", "From ingest_ts or publication to the score"),
-    ),
 )
+
+
+class Truth(Row):
+    """What was learned later about an event; the latest truth_time counts."""
+
+    use_case: UseCaseName
+    event_id: Annotated[str, "The event that it is about"]
+    label: Annotated[int, "What it turned out to be, 0 or 1"]
+    truth_time: Annotated[datetime, "When that was found out"]
+    message_id: Annotated[str | None, "Pub/Sub's id of the delivered message"]
+    published_at: Annotated[datetime | None, "When it was published"]
+    received_at: Annotated[datetime, "When it was received"]
+    received_on: Annotated[date, "UTC day of received_at"]
+
 
 TRUTH_EVENTS = Table(
     name="truth_events",
-    description="What was learned later about an event; the latest truth_time counts",
+    row=Truth,
     key=("use_case", "event_id", "truth_time"),
     partition="received_on",
     clustering=("use_case", "event_id"),
     requires_filter=True,
-    columns=(
-        USE_CASE,
-        Column("event_id", "STRING", "The event that it is about", required=True),
-        Column("label", "INT64", "What it turned out to be, 0 or 1", required=True),
-        Column("truth_time", "TIMESTAMP", "When that was found out", required=True),
-        Column("message_id", "STRING", "Pub/Sub's id of the delivered message"),
-        Column("published_at", "TIMESTAMP", "When it was published"),
-        Column("received_at", "TIMESTAMP", "When it was received", required=True),
-        Column("received_on", "DATE", "UTC day of received_at", required=True),
-    ),
 )
+
+
+class SuppressedUser(Row):
+    """Users of whom nothing may be kept, by a keyed hash of their ids."""
+
+    use_case: Annotated[str, "Use case; empty means all"]
+    user_hash: Annotated[str, "HMAC-SHA256 of the id, in hex"]
+    key_id: Annotated[str, "Identifies the key of the hash"]
+    suppressed_at: Annotated[datetime, "When it was added"]
+    suppressed_on: Annotated[date, "UTC day of suppressed_at"]
+
 
 SUPPRESSED_USERS = Table(
     name="suppressed_users",
-    description="Users of whom nothing may be kept, by a keyed hash of their ids",
+    row=SuppressedUser,
     key=("use_case", "user_hash"),
     partition="suppressed_on",
     clustering=("use_case", "user_hash"),
-    columns=(
-        Column("use_case", "STRING", "Use case; empty means all", required=True),
-        Column("user_hash", "STRING", "HMAC-SHA256 of the id, in hex", required=True),
-        Column("key_id", "STRING", "Identifies the key of the hash", required=True),
-        Column("suppressed_at", "TIMESTAMP", "When it was added", required=True),
-        Column("suppressed_on", "DATE", "UTC day of suppressed_at", required=True),
-    ),
 )

@@ -2,63 +2,130 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, ClassVar
 
-from propensity.schema import BILLED, RUN, USE_CASE, Column, Table, structs
-
-
-def interval(name: str, of: str) -> tuple[Column, Column]:
-    """Return the columns of the ends of an interval."""
-    return (
-        Column(f"{name}_low", "FLOAT64", f"{of}: lower end of its 95% interval"),
-        Column(f"{name}_high", "FLOAT64", f"{of}: upper end of its 95% interval"),
-    )
-
-
-_METRICS = (
-    Column("users", "INT64", "Rows that were measured: users or events"),
-    Column("conversions", "INT64", "Positives: rows with the outcome"),
-    Column("base_rate", "FLOAT64", "Share of positives"),
-    Column("mean_probability", "FLOAT64", "Mean of the probabilities"),
-    Column("threshold", "FLOAT64", "Probability from which a prediction is positive"),
-    Column("true_positives", "INT64", "Positives at or above the threshold"),
-    Column("true_negatives", "INT64", "Negatives below the threshold"),
-    Column("false_positives", "INT64", "Negatives at or above the threshold"),
-    Column("false_negatives", "INT64", "Positives below the threshold"),
-    Column("precision", "FLOAT64", "Share of predicted positives that are right"),
-    Column("recall", "FLOAT64", "Share of positives that are predicted"),
-    Column("f1", "FLOAT64", "Harmonic mean of precision and recall"),
-    Column("roc_auc", "FLOAT64", "Area under the ROC curve; null with one class"),
-    *interval("roc_auc", "Area under the ROC curve"),
-    Column("pr_auc", "FLOAT64", "Average precision; null with one class"),
-    Column("brier", "FLOAT64", "Mean squared error of the probabilities"),
-    Column("log_loss", "FLOAT64", "Mean negative log-likelihood, natural logarithm"),
-    Column("calibration_error", "FLOAT64", "Expected calibration error, ten bins"),
-    structs(
-        "lift",
-        "Deciles of the score, highest first; ties are shared out",
-        Column("decile", "INT64", "1 has the highest scores"),
-        Column("users", "FLOAT64", "10% of the rows"),
-        Column("conversions", "FLOAT64", "Positives among them"),
-        Column("mean_probability", "FLOAT64", "Mean of their probabilities"),
-        Column("lift", "FLOAT64", "Their share of positives over the base rate"),
-    ),
-    Column("best_threshold", "FLOAT64", "Threshold with the best F1 on earlier rows"),
-    Column("budget", "STRING", "How many you can act on: 1000 or 10%"),
-    Column("precision_at_budget", "FLOAT64", "Precision of the top k"),
-    Column("recall_at_budget", "FLOAT64", "Recall of the top k"),
-    Column("lift_at_budget", "FLOAT64", "Precision of the top k over the base rate"),
-    Column("alert_threshold", "FLOAT64", "Least anomaly score of an alert"),
-    Column("saved", "NUMERIC", "Losses that alerts prevented, minus the reviews"),
+from propensity.schema import (
+    IN_JSON,
+    NULLABLE,
+    BytesBilled,
+    Part,
+    Row,
+    RunId,
+    Table,
+    UseCaseName,
 )
+
+# What is None where it does not exist.
+Number = float | None
+Count = int | None
+Money = Decimal | None
+_LOW, _HIGH = "lower end of its 95% interval", "upper end of its 95% interval"
+
+
+class Decile(Row):
+    """A tenth of the scored rows."""
+
+    decile: Annotated[int, "1 has the highest scores"]
+    users: Annotated[float, "10% of the rows"]
+    conversions: Annotated[float, "Positives among them"]
+    mean_probability: Annotated[Number, "Mean of their probabilities"]
+    lift: Annotated[Number, "Their share of positives over the base rate"]
+
+
+class Metrics(Part):
+    """
+    Metrics of scored rows; None where one does not exist.
+
+    Anomaly scores have none that reads a score as a probability. ``_at_best`` is at
+    the best threshold on earlier rows, ``_at_budget`` of the rows of the budget. Counts
+    of the budget may be fractions: ties at its border are shared out.
+    """
+
+    users: Annotated[int, "Rows that were measured: users or events", NULLABLE] = 0
+    conversions: Annotated[int, "Positives: rows with the outcome", NULLABLE] = 0
+    base_rate: Annotated[Number, "Share of positives"] = None
+    mean_probability: Annotated[Number, "Mean of the probabilities"] = None
+    threshold: Annotated[Number, "Least probability of a positive prediction"] = None
+    true_positives: Annotated[Count, "Positives at or above the threshold"] = None
+    true_negatives: Annotated[Count, "Negatives below the threshold"] = None
+    false_positives: Annotated[Count, "Negatives at or above the threshold"] = None
+    false_negatives: Annotated[Count, "Positives below the threshold"] = None
+    precision: Annotated[Number, "Share of predicted positives that are right"] = None
+    recall: Annotated[Number, "Share of positives that are predicted"] = None
+    f1: Annotated[Number, "Harmonic mean of precision and recall"] = None
+    roc_auc: Annotated[Number, "Area under the ROC curve; null with one class"] = None
+    roc_auc_low: Annotated[Number, f"Area under the ROC curve: {_LOW}"] = None
+    roc_auc_high: Annotated[Number, f"Area under the ROC curve: {_HIGH}"] = None
+    pr_auc: Annotated[Number, "Average precision; null with one class"] = None
+    pr_auc_low: Annotated[Number, f"Average precision: {_LOW}", IN_JSON] = None
+    pr_auc_high: Annotated[Number, f"Average precision: {_HIGH}", IN_JSON] = None
+    brier: Annotated[Number, "Mean squared error of the probabilities"] = None
+    log_loss: Annotated[Number, "Mean negative log-likelihood, natural log"] = None
+    calibration_error: Annotated[Number, "Expected calibration error, ten bins"] = None
+    calibration_noise: Annotated[Number, "calibration_error by chance", IN_JSON] = None
+    lift: Annotated[Sequence[Decile], "Deciles of the score, highest first"] = ()
+    best_threshold: Annotated[Number, "Threshold of the best F1 on earlier rows"] = None
+    users_at_best: Annotated[Count, "Rows from the best threshold on", IN_JSON] = None
+    true_positives_at_best: Annotated[Count, "Positives among them", IN_JSON] = None
+    precision_at_best: Annotated[Number, "Precision at best_threshold", IN_JSON] = None
+    recall_at_best: Annotated[Number, "Recall at best_threshold", IN_JSON] = None
+    f1_at_best: Annotated[Number, "F1 at best_threshold", IN_JSON] = None
+    budget: Annotated[str | None, "How many you can act on: 1000 or 10%"] = None
+    users_at_budget: Annotated[Number, "Rows in the top k", IN_JSON] = None
+    true_positives_at_budget: Annotated[Number, "Positives among them", IN_JSON] = None
+    precision_at_budget: Annotated[Number, "Precision of the top k"] = None
+    recall_at_budget: Annotated[Number, "Recall of the top k"] = None
+    f1_at_budget: Annotated[Number, "F1 of the top k", IN_JSON] = None
+    lift_at_budget: Annotated[Number, "Precision of the top k over base_rate"] = None
+
+
+class Savings(Part):
+    """What the alerts of a fraud model cost and save."""
+
+    review_cost: Annotated[Decimal, "Cost of an alert's review, as set", IN_JSON]
+    alert_threshold: Annotated[Number, "Least anomaly score of an alert"]
+    alerted: Annotated[int, "Alerts, by the rule of the version", IN_JSON]
+    alerted_conversions: Annotated[int, "Positives among them", IN_JSON]
+    cost: Annotated[Decimal, "Reviews, and amounts of positives without one", IN_JSON]
+    cost_without: Annotated[Decimal, "Amounts of all positives", IN_JSON]
+    saved: Annotated[Decimal, "Losses prevented, minus the reviews", NULLABLE]
+    saved_low: Annotated[Money, f"saved: {_LOW}", IN_JSON]
+    saved_high: Annotated[Money, f"saved: {_HIGH}", IN_JSON]
+    saved_share: Annotated[Number, "saved over cost_without", IN_JSON]
+
+
+class Training(Row):
+    """One row per model version: how it was trained and what it achieved."""
+
+    use_case: UseCaseName
+    model_version: Annotated[int, "0, 1, 2, ... per use case"]
+    training_date: Annotated[date, "UTC day of the run"]
+    run_id: RunId
+    trained_at: Annotated[datetime, "When the run began", NULLABLE]
+    as_of: Annotated[date, "The run's date: nothing after it was read", NULLABLE]
+    algorithm: Annotated[str, "The candidate that was chosen", NULLABLE]
+    is_warm: Annotated[bool, "Whether the model has seen enough to score", NULLABLE]
+    metrics: Metrics
+    alert_threshold: Annotated[Number, "Least anomaly score of an alert"]
+    saved: Annotated[Money, "Losses prevented, minus the reviews"]
+    promoted: Annotated[bool | None, "Whether it went live; null if cut off"]
+    verdict: Annotated[str, "Why, or why not", NULLABLE]
+    compared_version: Annotated[Count, "Live version that it was compared with"]
+    model_object: Annotated[str, "Object name of the model", NULLABLE]
+    model_sha256: Annotated[str, "SHA-256 of its bytes", NULLABLE]
+    preprocessor_object: Annotated[str, "Object name of the preprocessor", NULLABLE]
+    preprocessor_sha256: Annotated[str, "SHA-256 of its bytes", NULLABLE]
+    bytes_billed: BytesBilled
+    seconds: Annotated[float, "Seconds from request to this row", NULLABLE]
+    card: Annotated[str, "The rest of card.json without histograms, JSON", NULLABLE]
+
 
 TRAINING_METADATA = Table(
     name="ma_model_training_metadata",
-    description="One row per model version: how it was trained and what it achieved",
+    row=Training,
     key=("use_case", "model_version"),
     partition="training_date",
     clustering=("use_case", "model_version"),
@@ -68,32 +135,80 @@ TRAINING_METADATA = Table(
     PARTITION BY use_case, model_version
     ORDER BY promoted DESC, run_id
   ) = 1""",
-    columns=(
-        USE_CASE,
-        Column("model_version", "INT64", "0, 1, 2, ... per use case", required=True),
-        Column("training_date", "DATE", "UTC day of the run", required=True),
-        RUN,
-        Column("trained_at", "TIMESTAMP", "When the run began"),
-        Column("as_of", "DATE", "The run's date: nothing after it was read"),
-        Column("algorithm", "STRING", "The candidate that was chosen"),
-        Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
-        *_METRICS,
-        Column("promoted", "BOOL", "Whether it went live; null if cut off"),
-        Column("verdict", "STRING", "Why, or why not"),
-        Column("compared_version", "INT64", "Live version that it was compared with"),
-        Column("model_object", "STRING", "Object name of the model"),
-        Column("model_sha256", "STRING", "SHA-256 of its bytes"),
-        Column("preprocessor_object", "STRING", "Object name of the preprocessor"),
-        Column("preprocessor_sha256", "STRING", "SHA-256 of its bytes"),
-        BILLED,
-        Column("seconds", "FLOAT64", "Seconds from request to this row"),
-        Column("card", "STRING", "The rest of card.json without histograms, JSON"),
-    ),
 )
+
+
+class Selected(Row):
+    """The rows at or above a threshold."""
+
+    threshold: Annotated[float, "A probability of the week"]
+    users: Annotated[int, "Rows at or above it"]
+    conversions: Annotated[int, "Positives among them"]
+
+
+class InForce(Part):
+    """The publication whose probabilities were in force in a week."""
+
+    prediction_as_of: Annotated[date, "Date of the predictions in force", NULLABLE]
+    prediction_scored_at: Annotated[datetime, "When the run behind it began", NULLABLE]
+    log_odds_shift: Annotated[Number, "Season's shift in the probabilities"] = None
+
+
+class Residual(Part):
+    """By how much the log-odds of a week were too low."""
+
+    residual_log_odds: Annotated[float, "Lacking in the log-odds of the week", IN_JSON]
+    residual_standard_error: Annotated[float, "Of residual_log_odds", IN_JSON]
+
+
+class Value(Part):
+    """Money that was predicted of a week, and what came of it."""
+
+    value_promised: Annotated[Decimal, "Sum of the expected values", NULLABLE]
+    value_observed: Annotated[Decimal, "Sum of what these users paid", NULLABLE]
+    value_gini: Annotated[Number, "Order by money: 1 the best, 0 by chance", IN_JSON]
+    revenue_at_budget: Annotated[Number, "Share paid by the top k by value", IN_JSON]
+    revenue_at_budget_by_probability: Annotated[
+        Number, "Share paid by the top k by probability", IN_JSON
+    ]
+
+
+class Truths(Part):
+    """How much is known of the events of a day."""
+
+    unknown_outcomes: Annotated[Count, "Scored, and their label never came", IN_JSON]
+    conflicting_outcomes: Annotated[Count, "With both labels", IN_JSON]
+
+
+class Evaluation(Row, kw_only=True):
+    """One row per week and model version: how good its predictions were."""
+
+    details: ClassVar[str] = "metrics"
+
+    use_case: UseCaseName
+    week: Annotated[date, "First day of the outcomes"]
+    model_version: Annotated[int, "Model that scored; -1 without any", NULLABLE]
+    week_end: Annotated[date, "Day after the last of the outcomes", NULLABLE]
+    in_force: InForce | None = None
+    run_id: RunId
+    as_of: Annotated[date, "Date of the run", NULLABLE]
+    status: Annotated[str, "provisional, or final once labels are mature", NULLABLE]
+    outcome: Annotated[str, "evaluated, no_predictions or one_class", NULLABLE]
+    evaluated_at: Annotated[datetime, "When the run began", NULLABLE]
+    metrics: Metrics | None = None
+    savings: Savings | None = None
+    thresholds: Annotated[Sequence[Selected], "Other thresholds, highest first"] = ()
+    value: Value | None = None
+    unscored_converters: Annotated[Count, "Positives without a probability"] = None
+    bytes_billed: BytesBilled
+    data_until: Annotated[date | None, "End of the days read from GA4", IN_JSON]
+    residual: Residual | None = None
+    truths: Truths | None = None
+
 
 EVALUATION = Table(
     name="ma_model_evaluation",
-    description="One row per week and model version: how good its predictions were",
+    row=Evaluation,
     key=("use_case", "week", "model_version"),
     partition="week",
     clustering=("use_case", "model_version"),
@@ -114,95 +229,55 @@ EVALUATION = Table(
     model_version >= 0
     OR MAX(model_version) OVER (PARTITION BY use_case, week) < 0
   )""",
-    columns=(
-        USE_CASE,
-        Column("week", "DATE", "First day of the outcomes", required=True),
-        Column("model_version", "INT64", "Model that scored; -1 without any"),
-        Column("week_end", "DATE", "Day after the last of the outcomes"),
-        Column("prediction_as_of", "DATE", "Date of the predictions in force"),
-        Column("prediction_scored_at", "TIMESTAMP", "When the run behind it began"),
-        RUN,
-        Column("as_of", "DATE", "Date of the run"),
-        Column("status", "STRING", "provisional, or final once labels are mature"),
-        Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
-        Column("evaluated_at", "TIMESTAMP", "When the run began"),
-        *_METRICS,
-        structs(
-            "thresholds",
-            "Positive predictions at other thresholds, highest first",
-            Column("threshold", "FLOAT64", "A probability of the week"),
-            Column("users", "INT64", "Rows at or above it"),
-            Column("conversions", "INT64", "Positives among them"),
-        ),
-        Column("log_odds_shift", "FLOAT64", "Season's shift in the probabilities"),
-        Column("value_promised", "NUMERIC", "Sum of the expected values"),
-        Column("value_observed", "NUMERIC", "Sum of what these users paid"),
-        Column("unscored_converters", "INT64", "Positives without a probability"),
-        BILLED,
-        Column("metrics", "STRING", "All other metrics, JSON"),
-    ),
-)
-
-# What is in the column ``metrics``, and in the answer of 03-ModelEvaluation beside the
-# columns; of trainings the same metrics are in ``card``.
-IN_METRICS = (
-    Column("data_until", "DATE", "Day before which the GA4 export was complete"),
-    *interval("pr_auc", "Average precision"),
-    Column(
-        "calibration_noise",
-        "FLOAT64",
-        "calibration_error that perfect probabilities of as many users show by chance",
-    ),
-    Column("users_at_best", "INT64", "Rows at or above the best threshold"),
-    Column("true_positives_at_best", "INT64", "Positives among them"),
-    Column("precision_at_best", "FLOAT64", "Precision at the best threshold"),
-    Column("recall_at_best", "FLOAT64", "Recall at the best threshold"),
-    Column("f1_at_best", "FLOAT64", "F1 at the best threshold"),
-    Column("users_at_budget", "FLOAT64", "Rows in the top k"),
-    Column("true_positives_at_budget", "FLOAT64", "Positives among them"),
-    Column("f1_at_budget", "FLOAT64", "F1 of the top k"),
-    Column("value_gini", "FLOAT64", "Ranking by money: 1 the best order, 0 by chance"),
-    Column("revenue_at_budget", "FLOAT64", "Share paid by the top k by expected value"),
-    Column(
-        "revenue_at_budget_by_probability",
-        "FLOAT64",
-        "Share paid by the top k by probability",
-    ),
-    Column("residual_log_odds", "FLOAT64", "Lacking in the log-odds of the week"),
-    Column("residual_standard_error", "FLOAT64", "Of residual_log_odds"),
-    Column("review_cost", "NUMERIC", "Cost of an alert's review, as set"),
-    Column("alerted", "INT64", "Alerts, by the rule of the version"),
-    Column("alerted_conversions", "INT64", "Positives among them"),
-    Column("cost", "NUMERIC", "Reviews of alerts, and amounts of positives below"),
-    Column("cost_without", "NUMERIC", "Amounts of all positives"),
-    *interval("saved", "saved"),
-    Column("saved_share", "FLOAT64", "saved over cost_without"),
-    Column("unknown_outcomes", "INT64", "Scored, and their label never came"),
-    Column("conflicting_outcomes", "INT64", "With both labels; the latest counts"),
 )
 
 
-def evaluation(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an evaluation as a row of its table: what has no column is in JSON."""
-    names = EVALUATION.types
-    own = {name: each for name, each in row.items() if name in names}
-    rest = {
-        name: each
-        for name, each in row.items()
-        if name not in names and each is not None
-    }
-    return {**own, "metrics": json.dumps(rest, default=plain)}
+class Bin(Row):
+    """Users with a value, or with a value in a range."""
+
+    value: Annotated[str, "A value, or a range of numbers"]
+    expected: Annotated[float, "Share in the training"]
+    observed: Annotated[float, "Share of the publication"]
 
 
-def plain(value: date | Decimal) -> str | float:
-    """Return a day or time as an ISO 8601 text, and money as a number: for JSON."""
-    return value.isoformat() if isinstance(value, date) else float(value)
+class Signal(Part):
+    """
+    A feature, the scores or the number of users, beside the training.
+
+    Without an alarm ``cause`` and ``message`` are None.
+    """
+
+    kind: Annotated[str, "feature, score or users"]
+    name: Annotated[str, "A feature; or probability, or users"]
+    users: Annotated[int, "Users of the publication", NULLABLE]
+    users_before: Annotated[int, "Users of a snapshot of the training", NULLABLE]
+    missing: Annotated[Number, "Share of users without a value"] = None
+    missing_before: Annotated[Number, "That share in the training"] = None
+    psi: Annotated[Number, "Population stability index; null for users"] = None
+    bound: Annotated[Number, "psi from which on it warns: more for few users"] = None
+    bins: Annotated[Sequence[Bin], "Shares by value, without the season's shift"] = ()
+    is_alarm: Annotated[bool, "Whether a person should look at it", NULLABLE] = False
+    cause: Annotated[str | None, "feature, missing values, score or users"] = None
+    message: Annotated[str | None, "What has changed, in a sentence"] = None
+
+
+class Drift(Row):
+    """
+    One row per publication and feature, next to the training of its model; one of the
+    scores, and one of the users.
+    """
+
+    use_case: UseCaseName
+    as_of: Annotated[date, "Date of the publication"]
+    model_version: Annotated[int, "Model that scored", NULLABLE]
+    run_id: RunId
+    written_at: Annotated[datetime, "When that run began", NULLABLE]
+    signal: Signal
 
 
 DRIFT = Table(
     name="ma_drift",
-    description="One row per publication and feature, next to the training of its "
-    "model; one of the scores, and one of the users",
+    row=Drift,
     key=("use_case", "as_of", "kind", "name"),
     partition="as_of",
     clustering=("use_case", "kind"),
@@ -211,46 +286,25 @@ DRIFT = Table(
     PARTITION BY use_case, as_of
     ORDER BY written_at DESC, run_id
   ) = 1""",
-    columns=(
-        USE_CASE,
-        Column("as_of", "DATE", "Date of the publication", required=True),
-        Column("kind", "STRING", "feature, score or users", required=True),
-        Column("name", "STRING", "A feature; or probability, or users", required=True),
-        Column("model_version", "INT64", "Model that scored"),
-        RUN,
-        Column("written_at", "TIMESTAMP", "When that run began"),
-        Column("users", "INT64", "Users of the publication"),
-        Column("users_before", "INT64", "Users of a snapshot of the training"),
-        Column("missing", "FLOAT64", "Share of users without a value"),
-        Column("missing_before", "FLOAT64", "That share in the training"),
-        Column("psi", "FLOAT64", "Population stability index; null for users"),
-        Column("bound", "FLOAT64", "psi from which on it warns: more for few users"),
-        structs(
-            "bins",
-            "Shares by value, the scores' without the season's shift",
-            Column("value", "STRING", "A value, or a range of numbers"),
-            Column("expected", "FLOAT64", "Share in the training"),
-            Column("observed", "FLOAT64", "Share of the publication"),
-        ),
-        Column("is_alarm", "BOOL", "Whether a person should look at it"),
-        Column("cause", "STRING", "feature, missing values, score or users"),
-        Column("message", "STRING", "What has changed, in a sentence"),
-    ),
 )
+
+
+class Preprocessor(Row):
+    """One row per upload of a preprocessor; training takes the newest."""
+
+    use_case: UseCaseName
+    uploaded_on: Annotated[date, "UTC day of the upload"]
+    uploaded_at: Annotated[datetime, "When it was uploaded"]
+    object: Annotated[str, "Object name"]
+    sha256: Annotated[str, "SHA-256 of its bytes"]
+    features: Annotated[str | None, "The features it was checked on, JSON"]
+    is_default: Annotated[bool | None, "Whether it puts the default back in its place"]
+
 
 PREPROCESSORS = Table(
     name="ma_preprocessors",
-    description="One row per upload of a preprocessor; training takes the newest",
+    row=Preprocessor,
     key=("use_case", "sha256"),
     partition="uploaded_on",
     clustering=("use_case",),
-    columns=(
-        USE_CASE,
-        Column("uploaded_on", "DATE", "UTC day of the upload", required=True),
-        Column("uploaded_at", "TIMESTAMP", "When it was uploaded", required=True),
-        Column("object", "STRING", "Object name", required=True),
-        Column("sha256", "STRING", "SHA-256 of its bytes", required=True),
-        Column("features", "STRING", "The features it was checked on, JSON"),
-        Column("is_default", "BOOL", "Whether it puts the default back in its place"),
-    ),
 )

@@ -2,126 +2,148 @@
 
 from __future__ import annotations
 
-from propensity.schema import USE_CASE, Column, Table
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
+
+from propensity.schema import Row, Table, UseCaseName
+
+
+class StreamEvent(Row):
+    """Accepted events, enriched; one sent twice may be here twice."""
+
+    use_case: UseCaseName
+    event_id: Annotated[str, "The producer's, or the message's"]
+    user_id: Annotated[str, "The user"]
+    event_type: Annotated[str, "For example new_bet"]
+    event_time: Annotated[datetime, "When it happened"]
+    event_date: Annotated[date, "UTC day of event_time"]
+    amount: Annotated[Decimal | None, "Money of a purchase, bet or win"]
+    age: Annotated[int | None, "Whole years at the event"]
+    city: Annotated[str | None, "City as registered"]
+    country: Annotated[str | None, "Country as registered"]
+    postcode: Annotated[str | None, "Postcode as registered"]
+    affiliate_url: Annotated[str | None, "Affiliate as registered"]
+    campaign: Annotated[str | None, "Campaign as registered"]
+    socioeconomic_idx: Annotated[float | None, "Index of the postcode, if known"]
+    label: Annotated[int | None, "The user's outcome, used only for training"]
+    attributes: Annotated[str | None, "Further fields that a use case declares, JSON"]
+    is_late: Annotated[bool | None, "Received more days after event_date than allowed"]
+    message_id: Annotated[str | None, "Pub/Sub's id of the delivered message"]
+    published_at: Annotated[datetime | None, "When it was published"]
+    received_at: Annotated[datetime, "When it was received"]
+    received_on: Annotated[date, "UTC day of received_at"]
+
 
 STREAM_EVENTS = Table(
     name="stream_events",
-    description="Accepted events, enriched; one sent twice may be here twice",
+    row=StreamEvent,
     key=("use_case", "user_id", "event_date", "event_id"),
     partition="received_on",
     clustering=("use_case", "user_id"),
     requires_filter=True,
-    columns=(
-        USE_CASE,
-        Column("event_id", "STRING", "The producer's, or the message's", required=True),
-        Column("user_id", "STRING", "The user", required=True),
-        Column("event_type", "STRING", "For example new_bet", required=True),
-        Column("event_time", "TIMESTAMP", "When it happened", required=True),
-        Column("event_date", "DATE", "UTC day of event_time", required=True),
-        Column("amount", "NUMERIC", "Money of a purchase, bet or win"),
-        Column("age", "INT64", "Whole years at the event"),
-        Column("city", "STRING", "City as registered"),
-        Column("country", "STRING", "Country as registered"),
-        Column("postcode", "STRING", "Postcode as registered"),
-        Column("affiliate_url", "STRING", "Affiliate as registered"),
-        Column("campaign", "STRING", "Campaign as registered"),
-        Column("socioeconomic_idx", "FLOAT64", "Index of the postcode, if known"),
-        Column("label", "INT64", "The user's outcome, used only for training"),
-        Column("attributes", "STRING", "Further fields that a use case declares, JSON"),
-        Column("is_late", "BOOL", "Received more days after event_date than allowed"),
-        Column("message_id", "STRING", "Pub/Sub's id of the delivered message"),
-        Column("published_at", "TIMESTAMP", "When it was published"),
-        Column("received_at", "TIMESTAMP", "When it was received", required=True),
-        Column("received_on", "DATE", "UTC day of received_at", required=True),
-    ),
 )
 
-MEASURES = ("purchase", "bet", "win")
 
-_SUMS = tuple(
-    column
-    for measure in MEASURES
-    for column in (
-        Column(f"{measure}_count", "INT64", f"Events: {measure}"),
-        Column(f"{measure}_sum", "NUMERIC", f"Exact sum of {measure} amounts"),
-        Column(f"{measure}_sum_squares", "NUMERIC", f"Exact sum of {measure} squares"),
-    )
-)
+class Registration(Row):
+    """What a user said at the first registration of a day."""
 
-_REGISTRATION = (
-    Column("registration_time", "TIMESTAMP", "When the user first registered"),
-    Column("age", "INT64", "Whole years at registration"),
-    Column("city", "STRING", "City as registered"),
-    Column("country", "STRING", "Country as registered"),
-    Column("affiliate_url", "STRING", "Affiliate as registered"),
-    Column("campaign", "STRING", "Campaign as registered"),
-    Column("socioeconomic_idx", "FLOAT64", "Index of the postcode, if known"),
-)
+    registration_time: Annotated[datetime | None, "When the user first registered"]
+    age: Annotated[int | None, "Whole years at registration"]
+    city: Annotated[str | None, "City as registered"]
+    country: Annotated[str | None, "Country as registered"]
+    affiliate_url: Annotated[str | None, "Affiliate as registered"]
+    campaign: Annotated[str | None, "Campaign as registered"]
+    socioeconomic_idx: Annotated[float | None, "Index of the postcode, if known"]
+
+
+class UserDay(Row):
+    """One row per user and day of events: sums from which features are made."""
+
+    use_case: UseCaseName
+    user_id: Annotated[str, "The user"]
+    day: Annotated[date, "UTC day of the events"]
+    month: Annotated[date, "First day of the day's month"]
+    purchase_count: Annotated[int | None, "Events: purchase"]
+    purchase_sum: Annotated[Decimal | None, "Exact sum of purchase amounts"]
+    purchase_sum_squares: Annotated[Decimal | None, "Exact sum of purchase squares"]
+    bet_count: Annotated[int | None, "Events: bet"]
+    bet_sum: Annotated[Decimal | None, "Exact sum of bet amounts"]
+    bet_sum_squares: Annotated[Decimal | None, "Exact sum of bet squares"]
+    win_count: Annotated[int | None, "Events: win"]
+    win_sum: Annotated[Decimal | None, "Exact sum of win amounts"]
+    win_sum_squares: Annotated[Decimal | None, "Exact sum of win squares"]
+    registration: Annotated[Registration, "The day's first"]
+    compacted_at: Annotated[datetime | None, "When the row was written"]
+
 
 STREAM_FEATURES_DAILY = Table(
     name="stream_features_daily",
-    description="One row per user and day of events: sums from which features are made",
+    row=UserDay,
     key=("use_case", "day", "user_id"),
     partition="month",
     clustering=("use_case", "user_id", "day"),
-    columns=(
-        USE_CASE,
-        Column("user_id", "STRING", "The user", required=True),
-        Column("day", "DATE", "UTC day of the events", required=True),
-        Column("month", "DATE", "First day of the day's month", required=True),
-        *_SUMS,
-        Column("registration", "STRUCT", "The day's first", fields=_REGISTRATION),
-        Column("compacted_at", "TIMESTAMP", "When the row was written"),
-    ),
 )
+
+
+class Compaction(Row):
+    """One row per compaction: what it has counted, and closed."""
+
+    # Events received before are in stream_features_daily.
+    counted_until: Annotated[datetime, "End of what is counted"]
+    closed_before: Annotated[date, "Days before are exported"]
+    compacted_at: Annotated[datetime, "When the run began"]
+    compacted_on: Annotated[date, "UTC day of compacted_at"]
+
 
 STREAM_COMPACTIONS = Table(
     name="stream_compactions",
-    description="One row per compaction: what it has counted, and closed",
+    row=Compaction,
     key=("compacted_at",),
     partition="compacted_on",
     clustering=("compacted_at",),
-    columns=(
-        # Events received before are in stream_features_daily.
-        Column("counted_until", "TIMESTAMP", "End of what is counted", required=True),
-        Column("closed_before", "DATE", "Days before are exported", required=True),
-        Column("compacted_at", "TIMESTAMP", "When the run began", required=True),
-        Column("compacted_on", "DATE", "UTC day of compacted_at", required=True),
-    ),
 )
+
+
+class Postcode(Row):
+    """One row per postcode, and per outward code for unknown ones in it."""
+
+    postcode: Annotated[str, "Capitals, without spaces"]
+    socioeconomic_idx: Annotated[float, "The index"]
+    is_outward: Annotated[bool | None, "Whether it is the median of an outward code"]
+    loaded_on: Annotated[date, "UTC day of the load"]
+
 
 POSTCODE_INDEX = Table(
     name="postcode_index",
-    description="One row per postcode, and per outward code for unknown ones in it",
+    row=Postcode,
     key=("postcode",),
     partition="loaded_on",
     clustering=("postcode",),
-    columns=(
-        Column("postcode", "STRING", "Capitals, without spaces", required=True),
-        Column("socioeconomic_idx", "FLOAT64", "The index", required=True),
-        Column("is_outward", "BOOL", "Whether it is the median of an outward code"),
-        Column("loaded_on", "DATE", "UTC day of the load", required=True),
-    ),
 )
+
+
+class DeadLetter(Row):
+    """Messages that can never become events, for a week."""
+
+    message_id: Annotated[str, "Pub/Sub's id of the message"]
+    reason: Annotated[str, "For example malformed_json"]
+    field: Annotated[str | None, "The field at fault, where there is one"]
+    detail: Annotated[str | None, "What was wanted and what was found"]
+    raw: Annotated[bytes | None, "The payload without personal values, if kept"]
+    raw_size: Annotated[int | None, "Bytes of the whole payload"]
+    attributes: Annotated[str | None, "The message's attributes, JSON"]
+    published_at: Annotated[datetime | None, "When it was published"]
+    received_at: Annotated[datetime, "When it was received"]
+    received_on: Annotated[date, "UTC day of received_at"]
+
 
 DEAD_LETTERS = Table(
     name="dead_letters",
-    description="Messages that can never become events, for a week",
+    row=DeadLetter,
     key=("message_id",),
     partition="received_on",
     clustering=("reason",),
     requires_filter=True,
     expiration_days=7,
-    columns=(
-        Column("message_id", "STRING", "Pub/Sub's id of the message", required=True),
-        Column("reason", "STRING", "For example malformed_json", required=True),
-        Column("field", "STRING", "The field at fault, where there is one"),
-        Column("detail", "STRING", "What was wanted and what was found"),
-        Column("raw", "BYTES", "The payload without personal values; null if not kept"),
-        Column("raw_size", "INT64", "Bytes of the whole payload"),
-        Column("attributes", "STRING", "The message's attributes, JSON"),
-        Column("published_at", "TIMESTAMP", "When it was published"),
-        Column("received_at", "TIMESTAMP", "When it was received", required=True),
-        Column("received_on", "DATE", "UTC day of received_at", required=True),
-    ),
 )

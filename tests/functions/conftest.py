@@ -35,8 +35,7 @@ from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.runs.run import clients
 from propensity.settings import Settings
-from propensity.tables.every import TABLES, TRAINING_METADATA
-from propensity.tables.models import IN_METRICS
+from propensity.tables.every import EVALUATION, TABLES, TRAINING_METADATA
 from tests import shared, shop
 from tests.conftest import Workplace, new_workplace, only, start_emulators
 from tests.described import check_described
@@ -161,7 +160,7 @@ class Place:
     def evaluations(self) -> list[dict[str, Any]]:
         """Return the evaluated weeks, with their metrics as if these were columns."""
         sql = "SELECT * FROM ma_model_evaluation ORDER BY week, model_version"
-        absent = dict.fromkeys(column.name for column in IN_METRICS)
+        absent = dict.fromkeys(column.name for column in EVALUATION.in_json)
         return [
             {**absent, **row, **json.loads(row["metrics"] or "{}")}
             for row in self.rows(sql)

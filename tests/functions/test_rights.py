@@ -29,7 +29,7 @@ from local.generators.games import DEFAULT_END, Games
 from local.generators.streams import encode
 from local.stack.state import ROOT
 from offline import build_preprocessor, load_model
-from propensity.gcp import appends, warehouse, writes
+from propensity.gcp import appends, queries, writes
 from propensity.gcp.pubsub import Bus
 from propensity.tables import every as tables
 from tests import scored_cards
@@ -190,7 +190,7 @@ class Record:
 def recording(place: Place) -> Iterator[Record]:
     """Record what the clients of this process ask for; topics get nothing."""
     record = Record(place)
-    send, reader, path_of = requests.Session.send, warehouse._reader, writes.path_of
+    send, reader, path_of = requests.Session.send, queries._reader, writes.path_of
 
     def sending(self: Any, request: Any, **how: Any) -> Any:
         answer = send(self, request, **how)
@@ -213,9 +213,9 @@ def recording(place: Place) -> Iterator[Record]:
         patch.setattr(requests.Session, "send", sending)
         patch.setattr(appends, "path_of", appending)
         patch.setattr(writes, "path_of", appending)
-        patch.setattr(warehouse, "_reader", reading)
+        patch.setattr(queries, "_reader", reading)
         # All that is read whole could be too much for the answer to a query.
-        patch.setattr(warehouse, "_SMALL_ROWS", 0)
+        patch.setattr(queries, "_SMALL_ROWS", 0)
         patch.setattr(Bus, "publish", publishing)
         yield record
 

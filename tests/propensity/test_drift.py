@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from propensity import drift
+from propensity.tables.models import Signal
 
 FEATURES = {"spend": "number", "sessions": "number", "source": "category"}
 USERS = 2_000
@@ -55,7 +56,7 @@ def summary() -> dict[str, Any]:
 
 def signals(
     summary: dict[str, Any], rows: pa.Table, score: np.ndarray | None = None
-) -> dict[str, drift.Signal]:
+) -> dict[str, Signal]:
     observed = drift.Observed(summary)
     score = scores(2, len(rows)) if score is None else score
     for batch in rows.combine_chunks().to_batches():
@@ -153,7 +154,7 @@ class TestNoAlarm:
         found = signals(summary, shop(2))
 
         assert not any(signal.is_alarm for signal in found.values())
-        bins = map(dict.values, found["source"].bins)
+        bins = [(one.value, one.expected, one.observed) for one in found["source"].bins]
         values, expected, observed = zip(*bins, strict=True)
         assert values == ("google", "news", "direct", "another value", "missing")
         assert expected == pytest.approx([*SHARES, 0], abs=0.05)

@@ -45,13 +45,13 @@ SCHEDULED = sorted(
 DEPLOYED = [*SCHEDULED, *(one for one in FUNCTIONS if one.target == "get_proba")]
 TABLES = "deploy/terraform/generated/tables.json"
 # What the newer release has beyond the older one.
-COLUMN = 'Column("approved_by", "STRING", "Who has looked at the model"),\n        '
+COLUMN = 'approved_by: Annotated[str | None, "Who looked at it"] = None\n    '
 PUBLISHED = "SELECT DISTINCT use_case, as_of FROM ma_predictions_history WHERE TRUE"
 OF_SHOP = f"use_case = '{SHOP}' AND week IS NOT NULL"
 EVALUATED = f"SELECT week, model_version FROM ma_model_evaluation WHERE {OF_SHOP}"
 # Google's sizes of types; texts have some twenty characters, and lists are short.
 BYTES = {"INT64": 8, "FLOAT64": 8, "DATE": 8, "TIMESTAMP": 8, "BOOL": 1, "NUMERIC": 16}
-BEFORE = 'Column("training_date", "DATE"'
+BEFORE = "training_date: Annotated[date"
 
 
 def day(number: int) -> date:

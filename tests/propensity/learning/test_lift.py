@@ -13,18 +13,19 @@ from scipy.stats import chisquare
 from propensity.learning import lift
 from propensity.learning.lift import Interval, Week, figures
 from propensity.measures.intervals import NORMAL
+from propensity.tables.audiences import GroupSums
 
 MONDAY = date(2026, 3, 2)
 
 
 def group(users, conversions, *, is_control, revenue=None, squares=None):
-    return {
-        "is_control": is_control,
-        "users": users,
-        "conversions": conversions,
-        "revenue": revenue,
-        "revenue_squares": squares,
-    }
+    return GroupSums(
+        is_control=is_control,
+        users=users,
+        conversions=conversions,
+        revenue=revenue,
+        revenue_squares=squares,
+    )
 
 
 def week(number, *sums):
@@ -42,7 +43,7 @@ class TestFigures:
             )
             for number in range(2)
         ]
-        first, both = figures(weeks)
+        first, both = (of_week.columns() for of_week in figures(weeks))
         expected = lift.rate_difference((601, 2_000), (500, 2_000))
         columns = (
             *("treated_users", "control_users"),
@@ -57,7 +58,7 @@ class TestFigures:
         assert both["conversion_lift"] == pytest.approx(0.202)
         assert both["revenue_difference"] == pytest.approx(0.0035)
         plain = [group(9, 1, is_control=False), group(9, 1, is_control=True)]
-        assert "treated_revenue" not in figures([week(0, *plain)])[0]
+        assert figures([week(0, *plain)])[0].revenue is None
 
     @pytest.mark.parametrize("is_control", [False, True])
     def test_of_an_empty_group_say_that_nobody_is_there(self, is_control):
@@ -65,9 +66,9 @@ class TestFigures:
         users = group(50, 50, is_control=is_control)
         [row] = figures([replace(week(0, users), control_share=0.0)])
 
-        assert row["verdict"] == "no_control"
-        assert row["conversion_difference"] is None
-        assert row["conversion_lift"] is None
+        assert row.verdict == "no_control"
+        assert row.conversion_difference is None
+        assert row.conversion_lift is None
 
     def test_say_where_the_groups_sizes_cannot_be_chance(self):
         treated = group(3_000, 3_000, is_control=False)
@@ -75,8 +76,8 @@ class TestFigures:
 
         [row] = figures([week(0, treated, control)])
 
-        assert row["verdict"] == "sample_ratio"
-        assert row["sample_ratio_p"] < 0.001
+        assert row.verdict == "sample_ratio"
+        assert row.sample_ratio_p < 0.001
 
 
 def test_a_difference_of_money_has_the_standard_error_of_means():
@@ -92,7 +93,7 @@ def test_a_difference_of_money_has_the_standard_error_of_means():
     assert value == pytest.approx(7.5)
     assert high - value == pytest.approx(value - low)
     assert high - value == pytest.approx(2.85 * error)
-    few = sums[1] | {"conversions": 19}
+    few = group(25, 19, is_control=True, revenue=300.0)
     assert lift.mean_difference(sums[0], few) == (value, None, None)
 
 

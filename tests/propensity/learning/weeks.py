@@ -61,6 +61,12 @@ ALARM = {
 LIFT = {
     "audience": "winback",
     "week": MONDAY + 2 * WEEK,
+    "week_end": MONDAY + 3 * WEEK,
+    "status": "provisional",
+    "run_id": "run",
+    "evaluated_at": datetime(2026, 3, 19, 12, tzinfo=UTC),
+    "control_share": 0.1,
+    "sample_ratio_p": 0.5,
     "treated_users": 900,
     "control_users": 100,
     "treated_conversions": 150,

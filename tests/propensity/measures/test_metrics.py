@@ -19,7 +19,8 @@ from propensity.budget import Budget
 from propensity.learning.rows import Slice
 from propensity.measures import intervals, metrics, thresholds
 from propensity.measures.metrics import Outcomes, outcomes
-from propensity.measures.thresholds import Metrics, by_threshold, pooled
+from propensity.measures.thresholds import by_threshold, pooled
+from propensity.tables.models import Metrics
 
 
 class Rows(NamedTuple):
@@ -141,7 +142,7 @@ def test_lift_is_of_ten_equal_parts_the_highest_first(rows):
     conversions than users. Ties are shared out: of one probability all lifts are 1."""
     parts = metrics.lift_by_decile(rows.outcomes)
     users, conversions, lift = (
-        np.array([part[name] for part in parts])
+        np.array([getattr(part, name) for part in parts])
         for name in ("users", "conversions", "lift")
     )
     total, positives = rows.weight.sum(), rows.weight @ rows.label
@@ -152,9 +153,9 @@ def test_lift_is_of_ten_equal_parts_the_highest_first(rows):
     assert np.all(conversions <= users)
     assert conversions.sum() == pytest.approx(positives)
     assert lift * positives / total * users == pytest.approx(conversions)
-    assert [round(part["lift"], 9) for part in ranked] == [10] + [0] * 9
-    assert ranked[0]["mean_probability"] == pytest.approx(0.945)
-    assert [part["lift"] for part in tied] == pytest.approx([1.0] * 10)
+    assert [round(part.lift, 9) for part in ranked] == [10] + [0] * 9
+    assert ranked[0].mean_probability == pytest.approx(0.945)
+    assert [part.lift for part in tied] == pytest.approx([1.0] * 10)
 
 
 @pytest.mark.parametrize("off", [0.0, 0.2])
@@ -206,7 +207,7 @@ class TestThresholds:
         highest = f1_at(rows, thresholds.best_threshold(rows.outcomes))
 
         assert 300 < len(kept) <= 600
-        assert kept[-1]["users"] == 100_000
+        assert kept[-1].users == 100_000
         assert f1_at(rows, best) >= 0.99 * highest
 
     def test_that_are_stored_of_several_weeks_add_up(self):
@@ -249,8 +250,8 @@ class TestBudget:
         tenth, found = measured(rows), measured(rows, budget=f"{share}%")
         [first, *_] = metrics.lift_by_decile(rows.outcomes)
 
-        assert tenth.users_at_budget == pytest.approx(first["users"])
-        assert tenth.true_positives_at_budget == pytest.approx(first["conversions"])
+        assert tenth.users_at_budget == pytest.approx(first.users)
+        assert tenth.true_positives_at_budget == pytest.approx(first.conversions)
         for name in ("precision", "recall", "f1"):
             assert 0 <= getattr(found, f"{name}_at_budget") <= 1
 
@@ -272,7 +273,7 @@ def test_anomaly_scores_are_read_as_no_probability():
     assert ranks.roc_auc == whole.roc_auc
     assert ranks.precision_at_budget == whole.precision_at_budget
     assert ranks.brier is ranks.precision is ranks.mean_probability is None
-    assert {part["mean_probability"] for part in ranks.lift} == {None}
+    assert {part.mean_probability for part in ranks.lift} == {None}
 
 
 class TestIntervals:

@@ -38,10 +38,11 @@ from propensity.models.scoring import Scorer
 from propensity.online import score
 from propensity.online.score import Waiting, append_all, scores_of
 from propensity.online.score_request import Instance, question_of
-from propensity.registry.inference_log import ONLINE, Row, Scored, rows_of
+from propensity.registry.inference_log import ONLINE, Scored, rows_of
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
 from propensity.tables import every as tables
+from propensity.tables.inference import Inference
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CARDS = usecases.load("card_fraud")
@@ -179,7 +180,7 @@ def test_a_refused_instance_among_a_thousand_is_found_in_a_few_calls():
     assert sum(calls) < 3_500
 
 
-def logged(*ids: str) -> list[Row]:
+def logged(*ids: str) -> list[Inference]:
     """Return rows of the log of players with these identities."""
     features = dict.fromkeys(PLAYERS.features)
     events = [Scored(event_id, None, NOW, features, 1.5) for event_id in ids]
@@ -191,7 +192,8 @@ def logged(*ids: str) -> list[Row]:
 async def test_the_log_is_appended_in_parts_that_a_table_takes(capsys):
     """A request may have more text than BigQuery takes at once. Rows of a part that is
     refused as a whole are given up, with an error in the log."""
-    rows = [{**logged(f"e{n}")[0], "features": "x" * 100_000} for n in range(150)]
+    whole = {"features": "x" * 100_000}
+    rows = [structs.replace(logged(f"e{n}")[0], **whole) for n in range(150)]
     taken: list[str] = []
 
     async def append(part: pa.RecordBatch) -> None:

@@ -114,8 +114,7 @@ class TestOutcomes:
         has nothing to follow: it would predict too little of everybody."""
         groups = {"probability": [0.2], "users": [1000], "conversions": [100]}
         run = run_without(*(WEEK + days * DAY for days in missing))
-        columns = evaluate._residual(run, WEEK, pa.table(groups))
+        residual = evaluate._residual(run, WEEK, pa.table(groups))
 
-        assert columns.get("residual_log_odds") == (
-            lacked and pytest.approx(lacked, abs=0.01)
-        )
+        found = residual and residual.residual_log_odds
+        assert found == (lacked and pytest.approx(lacked, abs=0.01))
