@@ -30,15 +30,15 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
-_STOPPED = "What a command of local mode had started is stopped."
+_STOPPED = "Processes that it had started on this machine are stopped."
 MEANINGS = {
     Exit.DONE: "It is done, or nothing is wrong.",
-    Exit.FAILED: "It failed, or what was looked at is wrong. "
-    "The reason is on standard error, the findings are the answer.",
+    Exit.FAILED: "It failed, or found something wrong. Reasons are on standard error, "
+    "findings in the answer.",
     Exit.UNKNOWN: "The command line is wrong; nothing was begun.",
-    Exit.LEFT_OVER: "Of `forget`: something is left. Run it again.",
-    Exit.NOT_EXAMINED: "Of `doctor`: nothing wrong was found, and something could not "
-    "be examined.",
+    Exit.LEFT_OVER: "`forget` only: something is left. Run it again.",
+    Exit.NOT_EXAMINED: "`doctor` only: it found nothing wrong, but could not examine "
+    "everything.",
     Exit.HANG_UP: f"The terminal was closed (SIGHUP). {_STOPPED}",
     Exit.INTERRUPTED: f"Ctrl-C (SIGINT). {_STOPPED}",
     Exit.TERMINATED: f"It was ended by SIGTERM. {_STOPPED}",

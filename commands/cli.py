@@ -59,10 +59,7 @@ def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
 @click.group(
     cls=Commands,
     commands=[command for section in SECTIONS.values() for command in section],
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "show_default": True,
-    },
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog="`propensity COMMAND --help` has a command's options, and docs/commands.md "
     "all of them, with the exit codes.\n\n" + example("propensity demo"),
 )
@@ -81,7 +78,7 @@ def root() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # As on standard error: no locale makes a command fail by what it prints.
+        # A locale without a character of the output must not make a command fail.
         sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in words

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
 from commands.answers import Command, Exit, Group, example
-from commands.options import DRY_RUN, moment, use_case
-
-FILE = click.Path(path_type=Path)
+from commands.options import DRY_RUN, FILE, moment, use_case
 
 
 @click.group(cls=Group, epilog=example("propensity load postcodes postcodes.csv"))
@@ -32,8 +29,8 @@ def postcodes(**arguments: Any) -> Any:
     """
     Load postcodes and their socioeconomic index.
 
-    The table postcode_index is replaced as a whole: what fails leaves the old one.
-    Running functions read it anew within an hour.
+    The table postcode_index is replaced as a whole, or stays if the load fails. Running
+    functions read the new one within an hour.
     """
     from offline.load_postcodes import run
 
@@ -51,7 +48,7 @@ def postcodes(**arguments: Any) -> Any:
 @DRY_RUN
 def transactions(**arguments: Any) -> Any:
     """
-    Load past card transactions, and what came of them.
+    Load past card transactions and their outcomes.
 
     Loading a file twice, or a longer one after a shorter one, changes no result: each
     row counts once, by its id.
@@ -68,9 +65,9 @@ def model(**arguments: Any) -> Any:
     """
     Load the model that is shipped with a use case.
 
-    For a use case without a live version, so that a stream is scored from its first day
-    on. The model becomes a version like any other, and goes live. The first training
-    that is not worse on what the stream has collected replaces it.
+    Use it before the first training, so that a stream is scored from its first day. The
+    model becomes a version and goes live. The first training that is not worse on the
+    stream's events replaces it.
     """
     from offline.load_model import run
 
@@ -107,11 +104,11 @@ def forget(
     """
     Delete users from all tables and files, and verify it.
 
-    Puts the users on the list of suppressed users, so that functions take nothing new
-    of them; removes their rows from every table and Parquet file, earlier generations
-    included; and searches all again. It can be interrupted at any point and run again.
-    The report names no user, and says when to run it again, after which nothing more
-    can come. Exits with 3 where something is left. See docs/privacy.md.
+    Adds the users to the list of suppressed users, so that functions accept nothing new
+    about them, removes their rows from every table and Parquet file, earlier
+    generations included, and searches again. You can interrupt it and run it again. The
+    report names no user. It says when to run it once more, because late data may still
+    arrive until then. Exits with 3 if something is left. See docs/privacy.md.
     """
     from offline import forget as program
     from propensity.settings import Settings
@@ -141,9 +138,9 @@ def dead_letters() -> None:
     """
     List messages that were rejected or failed, and resend them.
 
-    Sending again is harmless: an event counts once under its event_id, however often it
-    comes. A dead letter without an event_id gets its message id; it counts twice only
-    if it had been stored before it failed.
+    Sending again is harmless, because an event counts once by its event_id. A dead
+    letter without an event_id gets its message id; it counts twice only if it was
+    stored before it failed.
     """
 
 
@@ -152,8 +149,8 @@ def list_letters() -> Any:
     """
     Count dead letters.
 
-    Messages that were rejected in the last seven days, by reason and field, and
-    messages that failed too often and wait in the subscription dead-letters-replay.
+    Shows the messages that were rejected in the last seven days, by reason and field,
+    and those that failed too often and wait in the subscription dead-letters-replay.
     """
     from offline.dead_letters import letters
     from propensity.settings import Settings
@@ -184,13 +181,13 @@ def replay(
     """
     Send dead letters again.
 
-    Without --refused: messages of the subscription dead-letters-replay, whose every
-    delivery failed, back to the topics that they failed on. Each is acknowledged once
-    it is published; those that an interrupted replay holds come again after a minute.
+    Without --refused, sends the messages of the subscription dead-letters-replay, whose
+    deliveries all failed, to the topics that they failed on. Each is acknowledged after
+    it is published. After an interruption, wait a minute and run it again.
 
-    With --refused: messages of the table dead_letters, to the topic of events. Correct
-    the cause first. A message that is too large or no JSON object was not kept; it is
-    left out, and then the command exits with 1.
+    With --refused, sends the messages of the table dead_letters to the topic of events.
+    Correct the cause first. Messages that were too large, or not a JSON object, were
+    not kept: they are left out, and the command exits with 1.
     """
     from offline import dead_letters as program
     from propensity.settings import Settings

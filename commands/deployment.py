@@ -12,6 +12,7 @@ from commands.options import (
     DRY_RUN,
     FORCE,
     VERSION,
+    Count,
     Function,
     day,
     local_state,
@@ -46,7 +47,7 @@ def versions(**arguments: Any) -> Any:
     """
     List model versions and show which one is live.
 
-    The newest 50, with their metrics and why each was promoted or not.
+    Lists the newest 50, with their metrics and why each was promoted or not.
     """
     from offline.promote import versions as program
 
@@ -63,9 +64,9 @@ def promote(**arguments: Any) -> Any:
     Make VERSION live, even if training rejected it.
 
     A first version that was not shown to be better than chance and the use case's
-    baseline takes --force. Training may promote again afterwards; `pin` prevents that.
-    Where a version is pinned, this changes what is pinned. Functions follow within
-    PROPENSITY_REFRESH_S, without a restart.
+    baseline needs --force. Later trainings may replace it; see `pin`. If a version is
+    pinned, this pins VERSION instead. Functions follow within PROPENSITY_REFRESH_S,
+    without a restart.
     """
     from offline.promote import run
 
@@ -79,8 +80,8 @@ def rollback(**arguments: Any) -> Any:
     """
     Go back to the previous live version.
 
-    A second rollback goes one version further back. Training may promote again
-    afterwards; `pin` prevents that.
+    A second rollback goes one version further back. Later trainings may replace it; see
+    `pin`.
     """
     from offline.promote import run
 
@@ -107,19 +108,16 @@ def pin(*, version: int | None, is_off: bool, **arguments: Any) -> Any:
 
 
 @click.command(
-    cls=Command,
-    failure=Exit.NOT_EXAMINED,
-    epilog=example("propensity doctor --local"),
+    cls=Command, failure=Exit.NOT_EXAMINED, epilog=example("propensity doctor --local")
 )
 @local_or_not
 def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     """
     Check a deployment and suggest what to fix.
 
-    Looks at settings, rights of the account that runs it, the GA4 export, champions,
-    the last run of each kind and dead letters. It changes nothing, and its report names
-    no user. Exits with 1 if something is wrong, with 4 if nothing was found wrong but
-    something could not be examined.
+    Checks settings, your permissions, the GA4 export, live versions, the last run of
+    each kind and dead letters. It changes nothing, and its report names no user. Exits
+    with 1 if something is wrong, with 4 if it could not examine everything.
     """
     from commands.machine import enter_state
     from offline.doctor.run import run
@@ -139,13 +137,7 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     metavar="FOLDER",
     help="A folder, or gs://BUCKET/PREFIX. With --local: what `up` serves.",
 )
-@click.option(
-    "--weeks",
-    type=click.IntRange(1, 104),
-    metavar="N",
-    default=26,
-    help="Weeks to show.",
-)
+@click.option("--weeks", type=Count(1, 104), default=26, help="Weeks to show.")
 @DRY_RUN
 @local_or_not
 def dashboard(
@@ -154,9 +146,9 @@ def dashboard(
     """
     Write the dashboard: web pages that need no server.
 
-    The use cases, the stream by hour, fraud, audiences and what they brought, runs with
-    their cost, and the SQL of every number. The pages need no server: open index.html,
-    or put them on any web server or bucket. They hold no id of a user.
+    They show the use cases, the stream by hour, fraud, audiences and their lift, runs
+    with their cost, and the SQL of every number. Open index.html, or put the pages on
+    any web server or bucket. They contain no user id.
 
     It reads a few small tables and seven days of the stream.
     """

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from commands.answers import Command, Exit, Printed, example
-from commands.options import local_state, use_case
+from commands.options import FILE, Count, local_state, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State
@@ -20,18 +19,16 @@ if TYPE_CHECKING:
     epilog=example("propensity demo", "propensity demo --data export/ --weeks 8"),
 )
 @click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="GA4 export, a file or folder: JSON (.gz, .zst), Parquet.",
+    "--data", type=FILE, help="GA4 export, a file or folder: JSON (.gz, .zst), Parquet."
 )
 @click.option(
     "--events",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Events of your own, for a use case with [events]: CSV, Parquet.",
 )
 @click.option(
     "--cards",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
 )
 @click.option(
@@ -46,8 +43,7 @@ if TYPE_CHECKING:
 @use_case("ga4_purchase")
 @click.option(
     "--weeks",
-    type=click.IntRange(1, 999),
-    metavar="N",
+    type=Count(1, 999),
     default=5,
     help="Weeks to play, the last of the data.",
 )
@@ -57,10 +53,9 @@ def demo(**choice: Any) -> Any:
     """
     Train, predict and evaluate on generated data or on yours.
 
-    Without --data, --events and --cards the data are generated. Trains, evaluates,
-    predicts and looks users up, by the functions that a deploy uploads, on emulators.
-    The answer of --json is the state to go on with; the tables are then on standard
-    error.
+    Without --data, --events and --cards the data are generated. Runs the functions that
+    a deploy uploads, on emulators: they train, evaluate, predict and look users up.
+    With --json the answer is the local state, and the tables are on standard error.
     """
     from local.demos.choice import Choice
     from local.play import run
@@ -96,8 +91,8 @@ def down(*, state: str | None) -> Any:
     """
     Stop what `up` started.
 
-    In every state unless one is named. Only processes that were started here are
-    stopped. Fails for a state in use by a running demo, which stops its own processes.
+    Stops the processes of every local state, or of the one you name. Fails for a state
+    in use by a running demo, which stops its own processes.
     """
     from local.stack import commands
 
@@ -113,8 +108,8 @@ def status(*, state: str | None) -> Any:
     """
     Show what is running, with addresses and logs.
 
-    Of every state unless one is named. Fails where something that was started has ended
-    by itself.
+    Shows every local state, or the one you name. Fails if a process has ended by
+    itself.
     """
     from local.stack import commands
 
@@ -145,12 +140,12 @@ def enter_state(name: str | None) -> State:
     up = [state for state in _states(name) if state.record().is_running]
     if len(up) != 1:
         names = ", ".join(state.name for state in up)
-        raise RequestError(
-            f"several local states are running: {names}. Choose one with --state"
-            if up
-            else f"{name or 'Propensity'} is not running on this machine. Start it "
-            "with `make up`"
-        )
+        if up:
+            problem, hint = f"several states are running: {names}", "Choose by --state"
+        else:
+            problem = f"{name or 'Propensity'} is not running on this machine"
+            hint = "Start it with `make up`"
+        raise RequestError(problem, hint=hint)
     # The user's own settings may be of a deployment: this is about the local state.
     for variable in [*os.environ]:
         if is_setting(variable):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,7 +19,14 @@ import click
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
 
+FILE = click.Path(path_type=Path)
 VERSION = click.IntRange(min=0)
+
+
+class Count(click.IntRange):
+    """A whole number, which the help calls N."""
+
+    name = "n"
 
 
 def day(text: str) -> date:

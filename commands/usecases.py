@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from commands.answers import Command, Exit, Group, example
-from commands.options import DRY_RUN, use_case
+from commands.options import DRY_RUN, FILE, Count, use_case
 
-DAYS = click.IntRange(min=1)
+DAYS = Count(min=1)
 
 
 @click.group(cls=Group, epilog=example("propensity usecase list"))
@@ -32,19 +32,14 @@ def usecase() -> None:
 @click.option(
     "--label-event",
     metavar="EVENT",
-    help="Event to predict; by default purchase.",
+    help="Event to predict.  [default: purchase]",
 )
 @click.option(
-    "--lookback-days",
-    type=DAYS,
-    metavar="N",
-    default=30,
-    help="Days of events that features read.",
+    "--lookback-days", type=DAYS, default=30, help="Days of events that features read."
 )
 @click.option(
     "--horizon-days",
     type=DAYS,
-    metavar="N",
     default=7,
     help="Days within which the event is predicted.",
 )
@@ -143,7 +138,7 @@ def list_usecases() -> Any:
 @click.option(
     "--from",
     "file",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Python file that defines preprocessor(use_case).",
 )

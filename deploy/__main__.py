@@ -26,7 +26,7 @@ from deploy.render import TERRAFORM
 from propensity.settings import own_use_cases
 from propensity.tables import every as tables
 
-# In the words of Cloud Run and Terraform for what settings say.
+# Cloud Run's and Terraform's names for the values of settings.
 INGRESS = {
     "all": "all",
     "internal": "internal",
@@ -110,9 +110,9 @@ def _put_out(d: Deployment, file: Path) -> dict[str, str]:
         names: dict[str, str] = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
         raise DeploymentError(
-            f"nothing is known of {d.prefix} in {d.project}: {file} is not there, or "
-            "no JSON. Run deploy/setup.sh first, or deploy/setup.sh --outputs, which "
-            "changes nothing"
+            f"{d.prefix} in {d.project} was not set up from here: {file} is missing or "
+            "is not JSON. Run deploy/setup.sh first, or deploy/setup.sh --outputs, "
+            "which changes nothing"
         ) from None
     return names
 
@@ -149,7 +149,7 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "bucket": settings.bucket,
         "functions": [function.target for function in d.functions],
         "use_cases": list(d.use_cases),
-        # Those that Cloud Run has.
+        # Addresses of the services that Cloud Run has.
         "services": {
             one.target: url
             for one in d.functions
@@ -180,8 +180,9 @@ def behind(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         }
         if name in names and serving - {latest}:
             yield (
-                f"deploy: {name} serves {', '.join(sorted(serving))}, and not its "
-                f"latest revision, {latest}: gcloud run services update-traffic {name} "
+                f"deploy: {name} runs {', '.join(sorted(serving))} instead of its "
+                f"latest revision, {latest}. To change: gcloud run services "
+                f"update-traffic {name} "
                 f"--to-latest --region={d.own['region']} --project={d.project}"
             )
 
@@ -205,9 +206,9 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
             lost += [f"{one['index']}.{name}" for name in sorted(gone)]
     if lost:
         raise DeploymentError(
-            f"nothing was changed, since tables would lose {', '.join(lost)}, with all "
-            "that is in them. To go back to older code leave out the set-up "
-            "(docs/deploy.md, Go back). If they shall go: setup.sh --drop-columns"
+            f"nothing was changed, because tables would lose {', '.join(lost)} with "
+            "all data in them. To go back to older code, do not run deploy/setup.sh "
+            "(docs/deploy.md, Go back). To drop them: deploy/setup.sh --drop-columns"
         )
     yield from ()
 

@@ -17,12 +17,12 @@ read_names
 case "$function" in
 model_training | predictions | model_evaluation | compact_features) ;;
 *)
-  echo "$0: FUNCTION is '$function', and must be model_training, predictions, model_evaluation or compact_features" >&2
+  echo "$0: FUNCTION is '$function'. Use model_training, predictions, model_evaluation or compact_features" >&2
   exit 2
   ;;
 esac
 about="$("$python" -c 'import json, sys; print(json.loads(sys.argv[1]).get("use_case", ""))' "$request" 2>/dev/null)" || {
-  echo "$0: REQUEST is '$request', and must be a JSON object, such as '{\"force\": true}'" >&2
+  echo "$0: REQUEST is '$request', which is not a JSON object. Example: '{\"force\": true}'" >&2
   exit 2
 }
 # Another use case may run meanwhile. The line of a request that was not understood names none.
@@ -54,5 +54,5 @@ while [[ -z "$line" && $SECONDS -lt $ends ]]; do
   line="$(run gcloud logging read "$lines" --project="$project" --order=asc --limit=1 --format="$shown")"
   [[ -n "$line" ]] || sleep 10
 done
-echo "${line:-"deploy: there is no line in the log after half an hour: the run may go on"}"
+echo "${line:-"deploy: the log has no line after half an hour; the run may still be under way"}"
 [[ -n "$dry_run" || "$line" == *$'\tok\t'* ]]

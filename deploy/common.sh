@@ -43,7 +43,7 @@ if [[ -n "$dry_run" && ! -f "$settings" && "$settings" == "$root/deploy/settings
 fi
 
 python="$root/.venv/bin/python"
-"$python" -c 'import msgspec' 2>/dev/null || { echo "deploy: there is no whole $root/.venv: run 'make setup' in $root first" >&2 && exit 1; }
+"$python" -c 'import msgspec' 2>/dev/null || { echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2 && exit 1; }
 
 # project, region, prefix and all else that scripts call by name: settings, checked, and
 # what Terraform has created, by its outputs.
@@ -92,7 +92,7 @@ run() {
       rm -f "$refusal"
       return "$status"
     fi
-    echo "deploy: refused; waiting for rights that the set-up has just granted, for up to $left s more" >&2
+    echo "deploy: waiting up to $left s more for permissions that deploy/setup.sh has just granted" >&2
     sleep $((left < 5 ? left : 5))
   done
 }
@@ -135,7 +135,7 @@ how_to_schedule() {
 serve_latest() {
   run gcloud run services update-traffic "$prefix-$1" --to-latest --project="$project" \
     --region="$region" --quiet
-  echo "# $prefix-$1 serves its latest revision"
+  echo "# $prefix-$1 runs its latest revision"
 }
 
 # What all functions have in common. Nobody calls one without the invoker's role.

@@ -33,8 +33,8 @@ _MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
 _COUNT = r"0*[1-9][0-9]*"
 _KEY = "projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+"
 _CONNECTOR = r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?"
-# By name what holds where nothing is set, and the form of what is: where it is used
-# before Terraform has planned, or would open something. The rest its plan checks.
+# Default and pattern of each setting. A pattern is here if the setting is used before
+# Terraform plans, or could open something; Terraform checks the others.
 OWN = {
     "DEPLOY_REGION": ("", r"[a-z]+-[a-z]+[0-9]+"),
     "DEPLOY_TIME_ZONE": ("Etc/UTC", ".*"),
@@ -75,7 +75,7 @@ FORMS = {name: form for name, (_, form) in OWN.items()} | {
     "PROPENSITY_LOCATION": r"(?i:us|eu|[a-z]+-[a-z]+[0-9]+)",
 }
 REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
-# Those that reach emulators have no place on Google Cloud.
+# The addresses of emulators are not settings of a deployment.
 KNOWN = {variable_of(one.name) for one in fields(Settings)} | {*OWN}
 KNOWN = {name for name in KNOWN if not name.endswith("_EMULATOR_HOST")}
 
@@ -147,7 +147,9 @@ class Deployment:
 def read(file: Path) -> Deployment:
     """Read a settings file; raise DeploymentError where it is missing or wrong."""
     if not file.is_file():
-        raise DeploymentError(f"there is no {file}: copy {EXAMPLE.name} and fill it in")
+        raise DeploymentError(
+            f"there is no file {file}. Copy {EXAMPLE.name} and fill it in"
+        )
     try:
         variables = _variables(file.read_text("utf-8"))
         # Which use cases there are is asked below, and by scripts; functions need not
@@ -166,15 +168,15 @@ def of(variables: Mapping[str, str]) -> Deployment:
             raise DeploymentError(unknown_setting(name, KNOWN))
     if variables.get("PROPENSITY_SUPPRESSION_KEY"):
         raise DeploymentError(
-            "PROPENSITY_SUPPRESSION_KEY would be readable in every function's "
-            "configuration: keep it in Secret Manager, and set "
+            "PROPENSITY_SUPPRESSION_KEY is set here, where everyone who sees a "
+            "function's configuration could read it. Keep it in Secret Manager and set "
             "DEPLOY_SUPPRESSION_SECRET to the secret's name"
         )
     prefix = variables.get("DEPLOY_PREFIX") or OWN["DEPLOY_PREFIX"][0]
     if variables.get("PROPENSITY_TOPIC_PREFIX", prefix) != prefix:
         raise DeploymentError(
-            "PROPENSITY_TOPIC_PREFIX is what DEPLOY_PREFIX is in a deployment, "
-            f"{prefix!r}: leave it out"
+            f"PROPENSITY_TOPIC_PREFIX is not {prefix!r}, which is DEPLOY_PREFIX. Leave "
+            "it out: a deployment sets it"
         )
     named = {"PROPENSITY_DATASET": prefix, "PROPENSITY_TOPIC_PREFIX": prefix}
     values = named | {name: value for name, value in variables.items() if value}
@@ -182,7 +184,9 @@ def of(variables: Mapping[str, str]) -> Deployment:
         raise DeploymentError(f"{missing[0]} is not set. {_example(missing[0])}")
     for name, value in values.items():
         if SEPARATOR in value:
-            raise DeploymentError(f"{name} must not contain {SEPARATOR!r}")
+            raise DeploymentError(
+                f"{name} contains {SEPARATOR!r}, which no setting may; remove it"
+            )
         if not re.fullmatch(FORMS.get(name, ".*"), value):
             raise DeploymentError(
                 f"{name} is {value!r}, which it cannot be. {_example(name)}"
@@ -193,8 +197,8 @@ def of(variables: Mapping[str, str]) -> Deployment:
     }
     if own["time_zone"] not in zoneinfo.available_timezones():
         raise DeploymentError(
-            f"DEPLOY_TIME_ZONE is {own['time_zone']!r}, which is not a time zone, such "
-            "as Europe/London, or this machine knows none: install tzdata"
+            f"DEPLOY_TIME_ZONE is {own['time_zone']!r}, which this machine does not "
+            "know. Example: Europe/London. If it does not know that one, install tzdata"
         )
     try:
         settings = Settings.from_environment(values)
@@ -227,11 +231,11 @@ def words(text: str) -> list[str]:
     return text.replace(",", " ").split()
 
 
-def _require_known(name: str, chosen: list[str], *, known: Collection[str]) -> None:
-    strangers = [word for word in chosen if word not in known]
-    if strangers or not chosen:
+def _require_known(name: str, names: list[str], *, known: Collection[str]) -> None:
+    strangers = [word for word in names if word not in known]
+    if strangers or not names:
         raise DeploymentError(
-            f"{name} names {', '.join(strangers) or 'nothing'}; there are "
+            f"{name} names {', '.join(strangers) or 'nothing'}. Use some of "
             f"{', '.join(sorted(known))}"
         )
 
@@ -241,13 +245,17 @@ def _variables(text: str) -> dict[str, str]:
     try:
         words = shlex.split(text, comments=True)
     except ValueError as error:
-        raise DeploymentError(f"a quotation does not end: {error}") from error
+        raise DeploymentError(
+            "a quotation mark has no counterpart; add it or remove it"
+        ) from error
     variables = {}
     for word in words:
         name, is_set, value = word.partition("=")
         if not is_set or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-            raise DeploymentError(f"{word[:64]!r} is not NAME=value")
+            raise DeploymentError(
+                f"{word[:64]!r} is not NAME=value. Write one setting a line"
+            )
         if name in variables:
-            raise DeploymentError(f"{name} is set twice")
+            raise DeploymentError(f"{name} is set twice; keep one of the lines")
         variables[name] = value
     return variables

@@ -26,7 +26,7 @@ for script in "$here"/0*/deploy*.sh; do
   "$script" ${shared[@]+"${shared[@]}"} || failed+=" ${script#"$here"/}"
 done
 if [[ -n "$failed" ]]; then
-  echo "deploy: not all was deployed of$failed; the others are" >&2
+  echo "deploy: these failed:$failed. The others are deployed; run deploy/deploy_all.sh again" >&2
   exit 1
 fi
 # Functions are there now: who may call them is let in, and subscriptions push to them.

@@ -62,7 +62,7 @@ class Function:
     reads: Sequence[str] = ()
     appends: Sequence[str] = ()
     writes: Sequence[str] = ()
-    # Of each, what may be done (read, create, replace, list) and names of objects.
+    # Each has the allowed actions (read, create, replace, list) and names of objects.
     objects: Sequence[Mapping[str, Any]] = ()
     publishes: Sequence[str] = ()
 

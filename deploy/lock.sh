@@ -18,11 +18,11 @@ if [[ "${1:-}" == --terraform ]]; then
   done
   exit
 fi
-[[ -x "$uv" ]] || { echo "deploy: there is no $PWD/$uv: run 'make setup' in $PWD first" >&2 && exit 1; }
+[[ -x "$uv" ]] || { echo "deploy: $PWD/$uv is missing. Run 'make setup' in $PWD first" >&2 && exit 1; }
 for requirements in 0*/requirements*.txt; do
   lock="deploy/locks/$requirements"
   mkdir -p "$(dirname "$lock")"
-  # Comments do not count: what a lock is of is said by its other lines.
+  # Comments do not count: the other lines say which packages a lock has.
   of="$(sed 's/ *#.*//; /^ *$/d' "$requirements" | LC_ALL=C sort | sha256sum | cut -d' ' -f1)"
   {
     echo "# Made by deploy/lock.sh from $requirements, for CPython $version on Linux, x86-64."

@@ -27,7 +27,7 @@ from propensity.usecases.export import KINDS, PREFIXES
 
 TERRAFORM = Path(__file__).with_name("terraform")
 
-# What stands for the dataset and the export in the text of a view.
+# Placeholders for the dataset and the export in the text of a view.
 DATASET, EXPORT = "PROJECT.DATASET", "PROJECT.EXPORT"
 
 OBJECT_ROLES = {

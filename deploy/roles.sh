@@ -11,7 +11,7 @@ member=""
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [[ "$member" =~ ^(user|group|serviceAccount):[^@\ ]+@[^@\ ]+$ ]] || {
-  echo "$0: MEMBER is '$member', and must be like user:ana@example.com" >&2
+  echo "$0: MEMBER is '$member', which is not a member. Example: user:ana@example.com" >&2
   exit 2
 }
 roles=(

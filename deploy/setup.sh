@@ -21,7 +21,7 @@ makes_state=yes
 postcodes="${given_postcodes:-}"
 if [[ -n "$postcodes" ]]; then
   [[ "$postcodes" == /* ]] || postcodes="$started/$postcodes"
-  [[ -f "$postcodes" ]] || { echo "deploy: there is no $postcodes to load" >&2 && exit 1; }
+  [[ -f "$postcodes" ]] || { echo "deploy: --postcodes: there is no file $postcodes" >&2 && exit 1; }
 fi
 require_gcloud
 enable_first
@@ -56,7 +56,7 @@ END
     exit 0
   fi
   [[ $pause != 0 ]] || break
-  echo "deploy: what watches could not be made yet; again in $pause s" >&2 && sleep "$pause"
+  echo "deploy: the alerts could not be created yet; trying again in $pause s" >&2 && sleep "$pause"
 done
-echo "deploy: all else is done, but not all of what watches; deploy/setup.sh tries again" >&2
+echo "deploy: everything is set up except some alerts. Run deploy/setup.sh again in a few minutes" >&2
 exit 3

@@ -69,7 +69,7 @@ def sources(
     trees = {PACKAGE: root / PACKAGE}
     for name in own_names:
         trees[f"{folders.OWN}/{name}"] = folders.own(root) / name
-    # Not by Path.rglob, which follows no link: a use case may be a folder elsewhere.
+    # Path.rglob follows no link, and a use case may be a link to a folder elsewhere.
     for tree, top in trees.items():
         for name in glob.glob("**", root_dir=top, recursive=True):  # noqa: PTH207
             if (top / name).is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
@@ -103,8 +103,8 @@ def stage(
     others = {name for name in there - ours if not name.endswith(".py")}
     if target.is_file() or others or (there and PACKAGE not in there):
         raise StageError(
-            f"cannot stage into {target}: it was not staged before, and holds "
-            f"{', '.join(sorted(others)[:3]) or 'files'}; name a new folder"
+            f"cannot stage into {target}, which has other files: "
+            f"{', '.join(sorted(others)[:3]) or 'files'}. Name a new folder"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Remove all that the other scripts created. Asks; keeps what holds data (dataset,
-# bucket, topics with waiting messages, log bucket) unless told --delete-data.
+# bucket, topics with waiting messages, log bucket) without --delete-data.
 #
 #   deploy/teardown.sh --dry-run
 #   deploy/teardown.sh [--delete-data] [--yes] [--settings FILE]
@@ -9,15 +9,15 @@ takes="--delete-data --yes"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
-data="kept" told=""
+data="kept" deletes=""
 if [[ "$options" == *" --delete-data "* ]]; then
-  data="DELETED, with all that is in it" told="--delete-data"
+  data="DELETED, with all that is in it" deletes=yes
 fi
 require_state
 values watch
 values main
 echo "keep_only_data = true" >>"$work/main.tfvars"
-[[ -z "$told" ]] || echo "delete_data = true" >>"$work/main.tfvars"
+[[ -z "$deletes" ]] || echo "delete_data = true" >>"$work/main.tfvars"
 if [[ -n "$dry_run" ]]; then
   echo "# what holds data is $data"
   preview main
@@ -34,7 +34,7 @@ destroy watch
 apply main
 keep_outputs
 prune
-if [[ -n "$told" ]]; then
+if [[ -n "$deletes" ]]; then
   destroy main && rm -rf "$work"
   echo "removed, data and all; the state's bucket, gs://$state_bucket, stays"
 fi

@@ -12,8 +12,8 @@ command -v terraform >/dev/null || by=tofu
 blind=""
 if [[ -n "$dry_run" ]] && ! gcloud auth print-access-token >/dev/null 2>&1; then
   blind=yes by=terraform
-  echo "# nobody is logged in (gcloud auth login): no plan of Terraform, and of all that is" >&2
-  echo "# there already nothing is known. These commands would be run:" >&2
+  echo "# You are not logged in (gcloud auth login), so this cannot compare with what" >&2
+  echo "# exists. A first run of deploy/setup.sh would run these commands:" >&2
 elif ! command -v "$by" >/dev/null; then
   echo "deploy: there is no terraform or tofu on PATH: docs/deploy.md" >&2
   exit 1
@@ -99,12 +99,12 @@ require_state() {
 # The state's bucket, and the root's place in it. Only a set-up makes the bucket.
 makes_state=""
 prepare() {
-  local said
+  local answer
   if [[ -n "$blind" ]]; then
     [[ "$1" == watch || -z "$makes_state" ]] || make_state_bucket
-  elif ! said="$(gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1)"; then
+  elif ! answer="$(gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1)"; then
     if [[ -n "$dry_run" || -z "$makes_state" ]]; then
-      [[ "$said" == *404* ]] || { echo "$said" >&2 && exit 1; }
+      [[ "$answer" == *404* ]] || { echo "$answer" >&2 && exit 1; }
       without_state "$1"
       return
     fi
@@ -149,7 +149,7 @@ plan() {
   "$python" -m deploy losses --settings "$settings" --json "$file.json"
 }
 
-# Change what differs: what the plan shows. Asks, unless told --yes.
+# Change what differs: what the plan shows. Asks, unless --yes is given.
 apply() {
   local answer=yes
   prepare "$1" || return

@@ -83,7 +83,7 @@ def bytes_read(
     billed: dict[str, float] = {}
     for table in {scan.table for scan in scans}:
         known = contents[table]
-        # What several scans read of one partition is billed once.
+        # A column of a partition is billed once, however many scans read it.
         columns: dict[date | str, frozenset[str]] = {}
         for scan in scans:
             if scan.table == table:
@@ -138,8 +138,8 @@ def a_month(use_case: UseCase, settings: Settings, *, a_day: int) -> costs.Month
     export = Contents("table_suffix", event_sizes(), rows)
 
     def billed(name: str, window: Mapping[str, Any]) -> float:
-        found = scans(use_case.statement(name))
-        own = [scan for scan in found if scan.table == EXPORT]
+        all_scans = scans(use_case.statement(name))
+        own = [scan for scan in all_scans if scan.table == EXPORT]
         return bytes_read(own, {EXPORT: export}, window)[EXPORT]
 
     return costs.month(use_case, settings, as_of=as_of, billed=billed)

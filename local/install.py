@@ -20,7 +20,7 @@ from local.progress import say, showing
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 EMULATOR = ROOT / "local" / "requirements.txt"
-# What a test compares the project's own trees with.
+# Packages that a test compares the project's own trees with.
 COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
 # The shell runs the second line, which takes a path with blanks as a shebang does not;
 # to Python it is a text.
@@ -41,10 +41,10 @@ def main() -> int:
         with showing(sys.stderr):
             (install_functions if sys.argv[1:] else install_development)()
     except LocalError as error:
-        print(f"\nset-up: {error}", file=sys.stderr)
+        print(f"\nmake setup: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nset-up: stopped; the same command goes on", file=sys.stderr)
+        print("\nmake setup: stopped; run it again to continue", file=sys.stderr)
         return 130
     return 0
 
@@ -60,9 +60,9 @@ def install_development() -> None:
     say("· the packages of requirements.txt …")
     venvs.uv("pip", "sync", *python, str(REQUIREMENTS))
     say("· the BigQuery emulator …")
-    # It asks for a newer Python and a newer DuckDB than it needs. uv cannot be told to
-    # look past the first; it can be told that the packages are for another Python, and
-    # this one is of Python alone.
+    # It requires a newer Python and a newer DuckDB than it needs. uv has no option to
+    # ignore the first, but it can install for another Python, and this package is pure
+    # Python.
     other = ("--no-deps", "--python-version", "3.13")
     venvs.uv("pip", "install", *python, *other, "--requirement", str(EMULATOR))
     write_command(Path(sys.prefix), python=Path(sys.executable))

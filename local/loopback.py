@@ -31,7 +31,7 @@ STATUS = HTTPStatus.MISDIRECTED_REQUEST
 
 
 def is_foreign(host: str | None, origin: str | None) -> bool:
-    """Tell whether a request's Host or Origin is not this machine."""
+    """Return whether a request's Host or Origin is not this machine."""
     names = [host or "", *([] if origin is None else [origin])]
     return not all(map(OWN.fullmatch, names))
 
@@ -78,7 +78,7 @@ def serve_function() -> None:
     import flask
 
     cli: Any = importlib.import_module("functions_framework._cli")
-    # As `python -m` has it, and not the folder of this file.
+    # `python -m` puts the working folder here instead of this file's.
     sys.path[0] = str(Path.cwd())
     create = cli.create_server
 

@@ -35,7 +35,7 @@ def run(choice: Choice) -> dict[str, Any]:
     began = time.monotonic()
     data = choice.cards or choice.data or choice.events
     if data and not data.exists():
-        raise LocalError(f"there is no file or folder {data}")
+        raise LocalError(f"there is no file or folder {data}", hint="Check the path")
     state = State(choice.state) if choice.state else State.of_data(data, choice.options)
     which = "" if state == State() else f" STATE={state.name}"
     with showing():
@@ -44,7 +44,7 @@ def run(choice: Choice) -> dict[str, Any]:
         page = play(state, choice)
         seconds = time.monotonic() - began
         say(f"\nThat took {seconds:.0f} s. To go on:")
-        say(f"  make up{which}     serves what the demo produced; it prints addresses")
+        say(f"  make up{which}     runs Propensity on what the demo produced")
         if page:
             say(f"Open {shown(page)}")
     return {

@@ -121,7 +121,7 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     """
     every = list(processes)
     running = [process for process in every if process.is_running]
-    # As long as the leaders run, it is known which processes are theirs.
+    # Find the members while the leaders run; afterwards nobody knows whose they are.
     members = [member for process in every for member in process.members()]
     for process in running:
         with contextlib.suppress(ProcessLookupError):
@@ -166,7 +166,7 @@ def answers(url: str) -> bool:
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # As servers do: a connection that has just closed does not block a port.
+        # Servers set this, so that a connection that has just closed blocks no port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -189,7 +189,7 @@ def free_ports(count: int) -> list[int]:
     listen, which a server may have beside it.
     """
     while True:
-        # Of a generator of its own: tests set the seed of the one that all share.
+        # Tests set the seed of the shared generator, so this one is its own.
         first = random.Random().choice(FREE_PORTS)
         ports = range(first, first + count)
         with contextlib.ExitStack() as undo, contextlib.suppress(OSError):

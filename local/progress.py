@@ -119,7 +119,7 @@ class Progress:
 
     @contextlib.contextmanager
     def announced(self, label: str) -> Iterator[Step]:
-        """Say what goes on in the block, and go on saying it."""
+        """Print what goes on in the block, at once and in its pauses."""
         self.say(f"· {label}")
         with self.step(label) as one:
             yield one

@@ -44,10 +44,10 @@ class Receiver:
         seed: Of the faults.
 
     Attributes:
-        bodies: What came, by idempotency key.
-        changed: Keys that came again with another body.
+        bodies: What was received, by idempotency key.
+        changed: Keys that were received again with another body.
         users: How often a user was taken, by action, under keys of their own.
-        requests: How many came.
+        requests: How many were received.
     """
 
     def __init__(

@@ -68,8 +68,8 @@ def python_of(*requirements: Path, folder: Path) -> Path:
             name = requirements[0].parent.name
             say(f"installing what {name} and others name, once …")
             shutil.rmtree(environment, ignore_errors=True)
-            # Not `sync`: it installs what is listed, and these do not list what they
-            # depend on.
+            # `sync` would install only what is listed, and these files do not list
+            # dependencies.
             files = [f"--requirement={file}" for file in requirements]
             uv("venv", "--python", sys.executable, str(environment))
             uv("pip", "install", "--python", str(python), *files)
@@ -110,12 +110,12 @@ def uv(*arguments: str) -> None:
     if process.returncode:
         lines = [f"    {line}" for line in process.stdout.splitlines()[-12:]]
         raise LocalError(
-            "\n".join([f"`uv {' '.join(arguments)}` failed:", *lines])
-            + "\nIs the package index reachable? Then try again."
+            "\n".join([f"`uv {' '.join(arguments)}` failed:", *lines]),
+            hint="Check that the package index can be reached, then try again",
         )
 
 
-# What uv calls an option of pip, and what it has between several values.
+# uv's variable for an option of pip, and the separator between several values.
 VARIABLES = {
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
@@ -134,7 +134,7 @@ def indexes(pip: str) -> dict[str, str]:
     Args:
         pip: What ``pip config list`` prints; variables come before files.
     """
-    # As pip does: of all.
+    # pip takes the best version of all indexes.
     variables = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
     for section in ("global", "install", ":env:"):
         for name, value in re.findall(rf"(?m)^{section}\.([\w-]+)=(.+)$", pip):

@@ -68,18 +68,21 @@ def built(file: Path, use_case: UseCase) -> Any:
             pickled and read again without the file.
     """
     if not file.is_file():
-        raise SchemaError(f"there is no file {file}")
+        raise SchemaError(f"there is no file {file}", hint="Check the path")
     try:
         make = runpy.run_path(str(file)).get("preprocessor")
     except (Exception, SystemExit) as error:
-        raise SchemaError(f"{file} can not be run: {error!r}") from error
+        raise SchemaError(f"{file} cannot be run: {error!r}") from error
     if not callable(make):
-        raise SchemaError(f"{file} defines no function preprocessor(use_case)")
+        raise SchemaError(
+            f"{file} does not define preprocessor(use_case)",
+            hint="Add a function of this name that returns a ColumnTransformer",
+        )
     try:
         preprocessor = make(use_case)
         return unpickled(pickled(preprocessor))
     except (Exception, SystemExit) as error:
         raise SchemaError(
-            f"what {file} builds does not survive pickling: {error!r}. It may use "
-            "installed packages, and no function or class that the file defines"
+            f"the preprocessor of {file} cannot be pickled: {error!r}",
+            hint="Use installed packages, but no function or class of the file",
         ) from error

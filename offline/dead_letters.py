@@ -36,7 +36,7 @@ KEPT = timedelta(days=7)
 PULLED = 500
 PULL_S = 5.0
 LISTED = 50
-# What Pub/Sub adds to the attributes of a dead letter.
+# Prefix of the attributes that Pub/Sub adds to a dead letter.
 ADDED = "CloudPubSubDeadLetter"
 ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
 
@@ -95,12 +95,12 @@ def replay(settings: Settings, *, is_dry: bool = False) -> dict[str, Any]:
                     by_topic.setdefault(to, []).append(message)
                 else:
                     by = message.attributes[ORIGIN]
-                    left_out[f"of the unknown subscription {by}"] += 1
-            for to, some in by_topic.items():
+                    left_out[f"from the unknown subscription {by}"] += 1
+            for to, batch in by_topic.items():
                 if not is_dry:
-                    publish(settings, to, [(one.data, returned(one)) for one in some])
-                    subscription.acknowledge(some)
-                sent[to] += len(some)
+                    publish(settings, to, [(one.data, returned(one)) for one in batch])
+                    subscription.acknowledge(batch)
+                sent[to] += len(batch)
     return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
 
 
@@ -189,7 +189,7 @@ class _Subscription:
         self._held: dict[str, str] = {}  # id for acknowledgement, by message id
 
     def pull(self, count: int) -> list[Any] | None:
-        """Return the messages that are not held yet; None if none came in time."""
+        """Return the messages that are not held yet; None if none arrived in time."""
         needs = "pubsub.subscriptions.consume"
         with translated(self._settings, PUBSUB, on=self._path, needs=needs):
             try:

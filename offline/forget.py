@@ -297,7 +297,7 @@ class Work:
 
     def _parquet(self, generation: Generation, is_search: bool) -> bool:
         """
-        Tell whether a file has rows of the users; write it anew unless searching.
+        Return whether a file has rows of the users; write it anew unless searching.
 
         One that another program writes meanwhile is found by the second search.
         """
@@ -348,7 +348,7 @@ class Work:
 
     def _index(self, generation: Generation, is_search: bool) -> bool:
         """
-        Tell whether a prediction index has the users; replace it unless searching.
+        Return whether a prediction index has the users; replace it unless searching.
 
         It has hashes of ids under a key that it names itself: whoever has the file can
         look an id up.
@@ -387,7 +387,7 @@ class Work:
 
 
 def _has_any(column: pa.ChunkedArray, texts: Sequence[str]) -> list[bool]:
-    """Tell of each value whether it is, or has in it, one of some texts."""
+    """Return for each value whether it is one of the texts, or contains one."""
     if column.type in (pa.string(), pa.large_string()):
         is_in = pc.is_in(column, value_set=pa.array(texts, column.type))
         return list(is_in.to_pylist())
@@ -419,7 +419,7 @@ def _without(rows: pa.Table, is_named: Sequence[bool]) -> pa.Table:
 
 
 def _is_numbered(generation: Generation, schema: pa.Schema) -> bool:
-    """Tell whether a training set has numbers in the place of ids."""
+    """Return whether a training set has numbers in the place of ids."""
     is_number = USER in schema.names and pa.types.is_integer(schema.field(USER).type)
     return is_number and generation.name.startswith(MODELS)
 
@@ -470,14 +470,16 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
             every = given.read().split("\n")
         except UnicodeDecodeError as error:
             raise RequestError(
-                "the user ids on standard input are not written in UTF-8",
+                "the user ids on standard input are not UTF-8; convert them",
                 field="user_id",
             ) from error
     users = tuple(dict.fromkeys(user for user in every if user))
     if not users:
-        raise RequestError("no user was named", field="user_id")
+        raise RequestError(
+            "there is no user id", hint="Name one or more", field="user_id"
+        )
     if not all(map(is_encodable, users)):
-        raise RequestError("a user id is not written in UTF-8", field="user_id")
+        raise RequestError("a user id is not UTF-8; convert it", field="user_id")
     return users
 
 
@@ -496,6 +498,6 @@ def _has_users(data: bytes | None, users: Sequence[str]) -> bool:
         try:
             opened = Index(path)
         except ArtifactError:
-            # Whom it has cannot be told, so it goes as well.
+            # Nobody can know whom it contains, so it is deleted as well.
             return True
         return any(opened.find(user) for user in users)

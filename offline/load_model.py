@@ -33,7 +33,7 @@ from propensity.tables import every as tables
 MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"
 METADATA = "metadata.json"
-# As card.py names them, which this does without until there is a model to load.
+# The names that card.py has; this module imports it only if there is a model to load.
 MODEL, PREPROCESSOR = "model.joblib", "preprocessor.joblib"
 CARD, REPORT = "card.json", "report.html"
 FILES = (MODEL, PREPROCESSOR, CARD)
@@ -75,7 +75,7 @@ def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
         registry, settings = deployment.registry, deployment.settings
         if is_dry and registry.champion() is None:
             checked(read(use_case), settings)
-            return vars(Outcome(use_case, None, False, "it is sound: would be loaded"))
+            return vars(Outcome(use_case, None, False, "it can be loaded"))
         outcome = load(deployment.warehouse, deployment.artifacts, settings, use_case)
         if outcome.is_new and (champion := registry.champion()):
             announce(settings, use_case, "promote", champion, at=datetime.now(UTC))
@@ -96,7 +96,7 @@ def load(
     Where it has one, that is all that is read. Of loads at once, one serves.
 
     Raises:
-        Conflict: Another version came to serve meanwhile.
+        Conflict: Another version went live meanwhile.
         ArtifactError: There is no shipped model, its bytes are not those that were
             shipped, or today's libraries cannot load it.
         SchemaError: It was trained on other features than today's.
@@ -104,7 +104,7 @@ def load(
     """
     registry = Registry(artifacts, use_case)
     if (champion := registry.champion()) is not None:
-        note = "it serves; the shipped model was not loaded"
+        note = "this version is live; the shipped model was not loaded"
         return Outcome(use_case, champion.version, False, note)
     shipped = checked(read(use_case, folder), settings)
     from propensity.learning import card as cards
@@ -128,7 +128,7 @@ def load(
     )
     seconds = shipped.about["seconds"]
     row = cards.columns(card, published, run_id=run_id, seconds=seconds)
-    # Of the rows about a version readers see the newest.
+    # Readers see the newest row of a version, so this one counts until the next.
     warehouse.write(tables.TRAINING_METADATA, [cards.undecided(row)])
     registry.promote(
         version,
@@ -137,7 +137,7 @@ def load(
         instead_of=None,
     )
     warehouse.write(tables.TRAINING_METADATA, [row])
-    return Outcome(use_case, version, True, "the shipped model serves")
+    return Outcome(use_case, version, True, "the shipped model is live")
 
 
 def read(use_case: str, folder: Path = MODELS) -> Shipped:
@@ -153,13 +153,14 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
         files = {name: (place / name).read_bytes() for name in FILES}
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"no model is shipped with {use_case}: there is no {error.filename}"
+            f"there is no shipped model for {use_case}: {error.filename} is missing"
         ) from error
     for name, data in files.items():
         if sha256(data) != about["files"][name]["sha256"]:
             raise ArtifactError(
-                f"{place / name} is not what was shipped: its SHA-256 is another than "
-                f"in {METADATA}. Nothing was loaded"
+                f"{place / name} has changed: its SHA-256 is not the one in "
+                f"{METADATA}. Nothing was loaded",
+                hint=f"Restore it, for example with git checkout {name}",
             )
     return Shipped(use_case=use_case, files=files, about=about)
 
@@ -176,8 +177,8 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
     made_with = shipped.about["libraries"]["scikit-learn"]
     if (here := importlib.metadata.version("scikit-learn")) != made_with:
         raise ArtifactError(
-            f"the shipped model was made with scikit-learn {made_with}, here is {here}"
-            ". Make it again: python -m local.ship_model"
+            f"the shipped model was made with scikit-learn {made_with}; this is {here}",
+            hint="Make it again: .venv/bin/python -m local.ship_model",
         )
     names = (PREPROCESSOR, MODEL)
     shelf: Any = SimpleNamespace(

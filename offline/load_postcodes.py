@@ -113,8 +113,8 @@ def _codes(table: pa.Table) -> list[str | None]:
     for row, code in enumerate(codes):
         if code and len(code) > MAXIMUM_CHARACTERS:
             raise SchemaError(
-                f"row {row + 1}: {texts[row][:40]!r} is no postcode, it has more than "
-                f"{MAXIMUM_CHARACTERS} letters and digits"
+                f"row {row + 1}: {texts[row][:40]!r} is longer than a postcode, which "
+                f"has {MAXIMUM_CHARACTERS} letters and digits at most"
             )
     return codes
 
@@ -124,7 +124,7 @@ def _values(table: pa.Table) -> pd.Series:
     values = table_files.typed(table, INDEX, "FLOAT64").to_pandas()
     if np.isinf(values).any():
         raise SchemaError(
-            f"row {int(np.isinf(values).argmax()) + 1}: an infinite index"
+            f"row {int(np.isinf(values).argmax()) + 1}: {INDEX} is infinite"
         )
     # Minus zero is no other value.
     return values + 0.0

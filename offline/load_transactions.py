@@ -143,17 +143,17 @@ def read(path: Path, use_case: UseCase, *, now: datetime) -> pd.DataFrame:
             have; rows are counted from 1, without a header.
     """
     if not use_case.scores_events:
-        raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
+        raise SchemaError(f"{use_case.name} scores users; only events can be loaded")
     identity = use_case.entity
     found_at, outcome = _field(use_case, "truth time"), _field(use_case, "truth")
     needed = [identity, EVENT_TIME, *use_case.features]
     table = table_files.read(path, needed)
     if not len(table):
-        raise SchemaError(f"{path} holds no transaction")
+        raise SchemaError(f"{path} is empty: it has no transactions")
     with table_files.named(path):
         rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
         times = _moments(table, EVENT_TIME, now)
-        _refuse(times.isna(), table, EVENT_TIME, "a moment")
+        _refuse(times.isna(), table, EVENT_TIME, "a time")
         found = times
         if found_at in table.column_names:
             found = _moments(table, found_at, now).fillna(times)
@@ -191,7 +191,7 @@ def _moments(table: pa.Table, name: str, now: datetime) -> pd.Series:
     """Return moments; a text without a zone is UTC, and a day is its midnight."""
     times = table_files.typed(table, name, "TIMESTAMP").to_pandas()
     is_wrong = times.notna() & ~times.between(EARLIEST, now)
-    _refuse(is_wrong, table, name, f"a moment from {EARLIEST:%Y} until now")
+    _refuse(is_wrong, table, name, f"a time from {EARLIEST:%Y} until now")
     return times
 
 
@@ -212,10 +212,10 @@ def _ids(column: pa.ChunkedArray, name: str) -> list[str]:
     for row, text in enumerate(texts):
         problem = problem_of(text or "")
         if not problem and is_meaningless(text):
-            problem = f"is {text!r}, which means that there is none"
+            problem = f"is {text!r}, a placeholder; write the id"
         if problem:
             raise SchemaError(f"row {row + 1}: {name} {problem}")
     if len(set(texts)) < len(texts):
         twice, _ = Counter(texts).most_common(1)[0]
-        raise SchemaError(f"{name} {twice[:64]!r} is in several rows")
+        raise SchemaError(f"{name} {twice[:64]!r} is in several rows; keep one")
     return [str(text) for text in texts]

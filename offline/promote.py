@@ -34,15 +34,15 @@ def run(
     is_dry: bool = False,
 ) -> dict[str, Any]:
     """
-    Change what serves, and publish the change; return the champion and what was done.
+    Change the live version and announce it; return the champion and what was done.
 
     Args:
         action: promote or pin, which have a version; rollback or unpin.
-        force: Whether a first version may serve that is no better than chance.
+        force: Whether a first version may go live that is not better than chance.
         is_dry: Whether to check alone, and write nothing.
 
     Raises:
-        UnknownVersion, ArtifactError, SchemaError: The version can not serve.
+        UnknownVersion, ArtifactError, SchemaError: The version cannot go live.
         NoChampion: There is nothing to change, or nothing to go back to.
         Conflict: Another command was quicker.
         RequestError: The version takes force.
@@ -52,23 +52,26 @@ def run(
         registry = deployment.registry
         before = champion = registry.champion()
         if version is None and before is None:
-            raise NoChampion(f"no version of {registry.use_case} serves")
+            raise NoChampion(
+                f"{registry.use_case} has no live version",
+                hint="Make one live: `propensity promote VERSION`",
+            )
         if action == "rollback" and before:
             version = before.previous
             if version is None:
                 raise NoChampion(
-                    f"no version of {registry.use_case} served before: there is none "
-                    "to roll back to. Name one: promote VERSION"
+                    f"{registry.use_case} has no earlier live version to go back to",
+                    hint="Name one: `propensity promote VERSION`",
                 )
         serving = None if version is None else verified(deployment, version)
         if serving and action != "rollback" and not force:
             _check_proved(serving, before)
         if serving and not serving.is_warm:
-            notes.append("it has not seen enough to score yet")
+            notes.append("it has not seen enough events to score yet")
         if not is_dry:
             champion = _changed(registry, action, before, serving, at)
         elif serving:
-            notes.append(f"version {version} is sound, and would serve")
+            notes.append(f"version {version} can go live")
         is_changed = champion != before
         if champion is None or not is_changed:
             notes.append("nothing was changed")
@@ -78,7 +81,9 @@ def run(
             if not announce(
                 deployment.settings, registry.use_case, action, champion, at=at
             ):
-                notes.append("not published; the functions follow all the same")
+                notes.append(
+                    "not announced on model-updates; the functions follow all the same"
+                )
     return {
         "use_case": registry.use_case,
         **(asdict(champion) if champion else {}),
@@ -111,20 +116,21 @@ def _changed(
 
 
 def _check_proved(serving: Serving, before: Champion | None) -> None:
-    """Raise RequestError for a first version that training did not let serve."""
+    """Raise RequestError for a first version that training rejected."""
     metadata = serving.metadata
     is_first = metadata["promoted"] is False and metadata["compared_version"] is None
     if is_first and not (before and before.version == serving.version):
         raise RequestError(
             f"version {serving.version} was the first and was not promoted: "
-            f"{metadata['verdict']}. To let it serve all the same, add --force",
+            f"{metadata['verdict']}",
+            hint="To make it live all the same, add --force",
             field="force",
         )
 
 
 def verified(deployment: Deployment, version: int) -> Serving:
     """
-    Load a version as a function would, to know that it can serve.
+    Load a version as a function would, to know that it can go live.
 
     Raises:
         UnknownVersion: Training recorded no such version.
@@ -135,8 +141,8 @@ def verified(deployment: Deployment, version: int) -> Serving:
     metadata = find_recorded(deployment.warehouse, use_case.name, version)
     if metadata is None:
         raise UnknownVersion(
-            f"version {version} of {use_case.name} was never recorded; "
-            "`propensity versions` has those that were",
+            f"{use_case.name} has no version {version}",
+            hint="`propensity versions` lists them",
             field="version",
         )
     settings = deployment.settings

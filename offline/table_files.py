@@ -29,6 +29,11 @@ from propensity.schema import Column, arrow_type
 from propensity.timeframe import midnight, moment_of
 from propensity.usecases.declaration import MOMENTS
 
+FORMS = (
+    "Use Parquet (.parquet), or CSV in UTF-8 with a header, commas between columns and "
+    "points before decimals"
+)
+
 # How data frames and spreadsheets write a column of ids that they took for numbers.
 _AS_NUMBER = r"^\s*\d+(\.0+|(\.\d+)?[eE]\+\d+)\s*$"
 
@@ -44,21 +49,26 @@ def read(path: Path, expected: Sequence[str]) -> pa.Table:
         SchemaError: It cannot be read, or is in another form; it names the file.
     """
     wrong: list[str] = []
+    if not path.is_file():
+        raise SchemaError(f"there is no file {path}", hint="Check the path")
     try:
         is_parquet = path.suffix == ".parquet"
         table = pq.read_table(path) if is_parquet else _csv(path, wrong)
         names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        hint = "it must be Parquet (.parquet), or CSV in UTF-8"
-        raise SchemaError(f"{path} can not be read: {error}", hint=hint) from error
+        kind = "Parquet" if is_parquet else "CSV in UTF-8"
+        raise SchemaError(f"{path} cannot be read as {kind}", hint=FORMS) from error
     if missing := [name for name in expected if name not in names]:
         raise SchemaError(
             f"{path} lacks the columns {', '.join(missing)}; it has "
-            f"{', '.join(names)[:200]}. Expected is Parquet (.parquet), or CSV in "
-            "UTF-8 with a header, commas between columns and points before decimals"
+            f"{', '.join(names)[:200]}",
+            hint=FORMS,
         )
     if twice := {name for name in names if names.count(name) > 1}:
-        raise SchemaError(f"{path} has several columns {', '.join(sorted(twice))}")
+        raise SchemaError(
+            f"{path} has several columns of the same name: {', '.join(sorted(twice))}",
+            hint="Rename or remove them",
+        )
     if wrong:
         raise SchemaError(f"{path}, {wrong[0]}")
     return table
@@ -71,12 +81,12 @@ def _csv(path: Path, wrong: list[str]) -> pa.Table:
         if row.text.strip():
             wrong.append(
                 # The header is a row as well.
-                f"row {row.number - 1}: expected {row.expected_columns} columns, "
-                f"found {row.actual_columns}"
+                f"row {row.number - 1} has {row.actual_columns} columns instead of "
+                f"{row.expected_columns}"
             )
         return "skip"
 
-    # In one thread rows have numbers.
+    # Arrow numbers rows only if it reads in one thread.
     reading = pa_csv.ReadOptions(use_threads=False)
     parsing = pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=left_out)
     with (
@@ -87,7 +97,7 @@ def _csv(path: Path, wrong: list[str]) -> pa.Table:
     if len(names) == 1 and (marks := set(";\t|").intersection(names[0])):
         raise SchemaError(
             f"{path} has {marks.pop()!r} between its columns",
-            hint="write commas between columns, and points before decimals",
+            hint="Write commas between columns, and points before decimals",
         )
     texts = pa_csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
@@ -110,13 +120,13 @@ def named(path: Path) -> Iterator[None]:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column that is no dictionary."""
+    """Return a column without its dictionary."""
     is_dictionary = pa.types.is_dictionary(column.type)
     return column.cast(column.type.value_type) if is_dictionary else column
 
 
 def is_text(column: pa.ChunkedArray) -> bool:
-    """Tell whether a column holds texts, as every one of CSV does."""
+    """Return whether a column holds texts; in CSV every column does."""
     return _plain(column).type in (pa.string(), pa.large_string())
 
 
@@ -139,13 +149,13 @@ def typed(table: pa.Table, name: str, kind: str) -> pa.ChunkedArray:
             # Moments of data frames have nanoseconds, which BigQuery has not.
             return column.cast(wanted, safe=kind != "TIMESTAMP")
         if kind == "FLOAT64":
-            # All at once, unless one is no number.
+            # All are converted at once, unless one is not a number.
             numbers = pc.utf8_trim_whitespace(column).cast(wanted)
             if pc.all(pc.is_finite(numbers)).as_py() is not False:
                 return numbers
     except pa.ArrowException as error:
         if not is_read:
-            raise SchemaError(f"column {name}: expected {kind}: {error}") from error
+            raise SchemaError(f"column {name} has other values than {kind}") from error
     expected, read_as = _READERS[kind]
     values = []
     for row, text in enumerate(column.to_pylist(), 1):
@@ -195,7 +205,7 @@ _READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "NUMERIC": ("a number with 29 digits and 9 decimals at most", _decimal),
     "BOOL": ("true or false", _truth),
     "DATE": ("a day as YYYY-MM-DD", _day),
-    "TIMESTAMP": ("a day or a time in ISO 8601", moment_of),
+    "TIMESTAMP": ("a day or a time, for example 2026-03-01T08:30:00", moment_of),
 }
 
 

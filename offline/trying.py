@@ -34,7 +34,7 @@ Step = Callable[[str], AbstractContextManager[Any]]
 
 
 def is_use_case(target: str) -> bool:
-    """Tell whether what is to be tried is a use case, and no table."""
+    """Return whether what is to be tried is a use case, and no table."""
     return target in usecases.names() and not Path(target).is_file()
 
 
@@ -74,7 +74,7 @@ def _read(target: str) -> pa.Table:
         return table_files.read(path, [])
     if match is None or match[1] is None:
         raise RequestError(
-            f"{target!r} is no file, no project.dataset.table and no use case",
+            f"{target!r} is not a file, a project.dataset.table or a use case",
             hint=f"check the path; use cases are {', '.join(usecases.names())}",
             field="target",
         )

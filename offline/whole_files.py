@@ -20,5 +20,5 @@ def write(file: Path, content: bytes) -> None:
         unfinished.write_bytes(content)
         unfinished.replace(file)
     finally:
-        # Of a full disk; each try would leave its own.
+        # On a full disk each try would leave another unfinished file.
         unfinished.unlink(missing_ok=True)

@@ -33,15 +33,15 @@ class Budget:
         Read a budget: ``1000`` is a number, ``5%`` is a share.
 
         Raises:
-            ValueError: It is neither; the message follows *but it*.
+            ValueError: It is neither; the message says what to use.
         """
         if _COUNT.fullmatch(text) and 1 <= int(text) <= MOST:
             return cls(count=int(text))
         if (match := _SHARE.fullmatch(text)) and 0 < float(match[1]) <= 100:
             return cls(share=float(match[1]) / 100)
         raise ValueError(
-            f"must be a number from 1 to {MOST}, as in 1000, or a share above 0% and "
-            "up to 100%, as in 5%"
+            f"use a number from 1 to {MOST}, for example 1000, or a share above 0% and "
+            "up to 100%, for example 5%"
         )
 
     def __str__(self) -> str:

@@ -64,7 +64,7 @@ class RequestError(PropensityError):
 
 
 class NoSuchPath(PropensityError):
-    """Nothing is served at this path."""
+    """There is nothing at this path."""
 
     status = 404
     code = "no_such_path"
@@ -72,14 +72,14 @@ class NoSuchPath(PropensityError):
 
 
 class MethodNotAllowed(PropensityError):
-    """The method is not served at this address."""
+    """The method is not allowed at this address."""
 
     status = 405
     code = "method_not_allowed"
     is_public = True
 
     def __init__(self, method: str, *, allowed: tuple[str, ...]) -> None:
-        super().__init__(f"{method} is not served here; use {' or '.join(allowed)}")
+        super().__init__(f"{method} is not allowed here; use {' or '.join(allowed)}")
         self.headers = {"Allow": ", ".join(allowed)}
 
 

@@ -12,17 +12,18 @@ MAXIMUM_ID_CHARACTERS = 256
 # A number from here on may have lost digits on its way, and is no id.
 INEXACT = 2**53
 
-# The name of a use case, which is a folder, or of an event type.
+# The name of a use case, which is a folder, or of an event type, and in words.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+NAME_RULE = "lower-case letters, digits and underscores, for example ga4_purchase"
 
 # The name of an event; some languages write vowels as marks, which are no letters.
 _EVENT = re.compile(r"[^\W\d_](?:[\w -]|[^\w\x00-\xbf\ud800-\udfff]){0,39}(?<! )")
 
-# Halves of surrogate pairs: no UTF-8 has them, and what a shell hands over that is none
-# comes as such.
+# Lone surrogates cannot be written as UTF-8. Python uses them for bytes of a command
+# line that are not UTF-8.
 _HALF = re.compile(r"[\ud800-\udfff]")
 
-# Control characters, and such halves, which are not text.
+# Control characters and lone surrogates are not text.
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # Ids that pages and servers send where they have none, as in meaningless_ids.sql.
@@ -35,26 +36,26 @@ MEANINGLESS = frozenset(
 
 
 def is_meaningless(value: str) -> bool:
-    """Tell whether an id says that there is none, in any case, with blanks around."""
+    """Return whether an id is a placeholder such as "null" or "(not set)"."""
     return value.strip().lower() in MEANINGLESS
 
 
 def is_encodable(value: str) -> bool:
-    """Tell whether a text can be written in UTF-8."""
+    """Return whether a text can be written in UTF-8."""
     return _HALF.search(value) is None
 
 
 def is_text(value: str) -> bool:
-    """Tell whether there is no control character in an id, and no half of a pair."""
+    """Return whether an id is free of control characters and lone surrogates."""
     return _NOT_TEXT.search(value) is None
 
 
 def is_event_name(value: str) -> bool:
     """
-    Tell whether an event of GA4 can have this name.
+    Return whether an event of GA4 can have this name.
 
     Letters, digits and underscores, 40 at most, with a letter first: of any language.
-    Blanks and hyphens are against the rules, and collected all the same.
+    Blanks and hyphens are against the rules, but Analytics collects them.
     Source: https://support.google.com/analytics/answer/13316687, event naming rules.
     """
     return _EVENT.fullmatch(value) is not None
@@ -65,7 +66,8 @@ def problem_of(value: object) -> str:
     if not isinstance(value, str):
         return "must be a string"
     if not value:
-        return "must not be empty"
+        return "is empty"
     if len(value) > MAXIMUM_ID_CHARACTERS:
-        return f"has at most {MAXIMUM_ID_CHARACTERS} characters"
-    return "" if is_text(value) else "has no control characters"
+        limit = f"the limit is {MAXIMUM_ID_CHARACTERS}"
+        return f"is too long: {len(value)} characters; {limit}"
+    return "" if is_text(value) else "contains a control character; remove it"

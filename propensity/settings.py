@@ -139,7 +139,7 @@ class Settings:
         if unknown:
             which = "; ".join(unknown_setting(name, known) for name in unknown)
             raise SettingsError(
-                f"{which} (docs/settings.md has all settings)", field=unknown[0]
+                which, hint="docs/settings.md has all settings", field=unknown[0]
             )
         values = {
             setting.name: _value(variable, setting.name, text)
@@ -167,7 +167,8 @@ class Settings:
         value = str(getattr(self, name))
         if not value:
             raise SettingsError(
-                f"{variable_of(name)} is not set, and this function needs it",
+                f"{variable_of(name)} is not set, and this needs it",
+                hint=f"docs/settings.md#{variable_of(name).lower()} says what to set",
                 field=variable_of(name),
             )
         return value
@@ -220,16 +221,16 @@ def variable_of(name: str) -> str:
 
 
 def is_setting(name: str) -> bool:
-    """Tell whether a variable is a setting of the functions, or is meant as one."""
+    """Return whether a variable is a setting of the functions, or is meant as one."""
     return name.startswith(PREFIX) and not FOREIGN.fullmatch(name)
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> str:
-    """Say that a variable is no setting, and which setting has almost its name."""
-    import difflib  # only a refusal needs it
+    """Return that a setting is unknown, and which setting has almost its name."""
+    import difflib  # only a wrong setting needs it
 
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    return f"unknown setting {name}" + (f": is it {near[0]}?" if near else "")
+    return f"unknown setting {name}" + (f". Did you mean {near[0]}?" if near else "")
 
 
 def own_use_cases() -> str:

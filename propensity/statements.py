@@ -71,7 +71,7 @@ def lines(
         if (folder / f"{name}.sql").is_file():
             break
     else:
-        raise UseCaseError(f"there is no {name}.sql")
+        raise UseCaseError(f"there is no file {name}.sql")
     file = f"{folder.name}/{name}.sql"
     before, after = (around or {}).get(name, ("", ""))
     yield from (Line(file, 1, text) for text in before.splitlines())
@@ -97,5 +97,5 @@ def read(folder: Any, file: str) -> str:
     try:
         return str((folder / file).read_text(ENCODING))
     except UnicodeDecodeError as error:
-        message = "is not UTF-8 text: save the file in that encoding"
+        message = "is not UTF-8; save the file in that encoding"
         raise UseCaseError(f"{folder.name}/{file} {message}") from error

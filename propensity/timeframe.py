@@ -58,7 +58,7 @@ def day_of(text: str) -> date:
         day = date.fromisoformat(text)
         if day.isoformat() == text:
             return day
-    raise ValueError(f"{text[:32]!r} is no day as YYYY-MM-DD")
+    raise ValueError(f"{text[:32]!r} is not a day. Example: 2026-03-01")
 
 
 def moment_of(text: str) -> datetime:
@@ -136,13 +136,13 @@ class Timeframe:
         return tuple(as_of for as_of in as_ofs if as_of + self.horizon <= today)
 
     def are_enough(self, as_ofs: Sequence[date]) -> bool:
-        """Tell whether dates, oldest first, suffice to train, choose and hold out."""
+        """Return whether dates, oldest first, suffice to train, choose and hold out."""
         return len(as_ofs) >= FEWEST_SNAPSHOTS and bool(
             self.over(as_ofs, today=as_ofs[-2])
         )
 
     def is_matured(self, as_of: date, *, today: date) -> bool:
-        """Tell whether the label of ``as_of`` is final on ``today``."""
+        """Return whether the label of ``as_of`` is final on ``today``."""
         return as_of <= self.newest_matured(today=today)
 
     def newest_matured(self, *, today: date) -> date:
@@ -151,7 +151,7 @@ class Timeframe:
 
     def is_covered(self, as_of: date, days: Collection[date]) -> bool:
         """
-        Tell whether a lookback lacks a tenth of its days at most.
+        Return whether a lookback lacks a tenth of its days at most.
 
         Of a source that is closed on some weekdays it lacks no more than a fifth of
         the others. ``days`` are all days of the source that have data.

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {
-        *("budget", "clock", "concurrency", "errors", "folders", "ids"),
+        *("budget", "clock", "concurrency", "entries", "errors", "folders", "ids"),
         *("schema", "statements", "timeframe"),
     },
     {"settings", "models", "pages", "tables"},

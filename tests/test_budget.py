@@ -29,7 +29,7 @@ def test_a_percent_sign_makes_a_share_and_nothing_a_number(text, budget):
 )  # fmt: skip
 def test_anything_else_is_refused(text):
     """The message says what is allowed."""
-    with pytest.raises(ValueError, match=r"must be a number .* or a share"):
+    with pytest.raises(ValueError, match=r"use a number .* or a share"):
         Budget.parse(text)
 
 

@@ -16,9 +16,12 @@ from propensity.statements import statement
         *((text, "") for text in ("a", "1029957577.1716168911", "\u00e9" * 256, " ")),
         (7, "must be a string"),
         (None, "must be a string"),
-        ("", "must not be empty"),
-        ("a" * 257, "has at most 256 characters"),
-        *((text, "has no control characters") for text in ("a\nb", "\x7f", "\ud800")),
+        ("", "is empty"),
+        ("a" * 257, "is too long: 257 characters; the limit is 256"),
+        *(
+            (text, "contains a control character; remove it")
+            for text in ("a\nb", "\x7f", "\ud800")
+        ),
     ],
 )
 def test_an_id_is_any_text_of_256_characters(value, problem):

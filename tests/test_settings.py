@@ -87,7 +87,9 @@ def test_a_malformed_value_is_refused(variable, text, wanted):
 
 def test_an_unknown_variable_is_refused():
     """A misspelt setting stops the function; the one that it resembles is named."""
-    with pytest.raises(SettingsError, match="is it PROPENSITY_BUCKET") as refused:
+    with pytest.raises(
+        SettingsError, match=r"Did you mean PROPENSITY_BUCKET\?"
+    ) as refused:
         read(PROPENSITY_BUCKIT="b")
 
     assert refused.value.field == "PROPENSITY_BUCKIT"

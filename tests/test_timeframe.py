@@ -52,7 +52,7 @@ class TestADate:
     )
     def test_is_four_two_and_two_ascii_digits(self, text):
         """What Python's own readers take besides is refused, and so is no day."""
-        with pytest.raises(ValueError, match="is no day as YYYY-MM-DD"):
+        with pytest.raises(ValueError, match="is not a day"):
             day_of(text)
 
 

@@ -1,7 +1,7 @@
 """
 The audience of the demo: its best users, sent to a receiver on this machine.
 
-By the ordinary command, in a process of its own. The receiver writes to nobody, so the
+By the ordinary command, in a process of its own. The receiver writes to no one, so the
 lift that 03-ModelEvaluation measures a week later is that of doing nothing.
 """
 
@@ -27,7 +27,7 @@ BATCH = 500
 
 def act(stack: Stack, use_case: str, as_of: date) -> None:
     """
-    Send the audience of a date, and print what came of it.
+    Send the audience of a date, and print the results.
 
     Args:
         stack: Running; the file of the destination stays in its state's folder.
@@ -76,5 +76,5 @@ def lift_text(answer: Mapping[str, Any]) -> str:
     return (
         f"{answer['as_of']}  lift      contacted users minus control group: "
         f"{difference} percentage points (95% interval {low} to {high}). The "
-        "fake CRM contacts nobody, so the true effect is 0"
+        "fake CRM contacts no one, so the true effect is 0"
     )

@@ -26,8 +26,8 @@ TIMEOUT_S, POLL_S = 900, 2.0
 
 def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, Any]]:
     """Return the rows of a statement of the demo or the product."""
-    found = warehouse.rows(statement(name, own=FOLDER), parameters)
-    return [dict(row.items()) for row in found]
+    result = warehouse.rows(statement(name, own=FOLDER), parameters)
+    return [dict(row.items()) for row in result]
 
 
 def call(
@@ -48,13 +48,14 @@ def call(
     result: dict[str, Any] = {}
     with contextlib.suppress(ValueError):
         result = answer.json()
-    # To the scheduler an error that would come again is answered 200.
+    # The scheduler gets 200 for an error that a retry would not mend.
     if answer.ok and result.get("error", accepted) == accepted:
         return result
     reason = result.get("message", answer.text[:1000])
     raise LocalError(
         f"{function} answered {answer.status_code} to {json.dumps(dict(body))}: "
-        f"{reason}\nIts log: {stack.state.logs}/{function}.log"
+        f"{reason}",
+        hint=f"Its log is {stack.state.logs}/{function}.log",
     )
 
 
@@ -86,7 +87,10 @@ def settled(
         if max(missing.values()) <= 0:
             return counts
         if time.monotonic() > deadline:
-            raise LocalError(f"after {TIMEOUT_S} s these are missing: {missing}")
+            raise LocalError(
+                f"after {TIMEOUT_S} s these are missing: {missing}",
+                hint="Look at the logs that `make status` lists",
+            )
         time.sleep(POLL_S)
 
 

@@ -59,7 +59,7 @@ def play(
     stack: Stack, warehouse: Warehouse, *, cards: Path | None = None
 ) -> Iterator[str]:
     """
-    Play transactions and truths, train under traffic, and yield what came of it.
+    Play transactions and truths, train under traffic, and yield the results.
 
     Args:
         stack: Running.
@@ -73,11 +73,11 @@ def play(
     now = datetime.now(UTC)
     end = midnight(now.date()) - SINCE_LAST * DAY
     if cards:
-        some = read_cards(cards, start=end - DAYS * DAY, end=end)
+        history = read_cards(cards, start=end - DAYS * DAY, end=end)
     else:
         # Versions of earlier runs in this state learned from other transactions.
         earlier = (stack.bucket_folder / "models" / USE_CASE).glob("*")
-        some = drawn(
+        history = drawn(
             seed=DEFAULT_SEED + len([*earlier]),
             transactions=TRANSACTIONS,
             fraud_rate=FRAUD_RATE,
@@ -85,7 +85,7 @@ def play(
             end=end,
         )
     prefix = f"{now:%Y%m%d%H%M%S}-"
-    transactions = replace(some, prefix=prefix)
+    transactions = replace(history, prefix=prefix)
     first_day, last_day = (moment(int(transactions.time_ms[n])).date() for n in (0, -1))
     of_file = f" of {cards}, stretched" if cards else ""
     yield (
@@ -99,7 +99,7 @@ def play(
     counts = settled(warehouse, USE_CASE, counts_of(sent), since=now)
     with ThreadPoolExecutor(1) as beside:
         for part in parts:
-            # As of today: of events before it, also those that were scored today.
+            # The training is as of today, and reads the events before today.
             body = {"use_case": USE_CASE, "force": True}
             training = beside.submit(call, stack, "model_training", body)
             rest = part

@@ -36,7 +36,7 @@ def text(
 
     A logistic regression on published probability and points is fitted on the first
     half of the weeks, and judged on the second but for its first; too few weeks or
-    outcomes are said.
+    outcomes are known.
 
     Args:
         scores: Rows of ``published_users.sql``.

@@ -53,7 +53,7 @@ COLUMNS = (
 
 def run(stack: Stack, options: Choice) -> None:
     """
-    Play and show what was chosen, on a stack whose emulators answer.
+    Play what was chosen and show the results, on a stack whose emulators answer.
 
     Raises:
         LocalError: A function or the data did not do.
@@ -89,7 +89,7 @@ def run(stack: Stack, options: Choice) -> None:
 
 
 def beside(work: Callable[[], Result]) -> Future[Result]:
-    """Begin work in a thread that nobody waits for when the program ends early."""
+    """Begin work in a thread that ends with the program, also an early end."""
     future: Future[Result] = Future()
 
     def run() -> None:
@@ -109,7 +109,7 @@ def play(
     ready: Future[None],
     loaded: threading.Event,
 ) -> None:
-    """Load the export, play the scheduler over its last weeks, and show what came."""
+    """Load the export, play the scheduler over its last weeks, and show the results."""
     settings = warehouse.settings
     use_case = usecases.load(settings.use_case).titled(settings)
     source = opened(warehouse, options, use_case)
@@ -154,15 +154,15 @@ def play(
     if not is_promoted:
         report = shown(stack.bucket_folder / trained["objects"]["report.html"])
         raise LocalError(
-            f"no model was promoted, so that nothing was published: "
-            f"{trained['verdict']}. What it was trained on is in {report}"
+            f"no model went live, so there are no predictions: {trained['verdict']}",
+            hint=f"Look at {report}",
         )
 
     show(warehouse, use_case.name, weeks, verbose=options.verbose)
     scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
     if shop:
         say(loyalty.text(warehouse, use_case, shop, scores))
-    say("\nLooking users up, the likeliest, the least likely, and nobody:")
+    say("\nLooking up the likeliest user, the least likely, and an unknown one:")
     for user in scores[0]["user_id"], scores[-1]["user_id"], "nobody":
         look_up(stack, user)
 

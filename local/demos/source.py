@@ -76,8 +76,8 @@ def check(summary: Summary, settings: Settings) -> None:
     ):
         if wanted and wanted not in there:
             raise UnusableData(
-                f"the data have no {wanted!r}; {variable} can be one of "
-                f"{', '.join(sorted(there))}"
+                f"the data have no {wanted!r}",
+                hint=f"Set {variable} to one of {', '.join(sorted(there))}",
             )
 
 
@@ -98,9 +98,9 @@ def chosen_weeks(
     if not weeks:
         days = use_case.lookback_days + horizon_days * (needed + 1)
         raise UnusableData(
-            f"the data are from {min(source.dates)} to {last}: too short to train on "
-            f"and to evaluate after. About {days} days are needed, nearly all of them "
-            "with data"
+            f"not enough data: a demo needs about {days} days, and yours are from "
+            f"{min(source.dates)} to {last}",
+            hint="Use a longer export",
         )
     return weeks
 

@@ -31,7 +31,7 @@ COLUMNS = (
 
 def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
     """
-    Publish a generated stream, wait until it is stored, and yield what came of it.
+    Publish a generated stream, wait until it is stored, and yield the results.
 
     Raises:
         LocalError: It did not come through.
@@ -71,7 +71,7 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
         f"features of {len(users):,} users against a clean computation over all "
         f"events: {differing} differ\n"
     )
-    # Of a player who has won.
+    # The features are of a player who has won.
     player = max(
         streamed.values(), key=lambda row: (row["win_count"] >= 2, row["user_id"])
     )

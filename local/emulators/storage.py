@@ -105,14 +105,14 @@ class Store:
             return resource
         raise Refused(HTTPStatus.NOT_FOUND, "The specified bucket does not exist.")
 
-    def create_bucket(self, given: Resource) -> Resource:
-        if not BUCKET.fullmatch(given["name"]):
-            message = f"{given['name']!r} is not a valid bucket name."
+    def create_bucket(self, metadata: Resource) -> Resource:
+        if not BUCKET.fullmatch(metadata["name"]):
+            message = f"{metadata['name']!r} is not a valid bucket name."
             raise Refused(HTTPStatus.BAD_REQUEST, message)
-        if self._rows("buckets", "name = ?", given["name"]):
+        if self._rows("buckets", "name = ?", metadata["name"]):
             raise Refused(HTTPStatus.CONFLICT, "You already own this bucket.")
         return self.save_bucket(
-            {**given, "kind": "storage#bucket", "id": given["name"]}
+            {**metadata, "kind": "storage#bucket", "id": metadata["name"]}
         )
 
     def save_bucket(self, resource: Resource) -> Resource:
@@ -152,16 +152,16 @@ class Store:
         raise Refused(HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}")
 
     def write(
-        self, bucket: str, content: bytes, given: Resource, query: Query
+        self, bucket: str, content: bytes, metadata: Resource, query: Query
     ) -> Resource:
         """Write an object, if it still has the generation that is expected."""
-        name = given["name"]
+        name = metadata["name"]
         live = self.live(bucket, name)
         last = int(live["generation"]) if live else 0
         if int(query.get("ifGenerationMatch", last)) != last:
             message = f"The precondition did not hold: the generation is {last}."
             raise Refused(HTTPStatus.PRECONDITION_FAILED, message)
-        resource = _resource({**given, "bucket": bucket}, content, after=last)
+        resource = _resource({**metadata, "bucket": bucket}, content, after=last)
         with self._database:  # all of the block, or nothing of it
             self._database.execute("BEGIN")
             self._retire(bucket, live)
@@ -211,15 +211,15 @@ class Store:
         return self.folder / bucket / name
 
 
-def _resource(given: Resource, content: bytes, *, after: int) -> Resource:
+def _resource(metadata: Resource, content: bytes, *, after: int) -> Resource:
     """Return an object's resource, of a generation newer than ``after``."""
     generation = max(time.time_ns() // 1_000, after + 1)
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     return {
         "contentType": "application/octet-stream",
-        **given,
+        **metadata,
         "kind": "storage#object",
-        "id": f"{given['bucket']}/{given['name']}/{generation}",
+        "id": f"{metadata['bucket']}/{metadata['name']}/{generation}",
         "generation": str(generation),
         "metageneration": "1",
         "size": str(len(content)),
@@ -250,7 +250,7 @@ class Handler(LoopbackHandler):
     # Without this every small answer waits 40 ms for the client's delayed ACK.
     disable_nagle_algorithm = True
     store: Store
-    # What has come of resumable uploads, by their ids.
+    # Parts received of resumable uploads, by their ids.
     uploads: dict[str, tuple[Resource, Query, bytearray]] = {}  # noqa: RUF012
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -331,18 +331,18 @@ class Handler(LoopbackHandler):
         """Take an upload: at once, in two parts, or in chunks."""
         store = self.store
         if upload := query.get("upload_id"):
-            given, conditions, content = self.uploads[upload]
+            metadata, conditions, content = self.uploads[upload]
             content += body
             total = self.headers["Content-Range"].rpartition("/")[2]
             if total == "*" or len(content) < int(total):
                 done = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}
                 return Answer(status=HTTPStatus.PERMANENT_REDIRECT, headers=done)
             del self.uploads[upload]
-            return Answer(store.write(bucket, bytes(content), given, conditions))
+            return Answer(store.write(bucket, bytes(content), metadata, conditions))
         if query["uploadType"] == "resumable":
-            given = {"name": query.get("name"), **json.loads(body or b"{}")}
+            metadata = {"name": query.get("name"), **json.loads(body or b"{}")}
             upload = uuid.uuid4().hex
-            self.uploads[upload] = given, query, bytearray()
+            self.uploads[upload] = metadata, query, bytearray()
             where = f"http://{self.headers['Host']}/upload/storage/v1/b/{bucket}/o"
             where += f"?uploadType=resumable&upload_id={upload}"
             return Answer(headers={"Location": where})
@@ -350,11 +350,13 @@ class Handler(LoopbackHandler):
             _, _, boundary = self.headers["Content-Type"].partition("boundary=")
             mark = b"--" + boundary.strip("'\"").encode()
             _, about, part = body.split(mark)[:3]
-            given = json.loads(about.partition(b"\r\n\r\n")[2])
+            metadata = json.loads(about.partition(b"\r\n\r\n")[2])
             head, _, data = part.partition(b"\r\n\r\n")
             kind = re.search(rb"(?i)content-type: *(\S+)", head)
-            given.setdefault("contentType", kind[1].decode() if kind else None)
-            return Answer(store.write(bucket, data.removesuffix(b"\r\n"), given, query))
+            metadata.setdefault("contentType", kind[1].decode() if kind else None)
+            return Answer(
+                store.write(bucket, data.removesuffix(b"\r\n"), metadata, query)
+            )
         return Answer(store.write(bucket, body, {"name": query["name"]}, query))
 
     def _send(self, answer: Answer) -> None:

@@ -54,7 +54,7 @@ ENDING = re.compile(r"(\.(json|ndjson|jsonl|parquet))?(\.(gz|zst))?$")
 PARTS, LETTERS = re.compile("part|shard|of"), re.compile("[a-z]")
 # The fields of a record's type that are no records.
 FIELDS = re.compile(r'(\w+)"? (BIGINT|DOUBLE|VARCHAR|BOOLEAN)\b')
-# So many files are named.
+# Files that a remark names.
 NAMED = 5
 CHECKED_ROWS = 100
 # The first moment of 2000, which no site's analytics are older than.
@@ -63,7 +63,7 @@ WRONG_ROWS = resources.files(__package__).joinpath("wrong_rows.sql").read_text()
 
 
 class ExportError(ValueError):
-    """Rows that are no GA4 export's: where, what was expected, and what was found."""
+    """Rows that are not of a GA4 export; the message says which."""
 
 
 def order_of(path: Path) -> int | None:
@@ -86,22 +86,24 @@ def order_of(path: Path) -> int | None:
 
 def _table(path: Path) -> re.Match[str] | None:
     """Return what the nearest part of a path says of a table."""
-    found = (TABLE.search(part.lower()) for part in reversed(path.parts))
-    return next(filter(None, found), None)
+    matches = (TABLE.search(part.lower()) for part in reversed(path.parts))
+    return next(filter(None, matches), None)
 
 
 def remarks(source: Path) -> list[str]:
-    """Return what was taken for what, and which files are left out, in words."""
+    """Return how files were read, and which are left out, in words."""
     files = export_files(source)
-    untold = [path for path in files if _table(path) is None]
-    said = [(untold, "say no table by their names, and count as daily tables")]
+    unclear = [path for path in files if _table(path) is None]
+    groups = [(unclear, "do not name a table, and count as daily tables")]
     if source.is_dir():
         others = [path for path in _visible(source) if path not in files]
-        said.append((others, "are left out: another ending, or a copy of a table"))
+        groups.append(
+            (others, "are left out, because of their ending or as a copy of a table")
+        )
     return [
         f"{len(paths):,} files {what}: {', '.join(path.name for path in paths[:NAMED])}"
         + (" …" if len(paths) > NAMED else "")
-        for paths, what in said
+        for paths, what in groups
         if paths
     ]
 
@@ -116,7 +118,7 @@ def export_files(source: Path) -> list[Path]:
         ExportError: There is no such file, or none in the folder that can be read.
     """
     if not source.exists():
-        raise ExportError(f"{source}: no such file or folder")
+        raise ExportError(f"there is no file or folder {source}")
     found = _visible(source) if source.is_dir() else [source]
     files = [
         path
@@ -125,9 +127,7 @@ def export_files(source: Path) -> list[Path]:
         and (path == source or order_of(path) is not None)
     ]
     if not files:
-        raise ExportError(
-            f"{source}: expected {', '.join(ENDINGS)}, found no file of these kinds"
-        )
+        raise ExportError(f"{source} has no file that ends with {', '.join(ENDINGS)}")
     return files
 
 
@@ -188,12 +188,11 @@ def opened(
             "SELECT QUANTILE_DISC(event_timestamp, 0.9) FROM events"
         ).fetchall()
         if usual is None:
-            raise ExportError(f"{source}: expected rows of a GA4 export, found none")
+            raise ExportError(f"{source} has no rows of a GA4 export")
         if usual < OLDEST:
             raise ExportError(
-                f"{source}: event_timestamp: expected microseconds since 1970, found "
-                f"{usual} in most, which is before 2000; convert seconds and "
-                "milliseconds"
+                f"{source}: event_timestamp is {usual} in most rows, which is before "
+                "2000. Convert seconds or milliseconds to microseconds since 1970"
             )
         yield database
 
@@ -205,7 +204,7 @@ def _read(
     some = f" LIMIT {limit}" if limit else ""
     file, packed = _quoted(path), PACKED.get(path.suffix.lower(), "UNCOMPRESSED")
     if path.name.lower().endswith(PARQUET):
-        # As JSON, so that both are read and checked in one way.
+        # Parquet becomes JSON, so that both are read and checked in one way.
         given = copy.with_suffix(".given")
         database.execute(
             f"COPY (FROM READ_PARQUET({file}){some}) TO {_quoted(given)} (FORMAT JSON)"
@@ -215,7 +214,7 @@ def _read(
         file = _quoted(copy)
     described = database.execute("DESCRIBE no_events").fetchall()
     kinds = {name: kind for name, kind, *_ in described}
-    # As JSON has them, so that a number is known for one.
+    # As JSON, an id that is a number is recognised as one.
     kinds |= dict.fromkeys(("user_pseudo_id", "user_id"), "JSON")
 
     form = "array" if _is_marked_array(path) else "auto"
@@ -257,7 +256,7 @@ def _read(
 
 
 def _is_marked_array(path: Path) -> bool:
-    """Tell whether a byte order mark hides from DuckDB that rows are an array."""
+    """Return whether a byte order mark hides from DuckDB that rows are an array."""
     with pa.input_stream(str(path), compression="detect") as file:
         mark, _, rows = file.read(4096).partition(codecs.BOM_UTF8)
     return not mark and rows.lstrip().startswith(b"[")
@@ -265,7 +264,7 @@ def _is_marked_array(path: Path) -> bool:
 
 def _first_wrong(database: duckdb.DuckDBPyConnection, name: str, kind: str) -> str:
     """Return the first of the given rows that is not of a type, and what in it."""
-    # As READ_JSON reads, with null for what it refuses.
+    # READ_JSON has null for values that it rejects, as TRY_CAST has.
     rows = database.execute(f"SELECT row, value, TRY_CAST(value AS {kind}) FROM given")
     whole = "records" if kind.endswith("[]") else "a record"
     kinds = {**dict(FIELDS.findall(kind)), name: whole if "(" in kind else kind}
@@ -372,7 +371,7 @@ def summary(database: Any) -> Summary:
     ).fetchall()
     if not by_day:
         raise ExportError(
-            "event_timestamp: expected the days of event_date, not others"
+            "event_timestamp is of other days than event_date; correct one of them"
         )
     whole = days_of_data({day: count for day, count, _ in by_day})
     ends = sorted(end for day, _, end in by_day if day in whole)

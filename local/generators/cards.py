@@ -72,20 +72,20 @@ TRUTH_FAULTS: Faults = {
     "bad_time": given(truth_time="yesterday"),
     "bad_value": given(is_fraud="perhaps"),
 }
-# Of a file so many are played.
+# Most transactions of a file that are played.
 MAXIMUM_TRANSACTIONS = 12_000
 DEFAULT_SEED, DEFAULT_END = 42, datetime(2026, 6, 30, tzinfo=UTC)
 N_COMPONENTS = len(COMPONENTS)
 
-# What is drawn here is the same for every seed: the seed chooses transactions.
+# The world is the same for every seed, which only draws transactions.
 _WORLD = random_of(11, "the cards' world")
 N_FACTORS = 4
 COMMON = 0.5
 SCALE = np.round(1.9 * 0.94 ** np.arange(N_COMPONENTS), 3)
-# Of means in standard deviations: how far they wander, and from where on their way.
+# How far means wander, in standard deviations, and where they begin.
 WANDER = np.round(0.1 + 0.3 * _WORLD.random(N_COMPONENTS), 3)
 START = np.round(_WORLD.random(N_COMPONENTS), 3)
-# From first to last: how the logarithm of a scale changes, how far the factors turn.
+# Change from the first to the last day: of a scale's logarithm, and of the factors.
 GROWTH = np.round(0.3 * (_WORLD.random(N_COMPONENTS) - 0.5), 3)
 TURN = np.pi / 4
 HOURS = np.array(
@@ -117,7 +117,7 @@ KINDS = (
         {"V1": 2.3, "V5": -2.3, "V8": 2.8, "V19": -2.0, "V23": 2.1, "V26": -1.8},
         *(1.1, 4.2, 1.0, 0.05, 0.40),
     ),
-    # As the owner pays, but more.
+    # The fraudster pays like the owner, but more.
     ({}, 1.0, 4.4, 1.2, 0.08, 0.08),
 )
 GENUINE = 2
@@ -347,14 +347,19 @@ def checked(path: Path) -> pd.DataFrame:
         is_wrong = ~np.isfinite(rows[name])
         if is_wrong.any():
             row = int(is_wrong.argmax()) + 1
-            raise SchemaError(f"{path}, row {row}: {name} is no finite number")
+            raise SchemaError(f"{path}, row {row}: {name} is not a finite number")
     if not rows["Class"].isin([0, 1]).all():
-        raise SchemaError(f"{path} has other values than 0 and 1 in Class")
+        raise SchemaError(f"{path} has values other than 0 and 1 in Class")
     genuine = np.flatnonzero(rows["Class"] == 0)
     if not len(genuine):
-        raise SchemaError(f"{path} holds no genuine transaction: that is no stream")
+        raise SchemaError(
+            f"{path} has no genuine transactions (Class 0); a demo needs some"
+        )
     rows = rows[: genuine[-1] + 1]
     back = np.flatnonzero(rows["Time"].diff() < 0)
     if len(back):
-        raise SchemaError(f"{path}, row {back[0] + 1}: Time goes back")
+        raise SchemaError(
+            f"{path}, row {back[0] + 1}: Time is earlier than in the row before; sort "
+            "the rows by Time"
+        )
     return rows

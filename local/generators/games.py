@@ -86,7 +86,7 @@ CHANNELS = (
     ("spring_league", "https://football-forum.example/r/552", 0.12, 0.13),
     ("refer_a_friend", None, 0.12, 0.08),
 )
-# By the index of the postcode, from 1 to 7.
+# Values by the index of the postcode, from 1 to 7.
 INDICES = (
     *((0.04, 0.17), (0.07, 0.20), (0.12, 0.20), (0.17, 0.17)),
     *((0.21, 0.13), (0.21, 0.08), (0.18, 0.05)),
@@ -111,7 +111,7 @@ HOURS = np.array(
     ]
 )
 WEEKDAYS = np.array([0.85, 0.85, 0.95, 0.95, 1.15, 1.35, 1.2])
-# Of players at home: units that the table lacks, and districts that it lacks.
+# Shares of players whose unit, or whose district, the table lacks.
 UNKNOWN_UNIT, UNKNOWN_DISTRICT = 0.015, 0.015
 # Postcodes in the format of the United Kingdom, in areas that it does not have.
 AREAS = (
@@ -295,7 +295,7 @@ class Games:
         first = np.minimum(first, most)
         later = np.minimum(later, self.maximum_events - 1 - first)
         again = stays | (random.random(n) < SECOND_DAY)
-        # Who stays is there after two days; that is what staying means.
+        # A player is retained if active two days later.
         later = np.where(again, np.maximum(later, stays), 0)
         last_day = np.where(stays, 2 + floor(random.random(n) * (PLAY_DAYS - 2)), 1)
 

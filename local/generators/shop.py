@@ -39,11 +39,11 @@ TIME_ZONE = "America/New_York"
 BURN_IN_DAYS = 90
 LAST_DATE = date(2025, 6, 30)
 
-# By mood, from GONE to KEEN: expected visits a day, and purchases a visit.
+# Expected visits a day, and purchases a visit, by mood from GONE to KEEN.
 VISIT = np.array([0.0, 0.055, 0.10, 0.15])
 BUY = np.array([0.0, 0.03, 0.10, 0.80])
 ARRIVAL_MOOD = np.array([0.0, 0.40, 0.50, 0.10])
-# From today's mood (row) to tomorrow's (column).
+# Probabilities of tomorrow's mood (column) after today's (row).
 LOOKED = np.array(
     [[1, 0, 0, 0], [0, 0.80, 0.15, 0.05], [0, 0.30, 0.50, 0.20], [0, 0.05, 0.10, 0.85]]
 )
@@ -52,7 +52,7 @@ BOUGHT = np.array(
 )
 # Rate a day away of stepping down one mood, for a user of patience 1.
 FADE = np.array([0.0, 0.010, 0.08, 0.03])
-# Of a visit by mood: expected pages and items, chances of a cart and then a checkout.
+# Expected pages and items of a visit, and chances of cart and checkout, by mood.
 PAGES = np.array([0.0, 1.0, 1.5, 2.8])
 ITEMS = np.array([0.0, 0.3, 0.8, 2.4])
 CART = np.array([0.0, 0.02, 0.07, 0.50])
@@ -67,12 +67,12 @@ TREND_A_YEAR, SEASON = 0.12, 0.10
 # deviation in days. What a year adds to the logarithm.
 AT_PEAK, PEAK, PEAK_DAYS, DRIFT = 1.2, (6, 21), 25, -0.3
 LOGGED_IN, SECOND_VISIT = 0.35, 0.12
-# Of a loyalty programme: days between changes, and points by mood in that time.
+# Days between changes of a loyalty programme, and points by mood in that time.
 POINTS_DAYS, POINTS = 7, np.array([0.0, 0.2, 1.0, 5.0])
 REFUNDED, WITHOUT_ECOMMERCE, DUPLICATED = 0.09, 0.02, 0.005
 LATE, LATEST_ARRIVAL_DAYS = 0.02, 3
 
-# By where in a visit an event stands: pages and items mix, the rest follows in order.
+# Position of an event in its visit: pages and items mix, the rest follows in order.
 STAGES = {
     "session_start": 0, "first_visit": 1, "page_view": 2, "view_item": 2,
     "add_to_cart": 3, "begin_checkout": 4, "purchase": 5, "user_engagement": 6,
@@ -170,7 +170,7 @@ class Shop:
             row for each change.
         """
         users, days = self._users, np.arange(0, self._simulated_days, POINTS_DAYS)
-        # Of its own: the export is the same with and without it.
+        # A generator of its own keeps the export the same with and without points.
         random = np.random.Generator(np.random.PCG64(len(users)))
         is_member = random.random(len(users)) < 0.8
         is_there = is_member & (users["arrival"].to_numpy() <= days[:, None])
@@ -276,7 +276,7 @@ class Shop:
         visits["start_us"] = start_us + (within * SECOND_US).astype(np.int64)
         visits = visits.sort_values(["user", "start_us"], ignore_index=True)
         of_user = visits.groupby("user")
-        # As GA4 names them: a random number and the second of the first touch.
+        # GA4's ids are a random number and the second of the first touch.
         users, first = self._users, of_user["start_us"].min()
         names = zip(users["client"], first // SECOND_US, strict=True)
         users["user_pseudo_id"] = [f"{client}.{second}" for client, second in names]
@@ -317,7 +317,7 @@ class Shop:
         within = pd.Series(gap_us).groupby(visit).cumsum().clip(upper=5_390 * SECOND_US)
         events = visits.iloc[visit].assign(visit=visit, name=np.array([*STAGES])[kind])
         events["time_us"] = events["start_us"] + within.to_numpy()
-        # What comes back is booked by the shop's server, outside any session.
+        # The shop's server books returns, outside any session.
         bought = events[events["name"] == "purchase"]
         back = bought[random.random(len(bought)) < REFUNDED].assign(name="refund")
         back["time_us"] += (random.uniform(2, 15, len(back)) * DAY_US).astype(np.int64)
@@ -353,7 +353,7 @@ class Shop:
             len(baskets) - 1,
         )
         day, days = pd.factorize(events["day"])
-        # Of fifty visits one denies it, and one says nothing.
+        # One of fifty visits denies consent, and one does not say.
         consent = pa.array(np.where(visit % 50 == 7, "No", "Yes"), mask=visit % 50 == 8)
         rows = _record(
             event_date=days.strftime("%Y%m%d")[day],

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Event = dict[str, Any]
-# What breaks an event, by the reason that its dead letter must have.
+# Functions that break an event, by the reason that its dead letter must have.
 Faults = Mapping[str, Callable[[Event], Event | bytes]]
 
 SECOND_MS = 1_000

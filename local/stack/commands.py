@@ -29,7 +29,7 @@ def up(state: State) -> dict[str, Any]:
     return {**status([state]), "to_use": directions(stack).splitlines()}
 
 
-def down(chosen: Sequence[State]) -> dict[str, Any]:
+def down(states: Sequence[State]) -> dict[str, Any]:
     """
     Stop the processes of ``up``, and those that a killed program left behind.
 
@@ -39,7 +39,7 @@ def down(chosen: Sequence[State]) -> dict[str, Any]:
     """
     stopped: list[dict[str, Any]] = []
     in_use = []
-    for state in chosen:
+    for state in states:
         if state.record().processes:
             try:
                 with state.held():
@@ -49,9 +49,9 @@ def down(chosen: Sequence[State]) -> dict[str, Any]:
     return {"stopped": stopped, "in_use": in_use}
 
 
-def status(chosen: Sequence[State]) -> dict[str, Any]:
+def status(states: Sequence[State]) -> dict[str, Any]:
     """Return what was started and not stopped, and what of it has ended by itself."""
-    records = [(state, state.record()) for state in chosen]
+    records = [(state, state.record()) for state in states]
     running = [
         service
         for state, record in records
@@ -73,7 +73,7 @@ def services(state: State, processes: Iterable[Process]) -> list[dict[str, Any]]
             "state": state.name,
             "service": process.name,
             "url": f"http://{HOST}:{process.port}",
-            # As text: a number would be written with commas.
+            # A number would be printed with commas, so the pid is a text.
             "pid": str(process.pid),
             "is_running": process.is_running,
             "log": process.log,
@@ -116,14 +116,14 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
     import requests
 
     address = f"{tables(stack)}/datasets/{stack.options.dataset}/tables"
-    asked = {"maxResults": "1000", "selectedFields": "user_id,as_of"}
+    parameters = {"maxResults": "1000", "selectedFields": "user_id,as_of"}
     table = f"{address}/ma_predictions_table/data"
     try:
-        rows = requests.get(table, asked, timeout=5).json().get("rows") or []
+        rows = requests.get(table, parameters, timeout=5).json().get("rows") or []
     except (OSError, ValueError):
         rows = []
-    found = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
-    as_of, user = max(found, default=("YYYY-MM-DD", "SOME_USER"))
+    predictions = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
+    as_of, user = max(predictions, default=("YYYY-MM-DD", "SOME_USER"))
     return quote(user, safe=""), as_of
 
 

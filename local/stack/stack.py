@@ -77,7 +77,7 @@ class Stack:
         functions: Which functions to start; none of them for the emulators alone.
         root: Holds the functions' folders and ``propensity/``.
         stays: Whether all is left running when the block ends without an error; then
-            the dashboard is served, too.
+            the dashboard has an address, too.
     """
 
     def __init__(
@@ -116,9 +116,9 @@ class Stack:
             "PROPENSITY_USER_COLUMN": options.user_column,
             "PROPENSITY_LABEL_EVENT": options.label_event,
             "PROPENSITY_USE_CASE": options.use_case,
-            # Whoever plays with it does not want to wait a minute for a new version.
+            # Someone who tries it does not want to wait a minute for a new version.
             "PROPENSITY_REFRESH_S": "1",
-            # What is played here happened long ago.
+            # The events of a demo happened long ago.
             "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
             "PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS": "36500",
         }
@@ -183,7 +183,7 @@ class Stack:
         topics.create(settings.project, settings.pubsub_endpoint, endpoints=endpoints)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of ``propensity`` on what is served here."""
+        """Run a ``propensity`` command on this state."""
         return subprocess.run(
             [sys.executable, "-m", "propensity", *words],
             cwd=ROOT,
@@ -270,16 +270,17 @@ class Stack:
         record = self.state.record()
         if record.serves:
             raise LocalError(
-                f"state {self.state.name!r} is up; `make down` stops it, then start "
-                "again"
+                f"state {self.state.name!r} is running",
+                hint="Stop it with `make down`, then start again",
             )
         stop_all(self.state, record)
         for name in PORT_OFFSETS:
             if not is_free(self.port(name)):
                 raise LocalError(
-                    f"port {self.port(name)}, needed for {name}, is taken; `make "
-                    f"status` lists what is up here. {PORT_BASE} moves all ports, such "
-                    f"as {PORT_BASE}={self.base + 1000}. Nothing was started."
+                    f"port {self.port(name)}, needed for {name}, is taken. Nothing was "
+                    "started",
+                    hint="`make status` lists what is running. To use other ports, "
+                    f"set {PORT_BASE}={self.base + 1000}",
                 )
 
     def _processes(
@@ -335,7 +336,7 @@ class Stack:
         self, name: str, command: list[str], environment: dict[str, str], folder: Path
     ) -> None:
         """Start a process, and record it."""
-        # Of the user's environment it gets places, and threads.
+        # Pass on only PATH-like variables and thread limits.
         kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
         # A signal between starting and recording would leave a process behind.
         with deferred_signals():

@@ -97,8 +97,8 @@ class State:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise LocalError(
-                f"{self.name!r} cannot name a local state: use letters, digits, "
-                "'-', '_' and '.', 64 at most"
+                f"{self.name!r} is not a valid name of a local state",
+                hint="Use letters, digits, '-', '_' and '.', 64 at most",
             )
 
     @classmethod
@@ -112,8 +112,8 @@ class State:
         """
         if not data and options == Options():
             return cls()
-        asked = options.user_column, options.label_event, options.use_case
-        text = json.dumps([str(data.resolve()) if data else "", *asked])
+        settings = options.user_column, options.label_event, options.use_case
+        text = json.dumps([str(data.resolve()) if data else "", *settings])
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         stem = data.name.partition(".")[0] if data else DEFAULT_STATE
         stem = re.sub(r"[^A-Za-z0-9]+", "-", stem)[:40].strip("-")
@@ -150,10 +150,10 @@ class State:
             except BlockingIOError:
                 record = self.record()
                 raise LocalError(
-                    f"state {self.name!r} is in use by process {record.pid}. Wait for "
-                    "it, or play beside it, in another state and on other ports:\n"
-                    f"    make demo STATE={self.name[:60]}-2 "
-                    f"{PORT_BASE}={record.base + 1000}"
+                    f"state {self.name!r} is in use by process {record.pid}",
+                    hint="Wait for it, or use another state and other ports: "
+                    f"make demo STATE={self.name[:60]}-2 "
+                    f"{PORT_BASE}={record.base + 1000}",
                 ) from None
             yield
 
@@ -173,8 +173,9 @@ class State:
             return Record(**fields)
         except (ValueError, TypeError, KeyError) as error:
             raise LocalError(
-                f"{self.record_file} cannot be read ({error!r}). Stop what still runs "
-                f"of this state by hand, and remove {self.folder}"
+                f"{self.record_file} cannot be read ({error!r})",
+                hint="Stop what still runs of this state by hand, and remove "
+                f"{self.folder}",
             ) from error
 
     def write(self, record: Record) -> None:
@@ -192,7 +193,9 @@ def port_base(environment: Mapping[str, str] = os.environ) -> int:
     """
     value, most = environment.get(PORT_BASE, f"{DEFAULT_PORT_BASE}"), 65_535 - PORTS
     if not (value.isdecimal() and 1 <= int(value) <= most):
-        raise LocalError(f"{PORT_BASE} must be a port from 1 to {most}, not {value!r}")
+        raise LocalError(
+            f"{PORT_BASE} is {value!r}", hint=f"Use a port from 1 to {most}"
+        )
     return int(value)
 
 

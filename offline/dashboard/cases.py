@@ -18,7 +18,7 @@ from propensity.pages.words import plural, present, ratio
 LATE = 2
 
 
-class Deed(NamedTuple):
+class Action(NamedTuple):
     """What somebody should do, and the statement that says so."""
 
     text: str
@@ -120,36 +120,36 @@ class Case:
         return lifts
 
     @cached_property
-    def deeds(self) -> list[Deed]:
-        """What somebody should do, the most urgent first."""
-        return [*self._to_serve(), *self._to_look(), *self._late(), *self._to_stop()]
+    def actions(self) -> list[Action]:
+        """What to do, the most urgent first."""
+        return [*self._to_train(), *self._to_look(), *self._late(), *self._to_stop()]
 
-    def _to_serve(self) -> Iterator[Deed]:
+    def _to_train(self) -> Iterator[Action]:
         if self.facts.damage:
-            yield Deed(f"Restore a damaged file: {self.facts.damage}", "versions")
+            yield Action(f"Restore a damaged file: {self.facts.damage}", "versions")
         elif self.facts.champion is None:
             why = "Your data team has to train one."
             for row in self.rows["versions"][:1]:
                 why = f"Version {row['model_version']} was rejected: {row['verdict']}."
-            yield Deed(f"No model is live yet. {why}", "versions")
+            yield Action(f"No model is live yet. {why}", "versions")
 
-    def _to_look(self) -> Iterator[Deed]:
+    def _to_look(self) -> Iterator[Action]:
         for week in self.weeks[:1]:
             if message := season_alarm(week):
                 when = f"In the week of {week['week']}"
-                yield Deed(f"{when} {message}.", "evaluations")
+                yield Action(f"{when} {message}.", "evaluations")
         for row in self.alarms[:1]:
             count = plural(len(self.alarms), "drift warning")
-            yield Deed(f"Look at {count}: {row['message']}.", "drift")
+            yield Action(f"Look at {count}: {row['message']}.", "drift")
 
     def _is_late(self, newest: date) -> bool:
         horizon = timedelta(days=self.facts.horizon_days)
         return self.as_of - newest > LATE * horizon
 
-    def _late(self) -> Iterator[Deed]:
+    def _late(self) -> Iterator[Action]:
         weeks = self.weeks
         if weeks and self._is_late(weeks[0]["week_end"]):
-            yield Deed(
+            yield Action(
                 f"No evaluation since {weeks[0]['week_end']}. Ask your data team to "
                 "run propensity doctor.",
                 "evaluations",
@@ -157,9 +157,9 @@ class Case:
         for row in self.rows["publications"][:1]:
             if self._is_late(row["as_of"]):
                 why = f"No predictions since {row['as_of']}. Ask your data team"
-                yield Deed(f"{why} to run propensity doctor.", "publications")
+                yield Action(f"{why} to run propensity doctor.", "publications")
 
-    def _to_stop(self) -> Iterator[Deed]:
+    def _to_stop(self) -> Iterator[Action]:
         for row in self.lifts:
             # One without new members for so long is over.
             if self._is_late(row["week_end"]):
@@ -167,10 +167,10 @@ class Case:
             name = row["audience"]
             if row["verdict"] == "harms":
                 why = "contacted users did worse than the control group"
-                yield Deed(f"Stop audience {name}: {why}.", "lift")
+                yield Action(f"Stop audience {name}: {why}.", "lift")
             if row["verdict"] == "sample_ratio":
                 why = f"Audience {name}: some users got lost on the way, so its result"
-                yield Deed(f"{why} can't be used. Ask your data team.", "lift")
+                yield Action(f"{why} can't be used. Ask your data team.", "lift")
 
 
 def _derived(row: Row) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from propensity.settings import Settings
 
 # Newest weeks of a use case whose reports are copied.
 REPORTS = 40
-# Whoever may write reports could put a script into one. The first policy in a file
+# Someone who may write reports could put a script into one. The first policy in a file
 # counts, and this one lets nothing run and loads nothing.
 FIRST = f'<!DOCTYPE html><meta charset="utf-8">{POLICY}\n'
 
@@ -70,7 +70,7 @@ def find(
         champion = Registry(artifacts, name).champion()
         reports = _reports(name, weeks, artifacts)
     except ArtifactError as error:
-        # Of one use case: the pages of the others are wanted today.
+        # The damage is of one use case; the pages of the others are still written.
         damage = error.message
     return Facts(
         title=cleaned(use_case.title),

@@ -25,7 +25,7 @@ PAGES = (
 )
 Readings = Mapping[str, Reading]
 
-# What templates write and draw with.
+# Functions that templates call.
 FUNCTIONS = {
     "lines_svg": lines,
     "rate_interval": rate_interval,
@@ -87,7 +87,7 @@ def site(
 
 
 def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> list[Case]:
-    """Return the use cases that have rows or serve; those with deeds come first."""
+    """Return the use cases with rows or a live version, the urgent ones first."""
     sources = ("evaluations", "versions", "publications", "drift", "lift")
     grouped: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for source in sources:
@@ -103,7 +103,7 @@ def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> lis
         for name, known in sorted(facts.items())
         if name in grouped or known.champion is not None
     ]
-    return sorted(listed, key=lambda case: not case.deeds)
+    return sorted(listed, key=lambda case: not case.actions)
 
 
 def total(rows: Iterable[Row], *columns: str) -> dict[str, float]:

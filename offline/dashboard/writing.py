@@ -27,9 +27,12 @@ def check(out: str) -> None:
     """
     if out.startswith("gs://"):
         if not _BUCKET.fullmatch(out):
-            raise RequestError(f"{out!r} is not gs://BUCKET or gs://BUCKET/PREFIX")
+            raise RequestError(
+                f"{out!r} is not an address of a bucket",
+                hint="Example: gs://my-bucket/dashboard",
+            )
     elif Path(out).expanduser().is_file():
-        raise RequestError(f"{out} is a file; --out takes a folder")
+        raise RequestError(f"{out} is a file", hint="--out takes a folder")
 
 
 def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
@@ -57,7 +60,10 @@ def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
             for name in names:
                 whole_files.write(folder / name, pages[name].encode())
         except OSError as error:
-            raise RequestError(f"{folder} cannot be written to: {error}") from error
+            raise RequestError(
+                f"cannot write to {folder}: {error.strerror}",
+                hint="Choose another folder with --out",
+            ) from error
         return str(folder / INDEX)
     prefix = f"{address['prefix']}/" if address["prefix"] else ""
     with closing(Artifacts.open(replace(settings, bucket=address["bucket"]))) as bucket:

@@ -67,7 +67,8 @@ def check_rights(exam: Examination) -> Iterator[Finding]:
     settings = exam.settings
     there = exam.warehouse.tables_of(f"{settings.project}.{settings.dataset}")
     if missing := [one.name for one in tables.TABLES if one.name not in there]:
-        yield Finding(f"missing in {settings.dataset}: {', '.join(missing)}", SET_UP)
+        what = f"{settings.dataset} lacks the tables {', '.join(missing)}"
+        yield Finding(what, SET_UP)
     # Names are those of ``tables``; a dry run reads nothing.
     reads = " UNION ALL ".join(
         f"SELECT 1 FROM {table.name} WHERE {table.partition} IS NULL"
@@ -88,20 +89,22 @@ def check_export(exam: Examination) -> Iterator[Finding]:
         if reading:
             yield Finding(
                 f"PROPENSITY_GA4_DATASET is not set, and {', '.join(reading)} reads it",
-                "set it to the dataset of the GA4 export, such as analytics_123456789",
+                "set it to the export's dataset, for example analytics_123456789",
             )
         return
     try:
         there = exam.warehouse.tables_of(exam.settings.export)
     except (MissingTable, SettingsError, AccessDenied) as error:
-        yield Finding(error.message, "correct PROPENSITY_GA4_DATASET or its rights")
+        yield Finding(
+            error.message, "correct PROPENSITY_GA4_DATASET, or its permissions"
+        )
         return
     yield from _check_days(exam, Shards.of(there))
     try:
         exam.warehouse.dry_run(f"SELECT * FROM {consent.VIEW} WHERE table_suffix = ''")
     except PropensityError as error:
         what = f"the view {consent.VIEW} cannot be read: {error.message}"
-        advice = "or, where a view or a table breaks its wildcards, move that elsewhere"
+        advice = "or move other tables and views named events_ to another dataset"
         yield Finding(what, f"{SET_UP}; {advice}")
 
 
@@ -111,7 +114,7 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
     days = [day for day in shards.days if day <= today]
     if not days:
         yield Finding(
-            f"{exam.settings.ga4_dataset} has no table events_YYYYMMDD",
+            f"{exam.settings.ga4_dataset} has no daily table, such as events_20260301",
             f"{LINKS}, and switch on the daily export (locally: make demo)",
         )
         return
@@ -121,7 +124,7 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
     if is_late and not exam.is_local:
         late = (today - newest).days - 1
         yield Finding(
-            f"the newest day of the export is {newest}: {late} days are late",
+            f"the export ends at {newest}; {late} days are overdue",
             f"{LINKS}: an export above its daily limit is stopped",
         )
     reading = [one.lookback_days for one in exam.use_cases if one.reads_export]
@@ -130,9 +133,10 @@ def _check_days(exam: Examination, shards: Shards) -> Iterator[Finding]:
     span = shards.expected(first, newest)
     if missing := [day for day in span if day not in shards.days]:
         yield Finding(
-            f"days of the export are missing: {len(missing)} within the lookback of "
+            f"{len(missing)} days of the export are missing within the lookback of "
             f"{lookback} days: {listed(missing)}",
-            "GA4 fills no gap; BigQuery keeps deleted tables for 7 days",
+            "restore tables that were deleted (BigQuery keeps them for 7 days); Google "
+            "Analytics does not export a day again",
         )
 
 
@@ -168,13 +172,14 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
         name, registry = use_case.name, Registry(exam.artifacts, use_case.name)
         repair = (
             f"restore the object's earlier generation, or delete {registry.pointer} "
-            f"and call propensity promote N --use-case {name}"
+            f"and run `propensity promote VERSION --use-case {name}`"
         )
         try:
             champion = registry.champion()
             if champion is None:
-                advice = f"call 00-ModelTraining with use_case {name}; or, if one did"
-                yield Finding(f"{name}: no model serves", f"{advice}, {repair}")
+                advice = f"train one: call 00-ModelTraining with use_case {name}. If a"
+                advice += f" version was live before, {repair}"
+                yield Finding(f"{name}: no version is live", advice)
                 continue
             serving = loaded(
                 registry,
@@ -183,11 +188,11 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
                 settings=exam.settings,
             )
         except (ArtifactError, SchemaError) as error:
-            what = f"{name}: the champion cannot be loaded: {error.message}"
+            what = f"{name}: the live version cannot be loaded: {error.message}"
             yield Finding(what, repair)
             continue
         if not serving.is_warm:
-            what = f"{name}: the champion has not seen enough to score"
+            what = f"{name}: the live version has not seen enough events to score"
             yield Finding(what, "train again later")
 
 
@@ -198,17 +203,19 @@ def check_dead_letters(exam: Examination) -> Iterator[Finding]:
     if letters["waiting"]:
         count = f"{letters['waiting']}{' or more' * letters['more']}"
         yield Finding(
-            f"{count} messages wait in {dead_letters.SUBSCRIPTION}: every delivery of "
-            "them failed",
-            f"the log of stream_features or score_stream says why; then {replay}",
+            f"{count} messages wait in {dead_letters.SUBSCRIPTION}, because each "
+            "delivery failed",
+            "read the log of stream_features and score_stream, fix the cause, then run "
+            f"`{replay}`",
         )
     if letters["refused"]:
         counts = Counter[str]()
         for row in letters["refused"]:
             counts[row["reason"]] += row["messages"]
-        told = ", ".join(f"{reason} {n}" for reason, n in counts.most_common())
+        reasons = ", ".join(f"{reason} {n}" for reason, n in counts.most_common())
         yield Finding(
             f"{counts.total()} messages of the last seven days became dead letters: "
-            f"{told}",
-            f"correct the producer (dead_letters.detail), then {replay} --refused",
+            f"{reasons}",
+            "correct the producer (dead_letters.detail says what is wrong), then run "
+            f"`{replay} --refused`",
         )

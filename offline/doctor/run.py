@@ -130,15 +130,15 @@ def run(
         chosen = Settings.from_environment()
         chosen.required("bucket")
     except SettingsError as error:
-        advice = "docs/settings.md has every setting, its default and its bounds"
-        finding = Finding(error.message, advice, check="settings")
+        advice = error.hint or "docs/settings.md has every setting and its default"
+        finding = Finding(error.problem, advice, check="settings")
         place = "the settings of this environment"
         return Report(place, str(now.date()), ["settings"], [finding])
     settings = replace(chosen, deadline_s=min(PATIENCE_S, chosen.deadline_s))
     with opened(settings=settings) as deployment:
         artifacts = deployment.artifacts
         serving = {settings.use_case}
-        # What does not answer is said by the checks.
+        # The checks report a service that does not answer.
         with contextlib.suppress(PropensityError):
             objects = frozenset(artifacts.names("models/"))
             for name in usecases.names():
@@ -155,6 +155,6 @@ def run(
             )
         )
     for process in ended:
-        what, advice = f"{process} has ended", "make down, then make up"
+        what, advice = f"{process} has ended", "run `make down`, then `make up`"
         report.findings.append(Finding(what, advice, check="processes"))
     return report

@@ -1,4 +1,4 @@
-"""The last run of each kind: whether it came when it was due, and ended."""
+"""The last run of each kind: whether it began in time, and ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LEASE = re.compile(r"runs/([^/]+)/([^/]+)/(\d{4}-\d\d-\d\d)\.json")
 
 
 def check_runs(exam: Examination) -> Iterator[Finding]:
-    """Whether the last run of each kind came when it was due, and ended."""
+    """Yield runs that did not begin in time, or did not end."""
     newest = newest_runs(exam.artifacts)
     for function in functions.load():
         schedule, kind = function.schedule, KINDS.get(function.target)
@@ -43,10 +43,10 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
                 lease = _lease(exam.artifacts, f"runs/{name}/{kind}/{as_of}.json")
                 yield from _check_ended(exam, f"{who} for {as_of}", lease)
                 if not exam.is_local:
-                    yield from _check_came(exam, who, as_of, schedule.cron)
+                    yield from _check_overdue(exam, who, as_of, schedule.cron)
             # A use case with a shipped model need not be trained.
             elif name == exam.settings.use_case and not exam.is_local:
-                advice = "call it once, and run scheduler.sh"
+                advice = "call it once (deploy/call.sh), and run its scheduler.sh"
                 yield Finding(f"{who} has never run", advice)
 
 
@@ -62,31 +62,31 @@ def _check_ended(
     # One that failed for another reason may have waited before.
     waits = code == ExportLate.code and str(since or "") > waits_from
     if state == "running" and str(lease.get("expires_at", "")) < instant_of(exam.now):
-        yield Finding(f"{run} is stuck: it never ended", log)
+        yield Finding(f"{run} is stuck: it began and did not end", log)
     elif state == "failed" and waits:
         yield Finding(
-            f"{run} waits for the export, whose newest day is late",
+            f"{run} waits for the export, whose newest day is overdue",
             f"call it again, as the schedule does: {minutes} minutes after the first "
-            "call it goes on without that day",
+            "call it continues without that day",
         )
     elif state == "failed":
-        advice = f"see docs/operate.md#{code}" if code else log
+        advice = f"docs/operate.md#{code} says what to do" if code else log
         yield Finding(f"{run} failed: {code or error}", advice)
     elif state not in ("running", "done"):
-        advice = "delete its object under runs/ in the bucket: no run begins before"
+        advice = "delete its object under runs/ in the bucket; until then no run begins"
         yield Finding(f"{run}: its lease is damaged", advice)
 
 
-def _check_came(
+def _check_overdue(
     exam: Examination, who: str, as_of: date, cron: str
 ) -> Iterator[Finding]:
     _, _, day, _, weekday = cron.split()
     period = 31 if day != "*" else 7 if weekday != "*" else 1
     if exam.now.date() - as_of > timedelta(days=period):
         yield Finding(
-            f"{who} was missed: it is due every {period} days, and the last run is "
-            f"that of {as_of}",
-            "see in Cloud Scheduler whether its job is there, and what it was answered",
+            f"{who} is overdue: it should run every {period} days, and the last run "
+            f"was for {as_of}",
+            "look in Cloud Scheduler at its job and at the last answer",
         )
 
 
@@ -96,7 +96,7 @@ def newest_runs(artifacts: Artifacts) -> dict[tuple[str, str], date]:
     for name in sorted(artifacts.names("runs/")):
         if match := _LEASE.fullmatch(name):
             scope, kind, day = match.groups()
-            # No run made what is no date.
+            # Something else than a run wrote other names.
             with contextlib.suppress(ValueError):
                 newest[scope, kind] = date.fromisoformat(day)
     return newest

@@ -33,8 +33,8 @@ from propensity.usecases import NUMBER, UseCase, declaration, export
 AS_OF = date(2026, 3, 2)
 # A moment of a source that is known ahead, as the end of a contract is, may be later.
 LEAKS = (
-    "sees an event at or after its as-of date, or a moment in a source that is filled "
-    "later: compare it with as_of, or name the source's column under plans"
+    "sees an event at or after the prediction date, or a time in a source that is "
+    "filled in later: compare it with as_of, or list the source's column under plans"
 )
 
 
@@ -75,12 +75,15 @@ def check(
     """
     if not NAME.fullmatch(name) or not folders.place(name).is_dir():
         known = ", ".join(usecases.names())
-        problem = f"there is no use case {name[:64]!r}; there are {known}"
-        raise RequestError(problem, field="name")
-    with step("reading the files, and fitting each candidate to made-up rows"):
+        raise RequestError(
+            f"there is no use case {name[:64]!r}",
+            hint=f"Use one of {known}",
+            field="name",
+        )
+    with step("reading the files, and fitting each candidate to generated rows"):
         problems = [*files(name)]
     if problems:
-        return Report(name, problems, "statements: first correct the files")
+        return Report(name, problems, "statements: correct the files first")
     report = _checked(name, sandbox, step)
     if report.problems:
         return report
@@ -97,11 +100,11 @@ def _checked(
     with step("reading the statements by Google's analyzer"):
         problems = _statements(use_case)
     if problems:
-        return Report(name, problems, "leakage: first correct the statements")
+        return Report(name, problems, "leakage: correct the statements first")
     if not (use_case.reads_export or use_case.own_events):
-        return Report(name, [], "leakage: made-up events are of the GA4 export")
+        return Report(name, [], "leakage: events are generated for the GA4 export only")
     made = made_up.events(use_case, AS_OF)
-    with step("running features and labels on made-up events"), sandbox() as opened:
+    with step("running features and labels on generated events"), sandbox() as opened:
         return Report(name, [*_leaks(use_case, opened, made)])
 
 
@@ -137,7 +140,7 @@ def _model(use_case: UseCase) -> Iterator[str]:
     try:
         preprocessor = default_preprocessor(use_case)
         rows, label = check_preprocessor(preprocessor, use_case)
-        # As training stores it: not with a lambda in it.
+        # Training pickles it, which a lambda in it prevents.
         pickled(preprocessor)
     except (Exception, SystemExit) as error:
         yield f"{use_case.name}/model.py: {type(error).__name__}: {error}"
@@ -162,8 +165,8 @@ def _warnings(use_case: UseCase) -> Iterator[str]:
     for name, other in others.items():
         if shared := sorted({*use_case.stream.events} & {*other.stream.events}):
             yield (
-                f"{name} takes {', '.join(shared)} as well: an event that names no "
-                "use_case becomes one of both"
+                f"{name} also takes {', '.join(shared)}: an event that names no "
+                "use_case goes to both. Let producers name the use case"
             )
     folder = use_case.folder
     for file in sorted(one.name for one in folder.iterdir()):
@@ -171,8 +174,8 @@ def _warnings(use_case: UseCase) -> Iterator[str]:
         for name in (use_case.name, *others):
             if f"'{name}'" in text:
                 yield (
-                    f"{use_case.name}/{file} reads rows of '{name}', also in a copy of "
-                    "the folder: write @use_case"
+                    f"{use_case.name}/{file} names '{name}', so a copy of the folder "
+                    "would read the wrong rows. Write @use_case instead"
                 )
 
 
@@ -190,7 +193,7 @@ def _statements(use_case: UseCase) -> list[str]:
     serving = use_case.serving(settings, ["user.00"], first_event_day=AS_OF)
     own = {"use_case": use_case.name, "prediction_as_of": AS_OF, "maximum_rows": 1_000}
     keys = {"as_of": "DATE", "user_id": "STRING"}
-    # What a model reads as a number.
+    # Types that a model reads as a number.
     number = "FLOAT64 or INT64"
     kinds = {
         name: number if kind == NUMBER else "STRING"
@@ -222,7 +225,7 @@ def _statement(
     parameters: Mapping[str, Any],
     columns: Mapping[str, str],
 ) -> Iterator[str]:
-    """Yield what Google's analyzer says of a statement, and columns that are wrong."""
+    """Yield what Google's analyzer finds in a statement, and columns that are wrong."""
     file = f"{use_case.name}/{name}.sql"
     try:
         lines = [*use_case.lines(name)]
@@ -235,8 +238,8 @@ def _statement(
     for table in googlesql.tables_of(sql) if use_case.has_statement(name) else ():
         if "*" in table or (table not in there and "." not in table):
             yield (
-                f"{file} reads {table}, which is no table of a deployment: events of "
-                f"the export are in {export.VIEW}"
+                f"{file} reads {table}, which a deployment does not have. For events "
+                f"of the export, read {export.VIEW}"
             )
             return
     given = {
@@ -250,12 +253,12 @@ def _statement(
         at = lines[error.line - 1] if error.line else None
         yield f"{f'{at.file}:{at.number}' if at else file}: {error}"
         return
-    # There are none of what BigQuery alone knows.
+    # The analyzer has no types for what only BigQuery knows.
     for column, wanted in columns.items() if types else ():
         if column not in types:
-            yield f"{file} gives no column {column}"
+            yield f"{file} does not return the column {column}; add it"
         elif types[column] not in wanted.split(" or "):
-            yield f"{file}: column {column} is {types[column]} instead of {wanted}"
+            yield f"{file} returns {column} as {types[column]}; make it {wanted}"
 
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
@@ -292,7 +295,10 @@ def _leaks(
             yield f"{file}: {error.message}"
             return
         if every.index.has_duplicates:
-            yield f"{file} gives a user more than one row of a date"
+            yield (
+                f"{file} returns several rows for a user and date. It must return one: "
+                "look for a join that multiplies rows"
+            )
             return
         changed = _changed(every, before)
         if name == "features":
@@ -300,7 +306,7 @@ def _leaks(
             for feature in sorted({*changed} & read):
                 yield f"{file}: {feature} {LEAKS}"
         elif changed:
-            yield f"{file} sees an event after its horizon"
+            yield f"{file} sees an event after its horizon; end at @last_label_suffix"
 
 
 def _rows(

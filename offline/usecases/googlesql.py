@@ -179,7 +179,7 @@ def options_of(parameters: Columns) -> Any:
     from zetasql.types import AnalyzerOptions, ErrorMessageMode
 
     options = AnalyzerOptions(language_options=language())
-    # With the place.
+    # Messages include line and column.
     options.error_message_mode = ErrorMessageMode.ERROR_MESSAGE_ONE_LINE
     options.default_timezone = "UTC"
     options.query_parameters = [
@@ -253,7 +253,7 @@ def service() -> Any:
 
     def config() -> Any:
         made = wasmtime.Config()
-        # Whoever has no such folder waits each time.
+        # Without a cache folder each run compiles again.
         with contextlib.suppress(wasmtime.WasmtimeError):
             made.cache = True
         return made

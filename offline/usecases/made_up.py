@@ -25,7 +25,7 @@ from propensity.usecases.sources import Events, Source
 USERS = [f"user.{number:02}" for number in range(24)]
 TICK = timedelta(microseconds=1)
 
-# What shops send, beside what statements of a use case look for.
+# Names that shops send, in addition to those that a use case's statements read.
 NAMES = (
     *("session_start", "page_view", "view_item", "add_to_cart", "begin_checkout"),
     *("purchase", "refund", "sign_up"),
@@ -123,7 +123,7 @@ def source_rows(
 
     Args:
         is_leaking: With rows from the as-of date on; and rows of before in which
-            moments are filled that came later.
+            times that are filled in later are filled.
     """
     start = midnight(as_of)
     before = [start - 40 * DAY, start - 5 * DAY]

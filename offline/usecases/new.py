@@ -17,7 +17,7 @@ from typing import Any
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
-from propensity.ids import NAME, is_event_name
+from propensity.ids import NAME, NAME_RULE, is_event_name
 from propensity.tables.every import GA_EVENTS
 from propensity.usecases.sources import Events
 
@@ -60,10 +60,7 @@ def write(
         RequestError: A name or a span is invalid, or the folder exists.
     """
     if not NAME.fullmatch(name):
-        problem = (
-            f"{name[:64]!r} can name no use case: these are lower-case letters, digits "
-            "and underscores, 64 at most, and begin with a letter"
-        )
+        problem = f"{name[:64]!r} is not a valid name: use {NAME_RULE}"
         raise RequestError(problem, field="name")
     if events is None and label_event is None:
         label_event = PURCHASE
@@ -71,7 +68,7 @@ def write(
     folder = folders.own() / name
     module = folders.FOLDER / f"{name}.py"
     if name in folders.names() or folder.exists() or module.exists():
-        problem = f"{name} is there already: name the use case otherwise, or remove it"
+        problem = f"{name} already exists. Choose another name or remove it"
         raise RequestError(problem, field="name")
     if events is None:
         template, parts = TEMPLATES, _of_export(str(label_event))
@@ -133,9 +130,9 @@ def _check(
     problem = ""
     if wrong:
         problem = (
-            f"{wrong[0][:64]!r} can be no event: GA4's begin with a letter, and have "
-            "letters, digits, underscores, hyphens and blanks, 40 at most; those of "
-            "your own have no quotes and backslashes"
+            f"{wrong[0][:64]!r} is not a valid event name: begin with a letter, then "
+            "use letters, digits, underscores, hyphens and blanks, 40 at most; in a "
+            "table of your own anything but quotes and backslashes"
         )
     elif events is None and (counts or (label == CHURN and label_event != PURCHASE)):
         problem = "counts, and churn from one event, are of a table of events: name it"

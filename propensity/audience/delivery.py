@@ -172,7 +172,7 @@ def account(deployment: Deployment, audience: str) -> dict[str, Any]:
     )
     name = deployment.use_case.name
     if not members:
-        raise RequestError(f"{name} has no audience {audience}", field="audience")
+        raise RequestError(f"{name} has no audience {audience!r}", field="audience")
     return {"use_case": name, "audience": audience, "members": members, "users": users}
 
 
@@ -257,10 +257,10 @@ def deliver(
                 refused += 1
                 if len(request.members) > 1 or refused == REFUSED_IN_A_ROW:
                     raise RequestError(
-                        f"{destination.name} refused a request of "
-                        f"{len(request.members)} users ({refusal}), who are still "
-                        "pending. Correct the destination's file; if single users are "
-                        "at fault, batch = 1 finds them"
+                        f"{destination.name} rejected a request of "
+                        f"{len(request.members)} users ({refusal}), who are pending",
+                        hint="Correct the destination's file; if single users are at "
+                        "fault, batch = 1 finds them",
                     ) from refusal
                 reasons = {request.members[0].user_id: str(refusal)}
             ledger.record(request, ACCEPTED, reasons)

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow as pa
 from propensity.audience.delivery import ADD, Destination, Request
 from propensity.audience.ga4 import Ga4, Ga4File
 from propensity.audience.http import Http, HttpFile, concealed, filled
+from propensity.entries import explained
 from propensity.errors import RequestError, SettingsError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
@@ -47,12 +49,15 @@ def opened(
     if to == BUCKET:
         return Bucket(deployment.artifacts)
     variables: dict[str, str] = {}
+    template: dict[str, Any] = {}
     try:
         text = Path(to).read_text(ENCODING)
         for name in VARIABLE.findall(text):
             if not environment.get(name):
                 raise SettingsError(
-                    f"{to} needs the variable {name}, which is not set", field=name
+                    f"{to} needs the environment variable {name}, which is not set",
+                    hint=f"export {name}=...",
+                    field=name,
                 )
             variables[f"${name}"] = environment[name]
         template = tomllib.loads(text)
@@ -61,9 +66,13 @@ def opened(
         template = filled({"property": audience, **template}, variables)
         file = msgspec.convert(template, Ga4File)
     except (OSError, ValueError) as error:
+        kind = Ga4File if template.get("kind") == "ga4" else HttpFile
+        problem = "there is no such file"
+        if isinstance(error, ValueError):
+            problem = explained(error, template, kind)
         raise RequestError(
-            f"{to}: {concealed(str(error), variables.values())}. A destination is "
-            f"{BUCKET!r} or a TOML file, of which docs/audiences.md has the entries",
+            f"{to}: {concealed(problem, variables.values())}",
+            hint=f"Use {BUCKET}, or a TOML file with the entries of docs/audiences.md",
             field="to",
         ) from None
     chosen = deployment.use_case.chosen(deployment.settings)

@@ -102,7 +102,7 @@ class Ga4(Http):
             )
         [member] = request.members
         if not re.fullmatch(r"[!-~]+", member.user_id):
-            return {member.user_id: "no client id"}
+            return {member.user_id: "not a client id"}
         if re.fullmatch(r"[0-9a-fA-F]{32}", member.user_id):
-            return {member.user_id: "an app instance, and no browser"}
+            return {member.user_id: "an app instance instead of a browser"}
         return super().send(request)

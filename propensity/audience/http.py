@@ -101,7 +101,7 @@ def filled(value: Any, values: Mapping[str, Any]) -> Any:
     def found(place: re.Match[str]) -> Any:
         name = place[1] + place[2]
         if name not in values:
-            raise ValueError(f"{place[0]} stands where only {', '.join(values)} can")
+            raise ValueError(f"{place[0]} is not known here; use {', '.join(values)}")
         return values[name]
 
     if isinstance(value, Mapping):
@@ -170,11 +170,17 @@ class Http:
         unknown = dict.fromkeys(PLACES, "{}")
         samples = [self._parts(of, somebody, unknown) for of in self.actions]
         if not all(re.match(URL, url) for _, url, _, _ in samples):
-            raise ValueError("a url is not https, its host has a place, or a blank")
+            raise ValueError(
+                "url must start with https://, contain no spaces, and have no "
+                "{placeholder} in its host name"
+            )
         if any(b"somebody" not in body for _, _, body, _ in samples):
-            raise ValueError("a body does not name its users by {users} and {user_id}")
+            raise ValueError("body must contain {users} and {user_id}")
         if samples[0] in samples[1:]:
-            raise ValueError("to remove users is the same as to add them: see [remove]")
+            raise ValueError(
+                "[remove] would send the same request as adding users. Give it another "
+                "method or url"
+            )
         retry = Pauses(
             total=TRIES - 1,
             redirect=0,
@@ -256,9 +262,9 @@ class Http:
             tries = TRIES if is_spent else 1
         if answer is None or answer.status_code in REPEATED:
             raise Unavailable(
-                f"{host} took nothing in {tries} {'tries' if tries > 1 else 'try'}, "
-                f"at last {failure}. What was answered is in the ledger; the same "
-                "command goes on from there"
+                f"{host} failed {tries} {'times' if tries > 1 else 'time'}, most "
+                f"recently with {failure}. Progress is saved",
+                hint="Run the same command again to continue",
             )
         words = _words(answer)
         if not answer.ok or answer.is_redirect:
@@ -274,7 +280,7 @@ class Http:
         Return the users whom an answer rejects.
 
         Raises:
-            Unavailable: It is in another form, so nobody knows who was rejected.
+            Unavailable: It is in another form, so the rejected users are unknown.
         """
         shape, rejected = self._file.answer, {}
         if shape is None or words is not None and not words.strip():
@@ -289,7 +295,8 @@ class Http:
         if rejected.keys() - {member.user_id for member in request.members}:
             raise Unavailable(
                 f"{self.name} answers in another form than [answer] in the "
-                "destination's file says, so nobody knows who was rejected"
+                "destination's file, so the rejected users are unknown",
+                hint="Correct [answer]",
             )
         return rejected
 

@@ -87,9 +87,9 @@ def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audi
     newest = max({*selections, *(row["as_of"] for row in sent)}, default=as_of)
     if newest > as_of:
         raise RequestError(
-            f"{plan.audience} was chosen or sent as of {newest} already: as of {as_of} "
-            "it would put back users who have left since, and count users in its lift "
-            "from before anybody acted",
+            f"{plan.audience} was already chosen for {newest}, so it cannot be chosen "
+            f"for the earlier {as_of}: that would add users again who have left, and "
+            "distort the measured lift",
             field="as_of",
         )
     if selections:
@@ -162,10 +162,10 @@ def _check_comparable(plan: Plan, before: Mapping[str, Any], control: Control) -
     group, share = before["control_group"], before["control_share"]
     if (group, share) != (control.group, control.share):
         raise RequestError(
-            f"{plan.audience} holds out {share:.3g} of its users by the control group "
-            f"{group!r}, and is to hold out {control.share:.3g} by {control.group!r}: "
-            "who was treated cannot be compared as held out. Keep it, or give the "
-            "audience another name",
+            f"{plan.audience} has a control group of {share:.3g} named {group}. You "
+            f"asked for {control.share:.3g} named {control.group}, which would put "
+            "users into it who were already contacted",
+            hint="Keep the old values, or use another audience name",
             field="control",
         )
 
@@ -175,13 +175,14 @@ def _publication(deployment: Deployment, until: date) -> tuple[date, int]:
     name = deployment.use_case.name
     if deployment.use_case.scores_events:
         raise RequestError(
-            f"{name} scores events: an audience is of users", field="use_case"
+            f"{name} scores events, and an audience consists of users", field="use_case"
         )
     sql = statement("newest_publication")
     rows = deployment.rows(sql, as_of=until)
     if not rows:
         raise RequestError(
-            f"{name} has published no probability up to {until}: run 01-Predictions",
+            f"{name} has no predictions up to {until}",
+            hint="Call 01-Predictions",
             field="as_of",
         )
     return rows[0]["as_of"], rows[0]["users"]

@@ -111,11 +111,11 @@ def _described(audience: Audience, destination: Destination) -> dict[str, Any]:
 def _check_not_empty(plan: Plan, audience: Audience, destination: Destination) -> None:
     can_remove = REMOVE in destination.actions
     if not (audience.members or (plan.may_be_empty and can_remove)):
-        advice = f"{destination.name} cannot remove those added earlier"
+        advice = f"{destination.name} cannot remove the users added earlier"
         if can_remove:
             advice = "If that is intended, --allow-empty removes everyone added earlier"
         raise RequestError(
-            f"no user of {audience.as_of} is in the audience: {audience.selection}. "
-            f"{advice}",
+            f"the audience is empty for {audience.as_of}: {audience.selection}",
+            hint=advice,
             field="audience",
         )

@@ -103,7 +103,7 @@ class Control:
         return hmac.digest(self.key, f"ties\0{self.group}".encode(), "sha256").hex()
 
     def holds_out(self, user_id: str) -> bool:
-        """Tell whether a user is in the control group."""
+        """Return whether a user is in the control group."""
         digest = hmac.digest(self.key, f"{self.group}\0{user_id}".encode(), "sha256")
         return int.from_bytes(digest[:8], "big") < self.share * 2**64
 

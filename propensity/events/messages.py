@@ -70,11 +70,11 @@ def message(body: bytes, *, maximum_bytes: int = MAXIMUM_EVENT_BYTES) -> Message
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         field = _FIELD.search(str(error))
         raise RequestError(
-            f"the body is not a push of Pub/Sub: {error}",
+            "the body is not a push of Pub/Sub",
             field=field[1] if field else "body",
         ) from error
     if pushed is None:
-        raise RequestError("the body holds no message of Pub/Sub", field="message")
+        raise RequestError("the body has no message of Pub/Sub", field="message")
     if not pushed.message_id:
         raise RequestError("the message has no id", field="message.messageId")
     text, problem, dropped = pushed.data or "", None, 0

@@ -47,7 +47,7 @@ _SCHEMAS = {
 _COLUMNS = frozenset(_SCHEMAS[STREAM_EVENTS.name].names)
 _UTC_TIME = pa.timestamp("us", "UTC")
 _CENTS, _NUMERIC = pa.decimal128(14, 2), pa.decimal128(38, 9)
-_BAD_TIME = f"not a moment in ISO 8601 from {EARLIEST:%Y} to now"
+_BAD_TIME = f"the time is not in ISO 8601, or not from {EARLIEST:%Y} to now"
 # Beyond it neither Python nor BigQuery has a time.
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 _NO_VALUES: Mapping[str, Any] = {}
@@ -184,11 +184,14 @@ def _ids(message: Message, sent: Any) -> tuple[str, str]:
 
 def _check_id(value: str, field: str) -> None:
     if len(value) > MAXIMUM_ID_CHARACTERS:
-        raise Refused("bad_value", "too long", field=field)
+        detail = f"longer than {MAXIMUM_ID_CHARACTERS} characters"
+        raise Refused("bad_value", detail, field=field)
     if is_meaningless(value):
-        raise Refused("bad_value", "an id that means nothing", field=field)
+        detail = "the id is a placeholder such as null or (not set)"
+        raise Refused("bad_value", detail, field=field)
     if not (value.isprintable() or is_text(value)):
-        raise Refused("bad_value", "control characters", field=field)
+        detail = "the id contains a control character; remove it"
+        raise Refused("bad_value", detail, field=field)
 
 
 def _values(

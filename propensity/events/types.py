@@ -61,13 +61,19 @@ _UNTYPED = frozenset(
     {"Object missing required field `event_type`", "Expected `str` - at `$.event_type`"}
 )
 _REASONS = {
-    "Expected `str` of length": ("bad_value", "too short or too long"),
-    "Expected `str | null` of length": ("bad_value", "too short or too long"),
-    "Invalid RFC3339": ("bad_value", "not a date as YYYY-MM-DD"),
-    "Expected `int` >= 0": ("bad_value", f"the age is not 0 to {MAXIMUM_AGE}"),
+    "Expected `str` of length": ("bad_value", "the text is too short or too long"),
+    "Expected `str | null` of length": (
+        "bad_value",
+        "the text is too short or too long",
+    ),
+    "Invalid RFC3339": ("bad_value", "the date must be written as 2026-03-01"),
+    "Expected `int` >= 0": ("bad_value", f"the age must be from 0 to {MAXIMUM_AGE}"),
     f"Expected `int` <= {MAXIMUM_AGE}": ("bad_value", f"the age is over {MAXIMUM_AGE}"),
-    "Integer value out of range": ("bad_value", "the number is out of range"),
-    "Number out of range": ("not_finite", "the number is out of range"),
+    "Integer value out of range": (
+        "bad_value",
+        "the number is outside the range of a float",
+    ),
+    "Number out of range": ("not_finite", "the number is outside the range of a float"),
 }
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -248,7 +254,7 @@ class Catalogue:
         if missing := _MISSING.match(text):
             return Refused("missing_field", "the field is missing", field=missing[1])
         if text.startswith("Expected `object`") and field is None:
-            return Refused("malformed_json", "the event is not one JSON object")
+            return Refused("malformed_json", "the event is not a JSON object")
         problem = text.partition(" - at")[0]
         for start, (reason, detail) in _REASONS.items():
             if problem.startswith(start):
@@ -263,12 +269,16 @@ class Catalogue:
         """Return the refusal of an event that no use case takes."""
         reason, field = "unknown_event_type", "event_type"
         if event_type not in self.types:
-            detail = f"no use case takes it; known are {', '.join(sorted(self.types))}"
+            detail = (
+                f"no use case accepts it. Use one of {', '.join(sorted(self.types))}"
+            )
         elif use_case in self.use_cases:
-            detail = "the use case does not take it"
+            detail = "the use case does not accept events of this type"
         else:
             reason, field = "unknown_use_case", "use_case"
-            detail = f"known are {', '.join(sorted(self.use_cases))}"
+            detail = (
+                f"there is none of this name. Use {', '.join(sorted(self.use_cases))}"
+            )
         return Refused(reason, detail, field=field)
 
 
@@ -278,7 +288,7 @@ def _problems_declared(
     """Yield what is wrong with the types that a use case declares."""
     for name, fields in use_case.event_types.items():
         for problem in _problems(name, fields, types):
-            yield f"declares {name} wrongly: {problem}"
+            yield f"events.{name}: {problem}"
 
 
 def _problems(
@@ -291,30 +301,33 @@ def _problems(
     columns = {column.name for column in STREAM_EVENTS.columns}
     kinds = list(fields.values())
     if name in known:
-        yield "it is declared already; name it otherwise"
+        yield "another use case has the name; rename it"
     for field, kind in fields.items():
         if field in {"declared", *columns} - shared.keys():
-            yield f"no field can be named {field!r}"
+            yield f"a field cannot be named {field!r}; rename it"
         everywhere = shared.get(field, kind).removesuffix(" or null")
         if kind.removesuffix(" or null") != everywhere:
-            yield f"{field} is {everywhere} everywhere, not {kind}"
+            yield f"{field} is {kind} here, but {everywhere} elsewhere; use one kind"
         if kind in _SINGLE and kinds.count(kind) > 1:
-            yield f"more than one field is of kind {kind}"
+            yield f"more than one field is of kind {kind}; keep one"
     parts = [kinds.count(kind) for kind in ("truth", "truth time", "identity")]
     if any(parts[:2]) and not all(parts):
-        yield "a truth has an identity, a truth and its time"
+        yield "an outcome needs three fields: identity, truth and truth time"
 
 
 def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterator[str]:
     """Yield what is wrong with a use case's lists of events."""
     if missing := ", ".join(sorted(set(use_case.stream.events) - set(types))):
-        yield f"takes {missing}, which no file declares"
+        yield f"stream.events names {missing}, which no usecase.toml declares"
     for name in use_case.stream.scored:
         if name not in use_case.stream.events or not types[name].identity:
-            yield f"scores {name}, and must take it, with an identity of its own"
+            yield (
+                f"stream.scored names {name}, which must be among stream.events and "
+                "have a field of kind identity"
+            )
         lacking = use_case.features.keys() - types[name].of_kinds("numeral")
         if missing := ", ".join(sorted(lacking)):
-            yield f"scores {name}, whose numerals lack {missing}"
+            yield f"stream.scored names {name}, which lacks the numerals {missing}"
 
 
 def _malformed(data: bytes) -> Refused:
@@ -332,4 +345,4 @@ def _malformed(data: bytes) -> Refused:
     for name, value in event.items() if isinstance(event, dict) else ():
         if value is float:
             return Refused("not_finite", "a number is NaN or infinite", field=name)
-    return Refused("malformed_json", "the event is not one JSON object")
+    return Refused("malformed_json", "the event is not a JSON object")

@@ -76,10 +76,12 @@ def amount_of(value: float, *, field: str) -> float:
         Refused: Negative, too large, or with more than two decimals.
     """
     if not 0 <= value <= MAXIMUM_AMOUNT:
-        detail = f"the amount is not 0 to {MAXIMUM_AMOUNT}"
+        detail = f"the amount must be from 0 to {MAXIMUM_AMOUNT}"
         raise Refused("bad_amount", detail, field=field)
     if round(value * 100) / 100 != value:
-        raise Refused("bad_amount", "more than two decimals", field=field)
+        raise Refused(
+            "bad_amount", "the amount has more than two decimals", field=field
+        )
     return value
 
 
@@ -92,17 +94,19 @@ def numeral_of(value: float | str, *, field: str) -> float:
     """
     if isinstance(value, str):
         if len(value) > MAXIMUM_TEXT_CHARACTERS:
-            detail = f"a number has over {MAXIMUM_TEXT_CHARACTERS} characters"
+            detail = f"the number is longer than {MAXIMUM_TEXT_CHARACTERS} characters"
             raise Refused("bad_value", detail, field=field)
         text = value.strip()
         if NUMERAL.fullmatch(text):
             value = float(text)
         elif _NOT_FINITE.fullmatch(text):
-            raise Refused("not_finite", "a number is NaN or infinite", field=field)
+            raise Refused("not_finite", "the number is NaN or infinite", field=field)
         else:
-            raise Refused("wrong_type", "the text holds no number", field=field)
+            raise Refused("wrong_type", "the text is not a number", field=field)
     if not isfinite(value):
-        raise Refused("not_finite", "the number is out of range", field=field)
+        raise Refused(
+            "not_finite", "the number is outside the range of a float", field=field
+        )
     return value
 
 
@@ -117,7 +121,8 @@ def label_of(value: object, *, field: str) -> int | None:
         return None
     label = _LABELS.get(str(value).strip().lower()) if value not in {0, 1} else value
     if label is None:
-        raise Refused("bad_value", "a label is 0 or 1", field=field)
+        detail = "the label must be 0 or 1, or true or false"
+        raise Refused("bad_value", detail, field=field)
     return int(label)
 
 
@@ -173,5 +178,6 @@ def age_at(birth: date, moment: datetime, *, field: str) -> int:
     had_birthday = (moment.month, moment.day) >= (birth.month, birth.day)
     age = moment.year - birth.year - (not had_birthday)
     if not 0 <= age <= MAXIMUM_AGE:
-        raise Refused("bad_value", f"the age is not 0 to {MAXIMUM_AGE}", field=field)
+        detail = f"the age must be from 0 to {MAXIMUM_AGE}"
+        raise Refused("bad_value", detail, field=field)
     return age

@@ -33,8 +33,8 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
     """
     if not len(joined):
         raise NotEnoughData(
-            "no event was scored or loaded that happened before the as-of date: "
-            "send some to the stream, or load some (propensity load transactions)"
+            "there are no events before the as-of date",
+            hint="Send some to the stream, or run `propensity load transactions`",
         )
     order = [("event_time", "ascending"), ("event_id", "ascending")]
     rows = joined.sort_by(order)
@@ -48,11 +48,11 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
         lines = BytesIO("\n".join(texts).encode())
         features = json.read_json(lines, parse_options=options)
     except pa.ArrowInvalid as error:
-        raise SchemaError(f"inference_log holds other features: {error}") from error
+        raise SchemaError(f"inference_log has other features: {error}") from error
     if len(features) != len(rows):
         raise SchemaError(
-            f"inference_log holds {len(rows) - len(features)} rows of features that "
-            "are not JSON objects"
+            f"inference_log has {len(rows) - len(features)} rows whose features are "
+            "not JSON objects"
         )
     rows = rows.drop_columns(["features"])
     for name in use_case.features:

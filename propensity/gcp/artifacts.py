@@ -222,7 +222,7 @@ class Artifacts:
         data = self.read(name).data
         if sha256(data) != checksum:
             raise ArtifactError(
-                f"{self.uri(name)} is not what was recorded: SHA-256 "
+                f"{self.uri(name)} has changed since it was recorded: its SHA-256 is "
                 f"{sha256(data)} instead of {checksum}. It was not loaded"
             )
         return data
@@ -264,7 +264,9 @@ class Artifacts:
     # -- errors -----------------------------------------------------------------------
 
     def _conflict(self, name: str) -> Conflict:
-        return Conflict(f"{self.uri(name)} was written by somebody else")
+        return Conflict(
+            f"another run wrote {self.uri(name)} meanwhile", hint="Call again"
+        )
 
     def _missing(self, name: str) -> ArtifactError:
         return ArtifactError(f"{self.uri(name)} does not exist")
@@ -278,11 +280,13 @@ class Artifacts:
                 raise self._conflict(name) from error
             except api.NotFound as error:
                 bucket = f"gs://{self._bucket.name}"
-                raise ArtifactError(f"bucket {bucket} is missing") from error
+                raise ArtifactError(
+                    f"there is no bucket {bucket}", hint="Check PROPENSITY_BUCKET"
+                ) from error
             except DataCorruption as error:
                 raise ArtifactError(
-                    f"the bytes of {self.uri(name)} are not those of the "
-                    "checksum that Cloud Storage has of them. They were not loaded"
+                    f"{self.uri(name)} is damaged: its bytes do not match the checksum "
+                    "of Cloud Storage. It was not loaded"
                 ) from error
 
 

@@ -44,8 +44,8 @@ RAISED = (
 )
 
 REMEDY = (
-    "Run deploy/setup.sh again: it grants what deploy/functions.toml lists. A right "
-    "that was granted minutes ago may need some more until it holds everywhere"
+    "Run deploy/setup.sh again: it grants what deploy/functions.toml lists. A new "
+    "permission may take some minutes"
 )
 
 # Words for a column or field that a table lacks: BigQuery's and, from "Referenced" on,
@@ -94,7 +94,7 @@ def error_of(  # noqa: PLR0911 an error each
     # job.
     text = str(getattr(error, "message", "") or error)
     text = text.partition("\n")[0].partition("; reason: ")[0]
-    refused = f"{service} refuses {on or 'the statement'}: {text}"
+    refused = f"{service} rejects {on or 'the statement'}: {text}"
     match error:
         case api.NotFound():
             return _missing(service, on, text)
@@ -103,18 +103,22 @@ def error_of(  # noqa: PLR0911 an error each
         case api.BadRequest() | api.Forbidden() if _BILLED in text:
             return QueryTooExpensive(
                 "the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED, "
-                f"{settings.maximum_bytes_billed}, and did not run: {text}. If your "
-                "data are that large, raise it and deploy the function again"
+                f"{settings.maximum_bytes_billed}, and did not run: {text}",
+                hint="If your data are that large, raise it and deploy again",
             )
         case api.BadRequest() if _RACE.search(text):
-            return Conflict(f"another run wrote the same table meanwhile: {text}")
+            return Conflict(
+                f"another run wrote the same table meanwhile: {text}", hint="Call again"
+            )
         case api.BadRequest() if _QUEUE in text:
-            return Unavailable(f"too many statements wait for one table: {text}")
+            return Unavailable(
+                f"too many statements wait for one table: {text}", hint="Call again"
+            )
         case api.BadRequest() if _SCHEMA.search(text):
             return SchemaError(
-                f"a table lacks what the statement needs: {text}. The set-up adds "
-                "columns that tables of the deployment lack; of the export, and of "
-                "sources of the use case, propensity doctor says which are missing"
+                f"a query needs a column that does not exist: {text}",
+                hint="If the table belongs to Propensity, run deploy/setup.sh. For the "
+                "export or your own tables, run `propensity doctor`",
             )
         case api.Unauthorized() | api.PermissionDenied():
             return _denied(text, settings, service, needs=needs, on=on)
@@ -129,8 +133,8 @@ def error_of(  # noqa: PLR0911 an error each
 def _missing(service: str, on: str, text: str) -> MissingTable:
     export = ", and check PROPENSITY_GA4_DATASET and the use case's sources"
     return MissingTable(
-        f"{service} does not find {on or 'a table or dataset'}: {text}. "
-        f"Run the set-up{export if service == BIGQUERY else ''}"
+        f"{service} does not find {on or 'a table or dataset'}: {text}",
+        hint=f"Run deploy/setup.sh{export if service == BIGQUERY else ''}",
     )
 
 
@@ -147,8 +151,9 @@ def _denied(
             remedy += ", which is for its owner to do; docs/deploy.md has the command"
     where = f" on {on}" if on else ""
     return AccessDenied(
-        f"{service} refuses the account that this runs as, which lacks "
-        f"{needs or 'a permission'}{where}. It says: {text}. {remedy}"
+        f"{service} denies access: the account that this runs as lacks "
+        f"{needs or 'a permission'}{where}. It says: {text}",
+        hint=remedy,
     )
 
 
@@ -159,21 +164,23 @@ def _unavailable(error: Exception, settings: Settings, service: str) -> Unavaila
     if isinstance(last, auth.RefreshError):
         text = str(last).partition("\n")[0][:300]
         return Unavailable(
-            f"{service} was not asked: the account got no token ({text}). A person "
-            "gets one by `gcloud auth application-default login`"
+            f"there is no access to {service}, because the account has no token "
+            f"({text})",
+            hint="Log in with `gcloud auth application-default login`",
         )
+    hint = ""
     message = f"{service} did not answer in time: {type(last).__name__}"
     if service == BIGQUERY and isinstance(error, TimeoutError):
-        message += (
-            f". A query may take {settings.query_timeout_s} s: if your data are that "
-            "large, raise PROPENSITY_QUERY_TIMEOUT_S and deploy the function again"
+        hint = (
+            f"A query may take {settings.query_timeout_s} s. If your data are that "
+            "large, raise PROPENSITY_QUERY_TIMEOUT_S and deploy again"
         )
     if "Connection refused" in str(error):
         message = f"{service} did not answer: the connection was refused"
     if address := getattr(settings, _ENDPOINTS[service]):
         variable = variable_of(_ENDPOINTS[service])
-        message += (
-            f". The emulator at {address} ({variable}) was asked, and not Google: "
-            "`make status` says what is up on this machine, `make up` starts it"
+        hint = (
+            f"This is the emulator at {address} ({variable}), not Google. `make "
+            "status` shows what is running; `make up` starts it"
         )
-    return Unavailable(message)
+    return Unavailable(message, hint=hint)

@@ -143,8 +143,8 @@ class Warehouse(Queries):
         if found and found.casefold() != expected.casefold():
             raise SettingsError(
                 f"the dataset {dataset} is in {found}, and queries run in {expected} "
-                "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Copy "
-                f"it, or put the dataset {self.settings.dataset} where it is",
+                "(PROPENSITY_LOCATION). BigQuery cannot join across locations",
+                hint=f"Copy it, or put the dataset {self.settings.dataset} where it is",
                 field="PROPENSITY_LOCATION",
             )
         return names

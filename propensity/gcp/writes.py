@@ -66,7 +66,7 @@ class RowsRefused(PropensityError):
     code = "rows_refused"
 
     def __init__(self, rows: Mapping[int, str]) -> None:
-        super().__init__(f"the table refuses {len(rows)} rows")
+        super().__init__(f"the table rejects {len(rows)} rows")
         self.rows = rows
 
 

@@ -337,5 +337,5 @@ def files(
 
 def undecided(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as it is before the pointer moves, and stays if nobody goes on."""
-    why = f"cut off before it was recorded whether it serves: {row['verdict']}"
+    why = f"interrupted before it was recorded whether it is live: {row['verdict']}"
     return {**row, "promoted": None, "verdict": why}

@@ -222,9 +222,10 @@ def of_users(
     as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
     if not as_ofs:
         raise NotEnoughData(
-            f"no snapshot has a user: within the {timeframe.lookback_days} days before "
-            "each no event is anybody's. Do events still come, and is "
-            "PROPENSITY_USER_COLUMN the column in which the source has users?"
+            f"no event of the {timeframe.lookback_days} days before each snapshot has "
+            "a user id",
+            hint="Check that events arrive, and that PROPENSITY_USER_COLUMN is the "
+            "column with the user ids",
         )
     if not timeframe.are_enough(as_ofs):
         raise NotEnoughData(
@@ -303,9 +304,9 @@ def _check_enough(
     for name, part in parts.items():
         if not part.has_both_classes:
             raise NotEnoughData(
-                f"the {len(part)} rows to {name} lack one class: {part.conversions} "
-                f"are of users who {use_case.outcome} (label 1), and a probability of "
-                "what all users do, or none does, tells nobody apart",
+                f"not enough data: {part.conversions} of the {len(part)} rows to "
+                f"{name} are users who {use_case.outcome}. A model needs users who did "
+                "and users who did not",
                 hint=hint,
             )
     least = settings.minimum_training_rows

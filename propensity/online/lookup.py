@@ -30,7 +30,7 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, each_once, object_of
-from propensity.ids import NAME, problem_of
+from propensity.ids import NAME, NAME_RULE, problem_of
 from propensity.online.indexes import FUNCTION, Indexes, warn
 from propensity.online.table import QUERY_USERS, Table
 from propensity.privacy import suppression
@@ -181,7 +181,7 @@ async def read_question(request: Request) -> Question:
     """
     scope = request.scope
     if scope["path"] != "/":
-        raise NoSuchPath("only / is served here")
+        raise NoSuchPath("there is only / here; the path must be /")
     if scope["method"] in {"GET", "HEAD"}:
         return _in_query_string(scope["query_string"])
     if scope["method"] != "POST":
@@ -198,7 +198,7 @@ def _in_query_string(encoded: bytes) -> Question:
         pairs = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict")
     except ValueError:
         raise RequestError(
-            "the query string is percent-encoded UTF-8", field="user_id"
+            "the query string must be percent-encoded UTF-8", field="user_id"
         ) from None
     parameters: dict[str, Any] = each_once([*pairs])
     _check_known(parameters, ("user_id", "use_case", "value"))
@@ -231,7 +231,7 @@ def _check_known(fields: dict[str, Any], known: tuple[str, ...]) -> None:
 
 def _user(user_id: Any, *, field: str) -> str:
     if problem := problem_of(user_id):
-        raise RequestError(f"a user id {problem}", field=field)
+        raise RequestError(f"{field} {problem}", field=field)
     return str(user_id)
 
 
@@ -241,7 +241,6 @@ def _use_case(fields: dict[str, Any]) -> str | None:
         isinstance(use_case, str) and NAME.fullmatch(use_case)
     ):
         raise RequestError(
-            f"use_case must match {NAME.pattern}, as the name of its folder does",
-            field="use_case",
+            f"use_case is not a valid name: use {NAME_RULE}", field="use_case"
         )
     return use_case

@@ -152,7 +152,7 @@ class Online:
         """
         began = self._clock.monotonic()
         if request.scope["path"] != "/":
-            raise NoSuchPath("only / is served here")
+            raise NoSuchPath("there is only / here; the path must be /")
         if request.method != "POST":
             raise MethodNotAllowed(request.method, allowed=("POST",))
         fields = await object_of(request, maximum=MAXIMUM_BODY_BYTES)
@@ -205,8 +205,8 @@ class Online:
             champion = await self._champions.version(use_case, version)
         if champion is None:
             raise NoChampion(
-                f"no version of {use_case.name} has been promoted yet: run "
-                "00-ModelTraining, or propensity load model"
+                f"{use_case.name} has no live version yet",
+                hint="Call 00-ModelTraining, or run `propensity load model`",
             )
         return ServingState(champion=champion, epoch=state.epoch)
 
@@ -216,7 +216,7 @@ class Online:
         """Return the features of a user as of now, None without features."""
         if use_case.name not in self._users:
             raise RequestError(
-                f"{use_case.name} has no features of users on the stream: send the "
+                f"{use_case.name} has no features of users in the stream; send the "
                 "features themselves",
                 field="user_id",
             )

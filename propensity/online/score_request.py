@@ -162,11 +162,11 @@ def _instances(items: Any) -> dict[str, Any]:
     """Return instances by the prefix of their field names."""
     if type(items) is not list or not items:
         raise RequestError(
-            "instances must be a list of objects, one at least", field="instances"
+            "instances must be a list of one object or more", field="instances"
         )
     if len(items) > MAXIMUM_INSTANCES:
         raise TooLarge(
-            f"{len(items)} instances, and {MAXIMUM_INSTANCES} are allowed",
+            f"instances has {len(items)} objects; the limit is {MAXIMUM_INSTANCES}",
             field="instances",
         )
     return {f"instances[{position}].": item for position, item in enumerate(items)}
@@ -235,7 +235,7 @@ def _number(value: Any, field: str) -> float:
     try:
         return float(numeral_of(value, field=field))
     except (Refused, OverflowError) as error:
-        reason = getattr(error, "detail", "the number is out of range")
+        reason = getattr(error, "detail", "the number is outside the range of a float")
         raise RequestError(f"{field}: {reason}", field=field) from None
 
 

@@ -34,7 +34,7 @@ def cleaned(value: Any) -> Any:
 
 
 def present(value: Number) -> TypeGuard[float]:
-    """Tell whether there is such a figure."""
+    """Return whether there is such a figure."""
     return value is not None and math.isfinite(value)
 
 

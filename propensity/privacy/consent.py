@@ -72,13 +72,14 @@ def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
     text = warehouse.view_text(VIEW)
     if not all(statement(name).strip() in text for name in _CONDITIONS[require]):
         raise SettingsError(
-            f"PROPENSITY_REQUIRE_CONSENT is {require}, and the view {VIEW} reads "
-            "events without that consent: run the set-up, which replaces it. Nothing "
-            "was read",
+            f"PROPENSITY_REQUIRE_CONSENT is {require}, but the view {VIEW} reads "
+            "events without that consent. Nothing was read",
+            hint="Run deploy/setup.sh, which replaces the view",
             field="PROPENSITY_REQUIRE_CONSENT",
         )
     if missing := export.missing(text, use_case.export_values):
         raise SchemaError(
-            f"the view {VIEW} has no column {', '.join(missing)}, which the use case "
-            f"{use_case.name} names: run the set-up, which replaces the view"
+            f"the view {VIEW} lacks {', '.join(missing)}, which the use case "
+            f"{use_case.name} names",
+            hint="Run deploy/setup.sh, which replaces the view",
         )

@@ -193,11 +193,11 @@ def _listed(warehouse: Queries) -> list[Entry]:
 def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
     own = key_id(key) if key else None
     if any(entry.key_id != own for entry in entries):
-        setting = "another one" if key else "none"
+        setting = "another key" if key else "not set"
         raise SettingsError(
-            f"{TABLE} has users, hashed with a key, and "
-            f"PROPENSITY_SUPPRESSION_KEY is {setting}: nobody on the list could be "
-            "recognised. Set the key that it was made with",
+            f"PROPENSITY_SUPPRESSION_KEY is {setting}, so the users of "
+            f"{TABLE} cannot be recognised",
+            hint="Set the key that the list was made with",
             field="PROPENSITY_SUPPRESSION_KEY",
         )
     return Suppressed(key, frozenset((one.use_case, one.user_hash) for one in entries))
@@ -220,9 +220,9 @@ def check_key(artifacts: Artifacts, key: str) -> None:
             known = json.loads(stored.data).get("key_id")
     if known not in (None, key_id(key)):
         raise SettingsError(
-            "PROPENSITY_SUPPRESSION_KEY is not the key of this deployment's functions, "
-            "which could recognise nobody by it. Take theirs from Secret Manager; if "
-            "you have changed theirs, let predictions run first",
+            "PROPENSITY_SUPPRESSION_KEY is not the key of this deployment's functions",
+            hint="Take theirs from Secret Manager; if you have changed it, let "
+            "predictions run first",
             field="PROPENSITY_SUPPRESSION_KEY",
         )
 

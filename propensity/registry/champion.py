@@ -144,8 +144,8 @@ class ChampionPointer:
         stored = self.artifacts.find(self.pointer)
         if self._parsed(stored) != before:
             raise Conflict(
-                f"the champion of {self.use_case} has changed meanwhile, and was left "
-                "as it is. Look at `propensity versions`"
+                f"the live version of {self.use_case} has changed meanwhile, and stays",
+                hint="Look at `propensity versions`, then decide again",
             )
         after = replace(after, epoch=after.epoch + 1)
         self.artifacts.replace(self.pointer, json_of(asdict(after)), stored)
@@ -158,7 +158,7 @@ class ChampionPointer:
         try:
             return msgspec.json.decode(stored.data, type=Champion)
         except (ValueError, RecursionError) as error:
-            message = f"{self.pointer} is no champion pointer: {error}"
+            message = f"{self.pointer} is damaged: {error}"
             raise ArtifactError(message) from error
 
 

@@ -65,7 +65,9 @@ class IndexPointer(NamedTuple):
                 str(content["name"]), int(content["size"]), int(content["users"])
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"it is no pointer to an index: {error!r}") from error
+            raise ArtifactError(
+                f"the pointer to the index is damaged: {error!r}"
+            ) from error
 
 
 class Index:
@@ -95,7 +97,7 @@ class Index:
             self._found = self._db.execute(_FIND, (0,))
         except (sqlite3.Error, ValueError) as error:
             self._db.close()
-            raise ArtifactError(f"the file is no index: {error}") from error
+            raise ArtifactError(f"the file is not an index: {error}") from error
 
     def __del__(self) -> None:
         self._db.close()

@@ -58,8 +58,8 @@ class Lease:
         own = "running", self.run_id
         if stored is None or (note.get("state"), note.get("run_id")) != own:
             raise Conflict(
-                f"the lease {self.name} has been taken over: this run was too slow, "
-                "and publishes nothing"
+                "another run took over because this one was too slow (lease "
+                f"{self.name}). This run published nothing"
             )
         return stored
 
@@ -130,7 +130,7 @@ def leased(
         try:
             lease.write("running", stored, at=now)
         except Conflict as error:
-            raise RunInProgress(f"{what} has just begun elsewhere") from error
+            raise RunInProgress(f"{what} has just begun in another instance") from error
         with _renewed(lease, clock):
             yield lease
         lease.write("done", lease.check(), at=clock(), answer=dict(lease.answer))

@@ -70,7 +70,7 @@ def recorded(warehouse: Queries, use_case: str, version: int) -> dict[str, Any]:
     if record is None:
         raise ArtifactError(
             f"version {version} of {use_case} is not recorded in "
-            "ma_model_training_metadata: its bytes can not be verified"
+            "ma_model_training_metadata, so its files cannot be verified"
         )
     return record
 
@@ -130,14 +130,15 @@ def loaded(
     version, card = metadata["model_version"], metadata["card"]
     if mismatch := trained_otherwise(metadata, use_case, settings):
         raise SchemaError(
-            f"version {version} {mismatch}: its features would mean another thing. "
-            "Train again, or set them back"
+            f"version {version} {mismatch}, so its features would mean something else",
+            hint="Train again, or set them back",
         )
     changed = {name for name, _ in card["features"].items() ^ use_case.features.items()}
     if changed:
         raise SchemaError(
-            f"version {version} was trained on other features than today's: "
-            f"{', '.join(sorted(changed))}. Train again"
+            f"version {version} was trained on features that have changed since: "
+            f"{', '.join(sorted(changed))}",
+            hint="Train again",
         )
     preprocessor, model = registry.load(metadata)
     is_anomaly = isinstance(model, HalfSpaceTrees)

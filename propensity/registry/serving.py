@@ -136,8 +136,7 @@ class Champions:
         record = find_recorded(self._warehouse, use_case.name, number)
         if record is None:
             raise UnknownVersion(
-                f"version {number} of {use_case.name} was never recorded",
-                field="version",
+                f"{use_case.name} has no version {number}", field="version"
             )
         return self._loaded(use_case, record)
 

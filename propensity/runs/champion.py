@@ -49,7 +49,7 @@ def as_of(run: Run) -> Serving:
     metadata = recorded(run.warehouse, run.use_case.name, champion.version)
     if (age := run.as_of - metadata["as_of"]).days >= 0:
         # The alert of this name reads it, where no compaction runs as well.
-        run.log("INFO", "the age of the champion", champion_age_days=age.days)
+        run.log("INFO", "the age of the live version", champion_age_days=age.days)
         return _loaded(run, metadata)
     served = (champion.version, *champion.earlier)
     name = run.use_case.name
@@ -57,23 +57,28 @@ def as_of(run: Run) -> Serving:
     if version is not None:
         metadata = recorded(run.warehouse, run.use_case.name, version)
     else:
-        run.log("WARNING", "no version was promoted by then: the champion scores")
+        run.log(
+            "WARNING",
+            "no version was live by then, so the live version of today scores",
+        )
     return _loaded(run, metadata)
 
 
 def _no_champion(run: Run) -> NoChampion:
-    """Say why nothing serves: no training yet, or none that is the champion."""
+    """Return why there is no live version: no training yet, or all were rejected."""
     is_trained = newest_recorded(run.warehouse, run.use_case.name) >= 0
-    why = " yet: run 00-ModelTraining first"
+    why, hint = "it was never trained", "Call 00-ModelTraining first"
     if is_trained:
-        why = (
-            f": no training was promoted, or {run.registry.pointer} was deleted. "
-            "`propensity versions` has the verdicts: wait for a later training, or "
-            "`propensity promote` a version"
+        why = f"no training was promoted, or {run.registry.pointer} was deleted"
+        hint = (
+            "`propensity versions` lists the verdicts; `propensity promote` a version"
         )
-    # Before a first training nobody is to be called; after it somebody has to look.
-    detail = {"is_trained": is_trained}
-    return NoChampion(f"{run.use_case.name} has no champion{why}", detail=detail)
+    return NoChampion(
+        f"{run.use_case.name} has no live version: {why}",
+        hint=hint,
+        # The alert ignores use cases that were never trained.
+        detail={"is_trained": is_trained},
+    )
 
 
 def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
@@ -100,10 +105,10 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
         metadata = recorded(run.warehouse, run.use_case.name, champion.version)
         model = _loaded(run, metadata)
         if not model.is_warm:
-            raise SchemaError("it is not warm")
+            raise SchemaError("it has not seen enough events to score")
         parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
-        run.log("WARNING", f"the champion cannot be compared: {error.message}")
+        run.log("WARNING", f"the live version cannot be compared: {error.message}")
         return Rival(version=champion.version, score=None)
     threshold, is_new, card = metadata["alert_threshold"], None, metadata["card"]
     # Trees that were never measured have no alerts.

@@ -140,12 +140,11 @@ def _wait(run: Run, state: Freshness) -> None:
     if wait_s <= 0:
         return
     raise ExportLate(
-        f"the export {run.settings.export} is not whole yet: "
-        f"{listed(state.late or state.streamed[-freshness.STREAMS :])} is missing, or "
-        "only streamed. "
-        f"Call again in {wait_s} s or later; from {ends:%Y-%m-%d %H:%M} UTC on "
-        "(PROPENSITY_EXPORT_WAIT_MINUTES), or with force, the run goes on as of "
-        f"{state.data_until}",
+        f"the GA4 export {run.settings.export} is incomplete: the daily table of "
+        f"{listed(state.late or state.streamed[-freshness.STREAMS :])} has not arrived",
+        hint=f"Call again in {wait_s} s. After {ends:%Y-%m-%d %H:%M} UTC "
+        '(PROPENSITY_EXPORT_WAIT_MINUTES), or with "force": true, the run uses what '
+        f"happened before {state.data_until}",
         retry_after_s=wait_s,
         detail={"late_days": [str(day) for day in state.late]},
     )

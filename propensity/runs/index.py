@@ -117,7 +117,10 @@ def publish(
             artifacts.replace(pointer, json.dumps(content, indent=1).encode(), stored)
         except Conflict as error:
             artifacts.delete(name)
-            raise Conflict(f"others have just published that of {use_case}") from error
+            raise Conflict(
+                f"another run published the index of {use_case} at the same time",
+                hint="Call again",
+            ) from error
         # A file that another run has just written stays: it sorts after this one.
         for entry in artifacts.generations(folder_of(use_case)):
             if entry.name < name and entry.name != pointer:

@@ -100,8 +100,9 @@ def check_scores_users(run: Run) -> None:
     """Raise RequestError for a use case whose events are scored as they happen."""
     if run.use_case.scores_events:
         raise RequestError(
-            f"{run.use_case.name} scores every event as it happens: send it to the "
-            "stream, or ask the function score. There are no users to score by day",
+            f"{run.use_case.name} scores events as they happen, so it has no users to "
+            "predict by day",
+            hint="Send events to the stream, or call the function score",
             field="use_case",
         )
 
@@ -185,20 +186,21 @@ def _score(run: Run, model: Serving, shift: float | None) -> Scored:
         del rows
     if suppression.read(run.warehouse) != listed:
         raise Unavailable(
-            "a user was suppressed while scores were computed: they were removed "
-            "again, and nothing was published. Call again"
+            "nothing was published, because a user was suppressed meanwhile",
+            hint="Call again",
         )
     [row] = run.warehouse.rows(statement("scored"), key)
     if not row["users"]:
         raise NotEnoughData(
-            f"no user has an event in the {run.use_case.lookback_days} days before "
-            f"{run.as_of}: nothing was published"
+            "nothing was published, because no user has an event in the "
+            f"{run.use_case.lookback_days} days before {run.as_of}"
         )
     if repeated := row["repeated"]:
         raise SchemaError(
-            f"features.sql gives {plural(repeated, 'row')} of users who have one "
-            "already, and is to give one row per user and as-of date: does it join "
-            "something that a user has several of? Nothing was published"
+            "nothing was published, because features.sql returned more than one row "
+            f"for some users ({plural(repeated, 'extra row')}). It must return one row "
+            "per user and as-of date",
+            hint="Look for a join that multiplies rows",
         )
     scored = Scored(
         users=row["users"],
@@ -303,11 +305,11 @@ def _score_shift(run: Run, scored: Scored) -> float | None:
     if shift > bound and not run.force:
         causes = "; ".join(alarm["message"] for alarm in scored.alarms[:CAUSES])
         raise ScoreShift(
-            f"scores moved by {shift:.2f} of their mean since {last['as_of']}, "
-            f"more than {bound:g}. Nothing was "
-            f"published; {causes or 'look at the features'}. Correct that, "
-            'or, if the move is real, send the request with "force": true; '
-            "deploy/call.sh sends one to a deployment",
+            "nothing was published, because scores changed too much since "
+            f"{last['as_of']}: by {shift:.2f} of their mean (limit {bound:g}). Likely "
+            f"cause: {causes or 'a feature'}",
+            hint='Fix it, or send "force": true if the change is real (deploy/call.sh '
+            "sends a request)",
             detail={
                 "score_shift": shift,
                 "mean_before": float(before.mean()),

@@ -381,7 +381,7 @@ def _framework_failure(error: HTTPException) -> flask.Response:
     status = error.code or PropensityError.status
     failure = PropensityError("unexpected error; the log has its trace")
     if status == NoSuchPath.status:
-        failure = NoSuchPath("nothing is served at this path")
+        failure = NoSuchPath("there is nothing at this path")
     elif status < PropensityError.status:
         failure = RequestError(error.name)
     return _json_response(failure.body(), status)

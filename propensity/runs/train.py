@@ -91,17 +91,19 @@ def _user_rows(run: Run) -> pa.Table:
     read = {*use_case.features, use_case.baseline.feature}
     if missing := read - set(rows.column_names):
         raise SchemaError(
-            f"features.sql gives no column {', '.join(sorted(missing))}, which "
-            "usecase.toml names as a feature or as the baseline"
+            f"features.sql does not return {', '.join(sorted(missing))}",
+            hint="Add the column, or remove it from the features and the baseline of "
+            "usecase.toml",
         )
     # Sorted here, before there are copies: a later sort would hold the rows twice.
     moments = use_case.stream.elapsed
     rows = learning_rows.in_order(rows, elapsed=moments)
     if repeated := learning_rows.repeated(rows, elapsed=moments):
         raise SchemaError(
-            f"{plural(repeated, 'row')} to train on are of users who have one of that "
-            "date already: features.sql is to give one row per user and as-of date. "
-            "Does it join something that a user has several of?"
+            "features.sql returned more than one row for some users "
+            f"({plural(repeated, 'extra row')}). It must return one row per user and "
+            "as-of date",
+            hint="Look for a join that multiplies rows",
         )
     return value.with_known_amounts(rows)
 
@@ -120,26 +122,27 @@ def _snapshots(run: Run) -> Sequence[date]:
     days = days_of_data({row["day"]: row["n_events"] for row in found})
     if not days:
         raise NotEnoughData(
-            f"the source of {use_case.name} has no events at all: check that the GA4 "
-            "export, or the stream, has begun"
+            f"{use_case.name} has no events",
+            hint="Check that the GA4 export, or the stream, has begun",
         )
     snapshots = timeframe.snapshots(today=run.as_of, days=days, at_most=at_most)
     newest = timeframe.newest_matured(today=run.as_of)
     if not timeframe.are_enough(snapshots):
         oldest = newest - timeframe.stride - timeframe.horizon
         raise NotEnoughData(
-            f"{plural(len(snapshots), 'snapshot')} can be used, and "
-            f"{FEWEST_SNAPSHOTS} are needed, the first of {oldest} or before: nine "
-            f"tenths of the {timeframe.lookback_days} days before each must have data, "
-            f"and the data are of {plural(len(days), 'day')} from {min(days)} to "
-            f"{max(days)}"
+            f"not enough history: training needs {FEWEST_SNAPSHOTS} snapshots, and the "
+            f"data allow {len(snapshots)}. You have {plural(len(days), 'day')}, "
+            f"{min(days)} to {max(days)}. The first snapshot must be of {oldest} or "
+            f"earlier, and 90% of the {timeframe.lookback_days} days before each must "
+            "have data"
         )
     whole = [as_of for as_of in snapshots if not lacked_days(run, as_of)]
     if not whole:
         raise NotEnoughData(
-            f"each of {len(snapshots)} snapshots lacks days of the export within its "
-            f"{timeframe.horizon_days} days of outcomes, the newest "
-            f"{max(run.missing_days)}: load these days again"
+            f"each of {len(snapshots)} snapshots lacks a day of the export within its "
+            f"{timeframe.horizon_days} days of outcomes. The newest missing day is "
+            f"{max(run.missing_days)}",
+            hint="Load these days again",
         )
     if snapshots[-1] < newest:
         run.log(

@@ -80,8 +80,8 @@ def retention(text: str) -> dict[str, int]:
     if unknown := sorted({*days_by_table} - allowed):
         variable = "PROPENSITY_RETENTION_DAYS"
         raise SettingsError(
-            f"{variable} names {', '.join(unknown)}; it must be like stream_events=400 "
-            f"dead_letters=90, with tables of {', '.join(sorted(allowed))}",
+            f"{variable} names {', '.join(unknown)}, which cannot expire",
+            hint=f"Name tables of {', '.join(sorted(allowed))}",
             field=variable,
         )
     return days_by_table

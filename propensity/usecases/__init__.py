@@ -14,7 +14,6 @@ no other code need name it.
 from __future__ import annotations
 
 import importlib
-import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
@@ -195,7 +194,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         return statements.lines(name, own=self.folder, around=around)
 
     def has_statement(self, name: str) -> bool:
-        """Tell whether the use case has a statement ``name`` of its own."""
+        """Return whether the use case has a statement ``name`` of its own."""
         return (self.folder / f"{name}.sql").is_file()
 
     def window(
@@ -314,7 +313,8 @@ def load(name: str) -> UseCase:
     """
     if name not in names():
         raise RequestError(
-            f"there is no use case {name[:64]!r}; this deploy has {', '.join(names())}",
+            f"there is no use case {name[:64]!r}",
+            hint=f"Use one of {', '.join(names())}",
             field="use_case",
         )
     # A model that is loaded may name what is in a model.py.
@@ -324,7 +324,7 @@ def load(name: str) -> UseCase:
     for stem in () if use_case.scores_events else STATEMENTS:
         if not use_case.has_statement(stem):
             raise UseCaseError(
-                f"{name}/{stem}.sql is missing: every use case of users has one"
+                f"{name}/{stem}.sql is missing; every use case of users needs one"
             )
     return use_case
 
@@ -333,8 +333,8 @@ def require_default(settings: Settings) -> None:
     """Raise SettingsError if PROPENSITY_USE_CASE names no use case of this deploy."""
     if settings.use_case not in names():
         raise SettingsError(
-            f"PROPENSITY_USE_CASE is {settings.use_case!r}, but it must be one of "
-            f"{', '.join(names())}",
+            f"PROPENSITY_USE_CASE is {settings.use_case!r}, which is not a use case",
+            hint=f"Use one of {', '.join(names())}",
             field="PROPENSITY_USE_CASE",
         )
 
@@ -350,13 +350,17 @@ def parse(name: str, text: str) -> UseCase:
     try:
         entries = tomllib.loads(text)
         if "name" in entries:
-            raise ValueError("name is unknown: it is the folder's")
+            raise ValueError("name is unknown: remove it, the folder has the name")
         entries["name"] = name
         declaration.tell_events_apart(entries)
         use_case = convert(entries, UseCase)
         problems = [*_contradictions(use_case)]
-    except (ValueError, RecursionError) as error:
-        problems = [_key_at_fault(entries, error) + str(error)]
+    except ValueError as error:
+        from propensity.entries import explained  # only a wrong file needs it
+
+        problems = [explained(error, entries, UseCase)]
+    except RecursionError:
+        problems = ["its tables are nested too deeply"]
     if problems:
         file = f"{name}/{declaration.FILE}"
         raise UseCaseError("\n".join(f"{file}: {problem}" for problem in problems))
@@ -369,12 +373,12 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     try:
         Budget.parse(use_case.budget)
     except ValueError as error:
-        yield f"budget {error}"
+        yield f"budget is {use_case.budget!r}: {error}"
     for name in features:
         if name.lower() in RESERVED:
-            yield f"features.{name}: training has a column of this name"
+            yield f"features.{name}: training has a column of this name; rename it"
     for name in sorted({*use_case.parameters} & RUN_PARAMETERS):
-        yield f"parameters.{name}: every run sets @{name}; name it otherwise"
+        yield f"parameters.{name}: every run sets @{name}; rename it"
     baseline = use_case.baseline.feature
     # That of users may be a column of features.sql that no model reads.
     is_feature = baseline in features or bool(stream.events)
@@ -389,13 +393,13 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     for candidate in use_case.candidates:
         name, algorithm = candidate.name, candidate.algorithm
         if name in earlier:
-            yield f"candidates: two are named {name}"
+            yield f"candidates: two are named {name}; rename one"
         if algorithm == FOREST and not stream.scored:
-            yield f"candidates: {name} is of {FOREST}, which scores events, not users"
+            yield f"candidates: {name} is a {FOREST}, which scores events, not users"
         if algorithm == MEAN and not _is_mean_of(candidate.parameters, earlier):
             yield (
-                f"candidates: {name} has one parameter, of, a list of candidates "
-                f"before it, each once: {', '.join(earlier) or 'none'}"
+                f"candidates: {name} needs one parameter, of: a list of candidates "
+                f"before it, each once ({', '.join(earlier) or 'there is none'})"
             )
         earlier.append(name)
     yield from _wrong_tables(use_case)
@@ -411,29 +415,16 @@ def _is_mean_of(parameters: Mapping[str, Any], earlier: Sequence[str]) -> bool:
 def _wrong_tables(use_case: UseCase) -> Iterator[str]:
     if own := use_case.own_events:
         if not SOURCE_TABLE.fullmatch(own.table):
-            yield f"events.table is {TABLE_FORM}, not {own.table!r}"
+            yield f"events.table is {own.table!r}; use {TABLE_FORM}"
         if use_case.stream.events or "events" in use_case.sources:
             yield "events: a use case has one source of events, a table or the stream"
     for name, source in use_case.sources.items():
         if name == "ga_events" or name.startswith(("ma_", "stream_")):
-            yield f"sources.{name}: a deployment has a table of this name"
+            yield f"sources.{name}: a deployment has a table of this name; rename it"
         if not SOURCE_TABLE.fullmatch(source.table):
-            yield f"sources.{name}.table is {TABLE_FORM}, not {source.table!r}"
+            yield f"sources.{name}.table is {source.table!r}; use {TABLE_FORM}"
         for column in sorted({*source.plans} - {*source.columns}):
             yield f"sources.{name}.plans: {column} is not among its columns"
-
-
-def _key_at_fault(entries: Mapping[str, Any], error: Exception) -> str:
-    """Return which key of a table is wrong where msgspec names the table alone."""
-    named = re.search(r"`\$\.(\w+)\[\.\.\.\]", str(error))
-    table = named[1] if named else ""
-    for key, value in entries.get(table, {}).items():
-        try:
-            convert({**entries, table: {key: value}}, UseCase)
-        except ValueError as one:
-            if str(one) == str(error):
-                return f"{table}.{key}: "
-    return ""
 
 
 def export_values() -> list[Value]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from propensity.ids import NAME
+from propensity.ids import NAME, NAME_RULE
 
 FILE = "usecase.toml"
 # What entries of [events] become that are no types of events.
@@ -92,18 +92,32 @@ BUDGET = "10%"
 # Of a lookback and a horizon: ten years, more than Google Analytics has existed for.
 MAXIMUM_DAYS = 3_650
 
-Text = Annotated[str, Meta(pattern=r"\S")]
+Text = Annotated[str, Meta(pattern=r"\S", description="a text that is not blank")]
 Days = Annotated[int, Meta(ge=1, le=MAXIMUM_DAYS)]
 DaysOrNone = Annotated[int, Meta(ge=0, le=MAXIMUM_DAYS)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+Currency = Annotated[
+    str, Meta(pattern=r"^[A-Z]{3}\Z", description="three capitals, for example EUR")
+]
 # Of a use case's folder, an event type, or a source.
-Name = Annotated[str, Meta(pattern=rf"^{NAME.pattern}\Z")]
+Name = Annotated[str, Meta(pattern=rf"^{NAME.pattern}\Z", description=NAME_RULE)]
 # A column of BigQuery, or a parameter of a statement.
-Column = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
+Column = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z",
+        description="letters, digits and underscores",
+    ),
+]
 # Google's rule for the names of parameters and properties:
 # https://support.google.com/analytics/answer/13316687, event naming rules
-Key = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}\Z")]
+Key = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}\Z",
+        description="40 letters, digits and underscores",
+    ),
+]
 
 
 class Candidate(Struct, frozen=True, forbid_unknown_fields=True):

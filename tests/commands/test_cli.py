@@ -97,6 +97,11 @@ class TestHelp:
             assert words[: len(name.split()) + 1] == ["propensity", *name.split()]
             LEAVES[name].make_context(name, words[len(name.split()) + 1 :])
 
+    @pytest.mark.parametrize("group", ["load", "dead-letters", "audience", "usecase"])
+    def test_a_group_has_an_example_too(self, group, capsys):
+        main([group, "--help"])
+        assert f"Example:\n    propensity {group} " in capsys.readouterr().out
+
     def test_defaults_are_shown_in_one_way(self, capsys):
         for name in LEAVES:
             main([*name.split(), "--help"])

@@ -352,4 +352,4 @@ def test_predictions_are_refused(place):
     refused = place.post("predictions", {"use_case": NAME, "as_of": str(FIRST)})
 
     assert (refused.status_code, refused.json["field"]) == (400, "use_case")
-    assert "as it happens" in refused.json["message"]
+    assert "as they happen" in refused.json["message"]

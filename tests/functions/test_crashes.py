@@ -218,5 +218,5 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing(
         answer = place.post(target, {"as_of": as_of})
 
     assert (answer.status_code, answer.json["error"]) == (409, "conflict")
-    assert "has been taken over" in answer.json["message"]
+    assert "took over because this one was too slow" in answer.json["message"]
     assert written(place) == before

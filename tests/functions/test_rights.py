@@ -75,7 +75,7 @@ Need = tuple[str, str]
 
 
 def covers(right: Mapping[str, str], need: Need) -> bool:
-    """Tell whether a right of ``functions.json`` meets a need."""
+    """Return whether a right of ``functions.json`` meets a need."""
     permission, on = need
     if permission not in ROLES[right["role"]]:
         return False

@@ -37,7 +37,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("variable", "name", "text", "message"),
         [
-            ("DATA", "e.json", "", "expected rows of a GA4 export, found none"),
+            ("DATA", "e.json", "", "has no rows of a GA4 export"),
             ("DATA", "missing.json", None, "there is no file or folder"),
             ("CARDS", "cards.csv", "a,b\n1,2\n", "lacks the columns Time"),
         ],

@@ -66,7 +66,7 @@ with project_stack(Path(sys.argv[1]), FACTS_FUNCTION, state=state) as stack:
 def test_ports_have_a_base_that_can_be(value):
     assert port_base({}) == 8080
     assert port_base({PORT_BASE: "9000"}) == 9000
-    with pytest.raises(LocalError, match="PROPENSITY_PORT_BASE must be a port"):
+    with pytest.raises(LocalError, match="PROPENSITY_PORT_BASE is .* Use a port"):
         port_base({PORT_BASE: value})
 
 
@@ -173,7 +173,7 @@ class TestStack:
         record = running.state.record()
         up.write(Record(base=record.base, is_up=True, processes=record.processes))
         for state, says in (
-            (up, "is up; `make down` stops it"),
+            (up, "is running. Stop it with `make down`"),
             (late, "needed for model_training, is taken"),
         ):
             with pytest.raises(LocalError, match=says):

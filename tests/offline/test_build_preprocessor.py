@@ -89,10 +89,10 @@ class TestBuildPreprocessor:
         ("text", "said"),
         [
             (UNKNOWN_COLUMN, "does not fit the use case's features"),
-            (DEFINES_ITS_OWN_FUNCTION, "does not survive pickling"),
-            ("import no_such_module", "can not be run"),
-            ("def preprocessor(_): raise SystemExit(0)", "does not survive pickling"),
-            ("x = 1", "defines no function preprocessor"),
+            (DEFINES_ITS_OWN_FUNCTION, "cannot be pickled"),
+            ("import no_such_module", "cannot be run"),
+            ("def preprocessor(_): raise SystemExit(0)", "cannot be pickled"),
+            ("x = 1", "does not define preprocessor"),
         ],
     )
     def test_refuses_what_training_could_not_use(

@@ -192,23 +192,24 @@ def flipped_model(place: Place) -> str:
 
 def unrecorded(place: Place) -> str:
     place.point(version=7)
-    return f"champions: {USE_CASE}: the champion cannot be loaded: version 7 .*recorded"
+    what = "the live version cannot be loaded: version 7 .*recorded"
+    return f"champions: {USE_CASE}: {what}"
 
 
 def damaged_pointer(place: Place) -> str:
     place.artifacts.overwrite(POINTER, b"{")
-    return f"champions: {USE_CASE}: the champion cannot be loaded: .*{POINTER}"
+    return f"champions: {USE_CASE}: the live version cannot be loaded: .*{POINTER}"
 
 
 def no_champion(place: Place) -> str:
     place.artifacts.delete(POINTER)
-    return f"champions: {USE_CASE}: no model serves"
+    return f"champions: {USE_CASE}: no version is live"
 
 
 def missed_run(place: Place) -> str:
     place.artifacts.delete(f"runs/{USE_CASE}/predict/{MONDAY}.json")
     place.note("predict", MONDAY - timedelta(days=7))
-    return f"runs: predictions of {USE_CASE} was missed: .* 7 days, .* of 2026-02-23"
+    return f"runs: predictions of {USE_CASE} is overdue: .* 7 days, .* of 2026-02-23"
 
 
 def damaged_lease(place: Place) -> str:
@@ -331,7 +332,7 @@ class TestCommand:
         healthy.artifacts.delete(pointer)
 
         printed = capsys.readouterr().out
-        assert f"predictions of {USE_CASE} was missed" in printed
+        assert f"predictions of {USE_CASE} is overdue" in printed
         assert f"{pointer} are not those" in printed
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
@@ -379,8 +380,8 @@ def test_an_export_without_a_day_and_a_champion_not_warm_are_named(
     settings = replace(healthy.settings, ga4_dataset=dataset)
 
     assert found(healthy.examine(settings=settings)) == [
-        f"export: {dataset} has no table events_YYYYMMDD",
-        f"champions: {USE_CASE}: the champion has not seen enough to score",
+        f"export: {dataset} has no daily table",
+        f"champions: {USE_CASE}: the live version has not seen enough events to score",
     ]
 
 

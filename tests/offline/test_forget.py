@@ -493,5 +493,5 @@ class TestUsers:
     def test_are_needed(self):
         """Standard input may be closed, as in a job that nobody watches."""
         assert users_of(["anna"], None) == ("anna",)
-        with pytest.raises(RequestError, match="no user was named"):
+        with pytest.raises(RequestError, match="there is no user id"):
             users_of(["-"], None)

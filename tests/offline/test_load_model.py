@@ -134,7 +134,7 @@ class TestLoad:
             (0, True),
             (0, False),
         ]
-        assert "would be loaded" in answers[0]["note"]
+        assert "can be loaded" in answers[0]["note"]
         assert "not loaded" in answers[2]["note"]
         assert kept[0] == ([], [])
         assert kept[1] == kept[2]
@@ -157,7 +157,7 @@ class TestInterruption:
             place.load()
         [row] = place.recorded()
         assert row["promoted"] is None
-        assert row["verdict"].startswith("cut off before it was recorded")
+        assert row["verdict"].startswith("interrupted before it was recorded")
 
         monkeypatch.undo()
         assert place.load().version == 1
@@ -222,4 +222,4 @@ class TestRefusals:
     def test_of_a_use_case_without_one(self, shared, capsys):
         """There need not be a shipped model; then this says so."""
         assert shared.run("load", "model", "--use-case", "ga4_purchase") == 1
-        assert "no model is shipped with ga4_purchase" in capsys.readouterr().err
+        assert "no shipped model for ga4_purchase" in capsys.readouterr().err

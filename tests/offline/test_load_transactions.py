@@ -116,7 +116,7 @@ class TestFile:
             ({"transaction_id": ["a"] * N}, "several rows"),
             (
                 {"transaction_id": [f"a{n}" for n in range(N - 1)] + ["a\nb"]},
-                f"row {N}: transaction_id has no control characters",
+                f"row {N}: transaction_id contains a control character; remove it",
             ),
             ({"transaction_id": [None, *["a"] * (N - 1)]}, "row 1"),
             ({"transaction_id": [1.5] * N}, "transaction_id is the number 1.5"),

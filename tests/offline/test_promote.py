@@ -181,7 +181,7 @@ class TestCommands:
         assert place.run("promote", str(version), "--dry-run") == 0
 
         output = capsys.readouterr().out
-        assert f"version {version} is sound, and would serve" in output
+        assert f"version {version} can go live" in output
         assert place.champion == before
 
     def test_stand_when_nobody_can_be_told(self, place, capsys):
@@ -192,7 +192,7 @@ class TestCommands:
         assert place.run("pin", "0") == 0
         assert place.champion.pinned
         output = capsys.readouterr()
-        assert "not published" in output.out
+        assert "not announced" in output.out
         assert topic in output.err
 
 
@@ -253,7 +253,7 @@ class TestVersions:
     def test_are_needed_to_roll_back(self, place, capsys):
         """The first that serves has none before it."""
         assert place.run("rollback") == 1
-        assert "Name one: promote VERSION" in capsys.readouterr().err
+        assert "Name one: `propensity promote VERSION`" in capsys.readouterr().err
 
     def test_are_listed_with_their_metrics(self, place, capsys):
         """Newest first, with what serves and what is pinned."""

@@ -44,11 +44,11 @@ def test_csv_is_read_however_it_is_packed(read, pack, ending):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"id;amount\n7;1,5\n", "lacks the columns id, amount; it has id;amount"),
-        (b"id;amount\n", "lacks the columns id, amount; it has id;amount"),
-        (b"", "can not be read"),
-        (b"id,amount,id\n", "several columns id"),
-        ("id,amount\n\u00f6,1\n".encode("latin-1"), "can not be read"),
+        (b"id;amount\n7;1,5\n", "has ';' between its columns"),
+        (b"id;amount\n", "has ';' between its columns"),
+        (b"", "cannot be read"),
+        (b"id,amount,id\n", "several columns of the same name: id"),
+        ("id,amount\n\u00f6,1\n".encode("latin-1"), "cannot be read"),
     ],
     ids=str,
 )
@@ -64,9 +64,9 @@ def test_a_file_that_is_cut_off_or_not_there_is_refused(read, tmp_path):
         (gzip.compress(CSV * 9000, mtime=0)[:-9], "x.csv.gz"),
         (b"PAR1 and no more", "x.parquet"),
     ):
-        with pytest.raises(SchemaError, match=f"{name} can not be read"):
+        with pytest.raises(SchemaError, match=f"{name} cannot be read"):
             read(content, name)
-    with pytest.raises(SchemaError, match="gone.csv can not be read"):
+    with pytest.raises(SchemaError, match="there is no file .*gone.csv"):
         table_files.read(tmp_path / "gone.csv", ["id"])
 
 
@@ -179,9 +179,7 @@ def test_decimals_lose_no_digit(value):
 
 
 def test_a_row_with_too_few_columns_is_named(read):
-    with pytest.raises(
-        SchemaError, match=r"x\.csv, row 2: expected 2 columns, found 1"
-    ):
+    with pytest.raises(SchemaError, match=r"x\.csv, row 2 has 1 columns instead of 2"):
         read(b"id,amount\n1,2\n3\n")
 
 

@@ -135,5 +135,5 @@ def test_a_view_of_another_time_is_refused(warehouse):
     other = replace(use_case, user_properties={"tier": "STRING"})
 
     consent.check_view(warehouse, use_case)
-    with pytest.raises(SchemaError, match="no column property_tier.*run the set-up"):
+    with pytest.raises(SchemaError, match="lacks property_tier.*Run deploy/setup.sh"):
         consent.check_view(warehouse, other)

@@ -18,7 +18,7 @@ def aggregate_in_place() -> None:
     from sqlglot import exp
 
     def in_place(node: Any, context: Any) -> Any:
-        # In these it is a table, not a value.
+        # Below these the array is a table instead of a value.
         holders = (exp.From, exp.Join, exp.Lateral, exp.In, exp.SetOperation)
         is_value = isinstance(node, exp.Subquery) and not isinstance(
             node.parent, holders

@@ -36,12 +36,12 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     @functools.cache
     def connect() -> Any:
         connection = duckdb.connect(config={"autoinstall_known_extensions": False})
-        # From the package that carries it: nothing is downloaded.
+        # The extension is in a package, so nothing is downloaded.
         package = Path(str(importlib.resources.files("duckdb_extension_icu")))
         icu = f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
         connection.execute(f"LOAD {_literal(package / icu)}")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        # As for the threads of fits: one where other processes are the parallelism.
+        # DuckDB gets as many threads as a fit, since other processes run as well.
         if threads := os.environ.get("OMP_NUM_THREADS"):
             connection.execute(f"SET threads = {int(threads)}")
         emulator = _literal(data_dir / "emulator.duckdb")
@@ -79,7 +79,7 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     def refuse(uri: str) -> str:
         raise BigQueryError("invalid", f"Source or target is not in a bucket: {uri}")
 
-    # What is under way lies in the emulator's folder, too.
+    # Files under way are in the emulator's folder, too.
     staged = data_dir / "staged"
     staged.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(staged)

@@ -65,7 +65,7 @@ def quotient(left: Any, right: Any) -> Any:
 
 
 def _units(column: Any, digits: int) -> Any:
-    """Return NUMERICs in billionths, as whole numbers said to have so many digits."""
+    """Return NUMERICs in billionths, as whole numbers of so many declared digits."""
     import pyarrow as pa
 
     if isinstance(column, pa.ChunkedArray):

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from types import CodeType, ModuleType
 
 EMULATOR_VERSION = "0.4.0"
-# What is replaced in the source of a module, and by what.
+# Texts in the source of a module, and their replacements.
 Rewrites = tuple[tuple[str, str], ...]
 
-# Syntax of Python 3.12 (PEP 695 and PEP 701), said as Python 3.11 can read it.
+# Syntax of Python 3.12 (PEP 695 and PEP 701), rewritten for Python 3.11.
 OLDER_SYNTAX: dict[str, Rewrites] = {
     "local_bigquery.catalog.metadata": (
         ("[R: Resource](", "("),
@@ -29,7 +29,7 @@ OLDER_SYNTAX: dict[str, Rewrites] = {
         ),
     ),
 }
-# With parameters, DuckDB runs a query to tell its columns, also of a dry run.
+# With parameters, DuckDB runs a query to find its columns, even in a dry run.
 _DRY_RUN = (
     "_fields(cur.sql(sql, params=bound))",
     '_fields(cur.sql(f"SELECT * FROM ({sql}) LIMIT 0", params=bound))',
@@ -46,7 +46,7 @@ _MERGE = (
             cur.execute("BEGIN")
 """,
 )
-# A stream that is committed already, as after a lost answer, is told from others.
+# A stream that is committed already, for example after a lost answer, has a code.
 _COMMIT = (
     "code=types.StorageError.StorageErrorCode.INVALID_STREAM_STATE",
     'code="STREAM_ALREADY_COMMITTED" if stream.committed else "INVALID_STREAM_STATE"',

@@ -59,7 +59,7 @@ def follow_views() -> None:
         stored = metadata.load(Table, *reference)
         if stored is None or stored.view is None:
             return columns(*reference)
-        # As in BigQuery, those that it had when it was made.
+        # As in BigQuery, a view keeps the columns that it had when it was made.
         key = (*reference, stored.etag)
         if key not in known:
             try:

@@ -32,7 +32,7 @@ class Gathered:
 
         self._database = database
         self._writes = Counter[tuple[str, ...]]()
-        # By project, data set and prefix: the writes of each table when it was read.
+        # The writes of each table when it was read, by project, dataset and prefix.
         self._read: dict[tuple[str, str, str], dict[str, int]] = {}
         self._lock = threading.Lock()
         database.execute("ATTACH ':memory:' AS wildcards (COMPRESS)")
@@ -96,7 +96,7 @@ class Gathered:
 
 
 def _fits(cursor: Any, rows: str, *, into: str) -> bool:
-    """Tell whether rows have the columns of a table, and of the same types."""
+    """Return whether rows have the columns of a table, and of the same types."""
     relations = [cursor.sql(f"SELECT * FROM {name} LIMIT 0") for name in (rows, into)]
     new, kept = (dict(zip(one.columns, one.types, strict=True)) for one in relations)
     return bool(new == kept)

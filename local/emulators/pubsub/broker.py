@@ -18,7 +18,7 @@ Proto = Any
 # ``google.protobuf.Empty``, encoded.
 EMPTY = b""
 MAX_MESSAGES = 1_000
-# So many at once on a stream, so that a message is not as large as a request may be.
+# Messages at once on a stream, so that a response stays below the limit of a request.
 STREAMED_MESSAGES = 100
 MAX_BYTES = 10_000_000
 MAX_DEADLINE_S = 600
@@ -94,7 +94,7 @@ class Subscription:
         self._leases[number] = delivery, timer
 
     def is_leased(self, number: int) -> bool:
-        """Tell whether a message is still with its consumer."""
+        """Return whether a message is still with its consumer."""
         return number in self._leases
 
     def acknowledge(self, number: int) -> Delivery | None:
@@ -294,7 +294,7 @@ class Broker:
     def _deliver(self, topic: str, messages: Iterable[Proto]) -> list[str]:
         """Give messages ids and a time, and each to every subscription of a topic."""
         milliseconds = time.time_ns() // 1_000_000
-        # Copies: a message that came in a request keeps the whole request in memory.
+        # Copies, because a message of a request keeps the whole request in memory.
         published = [_copy(message) for message in messages]
         for message in published:
             message.message_id = str(next(self._message_ids))

@@ -105,7 +105,7 @@ class Pusher:
             self._subscription.nack(number)
         else:
             self._subscription.acknowledge(number)
-        # Of failures in a row the first is logged.
+        # Log only the first of several failures in a row.
         if failure and not self._is_failing:
             logger.warning("%s: %s", config.name, failure)
         self._is_failing = bool(failure)

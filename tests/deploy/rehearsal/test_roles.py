@@ -57,4 +57,4 @@ def test_a_member_that_is_no_account_is_refused_in_a_line(cloud, member):
     refused = cloud.run("deploy/roles.sh", member)
 
     assert (refused.returncode, cloud.calls()) == (2, [])
-    assert "must be like user:ana@example.com" in refused.stderr
+    assert "Example: user:ana@example.com" in refused.stderr

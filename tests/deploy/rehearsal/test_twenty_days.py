@@ -59,7 +59,7 @@ def day(number: int) -> date:
 
 
 def is_due(function: Function, on: date) -> bool:
-    """Tell whether the clock calls a function on a day."""
+    """Return whether the clock calls a function on a day."""
     _, _, of_month, _, weekday = function.schedule.cron.split()
     is_day = of_month in {"*", str(on.day)}
     return is_day and weekday in {"*", str(on.isoweekday() % 7)}

@@ -220,12 +220,12 @@ class TestHttp:
             ),
             # Else the ledger says that users were accepted of whom a receiver never
             # heard, or those who have left are added again.
-            ({"body": {"list": "{audience}"}}, "name its users"),
-            ({"user": {"score": "{probability}"}}, "name its users"),
-            ({"user": {"{user_id}": 1}}, "name its users"),
-            ({"remove": {"body": {"list": "{audience}"}}}, "name its users"),
-            ({"remove": {}}, "same as to add"),
-            ({"remove": {"url": SIMPLE["url"]}}, "same as to add"),
+            ({"body": {"list": "{audience}"}}, "must contain"),
+            ({"user": {"score": "{probability}"}}, "must contain"),
+            ({"user": {"{user_id}": 1}}, "must contain"),
+            ({"remove": {"body": {"list": "{audience}"}}}, "must contain"),
+            ({"remove": {}}, "same request as adding"),
+            ({"remove": {"url": SIMPLE["url"]}}, "same request as adding"),
         ],
     )
     def test_refuses_a_file_by_what_is_wrong_in_it(self, read, changed, message):
@@ -348,7 +348,7 @@ class TestAnswers:
 
     def test_gives_up_after_eight_tries_and_names_the_host_alone(self):
         port = free_ports(1)[0]
-        with pytest.raises(Unavailable, match="is in the ledger"):
+        with pytest.raises(Unavailable, match="Progress is saved"):
             self.send(f"http://127.0.0.1:{port}/a/path")
         with Answering(503) as receiver, pytest.raises(Unavailable) as raised:
             self.send(f"{receiver.url}/a/path")
@@ -447,7 +447,7 @@ class TestAnalytics:
 
         assert [*rejected.values()] == [
             *["no client id"] * 2,
-            *["an app instance, and no browser"] * 2,
+            *["an app instance instead of a browser"] * 2,
         ]
         assert len(receiver.heard) == 1
 

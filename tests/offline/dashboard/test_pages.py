@@ -227,7 +227,7 @@ class TestDeeds:
         return site.one("evaluations")
 
     def texts(self, known=KNOWN[USE_CASE], **rows) -> list[str]:
-        return [deed.text for deed in case(known, **rows).deeds]
+        return [action.text for action in case(known, **rows).actions]
 
     def test_are_none_where_all_is_well(self, site, week):
         """Fresh metrics, a champion, no alarm; an old alarm is past."""

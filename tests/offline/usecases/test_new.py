@@ -37,7 +37,7 @@ class TestWrite:
 
     def test_keeps_what_is_there(self, use_cases):
         """Nobody's use case is overwritten."""
-        with pytest.raises(RequestError, match="is there already"):
+        with pytest.raises(RequestError, match="already exists"):
             new.write("ga4_purchase", **CHOSEN)
 
     @pytest.mark.parametrize(

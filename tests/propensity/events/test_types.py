@@ -223,16 +223,19 @@ class TestCatalogue:
                 ({"spin": dict.fromkeys("ab", kind)}, "more than one field")
                 for kind in ("amount", "label", "birth date", "identity")
             ),
-            ({"new_bet": {"a": "text"}}, "declared already"),
+            ({"new_bet": {"a": "text"}}, "another use case has the name"),
             *(
-                ({"spin": {name: "text"}}, f"no field can be named '{name}'")
+                ({"spin": {name: "text"}}, f"a field cannot be named '{name}'")
                 for name in ("user_id", "age", "received_on")
             ),
-            ({"spin": {"end": "truth"}}, "a truth has an identity"),
-            ({"spin": {"id": "identity", "end": "truth"}}, "a truth has an identity"),
-            ({"spin": {"amount": "text"}}, "amount is amount everywhere"),
-            ({"spin": {"name": "text"}}, "name is personal everywhere"),
-            ({"spin": {"city": "number"}}, "city is text everywhere"),
+            ({"spin": {"end": "truth"}}, "an outcome needs three fields"),
+            (
+                {"spin": {"id": "identity", "end": "truth"}},
+                "an outcome needs three fields",
+            ),
+            ({"spin": {"amount": "text"}}, "amount is text here, but amount elsewhere"),
+            ({"spin": {"name": "text"}}, "name is text here, but personal elsewhere"),
+            ({"spin": {"city": "number"}}, "city is number here, but text elsewhere"),
         ],
     )
     def test_refuses_types_that_cannot_be(self, types, problem):
@@ -243,17 +246,20 @@ class TestCatalogue:
     @pytest.mark.parametrize(
         ("use_cases", "problem"),
         [
-            ([use_case("slots", ["spin"])], "takes spin, which no file declares"),
+            (
+                [use_case("slots", ["spin"])],
+                "names spin, which no usecase.toml declares",
+            ),
             (
                 [use_case("a", ["spin"], SPIN), use_case("b", ["spin"], SPIN)],
-                "usecases/b declares spin wrongly: it is declared already",
+                "usecases/b events.spin: another use case has the name",
             ),
             ([use_case("ga4_purchase", [])], "no use case takes events"),
             (
                 [replace(PAYMENTS, stream=Stream(events=["payment"], scored=["no"]))],
-                "scores no, and must take",
+                "names no, which must be among stream.events",
             ),
-            ([replace(PAYMENTS, features={"x": "number"})], "whose numerals lack x"),
+            ([replace(PAYMENTS, features={"x": "number"})], "lacks the numerals x"),
         ],
     )
     def test_refuses_what_contradicts_itself(self, use_cases, problem):

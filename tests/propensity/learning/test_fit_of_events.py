@@ -36,7 +36,7 @@ class TestDataset:
     @pytest.mark.parametrize("text", ['{"V1": "a"}', "no JSON", '{"V1": [1]}', "{} {}"])
     def test_refuses_other_features(self, text):
         """What another model was given is not guessed at."""
-        with pytest.raises(SchemaError, match="inference_log holds"):
+        with pytest.raises(SchemaError, match="inference_log has"):
             event_rows.dataset(joined(drawn(2), features=[text, text]), USE_CASE)
 
 

@@ -108,7 +108,7 @@ class TestCheck:
         settings = replace(warehouse.settings, require_consent="both")
         stricter = Warehouse(settings, client=warehouse.client)
 
-        with pytest.raises(SettingsError, match="run the set-up"):
+        with pytest.raises(SettingsError, match="Run deploy/setup.sh"):
             consent.check_view(stricter, USE_CASE)
         consent.check_view(warehouse, USE_CASE)
         warehouse_of("both")

@@ -60,10 +60,10 @@ def test_are_taken_over_when_they_end(registry):
     old = slow.enter_context(leased(registry))
     with leased(registry, clock=lambda: NOW + leases.DURATION) as new:
         new.check()
-        with pytest.raises(Conflict, match="taken over: this run was too slow"):
+        with pytest.raises(Conflict, match="took over because this one was too slow"):
             old.check()
         new.answer = {"by": "new"}
-    with pytest.raises(Conflict, match="taken over"):
+    with pytest.raises(Conflict, match="took over"):
         slow.close()
 
     with leased(registry, again=False) as finished:

@@ -45,7 +45,7 @@ class TestArtifacts:
         file.unlink()
         registry.artifacts.overwrite(name, evil)
 
-        with pytest.raises(ArtifactError, match="not what was recorded"):
+        with pytest.raises(ArtifactError, match="has changed since it was recorded"):
             registry.verified(name, checksum)
         assert not file.exists()
 
@@ -65,7 +65,9 @@ class TestArtifacts:
         metadata["card"] = {"files": {"value": value}}
         load = registry.load_value if part == "value" else registry.load
 
-        with pytest.raises(ArtifactError, match=f"/0/{part} is not what was recorded"):
+        with pytest.raises(
+            ArtifactError, match=f"/0/{part} has changed since it was recorded"
+        ):
             load(metadata)
 
     @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""
+Entries of a TOML file, read as a type by msgspec, with errors in plain words.
+
+msgspec names the first entry at fault, with a pattern or a type of Python; here a
+person reads which entry it is, what it says, and what it may say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+_AT = re.compile(
+    r"(?P<what>.*?)(?: - at `(?P<key>key` in `)?\$\.?(?P<path>.*)`)?", re.S
+)
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+_CHOICE = re.compile(r"Invalid enum value '?(.*?)'?")
+_BOUND = re.compile(r"Expected `\w+` (<|>)(=?) (\S+)")
+_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
+_TYPES = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "null": "empty",
+    "object": "a table",
+    "str": "a text",
+}
+
+
+def explained(error: ValueError, entries: Mapping[str, Any], kind: type[Any]) -> str:
+    """
+    Return in plain words why a TOML file cannot be read as a type.
+
+    Args:
+        error: Of ``tomllib``, or of ``msgspec.convert``.
+        entries: What was converted; empty where the file is not TOML.
+        kind: The type.
+    """
+    if isinstance(error, msgspec.ValidationError):
+        return _entry_at_fault(str(error), entries, kind)
+    if not isinstance(error, tomllib.TOMLDecodeError):
+        return str(error)
+    place = re.search(r"\(at (.*)\)", str(error))
+    where = f" at {place[1]}" if place else ""
+    return f"this is not TOML{where}: look for a missing quotation mark, bracket or ="
+
+
+def _entry_at_fault(text: str, entries: Mapping[str, Any], kind: type[Any]) -> str:
+    match = _AT.fullmatch(text)
+    assert match is not None
+    what, path = match["what"], match["path"] or ""
+    if match["key"]:
+        path += "[...]"
+    while "[...]" in path:
+        table, _, below = path.partition("[...]")
+        path = _first_at_fault(text, entries, kind, table) + below
+    value, declared, allowed = _at(path, entries, kind)
+    if missing := _MISSING.fullmatch(what):
+        return f"the entry {_joined(path, missing[1])} is missing"
+    if unknown := _UNKNOWN.fullmatch(what):
+        known = [each.encode_name for each in getattr(declared, "fields", ())]
+        near = difflib.get_close_matches(unknown[1], known, n=1)
+        advice = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}"
+        return f"unknown entry {_joined(path, unknown[1])}. {advice}"
+    if match["key"]:
+        return f"{path} is not a valid name: use letters, digits and underscores"
+    if _CHOICE.fullmatch(what):
+        choices = ", ".join(map(str, getattr(declared, "values", ())))
+        return f"{path}: there is no {value}. Use one of {choices}"
+    return f"{path} {_value_at_fault(what, value, allowed)}"
+
+
+def _value_at_fault(what: str, value: Any, allowed: str) -> str:
+    """Return what is wrong with a value, to follow its path."""
+    if bound := _BOUND.match(what):
+        side = {"<": "less", ">": "more"}[bound[1]]
+        limit = f"{bound[3]} or {side}" if bound[2] else f"{side} than {bound[3]}"
+        return f"is {value}; it must be {limit}"
+    if wrong := _TYPE.match(what):
+        wanted = " or ".join(_TYPES.get(one, one) for one in wrong[1].split(" | "))
+        is_quoted = isinstance(value, str) and re.fullmatch(r"[\d.]+|true|false", value)
+        found = f'the text "{value}"' if isinstance(value, str) else repr(value)
+        advice = ". Remove the quotes" if is_quoted and "str" not in wrong[1] else ""
+        return f"must be {wanted}; it is {found}{advice}"
+    if what.endswith("of length >= 1"):
+        return "is empty; name one or more"
+    return f"is {value!r}; use {allowed}" if allowed else f"is {value!r}: {what}"
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _first_at_fault(
+    text: str, entries: Mapping[str, Any], kind: type[Any], table: str
+) -> str:
+    """Return the path of the entry of a table that msgspec complains about."""
+    values, *_ = _at(table, entries, kind)
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        try:
+            msgspec.convert(_replaced(entries, table.split("."), {key: value}), kind)
+        except msgspec.ValidationError as error:
+            if str(error) == text:
+                return f"{table}.{key}"
+    return table
+
+
+def _replaced(
+    entries: Mapping[str, Any], names: list[str], table: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return entries with another table in the place of the one at a path."""
+    first, *others = names
+    inner = _replaced(entries[first], others, table) if others else table
+    return {**entries, first: inner}
+
+
+def _at(path: str, entries: Mapping[str, Any], kind: type[Any]) -> tuple[Any, Any, str]:
+    """Return the value at a path, its declared type, and what it may be in words."""
+    value: Any = entries
+    declared: Any = inspect.type_info(kind)
+    allowed = ""
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        try:
+            value = value[int(index) if index else name]
+        except (KeyError, IndexError, TypeError):
+            value = None
+        if index:
+            declared = getattr(declared, "item_type", None)
+        elif hasattr(declared, "fields"):
+            kinds = {each.encode_name: each.type for each in declared.fields}
+            declared = kinds.get(name)
+        else:
+            declared = getattr(declared, "value_type", None)
+        if isinstance(declared, inspect.Metadata):
+            allowed = (declared.extra_json_schema or {}).get("description", "")
+            declared = declared.type
+        else:
+            allowed = ""
+    return value, declared, allowed
