@@ -46,6 +46,8 @@ def explained(error: ValueError, entries: Mapping[str, Any], kind: type[Any]) ->
     """
     if isinstance(error, msgspec.ValidationError):
         return _entry_at_fault(str(error), entries, kind)
+    if isinstance(error, UnicodeDecodeError):
+        return "the file is not in UTF-8"
     if not isinstance(error, tomllib.TOMLDecodeError):
         return str(error)
     place = re.search(r"\(at (.*)\)", str(error))

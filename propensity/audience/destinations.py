@@ -67,8 +67,9 @@ def opened(
         file = msgspec.convert(template, Ga4File)
     except (OSError, ValueError) as error:
         kind = Ga4File if template.get("kind") == "ga4" else HttpFile
-        problem = "there is no such file"
-        if isinstance(error, ValueError):
+        if isinstance(error, OSError):
+            problem = "no such file can be read"
+        else:
             problem = explained(error, template, kind)
         raise RequestError(
             f"{to}: {concealed(problem, variables.values())}",
