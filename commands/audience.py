@@ -1,115 +1,63 @@
-"""Audiences: who is contacted, the control group, and the delivery of each user."""
+"""Audiences: who is contacted, who is the control group, and what became of them."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from commands.answers import Exit, Group, example, say
-from commands.options import Function, amount, day, name, share, use_case
+from commands.options import day, name, use_case
 
-RULES = ("top", "deciles", "threshold", "budget")
+if TYPE_CHECKING:
+    from propensity.audience.declared import Named
+    from propensity.registry.deployment import Deployment
+
 _NAME = click.argument("audience", type=name, help="Name of the audience.")
-
-
-@click.group(
-    cls=Group,
-    epilog=example("propensity audience send winback --top 5000 --to crm.toml"),
+_AS_OF = click.option(
+    "--as-of",
+    "until",
+    type=day,
+    show_default="today",
+    help="Newest publication up to this day.",
 )
+
+
+@click.group(cls=Group, epilog=example("propensity audience send winback"))
 def audience() -> None:
     """
     Send top users to a destination, and keep a control group.
 
-    An audience is made of the newest publication of probabilities, and is chosen once
-    for its date: a second command finds the same members. A share of them is held out,
-    the same users every week, so that 03-ModelEvaluation can say whether acting helped.
-    Suppressed users are in no audience. Members are chosen by one of --top, --deciles,
-    --threshold and --budget.
+    An audience is a file, audiences/NAME.toml in the folder of a use case. Its members
+    are chosen from the newest publication of probabilities, once for its date: a second
+    command finds the same members. A share of them is the control group, the same users
+    every week, so that 03-ModelEvaluation can say whether acting helped. Suppressed
+    users are in no audience.
     """
 
 
-def of_audience(function: Function) -> Function:
-    """Add the options that say who is in an audience, and where it goes."""
-    options = (
-        _NAME,
-        click.option(
-            "--top",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="The N users with the highest probabilities.",
-        ),
-        click.option(
-            "--deciles",
-            type=click.IntRange(1, 10),
-            metavar="N",
-            help="Users in the N highest deciles.",
-        ),
-        click.option(
-            "--threshold",
-            type=click.FloatRange(0, 1),
-            metavar="P",
-            help="Users with this probability or more.",
-        ),
-        click.option(
-            "--budget",
-            type=amount,
-            help="As many as this pays for; the control group costs nothing.",
-        ),
-        click.option("--cost-per-user", type=amount, help="Cost of a contacted user."),
-        click.option(
-            "--control", type=share, default="10%", help="Control group, 0% to 90%."
-        ),
-        click.option(
-            "--control-group",
-            "group",
-            type=name,
-            metavar="GROUP",
-            show_default="AUDIENCE",
-            help="Audiences of one group have the same control users.",
-        ),
-        click.option(
-            "--as-of",
-            "until",
-            type=day,
-            show_default="today",
-            help="Newest publication up to this day.",
-        ),
-        click.option(
-            "--to",
-            required=True,
-            metavar="DESTINATION",
-            help="`bucket`, or the TOML file of a destination.",
-        ),
-        use_case(),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+@contextlib.contextmanager
+def _declared(
+    audience: str, use_case: str | None
+) -> Iterator[tuple[Deployment, Named, Any]]:
+    """Open a deployment, a declared audience, and the reader of secrets."""
+    from propensity.audience.declared import load
+    from propensity.gcp import secrets
+    from propensity.registry.deployment import opened
 
-
-def _plan(**arguments: Any) -> Any:
-    from propensity.audience.selection import Plan, Rule
-
-    values = {rule: arguments.pop(rule) for rule in RULES}
-    given = [(rule, value) for rule, value in values.items() if value is not None]
-    cost = arguments.pop("cost_per_user")
-    if len(given) != 1:
-        raise click.UsageError(
-            "say how many users to choose: use exactly one of --top, --deciles, "
-            "--threshold and --budget"
-        )
-    if values["budget"] is not None and not cost:
-        raise click.UsageError("--budget needs --cost-per-user, above 0")
-    return Plan(rule=Rule(*given[0], cost), **arguments)
+    with opened(use_case) as deployment:
+        named = load(deployment.use_case, audience)
+        yield deployment, named, secrets.reader(deployment.settings)
 
 
 def _watched(requests: Any) -> Any:
     """Show how many users are done, on a terminal."""
     from tqdm import tqdm
 
-    users = sum(len(request.members) for request in requests)
+    users = sum(len(one.members) for one in requests)
     # None draws the bar on a terminal only.
     with tqdm(total=users, unit=" users", disable=None) as bar:
         for request in requests:
@@ -117,38 +65,36 @@ def _watched(requests: Any) -> Any:
             bar.update(len(request.members))
 
 
-@audience.command(
-    epilog=example("propensity audience preview winback --top 5000 --to crm.toml")
-)
-@of_audience
-def preview(**arguments: Any) -> Any:
+@audience.command(epilog=example("propensity audience preview winback"))
+@_NAME
+@_AS_OF
+@use_case()
+def preview(audience: str, use_case: str | None, until: date | None) -> Any:
     """
     Show what `send` would do, without sending anything.
 
-    Counts members, those held out, requests and cost. Sends nothing and stores no
+    Counts members, the control group, requests and cost. Sends nothing and stores no
     member.
     """
     from propensity.audience import run
-    from propensity.registry.deployment import opened
 
-    use_case, plan = arguments.pop("use_case"), _plan(**arguments)
-    with opened(use_case) as deployment:
-        return run.preview(deployment, plan, os.environ)
+    with _declared(audience, use_case) as (deployment, named, secret):
+        return run.preview(deployment, named, secret, until=until)
 
 
-@audience.command(
-    epilog=example("propensity audience send winback --top 5000 --to crm.toml")
-)
-@of_audience
+@audience.command(epilog=example("propensity audience send winback"))
+@_NAME
+@_AS_OF
 @click.option(
     "--allow-empty",
     "may_be_empty",
     is_flag=True,
     help="If nobody is in the audience, remove everyone added earlier.",
 )
-def send(**arguments: Any) -> Any:
+@use_case()
+def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
     """
-    Store an audience and send its treated users.
+    Store the members of an audience, and send those not in the control group.
 
     Users who have left the audience are removed first, where the destination can do
     that, and then all others are added. What becomes of each is in the table
@@ -156,14 +102,14 @@ def send(**arguments: Any) -> Any:
     interrupted or killed at any point and run again: it goes on from the ledger, and
     what is sent again has the same key.
 
-    Fails where the receiver takes nothing more; what it has taken is recorded.
+    The first date of an audience is sent by this command; 05-Audiences sends later
+    dates by its schedule. Fails where the receiver takes nothing more.
     """
     from propensity.audience import run
-    from propensity.registry.deployment import opened
 
-    use_case, plan = arguments.pop("use_case"), _plan(**arguments)
-    with opened(use_case) as deployment:
-        done = run.send(deployment, plan, os.environ, watched=_watched)
+    with _declared(audience, use_case) as (deployment, named, secret):
+        done = run.send(deployment, named, secret, watched=_watched, **chosen)
+    del done["is_retryable"]
     if done["failure"]:
         say(
             f"propensity audience: {done['failure']}. {done['pending']:,} users are "
@@ -175,7 +121,7 @@ def send(**arguments: Any) -> Any:
 @audience.command(epilog=example("propensity audience ledger winback"))
 @_NAME
 @use_case()
-def ledger(**arguments: Any) -> Any:
+def ledger(audience: str, use_case: str | None) -> Any:
     """
     Print what became of an audience's users.
 
@@ -185,5 +131,5 @@ def ledger(**arguments: Any) -> Any:
     from propensity.audience.delivery import account
     from propensity.registry.deployment import opened
 
-    with opened(arguments.pop("use_case")) as deployment:
-        return account(deployment, **arguments)
+    with opened(use_case) as deployment:
+        return account(deployment, audience)

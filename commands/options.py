@@ -7,10 +7,8 @@ ValueError ends the command.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,21 +64,6 @@ def name(text: str) -> str:
     raise ValueError(
         f"{text!r} is not a valid name: use lower-case letters, digits and underscores"
     )
-
-
-def amount(text: str) -> Decimal:
-    """Read an amount, exactly."""
-    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
-        return Decimal(text)
-    raise ValueError(f"{text!r} is not an amount of 0 or more")
-
-
-def share(text: str) -> float:
-    """Read a percentage."""
-    match = re.fullmatch(r"(\d{1,2}(\.\d+)?)%", text, re.ASCII)
-    if match and float(match[1]) <= 90:
-        return float(match[1]) / 100
-    raise ValueError(f"{text!r} is not a share from 0% to 90%")
 
 
 def use_case(default: str | None = None, *, shown: str = "") -> Decorator[Any]:

@@ -23,6 +23,8 @@ from deploy import configuration, functions
 from deploy.configuration import SEPARATOR, Deployment, words
 from deploy.functions import ROOT, DeploymentError
 from deploy.render import TERRAFORM
+from propensity import usecases
+from propensity.audience.declared import secrets_of
 from propensity.settings import own_use_cases
 from propensity.tables import every as tables
 
@@ -79,6 +81,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
     every = functions.load()
+    secrets = (secrets_of(usecases.load(name)) for name in d.use_cases)
     values = {
         **d.own,
         "project": d.project,
@@ -91,6 +94,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "work": f"{work}",
         "staged": f"{work}/staged",
         "every": " ".join(d.name(function.target) for function in every),
+        "secrets": " ".join({one for named in secrets for one in named}),
         **{f"hour_{name}": f"{hour}" for name, hour in d.hours.items()},
         # Scripts name those, too, that are not deployed.
         **{f"account_{function.target}": "" for function in every},

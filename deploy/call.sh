@@ -15,9 +15,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 read_names
 
 case "$function" in
-model_training | predictions | model_evaluation | compact_features) ;;
+model_training | predictions | model_evaluation | audiences | compact_features) ;;
 *)
-  echo "$0: FUNCTION is '$function'. Use model_training, predictions, model_evaluation or compact_features" >&2
+  echo "$0: FUNCTION is '$function'. Use model_training, predictions, model_evaluation, audiences or compact_features" >&2
   exit 2
   ;;
 esac

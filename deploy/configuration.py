@@ -133,6 +133,7 @@ class Deployment:
             "model_training": min(max(8 - ahead, 0), 21),
             "model_evaluation": predictions - 5,
             "predictions": predictions,
+            "audiences": predictions + 1,
         }
 
     def called_for(self, function: Function) -> list[str]:

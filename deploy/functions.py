@@ -59,6 +59,7 @@ class Function:
     large_results: bool = False
     reads_export: bool = False
     reads_sources: bool = False
+    reads_secrets: bool = False
     reads: Sequence[str] = ()
     appends: Sequence[str] = ()
     writes: Sequence[str] = ()

@@ -19,6 +19,7 @@ from typing import Any
 from deploy import functions
 from deploy.functions import Function
 from propensity import topics, usecases
+from propensity.audience.declared import secrets_of
 from propensity.privacy import consent
 from propensity.schema import Table
 from propensity.settings import CONSENTS
@@ -88,6 +89,7 @@ def _function(function: Function) -> dict[str, Any]:
         "reads_sources": function.reads_sources,
         # A table of events of one's own is in the place of the export.
         "reads_events": function.reads_export,
+        "reads_secrets": function.reads_secrets,
         "subscriptions": [each.name for each in function.subscriptions],
         "rights": list(rights(function)),
     }
@@ -130,6 +132,7 @@ def files() -> dict[Path, Any]:
             "scores_events": use_case.scores_events,
             "sources": sorted({source.table for source in use_case.sources.values()}),
             "events": [use_case.own_events.table] if use_case.own_events else [],
+            "secrets": secrets_of(use_case),
         }
         for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }

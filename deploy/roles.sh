@@ -26,7 +26,7 @@ roles=(
   logging.admin                     # a log bucket, its sink, metrics, and reading lines
   monitoring.editor                 # alerts
 )
-[[ -z "$suppression_secret" ]] || roles+=(secretmanager.admin)
+[[ -z "$suppression_secret$secrets" ]] || roles+=(secretmanager.admin)
 [[ -z "$vpc_connector" ]] || roles+=(vpcaccess.user)
 [[ -z "$worker_pool" ]] || roles+=(cloudbuild.workerPoolUser)
 for role in "${roles[@]}"; do

@@ -69,6 +69,10 @@ def sources(
     trees = {PACKAGE: root / PACKAGE}
     for name in own_names:
         trees[f"{folders.OWN}/{name}"] = folders.own(root) / name
+    # Audiences of your own for use cases that ship.
+    for name in folders.shipped():
+        added = f"{name}/audiences"
+        trees[f"{folders.OWN}/{added}"] = folders.own(root) / added
     # Path.rglob follows no link, and a use case may be a link to a folder elsewhere.
     for tree, top in trees.items():
         for name in glob.glob("**", root_dir=top, recursive=True):  # noqa: PTH207

@@ -11,6 +11,7 @@ import shutil
 import time
 from typing import Any
 
+from local.demos import audience
 from local.demos.choice import Choice
 from local.errors import LocalError, UnusableData
 from local.progress import say, showing, shown, step
@@ -92,6 +93,8 @@ def play(state: State, choice: Choice) -> str:
     stack = Stack(state, options=choice.options, functions=PLAYED)
     try:
         with step("starting"):
+            if not choice.cards:
+                audience.declare(stack, choice.use_case)
             stack.start()
             from local.demos import shop
         shop.run(stack, choice)

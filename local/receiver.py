@@ -1,7 +1,7 @@
 """
 A receiver of audiences on this machine, with faults of real ones.
 
-    python -m local.receiver --port 8099
+    python -m local.receiver --port 8089
 
 It takes users at any path (POST adds, DELETE removes) as JSON ``{"users": [{"id":
 ...}]}``. It refuses as receivers do: 413 for too many users, 422 for a request without
@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from local.loopback import LoopbackHandler
 
-HOST, PORT = "127.0.0.1", 8099
+HOST, PORT = "127.0.0.1", 8089
 ACTIONS = {"POST": "add", "DELETE": "remove"}
 
 # Status, headers and JSON.

@@ -20,6 +20,8 @@ class PropensityError(Exception):
     code = "internal"
     retryable = False
     is_public = False
+    # Whether a run waits for what may still come; its lease then has since when.
+    is_waiting = False
     # HTTP headers of the response.
     headers: Mapping[str, str] = MappingProxyType({})
 
@@ -189,12 +191,27 @@ class ExportLate(Unavailable):
     """Days of the export that the run would read are not there yet; they may come."""
 
     code = "export_late"
+    is_waiting = True
 
     def __init__(
         self, problem: str, *, hint: str = "", retry_after_s: int, detail: object
     ) -> None:
         super().__init__(problem, hint=hint, detail=detail)
         self.headers = {"Retry-After": str(retry_after_s)}
+
+
+class AudienceWaits(Unavailable):
+    """An audience's predictions of the week are not there yet; they may come."""
+
+    code = "audience_waits"
+    is_waiting = True
+
+
+class AudienceStopped(PropensityError):
+    """An audience was not sent: a person must look at it first."""
+
+    status = 409
+    code = "audience_stopped"
 
 
 class AccessDenied(PropensityError):

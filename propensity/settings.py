@@ -108,6 +108,7 @@ class Settings:
     bigquery_endpoint: Annotated[str, _URL] = ""
     bigquery_storage_endpoint: Annotated[str, _PORT] = ""
     storage_endpoint: Annotated[str, _URL] = ""
+    secrets_endpoint: Annotated[str, _URL] = ""
 
     # Constants: no deployment has had a reason to set them.
     seed = 42
@@ -181,6 +182,7 @@ _VARIABLES = {
     "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
     "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
     "storage_endpoint": "STORAGE_EMULATOR_HOST",
+    "secrets_endpoint": "SECRET_MANAGER_EMULATOR_HOST",
 }
 
 

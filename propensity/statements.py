@@ -54,6 +54,7 @@ def lines(
     *,
     own: Any = None,
     around: Mapping[str, tuple[str, str]] | None = None,
+    renamed: Mapping[str, str] | None = None,
     within: tuple[str, ...] = (),
 ) -> Iterator[Line]:
     """
@@ -61,27 +62,31 @@ def lines(
 
     Args:
         around: Texts that stand before and after a statement, by its name.
+        renamed: Names of the files of statements that have other names.
         within: The statements that include this one.
 
     Raises:
         UseCaseError: As ``statement``; or one includes itself.
     """
     folders = [_PACKAGE / folder for folder in FOLDERS]
+    stem = (renamed or {}).get(name, name)
     for folder in folders if own is None else [own, *folders]:
-        if (folder / f"{name}.sql").is_file():
+        if (folder / f"{stem}.sql").is_file():
             break
     else:
-        raise UseCaseError(f"there is no file {name}.sql")
-    file = f"{folder.name}/{name}.sql"
+        raise UseCaseError(f"there is no file {stem}.sql")
+    file = f"{folder.name}/{stem}.sql"
     before, after = (around or {}).get(name, ("", ""))
     yield from (Line(file, 1, text) for text in before.splitlines())
-    text = read(folder, f"{name}.sql")
+    text = read(folder, f"{stem}.sql")
     for number, line in enumerate(text.splitlines(), start=1):
         if include := _INCLUDE.fullmatch(line):
             if include[1] in (*within, name):
                 raise UseCaseError(f"{file}:{number} includes itself")
             inner = (*within, name)
-            yield from lines(include[1], own=own, around=around, within=inner)
+            yield from lines(
+                include[1], own=own, around=around, renamed=renamed, within=inner
+            )
         else:
             yield Line(file, number, line)
     yield from (Line(file, 1, text) for text in after.splitlines())

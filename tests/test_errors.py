@@ -55,4 +55,7 @@ def test_only_what_may_pass_by_itself_is_retried():
     """The scheduler delivers again where nobody has to do anything first."""
     retryable = {kind.__name__ for kind in CLASSES if kind.retryable}
 
-    assert retryable == {"RunInProgress", "Conflict", "Unavailable", "ExportLate"}
+    assert retryable == {
+        *("RunInProgress", "Conflict"),
+        *("Unavailable", "ExportLate", "AudienceWaits"),
+    }

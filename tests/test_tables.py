@@ -135,5 +135,5 @@ class TestRetention:
     def test_refuses_what_is_no_table_or_never_expires(self, name):
         """A word for a table that there is not would keep it for ever; the list of
         suppressed users must be kept."""
-        with pytest.raises(SettingsError, match=f"RETENTION_DAYS names {name};"):
+        with pytest.raises(SettingsError, match=f"RETENTION_DAYS names {name},"):
             tables.retention(f"stream_events=4 {name}=30")

@@ -50,6 +50,9 @@ locals {
     ]
   ])...)
 
+  # Secrets that destinations of audiences name.
+  secrets = toset(flatten([for name in var.use_cases : try(local.use_cases[name].secrets, [])]))
+
   # Every right of every function, by a name that says what it is. An import knows a
   # part of the accounts and roles alone, and needs the names only.
   rights = merge([

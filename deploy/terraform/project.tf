@@ -6,7 +6,7 @@ locals {
       "artifactregistry", "bigquery", "bigquerystorage", "cloudbuild", "cloudscheduler",
       "iam", "logging", "monitoring", "pubsub", "run", "storage",
     ],
-    var.suppression_secret != "" ? ["secretmanager"] : [],
+    var.suppression_secret != "" || length(local.secrets) > 0 ? ["secretmanager"] : [],
     var.kms_key != "" || var.functions_kms_key != "" ? ["cloudkms"] : [],
     var.vpc_connector != "" ? ["vpcaccess"] : [],
   )

@@ -77,6 +77,32 @@ resource "google_pubsub_topic_iam_member" "producer" {
   member   = each.value
 }
 
+# Of each secret that a destination of an audience names. Its value is a version, which a
+# person adds: none is in the state.
+resource "google_secret_manager_secret" "destination" {
+  for_each  = var.keep_only_data ? [] : local.secrets
+  project   = var.project
+  secret_id = "${var.prefix}-${each.key}"
+  labels    = local.labels
+  replication {
+    auto {}
+  }
+  depends_on = [google_project_service.api]
+}
+
+resource "google_secret_manager_secret_iam_member" "destination" {
+  for_each = merge([
+    for name, one in local.functions : { for secret in local.secrets : "${name} ${secret}" => {
+      function = name
+      secret   = secret
+    } } if one.reads_secrets && !var.keep_only_data
+  ]...)
+  project   = var.project
+  secret_id = google_secret_manager_secret.destination[each.value.secret].secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = "serviceAccount:${google_service_account.function[each.value.function].email}"
+}
+
 resource "google_secret_manager_secret_iam_member" "suppression_key" {
   for_each  = { for name, one in local.functions : name => one if one.needs_key && var.suppression_secret != "" }
   project   = var.project

@@ -1,8 +1,9 @@
 """
 The audience of the demo: its best users, sent to a receiver on this machine.
 
-By the ordinary command, in a process of its own. The receiver writes to no one, so the
-lift that 03-ModelEvaluation measures a week later is that of doing nothing.
+As in a deployment, the first date is sent by the command, and later ones by
+05-Audiences on its schedule. The receiver writes to no one, so the lift that
+03-ModelEvaluation measures a week later is that of doing nothing.
 """
 
 from __future__ import annotations
@@ -10,59 +11,80 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date
+from importlib import resources
 from string import Template
 from typing import Any
 
-from local.demos.calls import FOLDER
 from local.errors import LocalError
 from local.progress import say, step
-from local.receiver import HOST, PORT, Receiver
+from local.receiver import Receiver
 from local.stack.stack import Stack
 
 NAME = "best_customers"
-# Enough users, and a control group large enough that an interval says something.
-DECILES, CONTROL = 3, "20%"
+# The first by the command, the others by the schedule.
+WEEKS = 3
 BATCH = 500
+FOLDER = resources.files(__package__)
 
 
-def act(stack: Stack, use_case: str, as_of: date) -> None:
+def declare(stack: Stack, use_case: str) -> None:
+    """Write the audience's files and the secret of its destination, before a start."""
+    folder = stack.audiences_folder / use_case / "audiences"
+    secrets = stack.state.folder / "secrets"
+    for one in (folder / "destinations", secrets):
+        one.mkdir(parents=True, exist_ok=True)
+    address = {"url": stack.url("receiver"), "batch": BATCH}
+    for name, target in {NAME: folder, "crm": folder / "destinations"}.items():
+        text = Template(FOLDER.joinpath(f"{name}.toml").read_text())
+        (target / f"{name}.toml").write_text(text.substitute(address))
+    (secrets / "CRM_TOKEN").write_text("a token of the demo")
+
+
+def act(stack: Stack, use_case: str, as_of: date, *, is_first: bool) -> None:
     """
     Send the audience of a date, and print the results.
 
     Args:
-        stack: Running; the file of the destination stays in its state's folder.
+        stack: Running.
         use_case: By its name.
         as_of: Of a publication.
+        is_first: Whether it is the first date of the audience.
 
     Raises:
-        LocalError: It could not be sent.
+        LocalError: It could not be sent, or the receiver heard something else.
     """
-    with (
-        step(f"the audience of {as_of}"),
-        Receiver(
-            batch=BATCH, rejects=lambda user: "unsubscribed" * user.endswith("77")
-        ) as receiver,
-    ):
-        file = stack.state.folder / "crm.toml"
-        text = Template(FOLDER.joinpath("crm.toml").read_text())
-        file.write_text(text.substitute(url=receiver.url, batch=BATCH))
-        words = [
-            *("audience", "send", NAME, "--use-case", use_case, "--as-of", str(as_of)),
-            *("--deciles", str(DECILES), "--control", CONTROL, "--to", str(file)),
-        ]
+    from local.demos.calls import call
+
+    with Receiver(
+        batch=BATCH,
+        rejects=lambda user: "unsubscribed" * user.endswith("77"),
+        port=stack.port("receiver"),
+    ) as receiver:
+        if is_first:
+            done = _by_hand(stack, use_case, as_of)
+            tally = done["tallies"]["add"]
+            done |= {**tally, "rejected": sum(tally["rejected"].values())}
+        else:
+            body = {"use_case": use_case, "as_of": as_of.isoformat()}
+            [done] = call(stack, "audiences", body)["audiences"]
+    heard = sum(receiver.users.values())
+    if heard != done["accepted"]:
+        raise LocalError(f"the receiver took {heard} users, and {done} was recorded")
+    say(
+        f"{as_of}  audience  {'by command' if is_first else 'scheduled '}: "
+        f"{done['sent']:,} users sent = {done['accepted']:,} accepted + "
+        f"{done['rejected']:,} rejected; control group of {done['held_out']:,}"
+    )
+
+
+def _by_hand(stack: Stack, use_case: str, as_of: date) -> dict[str, Any]:
+    words = ("audience", "send", NAME, "--use-case", use_case, "--as-of", f"{as_of}")
+    with step(f"the audience of {as_of}"):
         process = stack.command(*words, "--json")
-        # An example to play on with, for `python -m local.receiver`.
-        file.write_text(text.substitute(url=f"http://{HOST}:{PORT}", batch=BATCH))
     if process.returncode:
         raise LocalError(f"propensity {' '.join(words)} failed: {process.stderr}")
-    answer = json.loads(process.stdout)
-    tally = answer["tallies"]["add"]
-    say(
-        f"{answer['as_of']}  audience  the top {10 * DECILES}%: "
-        f"{tally['sent']:,} users sent = {tally['accepted']:,} accepted + "
-        f"{sum(tally['rejected'].values()):,} rejected; control group of "
-        f"{answer['held_out']:,}"
-    )
+    done: dict[str, Any] = json.loads(process.stdout)
+    return done
 
 
 def lift_text(answer: Mapping[str, Any]) -> str:

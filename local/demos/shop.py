@@ -127,7 +127,7 @@ def play(
     end = weeks[-1] + horizon
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trained: dict[str, Any] = {}
-    is_promoted, trained_month = False, None
+    is_promoted, is_sent, trained_month = False, False, None
     # Earlier dates than the weeks where days of the export were missing.
     published: list[date] = []
     for day in [*weeks, end]:
@@ -148,9 +148,10 @@ def play(
         as_of = predicted(stack, body)
         if as_of and day <= weeks[-1]:
             published.append(as_of)
-        # Its outcomes are evaluated at the end, so that there is a lift to show.
-        if as_of and day == weeks[-1]:
-            audience.act(stack, use_case.name, day)
+        # Their outcomes are evaluated by the end, so that there is a lift to show.
+        if as_of and day in weeks[-audience.WEEKS :]:
+            audience.act(stack, use_case.name, day, is_first=not is_sent)
+            is_sent = True
     if not is_promoted:
         report = shown(stack.bucket_folder / trained["objects"]["report.html"])
         raise LocalError(

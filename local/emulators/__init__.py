@@ -3,6 +3,7 @@
     bigquery/   the package local-bigquery, and what this project needs beyond it
     storage.py  our own: buckets, objects, generations, preconditions
     pubsub/     our own: topics, push, pull, dead letters
+    secrets.py  our own: the newest version of a secret
 
 The clients are Google's own, pointed here by their usual environment variables.
 """

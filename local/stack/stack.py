@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -51,6 +52,7 @@ from local.stack.state import (
     State,
     port_base,
 )
+from propensity import folders
 
 LOOPBACK = ROOT / "local" / "loopback.py"
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
@@ -109,6 +111,7 @@ class Stack:
             "BIGQUERY_EMULATOR_HOST": self.url("bigquery"),
             "BIGQUERY_STORAGE_EMULATOR_HOST": self.address("bigquery_storage"),
             "STORAGE_EMULATOR_HOST": self.url("storage"),
+            "SECRET_MANAGER_EMULATOR_HOST": self.url("secrets"),
             "PUBSUB_EMULATOR_HOST": self.address("pubsub"),
             "PROPENSITY_DATASET": options.dataset,
             "PROPENSITY_GA4_DATASET": options.ga4_dataset,
@@ -139,6 +142,17 @@ class Stack:
     def bucket_folder(self) -> Path:
         """Folder of the bucket's objects, which can be opened as they are."""
         return self.state.folder / "storage" / self.options.bucket
+
+    @property
+    def audiences_folder(self) -> Path:
+        """Folder of use cases with audiences of this state: functions get them, too."""
+        return self.state.folder / folders.OWN
+
+    @property
+    def own_use_cases(self) -> dict[str, str]:
+        """The variable by which commands find the use cases that functions have."""
+        folder = self.state.folder / "staged" / "audiences" / folders.OWN
+        return {"PROPENSITY_USE_CASES": str(folder)} if folder.is_dir() else {}
 
     def prepare(self) -> None:
         """
@@ -187,7 +201,7 @@ class Stack:
         return subprocess.run(
             [sys.executable, "-m", "propensity", *words],
             cwd=ROOT,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **self.own_use_cases},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -303,6 +317,7 @@ class Stack:
             ],
             "storage": ["--data-dir", str(folder / "storage")],
             "pubsub": [],
+            "secrets": ["--data-dir", str(folder / "secrets")],
         }.items():
             port = ["--port", str(self.port(service))]
             module = [sys.executable, "-m", f"local.emulators.{service}"]
@@ -325,6 +340,9 @@ class Stack:
                 folder / "staged" / target,
                 requirements=function.requirements,
             )
+            if self.audiences_folder.is_dir():
+                own_folder = staged / folders.OWN
+                shutil.copytree(self.audiences_folder, own_folder, dirs_exist_ok=True)
             own = {"XDG_RUNTIME_DIR": str(runtime), **secret}
             yield target, command, self.environment | own, staged
         if self._stays:

@@ -23,7 +23,7 @@ LOCAL = ROOT / ".local"
 DEFAULT_STATE = "demo"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FUNCTIONS = functions.load()
-EMULATORS = ("bigquery", "storage", "pubsub")
+EMULATORS = ("bigquery", "storage", "pubsub", "secrets")
 # Distance of every service's port from the first.
 PORT_OFFSETS = {
     "model_training": 0,
@@ -33,14 +33,18 @@ PORT_OFFSETS = {
     "stream_features": 4,
     "score_stream": 5,
     "compact_features": 6,
+    "audiences": 7,
     "score": 8,
+    # Not started here: what the demo sends audiences to.
+    "receiver": 9,
     "bigquery": 10,
     "bigquery_storage": 11,
     "storage": 12,
     "pubsub": 13,
     "dashboard": 14,
+    "secrets": 15,
 }
-PORTS = 15
+PORTS = 16
 PORT_BASE = "PROPENSITY_PORT_BASE"
 DEFAULT_PORT_BASE = 8080
 

@@ -122,7 +122,13 @@ class Case:
     @cached_property
     def actions(self) -> list[Action]:
         """What to do, the most urgent first."""
-        return [*self._to_train(), *self._to_look(), *self._late(), *self._to_stop()]
+        return [
+            *self._to_train(),
+            *self._to_look(),
+            *self._late(),
+            *self._to_send(),
+            *self._to_stop(),
+        ]
 
     def _to_train(self) -> Iterator[Action]:
         if self.facts.damage:
@@ -158,6 +164,16 @@ class Case:
             if self._is_late(row["as_of"]):
                 why = f"No predictions since {row['as_of']}. Ask your data team"
                 yield Action(f"{why} to run propensity doctor.", "publications")
+
+    def _to_send(self) -> Iterator[Action]:
+        newest: dict[str, date] = {}
+        for row in self.rows["deliveries"]:
+            is_newest = newest.setdefault(row["audience"], row["as_of"]) == row["as_of"]
+            if is_newest and row["pending"]:
+                who = f"{row['pending']:,} users of audience {row['audience']}"
+                why = f"Send {who}, who are pending. Ask your data team to run"
+                text = f"{why} propensity audience send {row['audience']}."
+                yield Action(text, "deliveries")
 
     def _to_stop(self) -> Iterator[Action]:
         for row in self.lifts:

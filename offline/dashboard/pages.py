@@ -88,7 +88,7 @@ def site(
 
 def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> list[Case]:
     """Return the use cases with rows or a live version, the urgent ones first."""
-    sources = ("evaluations", "versions", "publications", "drift", "lift")
+    sources = ("evaluations", "versions", "publications", "drift", "lift", "deliveries")
     grouped: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for source in sources:
         for row in readings[source].rows:

@@ -1,4 +1,5 @@
--- One row per run that left rows, newest first: trainings, evaluations, publications.
+-- One row per run that left rows, newest first: trainings, evaluations, publications,
+-- deliveries of audiences.
 -- Parameters: @since DATE and @until DATE, both included.
 SELECT
   trained_at AS ended_at,
@@ -39,4 +40,17 @@ SELECT
 FROM ma_publications
 WHERE
   as_of BETWEEN @since AND @until
+UNION ALL
+SELECT
+  MAX(recorded_at),
+  'delivery',
+  use_case,
+  FORMAT('%t, %s to %s', as_of, audience, destination),
+  COUNT(*),
+  NULL,
+  NULL
+FROM ma_audience_ledger
+WHERE
+  as_of BETWEEN @since AND @until
+GROUP BY use_case, audience, destination, as_of
 ORDER BY ended_at DESC

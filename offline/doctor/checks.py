@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from offline import dead_letters
+from propensity.audience import declared
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -18,6 +19,7 @@ from propensity.errors import (
     SettingsError,
 )
 from propensity.freshness import Shards
+from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
@@ -25,6 +27,7 @@ from propensity.registry.loading import loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs.export import check_own_events, listed
 from propensity.settings import Settings
+from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
@@ -194,6 +197,36 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
         if not serving.is_warm:
             what = f"{name}: the live version has not seen enough events to score"
             yield Finding(what, "train again later")
+
+
+def check_audiences(exam: Examination) -> Iterator[Finding]:
+    """Whether audiences can be sent: their files, secrets, and what is pending."""
+    secret = secrets.reader(exam.settings)
+    for use_case in exam.use_cases:
+        for name in declared.secrets_of(use_case):
+            try:
+                secret(name)
+            except SettingsError as why:
+                yield Finding(f"{use_case.name}: {why.problem}", why.hint)
+        for name in declared.names(use_case):
+            which = f"audience {name} of {use_case.name}"
+            try:
+                declared.load(use_case, name)
+            except PropensityError as why:
+                yield Finding(why.message, "docs/audiences.md has every entry")
+            asked = {"use_case": use_case.name, "audience": name}
+            rows = exam.warehouse.rows(statement("audience_deliveries"), asked)
+            send = f"propensity audience send {name} --use-case {use_case.name}"
+            if not rows:
+                yield Finding(
+                    f"{which} was never sent: a person sends the first date",
+                    f"look at propensity audience preview {name}, then {send}",
+                )
+            # A newer date has everybody who is still a member.
+            newest = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
+            pending = sum(r["users"] for r in newest if r["status"] == "pending")
+            if pending:
+                yield Finding(f"{pending} users of {which} are pending", send)
 
 
 def check_dead_letters(exam: Examination) -> Iterator[Finding]:

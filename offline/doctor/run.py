@@ -31,6 +31,7 @@ CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "sources": checks.check_sources,
     "champions": checks.check_champions,
     "runs": check_runs,
+    "audiences": checks.check_audiences,
     "dead letters": checks.check_dead_letters,
 }
 

@@ -20,6 +20,7 @@ KINDS = {
     "model_training": "train",
     "predictions": "predict",
     "model_evaluation": "evaluate",
+    "audiences": "audiences",
     "compact_features": "compact",
 }
 _LEASE = re.compile(r"runs/([^/]+)/([^/]+)/(\d{4}-\d\d-\d\d)\.json")

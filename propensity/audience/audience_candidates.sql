@@ -1,20 +1,45 @@
--- One row per user of a publication: those with a probability or more, at most so many,
--- the best first. Of users who share a probability the hash decides, keyed so that it
--- prefers nobody by their id.
+-- One row per user of a publication who may be a member: those with a probability or
+-- more, at most so many, the best first. Of users who share a probability the hash
+-- decides, keyed so that it prefers nobody by their id. Users whom the audience's own
+-- statement has twice come before all others, whatever their probability.
 -- Parameters: @use_case STRING; @as_of DATE; @least FLOAT64, that probability; @most
---   INT64; @tie_key STRING.
--- Source: ma_predictions_history.
+--   INT64; @tie_key STRING; those of features.sql.
+-- Source: ma_predictions_history, and what eligible.sql reads.
+WITH
+  publication AS (
+    SELECT
+      user_id,
+      probability
+    FROM
+      ma_predictions_history
+    WHERE
+      use_case = @use_case
+      AND as_of = @as_of
+  ),
+  eligible AS (
+    -- include: eligible.sql
+  ),
+  candidates AS (
+    SELECT
+      e.*,
+      p.probability,
+      COUNT(*) OVER (PARTITION BY e.user_id) AS times
+    FROM
+      eligible AS e
+    JOIN
+      publication AS p
+      ON p.user_id = e.user_id
+  )
 SELECT
-  user_id,
-  probability,
-  TO_HEX(SHA256(CONCAT(@tie_key, user_id))) AS tie
+  c.*,
+  TO_HEX(SHA256(CONCAT(@tie_key, c.user_id))) AS tie
 FROM
-  ma_predictions_history
+  candidates AS c
 WHERE
-  use_case = @use_case
-  AND as_of = @as_of
-  AND probability >= @least
+  c.probability >= @least
+  OR c.times > 1
 ORDER BY
-  probability DESC,
+  c.times DESC,
+  c.probability DESC,
   tie
 LIMIT @most

@@ -4,7 +4,8 @@
 SELECT
   user_id,
   probability,
-  is_control
+  is_control,
+  attributes
 FROM
   ma_audience_members
 WHERE

@@ -117,9 +117,12 @@ class Ledger:
             for row in rows
         }
 
-    def listed(self) -> list[str]:
+    def listed(self) -> list[Member]:
         """Return who was added as of an earlier date, and not removed since."""
-        return [row["user_id"] for row in self._read("audience_listed")]
+        return [
+            Member(row["user_id"], attributes=row["attributes"])
+            for row in self._read("audience_listed")
+        ]
 
     def _read(self, name: str) -> list[dict[str, Any]]:
         sql = statement(name)
@@ -186,23 +189,25 @@ def requests_left(
     """
     recorded = ledger.recorded()
     known = {member.user_id: member for member in audience.members}
+    removable = ledger.listed() if REMOVE in destination.actions else []
+    removed = {member.user_id: member for member in removable}
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
     for (action, user), (status, key) in recorded.items():
         if status != PENDING:
             continue
-        member = known.get(user) or Member(user)
-        if action == REMOVE or user in known:
-            groups[action, key].append(member)
+        if action == REMOVE:
+            groups[action, key].append(removed.get(user) or Member(user))
+        elif user in known:
+            groups[action, key].append(known[user])
         else:
             # A member who is not read any more was suppressed since.
             ledger.record_suppressed(
-                Request(audience, destination.name, action, [member], key)
+                Request(audience, destination.name, action, [Member(user)], key)
             )
     wanted = {ADD: audience.treated}
-    if REMOVE in destination.actions:
-        kept = {member.user_id for member in audience.treated}
-        wanted[REMOVE] = [Member(user) for user in ledger.listed() if user not in kept]
+    kept = {member.user_id for member in audience.treated}
+    wanted[REMOVE] = [one for one in removable if one.user_id not in kept]
     for action, members in wanted.items():
         new = [one for one in members if (action, one.user_id) not in recorded]
         groups[action, ""] = sorted(new, key=lambda member: member.user_id)
@@ -232,6 +237,10 @@ def deliver(
 
     Suppressed users are not added. Their list is read again whenever the ledger is
     written, as often as functions read it: a delivery may take days.
+
+    A request that is refused is sent again in halves, until the users at fault are
+    alone: so a user costs two requests for each halving. The halves are recorded before
+    they are sent, as all requests are.
     """
     warehouse, monotonic = ledger.deployment.warehouse, ledger.clock.monotonic
     refresh_s = ledger.deployment.settings.refresh_s
@@ -239,45 +248,52 @@ def deliver(
         if request.key != request.recorded_as:
             ledger.record(request, PENDING)
     ledger.flush()
-    left, failure, refused = sum(len(one.members) for one in requests), "", 0
+    left, refused = sum(len(one.members) for one in requests), 0
+    failure: PropensityError | None = None
     # By action, how many users were rejected for a reason; accepted for none.
     outcomes = {ADD: Counter[str](), REMOVE: Counter[str]()}
     listed, read_at = suppression.read(warehouse), monotonic()
     try:
         for planned in watched(requests):
-            is_old = monotonic() - read_at >= refresh_s
-            if is_old or len(ledger.rows) >= RECORDED_AT:
-                ledger.flush()
-                listed, read_at = suppression.read(warehouse), monotonic()
-            request, dropped = _parted(listed, planned)
-            try:
-                reasons = destination.send(request) if request.members else {}
-                refused = 0
-            except Refused as refusal:
-                refused += 1
-                if len(request.members) > 1 or refused == REFUSED_IN_A_ROW:
-                    raise RequestError(
-                        f"{destination.name} rejected a request of "
-                        f"{len(request.members)} users ({refusal}), who are pending",
-                        hint="Correct the destination's file; if single users are at "
-                        "fault, batch = 1 finds them",
-                    ) from refusal
-                reasons = {request.members[0].user_id: str(refusal)}
-            ledger.record(request, ACCEPTED, reasons)
-            ledger.record_suppressed(dropped)
-            outcomes[request.action].update(
-                reasons.get(member.user_id, "") for member in request.members
-            )
-            left -= len(planned.members)
+            waiting = [planned]
+            while waiting:
+                is_old = monotonic() - read_at >= refresh_s
+                if is_old or len(ledger.rows) >= RECORDED_AT:
+                    ledger.flush()
+                    listed, read_at = suppression.read(warehouse), monotonic()
+                request, dropped = _parted(listed, waiting.pop())
+                ledger.record_suppressed(dropped)
+                left -= len(dropped.members)
+                try:
+                    reasons = destination.send(request) if request.members else {}
+                    refused = 0
+                except Refused as refusal:
+                    if len(request.members) > 1:
+                        waiting += _halves(request, ledger)
+                        continue
+                    refused += 1
+                    if refused == REFUSED_IN_A_ROW:
+                        raise RequestError(
+                            f"{destination.name} refused {refused} users one after the "
+                            f"other, at last with {refusal}. Correct the destination's "
+                            "file; if these users are at fault, the next delivery goes "
+                            "on with the others"
+                        ) from refusal
+                    reasons = {request.members[0].user_id: str(refusal)}
+                ledger.record(request, ACCEPTED, reasons)
+                outcomes[request.action].update(
+                    reasons.get(member.user_id, "") for member in request.members
+                )
+                left -= len(request.members)
     except PropensityError as error:
-        failure = error.message
+        failure = error
     finally:
         # Also after Ctrl-C: what was answered is recorded.
         try:
             ledger.flush()
         except PropensityError as error:
             # Of both failures the first is the cause.
-            failure = failure or error.message
+            failure = failure or error
     return {
         "tallies": {
             action: {
@@ -288,8 +304,22 @@ def deliver(
             for action, reasons in outcomes.items()
         },
         "pending": left + len(ledger.rows),
-        "failure": failure,
+        "failure": failure.message if failure else "",
+        "is_retryable": bool(failure and failure.retryable),
     }
+
+
+def _halves(request: Request, ledger: Ledger) -> list[Request]:
+    """Record the halves of a request as pending; return them, the first one last."""
+    middle = len(request.members) // 2
+    halves = [
+        replace(request, members=part)
+        for part in (request.members[middle:], request.members[:middle])
+    ]
+    for half in halves:
+        ledger.record(half, PENDING)
+    ledger.flush()
+    return halves
 
 
 def _parted(suppressed: Suppressed, request: Request) -> tuple[Request, Request]:

@@ -1,89 +1,81 @@
 """
-The destination of ``--to``: the bucket, or a TOML file of an endpoint or of Analytics.
+The destination of an audience: the bucket, or ``destinations/NAME.toml``.
 """
 
 from __future__ import annotations
 
-import re
+import json
 import tomllib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
+from propensity.audience.declared import SECRET, Named
 from propensity.audience.delivery import ADD, Destination, Request
 from propensity.audience.ga4 import Ga4, Ga4File
 from propensity.audience.http import Http, HttpFile, concealed, filled
 from propensity.entries import explained
-from propensity.errors import RequestError, SettingsError
+from propensity.errors import RequestError, UseCaseError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
 from propensity.registry.objects import parquet_of
-from propensity.statements import ENCODING
+from propensity.statements import read
 
 # The name of the destination that needs no file.
 BUCKET = "bucket"
-VARIABLE = re.compile(r"\$\{(\w+)\}")
+# Returns the value of a secret by its name, or raises SettingsError.
+Secret = Callable[[str], str]
 
 
 def opened(
-    to: str,
-    deployment: Deployment,
-    *,
-    audience: str,
-    environment: Mapping[str, str],
+    named: Named, deployment: Deployment, secret: Secret, *, columns: Sequence[str] = ()
 ) -> Destination:
     """
-    Open a destination.
+    Open the destination of an audience.
 
     Args:
-        to: ``bucket``, or the path of a TOML file, in which ``${NAME}`` stands for a
-            variable of the environment: no secret is in the file.
+        secret: Gives what ``${NAME}`` in a file stands for: no secret is in the file.
+        columns: Names of the members' further columns, which a file may name.
 
     Raises:
-        RequestError: The file is wrong; the message says where.
-        SettingsError: A variable that it names is not set.
+        UseCaseError: The file is missing or wrong; the message says where.
+        RequestError: Analytics does not know these users.
+        SettingsError: There is no secret of a name.
     """
-    if to == BUCKET:
+    if named.declared.destination == BUCKET:
         return Bucket(deployment.artifacts)
+    folder, file = named.folder / "destinations", f"{named.declared.destination}.toml"
     variables: dict[str, str] = {}
     template: dict[str, Any] = {}
     try:
-        text = Path(to).read_text(ENCODING)
-        for name in VARIABLE.findall(text):
-            if not environment.get(name):
-                raise SettingsError(
-                    f"{to} needs the environment variable {name}, which is not set",
-                    hint=f"export {name}=...",
-                    field=name,
-                )
-            variables[f"${name}"] = environment[name]
+        text = read(folder, file)
+        variables = {f"${name}": secret(name) for name in SECRET.findall(text)}
         template = tomllib.loads(text)
         if template.get("kind") != "ga4":
-            return Http(msgspec.convert(template, HttpFile), variables)
-        template = filled({"property": audience, **template}, variables)
-        file = msgspec.convert(template, Ga4File)
+            chosen = msgspec.convert(template, HttpFile)
+            return Http(chosen, variables, columns=columns)
+        template = filled({"property": named.name, **template}, variables)
+        opened_file = msgspec.convert(template, Ga4File)
     except (OSError, ValueError) as error:
         kind = Ga4File if template.get("kind") == "ga4" else HttpFile
-        if isinstance(error, OSError):
-            problem = "no such file can be read"
-        else:
-            problem = explained(error, template, kind)
-        raise RequestError(
-            f"{to}: {concealed(problem, variables.values())}",
-            hint=f"Use {BUCKET}, or a TOML file with the entries of docs/audiences.md",
-            field="to",
+        said = "there is no such file"
+        if isinstance(error, ValueError):
+            said = explained(error, template, kind)
+        raise UseCaseError(
+            f"audiences/destinations/{file}: {concealed(said, variables.values())}. "
+            f"docs/audiences.md has the entries of such a file; the destination "
+            f"{BUCKET!r} needs none"
         ) from None
-    chosen = deployment.use_case.chosen(deployment.settings)
-    if (column := chosen.get("user_column")) != "user_pseudo_id":
+    column = deployment.use_case.chosen(deployment.settings).get("user_column")
+    if column != "user_pseudo_id":
         raise RequestError(
             f"users of {deployment.use_case.name} are not browsers of Analytics "
             f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
-            field="to",
+            field="destination",
         )
-    return Ga4(file)
+    return Ga4(opened_file)
 
 
 class Bucket:
@@ -106,6 +98,7 @@ class Bucket:
         of = request.audience
         rows = [
             {
+                **json.loads(member.attributes or "{}"),
                 "user_id": member.user_id,
                 "probability": member.probability,
                 "audience": of.name,

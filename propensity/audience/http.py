@@ -1,9 +1,9 @@
 """
 Any HTTP endpoint, by a TOML file, which docs/audiences.md shows.
 
-``{name}`` stands for a value of the request, and ``${NAME}`` for a variable of the
-environment; both are filled in at once, so that no value is taken for a place. Every
-request has its key in the header Idempotency-Key.
+``{name}`` stands for a value of the request, and ``${NAME}`` for a secret; both are
+filled in at once, so that no value is taken for a place. Every request has its key in
+the header Idempotency-Key.
 
 No answer, 408, 425, 429 and 5xx are tried again, after pauses that double or that the
 receiver asks for. Every try is the same, down to its idempotency key.
@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import re
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -45,7 +46,7 @@ _EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGN
 # before a backslash.
 URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
 PLACE = re.compile(r"(\$?)\{(\w+)\}")
-PLACES = ("use_case", "audience", "as_of", "key", "chosen_micros")
+PLACES = ("use_case", "audience", "as_of", "key", "chosen_micros", "chosen_s")
 # Its warning of each retry prints the whole address, which may have a secret.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
@@ -68,11 +69,18 @@ class Removal(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
-    """Where an answer lists the users whom it rejects."""
+    """
+    Where an answer lists the users whom it rejects.
+
+    Attributes:
+        by: What an entry names a user by: ``user_id``, a column of the audience, or
+            ``index``, the user's place in the request from 0 on.
+    """
 
     rejected: str
     user: str = "user_id"
     reason: str = "reason"
+    by: str = "user_id"
 
 
 class HttpFile(File, tag="http", kw_only=True):
@@ -151,11 +159,17 @@ class Http:
     first_pause_s = 0.5
 
     def __init__(
-        self, file: HttpFile, variables: Mapping[str, str], *, clock: Clock = SYSTEM
+        self,
+        file: HttpFile,
+        variables: Mapping[str, str],
+        *,
+        columns: Sequence[str] = (),
+        clock: Clock = SYSTEM,
     ) -> None:
         """
         Args:
-            variables: Of the environment, by ``$`` and name; no message has a value.
+            variables: Secrets, by ``$`` and name; no message has a value.
+            columns: Names of the members' further columns.
 
         Raises:
             ValueError: The file cannot be filled in, names no users, or would add those
@@ -164,8 +178,17 @@ class Http:
         self.name, self.batch = file.name, file.batch
         self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
         self._file, self._variables, self._due = file, variables, 0.0
-        self._clock = clock
-        somebody = [Member("somebody", 0.5)]
+        self._clock, self._columns = clock, columns
+        known = json.dumps(dict.fromkeys(columns, "somebody"))
+        somebody = [Member("somebody", 0.5, attributes=known)]
+        if taken := {*columns} & {*PLACES, "action", "users", "index"}:
+            name = min(taken)
+            raise ValueError(
+                f"{{{name}}} is of every request: rename the column {name}"
+            )
+        by = file.answer.by if file.answer else "user_id"
+        if by not in {"index", "user_id", *columns}:
+            raise ValueError(f"[answer] has by = {by!r}, which is no column")
         # No host may contain that: it must not depend on a value.
         unknown = dict.fromkeys(PLACES, "{}")
         samples = [self._parts(of, somebody, unknown) for of in self.actions]
@@ -209,6 +232,7 @@ class Http:
         places: dict[str, Any] = {name: str(value) for name, value in of.key.items()}
         places["key"] = request.key
         places["chosen_micros"] = int(of.chosen_at.timestamp() * 1_000_000)
+        places["chosen_s"] = int(of.chosen_at.timestamp())
         method, url, body, own = self._parts(request.action, request.members, places)
         headers = {"Content-Type": "application/json", "Idempotency-Key": request.key}
         words = self._answer(method, url, body, headers | own)
@@ -220,10 +244,7 @@ class Http:
         """Return method, url, body and headers of a request."""
         file, values = self._file, {**self._variables, **places, "action": action}
         other = file.remove if file.remove and action == REMOVE else Removal()
-        each = [
-            values | {"user_id": one.user_id, "probability": one.probability}
-            for one in members
-        ]
+        each = [values | self._values(one) for one in members]
         # A body of one user may name it.
         of_body = each[0] if file.batch == 1 else values
         users = {"users": [filled(file.user, one) for one in each]}
@@ -233,6 +254,14 @@ class Http:
             msgspec.json.encode(filled(other.body or file.body, of_body | users)),
             filled(file.headers, values),
         )
+
+    def _values(self, member: Member) -> dict[str, Any]:
+        """Return a member's values by the names of their places."""
+        own = {"user_id": member.user_id, "probability": member.probability}
+        # A member of an earlier date, who is to be removed, may lack a column.
+        empty: dict[str, Any] = dict.fromkeys(self._columns)
+        attributes: dict[str, Any] = json.loads(member.attributes or "{}")
+        return empty | attributes | own
 
     def _answer(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str]
@@ -282,22 +311,29 @@ class Http:
         Raises:
             Unavailable: It is in another form, so the rejected users are unknown.
         """
-        shape, rejected = self._file.answer, {}
+        shape = self._file.answer
         if shape is None or words is not None and not words.strip():
             return {}
+        rejected: dict[str, str] = {}
+        by = shape.by
+        # Several users may have one address.
+        users = defaultdict[str, list[str]](list)
+        for index, one in enumerate(request.members):
+            values = {"index": index} | self._values(one)
+            users[str(values[by])].append(one.user_id)
+        users.default_factory = None
         try:
             for entry in (json.loads(words or b"") or {}).get(shape.rejected) or []:
                 named = entry if isinstance(entry, Mapping) else {shape.user: entry}
                 reason = self._excerpt(str(named.get(shape.reason) or ""))
-                rejected[str(named[shape.user])] = reason or "rejected"
+                for user in users[str(named[shape.user])]:
+                    rejected[user] = reason or "rejected"
         except (AttributeError, KeyError, TypeError, ValueError):
-            rejected = {"": ""}
-        if rejected.keys() - {member.user_id for member in request.members}:
             raise Unavailable(
                 f"{self.name} answers in another form than [answer] in the "
                 "destination's file, so the rejected users are unknown",
                 hint="Correct [answer]",
-            )
+            ) from None
         return rejected
 
     def _excerpt(self, words: str) -> str:

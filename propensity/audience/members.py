@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
 
+import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from propensity.audience.selection import Control, Member, Plan, choose, read_by
-from propensity.errors import RequestError
+from propensity.audience.declared import Named
+from propensity.audience.selection import Control, Member, choose, read_by
+from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.privacy import consent, suppression
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
@@ -25,6 +28,8 @@ from propensity.tables import every as tables
 
 # The key of control groups; the first command that needs it creates it.
 KEY = "audiences/key.json"
+# Columns of candidates that are not the audience's own.
+CANDIDATE = frozenset({"user_id", "probability", "tie"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,9 @@ class Audience:
     Attributes:
         selection: How members were chosen, in words.
         suppressed: Number of users who are no members because they are suppressed.
+        columns: Names of the members' further columns.
+        last_size: Members as of the date before; None without one.
+        sent_to: Destinations that have taken users of it, of this date or earlier.
     """
 
     use_case: str
@@ -46,6 +54,9 @@ class Audience:
     suppressed: int
     is_stored: bool
     chosen_at: datetime
+    columns: Sequence[str] = ()
+    last_size: int | None = None
+    sent_to: frozenset[str] = frozenset()
 
     @property
     def key(self) -> dict[str, Any]:
@@ -58,73 +69,123 @@ class Audience:
         return [member for member in self.members if not member.is_control]
 
 
-def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audience:
+def find_or_choose(
+    deployment: Deployment, named: Named, *, until: date | None, now: datetime
+) -> Audience:
     """
     Return the audience of the newest publication: stored members, or new ones.
 
     Nothing is written, but for the key of control groups.
 
+    Args:
+        until: The newest publication up to this date counts; None for today.
+
     Raises:
         RequestError: There is no publication, the audience had another control group
-            before, or was chosen or sent as of a newer date.
+            before, was chosen or sent as of a newer date, or has ended.
+        UseCaseError: Its own statement has a user twice, or BigQuery refuses it.
         Conflict: Another command has just created the key of control groups.
         MissingTable, SettingsError, Unavailable: As named.
     """
     use_case, warehouse = deployment.use_case, deployment.warehouse
     if use_case.reads_export:
         consent.check_view(warehouse, use_case)
-    as_of, users = _publication(deployment, plan.until or now.date())
+    as_of, users = _publication(deployment, until or now.date())
+    _check_not_over(named, as_of)
     sql = statement("audience_selections")
     selections = {
-        row["as_of"]: row for row in deployment.rows(sql, audience=plan.audience)
+        row["as_of"]: row for row in deployment.rows(sql, audience=named.name)
     }
     control = Control(
         key=_key_of(deployment, is_new=not selections),
-        group=plan.group or plan.audience,
-        share=plan.control,
+        group=named.group,
+        share=named.declared.share,
     )
-    sent = deployment.rows(statement("audience_deliveries"), audience=plan.audience)
+    sent = deployment.rows(statement("audience_deliveries"), audience=named.name)
     newest = max({*selections, *(row["as_of"] for row in sent)}, default=as_of)
     if newest > as_of:
         raise RequestError(
-            f"{plan.audience} was already chosen for {newest}, so it cannot be chosen "
-            f"for the earlier {as_of}: that would add users again who have left, and "
-            "distort the measured lift",
+            f"{named.name} was already chosen or sent for {newest}, so it cannot "
+            f"be chosen for the earlier {as_of}: that would add users again who have "
+            "left, and distort the measured lift",
             field="as_of",
         )
     if selections:
-        _check_comparable(plan, selections[max(selections)], control)
+        _check_comparable(named, selections[max(selections)], control)
     stored = selections.get(as_of)
-    parameters = {"use_case": use_case.name, "as_of": as_of}
     suppressed = suppression.read(warehouse)
+    rule = named.declared.rule
     if stored is None:
-        sql = statement("audience_candidates")
-        parameters |= read_by(
-            plan.rule, control, users=users, suppressed=len(suppressed)
-        )
+        most = read_by(rule, control, users=users, suppressed=len(suppressed))
+        rows = _candidates(deployment, named, as_of, most)
     else:
         sql = statement("audience_members")
-        parameters["audience"] = plan.audience
-    rows = warehouse.table(sql, parameters)
+        key = {"use_case": use_case.name, "audience": named.name, "as_of": as_of}
+        rows = warehouse.table(sql, key)
     allowed = suppressed.without(rows, use_case.name)
     if stored is None:
         # BigQuery says nothing of the order in which it hands over its rows.
         ordered = allowed.sort_by([("probability", "descending"), ("tie", "ascending")])
-        candidates = _members(ordered.drop_columns(["tie"]))
-        members = choose(candidates, plan.rule, control, users=users)
+        columns = [name for name in rows.column_names if name not in CANDIDATE]
+        candidates = _with_attributes(ordered, columns)
+        members = choose(candidates, rule, control, users=users)
     else:
-        members = _members(allowed)
+        members = [Member(**row) for row in allowed.to_pylist()]
+        found = (one.attributes for one in members if one.attributes)
+        columns = list(json.loads(next(found, "{}")))
+    earlier = [row["users"] for day, row in selections.items() if day < as_of]
     return Audience(
         use_case=use_case.name,
-        name=plan.audience,
+        name=named.name,
         as_of=as_of,
         control=control,
-        selection=stored["selection"] if stored else str(plan.rule),
+        selection=stored["selection"] if stored else str(rule),
         members=members,
         suppressed=len(rows) - len(allowed),
         is_stored=stored is not None,
         chosen_at=stored["selected_at"] if stored else now,
+        columns=columns,
+        last_size=earlier[0] if earlier else None,
+        sent_to=frozenset(
+            row["destination"] for row in sent if row["status"] == "accepted"
+        ),
     )
+
+
+def _candidates(
+    deployment: Deployment, named: Named, as_of: date, most: Mapping[str, Any]
+) -> pa.Table:
+    """Read all who can be members, as far as the audience's own statement lets."""
+    use_case = deployment.use_case
+    window = use_case.window(deployment.settings, [as_of])
+    parameters = {**window, "as_of": as_of, **most}
+    file = f"{use_case.name}/audiences/{named.sql_file.name}"
+    is_own = named.sql_file.is_file()
+    try:
+        rows = deployment.warehouse.table(named.candidates(use_case), parameters)
+    except PropensityError as error:
+        if error.retryable or not is_own:
+            raise
+        raise UseCaseError(f"{file}: {error.message}") from error
+    repeated = pc.sum(pc.greater(rows["times"], 1)).as_py()
+    if repeated:
+        raise UseCaseError(
+            f"{file} has {repeated} rows of users that it has more than once: each "
+            "user needs one row, for example by QUALIFY ROW_NUMBER() OVER (PARTITION "
+            "BY user_id ORDER BY …) = 1"
+        )
+    # BigQuery takes User_ID for user_id, and keeps its spelling.
+    rows = rows.drop_columns(["times"])
+    is_id = [name.lower() == "user_id" for name in rows.column_names]
+    return rows.set_column(is_id.index(True), "user_id", rows.column(is_id.index(True)))
+
+
+def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]:
+    """Yield candidates, with further columns of their rows as JSON."""
+    for row in rows.to_pylist():
+        own = {name: row[name] for name in columns}
+        text = msgspec.json.encode(own, enc_hook=str).decode() if own else None
+        yield Member(row["user_id"], row["probability"], attributes=text)
 
 
 def store(deployment: Deployment, audience: Audience) -> None:
@@ -144,10 +205,6 @@ def store(deployment: Deployment, audience: Audience) -> None:
         deployment.warehouse.write(tables.AUDIENCE_MEMBERS, rows)
 
 
-def _members(rows: pa.Table) -> list[Member]:
-    return [Member(**row) for row in rows.to_pylist()]
-
-
 def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
     """Return the key of control groups; one is made only for a new audience."""
     artifacts = deployment.artifacts
@@ -157,12 +214,25 @@ def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
     return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
 
 
-def _check_comparable(plan: Plan, before: Mapping[str, Any], control: Control) -> None:
+def _check_not_over(named: Named, as_of: date) -> None:
+    """Raise RequestError if the audience ends before a date."""
+    until = named.declared.until
+    if until and as_of > until:
+        raise RequestError(
+            f"{named.name} ended with {until}, and {as_of} is later: to go on, change "
+            f"until in audiences/{named.name}.toml",
+            field="as_of",
+        )
+
+
+def _check_comparable(
+    named: Named, before: Mapping[str, Any], control: Control
+) -> None:
     """Raise RequestError if the audience had another control group before."""
     group, share = before["control_group"], before["control_share"]
     if (group, share) != (control.group, control.share):
         raise RequestError(
-            f"{plan.audience} has a control group of {share:.3g} named {group}. You "
+            f"{named.name} has a control group of {share:.3g} named {group}. You "
             f"asked for {control.share:.3g} named {control.group}, which would put "
             "users into it who were already contacted",
             hint="Keep the old values, or use another audience name",

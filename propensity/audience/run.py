@@ -4,9 +4,10 @@ The preview of an audience, and its delivery: one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any
 
+from propensity.audience.declared import Named
 from propensity.audience.delivery import (
     ADD,
     REMOVE,
@@ -17,33 +18,42 @@ from propensity.audience.delivery import (
     requests_left,
     users_of,
 )
-from propensity.audience.destinations import opened
+from propensity.audience.destinations import Secret, opened
 from propensity.audience.members import Audience, find_or_choose, store
-from propensity.audience.selection import Plan
 from propensity.clock import SYSTEM, Clock
-from propensity.errors import RequestError
+from propensity.errors import AudienceStopped, AudienceWaits, RequestError
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
+
+# Nobody is sent by predictions that are older: those of the week are late.
+FRESH = timedelta(days=7)
 
 
 def preview(
     deployment: Deployment,
-    plan: Plan,
-    environment: Mapping[str, str],
+    named: Named,
+    secret: Secret,
     *,
+    until: date | None = None,
     clock: Clock = SYSTEM,
 ) -> dict[str, Any]:
     """
     Return what a delivery would do. Writes nothing, but for the key of control groups.
 
+    Args:
+        secret: Returns the value of a secret by its name.
+        until: The newest publication up to this date counts; None for today.
+
     Raises:
-        RequestError, SettingsError, MissingTable, Unavailable: As named.
+        RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: As named.
     """
-    audience, destination, ledger = _prepared(deployment, plan, environment, clock)
+    audience = find_or_choose(deployment, named, until=until, now=clock.now())
+    destination, ledger = _opened(deployment, named, audience, secret, clock)
     requests = requests_left(audience, destination, ledger)
-    cost, treated = plan.rule.cost_per_user, audience.treated
+    cost, treated = named.declared.rule.cost_per_user, audience.treated
     return {
         **_described(audience, destination),
+        "members_before": audience.last_size,
         "selection": audience.selection,
         "is_stored": audience.is_stored,
         "treated": len(treated),
@@ -59,14 +69,23 @@ def preview(
 
 def send(
     deployment: Deployment,
-    plan: Plan,
-    environment: Mapping[str, str],
+    named: Named,
+    secret: Secret,
     *,
+    until: date | None = None,
+    may_be_empty: bool = False,
+    scheduled_on: date | None = None,
     watched: Watched = iter,
     clock: Clock = SYSTEM,
 ) -> dict[str, Any]:
     """
     Store the members of an audience, and send those who are treated.
+
+    Args:
+        secret, until: As of ``preview``.
+        may_be_empty: Whether an empty audience takes users of earlier dates off the
+            list.
+        scheduled_on: The day on which the clock sends it; None where a person does.
 
     Returns:
         What was done. ``failure`` says why it ended early, ``pending`` how many users
@@ -75,28 +94,35 @@ def send(
 
     Raises:
         RunInProgress: Another delivery of the audience is under way.
-        RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
+        AudienceWaits: The week's predictions are not there yet.
+        AudienceStopped: A person must send this date, or decide that nobody does.
+        RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: Nothing
+            was sent.
     """
-    kind, name = f"audience-{plan.audience}", deployment.use_case.name
+    kind, name = f"audience-{named.name}", deployment.use_case.name
     with leased(deployment.artifacts, name, kind, clock=clock.now):
-        audience, destination, ledger = _prepared(deployment, plan, environment, clock)
+        audience = find_or_choose(deployment, named, until=until, now=clock.now())
+        destination, ledger = _opened(deployment, named, audience, secret, clock)
+        if scheduled_on:
+            _hesitate(audience, destination, scheduled_on)
         if not audience.is_stored:
-            _check_not_empty(plan, audience, destination)
+            _check_not_empty(audience, destination, may_be_empty=may_be_empty)
             store(deployment, audience)
         requests = requests_left(audience, destination, ledger)
         done = deliver(requests, destination, ledger, watched=watched)
     return {**_described(audience, destination), **done}
 
 
-def _prepared(
-    deployment: Deployment, plan: Plan, environment: Mapping[str, str], clock: Clock
-) -> tuple[Audience, Destination, Ledger]:
-    destination = opened(
-        plan.to, deployment, audience=plan.audience, environment=environment
-    )
-    audience = find_or_choose(deployment, plan, now=clock.now())
+def _opened(
+    deployment: Deployment,
+    named: Named,
+    audience: Audience,
+    secret: Secret,
+    clock: Clock,
+) -> tuple[Destination, Ledger]:
+    destination = opened(named, deployment, secret, columns=audience.columns)
     where = {**audience.key, "destination": destination.name}
-    return audience, destination, Ledger(deployment, where, clock)
+    return destination, Ledger(deployment, where, clock)
 
 
 def _described(audience: Audience, destination: Destination) -> dict[str, Any]:
@@ -108,9 +134,41 @@ def _described(audience: Audience, destination: Destination) -> dict[str, Any]:
     }
 
 
-def _check_not_empty(plan: Plan, audience: Audience, destination: Destination) -> None:
+def _hesitate(audience: Audience, destination: Destination, day: date) -> None:
+    """
+    Stop a delivery by the clock that a person must look at.
+
+    Raises:
+        AudienceWaits, AudienceStopped: As of ``send``.
+    """
+    name, size, before = audience.name, len(audience.members), audience.last_size
+    if audience.as_of <= day - FRESH:
+        raise AudienceWaits(
+            f"{name} waits: the newest predictions are of {audience.as_of}, a week or "
+            f"more before {day}. Once 01-Predictions has published newer ones, the "
+            "next call sends it"
+        )
+    by_hand = f"look at `propensity audience preview {name}`, then send this date "
+    by_hand += f"yourself: propensity audience send {name}"
+    if destination.name not in audience.sent_to:
+        raise AudienceStopped(
+            f"{name} was never sent to {destination.name}, and a person sends the "
+            f"first date: {by_hand}"
+        )
+    if audience.is_stored or before is None:
+        return
+    if size > 2 * before or 2 * size < before:
+        raise AudienceStopped(
+            f"{name} has {size:,} members, and had {before:,} as of the date before: "
+            f"more than twice or less than half as many are not sent. {by_hand}"
+        )
+
+
+def _check_not_empty(
+    audience: Audience, destination: Destination, *, may_be_empty: bool
+) -> None:
     can_remove = REMOVE in destination.actions
-    if not (audience.members or (plan.may_be_empty and can_remove)):
+    if not (audience.members or (may_be_empty and can_remove)):
         advice = f"{destination.name} cannot remove the users added earlier"
         if can_remove:
             advice = "If that is intended, --allow-empty removes everyone added earlier"

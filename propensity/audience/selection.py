@@ -11,7 +11,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -57,36 +56,19 @@ class Rule:
         return int(min(pays_for, Decimal(MOST_USERS)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """
-    An audience and where it goes.
-
-    Attributes:
-        control: Share that is held out, 0 to 0.9.
-        group: Name of the control group; None for the audience's.
-        until: The newest publication up to this date counts; None for today.
-        to: ``bucket``, or the path of a destination's TOML file.
-        may_be_empty: Whether an empty audience takes users of earlier dates off the
-            list.
-    """
-
-    audience: str
-    rule: Rule
-    control: float
-    to: str
-    group: str | None = None
-    until: date | None = None
-    may_be_empty: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user of an audience; without a probability, a user to be taken off a list."""
+    """
+    A user of an audience; without a probability, a user to be taken off a list.
+
+    Attributes:
+        attributes: Further columns for the destination, as JSON; None without any.
+    """
 
     user_id: str
     probability: float | None = None
     is_control: bool = False
+    attributes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,5 +133,7 @@ def choose(
             break
         is_control = control.holds_out(one.user_id)
         treated += not is_control
-        members.append(replace(one, is_control=is_control))
+        # Nobody sends the control group: what destinations need of it is not kept.
+        attributes = None if is_control else one.attributes
+        members.append(replace(one, is_control=is_control, attributes=attributes))
     return members

@@ -27,10 +27,12 @@ from propensity.settings import Settings, variable_of
 
 # Settings of the emulators that stand in for a service.
 BIGQUERY, STORAGE, PUBSUB = "BigQuery", "Cloud Storage", "Pub/Sub"
+SECRETS = "Secret Manager"
 _ENDPOINTS = {
     BIGQUERY: "bigquery_endpoint",
     STORAGE: "storage_endpoint",
     PUBSUB: "pubsub_endpoint",
+    SECRETS: "secrets_endpoint",
 }
 
 # What clients raise: of a service's answer, or on the way to it.
@@ -86,7 +88,7 @@ def error_of(  # noqa: PLR0911 an error each
     Args:
         error: Of ``RAISED``.
         settings: Of the deployment.
-        service: BIGQUERY, STORAGE or PUBSUB.
+        service: BIGQUERY, STORAGE, PUBSUB or SECRETS.
         on: The resource of the call; empty where the error names it.
         needs: The permission of the call; empty where the error names it.
     """

@@ -24,7 +24,6 @@ from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.errors import (
-    ExportLate,
     MissingTable,
     PropensityError,
     RequestError,
@@ -117,8 +116,8 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
             }
             if status == Unavailable.status:
                 headers = {"Retry-After": "1"}
-    # A wait for the export is normal.
-    is_fault = status >= 500 and not isinstance(error, ExportLate)
+    # A wait for the export, or for predictions, is normal.
+    is_fault = status >= 500 and not error.is_waiting
     if error.is_public and callers in (Callers.PUSHES, Callers.PUBLIC):
         # Words and names of fields that a caller chose may be a person's.
         message = "the request is refused"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from propensity.errors import Conflict, ExportLate, PropensityError, RunInProgress
+from propensity.errors import Conflict, PropensityError, RunInProgress
 from propensity.gcp.artifacts import Artifacts, Stored
 from propensity.registry.objects import instant_of, json_of, object_of
 
@@ -135,7 +135,7 @@ def leased(
             yield lease
         lease.write("done", lease.check(), at=clock(), answer=dict(lease.answer))
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, ExportLate):
+        if isinstance(error, PropensityError) and error.is_waiting:
             lease.waiting_since = lease.waiting_since or now
         # The next run may begin at once. Of an error here the lease ends by itself.
         with contextlib.suppress(PropensityError):

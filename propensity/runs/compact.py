@@ -53,6 +53,7 @@ AGES = {
     "train": "training_age_days",
     "predict": "publication_age_days",
     "evaluate": "evaluation_age_days",
+    "audiences": "audience_age_days",
 }
 
 # Placeholders in export_day.sql: an option takes no parameter.

@@ -22,6 +22,7 @@ class Member(Row):
     user_id: Annotated[str, "The user"]
     probability: Annotated[float, "As published for as_of"]
     is_control: Annotated[bool, "Whether in the control group"]
+    attributes: Annotated[str | None, "JSON of further columns; null for control"]
     control_group: Annotated[str | None, "Name that the control group is drawn by"]
     control_share: Annotated[float | None, "Share of the control group, 0 to 0.9"]
     selection: Annotated[str | None, "How members were chosen, such as top 1000"]

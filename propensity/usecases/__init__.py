@@ -185,13 +185,17 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     def lines(self, name: str) -> Iterator[Line]:
         """Yield the lines of ``statement``, and where each is written."""
-        read = {key: source.text() for key, source in self.sources.items()}
-        tables = {"features": read, "labels": {}, "days": {}, "converter_amounts": {}}
-        if own := self.own_events:
-            for key, named in tables.items():
-                named["events"] = own.text(key, horizon_days=self.horizon_days)
-        around = {key: sources.around(named) for key, named in tables.items()}
+        names = ("features", "labels", "days", "converter_amounts")
+        around = {key: sources.around(self.tables(key)) for key in names}
         return statements.lines(name, own=self.folder, around=around)
+
+    def tables(self, name: str) -> dict[str, str]:
+        """Return the SQL of the own tables that a statement reads, by name there."""
+        read = self.sources if name == "features" else {}
+        named = {key: source.text() for key, source in read.items()}
+        if own := self.own_events:
+            named["events"] = own.text(name, horizon_days=self.horizon_days)
+        return named
 
     def has_statement(self, name: str) -> bool:
         """Return whether the use case has a statement ``name`` of its own."""

@@ -57,7 +57,6 @@ OF_A_USE_CASE = {
 }
 # A command that needs nothing but its files.
 HARMLESS = ("usecase", "new", "some_use_case", "--dry-run")
-PREVIEW = ["audience", "preview", "winback", "--to", "bucket"]
 # Python writes what is in its buffer once more as it ends.
 PYTHON = f"env -u PYTHONUNBUFFERED {sys.executable}"
 
@@ -155,14 +154,8 @@ class TestExit:
             # A module of the package, beside the folders of the use cases.
             ["usecase", "new", "export", "--dry-run"],
             ["doctor", "--as-of", "0001-01-05"],
-            PREVIEW,
-            [*PREVIEW, "--budget", "5"],
-            [*PREVIEW, "--budget", "-5", "--cost-per-user", "1"],
-            [*PREVIEW, "--top", "1", "--deciles", "1"],
-            *(
-                [*PREVIEW, "--top", "1", "--control", share]
-                for share in ("10", "91%", "-1%", "ten%")
-            ),
+            ["audience", "preview", "winback", "--top", "1"],
+            ["audience", "send", "Winback"],
             ["up", "--state", "../x"],
             ["dead-letters", "replay", "--refused"],
             ["dead-letters", "replay", "--refused", *("--from", "2026-01-01") * 2],

@@ -118,12 +118,16 @@ def test_no_personal_field_is_stored_or_logged_and_a_user_can_be_forgotten(
 
 @pytest.mark.long
 def test_a_shop_names_nobody_outside_its_tables_and_forgets_in_all_of_them(
-    champion_place, capsys
+    champion_place, capsys, tmp_path
 ):
     """00, 01 and 03 name no user in a log, an answer or an object."""
     user = "user.004"
-    key = {"PROPENSITY_SUPPRESSION_KEY": KEY}
-    champion_place = champion_place.with_settings(**key)
+    audiences = tmp_path / "ga4_purchase" / "audiences"
+    audiences.mkdir(parents=True)
+    (audiences / "mail.toml").write_text('destination = "bucket"\ntop = 1000\n')
+    champion_place = champion_place.with_settings(
+        PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(tmp_path)
+    )
     answers = [
         champion_place.run("predictions", TRAINED),
         champion_place.run("model_evaluation", LATER),
@@ -137,7 +141,7 @@ def test_a_shop_names_nobody_outside_its_tables_and_forgets_in_all_of_them(
     assert not is_named(json.dumps(answers) + "".join(capsys.readouterr()), user)
 
     with entered(champion_place.environment):
-        send = ("audience", "send", "mail", "--top", "1000", "--to", "bucket")
+        send = ("audience", "send", "mail")
         assert main([*send, "--as-of", str(LATER)]) == Exit.DONE
         place = (
             champion_place.warehouse.client,

@@ -38,6 +38,7 @@ from tests.functions.conftest import TRAINED, Place, entered
 from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
 from tests.functions.test_audience_lift import join
+from tests.functions.test_audiences import by_hand
 from tests.functions.test_suppression import KEY, suppress
 from tests.published import publish
 from tests.rows import append_rows
@@ -46,6 +47,12 @@ FUNCTIONS = render.files()[TERRAFORM / "generated" / "functions.json"]
 CARDS_KNOWN = date(2026, 3, 14)
 PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)
+AUDIENCE = 'destination = "bucket"\ntop = 5\n'
+# By use case, a table that its audience reads.
+AUDIENCES = {
+    "ga4_purchase": "(SELECT event_name FROM ga_events WHERE table_suffix = '1')",
+    "first_day_churn": "(SELECT city FROM stream_events WHERE received_on IS NULL)",
+}
 
 # The rights that no role of Google's holds alone.
 OWN_ROLES = json.loads((TERRAFORM / "roles.json").read_text())
@@ -226,7 +233,15 @@ def recording(place: Place) -> Iterator[Record]:
 @pytest.fixture(scope="module")
 def place(new_place, tmp_path_factory) -> Place:
     """A shop and players, with what a deployment has collected when it trains."""
-    place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY)
+    own = tmp_path_factory.mktemp("own_use_cases")
+    for name, table in AUDIENCES.items():
+        folder = own / name / "audiences"
+        folder.mkdir(parents=True)
+        (folder / "winback.toml").write_text(AUDIENCE)
+        statement = f"SELECT user_id FROM publication, {table} WHERE FALSE"
+        both = f"{statement} UNION DISTINCT SELECT user_id FROM publication"
+        (folder / "winback.sql").write_text(both)
+    place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(own))
     place = place.with_constants(minimum_training_rows=20, minimum_conversions=2)
     suppress(place.warehouse, "user.004")
     code = {"postcode": "AB1", "socioeconomic_idx": 5.0, "loaded_on": TRAINED}
@@ -258,11 +273,15 @@ def scheduled(record: Record) -> None:
     run("model_training", "first_day_churn", PLAYED)
     for force in (False, True):
         assert run("model_training", "card_fraud", CARDS_KNOWN, force=force)["promoted"]
+    by_hand(record.place, TRAINED - WEEK)
     run("predictions", "ga4_purchase", TRAINED, force=True)
+    run("audiences", "ga4_purchase", TRAINED, force=True)
     run("predictions", "first_day_churn", PLAYED - WEEK)
+    by_hand(record.place, PLAYED - WEEK, "first_day_churn")
     for user in ("user.005", "user.006"):
         suppress(record.place.warehouse, user)
         run("predictions", "first_day_churn", PLAYED, force=True)
+    run("audiences", "first_day_churn", PLAYED, force=True)
     run("model_evaluation", "ga4_purchase", TRAINED)
     run("model_evaluation", "first_day_churn", PLAYED)
     run("model_evaluation", "card_fraud", CARDS_KNOWN)

@@ -70,6 +70,7 @@ class Place(Deployment):
         self.note("train", date(2026, 3, 1))
         for kind in ("predict", "evaluate"):
             self.note(kind, MONDAY)
+        self.note("audiences", NOW.date())
 
     def create_topics(self) -> None:
         """Create topics and subscriptions, whose names all places share."""
@@ -402,6 +403,19 @@ LOYALTY = Source(
     valid_from="changed_at",
     columns={"points": "INT64"},
 )
+
+
+def test_an_audience_that_cannot_be_sent_is_named(healthy, tmp_path, monkeypatch):
+    folder = tmp_path / USE_CASE / "audiences"
+    (folder / "destinations").mkdir(parents=True)
+    (folder / "winback.toml").write_text('destination = "crm"\nnumber = 7\n')
+    (folder / "destinations" / "crm.toml").write_text('url = "${NO_TOKEN}"\n')
+    monkeypatch.setitem(healthy.environment, "PROPENSITY_USE_CASES", str(tmp_path))
+
+    secret, file, first = found(healthy.examine())
+    assert "there is no secret NO_TOKEN" in secret
+    assert "winback.toml: Object contains unknown field `number`" in file
+    assert f"audience winback of {USE_CASE} was never sent" in first
 
 
 def test_sources_that_runs_could_not_read_are_named(healthy):

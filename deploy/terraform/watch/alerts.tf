@@ -16,6 +16,7 @@ locals {
     model_training   = { field = "training_age_days", days = 31 }
     predictions      = { field = "publication_age_days", days = 7 }
     model_evaluation = { field = "evaluation_age_days", days = 7 }
+    audiences        = { field = "audience_age_days", days = 1 }
   }
   called_for = {
     for name, one in local.ages : name => [

@@ -137,6 +137,7 @@ class TestDryRun:
         assert {*jobs} == {
             "compact-features",
             *(f"predictions-{one}" for one in users),
+            *(f"audiences-{one}" for one in users),
             *(f"model-training-{one}" for one in (*users, "card-fraud")),
             *(f"model-evaluation-{one}" for one in (*users, "card-fraud")),
         }

@@ -5,14 +5,16 @@ A site with published predictions and a suppressed user, and a receiver of audie
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from local.receiver import Receiver
 from propensity.audience import delivery as deliveries
 from propensity.audience import run
+from propensity.audience.declared import RULES, Declared, Named
 from propensity.audience.http import Http
-from propensity.audience.selection import Plan, Rule
 from propensity.privacy import suppression
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
@@ -23,6 +25,8 @@ from tests.published import publish
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
+# Arguments of a delivery, and no entries of a file.
+MORE = {"may_be_empty", "scheduled_on"}
 USERS = 200
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 KEY = "a key of the tests, long enough for one"
@@ -98,10 +102,11 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def crm(tmp_path):
-    """Return the destination file of a receiver."""
+    """Return the folder of audiences with the destination of a receiver."""
 
-    def write(receiver: Receiver, *, remove: bool = False, batch: int = 7) -> str:
-        path = tmp_path / "crm.toml"
+    def write(receiver: Receiver, *, remove: bool = False, batch: int = 7) -> Path:
+        path = tmp_path / "destinations" / "crm.toml"
+        path.parent.mkdir(exist_ok=True)
         removal = '[remove]\nmethod = "DELETE"\n' if remove else ""
         path.write_text(
             f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\n'
@@ -110,24 +115,29 @@ def crm(tmp_path):
             f'{removal}[answer]\nrejected = "errors"\nuser = "id"\n'
             'reason = "message"\n'
         )
-        return str(path)
+        return tmp_path
 
     return write
 
 
-def plan(to="bucket", **changed) -> Plan:
-    values = {"rule": Rule("top", 100), "control": 0.1, "audience": "winback"}
-    return Plan(to=to, **values | changed)
+def winback(folder: Path | None = None, **changed) -> Named:
+    """Return an audience that goes to the CRM of a folder, or to the bucket."""
+    values = {"top": 100, "destination": "crm" if folder else "bucket"}
+    if {*RULES} & {*changed}:
+        del values["top"]
+    declared = msgspec.convert(values | changed, Declared)
+    return Named("winback", folder or Path(), declared)
 
 
-def act(site: Site, action, chosen: Plan):
-    """Preview or send a plan, by the settings of the environment."""
+def act(site: Site, action, named: Named, **more):
+    """Preview or send an audience, by the settings of the environment."""
     with opened() as deployment:
-        return action(deployment, chosen, {}, clock=site.clock)
+        return action(deployment, named, {}.__getitem__, clock=site.clock, **more)
 
 
-def send(site: Site, to="bucket", **changed):
-    return act(site, run.send, plan(to, **changed))
+def send(site: Site, folder: Path | None = None, *, until=None, **changed):
+    more = {name: changed.pop(name) for name in MORE & {*changed}}
+    return act(site, run.send, winback(folder, **changed), until=until, **more)
 
 
 def members_of(site: Site, as_of=MONDAY, *, is_control: bool) -> set[str]:

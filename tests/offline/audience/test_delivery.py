@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import BufferReader
 
-from commands.cli import main
 from local.receiver import Receiver
 from propensity.audience import delivery as deliveries
 from propensity.audience import run
 from propensity.audience.delivery import account
 from propensity.audience.http import Http
-from propensity.audience.selection import Rule
 from propensity.errors import (
     ArtifactError,
     RequestError,
@@ -33,13 +32,14 @@ from tests.offline.audience.conftest import (
     WEEK,
     act,
     members_of,
-    plan,
     send,
+    winback,
 )
+from tests.offline.audience.test_killed import Fate, check_account, kill_and_resume
 
 pytestmark = pytest.mark.usefixtures("quick")
 RECORDED_AT = deliveries.RECORDED_AT
-BEST = {"control": 0.0, "rule": Rule("top", 10)}
+BEST = {"control": "0%", "top": 10}
 
 
 class Closing(Receiver):
@@ -54,9 +54,7 @@ class Closing(Receiver):
 class TestPreview:
     def test_counts_what_is_sent_afterwards_and_writes_no_member(self, site):
         site.suppress("u199")
-        rule = Rule("top", 100, Decimal("0.25"))
-
-        preview = act(site, run.preview, plan(rule=rule))
+        preview = act(site, run.preview, winback(cost_per_contact=0.25))
 
         assert preview["members"] == preview["held_out"] + preview["treated"] == 100
         assert 0 < preview["held_out"] < 30
@@ -64,21 +62,21 @@ class TestPreview:
         assert preview["cost"] == preview["treated"] * Decimal("0.25")
         assert preview["outcome"] == "buy"
         assert site.rows("SELECT * FROM ma_audience_members") == []
-        delivery = send(site, rule=rule)
+        delivery = send(site)
         assert delivery["tallies"]["add"]["sent"] == preview["treated"]
         assert delivery["held_out"] == preview["held_out"]
 
     @pytest.mark.parametrize(
         ("rule", "members"),
         [
-            (Rule("top", 30), 30),
-            (Rule("deciles", 2), 40),
-            (Rule("threshold", 0.4), 41),
-            (Rule("budget", Decimal(5), Decimal(1)), 5),
+            ({"top": 30}, 30),
+            ({"deciles": 2}, 40),
+            ({"threshold": 0.4}, 41),
+            ({"budget": 5, "cost_per_contact": 1}, 5),
         ],
     )
     def test_has_the_best_users(self, site, rule, members):
-        preview = act(site, run.preview, plan(rule=rule, control=0.0))
+        preview = act(site, run.preview, winback(**rule, control="0%"))
 
         assert preview["treated"] == members
         best = [(n + 1) / 400 for n in range(USERS)][-preview["treated"] :]
@@ -86,7 +84,7 @@ class TestPreview:
 
     @pytest.mark.parametrize(
         ("rule", "members"),
-        [(Rule("deciles", 5), 100), (Rule("deciles", 8), 160), (Rule("top", 30), 30)],
+        [({"deciles": 5}, 100), ({"deciles": 8}, 160), ({"top": 30}, 30)],
     )
     def test_an_audience_of_equal_users_has_the_size_that_was_asked_for(
         self, site, rule, members
@@ -96,19 +94,19 @@ class TestPreview:
         users |= {f"w{number:03}": 0.02 + number / 200 for number in range(90)}
         site.next_week(users)
 
-        first, again = (act(site, run.preview, plan(rule=rule)) for _ in range(2))
+        first, again = (act(site, run.preview, winback(**rule)) for _ in range(2))
 
         assert first["members"] == again["members"] == members
 
     def test_of_equal_users_the_same_ones_are_chosen_and_not_the_first_ids(self, site):
         site.next_week({f"v{number:03}": 0.5 for number in range(200)})
         as_of = site.clock.now().date()
-        send(site, rule=Rule("top", 50))
+        send(site, top=50)
         chosen = {
             held: members_of(site, as_of, is_control=held) for held in (True, False)
         }
         site.next_week({f"v{number:03}": 0.7 for number in reversed(range(200))})
-        send(site, rule=Rule("top", 50))
+        send(site, top=50)
         as_of = site.clock.now().date()
 
         assert chosen == {
@@ -117,8 +115,8 @@ class TestPreview:
         assert 5 < sum(user < "v100" for held in chosen.values() for user in held) < 45
 
     def test_needs_a_publication(self, site):
-        with pytest.raises(RequestError, match="Call 01-Predictions"):
-            act(site, run.preview, plan(until=MONDAY - WEEK))
+        with pytest.raises(RequestError, match="[Cc]all 01-Predictions"):
+            act(site, run.preview, winback(), until=MONDAY - WEEK)
 
 
 class TestMembers:
@@ -126,7 +124,7 @@ class TestMembers:
         send(site)
         before = site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
 
-        delivery = send(site, rule=Rule("top", 5))
+        delivery = send(site, top=5)
 
         assert before == site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
         assert delivery["tallies"]["add"]["sent"] == 0
@@ -154,7 +152,7 @@ class TestMembers:
             with pytest.raises(
                 RequestError, match="distort the measured lift"
             ) as raised:
-                act(site, action, plan(until=MONDAY))
+                act(site, action, winback(), until=MONDAY)
 
         assert raised.value.field == "as_of"
 
@@ -163,7 +161,7 @@ class TestMembers:
         site.next_week({"u001": 0.5})
 
         with pytest.raises(RequestError, match="another audience name") as raised:
-            send(site, control=0.2)
+            send(site, control="20%")
 
         assert raised.value.field == "control"
 
@@ -185,7 +183,7 @@ class TestMembers:
         monkeypatch.setenv("PROPENSITY_REQUIRE_CONSENT", "both")
 
         with pytest.raises(SettingsError, match="without that consent"):
-            act(site, action, plan())
+            act(site, action, winback())
         assert site.rows("SELECT * FROM ma_audience_members") == []
 
 
@@ -206,7 +204,7 @@ class TestLedger:
         with Receiver(
             rejects=lambda user: "no \ud83d user" * (user == "u150")
         ) as receiver:
-            delivery = send(site, crm(receiver), control=0.0)
+            delivery = send(site, crm(receiver), control="0%")
 
         rows, tally = site.ledger(), delivery["tallies"]["add"]
         assert len(rows) == tally["sent"] == tally["accepted"] + 1 == 100
@@ -249,7 +247,7 @@ class TestLedger:
 
     def test_knows_who_was_taken_off_and_put_back_within_a_week(self, site, crm):
         """A user who is suppressed, allowed again, and has left by the next week."""
-        best = {"control": 0.0, "rule": Rule("top", 1)}
+        best = {"control": "0%", "top": 1}
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
             send(site, to, **best)
@@ -267,20 +265,11 @@ class TestLedger:
         assert receiver.users["add", "u199"] == 2
         assert receiver.users["remove", "u199"] == 2
 
-    def test_is_printed_by_the_command(self, site, capsys):
-        words = ["audience", "send", "winback", "--top", "10", "--to", "bucket"]
-        assert main(words) == 0
-        assert main(["audience", "ledger", "winback"]) == 0
-
-        printed = capsys.readouterr().out
-        assert "tallies" in printed
-        assert "top 10" in printed
-
 
 class TestNobody:
     """A week in which no user is in the audience."""
 
-    NONE = {"rule": Rule("threshold", 0.9), "control": 0.0}
+    NONE = {"threshold": 0.9, "control": "0%"}
 
     def test_is_refused_and_takes_nobody_off(self, site, crm):
         """It may be a mistake of the rule."""
@@ -316,7 +305,7 @@ class TestNobody:
         # Defect: an older date put back everybody, for no newer member was stored.
         for action in (run.preview, run.send):
             with pytest.raises(RequestError, match="who have left"):
-                act(site, action, plan(to, **BEST, until=MONDAY))
+                act(site, action, winback(to, **BEST), until=MONDAY)
 
 
 class TestSuppressed:
@@ -344,7 +333,7 @@ class TestSuppressed:
                 return super().take(*request)
 
         with Meanwhile() as receiver:
-            delivery = send(site, crm(receiver), control=0.0)
+            delivery = send(site, crm(receiver), control="0%")
 
         assert delivery["failure"] == ""
         assert delivery["pending"] == 0
@@ -360,7 +349,7 @@ class TestFailure:
 
     def test_of_a_receiver_ends_the_delivery_and_the_next_goes_on(self, site, crm):
         with Closing() as receiver:
-            delivery = send(site, crm(receiver), control=0.0)
+            delivery = send(site, crm(receiver), control="0%")
             taken = {user for _, user in receiver.users}
         assert "403" in delivery["failure"]
         accepted = {r["user_id"] for r in site.ledger() if r["status"] == "accepted"}
@@ -368,7 +357,7 @@ class TestFailure:
         assert delivery["pending"] == 100 - len(taken) > 0
 
         with Receiver() as receiver:
-            again = send(site, crm(receiver), control=0.0)
+            again = send(site, crm(receiver), control="0%")
         assert again["failure"] == ""
         assert {user for _, user in receiver.users} == {
             row["user_id"] for row in site.ledger()
@@ -393,7 +382,7 @@ class TestFailure:
         monkeypatch.setattr(deliveries, "RECORDED_AT", RECORDED_AT)
         monkeypatch.setattr(Warehouse, "write", failing)
         with receives() as receiver:
-            delivery = send(site, crm(receiver), control=0.0)
+            delivery = send(site, crm(receiver), control="0%")
 
         expected = "403" if receives is Closing else "BigQuery is away"
         assert expected in delivery["failure"]
@@ -413,32 +402,76 @@ class TestFailure:
 
         monkeypatch.setattr(Http, "send", interrupted)
         with Receiver() as receiver, pytest.raises(KeyboardInterrupt):
-            send(site, crm(receiver), control=0.0)
+            send(site, crm(receiver), control="0%")
 
         accepted = {r["user_id"] for r in site.ledger() if r["status"] == "accepted"}
         assert {user for _, user in receiver.users} == accepted
         assert len(accepted) >= 28
 
-    def test_is_a_request_that_is_refused_as_a_whole(self, site, crm):
-        """Nobody knows which user is at fault; one user a request finds out."""
-        with Receiver(
-            rejects=lambda user: "no user" * (user == "u150"), refuses_whole=True
-        ) as receiver:
-            delivery = send(site, crm(receiver), control=0.0)
-            again = send(site, crm(receiver, batch=1), control=0.0)
 
-        assert "refused a request of 7 users (422 " in delivery["failure"]
-        assert delivery["pending"] == 100 - delivery["tallies"]["add"]["accepted"] > 0
-        assert again["failure"] == ""
-        assert sum(again["tallies"]["add"]["rejected"].values()) == 1
-        assert site.accepted(but={"u150"}) == {u for _, u in receiver.users}
+class TestRefused:
+    """Requests that a receiver refuses for some of their users."""
 
-    def test_is_a_receiver_that_refuses_one_user_after_the_other(self, site, crm):
-        with Receiver(
-            rejects=lambda user: "UNSUPPORTED", refuses_whole=True
-        ) as receiver:
-            delivery = send(site, crm(receiver, batch=1), control=0.0)
+    @staticmethod
+    def receiver(bad, **more) -> Receiver:
+        return Receiver(
+            batch=1_000,
+            rejects=lambda user: "unsubscribed" * (user in bad),
+            refuses_whole=True,
+            **more,
+        )
 
-        assert "422 " in delivery["failure"]
-        assert receiver.requests == 10
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            *({"u100"}, {"u199"}, {"u150"}, {"u131", "u132"}),
+            {f"u{number}" for number in range(100, 200, 25)},
+        ],
+        ids=len,
+    )
+    @pytest.mark.parametrize("batch", [2, 7, 100])
+    def test_users_are_found_and_the_others_are_sent(self, site, crm, bad, batch):
+        with self.receiver(bad) as receiver:
+            delivery = send(site, crm(receiver, batch=batch), control="0%")
+
+        assert delivery["failure"] == ""
+        assert delivery["pending"] == 0
+        assert site.accepted(but=bad) == {user for _, user in receiver.users}
+        reasons = {row["reason"] for row in site.ledger() if row["user_id"] in bad}
+        assert reasons == {'422 {"error": "unsubscribed"}'}
+        # Two requests for each halving, and one for each batch.
+        halvings = math.ceil(math.log2(batch))
+        assert receiver.requests <= math.ceil(100 / batch) + 2 * halvings * len(bad)
+
+    @pytest.mark.parametrize("batch", [1, 100])
+    def test_users_one_after_the_other_end_the_delivery(self, site, crm, batch):
+        """The file is at fault: nobody is found by a thousand requests."""
+        with self.receiver({f"u{n:03}" for n in range(200)}) as receiver:
+            delivery = send(site, crm(receiver, batch=batch), control="0%")
+
+        assert (
+            "refused 10 users one after the other, at last with 422 "
+            in (delivery["failure"])
+        )
+        assert receiver.requests <= 10 + 2 * math.log2(100) + 2
         assert delivery["pending"] == 100 - delivery["tallies"]["add"]["sent"] == 91
+
+    def test_users_are_found_though_each_delivery_is_killed(
+        self, site, crm, monkeypatch
+    ):
+        bad = {f"u{number}" for number in range(105, 200, 9)}
+        clock = site.clock
+
+        class Passing(Receiver):
+            def take(self, *request):
+                clock.advance(0.001)
+                return super().take(*request)
+
+        with Passing(
+            batch=1_000, rejects=lambda user: "x" * (user in bad), refuses_whole=True
+        ) as receiver:
+            fate, folder = Fate(monkeypatch), crm(receiver, batch=40)
+            killed = kill_and_resume(site, folder, fate, at_most=25, seed=1)
+
+        assert killed >= 4
+        check_account(site, receiver, rejected=bad)

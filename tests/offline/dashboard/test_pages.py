@@ -110,7 +110,7 @@ class TestPages:
                 "1 audience with outcomes; 0 shown to help.",
             ),
             ("audiences.html", f"winback {USE_CASE} crm add 2026-02-17 1 0 1 0"),
-            ("runs.html", "4 runs in this time, 3 GiB billed."),
+            ("runs.html", "5 runs in this time, 3 GiB billed."),
             ("runs.html", f"2026-03-03 08:30 publication {USE_CASE} 2026-03-03,"),
         ):
             assert text.lower() in words(whole[file]).lower(), text

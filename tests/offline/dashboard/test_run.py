@@ -82,6 +82,7 @@ class TestStatements:
             "training": "version 0, promoted",
             "evaluation": f"{DAY - 2 * WEEK} to {DAY - WEEK}",
             "publication": f"{DAY}, version 0",
+            "delivery": f"{DAY - 2 * WEEK}, winback to crm",
         }
         assert max(row["bytes_billed"] or 0 for row in site.given("runs")) == 3 * 2**30
 

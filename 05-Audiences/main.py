@@ -1,0 +1,26 @@
+"""
+05-Audiences: send the declared audiences of a use case, each on its days.
+
+    newest predictions + audiences/NAME.sql --> members, control group
+    members who are not in the control group --> destination, ledger
+
+Request   POST {"use_case", "as_of", "force"}, all optional
+Reads     ma_predictions_history, what the audiences' statements read, the list of
+          suppressed users (BigQuery); the destinations' secrets (Secret Manager)
+Writes    ma_audience_members, ma_audience_ledger; requests to destinations
+Answers   200 what became of each audience; 409 one was not sent, or the same run is
+          under way; 503 try again, or wait for the predictions
+"""
+
+import functions_framework
+
+from propensity.clock import SYSTEM
+from propensity.runs.audiences import send_due
+from propensity.runs.run import Answer, Run, run
+
+
+@functions_framework.http
+@run("audiences", kind="audiences", once=False, clock=SYSTEM)
+def audiences(run: Run) -> Answer:
+    """Send what is due; a repeated run sends what is left."""
+    return send_due(run)

@@ -1,0 +1,173 @@
+"""
+Declared audiences: ``audiences/NAME.toml`` in the folder of a use case.
+
+Beside it may be ``NAME.sql``: one row per user who may be a member, with further
+columns for the destination. ``audiences/destinations/`` has the files of destinations.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, convert
+
+from propensity import folders, statements
+from propensity.audience.selection import Rule
+from propensity.errors import RequestError, UseCaseError
+from propensity.ids import NAME
+from propensity.usecases import UseCase, declaration, sources
+
+FOLDER = "audiences"
+RULES = ("top", "deciles", "threshold", "budget")
+WEEKDAYS = (
+    *("monday", "tuesday", "wednesday", "thursday"),
+    *("friday", "saturday", "sunday"),
+)
+Weekday = Literal[
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
+]
+Amount = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    What a file says of an audience.
+
+    Attributes:
+        top, deciles, threshold, budget: How many; one of them, as ``Rule`` has it.
+        order: By what the best users come first.
+        control: Share of the control group, such as 10%.
+        control_group: Audiences of one group have the same control group; the
+            audience's own by default.
+        destination: ``bucket``, or a file of ``destinations/`` without its ``.toml``.
+        days: When the function sends it.
+        until: The last day on which it is sent.
+    """
+
+    destination: declaration.Name
+    top: Annotated[int, Meta(ge=1)] | None = None
+    deciles: Annotated[int, Meta(ge=1, le=10)] | None = None
+    threshold: declaration.Probability | None = None
+    budget: Amount | None = None
+    cost_per_contact: Amount | None = None
+    order: Literal["probability"] = "probability"
+    control: Annotated[str, Meta(pattern=r"^([0-8]?\d(\.\d+)?|90(\.0+)?)%\Z")] = "10%"
+    control_group: declaration.Name | Literal[""] = ""
+    days: Annotated[Sequence[Weekday], Meta(min_length=1)] = ("monday",)
+    until: date | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """How members are chosen; raises ValueError unless the file says one way."""
+        given = [name for name in RULES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"say how many with exactly one of {', '.join(RULES)}, not with "
+                f"{' and '.join(given) or 'none'}"
+            )
+        if given == ["budget"] and not self.cost_per_contact:
+            raise ValueError("budget needs cost_per_contact, above 0")
+        value, cost = getattr(self, given[0]), self.cost_per_contact
+        return Rule(
+            given[0],
+            Decimal(str(value)) if given == ["budget"] else value,
+            None if cost is None else Decimal(str(cost)),
+        )
+
+    @property
+    def share(self) -> float:
+        """The control group's share, 0 to 0.9."""
+        return float(self.control[:-1]) / 100
+
+
+class Named(Struct, frozen=True):
+    """A declared audience by its name, and the folder of its files."""
+
+    name: str
+    folder: Path
+    declared: Declared
+
+    @property
+    def group(self) -> str:
+        """The name that its control group is drawn by."""
+        return self.declared.control_group or self.name
+
+    @property
+    def sql_file(self) -> Path:
+        """The statement of who may be a member; it may be missing."""
+        return self.folder / f"{self.name}.sql"
+
+    def candidates(self, use_case: UseCase) -> str:
+        """Return the statement of all who can be members, as far as its SQL lets."""
+        # What stands for the default is the file's own statement.
+        own = {"eligible": self.name} if self.sql_file.is_file() else {}
+        around = (
+            {"eligible": sources.around(use_case.tables("features"))} if own else {}
+        )
+        lines = statements.lines(
+            "audience_candidates", own=self.folder, around=around, renamed=own
+        )
+        return statements.joined(lines)
+
+
+def folder_of(use_case: UseCase) -> Path:
+    """
+    Return the folder of a use case's audiences; it may be missing.
+
+    One in the folder of your own use cases comes first: so a use case that ships can
+    have audiences.
+    """
+    own = folders.own() / use_case.name / FOLDER
+    return own if own.is_dir() else use_case.folder / FOLDER
+
+
+def names(use_case: UseCase) -> list[str]:
+    """Return the names of a use case's audiences, right or wrong."""
+    return sorted(file.stem for file in folder_of(use_case).glob("*.toml"))
+
+
+def load(use_case: UseCase, name: str) -> Named:
+    """
+    Read a declared audience.
+
+    Raises:
+        RequestError: There is none of that name.
+        UseCaseError: Its file is wrong; the message says where.
+    """
+    folder = folder_of(use_case)
+    file = f"{name}.toml"
+    if name not in names(use_case):
+        there = ", ".join(names(use_case)) or "none"
+        raise RequestError(
+            f"{use_case.name} has no audience {name[:64]!r}; declared are: {there}. "
+            f"An audience is a file audiences/NAME.toml in the use case's folder",
+            field="audience",
+        )
+    try:
+        if not NAME.fullmatch(name):
+            raise ValueError("its name may have a-z, 0-9 and _ only, a letter first")
+        text = statements.read(folder, file)
+        declared = convert(tomllib.loads(text), Declared)
+        rule = declared.rule
+    except ValueError as error:
+        raise UseCaseError(f"{use_case.name}/audiences/{file}: {error}") from error
+    assert rule
+    return Named(name, folder, declared)
+
+
+def secrets_of(use_case: UseCase) -> list[str]:
+    """Return the names of the secrets that destinations of a use case need."""
+    folder = folder_of(use_case) / "destinations"
+    files = sorted(folder.glob("*.toml"))
+    found = (SECRET.findall(statements.read(folder, one.name)) for one in files)
+    return sorted({name for named in found for name in named})
+
+
+# Stands in a destination's file for a secret of that name.
+SECRET = re.compile(r"\$\{(\w+)\}")

@@ -1,0 +1,66 @@
+"""Secret Manager: the secrets of receivers of users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from google.api_core import exceptions as api
+from google.auth.credentials import AnonymousCredentials
+
+from propensity.errors import SettingsError
+from propensity.gcp.errors import SECRETS, translated
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
+
+
+def reader(settings: Settings) -> Callable[[str], str]:
+    """
+    Return what reads the newest value of a secret, by its name in a destination's file.
+
+    The deployment's prefix comes before that name, so that two deployments in one
+    project have secrets of their own.
+
+    Raises:
+        SettingsError: There is no such secret, or it has no value.
+        AccessDenied, Unavailable: As named.
+    """
+    prefix = f"{settings.topic_prefix}-" if settings.topic_prefix else ""
+
+    def read(name: str) -> str:
+        secret = f"{prefix}{name}"
+        path = f"projects/{settings.project}/secrets/{secret}/versions/latest"
+        missing = SettingsError(
+            f"there is no secret {secret} with a value in Secret Manager, and the "
+            "destination's file names it",
+            hint=f"Add it: printf %s VALUE | gcloud secrets versions add {secret} "
+            "--data-file=-",
+            field=name,
+        )
+        with translated(settings, SECRETS, on=f"the secret {secret}"):
+            try:
+                # Loaded by who sends alone.
+                answer = _client(settings.secrets_endpoint).access_secret_version(
+                    name=path, timeout=float(settings.deadline_s)
+                )
+            except (api.NotFound, api.FailedPrecondition):
+                raise missing from None
+        data: bytes = answer.payload.data
+        if value := data.decode(errors="replace").strip():
+            return value
+        raise missing
+
+    return read
+
+
+def _client(endpoint: str) -> Any:
+    from google.cloud.secretmanager import SecretManagerServiceClient
+
+    if not endpoint:
+        return SecretManagerServiceClient(transport="rest")
+    return SecretManagerServiceClient(
+        transport="rest",
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        client_options={"api_endpoint": endpoint},
+    )

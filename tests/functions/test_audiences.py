@@ -1,0 +1,337 @@
+"""05-Audiences, specified over HTTP: due audiences are sent, once, without control."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from local.receiver import Receiver
+from propensity.audience import run
+from propensity.audience.declared import load
+from propensity.audience.http import Http
+from propensity.gcp import secrets
+from propensity.registry.deployment import opened
+from propensity.registry.leases import DURATION
+from propensity.runs import audiences
+from tests.functions.conftest import Place, entered
+from tests.published import publish
+
+TOKEN = "a token of the tests"
+BEARER = f"Bearer {TOKEN}"
+MONDAY = date(2026, 3, 2)
+NEXT = MONDAY + timedelta(days=7)
+USERS = {f"u{n:03}": (n + 1) / 400 for n in range(200)}
+CRM = """
+kind = "http"
+name = "crm"
+url = "{url}/users"
+batch = 7
+rate = 0
+[headers]
+Authorization = "Bearer ${{AUDIENCE_TOKEN}}"
+[user]
+id = "{{user_id}}"
+[remove]
+method = "DELETE"
+[answer]
+rejected = "errors"
+user = "id"
+reason = "message"
+"""
+WINBACK = 'destination = "crm"\ntop = 100\ncontrol = "20%"\n'
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nothing catches it."""
+
+
+class Crm(Receiver):
+    """A receiver that knows the token; it may be down."""
+
+    is_down = False
+
+    def take(self, method, path, headers, body):
+        if self.is_down:
+            return 503, {}, {}
+        assert headers["Authorization"] == BEARER
+        return super().take(method, path, headers, body)
+
+
+@pytest.fixture
+def crm(monkeypatch) -> Iterator[Crm]:
+    monkeypatch.setattr(Http, "first_pause_s", 0.0)
+    with Crm(rejects=lambda user: "unsubscribed" * (user == "u150")) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def site(place, crm, emulators, tmp_path) -> Place:
+    """A place with predictions of Monday, an audience, and its destination's secret."""
+    folder = tmp_path / "ga4_purchase" / "audiences"
+    (folder / "destinations").mkdir(parents=True)
+    (folder / "destinations" / "crm.toml").write_text(CRM.format(url=crm.url))
+    (folder / "winback.toml").write_text(WINBACK)
+    kept = emulators.state.folder / "secrets" / "AUDIENCE_TOKEN"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(TOKEN)
+    publish(place.warehouse, MONDAY, USERS)
+    return place.with_settings(PROPENSITY_USE_CASES=str(tmp_path))
+
+
+@pytest.fixture
+def running(site) -> Place:
+    """The same, once a person has sent Monday, and with predictions of a week later."""
+    by_hand(site, MONDAY)
+    publish(site.warehouse, NEXT, USERS)
+    return site
+
+
+def by_hand(site: Place, day: date, use_case="ga4_purchase") -> None:
+    """Send an audience as `propensity audience send` does."""
+    with entered(site.environment), opened(use_case) as deployment:
+        named = load(deployment.use_case, "winback")
+        secret = secrets.reader(site.settings)
+        done = run.send(deployment, named, secret, until=day)
+    assert done["failure"] == ""
+
+
+def file_of(site: Place, name: str) -> Path:
+    folder = Path(site.environment["PROPENSITY_USE_CASES"])
+    return folder / "ga4_purchase" / "audiences" / name
+
+
+def declare(site: Place, name: str, text: str) -> None:
+    file_of(site, f"{name}.toml").write_text(text)
+
+
+def post(site: Place, day: date = NEXT, **more):
+    return site.post("audiences", {"as_of": day, **more})
+
+
+def forget_leases(site: Place) -> None:
+    """Let the leases of a killed run end, as they do by themselves."""
+    artifacts = site.registry.artifacts
+    for name in artifacts.names("runs/"):
+        artifacts.delete(name)
+
+
+def refused(answer, status: int, code: str) -> str:
+    assert (answer.status_code, answer.json["error"]) == (status, code), answer.text
+    assert "\n" not in answer.json["message"]
+    return answer.json["message"]
+
+
+def check_account(site: Place, crm: Crm) -> None:
+    """Sent is accepted plus rejected; the receiver heard of no control user."""
+    members = site.rows("SELECT * FROM ma_audience_members")
+    ledger = site.rows("SELECT * FROM ma_audience_ledger WHERE action = 'add'")
+    treated = [(r["as_of"], r["user_id"]) for r in members if not r["is_control"]]
+    assert sorted((r["as_of"], r["user_id"]) for r in ledger) == sorted(treated)
+    accepted = [row["user_id"] for row in ledger if row["status"] == "accepted"]
+    assert len(ledger) == len(accepted) + sum(r["status"] == "rejected" for r in ledger)
+    added = {user: n for (action, user), n in crm.users.items() if action == "add"}
+    heard = {user for _, user in crm.users}
+    assert {*added} == {*accepted}
+    assert sum(added.values()) == len(accepted)
+    assert not heard & {row["user_id"] for row in members if row["is_control"]}
+    assert crm.changed == []
+
+
+def test_the_first_date_of_an_audience_is_sent_by_a_person(site, crm):
+    message = refused(post(site, MONDAY), 409, "audience_stopped")
+
+    assert "a person sends the first date" in message
+    assert "propensity audience send winback" in message
+    assert crm.requests == 0
+    assert site.rows("SELECT * FROM ma_audience_members") == []
+
+
+def test_a_first_date_that_was_sent_to_another_destination_is_a_first_date(running):
+    file = file_of(running, "destinations/crm.toml")
+    file.write_text(file.read_text().replace('name = "crm"', 'name = "mail"'))
+
+    assert "never sent to mail" in refused(post(running), 409, "audience_stopped")
+
+
+def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
+    running, crm
+):
+    before = crm.users.total()
+    answer = post(running).json
+    requests_before = crm.requests
+    again = post(running).json
+
+    [entry] = answer["audiences"]
+    assert (entry["outcome"], entry["members"]) == ("sent", 100)
+    assert answer["sent"] == answer["accepted"] + answer["rejected"]
+    assert answer["sent"] == 100 - entry["held_out"]
+    assert crm.users.total() == before + answer["accepted"]
+    assert (again["sent"], crm.requests) == (0, requests_before)
+    check_account(running, crm)
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_run_that_is_killed_is_continued_and_nobody_is_sent_twice(
+    running, crm, monkeypatch, at
+):
+    """Killed after a request was answered, and before anything is recorded."""
+    request, left = requests.Session.request, iter(range(at - 1, -1, -1))
+
+    def killed(session, method, url, **how):
+        answer = request(session, method, url, **how)
+        if "/users" in url and next(left) == 0:
+            answer.close()
+            raise Killed
+        return answer
+
+    monkeypatch.setattr(requests.Session, "request", killed)
+    with pytest.raises(Killed):
+        post(running)
+    monkeypatch.setattr(requests.Session, "request", request)
+    forget_leases(running)
+    answer = post(running)
+
+    assert answer.status_code == 200, answer.text
+    check_account(running, crm)
+
+
+def test_a_run_beside_another_one_is_refused_and_may_come_again(running, crm):
+    artifacts, now = running.registry.artifacts, "2999-01-01T00:00:00.000000+00:00"
+    note = {"state": "running", "run_id": "x", "began_at": now, "expires_at": now}
+    artifacts.overwrite(
+        "runs/ga4_purchase/audience-winback/1970-01-01.json", json.dumps(note).encode()
+    )
+
+    assert "under way" in refused(post(running), 503, "audience_waits")
+    assert timedelta(minutes=10) > DURATION, "the scheduler's first pause"
+
+
+@pytest.mark.parametrize(("top", "is_sent"), [(49, 0), (50, 1), (200, 1), (201, 0)])
+def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(
+    running, crm, top, is_sent
+):
+    users = {f"u{n:03}": (n + 1) / 400 for n in range(250)}
+    later = NEXT + timedelta(days=7)
+    publish(running.warehouse, later, users)
+    declare(running, "winback", WINBACK.replace("top = 100", f"top = {top}"))
+    before = crm.requests
+    answer = post(running, later)
+
+    if is_sent:
+        assert answer.status_code == 200
+        return
+    message = refused(answer, 409, "audience_stopped")
+    assert f"{top} members, and had 100" in message
+    assert crm.requests == before
+    # A person decides, and the clock goes on from there.
+    by_hand(running, later)
+    publish(running.warehouse, later + timedelta(days=7), users)
+    assert post(running, later + timedelta(days=7)).status_code == 200
+    check_account(running, crm)
+
+
+def test_an_audience_is_sent_on_its_days_until_its_last(running, crm):
+    declare(running, "winback", f"{WINBACK}until = {NEXT}\n")
+    outcomes = [
+        post(running, day).json["audiences"][0]["outcome"]
+        for day in (NEXT + timedelta(days=n) for n in (0, 7))
+    ]
+    declare(running, "winback", f'{WINBACK}days = ["thursday"]\n')
+    [entry] = post(running).json["audiences"]
+
+    assert outcomes == ["sent", "ended"]
+    assert entry["outcome"] == "not_due"
+    assert post(running, force=True).json["audiences"][0]["outcome"] == "sent"
+
+
+def test_late_predictions_are_waited_for_and_then_a_person_is_told(
+    running, crm, log_lines
+):
+    later, before = NEXT + timedelta(days=7), crm.requests
+    log_lines()
+    message = refused(post(running, later), 503, "audience_waits")
+    waiting = log_lines()
+    name = f"runs/ga4_purchase/audiences/{later}.json"
+    artifacts = running.registry.artifacts
+    note = json.loads(artifacts.read(name).data)
+    note["waiting_since"] = "2026-01-01T00:00:00.000000+00:00"
+    artifacts.overwrite(name, json.dumps(note).encode())
+    refused(post(running, later), 409, "audience_stopped")
+
+    assert f"predictions are of {NEXT}" in message
+    assert {line["severity"] for line in waiting} == {"WARNING"}
+    assert {line["severity"] for line in log_lines()} == {"ERROR", "WARNING"}
+    assert crm.requests == before
+    publish(running.warehouse, later, USERS)
+    assert post(running, later).json["sent"] > 0
+
+
+def test_a_receiver_that_is_down_is_tried_again(running, crm):
+    crm.is_down = True
+    message = refused(post(running), 503, "audience_waits")
+    crm.is_down = False
+    answer = post(running).json
+
+    assert "failed 8 times" in message
+    assert answer["sent"] == answer["accepted"] + answer["rejected"] > 0
+    check_account(running, crm)
+
+
+def test_a_long_delivery_is_continued_by_the_next_call(running, crm, monkeypatch):
+    """Before the scheduler, which waits for half an hour, takes it for lost."""
+    before = crm.requests
+    with monkeypatch.context() as patch:
+        patch.setattr(audiences, "LONGEST_S", -1)
+        message = refused(post(running), 503, "audience_waits")
+
+    assert "the next call continues it" in message
+    assert crm.requests == before
+    assert post(running).json["sent"] > 0
+    check_account(running, crm)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("bad.toml", "number = 7", "bad.toml: Object contains unknown field `number`"),
+        ("bad.toml", 'destination = "none"\ntop = 5', "destinations/none.toml"),
+        (
+            "destinations/bad.toml",
+            CRM.format(url="https://x.com").replace("AUDIENCE_TOKEN", "NOT_THERE"),
+            "there is no secret NOT_THERE",
+        ),
+        ("bad.sql", "SELECT user_id FROM nowhere", "audiences/bad.sql: "),
+    ],
+)
+def test_an_audience_that_is_wrong_is_named_and_stops_no_other(
+    running, crm, file, text, message
+):
+    declare(running, "bad", WINBACK.replace("crm", "bad" if "/" in file else "bucket"))
+    file_of(running, file).write_text(text)
+    answer = post(running)
+
+    assert message in refused(answer, 409, "audience_stopped")
+    outcomes = {
+        entry["audience"]: entry["outcome"]
+        for entry in answer.json["detail"]["audiences"]
+    }
+    assert outcomes["winback"] == "sent"
+    check_account(running, crm)
+
+
+def test_what_is_for_a_person_is_answered_200_to_the_scheduler(site):
+    headers = {"X-CloudScheduler": "true"}
+    answer = site.post("audiences", {"as_of": MONDAY}, headers=headers)
+
+    assert (answer.status_code, answer.json["error"]) == (200, "audience_stopped")
+
+
+def test_a_use_case_without_audiences_has_nothing_to_do(place):
+    answer = place.run("audiences", MONDAY)
+
+    assert (answer["audiences"], answer["sent"]) == ([], 0)

@@ -1,0 +1,214 @@
+"""Declared audiences, specified: their files, and statements of who may be a member."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import BufferReader
+
+from local.receiver import Receiver
+from propensity import usecases
+from propensity.audience import declared, run
+from propensity.errors import RequestError, UseCaseError
+from tests.offline.audience.conftest import MONDAY, act, members_of, send, winback
+
+pytestmark = pytest.mark.usefixtures("quick")
+USE_CASE = usecases.load("ga4_purchase")
+EVEN = """
+SELECT user_id AS User_ID, CONCAT(user_id, '@example.com') AS address, 7 AS points
+FROM ma_predictions_history
+WHERE as_of = @as_of AND user_id LIKE '%0'
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of the use case's audiences."""
+    monkeypatch.setattr(declared, "folder_of", lambda use_case: tmp_path)
+    return tmp_path
+
+
+class Addressed(Receiver):
+    """A receiver that knows users by their address, and keeps what it was sent."""
+
+    def __init__(self, **more) -> None:
+        super().__init__(**more)
+        self.sent = []
+
+    def take(self, method, path, headers, body):
+        self.sent += [(method, one) for one in json.loads(body)["users"]]
+        return super().take(method, path, headers, body)
+
+
+@pytest.fixture
+def mail(crm):
+    """Return the folder with a destination that knows users by their address."""
+
+    def write(receiver):
+        folder = crm(receiver, remove=True)
+        file = folder / "destinations" / "crm.toml"
+        text = file.read_text().replace('id = "{user_id}"', 'id = "{address}"')
+        text = text.replace('p = "{probability}"', 'points = "{points}"')
+        file.write_text(f'{text}by = "address"\n')
+        return folder
+
+    return write
+
+
+class TestFile:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("top = 5\nnumber = 7", "unknown field `number`"),
+            ("top = 0", "`int` >= 1 - at `$.top`"),
+            ("deciles = 11", r"<= 10 - at `$.deciles`"),
+            ("threshold = nan", r"$.threshold"),
+            ("", "exactly one of top, deciles, threshold, budget, not with none"),
+            ("top = 5\ndeciles = 2", "not with top and deciles"),
+            ("budget = 5", "budget needs cost_per_contact, above 0"),
+            ("top = 5\norder = 'age'", "$.order"),
+            *(
+                (f"top = 5\ncontrol = '{share}'", "$.control")
+                for share in ("10", "91%", "-1%", "ten%")
+            ),
+            ("top = 5\ndays = ['someday']", "$.days"),
+            ("top = 5\ndays = []", "$.days"),
+            ("top = 5\nuntil = 'soon'", "$.until"),
+            ("top = 5\ndestination = '../crm'", "$.destination"),
+            ("top = ", "Invalid value"),
+        ],
+    )
+    def test_that_is_wrong_is_refused_with_its_name_and_the_key(
+        self, folder, text, message
+    ):
+        given = text if "destination" in text else f"destination = 'bucket'\n{text}"
+        (folder / "winback.toml").write_text(given)
+
+        with pytest.raises(UseCaseError) as raised:
+            declared.load(USE_CASE, "winback")
+
+        assert "ga4_purchase/audiences/winback.toml: " in raised.value.message
+        assert message in raised.value.message
+        assert "\n" not in raised.value.message
+
+    def test_says_how_many_to_whom_and_until_when(self, folder):
+        (folder / "winback.toml").write_text(
+            "destination = 'crm'\nbudget = 0.3\ncost_per_contact = 0.1\n"
+            "control = '12.5%'\ncontrol_group = 'mail'\nuntil = 2026-12-31\n"
+            "days = ['monday', 'thursday']\n"
+        )
+
+        named = declared.load(USE_CASE, "winback")
+
+        # Three users, and not two: money is exact.
+        assert named.declared.rule.treated == 3
+        assert (named.declared.share, named.group) == (0.125, "mail")
+        assert str(named.declared.until) == "2026-12-31"
+
+    def test_that_is_missing_is_named_with_those_that_there_are(self, folder):
+        (folder / "upsell.toml").touch()
+
+        with pytest.raises(RequestError, match="'winback'; declared are: upsell"):
+            declared.load(USE_CASE, "winback")
+
+
+class TestStatement:
+    """``winback.sql``: one row per user who may be a member."""
+
+    def test_says_who_may_be_a_member_and_what_a_destination_gets(
+        self, site, mail, tmp_path
+    ):
+        (tmp_path / "winback.sql").write_text(EVEN)
+        with Addressed() as receiver:
+            done = send(site, mail(receiver), top=15, control="30%")
+
+        treated = members_of(site, is_control=False)
+        held_out = members_of(site, is_control=True)
+        assert treated | held_out == {f"u{n:03}" for n in range(50, 200, 10)}
+        assert [one for _, one in receiver.sent] == [
+            {"id": f"{user}@example.com", "points": 7} for user in sorted(treated)
+        ]
+        assert done["held_out"] == len(held_out) > 0
+        # Nobody sends the control group: no address of it is kept.
+        kept = site.rows("SELECT user_id, attributes FROM ma_audience_members")
+        assert {r["user_id"] for r in kept if r["attributes"]} == treated
+
+    @pytest.mark.parametrize("twice", ["u199", "u001"])
+    def test_that_has_a_user_twice_is_refused(self, site, crm, tmp_path, twice):
+        """Also a user whose probability is too low for a member."""
+        (tmp_path / "winback.sql").write_text(
+            "SELECT user_id, n FROM ma_predictions_history, UNNEST([1, 2]) AS n\n"
+            f"WHERE as_of = @as_of AND (n = 1 OR user_id = '{twice}')\n"
+        )
+        with Receiver() as receiver, pytest.raises(UseCaseError) as raised:
+            send(site, crm(receiver), top=10)
+
+        assert "winback.sql has 2 rows of users that it has more than once" in (
+            raised.value.message
+        )
+        assert receiver.requests == 0
+        assert site.rows("SELECT * FROM ma_audience_members") == []
+
+    @pytest.mark.parametrize("column", ["audience", "index"])
+    def test_that_has_a_column_by_the_name_of_another_value_is_refused(
+        self, site, crm, tmp_path, column
+    ):
+        (tmp_path / "winback.sql").write_text(EVEN.replace("points", column))
+        with Receiver() as receiver, pytest.raises(UseCaseError) as raised:
+            send(site, crm(receiver))
+
+        assert f"rename the column {column}" in raised.value.message
+
+    def test_gives_its_columns_to_files_of_the_bucket(self, site, tmp_path):
+        (tmp_path / "winback.sql").write_text(EVEN)
+        send(site, tmp_path, top=3, control="0%", destination="bucket")
+
+        [name] = site.artifacts.names("audiences/ga4_purchase/winback/")
+        rows = pq.read_table(BufferReader(site.artifacts.read(name).data))
+        assert rows["address"].to_pylist()[0] == "u170@example.com"
+
+    def test_that_bigquery_refuses_is_named(self, site, tmp_path):
+        (tmp_path / "winback.sql").write_text("SELECT user_id FROM nowhere")
+
+        with pytest.raises(UseCaseError, match=r"^ga4_purchase/audiences/winback\.sql"):
+            act(site, run.preview, winback(tmp_path))
+
+    def test_that_has_changed_does_not_change_what_was_chosen(
+        self, site, mail, tmp_path
+    ):
+        """A request that is repeated has the same key, so it has the same body."""
+
+        class Closed(Addressed):
+            def take(self, *request):
+                super().take(*request)
+                return 403, {}, {}
+
+        (tmp_path / "winback.sql").write_text(EVEN)
+        with Closed() as receiver:
+            assert send(site, mail(receiver), top=5, control="0%")["failure"]
+            before = receiver.sent
+        (tmp_path / "winback.sql").write_text(EVEN.replace("example.com", "b.com"))
+        with Addressed() as receiver:
+            send(site, mail(receiver), top=5, control="0%")
+
+        assert receiver.sent == before
+
+    def test_gives_the_address_by_which_a_receiver_rejects_and_forgets(
+        self, site, mail, tmp_path
+    ):
+        (tmp_path / "winback.sql").write_text(EVEN)
+        with Addressed(rejects=lambda user: "x" * (user[:4] == "u190")) as receiver:
+            first = send(site, mail(receiver), top=2, control="0%")
+            site.next_week({"u180": 0.1, "u170": 0.9})
+            send(site, mail(receiver), top=1, control="0%")
+
+        assert first["tallies"]["add"]["rejected"] == {"x": 1}
+        assert [(r["user_id"], r["as_of"]) for r in site.ledger() if r["reason"]] == [
+            ("u190", MONDAY)
+        ]
+        assert [(method, one["id"]) for method, one in receiver.sent][2:] == [
+            ("DELETE", "u180@example.com"),
+            ("POST", "u170@example.com"),
+        ]
