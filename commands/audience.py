@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,18 +67,22 @@ def _watched(requests: Any) -> Any:
 @audience.command(epilog=example("propensity audience preview winback"))
 @_NAME
 @_AS_OF
+@click.option(
+    "--validate", is_flag=True, help="Let Google check the first request, too."
+)
 @use_case()
-def preview(audience: str, use_case: str | None, until: date | None) -> Any:
+def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
     """
     Show what `send` would do, without sending anything.
 
-    Counts members, the control group, requests and cost. Sends nothing and stores no
-    member.
+    Counts members, the control group, requests and cost. Says what the users of each
+    decile may bring and from which lift contacting them pays, and which effect the
+    audience can prove after 1, 4 and 13 weeks. Sends nothing and stores no member.
     """
     from propensity.audience import run
 
     with _declared(audience, use_case) as (deployment, named, secret):
-        return run.preview(deployment, named, secret, until=until)
+        return run.preview(deployment, named, secret, **chosen)
 
 
 @audience.command(epilog=example("propensity audience send winback"))

@@ -50,6 +50,8 @@ class Receiver:
         requests: How many were received.
     """
 
+    unavailable: Answer = 503, {}, {"error": "try again"}
+
     def __init__(
         self,
         *,
@@ -91,7 +93,7 @@ class Receiver:
         with self._lock:
             self.requests += 1
             if self._random.random() < self._unavailable:
-                result: Answer = 503, {}, {"error": "try again"}
+                result = self.unavailable
             else:
                 result = self.take(*request)
             return None if self._random.random() < self._lost else result

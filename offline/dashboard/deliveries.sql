@@ -1,5 +1,6 @@
 -- One row per audience, destination, as-of date and action, newest first: users by
--- status. Reasons are left out: a receiver's words may name a user.
+-- status. Those of whom the receiver says later what became are not pending: nobody has
+-- to act. Reasons are left out: a receiver's words may name a user.
 -- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
@@ -9,7 +10,7 @@ SELECT
   action,
   COUNTIF(status = 'accepted') AS accepted,
   COUNTIF(status = 'rejected') AS rejected,
-  COUNTIF(status = 'pending') AS pending
+  COUNTIF(status = 'pending' AND receipt IS NULL) AS pending
 FROM ma_audience_ledger
 WHERE
   as_of BETWEEN @since AND @until

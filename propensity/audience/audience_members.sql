@@ -4,6 +4,8 @@
 SELECT
   user_id,
   probability,
+  percentile,
+  expected_value,
   is_control,
   attributes
 FROM

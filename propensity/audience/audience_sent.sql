@@ -1,11 +1,12 @@
--- One row per user and action of a date and destination: what the ledger has of it.
+-- One row per user and action of a date and destination: what the ledger has of it;
+-- waiting, if the receiver has the user and says later what became of it.
 -- Parameters: @use_case, @audience, @destination STRING; @as_of DATE.
 -- Source: ma_audience_ledger.
 SELECT
   action,
   user_id,
   request,
-  status
+  IF(status = 'pending' AND receipt IS NOT NULL, 'waiting', status) AS status
 FROM
   ma_audience_ledger
 WHERE

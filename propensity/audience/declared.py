@@ -41,7 +41,10 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         top, deciles, threshold, budget: How many; one of them, as ``Rule`` has it.
-        order: By what the best users come first.
+        cost_per_contact: What it costs to contact a user.
+        margin: Share of the revenue that is left after the goods are paid for.
+        effect: The lift that you hope for; the plan says what shows it.
+        order: By what the best users come first. A threshold is a probability anyway.
         control: Share of the control group, such as 10%.
         control_group: Audiences of one group have the same control group; the
             audience's own by default.
@@ -56,7 +59,9 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     threshold: declaration.Probability | None = None
     budget: Amount | None = None
     cost_per_contact: Amount | None = None
-    order: Literal["probability"] = "probability"
+    margin: Annotated[float, Meta(gt=0, le=1)] | None = None
+    effect: Annotated[float, Meta(gt=0, le=100)] | None = None
+    order: Literal["probability", "expected_value"] = "probability"
     control: Annotated[str, Meta(pattern=r"^([0-8]?\d(\.\d+)?|90(\.0+)?)%\Z")] = "10%"
     control_group: declaration.Name | Literal[""] = ""
     days: Annotated[Sequence[Weekday], Meta(min_length=1)] = ("monday",)
@@ -81,6 +86,12 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
     @property
+    def selection(self) -> str:
+        """How members are chosen, in words."""
+        is_money = self.order == "expected_value"
+        return f"{self.rule}{' by expected value' if is_money else ''}"
+
+    @property
     def share(self) -> float:
         """The control group's share, 0 to 0.9."""
         return float(self.control[:-1]) / 100
@@ -103,16 +114,14 @@ class Named(Struct, frozen=True):
         """The statement of who may be a member; it may be missing."""
         return self.folder / f"{self.name}.sql"
 
-    def candidates(self, use_case: UseCase) -> str:
-        """Return the statement of all who can be members, as far as its SQL lets."""
+    def statement(self, name: str, use_case: UseCase) -> str:
+        """Return a statement about all who may be members, as far as its SQL lets."""
         # What stands for the default is the file's own statement.
         own = {"eligible": self.name} if self.sql_file.is_file() else {}
         around = (
             {"eligible": sources.around(use_case.tables("features"))} if own else {}
         )
-        lines = statements.lines(
-            "audience_candidates", own=self.folder, around=around, renamed=own
-        )
+        lines = statements.lines(name, own=self.folder, around=around, renamed=own)
         return statements.joined(lines)
 
 

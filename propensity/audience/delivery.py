@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from propensity.audience.members import Audience
 from propensity.audience.selection import Member
@@ -35,6 +35,25 @@ SUPPRESSED = "suppressed, and not sent"
 RECORDED_AT = 1_000
 # So many users refused in a row end a delivery: its file is at fault.
 REFUSED_IN_A_ROW = 10
+
+
+class Later(dict[str, str]):
+    """
+    Reasons of the users who were rejected; of the others the receiver says later what
+    became of them, if it is asked with the receipt.
+    """
+
+    def __init__(self, rejected: Mapping[str, str], receipt: str) -> None:
+        super().__init__(rejected)
+        self.receipt = receipt
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the users of a receipt, and what is to be said about it."""
+
+    is_accepted: bool
+    reason: str | None = None
 
 
 class Refused(Exception):
@@ -81,12 +100,25 @@ class Destination(Protocol):
 
     def send(self, request: Request) -> Mapping[str, str]:
         """
-        Send users; return the reason of each who was rejected.
+        Send users; return the reason of each who was rejected, maybe as ``Later``.
 
         Raises:
             Refused: All of them, for one reason.
             Unavailable: Nobody knows; the same request may be sent again.
         """
+        ...
+
+
+@runtime_checkable
+class Late(Protocol):
+    """A destination that says later what became of users, and may only check them."""
+
+    def validate(self, request: Request) -> None:
+        """Ask whether a request would be taken; raises Refused if not."""
+        ...
+
+    def outcome(self, receipt: str) -> Outcome | None:
+        """Return what became of a request's users; None if that is still open."""
         ...
 
 
@@ -133,12 +165,16 @@ class Ledger:
         self, request: Request, status: str, reasons: Mapping[str, str] | None = None
     ) -> None:
         """Record a request's users, rejected where there is a reason for a user."""
+        receipt = None
+        if isinstance(reasons, Later):
+            status, receipt = PENDING, reasons.receipt
         rejected = reasons or {}
         same = {
             **self.where,
             "action": request.action,
             "request": request.key,
             "recorded_at": self.clock.now(),
+            "receipt": receipt,
         }
         for user in (member.user_id for member in request.members):
             became = REJECTED if user in rejected else status
@@ -151,6 +187,33 @@ class Ledger:
         """Record users who are not sent, because they were suppressed meanwhile."""
         users = [member.user_id for member in request.members]
         self.record(request, REJECTED, dict.fromkeys(users, SUPPRESSED))
+
+    def settle(self, destination: Destination) -> int:
+        """
+        Record what a destination says now of users whom it has since an earlier time.
+
+        Returns:
+            How many users it still says nothing of, as of all dates.
+        """
+        if not isinstance(destination, Late):
+            return 0
+        outcomes: dict[str, Outcome | None] = {}
+        waiting = 0
+        for row in self._read("audience_receipts"):
+            if row["receipt"] not in outcomes:
+                outcomes[row["receipt"]] = destination.outcome(row["receipt"])
+            outcome = outcomes[row["receipt"]]
+            if outcome is None:
+                waiting += 1
+                continue
+            became = {
+                "status": ACCEPTED if outcome.is_accepted else REJECTED,
+                "reason": outcome.reason,
+                "recorded_at": self.clock.now(),
+            }
+            self.rows.append({**self.where, **row, **became})
+        self.flush()
+        return waiting
 
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""
@@ -281,10 +344,13 @@ def deliver(
                         ) from refusal
                     reasons = {request.members[0].user_id: str(refusal)}
                 ledger.record(request, ACCEPTED, reasons)
+                answered = [member.user_id for member in request.members]
+                if isinstance(reasons, Later):
+                    answered = [*reasons]
                 outcomes[request.action].update(
-                    reasons.get(member.user_id, "") for member in request.members
+                    reasons.get(user, "") for user in answered
                 )
-                left -= len(request.members)
+                left -= len(answered)
     except PropensityError as error:
         failure = error
     finally:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from propensity.audience.declared import SECRET, Named
 from propensity.audience.delivery import ADD, Destination, Request
-from propensity.audience.ga4 import Ga4, Ga4File
+from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile, concealed, filled
 from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
@@ -53,13 +53,17 @@ def opened(
         text = read(folder, file)
         variables = {f"${name}": secret(name) for name in SECRET.findall(text)}
         template = tomllib.loads(text)
-        if template.get("kind") != "ga4":
+        if template.get("kind") != "google":
             chosen = msgspec.convert(template, HttpFile)
             return Http(chosen, variables, columns=columns)
         template = filled({"property": named.name, **template}, variables)
-        opened_file = msgspec.convert(template, Ga4File)
+        google = msgspec.convert(template, GoogleFile)
+        # Google's client takes a second to import.
+        from propensity.gcp.data_manager import DataManager
+
+        destination = Google(google, DataManager(google.url), columns=columns)
     except (OSError, ValueError) as error:
-        kind = Ga4File if template.get("kind") == "ga4" else HttpFile
+        kind = GoogleFile if template.get("kind") == "google" else HttpFile
         said = "there is no such file"
         if isinstance(error, ValueError):
             said = explained(error, template, kind)
@@ -69,13 +73,13 @@ def opened(
             f"{BUCKET!r} needs none"
         ) from None
     column = deployment.use_case.chosen(deployment.settings).get("user_column")
-    if column != "user_pseudo_id":
+    if google.account_type == ANALYTICS and column != "user_pseudo_id":
         raise RequestError(
             f"users of {deployment.use_case.name} are not browsers of Analytics "
             f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
             field="destination",
         )
-    return Ga4(opened_file)
+    return destination
 
 
 class Bucket:
@@ -101,6 +105,8 @@ class Bucket:
                 **json.loads(member.attributes or "{}"),
                 "user_id": member.user_id,
                 "probability": member.probability,
+                "percentile": member.percentile,
+                "expected_value": member.expected_value,
                 "audience": of.name,
                 "as_of": of.as_of,
             }

@@ -180,7 +180,7 @@ class Http:
         self._file, self._variables, self._due = file, variables, 0.0
         self._clock, self._columns = clock, columns
         known = json.dumps(dict.fromkeys(columns, "somebody"))
-        somebody = [Member("somebody", 0.5, attributes=known)]
+        somebody = [Member("somebody", 0.5, 50, 1.0, attributes=known)]
         if taken := {*columns} & {*PLACES, "action", "users", "index"}:
             name = min(taken)
             raise ValueError(
@@ -257,7 +257,12 @@ class Http:
 
     def _values(self, member: Member) -> dict[str, Any]:
         """Return a member's values by the names of their places."""
-        own = {"user_id": member.user_id, "probability": member.probability}
+        own = {
+            "user_id": member.user_id,
+            "probability": member.probability,
+            "percentile": member.percentile,
+            "expected_value": member.expected_value,
+        }
         # A member of an earlier date, who is to be removed, may lack a column.
         empty: dict[str, Any] = dict.fromkeys(self._columns)
         attributes: dict[str, Any] = json.loads(member.attributes or "{}")

@@ -29,7 +29,10 @@ from propensity.tables import every as tables
 # The key of control groups; the first command that needs it creates it.
 KEY = "audiences/key.json"
 # Columns of candidates that are not the audience's own.
-CANDIDATE = frozenset({"user_id", "probability", "tie"})
+PUBLISHED = ("user_id", "probability", "percentile", "expected_value")
+# Users whom a destination has; of some it says later what became.
+RECEIVED = ("accepted", "waiting")
+CANDIDATE = frozenset({*PUBLISHED, "score", "tie"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,7 @@ def find_or_choose(
     allowed = suppressed.without(rows, use_case.name)
     if stored is None:
         # BigQuery says nothing of the order in which it hands over its rows.
-        ordered = allowed.sort_by([("probability", "descending"), ("tie", "ascending")])
+        ordered = allowed.sort_by([("score", "descending"), ("tie", "ascending")])
         columns = [name for name in rows.column_names if name not in CANDIDATE]
         candidates = _with_attributes(ordered, columns)
         members = choose(candidates, rule, control, users=users)
@@ -139,7 +142,7 @@ def find_or_choose(
         name=named.name,
         as_of=as_of,
         control=control,
-        selection=stored["selection"] if stored else str(rule),
+        selection=stored["selection"] if stored else named.declared.selection,
         members=members,
         suppressed=len(rows) - len(allowed),
         is_stored=stored is not None,
@@ -147,7 +150,7 @@ def find_or_choose(
         columns=columns,
         last_size=earlier[0] if earlier else None,
         sent_to=frozenset(
-            row["destination"] for row in sent if row["status"] == "accepted"
+            row["destination"] for row in sent if row["status"] in RECEIVED
         ),
     )
 
@@ -158,11 +161,13 @@ def _candidates(
     """Read all who can be members, as far as the audience's own statement lets."""
     use_case = deployment.use_case
     window = use_case.window(deployment.settings, [as_of])
-    parameters = {**window, "as_of": as_of, **most}
+    order = named.declared.order
+    parameters = {**window, "as_of": as_of, "order": order, **most}
     file = f"{use_case.name}/audiences/{named.sql_file.name}"
     is_own = named.sql_file.is_file()
+    sql = named.statement("audience_candidates", use_case)
     try:
-        rows = deployment.warehouse.table(named.candidates(use_case), parameters)
+        rows = deployment.warehouse.table(sql, parameters)
     except PropensityError as error:
         if error.retryable or not is_own:
             raise
@@ -173,6 +178,12 @@ def _candidates(
             f"{file} has {repeated} rows of users that it has more than once: each "
             "user needs one row, for example by QUALIFY ROW_NUMBER() OVER (PARTITION "
             "BY user_id ORDER BY …) = 1"
+        )
+    if len(rows) and rows["score"].null_count == len(rows):
+        raise RequestError(
+            f"{use_case.name} publishes no {order} for {as_of}",
+            hint='take order = "probability" in the audience\'s file',
+            field="order",
         )
     # BigQuery takes User_ID for user_id, and keeps its spelling.
     rows = rows.drop_columns(["times"])
@@ -185,7 +196,8 @@ def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]
     for row in rows.to_pylist():
         own = {name: row[name] for name in columns}
         text = msgspec.json.encode(own, enc_hook=str).decode() if own else None
-        yield Member(row["user_id"], row["probability"], attributes=text)
+        published = {name: row[name] for name in PUBLISHED}
+        yield Member(**published, attributes=text)
 
 
 def store(deployment: Deployment, audience: Audience) -> None:

@@ -4,6 +4,7 @@ The preview of an audience, and its delivery: one at a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,7 +13,10 @@ from propensity.audience.delivery import (
     ADD,
     REMOVE,
     Destination,
+    Late,
     Ledger,
+    Refused,
+    Request,
     Watched,
     deliver,
     requests_left,
@@ -20,6 +24,7 @@ from propensity.audience.delivery import (
 )
 from propensity.audience.destinations import Secret, opened
 from propensity.audience.members import Audience, find_or_choose, store
+from propensity.audience.planned import planned
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AudienceStopped, AudienceWaits, RequestError
 from propensity.registry.deployment import Deployment
@@ -35,6 +40,7 @@ def preview(
     secret: Secret,
     *,
     until: date | None = None,
+    validate: bool = False,
     clock: Clock = SYSTEM,
 ) -> dict[str, Any]:
     """
@@ -43,6 +49,11 @@ def preview(
     Args:
         secret: Returns the value of a secret by its name.
         until: The newest publication up to this date counts; None for today.
+        validate: Whether the receiver is asked if it would take the first request; of
+            those that can say so without taking it.
+
+    Returns:
+        Counts, and the plan, as ``planned`` has it.
 
     Raises:
         RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: As named.
@@ -64,7 +75,25 @@ def preview(
         "to_remove": users_of(requests, REMOVE),
         "requests": len(requests),
         "cost": None if cost is None else cost * len(treated),
+        "validated": _validated(destination, requests) if validate else None,
+        **planned(deployment, named, audience),
     }
+
+
+def _validated(destination: Destination, requests: Sequence[Request]) -> str:
+    """Return in a word what a receiver says of the first request."""
+    if not isinstance(destination, Late):
+        raise RequestError(
+            f"{destination.name} cannot check requests without taking them",
+            hint="leave --validate out",
+            field="validate",
+        )
+    try:
+        for request in requests[:1]:
+            destination.validate(request)
+    except Refused as refusal:
+        return f"refused: {refusal}"
+    return "yes"
 
 
 def send(
@@ -88,9 +117,9 @@ def send(
         scheduled_on: The day on which the clock sends it; None where a person does.
 
     Returns:
-        What was done. ``failure`` says why it ended early, ``pending`` how many users
-        are not sent yet, and ``tallies`` what became of the others, by action: those
-        sent are those accepted and those rejected.
+        What was done. ``failure`` says why it ended early, ``pending`` of how many
+        users it is not known yet what became, and ``tallies`` what became of the
+        others, by action: those sent are those accepted and those rejected.
 
     Raises:
         RunInProgress: Another delivery of the audience is under way.
@@ -108,8 +137,10 @@ def send(
         if not audience.is_stored:
             _check_not_empty(audience, destination, may_be_empty=may_be_empty)
             store(deployment, audience)
+        waiting = ledger.settle(destination)
         requests = requests_left(audience, destination, ledger)
         done = deliver(requests, destination, ledger, watched=watched)
+        done["pending"] += waiting
     return {**_described(audience, destination), **done}
 
 

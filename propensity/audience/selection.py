@@ -62,11 +62,15 @@ class Member:
     A user of an audience; without a probability, a user to be taken off a list.
 
     Attributes:
+        percentile: Rank within the publication, 100 the highest.
+        expected_value: Probability times amount; None where none is known.
         attributes: Further columns for the destination, as JSON; None without any.
     """
 
     user_id: str
     probability: float | None = None
+    percentile: int | None = None
+    expected_value: float | None = None
     is_control: bool = False
     attributes: str | None = None
 

@@ -9,6 +9,7 @@ No other room imports a client.
 - ``appends``: the Storage Write API: appends of the stream
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
 - ``pubsub``: publishes messages to topics
+- ``data_manager``: sends users to Google's products, and asks what became of them
 - ``clients``: opens gRPC clients of Google, or of an emulator
 - ``errors``: the errors of all of these as the project's own
 - ``http``: bodies, JSON answers and failures of the functions; the server

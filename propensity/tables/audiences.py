@@ -21,6 +21,8 @@ class Member(Row):
     as_of: Annotated[date, "Prediction date of the members"]
     user_id: Annotated[str, "The user"]
     probability: Annotated[float, "As published for as_of"]
+    percentile: Annotated[int | None, "Rank within as_of, 1 to 100 highest"]
+    expected_value: Annotated[float | None, "As published for as_of"]
     is_control: Annotated[bool, "Whether in the control group"]
     attributes: Annotated[str | None, "JSON of further columns; null for control"]
     control_group: Annotated[str | None, "Name that the control group is drawn by"]
@@ -50,6 +52,7 @@ class Delivery(Row):
     request: Annotated[str, "Idempotency key of the request"]
     status: Annotated[str, "pending, accepted or rejected"]
     reason: Annotated[str | None, "Why it was rejected, by us or the receiver"]
+    receipt: Annotated[str | None, "Id by which the receiver says later what became"]
     recorded_at: Annotated[datetime, "When the row was written"]
 
 
@@ -62,7 +65,7 @@ AUDIENCE_LEDGER = Table(
     newest="""\
   ROW_NUMBER() OVER (
     PARTITION BY use_case, audience, as_of, destination, action, user_id
-    ORDER BY status = 'pending', recorded_at DESC
+    ORDER BY status = 'pending', receipt IS NULL, recorded_at DESC
   ) = 1""",
 )
 

@@ -36,6 +36,7 @@ TABLES = (
     tables.SUPPRESSED_USERS,
     tables.AUDIENCE_MEMBERS,
     tables.AUDIENCE_LEDGER,
+    tables.AUDIENCE_LIFT,
 )
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from types import SimpleNamespace
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
@@ -19,18 +18,15 @@ from local.receiver import Receiver
 from propensity.audience.declared import Declared, Named
 from propensity.audience.delivery import Refused, Request
 from propensity.audience.destinations import opened
-from propensity.audience.ga4 import Ga4, Ga4File
 from propensity.audience.http import Http, HttpFile, Pauses
 from propensity.audience.members import Audience
 from propensity.audience.selection import Control, Member
 from propensity.errors import (
     AccessDenied,
-    RequestError,
     SettingsError,
     Unavailable,
     UseCaseError,
 )
-from tests.clocks import ManualClock
 
 SECRET = "a secret of the file"
 VARIABLES = {"CRM_TOKEN": SECRET}
@@ -57,14 +53,12 @@ user = "id"
 reason = "message"
 """
 SIMPLE = {"kind": "http", "name": "crm", "url": "https://crm.example.com/users"}
-GA4 = {
-    "kind": "ga4",
+GOOGLE = {
+    "kind": "google",
     "name": "analytics",
-    "measurement_id": "G-ABC123",
-    "api_secret": SECRET,
-    "property": "winback",
-    "consent": "GRANTED",
-    "rate": 0,
+    "account_type": "GOOGLE_ANALYTICS_PROPERTY",
+    "account": "123",
+    "target": "G-ABC123",
 }
 CHOSEN_AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
@@ -193,7 +187,7 @@ class TestHttp:
 
     @pytest.mark.parametrize(
         "changed",
-        [SIMPLE | {"method": "${CRM_TOKEN}"}, GA4 | {"consent": "${CRM_TOKEN}"}],
+        [SIMPLE | {"method": "${CRM_TOKEN}"}, GOOGLE | {"consent": "${CRM_TOKEN}"}],
     )
     def test_names_no_secret_in_a_wrong_place(self, read, changed):
         with pytest.raises(UseCaseError, match="Use one of") as raised:
@@ -359,7 +353,9 @@ class TestAnswers:
             http(SIMPLE | {"headers": {"X": "a\nb"}}).send(request_of(1))
         with (
             Answering(503) as receiver,
-            pytest.raises(Unavailable, match="in 8 tries, at last status 503"),
+            pytest.raises(
+                Unavailable, match="failed 8 times, most recently with status 503"
+            ),
         ):
             self.send(receiver.url)
 
@@ -413,83 +409,7 @@ class TestAnswers:
         assert "secret" not in str(raised.value)
 
 
-class TestAnalytics:
-    """Events of the Measurement Protocol, as the API takes them."""
-
-    def opened(self, *, at=CHOSEN_AT, **changed) -> Ga4:
-        return Ga4(msgspec.convert(GA4 | changed, Ga4File), clock=ManualClock(at))
-
-    def test_sets_a_property_of_the_browser(self):
-        """In, or out; with the time at which the audience was chosen."""
-        with Answering(204) as receiver:
-            client = self.opened(url=receiver.url + "/mp/collect")
-            for action in client.actions:
-                assert client.send(request_of(1, action=action)) == {}
-
-        (_, path, _, removed), (_, _, _, added) = receiver.heard
-        assert parse_qs(urlsplit(path).query) == {
-            "measurement_id": ["G-ABC123"],
-            "api_secret": [SECRET],
-        }
-        assert removed["user_properties"] == {"winback": {"value": "out"}}
-        assert added["user_properties"] == {"winback": {"value": "in"}}
-        assert added["client_id"] == "u0"
-        assert added["timestamp_micros"] == int(CHOSEN_AT.timestamp()) * 10**6
-        assert added["consent"]["ad_user_data"] == "GRANTED"
-        [event] = added["events"]
-        assert event["name"] == "propensity_audience"
-        assert event["timestamp_micros"] == added["timestamp_micros"]
-        assert event["params"]["as_of"] == "2026-03-02"
-
-    def test_a_retry_logs_no_secret_of_the_address(self, caplog):
-        with Losing() as receiver:
-            client = self.opened(url=receiver.url + "/mp/collect")
-            client.send(request_of(1))
-
-        assert receiver.requests == 2
-        assert "a+secret" not in caplog.text
-
-    def test_is_refused_once_analytics_takes_the_events_no_more(self):
-        late = self.opened(at=CHOSEN_AT + timedelta(hours=73))
-
-        with pytest.raises(RequestError, match="72 hours"):
-            late.send(request_of(1))
-
-    def test_takes_client_ids_alone(self):
-        with Answering(204) as receiver:
-            client = self.opened(url=receiver.url + "/mp/collect")
-            rejected = {}
-            for user in ("GA1.2.3", "a b", "猫", "0123456789abcdef" * 2, "AB" * 16):
-                rejected |= client.send(Request(AUDIENCE, "ga4", "add", [Member(user)]))
-
-        assert [*rejected.values()] == [
-            *["not a client id"] * 2,
-            *["an app instance instead of a browser"] * 2,
-        ]
-        assert len(receiver.heard) == 1
-
-    @pytest.mark.parametrize(
-        "changed",
-        [
-            {"measurement_id": "UA-1"},
-            {"api_secret": ""},
-            {"consent": "YES"},
-            {"property": "user_id"},
-            {"property": "ga_mine"},
-            {"property": "a_name_longer_than_a_property"},
-            {"other": 1},
-        ],
-    )
-    def test_refuses_what_its_limits_forbid(self, read, changed):
-        """Analytics answers invalid events like valid ones."""
-        [name] = changed
-        with pytest.raises(UseCaseError, match=name):
-            read(toml(GA4 | changed))
-
-    def test_has_the_audience_s_name_as_property(self, read):
-        text = toml({**GA4, "api_secret": "${CRM_TOKEN}"})
-        text = text.replace('property = "winback"', "")
-
-        assert read(text, audience="loyal").name == "analytics"
-        with pytest.raises(UseCaseError, match="property"):
-            read(text, audience="a_name_longer_than_a_property")
+def test_analytics_sets_a_property_of_the_audience_s_name(read):
+    assert read(toml(GOOGLE), audience="loyal").name == "analytics"
+    with pytest.raises(UseCaseError, match="property"):
+        read(toml(GOOGLE), audience="a_name_longer_than_a_property")

@@ -1,0 +1,179 @@
+"""
+Google's Data Manager API on this machine, as far as audiences use it.
+
+The unmodified client reaches it by its endpoint. It has the API's limits and errors,
+says late what became of a request, and takes some requests only in part. It reads
+requests by the client's own types, so unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from google.ads import datamanager_v1 as api
+
+from local.receiver import Answer, Receiver
+
+LIMITS = {"events": 2_000, "audience_members": 10_000}
+# Method of the API by path: the type of its request, and where its records are.
+METHODS: dict[str, tuple[Any, str]] = {
+    "/v1/events:ingest": (api.IngestEventsRequest, "events"),
+    "/v1/audienceMembers:ingest": (
+        api.IngestAudienceMembersRequest,
+        "audience_members",
+    ),
+    "/v1/audienceMembers:remove": (
+        api.RemoveAudienceMembersRequest,
+        "audience_members",
+    ),
+}
+
+
+class DataManager(Receiver):
+    """
+    The API, on a port of its own, as a context.
+
+    Args:
+        account: The only one that there is.
+        late: How often the status of a request is PROCESSING before it is known.
+        fails: Gives the reason of a record that fails later, by its identifier; empty
+            for others.
+        faults: Of a ``Receiver``: ``lost``, ``unavailable``, ``seed``, ``port``.
+
+    Attributes:
+        users: How often a record was taken, by action and identifier.
+        statuses: By request id, the reasons of failed records, and how many came.
+        asked: How often the status of a request was asked for.
+        taken: Requests that were taken, in their order.
+        validated: Requests that were only checked.
+    """
+
+    def __init__(
+        self,
+        *,
+        account: str = "123",
+        late: int = 1,
+        fails: Callable[[str], str] = lambda user: "",
+        **faults: Any,
+    ) -> None:
+        super().__init__(**faults)
+        self._account, self._late, self._fails = account, late, fails
+        self.statuses: dict[str, tuple[list[str], int]] = {}
+        self.asked: dict[str, int] = {}
+        self.taken: list[Any] = []
+        self.validated: list[Any] = []
+
+    @property
+    def unavailable(self) -> Answer:  # type: ignore[override]
+        return _error(503, "UNAVAILABLE", "INTERNAL_ERROR")
+
+    def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
+        """Return the answer to a request."""
+        url = urlsplit(path)
+        if method == "GET" and url.path == "/v1/requestStatus:retrieve":
+            return self._status(parse_qs(url.query)["requestId"][0])
+        if url.path not in METHODS:
+            return _error(404, "NOT_FOUND", "NOT_FOUND")
+        kind, name = METHODS[url.path]
+        try:
+            request = kind.from_json(body.decode())
+        except ValueError:
+            return _error(400, "INVALID_ARGUMENT", "INVALID_FORMAT")
+        records = list(getattr(request, name))
+        refusal = self._refusal(request, name, records)
+        if refusal:
+            return refusal
+        if request.validate_only:
+            self.validated.append(request)
+            return 200, {}, {}
+        self.taken.append(request)
+        return 200, {}, {"requestId": self._take(url.path, records)}
+
+    def _refusal(
+        self, request: Any, name: str, records: Sequence[Any]
+    ) -> Answer | None:
+        """Return the error of a request that the API does not take."""
+        accounts = [one.operating_account.account_id for one in request.destinations]
+        if accounts != [self._account]:
+            return _error(403, "PERMISSION_DENIED", "PERMISSION_DENIED")
+        if not 0 < len(records) <= LIMITS[name]:
+            return _error(400, "INVALID_ARGUMENT", f"TOO_MANY_{name.upper()}")
+        faults = [
+            {"field": f"{name}.{name}[{place}]", "reason": reason}
+            for place, record in enumerate(records)
+            if (reason := _fault(record))
+        ]
+        if not faults:
+            return None
+        return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", faults)
+
+    def _take(self, path: str, records: Sequence[Any]) -> str:
+        """Return the id of a request; its records count at once, whatever it says."""
+        failed = []
+        for record in records:
+            user = identifier(record)
+            if reason := self._fails(user):
+                failed.append(reason)
+                continue
+            self.users["remove" if path.endswith("remove") else "add", user] += 1
+        number = f"request-{len(self.statuses)}"
+        self.statuses[number] = failed, len(records)
+        return number
+
+    def _status(self, number: str) -> Answer:
+        if number not in self.statuses:
+            return _error(400, "INVALID_ARGUMENT", "INVALID_REQUEST_ID")
+        self.asked[number] = self.asked.get(number, 0) + 1
+        failed, records = self.statuses[number]
+        status = "SUCCESS"
+        if failed:
+            status = "FAILED" if len(failed) == records else "PARTIAL_SUCCESS"
+        counts = [
+            {
+                "reason": f"PROCESSING_ERROR_REASON_{reason}",
+                "recordCount": str(failed.count(reason)),
+            }
+            for reason in sorted(set(failed))
+        ]
+        if self.asked[number] <= self._late:
+            status, counts = "PROCESSING", []
+        said = {"requestStatus": status, "errorInfo": {"errorCounts": counts}}
+        return 200, {}, {"requestStatusPerDestination": [said]}
+
+
+def identifier(record: Any) -> str:
+    """Return what a record names its user by."""
+    if isinstance(record, api.Event):
+        return str(record.client_id)
+    if record.user_id_data.user_id:
+        return str(record.user_id_data.user_id)
+    for one in record.user_data.user_identifiers:
+        return str(one.email_address or one.phone_number)
+    return ""
+
+
+def _fault(record: Any) -> str:
+    """Return why the API refuses a record; empty for one that it takes."""
+    if not identifier(record):
+        return "NO_IDENTIFIERS_PROVIDED"
+    if isinstance(record, api.Event):
+        return "" if record.event_timestamp else "REQUIRED_FIELD_MISSING"
+    for one in record.user_data.user_identifiers:
+        if not re.fullmatch("[0-9a-f]{64}", one.email_address or one.phone_number):
+            return "INVALID_SHA256_FORMAT"
+    return ""
+
+
+def _error(
+    code: int, status: str, reason: str, faults: Sequence[dict[str, str]] = ()
+) -> Answer:
+    """Return an error in the form of Google's APIs."""
+    kind = "type.googleapis.com/google.rpc."
+    details: list[dict[str, Any]] = [{"@type": f"{kind}ErrorInfo", "reason": reason}]
+    if faults:
+        details.append({"@type": f"{kind}BadRequest", "fieldViolations": list(faults)})
+    said = {"code": code, "status": status, "message": reason, "details": details}
+    return code, {}, {"error": said}

@@ -1,0 +1,310 @@
+"""
+Google's Data Manager: events of Analytics, or members of a customer list of Google Ads.
+
+Source:
+    Docstrings of google-ads-datamanager 0.9.4; limits of names and values of Analytics:
+    https://support.google.com/analytics/answer/9267744; how addresses are normalised:
+    https://developers.google.com/data-manager/api/devguides/concepts/formatting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from propensity.audience.delivery import ADD, REMOVE, Later, Outcome, Refused, Request
+from propensity.audience.http import URL
+from propensity.audience.selection import Member
+from propensity.clock import SYSTEM, Clock
+from propensity.errors import RequestError
+
+if TYPE_CHECKING:
+    from propensity.gcp.data_manager import DataManager
+
+ANALYTICS, ADS = "GOOGLE_ANALYTICS_PROPERTY", "GOOGLE_ADS"
+# Of a request, by Google's limits.
+EVENTS, MEMBERS = 2_000, 10_000
+_OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
+_PROPERTY = rf"^(?!{_OWN})[A-Za-z][A-Za-z0-9_]{{0,23}}\Z"
+_TARGETS = {ANALYTICS: r"G-[A-Z0-9]+", ADS: r"\d+"}
+_BACKDATED = timedelta(hours=72)
+Digits = Annotated[str, Meta(pattern=r"^\d{1,20}\Z")]
+
+
+class GoogleFile(
+    msgspec.Struct,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="google",
+):
+    """
+    The file of the destination.
+
+    Attributes:
+        account: Id of the Analytics property, or of the Google Ads account.
+        target: Measurement id of the property's web stream, or id of a customer list.
+        login_account: Manager by which the Google Ads account is reached.
+        property: User property of Analytics that is set to ``in`` and ``out``.
+        email, phone: Columns of the audience that have addresses, or their hashes; a
+            customer list without them is of user ids.
+        terms: Whether you accept the terms of Customer Match.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^(?!bucket$)[!-~][ -~]*$", max_length=64)]
+    account_type: Literal["GOOGLE_ANALYTICS_PROPERTY", "GOOGLE_ADS"]
+    account: Digits
+    target: str
+    login_account: Digits | Literal[""] = ""
+    property: str = ""
+    email: str = ""
+    phone: str = ""
+    consent: Literal["", "GRANTED", "DENIED"] = ""
+    terms: Literal["", "ACCEPTED"] = ""
+    url: Annotated[str, Meta(pattern=URL)] = "https://datamanager.googleapis.com"
+
+    def __post_init__(self) -> None:
+        if self.account_type == ANALYTICS and not re.match(_PROPERTY, self.property):
+            raise ValueError(
+                f"property is {self.property!r}, and Analytics wants a-z, 0-9 and _, a "
+                "letter first, 24 at most, and no name of its own"
+            )
+        if not re.fullmatch(_TARGETS[self.account_type], self.target):
+            raise ValueError(
+                "target is the measurement id of a web stream, such as G-ABC123, for "
+                f"{ANALYTICS}, and the number of a customer list for {ADS}"
+            )
+
+
+class Google:
+    """
+    Sets a user property of Analytics to ``in`` or ``out``, or keeps a customer list.
+
+    Google answers at once whether a request is well formed, and later what became of
+    its records. It has no idempotency keys, but a request that comes twice changes
+    nothing: a member is one once, and an event has the time and the transaction of the
+    first one. Analytics takes events of the last 72 hours.
+    """
+
+    actions: Sequence[str] = (REMOVE, ADD)
+
+    def __init__(
+        self,
+        file: GoogleFile,
+        api: DataManager,
+        *,
+        columns: Sequence[str] = (),
+        clock: Clock = SYSTEM,
+    ) -> None:
+        """
+        Args:
+            columns: Names of the members' further columns.
+
+        Raises:
+            ValueError: The file names a column that there is not.
+        """
+        self._file, self._api, self._clock = file, api, clock
+        self.name = file.name
+        self._is_events = file.account_type == ANALYTICS
+        self.batch = EVENTS if self._is_events else MEMBERS
+        missing = {file.email, file.phone} - {"", *columns}
+        if missing:
+            raise ValueError(f"the audience has no column {', '.join(sorted(missing))}")
+
+    def send(self, request: Request) -> Mapping[str, str]:
+        """
+        Send users; reject those whom Google could not know.
+
+        Raises:
+            Refused: Google finds users of the request wrong.
+            RequestError: It finds something else wrong, or Analytics takes events of
+                this date no more.
+            AccessDenied, Unavailable: As of ``DataManager.send``.
+        """
+        return self._sent(request, validate_only=False)
+
+    def validate(self, request: Request) -> None:
+        """Let Google check a request without executing it; raises as ``send`` does."""
+        self._sent(request, validate_only=True)
+
+    def _sent(self, request: Request, *, validate_only: bool) -> Mapping[str, str]:
+        self._check_age(request)
+        of = self._event if self._is_events else self._member
+        records, rejected = [], {}
+        for member in request.members:
+            try:
+                records.append(of(member, request))
+            except ValueError as error:
+                rejected[member.user_id] = str(error)
+        if not records:
+            return rejected
+        from propensity.gcp.data_manager import Invalid
+
+        method, content = self._request(records, request.action)
+        content["validate_only"] = validate_only
+        try:
+            receipt = self._api.send(method, content)
+        except Invalid as error:
+            if error.is_about_records:
+                raise Refused(str(error)) from error
+            raise RequestError(
+                f"Google refuses every request of {self.name}: {error}",
+                hint="correct the destination's file",
+                field="destination",
+            ) from error
+        return rejected if validate_only else Later(rejected, receipt)
+
+    def outcome(self, receipt: str) -> Outcome | None:
+        """
+        Return what became of the users of a request; None while Google is at it.
+
+        Of a request that Google took in part it says how many users failed and why, but
+        not which ones: they are accepted, with that said of all.
+        """
+        processed = self._api.processed(receipt)
+        if processed is None:
+            return None
+        if processed.is_ok:
+            return Outcome(is_accepted=True)
+        failed = processed.failed.items()
+        reasons = ", ".join(f"{reason} ({users:,})" for reason, users in failed)
+        if processed.is_partial:
+            words = f"some of {receipt} failed, Google does not say who: {reasons}"
+            return Outcome(is_accepted=True, reason=words)
+        return Outcome(is_accepted=False, reason=f"Google failed: {reasons}")
+
+    def _check_age(self, request: Request) -> None:
+        chosen_at = request.audience.chosen_at
+        if self._is_events and self._clock.now() - chosen_at > _BACKDATED:
+            raise RequestError(
+                f"the audience was chosen at {chosen_at:%Y-%m-%d %H:%M} UTC, and "
+                "Analytics takes events of the last 72 hours: send the next date",
+                field="as_of",
+            )
+
+    def _request(
+        self, records: Sequence[Mapping[str, Any]], action: str
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the method, and the content of its request."""
+        file = self._file
+        account = {"account_type": file.account_type, "account_id": file.account}
+        login = account
+        if file.login_account:
+            login = account | {"account_id": file.login_account}
+        content: dict[str, Any] = {
+            "destinations": [
+                {
+                    "operating_account": account,
+                    "login_account": login,
+                    "product_destination_id": file.target,
+                }
+            ],
+            "encoding": "HEX",
+        }
+        if file.consent:
+            status = f"CONSENT_{file.consent}"
+            both = {"ad_user_data": status, "ad_personalization": status}
+            content["consent"] = both
+        if self._is_events:
+            return "ingest_events", content | {"events": records}
+        content["audience_members"] = records
+        if action == REMOVE:
+            content.pop("consent", None)
+            return "remove_audience_members", content
+        if file.terms:
+            terms = {"customer_match_terms_of_service_status": file.terms}
+            content["terms_of_service"] = terms
+        return "ingest_audience_members", content
+
+    def _event(self, member: Member, request: Request) -> dict[str, Any]:
+        """Return an event that sets the property; ValueError for no browser."""
+        user = member.user_id
+        if not re.fullmatch(r"[!-~]+", user):
+            raise ValueError("not a client id")
+        if re.fullmatch(r"[0-9a-fA-F]{32}", user):
+            raise ValueError("an app instance instead of a browser")
+        of, state = request.audience, "in" if request.action == ADD else "out"
+        delivery = f"{of.name} {of.as_of} {state}"
+        values = {
+            "audience": of.name,
+            "as_of": str(of.as_of),
+            "state": state,
+            "delivery": delivery,
+        }
+        return {
+            "client_id": user,
+            "event_name": "propensity_audience",
+            "event_source": "WEB",
+            "event_timestamp": of.chosen_at,
+            "transaction_id": hashed(f"{of.use_case} {delivery} {user}"),
+            "additional_event_parameters": [
+                {"parameter_name": name, "value": value}
+                for name, value in values.items()
+            ],
+            "user_properties": {
+                "additional_user_properties": [
+                    {"property_name": self._file.property, "value": state}
+                ]
+            },
+        }
+
+    def _member(self, member: Member, request: Request) -> dict[str, Any]:
+        """Return a member of a list; ValueError for one without an address."""
+        file = self._file
+        if not (file.email or file.phone):
+            return {"user_id_data": {"user_id": member.user_id}}
+        own = json.loads(member.attributes or "{}")
+        identifiers = []
+        if email := own.get(file.email):
+            identifiers.append({"email_address": hashed_email(str(email))})
+        if phone := own.get(file.phone):
+            identifiers.append({"phone_number": hashed_phone(str(phone))})
+        if not identifiers:
+            raise ValueError("no e-mail address and no phone number")
+        return {"user_data": {"user_identifiers": identifiers}}
+
+
+def hashed(text: str) -> str:
+    """Return the SHA-256 of a text, in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hashed_email(text: str) -> str:
+    """
+    Return the hash of an e-mail address as Google forms it; a hash stays as it is.
+
+    Raises:
+        ValueError: It is no address; the message has no part of it.
+    """
+    address = text.strip().lower()
+    if re.fullmatch(r"[0-9a-f]{64}", address):
+        return address
+    user, _, host = address.partition("@")
+    if host in {"gmail.com", "googlemail.com"}:
+        user = user.partition("+")[0].replace(".", "")
+    if not user or not host or re.search(r"[\s@]", user + host):
+        raise ValueError("no e-mail address")
+    return hashed(f"{user}@{host}")
+
+
+def hashed_phone(text: str) -> str:
+    """
+    Return the hash of an international phone number; a hash stays as it is.
+
+    Raises:
+        ValueError: It has no country code, or is no number; without a part of it.
+    """
+    number = text.strip().lower()
+    if re.fullmatch(r"[0-9a-f]{64}", number):
+        return number
+    digits = re.sub(r"[\s().-]", "", number)
+    if not re.fullmatch(r"\+[1-9]\d{6,14}", digits):
+        raise ValueError("no phone number with + and the country code")
+    return hashed(digits)

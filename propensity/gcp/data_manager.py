@@ -1,0 +1,169 @@
+"""
+Google's Data Manager API, by Google's own client over REST.
+
+The client takes a second to import, so only what sends to Google imports this module.
+Its errors name fields and reasons, and not the values: these are users' addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import requests.exceptions
+from google.ads.datamanager_v1 import IngestionServiceClient
+from google.ads.datamanager_v1.types import RequestStatusPerDestination
+from google.api_core import exceptions as api
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.credentials import AnonymousCredentials
+from google.protobuf.json_format import ParseError
+
+from propensity.errors import AccessDenied, Unavailable
+from propensity.gcp.errors import RAISED
+
+ENDPOINT = "https://datamanager.googleapis.com"
+# Of a request and its repetitions.
+DEADLINE_S = 300.0
+_STATUS = RequestStatusPerDestination.RequestStatus
+# What the client raises where an answer is none of an API.
+_NONSENSE = (AttributeError, TypeError, ValueError, ParseError)
+_REPEATED = (
+    api.TooManyRequests,
+    api.ServerError,
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+)
+
+
+class Invalid(Exception):
+    """
+    Google takes no request like this one; the message is its reason.
+
+    Attributes:
+        is_about_records: Whether some of its records are at fault, and not the rest.
+    """
+
+    def __init__(self, reason: str, *, is_about_records: bool) -> None:
+        super().__init__(reason)
+        self.is_about_records = is_about_records
+
+
+@dataclass(frozen=True)
+class Processed:
+    """
+    What became of a request's records.
+
+    Attributes:
+        is_partial: Whether Google took some of them.
+        failed: How many it did not take, by reason; maybe nothing though all failed.
+    """
+
+    is_ok: bool
+    is_partial: bool
+    failed: Mapping[str, int]
+
+
+class DataManager:
+    """The API for one account; an address of this machine needs no credentials."""
+
+    first_pause_s = 2.0
+
+    def __init__(self, endpoint: str = ENDPOINT) -> None:
+        self._endpoint = endpoint
+
+    @cached_property
+    def _client(self) -> IngestionServiceClient:
+        is_local = self._endpoint.startswith("http:")
+        return IngestionServiceClient(
+            credentials=AnonymousCredentials() if is_local else None,  # type: ignore[no-untyped-call]
+            transport="rest",
+            client_options={"api_endpoint": self._endpoint},
+        )
+
+    def send(self, method: str, request: Mapping[str, Any]) -> str:
+        """
+        Send a request; return the id by which Google says later what became of it.
+
+        Args:
+            method: Of the client, such as ``ingest_events``.
+
+        Raises:
+            Invalid: The request, or one of its records, is wrong.
+            AccessDenied: The account may not send there, or there is nothing.
+            Unavailable: Google did not answer after all tries.
+        """
+        request_id = str(self._call(method, request).request_id)
+        if not (request_id or request.get("validate_only")):
+            raise Unavailable("Google's Data Manager answered without a request id")
+        return request_id
+
+    def processed(self, request_id: str) -> Processed | None:
+        """
+        Return what became of a request; None while Google does not say.
+
+        Raises:
+            AccessDenied, Unavailable: As of ``send``.
+        """
+        try:
+            answer = self._call("retrieve_request_status", {"request_id": request_id})
+        except Invalid:  # Google keeps a status for some fifty days.
+            return None
+        for one in answer.request_status_per_destination:
+            status = one.request_status
+            if status in {_STATUS.SUCCESS, _STATUS.FAILED, _STATUS.PARTIAL_SUCCESS}:
+                counts = one.error_info.error_counts
+                return Processed(
+                    is_ok=status == _STATUS.SUCCESS,
+                    is_partial=status == _STATUS.PARTIAL_SUCCESS,
+                    failed={
+                        _short(count.reason): count.record_count for count in counts
+                    },
+                )
+        return None
+
+    def _call(self, method: str, request: Mapping[str, Any]) -> Any:
+        retry = Retry(
+            predicate=if_exception_type(*_REPEATED),
+            initial=self.first_pause_s,
+            timeout=DEADLINE_S,
+        )
+        call = getattr(self._client, method)
+        try:
+            return call(request=dict(request), retry=retry, timeout=60.0)
+        except api.BadRequest as error:
+            fields = [field for field, _ in _faults(error)]
+            about = [one for one in fields if not one.startswith("destinations")]
+            raise Invalid(_reason(error), is_about_records=bool(about)) from None
+        except (api.Unauthorized, api.Forbidden, api.NotFound) as error:
+            raise AccessDenied(
+                f"Google's Data Manager refuses the account that this runs as, or does "
+                f"not find what it is to send to: {_reason(error)}. Add the account to "
+                "the Analytics property as an editor, or to the Google Ads account"
+            ) from None
+        except (*RAISED, *_NONSENSE) as error:
+            cause = getattr(error, "cause", None) or error
+            raise Unavailable(
+                f"Google's Data Manager did not answer: {type(cause).__name__}"
+            ) from None
+
+
+def _reason(error: api.GoogleAPICallError) -> str:
+    """Return Google's words for an error, and the fields that are at fault."""
+    said = [str(error.reason or type(error).__name__)]
+    said += [f"{field}: {reason}" for field, reason in _faults(error)[:3]]
+    return ", ".join(said)
+
+
+def _faults(error: api.GoogleAPICallError) -> list[tuple[str, str]]:
+    """Return the fields that an error is about, and their reasons."""
+    found = []
+    for detail in error.details:
+        for fault in detail.get("fieldViolations", ()):
+            found.append((str(fault.get("field")), str(fault.get("reason") or "wrong")))
+    return found
+
+
+def _short(reason: Any) -> str:
+    return str(reason.name).removeprefix("PROCESSING_ERROR_REASON_")

@@ -1,0 +1,412 @@
+"""Google's Data Manager, specified: Google's own client against the API's fake."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from local.data_manager import DataManager as Fake
+from propensity.audience.delivery import (
+    ADD,
+    REMOVE,
+    Later,
+    Ledger,
+    Outcome,
+    Refused,
+    Request,
+    deliver,
+    requests_left,
+)
+from propensity.audience.google import (
+    ANALYTICS,
+    Google,
+    GoogleFile,
+    hashed_email,
+    hashed_phone,
+)
+from propensity.audience.members import Audience
+from propensity.audience.selection import Control, Member
+from propensity.errors import AccessDenied, RequestError, Unavailable
+from propensity.gcp import data_manager
+from propensity.gcp.data_manager import DataManager
+from tests.clocks import ManualClock
+from tests.offline.audience.conftest import MONDAY, START, WEEK, send
+
+EVENTS = {
+    "kind": "google",
+    "name": "analytics",
+    "account_type": "GOOGLE_ANALYTICS_PROPERTY",
+    "account": "123",
+    "target": "G-ABC123",
+    "property": "winback",
+    "consent": "GRANTED",
+}
+LIST = {
+    "kind": "google",
+    "name": "ads",
+    "account_type": "GOOGLE_ADS",
+    "account": "123",
+    "target": "456",
+    "login_account": "789",
+    "terms": "ACCEPTED",
+}
+ADDRESSES = {"email": "email", "phone": "phone"}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(DataManager, "first_pause_s", 0.001)
+    monkeypatch.setattr(data_manager, "DEADLINE_S", 1.0)
+
+
+@pytest.fixture
+def fake():
+    with Fake() as running:
+        yield running
+
+
+def opened(fake: Fake, file=None, *, now=START, columns=(), **changed) -> Google:
+    template = {**(file or EVENTS), "url": fake.url, **changed}
+    return Google(
+        msgspec.convert(template, GoogleFile),
+        DataManager(fake.url),
+        columns=columns,
+        clock=ManualClock(now),
+    )
+
+
+def audience(*members: Member, as_of=MONDAY) -> Audience:
+    return Audience(
+        use_case="ga4_purchase",
+        name="winback",
+        as_of=as_of,
+        control=Control(key=b"", group="winback", share=0.0),
+        selection="",
+        members=list(members),
+        suppressed=0,
+        is_stored=True,
+        chosen_at=START,
+    )
+
+
+def request_of(*users: str, action=ADD, **columns) -> Request:
+    own = json.dumps(columns) if columns else None
+    members = [Member(user, 0.5, attributes=own) for user in users]
+    return Request(audience(*members), "google", action, members)
+
+
+class TestEvents:
+    def test_set_a_property_of_the_browser(self, fake):
+        """In, or out; with the time at which the audience was chosen, and consent."""
+        client = opened(fake)
+        for action in client.actions:
+            client.send(request_of("GA1.2.3", action=action))
+
+        for request, state in zip(fake.taken, ("out", "in"), strict=True):
+            [event], [target] = request.events, request.destinations
+            [value] = event.user_properties.additional_user_properties
+            assert (value.property_name, value.value) == ("winback", state)
+            assert (event.client_id, event.event_timestamp) == ("GA1.2.3", START)
+            assert request.consent.ad_user_data.name == "CONSENT_GRANTED"
+            assert target.operating_account.account_type.name == ANALYTICS
+            assert target.product_destination_id == "G-ABC123"
+
+    def test_that_are_sent_again_are_the_same(self, fake):
+        client = opened(fake)
+        for _ in range(2):
+            client.send(request_of("GA1.2.3"))
+
+        assert fake.taken[0].events == fake.taken[1].events
+
+    def test_are_refused_once_analytics_takes_them_no_more(self, fake):
+        late = opened(fake, now=START + timedelta(hours=73))
+
+        with pytest.raises(RequestError, match="72 hours"):
+            late.send(request_of("GA1.2.3"))
+
+    def test_are_of_browsers_alone(self, fake):
+        """Others are rejected, and stop nobody."""
+        users = "GA1.2.3", "a b", "猫", "0123456789abcdef" * 2
+        rejected = opened(fake).send(request_of(*users))
+
+        assert dict(rejected) == dict.fromkeys(users[1:3], "not a client id") | {
+            users[3]: "an app instance instead of a browser"
+        }
+        assert [event.client_id for event in fake.taken[0].events] == ["GA1.2.3"]
+
+    def test_without_a_browser_are_no_request(self, fake):
+        assert opened(fake).send(request_of("a b")) == {"a b": "not a client id"}
+        assert fake.requests == 0
+
+
+class TestMembers:
+    def test_are_user_ids_where_the_file_names_no_address(self, fake):
+        opened(fake, LIST).send(request_of("u1"))
+        [request] = fake.taken
+
+        assert request.audience_members[0].user_id_data.user_id == "u1"
+        login = request.destinations[0].login_account.account_id
+        assert (request.destinations[0].product_destination_id, login) == ("456", "789")
+        accepted = request.terms_of_service.customer_match_terms_of_service_status
+        assert accepted.name == "ACCEPTED"
+
+    def test_are_hashes_of_their_addresses(self, fake):
+        client = opened(fake, LIST | ADDRESSES, columns=["email", "phone"])
+        client.send(
+            request_of("u1", email=" Ann@Example.com", phone="+44 20 7946 0000")
+        )
+        first, second = fake.taken[0].audience_members[0].user_data.user_identifiers
+
+        assert first.email_address == digest("ann@example.com")
+        assert second.phone_number == digest("+442079460000")
+
+    def test_without_an_address_are_rejected_by_themselves(self, fake):
+        client = opened(fake, LIST | {"email": "email"}, columns=["email"])
+        members = [
+            Member("u1", attributes='{"email": "ann@example.com"}'),
+            Member("u2", attributes='{"email": null}'),
+            Member("u3", attributes='{"email": "nobody"}'),
+            Member("u4"),
+        ]
+        answer = client.send(Request(audience(*members), "ads", ADD, members))
+
+        assert answer == {
+            "u2": "no e-mail address and no phone number",
+            "u3": "no e-mail address",
+            "u4": "no e-mail address and no phone number",
+        }
+        assert len(fake.taken[0].audience_members) == 1
+
+    def test_are_taken_off_the_list(self, fake):
+        opened(fake, LIST, consent="GRANTED").send(request_of("u1", action=REMOVE))
+
+        assert dict(fake.users) == {("remove", "u1"): 1}
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("Ann@Example.com ", "ann@example.com"),
+        ("A.n.n+shop@Gmail.com", "ann@gmail.com"),
+        ("a.n.n+shop@example.com", "a.n.n+shop@example.com"),
+    ],
+)
+def test_addresses_are_normalised_as_google_does(given, address):
+    assert hashed_email(given) == digest(address)
+
+
+def test_hashes_stay_as_they_are():
+    """In small letters, as Google wants them."""
+    assert hashed_email(digest("a@b.c").upper()) == digest("a@b.c")
+    assert hashed_phone(digest("+1")) == digest("+1")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ann", "@b", "a@", "a@b@c", "a b@c.d", "+@gmail.com"]
+)
+def test_no_address_is_hashed_that_is_none(text):
+    with pytest.raises(ValueError, match="^no e-mail address$"):
+        hashed_email(text)
+
+
+@pytest.mark.parametrize("text", ["020 7946 0000", "+0 123 4567", "+44", "phone"])
+def test_no_number_is_hashed_without_its_country(text):
+    with pytest.raises(ValueError, match="country code"):
+        hashed_phone(text)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"target": "UA-1"},
+        {"account": "abc"},
+        {"account_type": "GOOGLE_ADS"},
+        {"consent": "YES"},
+        {"property": "user_id"},
+        {"property": "a_name_longer_than_a_property"},
+        {"other": 1},
+    ],
+)
+def test_a_file_that_google_would_refuse_is_refused_at_once(changed):
+    [name] = changed
+    with pytest.raises(ValueError, match="target" if name == "account_type" else name):
+        msgspec.convert(EVENTS | changed, GoogleFile)
+
+
+def test_a_file_names_columns_that_there_are(fake):
+    with pytest.raises(ValueError, match="no column email"):
+        opened(fake, LIST | {"email": "email"}, columns=["phone"])
+
+
+class TestRequests:
+    def test_hold_as_many_users_as_google_takes(self, fake):
+        for file, most in ((EVENTS, 2_000), (LIST, 10_000)):
+            client = opened(fake, file)
+            users = [f"u{n}" for n in range(client.batch)]
+            client.send(request_of(*users))
+
+            assert client.batch == most
+            with pytest.raises(RequestError, match="TOO_MANY"):
+                client.send(request_of(*users, "more"))
+
+    def test_that_are_wrong_say_where_and_no_address(self, fake):
+        """The reason may stand in a table."""
+        user = {"user_data": {"user_identifiers": [{"email_address": "ann@b.c"}]}}
+        client = opened(fake, LIST)
+        client._member = lambda *_: user
+
+        with pytest.raises(Refused) as raised:
+            client.send(request_of("u1"))
+        assert "audience_members[0]: INVALID_SHA256_FORMAT" in str(raised.value)
+        assert "ann" not in str(raised.value)
+
+    def test_are_only_checked_where_that_is_asked_for(self, fake):
+        opened(fake).validate(request_of("u1"))
+
+        assert fake.users == {}
+        assert len(fake.validated) == 1
+
+    def test_to_an_account_of_somebody_else_say_what_to_do(self, fake):
+        with pytest.raises(AccessDenied, match="as an editor"):
+            opened(fake, account="9").send(request_of("u1"))
+
+    def test_are_repeated_after_lost_answers_and_refusals_for_now(self):
+        with Fake(lost=0.3, unavailable=0.3, seed=1) as fake:
+            for number in range(5):
+                assert opened(fake).send(request_of(f"u{number}")) == {}
+
+    def test_without_an_answer_may_be_sent_again(self):
+        with Fake(unavailable=1.0) as fake, pytest.raises(Unavailable):
+            opened(fake).send(request_of("u1"))
+
+    @pytest.mark.parametrize("words", ["a page", {"error": "no"}, {"requestId": []}])
+    @pytest.mark.parametrize("status", [200, 500])
+    def test_that_are_answered_with_nonsense_are_unanswered(self, fake, status, words):
+        fake.take = lambda *_: (status, {}, words)
+
+        with pytest.raises(Unavailable):
+            opened(fake).send(request_of("u1"))
+
+
+class TestOutcomes:
+    @pytest.mark.parametrize(
+        ("failing", "outcome"),
+        [
+            ("", Outcome(is_accepted=True)),
+            (
+                "u1",
+                Outcome(
+                    is_accepted=True,
+                    reason="some of request-0 failed, Google does not say who: "
+                    "NO_CONSENT (1)",
+                ),
+            ),
+            ("u", Outcome(is_accepted=False, reason="Google failed: NO_CONSENT (2)")),
+        ],
+        ids=["success", "in part", "failure"],
+    )
+    def test_are_what_google_says_later(self, failing, outcome):
+        def fails(user: str) -> str:
+            return "NO_CONSENT" * bool(failing and user.startswith(failing))
+
+        with Fake(fails=fails) as fake:
+            client = opened(fake, LIST)
+            answer = client.send(request_of("u1", "u2"))
+
+            assert isinstance(answer, Later)
+            assert client.outcome(answer.receipt) is None
+            assert client.outcome(answer.receipt) == outcome
+
+    def test_that_google_keeps_no_more_stay_open(self, fake):
+        assert opened(fake).outcome("of last year") is None
+
+
+class TestDeliveries:
+    """The ledger of a destination that says later what became of users."""
+
+    def ledger(self, site) -> Ledger:
+        where = {
+            "use_case": "ga4_purchase",
+            "audience": "winback",
+            "as_of": site.clock.now().date(),
+            "destination": "ads",
+        }
+        deployment = SimpleNamespace(warehouse=site.warehouse, settings=site.settings)
+        return Ledger(deployment, where, site.clock)
+
+    def send(self, site, client: Google, *users: str):
+        """Return what a delivery did, after it asked for outcomes."""
+        site.clock.advance(1)
+        ledger = self.ledger(site)
+        chosen = audience(*map(Member, users), as_of=ledger.where["as_of"])
+        waiting = ledger.settle(client)
+        requests = requests_left(chosen, client, ledger)
+        done = deliver(requests, client, ledger)
+        return done["tallies"][ADD]["sent"], done["pending"] + waiting
+
+    def test_record_users_as_accepted_once_google_has_taken_them(self, site, fake):
+        """Not before, and sent once whoever asks."""
+        client = opened(fake, LIST)
+
+        assert self.send(site, client, "u1", "u2") == (0, 2)
+        assert {row["status"] for row in site.ledger()} == {"pending"}
+        assert {row["receipt"] for row in site.ledger()} == {"request-0"}
+        assert self.send(site, client, "u1", "u2") == (0, 2)
+        assert self.send(site, client, "u1", "u2") == (0, 0)
+        assert {row["status"] for row in site.ledger()} == {"accepted"}
+        assert set(fake.users.values()) == {1}
+
+    def test_are_a_first_date_before_google_says_what_became_of_it(
+        self, site, tmp_path
+    ):
+        """A person has sent it, so the schedule goes on in the next week."""
+        file = tmp_path / "destinations" / "crm.toml"
+        file.parent.mkdir()
+        with Fake(late=99) as fake:
+            values = {**LIST, "url": fake.url}.items()
+            file.write_text("".join(f'{key} = "{value}"\n' for key, value in values))
+            send(site, tmp_path)
+            site.next_week({f"u{n:03}": 0.5 for n in range(100)})
+            day = site.clock.now().date()
+            done = send(site, tmp_path, scheduled_on=day)
+
+        assert (done["as_of"], done["failure"]) == (MONDAY + WEEK, "")
+
+    def test_record_why_google_took_nobody(self, site):
+        with Fake(late=0, fails=lambda user: "NO_CONSENT") as fake:
+            client = opened(fake, LIST)
+            self.send(site, client, "u1")
+            self.send(site, client, "u1")
+        [row] = site.ledger()
+
+        assert (row["status"], row["reason"]) == (
+            "rejected",
+            "Google failed: NO_CONSENT (1)",
+        )
+
+    def test_of_a_week_read_what_became_of_the_week_before(self, site):
+        """And who has left is taken off the list."""
+        with Fake(late=0) as fake:
+            client = opened(fake, LIST)
+            self.send(site, client, "u1", "u2")
+            site.clock.advance(7 * 86_400)
+            self.send(site, client, "u2", "u3")
+
+        first = [row for row in site.ledger() if row["as_of"] == MONDAY]
+        assert {row["status"] for row in first} == {"accepted"}
+        assert ("remove", "u1") in fake.users
+        assert dict(fake.users) == {
+            ("add", "u1"): 1,
+            ("add", "u2"): 2,
+            ("add", "u3"): 1,
+            ("remove", "u1"): 1,
+        }

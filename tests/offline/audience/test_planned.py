@@ -1,0 +1,145 @@
+"""Audiences by money, and their plan, specified on published probabilities."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from local.data_manager import DataManager as Fake
+from local.receiver import Receiver
+from propensity.audience import run
+from propensity.errors import RequestError
+from propensity.tables import every as tables
+from tests.offline.audience.conftest import (
+    MONDAY,
+    USERS,
+    WEEK,
+    act,
+    members_of,
+    send,
+    winback,
+)
+from tests.published import publish
+
+pytestmark = pytest.mark.usefixtures("quick")
+PROBABILITIES = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
+# Who buys the least often pays the most.
+VALUES = {f"u{n:03}": float(USERS - n) for n in range(USERS)}
+MONEY = {"order": "expected_value", "cost_per_contact": 1.9, "margin": 0.5}
+
+
+@pytest.fixture
+def shop(site):
+    """The site with expected values of all users."""
+    publish(site.warehouse, MONDAY, PROBABILITIES, values=VALUES)
+    return site
+
+
+def preview(site, **changed):
+    return act(site, run.preview, winback(**changed))
+
+
+class TestByMoney:
+    def test_those_of_whom_most_is_expected_are_members(self, shop):
+        send(shop, top=10, control="0%", order="expected_value")
+
+        assert members_of(shop, is_control=False) == {f"u{n:03}" for n in range(10)}
+
+    def test_a_threshold_is_a_probability_anyway(self, shop):
+        send(shop, threshold=0.475, control="0%", order="expected_value")
+
+        assert members_of(shop, is_control=False) == {
+            f"u{n}" for n in range(189, USERS)
+        }
+
+    def test_without_expected_values_there_is_no_such_order(self, site):
+        with pytest.raises(RequestError, match="publishes no expected_value"):
+            send(site, order="expected_value")
+
+    def test_what_is_published_of_a_user_can_be_sent(self, shop, crm):
+        """By a delivery that goes on as well: the request stays the same."""
+        with Receiver(unavailable=1.0) as away:
+            folder = crm(away)
+            file = folder / "destinations" / "crm.toml"
+            more = 'rank = "{percentile}"\nworth = "{expected_value}"\np ='
+            file.write_text(file.read_text().replace("p =", more))
+            assert send(shop, folder, top=1, control="0%")["failure"]
+        with Receiver() as receiver:
+            file.write_text(file.read_text().replace(away.url, receiver.url))
+            send(shop, folder, top=1, control="0%")
+        [body] = receiver.bodies.values()
+
+        assert json.loads(body)["users"] == [
+            {"id": "u199", "p": 0.5, "rank": 100, "worth": 1.0}
+        ]
+
+
+class TestPlan:
+    def test_has_what_each_tenth_of_the_users_may_bring(self, shop):
+        first, *_, last = preview(shop, **MONEY)["deciles"]
+
+        assert (first["users"], first["cost"], first["value"]) == (20, 38, 3_810)
+        assert first["pays_from"] == pytest.approx(38 / (0.5 * 3_810))
+        assert last["pays_from"] > first["pays_from"]
+        assert first["conversions"] < last["conversions"]
+
+    def test_has_no_money_where_none_is_known(self, site):
+        first = preview(site)["deciles"][0]
+
+        assert first["value"] is first["pays_from"] is first["cost"] is None
+        assert first["conversions"] == pytest.approx(9.5, abs=0.3)
+
+    def test_says_what_the_weeks_to_come_can_show(self, site):
+        """New members are those of earlier weeks: here ten a week of the hundred."""
+        best = {f"u{n:03}": PROBABILITIES[f"u{n:03}"] for n in range(100, USERS)}
+        for back in range(1, 5):
+            others = {f"w{back}-{n}": 0.4 for n in range(10)}
+            users = dict(list(best.items())[: 90 if back == 4 else 100]) | others
+            publish(site.warehouse, MONDAY - back * WEEK, users)
+        plan = preview(site, top=100, control="20%", effect=0.5)
+
+        assert plan["new_members_a_week"] == pytest.approx(10, abs=3)
+        assert [week["weeks"] for week in plan["power"]] == [1, 4, 13]
+        assert plan["power"][0]["members"] == 100
+        assert plan["control_share_needed"] is None
+
+    def test_looks_no_weeks_ahead_after_one_publication(self, site):
+        plan = preview(site)
+
+        assert [week["weeks"] for week in plan["power"]] == [1]
+        assert plan["new_members_a_week"] is None
+
+    @pytest.mark.parametrize(
+        ("verdict", "lift", "users"),
+        [("helps", 0.4, 191), ("harms", -0.1, 0), ("open", 0.4, None)],
+    )
+    def test_recommends_a_number_by_a_lift_that_is_decided(
+        self, shop, verdict, lift, users
+    ):
+        """As many as pay their contact: here those of whom 10 or more is expected."""
+        row = {"use_case": "ga4_purchase", "audience": "winback", "status": "final"}
+        week = {"week": MONDAY - 2 * WEEK, "verdict": verdict, "conversion_lift": lift}
+        shop.append(tables.AUDIENCE_LIFT, row | week)
+
+        plan = preview(shop, **MONEY)
+        assert plan.get("recommended_users") == users
+
+
+class TestValidation:
+    def test_asks_google_and_sends_nothing(self, shop, tmp_path):
+        with Fake() as fake:
+            file = tmp_path / "destinations" / "crm.toml"
+            file.parent.mkdir()
+            file.write_text(
+                f'kind = "google"\nname = "ads"\naccount_type = "GOOGLE_ADS"\n'
+                f'account = "123"\ntarget = "456"\nurl = "{fake.url}"\n'
+            )
+            answer = act(shop, run.preview, winback(tmp_path), validate=True)
+
+            assert answer["validated"] == "yes"
+            assert (len(fake.validated), fake.taken) == (1, [])
+
+    def test_is_refused_where_a_receiver_only_takes(self, shop):
+        with pytest.raises(RequestError, match="cannot check"):
+            act(shop, run.preview, winback(), validate=True)
