@@ -230,7 +230,7 @@ def _statement(
     try:
         lines = [*use_case.lines(name)]
     except UseCaseError as error:
-        yield f"{file}: {error.message}"
+        yield f"{file}: {error.message.removeprefix(f'{file} ')}"
         return
     sql = statements.joined(lines)
     known = _relations(use_case)

@@ -74,7 +74,9 @@ def test_a_statement_that_reads_the_table_itself_is_found_to_leak(
         "(SELECT COUNT(*) FROM `shop.events`) AS events,",
     )
 
-    assert "events sees an event at or after its as-of date" in str(checked().problems)
+    assert "events sees an event at or after the prediction date" in str(
+        checked().problems
+    )
 
 
 def test_features_end_and_labels_begin_at_midnight_of_each_date(folder, sandbox):
@@ -170,11 +172,11 @@ def test_columns_of_other_types_than_expected_are_named(types, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[events]\ntable = "events"\nuser_id = "u"\ntime = "t"\n', "not 'events'"),
-        ('[events]\ntable = "s.e"\nuser_id = "u"\n', "missing required field `time`"),
+        ('[events]\ntable = "events"\nuser_id = "u"\ntime = "t"\n', "is 'events'; use"),
+        ('[events]\ntable = "s.e"\nuser_id = "u"\n', "entry .*time is missing"),
         (
             '[events]\ntable = "s.e"\nuser_id = "u"\ntime = "t"\nday = "d"\n',
-            "unknown field `day`",
+            "unknown entry .*day",
         ),
         (
             '[events]\ntable = "s.e"\nuser_id = "u"\ntime = "t"\n[sources.events]\n'
