@@ -18,13 +18,23 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
 
 FILE = click.Path(path_type=Path)
-VERSION = click.IntRange(min=0)
 
 
-class Count(click.IntRange):
+class Whole(click.IntRange):
+    """A whole number, named so in errors."""
+
+    name = "whole number"
+
+
+class Count(Whole):
     """A whole number, which the help calls N."""
 
-    name = "n"
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return the name of a value."""
+        return "N"
+
+
+VERSION = Whole(min=0)
 
 
 def day(text: str) -> date:

@@ -101,6 +101,13 @@ class TestHelp:
         main([group, "--help"])
         assert f"Example:\n    propensity {group} " in capsys.readouterr().out
 
+    @pytest.mark.parametrize(
+        "line", [["promote", "x"], ["demo", "--weeks", "x"], ["demo", "--weeks", "1.5"]]
+    )
+    def test_a_number_that_is_wrong_is_called_a_whole_number(self, line, capsys):
+        assert main(line) == 2
+        assert f"'{line[-1]}' is not a valid whole number" in capsys.readouterr().err
+
     def test_defaults_are_shown_in_one_way(self, capsys):
         for name in LEAVES:
             main([*name.split(), "--help"])
