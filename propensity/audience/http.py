@@ -188,7 +188,7 @@ class Http:
             )
         by = file.answer.by if file.answer else "user_id"
         if by not in {"index", "user_id", *columns}:
-            raise ValueError(f"[answer] has by = {by!r}, which is no column")
+            raise ValueError(f"[answer] has by = {by!r}, but no column of this name")
         # No host may contain that: it must not depend on a value.
         unknown = dict.fromkeys(PLACES, "{}")
         samples = [self._parts(of, somebody, unknown) for of in self.actions]
