@@ -104,7 +104,7 @@ class Site(Deployment):
         # A day of 20 alerts, 15 of them right.
         day = {
             "use_case": CARDS, "week_end": DAY, "users": 900, "conversions": 25,
-            "alerted": 20, "alerted_conversions": 15,
+            "alerted": 20, "alerted_conversions": 15, "review_cost": Decimal(5),
             "cost": 200.0, "cost_without": 1000.0, "saved": Decimal(800),
         }  # fmt: skip
         self.append(
