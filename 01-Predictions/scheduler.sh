@@ -13,7 +13,7 @@ for use_case in $use_cases_predictions; do
   how_to_schedule "$job"
   # Five hours after the evaluation, which has given up its last attempt by then.
   run gcloud scheduler jobs "$verb" http "$job" \
-    --schedule="0 $hour_predictions * * 1" --time-zone=Etc/UTC \
+    --schedule="0 $hour_predictions * * $days_predictions" --time-zone=Etc/UTC \
     --uri="$url/" --http-method=POST --message-body='{"use_case": "'"$use_case"'"}' \
     "$header=Content-Type=application/json" \
     --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \

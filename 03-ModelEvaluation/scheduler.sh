@@ -11,9 +11,9 @@ url="$(url_of model_evaluation)"
 for use_case in $use_cases_model_evaluation; do
   job="$prefix-model-evaluation-${use_case//_/-}"
   how_to_schedule "$job"
-  # 12:00 on Mondays: before the predictions that replace the week's.
+  # At 12:00, before the predictions of the same day.
   run gcloud scheduler jobs "$verb" http "$job" \
-    --schedule="0 $hour_model_evaluation * * 1" --time-zone=Etc/UTC \
+    --schedule="0 $hour_model_evaluation * * $days_model_evaluation" --time-zone=Etc/UTC \
     --uri="$url/" --http-method=POST --message-body='{"use_case": "'"$use_case"'"}' \
     "$header=Content-Type=application/json" \
     --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \

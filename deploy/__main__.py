@@ -96,6 +96,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "every": " ".join(d.name(function.target) for function in every),
         "secrets": " ".join({one for named in secrets for one in named}),
         **{f"hour_{name}": f"{hour}" for name, hour in d.hours.items()},
+        **{f"days_{name}": days for name, days in d.days.items()},
         # Scripts name those, too, that are not deployed.
         **{f"account_{function.target}": "" for function in every},
         **{f"use_cases_{function.target}": "" for function in every},

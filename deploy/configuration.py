@@ -30,6 +30,7 @@ EXAMPLE = Path(__file__).with_name("settings.env.example")
 
 _MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
 _MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
+_WEEKDAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
 _COUNT = r"0*[1-9][0-9]*"
 _KEY = "projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+"
 _CONNECTOR = r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?"
@@ -38,6 +39,7 @@ _CONNECTOR = r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?"
 OWN = {
     "DEPLOY_REGION": ("", r"[a-z]+-[a-z]+[0-9]+"),
     "DEPLOY_TIME_ZONE": ("Etc/UTC", ".*"),
+    "DEPLOY_PREDICTION_DAYS": ("MON", rf"daily|{_WEEKDAY}(,{_WEEKDAY})*"),
     "DEPLOY_PREFIX": ("propensity", r"(?!goog)[a-z][a-z0-9]{0,11}"),
     "DEPLOY_FUNCTIONS": ("", ".*"),
     "DEPLOY_USE_CASES": ("", ".*"),
@@ -120,7 +122,7 @@ class Deployment:
         """
         Return the hours of the schedules, in UTC, by function.
 
-        A run's date is that of UTC. So the runs of a Monday are called by one clock
+        A run's date is that of UTC. So the runs of a day are called by one clock
         without summer time, on one day of it, at the hours that are next to 08:00,
         12:00 and 17:00 in the zone's winter, and early enough to wait for an export.
         """
@@ -135,6 +137,18 @@ class Deployment:
             "predictions": predictions,
             "audiences": predictions + 1,
         }
+
+    @property
+    def days(self) -> dict[str, str]:
+        """
+        Return the weekdays of the schedules, as cron has them, by function.
+
+        Outcomes are evaluated once a week, on the first of the days of predictions.
+        """
+        days = self.own["prediction_days"]
+        if days == "daily":
+            return {"predictions": "*", "model_evaluation": "MON"}
+        return {"predictions": days, "model_evaluation": days[:3]}
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""

@@ -11,6 +11,7 @@ import inspect
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import click
@@ -336,6 +337,7 @@ def _option_lines(options: Iterable[Option]) -> Iterator[str]:
         yield f"- `{name}`: {meaning}\n"
 
 
+COSTING = ("ga4_purchase", "ga4_value")
 SHOPS = {
     "small": (50_000, 100_000),
     "mid-sized": (1_000_000, 2_000_000),
@@ -344,19 +346,18 @@ SHOPS = {
 
 
 def costs() -> str:
-    """Return the table of what queries cost, by the size of a shop."""
-    use_case, settings = usecases.load("ga4_purchase"), Settings(project="p")
-    places = ("US", "europe-west1")
+    """Return the table of what queries cost, by use case and size of a shop."""
+    settings, places = Settings(project="p"), ("US", "europe-west1")
     lines = [
-        "| shop | users | events a day | a training reads | a month reads |"
-        + "".join(f" a month, {place} |" for place in places),
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| use case | shop | users | events a day | a training reads | a prediction "
+        "reads | a month reads |" + "".join(f" a month, {place} |" for place in places),
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for shop, (users, events) in SHOPS.items():
-        month = billing.a_month(use_case, settings, a_day=events)
+    for name, (shop, (users, events)) in product(COSTING, SHOPS.items()):
+        month = billing.a_month(usecases.load(name), settings, a_day=events)
         prices = "".join(f" {month.usd(place):.0f} USD |" for place in places)
         lines.append(
-            f"| {shop} | {users:,} | {events:,} | {month.training:.2f} TiB "
-            f"| {month.total:.2f} TiB |{prices}"
+            f"| `{name}` | {shop} | {users:,} | {events:,} | {month.training:.2f} TiB "
+            f"| {month.prediction:.3f} TiB | {month.total:.2f} TiB |{prices}"
         )
     return "\n".join(lines) + "\n"

@@ -343,3 +343,26 @@ def season_alarm(row: Row) -> str | None:
     if row.get("log_odds_shift") is None:
         return sentence
     return f"{sentence}, more than the season's shift has followed"
+
+
+def value_alarm(row: Row) -> str | None:
+    """
+    Say that users paid far less or more than was expected, whatever chance did.
+
+    Args:
+        row: Of ``ma_model_evaluation``, with what is in ``metrics``.
+
+    Returns:
+        A sentence; None without an alarm, for a week whose values were published for
+        another one, and where too few paid to tell.
+    """
+    error, low, high = (row.get(f"value_error{end}") for end in ("", "_low", "_high"))
+    is_own = row.get("prediction_as_of") == row.get("week")
+    if error is None or low is None or high is None or not is_own:
+        return None
+    if low <= _ODDS and 1 / (1 + high) <= 1 + _ODDS:
+        return None
+    return (
+        f"users were expected to pay {1 + error:.2f} times what they paid "
+        f"({1 + low:.2f} to {1 + high:.2f})"
+    )

@@ -2,7 +2,8 @@
 SQL statements by name: from the use case's folder, else from that of a room.
 
 A line ``-- include: name.sql`` stands for the text of that file. Names are unique among
-the rooms, so that a use case can replace any shared statement, or a part of one.
+the rooms, so that a use case can replace any shared statement, or a part of one. A line
+``-- include: ga4_purchase/features.sql`` stands for the statement of that use case.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from propensity.errors import UseCaseError
 ENCODING = "utf-8-sig"
 FOLDERS = ("runs", "audience", "stream", "registry", "online", "privacy", "usecases")
 
-_INCLUDE = re.compile(r" *-- include: (\w+)\.sql")
+_INCLUDE = re.compile(r" *-- include: (\w+(?:/\w+)?)\.sql")
 _PACKAGE = resources.files("propensity")
 
 
@@ -76,6 +77,9 @@ def lines(
     else:
         raise UseCaseError(f"there is no file {stem}.sql")
     file = f"{folder.name}/{stem}.sql"
+    if "/" in name:
+        # What another use case's statement includes is that one's own, too.
+        own = folder / name.partition("/")[0]
     before, after = (around or {}).get(name, ("", ""))
     yield from (Line(file, 1, text) for text in before.splitlines())
     text = read(folder, f"{stem}.sql")

@@ -102,7 +102,7 @@ def parameters(use_case: usecases.UseCase) -> dict[str, Any]:
     timeframe = use_case.timeframe(SETTINGS)
     newest = timeframe.newest_matured(today=TODAY)
     weeks = range(SETTINGS.training_snapshots)
-    snapshots = [newest - n * timeframe.horizon for n in weeks]
+    snapshots = [newest - n * timeframe.stride for n in weeks]
     return {
         "as_of": TODAY,
         "since": TODAY - timedelta(days=91),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from offline import forget
-from propensity import statements, usecases
+from propensity import folders, statements, usecases
 from propensity.errors import UseCaseError
 from propensity.statements import statement
 from propensity.tables.every import holding_users
@@ -60,6 +60,16 @@ class TestAStatement:
         """A name is of one file, in a folder that is searched."""
         assert len({*FILES}) == len(SHARED)
         assert {file.parent.name for file in SHARED} == {*statements.FOLDERS}
+
+    def test_may_be_that_of_another_use_case(self, own):
+        """With all that this one includes, and nothing of the folder that names it."""
+        folder = own(
+            labels="-- include: ga4_purchase/labels.sql",
+            label_transactions="of this folder",
+        )
+        theirs = statement("labels", own=folders.FOLDER / "ga4_purchase")
+
+        assert statement("labels", own=folder) == theirs
 
     @pytest.mark.parametrize(
         ("outer", "complete"),

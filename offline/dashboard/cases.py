@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from offline.dashboard.facts import Facts
 from offline.dashboard.reading import Row
-from propensity.drift import season_alarm
+from propensity.drift import season_alarm, value_alarm
 from propensity.learning.plan import weeks_left
 from propensity.pages.words import plural, present, ratio
 
-# Runs are late after so many horizons.
-LATE = 2
+# Runs are late after two weeks, or two horizons that are shorter.
+LATE, WEEK_DAYS = 2, 7
 
 
 class Action(NamedTuple):
@@ -141,16 +141,16 @@ class Case:
 
     def _to_look(self) -> Iterator[Action]:
         for week in self.weeks[:1]:
-            if message := season_alarm(week):
-                when = f"In the week of {week['week']}"
+            for message in filter(None, (season_alarm(week), value_alarm(week))):
+                when = f"In the {self.facts.words['span']} of {week['week']}"
                 yield Action(f"{when} {message}.", "evaluations")
         for row in self.alarms[:1]:
             count = plural(len(self.alarms), "drift warning")
             yield Action(f"Look at {count}: {row['message']}.", "drift")
 
     def _is_late(self, newest: date) -> bool:
-        horizon = timedelta(days=self.facts.horizon_days)
-        return self.as_of - newest > LATE * horizon
+        days = min(WEEK_DAYS, self.facts.horizon_days)
+        return self.as_of - newest > LATE * timedelta(days=days)
 
     def _late(self) -> Iterator[Action]:
         weeks = self.weeks

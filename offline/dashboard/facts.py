@@ -11,7 +11,7 @@ from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.pages.page import POLICY
-from propensity.pages.words import cleaned
+from propensity.pages.words import cleaned, period
 from propensity.registry.versions import Registry
 from propensity.runs.report import report_name
 from propensity.settings import Settings
@@ -49,7 +49,8 @@ class Facts:
     @property
     def words(self) -> dict[str, str]:
         """What is scored, what an evaluation is of, and positives, in words."""
-        noun, span = ("event", "day") if self.is_of_events else ("user", "week")
+        noun = "event" if self.is_of_events else "user"
+        span = period(1 if self.is_of_events else self.horizon_days)
         who = "that" if self.is_of_events else "who"
         return {"noun": noun, "span": span, "whom": f"{noun}s {who} {self.outcome}"}
 

@@ -106,7 +106,7 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
         return None
     # As with classifiers, the encoder knows nothing that any block judges.
     encoder = fitted(trained.measured.preprocessor, first, use_case.features)
-    fit = partial(_fitted, use_case=use_case, seed=seed)
+    fit = partial(fit_amounts, use_case=use_case, seed=seed)
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
         losses = {}
         for name in (MEAN, TREES):
@@ -136,7 +136,7 @@ def _paid(part: Slice) -> Floats:
     return alerts.amounts(numbers_of(part.rows[AMOUNT]))
 
 
-def _fitted(
+def fit_amounts(
     name: str, part: Slice, preprocessor: Any, *, use_case: UseCase, seed: int
 ) -> ValueModel:
     """Return a model of the buyers among rows, who have paid something."""

@@ -58,6 +58,12 @@ def infinitive(outcome: str) -> str:
     return f"to be {outcome[4:]}" if outcome.startswith("are ") else f"to {outcome}"
 
 
+def period(days: int) -> str:
+    """Name the span of outcomes."""
+    names = {1: "day", 7: "week", 91: "quarter"}
+    return names.get(days, "period")
+
+
 def percent(value: Number) -> str:
     """Write a share as a percentage, more precisely when it is small."""
     if not present(value):

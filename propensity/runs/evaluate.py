@@ -17,7 +17,7 @@ from propensity import drift
 from propensity.fraud import alerts
 from propensity.fraud.alerts import Stakes
 from propensity.learning import season
-from propensity.measures import metrics
+from propensity.measures import metrics, revenue
 from propensity.measures.thresholds import (
     best_threshold,
     by_threshold,
@@ -123,17 +123,21 @@ def key(row: Evaluation) -> Key:
 
 
 def answered(run: Run, rows: Sequence[Evaluation]) -> dict[str, Any]:
-    """Return the weeks for an answer, and the drift alarm of the newest one, if any."""
+    """Return the weeks for an answer, and the drift alarms of the newest one."""
     weeks = [row.columns() for row in rows]
-    message = drift.season_alarm(weeks[-1]) if weeks else None
+    alarms = []
+    for week in () if run.use_case.scores_events else weeks[-1:]:
+        for cause, name, message in (
+            ("season", "calibration", drift.season_alarm(week)),
+            ("value", "expected_value", drift.value_alarm(week)),
+        ):
+            if message is not None:
+                run.log("WARNING", f"drift: {message}", cause=cause, name=name)
+                alarms.append({"cause": cause, "name": name, "message": message})
     for week in weeks:
         for name in _NOT_ANSWERED:
             del week[name]
-    if message is None or run.use_case.scores_events:
-        return {"weeks": weeks, "drift": {"alarms": []}}
-    alarm = {"cause": "season", "name": "calibration"}
-    run.log("WARNING", f"drift: {message}", **alarm)
-    return {"weeks": weeks, "drift": {"alarms": [{**alarm, "message": message}]}}
+    return {"weeks": weeks, "drift": {"alarms": alarms}}
 
 
 def publish_evaluations(run: Run, rows: Sequence[Evaluation]) -> None:
@@ -251,6 +255,7 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
         until=until,
         with_newest=not (run.export and run.export.late),
         lookback_days=use_case.lookback_days,
+        horizon_days=use_case.horizon_days,
     )
     mismatches = dict[int, str]()
     for week in weeks:
@@ -345,6 +350,7 @@ def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:
         value_gini=metrics.normalised_gini(expected, paid, users),
         revenue_at_budget=metrics.share_of_best(expected, paid, users, budget),
         revenue_at_budget_by_probability=by_probability,
+        **revenue.measured(expected, paid, users),
     )
 
 

@@ -108,9 +108,16 @@ def check_scores_users(run: Run) -> None:
 
 
 def is_evaluated(run: Run) -> bool:
-    """Tell whether 03 has evaluated the week that ends with the run's as-of date."""
-    week = run.as_of - run.timeframe.horizon
-    return bool(run.rows("evaluations", since=week, until=week))
+    """
+    Tell whether 03 has evaluated outcomes that ended in the week before the run's date.
+
+    Predictions may come each day: the evaluation of a week is of one of its days. Of
+    outcomes shorter than a week those that end with the date are asked for.
+    """
+    newest = run.as_of - run.timeframe.horizon
+    days = min(7, run.timeframe.horizon_days) - 1
+    since = newest - timedelta(days=days)
+    return bool(run.rows("evaluations", since=since, until=newest))
 
 
 def season_shift(run: Run, version: int) -> float | None:

@@ -90,6 +90,7 @@ def _pages(
             "title": use_case.title,
             "unit": use_case.money,
             "outcome": use_case.outcome,
+            "horizon_days": use_case.horizon_days,
             "entity": use_case.entity if is_daily else "user",
             "weeks": [_shown(row) for row in known if week - back <= row.week <= week],
             "trained": {row["model_version"]: row for row in trained},

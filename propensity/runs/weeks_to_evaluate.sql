@@ -1,21 +1,33 @@
--- One row per week to evaluate, with the publication in force (null without one): weeks
+-- One row per week to evaluate, by the first day of its outcomes, with the publication in force (null without one): weeks
 -- without final metrics of this very publication, and the newest.
 -- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE,
 --   the newest whose outcomes are over; @with_newest BOOL, whether it is one in any case;
---   @lookback_days INT64, for so long a publication is in force at the most.
+--   @lookback_days INT64, for so long a publication is in force at the most;
+--   @horizon_days INT64.
 -- Source: ma_publications, ma_model_evaluation.
+-- Of predictions each day the first of a week (from Monday on) stands for all of them,
+-- unless outcomes are of less than a week.
 -- Metrics name their publication by when its run began, which tells it from another one
 -- of the same date.
 WITH
   weeks AS (
     SELECT
       use_case,
-      as_of AS week
+      MIN(as_of) AS week
     FROM
       ma_publications
     WHERE
       use_case = @use_case
-      AND as_of BETWEEN @since AND @until
+      -- The first of the oldest week may be before it.
+      AND as_of BETWEEN DATE_SUB(@since, INTERVAL 6 DAY) AND @until
+    GROUP BY
+      use_case,
+      DIV(
+        DATE_DIFF(as_of, DATE '1970-01-05', DAY),
+        IF(@horizon_days < 7, 1, 7)
+      )
+    HAVING
+      MIN(as_of) >= @since
     UNION DISTINCT
     SELECT
       use_case,

@@ -161,6 +161,17 @@ class Residual(Part):
     residual_standard_error: Annotated[float, "Of residual_log_odds", IN_JSON]
 
 
+class ValueDecile(Row):
+    """A tenth of the users, by expected value."""
+
+    decile: Annotated[int, "1 has the highest"]
+    users: Annotated[float, "10% of the users; ties are shared out"]
+    expected: Annotated[float, "Sum of their expected values"]
+    paid: Annotated[float, "Sum of what they paid"]
+    paid_low: Annotated[Number, f"paid: {_LOW}"]
+    paid_high: Annotated[Number, f"paid: {_HIGH}"]
+
+
 class Value(Part):
     """Money that was predicted of a week, and what came of it."""
 
@@ -171,6 +182,17 @@ class Value(Part):
     revenue_at_budget_by_probability: Annotated[
         Number, "Share paid by the top k by probability", IN_JSON
     ]
+    value_observed_low: Annotated[Number, f"value_observed: {_LOW}", IN_JSON] = None
+    value_observed_high: Annotated[Number, f"value_observed: {_HIGH}", IN_JSON] = None
+    value_error: Annotated[Number, "Promised over observed, less 1", IN_JSON] = None
+    value_error_low: Annotated[Number, f"value_error: {_LOW}", IN_JSON] = None
+    value_error_high: Annotated[Number, f"value_error: {_HIGH}", IN_JSON] = None
+    value_top_share: Annotated[Number, "Revenue of the top 10%, a share", IN_JSON] = (
+        None
+    )
+    value_deciles: Annotated[
+        Sequence[ValueDecile], "Deciles of the expected value, highest first", IN_JSON
+    ] = ()
 
 
 class Truths(Part):

@@ -101,6 +101,26 @@ class TestTogether:
 
         assert tuple(of_zone.values()) == hours
 
+    @pytest.mark.parametrize(
+        ("days", "predictions", "evaluation"),
+        [("", "MON", "MON"), ("daily", "*", "MON"), ("WED,SAT", "WED,SAT", "WED")],
+    )
+    def test_predictions_come_on_the_days_of_the_settings(
+        self, days, predictions, evaluation
+    ):
+        """And the evaluation once a week, on one of them."""
+        of_days = configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days}).days
+
+        assert of_days == {"predictions": predictions, "model_evaluation": evaluation}
+        for name in of_days:
+            cron = BY_TARGET[name].schedule.flags["schedule"]
+            assert cron.endswith(f"* * $days_{name}")
+
+    @pytest.mark.parametrize("days", ["monday", "MON,", "0", "*", "MON FRI"])
+    def test_days_that_are_none_are_refused(self, days):
+        with pytest.raises(DeploymentError, match="DEPLOY_PREDICTION_DAYS=daily"):
+            configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days})
+
     def test_the_compaction_comes_every_24_hours(self):
         """A zone's days are of 23 and of 25 hours, and some lack an hour: a run would
         be left out, or an absence told that is none. So no schedule is in one."""

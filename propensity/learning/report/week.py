@@ -13,7 +13,7 @@ from markupsafe import Markup
 from propensity.measures.intervals import rate_interval
 from propensity.pages.charts import Line, lines_svg
 from propensity.pages.page import filled
-from propensity.pages.words import cleaned, decimals, percent, present
+from propensity.pages.words import cleaned, decimals, percent, period, present
 
 Row = Mapping[str, Any]
 
@@ -25,7 +25,8 @@ def week_page(
     Write the page of an evaluated week; nothing of it is about a single user.
 
     Args:
-        report: ``use_case``, ``title``, ``outcome`` and ``entity``: what a row is;
+        report: ``use_case``, ``title``, ``outcome``, ``horizon_days`` and ``entity``:
+            what a row is;
             ``weeks``, rows of ``evaluations``, this week's among them, oldest first;
             ``trained``, rows of ``trained_versions`` by version; ``alarms`` and
             ``lifts``, rows of ``alarms_to_report`` and ``audience_lifts``; ``lacked``,
@@ -50,7 +51,7 @@ def week_page(
         "is_daily": is_daily,
         "noun": report["entity"].removesuffix("_id"),
         "who": "that" if is_daily else "who",
-        "period": "day" if is_daily else "week",
+        "period": period(1 if is_daily else report["horizon_days"]),
         "rate_interval": rate_interval,
         "verdict": verdict(rows[0]),
         "charts": _charts(plain["weeks"]),

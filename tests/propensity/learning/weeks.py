@@ -91,6 +91,7 @@ def page(newest: dict[str, Any] | None = None, **changes: Any) -> str:
         "outcome": "buy",
         "entity": "user",
         "unit": "EUR",
+        "horizon_days": 7,
         "weeks": weeks,
         "trained": {3: row(0)},
         "alarms": [],

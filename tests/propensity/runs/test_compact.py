@@ -168,7 +168,7 @@ class TestRun:
         def taken_over() -> None:
             empty.artifacts.overwrite(lease, b'{"run_id": "another"}')
 
-        with pytest.raises(Conflict, match="taken over"):
+        with pytest.raises(Conflict, match="took over"):
             compact.compact(interrupted(empty, NOW + HOUR, taken_over, as_of=as_of))
 
         assert empty.tiles() == []

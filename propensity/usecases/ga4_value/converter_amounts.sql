@@ -1,0 +1,3 @@
+-- One row per as-of date and user of label 1, as in labels.sql, with what the user paid.
+-- Parameters and source: those of ga4_purchase, of which it is a copy.
+-- include: ga4_purchase/converter_amounts.sql

@@ -1,0 +1,3 @@
+-- One row per user and as-of date: every user with an event in the lookback.
+-- Parameters and source: those of ga4_purchase, of which it is a copy.
+-- include: ga4_purchase/features.sql

@@ -1,0 +1,3 @@
+-- One row per user who bought and as-of date; all others of the cohort have label 0.
+-- Parameters and source: those of ga4_purchase, of which it is a copy.
+-- include: ga4_purchase/labels.sql

@@ -1,0 +1,91 @@
+"""
+Revenue, specified: expected amounts beside what was paid, by user and by decile.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from propensity import drift
+from propensity.measures.revenue import measured
+
+AMOUNTS = st.lists(
+    st.tuples(st.integers(0, 50), st.sampled_from([0, 0, 10, 400]), st.integers(1, 30)),
+    min_size=1,
+    max_size=20,
+)
+
+
+def drawn(*, level: float, seed: int) -> dict:
+    """Measures of 4,000 users, of whom a fifth pay an amount with a heavy tail."""
+    random = np.random.default_rng(seed)
+    worth = random.lognormal(3.0, 1.0, 4_000)
+    pays = random.random(4_000) < 0.2
+    paid = np.where(pays, worth * random.lognormal(-0.5, 1.0, 4_000), 0.0)
+    return measured(level * 0.2 * worth, paid, np.ones(4_000))
+
+
+@given(AMOUNTS)
+def test_groups_of_equal_users_measure_as_the_users_one_by_one(groups):
+    expected, paid, users = np.array(groups, float).T
+    alone = [np.repeat(values, users.astype(int)) for values in (expected, paid)]
+    one, many = (
+        measured(expected, paid, users),
+        measured(*alone, np.ones(len(alone[0]))),
+    )
+
+    for name in ("value_error", "value_top_share", "value_observed_low"):
+        assert one[name] == (None if many[name] is None else pytest.approx(many[name]))
+
+
+@given(AMOUNTS)
+def test_deciles_add_up_to_all_users_and_all_money(groups):
+    """Users with one expected amount are shared out, whatever each of them paid."""
+    expected, paid, users = np.array(groups, float).T
+    found = measured(expected, paid, users)
+    deciles = found["value_deciles"]
+
+    for name, of in (("users", np.ones_like(paid)), ("expected", expected)):
+        assert sum(part[name] for part in deciles) == pytest.approx(of @ users)
+    assert sum(part["paid"] for part in deciles) == pytest.approx(paid @ users)
+    best = [part["expected"] for part in deciles]
+    assert best == pytest.approx(sorted(best, reverse=True))
+    if found["value_top_share"] is not None:
+        share = deciles[0]["paid"] / (paid @ users)
+        assert share == pytest.approx(found["value_top_share"])
+
+
+def test_the_interval_of_the_error_holds_the_truth_as_often_as_it_says():
+    """Nearly: amounts with a heavy tail are known to be harder."""
+    holds = [
+        found["value_error_low"] <= 0 <= found["value_error_high"]
+        for found in (drawn(level=1.0, seed=seed) for seed in range(200))
+    ]
+
+    assert 0.88 <= np.mean(holds) <= 0.99
+
+
+def test_a_sum_without_payers_has_no_error_and_of_few_no_interval():
+    nobody = measured(np.array([1.0, 2.0]), np.zeros(2), np.ones(2))
+    few = measured(np.arange(30.0), np.r_[np.zeros(11), np.ones(19)], np.ones(30))
+
+    assert nobody["value_error"] is nobody["value_top_share"] is None
+    assert few["value_error"] == pytest.approx(30 * 29 / 2 / 19 - 1)
+    assert few["value_error_low"] is few["value_observed_high"] is None
+
+
+def test_the_value_alarm_is_of_sums_far_off_whatever_chance_did():
+    """Not of values that were published for another week."""
+    off = drawn(level=2.0, seed=1) | {"prediction_as_of": 1, "week": 1}
+    low = drawn(level=0.5, seed=1) | {"prediction_as_of": 1, "week": 1}
+    right = drawn(level=1.1, seed=1) | {"prediction_as_of": 1, "week": 1}
+
+    for far in (off, low):
+        error = far["value_error"]
+        assert f"expected to pay {1 + error:.2f} times" in str(drift.value_alarm(far))
+        assert drift.value_alarm(far | {"week": 2}) is None
+    assert drift.value_alarm(right) is None
+    assert drift.value_alarm({}) is None
