@@ -39,7 +39,7 @@ SETTINGS = Settings(project="p")
 # Python puts these together, and tests of their own have what comes of it.
 PUT_TOGETHER = {
     *("ga_events", "ga_events_shards", "ga_events_earlier", "source_as_of"),
-    "first_look_rows",
+    *("first_look_rows", "own_events", "own_events_as_of"),
     *("analytics_consent", "ads_consent", "meaningless_ids", "export_day"),
     *("export_value", "export_int64", "export_numeric", "export_string"),
     *("forget_count", "forget_rows", "forget_ga4_export"),

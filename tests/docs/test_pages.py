@@ -239,7 +239,7 @@ class TestUseCases:
         """Run as they are, they give each date the rows that it would have alone."""
         [toml] = blocks("docs/use-cases.md", "toml")
         use_case = usecases.parse("documented", toml)
-        features, labels, churn, days = blocks("docs/use-cases.md", "sql")
+        features, labels, days = blocks("docs/use-cases.md", "sql")
         settings = Settings.from_environment(environment)
         warehouse = Warehouse.open(settings)
         warehouse.execute(EVENTS)
@@ -261,9 +261,6 @@ class TestUseCases:
         assert [
             (row["as_of"].day, row["user_id"]) for row in rows_of(labels, *as_ofs)
         ] == [(3, "ben"), (3, "cid"), (5, "cid")]
-        assert [
-            (row["as_of"].day, row["user_id"]) for row in rows_of(churn, *as_ofs)
-        ] == [(5, "ana"), (5, "ben")]
         assert min(row["day"] for row in warehouse.rows(days)) == date(2026, 2, 1)
 
     def test_the_documented_preprocessor_can_be_uploaded(
