@@ -18,12 +18,11 @@ A notebook imports ``try_table`` from here; it is loaded when somebody asks for 
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
     if name != "try_table":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from propensity.learning.first_look import try_table
-
-    return try_table
+    return import_module("propensity.learning.first_look").try_table

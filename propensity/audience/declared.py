@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, convert
 
 from propensity import folders, statements
 from propensity.audience.selection import Rule
+from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
 from propensity.usecases import UseCase, declaration, sources
@@ -158,14 +159,17 @@ def load(use_case: UseCase, name: str) -> Named:
             f"An audience is a file audiences/NAME.toml in the use case's folder",
             field="audience",
         )
+    entries: dict[str, Any] = {}
     try:
         if not NAME.fullmatch(name):
             raise ValueError("its name may have a-z, 0-9 and _ only, a letter first")
         text = statements.read(folder, file)
-        declared = convert(tomllib.loads(text), Declared)
+        entries = tomllib.loads(text)
+        declared = convert(entries, Declared)
         rule = declared.rule
     except ValueError as error:
-        raise UseCaseError(f"{use_case.name}/audiences/{file}: {error}") from error
+        problem = explained(error, entries, Declared)
+        raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error
     assert rule
     return Named(name, folder, declared)
 

@@ -298,7 +298,7 @@ def test_a_long_delivery_is_continued_by_the_next_call(running, crm, monkeypatch
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("bad.toml", "number = 7", "bad.toml: Object contains unknown field `number`"),
+        ("bad.toml", "number = 7", "bad.toml: unknown entry number"),
         ("bad.toml", 'destination = "none"\ntop = 5', "destinations/none.toml"),
         (
             "destinations/bad.toml",
