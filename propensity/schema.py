@@ -88,7 +88,8 @@ class Row(Struct, metaclass=_Frozen):
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Return a row that BigQuery has sent; a null is the field's default."""
         known = {name: value for name, value in values.items() if value is not None}
-        known |= json.loads(known.pop(cls.details, "{}"))
+        details = json.loads(known.pop(cls.details, "{}"))
+        known |= {name: one for name, one in details.items() if one is not None}
         for name, part in _parts(cls).items():
             inside = {column.name for column in columns_of(part)}
             own = {column: known[column] for column in inside & known.keys()}

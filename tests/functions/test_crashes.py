@@ -133,7 +133,7 @@ def test_a_training_that_is_killed_is_not_recorded_as_promoted(
     served = () if serves is None else (serves,)
 
     assert row["promoted"] is None
-    assert row["verdict"].startswith("cut off")
+    assert row["verdict"].startswith("interrupted before")
     assert (champion and champion.version) == serves
     assert find_promoted(place.warehouse, "ga4_purchase") is None
     assert find_promoted(place.warehouse, "ga4_purchase", served=served) == serves

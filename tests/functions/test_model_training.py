@@ -326,11 +326,11 @@ class TestFailures:
         [
             (
                 lambda rows: pa.concat_tables([rows, rows.slice(3, 2)]),
-                "2 rows to train on are of users who have one",
+                "more than one row for some users (2 extra rows)",
             ),
             (
                 lambda rows: rows.drop_columns("country"),
-                "features.sql gives no column country, which usecase.toml",
+                "features.sql does not return country",
             ),
         ],
         ids=["joined", "lacking"],

@@ -200,7 +200,7 @@ class TestPublishing:
         assert place.rows(current) == newest
         assert str(older) in str(place.published())
         assert (without["model_version"], then["model_version"]) == (0, 1)
-        assert warning["message"].startswith("no version was promoted by then")
+        assert warning["message"].startswith("no version was live by then")
         assert (line["function"], line["outcome"]) == ("predictions", "ok")
         assert (line["use_case"], line["as_of"]) == ("ga4_purchase", str(older))
         assert (line["users"], line["evaluation_missing"]) == (160, True)
@@ -290,7 +290,7 @@ class TestRefusals:
         monkeypatch.setattr(predict, "features", joined)
         refusal = self.refused(published, status=409, error="schema", force=True)
 
-        assert "1 row of users who have one already" in refusal["message"]
+        assert "more than one row for some users (1 extra row)" in refusal["message"]
         assert "user." not in refusal["message"]
 
     def test_a_date_without_users(self, published):

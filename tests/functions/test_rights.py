@@ -252,7 +252,7 @@ def place(new_place, tmp_path_factory) -> Place:
     scored_cards.stored(place.warehouse, scored_cards.drawn(600))
     users = {f"u{number}": number / 100 for number in range(100)}
     publish(place.warehouse, TRAINED - WEEK, users)
-    join(place, TRAINED - WEEK, ["u1"], ["u2"])
+    join(place, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
     load_model.load(place.warehouse, place.registry.artifacts, place.settings)
     file = tmp_path_factory.mktemp("own") / "own.py"
     own = "from propensity.learning.preprocessor import default_preprocessor as {}"

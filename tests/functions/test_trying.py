@@ -70,10 +70,10 @@ def test_a_table_of_bigquery_is_tried(folder, place, capsys, monkeypatch):
     ("arguments", "message"),
     [
         (["gone.csv"], "gone.csv"),
-        (["no_such_use_case"], "no use case"),
+        (["no_such_use_case"], "is not a file"),
         (["bad.csv", *OPTIONS], "bad.csv, column visits, row 2: 'x' is not a number"),
         (["points.csv", *OPTIONS], "points.csv has ';' between its columns"),
-        (["old.csv", *OPTIONS], "old.csv can not be read"),
+        (["old.csv", *OPTIONS], "old.csv cannot be read"),
         (["bad.csv", *OPTIONS[1:2]], "that has the outcome"),
         (["bad.csv", *OPTIONS[2:]], "that says when a row was true"),
     ],

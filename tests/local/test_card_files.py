@@ -78,9 +78,12 @@ class TestFiles:
         [
             (lambda t: t.drop_columns(["V7", "Class"]), "V7, Class"),
             (lambda t: t.slice(0, 0), "has no genuine transactions"),
-            (lambda t: pa.concat_tables([t, t]), "row 201: Time goes back"),
+            (
+                lambda t: pa.concat_tables([t, t]),
+                "row 201: Time is earlier than",
+            ),
             (column("V3", ["high"]), "row 1: expected a finite number in column V3"),
-            (column("V4", [1.0, math.nan]), "row 2: V4 is no finite number"),
+            (column("V4", [1.0, math.nan]), "row 2: V4 is not a finite number"),
             (column("Class", [2]), "values other than 0 and 1"),
             (column("Class", [1]), "has no genuine transactions"),
         ],

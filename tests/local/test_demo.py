@@ -35,8 +35,8 @@ NOW = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("user_column", "label_event", "says"),
     [
-        ("user_pseudo_id", "purchase", "USER_COLUMN can be one of user_id"),
-        ("user_id", "sign_up", "'sign_up'; .* one of page_view, purchase"),
+        ("user_pseudo_id", "purchase", "USER_COLUMN to one of user_id"),
+        ("user_id", "sign_up", "'sign_up'. .* one of page_view, purchase"),
     ],
 )
 def test_an_export_of_which_nothing_can_be_learned_is_refused(

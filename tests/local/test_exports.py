@@ -533,7 +533,7 @@ class TestSources:
             (
                 "loyalty.csv",
                 "customer_id,changed_at,points\na,01.03.2026,1\n",
-                "loyalty.csv, row 1: expected a day or a time .* in column changed_at",
+                "loyalty.csv, row 1: expected a day or a time, .* in column changed_at",
             ),
             (
                 "loyalty.csv",

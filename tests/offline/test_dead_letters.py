@@ -208,7 +208,7 @@ def test_a_replay_goes_on_when_messages_come_again_that_it_holds(bus, monkeypatc
     )
     answer = dead_letters.replay(Settings.from_environment())
 
-    assert answer["left_out"] == {"of the unknown subscription else": 2}
+    assert answer["left_out"] == {"from the unknown subscription else": 2}
 
 
 class TestRefused:

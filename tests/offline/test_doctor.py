@@ -159,7 +159,7 @@ def missing_table(place: Place) -> str:
 
 def missing_days(place: Place) -> str:
     place.drop_export(date(2026, 2, 26), date(2026, 2, 27))
-    return "export: days .* missing: 2 within .*: 2026-02-26, 2026-02-27"
+    return "export: 2 days of the export are missing within .*: 2026-02-26, 2026-02-27"
 
 
 def late_export(place: Place) -> str:
@@ -170,7 +170,7 @@ def late_export(place: Place) -> str:
             f"CREATE TABLE {place.export}.events_20991231 AS "
             f"SELECT * FROM {place.export}.events_20260227 LIMIT 1"
         )
-    return "export: the newest day of the export is 2026-02-28: 3 days are late"
+    return "export: the export ends at 2026-02-28; 3 days are overdue"
 
 
 def view_in_the_export(place: Place) -> str:
@@ -292,7 +292,7 @@ class TestRuns:
         assert "failed" not in trained.what
         assert "failed: export_late" in later.what
         assert "failed: schema" in evaluated.what
-        assert evaluated.advice == "see docs/operate.md#schema"
+        assert evaluated.advice == "docs/operate.md#schema says what to do"
         assert "failed: ZeroDivisionError" in predicted.what
         assert predicted.advice.startswith("see the log of predictions of that run")
 
@@ -334,7 +334,7 @@ class TestCommand:
 
         printed = capsys.readouterr().out
         assert f"predictions of {USE_CASE} is overdue" in printed
-        assert f"{pointer} are not those" in printed
+        assert f"{pointer} is damaged" in printed
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""
@@ -381,7 +381,7 @@ def test_an_export_without_a_day_and_a_champion_not_warm_are_named(
     settings = replace(healthy.settings, ga4_dataset=dataset)
 
     assert found(healthy.examine(settings=settings)) == [
-        f"export: {dataset} has no daily table",
+        f"export: {dataset} has no daily table, such as events_20260301",
         f"champions: {USE_CASE}: the live version has not seen enough events to score",
     ]
 
