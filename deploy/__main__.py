@@ -25,7 +25,7 @@ from deploy.functions import ROOT, DeploymentError
 from deploy.render import TERRAFORM
 from propensity import usecases
 from propensity.audience.declared import secrets_of
-from propensity.settings import own_use_cases
+from propensity.folders import own_use_cases
 from propensity.tables import every as tables
 
 # Cloud Run's and Terraform's names for the values of settings.

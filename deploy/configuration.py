@@ -213,7 +213,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
     if own["time_zone"] not in zoneinfo.available_timezones():
         raise DeploymentError(
             f"DEPLOY_TIME_ZONE is {own['time_zone']!r}, which this machine does not "
-            "know. Example: Europe/London. If it does not know that one, install tzdata"
+            "know. If it does not know Europe/London either, install tzdata"
         )
     try:
         settings = Settings.from_environment(values)

@@ -178,7 +178,7 @@ def _operation(method: str, source: Schema) -> Schema:
     own = ("request", "answer", "errors")
     target, request, answer, codes = (source.get(k) for k in ("operationId", *own))
     made = {name: of for name, of in source.items() if name not in own}
-    is_run = request in ("Run", "PredictionRun")
+    is_run = str(request).endswith("Run")
     done = _json("Done", kind(answer))
     if is_run:
         schema = {"anyOf": [kind(answer), kind("Error")]}

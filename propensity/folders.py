@@ -3,14 +3,15 @@ The folders of the use cases that a deploy holds.
 
 Those that ship are in the package. Your own are in ``usecases/`` beside it, in a
 checkout and in a staged function alike, or where PROPENSITY_USE_CASES points.
-02-GetProba imports this, so nothing heavy may be imported here.
+02-GetProba imports this, and so does the staging of a deploy, which has the standard
+library alone: nothing else may be imported here.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from propensity import settings
 from propensity.errors import UseCaseError
 from propensity.ids import NAME
 
@@ -21,9 +22,14 @@ FILE = "usecase.toml"
 OWN = "usecases"
 
 
+def own_use_cases() -> str:
+    """Return the folder of your own use cases, if the environment names one."""
+    return os.environ.get("PROPENSITY_USE_CASES", "").strip()
+
+
 def own(root: Path = ROOT) -> Path:
     """Return the folder of your own use cases; it may be missing."""
-    return Path(settings.own_use_cases() or root / OWN)
+    return Path(own_use_cases() or root / OWN)
 
 
 def own_names(root: Path = ROOT) -> list[str]:
@@ -38,7 +44,7 @@ def own_names(root: Path = ROOT) -> list[str]:
     """
     folder, package = own(root), root / "propensity" / "usecases"
     if not folder.is_dir():
-        if settings.own_use_cases():
+        if own_use_cases():
             raise UseCaseError(
                 f"PROPENSITY_USE_CASES is {str(folder)!r}, but there is no such "
                 "folder. Create it, or correct the setting"

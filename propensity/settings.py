@@ -235,11 +235,6 @@ def unknown_setting(name: str, known: Iterable[str]) -> str:
     return f"unknown setting {name}" + (f". Did you mean {near[0]}?" if near else "")
 
 
-def own_use_cases() -> str:
-    """Return the folder of your own use cases, if a setting names one."""
-    return os.environ.get("PROPENSITY_USE_CASES", "").strip()
-
-
 def target_here() -> str:
     """Return the function that this process serves, by the framework's variable."""
     return os.environ.get("FUNCTION_TARGET", "")

@@ -157,7 +157,7 @@ class TestImports:
 @pytest.mark.parametrize(
     ("reading", "rooms"),
     # Time is an argument, or comes from the clock that an entry point gives.
-    [(CLOCK, {"clock"}), (ENVIRONMENT, {"gcp", "settings"})],
+    [(CLOCK, {"clock"}), (ENVIRONMENT, {"folders", "gcp", "settings"})],
     ids=["clock", "environment"],
 )
 def test_the_core_reads_neither_clock_nor_environment(reading, rooms):

@@ -27,7 +27,7 @@ class TestWrongSettings:
             ("DEPLOY_FUNCTIONS", "get_probability", "get_probability"),
             ("DEPLOY_CALLERS", "user:ana@example.com allUsers", "allUsers"),
             ("DEPLOY_ALERT_EMAIL", "nobody", "DEPLOY_ALERT_EMAIL"),
-            ("DEPLOY_TIMEZONE", "Etc/UTC", "is it DEPLOY_TIME_ZONE?"),
+            ("DEPLOY_TIMEZONE", "Etc/UTC", "Did you mean DEPLOY_TIME_ZONE?"),
             ("PROPENSITY_LOCATION", "europe", "PROPENSITY_LOCATION"),
             ("DEPLOY_TIME_ZONE", "Mars/Base", "DEPLOY_TIME_ZONE"),
             ("DEPLOY_ALERT_ROC_AUC", "7", "DEPLOY_ALERT_ROC_AUC"),

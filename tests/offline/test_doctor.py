@@ -414,7 +414,7 @@ def test_an_audience_that_cannot_be_sent_is_named(healthy, tmp_path, monkeypatch
 
     secret, file, first = found(healthy.examine())
     assert "there is no secret NO_TOKEN" in secret
-    assert "winback.toml: Object contains unknown field `number`" in file
+    assert "winback.toml: unknown entry number" in file
     assert f"audience winback of {USE_CASE} was never sent" in first
 
 

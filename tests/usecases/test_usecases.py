@@ -99,7 +99,7 @@ def test_mistakes_are_named_by_file_and_entry():
     """What is wrong is refused when it is read, not in training."""
     text = TOML.replace("= 0.5\n\n", "= 1.5\n\n", 1)
 
-    with pytest.raises(UseCaseError, match=r"^toy/usecase\.toml: .*threshold`$"):
+    with pytest.raises(UseCaseError, match=r"^toy/usecase\.toml: threshold is .*$"):
         usecases.parse("toy", text)
 
 

@@ -69,7 +69,7 @@ def test_a_dry_run_shows_a_request_by_hand_and_sends_none(deployed, function):
     [
         (["get_proba"], "FUNCTION is 'get_proba'"),
         (["predictions", "{force: true}"], "REQUEST is '{force: true}'"),
-        (["predictions", "[1]"], "must be a JSON object"),
+        (["predictions", "[1]"], "is not a JSON object"),
     ],
 )
 def test_a_request_by_hand_that_cannot_be_sent_is_said_in_a_line(deployed, words, told):

@@ -67,7 +67,7 @@ class TestSetup:
         script.unlink()
 
         assert result.returncode == 3
-        assert "all else is done" in result.stderr
+        assert "everything is set up except some alerts" in result.stderr
         assert cloud.count("deploy/terraform apply") == 1
 
     @pytest.mark.parametrize(("times", "status"), [(1, 0), (2, 1)])
@@ -182,7 +182,7 @@ class TestAfterASetup:
 
         assert result.returncode == 0, result.stderr
         assert refusal in result.stderr
-        assert "waiting for rights that the set-up has just granted" in result.stderr
+        assert "for permissions that deploy/setup.sh has just granted" in result.stderr
 
     @pytest.mark.parametrize(
         ("refusal", "patience"), [("quota exceeded", 60), ("PERMISSION_DENIED", 0)]
@@ -203,7 +203,7 @@ class TestAfterASetup:
         result = cloud.run("deploy/deploy_all.sh", "--yes")
 
         assert result.returncode == 1
-        assert "not all was deployed of 02-GetProba/deploy.sh" in result.stderr
+        assert "these failed: 02-GetProba/deploy.sh" in result.stderr
         assert not (cloud.folder / "beside").exists()
         assert cloud.count("run deploy propensity-compact-features") == 1
         assert cloud.count("scheduler jobs create") == 0
@@ -253,8 +253,11 @@ class TestTables:
     @pytest.mark.parametrize(
         ("plan", "lost"),
         [
-            (planned(["update"], [A, B], [A]), "scores.b,"),
-            (planned(["update"], [A, R], [A, {**R, "fields": [A]}]), "scores.r.b,"),
+            (planned(["update"], [A, B], [A]), "lose scores.b "),
+            (
+                planned(["update"], [A, R], [A, {**R, "fields": [A]}]),
+                "lose scores.r.b ",
+            ),
             (planned(["delete", "create"], [A], [B]), "scores whole"),
             (planned(["delete"], [A], None), "scores whole"),
         ],
@@ -333,7 +336,7 @@ class TestTraffic:
 
         assert "run deploy propensity-get-proba" in deployed
         assert "update-traffic propensity-get-proba --to-latest" in sent
-        assert "serves its latest revision" in result.stdout
+        assert "runs its latest revision" in result.stdout
 
     def test_services_that_serve_an_older_revision_are_named(self, cloud):
         def service(name: str, serving: str) -> dict[str, object]:
@@ -346,6 +349,6 @@ class TestTraffic:
         cloud.rules.insert(0, ("services list", json.dumps(listed), 0))
         told = cloud.run("deploy/setup.sh", "--dry-run").stderr
 
-        assert "propensity-get-proba serves r1" in told
+        assert "propensity-get-proba runs r1" in told
         assert "update-traffic propensity-get-proba --to-latest" in told
         assert "compact-features serves" not in told

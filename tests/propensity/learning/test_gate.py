@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec import structs
 from scipy.special import expit, logit
 
 from propensity.learning import gate
@@ -157,7 +158,9 @@ class TestFirst:
 
     def test_the_first_of_events_must_not_cost_more_than_no_alerts(self):
         model = fitted_cards.trained()
-        loss = replace(model.holdout.savings, saved=-model.holdout.savings.saved)
+        loss = structs.replace(
+            model.holdout.savings, saved=-model.holdout.savings.saved
+        )
         costly = replace(model, holdout=replace(model.holdout, savings=loss))
 
         assert first(model).promoted
@@ -305,7 +308,7 @@ class TestEvents:
         def verdict(missed: int) -> Verdict:
             score = perfect.copy()
             score[frauds[:missed]] = 0.0
-            saved = replace(held.savings, alert_threshold=0.5)
+            saved = structs.replace(held.savings, alert_threshold=0.5)
             spoilt = with_scores(model, score, stakes=stakes, savings=saved)
             return against(perfect, spoilt, alert_threshold=0.5)
 
