@@ -37,10 +37,10 @@ def evaluated(place: Place, week: date, log_odds: float | None, **more: Any) -> 
         "evaluated_at": datetime(2026, 4, 27, tzinfo=UTC),
         "users": 4_000,
         "conversions": 400,
-        "residual_log_odds": log_odds,
-        "residual_standard_error": 0.02,
         **more,
     }
+    if log_odds is not None:
+        row |= {"residual_log_odds": log_odds, "residual_standard_error": 0.02}
     append_rows(place.warehouse, tables.EVALUATION, [row])
 
 

@@ -154,7 +154,7 @@ def found(report: Report) -> list[str]:
 
 def missing_table(place: Place) -> str:
     place.warehouse.execute("DROP TABLE postcode_index")
-    return r"rights: missing in \w+: postcode_index"
+    return r"rights: \w+ lacks the tables postcode_index"
 
 
 def missing_days(place: Place) -> str:
