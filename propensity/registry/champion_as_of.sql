@@ -3,16 +3,11 @@
 --   pointer names: one of them was promoted even if its training was cut off then.
 -- Source: ma_model_training_metadata.
 -- For reruns of past weeks: a model trained later has seen what came of them.
-SELECT
-  model_version
-FROM
-  ma_model_training_metadata
+SELECT model_version
+FROM ma_model_training_metadata
 WHERE
   use_case = @use_case
   AND as_of <= @as_of
   AND COALESCE(promoted, model_version IN UNNEST(@served))
-ORDER BY
-  as_of DESC,
-  model_version DESC
-LIMIT
-  1
+ORDER BY as_of DESC, model_version DESC
+LIMIT 1

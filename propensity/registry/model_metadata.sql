@@ -17,10 +17,8 @@ SELECT
   compared_version,
   verdict,
   card
-FROM
-  ma_model_training_metadata
+FROM ma_model_training_metadata
 WHERE
   use_case = @use_case
   AND model_version = @model_version
-LIMIT
-  1
+LIMIT 1

@@ -9,11 +9,7 @@ SELECT
   pr_auc,
   log_loss,
   verdict
-FROM
-  ma_model_training_metadata
-WHERE
-  use_case = @use_case
-ORDER BY
-  model_version DESC
-LIMIT
-  @at_most
+FROM ma_model_training_metadata
+WHERE use_case = @use_case
+ORDER BY model_version DESC
+LIMIT @at_most

@@ -7,13 +7,9 @@ SELECT
   name,
   cause,
   message
-FROM
-  ma_drift
+FROM ma_drift
 WHERE
   use_case = @use_case
   AND as_of BETWEEN @since AND @until
   AND is_alarm
-ORDER BY
-  as_of DESC,
-  psi DESC,
-  name
+ORDER BY as_of DESC, psi DESC, name

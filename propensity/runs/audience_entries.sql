@@ -10,8 +10,7 @@
       as_of,
       user_id,
       is_control
-    FROM
-      ma_audience_members
+    FROM ma_audience_members
     WHERE
       use_case = @use_case
       AND as_of <= (SELECT MAX(day) FROM UNNEST(@as_ofs) AS day)

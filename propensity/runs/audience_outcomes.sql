@@ -14,10 +14,8 @@ WITH
       -- A correction of an earlier week's purchase is no effect: it counts as nothing
       -- here, as it does where expected values are compared with what was paid.
       IF(c.amount < 0, NUMERIC '0', c.amount) AS amount
-    FROM
-      entries AS e
-    LEFT JOIN
-      converters AS c
+    FROM entries AS e
+    LEFT JOIN converters AS c
       ON c.as_of = e.as_of AND c.user_id = e.user_id
   )
 -- include: audience_sums.sql

@@ -8,9 +8,5 @@ SELECT
   SUM(label) AS conversions,
   SUM(amount) AS revenue,
   SUM(CAST(amount AS FLOAT64) * CAST(amount AS FLOAT64)) AS revenue_squares
-FROM
-  labelled
-GROUP BY
-  audience,
-  as_of,
-  is_control
+FROM labelled
+GROUP BY audience, as_of, is_control

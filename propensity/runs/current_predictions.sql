@@ -11,5 +11,4 @@ SELECT
   model_version,
   expected_value
 FROM ma_predictions_table
-WHERE
-  use_case = @use_case
+WHERE use_case = @use_case

@@ -28,10 +28,8 @@ WITH
       ) AS expected_value,
       c.amount,
       c.user_id IS NOT NULL AS is_converted
-    FROM
-      scored AS s
-    FULL OUTER JOIN
-      converters AS c
+    FROM scored AS s
+    FULL OUTER JOIN converters AS c
       ON c.user_id = s.user_id
   )
 SELECT
@@ -42,7 +40,5 @@ SELECT
   COUNT(*) AS users,
   COUNTIF(is_converted) AS conversions,
   SUM(amount) AS paid
-FROM
-  joined
-GROUP BY
-  GROUPING SETS ((probability), (expected_value, amount))
+FROM joined
+GROUP BY GROUPING SETS ((probability), (expected_value, amount))

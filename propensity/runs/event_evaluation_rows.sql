@@ -54,10 +54,8 @@ WITH
       t.label IS NULL
       AND TIMESTAMP_ADD(i.event_time, INTERVAL @truth_delay_days * 24 HOUR)
       <= TIMESTAMP(@as_of) AS is_unknown
-    FROM
-      inferences AS i
-    LEFT JOIN
-      ma_model_training_metadata AS m
+    FROM inferences AS i
+    LEFT JOIN ma_model_training_metadata AS m
       ON m.use_case = i.use_case AND m.model_version = i.model_version
     LEFT JOIN
       (
@@ -82,7 +80,5 @@ SELECT
   COUNTIF(label = 1) AS conversions,
   COUNTIF(is_unknown) AS unknown,
   COUNTIF(is_conflicting) AS conflicting
-FROM
-  joined
-GROUP BY
-  ALL
+FROM joined
+GROUP BY ALL

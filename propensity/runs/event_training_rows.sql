@@ -10,8 +10,7 @@
 -- with more than a hundredth of these rows, whose events go each by themselves.
 WITH
   events AS (
-    SELECT
-      *
+    SELECT *
     FROM
       (
 -- include: past_inferences.sql
@@ -46,8 +45,7 @@ WITH
         e.user_id,
         e.event_id
       ) AS sampled_by
-    FROM
-      events AS e
+    FROM events AS e
     LEFT JOIN
       (
 -- include: newest_truths.sql

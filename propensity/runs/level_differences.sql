@@ -5,11 +5,9 @@ SELECT
   model_version,
   compared_version,
   CAST(JSON_VALUE(card, '$.verdict.level_difference') AS FLOAT64) AS log_odds
-FROM
-  ma_model_training_metadata
+FROM ma_model_training_metadata
 WHERE
   use_case = @use_case
   AND as_of <= @as_of
   AND JSON_VALUE(card, '$.verdict.level_difference') IS NOT NULL
-ORDER BY
-  model_version
+ORDER BY model_version

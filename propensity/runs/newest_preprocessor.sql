@@ -4,11 +4,7 @@ SELECT
   object,
   sha256,
   is_default
-FROM
-  ma_preprocessors
-WHERE
-  use_case = @use_case
-ORDER BY
-  uploaded_at DESC
-LIMIT
-  1
+FROM ma_preprocessors
+WHERE use_case = @use_case
+ORDER BY uploaded_at DESC
+LIMIT 1

@@ -11,8 +11,7 @@ SELECT
   truth_time,
   MIN(label) OVER (PARTITION BY event_id)
   < MAX(label) OVER (PARTITION BY event_id) AS is_conflicting
-FROM
-  truth_events
+FROM truth_events
 WHERE
   use_case = @use_case
   AND received_on >= DATE_SUB(@since, INTERVAL 1 DAY)

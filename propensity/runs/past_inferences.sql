@@ -4,10 +4,7 @@
 -- What was logged after the as-of date is in no row, so that a rerun of a past date sees
 -- what was there then; what was logged on the date itself is, if it happened before. An
 -- event can have been logged up to a day before it happened, by a clock that is wrong.
-SELECT
-  *
-FROM
-  inference_log
+SELECT * FROM inference_log
 WHERE
   use_case = @use_case
   AND scored_on >= DATE_SUB(@since, INTERVAL 1 DAY)

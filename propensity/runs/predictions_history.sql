@@ -17,10 +17,8 @@ SELECT
   p.data_until,
   p.log_odds_shift,
   r.expected_value
-FROM
-  `ma_predictions_runs` AS r
-INNER JOIN
-  `ma_publications` AS p
+FROM `ma_predictions_runs` AS r
+INNER JOIN `ma_publications` AS p
   ON p.use_case = r.use_case AND p.as_of = r.as_of AND p.run_id = r.run_id
 WHERE
   -- The table asks for a filter on its days; whoever reads the view says which.

@@ -43,14 +43,10 @@ SELECT
   @bytes_billed AS bytes_billed,
   @seconds AS seconds;
 
-MERGE
-  ma_predictions_table AS t
+MERGE ma_predictions_table AS t
 USING
   (
-    SELECT
-      *
-    FROM
-      ma_predictions_history
+    SELECT * FROM ma_predictions_history
     WHERE
       use_case = @use_case
       AND as_of = @as_of

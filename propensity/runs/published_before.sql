@@ -5,13 +5,10 @@ SELECT
   as_of,
   quantiles,
   log_odds_shift
-FROM
-  ma_publications
+FROM ma_publications
 WHERE
   use_case = @use_case
   AND as_of >= @since
   AND as_of < @as_of
-ORDER BY
-  as_of DESC
-LIMIT
-  1
+ORDER BY as_of DESC
+LIMIT 1

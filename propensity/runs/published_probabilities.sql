@@ -6,8 +6,7 @@
       user_id,
       probability,
       expected_value
-    FROM
-      ma_predictions_history
+    FROM ma_predictions_history
     WHERE
       use_case = @use_case
       AND as_of = @prediction_as_of

@@ -18,8 +18,7 @@
           8192 * SQRT(SQRT(0.5 + FARM_FINGERPRINT(sampled_by) / 1.8446744073709552e19))
         ) AS INT64
       ) AS bucket
-    FROM
-      labelled
+    FROM labelled
   ),
   buckets AS (
     SELECT
@@ -32,32 +31,25 @@
       ) AS so_far,
       SUM(COUNT(*)) OVER (PARTITION BY has_positive) AS own,
       SUM(COUNT(*)) OVER () AS whole
-    FROM
-      marked
-    GROUP BY
-      has_positive,
-      bucket
+    FROM marked
+    GROUP BY has_positive, bucket
   ),
   kinds AS (
     SELECT
       has_positive,
       MAX(bucket) AS last_bucket,
       MAX(own) / MAX(so_far) AS weight
-    FROM
-      buckets
+    FROM buckets
     WHERE
       so_far <= GREATEST(
         @maximum_rows * IF(has_positive, 0.75, 0.25),
         @maximum_rows - (whole - own)
       )
-    GROUP BY
-      has_positive
+    GROUP BY has_positive
   )
 SELECT
   m.* EXCEPT (sampled_by, has_positive, bucket),
   k.weight
-FROM
-  marked AS m
-INNER JOIN
-  kinds AS k
+FROM marked AS m
+INNER JOIN kinds AS k
   ON k.has_positive = m.has_positive AND k.last_bucket >= m.bucket

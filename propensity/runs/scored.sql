@@ -9,8 +9,7 @@ SELECT
   AVG(probability) AS mean_probability,
   APPROX_QUANTILES(probability, 100) AS quantiles,
   SUM(expected_value) AS expected_value
-FROM
-  ma_predictions_runs
+FROM ma_predictions_runs
 WHERE
   use_case = @use_case
   AND as_of = @as_of

@@ -13,8 +13,7 @@ WITH
       CAST(JSON_VALUE(metrics, '$.residual_log_odds') AS FLOAT64)
       + COALESCE(log_odds_shift, 0) AS log_odds,
       CAST(JSON_VALUE(metrics, '$.residual_standard_error') AS FLOAT64) AS standard_error
-    FROM
-      ma_model_evaluation_runs
+    FROM ma_model_evaluation_runs
     WHERE
       use_case = @use_case
       AND week BETWEEN @since AND DATE_SUB(@as_of, INTERVAL @horizon_days DAY)
@@ -28,8 +27,7 @@ SELECT
   standard_error,
   conversions,
   users - conversions AS others
-FROM
-  evaluated
+FROM evaluated
 QUALIFY
   ROW_NUMBER() OVER (
     PARTITION BY week
@@ -43,5 +41,4 @@ QUALIFY
   ) = 1
   AND log_odds IS NOT NULL
   AND prediction_as_of > DATE_SUB(week, INTERVAL @horizon_days DAY)
-ORDER BY
-  week
+ORDER BY week

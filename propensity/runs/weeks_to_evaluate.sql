@@ -14,8 +14,7 @@ WITH
     SELECT
       use_case,
       MIN(as_of) AS week
-    FROM
-      ma_publications
+    FROM ma_publications
     WHERE
       use_case = @use_case
       -- The first of the oldest week may be before it.
@@ -26,14 +25,12 @@ WITH
         DATE_DIFF(as_of, DATE '1970-01-05', DAY),
         IF(@horizon_days < 7, 1, 7)
       )
-    HAVING
-      MIN(as_of) >= @since
+    HAVING MIN(as_of) >= @since
     UNION DISTINCT
     SELECT
       use_case,
       week
-    FROM
-      ma_model_evaluation
+    FROM ma_model_evaluation
     WHERE
       use_case = @use_case
       AND week BETWEEN @since AND @until
@@ -46,15 +43,12 @@ SELECT
   p.model_version,
   p.scored_at,
   p.log_odds_shift
-FROM
-  weeks AS w
-LEFT JOIN
-  ma_publications AS p
+FROM weeks AS w
+LEFT JOIN ma_publications AS p
   ON
     p.use_case = w.use_case
     AND p.as_of BETWEEN DATE_SUB(w.week, INTERVAL @lookback_days DAY) AND w.week
-LEFT JOIN
-  ma_model_evaluation AS e
+LEFT JOIN ma_model_evaluation AS e
   ON e.use_case = w.use_case AND e.week = w.week
 QUALIFY
   ROW_NUMBER() OVER (PARTITION BY w.week ORDER BY p.as_of DESC) = 1
@@ -63,5 +57,4 @@ QUALIFY
     OR COALESCE(e.prediction_scored_at != p.scored_at, p.scored_at IS NOT NULL)
     OR (@with_newest AND w.week = @until)
   )
-ORDER BY
-  w.week
+ORDER BY w.week

@@ -7,8 +7,7 @@
 -- All of it or nothing: a run can die at any point, and a second one changes nothing.
 BEGIN TRANSACTION;
 
-DELETE FROM
-  stream_features_daily
+DELETE FROM stream_features_daily
 WHERE
   month IN UNNEST(@months)
   AND day IN UNNEST(@days);
@@ -34,10 +33,7 @@ SELECT
   @now
 FROM
   (
-    SELECT
-      *
-    FROM
-      stream_events
+    SELECT * FROM stream_events
     WHERE
       received_on >= @earliest
       AND event_date IN UNNEST(@days)
@@ -59,10 +55,8 @@ VALUES
 
 COMMIT TRANSACTION;
 
-SELECT
-  COUNT(*) AS tiles
-FROM
-  stream_features_daily
+SELECT COUNT(*) AS tiles
+FROM stream_features_daily
 WHERE
   month IN UNNEST(@months)
   AND day IN UNNEST(@days)

@@ -10,9 +10,5 @@ OPTIONS (
   overwrite = TRUE
 )
 AS
-SELECT
-  *
-FROM
-  chosen
-WHERE
-  event_date = DATE '1970-01-01';
+SELECT * FROM chosen
+WHERE event_date = DATE '1970-01-01';

@@ -5,14 +5,10 @@
 CREATE TEMP TABLE chosen
 PARTITION BY event_date
 AS
-SELECT
-  *
-FROM
-  inference_log
+SELECT * FROM inference_log
 WHERE
   scored_on >= @earliest
   AND scored_on <= @latest
   AND event_date IN UNNEST(@days)
   AND event_date >= DATE_SUB(scored_on, INTERVAL @lateness_days DAY)
-QUALIFY
-  ROW_NUMBER() OVER (PARTITION BY inference_id ORDER BY scored_at) = 1;
+QUALIFY ROW_NUMBER() OVER (PARTITION BY inference_id ORDER BY scored_at) = 1;

@@ -5,10 +5,8 @@
 CREATE TEMP TABLE chosen
 PARTITION BY event_date
 AS
-SELECT
-  * EXCEPT (is_late)
-FROM
-  stream_events
+SELECT * EXCEPT (is_late)
+FROM stream_events
 WHERE
   received_on >= @earliest
   AND received_on <= @latest

@@ -12,5 +12,4 @@ SELECT
   registration.affiliate_url,
   registration.campaign,
   registration.socioeconomic_idx
-FROM
-  totals
+FROM totals

@@ -5,12 +5,7 @@ SELECT
   event_date AS day,
   event_date < DATE_SUB(scored_on, INTERVAL @lateness_days DAY) AS is_late,
   MAX(scored_at) AS newest
-FROM
-  inference_log
-WHERE
-  scored_on >= @since_day
-GROUP BY
-  1,
-  2
-ORDER BY
-  day
+FROM inference_log
+WHERE scored_on >= @since_day
+GROUP BY 1, 2
+ORDER BY day

@@ -2,9 +2,6 @@
 SELECT
   counted_until,
   closed_before
-FROM
-  stream_compactions
-ORDER BY
-  counted_until DESC,
-  compacted_at DESC
+FROM stream_compactions
+ORDER BY counted_until DESC, compacted_at DESC
 LIMIT 1

@@ -3,5 +3,4 @@
 SELECT
   postcode,
   socioeconomic_idx
-FROM
-  postcode_index
+FROM postcode_index

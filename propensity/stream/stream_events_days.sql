@@ -5,12 +5,7 @@ SELECT
   event_date AS day,
   COALESCE(is_late, FALSE) AS is_late,
   MAX(received_at) AS newest
-FROM
-  stream_events
-WHERE
-  received_on >= @since_day
-GROUP BY
-  1,
-  2
-ORDER BY
-  day
+FROM stream_events
+WHERE received_on >= @since_day
+GROUP BY 1, 2
+ORDER BY day

@@ -9,10 +9,7 @@
 -- so that it is exact while the last compaction is no more than nine days ago.
 WITH
   received AS (
-    SELECT
-      *
-    FROM
-      `stream_events`
+    SELECT * FROM `stream_events`
     WHERE
       received_on >= DATE_SUB(CURRENT_DATE(), INTERVAL 40 DAY)
       AND
@@ -23,31 +20,22 @@ WITH
       use_case,
       user_id,
       event_date
-    FROM
-      received
+    FROM received
     WHERE
       is_late IS NOT TRUE
       AND received_at >= (
-        SELECT
-          COALESCE(MAX(counted_until), TIMESTAMP '1970-01-01 00:00:00+00:00')
-        FROM
-          `stream_compactions`
+        SELECT COALESCE(MAX(counted_until), TIMESTAMP '1970-01-01 00:00:00+00:00')
+        FROM `stream_compactions`
       )
   ),
   touched_events AS (
-    SELECT
-      r.*
-    FROM
-      received AS r
-    INNER JOIN
-      touched AS t
+    SELECT r.*
+    FROM received AS r
+    INNER JOIN touched AS t
       ON t.use_case = r.use_case AND t.user_id = r.user_id AND t.event_date = r.event_date
   ),
   events AS (
-    SELECT
-      *
-    FROM
-      touched_events
+    SELECT * FROM touched_events
     QUALIFY
 -- include: event_identity.sql
   ),
@@ -56,34 +44,24 @@ WITH
       d.use_case,
       d.user_id,
 -- include: sums.sql
-    FROM
-      `stream_features_daily` AS d
-    LEFT JOIN
-      touched AS t
+    FROM `stream_features_daily` AS d
+    LEFT JOIN touched AS t
       ON t.use_case = d.use_case AND t.user_id = d.user_id AND t.event_date = d.day
-    WHERE
-      t.user_id IS NULL
+    WHERE t.user_id IS NULL
     UNION ALL
     SELECT
       use_case,
       user_id,
 -- include: event_sums.sql
-    FROM
-      events
-    GROUP BY
-      use_case,
-      user_id,
-      event_date
+    FROM events
+    GROUP BY use_case, user_id, event_date
   ),
   totals AS (
     SELECT
       use_case,
       user_id,
 -- include: merged_sums.sql
-    FROM
-      days
-    GROUP BY
-      use_case,
-      user_id
+    FROM days
+    GROUP BY use_case, user_id
   )
 -- include: features_of_totals.sql

@@ -4,10 +4,7 @@
 -- Source: stream_events before @as_of, each event once; no tile is read.
 WITH
   events AS (
-    SELECT
-      *
-    FROM
-      stream_events
+    SELECT * FROM stream_events
     WHERE
       use_case = @use_case
       AND received_on >= @earliest
@@ -22,10 +19,7 @@ WITH
       use_case,
       user_id,
 -- include: event_sums.sql
-    FROM
-      events
-    GROUP BY
-      use_case,
-      user_id
+    FROM events
+    GROUP BY use_case, user_id
   )
 -- include: features_of_totals.sql

@@ -173,7 +173,5 @@ SELECT
       )
     )
   ) AS event_digest
-FROM
-  `shards` AS e
-WHERE
-  TRUE
+FROM `shards` AS e
+WHERE TRUE

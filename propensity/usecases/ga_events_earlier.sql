@@ -2,10 +2,7 @@
   -- property's daily export stops at a million events a day, and the daily table has
   -- more than all others. So days are left out that a kind before this one has.
   AND CONCAT('2', _TABLE_SUFFIX) NOT IN (
-    SELECT
-      SUBSTR(table_name, -8)
-    FROM
-      `INFORMATION_SCHEMA.TABLES`
-    WHERE
-      REGEXP_CONTAINS(table_name, r'^(earlier_kinds)2[0-9]{7}$')
+    SELECT SUBSTR(table_name, -8)
+    FROM `INFORMATION_SCHEMA.TABLES`
+    WHERE REGEXP_CONTAINS(table_name, r'^(earlier_kinds)2[0-9]{7}$')
   )

@@ -6,8 +6,7 @@ SELECT
   TIMESTAMP(`events_time`) AS event_time,
   `events_name` AS event_name,
   `events_amount` AS amount
-FROM
-  `events_table`
+FROM `events_table`
 WHERE
   DATE(`events_time`) >= @earliest
   AND LOWER(TRIM(CAST(`events_user` AS STRING))) NOT IN (

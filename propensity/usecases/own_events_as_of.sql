@@ -8,8 +8,7 @@ SELECT
   -- From 1 on before the date, and 0 or less from it on.
   DATE_DIFF(as_of, EXTRACT(DATE FROM e.event_time), DAY) AS days_ago,
   e.*
-FROM
-  UNNEST(@as_ofs) AS as_of
+FROM UNNEST(@as_ofs) AS as_of
 INNER JOIN
   (
 -- include: own_events.sql

@@ -12,28 +12,22 @@
       EXTRACT(DATE FROM event_time) AS day,
       -- The newest has the greatest text, and of two at one moment always the same.
       MAX(CONCAT(LPAD(CAST(event_timestamp AS STRING), 20, '0'), user_id)) AS login
-    FROM
-      ga_events
+    FROM ga_events
     WHERE
       table_suffix
       BETWEEN IF(@user_column = 'person', @first_repeat_suffix, '99999999')
       AND @last_suffix
       AND user_pseudo_id IS NOT NULL
       AND event_time IS NOT NULL
-    GROUP BY
-      table_suffix,
-      browser,
-      day
+    GROUP BY table_suffix, browser, day
   ),
   persons AS (
     SELECT
       as_of AS snapshot,
       browser,
       SUBSTR(MAX(login), 21) AS person
-    FROM
-      UNNEST(@as_ofs) AS as_of
-    INNER JOIN
-      logins
+    FROM UNNEST(@as_ofs) AS as_of
+    INNER JOIN logins
       ON
         day >= DATE_SUB(as_of, INTERVAL 2 * @lookback_days DAY)
         AND day < as_of
@@ -42,7 +36,5 @@
           '%Y%m%d', DATE_SUB(as_of, INTERVAL 2 * @lookback_days + 1 DAY)
         )
         AND FORMAT_DATE('%Y%m%d', as_of)
-    GROUP BY
-      snapshot,
-      browser
+    GROUP BY snapshot, browser
   )

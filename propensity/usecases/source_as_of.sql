@@ -5,21 +5,18 @@
 SELECT
   as_of,
   s.*
-FROM
-  UNNEST(@as_ofs) AS as_of
+FROM UNNEST(@as_ofs) AS as_of
 CROSS JOIN
   (
     SELECT
       CAST(`source_user` AS STRING) AS user_id,
       `source_columns`
-    FROM
-      `source_table`
+    FROM `source_table`
     WHERE
       `source_user` IS NOT NULL
       AND DATE(`source_valid_from`) < @known_before
   ) AS s
-WHERE
-  TIMESTAMP(s.`source_valid_from`) < TIMESTAMP(as_of)
+WHERE TIMESTAMP(s.`source_valid_from`) < TIMESTAMP(as_of)
 QUALIFY
   ROW_NUMBER() OVER (
     PARTITION BY as_of, s.user_id

@@ -32,8 +32,7 @@
       user_pseudo_id,
       user_id,
       ecommerce_transaction_id
-    FROM
-      ga_events
+    FROM ga_events
     WHERE
       table_suffix >= @first_repeat_suffix
       AND table_suffix < @first_suffix
@@ -60,8 +59,7 @@
       refund_value,
       purchase_revenue,
       event_value
-    FROM
-      candidates
+    FROM candidates
     UNION ALL
     SELECT
       event_name,
@@ -81,8 +79,7 @@
       NULL,
       NULL,
       NULL
-    FROM
-      older
+    FROM older
   ),
   identified AS (
     SELECT
@@ -94,18 +91,15 @@
       e.table_suffix
       < FORMAT_DATE('%Y%m%d', DATE_SUB(w.as_of, INTERVAL @lookback_days + 1 DAY))
         AS is_older
-    FROM
-      windows AS w
-    INNER JOIN
-      every AS e
+    FROM windows AS w
+    INNER JOIN every AS e
       ON
         e.event_name = w.event_name
         AND e.event_time
         >= TIMESTAMP(DATE_SUB(w.until, INTERVAL 2 * @lookback_days DAY))
         AND e.event_time < TIMESTAMP(w.until)
         AND e.table_suffix <= FORMAT_DATE('%Y%m%d', w.until)
-    LEFT JOIN
-      persons AS p
+    LEFT JOIN persons AS p
       ON p.snapshot = w.as_of AND p.browser = e.user_pseudo_id
   ),
   transactions AS (
@@ -174,8 +168,7 @@
                   event_value
                 )
               ) AS stated
-            FROM
-              identified
+            FROM identified
           )
         WINDOW
           orders AS (
@@ -184,8 +177,7 @@
             ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
           )
       )
-    WHERE
-      user_id IS NOT NULL
+    WHERE user_id IS NOT NULL
     QUALIFY
       ROW_NUMBER() OVER (
         PARTITION BY as_of, event_name, user_id, identity

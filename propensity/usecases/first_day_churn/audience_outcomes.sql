@@ -13,10 +13,8 @@ WITH
       e.*,
       k.label,
       CAST(NULL AS NUMERIC) AS amount
-    FROM
-      entries AS e
-    INNER JOIN
-      known AS k
+    FROM entries AS e
+    INNER JOIN known AS k
       ON k.user_id = e.user_id
   )
 -- include: audience_sums.sql

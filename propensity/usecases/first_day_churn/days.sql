@@ -6,8 +6,7 @@ WITH
     SELECT
       user_id,
       event_date AS day
-    FROM
-      stream_events
+    FROM stream_events
     WHERE
       received_on >= @earliest
       AND use_case = @use_case
@@ -16,8 +15,7 @@ WITH
     SELECT
       user_id,
       DATE(registration.registration_time) AS day
-    FROM
-      stream_features_daily
+    FROM stream_features_daily
     WHERE
       use_case = @use_case
       AND registration.registration_time IS NOT NULL
@@ -25,7 +23,5 @@ WITH
 SELECT
   day,
   COUNT(*) AS n_events
-FROM
-  registrations
-GROUP BY
-  day
+FROM registrations
+GROUP BY day

@@ -30,10 +30,8 @@ WITH
         s.probability
       ) AS probability,
       l.outcome = 1 AS is_churned
-    FROM
-      labelled AS l
-    LEFT JOIN
-      scored AS s
+    FROM labelled AS l
+    LEFT JOIN scored AS s
       ON s.user_id = l.user_id
     WHERE
       s.user_id IS NOT NULL
@@ -43,7 +41,5 @@ SELECT
   probability,
   COUNT(*) AS users,
   COUNTIF(is_churned) AS conversions
-FROM
-  joined
-GROUP BY
-  probability
+FROM joined
+GROUP BY probability

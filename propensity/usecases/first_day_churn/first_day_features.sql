@@ -11,10 +11,7 @@
 -- the model is asked to foresee. The twelve sums and moments are
 -- those of the view stream_features, by event_sums.sql and event_statistics.sql.
 events AS (
-  SELECT
-    *
-  FROM
-    chosen
+  SELECT * FROM chosen
   QUALIFY
 -- include: event_identity.sql
 ),
@@ -29,21 +26,16 @@ registrations AS (
         use_case,
         user_id,
         event_time AS registration_time
-      FROM
-        events
-      WHERE
-        event_type = 'new_registration'
+      FROM events
+      WHERE event_type = 'new_registration'
       UNION ALL
       SELECT
         use_case,
         user_id,
         registration_time
-      FROM
-        earlier
+      FROM earlier
     )
-  GROUP BY
-    use_case,
-    user_id
+  GROUP BY use_case, user_id
 ),
 moments_of_days AS (
   SELECT
@@ -66,10 +58,8 @@ moments_of_days AS (
         )
       END MICROSECOND
     ) AS moment
-  FROM
-    registrations AS r
-  CROSS JOIN
-    moments AS m
+  FROM registrations AS r
+  CROSS JOIN moments AS m
 ),
 first_day AS (
   SELECT
@@ -86,10 +76,8 @@ first_day AS (
     e.affiliate_url,
     e.campaign,
     e.socioeconomic_idx
-  FROM
-    moments_of_days AS r
-  INNER JOIN
-    events AS e
+  FROM moments_of_days AS r
+  INNER JOIN events AS e
     ON
       e.use_case = r.use_case
       AND e.user_id = r.user_id
@@ -104,13 +92,8 @@ totals AS (
     moment,
     MAX(event_time) AS newest_event,
 -- include: event_sums.sql
-  FROM
-    first_day
-  GROUP BY
-    use_case,
-    user_id,
-    scored_from,
-    moment
+  FROM first_day
+  GROUP BY use_case, user_id, scored_from, moment
 ),
 statistics AS (
   SELECT
@@ -121,8 +104,7 @@ statistics AS (
     newest_event,
     registration,
 -- include: event_statistics.sql
-  FROM
-    totals
+  FROM totals
 ),
 first_day_features AS (
   SELECT
@@ -149,6 +131,5 @@ first_day_features AS (
     registration.campaign AS campaign,
     registration.affiliate_url AS affiliate_url,
     CAST(EXTRACT(HOUR FROM registration.registration_time) AS FLOAT64) AS registration_hour
-  FROM
-    statistics
+  FROM statistics
 )

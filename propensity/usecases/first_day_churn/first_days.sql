@@ -9,10 +9,7 @@
 -- lookback. It can have been received up to a day before it happened, by a clock that
 -- is wrong, and never earlier, so that the days read hold all that counts.
   chosen AS (
-    SELECT
-      *
-    FROM
-      stream_events
+    SELECT * FROM stream_events
     WHERE
       use_case = @use_case
       AND received_on >= DATE_SUB(@earliest, INTERVAL DIV(@first_day_hours, 24) DAY)
@@ -22,8 +19,7 @@
       use_case,
       user_id,
       registration.registration_time AS registration_time
-    FROM
-      stream_features_daily
+    FROM stream_features_daily
     WHERE
       use_case = @use_case
       AND registration.registration_time IS NOT NULL
@@ -32,10 +28,8 @@
 SELECT
   as_of,
   f.* EXCEPT (scored_from, scored_until, newest_event)
-FROM
-  UNNEST(@as_ofs) AS as_of
-INNER JOIN
-  first_day_features AS f
+FROM UNNEST(@as_ofs) AS as_of
+INNER JOIN first_day_features AS f
   ON
     f.scored_until <= TIMESTAMP(as_of)
     AND f.scored_until > TIMESTAMP(DATE_SUB(as_of, INTERVAL @lookback_days DAY))

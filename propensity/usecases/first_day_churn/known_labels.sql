@@ -9,13 +9,11 @@
 SELECT
   user_id,
   label
-FROM
-  stream_events
+FROM stream_events
 WHERE
   use_case = @use_case
   AND event_type = 'new_registration'
   AND label IS NOT NULL
   AND received_on >= DATE_SUB(@earliest, INTERVAL DIV(@first_day_hours, 24) DAY)
   AND TIMESTAMP_ADD(event_time, INTERVAL @label_known_days * 24 HOUR) <= TIMESTAMP(@today)
-QUALIFY
-  ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY event_time, label DESC) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY event_time, label DESC) = 1

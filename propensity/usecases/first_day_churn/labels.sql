@@ -12,5 +12,4 @@ INNER JOIN
 -- include: known_labels.sql
   ) AS k
   ON k.user_id = f.user_id
-WHERE
-  k.label = 1
+WHERE k.label = 1

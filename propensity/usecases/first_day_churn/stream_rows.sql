@@ -13,10 +13,7 @@ WITH
     SELECT 0 AS number
   ),
   chosen AS (
-    SELECT
-      *
-    FROM
-      stream_events
+    SELECT * FROM stream_events
     WHERE
       use_case = @use_case
       AND user_id IN UNNEST(@user_ids)
@@ -30,8 +27,7 @@ WITH
       use_case,
       user_id,
       registration.registration_time AS registration_time
-    FROM
-      stream_features_daily
+    FROM stream_features_daily
     WHERE
       use_case = @use_case
       AND user_id IN UNNEST(@user_ids)
@@ -44,5 +40,4 @@ SELECT
     TIMESTAMP_DIFF(newest_event, scored_from, MICROSECOND) / 3.6e9
       AS hours_since_registration
   )
-FROM
-  first_day_features
+FROM first_day_features

@@ -5,8 +5,7 @@
 -- first minutes for all that there is. So it learns from the beginning of the day and from
 -- three random moments as well, the same in each run, and from how far the day has come. A
 -- user's five rows weigh as much as one.
-SELECT
-  * REPLACE (weight / 5 AS weight)
+SELECT * REPLACE (weight / 5 AS weight)
 FROM
   (
 WITH

@@ -7,8 +7,5 @@ SELECT
   as_of,
   user_id,
   SUM(amount) AS amount
-FROM
-  transactions
-GROUP BY
-  as_of,
-  user_id
+FROM transactions
+GROUP BY as_of, user_id

@@ -33,8 +33,7 @@ WITH
       operating_system,
       country,
       event_digest
-    FROM
-      ga_events
+    FROM ga_events
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_suffix
       AND
@@ -71,12 +70,8 @@ WITH
           '\t', IFNULL(country, '')
         )
       ) AS visit
-    FROM
-      events
-    GROUP BY
-      table_suffix,
-      user_id,
-      day
+    FROM events
+    GROUP BY table_suffix, user_id, day
   ),
   snapshots AS (
     SELECT
@@ -86,8 +81,7 @@ WITH
         AS oldest_suffix,
       FORMAT_DATE('%Y%m%d', as_of) AS newest_suffix,
       UNIX_MICROS(TIMESTAMP(as_of)) AS as_of_us
-    FROM
-      UNNEST(@as_ofs) AS as_of
+    FROM UNNEST(@as_ofs) AS as_of
   ),
   windows AS (
     SELECT
@@ -97,16 +91,11 @@ WITH
         as_of, INTERVAL IF(event_name = 'purchase', 2, 1) * @lookback_days DAY
       ) AS since,
       as_of AS until
-    FROM
-      UNNEST(@as_ofs) AS as_of
-    CROSS JOIN
-      UNNEST(['purchase', 'refund']) AS event_name
+    FROM UNNEST(@as_ofs) AS as_of
+    CROSS JOIN UNNEST(['purchase', 'refund']) AS event_name
   ),
   candidates AS (
-    SELECT
-      *
-    FROM
-      ga_events
+    SELECT * FROM ga_events
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_suffix
       AND event_name IN ('purchase', 'refund')
@@ -129,12 +118,8 @@ WITH
       SUM(IF(event_name = 'purchase' AND is_recent, n_items, 0)) AS n_items,
       SUM(IF(event_name = 'purchase' AND is_recent, n_distinct_items, 0))
         AS n_distinct_items
-    FROM
-      transactions
-    GROUP BY
-      as_of,
-      user_id,
-      day
+    FROM transactions
+    GROUP BY as_of, user_id, day
   ),
   user_transactions AS (
     SELECT
@@ -156,11 +141,8 @@ WITH
       SUM(refund_value) AS refund_value,
       SUM(n_items) AS items,
       SUM(n_distinct_items) AS distinct_items
-    FROM
-      transaction_days
-    GROUP BY
-      as_of,
-      user_id
+    FROM transaction_days
+    GROUP BY as_of, user_id
   ),
   -- A UTC day may lie in the tables of two local days.
   user_totals AS (
@@ -203,20 +185,15 @@ WITH
         ),
         d.visit
       ) AS last_day
-    FROM
-      snapshots AS s
-    INNER JOIN
-      user_days AS d
+    FROM snapshots AS s
+    INNER JOIN user_days AS d
       ON
         d.day >= s.first_day
         AND d.day < s.as_of
         AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
-    LEFT JOIN
-      persons AS p
+    LEFT JOIN persons AS p
       ON p.snapshot = s.as_of AND p.browser = d.user_id
-    GROUP BY
-      s.as_of,
-      owner
+    GROUP BY s.as_of, owner
   ),
   users AS (
     SELECT
@@ -227,8 +204,7 @@ WITH
         as_of_us
         - GREATEST(LEAST(IFNULL(first_touch, first_event), first_event), 0)
       ) / 86400e6 AS days_known
-    FROM
-      user_totals
+    FROM user_totals
   )
 -- Days since the first visit end at one and a half lookbacks: beyond, they would grow
 -- with the age of the property, and a model would take that drift for loyalty. GA4
@@ -289,8 +265,6 @@ SELECT
   NULLIF(u.visit[OFFSET(3)], '') AS device_category,
   NULLIF(u.visit[OFFSET(4)], '') AS operating_system,
   NULLIF(u.visit[OFFSET(5)], '') AS country
-FROM
-  users AS u
-LEFT JOIN
-  user_transactions AS t
+FROM users AS u
+LEFT JOIN user_transactions AS t
   ON t.as_of = u.as_of AND t.user_id = u.user_id

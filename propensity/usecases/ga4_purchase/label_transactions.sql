@@ -7,14 +7,10 @@
       @label_event AS event_name,
       as_of AS since,
       DATE_ADD(as_of, INTERVAL @horizon_days DAY) AS until
-    FROM
-      UNNEST(@as_ofs) AS as_of
+    FROM UNNEST(@as_ofs) AS as_of
   ),
   candidates AS (
-    SELECT
-      *
-    FROM
-      ga_events
+    SELECT * FROM ga_events
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_label_suffix
       AND event_name = @label_event

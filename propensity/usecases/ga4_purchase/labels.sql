@@ -9,5 +9,4 @@ WITH
 SELECT DISTINCT
   as_of,
   user_id
-FROM
-  transactions
+FROM transactions
