@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from offline.dashboard.facts import Facts
 from offline.dashboard.reading import Row
+from propensity.audience.plan import weeks_left
 from propensity.drift import season_alarm, value_alarm
-from propensity.learning.plan import weeks_left
 from propensity.pages.words import plural, present, ratio
 
 # Runs are late after two weeks, or two horizons that are shorter.

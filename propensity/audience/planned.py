@@ -9,7 +9,7 @@ from typing import Any
 
 from propensity.audience.declared import Named
 from propensity.audience.members import Audience
-from propensity.learning.plan import (
+from propensity.audience.plan import (
     RECENT_WEEKS,
     WEEKS,
     Ranked,
@@ -30,7 +30,7 @@ def planned(deployment: Deployment, named: Named, audience: Audience) -> dict[st
     Return what is known of an audience before it is sent.
 
     Returns:
-        ``deciles`` and ``power``, as ``learning.plan`` has them; how many users a week
+        ``deciles`` and ``power``, as ``plan`` has them; how many users a week
         become members for the first time; ``control_share_needed``, which shows the
         effect of the file after 13 weeks; ``measured_lift``, the newest one that is
         decided, and ``recommended_users``, how many pay their contact by it.

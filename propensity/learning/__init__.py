@@ -12,8 +12,6 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``value``: what buyers pay, beside their probabilities
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow
-- ``lift``: treated users against those held out, week by week; ``plan``: which effect
-  an audience can prove, and from which one it pays
 - ``card``: the record of a version: row, card, files; ``profile``: its data set
 - ``report``: a version, or a week, as an HTML page
 - ``first_look``: a labelled table, tried; ``table_columns``: what its columns hold;

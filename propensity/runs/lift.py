@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from propensity.learning.lift import Week, figures
+from propensity.audience.lift import Week, figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import status
 from propensity.schema import Row

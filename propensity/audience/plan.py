@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning.lift import ERRORS, POWER
+from propensity.audience.lift import ERRORS, POWER
 from propensity.measures.intervals import NORMAL
 from propensity.measures.metrics import BINS, ratio
 

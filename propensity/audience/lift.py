@@ -30,7 +30,7 @@ MINIMUM_CONVERSIONS = 10
 # Amounts are skewed: of fewer buyers in a group, an interval of money misses too often.
 MINIMUM_BUYERS = 20
 # How many standard errors an interval reaches. Of 52 weekly looks at all users so far,
-# none leaves these in 95% of cases (tests/propensity/learning/test_lift.py).
+# none leaves these in 95% of cases (tests/propensity/audience/test_lift.py).
 ERRORS = 2.85
 # Standard errors beyond the interval at which an effect is found in 80% of cases.
 POWER = 0.8416

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from propensity.learning import lift
-from propensity.learning.lift import Interval, Week, figures
+from propensity.audience import lift
+from propensity.audience.lift import Interval, Week, figures
 from propensity.measures.intervals import NORMAL
 from propensity.tables.audiences import GroupSums
 

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from propensity.learning import plan
-from propensity.learning.lift import rate_difference
+from propensity.audience import plan
+from propensity.audience.lift import rate_difference
 from propensity.measures.intervals import NORMAL
 
 MONDAY = date(2026, 3, 2)
