@@ -35,7 +35,8 @@ from propensity.events import rows as events
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.types import Catalogue
-from propensity.learning import first_look, fit
+from propensity.first_look.table import candidates
+from propensity.learning import fit
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Parts, Slice
 from propensity.settings import Settings
@@ -187,7 +188,7 @@ def _of_users(features: dict[str, str], *, baseline: str) -> UseCase:
     return replace(
         usecases.load("ga4_purchase"),
         features=features,
-        candidates=first_look.candidates(),
+        candidates=candidates(),
         baseline=usecases.Baseline(feature=baseline, ascending=False),
         stream=Stream(),
     )

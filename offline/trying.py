@@ -18,8 +18,8 @@ from offline import table_files, whole_files
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError
+from propensity.first_look.table import FirstLook, try_table
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning.first_look import FirstLook, try_table
 from propensity.learning.report.version import version_page
 from propensity.runs import export, train
 from propensity.runs.run import RunRequest, begun, clients

@@ -25,4 +25,4 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     if name != "try_table":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("propensity.learning.first_look").try_table
+    return import_module("propensity.first_look.table").try_table

@@ -31,7 +31,7 @@ FLOORS = (
     {"events"},
     {"registry"},
     {"learning", "online", "stream"},
-    {"audience"},
+    {"audience", "first_look"},
     {"runs"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

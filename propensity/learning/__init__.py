@@ -14,6 +14,4 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``card``: the record of a version: row, card, files; ``profile``: its data set
 - ``report``: a version, or a week, as an HTML page
-- ``first_look``: a labelled table, tried; ``table_columns``: what its columns hold;
-  ``alone``: what each tells by itself
 """

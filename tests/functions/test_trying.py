@@ -14,7 +14,7 @@ from propensity.settings import Settings
 from tests.docs.pages import blocks, text
 from tests.functions.conftest import LATER, entered
 from tests.functions.test_notebook_page import worded
-from tests.propensity.learning.test_first_look import NAMES, customers
+from tests.propensity.first_look.test_first_look import NAMES, customers
 
 OPTIONS = [f"--{name}={column}" for name, column in NAMES.items()]
 

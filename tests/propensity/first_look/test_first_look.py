@@ -10,7 +10,7 @@ import pytest
 
 from propensity import try_table
 from propensity.errors import NotEnoughData, PropensityError, SchemaError
-from propensity.learning import table_columns
+from propensity.first_look import columns as table_columns
 
 MONTHS = [f"2025-{month:02}" for month in range(1, 9)]
 NAMES = {"user": "customer", "time": "month", "label": "churned"}

@@ -1,7 +1,7 @@
 """
 A first look at a labelled table: how well its columns predict its label.
 
-``table_columns`` reads types and times; splits, candidates, metrics and the report are
+``columns`` reads types and times; splits, candidates, metrics and the report are
 those of every training.
 """
 
@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.learning import alone, fit, gate, table_columns
+from propensity.first_look import alone
+from propensity.first_look import columns as table_columns
+from propensity.first_look.columns import Feature, refuse
 from propensity.learning import card as cards
+from propensity.learning import fit, gate
 from propensity.learning.report.version import version_page
 from propensity.learning.rows import Parts, of_users
-from propensity.learning.table_columns import Feature, refuse
 from propensity.learning.trained import Trained
 from propensity.pages.words import percent
 from propensity.settings import Settings

@@ -1,0 +1,8 @@
+"""
+A first look: how well the columns of a labelled table predict its label.
+
+Nothing here reads or writes outside the process; models and metrics are ``learning``'s.
+
+- ``table``: a table, tried; ``columns``: what its columns hold
+- ``alone``: what a column tells by itself: the best one, and likely leaks
+"""
