@@ -31,10 +31,9 @@ def audience() -> None:
     Send top users to a destination, and keep a control group.
 
     An audience is a file, audiences/NAME.toml in the folder of a use case. Its members
-    are chosen from the newest publication of probabilities, once for its date: a second
-    command finds the same members. A share of them is the control group, the same users
-    every week, so that 03-ModelEvaluation can say whether acting helped. Suppressed
-    users are in no audience.
+    are chosen from the newest predictions, once for their date. A share of them is the
+    control group, the same users every week, so that 03-ModelEvaluation can say whether
+    acting helped.
     """
 
 
@@ -76,8 +75,8 @@ def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
     Show what `send` would do, without sending anything.
 
     Counts members, the control group, requests and cost. Says what the users of each
-    decile may bring and from which lift contacting them pays, and which effect the
-    audience can prove after 1, 4 and 13 weeks. Sends nothing and stores no member.
+    decile may bring, from which lift contacting them pays, and which effect the
+    audience can prove after 1, 4 and 13 weeks.
     """
     from propensity.audience import run
 
@@ -99,14 +98,13 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
     """
     Store the members of an audience, and send those not in the control group.
 
-    Users who have left the audience are removed first, where the destination can do
-    that, and then all others are added. What becomes of each is in the table
-    ma_audience_ledger: sent is accepted plus rejected, with a reason. It can be
-    interrupted or killed at any point and run again: it goes on from the ledger, and
-    what is sent again has the same key.
+    Removes users who have left the audience, if the destination can do that, then adds
+    all others. Records each in the table ma_audience_ledger, as accepted or rejected
+    with a reason. You can interrupt it and run it again: it continues with what is
+    left.
 
-    The first date of an audience is sent by this command; 05-Audiences sends later
-    dates by its schedule. Fails where the receiver takes nothing more.
+    Send the first date of an audience by this command; 05-Audiences sends later dates.
+    Fails if the receiver stops accepting users.
     """
     from propensity.audience import run
 
@@ -128,8 +126,7 @@ def ledger(audience: str, use_case: str | None) -> Any:
     """
     Print what became of an audience's users.
 
-    By date, destination and action: how many are pending, accepted and rejected, and
-    why.
+    Counts pending, accepted and rejected users by date, destination, action and reason.
     """
     from propensity.audience.delivery import account
     from propensity.registry.deployment import opened

@@ -17,8 +17,8 @@ def load() -> None:
     """
     Load postcodes, past card transactions, or the shipped model.
 
-    Files are Parquet, or CSV in UTF-8 with a header, commas between columns and points
-    before decimals; plain, .gz or .zst. They have to fit in memory.
+    Files are Parquet, or CSV in UTF-8 with a header, commas and decimal points; plain,
+    .gz or .zst. They have to fit in memory.
     """
 
 
@@ -50,8 +50,8 @@ def transactions(**arguments: Any) -> Any:
     """
     Load past card transactions and their outcomes.
 
-    Loading a file twice, or a longer one after a shorter one, changes no result: each
-    row counts once, by its id.
+    You can load a file twice, or a longer one after it: each row counts once, by its
+    id.
     """
     from offline.load_transactions import run
 
@@ -66,8 +66,7 @@ def model(**arguments: Any) -> Any:
     Load the model that is shipped with a use case.
 
     Use it before the first training, so that a stream is scored from its first day. The
-    model becomes a version and goes live. The first training that is not worse on the
-    stream's events replaces it.
+    model goes live, until a training is not worse on the stream's events.
     """
     from offline.load_model import run
 
@@ -107,8 +106,8 @@ def forget(
     Adds the users to the list of suppressed users, so that functions accept nothing new
     about them, removes their rows from every table and Parquet file, earlier
     generations included, and searches again. You can interrupt it and run it again. The
-    report names no user. It says when to run it once more, because late data may still
-    arrive until then. Exits with 3 if something is left. See docs/privacy.md.
+    report names no user, and says when to run it once more, because of late data. See
+    docs/privacy.md.
     """
     from offline import forget as program
     from propensity.settings import Settings
@@ -138,9 +137,8 @@ def dead_letters() -> None:
     """
     List messages that were rejected or failed, and resend them.
 
-    Sending again is harmless, because an event counts once by its event_id. A dead
-    letter without an event_id gets its message id; it counts twice only if it was
-    stored before it failed.
+    You can send twice, because an event counts once by its event_id. Without one it
+    counts twice if it was stored before it failed.
     """
 
 
@@ -149,8 +147,8 @@ def list_letters() -> Any:
     """
     Count dead letters.
 
-    Shows the messages that were rejected in the last seven days, by reason and field,
-    and those that failed too often and wait in the subscription dead-letters-replay.
+    Shows messages rejected in the last seven days, by reason and field, and those that
+    failed too often and wait in the subscription dead-letters-replay.
     """
     from offline.dead_letters import letters
     from propensity.settings import Settings
@@ -181,9 +179,8 @@ def replay(
     """
     Send dead letters again.
 
-    Without --refused, sends the messages of the subscription dead-letters-replay, whose
-    deliveries all failed, to the topics that they failed on. Each is acknowledged after
-    it is published. After an interruption, wait a minute and run it again.
+    Without --refused, sends the messages of the subscription dead-letters-replay to the
+    topics that they failed on. After an interruption, wait a minute and run it again.
 
     With --refused, sends the messages of the table dead_letters to the topic of events.
     Correct the cause first. Messages that were too large, or not a JSON object, were

@@ -63,10 +63,8 @@ def promote(**arguments: Any) -> Any:
     """
     Make VERSION live, even if training rejected it.
 
-    A first version that was not shown to be better than chance and the use case's
-    baseline needs --force. Later trainings may replace it; see `pin`. If a version is
-    pinned, this pins VERSION instead. Functions follow within PROPENSITY_REFRESH_S,
-    without a restart.
+    Functions follow within PROPENSITY_REFRESH_S. Later trainings may replace it; see
+    `pin`. If a version is pinned, this pins VERSION instead.
     """
     from offline.promote import run
 
@@ -116,8 +114,7 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     Check a deployment and suggest what to fix.
 
     Checks settings, your permissions, the GA4 export, live versions, the last run of
-    each kind and dead letters. It changes nothing, and its report names no user. Exits
-    with 1 if something is wrong, with 4 if it could not examine everything.
+    each kind and dead letters. Changes nothing, and names no user.
     """
     from commands.machine import enter_state
     from offline.doctor.run import run
@@ -146,11 +143,9 @@ def dashboard(
     """
     Write the dashboard: web pages that need no server.
 
-    They show the use cases, the stream by hour, fraud, audiences and their lift, runs
-    with their cost, and the SQL of every number. Open index.html, or put the pages on
-    any web server or bucket. They contain no user id.
-
-    It reads a few small tables and seven days of the stream.
+    They show use cases, the stream by hour, fraud, audiences and their lift, runs with
+    their cost, and the SQL of every number, but no user id. Open index.html, or put the
+    pages on any web server or bucket.
     """
     from commands.machine import enter_state
     from offline.dashboard.run import run

@@ -53,9 +53,9 @@ def demo(**choice: Any) -> Any:
     """
     Train, predict and evaluate on generated data or on yours.
 
-    Without --data, --events and --cards the data are generated. Runs the functions that
-    a deploy uploads, on emulators: they train, evaluate, predict and look users up.
-    With --json the answer is the local state, and the tables are on standard error.
+    Runs the functions that a deploy uploads, on emulators. Without --data, --events and
+    --cards the data are generated. With --json the answer is the local state, and the
+    tables are on standard error.
     """
     from local.demos.choice import Choice
     from local.play import run
@@ -91,8 +91,8 @@ def down(*, state: str | None) -> Any:
     """
     Stop what `up` started.
 
-    Stops the processes of every local state, or of the one you name. Fails for a state
-    in use by a running demo, which stops its own processes.
+    Stops every local state, or the one you name, but not that of a running demo, which
+    stops by itself.
     """
     from local.stack import commands
 

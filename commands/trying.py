@@ -62,10 +62,10 @@ def trying(
     """
     Show what a table or a use case can predict.
 
-    TARGET is a CSV or Parquet file, a table project.dataset.table, or a use case. Of a
-    table, columns that are not named are features. The newest rows test the model,
-    which is compared with the best single column. Of a use case, the model is compared
-    with the live version. Nothing of a deployment is changed.
+    TARGET is a CSV or Parquet file, a table project.dataset.table, or a use case. In a
+    table, columns that are not named are features, and the newest rows compare the
+    model with the best single column. A use case is compared with the live version.
+    Changes nothing in a deployment.
     """
     from local.progress import announced
     from offline import trying

@@ -103,10 +103,9 @@ def check(*, name: str) -> Any:
     """
     Check the files and SQL of a use case, and its leakage.
 
-    Reads its files, fits each candidate to generated rows, and reads its statements by
-    Google's own analyzer. Then runs features and labels on an emulated BigQuery, on
-    generated events with and without those that they may not see: the rows must be the
-    same. Fails if something is wrong.
+    Fits each candidate to generated rows, checks each SQL file with Google's own
+    analyzer, then runs features and labels on generated events, with and without those
+    that they may not see: the rows must be the same.
     """
     from local import sandbox
     from local.progress import announced
@@ -154,8 +153,6 @@ def build_preprocessor(*, file: Path | None, is_default: bool, **arguments: Any)
     The file defines preprocessor(use_case), which returns an unfitted scikit-learn
     ColumnTransformer over the columns named in use_case.features. It is pickled, so it
     may use what the functions have installed, but nothing defined in the file itself.
-    Training fits a clone of it on its training rows only. One of --from and --default
-    is needed.
     """
     if (file is None) != is_default:
         raise click.UsageError("give either --from FILE or --default")

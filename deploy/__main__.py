@@ -213,7 +213,8 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         raise DeploymentError(
             f"nothing was changed, because tables would lose {', '.join(lost)} with "
             "all data in them. To go back to older code, do not run deploy/setup.sh "
-            "(docs/deploy.md, Go back). To drop them: deploy/setup.sh --drop-columns"
+            "(docs/deploy-reference.md, Go back). To drop them: deploy/setup.sh "
+            "--drop-columns"
         )
     yield from ()
 

@@ -67,7 +67,7 @@ explain_region() {
   cat >&2 <<END
 deploy: Cloud Build lets this project build in few regions only, and not in $region. Either
   set DEPLOY_REGION to one of us-central1, us-west2, europe-west1, asia-east1,
-  australia-southeast1, southamerica-east1 (docs/deploy.md, Change something, says how to move),
+  australia-southeast1, southamerica-east1 (docs/deploy-reference.md, Change something, says how to move),
   or ask Google's support to lift the restriction, then run this again
   https://cloud.google.com/build/docs/locations#restricted_regions_for_some_projects
 END

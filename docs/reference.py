@@ -66,7 +66,7 @@ Find the table that answers your question, and what its columns mean.
 | Which scores were given, and what came out? | [`inference_log`](#inference_log), [`truth_events`](#truth_events) |
 | What does the GA4 export say? | [`ga_events`](#ga_events) |
 
-The tables are in the dataset `PROPENSITY_DATASET`; the queries below assume `propensity`. Filter on the partition column, with constants: otherwise BigQuery reads, and bills, all dates.
+The tables are in the dataset `PROPENSITY_DATASET`, by default `propensity`. Filter on the partition column, with constants: otherwise BigQuery reads, and bills, all dates.
 
 The top 100 users of the newest predictions:
 
@@ -117,8 +117,9 @@ ORDER BY messages DESC
 ## How to read the columns
 
 - Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
-- *Positives* are users, or events, with the outcome. *Contacted* are members of an audience outside the control group.
-- Amounts of `ga4_purchase` are in US dollars, or in the event's currency if the export has no dollars. Those of other use cases are in the currency of their events.
+- *Positives* are users, or events, with the outcome. *Contacted* are an audience's members outside the control group.
+- A column without a type is text (`STRING`).
+- Amounts of `ga4_purchase` are in US dollars, or in the event's currency if the export has no dollars; those of other use cases in the currency of their events.
 - Some tables are views of a table `…_runs`, which has the rows of all runs. Query the view.
 - These columns mean the same in every table that has them:
 
@@ -135,7 +136,7 @@ A view of the [features of the stream](../04-StreamFeatures/README.md#features):
 
 ## ga_events
 
-A view of the GA4 export: one row per event. Always filter on `table_suffix` with constants; otherwise BigQuery reads, and bills, all days.
+A view of the GA4 export: one row per event. Always filter on `table_suffix`, with constants.
 
 A day is read from one table: the first of `events_`, `events_fresh_`, `events_intraday_` and `events_fresh_intraday_` that it has.
 Event parameters and user properties that a use case names are further columns, `param_NAME` and `property_NAME` ([how to add them](usecase-reference.md#event-parameters-and-user-properties)).
@@ -146,23 +147,18 @@ Unknown values, for example `(not set)`, are null.
 INTERNAL_HEAD = """
 ## Internal tables
 
-The functions need these tables; you will rarely query them. The BigQuery console
-shows their columns.
+You will rarely query these tables. The BigQuery console shows their columns.
+
 """
 
 # What a reader of a table must know, and its columns do not say.
 NOTES = {
-    "suppressed_users": "`propensity forget` writes it.",
-    "stream_events": "An event that was sent twice may be here twice: take one row "
-    "for each `use_case`, `user_id`, `event_date` and `event_id`.",
-    "postcode_index": "`propensity load postcodes` replaces it as a whole.",
-    "inference_log": "If an event is delivered twice, its score is here twice, by the "
-    "same `inference_id`. Version -1 means that no version was live.",
-    "truth_events": "The latest `truth_time` counts; of two at the same time, label 1.",
+    "stream_events": "Take one row for each `use_case`, `user_id`, `event_date` and "
+    "`event_id`.",
+    "inference_log": "Version -1 means that no version was live.",
+    "truth_events": "Of two at the same time, label 1 counts.",
     "ma_predictions_table": "Each run updates the users that it scored, and keeps all "
     "others. A run for an earlier date does not change users with a newer row.",
-    "ma_predictions_runs": "Also contains failed and superseded runs. Query the view "
-    "[`ma_predictions_history`](#ma_predictions_history) instead.",
     "ma_model_training_metadata": "`card` has everything else as JSON: "
     "`JSON_VALUE(card, '$.verdict.roc_auc_difference')`. Its entries are `verdict`, "
     "`metrics`, `savings`, `value`, `candidates`, `importance`, `features`, `split`, "
@@ -173,17 +169,16 @@ NOTES = {
     "means that there were no predictions. `metrics` has, where they are known: "
     + ", ".join(f"`{column.name}`" for column in EVALUATION.in_json)
     + ".",
-    "ma_audience_members": "`propensity audience send` writes it, once a date.",
-    "ma_audience_ledger": "`propensity audience send` writes it.",
-    "ma_audience_lift": "[How to read it](audiences.md#did-it-help).",
+    "ma_audience_members": "So does `propensity audience send`, once a date.",
+    "ma_audience_ledger": "So does `propensity audience send`.",
+    "ma_audience_lift": "[How to read it](audiences.md#4-see-whether-it-helped).",
     "ma_drift": "[What to do](operate.md#drift).",
-    "ma_preprocessors": "`propensity build-preprocessor` writes it.",
 }
 
 COMMANDS_HEAD = """\
 # Commands
 
-Look up a command: what it does, its options, and the exit codes.
+Look up what a command does, its options, and the exit codes.
 
 <!-- Written by `python -m docs`; edit commands/. -->
 
@@ -219,8 +214,7 @@ def tables() -> str:
             parts.append(f", and {_code(_shown(same))} of [{like.name}](#{like.name})")
         parts += [":\n\n", *_lines(own)]
     parts += [VIEWS, *_lines(GA_EVENTS), INTERNAL_HEAD]
-    for table in internal:
-        parts += _about(table)
+    parts += [f"- `{table.name}`: {table.description}\n" for table in internal]
     return "".join(parts)
 
 
@@ -273,7 +267,8 @@ def _lines(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
         shown = [prefix + column.name]
         shown += ["…_low", "…_high"] if f"{column.name}_low" in names else []
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
-        yield f"- {_code(shown)} (`{kind}`): {column.description}\n"
+        known = "" if kind == "STRING" else f" (`{kind}`)"
+        yield f"- {_code(shown)}{known}: {column.description}\n"
         yield from _lines(column.fields, f"{prefix}{column.name}.")
 
 

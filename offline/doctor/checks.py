@@ -213,7 +213,9 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
             try:
                 declared.load(use_case, name)
             except PropensityError as why:
-                yield Finding(why.message, "docs/audiences.md has every entry")
+                yield Finding(
+                    why.message, "docs/audiences-reference.md has every entry"
+                )
             asked = {"use_case": use_case.name, "audience": name}
             rows = exam.warehouse.rows(statement("audience_deliveries"), asked)
             send = f"propensity audience send {name} --use-case {use_case.name}"

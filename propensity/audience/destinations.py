@@ -69,7 +69,7 @@ def opened(
             said = explained(error, template, kind)
         raise UseCaseError(
             f"audiences/destinations/{file}: {concealed(said, variables.values())}. "
-            f"docs/audiences.md has the entries of such a file; the destination "
+            f"docs/destinations.md has the entries of such a file; the destination "
             f"{BUCKET!r} needs none"
         ) from None
     column = deployment.use_case.chosen(deployment.settings).get("user_column")

@@ -1,5 +1,5 @@
 """
-Any HTTP endpoint, by a TOML file, which docs/audiences.md shows.
+Any HTTP endpoint, by a TOML file, which docs/destinations.md shows.
 
 ``{name}`` stands for a value of the request, and ``${NAME}`` for a secret; both are
 filled in at once, so that no value is taken for a place. Every request has its key in

@@ -150,7 +150,10 @@ def _denied(
     if export and (on == export or re.search(named, text)):
         remedy = f"Grant it roles/bigquery.dataViewer on the dataset {export}"
         if not export.startswith(f"{settings.project}."):
-            remedy += ", which is for its owner to do; docs/deploy.md has the command"
+            remedy += (
+                ", which is for its owner to do; docs/deploy-reference.md has the "
+                "command"
+            )
     where = f" on {on}" if on else ""
     return AccessDenied(
         f"{service} denies access: the account that this runs as lacks "

@@ -58,7 +58,8 @@ def words_of(text: str) -> list[list[str]]:
 
 def of_pages() -> list[list[str]]:
     """The commands of gcloud that the pages tell an operator to type."""
-    pages = [(ROOT / "docs" / name).read_text() for name in ("deploy.md", "operate.md")]
+    names = ("deploy.md", "deploy-reference.md", "operate.md")
+    pages = [(ROOT / "docs" / name).read_text() for name in names]
     lines = "\n".join(pages).replace("PROJECT", "my-project").splitlines()
     starts = [re.search(r"^(?:.*\| )?(gcloud (?!.*[`\[…|]).*)$", one) for one in lines]
     return [shlex.split(one[1], comments=True) for one in starts if one]
