@@ -32,6 +32,9 @@ SHARED_BY = 3
 # A table that has more columns of another one than these refers to it.
 SHARED_COLUMNS = 4
 
+# Types that a query need not know.
+PLAIN = {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL"}
+
 # Tables that people rarely query: the page has no columns of them.
 INTERNAL = {
     "ma_predictions_runs",
@@ -95,7 +98,7 @@ FROM propensity.ma_drift
 WHERE use_case = 'ga4_purchase' AND is_alarm AND as_of >= DATE_SUB(CURRENT_DATE(), INTERVAL 30 DAY)
 ```
 
-The effect of each audience so far:
+The effect of each audience:
 
 ```sql
 SELECT audience, week, verdict, conversion_difference, conversion_difference_low, conversion_difference_high
@@ -118,7 +121,7 @@ ORDER BY messages DESC
 
 - Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
 - *Positives* are users, or events, with the outcome. *Contacted* are an audience's members outside the control group.
-- A column without a type is text (`STRING`).
+- Types are shown where a query depends on them: days, times, arrays and bytes.
 - Amounts of `ga4_purchase` are in US dollars, or in the event's currency if the export has no dollars; those of other use cases in the currency of their events.
 - Some tables are views of a table `…_runs`, which has the rows of all runs. Query the view.
 - These columns mean the same in every table that has them:
@@ -183,7 +186,7 @@ Look up what a command does, its options, and the exit codes.
 <!-- Written by `python -m docs`; edit commands/. -->
 
 `propensity` is `.venv/bin/propensity` after `make setup`. It reads the same [settings](settings.md) as the functions; `make up` prints those of local mode.
-The answer is on standard output, as JSON with `--json`; progress and errors are on standard error.
+The answer is on standard output, as JSON with `--json`; progress and errors are on standard error. `--help` explains each command in more words.
 
 ## Exit codes
 
@@ -267,7 +270,7 @@ def _lines(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
         shown = [prefix + column.name]
         shown += ["…_low", "…_high"] if f"{column.name}_low" in names else []
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
-        known = "" if kind == "STRING" else f" (`{kind}`)"
+        known = "" if kind in PLAIN else f" (`{kind}`)"
         yield f"- {_code(shown)}{known}: {column.description}\n"
         yield from _lines(column.fields, f"{prefix}{column.name}.")
 
@@ -294,9 +297,8 @@ def _command(
 ) -> str:
     """Return the part of a command, and of those below it."""
     name = f"{before} {command.name}"
-    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
-    text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
-    about = f"\n{heading} {name}\n\n" + text.replace("<", "&lt;") + "\n"
+    text = inspect.cleandoc(command.help or "").partition("\n\n")[0]
+    about = f"\n{heading} {name}\n\n" + " ".join(text.split()) + "\n"
     if isinstance(command, click.Group):
         below = command.commands.values()
         parts = [_command(one, name, f"{heading}#", shared) for one in below]
