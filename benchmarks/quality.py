@@ -53,6 +53,7 @@ from local.exports import ga4_export
 from local.generators.shop import Shop
 from local.progress import showing, step
 from propensity import usecases
+from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import fit, gate, season
 from propensity.learning import rows as learning_rows
@@ -60,9 +61,9 @@ from propensity.learning.rows import Slice
 from propensity.measures import metrics
 from propensity.models.encoding import numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.usecases import UseCase
+from propensity.usecases.declaration import VIEW
 
 Floats = NDArray[np.float64]
 Score = Callable[[pa.Table], Floats]
@@ -121,8 +122,8 @@ def _loaded(
         last, days = shop.last_full_day, shop.dates
         tables = {f"events_{day:%Y%m%d}": shop.shard(day) for day in days}
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
-    view = consent.events_view(settings.export, require="false")
-    warehouse.replace_view(usecases.export.VIEW, view)
+    view = events_view(settings.export, require="false")
+    warehouse.replace_view(VIEW, view)
     weeks = weeks_allowed(days, last, use_case)
     weeks, timeframe = weeks[-count:], use_case.timeframe(settings)
     # The first week of each month trains.

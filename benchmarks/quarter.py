@@ -45,6 +45,7 @@ from local.progress import showing, step
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
 from propensity.fraud import alerts
+from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import candidates, value
 from propensity.learning.preprocessor import (
@@ -55,10 +56,9 @@ from propensity.learning.preprocessor import (
 from propensity.learning.rows import Slice, slice_of
 from propensity.measures.metrics import normalised_gini
 from propensity.models.encoding import numbers_of
-from propensity.privacy import consent
 from propensity.timeframe import DAY, FEWEST_SNAPSHOTS
 from propensity.usecases import UseCase
-from propensity.usecases.declaration import MEAN
+from propensity.usecases.declaration import MEAN, VIEW
 
 Floats = NDArray[np.float64]
 
@@ -122,8 +122,8 @@ def loaded(file: Path, lookback: int) -> tuple[pd.DataFrame, list[Played]]:
         warehouse = opened.warehouse
         settings = warehouse.settings
         summary = ga4_export.load_export(warehouse.client, settings.ga4_dataset, file)
-        view = consent.events_view(settings.export, require="false")
-        warehouse.replace_view(usecases.export.VIEW, view)
+        view = events_view(settings.export, require="false")
+        warehouse.replace_view(VIEW, view)
         use_case = replace(usecases.load("ga4_value"), lookback_days=lookback)
         first, last = min(summary.dates), summary.last_full_day
         every = [first + n * DAY for n in range((last - first).days + 1)]

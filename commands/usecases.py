@@ -81,7 +81,7 @@ def new(
     """
     from offline.usecases import new as program
     from propensity.errors import RequestError
-    from propensity.usecases.sources import Events
+    from propensity.usecases.declaration import Events
 
     own = None
     if events and user and time:

@@ -20,11 +20,10 @@ from deploy import functions
 from deploy.functions import Function
 from propensity import topics, usecases
 from propensity.audience.declared import secrets_of
-from propensity.privacy import consent
+from propensity.ga4.view import KINDS, PREFIXES, events_view
 from propensity.schema import Table
 from propensity.settings import CONSENTS
 from propensity.tables import every as tables
-from propensity.usecases.export import KINDS, PREFIXES
 
 TERRAFORM = Path(__file__).with_name("terraform")
 
@@ -112,9 +111,7 @@ def _views() -> dict[str, Any]:
         # A part for each kind of tables, by the consent that is required.
         "ga_events": {
             kind: {
-                consents: consent.events_view(
-                    EXPORT, require=consents, kinds=[kind]
-                ).strip()
+                consents: events_view(EXPORT, require=consents, kinds=[kind]).strip()
                 for consents in CONSENTS
             }
             for kind in KINDS

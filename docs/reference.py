@@ -20,9 +20,10 @@ from commands import cli
 from commands.answers import MEANINGS
 from local import billing
 from propensity import usecases
+from propensity.ga4.view import GA_EVENTS
 from propensity.schema import Column, Table
 from propensity.settings import Settings
-from propensity.tables.every import EVALUATION, GA_EVENTS, TABLES
+from propensity.tables.every import EVALUATION, TABLES
 
 Option = tuple[str, str]
 

@@ -36,7 +36,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
-from propensity.usecases.export import VIEW
+from propensity.usecases.declaration import VIEW
 
 BYTES_AN_EVENT = 1e9 / 600_000
 # The name that the view of the export has for the tables of all days.

@@ -23,7 +23,7 @@ from local.stack.stack import Stack
 from local.stack.state import PORTS, State
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.usecases.sources import Events, Source
+from propensity.usecases.declaration import Events, Source
 
 Row = dict[str, Any]
 

@@ -30,23 +30,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from propensity import usecases
+from propensity import suppression, usecases
 from propensity.clock import SYSTEM
 from propensity.errors import ArtifactError, Conflict, MissingTable, RequestError
 from propensity.gcp.artifacts import Artifacts, Generation, Stored
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
-from propensity.privacy import suppression
-from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry.deployment import opened
 from propensity.registry.index import INDEXES, Index, pointer_name
 from propensity.registry.leases import leased
-from propensity.registry.objects import parquet_of
-from propensity.registry.versions import PARQUET
+from propensity.registry.versions import PARQUET, parquet_of
 from propensity.runs import compact, index
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import EVENT, RAW, USER
 

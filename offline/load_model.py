@@ -23,10 +23,9 @@ from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.champion import announce
 from propensity.registry.deployment import opened
-from propensity.registry.loading import loaded, newest_recorded
-from propensity.registry.versions import HTML, JSON, Registry, unpickled
+from propensity.registry.serving import loaded, newest_recorded
+from propensity.registry.versions import HTML, JSON, Registry, announce, unpickled
 from propensity.settings import Settings
 from propensity.tables import every as tables
 

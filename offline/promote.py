@@ -14,10 +14,9 @@ from typing import Any
 from msgspec.structs import asdict
 
 from propensity.errors import NoChampion, RequestError, UnknownVersion
-from propensity.registry.champion import Champion, announce
 from propensity.registry.deployment import Deployment, opened
-from propensity.registry.loading import Serving, find_recorded, loaded
-from propensity.registry.versions import Registry
+from propensity.registry.serving import Serving, find_recorded, loaded
+from propensity.registry.versions import Champion, Registry, announce
 from propensity.statements import statement
 
 # Versions in the list, and their columns.

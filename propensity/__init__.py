@@ -6,8 +6,9 @@ beside the function's ``main.py``. Each room's own docstring lists its modules.
 Beside the rooms:
 
 - ``settings``: the environment, read whole; ``errors``: all errors and their codes
-- ``timeframe``: as-of dates and windows; ``freshness``: which days an export has
+- ``timeframe``: as-of dates and windows
 - ``schema``: what a table is; ``statements``: SQL files by name
+- ``suppression``: users of whom nothing is kept
 - ``drift``: what differs from the training; ``budget``: how many can be acted on
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``topics``: the topics of Pub/Sub; ``ids``: which ids are none

@@ -21,9 +21,8 @@ from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
-from propensity.privacy.suppression import NOBODY, Suppressed
-from propensity.tables.inference import TRUTH_EVENTS
-from propensity.tables.stream import STREAM_EVENTS
+from propensity.suppression import NOBODY, Suppressed
+from propensity.tables.stream import STREAM_EVENTS, TRUTH_EVENTS
 from propensity.usecases import Stream, UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)

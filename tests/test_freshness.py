@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity import freshness
-from propensity.freshness import Freshness, Shards
+from propensity.ga4 import days as export_days
+from propensity.ga4.days import Freshness, Shards
 
 DAY = timedelta(days=1)
 AS_OF = date(2026, 3, 2)
@@ -33,7 +33,7 @@ def look(
     zone: int = 0,
 ) -> Freshness:
     shards = Shards(daily=frozenset(daily), intraday=frozenset(intraday or ()))
-    return freshness.look(
+    return export_days.look(
         shards, AS_OF - 60 * DAY, AS_OF, now=now, utc_offset_hours=zone
     )
 

@@ -16,12 +16,11 @@ from offline.forget import about, in_order
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import folders, usecases
+from propensity.ga4.view import KINDS, PREFIXES, events_view
 from propensity.gcp.queries import type_of_parameter
-from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.statements import Line, joined, lines, statement
 from propensity.tables import every
-from propensity.usecases.export import KINDS, PREFIXES
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -109,7 +108,7 @@ def parameters_of(sql: str) -> dict[str, str]:
 def relations() -> dict[str, Columns]:
     """Columns of all tables and views, by name."""
     known = {**googlesql.deployment(), **EXPORT}
-    text = consent.events_view("p.export", require="false")
+    text = events_view("p.export", require="false")
     return {**known, "ga_events": columns(text, named(text, known), {})}
 
 
@@ -192,7 +191,7 @@ def test_an_export_to_parquet_is_taken_by_googles_own_analyzer(relations, name):
 def test_the_view_of_the_export_is_taken_by_googles_own_analyzer(
     relations, require, kinds
 ):
-    text = consent.events_view("p.export", require=require, kinds=kinds)
+    text = events_view("p.export", require=require, kinds=kinds)
 
     assert "table_suffix" in columns(text, named(text, relations), {})
 

@@ -14,10 +14,10 @@ from sklearn.metrics import roc_auc_score
 from local.exports import sources as loading
 from local.generators.shop import Shop
 from propensity.gcp.warehouse import Warehouse
-from propensity.usecases import UseCase, sources
+from propensity.usecases import UseCase, declaration
 
 _KEYS = ["as_of", "user_id"]
-LOYALTY = sources.Source(
+LOYALTY = declaration.Source(
     table="crm.loyalty",
     user_id="customer_id",
     valid_from="changed_at",
@@ -45,7 +45,7 @@ def text(
     loading.load(warehouse.client, LOYALTY, shop.loyalty())
     window = use_case.window(warehouse.settings, weeks)
     buyers = warehouse.table(use_case.statement("labels"), window).select(_KEYS)
-    before, after = sources.around({"loyalty": LOYALTY.text()})
+    before, after = declaration.around({"loyalty": LOYALTY.text()})
     points = warehouse.table(
         f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
         {"as_ofs": weeks, "known_before": max(weeks)},

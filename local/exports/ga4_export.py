@@ -31,8 +31,8 @@ import pyarrow as pa
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.exports.sources import SOURCES, replace_table
 from local.progress import step
+from propensity.ga4.view import PREFIXES
 from propensity.timeframe import days_of_data
-from propensity.usecases.export import PREFIXES
 
 if TYPE_CHECKING:
     from google.cloud import bigquery

@@ -18,7 +18,7 @@ from local.exports import sources
 from local.exports.ga4_export import Summary
 from propensity.errors import SchemaError
 from propensity.timeframe import days_of_data
-from propensity.usecases.sources import Events
+from propensity.usecases.declaration import Events
 
 FILES = re.compile(r".+\.(parquet|csv(\.gz|\.zst)?)")
 

@@ -19,7 +19,7 @@ from offline import table_files
 from propensity.errors import SchemaError
 from propensity.schema import Column, arrow_type
 from propensity.usecases import UseCase
-from propensity.usecases.sources import Events, OwnTable, Source
+from propensity.usecases.declaration import Events, OwnTable, Source
 
 SOURCES, LOAD_TIMEOUT_S = "sources", 300
 

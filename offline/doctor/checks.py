@@ -18,12 +18,11 @@ from propensity.errors import (
     SchemaError,
     SettingsError,
 )
-from propensity.freshness import Shards
+from propensity.ga4.days import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
-from propensity.privacy import consent
-from propensity.registry.loading import loaded, recorded
+from propensity.registry.serving import loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs.export import check_own_events, listed
 from propensity.settings import Settings
@@ -31,6 +30,7 @@ from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.timeframe import DAY, first_shard, midnight
 from propensity.usecases import UseCase
+from propensity.usecases.declaration import VIEW
 
 # A day's table of the export is there about noon of the next day, in the property's
 # time zone, and a day later at times.
@@ -104,9 +104,9 @@ def check_export(exam: Examination) -> Iterator[Finding]:
         return
     yield from _check_days(exam, Shards.of(there))
     try:
-        exam.warehouse.dry_run(f"SELECT * FROM {consent.VIEW} WHERE table_suffix = ''")
+        exam.warehouse.dry_run(f"SELECT * FROM {VIEW} WHERE table_suffix = ''")
     except PropensityError as error:
-        what = f"the view {consent.VIEW} cannot be read: {error.message}"
+        what = f"the view {VIEW} cannot be read: {error.message}"
         advice = "or move other tables and views named events_ to another dataset"
         yield Finding(what, f"{SET_UP}; {advice}")
 

@@ -12,8 +12,7 @@ from deploy import functions
 from offline.doctor.checks import Examination, Finding
 from propensity import errors
 from propensity.errors import ArtifactError, ExportLate
-from propensity.gcp.artifacts import Artifacts
-from propensity.registry.objects import instant_of, object_of
+from propensity.gcp.artifacts import Artifacts, instant_of, object_of
 
 # Leases of what the schedule calls, by target.
 KINDS = {

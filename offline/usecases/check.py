@@ -22,13 +22,14 @@ import pandas as pd
 from offline.usecases import googlesql, made_up
 from propensity import folders, statements, usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
+from propensity.ga4 import view as ga4_view
 from propensity.gcp.queries import type_of_parameter
 from propensity.ids import NAME
-from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.timeframe import midnight
-from propensity.usecases import NUMBER, UseCase, declaration, export
+from propensity.usecases import NUMBER, UseCase, declaration
+from propensity.usecases.declaration import VIEW
 
 AS_OF = date(2026, 3, 2)
 # A moment of a source that is known ahead, as the end of a contract is, may be later.
@@ -239,7 +240,7 @@ def _statement(
         if "*" in table or (table not in there and "." not in table):
             yield (
                 f"{file} reads {table}, which a deployment does not have. For events "
-                f"of the export, read {export.VIEW}"
+                f"of the export, read {VIEW}"
             )
             return
     given = {
@@ -263,10 +264,10 @@ def _statement(
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
     """Return the columns of all that a statement may read, by name."""
-    view = (*tables.GA_EVENTS, *export.columns(use_case.export_values))
+    view = (*ga4_view.GA_EVENTS, *ga4_view.columns(use_case.export_values))
     return {
         **googlesql.deployment(),
-        export.VIEW: {column.name: column.type for column in view},
+        VIEW: {column.name: column.type for column in view},
         **{source.table: source.types for source in use_case.sources.values()},
         **({own.table: own.types} if (own := use_case.own_events) else {}),
     }
@@ -323,8 +324,8 @@ def _rows(
     if own := use_case.own_events:
         sandbox.load_source(own, made_up.own_events(own, seen))
     settings = sandbox.warehouse.settings
-    view = consent.events_view(settings.export, require="false")
-    sandbox.warehouse.replace_view(export.VIEW, view)
+    view = ga4_view.events_view(settings.export, require="false")
+    sandbox.warehouse.replace_view(VIEW, view)
     for source in use_case.sources.values():
         made = made_up.source_rows(source, AS_OF, is_leaking=until is None)
         sandbox.load_source(source, made)

@@ -19,8 +19,7 @@ from propensity import statements
 from propensity.events.values import microseconds_of
 from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
-from propensity.usecases.declaration import MOMENTS
-from propensity.usecases.sources import Events, Source
+from propensity.usecases.declaration import MOMENTS, Events, Source
 
 USERS = [f"user.{number:02}" for number in range(24)]
 TICK = timedelta(microseconds=1)

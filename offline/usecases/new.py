@@ -17,9 +17,9 @@ from typing import Any
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
+from propensity.ga4.view import GA_EVENTS
 from propensity.ids import NAME, NAME_RULE, is_event_name
-from propensity.tables.every import GA_EVENTS
-from propensity.usecases.sources import Events
+from propensity.usecases.declaration import Events
 
 TEMPLATES = Path(__file__).parent / "templates"
 EVENT, CHURN = "event", "churn"

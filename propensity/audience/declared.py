@@ -22,7 +22,7 @@ from propensity.audience.selection import Rule
 from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
-from propensity.usecases import UseCase, declaration, sources
+from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
 RULES = ("top", "deciles", "threshold", "budget")
@@ -120,7 +120,7 @@ class Named(Struct, frozen=True):
         # What stands for the default is the file's own statement.
         own = {"eligible": self.name} if self.sql_file.is_file() else {}
         around = (
-            {"eligible": sources.around(use_case.tables("features"))} if own else {}
+            {"eligible": declaration.around(use_case.tables("features"))} if own else {}
         )
         lines = statements.lines(name, own=self.folder, around=around, renamed=own)
         return statements.joined(lines)

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
+from propensity import suppression
 from propensity.audience.members import Audience
 from propensity.audience.selection import Member
 from propensity.clock import Clock
 from propensity.errors import PropensityError, RequestError
-from propensity.privacy import suppression
-from propensity.privacy.suppression import Suppressed
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
+from propensity.suppression import Suppressed
 from propensity.tables import every as tables
 
 ADD, REMOVE = "add", "remove"

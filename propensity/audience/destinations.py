@@ -20,7 +20,7 @@ from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
-from propensity.registry.objects import parquet_of
+from propensity.registry.versions import parquet_of
 from propensity.statements import read
 
 # The name of the destination that needs no file.

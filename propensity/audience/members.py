@@ -18,10 +18,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from propensity import suppression
 from propensity.audience.declared import Named
 from propensity.audience.selection import Control, Member, choose, read_by
 from propensity.errors import PropensityError, RequestError, UseCaseError
-from propensity.privacy import consent, suppression
+from propensity.ga4.view import check_view
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -92,7 +93,7 @@ def find_or_choose(
     """
     use_case, warehouse = deployment.use_case, deployment.warehouse
     if use_case.reads_export:
-        consent.check_view(warehouse, use_case)
+        check_view(warehouse, use_case)
     as_of, users = _publication(deployment, until or now.date())
     _check_not_over(named, as_of)
     sql = statement("audience_selections")

@@ -34,10 +34,9 @@ from propensity.events.values import (
     numeral_of,
 )
 from propensity.ids import MAXIMUM_ID_CHARACTERS, is_meaningless, is_text
-from propensity.privacy.suppression import NOBODY, Suppressed
 from propensity.schema import Table
-from propensity.tables.inference import TRUTH_EVENTS
-from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS
+from propensity.suppression import NOBODY, Suppressed
+from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
 from propensity.timeframe import midnight, moment_of
 
 _SCHEMAS = {

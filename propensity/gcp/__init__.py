@@ -5,8 +5,7 @@ No other room imports a client.
 
 - ``queries``: BigQuery: statements to rows and Arrow
 - ``warehouse``: the same with what is written: rows, tables and views
-- ``writes``: the Storage Write API: all rows of a run, once
-- ``appends``: the Storage Write API: appends of the stream
+- ``writes``: the Storage Write API: all rows of a run, once; appends of the stream
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
 - ``pubsub``: publishes messages to topics
 - ``data_manager``: sends users to Google's products, and asks what became of them

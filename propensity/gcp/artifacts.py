@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -58,6 +60,32 @@ def retried(write: Callable[[], Result]) -> Result:
         with contextlib.suppress(Conflict):
             return write()
     return write()
+
+
+def json_of(value: Mapping[str, Any]) -> bytes:
+    """Return an object's content as bytes."""
+    return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+def instant_of(moment: datetime) -> str:
+    """Return a time as a text; texts sort as times do."""
+    return moment.isoformat(timespec="microseconds")
+
+
+def object_of(stored: Stored, name: str) -> dict[str, Any]:
+    """
+    Return an object's content.
+
+    Raises:
+        ArtifactError: It is not a JSON object.
+    """
+    try:
+        value = json.loads(stored.data)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{name} is not JSON") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{name} is not a JSON object")
+    return value
 
 
 def sha256(data: bytes) -> str:

@@ -1,8 +1,10 @@
 """
-The rows of a run or command, appended by BigQuery's Storage Write API.
+Rows that are appended by BigQuery's Storage Write API, as Arrow record batches.
 
-They go to a pending stream, as Arrow record batches, and are in the table once it is
-committed: all of them, once, or none. ``appends`` is for instances.
+Those of a run or command (``write``) go to a pending stream, and are in the table once
+it is committed: all of them, once, or none. An instance that appends all the time
+(``Appends``) sends its rows to the table's default stream: they are visible once they
+are acknowledged, at least once.
 
 The API demands only ``bigquery.tables.updateData`` on the table; a load job also needs
 the rights to create and to alter tables.
@@ -14,12 +16,18 @@ Sources:
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import grpc.aio
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud.bigquery_storage_v1.services.big_query_write import (
+    BigQueryWriteAsyncClient,
     BigQueryWriteClient,
 )
 from google.cloud.bigquery_storage_v1.types import (
@@ -36,6 +44,7 @@ from propensity.gcp.errors import BIGQUERY, translated
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from propensity.schema import Table
     from propensity.settings import Settings
 
 # The permission that the API demands on the table.
@@ -47,6 +56,10 @@ APPEND_BYTES = 8 * 1024**2
 REQUEST_BYTES = 2 * 1024**2
 
 _of_status: Any = api.from_grpc_status
+_of_grpc: Any = api.from_grpc_error
+
+# Of a connection that is closed.
+_BROKEN = (api.GoogleAPICallError, Unavailable, asyncio.InvalidStateError)
 
 # Errors of calls that may succeed later.
 _PASSING = if_exception_type(
@@ -179,3 +192,81 @@ def parts(rows: pa.RecordBatch, most: int = APPEND_BYTES) -> Iterator[pa.RecordB
         yield from parts(rows[half:], most)
     else:
         yield rows
+
+
+class Appends:
+    """
+    Appends of one instance of a function. Belongs to one event loop.
+
+    Connections stay open. Google's ``AppendRowsStream`` is for threads: it takes nearly
+    three times as long, and looks for an answer in intervals.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        # Connections that wait for no answer, by table.
+        self._idle: dict[str, list[Any]] = {}
+
+    @cached_property
+    def _client(self) -> BigQueryWriteAsyncClient:
+        return open_client(
+            BigQueryWriteAsyncClient, self.settings.bigquery_storage_endpoint
+        )
+
+    async def append(self, table: Table, rows: pa.RecordBatch) -> None:
+        """
+        Append rows; they are durable when this returns.
+
+        Args:
+            table: Of ``tables``.
+            rows: In its Arrow schema; 10 MB at most.
+
+        Raises:
+            Unavailable: BigQuery failed or was too slow; rows may be there or not.
+            RowsRefused: Some rows can never be appended; none was.
+            MissingTable: There is no such table.
+        """
+        if not rows.num_rows:
+            return
+        path = path_of(self.settings, table.stored)
+        with translated(self.settings, BIGQUERY, on=path, needs=UPDATES):
+            async with asyncio.timeout(float(self.settings.deadline_s)):
+                check(await self._answer(path, rows))
+
+    async def _answer(self, path: str, rows: pa.RecordBatch) -> Any:
+        """
+        Send rows by an idle connection, or by a new one.
+
+        BigQuery closes a stream that is idle for minutes. An instance that had no
+        processor meanwhile finds out by its next rows: they go by a new one.
+        """
+        idle = self._idle.setdefault(path, [])
+        while idle:
+            call = idle.pop()
+            with contextlib.suppress(*_BROKEN):
+                return await _exchange(call, request_of(rows), idle)
+        stream = f"{path}/streams/_default"
+        transport: Any = self._client.transport
+        call = transport.append_rows(metadata=metadata(stream))
+        return await _exchange(call, request_of(rows, stream, rows.schema), idle)
+
+
+async def _exchange(call: Any, request: Any, idle: list[Any]) -> Any:
+    """
+    Send a request by a connection, and return its answer.
+
+    After an error, or where the caller goes away, the connection is closed: the answer
+    would be taken for that to the next request.
+    """
+    try:
+        await call.write(request)
+        answer = await call.read()
+        if answer is grpc.aio.EOF:
+            raise Unavailable("BigQuery closed the stream")
+    except BaseException as error:
+        call.cancel()
+        if isinstance(error, grpc.RpcError):
+            raise _of_grpc(error) from error
+        raise
+    idle.append(call)
+    return answer

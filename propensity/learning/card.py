@@ -26,13 +26,13 @@ from propensity.learning.rows import Slice
 from propensity.learning.trained import Holdout, Trained
 from propensity.learning.value import Valued
 from propensity.models.encoding import numbers_of
-from propensity.registry.objects import parquet_of
 from propensity.registry.versions import (
     HTML,
     JSON,
     PARQUET,
     Published,
     libraries,
+    parquet_of,
     pickled,
 )
 from propensity.tables.every import EVENT, TRAINING_METADATA, USER

@@ -4,8 +4,7 @@
 A lookup, ``get_proba``:
 
 - ``lookup``: parses a request; a user's published probability as an answer
-- ``indexes``: the index of each use case, in memory, followed by its pointer
-- ``table``: the predictions table, by one query for all who wait
+- ``predictions``: the index of each use case, in memory; without one, the table
 
 A score, ``score``:
 

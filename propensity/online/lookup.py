@@ -19,7 +19,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import folders
+from propensity import folders, suppression
 from propensity.clock import Clock
 from propensity.concurrency import Refreshed
 from propensity.errors import (
@@ -31,12 +31,16 @@ from propensity.errors import (
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, each_once, object_of
 from propensity.ids import NAME, NAME_RULE, problem_of
-from propensity.online.indexes import FUNCTION, Indexes, warn
-from propensity.online.table import QUERY_USERS, Table
-from propensity.privacy import suppression
-from propensity.privacy.suppression import Suppressed
+from propensity.online.predictions import (
+    FUNCTION,
+    QUERY_USERS,
+    Indexes,
+    Table,
+    warn,
+)
 from propensity.registry.index import Prediction
 from propensity.settings import Settings
+from propensity.suppression import Suppressed
 
 if TYPE_CHECKING:
     from propensity.gcp.queries import Queries

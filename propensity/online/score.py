@@ -23,7 +23,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from propensity import usecases
+from propensity import suppression, usecases
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
 from propensity.errors import (
@@ -36,19 +36,16 @@ from propensity.errors import (
     SchemaError,
 )
 from propensity.events.values import CLOCK_SKEW
-from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Callers, failure_of, keep_modules, object_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.queries import Queries
-from propensity.gcp.writes import RowsRefused, parts
+from propensity.gcp.writes import Appends, RowsRefused, parts
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.
 from propensity.models import scoring  # noqa: F401
 from propensity.online.score_request import Instance, Question, question_of
-from propensity.privacy import suppression
-from propensity.privacy.suppression import Suppressed, suppressed_users
 from propensity.registry.inference_log import (
     ONLINE,
     Scored,
@@ -56,10 +53,15 @@ from propensity.registry.inference_log import (
     latency_ms,
     rows_of,
 )
-from propensity.registry.loading import Serving
-from propensity.registry.serving import Champions, ServingState, users_on_the_stream
+from propensity.registry.serving import (
+    Champions,
+    Serving,
+    ServingState,
+    users_on_the_stream,
+)
 from propensity.settings import Settings
-from propensity.tables.inference import INFERENCE_LOG, Inference
+from propensity.suppression import Suppressed, suppressed_users
+from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.usecases import UseCase
 
 FUNCTION = "score"

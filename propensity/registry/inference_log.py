@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import asdict
 
-from propensity.tables.inference import INFERENCE_LOG, Inference
+from propensity.tables.stream import INFERENCE_LOG, Inference
 
 if TYPE_CHECKING:
     from propensity.registry.serving import ServingState

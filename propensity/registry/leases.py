@@ -15,8 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from propensity.errors import Conflict, PropensityError, RunInProgress
-from propensity.gcp.artifacts import Artifacts, Stored
-from propensity.registry.objects import instant_of, json_of, object_of
+from propensity.gcp.artifacts import Artifacts, Stored, instant_of, json_of, object_of
 
 # A run that was killed is taken over after so long; one that works renews its lease
 # so often within that time that a few renewals may fail.

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from propensity.errors import ArtifactError, NoChampion, SchemaError
 from propensity.fraud.alerts import NO_ALERTS
 from propensity.learning.gate import Rival
-from propensity.registry.loading import (
+from propensity.registry.serving import (
     Serving,
     find_promoted,
     loaded,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from propensity.registry.champion import Champion
+    from propensity.registry.versions import Champion
     from propensity.runs.run import Run
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from propensity import usecases
 from propensity.errors import ArtifactError
+from propensity.gcp.artifacts import object_of
 from propensity.registry.leases import leased
-from propensity.registry.objects import object_of
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables import every as tables

@@ -25,7 +25,7 @@ from propensity.measures.thresholds import (
     pooled,
 )
 from propensity.models.encoding import numbers_of
-from propensity.registry.loading import find_recorded, trained_otherwise
+from propensity.registry.serving import find_recorded, trained_otherwise
 from propensity.runs import export
 from propensity.schema import Row
 from propensity.tables.models import (

@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from propensity import freshness
 from propensity.errors import ExportLate, SchemaError
-from propensity.privacy import consent
-from propensity.usecases.export import KINDS, VIEW, kinds_read
+from propensity.ga4 import days as ga4_days
+from propensity.ga4.view import KINDS, check_view, kinds_read
+from propensity.usecases.declaration import VIEW
 
 if TYPE_CHECKING:
-    from propensity.freshness import Freshness
+    from propensity.ga4.days import Freshness
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
@@ -55,7 +55,7 @@ def wait_for_days(
     Raises:
         ExportLate: The newest day is missing, and may still come.
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
-        SettingsError, SchemaError: As ``consent.check_view``; or a table of events
+        SettingsError, SchemaError: As ``check_view``; or a table of events
             lacks a column.
     """
     check_own_events(run.warehouse, run.use_case)
@@ -66,12 +66,12 @@ def wait_for_days(
     export = run.settings.export
     # A kind of tables that came after the set-up is not in the view.
     kinds = kinds_read(run.warehouse.view_text(VIEW)) or KINDS
-    shards = freshness.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
-    consent.check_view(run.warehouse, run.use_case)
+    shards = ga4_days.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
+    check_view(run.warehouse, run.use_case)
     since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
     until = until or run.as_of
     offset = run.settings.property_utc_offset_hours
-    state = freshness.look(shards, since, until, now=run.now(), utc_offset_hours=offset)
+    state = ga4_days.look(shards, since, until, now=run.now(), utc_offset_hours=offset)
     if state.is_awaited and not run.force:
         _wait(run, state)
     if state.late:
@@ -124,7 +124,7 @@ def lacked_days(run: Run, as_of: date) -> list[date]:
 
     Who bought on a day that never came has label 0 by mistake.
     """
-    first, last = freshness.local_days(
+    first, last = ga4_days.local_days(
         as_of,
         as_of + run.timeframe.horizon,
         utc_offset_hours=run.settings.property_utc_offset_hours,
@@ -141,7 +141,7 @@ def _wait(run: Run, state: Freshness) -> None:
         return
     raise ExportLate(
         f"the GA4 export {run.settings.export} is incomplete: the daily table of "
-        f"{listed(state.late or state.streamed[-freshness.STREAMS :])} has not arrived",
+        f"{listed(state.late or state.streamed[-ga4_days.STREAMS :])} has not arrived",
         hint=f"Call again in {wait_s} s. After {ends:%Y-%m-%d %H:%M} UTC "
         '(PROPENSITY_EXPORT_WAIT_MINUTES), or with "force": true, the run uses what '
         f"happened before {state.data_until}",

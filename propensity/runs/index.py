@@ -15,10 +15,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from propensity import usecases
+from propensity import suppression, usecases
 from propensity.errors import Conflict, PropensityError, SchemaError
 from propensity.gcp.artifacts import retried
-from propensity.privacy import suppression
 from propensity.registry.index import (
     IndexPointer,
     Prediction,

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from propensity import suppression
 from propensity.drift import Observed
 from propensity.errors import (
     NotEnoughData,
@@ -35,14 +36,13 @@ from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
 from propensity.pages.words import plural
-from propensity.privacy import suppression
 from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.tables.models import Drift, Signal
 
 if TYPE_CHECKING:
     from propensity.models.value import ValueModel
-    from propensity.registry.loading import Serving
+    from propensity.registry.serving import Serving
     from propensity.runs.run import Run
 
 Floats = NDArray[np.float64]

@@ -48,7 +48,7 @@ from propensity.statements import statement
 from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
 
 if TYPE_CHECKING:
-    from propensity.freshness import Freshness
+    from propensity.ga4.days import Freshness
     from propensity.schema import Table
     from propensity.timeframe import Timeframe
     from propensity.usecases import UseCase

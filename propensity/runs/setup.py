@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from propensity.privacy import consent
+from propensity.ga4.view import KINDS, events_view, kinds_of
 from propensity.tables import every as tables
-from propensity.usecases.export import KINDS, kinds_of
+from propensity.usecases.declaration import VIEW
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse
@@ -42,9 +42,9 @@ def prepare_export(warehouse: Warehouse, settings: Settings) -> None:
         MissingTable, SettingsError: As of ``prepare``.
     """
     kinds = kinds_of(warehouse.tables_of(settings.export))
-    text = consent.events_view(
+    text = events_view(
         settings.export,
         require=settings.require_consent,
         kinds=kinds or KINDS,
     )
-    warehouse.replace_view(consent.VIEW, text)
+    warehouse.replace_view(VIEW, text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from msgspec import structs
 
+from propensity import suppression
 from propensity.errors import Conflict, NotEnoughData, SchemaError
 from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
@@ -18,10 +19,8 @@ from propensity.learning import fit, gate, value
 from propensity.learning import rows as learning_rows
 from propensity.learning.report.version import version_page
 from propensity.pages.words import plural
-from propensity.privacy import suppression
-from propensity.registry.champion import Champion, announce
-from propensity.registry.loading import find_recorded, newest_recorded
-from propensity.registry.versions import HTML
+from propensity.registry.serving import find_recorded, newest_recorded
+from propensity.registry.versions import HTML, Champion, announce
 from propensity.runs.champion import rival
 from propensity.runs.export import lacked_days
 from propensity.tables import every as tables

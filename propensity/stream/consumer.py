@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import usecases
+from propensity import suppression, usecases
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
 from propensity.errors import (
@@ -39,17 +39,15 @@ from propensity.events.messages import Message
 from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
-from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
-from propensity.gcp.writes import RowsRefused, parts
-from propensity.privacy import suppression
-from propensity.privacy.suppression import Suppressed
+from propensity.gcp.writes import Appends, RowsRefused, parts
 from propensity.schema import Table
 from propensity.settings import Settings
+from propensity.suppression import Suppressed
 from propensity.tables.stream import DEAD_LETTERS
 
 # A group is well within the limits of one append and one Publish request, which takes a

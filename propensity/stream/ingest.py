@@ -19,8 +19,7 @@ from propensity.gcp.log import log
 from propensity.schema import Table
 from propensity.statements import statement
 from propensity.stream.consumer import Clients, Consumer, Unhandled
-from propensity.tables.inference import TRUTH_EVENTS
-from propensity.tables.stream import STREAM_EVENTS
+from propensity.tables.stream import STREAM_EVENTS, TRUTH_EVENTS
 from propensity.topics import ENRICHED, prefixed
 
 # Seconds after which the table of postcodes is read anew.

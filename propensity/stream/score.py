@@ -36,7 +36,7 @@ from propensity.registry.serving import (
     users_on_the_stream,
 )
 from propensity.stream.consumer import Clients, Consumer, Unhandled
-from propensity.tables.inference import INFERENCE_LOG, Inference
+from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.topics import SCORES, prefixed
 from propensity.usecases import UseCase
 

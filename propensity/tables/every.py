@@ -7,14 +7,7 @@ from dataclasses import replace
 from propensity.errors import SettingsError
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.tables import (
-    audiences,
-    export,
-    inference,
-    models,
-    predictions,
-    stream,
-)
+from propensity.tables import audiences, models, predictions, stream
 
 TRAINING_METADATA = models.TRAINING_METADATA
 EVALUATION = models.EVALUATION
@@ -33,14 +26,13 @@ STREAM_FEATURES_DAILY = stream.STREAM_FEATURES_DAILY
 STREAM_COMPACTIONS = stream.STREAM_COMPACTIONS
 POSTCODE_INDEX = stream.POSTCODE_INDEX
 DEAD_LETTERS = stream.DEAD_LETTERS
-INFERENCE_LOG = inference.INFERENCE_LOG
-TRUTH_EVENTS = inference.TRUTH_EVENTS
-SUPPRESSED_USERS = inference.SUPPRESSED_USERS
-GA_EVENTS = export.GA_EVENTS
+INFERENCE_LOG = stream.INFERENCE_LOG
+TRUTH_EVENTS = stream.TRUTH_EVENTS
+SUPPRESSED_USERS = stream.SUPPRESSED_USERS
 
 TABLES = tuple(
     table
-    for module in (models, predictions, audiences, stream, inference)
+    for module in (models, predictions, audiences, stream)
     for table in vars(module).values()
     if isinstance(table, Table)
 )

@@ -6,9 +6,7 @@ Use cases, each in a folder of its own.
 ``model.py`` is optional. A new use case is a new folder, of the package or of your own:
 no other code need name it.
 
-- ``declaration``: what a ``usecase.toml`` may say
-- ``sources``: tables of the user's own that features read, point in time
-- ``export``: the view ``ga_events``, with the columns that use cases name
+- ``declaration``: what a ``usecase.toml`` may say; tables of the user's own
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from propensity.budget import Budget
 from propensity.errors import RequestError, SettingsError, UseCaseError
 from propensity.statements import Line
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
-from propensity.usecases import declaration, export, sources
+from propensity.usecases import declaration
 from propensity.usecases.declaration import (
     CATEGORY,
     FOREST,
@@ -40,12 +38,14 @@ from propensity.usecases.declaration import (
     RUN_PARAMETERS,
     SOURCE_TABLE,
     TABLE_FORM,
+    VIEW,
     Baseline,
     Candidate,
+    Events,
+    Source,
     Stream,
+    Value,
 )
-from propensity.usecases.export import Value
-from propensity.usecases.sources import Events, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -170,7 +170,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     @property
     def reads_export(self) -> bool:
         """Whether its features come from the GA4 export."""
-        return not self.scores_events and export.VIEW in self.statement("features")
+        return not self.scores_events and VIEW in self.statement("features")
 
     def statement(self, name: str) -> str:
         """
@@ -186,7 +186,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     def lines(self, name: str) -> Iterator[Line]:
         """Yield the lines of ``statement``, and where each is written."""
         names = ("features", "labels", "days", "converter_amounts")
-        around = {key: sources.around(self.tables(key)) for key in names}
+        around = {key: declaration.around(self.tables(key)) for key in names}
         return statements.lines(name, own=self.folder, around=around)
 
     def tables(self, name: str) -> dict[str, str]:
@@ -438,6 +438,6 @@ def export_values() -> list[Value]:
     Raises:
         UseCaseError: A use case is wrong, or two give a column different types.
     """
-    return export.merged(
+    return declaration.merged(
         value for name in names() for value in load(name).export_values
     )

@@ -12,7 +12,7 @@ import pytest
 from deploy import functions
 from deploy.functions import ROOT
 from deploy.render import TERRAFORM
-from propensity.online.indexes import NOT_PUBLISHED
+from propensity.online.predictions import NOT_PUBLISHED
 
 WATCH = TERRAFORM / "watch"
 TEXTS = {file.stem: file.read_text() for file in (WATCH / "alerts").glob("*.json")}

@@ -32,7 +32,7 @@ from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, LOCAL, ROOT
-from propensity.gcp.appends import Appends
+from propensity.gcp.writes import Appends
 from propensity.schema import Table
 from tests.described import check_described
 from tests.events import written

@@ -15,7 +15,7 @@ import functions_framework
 import pytest
 
 from local.stack.state import ROOT
-from propensity.tables.inference import INFERENCE_LOG
+from propensity.tables.stream import INFERENCE_LOG
 from tests.events import bet, registration, transaction
 from tests.functions.conftest import entered
 from tests.functions.streaming import Died, Site, changed, dying, rows_of

@@ -13,7 +13,7 @@ import pytest
 
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.loading import find_promoted
+from propensity.registry.serving import find_promoted
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate, lift, predict, report, train
 from tests.functions.conftest import LATER, MONDAY, TRAINED, Place

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from propensity import folders
-from propensity.usecases.sources import Source
+from propensity.usecases.declaration import Source
 from tests import own_use_cases
 from tests.docs.pages import blocks
 from tests.functions.conftest import FIRST, TRAINED, WEEKS

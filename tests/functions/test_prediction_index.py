@@ -17,14 +17,14 @@ import pytest
 from deploy import stage
 from local.stack.state import ROOT
 from offline import forget
+from propensity import suppression
 from propensity.errors import Conflict, SchemaError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
-from propensity.privacy import suppression
-from propensity.privacy.suppression import OBJECT, user_hash
 from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
 from propensity.runs import index
 from propensity.settings import Settings
+from propensity.suppression import OBJECT, user_hash
 from tests.functions.conftest import LATER, TRAINED, entered
 from tests.functions.instances import python_of, serving
 from tests.functions.looked_up import ANA, BEN, TODAY, lookups_sent, publish

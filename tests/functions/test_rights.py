@@ -29,7 +29,7 @@ from local.generators.games import DEFAULT_END, Games
 from local.generators.streams import encode
 from local.stack.state import ROOT
 from offline import build_preprocessor, load_model
-from propensity.gcp import appends, queries, writes
+from propensity.gcp import queries, writes
 from propensity.gcp.pubsub import Bus
 from propensity.tables import every as tables
 from tests import scored_cards
@@ -218,7 +218,6 @@ def recording(place: Place) -> Iterator[Record]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(requests.Session, "send", sending)
-        patch.setattr(appends, "path_of", appending)
         patch.setattr(writes, "path_of", appending)
         patch.setattr(queries, "_reader", reading)
         # All that is read whole could be too much for the answer to a query.

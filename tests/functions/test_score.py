@@ -17,7 +17,7 @@ import requests
 
 from offline import load_model
 from propensity import usecases
-from propensity.gcp.appends import Appends
+from propensity.gcp.writes import Appends
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.events import bet, registration
 from tests.functions.instances import Served, serving

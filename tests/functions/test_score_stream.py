@@ -17,7 +17,7 @@ import pytest
 
 from offline import load_model
 from propensity.errors import Unavailable
-from propensity.tables.inference import INFERENCE_LOG
+from propensity.tables.stream import INFERENCE_LOG
 from tests.events import bet, registration, written
 from tests.functions.instances import Served, failing, serving
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of

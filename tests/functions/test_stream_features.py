@@ -16,8 +16,7 @@ from local.generators.games import FAULTS, Games
 from local.generators.streams import attributes_of, encode
 from propensity.errors import Unavailable
 from propensity.events.dead_letters import redacted
-from propensity.gcp.appends import Appends
-from propensity.gcp.writes import RowsRefused
+from propensity.gcp.writes import Appends, RowsRefused
 from propensity.tables import every as tables
 from tests.events import CATALOGUE, bet, registration, transaction, truth, written
 from tests.exact import expected_features

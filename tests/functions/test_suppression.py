@@ -10,7 +10,7 @@ import pytest
 from offline import load_model
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
-from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
+from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import TRAINED, Place

@@ -12,7 +12,7 @@ import pytest
 
 from local.exports import own_events, sources
 from propensity.errors import SchemaError
-from propensity.usecases.sources import Events
+from propensity.usecases.declaration import Events
 
 SHOP = Events(table="s.e", user_id="customer", time="at", name="type", amount="total")
 ROW = {

@@ -22,8 +22,8 @@ from offline.dead_letters import ORIGIN, SUBSCRIPTION
 from propensity.events import dead_letters as stream
 from propensity.events import rows as accepting
 from propensity.events.messages import Message
-from propensity.gcp.appends import Appends
 from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.writes import Appends
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.topics import DEAD_LETTERS, ENRICHED, EVENTS

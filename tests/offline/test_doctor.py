@@ -30,14 +30,14 @@ from offline.doctor import checks
 from offline.doctor.checks import Examination
 from offline.doctor.run import CHECKS, Report, examine
 from propensity import usecases
+from propensity.gcp.artifacts import instant_of
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import Lease
-from propensity.registry.objects import instant_of
 from propensity.runs import setup
 from propensity.tables import every as tables
 from propensity.timeframe import midnight
-from propensity.usecases.sources import Events, Source
+from propensity.usecases.declaration import Events, Source
 from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.functions.conftest import entered

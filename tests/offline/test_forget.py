@@ -21,17 +21,19 @@ from commands.answers import Exit
 from commands.cli import main
 from offline import forget as program
 from offline.forget import users_of
+from propensity import suppression
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
-from propensity.gcp.appends import Appends
+from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.writes import Appends
 from propensity.learning.card import nameless
-from propensity.privacy import consent, suppression
 from propensity.registry.leases import leased
 from propensity.runs import compact, index
 from propensity.schema import Table
 from propensity.tables import every as tables
 from propensity.tables.every import TABLES
+from propensity.usecases.declaration import VIEW
 from tests import shop
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.streaming import Site, new_deployment
@@ -460,8 +462,8 @@ class TestCommand:
         shop.load(place, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])
         settings = replace(site.settings, ga4_dataset=place.ga4_dataset)
         export = f"{settings.project}.{settings.ga4_dataset}"
-        text = consent.events_view(export, require="false")
-        site.warehouse.replace_view(consent.VIEW, text)
+        text = events_view(export, require="false")
+        site.warehouse.replace_view(VIEW, text)
         report = program.run(settings, [GONE])
 
         assert report["ga4_events"] == 3

@@ -18,7 +18,7 @@ from offline import load_model
 from propensity import usecases
 from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.gcp.artifacts import sha256
-from propensity.registry import loading
+from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
 from propensity.tables import every as tables
 from tests.constants import set_parameter
@@ -99,8 +99,8 @@ class TestLoad:
         assert page.lstrip().lower().startswith(b"<!doctype html")
         assert max(json.loads(row["card"])["split"]["holdout"]) < "2025-01-01"
         assert str(row["as_of"]) == "2025-01-01"
-        metadata = loading.recorded(place.warehouse, USE_CASE.name, 0)
-        found = loading.loaded(
+        metadata = serving.recorded(place.warehouse, USE_CASE.name, 0)
+        found = serving.loaded(
             place.registry, USE_CASE, metadata, settings=place.settings
         )
         assert found.version == 0
@@ -145,10 +145,10 @@ class TestInterruption:
         """Six loads at once have one champion; no other row says that it serves."""
         with ThreadPoolExecutor(6) as pool:
             loads = [pool.submit(place.load) for _ in range(6)]
-        serving = {row["model_version"] for row in place.recorded() if row["promoted"]}
+        live = {row["model_version"] for row in place.recorded() if row["promoted"]}
 
         assert {type(load.exception()) for load in loads} <= {type(None), Conflict}
-        assert serving == {place.registry.champion().version}
+        assert live == {place.registry.champion().version}
 
     def test_before_it_serves_is_not_recorded_as_serving(self, place, monkeypatch):
         """Defect: the row said "promoted" before anything did; the next load does."""

@@ -26,8 +26,7 @@ from propensity.errors import (
     SchemaError,
     UnknownVersion,
 )
-from propensity.registry.champion import Champion
-from propensity.registry.versions import Registry
+from propensity.registry.versions import Champion, Registry
 from tests.emptied import Objects
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE, Site, new_site

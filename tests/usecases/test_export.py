@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from propensity import usecases
 from propensity.errors import SchemaError, UseCaseError
+from propensity.ga4.view import GA_EVENTS, check_view, columns, events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.privacy import consent
 from propensity.settings import Settings
-from propensity.tables import every as tables
-from propensity.usecases import Value, export
+from propensity.usecases import Value
+from propensity.usecases.declaration import VIEW, merged
 from tests import shop
 
 DAY = date(2026, 3, 2)
@@ -65,7 +65,8 @@ def warehouse(module_workplace) -> Iterator[Warehouse]:
     settings = Settings.from_environment(module_workplace.environment)
     opened = Warehouse.open(settings)
     values = [*VALUES, PLAN]
-    opened.replace_view(export.VIEW, export.text(settings.export, values=values))
+    text = events_view(settings.export, require="false", values=values)
+    opened.replace_view(VIEW, text)
     yield opened
     opened.close()
 
@@ -96,12 +97,12 @@ class TestColumns:
         }
 
     def test_have_their_types(self, warehouse):
-        """Beside those of all use cases, which ``tables.GA_EVENTS`` documents."""
+        """Beside those of all use cases, which ``GA_EVENTS`` documents."""
         schema = warehouse.client.query_and_wait(
             f"SELECT * FROM {warehouse.settings.dataset}.ga_events LIMIT 0"
         ).schema
         kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
-        documented = [*tables.GA_EVENTS, *export.columns([*VALUES, PLAN])]
+        documented = [*GA_EVENTS, *columns([*VALUES, PLAN])]
 
         assert {
             (column.name, kinds.get(column.field_type, column.field_type))
@@ -112,20 +113,19 @@ class TestColumns:
 def test_the_view_is_the_same_for_set_up_and_for_whoever_compares():
     """Conditions follow the view's own; the deploy, local mode and doctor take their
     text from one function."""
-    text = export.text("p.d", conditions=["AND a\n", "AND b\n"])
+    plain, strict = (events_view("p.d", require=one) for one in ("false", "both"))
 
-    assert text.endswith("WHERE\n  TRUE\nAND a\nAND b\n")
-    assert consent.events_view("p.d", require="false") == export.text(
-        "p.d", values=usecases.export_values()
-    )
+    assert plain.endswith("WHERE TRUE\n")
+    assert strict.startswith(plain)
+    assert strict.endswith("AND privacy_info.ads_storage = 'Yes'\n")
 
 
 def test_two_use_cases_share_a_column_that_they_name_alike():
     """Defect: one that names it otherwise read the other's type, or nothing."""
-    assert export.merged([PLAN, VALUES[0], PLAN]) == sorted([VALUES[0], PLAN])
+    assert merged([PLAN, VALUES[0], PLAN]) == sorted([VALUES[0], PLAN])
     for other in (PLAN._replace(type="INT64"), PLAN._replace(key="Plan")):
         with pytest.raises(UseCaseError, match="two use cases name .* cast"):
-            export.merged([PLAN, other])
+            merged([PLAN, other])
 
 
 def test_a_view_of_another_time_is_refused(warehouse):
@@ -134,6 +134,6 @@ def test_a_view_of_another_time_is_refused(warehouse):
     use_case = replace(shop, user_properties={"plan": "STRING"})
     other = replace(use_case, user_properties={"tier": "STRING"})
 
-    consent.check_view(warehouse, use_case)
+    check_view(warehouse, use_case)
     with pytest.raises(SchemaError, match="lacks property_tier.*Run deploy/setup.sh"):
-        consent.check_view(warehouse, other)
+        check_view(warehouse, other)

@@ -80,7 +80,7 @@ class TestOfOnesOwn:
         stored = b"cpropensity.usecases.repeat_purchase.model\ndoubled\n."
         assert pickle.loads(stored) is found.model.doubled
 
-    @pytest.mark.parametrize("name", ["ga4_purchase", "sources"])
+    @pytest.mark.parametrize("name", ["ga4_purchase", "declaration"])
     def test_a_name_in_both_places_is_refused(self, own, name):
         """Of a use case that ships, or of a module of the package."""
         shutil.copytree(folders.place("ga4_purchase"), own / name)

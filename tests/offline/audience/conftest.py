@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from local.receiver import Receiver
+from propensity import suppression
 from propensity.audience import delivery as deliveries
 from propensity.audience import run
 from propensity.audience.declared import RULES, Declared, Named
 from propensity.audience.http import Http
-from propensity.privacy import suppression
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.clocks import ManualClock

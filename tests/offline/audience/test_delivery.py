@@ -22,9 +22,9 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
-from propensity.privacy import consent
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
+from propensity.usecases.declaration import VIEW
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
     MONDAY,
@@ -179,7 +179,7 @@ class TestMembers:
         self, site, monkeypatch, action
     ):
         """The view of events is older than the setting."""
-        site.warehouse.replace_view(consent.VIEW, "SELECT 1 AS one")
+        site.warehouse.replace_view(VIEW, "SELECT 1 AS one")
         monkeypatch.setenv("PROPENSITY_REQUIRE_CONSENT", "both")
 
         with pytest.raises(SettingsError, match="without that consent"):

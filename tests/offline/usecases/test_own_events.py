@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from offline.usecases import new
 from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
-from propensity.usecases.sources import Events
+from propensity.usecases.declaration import Events
 from tests.offline.usecases.conftest import NAME
 from tests.usecases.test_declaration import TOML
 

@@ -23,9 +23,8 @@ from propensity.events.enrichment import PostcodeIndex, with_fields
 from propensity.events.messages import Message
 from propensity.events.types import Catalogue
 from propensity.events.values import REASONS, Refused
-from propensity.privacy.suppression import EVERYWHERE, Suppressed, user_hash
-from propensity.tables.inference import TRUTH_EVENTS
-from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS
+from propensity.suppression import EVERYWHERE, Suppressed, user_hash
+from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
 from tests.events import (
     CATALOGUE,
     DEPLOYED,

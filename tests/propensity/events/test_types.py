@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from propensity.errors import UseCaseError
 from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
-from propensity.privacy.suppression import Suppressed, user_hash
+from propensity.suppression import Suppressed, user_hash
 from propensity.usecases import Stream
 from tests.events import (
     BASE,

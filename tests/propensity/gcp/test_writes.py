@@ -17,9 +17,8 @@ from google.cloud.bigquery_storage_v1.types import AppendRowsResponse
 
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp import writes
-from propensity.gcp.appends import Appends
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import RowsRefused
+from propensity.gcp.writes import Appends, RowsRefused
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests.propensity.gcp.conftest import SCORES, counted, of_run

@@ -27,14 +27,13 @@ from starlette.requests import Request
 
 from propensity.errors import RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts
-from propensity.online import indexes
-from propensity.online.indexes import Indexes
+from propensity.online import predictions
 from propensity.online.lookup import Lookups, Question, read_question
-from propensity.online.table import Table
-from propensity.privacy.suppression import NOBODY, Suppressed, user_hash
+from propensity.online.predictions import Indexes, Table
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
 from propensity.runs import index
 from propensity.settings import Settings
+from propensity.suppression import NOBODY, Suppressed, user_hash
 from tests.clocks import ManualClock
 from tests.propensity.registry.test_index import batch
 
@@ -214,10 +213,10 @@ class TestIndexes:
         self, publish, capfd, monkeypatch
     ):
         """During a switch there are two: a file may take half of the memory."""
-        memory = indexes.RESERVED_BYTES + 2 * publish(ANA).size
-        monkeypatch.setattr(indexes, "instance_bytes", lambda: memory - 1)
+        memory = predictions.RESERVED_BYTES + 2 * publish(ANA).size
+        monkeypatch.setattr(predictions, "instance_bytes", lambda: memory - 1)
         assert OF_TABLE in await Served().body()
-        monkeypatch.setattr(indexes, "instance_bytes", lambda: memory)
+        monkeypatch.setattr(predictions, "instance_bytes", lambda: memory)
         served = Served()
         for rows, text in ((ANA, b"0.8125"), (NEWER, b"0.75"), (ANA, b"0.8125")):
             publish(rows)

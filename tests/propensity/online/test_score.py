@@ -39,10 +39,9 @@ from propensity.online import score
 from propensity.online.score import Waiting, append_all, scores_of
 from propensity.online.score_request import Instance, question_of
 from propensity.registry.inference_log import ONLINE, Scored, rows_of
-from propensity.registry.loading import Serving
-from propensity.registry.serving import ServingState
+from propensity.registry.serving import Serving, ServingState
 from propensity.tables import every as tables
-from propensity.tables.inference import Inference
+from propensity.tables.stream import Inference
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CARDS = usecases.load("card_fraud")

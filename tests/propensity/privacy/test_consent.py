@@ -13,9 +13,10 @@ import pytest
 
 from propensity import usecases
 from propensity.errors import SettingsError
+from propensity.ga4.view import check_view, events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.privacy import consent
 from propensity.settings import Settings
+from propensity.usecases.declaration import VIEW
 from tests import shop
 
 AS_OF = date(2026, 3, 2)
@@ -59,8 +60,8 @@ def warehouse_of(module_workplace) -> Iterator[Callable[..., Warehouse]]:
             )
             warehouse = Warehouse.open(settings)
             stack.callback(warehouse.close)
-            text = consent.events_view(settings.export, require=require)
-            warehouse.replace_view(consent.VIEW, text)
+            text = events_view(settings.export, require=require)
+            warehouse.replace_view(VIEW, text)
             return warehouse
 
         yield make
@@ -109,7 +110,7 @@ class TestCheck:
         stricter = Warehouse(settings, client=warehouse.client)
 
         with pytest.raises(SettingsError, match="Run deploy/setup.sh"):
-            consent.check_view(stricter, USE_CASE)
-        consent.check_view(warehouse, USE_CASE)
+            check_view(stricter, USE_CASE)
+        check_view(warehouse, USE_CASE)
         warehouse_of("both")
-        consent.check_view(stricter, USE_CASE)
+        check_view(stricter, USE_CASE)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from propensity import suppression
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -23,15 +24,14 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Stored
 from propensity.gcp.warehouse import Warehouse
-from propensity.privacy import suppression
-from propensity.privacy.suppression import (
+from propensity.settings import Settings
+from propensity.suppression import (
     EVERYWHERE,
     NOBODY,
     Suppressed,
     key_id,
     user_hash,
 )
-from propensity.settings import Settings
 from propensity.tables import every as tables
 
 KEY = "k" * 32

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import asdict
 
 from propensity.errors import ArtifactError, Conflict
-from propensity.registry.champion import EARLIER
+from propensity.registry.versions import EARLIER
 from tests.propensity.registry.versions import NOW, SHA, at_once, overwrite, promote
 
 

@@ -33,8 +33,14 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.registry.loading import Serving, loaded, recorded
-from propensity.registry.serving import KEPT_VERSIONS, Champions, ServingState
+from propensity.registry.serving import (
+    KEPT_VERSIONS,
+    Champions,
+    Serving,
+    ServingState,
+    loaded,
+    recorded,
+)
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables.every import TRAINING_METADATA

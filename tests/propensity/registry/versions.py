@@ -14,8 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from propensity import usecases
-from propensity.registry.champion import Champion
-from propensity.registry.versions import Registry
+from propensity.registry.versions import Champion, Registry
 from propensity.tables.every import TRAINING_METADATA
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)

@@ -16,7 +16,7 @@ import pytest
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import SchemaError
-from propensity.freshness import Freshness
+from propensity.ga4.days import Freshness
 from propensity.runs import evaluate, predict, train
 from propensity.runs.export import lacked_days
 from propensity.runs.run import Run

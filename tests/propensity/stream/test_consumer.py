@@ -14,9 +14,9 @@ from starlette.requests import Request
 from propensity.errors import Unavailable
 from propensity.events.messages import MAXIMUM_BODY_BYTES, Message
 from propensity.events.values import Refused
-from propensity.privacy.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
 from propensity.stream.consumer import READING_BYTES
 from propensity.stream.score import ScoreStream
+from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
 from tests.propensity.stream.test_score import Log, stream_of
 
 PUSH = {"message": {"messageId": "m", "data": base64.b64encode(b"{}").decode()}}

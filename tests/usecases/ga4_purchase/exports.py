@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from local.exports import ga4_schema, sources
 from propensity import usecases
+from propensity.ga4.view import DAILY, events_view, kinds_of
 from propensity.gcp.warehouse import Warehouse
-from propensity.privacy import consent
 from propensity.settings import Settings
-from propensity.usecases.export import DAILY, kinds_of
+from propensity.usecases.declaration import VIEW
 from tests import shop
 from tests.shop import DAY, event, microseconds, purchase
 
@@ -42,10 +42,10 @@ class Export:
     def prepare(self) -> Export:
         """Make the view, which is all that the statements read."""
         kinds = kinds_of(self.warehouse.tables_of(self.settings.export))
-        text = consent.events_view(
+        text = events_view(
             self.settings.export, require="false", kinds=kinds or [DAILY]
         )
-        self.warehouse.replace_view(consent.VIEW, text)
+        self.warehouse.replace_view(VIEW, text)
         return self
 
     def features(self, *as_ofs: date) -> dict[Any, dict[str, Any]]:

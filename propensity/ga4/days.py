@@ -17,8 +17,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from propensity.ga4.view import DAILY, KINDS, PREFIXES, SHARD
 from propensity.timeframe import DAY, midnight, open_weekdays
-from propensity.usecases.export import DAILY, KINDS, PREFIXES, SHARD
 
 # A daily table may come for so long after its day.
 SETTLES = timedelta(hours=72)
