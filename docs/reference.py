@@ -336,26 +336,23 @@ def _option_lines(options: Iterable[Option]) -> Iterator[str]:
 
 
 COSTING = ("ga4_purchase", "ga4_value")
-SHOPS = {
-    "small": (50_000, 100_000),
-    "mid-sized": (1_000_000, 2_000_000),
-    "large": (10_000_000, 20_000_000),
-}
+# Events a day; docs/operate.md says how many users these shops have.
+SHOPS = {"small": 100_000, "mid-sized": 2_000_000, "large": 20_000_000}
 
 
 def costs() -> str:
     """Return the table of what queries cost, by use case and size of a shop."""
     settings, places = Settings(project="p"), ("US", "europe-west1")
     lines = [
-        "| use case | shop | users | events a day | a training reads | a prediction "
-        "reads | a month reads |" + "".join(f" a month, {place} |" for place in places),
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| use case | shop | a training reads | a prediction reads | a month reads |"
+        + "".join(f" a month, {place} |" for place in places),
+        "|---|---|--:|--:|--:|--:|--:|",
     ]
-    for name, (shop, (users, events)) in product(COSTING, SHOPS.items()):
+    for name, (shop, events) in product(COSTING, SHOPS.items()):
         month = billing.a_month(usecases.load(name), settings, a_day=events)
         prices = "".join(f" {month.usd(place):.0f} USD |" for place in places)
         lines.append(
-            f"| `{name}` | {shop} | {users:,} | {events:,} | {month.training:.2f} TiB "
+            f"| `{name}` | {shop} | {month.training:.2f} TiB "
             f"| {month.prediction:.3f} TiB | {month.total:.2f} TiB |{prices}"
         )
     return "\n".join(lines) + "\n"

@@ -339,10 +339,11 @@ def season_alarm(row: Row) -> str | None:
     if abs(lacked) <= np.log(1 + _ODDS) + _ERRORS * error:
         return None
     odds = exp(min(lacked, 20.0)) - 1
-    sentence = f"the odds of all users were {odds:+.0%} beside the published ones"
+    which = "more" if lacked > 0 else "less"
+    sentence = f"users converted {which} often than predicted: odds {odds:+.0%}"
     if row.get("log_odds_shift") is None:
         return sentence
-    return f"{sentence}, more than the season's shift has followed"
+    return f"{sentence}, beyond what the season's shift allows for"
 
 
 def value_alarm(row: Row) -> str | None:

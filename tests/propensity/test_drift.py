@@ -268,7 +268,7 @@ def test_the_season_alarm_is_of_odds_far_off_beyond_chance():
         row |= {"residual_log_odds": lacked, "residual_standard_error": error}
         return str(drift.season_alarm(row))
 
-    assert "+65% beside the published ones" in alarm(0.5, 0.05)
+    assert "more often than predicted: odds +65%" in alarm(0.5, 0.05)
     assert {alarm(0.5, 0.2), alarm(0.2, 0.05), alarm(0.5, 0.05, 0)} == {"None"}
 
 
