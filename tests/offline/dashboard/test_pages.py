@@ -246,7 +246,7 @@ class TestDeeds:
         week |= {"residual_log_odds": 1.0, "residual_standard_error": 0.05}
         week["prediction_as_of"] = week["week"]
         (text,) = self.texts(evaluations=[week])
-        assert text.startswith("In the week of 2026-02-24 the odds of all users")
+        assert text.startswith("In the week of 2026-02-24 users converted more often")
 
     def test_name_the_day_since_which_runs_are_late(self, site, week):
         """Two horizons without one are late."""
