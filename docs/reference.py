@@ -262,18 +262,19 @@ def _shown(columns: Iterable[Column]) -> list[str]:
     return [name for name in names if name not in ends]
 
 
-def _lines(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
-    """Yield a line for each column and its fields; an interval is in its column's."""
+def _lines(columns: Sequence[Column]) -> Iterator[str]:
+    """Yield a line for each column; its fields and its interval are in it."""
     names = {column.name for column in columns}
     for column in columns:
         if column.name not in _shown(columns):
             continue
-        shown = [prefix + column.name]
+        shown = [column.name]
         shown += ["…_low", "…_high"] if f"{column.name}_low" in names else []
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
         known = "" if kind in PLAIN else f" (`{kind}`)"
-        yield f"- {_code(shown)}{known}: {column.description}\n"
-        yield from _lines(column.fields, f"{prefix}{column.name}.")
+        fields = _code(field.name for field in column.fields)
+        of = f" ({fields})" if fields else ""
+        yield f"- {_code(shown)}{known}: {column.description}{of}\n"
 
 
 def _code(names: Iterable[str]) -> str:

@@ -175,7 +175,7 @@ class Refreshed(Generic[Value]):
             began = self._began
             await asyncio.wait([self._reading])
             now = self._clock()
-            # Who came before a read takes its value, however long it took.
+            # Callers from before a read take its value, however long it took.
             if began >= arrived and self._error is None:
                 return self._value  # type: ignore[no-any-return]
 

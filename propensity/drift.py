@@ -147,7 +147,7 @@ def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> dict[str, 
     if len(known):
         edges = np.unique(np.quantile(known, _TENTHS, method="lower"))
         below = known[known < edges[0]]
-        # A value that nearly all have is told from the fewer ones below it.
+        # A value that nearly all have is kept apart from the fewer ones below it.
         if len(edges) == 1 and len(below):
             edges = np.array([below.max(), *edges])
         # A sum in another order is the same value.

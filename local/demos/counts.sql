@@ -1,4 +1,4 @@
--- One row: what came in of a use case since a moment, and what came of it. Dead letters
+-- One row: what arrived of a use case since a moment, and what became of it. Dead letters
 -- are of all use cases.
 -- Parameters: @use_case STRING; @since TIMESTAMP.
 -- Sources: stream_events, truth_events, dead_letters, inference_log.

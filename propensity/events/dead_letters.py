@@ -112,7 +112,7 @@ def _without_in_text(text: str, kinds: Mapping[str, str]) -> str:
 
 
 def _age(fields: Mapping[str, Any], born: Any) -> int | None:
-    """Return the age at an event; None if it cannot be told."""
+    """Return the age at an event; None if it is unknown."""
     try:
         moment = timeframe.moment_of(fields["event_time"])
         return age_at(timeframe.day_of(born), moment, field="age")

@@ -26,7 +26,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     A message of Pub/Sub.
 
     ``problem`` says why its payload could not be decoded; ``data`` is then the payload
-    as it came, and empty if that is too large: ``dropped`` has its size in bytes.
+    as it arrived, and empty if that is too large: ``dropped`` has its size in bytes.
     ``published_at`` is in ISO 8601, empty if unknown.
     """
 

@@ -2,9 +2,9 @@
 From messages to rows: decode, validate, enrich; a group of messages at a time.
 
 Pure: messages, the postcode table and the time are arguments. A message becomes an
-event, which is a row of ``stream_events`` and is published; or, if it says what came of
-an earlier event, a truth, a row of ``truth_events``; or it is refused with a reason,
-and becomes a dead letter.
+event, which is a row of ``stream_events`` and is published; or, if it states what an
+earlier event turned out to be, a truth, a row of ``truth_events``; or it is refused
+with a reason, and becomes a dead letter.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Scorer:
 
         Raises:
             SchemaError: A batch lacks a feature or holds it in another type, or the
-                model refuses a value; where that can be told, it names the feature.
+                model refuses a value; where that is known, it names the feature.
         """
         if not self._threads:
             for batch in batches:

@@ -2,7 +2,7 @@
 -- Parameters: @use_case STRING; @as_of DATE; @served ARRAY<INT64>, versions that the
 --   pointer names: one of them was promoted even if its training was cut off then.
 -- Source: ma_model_training_metadata.
--- For reruns of past weeks: a model trained later has seen what came of them.
+-- For reruns of past weeks: a model trained later has seen their outcomes.
 SELECT model_version
 FROM ma_model_training_metadata
 WHERE

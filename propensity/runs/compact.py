@@ -4,7 +4,7 @@ The nightly compaction of the stream: sums of users' days, Parquet files of clos
 A run computes the days anew that got events since the last run, each from all of its
 events, and writes in the same transaction up to when events are counted. So it may die
 at any point and be called as often as one likes; the view of the features adds what
-came since, and is exact at any moment.
+arrived since, and is exact at any moment.
 
 Daily, it also logs how old what is published is, for the alerts: a run that is paused,
 or never called, logs nothing.

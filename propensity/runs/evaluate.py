@@ -242,7 +242,7 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
 
 def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
     """
-    Yield weeks with the publication in force, and what came of it.
+    Yield weeks with the publication in force, and its outcomes.
 
     A week whose version has learned other labels than today's is left out: these say
     nothing of it, and what was known of the week stays.
@@ -301,7 +301,7 @@ def _residual(run: Run, week: date, groups: pa.Table) -> Residual | None:
     """
     Return by how much the week's log-odds were too low, as 01-Predictions reads it.
 
-    None if the export lacks a day of the week: outcomes that never came are not a
+    None if the export lacks a day of the week: outcomes that never arrived are not a
     season that 01 may follow.
     """
     lacked = season.residual(outcomes_of(groups)[0])

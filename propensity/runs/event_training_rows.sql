@@ -1,4 +1,4 @@
--- One row per event, with what is known by the as-of date of what came of it.
+-- One row per event, with the outcome that is known by the as-of date.
 -- Parameters: @use_case STRING; @as_of DATE; @since DATE, the first day of the events;
 --   @truth_delay_days INT64; @maximum_rows INT64.
 -- Source: inference_log, however often an event was scored, and truth_events.

@@ -64,7 +64,7 @@ def wait_for_days(
     # A view may be there from another day's settings: it does not say what it lacks.
     run.settings.required("ga4_dataset")
     export = run.settings.export
-    # A kind of tables that came after the set-up is not in the view.
+    # A kind of tables that is newer than the set-up is not in the view.
     kinds = kinds_read(run.warehouse.view_text(VIEW)) or KINDS
     shards = ga4_days.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
     check_view(run.warehouse, run.use_case)
@@ -77,11 +77,11 @@ def wait_for_days(
     if state.late:
         run.log(
             "WARNING",
-            f"the export lacks {listed(state.late)}: went on with what happened "
-            f"before {state.data_until} instead of {until}",
+            f"the export lacks {listed(state.late)}: used events before "
+            f"{state.data_until} instead of {until}",
         )
     if state.missing:
-        run.log("WARNING", f"days of the export never came: {listed(state.missing)}")
+        run.log("WARNING", f"days of the export are missing: {listed(state.missing)}")
     return replace(run, as_of=run.as_of - (until - state.data_until), export=state)
 
 
@@ -122,7 +122,7 @@ def lacked_days(run: Run, as_of: date) -> list[date]:
     """
     Return the days of a date's horizon that the export lacks.
 
-    Who bought on a day that never came has label 0 by mistake.
+    Who bought on a day that never arrived has label 0 by mistake.
     """
     first, last = ga4_days.local_days(
         as_of,

@@ -64,7 +64,7 @@ def _shown(row: Evaluation | Lift) -> dict[str, Any]:
 def _pages(
     run: Run, weeks: Sequence[date], rows: Sequence[Evaluation]
 ) -> Iterator[tuple[date, str]]:
-    """Yield weeks with their pages, in which is nothing that came after the week."""
+    """Yield weeks with their pages, in which is nothing from after the week."""
     use_case, horizon = run.use_case, run.timeframe.horizon
     is_daily = use_case.scores_events
     first, last = weeks[0], weeks[-1]

@@ -99,7 +99,7 @@ class Run:
 
     @property
     def missing_days(self) -> Sequence[date]:
-        """Earlier days of the export (local, by tables' names) that never came."""
+        """Earlier days of the export (local, by tables' names) that never arrived."""
         return self.export.missing if self.export else ()
 
     def now(self) -> datetime:

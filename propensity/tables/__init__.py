@@ -8,7 +8,7 @@ of all tables are made of it. ``schema`` says what a column and a table are.
 - ``predictions``: the newest probabilities, all of them by run, and publications
 - ``audiences``: members, the ledger of what was sent, what acting was worth
 - ``stream``: events, sums of them, postcodes, dead letters; scores as they were given,
-  what came of their events, suppressed users
+  outcomes of their events, suppressed users
 - ``every``: all of them, their views and how long they are kept
 
 What answers callers imports the modules of its tables, and not all of them.

@@ -173,7 +173,7 @@ class ValueDecile(Row):
 
 
 class Value(Part):
-    """Money that was predicted of a week, and what came of it."""
+    """Money that was expected in a week, and money that users paid."""
 
     value_promised: Annotated[Decimal, "Sum of the expected values", NULLABLE]
     value_observed: Annotated[Decimal, "Sum of what these users paid", NULLABLE]
@@ -198,7 +198,7 @@ class Value(Part):
 class Truths(Part):
     """How much is known of the events of a day."""
 
-    unknown_outcomes: Annotated[Count, "Scored, and their label never came", IN_JSON]
+    unknown_outcomes: Annotated[Count, "Scored, and their label never arrived", IN_JSON]
     conflicting_outcomes: Annotated[Count, "With both labels", IN_JSON]
 
 

@@ -49,7 +49,7 @@ STREAM_EVENTS = Table(
 
 
 class Registration(Row):
-    """What a user said at the first registration of a day."""
+    """What the first registration of a day says about a user."""
 
     registration_time: Annotated[datetime | None, "When the user first registered"]
     age: Annotated[int | None, "Whole years at registration"]

@@ -59,7 +59,7 @@ def quotient(left: Any, right: Any) -> Any:
     """Divide likewise; ArrowInvalid also where a divisor is zero."""
     import pyarrow.compute as pc
 
-    # Arrow shifts the dividend by one digit more than the divisor is said to have: one
+    # Arrow shifts the dividend by one digit more than the divisor declares: one
     # more than the result has decides how half is rounded.
     return _rounded(pc.divide(_units(left, 66), _units(right, _DECIMALS)))
 

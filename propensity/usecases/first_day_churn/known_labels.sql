@@ -1,11 +1,11 @@
--- One row per user whose label is known: it came with the registration, and counts as
+-- One row per user whose label is known: the registration has it, and it counts as
 -- known @label_known_days later. This is the only statement that reads a label.
 -- Parameters: @use_case STRING; @today DATE, the run's as-of date; @label_known_days
 --   INT64; @earliest DATE; @first_day_hours INT64.
 -- Source: stream_events, the same days as in features.sql.
 -- A registration may be sent again once the label is known, under the same event id. The
 -- user's first registration with a label counts; where its rows disagree, label 1 does,
--- in whatever order they came.
+-- in whatever order they arrived.
 SELECT
   user_id,
   label
