@@ -186,7 +186,7 @@ Look up what a command does, its options, and the exit codes.
 
 <!-- Written by `python -m docs`; edit commands/. -->
 
-`propensity` is `.venv/bin/propensity` after `make setup`. It reads the same [settings](settings.md) as the functions; `make up` prints those of local mode.
+`propensity` is `.venv/bin/propensity` after `make setup`. It reads the same [settings](settings.md) as the functions: paste the `export` lines of `make up`, or, for a deployment, run `eval "$(.venv/bin/python -m deploy environment)"`.
 The answer is on standard output, as JSON with `--json`; progress and errors are on standard error. `--help` explains each command in more words.
 
 ## Exit codes
