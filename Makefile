@@ -92,7 +92,7 @@ $(STAMP): requirements.txt local/requirements.txt local/install.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Propensity needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo missing)." >&2; \
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@echo "· setting up, once; that takes less than a minute where the package index is near" >&2
+	@echo "· setting up, once; this takes about a minute" >&2
 	@{ [ -e $(BIN)/uv ] && [ "$$($(BIN)/python -V)" = "$$($(PYTHON) -V)" ]; } || { \
 	  $(PYTHON) -m venv --clear $(VENV) && \
 	  $(BIN)/python -m pip install -q --no-input --disable-pip-version-check --no-deps \
