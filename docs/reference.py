@@ -120,7 +120,7 @@ ORDER BY messages DESC
 
 ## How to read the columns
 
-- Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
+- The [glossary](glossary.md) explains the metrics. Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
 - *Positives* are users, or events, with the outcome. *Contacted* are an audience's members outside the control group.
 - Types are shown where a query depends on them: days, times, arrays and bytes.
 - Amounts of `ga4_purchase` are in US dollars, or in the event's currency if the export has no dollars; those of other use cases in the currency of their events.
