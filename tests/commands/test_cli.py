@@ -159,7 +159,7 @@ class TestExit:
             ["pin", "3", "--off"],
             ["usecase", "new", "2nd"],
             # A module of the package, beside the folders of the use cases.
-            ["usecase", "new", "export", "--dry-run"],
+            ["usecase", "new", "declaration", "--dry-run"],
             ["doctor", "--as-of", "0001-01-05"],
             ["audience", "preview", "winback", "--top", "1"],
             ["audience", "send", "Winback"],
