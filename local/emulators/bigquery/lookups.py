@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 
@@ -12,8 +13,8 @@ def look_up_by_name(database: Any) -> None:
     The emulator scans DuckDB's whole catalog for each, which grows with it.
     """
     import duckdb
-    from local_bigquery.catalog import tables
-    from local_bigquery.sql.rules import partitions
+    from local_bigquery.catalog import metadata, tables
+    from local_bigquery.sql.rules import information_schema, partitions
 
     missing = (duckdb.CatalogException, duckdb.BinderException)
     fetch, quote, scan = database.fetch, database.quote, database.objects
@@ -51,6 +52,16 @@ def look_up_by_name(database: Any) -> None:
             return columns(quote(*table), "name = ?", [column])
         return list(fetch(sql, parameters))
 
+    def summaries(project: str, dataset: str | None) -> list[Any]:
+        if dataset is None:
+            return list(information_schema._tables(project, dataset))
+        found = metadata.existing(tables.list_, [(project, dataset)])
+        return list(found[0]) if found else []
+
+    # INFORMATION_SCHEMA.TABLES has neither the columns nor the rows of a table.
+    named = {**vars(information_schema), "_tables": summaries}
+    list_tables = FunctionType(information_schema.table_list.__code__, named)
+    information_schema.VIEWS["TABLES"] = list_tables
     database.objects, database.fetch = objects, fetch_by_name
     assert tables.database is database
     assert partitions.database is database

@@ -113,6 +113,10 @@ def _beginning(resources: dict[tuple[str, ...], Any], keys: tuple[str, ...]) -> 
     return [key for key in [*resources] if key[: len(keys)] == keys]
 
 
+def _said(resource: Any) -> Any:
+    return resource.without("etag", "lastModifiedTime").dump()
+
+
 def keep_translations() -> None:
     """
     Translate a query once, as long as none of its tables changes its columns.
@@ -172,8 +176,16 @@ def keep_translations() -> None:
 
         return inner
 
+    save, save_changed = metadata.save, change(metadata.save, lambda _, *keys: keys)
+
+    def save_perhaps_changed(resource: Any, *keys: str) -> Any:
+        stored = metadata.load(type(resource), *keys)
+        # A set-up replaces views by the same ones.
+        is_same = stored is not None and _said(stored) == _said(resource)
+        return (save if is_same else save_changed)(resource, *keys)
+
     tables.write = change(tables.write, lambda *write: write[3])
-    metadata.save = change(metadata.save, lambda _, *keys: keys)
+    metadata.save = save_perhaps_changed
     metadata.delete = change(metadata.delete, lambda _, *keys: keys)
     script.parse_script = functools.lru_cache(KEPT_STATEMENTS)(script.parse_script)
     script.parse, query.translate = parse, translate_once

@@ -67,50 +67,49 @@ def warehouse_of(module_workplace) -> Iterator[Callable[..., Warehouse]]:
         yield make
 
 
-def rows(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
-    """Events in the lookback, and label, by user."""
+@pytest.mark.parametrize(
+    ("require", "consents"),
+    [
+        ("false", ()),
+        ("true", ("analytics Yes",)),
+        ("analytics_storage", ("analytics Yes",)),
+        ("ads_storage", ("ads Yes",)),
+        ("both", ("analytics Yes", "ads Yes")),
+    ],
+)
+def test_the_view_of_the_export_has_events_with_the_required_consent_alone(
+    warehouse_of, require, consents
+):
+    """Yes is consent; No is none, and nor is silence. Where nothing is required all
+    events are read, also that of a user who has changed their mind."""
+    sql = "SELECT user_pseudo_id AS user, COUNT(*) AS n FROM ga_events GROUP BY user"
+    events = {row["user"]: row["n"] for row in warehouse_of(require).rows(sql, {})}
+
+    assert set(events) == {
+        user
+        for user in (*USERS, "says nothing")
+        if all(consent in user for consent in consents)
+    }
+    assert events[USERS[0]] == (2 if consents else 3)
+
+
+def test_a_training_reads_users_by_their_events_with_consent(warehouse_of):
+    warehouse = warehouse_of("both")
     window = USE_CASE.window(warehouse.settings, [AS_OF])
-    users = warehouse.rows(
-        USE_CASE.statement("training_rows"), {**window, "maximum_rows": 1_000}
-    )
-    return {row["user_id"]: (row["events"], row["label"]) for row in users}
+    sql = USE_CASE.statement("training_rows")
+    [user] = warehouse.rows(sql, {**window, "maximum_rows": 1_000})
+
+    assert (user["user_id"], user["events"], user["label"]) == (USERS[0], 1, 1)
 
 
-class TestView:
-    @pytest.mark.parametrize(
-        ("require", "consents"),
-        [
-            ("false", ()),
-            ("true", ("analytics Yes",)),
-            ("analytics_storage", ("analytics Yes",)),
-            ("ads_storage", ("ads Yes",)),
-            ("both", ("analytics Yes", "ads Yes")),
-        ],
-    )
-    def test_reads_events_with_the_required_consent(
-        self, warehouse_of, require, consents
-    ):
-        """Yes is consent; No is none, and nor is silence. Where nothing is required
-        all events are read, also that of a user who has changed their mind."""
-        users = rows(warehouse_of(require))
+def test_a_view_of_an_older_setting_is_refused_until_the_set_up_has_run(warehouse_of):
+    """A setting alone changes no view."""
+    warehouse = warehouse_of("false")
+    settings = replace(warehouse.settings, require_consent="both")
+    stricter = Warehouse(settings, client=warehouse.client)
 
-        assert set(users) == {
-            user
-            for user in (*USERS, "says nothing")
-            if all(consent in user for consent in consents)
-        }
-        assert users[USERS[0]] == (1 if consents else 2, 1)
-
-
-class TestCheck:
-    def test_refuses_a_view_of_another_time(self, warehouse_of):
-        """A setting alone changes no view: nothing is read before set-up has run."""
-        warehouse = warehouse_of("false")
-        settings = replace(warehouse.settings, require_consent="both")
-        stricter = Warehouse(settings, client=warehouse.client)
-
-        with pytest.raises(SettingsError, match="Run deploy/setup.sh"):
-            check_view(stricter, USE_CASE)
-        check_view(warehouse, USE_CASE)
-        warehouse_of("both")
+    with pytest.raises(SettingsError, match="Run deploy/setup.sh"):
         check_view(stricter, USE_CASE)
+    check_view(warehouse, USE_CASE)
+    warehouse_of("both")
+    check_view(stricter, USE_CASE)
