@@ -19,14 +19,15 @@ from local.demos import shop
 from local.demos.calls import table
 from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
 from local.demos.choice import Choice
-from local.demos.source import check
+from local.demos.source import check, weeks_allowed
 from local.errors import LocalError, UnusableData
 from local.exports import ga4_export
-from local.exports.ga4_export import Summary
+from local.exports.ga4_export import DAY, Summary
 from local.generators.cards import DEFAULT_END, cards
 from local.generators.shop import Shop
 from local.stack.stack import Stack
 from local.stack.state import Options, State
+from propensity import usecases
 from propensity.settings import Settings
 
 NOW = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
@@ -167,3 +168,14 @@ class TestCards:
 
         assert "roc_auc" not in row
         assert table(COLUMNS, [row]).splitlines()[-1].split()[-4:] == ["-"] * 4
+
+
+def test_weeks_end_with_the_data():
+    """Counted back from the end, a horizon apart, each with nine tenths of a lookback.
+    Of too little data there are none."""
+    use_case = usecases.load("ga4_purchase")
+    days = [date(2025, 1, 1) + n * DAY for n in range(90)]
+    weeks = [date(2025, 2, 25) + n * 7 * DAY for n in range(5)]
+
+    assert weeks_allowed(days, days[-1], use_case) == weeks
+    assert not weeks_allowed(days[:60], days[59], use_case)

@@ -1,0 +1,109 @@
+"""Tables beside an export: what is read, refused and loaded as sources."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from msgspec.structs import replace
+
+from local.exports import ga4_export, sources
+from propensity import usecases
+from propensity.errors import SchemaError
+from propensity.usecases.sources import Source
+
+LOYALTY = Source(
+    table="crm-project.crm.loyalty",
+    user_id="customer_id",
+    valid_from="changed_at",
+    columns={"points": "INT64"},
+)
+USE_CASE = replace(usecases.load("ga4_purchase"), sources={"loyalty": LOYALTY})
+
+
+class TestSources:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        (tmp_path / "sources").mkdir()
+        return tmp_path
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    def test_are_loaded_by_their_names(self, folder, workplace, kind):
+        """A day is its midnight, and an id of digits a text."""
+        path = folder / "sources" / f"loyalty.{kind}"
+        if kind == "csv":
+            path.write_text("customer_id,changed_at,points,more\n17,2026-03-01,5,x\n")
+        else:
+            rows = {"customer_id": [17], "changed_at": [datetime(2026, 3, 1)]}  # noqa: DTZ001
+            pq.write_table(pa.table(rows | {"points": [5], "more": ["x"]}), path)
+        with workplace.bigquery.client() as client:
+            sources.load_folder(client, folder, USE_CASE)
+            [row] = client.query_and_wait(
+                "SELECT customer_id, changed_at, points FROM `crm-project.crm.loyalty`"
+            )
+
+        assert tuple(row) == ("17", datetime(2026, 3, 1, tzinfo=UTC), 5)
+
+    def test_of_csv_are_read_by_the_types_that_the_use_case_declares(self, folder):
+        """Namibia is NA, an amount has all its digits, and an id may be null."""
+        source = Source(
+            table="crm.customers",
+            user_id="id",
+            valid_from="known",
+            columns={"nation": "STRING", "spent": "NUMERIC"},
+        )
+        (folder / "x.csv").write_text(
+            "id,known,nation,spent\n"
+            "null,2026-01-05 10:00:00 UTC,NA,123456789012.35\n"
+            "7,2026-01-05T10:00:00+02:00,,\n"
+        )
+        ten = datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+        rows = sources.read(folder / "x.csv", source).to_pylist()
+        assert [tuple(row.values()) for row in rows] == [
+            ("null", ten, "NA", Decimal("123456789012.35")),
+            ("7", ten.replace(hour=8), None, None),
+        ]
+
+    def test_are_no_part_of_the_export(self, folder):
+        (folder / "events.json").touch()
+        (folder / "sources" / "loyalty.parquet").touch()
+
+        assert ga4_export.export_files(folder) == [folder / "events.json"]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("points.csv", "", "has points, and the sources .* are loyalty"),
+            ("loyalty.txt", "", "has nothing, and the sources of ga4_purchase are"),
+            (
+                "loyalty.csv",
+                "customer_id,points\na,1\n",
+                "lacks the columns changed_at",
+            ),
+            (
+                "loyalty.csv",
+                "customer_id,changed_at,points\na,2026-03-01,1\nb,2026-03-01,x\n",
+                "loyalty.csv, row 2: expected a whole number .* in column points",
+            ),
+            (
+                "loyalty.csv",
+                "customer_id,changed_at,points\na,01.03.2026,1\n",
+                "loyalty.csv, row 1: expected a day or a time, .* in column changed_at",
+            ),
+            (
+                "loyalty.csv",
+                "customer_id,changed_at,points\n1.0,2026-03-01,1\n",
+                "customer_id is the number 1.0",
+            ),
+        ],
+    )
+    def test_that_do_not_fit_are_refused(self, folder, name, content, message):
+        """With the file, what was expected and what was found."""
+        (folder / "sources" / name).write_text(content)
+
+        with pytest.raises(SchemaError, match=message):
+            sources.load_folder(None, folder, USE_CASE)
