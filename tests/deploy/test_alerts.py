@@ -12,7 +12,6 @@ import pytest
 from deploy import functions
 from deploy.functions import ROOT
 from deploy.render import TERRAFORM
-from propensity.online.predictions import NOT_PUBLISHED
 
 WATCH = TERRAFORM / "watch"
 TEXTS = {file.stem: file.read_text() for file in (WATCH / "alerts").glob("*.json")}
@@ -36,16 +35,21 @@ def test_filters_read_fields_and_functions_that_are_logged():
 
     assert {"status", "outcome", "function", "roc_auc", "reasons"} <= fields
     assert {"modelTraining", "scoreStream", "compactFeatures"} <= names
-    for word in fields | names:
+    assert names <= {camel(function.target) for function in functions.load()}
+    for word in fields:
         assert re.search(rf'["\s(]{word}["=]', code), word
+
+
+def camel(target: str) -> str:
+    """The name of a function in its log lines."""
+    first, *others = target.split("_")
+    return first + "".join(word.title() for word in others)
 
 
 def test_a_failed_run_of_every_scheduled_function_is_noticed():
     for function in functions.load():
         if function.schedule:
-            first, *others = function.target.split("_")
-            name = first + "".join(word.title() for word in others)
-            assert f'"{name}"' in asked_of_the_log("run_failed")
+            assert f'"{camel(function.target)}"' in asked_of_the_log("run_failed")
 
 
 def test_a_training_job_that_ends_without_a_line_of_its_own_is_noticed():
@@ -84,61 +88,6 @@ def test_an_alert_is_answered_by_a_page(name):
     for target in ("model_training", "predictions", "model_evaluation"):
         one = f"run_missed_{target}" if name == "run_missed" else name
         assert f"`{one}`" in alerts
-
-
-OWN = (
-    '(resource.labels.service_name=~"^${prefix}-" '
-    'OR resource.labels.job_name=~"^${prefix}-") AND '
-)
-WATCHED = "subscription_id=monitoring.regex.full_match"
-
-
-@pytest.mark.parametrize(
-    ("name", "metric", "bound", "duration", "aligner"),
-    [
-        ("bytes_billed_day", "query/scanned_bytes_billed", ("COMPARISON_GT",
-         "${day_bytes}"), "0s", ("86400s", "ALIGN_SUM")),
-        ("dead_letters", f'{WATCHED}("${{subscriptions_of_letters}}")',
-         ("COMPARISON_GT", 0), "0s", ("300s", "ALIGN_MAX")),
-        ("stream_lag", f'{WATCHED}("${{subscriptions_pushed}}")', ("COMPARISON_GT",
-         "${lag_s}"), "300s", ("60s", "ALIGN_MAX")),
-        ("run_missed_compact_features", "user/${compactions}", (None, None), "84600s",
-         ("5400s", "ALIGN_DELTA")),
-    ],
-)  # fmt: skip
-def test_a_metric_has_a_bound(name, metric, bound, duration, aligner):
-    """That of a compaction is absent for as long as Monitoring allows."""
-    [condition] = json.loads(TEXTS[name])["conditions"]
-    asked = condition.get("conditionThreshold") or condition["conditionAbsent"]
-    [aggregation] = asked["aggregations"]
-
-    assert metric in asked["filter"]
-    assert (asked.get("comparison"), asked.get("thresholdValue")) == bound
-    assert asked["duration"] == duration
-    assert (aggregation["alignmentPeriod"], aggregation["perSeriesAligner"]) == aligner
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("bytes_billed_run", "jsonPayload.bytes_billed>${run_bytes}"),
-        ("champion_age", "jsonPayload.use_case=(${use_cases}) "
-         "AND jsonPayload.champion_age_days>${champion_days}"),
-        ("evaluation_missing", 'jsonPayload.function="predictions" '
-         "AND jsonPayload.evaluation_missing=true"),
-        ("events_refused", 'jsonPayload.function=("streamFeatures" OR "scoreStream") '
-         "AND jsonPayload.reasons:*"),
-        ("no_index", 'jsonPayload.function="getProba" AND '
-         'jsonPayload.outcome="no_index" AND NOT '
-         f'jsonPayload.message=~"^{NOT_PUBLISHED}"'),
-        ("roc_auc", 'jsonPayload.function="modelEvaluation" '
-         "AND jsonPayload.roc_auc<${roc_auc}"),
-        ("run_missed", 'jsonPayload.function="compactFeatures" '
-         "AND jsonPayload.use_case=(${use_cases}) AND jsonPayload.${field}>${days}"),
-    ],
-)  # fmt: skip
-def test_a_line_of_the_log_has_a_bound(name, expected):
-    assert asked_of_the_log(name) == OWN + expected
 
 
 def test_a_run_has_failed_from_status_400_on():

@@ -48,41 +48,6 @@ def block(file: str, head: str) -> str:
             ["deletion_protection = !var.delete_data"],
         ),
         (
-            "messages.tf",
-            'resource "google_pubsub_topic" "topic"',
-            ["allowed_persistence_regions = [var.region]"],
-        ),
-        (
-            "messages.tf",
-            'resource "google_pubsub_subscription" "subscription"',
-            [
-                "for_each = local.subscriptions",
-                'for_each = each.value.url != "" ? [each.value.url] : []',
-                "push_endpoint = push_config.value",
-                'google_service_account.helper["push"].email\n'
-                " audience = push_config.value",
-                'dynamic "dead_letter_policy" {\n'
-                ' for_each = each.value.function != "" ? [each.value] : []',
-                'dead_letter_topic = google_pubsub_topic.topic["dead-letters"].id',
-                "max_delivery_attempts = dead_letter_policy.value.attempts",
-                'message_retention_duration = "604800s"',
-                'ttl = "" # never',
-            ],
-        ),
-        (
-            "messages.tf",
-            'resource "google_pubsub_topic_iam_member" "dead_letters"',
-            [
-                'local.is_streaming ? { pubsub = "dead-letters" } : {}',
-                'role = "roles/pubsub.publisher"\n member = local.pubsub',
-            ],
-        ),
-        (
-            "messages.tf",
-            'resource "google_pubsub_subscription_iam_member" "dead_letters"',
-            ['role = "roles/pubsub.subscriber"\n member = local.pubsub'],
-        ),
-        (
             "callers.tf",
             'resource "google_cloud_run_v2_service_iam_binding" "invoker"',
             ["in local.callers :", 'role = "roles/run.invoker"\n members = each.value'],
@@ -92,32 +57,10 @@ def block(file: str, head: str) -> str:
             "locals",
             ["local.functions[name].is_public ? sort(var.callers) : []"],
         ),
-        (
-            "watch/alerts.tf",
-            "locals",
-            [
-                # Every subscription that is pushed, and every one of letters.
-                'pushed = [for name, one in local.subscriptions : "${var.prefix}'
-                '-${name}" if one.function != "" '
-                "&& contains(var.functions, one.function)]",
-                'letters = [for name, one in local.subscriptions : "${var.prefix}'
-                '-${name}" if one.function == ""]',
-                'subscriptions_pushed = join("|", local.pushed)',
-                'subscriptions_of_letters = join("|", local.letters)',
-                *(
-                    f"{word} = var.alert_{word}"
-                    for word in ("roc_auc", "champion_days", "run_bytes", "day_bytes")
-                ),
-                "lag_s = var.alert_lag_s",
-                'field = "training_age_days", days = 31 ',
-                'field = "publication_age_days", days = 7 ',
-                'field = "evaluation_age_days", days = 7 ',
-            ],
-        ),
     ],
     ids=lambda value: value.split(" ", 1)[-1] if isinstance(value, str) else "",
 )
-def test_a_resource_is_protected_and_watched(file, head, lines):
+def test_data_are_protected_and_callers_are_those_that_are_named(file, head, lines):
     text = re.sub(r"\n +", "\n ", block(file, head))
     for line in lines:
         assert line in text, line

@@ -25,10 +25,12 @@ import functions_framework
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec import structs
 from xdist import is_xdist_controller
 
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, ROOT
+from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
@@ -36,6 +38,7 @@ from propensity.runs import setup
 from propensity.runs.run import clients
 from propensity.settings import Settings
 from propensity.tables.every import EVALUATION, TABLES, TRAINING_METADATA
+from propensity.usecases import UseCase
 from tests import shared, shop
 from tests.conftest import Workplace, new_workplace, only, start_emulators
 from tests.described import check_described
@@ -96,6 +99,8 @@ class Place:
     registry: Registry
     extra: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, float] = field(default_factory=lambda: SMALL)
+    # A training fits the first candidate alone: most tests are not about the model.
+    fits_all: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -119,9 +124,21 @@ class Place:
         if body is not None:
             arguments["data"] = json.dumps(body, default=str)
         request = {"method": "POST", **arguments}
-        with entered(self.environment), patch.multiple(Settings, **self.constants):
+        with (
+            entered(self.environment),
+            patch.multiple(Settings, **self.constants),
+            patch.object(usecases, "load", self._use_case(usecases.load)),
+        ):
             answer = client.open("/", **request)
         return check_described(target, answer, method=request["method"])
+
+    def _use_case(self, load: Callable[[str], UseCase]) -> Callable[[str], UseCase]:
+        def loaded(name: str) -> UseCase:
+            use_case = load(name)
+            fitted = use_case.candidates if self.fits_all else use_case.candidates[:1]
+            return structs.replace(use_case, candidates=fitted)
+
+        return loaded
 
     def run(self, target: str, as_of: date, **body: object) -> dict[str, Any]:
         """Call a function that must succeed; return its answer."""
@@ -247,7 +264,7 @@ class Places:
 
         def train(folder: Path) -> None:
             with self.lending() as lend:
-                place = lend()
+                place = replace(lend(), fits_all=True)
                 answer = place.run("model_training", TRAINED)
                 artifacts = place.registry.artifacts
                 objects = {

@@ -16,8 +16,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from local.demos import shop
-from local.demos.calls import table
-from local.demos.cards import COLUMNS, PARTS, by_version, counts_of, planned
+from local.demos.cards import PARTS, by_version, counts_of, planned
 from local.demos.choice import Choice
 from local.demos.source import check, weeks_allowed
 from local.errors import LocalError, UnusableData
@@ -160,14 +159,6 @@ class TestCards:
         assert row["pr_auc"] == average_precision_score(truth, score)
         assert row["caught"] == (is_alert & truth).sum()
         assert row["saved"] == pytest.approx(caught - 5.0 * is_alert.sum())
-
-    @pytest.mark.parametrize("changed", [{"score": None}, {"label": 1}])
-    def test_have_dashes_where_there_are_no_figures(self, transactions, changed):
-        """Before any version serves, and where all known ones are of one class."""
-        [row] = by_version(self.scored(transactions, **changed), transactions, [], 5.0)
-
-        assert "roc_auc" not in row
-        assert table(COLUMNS, [row]).splitlines()[-1].split()[-4:] == ["-"] * 4
 
 
 def test_weeks_end_with_the_data():
