@@ -34,10 +34,10 @@ from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, LOCAL, ROOT
 from propensity.gcp.writes import Appends
 from propensity.schema import Table
+from tests.deployment import DEADLINE_S, entered
 from tests.described import check_described
 from tests.events import written
-from tests.functions.conftest import entered
-from tests.functions.streaming import DEADLINE_S, eventually
+from tests.functions.streaming import eventually
 from tests.shared import once
 
 _FUNCTIONS = {function.target: function for function in FUNCTIONS}

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from propensity import usecases
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.versions import Registry, pickled
-from tests.functions.streaming import Site
+from tests.deployment import Deployment
 from tests.propensity.registry import versions
 
 CARDS = usecases.load("card_fraud")
@@ -56,7 +56,7 @@ def expected(row: np.ndarray, *, model: Any = None) -> float:
     return float(scores[0, 1])
 
 
-def publish(site: Site, model: Any) -> int:
+def publish(site: Deployment, model: Any) -> int:
     """Store a model as training does; return its version."""
     return site.publish_version(
         CARDS.name,
@@ -66,6 +66,6 @@ def publish(site: Site, model: Any) -> int:
     )
 
 
-def promote(site: Site, version: int) -> None:
+def promote(site: Deployment, version: int) -> None:
     """Let a version serve."""
     versions.promote(Registry(site.artifacts, CARDS.name), version)

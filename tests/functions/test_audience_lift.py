@@ -12,7 +12,8 @@ import pytest
 from propensity import usecases
 from propensity.tables import every as tables
 from tests import shop
-from tests.functions.conftest import MONDAY, Place
+from tests.deployment import Deployment
+from tests.functions.conftest import MONDAY
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -42,7 +43,7 @@ OUTCOMES = [
 
 
 def join(
-    place: Place,
+    place: Deployment,
     as_of: date,
     treated,
     held_out,
@@ -68,7 +69,7 @@ def join(
     append_rows(place.warehouse, tables.AUDIENCE_MEMBERS, rows)
 
 
-def lifts(place: Place):
+def lifts(place: Deployment):
     return place.rows("SELECT * FROM ma_audience_lift ORDER BY audience, week")
 
 

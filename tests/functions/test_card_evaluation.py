@@ -20,7 +20,7 @@ from sklearn import metrics
 
 from propensity.runs.report import report_name
 from propensity.tables import every as tables
-from tests.functions.conftest import Place
+from tests.deployment import Deployment
 from tests.rows import append_rows
 from tests.scored_cards import DAY, START, inference, store, truth
 
@@ -34,7 +34,7 @@ PROBABILITY_FIGURES = (
 
 
 @pytest.fixture
-def place(borrow) -> Place:
+def place(borrow) -> Deployment:
     """A place without an export: all it has is transactions."""
     return borrow(dataset="")
 
@@ -47,14 +47,14 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
     return score, (generator.random(N) < 2 * score).astype(int)
 
 
-def evaluate(place: Place, as_of: date) -> list[dict[str, Any]]:
+def evaluate(place: Deployment, as_of: date) -> list[dict[str, Any]]:
     """Run 03; return its rows as they stand in the table."""
     place.run("model_evaluation", as_of, use_case=NAME)
     return place.evaluations()
 
 
 def trained(
-    place: Place,
+    place: Deployment,
     version: int,
     *,
     as_of: date,
@@ -113,7 +113,7 @@ def of_five(day: int, version: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def days(new_place, drawn) -> Place:
+def days(new_place, drawn) -> Deployment:
     """A place whose days were evaluated by one run."""
     score, label = drawn
     known = [None if n % 4 == 0 else outcome for n, outcome in enumerate(label)]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from propensity.models.half_space_trees import HalfSpaceTrees
+from tests.deployment import Deployment
 from tests.events import bet, enriched_card, transaction, truth, written
 from tests.functions.instances import serving
 from tests.functions.scored import (
@@ -22,7 +23,7 @@ from tests.functions.scored import (
     publish,
     transactions,
 )
-from tests.functions.streaming import Site, new_site
+from tests.functions.streaming import new_site
 
 NOW = datetime.now(UTC)
 TAKEN = NOW - timedelta(seconds=1)
@@ -31,7 +32,7 @@ NO_MOMENTS = [-5, 4e9, None, True, "soon", [1], {"a": 1}, "2999-01-01"]
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """Tables and topics of these tests; each has transactions of its own."""
     with new_site(emulators) as site:
         yield site
@@ -50,7 +51,7 @@ def enriched(name: str, row: Any, **fields: Any) -> dict[str, Any]:
     return enriched_card(name, **own | features | fields)
 
 
-def of_events(site: Site, table: str, names: list[str]) -> list[dict[str, Any]]:
+def of_events(site: Deployment, table: str, names: list[str]) -> list[dict[str, Any]]:
     """Return the rows of events, by their names."""
     return site.rows(
         f"SELECT * FROM {table} WHERE event_id IN UNNEST(@names) ORDER BY event_id",

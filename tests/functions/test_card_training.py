@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 
 from propensity.registry.versions import Registry
-from tests.functions.conftest import Place
+from tests.deployment import Deployment
 from tests.scored_cards import DAY, START, Cards, drawn, store, stored, truth
 
 FIRST = date(2026, 3, 14)
 NAME = "card_fraud"
 
 
-def train(place: Place, as_of: date = FIRST, **body: object) -> dict[str, Any]:
+def train(place: Deployment, as_of: date = FIRST, **body: object) -> dict[str, Any]:
     return place.run("model_training", as_of, use_case=NAME, **body)
 
 
-def champion(place: Place) -> int | None:
+def champion(place: Deployment) -> int | None:
     serving = Registry(place.registry.artifacts, NAME).champion()
     return serving and serving.version
 
 
 @pytest.fixture
-def place(borrow) -> Place:
+def place(borrow) -> Deployment:
     """A place without an export: all it has is transactions."""
     return borrow(dataset="")
 
@@ -38,7 +38,7 @@ def cards() -> Cards:
 
 
 @pytest.fixture(scope="module")
-def unlabelled(new_place, cards) -> tuple[Place, dict[str, Any]]:
+def unlabelled(new_place, cards) -> tuple[Deployment, dict[str, Any]]:
     """A place where no truth is known yet, and what the first training answered."""
     place = new_place(dataset="")
     stored(place.warehouse, cards, known=())
@@ -46,7 +46,7 @@ def unlabelled(new_place, cards) -> tuple[Place, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def labelled(unlabelled, cards) -> tuple[Place, dict[str, Any]]:
+def labelled(unlabelled, cards) -> tuple[Deployment, dict[str, Any]]:
     """The same once all truths are known, and what another training answered."""
     place, _ = unlabelled
     found = START + 11 * DAY

@@ -16,9 +16,10 @@ import pytest
 
 from local.stack.state import ROOT
 from propensity.tables.stream import INFERENCE_LOG
+from propensity.tables.inference import INFERENCE_LOG
+from tests.deployment import Deployment, entered
 from tests.events import bet, registration, transaction
-from tests.functions.conftest import entered
-from tests.functions.streaming import Died, Site, changed, dying, rows_of
+from tests.functions.streaming import Died, changed, dying, rows_of
 from tests.propensity.runs.compacted import (
     DAY,
     HOUR,
@@ -38,7 +39,7 @@ LEASE = timedelta(minutes=66)
 
 
 @pytest.fixture
-def site(empty) -> Site:
+def site(empty) -> Deployment:
     """Tables and a bucket with nothing in them."""
     return empty
 
@@ -52,7 +53,7 @@ def identities(events: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]
     return {folder: sorted(each) for folder, each in by_day.items()}
 
 
-def exported(site: Site, table: str = "stream_events") -> dict[str, list[Any]]:
+def exported(site: Deployment, table: str = "stream_events") -> dict[str, list[Any]]:
     """Return users and event ids that the bucket has of each day."""
     return {
         folder: sorted((row["user_id"], row["event_id"]) for row in rows)
@@ -60,7 +61,7 @@ def exported(site: Site, table: str = "stream_events") -> dict[str, list[Any]]:
     }
 
 
-def score(site: Site, user: str, event_id: str, day: str, at: datetime) -> None:
+def score(site: Deployment, user: str, event_id: str, day: str, at: datetime) -> None:
     """Log a score of an event."""
     row = {
         "use_case": "first_day_churn",
@@ -84,7 +85,7 @@ def test_a_second_run_changes_nothing(site, log_lines):
     file = ROOT / "04-StreamFeatures" / "compact_features.py"
     client = functions_framework.create_app("compact_features", str(file)).test_client()
     events = [bet(user_id="somebody", event_id=f"e{n}") for n in range(3)]
-    site.append(rows_of([*events, *events], received_at=datetime.now(UTC)))
+    site.store(rows_of([*events, *events], received_at=datetime.now(UTC)))
     answers, tiles = [], []
     for _ in range(2):
         with entered(site.environment):
@@ -115,8 +116,8 @@ class TestExports:
         exact = bet(user_id="exact", bet_amount=999_999_999.97)
         closed = [*events, exact, registration(user_id="new")]
         today = bet(user_id="today", event_time="2026-03-20T08:00:00Z")
-        site.append(rows_of([*closed, today, *closed[::-1]], received_at=NOW))
-        site.append(rows_of([transaction()], received_at=NOW))
+        site.store(rows_of([*closed, today, *closed[::-1]], received_at=NOW))
+        site.store(rows_of([transaction()], received_at=NOW))
 
         answer = site.compact(NOW)
 
@@ -136,7 +137,7 @@ class TestExports:
     def test_come_once_a_day_is_over_though_nothing_came_since(self, site):
         """A day that was open when it was last looked at is exported later."""
         event = bet(event_time="2026-03-20T08:00:00Z")
-        site.append(rows_of([event], received_at=NOW))
+        site.store(rows_of([event], received_at=NOW))
         score(site, "u1", "e1", "2026-03-20", NOW)
         site.compact(NOW + HOUR)
         before = exported(site)
@@ -154,12 +155,12 @@ class TestExports:
         events = [
             bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-01", "2026-03-02")
         ]
-        site.append(rows_of(events, received_at=NOW))
+        site.store(rows_of(events, received_at=NOW))
         site.compact(NOW + HOUR)
         names = site.artifacts.names("exports/")
         late = bet(event_id="late", event_time="2026-03-01T09:00:00Z")
 
-        site.append(rows_of([late, events[0]], received_at=NOW + DAY))
+        site.store(rows_of([late, events[0]], received_at=NOW + DAY))
         site.compact(NOW + DAY)
 
         assert exported(site) == identities([*events, late])
@@ -190,7 +191,7 @@ class TestLate:
     BOUND = timedelta(days=30)
 
     @pytest.fixture
-    def strict(self, site) -> Iterator[Site]:
+    def strict(self, site) -> Iterator[Deployment]:
         """Tables where an event may be thirty days late."""
         with changed(site, PROPENSITY_MAXIMUM_LATENESS_DAYS="30") as twin:
             yield twin
@@ -250,7 +251,7 @@ class TestKilled:
                 bet(user_id="always", event_id=f"e{step}"),
                 bet(user_id=f"u{step}"),
             ]
-            site.append(rows_of(events[-4:], received_at=clock))
+            site.store(rows_of(events[-4:], received_at=clock))
             score(site, "always", f"e{step}", "2026-03-01", clock)
             is_dead = True
             with dying(step), contextlib.suppress(Died):

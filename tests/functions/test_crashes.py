@@ -16,7 +16,8 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.serving import find_promoted
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate, lift, predict, report, train
-from tests.functions.conftest import LATER, MONDAY, TRAINED, Place
+from tests.deployment import Deployment
+from tests.functions.conftest import LATER, MONDAY, TRAINED
 from tests.functions.test_audience_lift import join
 from tests.published import publish, put
 from tests.shop import WEEK
@@ -57,7 +58,7 @@ def crashing(after: int) -> Iterator[list[str]]:
 
 
 def crashed(
-    place: Place, target: str, as_of: Any, published: Callable[[], Any]
+    place: Deployment, target: str, as_of: Any, published: Callable[[], Any]
 ) -> list[str]:
     """
     Crash a run after each of its writes, until one is done.
@@ -171,15 +172,15 @@ def test_a_training_that_is_killed_before_its_record_leaves_no_version(
     assert (answer["model_version"], answer["promoted"]) == (1, True)
 
 
-def versions(place: Place) -> list[Any]:
+def versions(place: Deployment) -> list[Any]:
     return [*place.versions(), *place.registry.artifacts.names("models/")]
 
 
-def lifts(place: Place) -> list[Any]:
+def lifts(place: Deployment) -> list[Any]:
     return place.rows("SELECT * FROM ma_audience_lift")
 
 
-def reports(place: Place) -> list[str]:
+def reports(place: Deployment) -> list[str]:
     return list(place.registry.artifacts.names("reports/"))
 
 
@@ -187,8 +188,8 @@ def reports(place: Place) -> list[str]:
     ("kind", "owner", "step", "written"),
     [
         ("train", train, "compare", versions),
-        ("predict", predict, "score", Place.published),
-        ("evaluate", evaluate, "evaluations", Place.evaluations),
+        ("predict", predict, "score", Deployment.published),
+        ("evaluate", evaluate, "evaluations", Deployment.evaluations),
         ("evaluate", lift, "lifts", lifts),
         ("evaluate", report, "_pages", reports),
     ],
@@ -203,7 +204,7 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing(
         "predict": ("champion_place", "predictions", LATER),
         "evaluate": ("monday", "model_evaluation", MONDAY + WEEK),
     }[kind]
-    place: Place = request.getfixturevalue(fixture)
+    place: Deployment = request.getfixturevalue(fixture)
     join(place, MONDAY, ["u0", "u1"], ["u2", "u3"])
     before, original = written(place), getattr(owner, step)
 

@@ -23,9 +23,10 @@ from schemathesis.specs.openapi.checks import (
 
 from offline import load_model
 from propensity.runs import setup
+from tests.deployment import Deployment
 from tests.described import whole
 from tests.functions.instances import serving
-from tests.functions.streaming import Site, new_site
+from tests.functions.streaming import new_site
 
 TIMEOUT_S = 60
 OPERATIONS = [
@@ -43,7 +44,7 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """All tables, and a champion for players."""
     with new_site(emulators) as site:
         setup.prepare(site.warehouse, site.settings)

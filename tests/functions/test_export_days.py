@@ -16,7 +16,7 @@ import pytest
 from local.exports import ga4_export
 from propensity.runs import setup
 from tests import shop
-from tests.functions.conftest import Place
+from tests.deployment import Deployment
 from tests.shop import DAY, event, purchase
 
 USERS = 12
@@ -39,7 +39,7 @@ def visits(*days: date) -> list[shop.Row]:
     return rows
 
 
-def stream(place: Place, day: date, *kinds: str) -> None:
+def stream(place: Deployment, day: date, *kinds: str) -> None:
     """Copy a day's table to those that Google streams."""
     export = place.settings.export
     for kind in kinds:
@@ -49,12 +49,12 @@ def stream(place: Place, day: date, *kinds: str) -> None:
         )
 
 
-def drop(place: Place, day: date, *, kind: str = "") -> None:
+def drop(place: Deployment, day: date, *, kind: str = "") -> None:
     name = f"{place.settings.export}.events_{kind}{day:%Y%m%d}"
     place.warehouse.client.delete_table(name)
 
 
-def wait(place: Place) -> None:
+def wait(place: Deployment) -> None:
     """Have the first attempt of today's predictions have been two hours ago."""
     artifacts, name = (
         place.registry.artifacts,
@@ -67,7 +67,7 @@ def wait(place: Place) -> None:
     artifacts.replace(name, json.dumps(lease).encode(), stored)
 
 
-def days_of(place: Place) -> list[set[tuple[date, date]]]:
+def days_of(place: Deployment) -> list[set[tuple[date, date]]]:
     """Return as-of dates that are published, and up to when each read the export."""
     return [
         {

@@ -20,7 +20,8 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.runs import report
 from propensity.tables import every as tables
 from tests import shop
-from tests.functions.conftest import MONDAY, USERS, Place
+from tests.deployment import Deployment
+from tests.functions.conftest import MONDAY, USERS
 from tests.functions.test_audience_lift import join, lifts
 from tests.functions.test_season import weeks_of
 from tests.propensity.learning.weeks import ALARM, LIFT
@@ -33,7 +34,7 @@ PAGE = f"reports/{NAME}/{MONDAY}.html"
 
 
 @pytest.fixture(scope="module")
-def week(new_place, scores, converters) -> tuple[Place, dict[str, Any]]:
+def week(new_place, scores, converters) -> tuple[Deployment, dict[str, Any]]:
     """A week with its outcomes, and what must not count for it; the run's answer."""
     rows = [
         purchase(user, MONDAY + DAY, 10.0, transaction=f"T-{user}")

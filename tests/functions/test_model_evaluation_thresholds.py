@@ -16,8 +16,9 @@ from sklearn import metrics
 from propensity import usecases
 from propensity.tables import every as tables
 from tests import shop
+from tests.deployment import Deployment
 from tests.docs.pages import blocks
-from tests.functions.conftest import MONDAY, USERS, Place
+from tests.functions.conftest import MONDAY, USERS
 from tests.published import publish
 from tests.rows import CARD, append_rows
 from tests.shop import DAY, WEEK, event, purchase
@@ -62,7 +63,7 @@ def best_of(scores: dict[str, float], *weeks: date) -> float:
 
 
 @pytest.fixture(scope="module")
-def weeks(new_place, scores) -> tuple[Place, list[dict[str, Any]]]:
+def weeks(new_place, scores) -> tuple[Deployment, list[dict[str, Any]]]:
     """Six weeks of one publication each: two are evaluated, more buy in the second
     late, and the others are caught up with. Their rows, and the newest one's once
     it is final."""

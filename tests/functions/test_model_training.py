@@ -25,8 +25,8 @@ from propensity.learning.value import AMOUNT
 from propensity.registry.versions import Registry, pickled
 from propensity.runs import setup
 from propensity.tables import every as tables
-from tests.functions.conftest import FIRST, LATER, TRAINED, Place, application, entered
-from tests.functions.streaming import Site
+from tests.deployment import Deployment, application, entered
+from tests.functions.conftest import FIRST, LATER, TRAINED
 from tests.propensity.registry.versions import Malicious, overwrite, promote
 from tests.shop import DAY, WEEK, paid, purchase
 
@@ -37,7 +37,7 @@ FILES = {
 }  # fmt: skip
 
 
-def upload(place: Place, preprocessor: object) -> str:
+def upload(place: Deployment, preprocessor: object) -> str:
     """Upload a preprocessor as a person does; return its object."""
     name, checksum = place.registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
@@ -55,7 +55,7 @@ def upload(place: Place, preprocessor: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(new_place, places) -> tuple[Place, dict]:
+def trained(new_place, places) -> tuple[Deployment, dict]:
     """A place whose first model was trained, and the answer of the training."""
     return new_place(champion=True), places.first_model.answer
 
@@ -232,14 +232,13 @@ class TestAgain:
         assert champion_place.registry.champion().version == 0
 
 
-def test_two_at_once_give_two_versions_and_one_champion(place, emulators, monkeypatch):
+def test_two_at_once_give_two_versions_and_one_champion(place, monkeypatch):
     """Each claims a version; the slower is compared with the quicker, and its row and
     answer say how that ended. Each promotion is a message to whoever listens."""
-    site = Site(place.workplace, emulators.address("pubsub"))
-    place = place.with_settings(PROPENSITY_TOPIC_PREFIX=site.name)
-    topic = site.topic("model-updates")
-    site.create_topic(topic)
-    subscription = site.subscribe(topic)
+    place = place.with_settings(PROPENSITY_TOPIC_PREFIX=place.name)
+    topic = place.topic("model-updates")
+    place.create_topic(topic)
+    subscription = place.subscribe(topic)
     barrier, client = threading.Barrier(2), application("model_training")
     find = Registry.champion
 
@@ -259,9 +258,10 @@ def test_two_at_once_give_two_versions_and_one_champion(place, emulators, monkey
         answers = list(pool.map(train, [TRAINED, TRAINED + WEEK]))
     monkeypatch.undo()
     rows, champion = place.versions(), place.registry.champion()
-    messages = site.pull(subscription, champion.epoch + 1)
+    messages = place.pull(subscription, champion.epoch + 1)
     updates = [json.loads(message.data) for message in messages]
-    site.close()
+    place.publisher.transport.close()
+    place.subscriber.transport.close()
 
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [row["model_version"] for row in rows] == [0, 1]
@@ -287,7 +287,7 @@ def test_two_at_once_give_two_versions_and_one_champion(place, emulators, monkey
 
 
 @pytest.fixture(scope="module")
-def serving(new_place) -> Place:
+def serving(new_place) -> Deployment:
     """A place with a champion that no failure may touch."""
     return new_place(champion=True)
 
@@ -295,7 +295,7 @@ def serving(new_place) -> Place:
 class TestFailures:
     """Each is a clear error, leaves the champion, and lets the next try begin."""
 
-    def failed(self, place: Place, status: int, error: str, as_of=LATER) -> str:
+    def failed(self, place: Deployment, status: int, error: str, as_of=LATER) -> str:
         before = place.registry.champion(), place.versions()
         answer = place.post("model_training", {"as_of": as_of})
         lease = json.loads(place.read(f"runs/ga4_purchase/train/{as_of}.json"))

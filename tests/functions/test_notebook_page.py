@@ -16,7 +16,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -28,11 +27,12 @@ import pytest
 from local.stack.state import ROOT
 from local.venvs import uv
 from offline import load_model
+from tests.deployment import STREAMED, Deployment
 from tests.docs.pages import FENCE, text
 from tests.events import bet, registration
-from tests.functions.conftest import LATER, Place
+from tests.functions.conftest import LATER
 from tests.functions.instances import Instance
-from tests.functions.streaming import Site, rows_of
+from tests.functions.streaming import rows_of
 from tests.functions.test_season import both_weeks
 
 PAGE = "docs/notebook.md"
@@ -83,7 +83,7 @@ def worded(printed: str) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def check(python: str | Path, place: Place, folder: Path) -> None:
+def check(python: str | Path, place: Deployment, folder: Path) -> None:
     """Run all cells with a Python, outside of the project's folder, and compare what
     they print with the page."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -104,12 +104,17 @@ def check(python: str | Path, place: Place, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def deployed(new_place, emulators, tmp_path_factory) -> Iterator[Place]:
+def deployed(new_place, tmp_path_factory) -> Deployment:
     """A week published with a shift of the season, and players scored on the stream."""
     place = new_place(champion=True)
     both_weeks(place, 0.7)
     assert place.run("predictions", LATER)["log_odds_shift"] > 0
-    site = Site(place.workplace, emulators.address("pubsub"))
+    site = place.with_settings(
+        PROPENSITY_GA4_DATASET="",
+        PROPENSITY_USE_CASE=STREAMED,
+        PROPENSITY_TOPIC_PREFIX=place.name,
+        PROPENSITY_DEADLINE_S="30",
+    )
     for topic in ("enriched", "scores"):
         site.create_topic(site.topic(topic))
     load_model.load(place.warehouse, place.registry.artifacts, site.settings)
@@ -127,10 +132,10 @@ def deployed(new_place, emulators, tmp_path_factory) -> Iterator[Place]:
                     for hour in (3, 4)
                 ),
             ]
-            site.append(rows_of(events, received_at=datetime.now(UTC)))
+            site.store(rows_of(events, received_at=datetime.now(UTC)))
             assert started.post(events[-1]).status_code == 200
-    yield place
-    site.close()
+    site.publisher.transport.close()
+    return place
 
 
 class TestPage:

@@ -26,9 +26,11 @@ from propensity.runs import index
 from propensity.settings import Settings
 from propensity.suppression import OBJECT, user_hash
 from tests.functions.conftest import LATER, TRAINED, entered
+from tests.deployment import Deployment, entered
+from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import python_of, serving
 from tests.functions.looked_up import ANA, BEN, TODAY, lookups_sent, publish
-from tests.functions.streaming import Site, eventually, new_deployment
+from tests.functions.streaming import eventually, new_deployment
 from tests.functions.test_suppression import KEY, suppress
 from tests.programs import execute
 
@@ -137,7 +139,7 @@ print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules
 
 
 @pytest.fixture
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """All tables, a bucket with versioning, and a key of the list."""
     with new_deployment(emulators, **SUPPRESSING) as site:
         yield site

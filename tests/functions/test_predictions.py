@@ -20,7 +20,8 @@ from propensity.registry.index import pointer_name
 from propensity.registry.versions import pickled
 from propensity.runs import predict
 from propensity.tables import every as tables
-from tests.functions.conftest import LATER, TRAINED, Place
+from tests.deployment import Deployment
+from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
 from tests.propensity.registry.versions import Malicious, overwrite
 from tests.published import publish, put
@@ -31,7 +32,7 @@ POINTER = "models/ga4_purchase/champion.json"
 
 
 @pytest.fixture(scope="module")
-def publication(new_place) -> tuple[Place, dict[str, Any]]:
+def publication(new_place) -> tuple[Deployment, dict[str, Any]]:
     """A place with predictions of before and a published week; the run's answer."""
     place = new_place(champion=True)
     put(place.warehouse, "gone.1", as_of=TRAINED - WEEK)
@@ -44,7 +45,7 @@ def publication(new_place) -> tuple[Place, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def published(publication) -> Place:
+def published(publication) -> Deployment:
     """The place of the publication."""
     return publication[0]
 
@@ -209,7 +210,7 @@ class TestPublishing:
 
 
 @contextlib.contextmanager
-def altered(place: Place, name: str, data: bytes | None) -> Iterator[None]:
+def altered(place: Deployment, name: str, data: bytes | None) -> Iterator[None]:
     """Have an object hold something else, or be gone, for a while."""
     original = place.read(name)
     if data is None:
@@ -221,7 +222,7 @@ def altered(place: Place, name: str, data: bytes | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def recorded(place: Place, changes: str, **parameters: Any) -> Iterator[None]:
+def recorded(place: Deployment, changes: str, **parameters: Any) -> Iterator[None]:
     """Have the version's record say something else for a while."""
     [row] = place.versions()
     update = "UPDATE ma_model_training_metadata_runs SET {} WHERE TRUE"
@@ -241,7 +242,7 @@ class TestRefusals:
         yield
         assert published.published() == before
 
-    def refused(self, place: Place, *, status: int, error: str, **body) -> dict:
+    def refused(self, place: Deployment, *, status: int, error: str, **body) -> dict:
         answer = place.post("predictions", {"as_of": LATER, **body})
 
         assert (answer.status_code, answer.json["error"]) == (status, error)
@@ -317,7 +318,7 @@ def test_without_a_champion_the_training_is_named(place, log_lines):
     assert log_lines()[-1]["is_trained"] is False
 
 
-def all_came_by_mail(place: Place) -> None:
+def all_came_by_mail(place: Deployment) -> None:
     """Let the training have seen one medium alone."""
     [version] = place.versions()
     card = version["card"]

@@ -22,10 +22,11 @@ from commands.answers import Exit
 from commands.cli import main
 from offline import forget, load_model
 from propensity.runs import setup
+from tests.deployment import Deployment, entered
 from tests.events import bet, registration, written
-from tests.functions.conftest import LATER, TRAINED, Place, entered
+from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
-from tests.functions.streaming import Site, new_site
+from tests.functions.streaming import new_site
 from tests.traces import is_named, traces
 
 USER, OTHER = "player-5f1c9é/\\", "player-else"
@@ -43,7 +44,7 @@ SCORES = (
 )
 
 
-def bucket_of(site: Site | Place) -> Bucket:
+def bucket_of(site: Deployment | Deployment) -> Bucket:
     return site.workplace.storage.client().bucket(site.settings.bucket)
 
 

@@ -33,8 +33,9 @@ from propensity.gcp import queries, writes
 from propensity.gcp.pubsub import Bus
 from propensity.tables import every as tables
 from tests import scored_cards
+from tests.deployment import Deployment, entered
 from tests.events import bet, enriched_card, registration, transaction, truth
-from tests.functions.conftest import TRAINED, Place, entered
+from tests.functions.conftest import TRAINED
 from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
 from tests.functions.test_audience_lift import join
@@ -94,7 +95,7 @@ def covers(right: Mapping[str, str], need: Need) -> bool:
 class Record:
     """What each function needs, while it is at work."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Deployment) -> None:
         self.place = place
         self.export = place.environment["PROPENSITY_GA4_DATASET"]
         names = ("ga_events", *tables.views(""))
@@ -194,7 +195,7 @@ class Record:
 
 
 @contextlib.contextmanager
-def recording(place: Place) -> Iterator[Record]:
+def recording(place: Deployment) -> Iterator[Record]:
     """Record what the clients of this process ask for; topics get nothing."""
     record = Record(place)
     send, reader, path_of = requests.Session.send, queries._reader, writes.path_of
@@ -230,7 +231,7 @@ def recording(place: Place) -> Iterator[Record]:
 
 
 @pytest.fixture(scope="module")
-def place(new_place, tmp_path_factory) -> Place:
+def place(new_place, tmp_path_factory) -> Deployment:
     """A shop and players, with what a deployment has collected when it trains."""
     own = tmp_path_factory.mktemp("own_use_cases")
     for name, table in AUDIENCES.items():

@@ -19,6 +19,7 @@ from offline import load_model
 from propensity import usecases
 from propensity.gcp.writes import Appends
 from propensity.models.half_space_trees import HalfSpaceTrees
+from tests.deployment import DEADLINE_S, Deployment
 from tests.events import bet, registration
 from tests.functions.instances import Served, serving
 from tests.functions.scored import (
@@ -30,7 +31,7 @@ from tests.functions.scored import (
     publish,
     transactions,
 )
-from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site, rows_of
+from tests.functions.streaming import eventually, new_site, rows_of
 
 PLAYERS = "first_day_churn"
 SETTINGS = {
@@ -53,7 +54,7 @@ OF_DEFAULT = features_of("ga4_purchase")
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """A champion, which is version 0, and version 1 beside it; and one of players."""
     with new_site(emulators, **SETTINGS) as site:
         for model in fitted()[1:]:
@@ -83,7 +84,7 @@ def scored(score: Served, body: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def logged(site: Site, *event_ids: str) -> list[dict[str, Any]]:
+def logged(site: Deployment, *event_ids: str) -> list[dict[str, Any]]:
     """Return what was logged of events, once it is there."""
 
     def stored() -> list[dict[str, Any]] | None:
@@ -278,7 +279,7 @@ class TestAnswers:
         now = datetime.now(UTC)
         first = {"user_id": user, "event_time": (now - timedelta(hours=2)).isoformat()}
         events = [registration(**first), bet(event_id="b1", **first)]
-        site.append(rows_of(events, received_at=now))
+        site.store(rows_of(events, received_at=now))
 
         answer = scored(score, PLAYER | {"user_id": user, "ingest_ts": 1})
 
@@ -294,7 +295,7 @@ class TestAnswers:
         now = datetime.now(UTC)
         if late:
             event = registration(user_id=user, event_time=(now - late).isoformat())
-            site.append(rows_of([event], received_at=now))
+            site.store(rows_of([event], received_at=now))
 
         answer = score.ask(PLAYER | {"user_id": user})
 

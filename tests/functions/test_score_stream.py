@@ -18,16 +18,18 @@ import pytest
 from offline import load_model
 from propensity.errors import Unavailable
 from propensity.tables.stream import INFERENCE_LOG
+from propensity.tables.inference import INFERENCE_LOG
+from tests.deployment import STREAMED, Deployment
 from tests.events import bet, registration, written
 from tests.functions.instances import Served, failing, serving
-from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
+from tests.functions.streaming import eventually, new_site, rows_of
 
 HOUR = timedelta(hours=1)
 DELAY = "PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS"
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """A site with a champion; events of the tests are of the past."""
     with new_site(emulators, **{DELAY: "36500"}) as site:
         load_model.load(site.warehouse, site.artifacts, site.settings)
@@ -50,12 +52,12 @@ def first_day(user: str, **further: Any) -> list[dict[str, Any]]:
     ]
 
 
-def store(site: Site, events: list[dict[str, Any]]) -> None:
+def store(site: Deployment, events: list[dict[str, Any]]) -> None:
     """Store events as they are when they are published on."""
-    site.append(rows_of(events, received_at=datetime.now(UTC)))
+    site.store(rows_of(events, received_at=datetime.now(UTC)))
 
 
-def logged(site: Site, user: str) -> list[dict[str, Any]]:
+def logged(site: Deployment, user: str) -> list[dict[str, Any]]:
     """Return the scores of a user, in order."""
     return site.rows(
         "SELECT * FROM inference_log WHERE user_id = @user ORDER BY scored_at",
@@ -75,7 +77,7 @@ class TestScores:
 
         assert (answer.status_code, answer.json()) == (200, {"outcome": "scored"})
         [row] = logged(site, user)
-        assert (row["use_case"], row["event_id"]) == (USE_CASE, "b1")
+        assert (row["use_case"], row["event_id"]) == (STREAMED, "b1")
         assert row["event_time"] == datetime(2026, 3, 1, 13, tzinfo=UTC)
         assert 0 < row["probability"] < 1
         assert row["model_version"] == 0
@@ -87,7 +89,7 @@ class TestScores:
         assert score["probability"] == row["probability"]
         assert score["inference_id"] == row["inference_id"]
         assert (score["user_id"], score["event_id"]) == (user, "b1")
-        assert dict(message.attributes) == {"use_case": USE_CASE, "event_id": "b1"}
+        assert dict(message.attributes) == {"use_case": STREAMED, "event_id": "b1"}
 
     def test_events_together_each_of_its_own_user(self, site, scoring):
         """Events of many users that arrive at once are a score each."""

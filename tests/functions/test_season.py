@@ -14,7 +14,8 @@ import pytest
 from propensity.learning import season
 from propensity.statements import statement
 from propensity.tables import every as tables
-from tests.functions.conftest import LATER, TRAINED, Place
+from tests.deployment import Deployment
+from tests.functions.conftest import LATER, TRAINED
 from tests.published import publish
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK
@@ -22,7 +23,9 @@ from tests.shop import DAY, WEEK
 BEFORE = TRAINED - WEEK
 
 
-def evaluated(place: Place, week: date, log_odds: float | None, **more: Any) -> None:
+def evaluated(
+    place: Deployment, week: date, log_odds: float | None, **more: Any
+) -> None:
     """Write the final row of a week that lacked these log-odds, as of its end."""
     row = {
         "use_case": "ga4_purchase",
@@ -44,13 +47,13 @@ def evaluated(place: Place, week: date, log_odds: float | None, **more: Any) -> 
     append_rows(place.warehouse, tables.EVALUATION, [row])
 
 
-def both_weeks(place: Place, log_odds: float) -> None:
+def both_weeks(place: Deployment, log_odds: float) -> None:
     """Write two weeks, fewer than which are no season."""
     for week in (BEFORE, TRAINED):
         evaluated(place, week, log_odds)
 
 
-def weeks_of(place: Place, as_of: date) -> dict[date, dict[str, Any]]:
+def weeks_of(place: Deployment, as_of: date) -> dict[date, dict[str, Any]]:
     """What 01 reads of evaluated weeks on a date."""
     parameters = {"use_case": "ga4_purchase", "as_of": as_of, "horizon_days": 7}
     sql = statement("season_weeks")
@@ -58,11 +61,11 @@ def weeks_of(place: Place, as_of: date) -> dict[date, dict[str, Any]]:
     return {row["week"]: dict(row.items()) for row in rows}
 
 
-def log_odds_of(place: Place, as_of: date) -> dict[date, float]:
+def log_odds_of(place: Deployment, as_of: date) -> dict[date, float]:
     return {week: row["log_odds"] for week, row in weeks_of(place, as_of).items()}
 
 
-def history(place: Place) -> dict[str, tuple[float, int, float | None]]:
+def history(place: Deployment) -> dict[str, tuple[float, int, float | None]]:
     """Probability, percentile and shift of every user of the newest publication."""
     rows = place.rows("SELECT * FROM ma_predictions_history WHERE as_of = @d", d=LATER)
     return {

@@ -14,7 +14,8 @@ from offline.usecases import new
 from propensity import usecases
 from propensity.timeframe import midnight
 from tests import own_use_cases
-from tests.functions.conftest import TRAINED, Place
+from tests.deployment import Deployment
+from tests.functions.conftest import TRAINED
 
 NAME = "shop_loyal"
 DAY = timedelta(days=1)
@@ -51,7 +52,7 @@ def load(place, use_case) -> Callable[..., None]:
     return load
 
 
-def points(place: Place, *as_ofs: date) -> dict[tuple[date, str], int | None]:
+def points(place: Deployment, *as_ofs: date) -> dict[tuple[date, str], int | None]:
     """Points of users, by as-of date."""
     use_case = usecases.load(NAME)
     rows = place.warehouse.rows(

@@ -18,17 +18,18 @@ from propensity.errors import Unavailable
 from propensity.events.dead_letters import redacted
 from propensity.gcp.writes import Appends, RowsRefused
 from propensity.tables import every as tables
+from tests.deployment import DEADLINE_S, Deployment
 from tests.events import CATALOGUE, bet, registration, transaction, truth, written
 from tests.exact import expected_features
 from tests.functions.instances import Served, failing, serving
-from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
+from tests.functions.streaming import eventually, new_site
 from tests.rows import append_rows
 
 PUBLISHED_AT = datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """Tables and topics of these tests; each has users of its own."""
     with new_site(emulators) as site:
         code = {"postcode": "AB101AB", "socioeconomic_idx": 6.0, "is_outward": False}
@@ -44,7 +45,9 @@ def stream(site) -> Iterator[Served]:
         yield function
 
 
-def stored(site: Site, user: str, table: str = "stream_events") -> list[dict[str, Any]]:
+def stored(
+    site: Deployment, user: str, table: str = "stream_events"
+) -> list[dict[str, Any]]:
     """Return the rows of a user, or of a transaction."""
     return site.rows(
         f"SELECT * FROM {table} WHERE "
@@ -53,7 +56,7 @@ def stored(site: Site, user: str, table: str = "stream_events") -> list[dict[str
     )
 
 
-def letters_of(site: Site, message_id: str) -> list[dict[str, Any]]:
+def letters_of(site: Deployment, message_id: str) -> list[dict[str, Any]]:
     """Return the dead letters of a message."""
     return site.rows("SELECT * FROM dead_letters WHERE message_id = @id", id=message_id)
 

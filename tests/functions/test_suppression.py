@@ -12,11 +12,12 @@ from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
+from tests.deployment import STREAMED, Deployment
 from tests.events import bet, enriched_card, registration, truth
-from tests.functions.conftest import TRAINED, Place
+from tests.functions.conftest import TRAINED
 from tests.functions.instances import Served, serving
 from tests.functions.looked_up import ANA, publish
-from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
+from tests.functions.streaming import eventually, new_site, rows_of
 from tests.rows import append_rows
 from tests.scored_cards import drawn, stored
 
@@ -38,7 +39,7 @@ def suppress(warehouse: Warehouse, user: str, *, use_case: str = EVERYWHERE) -> 
 
 
 @pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """Tables and topics with a user on the list."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_REFRESH_S": "1"}
     with new_site(emulators, **extra) as site:
@@ -46,7 +47,7 @@ def site(emulators) -> Iterator[Site]:
         yield site
 
 
-def row_counts(site: Site, user: str) -> dict[str, int]:
+def row_counts(site: Deployment, user: str) -> dict[str, int]:
     """How many rows of each table name a user."""
     sql = {
         "stream_events": "user_id = @user",
@@ -141,7 +142,7 @@ class TestLookups:
         """Nothing tells the user from one who was never there; nor once somebody is
         put on the list whose answer was given before."""
         predictions = [ANA | {"user_id": one} for one in (user, FORGOTTEN)]
-        publish(site.workplace, predictions, use_case=USE_CASE)
+        publish(site.workplace, predictions, use_case=STREAMED)
         with serving("get_proba", site.environment) as lookups:
             answers = [lookups.get(user_id=one) for one in (FORGOTTEN, "nobody")]
             before = lookups.get(user_id=user).status_code
@@ -166,11 +167,11 @@ class TestScores:
         first = (now - timedelta(hours=2)).isoformat()
         known = [user, f"{user}-listed"]
         events = [registration(user_id=one, event_time=first) for one in known]
-        site.append(rows_of(events, received_at=now))
+        site.store(rows_of(events, received_at=now))
         suppress(site.warehouse, known[1])
-        features = dict.fromkeys(usecases.load(USE_CASE).features)
+        features = dict.fromkeys(usecases.load(STREAMED).features)
         with serving("score", site.environment) as score:
-            body = {"use_case": USE_CASE}
+            body = {"use_case": STREAMED}
             answers = [score.ask(body | {"user_id": one}) for one in known]
             given = body | {"features": features | {"event_id": known[1]}}
             identified = score.ask(given)
@@ -186,7 +187,7 @@ class TestScheduledRuns:
     USER = "user.004"
 
     @pytest.fixture
-    def shop_place(self, place, shop_rows) -> Place:
+    def shop_place(self, place, shop_rows) -> Deployment:
         """A shop whose every fourth user is a regular; this one is suppressed."""
         place = place.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         assert self.USER in {row["user_pseudo_id"] for row in shop_rows}

@@ -11,8 +11,9 @@ import pytest
 
 from commands.cli import main
 from propensity.settings import Settings
+from tests.deployment import entered
 from tests.docs.pages import blocks, text
-from tests.functions.conftest import LATER, entered
+from tests.functions.conftest import LATER
 from tests.functions.test_notebook_page import worded
 from tests.propensity.first_look.test_first_look import NAMES, customers
 

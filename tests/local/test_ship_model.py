@@ -15,7 +15,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
-from tests.functions.conftest import entered
+from tests.deployment import entered
 
 GAMES = Games(seed=8, users=900, maximum_events=12, end=ship_model.END)
 MODELS = (load_model.MODEL, load_model.PREPROCESSOR)

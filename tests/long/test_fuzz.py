@@ -25,12 +25,13 @@ import pytest
 import requests
 
 from offline import load_model
+from tests.deployment import Deployment
 from tests.events import bet, registration
 from tests.functions.instances import Instance, push, together
 from tests.functions.looked_up import ANA
 from tests.functions.looked_up import publish as publish_prediction
 from tests.functions.scored import fitted, flat, promote, publish, transactions
-from tests.functions.streaming import Site, new_site
+from tests.functions.streaming import new_site
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -160,7 +161,7 @@ def raw(url: str, chance: random.Random) -> int:
 
 
 @pytest.fixture
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """Models, a prediction and players."""
     settings = {
         "PROPENSITY_USE_CASE": "ga4_purchase",
@@ -249,7 +250,7 @@ def acknowledged(answers: list[Any]) -> set[str]:
     return found
 
 
-def stored(site: Site) -> set[str]:
+def stored(site: Deployment) -> set[str]:
     rows = site.rows(
         "SELECT DISTINCT message_id FROM stream_events UNION DISTINCT "
         "SELECT DISTINCT message_id FROM dead_letters UNION DISTINCT "

@@ -24,10 +24,11 @@ from local.generators.streams import Delivery
 from local.stack import topics
 from propensity.events.dead_letters import redacted
 from propensity.topics import DEAD_LETTERS, Subscription
+from tests.deployment import Deployment
 from tests.events import CATALOGUE
 from tests.exact import expected_features
 from tests.functions.instances import Instance, together
-from tests.functions.streaming import Site, eventually, new_site
+from tests.functions.streaming import eventually, new_site
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -38,13 +39,13 @@ SETTLED_S = 1800.0
 
 
 @pytest.fixture
-def site(emulators) -> Iterator[Site]:
+def site(emulators) -> Iterator[Deployment]:
     """Tables and topics for one test alone."""
     with new_site(emulators) as site:
         yield site
 
 
-def subscribe(site: Site, topic: str, instance: Instance) -> str:
+def subscribe(site: Deployment, topic: str, instance: Instance) -> str:
     """Push a topic to an instance by the settings of the deployed subscription."""
     site.create_topic(topic)
     deployed = Subscription(
@@ -56,7 +57,7 @@ def subscribe(site: Site, topic: str, instance: Instance) -> str:
     return str(subscription.name)
 
 
-def publish(site: Site, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
+def publish(site: Deployment, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
     """Publish deliveries to each topic in its turn; return them by message id."""
     sent: dict[str, Delivery] = {}
     for turn, topic in enumerate(TOPICS):
@@ -69,7 +70,7 @@ def publish(site: Site, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
     return sent
 
 
-def settled(site: Site) -> int:
+def settled(site: Deployment) -> int:
     """Return how many messages are stored, or buried."""
     [row] = site.rows(
         "SELECT (SELECT COUNT(DISTINCT message_id) FROM stream_events)"
@@ -84,7 +85,7 @@ def kept(sent: Delivery) -> bytes | None:
     return None if is_large else redacted(sent.data, CATALOGUE.personal)
 
 
-def check(site: Site, sent: Mapping[str, Delivery]) -> None:
+def check(site: Deployment, sent: Mapping[str, Delivery]) -> None:
     """Compare everything with what was sent."""
     events = [one.event for one in sent.values() if one.event is not None]
     rows = site.rows(

@@ -13,7 +13,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 
 from propensity.statements import statement
-from tests.offline.conftest import Deployment
+from tests.deployment import Deployment
 
 GOOD = """
     from sklearn.compose import ColumnTransformer
@@ -63,14 +63,14 @@ class TestBuildPreprocessor:
         """What was uploaded is recorded, and verified and unpickled to the same.
         After --default the newest row says that training takes its own."""
         file = written(tmp_path, GOOD)
-        assert deployment.run("build-preprocessor", "--from", file) == 0
+        assert deployment.command("build-preprocessor", "--from", file) == 0
 
         assert "gs://" in capsys.readouterr().out
         upload = newest(deployment)
         read = deployment.registry.verified(upload["object"], upload["sha256"])
         assert isinstance(read, ColumnTransformer)
         assert [name for name, _, _ in read.transformers] == ["numbers", "words"]
-        assert deployment.run("build-preprocessor", "--default") == 0
+        assert deployment.command("build-preprocessor", "--default") == 0
         assert newest(deployment)["is_default"]
 
     def test_uploads_nothing_on_a_dry_run(self, tmp_path, deployment, capsys):
@@ -79,7 +79,7 @@ class TestBuildPreprocessor:
         file = written(tmp_path, f"print('so many columns')\n{textwrap.dedent(GOOD)}")
 
         words = ("build-preprocessor", "--from", file, "--dry-run", "--json")
-        assert deployment.run(*words) == 0
+        assert deployment.command(*words) == 0
         printed = capsys.readouterr()
         assert json.loads(printed.out)["uri"] is None
         assert "so many columns" in printed.err
@@ -102,6 +102,6 @@ class TestBuildPreprocessor:
         before = uploads(deployment)
         file = written(tmp_path, text)
 
-        assert deployment.run("build-preprocessor", "--from", file) == 1
+        assert deployment.command("build-preprocessor", "--from", file) == 1
         assert said in capsys.readouterr().err
         assert uploads(deployment) == before

@@ -39,33 +39,32 @@ from propensity.tables import every as tables
 from propensity.timeframe import midnight
 from propensity.usecases.declaration import Events, Source
 from tests import shop
-from tests.conftest import Workplace
+from tests.deployment import STREAMED, Deployment, entered
 from tests.emptied import Objects
-from tests.functions.conftest import entered
-from tests.functions.streaming import USE_CASE
-from tests.offline.conftest import Deployment
 
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 MONDAY = date(2026, 3, 2)
 FIRST = NOW.date() - timedelta(days=35)
 EXPORT = [FIRST + timedelta(days=n) for n in range((NOW.date() - FIRST).days)]
-POINTER = f"models/{USE_CASE}/champion.json"
+POINTER = f"models/{STREAMED}/champion.json"
 
 
 class Place(Deployment):
     """A deployment as healthy as can be: all is there, and ran when it was due."""
 
-    def __init__(self, workplace: Workplace, **extra: str) -> None:
-        shop.load(workplace, [shop.event("ana", day) for day in EXPORT])
-        self.export = workplace.ga4_dataset
-        super().__init__(
-            workplace,
-            PROPENSITY_GA4_DATASET=self.export,
-            PROPENSITY_USE_CASE=USE_CASE,
-            PROPENSITY_DEADLINE_S="5",
-            **extra,
-        )
+    @property
+    def export(self) -> str:
+        return self.workplace.ga4_dataset
+
+    def prepare(self) -> None:
+        shop.load(self.workplace, [shop.event("ana", day) for day in EXPORT])
+        self.extra = {
+            "PROPENSITY_GA4_DATASET": self.export,
+            "PROPENSITY_USE_CASE": STREAMED,
+            "PROPENSITY_DEADLINE_S": "5",
+        }
+        setup.prepare(self.warehouse, self.settings)
         load_model.load(self.warehouse, self.artifacts, self.settings)
         self.create_topics()
         self.note("train", date(2026, 3, 1))
@@ -97,7 +96,7 @@ class Place(Deployment):
 
     def note(self, kind: str, as_of: date, state: str = "done", **entries: Any) -> None:
         """Let a run be done, have failed, or have begun."""
-        name = f"runs/{USE_CASE}/{kind}/{as_of}.json"
+        name = f"runs/{STREAMED}/{kind}/{as_of}.json"
         at, stored = midnight(as_of) + timedelta(hours=13), self.artifacts.find(name)
         lease = Lease(artifacts=self.artifacts, name=name, run_id="r", began_at=at)
         lease.write(state, stored, at=at, **entries)
@@ -109,7 +108,7 @@ class Place(Deployment):
             "warehouse": self.warehouse,
             "artifacts": self.artifacts,
             "now": NOW,
-            "use_cases": [usecases.load(USE_CASE)],
+            "use_cases": [usecases.load(STREAMED)],
         }
         with entered(self.environment):
             return examine(Examination(**given | changed))
@@ -129,9 +128,9 @@ class Place(Deployment):
 
 
 @pytest.fixture(scope="module")
-def healthy(new_deployment, emulators) -> Place:
+def healthy(new_deployment) -> Place:
     """A healthy deployment that no test changes."""
-    return new_deployment(Place, PUBSUB_EMULATOR_HOST=emulators.address("pubsub"))
+    return new_deployment(Place)
 
 
 @pytest.fixture
@@ -145,9 +144,9 @@ def place(healthy) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def gapped(new_deployment, emulators) -> Place:
+def gapped(new_deployment) -> Place:
     """A deployment of its own, whose export lacks two days."""
-    place = new_deployment(Place, PUBSUB_EMULATOR_HOST=emulators.address("pubsub"))
+    place = new_deployment(Place)
     place.drop_export(date(2026, 2, 10), date(2026, 2, 11))
     return place
 
@@ -194,40 +193,40 @@ def broken_view(place: Place) -> str:
 
 
 def flipped_model(place: Place) -> str:
-    place.flip(f"models/{USE_CASE}/0/model.joblib")
-    return f"champions: {USE_CASE}: .*cannot be loaded: .*(not what was recorded|bytes)"
+    place.flip(f"models/{STREAMED}/0/model.joblib")
+    return f"champions: {STREAMED}: .*cannot be loaded: .*(not what was recorded|bytes)"
 
 
 def unrecorded(place: Place) -> str:
     place.point(version=7)
     what = "the live version cannot be loaded: version 7 .*recorded"
-    return f"champions: {USE_CASE}: {what}"
+    return f"champions: {STREAMED}: {what}"
 
 
 def damaged_pointer(place: Place) -> str:
     place.artifacts.overwrite(POINTER, b"{")
-    return f"champions: {USE_CASE}: the live version cannot be loaded: .*{POINTER}"
+    return f"champions: {STREAMED}: the live version cannot be loaded: .*{POINTER}"
 
 
 def no_champion(place: Place) -> str:
     place.artifacts.delete(POINTER)
-    return f"champions: {USE_CASE}: no version is live"
+    return f"champions: {STREAMED}: no version is live"
 
 
 def missed_run(place: Place) -> str:
-    place.artifacts.delete(f"runs/{USE_CASE}/predict/{MONDAY}.json")
+    place.artifacts.delete(f"runs/{STREAMED}/predict/{MONDAY}.json")
     place.note("predict", MONDAY - timedelta(days=7))
-    return f"runs: predictions of {USE_CASE} is overdue: .* 7 days, .* of 2026-02-23"
+    return f"runs: predictions of {STREAMED} is overdue: .* 7 days, .* of 2026-02-23"
 
 
 def damaged_lease(place: Place) -> str:
-    place.flip(f"runs/{USE_CASE}/train/2026-03-01.json")
-    return f"runs: model_training of {USE_CASE} for 2026-03-01: its lease is damaged"
+    place.flip(f"runs/{STREAMED}/train/2026-03-01.json")
+    return f"runs: model_training of {STREAMED} for 2026-03-01: its lease is damaged"
 
 
 def stuck_run(place: Place) -> str:
     place.note("train", date(2026, 3, 1), "running")
-    return f"runs: model_training of {USE_CASE} for 2026-03-01 is stuck"
+    return f"runs: model_training of {STREAMED} for 2026-03-01 is stuck"
 
 
 def waiting_dead_letters(place: Place) -> str:
@@ -308,19 +307,19 @@ class TestRuns:
     def test_a_damaged_lease_ends_no_report(self, place):
         """Defect: JSON of another kind, or a name that is no date, was a traceback."""
         for kind, text in (("predict", b"[1]"), ("evaluate", b'{"state": ["done"]}')):
-            place.artifacts.overwrite(f"runs/{USE_CASE}/{kind}/{MONDAY}.json", text)
-        place.artifacts.create(f"runs/{USE_CASE}/predict/2026-13-40.json", b"{}")
+            place.artifacts.overwrite(f"runs/{STREAMED}/{kind}/{MONDAY}.json", text)
+        place.artifacts.create(f"runs/{STREAMED}/predict/2026-13-40.json", b"{}")
 
         damaged = found(place.examine())
         assert len([one for one in damaged if one.endswith("lease is damaged")]) == 2
 
     def test_runs_that_nothing_calls_are_missed_in_a_deployment_alone(self, place):
         """Locally there is no schedule; what failed is a fault all the same."""
-        for name in place.artifacts.names(f"runs/{USE_CASE}/evaluate/"):
+        for name in place.artifacts.names(f"runs/{STREAMED}/evaluate/"):
             place.artifacts.delete(name)
         place.note("predict", NOW.date(), "failed", error="MissingTable")
-        failed = f"predictions of {USE_CASE} for {NOW.date()} failed: missing_table"
-        never = f"model_evaluation of {USE_CASE} has never run"
+        failed = f"predictions of {STREAMED} for {NOW.date()} failed: missing_table"
+        never = f"model_evaluation of {STREAMED} has never run"
 
         assert found(place.examine(is_local=True)) == [f"runs: {failed}"]
         assert found(place.examine()) == [f"runs: {failed}", f"runs: {never}"]
@@ -344,7 +343,7 @@ class TestCommand:
         healthy.artifacts.delete(pointer)
 
         printed = capsys.readouterr().out
-        assert f"predictions of {USE_CASE} is overdue" in printed
+        assert f"predictions of {STREAMED} is overdue" in printed
         assert f"{pointer} is damaged" in printed
 
     def test_the_doctor_says_that_it_could_not_examine(self, healthy, capsys):
@@ -393,7 +392,7 @@ def test_an_export_without_a_day_and_a_champion_not_warm_are_named(
 
     assert found(healthy.examine(settings=settings)) == [
         f"export: {dataset} has no daily table, such as events_20260301",
-        f"champions: {USE_CASE}: the live version has not seen enough events to score",
+        f"champions: {STREAMED}: the live version has not seen enough events to score",
     ]
 
 
@@ -434,7 +433,7 @@ def test_sources_that_runs_could_not_read_are_named(healthy):
 
     def findings(**changes: Any) -> str:
         source = structs.replace(LOYALTY, **changes)
-        shop = usecases.load(USE_CASE)
+        shop = usecases.load(STREAMED)
         use_case = structs.replace(shop, sources={"loyalty": source})
         report = healthy.examine(use_cases=[use_case])
         return "; ".join(f.what for f in report.findings if f.check == "sources")

@@ -35,8 +35,9 @@ from propensity.tables import every as tables
 from propensity.tables.every import TABLES
 from propensity.usecases.declaration import VIEW
 from tests import shop
+from tests.deployment import Deployment
 from tests.emptied import empty_bucket, empty_tables
-from tests.functions.streaming import Site, new_deployment
+from tests.functions.streaming import new_deployment
 from tests.offline.rows_of_users import (
     USE_CASE,
     parquet,
@@ -53,13 +54,13 @@ EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
 SCORES = "exports/inference_log/date=2026-03-01/run=a/part-000000000000.parquet"
 
 
-def append(site: Site, table: Table, *rows: dict[str, Any]) -> None:
+def append(site: Deployment, table: Table, *rows: dict[str, Any]) -> None:
     """Store rows, as the stream does."""
     given = pa.RecordBatch.from_pylist(list(rows), schema=table.arrow_schema())
     asyncio.run(Appends(site.settings).append(table, given))
 
 
-def fill(site: Site) -> None:
+def fill(site: Deployment) -> None:
     """Put two rows of both users into every table that has users."""
     for table, source in tables.holding_users().items():
         rows = []
@@ -72,12 +73,12 @@ def fill(site: Site) -> None:
         append(site, table, *rows)
 
 
-def counts(site: Site) -> dict[str, int]:
+def counts(site: Deployment) -> dict[str, int]:
     """Rows of every table that has users."""
     return {table.stored: site.count(table.stored) for table in tables.holding_users()}
 
 
-def forget(site: Site, *users: str, **how: Any) -> dict[str, Any]:
+def forget(site: Deployment, *users: str, **how: Any) -> dict[str, Any]:
     return program.run(site.settings, users or (GONE,), **how)
 
 
@@ -86,7 +87,7 @@ def before(report: dict[str, Any]) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def shared(emulators) -> Iterator[Site]:
+def shared(emulators) -> Iterator[Deployment]:
     """All tables, and a bucket that keeps what is overwritten."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
     with new_deployment(emulators, **extra) as made:
@@ -94,7 +95,7 @@ def shared(emulators) -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(shared, monkeypatch) -> Site:
+def site(shared, monkeypatch) -> Deployment:
     """The same without a row or an object, and its settings in the environment."""
     empty_tables(shared.warehouse, TABLES)
     empty_bucket(shared.artifacts)
@@ -326,7 +327,7 @@ class TestBucket:
         assert main(["forget", GONE]) == Exit.DONE
 
 
-def found(site: Site, user: str) -> set[str]:
+def found(site: Deployment, user: str) -> set[str]:
     """The tables and objects that have a user."""
     bucket = site.workplace.storage.client().bucket(site.settings.bucket)
     return traces(site.warehouse.client, site.settings.dataset, bucket, user)

@@ -22,8 +22,8 @@ from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
 from propensity.tables import every as tables
 from tests.constants import set_parameter
+from tests.deployment import Deployment
 from tests.emptied import empty_bucket, empty_tables
-from tests.offline.conftest import Deployment
 from tests.propensity.registry.versions import Malicious, promote
 
 USE_CASE = usecases.load("first_day_churn")
@@ -125,7 +125,7 @@ class TestLoad:
         """Whatever serves is newer than what was shipped."""
         answers, kept = [], []
         for options in (["--dry-run"], [], []):
-            assert place.run("load", "model", "--json", *options) == 0
+            assert place.command("load", "model", "--json", *options) == 0
             answers.append(json.loads(capsys.readouterr().out))
             kept.append((place.objects(), place.recorded()))
 
@@ -221,5 +221,5 @@ class TestRefusals:
 
     def test_of_a_use_case_without_one(self, shared, capsys):
         """There need not be a shipped model; then this says so."""
-        assert shared.run("load", "model", "--use-case", "ga4_purchase") == 1
+        assert shared.command("load", "model", "--use-case", "ga4_purchase") == 1
         assert "no shipped model for ga4_purchase" in capsys.readouterr().err

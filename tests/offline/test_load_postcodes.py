@@ -66,7 +66,7 @@ class TestTheCommand:
         and twice equals once. The output counts every row."""
         for text in (ONE, CSV, CSV):
             command = ("load", "postcodes", written(text), "--json")
-            assert deployment.run(*command) == 0
+            assert deployment.command(*command) == 0
             answer = json.loads(capsys.readouterr().out)
 
         counted = ("rows", "postcodes", "outward_codes", "skipped", "conflicts")

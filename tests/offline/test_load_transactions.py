@@ -156,7 +156,7 @@ class TestLoad:
         parameters = {"use_case": USE_CASE.name, **as_of, **limits}
         sql, trained = USE_CASE.statement("event_training_rows"), []
         for path in (short, short, whole):
-            assert deployment.run("load", "transactions", str(path)) == 0
+            assert deployment.command("load", "transactions", str(path)) == 0
             table = deployment.warehouse.table(sql, parameters)
             trained.append(table.sort_by("event_id"))
 

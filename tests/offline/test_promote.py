@@ -27,9 +27,11 @@ from propensity.errors import (
     UnknownVersion,
 )
 from propensity.registry.versions import Champion, Registry
+from propensity.registry.champion import Champion
+from propensity.registry.versions import Registry
+from tests.deployment import STREAMED, Deployment, entered
 from tests.emptied import Objects
-from tests.functions.conftest import entered
-from tests.functions.streaming import USE_CASE, Site, new_site
+from tests.functions.streaming import new_site
 from tests.propensity.registry import versions
 
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -39,7 +41,7 @@ AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 CHANGED_CARD = json.dumps(
     {
         "features": {"age": "number"},
-        "statement_parameters": dict(usecases.load(USE_CASE).parameters),
+        "statement_parameters": dict(usecases.load(STREAMED).parameters),
         "files": {},
     }
 )
@@ -48,11 +50,11 @@ CHANGED_CARD = json.dumps(
 class Place:
     """A site whose version 0 is the shipped model, and serves."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Deployment) -> None:
         self.site = site
         self.environment = dict(site.environment)
         site.create_topic(site.topic("model-updates"))
-        self.registry = Registry(site.artifacts, USE_CASE)
+        self.registry = Registry(site.artifacts, STREAMED)
         load_model.load(site.warehouse, site.artifacts, site.settings)
         self._objects = Objects(site.artifacts)
 
@@ -78,13 +80,13 @@ class Place:
         )
         return version
 
-    def run(self, *arguments: str) -> int:
+    def command(self, *arguments: str) -> int:
         with entered(self.environment):
             return main(arguments)
 
     def change(self, action: str, **arguments: Any) -> dict[str, Any]:
         with entered(self.environment):
-            return promote.run(action, use_case=USE_CASE, **arguments)
+            return promote.run(action, use_case=STREAMED, **arguments)
 
     @property
     def champion(self) -> Champion:
@@ -125,7 +127,7 @@ class TestCommands:
                 ("pin", "--off"),
                 ("rollback",),
             ):
-                assert place.run(*command, "--use-case", USE_CASE) == 0
+                assert place.command(*command, "--use-case", STREAMED) == 0
                 champion = place.champion
                 states.append((champion.version, champion.pinned, champion.epoch))
             published = pulled(5)
@@ -142,8 +144,8 @@ class TestCommands:
         ] == states
         actions = [each["action"] for each in published]
         assert actions == ["promote", "pin", "rollback", "unpin", "rollback"]
-        assert {each["use_case"] for each in published} == {USE_CASE}
-        assert published[0]["attributes"] == {"use_case": USE_CASE, "action": "promote"}
+        assert {each["use_case"] for each in published} == {STREAMED}
+        assert published[0]["attributes"] == {"use_case": STREAMED, "action": "promote"}
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
         assert "training may promote again" in capsys.readouterr().out
 
@@ -152,9 +154,9 @@ class TestCommands:
         before = place.champion
         with place.published() as pulled:
             for command in (("promote", "0"), ("pin", "--off")):
-                assert place.run(*command) == 0
+                assert place.command(*command) == 0
             assert place.champion == before
-            place.run("pin", "0")
+            place.command("pin", "0")
             assert [message["action"] for message in pulled(1)] == ["pin"]
 
         assert capsys.readouterr().out.count("nothing was changed") == 2
@@ -177,7 +179,7 @@ class TestCommands:
 
     def test_that_are_tried_write_nothing(self, place, capsys):
         version, before = place.record(), place.champion
-        assert place.run("promote", str(version), "--dry-run") == 0
+        assert place.command("promote", str(version), "--dry-run") == 0
 
         output = capsys.readouterr().out
         assert f"version {version} can go live" in output
@@ -188,7 +190,7 @@ class TestCommands:
         topic = place.site.topic("model-updates")
         place.site.publisher.delete_topic(topic=place.site.path(topic))
 
-        assert place.run("pin", "0") == 0
+        assert place.command("pin", "0") == 0
         assert place.champion.pinned
         output = capsys.readouterr()
         assert "not announced" in output.out
@@ -242,7 +244,7 @@ class TestVersions:
         """A roll back to a version whose files were altered is refused."""
         place.change("promote", version=place.record())
         before = place.champion
-        name = f"models/{USE_CASE}/0/model.joblib"
+        name = f"models/{STREAMED}/0/model.joblib"
         place.site.artifacts.overwrite(name, b"other")
         with pytest.raises(ArtifactError):
             place.change("rollback")
@@ -251,14 +253,14 @@ class TestVersions:
 
     def test_are_needed_to_roll_back(self, place, capsys):
         """The first that serves has none before it."""
-        assert place.run("rollback") == 1
+        assert place.command("rollback") == 1
         assert "Name one: `propensity promote VERSION`" in capsys.readouterr().err
 
     def test_are_listed_with_their_metrics(self, place, capsys):
         """Newest first, with what serves and what is pinned."""
         first, second = place.record(), place.record()
         place.change("pin", version=first)
-        assert place.run("versions", "--use-case", USE_CASE, "--json") == 0
+        assert place.command("versions", "--use-case", STREAMED, "--json") == 0
         listed = json.loads(capsys.readouterr().out)
         [row] = place.site.rows(
             "SELECT roc_auc FROM ma_model_training_metadata WHERE model_version = 0"
@@ -274,9 +276,9 @@ class TestVersions:
 
 def test_a_shipped_model_is_announced_too(place):
     """Defect: the first version that serves came without a message."""
-    place.registry.artifacts.delete(f"models/{USE_CASE}/champion.json")
+    place.registry.artifacts.delete(f"models/{STREAMED}/champion.json")
     with place.published() as pulled:
-        assert place.run("load", "model") == 0
+        assert place.command("load", "model") == 0
         [message] = pulled(1)
 
     assert (message["action"], message["version"]) == ("promote", 1)

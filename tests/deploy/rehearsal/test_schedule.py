@@ -12,8 +12,8 @@ import pytest
 
 from deploy import functions
 from tests.deploy.conftest import SETTINGS
+from tests.deployment import application, entered
 from tests.described import check_described
-from tests.functions.conftest import application, entered
 
 SCHEDULED = [one.target for one in functions.load() if one.schedule]
 BY_CLOCK = {"X-CloudScheduler": "true"}

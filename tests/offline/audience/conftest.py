@@ -19,8 +19,8 @@ from propensity.audience.http import Http
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
+from tests.deployment import Deployment
 from tests.emptied import empty_bucket, empty_tables
-from tests.offline.conftest import Deployment
 from tests.published import publish
 
 MONDAY = date(2026, 3, 2)

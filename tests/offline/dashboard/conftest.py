@@ -17,8 +17,7 @@ from offline.dashboard.pages import site as rendered
 from offline.dashboard.reading import SQL, TITLES, Reading, Window
 from propensity.statements import statement
 from propensity.tables import every as tables
-from tests.conftest import Workplace
-from tests.offline.conftest import Deployment
+from tests.deployment import Deployment
 
 USE_CASE, CARDS = "ga4_purchase", "card_fraud"
 DAY, WEEK = date(2026, 3, 3), timedelta(days=7)
@@ -54,8 +53,8 @@ def ago(row: Row, weeks: int, **changed: Any) -> Row:
 class Site(Deployment):
     """The deployment, and what the statements give in it."""
 
-    def __init__(self, workplace: Workplace) -> None:
-        super().__init__(workplace)
+    def prepare(self) -> None:
+        super().prepare()
         self._read: dict[Window, dict[str, Reading]] = {}
         self.fill_models()
         self.fill_stream()

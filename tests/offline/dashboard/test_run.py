@@ -22,7 +22,7 @@ from propensity.registry.versions import Registry
 from propensity.runs.report import report_name
 from propensity.statements import statement
 from tests.clocks import ManualClock
-from tests.functions.conftest import entered
+from tests.deployment import entered
 from tests.offline.dashboard.conftest import (
     CARDS,
     DAY,
@@ -115,7 +115,9 @@ class TestCommand:
         folder = tmp_path / "new" / "site"
         for how in ((), ("--json",)):
             assert (
-                site.run("dashboard", "--out", str(folder), "--as-of", str(DAY), *how)
+                site.command(
+                    "dashboard", "--out", str(folder), "--as-of", str(DAY), *how
+                )
                 == Exit.DONE
             )
         output, _, answer = capsys.readouterr().out.partition("{")
@@ -132,7 +134,7 @@ class TestCommand:
     ):
         pointer = f"models/{CARDS}/champion.json"
         site.artifacts.create(pointer, b"[]")
-        status = site.run("dashboard", "--out", str(tmp_path), "--as-of", str(DAY))
+        status = site.command("dashboard", "--out", str(tmp_path), "--as-of", str(DAY))
         site.artifacts.delete(pointer)
 
         assert status == Exit.DONE
@@ -151,7 +153,7 @@ class TestCommand:
 
         monkeypatch.setattr(usecases, "load", wrong)
         words = ("--out", str(tmp_path), "--as-of", str(DAY), "--json")
-        assert site.run("dashboard", *words) == Exit.DONE
+        assert site.command("dashboard", *words) == Exit.DONE
         answer = json.loads(capsys.readouterr().out)
 
         assert answer["wrong"] == ["card_fraud/usecase.toml: a comma is missing"]
@@ -162,7 +164,7 @@ class TestCommand:
         address = f"gs://{site.settings.bucket}/shown/here"
         for _ in range(2):
             assert (
-                site.run("dashboard", "--out", f"{address}/", "--as-of", str(DAY))
+                site.command("dashboard", "--out", f"{address}/", "--as-of", str(DAY))
                 == Exit.DONE
             )
 
@@ -179,7 +181,7 @@ class TestCommand:
         name = report_name("ga4_purchase", week)
         site.artifacts.overwrite(name, b"<p>a week", content_type="text/html")
         assert (
-            site.run("dashboard", "--out", str(tmp_path), "--as-of", str(DAY))
+            site.command("dashboard", "--out", str(tmp_path), "--as-of", str(DAY))
             == Exit.DONE
         )
 
@@ -190,7 +192,7 @@ class TestCommand:
     def test_says_what_a_dry_run_would_read_and_write(self, site, tmp_path, capsys):
         """And does neither."""
         folder = tmp_path / "site"
-        assert site.run("dashboard", "--out", str(folder), "--dry-run") == Exit.DONE
+        assert site.command("dashboard", "--out", str(folder), "--dry-run") == Exit.DONE
         output = capsys.readouterr().out
 
         assert all(name.replace("_", " ") in output for name in TITLES)
@@ -227,7 +229,7 @@ class TestCommand:
         file.write_text("mine")
 
         assert (
-            site.run("dashboard", "--out", out.replace("FILE", str(file)))
+            site.command("dashboard", "--out", out.replace("FILE", str(file)))
             == Exit.FAILED
         )
         assert "propensity dashboard: " in capsys.readouterr().err

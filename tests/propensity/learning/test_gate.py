@@ -317,11 +317,15 @@ class TestEvents:
         ]  # fmt: skip
 
 
+# Few conversions are the hard case; many draws of many rows take long.
+POSITIVES = [3, 20, *(pytest.param(n, marks=pytest.mark.long) for n in (50, 150))]
+
+
 class TestChance:
     """How often the gate is wrong, of models whose truth is drawn."""
 
     @pytest.mark.parametrize("weeks", [1, 8])
-    @pytest.mark.parametrize("positives", [3, 20, 50, 150])
+    @pytest.mark.parametrize("positives", POSITIVES)
     def test_equal_models_are_refused_at_most_once_in_twenty(self, positives, weeks):
         """Models that know as much, each with errors of its own; users with a row in
         each of eight weeks prove no more than they are."""
@@ -343,7 +347,7 @@ class TestChance:
 
         assert count / REPEATS <= 0.05
 
-    @pytest.mark.parametrize("positives", [3, 20, 50, 150])
+    @pytest.mark.parametrize("positives", POSITIVES)
     def test_a_first_version_that_knows_nothing_goes_live_once_in_forty_at_most(
         self, positives
     ):

@@ -45,7 +45,7 @@ from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables.every import TRAINING_METADATA
 from tests.clocks import ManualClock
-from tests.functions.conftest import entered
+from tests.deployment import entered
 from tests.propensity.registry.versions import promote, store
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.deployment import Deployment
 from tests.events import bet
 from tests.exact import expected_features
-from tests.functions.streaming import Site, emptied, new_site
+from tests.functions.streaming import emptied, new_site
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -29,14 +30,14 @@ FIRST = date(1971, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def shared(emulators) -> Iterator[Site]:
+def shared(emulators) -> Iterator[Deployment]:
     """Tables that are emptied before each test."""
     with new_site(emulators) as site:
         yield site
 
 
 @pytest.fixture
-def empty(shared) -> Site:
+def empty(shared) -> Deployment:
     """Tables without a row."""
     return emptied(shared)
 

@@ -20,8 +20,9 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.runs import compact
 from propensity.runs.run import Run
 from propensity.statements import statement
+from tests.deployment import Deployment
 from tests.events import bet, registration
-from tests.functions.streaming import Site, changed, rows_of
+from tests.functions.streaming import changed, rows_of
 from tests.propensity.runs.compacted import (
     DAY,
     FIRST,
@@ -97,7 +98,7 @@ class TestExpired:
         kept = {"PROPENSITY_RETENTION_DAYS": "stream_events=20"}
         with changed(empty, **kept) as site:
             late = {**old, "event_id": "late", "bet_amount": 99}
-            site.append(rows_of([late], received_at=NOW, lateness=DAY))
+            site.store(rows_of([late], received_at=NOW, lateness=DAY))
             site.compact(NOW + HOUR, as_of=NOW.date())
 
             assert site.features() == expected([old])
@@ -116,12 +117,12 @@ class Interrupted(Warehouse):
 
 
 def interrupted(
-    site: Site, at: datetime, happens: Callable[[], object], **changed: Any
+    site: Deployment, at: datetime, happens: Callable[[], object], **changed: Any
 ) -> Run:
     """A run that is interrupted."""
     warehouse = Interrupted(site.settings, client=site.warehouse.client)
     warehouse.happens = happens
-    return site.run(at, warehouse=warehouse, **changed)
+    return site.compaction(at, warehouse=warehouse, **changed)
 
 
 class TestRun:

@@ -19,8 +19,9 @@ import pytest
 
 from local.generators.streams import encode
 from propensity.runs.compact import IN_FLIGHT
+from tests.deployment import Deployment
 from tests.events import bet
-from tests.functions.streaming import Died, Site, changed, dying, rows_of
+from tests.functions.streaming import Died, changed, dying, rows_of
 from tests.propensity.runs.compacted import (
     DAY,
     FIRST,
@@ -39,7 +40,7 @@ BOUNDED = {"PROPENSITY_MAXIMUM_LATENESS_DAYS": "30"}
 
 
 @pytest.fixture
-def strict(empty) -> Iterator[Site]:
+def strict(empty) -> Iterator[Deployment]:
     """Tables where an event may be thirty days late."""
     with changed(empty, **BOUNDED) as site:
         yield site

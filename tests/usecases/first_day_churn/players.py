@@ -21,9 +21,8 @@ from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.registry.serving import users_on_the_stream
 from propensity.tables import every as tables
+from tests.deployment import Deployment, application, entered
 from tests.events import CATALOGUE, LATENESS
-from tests.functions.conftest import application, entered
-from tests.functions.streaming import Site
 
 USE_CASE = usecases.load("first_day_churn")
 # Tables with what has come of a stream.
@@ -97,7 +96,7 @@ def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
     )
 
 
-class Stream(Site):
+class Stream(Deployment):
     """A site's stored events, and the use case's statements over them."""
 
     def store(self, *batches: pa.RecordBatch) -> None:

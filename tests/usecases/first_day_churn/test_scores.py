@@ -30,8 +30,8 @@ from propensity.runs import setup
 from propensity.stream.consumer import Clients
 from propensity.stream.ingest import StreamFeatures
 from propensity.stream.score import ScoreStream
+from tests.deployment import entered
 from tests.exact import expected_features
-from tests.functions.conftest import entered
 from tests.usecases.first_day_churn.players import (
     AS_OF,
     DAY,

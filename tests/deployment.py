@@ -1,0 +1,391 @@
+"""
+A deployment in the emulators of this test process: the one class that tests work with.
+
+It has a dataset, a bucket and topics with names that nobody else uses. Functions are
+called in this process (``run``, ``post``), commands by their words (``command``), and
+``rows``, ``read`` and ``pull`` say what they have left. Settings are given by name;
+``with_settings`` gives the same deployment to what is set differently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from functools import cache, cached_property
+from typing import Any, Self
+from unittest.mock import patch
+
+import functions_framework
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.protobuf.duration_pb2 import Duration
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
+from msgspec import structs
+
+from commands.cli import main
+from local.demos.calls import FOLDER as DEMO_SQL
+from local.stack.state import FUNCTIONS, ROOT
+from propensity import usecases
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.clients import open_client
+from propensity.gcp.warehouse import Warehouse
+from propensity.registry.versions import Registry
+from propensity.runs import setup
+from propensity.runs.compact import compact
+from propensity.runs.run import Run, clients
+from propensity.schema import Table
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.tables import every as tables
+from propensity.usecases import UseCase
+from tests.clocks import ManualClock
+from tests.conftest import Workplace, only
+from tests.described import check_described
+from tests.partitions import of_all_days
+from tests.propensity.learning.report_pages import parse
+from tests.propensity.registry.versions import store
+from tests.rows import append_rows
+
+FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
+# The use case whose events are streamed.
+STREAMED = "first_day_churn"
+# A machine under load may be slow; nothing that works waits as long.
+DEADLINE_S = 120.0
+# A shop of 80 users has fewer rows than a training needs.
+SMALL = {
+    "training_snapshots": 4,
+    "minimum_training_rows": 100,
+    "minimum_conversions": 10,
+}
+
+
+@cache
+def application(target: str) -> Any:
+    """Load a function as the platform does."""
+    [folder] = [one.folder for one in FUNCTIONS if one.target == target]
+    return functions_framework.create_app(target, str(ROOT / folder / "main.py"))
+
+
+@contextlib.contextmanager
+def entered(environment: Mapping[str, str]) -> Iterator[None]:
+    """Hold exactly these settings in the environment, and no client opened before."""
+    with only(environment):
+        clients.cache_clear()
+        try:
+            yield
+        finally:
+            if clients.cache_info().currsize:
+                for client in clients()[1:]:
+                    client.close()
+            clients.cache_clear()
+
+
+class Deployment:
+    """
+    Names of its own in the emulators, and what tests do there.
+
+    Args:
+        workplace: Its dataset and bucket.
+        settings: Of its functions and commands, beyond where all that is.
+    """
+
+    def __init__(self, workplace: Workplace, **settings: str) -> None:
+        self.workplace = workplace
+        self.extra: Mapping[str, str] = settings
+        # Of topics.
+        self.name = f"t{uuid.uuid4().hex[:10]}"
+        self.constants: Mapping[str, float] = SMALL
+        # A training fits the first candidate alone: most tests are not about the model.
+        self.fits_all = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a function that works here."""
+        return {**self.workplace.environment, **self.extra}
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_environment(self.environment)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        return Warehouse.open(self.settings)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        client = self.workplace.storage.client()
+        return Artifacts(client.bucket(self.workplace.bucket), self.settings)
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.artifacts, self.settings.use_case)
+
+    @cached_property
+    def publisher(self) -> PublisherClient:
+        return open_client(PublisherClient, self.environment["PUBSUB_EMULATOR_HOST"])
+
+    @cached_property
+    def subscriber(self) -> SubscriberClient:
+        return open_client(SubscriberClient, self.environment["PUBSUB_EMULATOR_HOST"])
+
+    def prepare(self) -> None:
+        """Create all tables and views but that of the export."""
+        setup.prepare(self.warehouse, replace(self.settings, ga4_dataset=""))
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for client in ("warehouse", "artifacts"):
+            if client in vars(self):
+                vars(self)[client].close()
+        for client in ("publisher", "subscriber"):
+            if client in vars(self):
+                vars(self)[client].transport.close()
+
+    def with_settings(self, **extra: str) -> Self:
+        """Return the same deployment for what has other settings."""
+        twin = copy.copy(self)
+        twin.extra = {**self.extra, **extra}
+        return twin
+
+    def with_constants(self, **constants: float) -> Self:
+        """Return the same deployment for functions with other constants."""
+        twin = copy.copy(self)
+        twin.constants = {**self.constants, **constants}
+        return twin
+
+    # Functions and commands
+
+    def command(self, *words: str) -> int:
+        """Run a command; return its exit status."""
+        with entered(self.environment):
+            return main(words)
+
+    def post(self, target: str, body: object = None, **arguments: Any) -> Any:
+        """Call a function in this process, with these settings alone."""
+        client = application(target).test_client()
+        if body is not None:
+            arguments["data"] = json.dumps(body, default=str)
+        request = {"method": "POST", **arguments}
+        with (
+            entered(self.environment),
+            patch.multiple(Settings, **self.constants),
+            patch.object(usecases, "load", self._use_case(usecases.load)),
+        ):
+            answer = client.open("/", **request)
+        return check_described(target, answer, method=request["method"])
+
+    def _use_case(self, load: Callable[[str], UseCase]) -> Callable[[str], UseCase]:
+        def loaded(name: str) -> UseCase:
+            use_case = load(name)
+            fitted = use_case.candidates if self.fits_all else use_case.candidates[:1]
+            return structs.replace(use_case, candidates=fitted)
+
+        return loaded
+
+    def run(self, target: str, as_of: date, **body: object) -> dict[str, Any]:
+        """Call a function that must succeed; return its answer."""
+        answer = self.post(target, {"as_of": as_of, **body})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json)
+
+    def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Run a query of all days."""
+        rows = self.warehouse.rows(of_all_days(sql), parameters)
+        return [dict(row.items()) for row in rows]
+
+    def read(self, name: str) -> bytes:
+        """Return an object's content."""
+        return bytes(self.artifacts.read(name).data)
+
+    def page(self, name: str) -> str:
+        """Return the text of an HTML page, its spaces as one."""
+        return " ".join(" ".join(parse(self.read(name).decode()).words).split())
+
+    def published(self) -> dict[str, list[tuple[str, ...]]]:
+        """Return all that 01 has published, without run times."""
+        return {
+            name: sorted(
+                tuple(str(row[column]) for column in row if column != "scored_at")
+                for row in self.rows(f"SELECT * FROM {name}")
+            )
+            for name in ("ma_predictions_table", "ma_predictions_history")
+        }
+
+    def versions(self) -> list[dict[str, Any]]:
+        """Return the trained versions, the oldest first; ``card`` is read."""
+        sql = "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
+        return [{**row, "card": json.loads(row["card"])} for row in self.rows(sql)]
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return the evaluated weeks, with their metrics as if these were columns."""
+        sql = "SELECT * FROM ma_model_evaluation ORDER BY week, model_version"
+        absent = dict.fromkeys(column.name for column in EVALUATION.in_json)
+        return [
+            {**absent, **row, **json.loads(row["metrics"] or "{}")}
+            for row in self.rows(sql)
+        ]
+
+    # Tables
+
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+        return int(self.rows(f"SELECT COUNT(*) AS n FROM {table}")[0]["n"])
+
+    def append(self, table: Table, *rows: Mapping[str, Any]) -> None:
+        """Append rows; columns that a test does not name are null."""
+        append_rows(self.warehouse, table, rows)
+
+    def store(self, rows: pa.Table) -> None:
+        """Store rows of ``stream_events``."""
+        self.warehouse.write(tables.STREAM_EVENTS, rows)
+
+    def features(self) -> dict[str, dict[str, Any]]:
+        """Return what the view says of each user."""
+        return self._by_user(
+            statement("streamed_features", own=DEMO_SQL), {"use_case": STREAMED}
+        )
+
+    def clean_features(self, as_of: datetime = FOREVER) -> dict[str, dict[str, Any]]:
+        """Return the same from one computation over all events before a moment."""
+        return self._by_user(
+            statement("stream_features_as_of"),
+            {
+                "use_case": STREAMED,
+                "as_of": as_of,
+                "earliest": datetime(1970, 1, 1, tzinfo=UTC).date(),
+            },
+        )
+
+    def _by_user(self, sql: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        batches = self.warehouse.batches(sql, parameters)
+        rows = [row for batch in batches for row in batch.to_pylist()]
+        by_user = {row["user_id"]: row for row in rows}
+        assert len(by_user) == len(rows), "a user has more than one row"
+        return by_user
+
+    def tiles(self, *, when: bool = True) -> list[dict[str, Any]]:
+        """Return the tiles, in order; ``when`` they were written or without."""
+        tiles = self.rows("SELECT * FROM stream_features_daily ORDER BY user_id, day")
+        for row in tiles:
+            if not when:
+                del row["compacted_at"]
+        keys = [(row["use_case"], row["user_id"], row["day"]) for row in tiles]
+        assert len(keys) == len(set(keys)), "a user's day has more than one tile"
+        return tiles
+
+    def compaction(self, began_at: datetime, **changed: Any) -> Run:
+        """Return a run of the compaction that begins at a moment."""
+        return Run(
+            **{
+                "function": "compactFeatures",
+                "run_id": uuid.uuid4().hex,
+                "settings": self.settings,
+                "use_case": usecases.load(STREAMED),
+                "as_of": began_at.date(),
+                "force": False,
+                "began_at": began_at,
+                "warehouse": self.warehouse.for_run(),
+                "registry": Registry(self.artifacts, "stream"),
+                "clock": ManualClock(began_at),
+                **changed,
+            }
+        )
+
+    def compact(self, began_at: datetime, **changed: Any) -> dict[str, Any]:
+        """Compact as if it were a moment."""
+        return compact(self.compaction(began_at, **changed))
+
+    # Objects
+
+    def publish_version(self, use_case: str, **files: Any) -> int:
+        """Store and record a fitted model, as training does; return its version."""
+        version, row = store(Registry(self.artifacts, use_case), **files)
+        self.warehouse.write(tables.TRAINING_METADATA, row)
+        return version
+
+    def exported(self, table: str) -> dict[str, list[dict[str, Any]]]:
+        """Return what is exported of a table, by its day's folder."""
+        by_day: dict[str, list[dict[str, Any]]] = {}
+        for name in self.artifacts.names(f"exports/{table}/"):
+            day = name.split("/")[2]
+            data = self.artifacts.read(name).data
+            rows = pq.read_table(pa.BufferReader(data)).to_pylist()
+            by_day.setdefault(day, []).extend(rows)
+        return by_day
+
+    # Topics
+
+    def topic(self, name: str) -> str:
+        """Return the deployment's own name of a topic."""
+        return f"{self.name}-{name}"
+
+    def path(self, topic: str) -> str:
+        return f"projects/{self.workplace.project}/topics/{topic}"
+
+    def create_topic(self, name: str) -> None:
+        self.publisher.create_topic(name=self.path(name))
+
+    def publish(self, topic: str, messages: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Publish messages of data and attributes; return their ids."""
+        path, every = self.path(topic), list(messages)
+        return [
+            message_id
+            for start in range(0, len(every), 500)
+            for message_id in self.publisher.publish(
+                topic=path, messages=every[start : start + 500]
+            ).message_ids
+        ]
+
+    def subscribe(self, topic: str, *, endpoint: str | None = None) -> str:
+        """Subscribe to a topic, for pushes or to pull; return the subscription."""
+        name = f"s{uuid.uuid4().hex[:10]}"
+        path = f"projects/{self.workplace.project}/subscriptions/{name}"
+        self.subscriber.create_subscription(
+            Subscription(
+                name=path,
+                topic=self.path(topic),
+                ack_deadline_seconds=60,
+                push_config=PushConfig(push_endpoint=endpoint) if endpoint else None,
+                retry_policy=RetryPolicy(
+                    minimum_backoff=Duration(nanos=100_000_000),
+                    maximum_backoff=Duration(seconds=2),
+                ),
+            )
+        )
+        return path
+
+    def unsubscribe(self, subscription: str) -> None:
+        self.subscriber.delete_subscription(subscription=subscription)
+
+    @contextlib.contextmanager
+    def pulled(self, topic: str) -> Iterator[Callable[[int], list[Any]]]:
+        """What comes to a topic from now on: so many messages."""
+        subscription = self.subscribe(self.topic(topic))
+        try:
+            yield lambda count: self.pull(subscription, count)
+        finally:
+            self.unsubscribe(subscription)
+
+    def pull(self, subscription: str, count: int) -> list[Any]:
+        """Return this many messages, or those that come within a deadline."""
+        pulled: list[Any] = []
+        until = time.monotonic() + DEADLINE_S
+        while len(pulled) < count and time.monotonic() < until:
+            answer = self.subscriber.pull(
+                subscription=subscription, max_messages=1000, timeout=5
+            )
+            messages = answer.received_messages
+            if messages:
+                self.subscriber.acknowledge(
+                    subscription=subscription,
+                    ack_ids=[received.ack_id for received in messages],
+                )
+            pulled.extend(received.message for received in messages)
+        return pulled
