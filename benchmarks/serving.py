@@ -93,6 +93,16 @@ class Source:
     is_asynchronous: bool = True
 
 
+def command(python: Path, source: Source, port: int) -> list[str]:
+    """Return the command that serves a source, in its folder, as it is deployed."""
+    return [
+        *(str(python), "-m", "functions_framework"),
+        *("--source", "main.py", "--target", source.target),
+        *("--host", HOST, "--port", str(port)),
+        *(["--asgi"] if source.is_asynchronous else []),
+    ]
+
+
 @dataclass(frozen=True)
 class Load:
     """What one round of requests gave, and the processor time of each of them."""
@@ -135,12 +145,7 @@ def served(
         for (name, source), port in zip(sources.items(), ports, strict=True):
             processes[name] = spawn(
                 name,
-                [
-                    *(str(python), "-m", "functions_framework"),
-                    *("--source", "main.py", "--target", source.target),
-                    *("--host", HOST, "--port", str(port)),
-                    *(["--asgi"] if source.is_asynchronous else []),
-                ],
+                command(python, source, port),
                 environment=environment,
                 folder=source.folder,
                 port=port,
@@ -186,12 +191,12 @@ def in_turns(
     for _ in range(rounds):
         for name, process in processes.items():
             began = cpu_s(process)
-            command = [
+            wrk = [
                 *("wrk", "--threads", "1", "--connections", f"{connections}"),
                 *("--duration", f"{seconds}s", "--timeout", "30s"),
                 *("--script", f"{script}", f"http://{HOST}:{process.port}"),
             ]
-            text = subprocess.run(command, check=True, capture_output=True, text=True)
+            text = subprocess.run(wrk, check=True, capture_output=True, text=True)
             count, micros, failures = map(int, text.stdout.splitlines()[-1].split())
             if failures and name == next(iter(processes)):
                 raise SystemExit(f"{name}: {failures} requests failed")

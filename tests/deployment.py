@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -108,7 +109,9 @@ class Deployment:
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a function that works here."""
-        return {**self.workplace.environment, **self.extra}
+        own = os.environ.get("PROPENSITY_USE_CASES")
+        folder = {"PROPENSITY_USE_CASES": own} if own else {}
+        return {**self.workplace.environment, **folder, **self.extra}
 
     @property
     def settings(self) -> Settings:
@@ -226,7 +229,7 @@ class Deployment:
     def evaluations(self) -> list[dict[str, Any]]:
         """Return the evaluated weeks, with their metrics as if these were columns."""
         sql = "SELECT * FROM ma_model_evaluation ORDER BY week, model_version"
-        absent = dict.fromkeys(column.name for column in EVALUATION.in_json)
+        absent = dict.fromkeys(column.name for column in tables.EVALUATION.in_json)
         return [
             {**absent, **row, **json.loads(row["metrics"] or "{}")}
             for row in self.rows(sql)

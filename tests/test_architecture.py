@@ -174,6 +174,7 @@ def test_every_statement_is_used():
         path.stem
         for path in statements
         if f"'{path.stem}'" not in programs
+        and f"'{path.name}'" not in programs
         and f"include: {path.stem}.sql" not in programs
     }
 

@@ -28,6 +28,7 @@ import pytest
 import requests
 import uvicorn
 
+from benchmarks.serving import Source, command
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
@@ -127,26 +128,21 @@ class Instance(Endpoint):
         runtime = self.home / "run"
         runtime.mkdir(parents=True, exist_ok=True)
         self.starts += 1
-        is_asynchronous = _FUNCTIONS[self.target].is_asynchronous
+        source = Source(
+            folder=self._staged,
+            target=self.target,
+            is_asynchronous=_FUNCTIONS[self.target].is_asynchronous,
+        )
         self.process = spawn(
             self.target,
-            [
-                str(python_of(self.target)),
-                "-m",
-                "functions_framework",
-                "--source=main.py",
-                f"--target={self.target}",
-                f"--host={HOST}",
-                f"--port={self.port}",
-                *(["--asgi"] if is_asynchronous else []),
-            ],
+            command(python_of(self.target), source, self.port),
             environment={
                 "PATH": os.environ["PATH"],
                 "PYTHONUNBUFFERED": "1",
                 "XDG_RUNTIME_DIR": str(runtime),
                 **self.environment,
             },
-            folder=self._staged,
+            folder=source.folder,
             port=self.port,
             log=self.home / f"log-{self.starts}",
         )

@@ -18,7 +18,7 @@ from propensity.gcp import secrets
 from propensity.registry.deployment import opened
 from propensity.registry.leases import DURATION
 from propensity.runs import audiences
-from tests.functions.conftest import Place, entered
+from tests.deployment import Deployment, entered
 from tests.published import publish
 
 TOKEN = "a token of the tests"
@@ -70,7 +70,7 @@ def crm(monkeypatch) -> Iterator[Crm]:
 
 
 @pytest.fixture
-def site(place, crm, emulators, tmp_path) -> Place:
+def site(place, crm, emulators, tmp_path) -> Deployment:
     """A place with predictions of Monday, an audience, and its destination's secret."""
     folder = tmp_path / "ga4_purchase" / "audiences"
     (folder / "destinations").mkdir(parents=True)
@@ -84,14 +84,14 @@ def site(place, crm, emulators, tmp_path) -> Place:
 
 
 @pytest.fixture
-def running(site) -> Place:
+def running(site) -> Deployment:
     """The same, once a person has sent Monday, and with predictions of a week later."""
     by_hand(site, MONDAY)
     publish(site.warehouse, NEXT, USERS)
     return site
 
 
-def by_hand(site: Place, day: date, use_case="ga4_purchase") -> None:
+def by_hand(site: Deployment, day: date, use_case="ga4_purchase") -> None:
     """Send an audience as `propensity audience send` does."""
     with entered(site.environment), opened(use_case) as deployment:
         named = load(deployment.use_case, "winback")
@@ -100,20 +100,20 @@ def by_hand(site: Place, day: date, use_case="ga4_purchase") -> None:
     assert done["failure"] == ""
 
 
-def file_of(site: Place, name: str) -> Path:
+def file_of(site: Deployment, name: str) -> Path:
     folder = Path(site.environment["PROPENSITY_USE_CASES"])
     return folder / "ga4_purchase" / "audiences" / name
 
 
-def declare(site: Place, name: str, text: str) -> None:
+def declare(site: Deployment, name: str, text: str) -> None:
     file_of(site, f"{name}.toml").write_text(text)
 
 
-def post(site: Place, day: date = NEXT, **more):
+def post(site: Deployment, day: date = NEXT, **more):
     return site.post("audiences", {"as_of": day, **more})
 
 
-def forget_leases(site: Place) -> None:
+def forget_leases(site: Deployment) -> None:
     """Let the leases of a killed run end, as they do by themselves."""
     artifacts = site.registry.artifacts
     for name in artifacts.names("runs/"):
@@ -126,7 +126,7 @@ def refused(answer, status: int, code: str) -> str:
     return answer.json["message"]
 
 
-def check_account(site: Place, crm: Crm) -> None:
+def check_account(site: Deployment, crm: Crm) -> None:
     """Sent is accepted plus rejected; the receiver heard of no control user."""
     members = site.rows("SELECT * FROM ma_audience_members")
     ledger = site.rows("SELECT * FROM ma_audience_ledger WHERE action = 'add'")

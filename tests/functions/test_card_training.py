@@ -41,6 +41,7 @@ def cards() -> Cards:
 def unlabelled(new_place, cards) -> tuple[Deployment, dict[str, Any]]:
     """A place where no truth is known yet, and what the first training answered."""
     place = new_place(dataset="")
+    place.fits_all = True
     stored(place.warehouse, cards, known=())
     return place, train(place)
 

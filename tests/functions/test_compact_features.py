@@ -200,7 +200,7 @@ class TestLate:
         """Those within the bound are exported by day; a bad clock exports nothing."""
         days = ("1971-05-06", "2026-02-17", "2026-02-18", "2026-03-19")
         events = [bet(event_time=f"{day}T08:00:00Z") for day in days]
-        strict.append(rows_of(events, received_at=NOW, lateness=self.BOUND))
+        strict.store(rows_of(events, received_at=NOW, lateness=self.BOUND))
         for day in days:
             score(strict, "u1", "e1", day, NOW)
 
@@ -223,10 +223,10 @@ class TestLate:
         """An event that comes again when it is late stays where it was."""
         first = bet(event_id="first", event_time="2026-03-01T08:00:00Z")
         second = {**first, "event_id": "second"}
-        strict.append(rows_of([first], received_at=NOW, lateness=self.BOUND))
+        strict.store(rows_of([first], received_at=NOW, lateness=self.BOUND))
         strict.compact(NOW + HOUR)
         later = NOW + 60 * DAY
-        strict.append(rows_of([first, second], received_at=later, lateness=self.BOUND))
+        strict.store(rows_of([first, second], received_at=later, lateness=self.BOUND))
         strict.compact(later + HOUR)
         between = exported(strict)
 

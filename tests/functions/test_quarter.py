@@ -13,7 +13,8 @@ import pytest
 
 from propensity.runs import predict
 from propensity.timeframe import Timeframe
-from tests.functions.conftest import MONDAY, Place
+from tests.deployment import Deployment
+from tests.functions.conftest import MONDAY
 from tests.published import publish
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -25,7 +26,7 @@ DAYS = [MONDAY + n * DAY for n in range(14)]
 
 
 @pytest.fixture(scope="module")
-def played(new_place) -> tuple[Place, list[dict[str, Any]]]:
+def played(new_place) -> tuple[Deployment, list[dict[str, Any]]]:
     """Two weeks of predictions, and the answers of evaluations a week apart."""
     users = [f"u{n}" for n in range(USERS)]
     rows = [event("u1", MONDAY + n * DAY) for n in range(-1, 100)]

@@ -56,7 +56,7 @@ def test_a_world_is_the_same_each_time_and_another_by_another_seed():
     """So that the figures of the demo are."""
 
     def worlds(seed: int) -> list[str]:
-        shop = Shop(users=40, days=20, seed=seed)
+        shop = Shop(users=200, days=10, seed=seed)
         games = Games(users=20, maximum_events=20, seed=seed)
         cards_of = cards(transactions=100, fraud_rate=0.03, seed=seed)
         return [

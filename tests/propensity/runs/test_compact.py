@@ -46,14 +46,14 @@ class TestSums:
         evening = "2026-03-01T18:00:00Z"
         later = registration(user_id="first", event_id="r2", event_time=evening)
         earlier = registration(user_id="first", city="Zwolle")
-        empty.append(rows_of([twins[1], later], received_at=NOW - HOUR))
+        empty.store(rows_of([twins[1], later], received_at=NOW - HOUR))
         empty.compact(NOW, as_of=FIRST)
         for amount, received_at in ((99, NOW + 2 * HOUR), (10, NOW + HOUR)):
             differs = bet(user_id="differs", bet_amount=amount)
-            empty.append(rows_of([differs], received_at=received_at))
-        empty.append(rows_of([twins[0], earlier], received_at=NOW + HOUR))
+            empty.store(rows_of([differs], received_at=received_at))
+        empty.store(rows_of([twins[0], earlier], received_at=NOW + HOUR))
         way = of("on its way", "e", "2026-03-01")
-        empty.append(rows_of([way], received_at=NOW - MINUTE))
+        empty.store(rows_of([way], received_at=NOW - MINUTE))
 
         before = empty.features()
         empty.compact(NOW + DAY, as_of=FIRST)
@@ -89,7 +89,7 @@ class TestExpired:
         """What comes of a day whose events are not kept changes nothing: the others
         of its events would be lost."""
         old = bet(event_time="2026-01-15T12:00:00Z")
-        empty.append(rows_of([old], received_at=NOW - 50 * DAY))
+        empty.store(rows_of([old], received_at=NOW - 50 * DAY))
         empty.compact(NOW - 49 * DAY)
         empty.warehouse.execute(
             "DELETE FROM stream_events WHERE received_on < @day",
@@ -129,11 +129,11 @@ class TestRun:
     def test_leaves_to_the_next_what_comes_while_it_looks(self, empty):
         """An event of an older day than any that the run saw, just before it counts."""
         old = bet(event_time="2026-01-15T12:00:00Z")
-        empty.append(rows_of([old], received_at=NOW))
+        empty.store(rows_of([old], received_at=NOW))
         empty.compact(NOW + HOUR)
-        empty.append(rows_of([bet()], received_at=NOW + DAY))
+        empty.store(rows_of([bet()], received_at=NOW + DAY))
         late = rows_of([old, {**old, "event_id": "new"}], received_at=NOW + DAY)
-        compact.compact(interrupted(empty, NOW + DAY, lambda: empty.append(late)))
+        compact.compact(interrupted(empty, NOW + DAY, lambda: empty.store(late)))
         between = empty.features()
         empty.compact(NOW + 2 * DAY)
 
@@ -145,7 +145,7 @@ class TestRun:
         """Of two at once BigQuery would take both their tiles of a new day; the other
         may have begun on the day after."""
         midnight = datetime(2026, 3, 21, tzinfo=UTC)
-        empty.append(rows_of([bet()], received_at=NOW))
+        empty.store(rows_of([bet()], received_at=NOW))
 
         def another() -> None:
             with pytest.raises(RunInProgress):
@@ -163,7 +163,7 @@ class TestRun:
         Defect: a run that had been held up until its lease ended wrote its tiles
         beside those of the run that had taken over."""
         empty.compact(NOW)
-        empty.append(rows_of([bet()], received_at=NOW))
+        empty.store(rows_of([bet()], received_at=NOW))
         lease = "runs/stream/compact/1970-01-01.json"
 
         def taken_over() -> None:

@@ -150,7 +150,7 @@ def test_features_are_exact_in_any_history(strict, seed):
         unsure |= {key[0] for key in set(sent) - counted if key[:2] in perhaps}
         if events:
             lines = [encode(event) for event in events]
-            strict.append(rows_of(lines, received_at=received_at, lateness=BOUND))
+            strict.store(rows_of(lines, received_at=received_at, lateness=BOUND))
         began = clock
         if follows == "die":
             with dying(chance.randint(3, 12)), contextlib.suppress(Died):
@@ -187,7 +187,7 @@ class TestLateEvents:
             bet(user_id="last day", event_time="2026-02-18T00:00:00Z"),
             of("last day", "e2", "1971-05-06"),
         ]
-        strict.append(rows_of(events, received_at=NOW, lateness=BOUND))
+        strict.store(rows_of(events, received_at=NOW, lateness=BOUND))
         before = strict.features()
         summary = strict.compact(NOW + HOUR, as_of=FIRST)
 
@@ -202,9 +202,9 @@ class TestLateEvents:
         """A row of an instance that has an older, larger bound is left to a run."""
         old = bet(event_time="2025-12-24T12:00:00Z")
         for received in (NOW - 60 * DAY, NOW):
-            strict.append(rows_of([old], received_at=received, lateness=90 * DAY))
+            strict.store(rows_of([old], received_at=received, lateness=90 * DAY))
             strict.compact(received + HOUR)
         again = rows_of([old], received_at=NOW + DAY, lateness=90 * DAY)
-        strict.append(again)
+        strict.store(again)
 
         assert strict.features() == expected([old])

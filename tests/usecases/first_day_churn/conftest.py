@@ -29,8 +29,7 @@ def opened(emulators: Stack) -> Iterator[Callable[[], Stream]]:
     with contextlib.ExitStack() as stack:
 
         def make() -> Stream:
-            place = new_workplace(emulators)
-            stream = Stream(place, emulators.address("pubsub"), {})
+            stream = Stream(new_workplace(emulators))
             stack.callback(stream.close)
             stream.warehouse.create(tables.STREAM_EVENTS)
             stream.warehouse.create(tables.STREAM_FEATURES_DAILY)

@@ -100,7 +100,7 @@ class Stream(Deployment):
     """A site's stored events, and the use case's statements over them."""
 
     def store(self, *batches: pa.RecordBatch) -> None:
-        self.append(pa.Table.from_batches(batches))
+        super().store(pa.Table.from_batches(batches))
 
     def add(self, *events: Row, received_at: datetime = MIDNIGHT + 90 * DAY) -> None:
         """Store events as they come, by default all of them long afterwards."""
