@@ -103,7 +103,7 @@ def code(path: Path) -> str:
 
 
 class TestImports:
-    def test_of_the_package_go_down(self):
+    def test_imports_of_the_package_go_down(self):
         """A room imports from the floors below it, or from itself."""
         upward = [
             (room_of(path), names[1])
@@ -117,7 +117,7 @@ class TestImports:
         assert upward == []
 
     @pytest.mark.parametrize("folder", HOUSE_FLOORS)
-    def test_of_what_stands_around_it_go_down(self, folder):
+    def test_imports_of_what_stands_around_it_go_down(self, folder):
         """Nothing knows who starts it."""
         above = {*HOUSE_FLOORS[: HOUSE_FLOORS.index(folder)], "tests"}
         modules = sorted((ROOT / folder).rglob("*.py"))
@@ -136,7 +136,7 @@ class TestImports:
 
         graphlib.TopologicalSorter(edges).prepare()
 
-    def test_do_not_know_that_they_are_local(self):
+    def test_imports_do_not_know_that_they_are_local(self):
         """No function and no module of the package asks where it runs."""
         # That one starts the commands, and is not deployed.
         deployed = [path for path in MODULES if path.stem != "__main__"]
@@ -145,7 +145,7 @@ class TestImports:
         for path in (*deployed, *ROOT.glob("0*/*.py")):
             assert not imports(path) & local, path
 
-    def test_of_clients_are_in_gcp(self):
+    def test_imports_of_clients_are_in_gcp(self):
         """What answers requests knows its web framework, and nothing else any."""
         for path in MODULES:
             room = room_of(path)

@@ -73,12 +73,12 @@ class TestARun:
         ],
         ids=["whole", "late", "lost", "two", "gap"],
     )  # fmt: skip
-    def test_reads_to_the_newest_day_with_all_days_before_it(
+    def test_a_run_reads_to_the_newest_day_with_all_days_before_it(
         self, lacking, now, expected
     ):
         assert look(days(*(AS_OF - n * DAY for n in lacking)), now=now) == expected
 
-    def test_waits_for_no_day_that_is_not_over(self):
+    def test_a_run_waits_for_no_day_that_is_not_over(self):
         """In a zone behind UTC the newest day goes on past midnight UTC."""
         night = datetime(2026, 3, 2, 3, tzinfo=UTC)
 
@@ -93,7 +93,7 @@ class TestARun:
         assert look(days(*sundays)) == Freshness(data_until=AS_OF)
         assert look(days(*sundays, saturday)).late == (saturday,)
 
-    def test_leaves_an_empty_window_to_its_statements(self):
+    def test_a_run_leaves_an_empty_window_to_its_statements(self):
         """They say what is wrong."""
         assert look(set()) == Freshness(data_until=AS_OF)
         assert look({AS_OF - 70 * DAY}) == Freshness(data_until=AS_OF)
@@ -102,7 +102,7 @@ class TestARun:
 class TestAStreamedDay:
     streaming = days()
 
-    def test_is_there_three_hours_after_its_end(self):
+    def test_a_streamed_day_is_there_three_hours_after_its_end(self):
         """Of a property that only streams."""
         state = look(set(), intraday=self.streaming)
         early = look(set(), intraday=self.streaming, now=THEN.replace(hour=2))
@@ -112,7 +112,7 @@ class TestAStreamedDay:
         assert early.data_until == AS_OF - DAY
         assert early.late == (AS_OF - DAY,)
 
-    def test_is_read_where_the_daily_table_does_not_come(self):
+    def test_a_streamed_day_is_read_where_the_daily_table_does_not_come(self):
         """It is waited for before: the daily one has more."""
         daily, streamed = days(AS_OF - DAY), {AS_OF - DAY, AS_OF}
         now = look(daily, intraday=streamed)
@@ -122,14 +122,14 @@ class TestAStreamedDay:
         assert later == Freshness(data_until=AS_OF, streamed=(AS_OF - DAY,))
 
     @pytest.mark.parametrize("zone", range(-11, 15))
-    def test_that_is_over_is_waited_for_in_any_zone(self, zone):
+    def test_a_streamed_day_that_is_over_is_waited_for_in_any_zone(self, zone):
         """Ahead of UTC the day of the as-of date is streamed as well, and goes on."""
         daily, streamed = days(AS_OF - DAY), {AS_OF - DAY, AS_OF}
         evening = THEN.replace(hour=20)
 
         assert look(daily, intraday=streamed, now=evening, zone=zone).is_awaited
 
-    def test_is_not_named_where_the_daily_table_is_there(self):
+    def test_a_streamed_day_is_not_named_where_the_daily_table_is_there(self):
         assert look(days(), intraday={AS_OF - DAY}).streamed == ()
 
 

@@ -58,7 +58,7 @@ def read(warehouse: Warehouse, maximum: int) -> pa.Table:
 
 class TestRows:
     @pytest.mark.parametrize("maximum", [2_000, 10_000, 21_000])
-    def test_of_a_user_stay_together(self, warehouse, maximum):
+    def test_rows_of_a_user_stay_together(self, warehouse, maximum):
         """A user is read as a whole or not at all, unchanged; there are about as many
         rows as may be, the same again, and they stand for those left out."""
         whole = made(warehouse, 3_000, 0.1)
@@ -80,7 +80,7 @@ class TestRows:
         if maximum == len(whole):
             assert set(rows["weight"].to_pylist()) == {1.0}
 
-    def test_are_of_both_classes_where_more_are_positive_than_fit(self, warehouse):
+    def test_rows_are_of_both_classes_where_more_are_positive_than_fit(self, warehouse):
         """Defect: all rows of label 1 were read and twelve of label 0, each of which
         stood for nearly a million."""
         made(warehouse, 3_000, 0.9)
@@ -89,7 +89,7 @@ class TestRows:
         assert set(rows["label"].to_pylist()) == {0, 1}
         assert pc.max(rows["weight"]).as_py() < 100
 
-    def test_without_a_class_are_sampled_all_the_same(self, warehouse):
+    def test_rows_without_a_class_are_sampled_all_the_same(self, warehouse):
         """Where nobody has label 1 the maximum is all the others'."""
         whole = made(warehouse, 1_000, 0.0)
         rows = read(warehouse, 2_000)

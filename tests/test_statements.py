@@ -45,7 +45,7 @@ def own(tmp_path):
 
 class TestAStatement:
     @pytest.mark.parametrize("name", FILES)
-    def test_is_complete_for_some_use_case(self, name):
+    def test_a_statement_is_complete_for_some_use_case(self, name):
         """A shared one may include what each use case has of its own."""
         complete = []
         for use_case in usecases.names():
@@ -56,12 +56,12 @@ class TestAStatement:
         assert complete
         assert all("-- include:" not in text for text in complete)
 
-    def test_stands_once(self):
+    def test_a_statement_stands_once(self):
         """A name is of one file, in a folder that is searched."""
         assert len({*FILES}) == len(SHARED)
         assert {file.parent.name for file in SHARED} == {*statements.FOLDERS}
 
-    def test_may_be_that_of_another_use_case(self, own):
+    def test_a_statement_may_be_that_of_another_use_case(self, own):
         """With all that this one includes, and nothing of the folder that names it."""
         folder = own(
             labels="-- include: ga4_purchase/labels.sql",
@@ -85,14 +85,14 @@ class TestAStatement:
             (MENTIONS, MENTIONS),
         ],
     )
-    def test_has_what_it_includes(self, own, outer, complete):
+    def test_a_statement_has_what_it_includes(self, own, outer, complete):
         folder = own(
             outer=outer, middle="a,\n-- include: inner.sql\nc", inner="b,", part=PART
         )
 
         assert statement("outer", own=folder) == complete
 
-    def test_is_the_use_case_s_own_before_the_shared_one(self, own):
+    def test_a_statement_is_the_use_case_s_own_before_the_shared_one(self, own):
         """Of itself, and of a part of what it shares."""
         folder = own(event_sums="own sums")
 
@@ -109,7 +109,9 @@ class TestAStatement:
             ("one", r"two\.sql:1 includes itself"),
         ],
     )
-    def test_that_is_missing_or_includes_itself_is_named(self, own, name, told):
+    def test_a_statement_that_is_missing_or_includes_itself_is_named(
+        self, own, name, told
+    ):
         folder = own(
             outer="-- include: no_such_part.sql",
             one="-- include: two.sql",
@@ -144,16 +146,18 @@ class TestThePartitionFilter:
     """Large tables refuse a query that does not say which days it means."""
 
     @pytest.mark.parametrize("name", sorted({*every_statement()} - VIEWS))
-    def test_is_in_every_statement(self, name):
+    def test_the_partition_filter_is_in_every_statement(self, name):
         """Of every table that asks for one, wherever the statement names it."""
         assert unfiltered(every_statement()[name]) == []
 
-    def test_is_in_what_searches_and_removes_a_user(self):
+    def test_the_partition_filter_is_in_what_searches_and_removes_a_user(self):
         for name in ("forget_count", "forget_rows"):
             for table, source in holding_users().items():
                 assert unfiltered(forget.about(table, source, name)) == []
 
-    def test_is_asked_for_by_what_grows_with_events_and_weeks(self):
+    def test_the_partition_filter_is_asked_for_by_what_grows_with_events_and_weeks(
+        self,
+    ):
         """Streams, their logs, and the history of all predictions."""
         assert set(REQUIRED) == {
             *("stream_events", "inference_log", "truth_events", "dead_letters"),

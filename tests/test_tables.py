@@ -119,7 +119,7 @@ def test_views_name_tables_alone():
 
 
 class TestRetention:
-    def test_is_days_by_table(self):
+    def test_retention_is_days_by_table(self):
         """Between spaces or commas, from the statement that creates a table on; all
         others are kept as they are declared."""
         kept = {
@@ -132,7 +132,7 @@ class TestRetention:
         assert kept["inference_log"].expiration_days == 0
 
     @pytest.mark.parametrize("name", ["strem_events", "suppressed_users"])
-    def test_refuses_what_is_no_table_or_never_expires(self, name):
+    def test_retention_refuses_what_is_no_table_or_never_expires(self, name):
         """A word for a table that there is not would keep it for ever; the list of
         suppressed users must be kept."""
         with pytest.raises(SettingsError, match=f"RETENTION_DAYS names {name},"):

@@ -36,7 +36,7 @@ days = st.dates(date(2015, 1, 1), date(2035, 1, 1))
 
 class TestADate:
     @given(days)
-    def test_is_read_as_it_is_written(self, day):
+    def test_a_date_is_read_as_it_is_written(self, day):
         assert day_of(day.isoformat()) == day
 
     @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ class TestADate:
             "2025-02-29",
         ],
     )
-    def test_is_four_two_and_two_ascii_digits(self, text):
+    def test_a_date_is_four_two_and_two_ascii_digits(self, text):
         """What Python's own readers take besides is refused, and so is no day."""
         with pytest.raises(ValueError, match="is not a day"):
             day_of(text)
@@ -71,7 +71,7 @@ def test_a_label_is_final_when_the_export_has_settled():
 
 
 class TestDaysOfData:
-    def test_have_a_tenth_of_a_usual_days_rows(self):
+    def test_days_of_data_have_a_tenth_of_a_usual_days_rows(self):
         """One stray row makes no day of data, wherever it lies: a lookback with such
         days is not covered."""
         newest = WEEK.newest_matured(today=TODAY)
@@ -107,7 +107,7 @@ class TestDaysOfData:
 
 class TestSnapshots:
     @given(spans, days, st.integers(14, 400), st.integers(1, 60))
-    def test_have_covered_windows_and_final_labels(
+    def test_snapshots_have_covered_windows_and_final_labels(
         self, timeframe, today, length, at_most
     ):
         """They are a stride apart, no label may still change, and
@@ -125,7 +125,7 @@ class TestSnapshots:
             }
             assert 10 * len(lookback - {*there}) <= timeframe.lookback_days
 
-    def test_end_with_the_newest_matured_one(self):
+    def test_snapshots_end_with_the_newest_matured_one(self):
         """The newest labels that can be known are used."""
         snapshots = WEEK.snapshots(today=TODAY, days=LONG, at_most=3)
 
@@ -133,7 +133,7 @@ class TestSnapshots:
 
     @pytest.mark.parametrize(("lacking", "is_used"), [(6, True), (7, False)])
     @pytest.mark.parametrize("first", [0, 20])
-    def test_need_nine_tenths_of_a_lookback(self, first, lacking, is_used):
+    def test_snapshots_need_nine_tenths_of_a_lookback(self, first, lacking, is_used):
         """Wherever days are missing: at the beginning, or where a property paused."""
         newest = WEEK.newest_matured(today=TODAY)
         begin = newest - (60 - first) * DAY
@@ -151,7 +151,7 @@ class TestSnapshots:
         assert WEEK.snapshots(today=TODAY, days=there, at_most=1) == (newest,)
 
     @given(spans, days, st.integers(1, 60))
-    def test_read_from_two_days_before_the_oldest_lookback(
+    def test_snapshots_read_from_two_days_before_the_oldest_lookback(
         self, timeframe, today, at_most
     ):
         """Data from then on are as good as all data, for as many snapshots."""
@@ -192,7 +192,9 @@ class TestRollingBlocks:
         ("count", "expected"),
         [(8, 0), (9, 1), (12, 1), (13, 2), (18, 2), (19, 3), (60, 3)],
     )
-    def test_are_as_many_as_leave_a_third_to_fit_on(self, count, expected):
+    def test_rolling_blocks_are_as_many_as_leave_a_third_to_fit_on(
+        self, count, expected
+    ):
         """Few weeks give none; a year and more gives three blocks of four weeks."""
         weekly = tuple(TODAY + 7 * n * DAY for n in range(count))
         blocks = rolling_blocks(weekly, WEEK)

@@ -72,7 +72,7 @@ class TestHelp:
         assert all(line.endswith(".") for line in lines.values()), lines
 
     @pytest.mark.parametrize("name", LEAVES)
-    def test_says_what_a_command_and_its_options_do(self, name, capsys):
+    def test_help_says_what_a_command_and_its_options_do(self, name, capsys):
         """``--json`` always, ``--dry-run`` where something changes, ``--use-case``
         where there may be one."""
         assert main([*name.split(), "--help"]) == Exit.DONE
@@ -118,7 +118,7 @@ class TestHelp:
             r"\[default:|--default|use case's default", "", output
         )
 
-    def test_comes_without_a_library_that_takes_long(self):
+    def test_help_comes_without_a_library_that_takes_long(self):
         heavy = "{'google.auth', 'grpc', 'numpy', 'pandas', 'pyarrow', 'requests'}"
         program = (
             "import sys; from commands.cli import main; main(['--help']); "
@@ -174,7 +174,7 @@ class TestExit:
         ],
         ids=lambda words: " ".join(words)[:60],
     )
-    def test_of_a_wrong_command_line_is_2(self, arguments, capsys):
+    def test_the_exit_status_of_a_wrong_command_line_is_2(self, arguments, capsys):
         """It says what is wrong on standard error, and nothing was begun."""
         assert main(arguments) == Exit.UNKNOWN
         printed = capsys.readouterr()
@@ -182,7 +182,7 @@ class TestExit:
         assert printed.err.startswith(("propensity", "Usage: propensity [OPTIONS]"))
         assert "\nhint: `propensity" in printed.err or not arguments
 
-    def test_of_a_failure_is_1_in_words(self, monkeypatch, capsys):
+    def test_the_exit_status_of_a_failure_is_1_in_words(self, monkeypatch, capsys):
         """The command and the reason, and no trace of the program."""
         monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
 
@@ -242,12 +242,12 @@ class TestExit:
         assert status == answer["status"] == Exit.NOT_EXAMINED
         assert str(error) in answer["error"]["message"]
 
-    def test_of_a_reader_that_has_read_enough_is_no_traceback(self):
+    def test_the_exit_status_of_a_reader_that_has_read_enough_is_no_traceback(self):
         """Defect: `| head` left a traceback behind."""
         process = execute(["bash", "-c", f"{PYTHON} -m propensity --help | head -n 0"])
         assert process.stderr == ""
 
-    def test_of_ctrl_c_is_130(self, monkeypatch, capsys):
+    def test_the_exit_status_of_ctrl_c_is_130(self, monkeypatch, capsys):
         def interrupted(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
@@ -258,7 +258,9 @@ class TestExit:
 
 
 class TestAnswer:
-    def test_in_json_is_all_that_is_on_standard_output(self, monkeypatch, capsys):
+    def test_an_answer_in_json_is_all_that_is_on_standard_output(
+        self, monkeypatch, capsys
+    ):
         """Whatever a command says to a person besides. Defect: a line of the log was
         in front of the answer, which no program could read then."""
         assert main(["down", "--state", "nobody-has-this", "--json"]) == Exit.DONE
@@ -299,14 +301,14 @@ class TestAnswer:
             assert not set("\x1b\x07\r\x9b") & set(printed)
             assert "\n\tend" in printed
 
-    def test_has_null_for_what_is_no_number(self, capsys):
+    def test_an_answer_has_null_for_what_is_no_number(self, capsys):
         """A feature may be NaN in BigQuery, and JSON has no word for it."""
         answers.show({"features": {"share": math.nan, "n": 1}}, as_json=True)
 
         read = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
         assert read == {"features": {"share": None, "n": 1}}
 
-    def test_is_a_line_for_each_entry_and_a_table_of_rows(self, capsys):
+    def test_an_answer_is_a_line_for_each_entry_and_a_table_of_rows(self, capsys):
         rows = [{"as_of": "2026-03-02", "users": 1234}, {"as_of": "", "users": 5}]
         answers.show({"n_rows": 1234567, "is_dry": True, "rows": rows}, as_json=False)
 
@@ -322,7 +324,7 @@ class TestAnswer:
 
 
 class TestScript:
-    def test_runs_from_anywhere(self, tmp_path):
+    def test_the_script_runs_from_anywhere(self, tmp_path):
         """Set-up puts it into the environment; it finds the project and its Python,
         whose folders may have names with blanks."""
         folder = tmp_path / "my environment"
@@ -336,7 +338,7 @@ class TestScript:
         )
         assert "usecase.toml" in process.stdout
 
-    def test_prints_what_a_locale_has_no_letters_for(self):
+    def test_the_script_prints_what_a_locale_has_no_letters_for(self):
         """A demo in such a locale ended at its first dots."""
         program = (
             "import click; from commands import cli\n"

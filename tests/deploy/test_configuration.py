@@ -47,13 +47,13 @@ class TestWrongSettings:
             ),
         ],
     )
-    def test_are_named(self, name, value, told):
+    def test_wrong_settings_are_named(self, name, value, told):
         """The message names the setting."""
         with pytest.raises(configuration.DeploymentError, match=re.escape(told)):
             configuration.of({**SETTINGS, name: value})
 
     @pytest.mark.parametrize("name", sorted(configuration.FORMS))
-    def test_are_told_with_their_value_and_one_that_is_right(self, name):
+    def test_wrong_settings_are_told_with_their_value_and_one_that_is_right(self, name):
         """In one line, and without a regular expression."""
         with pytest.raises(configuration.DeploymentError) as told:
             configuration.of({**SETTINGS, name: "\N{SNOWMAN}"})
@@ -77,12 +77,12 @@ class TestWrongSettings:
             ("DEPLOY_KMS_KEY", KEY),
         ],
     )
-    def test_are_not_taken_for_right_ones(self, name, value):
+    def test_wrong_settings_are_not_taken_for_right_ones(self, name, value):
         """What Google has is accepted."""
         assert configuration.of({**SETTINGS, name: value})
 
     @pytest.mark.parametrize("line", ["A B=1", "=1", 'X="a" b', 'X="'])
-    def test_that_are_no_line_of_a_shell_are_named(self, tmp_path, line):
+    def test_wrong_settings_that_are_no_line_of_a_shell_are_named(self, tmp_path, line):
         """By what stands there."""
         file = settings_file(tmp_path, SETTINGS)
         file.write_text(file.read_text() + line)

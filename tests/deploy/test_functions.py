@@ -42,11 +42,11 @@ def of_main(folder: str) -> dict[str, bool]:
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
 class TestEveryFunction:
-    def test_is_one_of_its_main(self, function):
+    def test_every_function_is_one_of_its_main(self, function):
         """Entry point and way of serving are those of the decorated function."""
         assert of_main(function.folder)[function.target] == (function.is_asynchronous)
 
-    def test_can_be_deployed_in_a_new_project(self, function):
+    def test_every_function_can_be_deployed_in_a_new_project(self, function):
         """Cloud Run refuses more instances than the quota of a region has processors
         and memory for: 20 and 40 GiB in a project that has asked for no more."""
         instances = int(function.flags["max-instances"])
@@ -54,12 +54,12 @@ class TestEveryFunction:
         assert instances * int(function.flags["cpu"]) <= NEW_PROJECT_CPUS
         assert instances * GIB[function.flags["memory"]] <= NEW_PROJECT_GIB
 
-    def test_answers_a_push_before_it_comes_again(self, function):
+    def test_every_function_answers_a_push_before_it_comes_again(self, function):
         """It ends before Pub/Sub takes the message for lost."""
         for subscription in function.subscriptions:
             assert int(function.flags["timeout"]) <= subscription.acknowledge_s
 
-    def test_is_closed_to_networks_that_need_it_not(self, function):
+    def test_every_function_is_closed_to_networks_that_need_it_not(self, function):
         """What the scheduler or Pub/Sub calls takes no request from outside."""
         is_called = bool(function.schedule or function.subscriptions)
         assert function.is_public == (not is_called)

@@ -40,14 +40,14 @@ def pins(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
 class TestLocks:
-    def test_are_of_the_requirements_as_they_are(self, function):
+    def test_locks_are_of_the_requirements_as_they_are(self, function):
         """A line that changed since is found; ``deploy/lock.sh`` writes anew."""
         text = lock_of(function).read_text()
         [of] = re.findall(r"^# Requirements: ([0-9a-f]{64})$", text, re.M)
 
         assert of == fingerprint(ROOT / function.folder / function.requirements)
 
-    def test_have_what_is_required_and_tested(self, function):
+    def test_locks_have_what_is_required_and_tested(self, function):
         """Every pin of the function, and of all else the versions that tests run on."""
         locked = pins(lock_of(function).read_text())
         required = pins((ROOT / function.folder / function.requirements).read_text())
@@ -58,7 +58,7 @@ class TestLocks:
             name: tested[name] for name in locked.keys() & tested.keys()
         }
 
-    def test_have_a_hash_for_every_package(self, function):
+    def test_locks_have_a_hash_for_every_package(self, function):
         """And nothing is built when it is installed: wheels only."""
         text = lock_of(function).read_text()
         entries = re.findall(

@@ -101,7 +101,7 @@ class TestStage:
         with pytest.raises(StageError, match="shop is the name of .* rename yours"):
             stage(function, tmp_path / "staged")
 
-    def test_replaces_what_was_staged_before(self, function, tmp_path):
+    def test_staging_replaces_what_was_staged_before(self, function, tmp_path):
         """A file that the source no longer has is gone from the staged folder."""
         staged = stage(function, tmp_path / "staged")
         (staged / "__pycache__").mkdir()
@@ -113,7 +113,7 @@ class TestStage:
         gone = ("score.py", "propensity/settings.py")
         assert files(staged) == [name for name in STAGED if name not in gone]
 
-    def test_refuses_a_folder_with_something_else(self, function, tmp_path):
+    def test_staging_refuses_a_folder_with_something_else(self, function, tmp_path):
         """A folder that holds other things is not emptied by mistake."""
         (tmp_path / "propensity").mkdir()
         (tmp_path / "thesis.tex").write_text("years of work")
@@ -124,7 +124,7 @@ class TestStage:
         assert (tmp_path / "thesis.tex").exists()
 
     @pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
-    def test_names_what_is_missing(self, function, tmp_path, missing):
+    def test_staging_names_what_is_missing(self, function, tmp_path, missing):
         """A folder that is no function is refused by what it lacks."""
         (function / missing).unlink()
 
@@ -133,7 +133,7 @@ class TestStage:
 
 
 class TestCommandLine:
-    def test_needs_nothing_but_python(self, tmp_path):
+    def test_staging_by_a_command_needs_nothing_but_python(self, tmp_path):
         """As a deploy calls it. A mistake is one line, and an exit status."""
         command = (sys.executable, "-S", "-m", "deploy.stage")
         done = execute([*command, "99-Nothing", tmp_path / "staged"], status=1)

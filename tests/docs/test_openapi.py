@@ -42,7 +42,7 @@ def is_accepted(read: Callable[[], object]) -> bool:
     return True
 
 
-def test_is_openapi_of_every_function():
+def test_the_description_is_openapi_of_every_function():
     """It is valid by OpenAPI 3.1's own schema, with a path for each."""
     schemathesis.openapi.from_dict(whole()).validate()
 

@@ -131,7 +131,7 @@ def _has(file: Path, target) -> bool:
 
 class TestSettings:
     @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
-    def test_are_described_with_their_defaults_and_bounds(self, field):
+    def test_settings_are_described_with_their_defaults_and_bounds(self, field):
         """docs/settings.md has the default, and both ends of what is accepted."""
         variable = variable_of(field.name)
         default, bounds = _default_and_bounds(variable)
@@ -148,7 +148,7 @@ class TestSettings:
                 with pytest.raises(errors.SettingsError, match=variable):
                     _read(variable, beyond)
 
-    def test_of_a_deployment_are_described(self):
+    def test_settings_of_a_deployment_are_described(self):
         """docs/settings.md has the variables that deploy/ reads, and no others."""
         read = set(re.findall(r"DEPLOY_[A-Z_]+", text("deploy/configuration.py")))
         headings = re.findall(r"^### `(DEPLOY_\w+)`$", text("docs/settings.md"), re.M)

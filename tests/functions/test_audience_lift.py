@@ -89,7 +89,7 @@ def weeks(new_place) -> tuple[dict, list[dict], list[dict]]:
 
 
 class TestLift:
-    def test_is_of_all_members_by_group(self, weeks):
+    def test_the_lift_is_of_all_members_by_group(self, weeks):
         """Of each audience its own."""
         answer, rows, _ = weeks
         other, row, _ = rows
@@ -106,14 +106,14 @@ class TestLift:
         assert answer["audiences"][1]["verdict"] == row["verdict"]
         assert "sums" not in answer["audiences"][1]
 
-    def test_of_a_later_week_has_new_members_beside_the_old(self, weeks):
+    def test_the_lift_of_a_later_week_has_new_members_beside_the_old(self, weeks):
         """It is of all users so far."""
         *_, row = weeks[1]
 
         assert (row["treated_users"], row["control_users"]) == (31, 30)
         assert row["treated_conversions"] == 13
 
-    def test_waits_for_a_day_that_the_export_lacks(self, weeks):
+    def test_the_lift_waits_for_a_day_that_the_export_lacks(self, weeks):
         """As the week's other figures: who bought on that day is in neither group. The
         later week, which was final, has them then, too."""
         before, after = (

@@ -163,7 +163,7 @@ def rows_of(days) -> Callable[[int], list[dict[str, Any]]]:
 
 
 class TestFigures:
-    def test_are_of_scores_as_they_were_given(self, rows_of, drawn):
+    def test_figures_are_of_scores_as_they_were_given(self, rows_of, drawn):
         """Of the rows whose truth is known, whatever served when it came."""
         score, label = drawn
         [row] = rows_of(SOUND)
@@ -184,7 +184,7 @@ class TestFigures:
         assert row["unknown_outcomes"] == N // 4
         assert row["conflicting_outcomes"] == 1
 
-    def test_of_anomaly_scores_are_those_of_a_ranking(self, rows_of, drawn):
+    def test_figures_of_anomaly_scores_are_those_of_a_ranking(self, rows_of, drawn):
         """An anomaly score is no probability: what reads it as one is null."""
         score, label = drawn
         [row] = rows_of(RANKED)
@@ -195,7 +195,7 @@ class TestFigures:
         )
         assert {row[name] for name in PROBABILITY_FIGURES} == {None}
 
-    def test_have_the_best_threshold_of_the_days_before_of_their_version(
+    def test_figures_have_the_best_threshold_of_the_days_before_of_their_version(
         self, rows_of, drawn
     ):
         """Of one day, two champions have a row each. An anomaly score has a threshold
@@ -216,7 +216,7 @@ class TestFigures:
                 expected = getattr(metrics, f"{name}_score")(label, own >= best)
                 assert row[f"{name}_at_best"] == pytest.approx(expected)
 
-    def test_name_frauds_without_a_score(self, rows_of):
+    def test_figures_name_frauds_without_a_score(self, rows_of):
         """A transaction that nothing scored, or a model that was not warm, has none."""
         rows = rows_of(UNSCORED) + rows_of(COLD)
         counts = [
@@ -226,7 +226,7 @@ class TestFigures:
         assert counts == [(-1, "no_predictions", 1), (7, "no_predictions", 2)]
         assert rows[0]["roc_auc"] is None
 
-    def test_have_the_cost_of_reviews_and_missed_amounts(self, rows_of):
+    def test_figures_have_the_cost_of_reviews_and_missed_amounts(self, rows_of):
         """At the threshold that training chose, of what is worth a review: exact, as
         the amounts were sent; an unknown truth costs nothing."""
         [row] = rows_of(COSTLY)
@@ -238,7 +238,9 @@ class TestFigures:
         assert row["saved_share"] == pytest.approx(95.1 / 130.15)
         assert row["saved_low"] is None
 
-    def test_have_alerts_by_probability_and_amount_without_a_threshold(self, place):
+    def test_figures_have_alerts_by_probability_and_amount_without_a_threshold(
+        self, place
+    ):
         """Of 0.9 x 100.10 and 0.2 x 30.05, and not of 0.3 x 7.00."""
         trained(place, 8, as_of=FIRST, at=START - DAY)
         store(place.warehouse, of_five(0, 8), truths((1, 0, 0, 1, None)))
@@ -247,7 +249,7 @@ class TestFigures:
         assert (row["alerted"], row["alert_threshold"]) == (2, None)
         assert (row["cost"], row["cost_without"]) == (10, 130.15)
 
-    def test_have_an_interval_where_frauds_have_one_score(self, rows_of):
+    def test_figures_have_an_interval_where_frauds_have_one_score(self, rows_of):
         """Each fraud counts by itself, also where scores and amounts are equal."""
         [row] = rows_of(EQUAL)
 
@@ -255,7 +257,7 @@ class TestFigures:
 
 
 class TestDays:
-    def test_are_provisional_until_the_truth_is_due(self, place, drawn):
+    def test_days_are_provisional_until_the_truth_is_due(self, place, drawn):
         """For the truth's delay figures may change; then they are final, and stay so in
         a run for an earlier date.
 
@@ -276,7 +278,7 @@ class TestDays:
         assert (late["status"], late["users"]) == ("final", N)
         assert after == late
 
-    def test_that_were_missed_are_caught_up_with(self, rows_of):
+    def test_days_that_were_missed_are_caught_up_with(self, rows_of):
         """A run evaluates all days with scores, and says where there are none, or
         only those of one class, which have no ROC curve."""
         assert [day for day in range(NEWEST + 1) if not rows_of(day)] == [EMPTY]
@@ -286,7 +288,7 @@ class TestDays:
             assert (row["outcome"], row["users"]) == ("one_class", users)
             assert row["roc_auc"] is None
 
-    def test_with_truths_have_a_page(self, days):
+    def test_days_with_truths_have_a_page(self, days):
         """Of the day's versions, with the nouns of the use case, and no id. A day of
         which none is known yet, or none ever came, has none and keeps no other away."""
         page = days.page(report_name(NAME, FIRST))
@@ -301,7 +303,7 @@ class TestDays:
         assert "user" not in page.lower()
         assert re.findall(r"0-t\d+", page) == []
 
-    def test_leaves_out_what_the_model_has_learned(self, place, drawn):
+    def test_a_day_leaves_out_what_the_model_has_learned(self, place, drawn):
         """
         A version scores a transaction that it was trained on, sent again: the score
         is no forecast, and does not count.

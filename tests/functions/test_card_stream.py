@@ -113,7 +113,7 @@ def test_transactions_truths_and_all_others_are_taken_together(site, name):
 class TestScores:
     """Each test says what serves."""
 
-    def test_are_of_the_event_itself(self, site, name):
+    def test_scores_are_of_the_event_itself(self, site, name):
         """
         The champion's, of each transaction's own fields, published and logged.
 
@@ -156,7 +156,7 @@ class TestScores:
         for latency in latencies[len(NO_MOMENTS) :]:
             assert before - TAKEN <= timedelta(milliseconds=latency) <= after - TAKEN
 
-    def test_wait_for_a_model_that_has_seen_enough(self, site, name):
+    def test_scores_wait_for_a_model_that_has_seen_enough(self, site, name):
         """What is not warm says so, and has no score that could be taken for one."""
         trees = HalfSpaceTrees(n_trees=5, height=4, window_size=100, random_state=1)
         cold = publish(site, trees.fit(transactions(40)))
@@ -173,7 +173,7 @@ class TestScores:
         assert (row["probability"], row["anomaly_score"]) == (None, None)
         assert json.loads(message.data)["event_id"] == f"{name}-{version}"
 
-    def test_are_given_as_a_transaction_happens(self, site, name):
+    def test_scores_are_given_as_a_transaction_happens(self, site, name):
         """A bare transaction goes from the topic of events through both functions to
         the topic of scores."""
         promote(site, publish(site, fitted()[1]))

@@ -71,7 +71,7 @@ class TestWithoutTruths:
         assert answer["outcomes"]["unknown"] > 0
         assert answer["outcomes"]["pending"] > 0
 
-    def test_gives_way_to_the_first_that_is_warm(self, place):
+    def test_a_model_without_truths_gives_way_to_the_first_that_is_warm(self, place):
         """A hundred rows fill no window: the version is recorded and serves, and its
         verdict says so. A champion without scores is worth less than any scores."""
         stored(place.warehouse, drawn(100), known=())
@@ -86,7 +86,7 @@ class TestWithoutTruths:
         assert warm["promoted"]
         assert champion(place) == 1
 
-    def test_needs_a_transaction(self, place):
+    def test_a_model_without_truths_needs_a_transaction(self, place):
         """Without any there is nothing to learn: 422, and the lease is free."""
         refused = place.post("model_training", {"use_case": NAME, "as_of": FIRST})
 
@@ -95,7 +95,7 @@ class TestWithoutTruths:
 
 
 class TestWithTruths:
-    def test_is_recorded_with_what_was_known(self, labelled):
+    def test_a_model_with_truths_is_recorded_with_what_was_known(self, labelled):
         """The row, the card and the answer say how good, by how many alerts."""
         place, answer = labelled
         row = place.versions()[1]
@@ -121,7 +121,7 @@ class TestWithTruths:
             "half_space_trees", "logistic_regression", "hist_gradient_boosting",
         }  # fmt: skip
 
-    def test_takes_over_what_learned_from_none(self, labelled):
+    def test_a_model_with_truths_takes_over_what_learned_from_none(self, labelled):
         """The first version saw no truth, and has no alerts."""
         place, answer = labelled
         row = place.versions()[1]

@@ -105,7 +105,7 @@ def test_a_second_run_changes_nothing(site, log_lines):
 
 
 class TestExports:
-    def test_hold_each_event_of_a_closed_day_once(self, site):
+    def test_exports_hold_each_event_of_a_closed_day_once(self, site):
         """Money and moments are exact in the files, and they name nobody. Today's
         events are exported tomorrow. Transactions are exported, and have no sums."""
         events = [
@@ -134,7 +134,7 @@ class TestExports:
         assert rows["new"]["age"] == 35
         assert "Muster" not in str(rows)
 
-    def test_come_once_a_day_is_over_though_nothing_came_since(self, site):
+    def test_exports_come_once_a_day_is_over_though_nothing_came_since(self, site):
         """A day that was open when it was last looked at is exported later."""
         event = bet(event_time="2026-03-20T08:00:00Z")
         site.store(rows_of([event], received_at=NOW))
@@ -149,7 +149,7 @@ class TestExports:
         assert list(exported(site, "inference_log")) == ["date=2026-03-20"]
         assert site.compact(NOW + 2 * DAY)["exported_days"]["stream_events"] == 0
 
-    def test_are_made_anew_of_a_day_that_late_events_come_to(self, site):
+    def test_exports_are_made_anew_of_a_day_that_late_events_come_to(self, site):
         """A day's files are replaced as a whole; other days' stay as they are, but for
         a forced run, which writes all of them anew."""
         events = [
@@ -171,7 +171,7 @@ class TestExports:
         assert exported(site) == identities([*events, late])
         assert not kept & set(site.artifacts.names("exports/"))
 
-    def test_hold_each_score_once(self, site):
+    def test_exports_hold_each_score_once(self, site):
         """A score that was logged twice is exported once, as it was given first."""
         score(site, "u1", "e1", "2026-03-01", NOW)
         score(site, "u1", "e1", "2026-03-01", NOW + MINUTE)
@@ -239,7 +239,7 @@ class TestLate:
 @pytest.mark.long
 class TestKilled:
     @pytest.mark.timeout(900)
-    def test_at_any_step_a_run_is_completed_by_the_next(self, site):
+    def test_a_run_that_is_killed_at_any_step_is_completed_by_the_next(self, site):
         """The view is exact when it has died, and afterwards all is as if it had not:
         sums, and exports of each event once."""
         events: list[dict[str, Any]] = []

@@ -32,7 +32,7 @@ def lookups(module_workplace) -> Iterator[Served]:
 
 class TestGet:
     @pytest.mark.parametrize("user", [ANA, BEN], ids=["plain", "needs encoding"])
-    def test_answers_what_was_published(self, lookups, user):
+    def test_a_lookup_answers_what_was_published(self, lookups, user):
         """The answer is the user's row, with its date, and whether that is stale."""
         answer = lookups.get(user_id=user["user_id"])
 
@@ -41,7 +41,7 @@ class TestGet:
         assert answer.json() == user
         assert tuple(answer.json()) == KEYS
 
-    def test_answers_for_the_use_case_of_the_request(self, lookups):
+    def test_a_lookup_answers_for_the_use_case_of_the_request(self, lookups):
         """Use cases have probabilities of their own; the default one is a setting."""
         answer = lookups.get(user_id="ana.1", use_case="first_day_churn")
 
@@ -51,7 +51,7 @@ class TestGet:
         "user_id",
         ["nobody", "' OR '1'='1", "ana.1'); DROP TABLE t; --", "%", "\u202eana.1"],
     )
-    def test_knows_an_unknown_user_by_status_and_nulls(self, lookups, user_id):
+    def test_a_lookup_knows_an_unknown_user_by_status_and_nulls(self, lookups, user_id):
         """404, with the keys of any answer and null; SQL is an unknown user's name."""
         answer = lookups.get(user_id=user_id)
 
@@ -81,7 +81,7 @@ class TestGet:
             ("?" + "&" * 5_000, "user_id"),
         ],
     )
-    def test_refuses_what_names_no_one_user(self, lookups, query, field):
+    def test_a_lookup_refuses_what_names_no_one_user(self, lookups, query, field):
         """A bad request is 400 and names its field; it never reaches BigQuery."""
         answer = requests.get(lookups.url + query, timeout=60)
 
@@ -92,7 +92,7 @@ class TestGet:
         assert body["field"] == field
         assert body["message"]
 
-    def test_answers_head_without_body(self, lookups):
+    def test_a_lookup_answers_head_without_body(self, lookups):
         """HEAD has the status and headers of GET, and nothing after them."""
         get = lookups.get(user_id="ana.1")
         answer = requests.head(lookups.url, params={"user_id": "ana.1"}, timeout=60)
@@ -101,7 +101,7 @@ class TestGet:
         assert answer.headers["content-length"] == get.headers["content-length"]
         assert answer.content == b""
 
-    def test_serves_no_other_method_or_path(self, lookups):
+    def test_a_lookup_serves_no_other_method_or_path(self, lookups):
         """405 names the methods; a mistyped address is no unknown user."""
         put = requests.put(f"{lookups.url}?user_id=ana.1", timeout=60)
         path = requests.get(f"{lookups.url}get_proba?user_id=ana.1", timeout=60)
@@ -112,7 +112,7 @@ class TestGet:
 
 
 class TestPost:
-    def test_answers_in_the_order_of_the_request(self, lookups):
+    def test_a_lookup_of_many_answers_in_the_order_of_the_request(self, lookups):
         """Known, unknown and repeated users each have their answer in their place."""
         users = [BEN["user_id"], "nobody", "ana.1", BEN["user_id"]]
         answer = lookups.ask({"user_ids": users})
@@ -120,7 +120,9 @@ class TestPost:
         assert answer.status_code == 200
         assert answer.json() == {"predictions": [BEN, NOBODY, ANA, BEN]}
 
-    def test_answers_a_thousand_users_by_one_query(self, lookups, module_workplace):
+    def test_a_lookup_of_many_answers_a_thousand_users_by_one_query(
+        self, lookups, module_workplace
+    ):
         """The largest request allowed is one query. The query is limited, carries a
         label, and has no value in its text."""
         users = [f"user.{number}" for number in reversed(range(1_000))]
@@ -157,7 +159,7 @@ class TestPost:
             ('{"user_ids": ["ana.1"], "user_ids": ["bob.2"]}', "user_ids"),
         ],
     )
-    def test_refuses_a_body_it_cannot_read(self, lookups, body, field):
+    def test_a_lookup_of_many_refuses_a_body_it_cannot_read(self, lookups, body, field):
         """A malformed body is 400, and the answer names the field."""
         answer = lookups.ask(body if isinstance(body, bytes) else body.encode())
 
@@ -165,7 +167,7 @@ class TestPost:
         assert answer.json()["error"] == "bad_request"
         assert answer.json()["field"] == field
 
-    def test_refuses_query_parameters(self, lookups):
+    def test_a_lookup_of_many_refuses_query_parameters(self, lookups):
         """A POST says everything in its body."""
         url = f"{lookups.url}?use_case=ga4_purchase"
         answer = requests.post(url, json={"user_ids": ["ana.1"]}, timeout=60)
@@ -181,7 +183,7 @@ class TestPost:
             ("application/json-patch+json", 415),
         ],
     )
-    def test_takes_only_a_body_that_is_declared_to_be_json(
+    def test_a_lookup_of_many_takes_only_a_body_that_is_declared_to_be_json(
         self, lookups, content_type, status
     ):
         """With or without a character set."""
@@ -194,7 +196,7 @@ class TestPost:
 
 
 class TestFailures:
-    def test_without_a_table_say_that_nothing_is_published(self, workplace):
+    def test_a_lookup_without_a_table_says_that_nothing_is_published(self, workplace):
         """Without the table the answer is 424, and does not name it."""
         with serving("get_proba", workplace.environment) as lookups:
             answer = lookups.get(user_id="ana.1")
@@ -206,7 +208,7 @@ class TestFailures:
             "retryable": False,
         }
 
-    def test_of_bigquery_can_be_tried_again(self, workplace):
+    def test_a_failure_of_bigquery_can_be_tried_again(self, workplace):
         """While BigQuery does not answer, the answer is 503, retryable."""
         [nobody_listens] = free_ports(1)
         unreachable = {
@@ -226,7 +228,9 @@ class TestFailures:
             assert answer.json()["retryable"] is True
             assert str(nobody_listens) not in answer.text
 
-    def test_are_logged_by_one_line_without_the_user(self, workplace, capfd):
+    def test_failures_of_lookups_are_logged_by_one_line_without_the_user(
+        self, workplace, capfd
+    ):
         """A failed request is one JSON line; nobody is named in any line."""
         publish(workplace, [ANA])
         with serving("get_proba", workplace.environment) as lookups:

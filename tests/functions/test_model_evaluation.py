@@ -68,7 +68,7 @@ def week(new_place, scores, converters) -> tuple[Deployment, dict[str, Any]]:
 
 
 class TestWeek:
-    def test_has_the_metrics_of_scikit_learn_on_the_joined_rows(
+    def test_a_week_has_the_metrics_of_scikit_learn_on_the_joined_rows(
         self, week, scores, converters
     ):
         """Defect: the join is an outer one, with the history and not the present."""
@@ -110,7 +110,7 @@ class TestWeek:
         assert answer["weeks"][0]["roc_auc"] == pytest.approx(expected["roc_auc"])
         assert "thresholds" not in answer["weeks"][0]
 
-    def test_has_what_each_user_paid_in_it(self, week, converters):
+    def test_a_week_has_what_each_user_paid_in_it(self, week, converters):
         """Beside what was promised; nobody else's amounts count, and none twice."""
         place, answer = week
         [row] = place.evaluations()
@@ -119,7 +119,7 @@ class TestWeek:
         assert row["value_promised"] == sum(1 + n % 7 for n in range(USERS))
         assert answer["weeks"][0]["value_observed"] == float(row["value_observed"])
 
-    def test_says_how_well_money_is_ranked(self, week):
+    def test_a_week_says_how_well_money_is_ranked(self, week):
         """By probability the share of the revenue is the recall: all pay the same."""
         [shown] = week[1]["weeks"]
 
@@ -129,7 +129,7 @@ class TestWeek:
             shown["recall_at_budget"]
         )
 
-    def test_has_a_page_that_says_what_the_row_says(self, week):
+    def test_a_week_has_a_page_that_says_what_the_row_says(self, week):
         """Beside the use case's objects, and named in the answer, with alarms and
         audiences as the tables have them when it is written. Its figures are of groups
         alone: no id of anybody is on it."""
@@ -147,7 +147,9 @@ class TestWeek:
         assert "winback 150 of 900" in page
         assert re.findall(r"\bu\d+\b", place.read(PAGE).decode()) == []
 
-    def test_twice_is_once_and_is_logged(self, week, log_lines):
+    def test_a_week_that_is_evaluated_twice_is_there_once_and_is_logged(
+        self, week, log_lines
+    ):
         """An alert of a deploy reads ROC AUC in the log, which names nobody."""
         place, answer = week
         [before] = place.evaluations()
@@ -167,7 +169,9 @@ class TestWeek:
         assert (evaluated["model_version"], evaluated["users"]) == (0, USERS)
         assert "u0" not in str([evaluated, line])
 
-    def test_is_published_though_its_page_fails(self, week, log_lines, monkeypatch):
+    def test_a_week_is_published_though_its_page_fails(
+        self, week, log_lines, monkeypatch
+    ):
         """The log says what was not written."""
         place, _ = week
 
@@ -186,7 +190,7 @@ class TestWeek:
             "reports not written: ZeroDivisionError: no such figure"
         )
 
-    def test_has_an_alarm_where_outcomes_are_beyond_the_season(self, monday):
+    def test_a_week_has_an_alarm_where_outcomes_are_beyond_the_season(self, monday):
         """Nobody was promised to buy so much less often than they did. Once the next
         week says nothing, as nobody was scored for it, this is over."""
         monday.warehouse.execute(
@@ -201,7 +205,7 @@ class TestWeek:
 
 
 class TestMaturity:
-    def test_is_provisional_then_final(self, borrow, scores):
+    def test_a_week_is_provisional_then_final(self, borrow, scores):
         """Defect: labels closed before GA4 did. Late rows still change the figures; a
         rerun of 01, which follows the season, must not know of them."""
         some = [purchase("u1", MONDAY + 2 * DAY)]
@@ -236,7 +240,7 @@ class TestMaturity:
             [week["residual_log_odds"] + 0.25 for week in (before, first)]
         )
 
-    def test_is_of_the_publication_that_stands(self, monday, scores):
+    def test_a_week_is_of_the_publication_that_stands(self, monday, scores):
         """A week that was repaired and published again is evaluated again, once, and
         nothing stays of the probabilities that were replaced.
 
@@ -258,7 +262,9 @@ class TestMaturity:
         assert after["mean_probability"] == before["mean_probability"] / 2
         assert after["prediction_scored_at"] == scored_at
 
-    def test_is_of_what_stands_where_01_was_missed(self, borrow, scores, converters):
+    def test_a_week_is_of_what_stands_where_01_was_missed(
+        self, borrow, scores, converters
+    ):
         """Defect: a final week without a publication of its own kept the figures of an
         earlier one that was replaced. It is evaluated again, once, and is of the newest
         before it alone; so is one that had no probabilities at all."""
@@ -283,7 +289,9 @@ class TestMaturity:
         assert found == [("final", -1), ("final", 0), ("final", 1)]
         assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
 
-    def test_waits_for_a_day_that_the_export_lacks(self, borrow, scores, converters):
+    def test_a_week_waits_for_a_day_that_the_export_lacks(
+        self, borrow, scores, converters
+    ):
         """Defect: a table that came weeks late was in no figure, and none said so. As
         long as a run catches up the week is provisional, and its report names the day;
         once the day is there it is final, with all who bought."""

@@ -80,7 +80,7 @@ def weeks(new_place, scores) -> tuple[Deployment, list[dict[str, Any]]]:
     return place, place.evaluations()[: len(WEEKS)]
 
 
-def test_are_the_best_on_the_weeks_before(weeks, scores):
+def test_thresholds_are_the_best_on_the_weeks_before(weeks, scores):
     """Of the weeks whose outcomes ended in the 28 days before, as they were known
     when the week began: rows that come late change figures, and no threshold."""
     _, rows = weeks
@@ -102,7 +102,7 @@ def test_are_the_best_on_the_weeks_before(weeks, scores):
             assert row[f"{name}_at_best"] == pytest.approx(score)
 
 
-def test_have_a_budget_beside_them(weeks, scores):
+def test_thresholds_have_a_budget_beside_them(weeks, scores):
     """The users who are most likely to buy, so many as somebody can act on."""
     _, rows = weeks
     row = rows[2]
@@ -118,7 +118,7 @@ def test_have_a_budget_beside_them(weeks, scores):
     assert row["lift_at_budget"] == pytest.approx(hits / 20 / label.mean())
 
 
-def test_are_all_in_the_table(weeks, scores):
+def test_thresholds_are_all_in_the_table(weeks, scores):
     """The README's statement gives a week's figures at each threshold, and none where
     nobody has bought: there is nothing to recall."""
     place, _ = weeks
@@ -136,7 +136,7 @@ def test_are_all_in_the_table(weeks, scores):
         assert row["recall"] == pytest.approx(recall)
 
 
-def test_are_shown_beside_the_weeks_before(weeks):
+def test_thresholds_are_shown_beside_the_weeks_before(weeks):
     """A week's page has no later one."""
     place, _ = weeks
     page = place.read(f"reports/{NAME}/{WEEKS[1]}.html").decode()
@@ -145,7 +145,7 @@ def test_are_shown_beside_the_weeks_before(weeks):
     assert shown == [str(WEEKS[1]), str(MONDAY)]
 
 
-def test_are_the_training_s_where_no_week_is_known(borrow, scores):
+def test_thresholds_are_the_training_s_where_no_week_is_known(borrow, scores):
     """Outcomes that end after a week begins are none, nor are too few."""
     weeks = MONDAY, MONDAY + 3 * DAY, MONDAY + WEEK
     place = borrow(bought(scores, *weeks))

@@ -60,7 +60,7 @@ def trained(new_place, places) -> tuple[Deployment, dict]:
 
 
 class TestVersion:
-    def test_is_recorded_in_full(self, trained):
+    def test_a_version_is_recorded_in_full(self, trained):
         """The row says when, of what, how and how well; what is known is not null."""
         place, answer = trained
         [row] = place.versions()
@@ -89,7 +89,7 @@ class TestVersion:
         assert row["roc_auc"] > 0.7
         assert row["budget"] == "10%"
 
-    def test_is_answered_as_it_is_recorded(self, trained):
+    def test_a_version_is_answered_as_it_is_recorded(self, trained):
         """Version, verdict and metrics on the rows held out."""
         place, answer = trained
         [row] = place.versions()
@@ -104,7 +104,7 @@ class TestVersion:
         for name in ("roc_auc", "best_threshold", "budget", "precision_at_budget"):
             assert answer["holdout"][name] == row[name]
 
-    def test_is_stored_with_its_checksums_and_serves(self, trained):
+    def test_a_version_is_stored_with_its_checksums_and_serves(self, trained):
         """Every file is in the bucket; those that are loaded are as recorded."""
         place, answer = trained
         [row] = place.versions()
@@ -123,7 +123,7 @@ class TestVersion:
         assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
         assert champion.model_sha256 == row["model_sha256"]
 
-    def test_keeps_the_rows_that_it_was_made_of(self, trained):
+    def test_a_version_keeps_the_rows_that_it_was_made_of(self, trained):
         """As a query would give them again, with a number in the place of a user, and
         amounts of buyers beside them."""
         place, answer = trained
@@ -181,7 +181,9 @@ def test_amounts_are_of_the_horizon_and_in_one_currency(borrow):
 
 
 class TestAgain:
-    def test_is_answered_from_the_lease(self, trained, log_lines):
+    def test_a_training_that_is_repeated_is_answered_from_the_lease(
+        self, trained, log_lines
+    ):
         """The scheduler's retry of a finished run does not train twice."""
         place, answer = trained
         repeated = place.run("model_training", TRAINED)
@@ -191,7 +193,7 @@ class TestAgain:
         assert len(place.versions()) == 1
         assert (line["outcome"], line["model_version"]) == ("ok", 0)
 
-    def test_by_force_is_a_version_of_its_own(self, champion_place):
+    def test_a_training_by_force_is_a_version_of_its_own(self, champion_place):
         """It knows no newer rows than the champion, which has learned from all that
         are held out: there is nothing to compare by, and the champion stays. A number
         is not given again, though the newest version's objects were deleted."""
@@ -211,7 +213,9 @@ class TestAgain:
         assert champion_place.registry.champion() == champion
         assert (again["model_version"], again["repeated"]) == (2, True)
 
-    def test_of_a_later_day_goes_live_unless_it_is_worse(self, champion_place):
+    def test_a_training_of_a_later_day_goes_live_unless_it_is_worse(
+        self, champion_place
+    ):
         """One by a useless preprocessor is kept and stays out; a pinned champion stays
         beside a good one, and the verdict says both."""
         useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
@@ -305,14 +309,14 @@ class TestFailures:
         assert lease["state"] == "failed"
         return answer.json["message"]
 
-    def test_of_too_few_days(self, serving):
+    def test_a_training_of_too_few_days_says_how_many_are_needed(self, serving):
         """A first snapshot needs a lookback before it: 422 says how many days."""
         message = self.failed(serving, 422, "not_enough_data", FIRST + 3 * WEEK)
 
         assert "60 days" in message
         assert str(FIRST) in message
 
-    def test_of_what_is_not_there(self, serving):
+    def test_a_training_without_its_view_names_it(self, serving):
         """424 names the view that set-up makes."""
         serving.warehouse.execute("DROP VIEW ga_events")
         message = self.failed(serving, 424, "missing_table")
@@ -334,7 +338,9 @@ class TestFailures:
         ],
         ids=["joined", "lacking"],
     )
-    def test_of_other_rows_than_declared(self, serving, monkeypatch, change, expected):
+    def test_a_training_refuses_other_rows_than_declared(
+        self, serving, monkeypatch, change, expected
+    ):
         """A user would count as often as a join finds something; a feature may be
         missing: 409. The statement reads so many rows at most as are set."""
         read, most = Warehouse.table, []
@@ -353,7 +359,7 @@ class TestFailures:
         assert expected in message
         assert most == [1_234]
 
-    def test_of_an_export_that_lacks_a_column(self, serving):
+    def test_a_training_names_the_column_that_the_export_lacks(self, serving):
         """409 names it, and who says which others are missing."""
         view = serving.warehouse.view_text("ga_events")
         lacking = f"SELECT * EXCEPT (country) FROM ({view})"
@@ -364,14 +370,16 @@ class TestFailures:
         assert "country" in message
         assert "propensity doctor" in message
 
-    def test_of_a_preprocessor_of_other_features(self, serving):
+    def test_a_training_refuses_a_preprocessor_of_other_features(self, serving):
         """Those it was uploaded for are no longer the use case's: 409 names one."""
         upload(serving, ColumnTransformer([("all", "passthrough", ["visits_of_old"])]))
         message = self.failed(serving, 409, "schema")
 
         assert "visits_of_old" in message
 
-    def test_of_a_preprocessor_that_was_overwritten(self, serving, tmp_path):
+    def test_a_training_runs_no_preprocessor_that_was_overwritten(
+        self, serving, tmp_path
+    ):
         """Other bytes than were recorded are not unpickled: no code runs."""
         name = upload(serving, ColumnTransformer([("own", "passthrough", ["items"])]))
         code = pickled(Malicious(tmp_path / "was_here"))
@@ -382,7 +390,7 @@ class TestFailures:
         assert not (tmp_path / "was_here").exists()
 
 
-def test_goes_on_where_the_champions_file_is_lost(champion_place, log_lines):
+def test_a_training_goes_on_where_the_champions_file_is_lost(champion_place, log_lines):
     """Nothing can be compared with it, and whatever scores is better."""
     [row] = champion_place.versions()
     champion_place.registry.artifacts.delete(row["model_object"])

@@ -140,11 +140,11 @@ def deployed(new_place, tmp_path_factory) -> Deployment:
 
 class TestPage:
     @pytest.mark.long
-    def test_prints_what_it_says(self, deployed, tmp_path):
+    def test_the_page_prints_what_it_says(self, deployed, tmp_path):
         """In an environment that has more, but not this project."""
         check(sys.executable, deployed, tmp_path)
 
-    def test_loads_nothing_whose_bytes_are_others(self):
+    def test_the_page_loads_nothing_whose_bytes_are_others(self):
         """Write access to the bucket is not enough to run code in a notebook:
         everything is loaded by a function that refuses bytes that were not recorded."""
         code = [cell for cell, _ in cells()]
@@ -161,7 +161,7 @@ class TestPage:
 
     @pytest.mark.installs
     @pytest.mark.timeout(600)
-    def test_needs_what_it_installs_and_nothing_else(self, deployed, tmp_path):
+    def test_the_page_needs_what_it_installs_and_nothing_else(self, deployed, tmp_path):
         """In a fresh environment, of the packages that the page names, in the versions
         of requirements.txt: others might read no pickle."""
         pinned = (ROOT / "requirements.txt").read_text("utf-8").splitlines()

@@ -90,7 +90,7 @@ def test_an_index_has_the_users_of_the_newest_days(workplace, clients, tmp_path)
 
 
 class TestLookups:
-    def test_answer_as_from_the_table_without_a_query(self, workplace, clients):
+    def test_lookups_answer_as_from_the_table_without_a_query(self, workplace, clients):
         """Known users, unknown ones, and many at once; of two use cases."""
         publish(workplace, [ANA, BEN])
         publish(workplace, [ANA | {"probability": 0.5}], use_case="first_day_churn")
@@ -114,7 +114,9 @@ class TestLookups:
         assert answers["index"] == answers["bigquery"]
         assert len(lookups_sent(workplace)) == queries
 
-    def test_import_no_bigquery_nor_anything_heavy(self, workplace, clients, tmp_path):
+    def test_lookups_import_no_bigquery_nor_anything_heavy(
+        self, workplace, clients, tmp_path
+    ):
         """From the staged source, with its own requirements only: the index answers,
         and no client of BigQuery is loaded."""
         publish(workplace, [ANA])
@@ -146,7 +148,9 @@ def site(emulators) -> Iterator[Deployment]:
 
 
 class TestForgottenUsers:
-    def test_get_no_answer_and_are_in_no_generation(self, site, tmp_path):
+    def test_forgotten_users_get_no_answer_and_are_in_no_generation(
+        self, site, tmp_path
+    ):
         """The list applies at once though an index in memory has them; then it is
         built anew. Others go on to be answered, and no query is sent for any of it.
         Who comes back is taken off the list."""
@@ -183,7 +187,9 @@ class TestForgottenUsers:
         assert name_on_list in listed
         assert name_on_list not in artifacts.read(OBJECT).data
 
-    def test_stay_away_if_two_write_the_list_at_once(self, site, monkeypatch):
+    def test_forgotten_users_stay_away_if_two_write_the_list_at_once(
+        self, site, monkeypatch
+    ):
         """The one that has read the table before cannot bring the old list back."""
         listed, reads = Warehouse.listed, []
 
@@ -204,7 +210,9 @@ class TestForgottenUsers:
 
 
 class TestPublication:
-    def test_leaves_one_file_to_which_the_pointer_leads(self, workplace, clients):
+    def test_a_publication_of_the_index_leaves_one_file_to_which_the_pointer_leads(
+        self, workplace, clients
+    ):
         """A file is written once; older ones are deleted for good."""
         publish(workplace, [ANA])
         for _ in range(3):
@@ -213,7 +221,7 @@ class TestPublication:
         assert pointer(clients[1]) == newest
         assert files(clients[1]) == [newest.name]
 
-    def test_of_the_slower_of_two_has_what_both_published(
+    def test_the_index_of_the_slower_of_two_has_what_both_published(
         self, workplace, clients, monkeypatch, tmp_path
     ):
         """Who read the table before the other one published builds once more, and
@@ -238,7 +246,7 @@ class TestPublication:
         assert pointer(artifacts) == entry
         assert files(artifacts) == [entry.name]
 
-    def test_of_a_file_whose_answer_is_lost_leaves_another_one(
+    def test_an_index_whose_answer_is_lost_leaves_another_one(
         self, workplace, clients, monkeypatch
     ):
         """The client's retry meets its own file, and the next try names its own."""
@@ -257,7 +265,9 @@ class TestPublication:
 
         assert files(artifacts) == [entry.name] != [lost[0][0]]
 
-    def test_refuses_a_table_that_has_a_user_twice(self, workplace, clients):
+    def test_a_publication_of_the_index_refuses_a_table_that_has_a_user_twice(
+        self, workplace, clients
+    ):
         """No key helps; the pointer stays as it was, and no file is left."""
         publish(workplace, [ANA])
         before = publish_index(clients)
@@ -270,7 +280,7 @@ class TestPublication:
 
 
 class TestPredictions:
-    def test_say_that_the_index_was_not_published(self, champion_place):
+    def test_predictions_say_that_the_index_was_not_published(self, champion_place):
         """Predictions are, and the list of suppressed users before it; the index of
         before stays, and a retry heals."""
         first = champion_place.run("predictions", TRAINED)

@@ -57,7 +57,9 @@ def before(published) -> Any:
 
 
 class TestPublishing:
-    def test_scores_every_user_of_the_lookback_as_the_model_would(self, publication):
+    def test_a_publication_scores_every_user_of_the_lookback_as_the_model_would(
+        self, publication
+    ):
         """Probabilities are the pipeline's, and expected values these by the amounts of
         the version's own model, to the decimal; the answer says how many."""
         place, answer = publication
@@ -88,7 +90,7 @@ class TestPublishing:
         assert answer["mean_probability"] == pytest.approx(scores.mean())
         assert answer["evaluation_missing"] is True
 
-    def test_overwrites_adds_and_keeps(self, published):
+    def test_a_publication_overwrites_adds_and_keeps(self, published):
         """
         Re-scored users are overwritten, also those of an earlier run for the same date;
         new ones are added, and all others are as they were. The history of the date is
@@ -120,7 +122,7 @@ class TestPublishing:
             lower = sum(other["probability"] < row["probability"] for other in own)
             assert row["percentile"] == pytest.approx(100 * lower / len(own), abs=1.5)
 
-    def test_records_what_it_answers(self, publication):
+    def test_a_publication_records_what_it_answers(self, publication):
         """Users, version and mean; the exact sum of the users' values, and of the rows
         of this very run."""
         place, answer = publication
@@ -142,7 +144,7 @@ class TestPublishing:
         assert history == [{"scored_at": row["scored_at"]}]
         assert row["seconds"] > 0
 
-    def test_is_looked_up_with_the_expected_value(self, published):
+    def test_a_publication_is_looked_up_with_the_expected_value(self, published):
         """In index and table: with ``value`` it is the table's; the rest is the answer
         without. It is null for a probability from before there were amounts."""
         [row] = published.rows(
@@ -163,7 +165,7 @@ class TestPublishing:
             assert without.text == plain.text
             assert older["expected_value"] is None
 
-    def test_twice_is_once(self, publication, before):
+    def test_a_publication_that_is_repeated_changes_nothing(self, publication, before):
         """The lease does not stop a second run, and what is published is the same; the
         date has one row about it, and that of another use case stays."""
         place, answer = publication
@@ -179,7 +181,9 @@ class TestPublishing:
         for name in ("users", "quantiles", "value_promised", "data_until"):
             assert second[name] == first[name]
 
-    def test_of_an_older_date_takes_nobody_s_newer_row(self, champion_place, log_lines):
+    def test_a_publication_of_an_older_date_takes_nobody_s_newer_row(
+        self, champion_place, log_lines
+    ):
         """It renews its history, and not the present, with the version that was
         promoted by then. Where there was none the champion scores, and the log says
         so."""
@@ -250,7 +254,7 @@ class TestRefusals:
         return answer.json
 
     @pytest.mark.parametrize("part", ["model", "preprocessor", "value"])
-    def test_tampered_files(self, published, part, tmp_path):
+    def test_a_prediction_run_loads_no_tampered_files(self, published, part, tmp_path):
         """A file of other bytes than were recorded is not unpickled: no code runs."""
         name = f"models/ga4_purchase/0/{part}.joblib"
         code = pickled(Malicious(tmp_path / "was_here"))
@@ -260,7 +264,7 @@ class TestRefusals:
         assert name in refusal["message"]
         assert not (tmp_path / "was_here").exists()
 
-    def test_a_champion_without_a_record(self, published):
+    def test_a_prediction_run_refuses_a_champion_without_a_record(self, published):
         """Nothing says which bytes are its own."""
         pointer = {**json.loads(published.read(POINTER)), "version": 5}
         with altered(published, POINTER, json.dumps(pointer).encode()):
@@ -269,7 +273,9 @@ class TestRefusals:
         assert "version 5 of ga4_purchase is not recorded" in refusal["message"]
 
     @pytest.mark.parametrize(("days", "today"), [("lookback", 60), ("horizon", 7)])
-    def test_what_the_model_was_not_trained_with(self, published, days, today):
+    def test_a_prediction_run_refuses_what_the_model_was_not_trained_with(
+        self, published, days, today
+    ):
         """Sums of 60 days are no features of one that has learned sums of 30, nor is
         its probability that of another horizon. Force does not help."""
         [version] = published.versions()
@@ -279,7 +285,9 @@ class TestRefusals:
 
         assert f"{days}_days 30, which is {today} today" in refusal["message"]
 
-    def test_several_rows_of_a_user(self, published, monkeypatch):
+    def test_a_prediction_run_refuses_several_rows_of_a_user(
+        self, published, monkeypatch
+    ):
         """As of a join with something that a user has several of; nobody is named."""
         features = predict.features
 
@@ -294,11 +302,13 @@ class TestRefusals:
         assert "more than one row for some users (1 extra row)" in refusal["message"]
         assert "user." not in refusal["message"]
 
-    def test_a_date_without_users(self, published):
+    def test_a_prediction_run_refuses_a_date_without_users(self, published):
         """Nobody in the lookback is an error, not an empty table."""
         self.refused(published, status=422, error="not_enough_data", as_of="2024-01-01")
 
-    def test_to_score_where_the_pointer_was_deleted(self, published, log_lines):
+    def test_a_prediction_run_says_that_the_pointer_was_deleted(
+        self, published, log_lines
+    ):
         """Defect: 409 said that the champion had not been promoted, and to wait for a
         later training. The log line mails somebody: there was a training."""
         with altered(published, POINTER, None):

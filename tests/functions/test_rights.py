@@ -323,7 +323,7 @@ def needs(place) -> Mapping[str, set[Need]]:
 
 @pytest.mark.parametrize("target", FUNCTIONS)
 class TestRights:
-    def test_are_not_narrower_than_what_is_done(self, needs, target):
+    def test_rights_are_not_narrower_than_what_is_done(self, needs, target):
         """Every call of a function finds all permissions that Google asks for it."""
         rights = FUNCTIONS[target]["rights"]
         missing = [
@@ -334,7 +334,7 @@ class TestRights:
 
         assert missing == []
 
-    def test_are_not_wider_than_what_is_done(self, needs, target):
+    def test_rights_are_not_wider_than_what_is_done(self, needs, target):
         """Without any one of them some call would fail."""
         rights = FUNCTIONS[target]["rights"]
         only = [

@@ -152,7 +152,7 @@ class TestAnswers:
         ],
         ids=["features", "named", "nulls", "texts", "other fields", "other features"],
     )
-    def test_one_transaction_however_it_is_written(self, score, written):
+    def test_a_transaction_has_one_answer_however_it_is_written(self, score, written):
         """Named or not, the use case is the one whose features these are; numbers may
         be texts, and what is no feature says nothing."""
         [row] = transactions(1, seed=3)
@@ -419,7 +419,7 @@ def test_all_that_was_answered_is_logged_before_the_function_ends(
 
 
 class TestVersions:
-    def test_that_are_not_warm_say_so(self, site, score):
+    def test_versions_that_are_not_warm_say_so(self, site, score):
         """Trees that have not seen a window give no score, and say why."""
         trees = HalfSpaceTrees(n_trees=5, height=5, window_size=1000)
         version = publish(site, trees.fit(transactions(10)))
@@ -429,7 +429,7 @@ class TestVersions:
             assert (one["model_version"], one["is_warm"]) == (version, False)
             assert one["probability"] is one["anomaly_score"] is None
 
-    def test_take_over_without_a_restart(self, site, score):
+    def test_versions_take_over_without_a_restart(self, site, score):
         """A promotion is followed while the function serves; its answers say so."""
         [row] = transactions(1, seed=12)
         promote(site, 1)

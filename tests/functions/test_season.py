@@ -140,14 +140,14 @@ class TestWeeks:
             "a week that is not over",
         ],
     )
-    def test_are_none_that_say_nothing_of_it(self, place, row):
+    def test_weeks_that_say_nothing_of_the_season_do_not_count(self, place, row):
         """Beside one that does, with the shift that it was published with."""
         evaluated(place, BEFORE, 0.5, log_odds_shift=0.25)
         evaluated(place, **{"week": TRAINED, "log_odds": 0.7, **row})
 
         assert log_odds_of(place, LATER) == {BEFORE: 0.75}
 
-    def test_are_those_of_the_first_run_in_a_rerun(self, place):
+    def test_weeks_are_those_of_the_first_run_in_a_rerun(self, place):
         """Labels that came late made the week final since; they were not known then.
         Later weeks were not, either."""
         evaluated(place, BEFORE, 0.5)

@@ -265,7 +265,9 @@ class TestInTrouble:
         assert json.loads(message.data)["user_id"] == user
         assert site.features()[user]["bet_count"] == 1
 
-    def test_takes_no_more_than_it_can_hold(self, site, user, monkeypatch):
+    def test_an_instance_in_trouble_takes_no_more_than_it_can_hold(
+        self, site, user, monkeypatch
+    ):
         """While appends hang, events wait up to a bound; beyond it they are refused.
         When appends go on so does all, and what was acknowledged is stored."""
         go_on, append = threading.Event(), Appends.append

@@ -102,7 +102,7 @@ class TestStream:
         assert b"somebody else" in message.data
         assert FORGOTTEN not in capfd.readouterr().err
 
-    def test_follows_the_list_within_its_time(self, site, stream, user):
+    def test_the_stream_follows_the_list_within_its_time(self, site, stream, user):
         """Events of a listed user are dropped twice the TTL later at the latest."""
         stream.post(bet(user_id=user))
         suppress(site.warehouse, user)
@@ -115,7 +115,7 @@ class TestStream:
         eventually(is_dropped, "the user's events are dropped")
 
     @pytest.mark.parametrize("key", ["z" * 40, ""])
-    def test_stops_rather_than_letting_anybody_back(self, site, key):
+    def test_the_stream_stops_rather_than_letting_anybody_back(self, site, key):
         """Under another key no user is recognised, nor without one: nothing is
         acknowledged."""
         environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": key}
@@ -125,7 +125,7 @@ class TestStream:
         assert answer.status_code == 500
         assert row_counts(site, FORGOTTEN) == NOTHING
 
-    def test_gives_no_score_to_what_was_on_its_way(self, site, user):
+    def test_the_stream_gives_no_score_to_what_was_on_its_way(self, site, user):
         """No score and no dead letter is written; other users' scores are logged."""
         with serving("score_stream", site.environment) as scoring:
             for one in (FORGOTTEN, user):
@@ -138,7 +138,7 @@ class TestStream:
 
 
 class TestLookups:
-    def test_answer_as_for_an_unknown_user(self, site, user, capfd):
+    def test_lookups_answer_as_for_an_unknown_user(self, site, user, capfd):
         """Nothing tells the user from one who was never there; nor once somebody is
         put on the list whose answer was given before."""
         predictions = [ANA | {"user_id": one} for one in (user, FORGOTTEN)]
@@ -159,7 +159,7 @@ class TestLookups:
 
 
 class TestScores:
-    def test_are_not_given_or_logged(self, site, user):
+    def test_scores_of_a_suppressed_user_are_not_given_or_logged(self, site, user):
         """A listed user has no features, and an identity of such a user is answered,
         as anything is that has features, and not logged."""
         load_model.load(site.warehouse, site.artifacts, site.settings)
@@ -194,7 +194,9 @@ class TestScheduledRuns:
         suppress(place.warehouse, self.USER)
         return place
 
-    def test_leave_the_user_out_of_training_and_predictions(self, shop_place, capfd):
+    def test_scheduled_runs_leave_the_user_out_of_training_and_predictions(
+        self, shop_place, capfd
+    ):
         """159 of 160 users are trained on and scored; the log and the version's pages
         name none of them."""
         trained = shop_place.run("model_training", TRAINED)
@@ -214,7 +216,9 @@ class TestScheduledRuns:
         assert predicted["users"] == len(rows) == 159
         assert self.USER not in {row["user_id"] for row in rows}
 
-    def test_leave_the_user_out_of_cards_of_which_they_read_some(self, borrow):
+    def test_scheduled_runs_leave_the_user_out_of_cards_of_which_they_read_some(
+        self, borrow
+    ):
         """One of 1,500 cards with a transaction each; and they read 1,000 if so set."""
         place = borrow(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
         stored(place.warehouse, cards := drawn(1_500))
@@ -227,7 +231,7 @@ class TestScheduledRuns:
         assert sum(every["rows"].values()) == 1_499
         assert 700 < sum(sample["rows"].values()) <= 1_000
 
-    def test_refuse_where_the_key_is_lost(self, shop_place):
+    def test_scheduled_runs_refuse_where_the_key_is_lost(self, shop_place):
         """Without a key they would take everybody on the list in again."""
         keyless = shop_place.with_settings(PROPENSITY_SUPPRESSION_KEY="")
         answer = keyless.post("model_training", {"as_of": TRAINED})

@@ -116,7 +116,7 @@ class TestTransactions:
     """
 
     @pytest.mark.parametrize("last", ["", "SELECT ERROR('stop');"])
-    def test_are_seen_together_or_not_at_all(self, warehouse, last):
+    def test_transactions_are_seen_together_or_not_at_all(self, warehouse, last):
         """DELETE, INSERT and MERGE of one script; an error leaves all as it was."""
         warehouse.rows("CREATE TABLE current AS SELECT 'a' AS user_id, 0.5 AS p")
         warehouse.rows("CREATE TABLE history AS SELECT @d AS day, 'z' AS user_id", DAYS)
@@ -147,7 +147,7 @@ class TestNumerics:
             ("CAST(a / 8 AS STRING)", "0.125"),
         ],
     )
-    def test_are_calculated_exactly(self, warehouse, expression, value):
+    def test_numerics_are_calculated_exactly(self, warehouse, expression, value):
         """Products and quotients, to nine decimals, rounded half away from zero."""
         [(number,)] = warehouse.rows(
             f"SELECT {expression} FROM "
@@ -169,7 +169,7 @@ def test_a_query_knows_the_columns_of_now(warehouse):
 
 
 class TestViews:
-    def test_read_the_tables_of_now(self, warehouse):
+    def test_views_read_the_tables_of_now(self, warehouse):
         """A view on a view on a wildcard, whichever way a daily table came or went."""
         events = f"`{warehouse.dataset}.events_*`"
         warehouse.load("events_20260301", n=[1])
@@ -208,7 +208,9 @@ class TestViews:
         warehouse.rows("CREATE OR REPLACE TABLE events_20260301 AS SELECT 1 AS n")
         assert warehouse.rows(total) == [(6, 2)]
 
-    def test_match_columns_of_a_wildcard_by_name_and_keep_equal_rows(self, warehouse):
+    def test_views_match_columns_of_a_wildcard_by_name_and_keep_equal_rows(
+        self, warehouse
+    ):
         """A column that came with a later day is null before, in any order; an event
         exported twice is two rows."""
         warehouse.load("events_20260301", a=[1, 1], b=["x", "x"])
@@ -218,7 +220,7 @@ class TestViews:
             f"SELECT a, b, c FROM `{warehouse.dataset}.events_*` ORDER BY a"
         ) == [(1, "x", None), (1, "x", None), (2, "y", 9)]
 
-    def test_cannot_be_matched_by_a_wildcard(self, warehouse):
+    def test_views_cannot_be_matched_by_a_wildcard(self, warehouse):
         """Whatever conditions leave out: BigQuery's first limitation of wildcards."""
         warehouse.load("events_20260301", n=[1])
         warehouse.rows("CREATE VIEW events_flat AS SELECT 1 AS n")

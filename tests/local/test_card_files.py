@@ -40,7 +40,7 @@ def column(name: str, values: list[object]):
 
 class TestFiles:
     @pytest.mark.parametrize("ending", ["parquet", "csv"])
-    def test_are_read_from_parquet_and_csv(self, cards, table, tmp_path, ending):
+    def test_files_are_read_from_parquet_and_csv(self, cards, table, tmp_path, ending):
         """Stretched between two times."""
         file = tmp_path / f"cards.{ending}"
         (pq.write_table if ending == "parquet" else csv.write_csv)(table, file)
@@ -55,7 +55,7 @@ class TestFiles:
         shares = (read.time_ms - read.time_ms[0]) / 86_400_000
         assert shares == pytest.approx(times / times[-1], abs=1e-6)
 
-    def test_may_have_everything_in_quotes(self, table, tmp_path):
+    def test_files_may_have_everything_in_quotes(self, table, tmp_path):
         """As the public data set has its classes and the names of its columns."""
         lines = [",".join(f'"{name}"' for name in COLUMNS)]
         for row in table.slice(0, 19).to_pylist():
@@ -65,7 +65,7 @@ class TestFiles:
 
         assert len(checked(tmp_path / "creditcard.csv")) == 19
 
-    def test_are_used_without_the_frauds_at_their_end(self, table, tmp_path):
+    def test_files_are_used_without_the_frauds_at_their_end(self, table, tmp_path):
         frauds = table.filter(pa.compute.equal(table["Class"], 1)).slice(0, 1)
         whole = pa.concat_tables([table, *[frauds] * 40])
         pq.write_table(whole, tmp_path / "cards.parquet")
@@ -88,7 +88,7 @@ class TestFiles:
             (column("Class", [1]), "has no genuine transactions"),
         ],
     )
-    def test_of_something_else_are_refused(self, table, tmp_path, change, says):
+    def test_files_of_something_else_are_refused(self, table, tmp_path, change, says):
         pq.write_table(change(table), tmp_path / "cards.parquet")
         (tmp_path / "text.parquet").write_text("Time")
 
@@ -98,7 +98,7 @@ class TestFiles:
             with pytest.raises(SchemaError, match=name):
                 checked(tmp_path / name)
 
-    def test_of_real_transactions_are_used(self, data_folder):
+    def test_files_of_real_transactions_are_used(self, data_folder):
         """6,942 transactions with 25 frauds, and not the 256 frauds after them."""
         file = data_folder / "creditcard_day1.parquet"
         read = read_cards(file, start=END - DAY, end=END)

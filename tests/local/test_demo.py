@@ -66,7 +66,9 @@ class TestFunctions:
     def stack(self, tmp_path):
         return Stack(State("test", tmp_path), options=Options(), functions=())
 
-    def test_that_do_not_start_are_named_before_a_stream(self, stack, monkeypatch):
+    def test_functions_that_do_not_start_are_named_before_a_stream(
+        self, stack, monkeypatch
+    ):
         """Defect: all messages were sent, and waited for, before the reason came."""
         played = []
 
@@ -81,7 +83,9 @@ class TestFunctions:
             shop.run(stack, Choice(cards=Path("cards.csv")))
         assert not played
 
-    def test_are_not_waited_for_when_it_is_interrupted(self, stack, monkeypatch):
+    def test_functions_are_not_waited_for_when_it_is_interrupted(
+        self, stack, monkeypatch
+    ):
         """Defect: Ctrl-C while the export loads waited for them and the streams."""
         go_on, ready = threading.Event(), []
 
@@ -113,7 +117,7 @@ def transactions():
 
 
 class TestCards:
-    def test_are_sent_once_in_order_in_parts(self, transactions):
+    def test_cards_are_sent_once_in_order_in_parts(self, transactions):
         """Transactions and truths between one another, and none of the future."""
         parts = planned(transactions, now=NOW)
         sent = [delivery for part in parts for delivery in part]
@@ -143,7 +147,7 @@ class TestCards:
         ]
 
     @pytest.mark.parametrize("threshold", [None, 0.5])
-    def test_are_measured_by_their_first_scores(self, transactions, threshold):
+    def test_cards_are_measured_by_their_first_scores(self, transactions, threshold):
         """Areas as scikit-learn has them; alerts of what is worth its review."""
         training = {"model_version": 0, "cost": {"alert_threshold": threshold}}
         [row] = by_version(self.scored(transactions), transactions, [training], 5.0)

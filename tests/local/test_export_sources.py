@@ -31,7 +31,7 @@ class TestSources:
         return tmp_path
 
     @pytest.mark.parametrize("kind", ["csv", "parquet"])
-    def test_are_loaded_by_their_names(self, folder, workplace, kind):
+    def test_sources_are_loaded_by_their_names(self, folder, workplace, kind):
         """A day is its midnight, and an id of digits a text."""
         path = folder / "sources" / f"loyalty.{kind}"
         if kind == "csv":
@@ -47,7 +47,9 @@ class TestSources:
 
         assert tuple(row) == ("17", datetime(2026, 3, 1, tzinfo=UTC), 5)
 
-    def test_of_csv_are_read_by_the_types_that_the_use_case_declares(self, folder):
+    def test_sources_of_csv_are_read_by_the_types_that_the_use_case_declares(
+        self, folder
+    ):
         """Namibia is NA, an amount has all its digits, and an id may be null."""
         source = Source(
             table="crm.customers",
@@ -68,7 +70,7 @@ class TestSources:
             ("7", ten.replace(hour=8), None, None),
         ]
 
-    def test_are_no_part_of_the_export(self, folder):
+    def test_sources_are_no_part_of_the_export(self, folder):
         (folder / "events.json").touch()
         (folder / "sources" / "loyalty.parquet").touch()
 
@@ -101,7 +103,7 @@ class TestSources:
             ),
         ],
     )
-    def test_that_do_not_fit_are_refused(self, folder, name, content, message):
+    def test_sources_that_do_not_fit_are_refused(self, folder, name, content, message):
         """With the file, what was expected and what was found."""
         (folder / "sources" / name).write_text(content)
 

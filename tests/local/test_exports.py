@@ -67,7 +67,9 @@ class TestFiles:
         ],
     )
     @pytest.mark.parametrize("is_array", [False, True])
-    def test_of_json_are_read_plain_and_packed(self, tmp_path, name, pack, is_array):
+    def test_files_of_json_are_read_plain_and_packed(
+        self, tmp_path, name, pack, is_array
+    ):
         """A row a line, or an array as `bq query --format=prettyjson` writes it."""
         rows = [event(event_timestamp=str(NOON)), event(event_name="scroll")]
         array = orjson.dumps(rows, option=orjson.OPT_INDENT_2)
@@ -79,7 +81,7 @@ class TestFiles:
     @pytest.mark.parametrize("is_array", [False, True])
     @pytest.mark.parametrize("before", [b"", codecs.BOM_UTF8])
     @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r\n\r\n"])
-    def test_of_json_are_what_they_were_after_an_editor(
+    def test_files_of_json_are_what_they_were_after_an_editor(
         self, tmp_path, before, end, is_array
     ):
         """Marks, line ends and blank lines around the rows decide nothing."""
@@ -90,7 +92,7 @@ class TestFiles:
 
         assert len(read(tmp_path / "events.json")) == 2
 
-    def test_of_parquet_may_have_lists_plain_or_as_groups(self, tmp_path):
+    def test_files_of_parquet_may_have_lists_plain_or_as_groups(self, tmp_path):
         """As BigQuery and Spark write them, ``list.element``, in one another, too.
         Defect: they were refused."""
 
@@ -110,7 +112,7 @@ class TestFiles:
             event(event_params=params, items=[{"item_id": "a", "item_params": params}]),
         ]
 
-    def test_in_a_folder_are_read_in_the_order_of_names(self, tmp_path):
+    def test_files_in_a_folder_are_read_in_the_order_of_names(self, tmp_path):
         """Also in folders; others are left alone, and hidden ones. Defect: those that
         macOS lays beside each file were refused."""
         (tmp_path / "b").mkdir()
@@ -123,7 +125,7 @@ class TestFiles:
 
         assert [row["event_name"] for row in read(tmp_path)] == ["first", "second"]
 
-    def test_of_real_rows_fit(self, data_folder):
+    def test_files_of_real_rows_fit(self, data_folder):
         with ga4_export.opened(data_folder / "ga4_sample.ndjson.zst") as database:
             assert ga4_export.summary(database).rows == 471
 
@@ -151,7 +153,7 @@ NAMES = [
     found=st.lists(st.sampled_from(TABLES), unique=True, min_size=1),
     names=st.lists(st.sampled_from(NAMES), min_size=4, max_size=4),
 )
-def test_of_a_day_the_rows_of_one_table_count_however_its_files_are_called(
+def test_the_rows_of_one_table_of_a_day_count_however_its_files_are_called(
     found, names
 ):
     """The daily table's before the fresh, the streamed and the fresh streamed one's."""
@@ -225,7 +227,7 @@ class TestValues:
             ({"event_date": None}, {}),
         ],
     )
-    def test_are_read_however_a_source_writes_them(self, tmp_path, given, kept):
+    def test_values_are_read_however_a_source_writes_them(self, tmp_path, given, kept):
         """Absent, null and NaN are one; what the schema does not know is left out."""
         (tmp_path / "events.json").write_bytes(ndjson(event(**given)))
 
@@ -272,7 +274,7 @@ class TestRefusals:
         ids=str,
     )
     @pytest.mark.parametrize("is_check", [False, True])
-    def test_name_file_row_and_field(self, tmp_path, row, message, is_check):
+    def test_refusals_name_file_row_and_field(self, tmp_path, row, message, is_check):
         """What was expected and what was found."""
         path = tmp_path / "events.ndjson"
         # As BigQuery extracts whole numbers: as texts.
@@ -288,7 +290,7 @@ class TestRefusals:
         assert str(caught.value).startswith(f"{path}")
 
     @pytest.mark.parametrize("unit", [1000, 1_000_000])
-    def test_are_of_times_of_another_unit(self, tmp_path, unit):
+    def test_refusals_are_of_times_of_another_unit(self, tmp_path, unit):
         """Seconds and milliseconds would be days of January 1970. A single wrong clock
         is no other unit."""
         path = tmp_path / "events.ndjson"
@@ -303,7 +305,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("ending", "pack"), [("gz", gzip.compress), ("zst", zstandard.compress)]
     )
-    def test_are_of_files_that_end_early(self, tmp_path, ending, pack):
+    def test_refusals_are_of_files_that_end_early(self, tmp_path, ending, pack):
         """Never fewer rows."""
         path = tmp_path / f"events.json.{ending}"
         rows = [event(user_pseudo_id=str(hash((n, "x")))) for n in range(5000)]
@@ -324,7 +326,7 @@ class TestRefusals:
             ("", None, "has no file that ends with"),
         ],
     )
-    def test_are_of_what_holds_no_rows(self, tmp_path, name, content, message):
+    def test_refusals_are_of_what_holds_no_rows(self, tmp_path, name, content, message):
         if content:
             (tmp_path / name).write_bytes(content)
 
@@ -333,7 +335,7 @@ class TestRefusals:
 
 
 class TestLoading:
-    def test_replaces_the_shard_of_each_event_date(self, workplace, tmp_path):
+    def test_a_load_replaces_the_shard_of_each_event_date(self, workplace, tmp_path):
         """Whatever the timestamp says; twice equals once. Parameters keep their type
         and order, and what is absent is null. Of bad rows nothing is loaded."""
         client, path = workplace.bigquery.client(), tmp_path / "events.ndjson"
@@ -375,7 +377,7 @@ class TestSummary:
         with ga4_export.opened(folder) as database:
             return ga4_export.summary(database)
 
-    def test_has_no_strays_at_its_ends(self, tmp_path):
+    def test_a_summary_has_no_strays_at_its_ends(self, tmp_path):
         """What holds for a property follows from the bulk of its rows."""
 
         def row(day: int, n: int = 0) -> dict[str, Any]:
@@ -398,7 +400,7 @@ class TestSummary:
     @example(table=10, hours=24 * 3650, is_cut=False, name="purchase")
     @example(table=19, hours=30, is_cut=False, name="purchase")
     @example(table=19, hours=6, is_cut=True, name="page_view")
-    def test_is_the_same_with_one_event_of_a_device_whose_clock_is_wrong(
+    def test_a_summary_is_the_same_with_one_event_of_a_device_whose_clock_is_wrong(
         self, table, hours, is_cut, name
     ):
         """The days, the last whole one, and what can be predicted."""
@@ -427,7 +429,9 @@ class TestSummary:
         ("zone", "hours", "full"),
         [(0, 13, 19), (0, 24, 20), (9, 24, 19), (9, 4, 18), (-8, 13, 19), (-8, 22, 20)],
     )
-    def test_says_which_day_is_the_last_full_one(self, tmp_path, zone, hours, full):
+    def test_a_summary_says_which_day_is_the_last_full_one(
+        self, tmp_path, zone, hours, full
+    ):
         """A last day that ends earlier than on any of the two weeks before does not
         count. A local day that goes on past midnight UTC has the UTC day to its end:
         east of UTC the last one is a day earlier."""

@@ -42,7 +42,7 @@ class TestRefusals:
             ("CARDS", "cards.csv", "a,b\n1,2\n", "lacks the columns Time"),
         ],
     )
-    def test_come_before_anything_is_started(
+    def test_refusals_come_before_anything_is_started(
         self, tmp_path, variable, name, text, message
     ):
         """By the name of the data; no process is started, and no state is left."""
@@ -59,7 +59,7 @@ class TestRefusals:
         assert "starting" not in process.stdout
         assert not State.of_data(path).folder.exists()
 
-    def test_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
+    def test_refusals_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
         """Where only a later row gives the data away, what was made for them goes."""
         file = tmp_path / "export.ndjson"
         times = [NOON + n for n in range(200)]

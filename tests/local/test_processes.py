@@ -61,7 +61,7 @@ def started(folder: Path, name: str, command: list[str]) -> Process:
 
 
 class TestStop:
-    def test_ends_what_a_process_has_started(self, tmp_path):
+    def test_a_stop_ends_what_a_process_has_started(self, tmp_path):
         """Also what ignores SIGTERM."""
         ignoring = "(trap '' TERM; echo $BASHPID; exec sleep 600) & wait"
         program = ["bash", "-c", ignoring]
@@ -73,7 +73,7 @@ class TestStop:
         wait_until(lambda: start_time(child) is None)
         assert not process.is_running
 
-    def test_ends_what_a_killed_leader_left_behind(self, killed):
+    def test_a_stop_ends_what_a_killed_leader_left_behind(self, killed):
         """Defect: a worker kept its port, and the next start was refused: "taken by
         another program"."""
         stop([killed])
@@ -92,7 +92,7 @@ class TestStop:
 
 
 class TestVirtualEnvironments:
-    def test_are_made_once_by_many_and_anew_after_an_interruption(
+    def test_virtual_environments_are_made_once_by_many_and_anew_after_an_interruption(
         self, tmp_path, monkeypatch
     ):
         file, output = tmp_path / "requirements.txt", []
@@ -111,14 +111,14 @@ class TestVirtualEnvironments:
         make()
         assert len(output) == 2
 
-    def test_that_cannot_be_made_say_why(self, tmp_path):
+    def test_virtual_environments_that_cannot_be_made_say_why(self, tmp_path):
         file = tmp_path / "requirements.txt"
         file.write_text("./no-such-package\n")
 
         with pytest.raises(LocalError, match="no-such-package"):
             venvs.python_of(file, folder=tmp_path)
 
-    def test_take_packages_from_where_pip_does(self):
+    def test_virtual_environments_take_packages_from_where_pip_does(self):
         """A company's index, set for pip alone, is where uv looks, too; a variable
         comes before a file."""
         variables = venvs.indexes(

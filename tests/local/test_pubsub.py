@@ -150,7 +150,7 @@ def test_refusals_are_of_what_is_not_there(emulator, topic):
 
 
 class TestPushes:
-    def test_post_the_envelope_of_pubsub(self, emulator, topic):
+    def test_pushes_post_the_envelope_of_pubsub(self, emulator, topic):
         with Endpoint() as endpoint:
             to = pushing(f"{endpoint.url}/events?a=b")
             subscription = emulator.subscription(topic, push_config=to)
@@ -173,7 +173,7 @@ class TestPushes:
         }
         assert datetime.fromisoformat(published).tzinfo is not None
 
-    def test_back_off_after_a_failure_or_silence(self, emulator, topic):
+    def test_pushes_back_off_after_a_failure_or_silence(self, emulator, topic):
         """With a retry policy a message is not pushed again before its time; one that
         is not answered before the deadline has failed."""
         hung = threading.Event()
@@ -201,7 +201,7 @@ class TestPushes:
         assert second.time - first.time > 1.5
         assert third.time - second.time > 1.5
 
-    def test_lose_nothing(self, emulator, topic):
+    def test_pushes_lose_nothing(self, emulator, topic):
         """Errors, resets and silence at random: each message is accepted once."""
         chance = random.Random(7)
         accepted: Counter[str] = Counter()

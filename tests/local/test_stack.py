@@ -71,7 +71,7 @@ def test_ports_have_a_base_that_can_be(value):
 
 
 class TestState:
-    def test_is_of_one_data_set_and_question(self, tmp_path, monkeypatch):
+    def test_a_state_is_of_one_data_set_and_question(self, tmp_path, monkeypatch):
         """However a path is written. Defect: names that agreed in 64 characters shared
         a state, and a label event with a blank could name none."""
         monkeypatch.chdir(tmp_path)
@@ -87,7 +87,7 @@ class TestState:
         assert State.of_data(None) == State()
 
     @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "é" * 3])
-    def test_has_a_name_that_a_folder_can_have(self, tmp_path, name):
+    def test_a_state_has_a_name_that_a_folder_can_have(self, tmp_path, name):
         """Defect: a file among the states, and `make down` stopped nothing."""
         for place in ("demo", "copy of demo", ".hidden"):
             (tmp_path / place).mkdir()
@@ -98,7 +98,7 @@ class TestState:
             State(name)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"of": "another version"}'])
-    def test_that_is_damaged_is_named(self, tmp_path, text):
+    def test_a_state_that_is_damaged_is_named(self, tmp_path, text):
         """Defect: a traceback, of `make status` and `make down` for all states."""
         state = State("demo", tmp_path)
         state.folder.mkdir()
@@ -124,7 +124,7 @@ def running(project):
 
 
 class TestFunctions:
-    def test_run_as_they_deploy(self, running):
+    def test_functions_run_as_they_deploy(self, running):
         """From their staged source, with what functions require alone, and with
         nothing of the user's environment but places and the key, which no file has."""
         facts = requests.post(running.url("model_training"), timeout=10).json()
@@ -157,7 +157,7 @@ class TestFunctions:
 
 
 class TestStack:
-    def test_refuses_a_state_that_is_in_use_and_says_how_to_play_beside(
+    def test_a_stack_refuses_a_state_that_is_in_use_and_says_how_to_play_beside(
         self, project, running
     ):
         beside = f"make demo STATE=test-2 PROPENSITY_PORT_BASE={running.base + 1000}"
@@ -166,7 +166,7 @@ class TestStack:
 
         assert not running.state.record().ended
 
-    def test_refuses_a_state_that_is_up_and_a_port_that_is_taken(self, running):
+    def test_a_stack_refuses_a_state_that_is_up_and_a_port_that_is_taken(self, running):
         """Nothing is stopped, and nothing is started."""
         up, late = (State(name, running.state.home) for name in ("up", "late"))
         up.folder.mkdir()
@@ -182,7 +182,7 @@ class TestStack:
         assert not running.state.record().ended
         assert not late.record().processes
 
-    def test_says_why_a_function_did_not_start(self, project, tmp_path):
+    def test_a_stack_says_why_a_function_did_not_start(self, project, tmp_path):
         """The message has the end of the log, and everything is stopped again."""
         broken = make_project(tmp_path)
         (broken / OTHER_FUNCTION.folder / "main.py").write_text(BROKEN)
@@ -218,7 +218,9 @@ class TestStack:
         assert all(is_free(process.port) for process in started)
         assert not state.record().processes
 
-    def test_stops_what_a_signal_came_between(self, project, tmp_path, monkeypatch):
+    def test_a_stack_stops_what_a_signal_came_between(
+        self, project, tmp_path, monkeypatch
+    ):
         """Defect: a process that had started and was not recorded yet was left behind,
         and so were all that a second signal found while they were stopped."""
         started = []
@@ -242,7 +244,7 @@ class TestStack:
 
 
 class TestDown:
-    def test_fails_where_a_program_uses_a_state(self, running, tmp_path):
+    def test_down_fails_where_a_program_uses_a_state(self, running, tmp_path):
         """Defect: it ended well, and `make clean` removed the files of a demo that
         went on. Of a state that there is not it makes nothing."""
         nothing = State("nothing", tmp_path)
@@ -285,7 +287,7 @@ class TestCommandLine:
         yield run
         run("down")
 
-    def test_serves_what_a_demo_left_until_down(self, home, command):
+    def test_up_serves_what_a_demo_left_until_down(self, home, command):
         """Up, up, status, down, down. Options of a state are kept; what is printed
         works in a shell; a function that has died is named, with what to do."""
         state = State(home=home / ".local" / "states")

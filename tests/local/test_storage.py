@@ -117,7 +117,7 @@ class TestWrites:
         assert bucket.get_blob(pointer.name).generation > pointer.generation
         assert bucket.blob(pointer.name).download_as_bytes() != b"now"
 
-    def test_go_to_buckets_that_there_are(self, bucket):
+    def test_writes_go_to_buckets_that_there_are(self, bucket):
         """Each is made once; content has its type."""
         client, other = bucket.client, bucket.client.bucket("nowhere")
         with pytest.raises(NotFound):
@@ -157,7 +157,7 @@ class TestVersioning:
         blobs = bucket.client.list_blobs(bucket, versions=True, **how)
         return {int(blob.generation): blob.time_deleted is None for blob in blobs}
 
-    def test_keeps_the_generations_before(self, versioned):
+    def test_versioning_keeps_the_generations_before(self, versioned):
         """Each can be read by its number, and is listed where versions are."""
         blob = versioned.blob("a/b")
         blob.upload_from_string(b"old")
@@ -172,7 +172,7 @@ class TestVersioning:
         assert versioned.blob("a/b").download_as_bytes() == b"now"
         assert [one.name for one in listed] == ["a/b", "b"]
 
-    def test_keeps_what_is_deleted_until_its_generation_is(self, versioned):
+    def test_versioning_keeps_what_is_deleted_until_its_generation_is(self, versioned):
         """It is no object any more, and can still be read by its number."""
         blob = versioned.blob("a")
         blob.upload_from_string(b"x")
@@ -236,14 +236,14 @@ def test_a_bucket_keeps_its_name_and_folder(emulators, bucket, tmp_path):
 
 
 class TestServer:
-    def test_keeps_objects_as_files(self, emulators, bucket, pointer):
+    def test_the_server_keeps_objects_as_files(self, emulators, bucket, pointer):
         """Which can be opened; none is outside the bucket's folder."""
         folder = emulators.state.folder / "storage" / bucket.name
 
         assert (folder / pointer.name).read_bytes() == b"now"
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-    def test_goes_on_where_it_was(self, tmp_path, number):
+    def test_the_server_goes_on_where_it_was(self, tmp_path, number):
         """Whatever ended it."""
         generations = []
         for _ in range(2):

@@ -73,7 +73,7 @@ def test_a_world_is_the_same_each_time_and_another_by_another_seed():
 
 
 class TestShop:
-    def test_grows_for_three_days_by_rows_that_come_late(self, shop):
+    def test_the_shop_grows_for_three_days_by_rows_that_come_late(self, shop):
         """No row is taken from a day or changed."""
         day = shop.dates[11]
         seen = [
@@ -94,17 +94,19 @@ class TestShop:
             ("privacy_info", "analytics_storage", {"Yes", "No", None}),
         ],
     )
-    def test_has_marks_where_values_are_missing(self, rows, column, inner, marks):
+    def test_the_shop_has_marks_where_values_are_missing(
+        self, rows, column, inner, marks
+    ):
         assert marks <= {row[column][inner] for row in rows}
 
     @pytest.mark.parametrize("key", ["engagement_time_msec", "value"])
-    def test_has_parameters_of_several_types(self, rows, key):
+    def test_the_shop_has_parameters_of_several_types(self, rows, key):
         found = values(rows, key)
         kinds = {k for value in found for k in value if value[k] is not None}
 
         assert kinds == {"int_value", "double_value", "float_value", "string_value"}
 
-    def test_has_rows_without_items_and_rows_exported_twice(self, rows):
+    def test_the_shop_has_rows_without_items_and_rows_exported_twice(self, rows):
         twice = sum(n == 2 for n in Counter(map(str, rows)).values())
 
         assert any(r["event_name"] == "view_item" and not r["items"] for r in rows)
@@ -117,7 +119,7 @@ def values(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 
 
 class TestGames:
-    def test_are_sent_with_repeated_late_and_broken_messages(self):
+    def test_games_are_sent_with_repeated_late_and_broken_messages(self):
         """One in ten again, byte for byte; one in twenty late by days; one in a hundred
         broken, under an id of its own, with every reason among them."""
         games = Games(users=200, maximum_events=60)
@@ -140,7 +142,7 @@ class TestGames:
 
 
 class TestCards:
-    def test_have_true_probabilities(self):
+    def test_cards_have_true_probabilities(self):
         """In every tenth as many are fraud as they say, to 4 standard errors, and all
         over the days. Some frauds look as their victims do."""
         many = cards(transactions=60_000, fraud_rate=0.5, days=10)
@@ -152,7 +154,7 @@ class TestCards:
             assert abs(p[rows].sum() - y[rows].sum()) < 4 * error
         assert 0.96 < roc_auc_score(y, p) < 0.99
 
-    def test_are_refused_for_their_faults_alone(self, transactions):
+    def test_cards_are_refused_for_their_faults_alone(self, transactions):
         """By the stream itself; truths among them."""
         sent = transactions.deliveries()
         messages = [Message(one.data, str(place)) for place, one in enumerate(sent)]

@@ -96,7 +96,7 @@ def _port(match: re.Match[str]) -> str:
 
 
 class TestPage:
-    def test_ends_with_a_probability(self, copy):
+    def test_the_page_ends_with_a_probability(self, copy):
         """A use case of its own is written, checked, trained, and looked up."""
         outputs = {command: run(copy, here(command)) for command in commands()}
         written, checked, _, trained, predicted, looked_up = outputs.values()

@@ -129,7 +129,9 @@ def replay(*options: str) -> int:
 
 
 class TestFailedTooOften:
-    def test_go_back_to_where_they_failed(self, bus, capsys):
+    def test_messages_that_failed_too_often_go_back_to_where_they_failed(
+        self, bus, capsys
+    ):
         """As they were, less what Pub/Sub added, each to its topic; then they are
         gone from the subscription."""
         event = {"event_id": "e-1", "use_case": "first_day_churn"}
@@ -150,7 +152,9 @@ class TestFailedTooOften:
         assert bus.receive(SUBSCRIPTION, 0) == []
         assert f"{bus.prefix}-events 3" in capsys.readouterr().out
 
-    def test_are_kept_until_they_are_published(self, bus, capsys):
+    def test_messages_that_failed_too_often_are_kept_until_they_are_published(
+        self, bus, capsys
+    ):
         """Where nothing can be published nothing is acknowledged; all of it is there
         for the next time."""
         bus.bury(b"1")
@@ -164,7 +168,9 @@ class TestFailedTooOften:
         assert replay() == 0
         assert {data for data, _ in bus.receive(EVENTS, 2)} == {b"1", b"2"}
 
-    def test_of_an_unknown_subscription_stay(self, bus, capsys):
+    def test_messages_that_failed_too_often_of_an_unknown_subscription_stay(
+        self, bus, capsys
+    ):
         """Nobody knows where they belong."""
         bus.bury(b"mine", failed_at="somebody-s")
 
@@ -172,7 +178,9 @@ class TestFailedTooOften:
         assert "unknown subscription somebody-s" in capsys.readouterr().out
         assert [data for data, _ in bus.receive(SUBSCRIPTION, 1)] == [b"mine"]
 
-    def test_are_only_counted_on_a_dry_run(self, bus, capsys):
+    def test_messages_that_failed_too_often_are_only_counted_on_a_dry_run(
+        self, bus, capsys
+    ):
         """None is sent and none acknowledged."""
         bus.bury(b"1")
 
@@ -212,7 +220,7 @@ def test_a_replay_goes_on_when_messages_come_again_that_it_holds(bus, monkeypatc
 
 
 class TestRefused:
-    def test_come_back_as_they_were(self, bus, stored, capsys):
+    def test_refused_messages_come_back_as_they_were(self, bus, stored, capsys):
         """Payload and attributes, byte for byte, each once. What had no identity but
         its message id has that one still. What was not kept is not sent, and said."""
         status = replay("--refused", *EVER)
@@ -229,14 +237,14 @@ class TestRefused:
         assert status == 1
         assert "its payload was not kept 1" in capsys.readouterr().out
 
-    def test_are_those_of_a_period(self, bus, stored):
+    def test_refused_messages_are_those_of_a_period(self, bus, stored):
         """By the time of receipt; a dry run sends none."""
         assert replay("--refused", "--from", "2020-01-01", "--to", "2020-01-02") == 0
         assert replay("--refused", *EVER, "--dry-run") == 1
 
         assert bus.receive(EVENTS, 0) == []
 
-    def test_are_counted_by_reason(self, bus, stored, capsys):
+    def test_refused_messages_are_counted_by_reason(self, bus, stored, capsys):
         """Each message once, beside those that wait in the subscription."""
         bus.bury(b"1")
         assert main(["dead-letters", "list", "--json"]) == 0
@@ -256,7 +264,9 @@ class TestRefused:
 
         assert (other["reason"], other["messages"]) == ("other", 1)
 
-    def test_wait_nowhere_without_the_stream(self, stored, monkeypatch, capsys):
+    def test_refused_messages_wait_nowhere_without_the_stream(
+        self, stored, monkeypatch, capsys
+    ):
         """A deployment of 00 to 03 alone has no subscription."""
         monkeypatch.setenv("PROPENSITY_TOPIC_PREFIX", "nostream")
 

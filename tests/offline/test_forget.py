@@ -105,7 +105,7 @@ def site(shared, monkeypatch) -> Deployment:
 
 
 class TestTables:
-    def test_have_no_row_of_the_user_afterwards(self, site):
+    def test_tables_have_no_row_of_the_user_afterwards(self, site):
         """Two rows of each go, and those of a user whose id begins alike stay. A
         second run finds nothing, and adds nothing to the list; a dry run counts, and
         writes nothing."""
@@ -127,7 +127,7 @@ class TestTables:
         assert {*before(forget(site)).values()} == {0}
         assert site.count("suppressed_users") == 1
 
-    def test_lose_what_another_run_has_left(self, site):
+    def test_tables_lose_what_another_run_has_left(self, site):
         """Interrupted after some tables, the next run removes the rest."""
         fill(site)
         site.warehouse.execute(f"DELETE FROM truth_events WHERE event_id != '{KEPT}'")
@@ -136,7 +136,7 @@ class TestTables:
         assert forget(site)["left"] == 0
         assert site.count("stream_events") == 2
 
-    def test_keep_other_use_cases_where_one_is_named(self, site):
+    def test_tables_keep_other_use_cases_where_one_is_named(self, site):
         """Rows of that use case go; the list has the user in it alone."""
         table = tables.STREAM_EVENTS
         append(site, table, row_of(table, GONE), row_of(table, GONE, use_case=OTHER))
@@ -148,7 +148,7 @@ class TestTables:
         assert listed.covers(GONE, USE_CASE)
         assert not listed.covers(GONE, OTHER)
 
-    def test_lose_truths_by_the_user_s_events(self, site):
+    def test_tables_lose_truths_by_the_user_s_events(self, site):
         """A truth names no user: its event does, while it is there."""
         log, truths = tables.INFERENCE_LOG, tables.TRUTH_EVENTS
         append(site, log, row_of(log, GONE, event_id="e7"))
@@ -179,7 +179,7 @@ class TestTables:
 
         assert site.count("truth_events") == report["left"] == 0
 
-    def test_lose_dead_letters_however_they_name_the_user(self, site):
+    def test_tables_lose_dead_letters_however_they_name_the_user(self, site):
         """Cut or nested."""
         table = tables.DEAD_LETTERS
         for raw in (b'{"user_id": "player-1"', b'[{"who": "player-1"}]'):
@@ -188,7 +188,9 @@ class TestTables:
 
         assert site.count("dead_letters") == 0
 
-    def test_may_be_of_more_users_than_one_statement_takes(self, site, monkeypatch):
+    def test_tables_may_be_of_more_users_than_one_statement_takes(
+        self, site, monkeypatch
+    ):
         """BigQuery takes 10 MB of parameters; each row counts once all the same."""
         fill(site)
         monkeypatch.setattr(program, "AT_ONCE", 2)
@@ -200,7 +202,7 @@ class TestTables:
 
 
 class TestBucket:
-    def test_has_files_without_the_user(self, site):
+    def test_the_bucket_has_files_without_the_user(self, site):
         """Exports are written again; a file of nobody else is deleted; one without
         the user keeps its bytes and its generation."""
         alone, other = (SCORES.replace("run=a", f"run={run}") for run in "bc")
@@ -218,7 +220,7 @@ class TestBucket:
         assert before(report)["exports/inference_log"] == 2
         assert report["left"] == 0
 
-    def test_has_no_generation_with_the_user(self, site):
+    def test_the_bucket_has_no_generation_with_the_user(self, site):
         """A bucket with versioning keeps what is overwritten and deleted: not this."""
         site.artifacts.create(EXPORT, parquet(GONE, KEPT))
         site.artifacts.overwrite(EXPORT, parquet(KEPT, GONE))
@@ -264,7 +266,7 @@ class TestBucket:
             assert left.to_pylist() == rows.to_pylist()[1:], kind
         assert report["left"] == 0
 
-    def test_of_a_large_file_without_the_user_the_ids_alone_are_read(
+    def test_the_ids_alone_are_read_of_a_large_file_without_the_user(
         self, site, monkeypatch
     ):
         """And once by both searches: reading what is kept for years is billed."""
@@ -296,7 +298,7 @@ class TestBucket:
 
         assert users_in(site.artifacts.read(EXPORT).data) == ["bob", GONE, "cyd"]
 
-    def test_has_snapshots_of_numbers(self, site):
+    def test_the_bucket_has_snapshots_of_numbers(self, site):
         """The rows of a training have no ids, and are left alone."""
         rows = pa.table({"user_id": [KEPT, GONE, KEPT], "n": [1, 2, 3]})
         name = "models/x/0/dataset/rows.parquet"
@@ -362,7 +364,7 @@ def test_after_forgetting_nothing_has_the_users_in_any_form(site):
 
 
 class TestCommand:
-    def test_needs_a_key_or_the_word_that_it_goes_without(self, site):
+    def test_forgetting_needs_a_key_or_the_word_that_it_goes_without(self, site):
         """Without the list they would come back: that is settled before all else."""
         fill(site)
         keyless = replace(site.settings, suppression_key="")
@@ -374,7 +376,7 @@ class TestCommand:
         assert {*counts(site).values()} == {2}
         assert site.count("suppressed_users") == 0
 
-    def test_takes_the_key_of_the_functions_alone(self, site):
+    def test_forgetting_takes_the_key_of_the_functions_alone(self, site):
         """Under another key an empty list would get a user whom no function knows, and
         all would stop."""
         suppression.publish(site.warehouse, site.artifacts)
@@ -385,7 +387,7 @@ class TestCommand:
         assert site.count("suppressed_users") == 0
         assert {*counts(site).values()} == {4}
 
-    def test_waits_for_no_compaction(self, site):
+    def test_forgetting_waits_for_no_compaction(self, site):
         """One that is under way could write what it had read: run it again later."""
         with (
             leased(site.artifacts, compact.SCOPE, compact.KIND, clock=SYSTEM.now),
@@ -402,7 +404,7 @@ class TestCommand:
         again = json.loads(text)["run_again_at"]
         assert datetime.fromisoformat(again) > datetime.now(UTC)
 
-    def test_takes_users_off_the_list(self, site, capsys):
+    def test_forgetting_takes_users_off_the_list(self, site, capsys):
         """Who comes back of their own will is taken in again."""
         main(["forget", GONE])
         assert suppression.read(site.warehouse).covers(GONE, USE_CASE)
@@ -412,7 +414,7 @@ class TestCommand:
         assert json.loads(capsys.readouterr().out)["entries_removed"] == 1
         assert not suppression.read(site.warehouse)
 
-    def test_takes_ids_as_the_export_has_them(self, site):
+    def test_forgetting_takes_ids_as_the_export_has_them(self, site):
         """Longer than a lookup takes, with control characters, a blank alone."""
         odd = ["a" * 5000, "two\nlines", "nul\0", " ", "'; --"]
         table = tables.STREAM_EVENTS
@@ -422,7 +424,7 @@ class TestCommand:
         [row] = site.rows("SELECT DISTINCT user_id FROM stream_events")
         assert row["user_id"] == KEPT
 
-    def test_says_how_the_export_is_cleared_by_its_owner(self, site):
+    def test_forgetting_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""
         place = site.workplace
         shop.load(place, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])

@@ -16,12 +16,12 @@ class TestUsers:
         ["Jürgen\nanna", "\ufeffJürgen\r\n\nanna\r\n", "Jürgen\ranna\rJürgen"],
         ids=["Unix", "Windows", "old Mac"],
     )
-    def test_are_lines_of_standard_input(self, written):
+    def test_users_are_lines_of_standard_input(self, written):
         """In UTF-8, whatever the locale of the terminal is, each once."""
         stdin = io.TextIOWrapper(io.BytesIO(written.encode()), "latin-1")
         assert users_of(["-"], stdin) == ("Jürgen", "anna")
 
-    def test_are_written_in_utf_8(self):
+    def test_users_are_written_in_utf_8(self):
         """As PowerShell or an old editor does not: nobody would be found."""
         for encoding in ("utf-16", "latin-1"):
             stdin = io.TextIOWrapper(io.BytesIO("Jürgen\n".encode(encoding)))
@@ -31,7 +31,7 @@ class TestUsers:
         with pytest.raises(RequestError, match="UTF-8"):
             users_of(["J\udcfcrgen"], None)
 
-    def test_are_needed(self):
+    def test_users_are_needed(self):
         """Standard input may be closed, as in a job that nobody watches."""
         assert users_of(["anna"], None) == ("anna",)
         with pytest.raises(RequestError, match="there is no user id"):

@@ -81,7 +81,7 @@ def altered(tmp_path) -> Callable[..., Path]:
 
 
 class TestLoad:
-    def test_lets_it_serve_where_nothing_does(self, place):
+    def test_a_load_of_the_shipped_model_lets_it_serve_where_nothing_does(self, place):
         """As version 0, stored, recorded, promoted and loaded like any other; and
         older than any stream that it may serve, so that a rerun of a past week finds
         it, and not a model that has seen what came of the week."""
@@ -105,7 +105,7 @@ class TestLoad:
         )
         assert found.version == 0
 
-    def test_is_no_version_that_was_recorded(self, place):
+    def test_a_load_of_the_shipped_model_is_no_version_that_was_recorded(self, place):
         """Defect: with the bucket lost and the record kept, version 0 was stored under
         the record of another model, so that no function loaded what was promoted."""
         place.load()
@@ -121,7 +121,9 @@ class TestLoad:
         assert [row["model_version"] for row in rows] == [0, 1]
         assert place.registry.champion().model_sha256 == rows[1]["model_sha256"]
 
-    def test_twice_is_once_and_a_dry_run_nothing(self, place, capsys):
+    def test_a_load_of_the_shipped_model_twice_is_once_and_a_dry_run_nothing(
+        self, place, capsys
+    ):
         """Whatever serves is newer than what was shipped."""
         answers, kept = [], []
         for options in (["--dry-run"], [], []):
@@ -141,7 +143,7 @@ class TestLoad:
 
 
 class TestInterruption:
-    def test_of_other_loads_leaves_one_that_serves(self, place):
+    def test_an_interruption_of_other_loads_leaves_one_that_serves(self, place):
         """Six loads at once have one champion; no other row says that it serves."""
         with ThreadPoolExecutor(6) as pool:
             loads = [pool.submit(place.load) for _ in range(6)]
@@ -164,7 +166,7 @@ class TestInterruption:
         assert [row["promoted"] for row in place.recorded()] == [None, True]
 
     @pytest.mark.parametrize(("is_pinned", "serves"), [(False, 1), (True, 7)])
-    def test_by_a_training_or_a_pin_leaves_that_one_serving(
+    def test_an_interruption_by_a_training_or_a_pin_leaves_that_one_serving(
         self, place, monkeypatch, is_pinned, serves
     ):
         """The slower one is told. Defect: the row said that it was promoted."""
@@ -192,7 +194,9 @@ class TestRefusals:
         assert (shared.objects(), shared.recorded()) == ([], [])
 
     @pytest.mark.parametrize("name", load_model.FILES)
-    def test_of_other_bytes(self, refused, altered, tmp_path, name):
+    def test_a_shipped_model_of_other_bytes_is_refused(
+        self, refused, altered, tmp_path, name
+    ):
         """A file that is not the one shipped is not even unpickled."""
         evil = pickled(Malicious(tmp_path / "was_here"))
         with pytest.raises(ArtifactError, match=name):
@@ -200,26 +204,28 @@ class TestRefusals:
 
         assert not (tmp_path / "was_here").exists()
 
-    def test_of_other_features(self, refused, altered):
+    def test_a_shipped_model_of_other_features_is_refused(self, refused, altered):
         """Features that the use case no longer has, or has anew, are named."""
         features = dict(USE_CASE.features) | {"shoe_size": "number"}
         del features["age"]
         with pytest.raises(SchemaError, match="age, shoe_size"):
             refused(altered(load_model.CARD, features=features))
 
-    def test_of_other_libraries(self, refused, altered):
+    def test_a_shipped_model_of_other_libraries_is_refused(self, refused, altered):
         """A pickle of another scikit-learn is not loaded."""
         libraries = {"scikit-learn": "0.1"}
         with pytest.raises(ArtifactError, match=r"0\.1"):
             refused(altered(load_model.METADATA, libraries=libraries))
 
-    def test_of_a_first_day_that_is_not_a_day(self, refused, monkeypatch):
+    def test_a_shipped_model_of_a_first_day_that_is_not_a_day_is_refused(
+        self, refused, monkeypatch
+    ):
         """Features of six hours are others than those it was trained on."""
         set_parameter(monkeypatch, USE_CASE, first_day_hours=6)
         with pytest.raises(SchemaError, match="first_day_hours"):
             refused(load_model.MODELS)
 
-    def test_of_a_use_case_without_one(self, shared, capsys):
+    def test_a_use_case_without_a_shipped_model_is_refused(self, shared, capsys):
         """There need not be a shipped model; then this says so."""
         assert shared.command("load", "model", "--use-case", "ga4_purchase") == 1
         assert "no shipped model for ga4_purchase" in capsys.readouterr().err

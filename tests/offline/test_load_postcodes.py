@@ -60,7 +60,9 @@ def written(tmp_path):
 
 
 class TestTheCommand:
-    def test_replaces_the_table_by_a_file(self, written, deployment, capsys):
+    def test_the_command_replaces_the_table_by_a_file(
+        self, written, deployment, capsys
+    ):
         """Postcodes in capitals without spaces, and outward codes with the median of
         their postcodes, are in the table; nothing of what was loaded before is left,
         and twice equals once. The output counts every row."""
@@ -102,7 +104,7 @@ class TestFiles:
         ],
         ids=str,
     )
-    def test_may_be_parquet_of_any_types(self, tmp_path, codes, values):
+    def test_files_may_be_parquet_of_any_types(self, tmp_path, codes, values):
         path = tmp_path / "postcodes.parquet"
         columns = {
             "postcode": pa.array(["QA1 2BD", None, "QA1 2BE"]).cast(codes),
@@ -130,7 +132,7 @@ class TestFiles:
         ],
         ids=["text", "infinite", "address", "short row", "nothing", "number"],
     )
-    def test_are_refused_with_the_row(self, written, rows, message):
+    def test_files_are_refused_with_the_row(self, written, rows, message):
         """What can be neither postcode nor index is named."""
         path = Path(written(f"postcode,socioeconomic_idx\n{rows}"))
         with pytest.raises(SchemaError, match=message):

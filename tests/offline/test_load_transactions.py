@@ -59,7 +59,7 @@ def found(tmp_path):
 
 class TestFile:
     @pytest.mark.parametrize("ending", ["csv", "parquet"])
-    def test_is_read(self, found, ending):
+    def test_a_file_is_read(self, found, ending):
         """With its ids and moments; a truth is found when it says. What is not known
         is not 0."""
         later = [None if n % 2 else START + timedelta(days=2) for n in range(N)]
@@ -88,13 +88,13 @@ class TestFile:
             ("2026-03-02", datetime(2026, 3, 2, tzinfo=UTC)),
         ],
     )
-    def test_may_write_moments_as_texts(self, found, ending, text, moment):
+    def test_a_file_may_write_moments_as_texts(self, found, ending, text, moment):
         """In ISO 8601; without a zone they are UTC, and a day is its midnight."""
         rows = found(transactions(event_time=[text] * N, truth_time=[text] * N), ending)
 
         assert {*rows["event_time"], *rows["truth_time"]} == {moment}
 
-    def test_has_its_ids_as_they_are_written(self, tmp_path):
+    def test_a_file_has_its_ids_as_they_are_written(self, tmp_path):
         """One that looks like a number is none: the stream's is the same text."""
         table = transactions(transaction_id=None)
         path = written(table, tmp_path / "cards.csv")
@@ -130,12 +130,12 @@ class TestFile:
         ],
         ids=str,
     )
-    def test_that_is_wrong_says_where(self, found, changed, message):
+    def test_a_file_that_is_wrong_says_where(self, found, changed, message):
         """Column and row are named, and nothing is loaded."""
         with pytest.raises(SchemaError, match=message):
             found(transactions(**changed))
 
-    def test_holds_transactions(self, found, tmp_path):
+    def test_a_file_holds_transactions(self, found, tmp_path):
         """A use case that scores users has none."""
         with pytest.raises(SchemaError, match="no transaction"):
             found(transactions(0))

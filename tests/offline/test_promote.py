@@ -115,7 +115,7 @@ def place(shared) -> Iterator[Place]:
 
 
 class TestCommands:
-    def test_change_what_serves(self, place, capsys):
+    def test_commands_change_what_serves(self, place, capsys):
         """Each does what it says, tells it, and tells everybody else."""
         first, second = place.record(), place.record()
         states = []
@@ -149,7 +149,7 @@ class TestCommands:
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
         assert "training may promote again" in capsys.readouterr().out
 
-    def test_that_find_their_work_done_change_nothing(self, place, capsys):
+    def test_commands_that_find_their_work_done_change_nothing(self, place, capsys):
         """And nobody is told of it."""
         before = place.champion
         with place.published() as pulled:
@@ -161,7 +161,9 @@ class TestCommands:
 
         assert capsys.readouterr().out.count("nothing was changed") == 2
 
-    def test_that_another_has_done_meanwhile_change_nothing(self, place, monkeypatch):
+    def test_commands_that_another_has_done_meanwhile_change_nothing(
+        self, place, monkeypatch
+    ):
         """Defect: of two equal commands at once both said that they had changed what
         serves, and both published it. The slower one is told."""
         version, verified = place.record(), promote.verified
@@ -177,7 +179,7 @@ class TestCommands:
 
         assert (place.champion.version, place.champion.pinned) == (version, True)
 
-    def test_that_are_tried_write_nothing(self, place, capsys):
+    def test_commands_that_are_tried_write_nothing(self, place, capsys):
         version, before = place.record(), place.champion
         assert place.command("promote", str(version), "--dry-run") == 0
 
@@ -185,7 +187,7 @@ class TestCommands:
         assert f"version {version} can go live" in output
         assert place.champion == before
 
-    def test_stand_when_nobody_can_be_told(self, place, capsys):
+    def test_commands_stand_when_nobody_can_be_told(self, place, capsys):
         """A topic that is missing is said, and the functions follow all the same."""
         topic = place.site.topic("model-updates")
         place.site.publisher.delete_topic(topic=place.site.path(topic))
@@ -199,7 +201,7 @@ class TestCommands:
 
 class TestVersions:
     @pytest.mark.parametrize("action", ["promote", "pin"])
-    def test_that_were_refused_at_first_need_force(self, place, action):
+    def test_versions_that_were_refused_at_first_need_force(self, place, action):
         """Training did not let it serve; a person may, who says so."""
         version = place.record(promoted=False, verdict="not shown to be better")
 
@@ -213,7 +215,7 @@ class TestVersions:
         # What serves need not be forced again.
         assert place.change(action, version=version)["is_changed"] is False
 
-    def test_that_lost_to_a_champion_need_no_force(self, place):
+    def test_versions_that_lost_to_a_champion_need_no_force(self, place):
         """They were compared, and are known to be worth something."""
         lost = place.record(promoted=False, verdict="worse", compared_version=0)
 
@@ -230,7 +232,9 @@ class TestVersions:
         ],
         ids=str,
     )
-    def test_that_cannot_serve_are_refused(self, place, action, changed, error):
+    def test_versions_that_cannot_serve_are_refused(
+        self, place, action, changed, error
+    ):
         """They are loaded before anything changes; a dry run says so as well."""
         version = 2**64 if changed is None else place.record(**changed)
         before = place.champion
@@ -240,7 +244,7 @@ class TestVersions:
 
         assert place.champion == before
 
-    def test_that_served_before_must_still_be_sound(self, place):
+    def test_versions_that_served_before_must_still_be_sound(self, place):
         """A roll back to a version whose files were altered is refused."""
         place.change("promote", version=place.record())
         before = place.champion
@@ -251,12 +255,12 @@ class TestVersions:
 
         assert place.champion == before
 
-    def test_are_needed_to_roll_back(self, place, capsys):
+    def test_versions_are_needed_to_roll_back(self, place, capsys):
         """The first that serves has none before it."""
         assert place.command("rollback") == 1
         assert "Name one: `propensity promote VERSION`" in capsys.readouterr().err
 
-    def test_are_listed_with_their_metrics(self, place, capsys):
+    def test_versions_are_listed_with_their_metrics(self, place, capsys):
         """Newest first, with what serves and what is pinned."""
         first, second = place.record(), place.record()
         place.change("pin", version=first)

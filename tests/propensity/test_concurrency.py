@@ -72,7 +72,7 @@ class Table:
 
 
 class TestGroups:
-    async def test_are_within_their_bounds(self):
+    async def test_groups_are_within_their_bounds(self):
         """In order; an item larger than any group is a group of its own."""
         sizes = [6, 4, 1, 9, 10, 5, 90, 5, 5]
         table = Table(waiting=1_000)
@@ -82,7 +82,7 @@ class TestGroups:
         groups = [[sizes[place] for place in group] for group in table.begun]
         assert groups == [[6, 4], [1, 9], [10], [5], [90], [5, 5]]
 
-    async def test_refuse_what_is_too_much_to_wait(self):
+    async def test_groups_refuse_what_is_too_much_to_wait(self):
         """It is not written; items under way do not count."""
         table = Table(is_held=True, waiting=30)
         tasks = [table.submit(0, 10)]
@@ -183,13 +183,15 @@ class Source:
 
 
 class TestRefreshed:
-    async def test_is_read_once_for_all_who_ask_within_its_time(self):
+    async def test_a_refreshed_value_is_read_once_for_all_who_ask_within_its_time(self):
         source = Source()
         values = await asyncio.gather(*(source.value.current() for _ in range(9)))
         source.now += 9.9
         assert [*values, await source.value.current()] == [1] * 10
 
-    async def test_answers_though_a_read_takes_longer_than_values_are_used(self):
+    async def test_a_refreshed_value_answers_though_a_read_takes_longer_than_its_use(
+        self,
+    ):
         source = Source()
         source.takes_s = 20
         async with asyncio.timeout(5):

@@ -107,7 +107,7 @@ class TestAnAlarm:
     @pytest.mark.parametrize(
         ("name", "change", "said"), ALARMS, ids=["zero", "large", "missing", "renamed"]
     )
-    def test_says_what_has_changed(self, summary, name, change, said):
+    def test_an_alarm_says_what_has_changed(self, summary, name, change, said):
         cause, message = said
         [(found, (why, text))] = alarms(summary, with_column(name, change)).items()
 
@@ -118,7 +118,7 @@ class TestAnAlarm:
     @pytest.mark.parametrize(
         ("name", "change", "said"), ALARMS, ids=["zero", "large", "missing", "renamed"]
     )
-    def test_names_a_feature_that_broke_within_the_training(
+    def test_an_alarm_names_a_feature_that_broke_within_the_training(
         self, name, change, said, broken
     ):
         """It broke before so many of the training's newest snapshots of eight."""
@@ -128,7 +128,7 @@ class TestAnAlarm:
 
         assert {one: cause for one, (cause, _) in found.items()} == {name: said[0]}
 
-    def test_names_a_flag_that_nearly_all_had_and_nobody_has_any_more(self):
+    def test_an_alarm_names_a_flag_that_nearly_all_had_and_nobody_has_any_more(self):
         def flagged(seed: int) -> pa.Table:
             has = np.random.default_rng(seed).random(USERS) < 0.95
             return with_column("spend", lambda _: pa.array(has.astype(float)), seed)
@@ -141,7 +141,9 @@ class TestAnAlarm:
         assert found == {"spend": ("feature", text)}
         assert alarms(summarised(flagged(1)), flagged(2)) == {}
 
-    def test_is_raised_by_scores_that_moved_and_by_half_of_the_users(self, summary):
+    def test_an_alarm_is_raised_by_scores_that_moved_and_by_half_of_the_users(
+        self, summary
+    ):
         text = "900 users have features, and 2,000 had in a snapshot of the training"
 
         assert alarms(summary, shop(2), scores(2) ** 0.5)["probability"][0] == "score"
@@ -149,7 +151,7 @@ class TestAnAlarm:
 
 
 class TestNoAlarm:
-    def test_of_a_week_like_the_training(self, summary):
+    def test_no_alarm_is_raised_of_a_week_like_the_training(self, summary):
         """Shares of both are kept, the rare value and the missing ones apart."""
         found = signals(summary, shop(2))
 
@@ -160,7 +162,7 @@ class TestNoAlarm:
         assert expected == pytest.approx([*SHARES, 0], abs=0.05)
         assert sum(observed) == pytest.approx(1)
 
-    def test_names_a_value_that_one_user_has(self):
+    def test_no_alarm_names_a_value_that_one_user_has(self):
         """However many rows are of that user: it may be a person."""
         rows = shop(1, 400)
         owner = ["one" if n < 40 else f"u{n}" for n in range(400)]
@@ -173,7 +175,9 @@ class TestNoAlarm:
         assert "google" in known
 
     @pytest.mark.parametrize("users", [100, 1_000, 10_000, 1_000_000, 10_000_000])
-    def test_in_two_years_of_weeks_in_which_nothing_breaks(self, users):
+    def test_no_alarm_is_raised_in_two_years_of_weeks_in_which_nothing_breaks(
+        self, users
+    ):
         """Forty features, whose shares wobble and follow a season by a tenth."""
         random = np.random.default_rng(users)
         raised = 0
@@ -192,7 +196,7 @@ class TestNoAlarm:
 
         assert raised <= 1
 
-    def test_of_a_training_on_a_sample(self):
+    def test_no_alarm_is_raised_of_a_training_on_a_sample(self):
         """All who buy and a quarter of the others, by their weights, are all; also if
         those of one source buy."""
         bought = pc.equal(shop(1)["source"], "news").to_numpy()
@@ -206,7 +210,7 @@ class TestNoAlarm:
         assert source["shares"] == pytest.approx([*SHARES, 0], abs=0.05)
         assert summary["users"] == pytest.approx(USERS, rel=0.2)
 
-    def test_of_a_feature_that_moves_by_itself(self):
+    def test_no_alarm_is_raised_of_a_feature_that_moves_by_itself(self):
         """As the days since a first visit do while an export is young."""
 
         def aged(by: float) -> pa.Table:
@@ -220,7 +224,9 @@ class TestNoAlarm:
         assert list(alarms(summary, aged(2.0))) == ["spend"]
 
     @pytest.mark.parametrize("snapshots", [4, 8, 12])
-    def test_of_days_since_the_first_visit_while_an_export_is_young(self, snapshots):
+    def test_no_alarm_is_raised_of_days_since_the_first_visit_while_an_export_is_young(
+        self, snapshots
+    ):
         """They jump further between the first snapshots than ever later."""
 
         def after(weeks: int) -> pa.Table:
@@ -235,7 +241,9 @@ class TestNoAlarm:
             assert alarms(summary, after(snapshots + weeks)) == {}
 
     @pytest.mark.parametrize("value", [0.0, 7.0, None])
-    def test_of_a_feature_that_was_constant_in_all_of_the_training(self, value):
+    def test_no_alarm_is_raised_of_a_feature_that_was_constant_in_all_of_the_training(
+        self, value
+    ):
         def constant(seed: int) -> pa.Table:
             values = pa.array([value] * USERS, pa.float64())
             return with_column("spend", lambda _: values, seed)
@@ -244,12 +252,14 @@ class TestNoAlarm:
 
         assert alarms(summary, constant(2)) == {}
 
-    def test_in_sixty_weeks_like_those_of_the_training(self):
+    def test_no_alarm_is_raised_in_sixty_weeks_like_those_of_the_training(self):
         summary = summarised(*map(shop, range(10, 18)))
 
         assert [alarms(summary, shop(seed)) for seed in range(100, 160)] == [{}] * 60
 
-    def test_of_sums_in_another_order_or_without_a_summary(self, summary):
+    def test_no_alarm_is_raised_of_sums_in_another_order_or_without_a_summary(
+        self, summary
+    ):
         """A value that many have may differ in its last digit."""
         rows = with_column("sessions", lambda c: pc.multiply(c, 1 + 1e-12))
 

@@ -101,12 +101,12 @@ class TestTruth:
             pytest.param([(1, 15)], (1, False, "known"), id="late"),
         ],
     )
-    def test_that_is_the_latest_counts(self, log, truths, expected):
+    def test_a_truth_that_is_the_latest_counts(self, log, truths, expected):
         """In whatever order they arrive; of one moment a fraud counts. The same said
         twice is no conflict, and an event is unknown only until it is said."""
         assert log.label(*(truth_of_a(*finding) for finding in truths)) == expected
 
-    def test_is_joined_by_use_case_and_event(self, log):
+    def test_a_truth_is_joined_by_use_case_and_event(self, log):
         """A truth is of its event and of no other."""
         log.add(inference("b", START))
 
@@ -114,7 +114,7 @@ class TestTruth:
         log.add(truth_of_a(1, 1))
         assert (log.rows()["a"]["label"], log.rows()["b"]["label"]) == (1, None)
 
-    def test_that_never_comes_is_not_taken_for_no(self, log):
+    def test_a_truth_that_never_comes_is_not_taken_for_no(self, log):
         """After the delay the event is unknown; before it, it is pending."""
         delay = DELAY * DAY
         log.add(
@@ -128,7 +128,7 @@ class TestTruth:
             "young": ("pending", None),
         }
 
-    def test_may_be_found_before_its_event_is_logged(self, log):
+    def test_a_truth_may_be_found_before_its_event_is_logged(self, log):
         """A truth that overtakes its transaction waits for it."""
         log.add(truth_of_a(1, 1))
         assert log.rows() == {}
@@ -137,7 +137,9 @@ class TestTruth:
 
 
 class TestPointInTime:
-    def test_leaves_out_what_happens_later_or_before_the_lookback(self, log):
+    def test_a_training_row_leaves_out_what_happens_later_or_before_the_lookback(
+        self, log
+    ):
         """The as-of date's midnight is the first moment that is later."""
         first = MIDNIGHT - USE_CASE.lookback_days * DAY
         log.add(
@@ -149,13 +151,13 @@ class TestPointInTime:
 
         assert set(log.rows()) == {"b", "c"}
 
-    def test_leaves_out_what_is_found_later(self, log):
+    def test_a_training_row_leaves_out_what_is_found_later(self, log):
         """Of truths likewise: what the day did not know does not count, nor does it
         make a conflict."""
         assert log.label(truth_of_a(0, 2), truth_of_a(1, 20)) == (0, False, "known")
         assert log.rows(as_of=AS_OF + DAY)["a"]["label"] == 1
 
-    def test_leaves_out_what_is_logged_later(self, log):
+    def test_a_training_row_leaves_out_what_is_logged_later(self, log):
         """What came on the as-of date itself is in, if it happened before."""
         log.add(
             inference("a", START, scored_at=MIDNIGHT + DAY - SECOND),
@@ -180,7 +182,7 @@ def test_a_caller_of_score_cannot_change_what_is_learned_of_an_event(log):
 
 
 class TestRow:
-    def test_is_one_however_often_an_event_was_scored(self, log):
+    def test_a_row_is_one_however_often_an_event_was_scored(self, log):
         """By redelivery, by another version, online: the first counts."""
         again = inference("a", START, {"V1": 1.0})
         log.add(
@@ -193,14 +195,14 @@ class TestRow:
 
         assert row["features"] == '{"V1": 1.0}'
 
-    def test_is_of_loaded_and_online_events_too(self, log):
+    def test_a_row_is_of_loaded_and_online_events_too(self, log):
         """Where an event came from does not matter to what can be learned of it."""
         sources = ("stream", "online", "loaded")
         log.add(*(inference(source, START, source=source) for source in sources))
 
         assert set(log.rows()) == set(sources)
 
-    def test_stands_for_those_left_out(self, log):
+    def test_a_row_stands_for_those_left_out(self, log):
         """Beyond the most rows, which they never are, frauds stay while they are less
         than half of them; the others weigh what they stand for."""
         log.add(*(inference(f"t{n}", START) for n in range(400)))

@@ -196,7 +196,7 @@ def problems_of(old: str, new: str) -> list[str]:
 
 
 class TestProblems:
-    def test_are_none_where_all_is_right(self):
+    def test_problems_are_none_where_all_is_right(self):
         """Trees that need no truth are right where events are scored, and only there:
         of users they would know nothing."""
         text = TOML.replace("ExtraTreesClassifier", "HalfSpaceTrees")
@@ -205,7 +205,7 @@ class TestProblems:
         assert problems(TOML) == problems(scoring) == []
 
     @pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
-    def test_name_the_entry(self, old, new, message):
+    def test_problems_name_the_entry(self, old, new, message):
         """A mistake is told, and where it stands."""
         [problem] = problems_of(old, new)
 
@@ -213,7 +213,7 @@ class TestProblems:
         assert message in problem
 
     @pytest.mark.parametrize("name", ["ga_events", "ma_drift", "stream_events"])
-    def test_name_a_source_that_is_a_table_of_the_deployment(self, name):
+    def test_problems_name_a_source_that_is_a_table_of_the_deployment(self, name):
         [problem] = problems(TOML.replace("[sources.loyalty", f"[sources.{name}"))
 
         assert f"sources.{name}: a deployment has a table of this name" in problem
@@ -221,7 +221,7 @@ class TestProblems:
     @pytest.mark.parametrize(
         ("candidates", "wrong"), [("[]", "is empty"), ("3", "must be a list")]
     )
-    def test_name_candidates_that_are_no_tables(self, candidates, wrong):
+    def test_problems_name_candidates_that_are_no_tables(self, candidates, wrong):
         head, _, rest = TOML.partition("[[candidates]]")
         text = f"candidates = {candidates}\n{head}{rest[rest.index('[stream]') :]}"
 
@@ -237,13 +237,13 @@ class TestProblems:
             ('valid_from = "at"', "valid_from"),
         ],
     )
-    def test_name_what_is_missing(self, line, entry):
+    def test_problems_name_what_is_missing(self, line, entry):
         """An entry that every use case has, and every table of its kind."""
         [problem] = problems_of(line, "")
 
         assert f"{entry} is missing" in problem
 
-    def test_name_the_line_of_what_is_no_toml(self):
+    def test_problems_name_the_line_of_what_is_no_toml(self):
         [problem] = problems('a = 1\n[features\nb = "number"')
 
         assert "line 2" in problem

@@ -83,11 +83,11 @@ def held(warehouse) -> Mapping[str, list[Any]]:
 
 class TestColumns:
     @pytest.mark.parametrize("user", SENT)
-    def test_hold_what_was_sent(self, held, user):
+    def test_columns_hold_what_was_sent(self, held, user):
         """Whatever field GA4 put it in; what is none of its type is null."""
         assert held[user] == [*SENT[user][1]]
 
-    def test_hold_properties_of_the_user(self, warehouse):
+    def test_columns_hold_properties_of_the_user(self, warehouse):
         """As they were when the event happened."""
         rows = warehouse.rows("SELECT user_pseudo_id, property_plan FROM ga_events")
 
@@ -96,7 +96,7 @@ class TestColumns:
             ("other", None),
         }
 
-    def test_have_their_types(self, warehouse):
+    def test_columns_have_their_types(self, warehouse):
         """Beside those of all use cases, which ``GA_EVENTS`` documents."""
         schema = warehouse.client.query_and_wait(
             f"SELECT * FROM {warehouse.settings.dataset}.ga_events LIMIT 0"

@@ -26,7 +26,7 @@ def toy() -> UseCase:
 
 class TestLoad:
     @pytest.mark.parametrize("name", usecases.names())
-    def test_reads_each_folder(self, name):
+    def test_loading_reads_each_folder(self, name):
         """Every one describes a use case, with the statements it needs."""
         use_case = usecases.load(name)
 
@@ -39,14 +39,14 @@ class TestLoad:
     @pytest.mark.parametrize(
         "name", ["", "../secrets", "ga4_purchase/", "GA4_PURCHASE", "x" * 10_000]
     )
-    def test_refuses_a_name_that_there_is_not(self, name):
+    def test_loading_refuses_a_name_that_there_is_not(self, name):
         """An unknown use case is the caller's mistake, and the known ones are named."""
         with pytest.raises(RequestError, match="ga4_purchase") as refused:
             usecases.load(name)
         assert refused.value.field == "use_case"
         assert len(refused.value.message) < 500
 
-    def test_refuses_a_use_case_without_a_statement(self, monkeypatch):
+    def test_loading_refuses_a_use_case_without_a_statement(self, monkeypatch):
         """What every use case of users has is missed when it is loaded, by its file."""
         has = UseCase.has_statement
         monkeypatch.setattr(
@@ -65,7 +65,7 @@ class TestOfOnesOwn:
         with own_use_cases.in_folder(tmp_path / "own") as folder:
             yield folder
 
-    def test_are_found_beside_those_that_ship(self, own):
+    def test_use_cases_of_ones_own_are_found_beside_those_that_ship(self, own):
         """By name, with their statements; a model of theirs can be unpickled."""
         shipped = usecases.names()
         copy = shutil.copytree(folders.place("ga4_purchase"), own / "repeat_purchase")
@@ -118,7 +118,9 @@ class TestWindow:
     @pytest.mark.parametrize(
         "chosen", [{}, {"user_column": "user_id", "label_event": "sign_up"}]
     )
-    def test_has_the_parameters_of_the_use_case_or_of_the_settings(self, toy, chosen):
+    def test_the_window_has_the_parameters_of_the_use_case_or_of_the_settings(
+        self, toy, chosen
+    ):
         window = toy.window(Settings(project="p", **chosen), [DAY])
 
         defaults = {"user_column": "user_pseudo_id", "label_event": "purchase"}

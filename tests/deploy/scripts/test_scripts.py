@@ -71,7 +71,7 @@ def flags(words: list[str]) -> dict[str, str]:
 
 
 class TestDryRun:
-    def test_prints_what_gclouds_own_parser_takes(self, printed, tmp_path):
+    def test_a_dry_run_prints_what_gclouds_own_parser_takes(self, printed, tmp_path):
         """And runs none of it; so are the commands of the pages. The parser refuses a
         flag that there is not."""
         commands = printed + of_pages()
@@ -151,12 +151,12 @@ class TestDryRun:
 
 
 class TestTeardown:
-    def test_asks_and_does_nothing_unless_answered(self, cloud):
+    def test_the_teardown_asks_and_does_nothing_unless_answered(self, cloud):
         for stdin in ("yes\n", ""):
             result = cloud.run("deploy/teardown.sh", stdin=stdin)
             assert (result.returncode, cloud.changes()) == (1, [])
 
-    def test_keeps_data_unless_told(self, cloud):
+    def test_the_teardown_keeps_data_unless_told(self, cloud):
         """All else is taken out by an apply that keeps only data."""
         empty = json.dumps(dict.fromkeys(OUTPUTS, ""))
         cloud.rules.insert(0, ("output -json", empty, 0))

@@ -50,7 +50,7 @@ class TestSetup:
             "gcloud run jobs delete propensity-training-job-old",
         ]
 
-    def test_lets_in_callers_of_functions_that_are_there(self, ran):
+    def test_the_set_up_lets_in_callers_of_functions_that_are_there(self, ran):
         """What Cloud Run has goes to Terraform, by its address."""
         address = "https://propensity-get-proba-1.run.app"
 
@@ -84,7 +84,7 @@ class TestSetup:
         assert cloud.count("deploy/terraform apply") == 2
         assert refusal in result.stderr
 
-    def test_says_what_to_do_about_what_is_there_already(self, cloud):
+    def test_the_set_up_says_what_to_do_about_what_is_there_already(self, cloud):
         """It is not taken over, and tried once."""
         refusal = "Error 409: Already Exists: Dataset my-project:propensity, duplicate"
         cloud.rules.insert(0, ("deploy/terraform apply", f"Error: {refusal}", 1))
@@ -95,7 +95,9 @@ class TestSetup:
         assert cloud.count("deploy/terraform apply") == 1
 
     @pytest.mark.parametrize("script", ["setup", "teardown"])
-    def test_prints_the_commands_where_nobody_is_logged_in(self, cloud, script):
+    def test_the_set_up_prints_the_commands_where_nobody_is_logged_in(
+        self, cloud, script
+    ):
         """In a clean clone, before there is an account or even a project."""
         cloud.rules.insert(0, ("auth print-access-token", "not logged in", 1))
         result = cloud.run(f"deploy/{script}.sh", "--dry-run")
@@ -114,7 +116,7 @@ class TestSetup:
             ("teardown", "terraform plan", 1),
         ],
     )
-    def test_changes_nothing_in_a_dry_run(self, cloud, script, part, status):
+    def test_the_set_up_changes_nothing_in_a_dry_run(self, cloud, script, part, status):
         """Though told --yes, and whatever is refused."""
         if part:
             cloud.rules.insert(0, (part, "HTTPError 403", 1))
@@ -137,7 +139,7 @@ class TestSetup:
         assert set_up.run("deploy/setup.sh", "--outputs").returncode == 1
         assert (kept.read_text(), set_up.changes()) == (before, [])
 
-    def test_stops_where_nobody_says_which_functions_there_are(self, cloud):
+    def test_the_set_up_stops_where_nobody_says_which_functions_there_are(self, cloud):
         """It would take away who may call them."""
         cloud.rules.insert(0, ("services list --project=my-project", "no network", 1))
 
@@ -145,7 +147,9 @@ class TestSetup:
         assert cloud.count(" apply") == 0
 
     @pytest.mark.parametrize("is_allowed", [True, False])
-    def test_lets_functions_read_sources_in_other_projects(self, cloud, is_allowed):
+    def test_the_set_up_lets_functions_read_sources_in_other_projects(
+        self, cloud, is_allowed
+    ):
         """Or prints what the owner runs."""
         file = cloud.project / "propensity/usecases/ga4_purchase/usecase.toml"
         grant = "GRANT `roles/bigquery.dataViewer` ON TABLE `crm-project.crm.loyalty`"
@@ -208,7 +212,7 @@ class TestAfterASetup:
         assert cloud.count("run deploy propensity-compact-features") == 1
         assert cloud.count("scheduler jobs create") == 0
 
-    def test_without_one_nothing_is_deployed(self, cloud):
+    def test_nothing_is_deployed_without_a_set_up(self, cloud):
         """The message says what comes first."""
         result = cloud.run("02-GetProba/deploy.sh")
 

@@ -80,7 +80,7 @@ class TestFile:
             ("top = ", "this is not TOML"),
         ],
     )
-    def test_that_is_wrong_is_refused_with_its_name_and_the_key(
+    def test_a_file_that_is_wrong_is_refused_with_its_name_and_the_key(
         self, folder, text, message
     ):
         given = text if "destination" in text else f"destination = 'bucket'\n{text}"
@@ -93,7 +93,7 @@ class TestFile:
         assert message in raised.value.message
         assert "\n" not in raised.value.message
 
-    def test_says_how_many_to_whom_and_until_when(self, folder):
+    def test_a_file_says_how_many_to_whom_and_until_when(self, folder):
         (folder / "winback.toml").write_text(
             "destination = 'crm'\nbudget = 0.3\ncost_per_contact = 0.1\n"
             "control = '12.5%'\ncontrol_group = 'mail'\nuntil = 2026-12-31\n"
@@ -107,7 +107,7 @@ class TestFile:
         assert (named.declared.share, named.group) == (0.125, "mail")
         assert str(named.declared.until) == "2026-12-31"
 
-    def test_that_is_missing_is_named_with_those_that_there_are(self, folder):
+    def test_a_file_that_is_missing_is_named_with_those_that_there_are(self, folder):
         (folder / "upsell.toml").touch()
 
         with pytest.raises(RequestError, match="'winback'; declared are: upsell"):
@@ -117,7 +117,7 @@ class TestFile:
 class TestStatement:
     """``winback.sql``: one row per user who may be a member."""
 
-    def test_says_who_may_be_a_member_and_what_a_destination_gets(
+    def test_a_statement_says_who_may_be_a_member_and_what_a_destination_gets(
         self, site, mail, tmp_path
     ):
         (tmp_path / "winback.sql").write_text(EVEN)
@@ -136,7 +136,9 @@ class TestStatement:
         assert {r["user_id"] for r in kept if r["attributes"]} == treated
 
     @pytest.mark.parametrize("twice", ["u199", "u001"])
-    def test_that_has_a_user_twice_is_refused(self, site, crm, tmp_path, twice):
+    def test_a_statement_that_has_a_user_twice_is_refused(
+        self, site, crm, tmp_path, twice
+    ):
         """Also a user whose probability is too low for a member."""
         (tmp_path / "winback.sql").write_text(
             "SELECT user_id, n FROM ma_predictions_history, UNNEST([1, 2]) AS n\n"
@@ -152,7 +154,7 @@ class TestStatement:
         assert site.rows("SELECT * FROM ma_audience_members") == []
 
     @pytest.mark.parametrize("column", ["audience", "index"])
-    def test_that_has_a_column_by_the_name_of_another_value_is_refused(
+    def test_a_statement_that_has_a_column_by_the_name_of_another_value_is_refused(
         self, site, crm, tmp_path, column
     ):
         (tmp_path / "winback.sql").write_text(EVEN.replace("points", column))
@@ -161,7 +163,7 @@ class TestStatement:
 
         assert f"rename the column {column}" in raised.value.message
 
-    def test_gives_its_columns_to_files_of_the_bucket(self, site, tmp_path):
+    def test_a_statement_gives_its_columns_to_files_of_the_bucket(self, site, tmp_path):
         (tmp_path / "winback.sql").write_text(EVEN)
         send(site, tmp_path, top=3, control="0%", destination="bucket")
 
@@ -169,13 +171,13 @@ class TestStatement:
         rows = pq.read_table(BufferReader(site.artifacts.read(name).data))
         assert rows["address"].to_pylist()[0] == "u170@example.com"
 
-    def test_that_bigquery_refuses_is_named(self, site, tmp_path):
+    def test_a_statement_that_bigquery_refuses_is_named(self, site, tmp_path):
         (tmp_path / "winback.sql").write_text("SELECT user_id FROM nowhere")
 
         with pytest.raises(UseCaseError, match=r"^ga4_purchase/audiences/winback\.sql"):
             act(site, run.preview, winback(tmp_path))
 
-    def test_that_has_changed_does_not_change_what_was_chosen(
+    def test_a_statement_that_has_changed_does_not_change_what_was_chosen(
         self, site, mail, tmp_path
     ):
         """A request that is repeated has the same key, so it has the same body."""
@@ -195,7 +197,7 @@ class TestStatement:
 
         assert receiver.sent == before
 
-    def test_gives_the_address_by_which_a_receiver_rejects_and_forgets(
+    def test_a_statement_gives_the_address_by_which_a_receiver_rejects_and_forgets(
         self, site, mail, tmp_path
     ):
         (tmp_path / "winback.sql").write_text(EVEN)

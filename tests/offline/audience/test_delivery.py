@@ -52,7 +52,7 @@ class Closing(Receiver):
 
 
 class TestPreview:
-    def test_counts_what_is_sent_afterwards_and_writes_no_member(self, site):
+    def test_a_preview_counts_what_is_sent_afterwards_and_writes_no_member(self, site):
         site.suppress("u199")
         preview = act(site, run.preview, winback(cost_per_contact=0.25))
 
@@ -75,7 +75,7 @@ class TestPreview:
             ({"budget": 5, "cost_per_contact": 1}, 5),
         ],
     )
-    def test_has_the_best_users(self, site, rule, members):
+    def test_a_preview_has_the_best_users(self, site, rule, members):
         preview = act(site, run.preview, winback(**rule, control="0%"))
 
         assert preview["treated"] == members
@@ -98,7 +98,7 @@ class TestPreview:
 
         assert first["members"] == again["members"] == members
 
-    def test_of_equal_users_the_same_ones_are_chosen_and_not_the_first_ids(self, site):
+    def test_the_same_ones_of_equal_users_are_chosen_and_not_the_first_ids(self, site):
         site.next_week({f"v{number:03}": 0.5 for number in range(200)})
         as_of = site.clock.now().date()
         send(site, top=50)
@@ -114,13 +114,13 @@ class TestPreview:
         }
         assert 5 < sum(user < "v100" for held in chosen.values() for user in held) < 45
 
-    def test_needs_a_publication(self, site):
+    def test_a_preview_needs_a_publication(self, site):
         with pytest.raises(RequestError, match="[Cc]all 01-Predictions"):
             act(site, run.preview, winback(), until=MONDAY - WEEK)
 
 
 class TestMembers:
-    def test_are_chosen_once(self, site):
+    def test_members_are_chosen_once(self, site):
         send(site)
         before = site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
 
@@ -129,7 +129,7 @@ class TestMembers:
         assert before == site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
         assert delivery["tallies"]["add"]["sent"] == 0
 
-    def test_who_are_held_out_are_so_every_week(self, site):
+    def test_members_who_are_held_out_are_so_every_week(self, site):
         send(site)
         site.next_week({f"u{n:03}": (n + 1) / 400 for n in range(150)})
         send(site)
@@ -144,7 +144,7 @@ class TestMembers:
         )
         assert groups[MONDAY, True] & both == groups[MONDAY + WEEK, True] & both
 
-    def test_of_an_older_date_are_not_chosen_after_newer_ones(self, site):
+    def test_members_of_an_older_date_are_not_chosen_after_newer_ones(self, site):
         """Defect: users counted in the lift from distort the measured lift."""
         site.next_week({"u001": 0.5})
         send(site)
@@ -156,7 +156,7 @@ class TestMembers:
 
         assert raised.value.field == "as_of"
 
-    def test_keep_their_control_group(self, site):
+    def test_members_keep_their_control_group(self, site):
         send(site)
         site.next_week({"u001": 0.5})
 
@@ -165,7 +165,7 @@ class TestMembers:
 
         assert raised.value.field == "control"
 
-    def test_are_drawn_by_no_other_key(self, site):
+    def test_members_are_drawn_by_no_other_key(self, site):
         """Who was held out would be treated."""
         send(site)
         Artifacts.open(site.settings).delete("audiences/key.json")
@@ -175,7 +175,7 @@ class TestMembers:
             send(site)
 
     @pytest.mark.parametrize("action", [run.preview, run.send])
-    def test_are_not_chosen_by_a_view_with_another_consent(
+    def test_members_are_not_chosen_by_a_view_with_another_consent(
         self, site, monkeypatch, action
     ):
         """The view of events is older than the setting."""
@@ -188,7 +188,7 @@ class TestMembers:
 
 
 class TestBucket:
-    def test_has_the_treated_and_nobody_else(self, site):
+    def test_the_bucket_has_the_treated_and_nobody_else(self, site):
         send(site)
 
         artifacts = Artifacts.open(site.settings)
@@ -200,7 +200,7 @@ class TestBucket:
 
 
 class TestLedger:
-    def test_has_a_row_for_everybody_who_was_sent(self, site, crm):
+    def test_the_ledger_has_a_row_for_everybody_who_was_sent(self, site, crm):
         with Receiver(
             rejects=lambda user: "no \ud83d user" * (user == "u150")
         ) as receiver:
@@ -215,7 +215,7 @@ class TestLedger:
         # The key is that of the request that was taken.
         assert {row["request"] for row in rows} == {*receiver.bodies}
 
-    def test_of_an_older_date_puts_nobody_back(self, site, crm):
+    def test_the_ledger_of_an_older_date_puts_nobody_back(self, site, crm):
         """What was cut off last week is not gone on with after this week's."""
         with Closing() as receiver:
             assert send(site, crm(receiver, remove=True))["failure"]
@@ -230,7 +230,7 @@ class TestLedger:
         assert raised.value.field == "as_of"
         assert receiver.requests == requests
 
-    def test_takes_users_off_a_list_before_it_adds_others(self, site, crm):
+    def test_the_ledger_takes_users_off_a_list_before_it_adds_others(self, site, crm):
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
             send(site, to, **BEST)
@@ -245,7 +245,9 @@ class TestLedger:
         assert receiver.users["add", "u199"] == 2
         assert ("remove", "u199") not in receiver.users
 
-    def test_knows_who_was_taken_off_and_put_back_within_a_week(self, site, crm):
+    def test_the_ledger_knows_who_was_taken_off_and_put_back_within_a_week(
+        self, site, crm
+    ):
         """A user who is suppressed, allowed again, and has left by the next week."""
         best = {"control": "0%", "top": 1}
         with Receiver() as receiver:
@@ -271,7 +273,7 @@ class TestNobody:
 
     NONE = {"threshold": 0.9, "control": "0%"}
 
-    def test_is_refused_and_takes_nobody_off(self, site, crm):
+    def test_an_audience_of_nobody_is_refused_and_takes_nobody_off(self, site, crm):
         """It may be a mistake of the rule."""
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
@@ -285,7 +287,7 @@ class TestNobody:
         assert raised.value.field == "audience"
         assert all(action == "add" for action, _ in receiver.users)
 
-    def test_that_is_allowed_takes_everybody_off(self, site, crm):
+    def test_an_audience_of_nobody_that_is_allowed_takes_everybody_off(self, site, crm):
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
             send(site, to, **BEST)
@@ -309,7 +311,7 @@ class TestNobody:
 
 
 class TestSuppressed:
-    def test_are_not_sent_though_they_are_members(self, site, crm):
+    def test_suppressed_users_are_not_sent_though_they_are_members(self, site, crm):
         send(site)
         gone = min(members_of(site, is_control=False))
         site.suppress(gone)
@@ -347,7 +349,9 @@ class TestSuppressed:
 class TestFailure:
     """After it nothing more is sent, and what was under way is in the ledger."""
 
-    def test_of_a_receiver_ends_the_delivery_and_the_next_goes_on(self, site, crm):
+    def test_a_failure_of_a_receiver_ends_the_delivery_and_the_next_goes_on(
+        self, site, crm
+    ):
         with Closing() as receiver:
             delivery = send(site, crm(receiver), control="0%")
             taken = {user for _, user in receiver.users}
@@ -367,7 +371,7 @@ class TestFailure:
         assert [row["status"] for row in stored].count("pending") == 100
 
     @pytest.mark.parametrize("receives", [Closing, Receiver])
-    def test_of_the_ledger_as_well_hides_neither_reason_nor_number(
+    def test_a_failure_of_the_ledger_as_well_hides_neither_reason_nor_number(
         self, site, crm, monkeypatch, receives
     ):
         """Nobody who was taken is recorded: all are still pending."""
@@ -389,7 +393,7 @@ class TestFailure:
         assert delivery["tallies"]["add"]["accepted"] == len(receiver.users) > 0
         assert delivery["pending"] == 100
 
-    def test_of_the_program_is_raised_once_what_was_taken_is_recorded(
+    def test_a_failure_of_the_program_is_raised_once_what_was_taken_is_recorded(
         self, site, crm, monkeypatch
     ):
         """As Ctrl-C is."""

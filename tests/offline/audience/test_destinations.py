@@ -149,7 +149,7 @@ def request_of(count=10, *, action="add", first=0) -> Request:
 
 
 class TestHttp:
-    def test_sends_the_template_with_its_values(self, read):
+    def test_an_http_destination_sends_the_template_with_its_values(self, read):
         with Answering() as receiver:
             client = read(HTTP.format(url=receiver.url))
             client.send(request_of(2))
@@ -170,13 +170,15 @@ class TestHttp:
         assert removal[0] == "DELETE"
         assert client.actions == ("remove", "add")
 
-    def test_has_one_key_for_the_same_users_alone(self):
+    def test_an_http_destination_has_one_key_for_the_same_users_alone(self):
         others = [request_of(9), request_of(action="remove"), request_of(first=1)]
         keys = {request_of().key, *(other.key for other in others)}
 
         assert (len(keys), request_of().key in keys) == (4, True)
 
-    def test_takes_no_place_in_a_secret_for_one(self, read, monkeypatch):
+    def test_an_http_destination_takes_no_place_in_a_secret_for_one(
+        self, read, monkeypatch
+    ):
         """Defect: the token was refused and printed, or altered."""
         monkeypatch.setitem(VARIABLES, "CRM_TOKEN", "{as_of}${CRM_TOKEN}{word}")
         with Answering() as receiver:
@@ -189,13 +191,13 @@ class TestHttp:
         "changed",
         [SIMPLE | {"method": "${CRM_TOKEN}"}, GOOGLE | {"consent": "${CRM_TOKEN}"}],
     )
-    def test_names_no_secret_in_a_wrong_place(self, read, changed):
+    def test_an_http_destination_names_no_secret_in_a_wrong_place(self, read, changed):
         with pytest.raises(UseCaseError, match="Use one of") as raised:
             read(toml(changed))
 
         assert SECRET not in raised.value.message
 
-    def test_names_the_variable_that_is_missing(self, read):
+    def test_an_http_destination_names_the_variable_that_is_missing(self, read):
         text = HTTP.format(url="http://127.0.0.1").replace("CRM_TOKEN", "NOT_SET")
         with pytest.raises(SettingsError) as raised:
             read(text)
@@ -237,7 +239,9 @@ class TestHttp:
             ({"remove": {"url": SIMPLE["url"]}}, "same request as adding"),
         ],
     )
-    def test_refuses_a_file_by_what_is_wrong_in_it(self, read, changed, message):
+    def test_an_http_destination_refuses_a_file_by_what_is_wrong_in_it(
+        self, read, changed, message
+    ):
         with pytest.raises(UseCaseError, match=message):
             read(toml(SIMPLE | changed))
 
@@ -257,7 +261,7 @@ class TestHttp:
             ([{"id": "7", "message": "unknown"}], None),
         ],
     )
-    def test_learns_who_was_rejected(self, read, answer, rejected):
+    def test_an_http_destination_learns_who_was_rejected(self, read, answer, rejected):
         """An answer in another form is none."""
         request = replace(request_of(), members=[Member(user) for user in "789"])
         with Answering(answer=answer) as receiver:
@@ -290,7 +294,7 @@ class TestAnswers:
         assert receiver.users == {("add", "u0"): 1}
         assert receiver.changed == []
 
-    def test_waits_as_a_busy_receiver_asks(self):
+    def test_a_delivery_waits_as_a_busy_receiver_asks(self):
         class Busy(Receiver):
             def take(self, *request):
                 is_busy = self.requests == 1
@@ -328,13 +332,15 @@ class TestAnswers:
         assert (time.monotonic() - began > 1) == (pause == "0.4")
 
     @given(st.text(st.characters(max_codepoint=255)) | st.floats().map(str))
-    def test_reads_any_words_as_a_pause(self, words):
+    def test_a_delivery_reads_any_words_as_a_pause(self, words):
         pause = Pauses(retry_after_max=900).parse_retry_after(words)
 
         assert 0 <= pause <= 900
 
     @pytest.mark.parametrize("status", [200, 204, 400])
-    def test_knows_a_status_whatever_the_encoding_of_the_answer_says(self, status):
+    def test_a_delivery_knows_a_status_whatever_the_encoding_of_the_answer_says(
+        self, status
+    ):
         """The users of a success were taken: none is sent again."""
         lie = {"Content-Encoding": "gzip"}
         with Answering(status, {"errors": []}, lie) as receiver:
@@ -346,7 +352,7 @@ class TestAnswers:
 
         assert len(receiver.heard) == 1
 
-    def test_says_how_often_it_was_tried(self):
+    def test_a_delivery_says_how_often_it_was_tried(self):
         with pytest.raises(
             Unavailable, match="failed 1 time, most recently with Invalid"
         ):
@@ -359,7 +365,7 @@ class TestAnswers:
         ):
             self.send(receiver.url)
 
-    def test_gives_up_after_eight_tries_and_names_the_host_alone(self):
+    def test_a_delivery_gives_up_after_eight_tries_and_names_the_host_alone(self):
         port = free_ports(1)[0]
         with pytest.raises(Unavailable, match="Progress is saved"):
             self.send(f"http://127.0.0.1:{port}/a/path")
@@ -379,7 +385,9 @@ class TestAnswers:
             ((302, 401, 403, 404, 410, 415, 451), AccessDenied),
         ],
     )
-    def test_says_whether_the_users_or_the_receiver_are_at_fault(self, statuses, error):
+    def test_a_delivery_says_whether_the_users_or_the_receiver_are_at_fault(
+        self, statuses, error
+    ):
         """The reason has no e-mail address and no secret of the file."""
         answer = {"error": f"no {SECRET} of jo@example.com"}
         for status in statuses:
@@ -394,7 +402,7 @@ class TestAnswers:
             assert SECRET not in str(refused.value)
             assert (receiver.requests, other.requests) == (1, 0)
 
-    def test_takes_no_password_of_netrc(self, tmp_path, monkeypatch):
+    def test_a_delivery_takes_no_password_of_netrc(self, tmp_path, monkeypatch):
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\n")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
         with Answering() as receiver:
@@ -402,7 +410,7 @@ class TestAnswers:
 
         assert "Authorization" not in receiver.heard[0][2]
 
-    def test_names_no_secret_that_cannot_be_sent(self):
+    def test_a_delivery_names_no_secret_that_cannot_be_sent(self):
         with pytest.raises(Unavailable) as raised:
             http(SIMPLE | {"headers": {"X": "a\nsecret"}}).send(request_of(1))
 

@@ -116,20 +116,20 @@ class TestEvents:
             assert target.operating_account.account_type.name == ANALYTICS
             assert target.product_destination_id == "G-ABC123"
 
-    def test_that_are_sent_again_are_the_same(self, fake):
+    def test_events_that_are_sent_again_are_the_same(self, fake):
         client = opened(fake)
         for _ in range(2):
             client.send(request_of("GA1.2.3"))
 
         assert fake.taken[0].events == fake.taken[1].events
 
-    def test_are_refused_once_analytics_takes_them_no_more(self, fake):
+    def test_events_are_refused_once_analytics_takes_them_no_more(self, fake):
         late = opened(fake, now=START + timedelta(hours=73))
 
         with pytest.raises(RequestError, match="72 hours"):
             late.send(request_of("GA1.2.3"))
 
-    def test_are_of_browsers_alone(self, fake):
+    def test_events_are_of_browsers_alone(self, fake):
         """Others are rejected, and stop nobody."""
         users = "GA1.2.3", "a b", "猫", "0123456789abcdef" * 2
         rejected = opened(fake).send(request_of(*users))
@@ -139,13 +139,13 @@ class TestEvents:
         }
         assert [event.client_id for event in fake.taken[0].events] == ["GA1.2.3"]
 
-    def test_without_a_browser_are_no_request(self, fake):
+    def test_events_without_a_browser_are_no_request(self, fake):
         assert opened(fake).send(request_of("a b")) == {"a b": "not a client id"}
         assert fake.requests == 0
 
 
 class TestMembers:
-    def test_are_user_ids_where_the_file_names_no_address(self, fake):
+    def test_members_are_user_ids_where_the_file_names_no_address(self, fake):
         opened(fake, LIST).send(request_of("u1"))
         [request] = fake.taken
 
@@ -155,7 +155,7 @@ class TestMembers:
         accepted = request.terms_of_service.customer_match_terms_of_service_status
         assert accepted.name == "ACCEPTED"
 
-    def test_are_hashes_of_their_addresses(self, fake):
+    def test_members_are_hashes_of_their_addresses(self, fake):
         client = opened(fake, LIST | ADDRESSES, columns=["email", "phone"])
         client.send(
             request_of("u1", email=" Ann@Example.com", phone="+44 20 7946 0000")
@@ -165,7 +165,7 @@ class TestMembers:
         assert first.email_address == digest("ann@example.com")
         assert second.phone_number == digest("+442079460000")
 
-    def test_without_an_address_are_rejected_by_themselves(self, fake):
+    def test_members_without_an_address_are_rejected_by_themselves(self, fake):
         client = opened(fake, LIST | {"email": "email"}, columns=["email"])
         members = [
             Member("u1", attributes='{"email": "ann@example.com"}'),
@@ -182,7 +182,7 @@ class TestMembers:
         }
         assert len(fake.taken[0].audience_members) == 1
 
-    def test_are_taken_off_the_list(self, fake):
+    def test_members_are_taken_off_the_list(self, fake):
         opened(fake, LIST, consent="GRANTED").send(request_of("u1", action=REMOVE))
 
         assert dict(fake.users) == {("remove", "u1"): 1}
@@ -248,7 +248,7 @@ def test_a_file_names_columns_that_there_are(fake):
 
 
 class TestRequests:
-    def test_hold_as_many_users_as_google_takes(self, fake):
+    def test_requests_hold_as_many_users_as_google_takes(self, fake):
         for file, most in ((EVENTS, 2_000), (LIST, 10_000)):
             client = opened(fake, file)
             users = [f"u{n}" for n in range(client.batch)]
@@ -258,7 +258,7 @@ class TestRequests:
             with pytest.raises(RequestError, match="TOO_MANY"):
                 client.send(request_of(*users, "more"))
 
-    def test_that_are_wrong_say_where_and_no_address(self, fake):
+    def test_requests_that_are_wrong_say_where_and_no_address(self, fake):
         """The reason may stand in a table."""
         user = {"user_data": {"user_identifiers": [{"email_address": "ann@b.c"}]}}
         client = opened(fake, LIST)
@@ -269,28 +269,30 @@ class TestRequests:
         assert "audience_members[0]: INVALID_SHA256_FORMAT" in str(raised.value)
         assert "ann" not in str(raised.value)
 
-    def test_are_only_checked_where_that_is_asked_for(self, fake):
+    def test_requests_are_only_checked_where_that_is_asked_for(self, fake):
         opened(fake).validate(request_of("u1"))
 
         assert fake.users == {}
         assert len(fake.validated) == 1
 
-    def test_to_an_account_of_somebody_else_say_what_to_do(self, fake):
+    def test_requests_to_an_account_of_somebody_else_say_what_to_do(self, fake):
         with pytest.raises(AccessDenied, match="as an editor"):
             opened(fake, account="9").send(request_of("u1"))
 
-    def test_are_repeated_after_lost_answers_and_refusals_for_now(self):
+    def test_requests_are_repeated_after_lost_answers_and_refusals_for_now(self):
         with Fake(lost=0.3, unavailable=0.3, seed=1) as fake:
             for number in range(5):
                 assert opened(fake).send(request_of(f"u{number}")) == {}
 
-    def test_without_an_answer_may_be_sent_again(self):
+    def test_requests_without_an_answer_may_be_sent_again(self):
         with Fake(unavailable=1.0) as fake, pytest.raises(Unavailable):
             opened(fake).send(request_of("u1"))
 
     @pytest.mark.parametrize("words", ["a page", {"error": "no"}, {"requestId": []}])
     @pytest.mark.parametrize("status", [200, 500])
-    def test_that_are_answered_with_nonsense_are_unanswered(self, fake, status, words):
+    def test_requests_that_are_answered_with_nonsense_are_unanswered(
+        self, fake, status, words
+    ):
         fake.take = lambda *_: (status, {}, words)
 
         with pytest.raises(Unavailable):
@@ -314,7 +316,7 @@ class TestOutcomes:
         ],
         ids=["success", "in part", "failure"],
     )
-    def test_are_what_google_says_later(self, failing, outcome):
+    def test_outcomes_are_what_google_says_later(self, failing, outcome):
         def fails(user: str) -> str:
             return "NO_CONSENT" * bool(failing and user.startswith(failing))
 
@@ -326,7 +328,7 @@ class TestOutcomes:
             assert client.outcome(answer.receipt) is None
             assert client.outcome(answer.receipt) == outcome
 
-    def test_that_google_keeps_no_more_stay_open(self, fake):
+    def test_outcomes_that_google_keeps_no_more_stay_open(self, fake):
         assert opened(fake).outcome("of last year") is None
 
 
@@ -353,7 +355,9 @@ class TestDeliveries:
         done = deliver(requests, client, ledger)
         return done["tallies"][ADD]["sent"], done["pending"] + waiting
 
-    def test_record_users_as_accepted_once_google_has_taken_them(self, site, fake):
+    def test_users_are_recorded_as_accepted_once_google_has_taken_them(
+        self, site, fake
+    ):
         """Not before, and sent once whoever asks."""
         client = opened(fake, LIST)
 
@@ -365,7 +369,7 @@ class TestDeliveries:
         assert {row["status"] for row in site.ledger()} == {"accepted"}
         assert set(fake.users.values()) == {1}
 
-    def test_are_a_first_date_before_google_says_what_became_of_it(
+    def test_deliveries_are_a_first_date_before_google_says_what_became_of_it(
         self, site, tmp_path
     ):
         """A person has sent it, so the schedule goes on in the next week."""
@@ -381,7 +385,7 @@ class TestDeliveries:
 
         assert (done["as_of"], done["failure"]) == (MONDAY + WEEK, "")
 
-    def test_record_why_google_took_nobody(self, site):
+    def test_it_is_recorded_why_google_took_nobody(self, site):
         with Fake(late=0, fails=lambda user: "NO_CONSENT") as fake:
             client = opened(fake, LIST)
             self.send(site, client, "u1")
@@ -393,7 +397,7 @@ class TestDeliveries:
             "Google failed: NO_CONSENT (1)",
         )
 
-    def test_of_a_week_read_what_became_of_the_week_before(self, site):
+    def test_deliveries_of_a_week_read_what_became_of_the_week_before(self, site):
         """And who has left is taken off the list."""
         with Fake(late=0) as fake:
             client = opened(fake, LIST)

@@ -53,7 +53,7 @@ class TestByMoney:
             f"u{n}" for n in range(189, USERS)
         }
 
-    def test_without_expected_values_there_is_no_such_order(self, site):
+    def test_a_by_money_without_expected_values_there_is_no_such_order(self, site):
         with pytest.raises(RequestError, match="publishes no expected_value"):
             send(site, order="expected_value")
 
@@ -76,7 +76,7 @@ class TestByMoney:
 
 
 class TestPlan:
-    def test_has_what_each_tenth_of_the_users_may_bring(self, shop):
+    def test_a_plan_has_what_each_tenth_of_the_users_may_bring(self, shop):
         first, *_, last = preview(shop, **MONEY)["deciles"]
 
         assert (first["users"], first["cost"], first["value"]) == (20, 38, 3_810)
@@ -84,13 +84,13 @@ class TestPlan:
         assert last["pays_from"] > first["pays_from"]
         assert first["conversions"] < last["conversions"]
 
-    def test_has_no_money_where_none_is_known(self, site):
+    def test_a_plan_has_no_money_where_none_is_known(self, site):
         first = preview(site)["deciles"][0]
 
         assert first["value"] is first["pays_from"] is first["cost"] is None
         assert first["conversions"] == pytest.approx(9.5, abs=0.3)
 
-    def test_says_what_the_weeks_to_come_can_show(self, site):
+    def test_a_plan_says_what_the_weeks_to_come_can_show(self, site):
         """New members are those of earlier weeks: here ten a week of the hundred."""
         best = {f"u{n:03}": PROBABILITIES[f"u{n:03}"] for n in range(100, USERS)}
         for back in range(1, 5):
@@ -127,7 +127,7 @@ class TestPlan:
 
 
 class TestValidation:
-    def test_asks_google_and_sends_nothing(self, shop, tmp_path):
+    def test_a_validation_asks_google_and_sends_nothing(self, shop, tmp_path):
         with Fake() as fake:
             file = tmp_path / "destinations" / "crm.toml"
             file.parent.mkdir()
@@ -140,6 +140,6 @@ class TestValidation:
             assert answer["validated"] == "yes"
             assert (len(fake.validated), fake.taken) == (1, [])
 
-    def test_is_refused_where_a_receiver_only_takes(self, shop):
+    def test_a_validation_is_refused_where_a_receiver_only_takes(self, shop):
         with pytest.raises(RequestError, match="cannot check"):
             act(shop, run.preview, winback(), validate=True)

@@ -32,28 +32,30 @@ def held_out(**how):
 
 
 class TestControl:
-    def test_holds_out_its_share(self):
+    def test_the_control_group_holds_out_its_share(self):
         low, high = binom.interval(0.9999, 1_000, 0.1)
 
         assert low <= len(held_out()) <= high
 
-    def test_of_a_larger_share_holds_out_whom_a_smaller_one_did(self):
+    def test_the_control_group_of_a_larger_share_holds_out_whom_a_smaller_one_did(self):
         assert held_out(share=0.05) < held_out(share=0.1) < held_out(share=0.5)
 
-    def test_is_another_one_for_another_group_and_another_deployment(self):
+    def test_the_control_group_is_another_one_for_another_group_and_another_deployment(
+        self,
+    ):
         for other in (held_out(group="loyal"), held_out(key=b"k" * 32)):
             assert other != held_out()
             # Chance alone has a hundredth in both.
             assert len(other & held_out()) < 40
 
     @given(st.text(max_size=40))
-    def test_takes_any_id(self, user):
+    def test_the_control_group_takes_any_id(self, user):
         assert control(0.9).holds_out(user) >= control(0.1).holds_out(user)
         assert not control(0.0).holds_out(user)
 
 
 class TestMembers:
-    def test_are_the_best(self):
+    def test_members_are_the_best(self):
         members = choose(MEMBERS, Rule("top", 100), control(), users=1_000)
 
         assert [m.user_id for m in members] == [f"u{n}" for n in range(999, 899, -1)]
@@ -71,7 +73,7 @@ class TestMembers:
 
         assert len(members) == users * deciles // 10
 
-    def test_of_a_budget_are_a_thousand_million_at_most(self):
+    def test_members_of_a_budget_are_a_thousand_million_at_most(self):
         """Defect: of a larger one nobody could be read, by an OverflowError."""
         rule = Rule("budget", Decimal("1e320"), Decimal(1))
 
@@ -80,7 +82,7 @@ class TestMembers:
         assert read["most"] == MOST_USERS
 
     @pytest.mark.parametrize("pays_for", range(10))
-    def test_of_a_budget_end_with_the_last_who_is_paid_for(self, pays_for):
+    def test_members_of_a_budget_end_with_the_last_who_is_paid_for(self, pays_for):
         """Who is held out costs nothing; more of them after that would be too many."""
         rule = Rule("budget", Decimal(pays_for) + Decimal("0.9"), Decimal("1.00"))
 
@@ -89,7 +91,7 @@ class TestMembers:
         assert sum(not m.is_control for m in members) == pays_for
         assert not any(m.is_control for m in members[-1:])
 
-    def test_are_held_out_by_the_control_group_alone(self):
+    def test_members_are_held_out_by_the_control_group_alone(self):
         members = choose(MEMBERS, Rule("top", 1_000), control(), users=1_000)
 
         assert {m.user_id for m in members if m.is_control} == held_out()

@@ -60,7 +60,7 @@ def whole(site):
 
 
 class TestPages:
-    def test_lead_to_nothing_outside_and_to_no_dead_end(self, whole):
+    def test_pages_lead_to_nothing_outside_and_to_no_dead_end(self, whole):
         """Every link is one of these pages, and its anchor is there."""
         anchors = {name: Read(page).ids for name, page in whole.items()}
         assert {*whole} == {*(file for _, file in PAGES), SHOP, FRAUD}
@@ -70,7 +70,7 @@ class TestPages:
                 assert (file or name) in whole, link
                 assert not anchor or anchor in anchors[file or name], link
 
-    def test_have_no_script_and_load_nothing(self, whole):
+    def test_pages_have_no_script_and_load_nothing(self, whole):
         """So that they work from a file, and tell nobody who reads them."""
         for page in whole.values():
             read = Read(page)
@@ -78,7 +78,7 @@ class TestPages:
             assert read.handlers == []
             assert not re.search(r"url\(|@import|https?://", page)
 
-    def test_lead_from_numbers_to_their_sql(self, whole):
+    def test_pages_lead_from_numbers_to_their_sql(self, whole):
         for name in {*whole} - {"sql.html"}:
             for part in ("figure", 'li class="tile"'):
                 end = part.split()[0]
@@ -89,7 +89,7 @@ class TestPages:
         assert {*TITLES} <= Read(whole["sql.html"]).ids
         assert "COUNTIF(is_control) AS held_out" in words(whole["sql.html"])
 
-    def test_show_what_every_table_has(self, whole):
+    def test_pages_show_what_every_table_has(self, whole):
         for file, text in (
             ("index.html", "2 use cases. 1 needs your attention."),
             ("index.html", "2 messages could not be processed"),
@@ -115,7 +115,7 @@ class TestPages:
         ):
             assert text.lower() in words(whole[file]).lower(), text
 
-    def test_of_an_empty_deployment_say_that_there_is_nothing(self):
+    def test_pages_of_an_empty_deployment_say_that_there_is_nothing(self):
         """A use case that neither serves nor has a row has no page."""
         empty = pages({}, {USE_CASE: replace(KNOWN[USE_CASE], champion=None)})
 
@@ -140,13 +140,13 @@ class TestPages:
             {"mean_probability": None, "lift_at_budget": None},
         ],
     )
-    def test_of_a_week_that_lacks_metrics_have_a_dash(self, site, changed):
+    def test_pages_of_a_week_that_lacks_metrics_have_a_dash(self, site, changed):
         week = site.one("evaluations", **changed)
         for rows in ([week], [week, ago(site.one("evaluations"), 1)]):
             assert not NONE.search(words(pages({"evaluations": rows})[SHOP]))
 
     @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x>'])
-    def test_take_texts_from_data_for_words_and_nothing_else(self, site, name):
+    def test_pages_take_texts_from_data_for_words_and_nothing_else(self, site, name):
         """The tags of the pages are those of an ordinary text."""
 
         def tags(word: str) -> list[list[str]]:
@@ -174,7 +174,7 @@ class TestPages:
             (-100.0, "cost 200.00 (EUR) more than they saved"),
         ],
     )
-    def test_count_what_alerts_saved_with_all_versions(self, site, saved, text):
+    def test_pages_count_what_alerts_saved_with_all_versions(self, site, saved, text):
         """Two versions may serve on one day; a negative saving is none."""
         rows = site.given("evaluations")
         day = next(row for row in rows if row["use_case"] == CARDS)
@@ -185,7 +185,7 @@ class TestPages:
         assert f"Alerts {text}" in words(files[FRAUD])
         assert f"of card_fraud {text} over 1 day" in words(files["fraud.html"])
 
-    def test_show_the_newest_final_row_of_an_audience(self, site):
+    def test_pages_show_the_newest_final_row_of_an_audience(self, site):
         row = site.one("lift")
         final = {"status": "final", "verdict": "helps"}
         rows = [
@@ -209,7 +209,9 @@ class TestPages:
             (10_000, "No year of weeks decides it: hold out more users"),
         ],
     )
-    def test_say_how_many_more_weeks_an_open_verdict_takes(self, site, before, text):
+    def test_pages_say_how_many_more_weeks_an_open_verdict_takes(
+        self, site, before, text
+    ):
         """From the users who became members since the week before."""
         sums = {"control_users": 1_000, "control_conversions": 80}
         row = site.one("lift", treated_users=9_000, **sums)
@@ -229,7 +231,7 @@ class TestDeeds:
     def texts(self, known=KNOWN[USE_CASE], **rows) -> list[str]:
         return [action.text for action in case(known, **rows).actions]
 
-    def test_are_none_where_all_is_well(self, site, week):
+    def test_deeds_are_none_where_all_is_well(self, site, week):
         """Fresh metrics, a champion, no alarm; an old alarm is past."""
         calm = site.one("drift", is_alarm=False)
         alarm = site.one("drift", is_alarm=True, as_of=DAY - WEEK)
@@ -248,7 +250,7 @@ class TestDeeds:
         (text,) = self.texts(evaluations=[week])
         assert text.startswith("In the week of 2026-02-24 users converted more often")
 
-    def test_name_the_day_since_which_runs_are_late(self, site, week):
+    def test_deeds_name_the_day_since_which_runs_are_late(self, site, week):
         """Two horizons without one are late."""
         assert self.texts(evaluations=[ago(week, 2)]) == []
         (text,) = self.texts(evaluations=[ago(week, 3)])
@@ -258,7 +260,7 @@ class TestDeeds:
         (text,) = self.texts(evaluations=[week], publications=[ago(published, 3)])
         assert text.startswith("No predictions since 2026-02-10")
 
-    def test_are_to_train_where_nothing_serves(self, site, week):
+    def test_deeds_are_to_train_where_nothing_serves(self, site, week):
         """The first time, and with the verdict where a version was refused."""
         known = replace(KNOWN[USE_CASE], champion=None)
         refused = site.one("versions", promoted=False, verdict="no better")
@@ -269,7 +271,7 @@ class TestDeeds:
         assert text == "No model is live yet. Version 0 was rejected: no better."
 
     @pytest.mark.parametrize("verdict", ["harms", "sample_ratio"])
-    def test_stop_an_audience_that_harms_or_lost_users(self, site, week, verdict):
+    def test_deeds_stop_an_audience_that_harms_or_lost_users(self, site, week, verdict):
         """One that had no new members for weeks was stopped."""
         row = site.one("lift", verdict=verdict)
         (text,) = self.texts(evaluations=[week], lift=[row])

@@ -44,7 +44,7 @@ def weeks_of(rows: list[reading.Row]) -> list[date]:
 
 
 class TestStatements:
-    def test_read_the_weeks_of_the_window_alone(self, site):
+    def test_statements_read_the_weeks_of_the_window_alone(self, site):
         """Newest first; a champion may be a year older than these."""
         longer = Window(as_of=DAY, weeks=50, until=DAY)
 
@@ -52,7 +52,7 @@ class TestStatements:
         assert len(weeks_of(site.given("evaluations", longer))) == 3
         assert {row["use_case"] for row in site.given("versions")} == {CARDS, USE_CASE}
 
-    def test_count_events_by_hour_and_those_that_had_come_before(self, site):
+    def test_statements_count_events_by_hour_and_those_that_had_come_before(self, site):
         """Also where the second came in another hour; older days are left out."""
         first, second = site.given("stream")
 
@@ -60,7 +60,7 @@ class TestStatements:
         assert first["wait_p50_ms"] == 2_000
         assert (second["received"], second["duplicates"]) == (1, 1)
 
-    def test_count_scores_letters_and_members_once(self, site):
+    def test_statements_count_scores_letters_and_members_once(self, site):
         """A redelivery repeats its id, and nothing is a score while nothing serves; of
         a delivery the newest status counts, of a repeated publication the newest."""
         (score,) = [row for row in site.given("drift") if row["kind"] == "score"]
@@ -75,7 +75,7 @@ class TestStatements:
         letters = {row["reason"]: row["messages"] for row in site.given("dead_letters")}
         assert letters == {"bad_value": 1, "malformed_json": 1}
 
-    def test_give_what_runs_billed(self, site):
+    def test_statements_give_what_runs_billed(self, site):
         """Of the weeks that are shown, not of all trainings that may serve."""
         given = [row for row in site.given("runs") if row["use_case"] == USE_CASE]
         assert {row["run"]: row["result"] for row in given} == {
@@ -86,7 +86,7 @@ class TestStatements:
         }
         assert max(row["bytes_billed"] or 0 for row in site.given("runs")) == 3 * 2**30
 
-    def test_give_the_same_by_the_text_that_is_shown(self, site):
+    def test_statements_give_the_same_by_the_text_that_is_shown(self, site):
         """With its parameters as values. Where tables are is what the emulator is told
         beside it: it has no system variables."""
         for name in TITLES:
@@ -99,7 +99,7 @@ class TestStatements:
             given = site.warehouse.table("\n".join(lines)).to_pylist()
             assert [reading.plain(row) for row in given] == site.given(name), name
 
-    def test_have_nothing_of_after_a_past_day(self, site):
+    def test_statements_have_nothing_of_after_a_past_day(self, site):
         """No week whose outcomes were not over, no lift of one, no publication."""
         window = Window(as_of=PAST, weeks=26, until=PAST)
 
@@ -109,7 +109,7 @@ class TestStatements:
 
 
 class TestCommand:
-    def test_writes_a_folder(self, site, tmp_path, capsys):
+    def test_the_dashboard_writes_a_folder(self, site, tmp_path, capsys):
         """Every page, and answers a program; again replaces what is there. No id of a
         user is in one: neither from a table of users, nor in words of a receiver."""
         folder = tmp_path / "new" / "site"
@@ -159,7 +159,7 @@ class TestCommand:
         assert answer["wrong"] == ["card_fraud/usecase.toml: a comma is missing"]
         assert (tmp_path / SHOP).is_file()
 
-    def test_writes_a_bucket(self, site, capsys):
+    def test_the_dashboard_writes_a_bucket(self, site, capsys):
         """Under a prefix, as pages that a browser shows; again replaces them."""
         address = f"gs://{site.settings.bucket}/shown/here"
         for _ in range(2):
@@ -189,7 +189,9 @@ class TestCommand:
         assert copy.read_text() == f"{facts.FIRST}<p>a week"
         assert f'href="{copy.name}"' in (tmp_path / SHOP).read_text()
 
-    def test_says_what_a_dry_run_would_read_and_write(self, site, tmp_path, capsys):
+    def test_the_dashboard_says_what_a_dry_run_would_read_and_write(
+        self, site, tmp_path, capsys
+    ):
         """And does neither."""
         folder = tmp_path / "site"
         assert site.command("dashboard", "--out", str(folder), "--dry-run") == Exit.DONE
@@ -199,7 +201,7 @@ class TestCommand:
         assert f"{folder}/index.html" in output
         assert not folder.exists()
 
-    def test_shows_what_serves(self, site, tmp_path):
+    def test_the_dashboard_shows_what_serves(self, site, tmp_path):
         """Today, by the pointer."""
         registry = Registry(site.artifacts, "ga4_purchase")
         registry.promote(7, model_sha256="0" * 64, at=NOW, instead_of=None)
@@ -209,7 +211,9 @@ class TestCommand:
 
         assert "Model version 7 is live" in words((tmp_path / SHOP).read_text())
 
-    def test_of_a_local_state_is_of_the_day_that_was_played(self, site, tmp_path):
+    def test_the_dashboard_of_a_local_state_is_of_the_day_that_was_played(
+        self, site, tmp_path
+    ):
         """Which may be of another year; the stream is that of today."""
         played = DAY - 52 * WEEK
         name = site.settings.use_case
@@ -223,7 +227,9 @@ class TestCommand:
         assert f"the last 7 days up to {DAY}" in page
 
     @pytest.mark.parametrize("out", ["gs://", "gs:///x", "gs://-x/y", "FILE"])
-    def test_refuses_a_place_before_it_reads(self, site, out, tmp_path, capsys):
+    def test_the_dashboard_refuses_a_place_before_it_reads(
+        self, site, out, tmp_path, capsys
+    ):
         """A file is no folder, and a bucket has a name."""
         file = tmp_path / "a-file"
         file.write_text("mine")

@@ -64,14 +64,14 @@ def preprocessor(use_case):
 
 
 class TestCheck:
-    def test_finds_nothing_in_a_new_use_case(self, folder, checked):
+    def test_a_check_finds_nothing_in_a_new_use_case(self, folder, checked):
         """And checks all of it."""
         report = checked()
 
         assert (report.problems, report.skipped) == ([], "")
 
     @pytest.mark.parametrize("name", usecases.names())
-    def test_finds_nothing_in_those_that_come_along(self, name, sandbox):
+    def test_a_check_finds_nothing_in_those_that_come_along(self, name, sandbox):
         """Over made-up events where they are of the export."""
         report = check.check(name, lambda: contextlib.nullcontext(sandbox))
 
@@ -109,7 +109,7 @@ class TestCheck:
             "second_churn/days.sql names 'first_day_churn', so a copy"
         )
 
-    def test_knows_the_use_cases_that_there_are(self):
+    def test_a_check_knows_the_use_cases_that_there_are(self):
         with pytest.raises(RequestError, match="ga4_purchase"):
             check.check("no_such", contextlib.nullcontext)
 
@@ -143,7 +143,9 @@ class TestCheck:
              "features.sql does not return the column city; add it"),
         ],
     )  # fmt: skip
-    def test_names_a_mistake_by_file_and_entry_or_line(self, edit, checked, mistake):
+    def test_a_check_names_a_mistake_by_file_and_entry_or_line(
+        self, edit, checked, mistake
+    ):
         """Before anything is run."""
         file, old, new_, words = mistake
         line = edit(file, old, new_)
@@ -155,7 +157,7 @@ class TestCheck:
 
 class TestFile:
     @pytest.mark.parametrize("file", ["usecase.toml", "features.sql"])
-    def test_is_utf_8(self, folder, file, checked):
+    def test_a_file_is_utf_8(self, folder, file, checked):
         text = (folder / file).read_bytes()
         (folder / file).write_bytes(text.replace(b"\n", b"\n# f\xfcr\n", 1))
 
@@ -164,7 +166,7 @@ class TestFile:
         assert problem.endswith("is not UTF-8; save the file in that encoding")
         assert problem.count(file) == 1
 
-    def test_of_a_use_case_is_there(self, folder):
+    def test_a_file_of_a_use_case_is_there(self, folder):
         """A folder without its usecase.toml is none, and says so; so is one without
         labels.sql."""
         (folder / "labels.sql").unlink()
@@ -174,7 +176,7 @@ class TestFile:
         (folder / "usecase.toml").unlink()
         assert [*check.files(NAME)] == [f"{NAME}/usecase.toml is missing"]
 
-    def test_takes_events_that_are_declared(self, folder):
+    def test_a_file_takes_events_that_are_declared(self, folder):
         """Of the stream, here or in events.toml."""
         with (folder / "usecase.toml").open("a") as file:
             file.write('[stream]\nevents = ["spin"]\n')
@@ -223,7 +225,7 @@ class TestLeaks:
             ),
         ],
     )
-    def test_of_features_are_found(self, edit, checked, old, new_, feature):
+    def test_leaks_of_features_are_found(self, edit, checked, old, new_, feature):
         """Whatever the window of a statement is, an event at or after the day shows."""
         edit("features.sql", old, new_)
         problems = checked().problems
@@ -231,7 +233,7 @@ class TestLeaks:
         start = f"{NAME}/features.sql: {feature} sees an event at or after"
         assert any(problem.startswith(start) for problem in problems), problems
 
-    def test_of_one_feature_alone_blame_no_other(self, edit, checked):
+    def test_leaks_of_one_feature_alone_blame_no_other(self, edit, checked):
         edit(
             "features.sql",
             "COUNT(*) AS active_days",
@@ -241,7 +243,7 @@ class TestLeaks:
 
         assert problem.startswith(f"{NAME}/features.sql: active_days sees")
 
-    def test_of_labels_and_amounts_are_found(self, folder, edit, checked):
+    def test_leaks_of_labels_and_amounts_are_found(self, folder, edit, checked):
         """An event after the horizon is no outcome."""
         (folder / "converter_amounts.sql").write_text(AMOUNTS)
         assert checked().problems == []
@@ -253,7 +255,7 @@ class TestLeaks:
             for file in ("labels.sql", "converter_amounts.sql")
         ]
 
-    def test_need_one_row_of_each_user(self, edit, checked):
+    def test_a_statement_that_gives_a_user_two_rows_is_named(self, edit, checked):
         edit("labels.sql", "SELECT DISTINCT", "SELECT")
 
         [problem] = checked().problems

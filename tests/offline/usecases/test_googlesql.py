@@ -12,7 +12,7 @@ TABLES = {
 
 
 class TestColumns:
-    def test_have_the_types_that_bigquery_gives_them(self):
+    def test_columns_have_the_types_that_bigquery_gives_them(self):
         """Of a query, with parameters, by name."""
         assert googlesql.columns(
             "SELECT user_id, SUM(n) / 2 AS half, [day] AS days FROM t "
@@ -22,7 +22,7 @@ class TestColumns:
         ) == {"user_id": "STRING", "half": "FLOAT64", "days": "ARRAY<DATE>"}
 
     @pytest.mark.parametrize("function", ["MAX_BY", "min_by"])
-    def test_of_bigquerys_own_aggregates_of_a_row_have_the_type_of_the_value(
+    def test_columns_of_bigquerys_own_aggregates_of_a_row_have_the_type_of_the_value(
         self, function
     ):
         sql = f"SELECT {function}(STRUCT(n AS a), day).a AS x FROM t"
@@ -48,7 +48,9 @@ class TestColumns:
             ("n IN (SELECT n FROM others)", "Table not found: others"),
         ],
     )
-    def test_of_what_bigquery_refuses_are_an_error_with_its_line(self, sql, message):
+    def test_columns_of_what_bigquery_refuses_are_an_error_with_its_line(
+        self, sql, message
+    ):
         """In BigQuery's own words."""
         with pytest.raises(googlesql.Refused) as refused:
             googlesql.columns(f"SELECT\n  user_id\nFROM t\nWHERE {sql}", TABLES, {})
@@ -64,6 +66,6 @@ class TestColumns:
             "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
         ],
     )
-    def test_are_not_known_where_bigquery_alone_knows(self, sql):
+    def test_columns_are_not_known_where_bigquery_alone_knows(self, sql):
         """Its own functions and models are no mistakes."""
         assert googlesql.columns(sql, TABLES, {}) == {}

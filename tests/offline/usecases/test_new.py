@@ -16,7 +16,7 @@ CHOSEN = {"label_event": EVENT, "lookback_days": 30, "horizon_days": 14}
 
 
 class TestWrite:
-    def test_makes_a_use_case_that_loads(self, use_cases):
+    def test_writing_a_use_case_makes_a_use_case_that_loads(self, use_cases):
         """Its declarations are right, and it has every statement."""
         written = new.write("shop_sign_up", **CHOSEN)
         found = usecases.load("shop_sign_up")
@@ -28,14 +28,14 @@ class TestWrite:
         assert found.parameters["converting_event"] == EVENT
         assert (found.lookback_days, found.horizon_days) == (30, 14)
 
-    def test_shows_what_it_would_write(self, use_cases):
+    def test_writing_a_use_case_shows_what_it_would_write(self, use_cases):
         """A dry run names the same files, and writes none."""
         shown = new.write("shop_sign_up", **CHOSEN, is_dry=True)
 
         assert not (use_cases / "shop_sign_up").exists()
         assert shown["files"] == new.write("shop_sign_up", **CHOSEN)["files"]
 
-    def test_keeps_what_is_there(self, use_cases):
+    def test_writing_a_use_case_keeps_what_is_there(self, use_cases):
         """Nobody's use case is overwritten."""
         with pytest.raises(RequestError, match="already exists"):
             new.write("ga4_purchase", **CHOSEN)
@@ -50,7 +50,7 @@ class TestWrite:
             ("horizon_days", -1),
         ],
     )
-    def test_refuses_what_cannot_be(self, use_cases, field, value):
+    def test_writing_a_use_case_refuses_what_cannot_be(self, use_cases, field, value):
         """The field is named, and nothing is written."""
         there = {*use_cases.iterdir()}
         with pytest.raises(RequestError) as refused:

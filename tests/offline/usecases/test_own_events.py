@@ -112,7 +112,7 @@ def test_features_end_and_labels_begin_at_midnight_of_each_date(folder, sandbox)
     ],
     indirect=["folder"],
 )
-def test_who_stays_away_in_the_horizon_has_churned(folder, sandbox, churned):
+def test_a_user_who_stays_away_in_the_horizon_has_churned(folder, sandbox, churned):
     """From every event, or from the one that is named."""
     load(
         sandbox,

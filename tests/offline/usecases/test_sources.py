@@ -25,13 +25,15 @@ def folder(use_cases) -> Path:
 
 
 class TestANewUseCaseWithASource:
-    def test_is_right_as_it_is_written(self, folder, checked):
+    def test_a_new_use_case_with_a_source_is_right_as_it_is_written(
+        self, folder, checked
+    ):
         """Its statements run over made-up rows of the table, and nothing leaks."""
         report = checked()
 
         assert report.problems == []
 
-    def test_names_a_table(self, use_cases):
+    def test_a_new_use_case_with_a_source_names_a_table(self, use_cases):
         with pytest.raises(
             RequestError, match="project.dataset.table or dataset.table"
         ):
@@ -51,7 +53,7 @@ class TestALeak:
         edit("features.sql", "      points,\n", "      points,\n      ordered_at,\n")
         edit("features.sql", POINTS, f"{column} AS loyalty_points")
 
-    def test_of_a_column_that_is_filled_after_the_purchase_is_found(
+    def test_a_leak_of_a_column_that_is_filled_after_the_purchase_is_found(
         self, folder, edit, checked
     ):
         """The row is of before, and tells of the purchase all the same."""
@@ -59,7 +61,7 @@ class TestALeak:
 
         assert "loyalty_points sees an event at or after" in str(checked())
 
-    def test_is_none_where_the_moment_is_compared_or_planned(
+    def test_a_leak_is_none_where_the_moment_is_compared_or_planned(
         self, folder, edit, checked
     ):
         """Such as the end of a contract, which is known ahead."""
@@ -75,7 +77,7 @@ class TestALeak:
         assert compared.problems == []
         assert checked().problems == []
 
-    def test_by_the_table_itself_is_refused(self, folder, edit, checked):
+    def test_a_leak_by_the_table_itself_is_refused(self, folder, edit, checked):
         """It has rows of after the as-of date; the source's name has none."""
         edit("features.sql", "      loyalty\n", f"      `{TABLE}`\n")
 

@@ -33,7 +33,7 @@ def week(number, *sums):
 
 
 class TestFigures:
-    def test_of_a_week_are_those_of_all_users_so_far(self):
+    def test_figures_of_a_week_are_those_of_all_users_so_far(self):
         """Amounts of both groups as well; where none is known there are none."""
         weeks = [
             week(
@@ -61,7 +61,7 @@ class TestFigures:
         assert figures([week(0, *plain)])[0].revenue is None
 
     @pytest.mark.parametrize("is_control", [False, True])
-    def test_of_an_empty_group_say_that_nobody_is_there(self, is_control):
+    def test_figures_of_an_empty_group_say_that_nobody_is_there(self, is_control):
         """Not that it is open: it would be for good."""
         users = group(50, 50, is_control=is_control)
         [row] = figures([replace(week(0, users), control_share=0.0)])
@@ -70,7 +70,7 @@ class TestFigures:
         assert row.conversion_difference is None
         assert row.conversion_lift is None
 
-    def test_say_where_the_groups_sizes_cannot_be_chance(self):
+    def test_figures_say_where_the_groups_sizes_cannot_be_chance(self):
         treated = group(3_000, 3_000, is_control=False)
         control = group(2_000, 2_000, is_control=True)
 
@@ -115,7 +115,7 @@ def test_an_interval_of_money_covers_the_truth_in_94_of_100_audiences(sigma):
 
 
 @pytest.mark.parametrize("a_week", [200, 1_000, 5_000])
-def test_who_looks_each_week_of_a_year_is_misled_in_5_of_100_audiences(a_week):
+def test_a_look_each_week_of_a_year_misleads_in_5_of_100_audiences(a_week):
     """Without an effect; one in ten converts, and one in ten is held out."""
     random, tries, misled = np.random.default_rng(8), 300, 0
     users = np.array([0.9 * a_week, 0.1 * a_week]).astype(int)

@@ -189,5 +189,5 @@ def test_the_best_number_leaves_the_most_money(lift, users):
     assert ranked().best_number(lift=lift, cost=0.25, margin=0.5) == users
 
 
-def test_without_amounts_no_number_is_best():
+def test_no_number_is_best_without_amounts():
     assert ranked(value=None).best_number(lift=0.1, cost=0.25, margin=0.5) is None

@@ -99,7 +99,7 @@ def test_the_field_of_a_dead_letter_can_be_shown_in_a_terminal():
 
 
 class TestDeadLetters:
-    def test_hold_what_came_and_why(self):
+    def test_dead_letters_hold_what_came_and_why(self):
         messages = [
             message(bet(), "m1"),
             message(b'{"a":1}', "m2", published_at="2026-03-02T05:00:00Z", a="é"),
@@ -118,7 +118,7 @@ class TestDeadLetters:
         assert (second["reason"], second["raw"]) == ("wrong_encoding", None)
         assert (third["raw"], third["raw_size"]) == (None, 5)
 
-    def test_have_an_age_in_the_place_of_personal_fields(self):
+    def test_dead_letters_have_an_age_in_the_place_of_personal_fields(self):
         """So one can be sent again, and says of nobody who they are."""
         personal = CATALOGUE.personal
         letter = redacted(written(registration(label="maybe")), personal)

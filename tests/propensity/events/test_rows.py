@@ -117,12 +117,12 @@ def fates(messages: Sequence[Message], **how: Any) -> list[Any]:
 
 class TestGroups:
     @given(BATCHES)
-    def test_are_the_sum_of_their_messages_and_lose_nothing(self, messages):
+    def test_groups_are_the_sum_of_their_messages_and_lose_nothing(self, messages):
         """No message, however broken, changes what becomes of another."""
         assert fates(messages) == [fates([one])[0] for one in messages]
 
     @given(BATCHES)
-    def test_are_rows_of_the_tables(self, messages):
+    def test_groups_are_rows_of_the_tables(self, messages):
         accepted = accept(*messages, catalogue=BOTH)
 
         reasons = [one.reason for one in accepted.refused.values()]
@@ -144,7 +144,9 @@ class TestGroups:
             assert (stored["received_at"], stored["received_on"]) == (NOW, NOW.date())
 
     @given(BATCHES)
-    def test_give_the_same_rows_when_what_was_published_is_taken_again(self, messages):
+    def test_groups_give_the_same_rows_when_what_was_published_is_taken_again(
+        self, messages
+    ):
         first = accept(*messages, catalogue=BOTH, postcodes=POSTCODES)
         again = accept(
             *(
@@ -165,7 +167,7 @@ class TestRows:
         ("field", "attribute", "event_id"),
         [("e1", "a1", "e1"), (..., "a1", "a1"), (..., "", "m1"), (None, None, "m1")],
     )
-    def test_have_the_id_of_the_event_then_the_attribute_then_the_message(
+    def test_rows_have_the_id_of_the_event_then_the_attribute_then_the_message(
         self, field, attribute, event_id
     ):
         attributes = {} if attribute is None else {"event_id": attribute}
@@ -173,14 +175,14 @@ class TestRows:
         accepted = accept(message(bet(event_id=field), "m1", **attributes))
         assert rows(accepted)["event_id"].to_pylist() == [event_id]
 
-    def test_have_the_time_of_publication(self):
+    def test_rows_have_the_time_of_publication(self):
         texts = ("2026-03-02T05:59:59.123456789Z", "soon", "")
         accepted = accept(*(message(bet(), published_at=one) for one in texts))
 
         moment = NOW - timedelta(microseconds=876544)
         assert rows(accepted)["published_at"].to_pylist() == [moment, None, None]
 
-    def test_have_the_age_in_the_place_of_personal_fields(self):
+    def test_rows_have_the_age_in_the_place_of_personal_fields(self):
         stored = row(registration(age=99))
 
         assert stored["age"] == 35
@@ -192,7 +194,7 @@ class TestRows:
         assert json.loads(own["attributes"]) == {"machine": "m7", "odds": -1.25}
 
     @pytest.mark.parametrize("event", [registration(label=1), spin(churned=1)])
-    def test_have_the_label_in_its_column_and_nowhere_else(self, event):
+    def test_rows_have_the_label_in_its_column_and_nowhere_else(self, event):
         field = "label" if "label" in event else "churned"
         labelled, other = (
             row(one, catalogue=BOTH) for one in (event, {**event, field: None})
@@ -201,7 +203,7 @@ class TestRows:
         assert (labelled.pop("label"), other.pop("label")) == (1, None)
         assert labelled == other
 
-    def test_are_late_from_the_first_day_beyond_the_bound_on(self):
+    def test_rows_are_late_from_the_first_day_beyond_the_bound_on(self):
         bound = {"lateness": timedelta(days=30)}
         last, beyond = (
             bet(event_time=text)
@@ -217,7 +219,7 @@ def card(event: dict[str, Any] | bytes) -> dict[str, Any]:
 
 
 class TestCards:
-    def test_need_no_type_use_case_user_and_event_id(self):
+    def test_cards_need_no_type_use_case_user_and_event_id(self):
         stored = card(transaction())
 
         assert (stored["use_case"], stored["event_type"]) == (
@@ -233,7 +235,7 @@ class TestCards:
         nulls = dict.fromkeys(("event_type", "use_case", "user_id", "event_id"))
         assert card(transaction(**nulls)) == stored
 
-    def test_are_published_as_they_were_written_with_who_and_what_they_are(self):
+    def test_cards_are_published_as_they_were_written_with_who_and_what_they_are(self):
         data = written(transaction(), V1="1.10", V2='"1e2"')
         [enriched] = published(accept(message(data), catalogue=DEPLOYED))
 
@@ -259,13 +261,13 @@ class TestCards:
             ({**transaction(), **truth()}, "event_type"),
         ],
     )
-    def test_that_lack_a_field_are_refused_and_it_is_named(self, event, field):
+    def test_cards_that_lack_a_field_are_refused_and_it_is_named(self, event, field):
         assert refusal(event, catalogue=DEPLOYED) == ("missing_field", field)
 
     @pytest.mark.parametrize(
         ("literal", "identity"), [('"é"', "é"), ("-7", "-7"), (str(2**53 - 1), None)]
     )
-    def test_are_identified_by_a_text_or_a_whole_number(self, literal, identity):
+    def test_cards_are_identified_by_a_text_or_a_whole_number(self, literal, identity):
         stored = card(written(transaction(), transaction_id=literal))
 
         assert stored["event_id"] == stored["user_id"] == (identity or literal)
@@ -278,12 +280,12 @@ class TestCards:
             *((one, "bad_value") for one in ("0", "-0", '"Null "', r'"\n"')),
         ],
     )
-    def test_are_identified_by_nothing_else(self, literal, reason):
+    def test_cards_are_identified_by_nothing_else(self, literal, reason):
         event = written(transaction(), transaction_id=literal)
 
         assert refusal(event, catalogue=DEPLOYED) == (reason, "transaction_id")
 
-    def test_are_told_from_their_truths_by_the_fields_that_they_have(self):
+    def test_cards_are_told_from_their_truths_by_the_fields_that_they_have(self):
         """Unknown fields are passed over."""
         assert card(transaction(is_fraud=1, merchant="m")) == card(transaction())
         assert told(truth(Amount=5, V1=1)) == told(truth())
@@ -299,7 +301,7 @@ class TestCards:
         assert accepted.events == []
 
     @pytest.mark.parametrize("sent", [transaction(), truth()])
-    def test_of_a_suppressed_user_are_neither_events_nor_truths(self, sent):
+    def test_cards_of_a_suppressed_user_are_neither_events_nor_truths(self, sent):
         """The user of a truth is the transaction that it names."""
         suppressed = Suppressed("k", [(EVERYWHERE, user_hash("k", "t1"))])
         accepted = accept(message(sent), catalogue=DEPLOYED, suppressed=suppressed)
@@ -308,12 +310,12 @@ class TestCards:
 
 
 class TestEnriched:
-    def test_is_the_event_itself_where_nothing_is_new(self):
+    def test_an_enriched_event_is_the_event_itself_where_nothing_is_new(self):
         data = b" " + written(bet(note="\u00e9")) + b" \t\r\n"
 
         assert published(accept(message(data))) == [data]
 
-    def test_has_the_identity_and_what_was_found_out(self):
+    def test_an_enriched_event_has_the_identity_and_what_was_found_out(self):
         """All fields that were sent stay as they were written."""
         sent = written(registration(event_id=...), note="[1.10, 1e400, 1E2, -0.0]")
         [enriched] = published(accept(message(sent, "m1"), postcodes=POSTCODES))
@@ -322,14 +324,16 @@ class TestEnriched:
         found_out = {"event_id": "m1", "socioeconomic_idx": 3.25, "age": 35}
         assert json.loads(enriched) == {**json.loads(sent), **found_out}
 
-    def test_has_the_index_of_the_postcode_whatever_the_client_says(self):
+    def test_an_enriched_event_has_the_index_of_the_postcode_whatever_the_client_says(
+        self,
+    ):
         event = registration(postcode="AB10 9ZZ", socioeconomic_idx=9.5)
         accepted = accept(message(event), postcodes=POSTCODES)
 
         assert rows(accepted)["socioeconomic_idx"].to_pylist() == [2.5]
         assert json.loads(published(accepted)[0])["socioeconomic_idx"] == 2.5
 
-    def test_replaces_fields_of_the_object_and_no_others(self):
+    def test_an_enriched_event_replaces_fields_of_the_object_and_no_others(self):
         data = b'{"\\u0061ge":5,"x":1.10,"z":{"age":-0.0}} \n'
 
         enriched = with_fields(data, {"age": 7})

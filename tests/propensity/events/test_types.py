@@ -62,13 +62,13 @@ WRONG = [
 
 class TestEveryType:
     @pytest.mark.parametrize(("name", "field"), REQUIRED)
-    def test_has_its_fields(self, name, field):
+    def test_every_type_has_its_fields(self, name, field):
         event = {key: one for key, one in EXAMPLES[name].items() if key != field}
 
         assert refusal(event) == ("missing_field", field)
 
     @pytest.mark.parametrize(("name", "field", "literal"), WRONG)
-    def test_has_fields_of_their_types(self, name, field, literal):
+    def test_every_type_has_fields_of_their_types(self, name, field, literal):
         event = written(EXAMPLES[name], **{field: literal})
 
         assert refusal(event) == ("wrong_type", field)
@@ -80,10 +80,10 @@ class TestEveryType:
             "Object missing required field `user_id` - at `$.city`",
         ],
     )
-    def test_is_known(self, name):
+    def test_every_type_is_known(self, name):
         assert refusal(bet(event_type=name)) == ("unknown_event_type", "event_type")
 
-    def test_may_have_more_fields_in_any_order(self):
+    def test_every_type_may_have_more_fields_in_any_order(self):
         more = bet(device={"os": ["x", 1e300, None]}, age="old", label=[], amount="x")
 
         assert row(dict(reversed(more.items()))) == row(bet())
@@ -105,7 +105,7 @@ class TestJson:
         ],
         ids=lambda data: str(data[:40]),
     )
-    def test_that_is_no_object_or_malformed_is_refused(self, data):
+    def test_json_that_is_no_object_or_malformed_is_refused(self, data):
         """In fields that are read or not; however deep it is nested."""
         assert refusal(data) == ("malformed_json", None)
 
@@ -123,14 +123,14 @@ class TestJson:
 
     @pytest.mark.parametrize("field", ["user_id", "city", "label", "note"])
     @pytest.mark.parametrize("broken", [b"\xe9", b"Zo\xc3", b"\xed\xa0\x80"])
-    def test_is_utf_8_in_every_field(self, field, broken):
+    def test_json_is_utf_8_in_every_field(self, field, broken):
         """Also in one that is not read: the event is published as it came."""
         event = written(registration(), **{field: '"@"'}).replace(b"@", broken)
 
         assert refusal(event) == ("wrong_encoding", None)
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
-    def test_is_not_another_unicode(self, encoding):
+    def test_json_is_not_another_unicode(self, encoding):
         event = written(bet()).decode().encode(encoding)
 
         assert refusal(event) == ("wrong_encoding", None)
@@ -142,7 +142,7 @@ class TestIds:
         "sent",
         ["null", "Undefined", " (not set)", "0", "-", "", "é" * 257, "a\tb", "a\x9fb"],
     )
-    def test_that_mean_nothing_or_are_no_text_are_refused_alone(self, field, sent):
+    def test_ids_that_mean_nothing_or_are_no_text_are_refused_alone(self, field, sent):
         """The others of the group are stored; other texts may have such characters."""
         accepted = accept(
             message(bet(**{field: sent}), "1"),
@@ -154,7 +154,7 @@ class TestIds:
         assert (place, refused.reason, refused.field) == (0, "bad_value", field)
         assert len(accepted.events) == 2
 
-    def test_of_messages_and_attributes_have_the_same_rule(self):
+    def test_ids_of_messages_and_attributes_have_the_same_rule(self):
         bare = bet(event_id=...)
         accepted = accept(
             message(bare, "m1", event_id="a\tb"),
@@ -169,7 +169,7 @@ class TestIds:
 
 class TestSizes:
     @pytest.mark.parametrize("field", ["name", "street_address", "city", "campaign"])
-    def test_of_texts_are_bounded(self, field):
+    def test_sizes_of_texts_are_bounded(self, field):
         assert row(registration(**{field: "é" * 4096}))
         assert refusal(registration(**{field: "é" * 4097})) == ("bad_value", field)
 
@@ -210,7 +210,7 @@ class TestCatalogue:
     @pytest.mark.parametrize(
         ("name", "reason"), [(..., "missing_field"), ("", "unknown_event_type")]
     )
-    def test_asks_for_the_type_even_where_there_is_one(self, name, reason):
+    def test_a_catalogue_asks_for_the_type_even_where_there_is_one(self, name, reason):
         slots = Catalogue([use_case("slots", ["new_bet"])])
 
         event = bet(use_case="slots", event_type=name)
@@ -238,7 +238,7 @@ class TestCatalogue:
             ({"spin": {"city": "number"}}, "city is number here, but text elsewhere"),
         ],
     )
-    def test_refuses_types_that_cannot_be(self, types, problem):
+    def test_a_catalogue_refuses_types_that_cannot_be(self, types, problem):
         """Dead letters lose fields by their names, and columns have one type."""
         with pytest.raises(UseCaseError, match=re.escape(problem)):
             Catalogue([use_case("slots", [*types], types)])
@@ -262,12 +262,12 @@ class TestCatalogue:
             ([replace(PAYMENTS, features={"x": "number"})], "lacks the numerals x"),
         ],
     )
-    def test_refuses_what_contradicts_itself(self, use_cases, problem):
+    def test_a_catalogue_refuses_what_contradicts_itself(self, use_cases, problem):
         """At the deploy, and not at the first event."""
         with pytest.raises(UseCaseError, match=re.escape(problem)):
             Catalogue(use_cases)
 
-    def test_gives_an_event_that_names_no_use_case_to_all_that_take_its_type(self):
+    def test_an_event_that_names_no_use_case_goes_to_all_that_take_its_type(self):
         """So a new use case gets the events of producers that know none, and takes
         nothing away. A type that one use case declares may be taken by others."""
         both = Catalogue(

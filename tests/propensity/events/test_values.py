@@ -119,7 +119,7 @@ class TestNumerals:
     @pytest.mark.parametrize(
         ("text", "number"), [("+1.5", 1.5), (".5", 0.5), ("5.", 5.0)]
     )
-    def test_may_be_written_as_programs_write_numbers(self, text, number):
+    def test_numerals_may_be_written_as_programs_write_numbers(self, text, number):
         assert numeral_of(text, field="V1") == number
 
 
@@ -175,14 +175,16 @@ NO_MOMENTS_AT_ALL = [
 
 class TestTimes:
     @pytest.mark.parametrize(("text", "moment"), TEXTS)
-    def test_are_moments_in_iso_8601_and_utc_without_an_offset(self, text, moment):
+    def test_times_are_moments_in_iso_8601_and_utc_without_an_offset(
+        self, text, moment
+    ):
         stored = row(timed(text))
 
         assert (stored["event_time"], stored["event_date"]) == (moment, moment.date())
 
     @pytest.mark.parametrize("zone", ["Z", "", "+00:00"])
     @pytest.mark.parametrize("digits", range(1, 10))
-    def test_are_kept_to_the_microsecond(self, digits, zone):
+    def test_times_are_kept_to_the_microsecond(self, digits, zone):
         fraction = "987654321"[:digits]
         expected = NOON + timedelta(microseconds=int(fraction.ljust(6, "0")[:6]))
 
@@ -190,10 +192,10 @@ class TestTimes:
         assert stored["event_time"] == expected
 
     @pytest.mark.parametrize("text", NO_MOMENTS_AT_ALL)
-    def test_are_nothing_else(self, text):
+    def test_times_are_nothing_else(self, text):
         assert refusal(timed(text)) == ("bad_time", "event_time")
 
-    def test_are_from_1971_to_ten_minutes_ahead(self):
+    def test_times_are_from_1971_to_ten_minutes_ahead(self):
         bound = NOW + CLOCK_SKEW
         beyond = bound + timedelta(microseconds=1)
 

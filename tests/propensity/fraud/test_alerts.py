@@ -84,7 +84,7 @@ def test_alerts_by_probability_and_amount_save_more_than_any_threshold(price):
 
 
 class TestSavings:
-    def test_are_amounts_less_reviews(self):
+    def test_savings_are_amounts_less_reviews(self):
         """Of 130.20 lost without alerts 100.10 is stopped, by two reviews of 2; to the
         cent, which floats are not."""
         score = np.array([0.1, 0.9, 0.8, 0.2])
@@ -96,7 +96,7 @@ class TestSavings:
         assert sums == tuple(map(Decimal, ("130.2", "96.1", "34.1")))
         assert saved.saved_share == pytest.approx(96.1 / 130.2)
 
-    def test_have_an_interval_of_twenty_frauds(self):
+    def test_savings_have_an_interval_of_twenty_frauds(self):
         """Which holds what is saved; fewer frauds are too few to say."""
         score, at = drawn(3, rows=1_000)
         alerted = at.alerts(score, 0.5)
@@ -106,7 +106,7 @@ class TestSavings:
         assert saved.saved_low < saved.saved < saved.saved_high
         assert alerts.savings(alerted, few, threshold=0.5).saved_low is None
 
-    def test_differ_by_the_cost_of_one_less_the_other(self):
+    def test_savings_differ_by_the_cost_of_one_less_the_other(self):
         score, at = drawn(5, rows=2_000)
         user = np.arange(2_000)
         apart = alerts.cost_difference(score >= 0.5, score >= 0.2, at, user=user)

@@ -39,7 +39,7 @@ def through(environment, storage_emulator) -> Iterator[Callable[..., Artifacts]]
 
 
 class TestCreate:
-    def test_writes_once(self, artifacts):
+    def test_a_create_writes_once(self, artifacts):
         """A second writer of the same name is told that it lost; the first stays."""
         generation = artifacts.create("a/b.json", b"first")
 
@@ -48,7 +48,7 @@ class TestCreate:
 
         assert artifacts.read("a/b.json") == Stored(b"first", generation)
 
-    def test_knows_its_own_write_again(self, through):
+    def test_a_create_knows_its_own_write_again(self, through):
         """Where the answer to a write is lost, the retry finds its own bytes."""
         lost = []
 
@@ -64,7 +64,7 @@ class TestCreate:
         assert len(lost) == 1
         assert artifacts.read("lease.json") == Stored(b"mine", generation)
 
-    def test_needs_no_right_to_overwrite(self, artifacts, through):
+    def test_a_create_needs_no_right_to_overwrite(self, artifacts, through):
         """Cloud Storage takes an overwrite for a deletion: where there is an object the
         refusal is a conflict, as with all rights, or the writer's own bytes."""
 
@@ -125,7 +125,9 @@ class TestRead:
         with pytest.raises(ArtifactError, match="nothing does not exist"):
             artifacts.read("nothing")
 
-    def test_refuses_bytes_that_are_damaged(self, artifacts, emulators, environment):
+    def test_a_read_refuses_bytes_that_are_damaged(
+        self, artifacts, emulators, environment
+    ):
         """Bytes that are not those of their checksum are an error of the artifact."""
         artifacts.create("model", b"model")
         [live] = artifacts.generations("model")
@@ -138,7 +140,7 @@ class TestRead:
 
 
 class TestFailures:
-    def test_name_a_bucket_that_nobody_made(self, environment):
+    def test_failures_name_a_bucket_that_nobody_made(self, environment):
         settings = replace(Settings.from_environment(), bucket="nobody-made-this")
 
         with pytest.raises(PropensityError, match="nobody-made-this"):
@@ -147,7 +149,9 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("status", "error"), [(403, AccessDenied), (500, Unavailable)]
     )
-    def test_tell_refusals_from_outages(self, through, status, error, tmp_path):
+    def test_failures_tell_refusals_from_outages(
+        self, through, status, error, tmp_path
+    ):
         """Outages are repeated until the deadline; a right is a matter for a person."""
         (tmp_path / "file").write_bytes(b"one")
         bucket = through(lambda _: status)
@@ -157,7 +161,7 @@ class TestFailures:
         with pytest.raises(error):
             bucket.create_from("a", tmp_path / "file")
 
-    def test_that_pass_are_not_seen(self, through):
+    def test_failures_that_pass_are_not_seen(self, through):
         """One failure is retried, and the answer is what it would have been."""
         bucket = through(lambda request: 503 if request.number == 0 else None)
 

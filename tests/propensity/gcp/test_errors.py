@@ -25,7 +25,7 @@ GOOGLE = Settings(project="p")
 
 
 class TestRights:
-    def test_are_named_with_the_resource_and_what_to_do(self):
+    def test_rights_are_named_with_the_resource_and_what_to_do(self):
         error = error_of(
             api.PermissionDenied("User not authorized to perform this action."),
             GOOGLE,
@@ -39,7 +39,7 @@ class TestRights:
         assert "deploy/setup.sh" in error.message
 
     @pytest.mark.parametrize("on", ["theirs.analytics_1", ""])
-    def test_to_the_export_are_for_its_owner_to_grant(self, on):
+    def test_rights_to_the_export_are_for_its_owner_to_grant(self, on):
         """A statement reads a view of ours, and the view what is theirs: BigQuery's
         message has the dataset."""
         refused = api.Forbidden(
@@ -64,7 +64,7 @@ class TestClasses:
             ("SELEC 1", PropensityError),
         ],
     )
-    def test_are_those_of_the_emulator(self, warehouse, sql, error):
+    def test_classes_are_those_of_the_emulator(self, warehouse, sql, error):
         with pytest.raises(PropensityError) as caught:
             warehouse.rows(sql)
 
@@ -98,7 +98,7 @@ class TestClasses:
             (RefreshError("no metadata server"), Unavailable),
         ],
     )
-    def test_tell_what_passes_from_what_stays(self, error, ours):
+    def test_classes_tell_what_passes_from_what_stays(self, error, ours):
         """An outage passes; a table, a column or a right that is missing does not."""
         raised = api.BadRequest(error) if isinstance(error, str) else error
 
@@ -112,7 +112,7 @@ class TestClasses:
         assert limit in message
         assert "\n" not in message
 
-    def test_that_pass_are_not_seen(self, opened, bigquery_emulator):
+    def test_classes_that_pass_are_not_seen(self, opened, bigquery_emulator):
         """One failed request is sent again."""
         with Proxy(
             bigquery_emulator.url, lambda request: 503 if request.number == 0 else None

@@ -17,7 +17,7 @@ INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
 
 
 class TestStatements:
-    def test_take_values_as_parameters_only(self, warehouse):
+    def test_statements_take_values_as_parameters_only(self, warehouse):
         """Defect: SQL made of f-strings. A value that is SQL is a value."""
         [row] = warehouse.rows("SELECT @text AS value", {"text": INJECTION})
         listed = warehouse.rows(
@@ -40,19 +40,19 @@ class TestStatements:
             (datetime(2026, 3, 2, tzinfo=UTC), "TIMESTAMP"),
         ],
     )
-    def test_have_typed_parameters(self, value, kind):
+    def test_statements_have_typed_parameters(self, value, kind):
         """A value has one type, alone and in a list."""
         assert query_parameter("p", value).type_ == kind
         assert query_parameter("p", [value]).array_type == kind
 
     @pytest.mark.parametrize("value", [[], None, {"a": 1}, b"x"])
-    def test_refuse_what_has_no_type(self, value):
+    def test_statements_refuse_what_has_no_type(self, value):
         """An empty list and an unknown type are a caller's mistake."""
         with pytest.raises(TypeError, match="@p"):
             query_parameter("p", value)
 
     @pytest.mark.parametrize("count", [5, 300_000])
-    def test_answer_rows_batches_and_tables_alike(self, warehouse, count):
+    def test_statements_answer_rows_batches_and_tables_alike(self, warehouse, count):
         """Few come with the answer, many through the Storage API: all of them."""
         sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, @most)) AS n"
         table = warehouse.table(sql, {"most": count})
@@ -64,14 +64,14 @@ class TestStatements:
         rows = warehouse.rows(f"{sql} WHERE n <= 5", {"most": count})
         assert sorted(row["n"] for row in rows) == expected[:5]
 
-    def test_are_metered_apart_for_each_run(self, warehouse):
+    def test_statements_are_metered_apart_for_each_run(self, warehouse):
         """A run has the clients of its instance and a meter of its own."""
         warehouse.bytes_billed += 10
         run = warehouse.for_run()
 
         assert (run.client, run.bytes_billed) == (warehouse.client, 0)
 
-    def test_are_labelled_for_the_bill(self, warehouse):
+    def test_statements_are_labelled_for_the_bill(self, warehouse):
         """Whoever looks at costs finds the application's jobs."""
         assert warehouse._start("SELECT 1", None).labels == {
             "application": "propensity"
@@ -84,14 +84,14 @@ class TestRows:
         yield
         warehouse.execute("DELETE FROM ma_predictions_runs WHERE TRUE")
 
-    def test_keep_their_texts_whatever_the_order_of_columns(self, warehouse):
+    def test_rows_keep_their_texts_whatever_the_order_of_columns(self, warehouse):
         rows = staged(INJECTION)
         warehouse.write(SCORES, rows.select(rows.column_names[::-1]))
 
         [row] = warehouse.rows("SELECT * FROM ma_predictions_runs")
         assert dict(row.items()) == rows.to_pylist()[0]
 
-    def test_replace_all_others(self, warehouse):
+    def test_rows_replace_all_others(self, warehouse):
         """Whoever reads sees the old rows or the new ones."""
         row = {"socioeconomic_idx": 0.5, "is_outward": False, "loaded_on": DAY}
         warehouse.create(POSTCODE_INDEX)
@@ -122,12 +122,12 @@ class TestRows:
         ],
         ids=["missing", "extra", "extra in values"],
     )
-    def test_of_other_columns_are_refused(self, warehouse, rows):
+    def test_rows_of_other_columns_are_refused(self, warehouse, rows):
         """Tables are contracts: what does not fit is not written."""
         with pytest.raises(SchemaError, match="ma_predictions_runs"):
             warehouse.write(SCORES, rows)
 
-    def test_say_that_a_table_is_older_than_the_code(self, warehouse):
+    def test_rows_say_that_a_table_is_older_than_the_code(self, warehouse):
         """Where functions are deployed before the set-up."""
         warehouse.execute("ALTER TABLE ma_predictions_runs DROP COLUMN expected_value")
         refused = "expected_value.*run deploy/setup.sh"
@@ -143,7 +143,7 @@ class TestRows:
 
 
 class TestTables:
-    def test_are_made_where_missing(self, warehouse):
+    def test_tables_are_made_where_missing(self, warehouse):
         """Making a table twice is making it once."""
         with pytest.raises(MissingTable, match="ma_audience_members"):
             warehouse.rows("SELECT * FROM ma_audience_members")
@@ -152,7 +152,7 @@ class TestTables:
 
         assert warehouse.rows("SELECT * FROM ma_audience_members") == []
 
-    def test_of_another_location_are_refused(self, warehouse, opened):
+    def test_tables_of_another_location_are_refused(self, warehouse, opened):
         """BigQuery joins nothing across locations; the message names the setting."""
         dataset = f"{warehouse.settings.project}.{warehouse.settings.dataset}"
         assert SCORES.name in warehouse.tables_of(dataset)

@@ -86,13 +86,13 @@ def write_through(opened):
 
 class TestRowsOfARun:
     @pytest.mark.parametrize("count", [0, 30_000])
-    def test_are_all_there(self, warehouse, count):
+    def test_rows_of_a_run_are_all_there(self, warehouse, count):
         """Many requests are one append; nothing to append is no error."""
         warehouse.write(SCORES, of_run(count))
 
         assert counted(warehouse) == (count, count)
 
-    def test_go_in_requests_of_a_bounded_size(self):
+    def test_rows_of_a_run_go_in_requests_of_a_bounded_size(self):
         """BigQuery takes no more than 10 MB."""
         parts = [*writes.slices(of_run(200_000))]
 
@@ -108,7 +108,7 @@ class TestRowsOfARun:
             *(("AppendRows", (status, True)) for status in (DOWN, grpc.StatusCode.OK)),
         ],
     )
-    def test_are_there_once_where_a_call_fails_once(
+    def test_rows_of_a_run_are_there_once_where_a_call_fails_once(
         self, settings, warehouse, write_through, method, failure
     ):
         """Done or not, it is sent again and adds no row twice. What was sent to a
@@ -127,7 +127,7 @@ class TestRowsOfARun:
         assert proxy.calls[method] == 2
         assert counted(warehouse) == (1_000, 1_000)
 
-    def test_are_given_up_after_the_time_of_a_query(
+    def test_rows_of_a_run_are_given_up_after_the_time_of_a_query(
         self, settings, warehouse, write_through
     ):
         """Nothing was committed."""
@@ -142,7 +142,9 @@ class TestRowsOfARun:
         assert counted(warehouse) == (0, 0)
 
     @pytest.mark.usefixtures("warehouse")
-    def test_need_a_right_that_the_error_names(self, settings, write_through):
+    def test_rows_of_a_run_need_a_right_that_the_error_names(
+        self, settings, write_through
+    ):
         """The first run of an account without it says what to grant."""
         denied = grpc.StatusCode.PERMISSION_DENIED, False
         with (
@@ -212,7 +214,7 @@ class Service:
 
 
 class TestAppendsOfTheStream:
-    async def test_are_each_answered_for_their_own_rows(self):
+    async def test_appends_of_the_stream_are_each_answered_for_their_own_rows(self):
         """Neither who is late nor who gives up nor who is refused leaves the next one
         a wrong answer; none of that takes longer than the deadline."""
         service = Service()
@@ -235,7 +237,9 @@ class TestAppendsOfTheStream:
         assert sorted(service.taken) == ["a", "b", "c"]
         assert all(call.is_closed for call in service.calls[:2])
 
-    async def test_go_by_a_new_connection_where_bigquery_has_closed_an_idle_one(self):
+    async def test_appends_go_by_a_new_connection_where_bigquery_has_closed_an_idle_one(
+        self,
+    ):
         """Who sends the first rows after a pause does not notice."""
         service = Service()
         await service.append("a")

@@ -82,7 +82,7 @@ def card(verdict: Verdict = WORSE, model: Trained | None = None) -> dict[str, An
 
 class TestFiles:
     @pytest.mark.parametrize("members", [[LINEAR], [FOREST], [LINEAR, FOREST]])
-    def test_load_without_this_package(self, members):
+    def test_files_load_without_this_package(self, members):
         """Preprocessor and model are of scikit-learn's own classes, whatever is chosen,
         and their product is what is published."""
         parts = trained().parts
@@ -110,7 +110,7 @@ class TestFiles:
         )
         assert len(np.unique(published)) > 1
 
-    def test_hold_the_rows_with_numbers_in_the_place_of_users(self):
+    def test_files_hold_the_rows_with_numbers_in_the_place_of_users(self):
         """No id is in the file, so that none has to be removed from what is never
         rewritten."""
         data = cards.files(card(), trained(), rows())[cards.DATASET][0]

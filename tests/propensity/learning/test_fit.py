@@ -58,7 +58,7 @@ def own(**encoder: Any) -> ColumnTransformer:
 
 
 class TestModel:
-    def test_comes_near_the_true_propensity(self):
+    def test_a_model_comes_near_the_true_propensity(self):
         """Its ROC AUC is above recency alone, and within 0.05 of the truth's on the
         same rows: 8 weeks of 500 users leave five features no more to miss. The mean
         of candidates is the mean of their scores."""
@@ -76,7 +76,7 @@ class TestModel:
         assert held.metrics.calibration_error < 0.05
 
     @pytest.mark.parametrize("jobs", [1, 2])
-    def test_is_the_same_for_the_same_seed(self, jobs):
+    def test_a_model_is_the_same_for_the_same_seed(self, jobs):
         """The same rows and seed give the same model, bit for bit, however many fits
         are made at once; and rows may come in any order."""
         rows = snapshots(users=150)
@@ -87,7 +87,7 @@ class TestModel:
         assert pickled(once.served.classifier) == pickled(again.served.classifier)
         assert np.array_equal(once.holdout.probability, again.holdout.probability)
 
-    def test_needs_its_features(self):
+    def test_a_model_needs_its_features(self):
         """The features behind the propensity come before noise; a column without values
         is worth nothing."""
         importance = {
@@ -101,7 +101,7 @@ class TestModel:
         assert importance["refunds"] == 0
 
     @pytest.mark.parametrize(("budget", "users"), [("", 20), ("5%", 10), ("80", 80)])
-    def test_is_measured_at_the_budget(self, budget, users):
+    def test_a_model_is_measured_at_the_budget(self, budget, users):
         """Of the setting, or the use case's tenth."""
         training = train(snapshots(users=200), settings={"budget": budget})
         held = training.holdout
@@ -114,7 +114,7 @@ class TestModel:
 
 
 class TestTime:
-    def test_holds_out_the_newest_and_more_where_conversions_are_few(self):
+    def test_a_fit_holds_out_the_newest_and_more_where_conversions_are_few(self):
         """The newest week, which nothing else has seen; with too few conversions up to
         a quarter of the weeks. A budget in users is for each week."""
         columns = drawn(12, 200, seed=3)
@@ -127,7 +127,7 @@ class TestTime:
         assert rare.holdout.metrics.users_at_budget == 10 * weeks
 
     @pytest.mark.parametrize("candidate", [LINEAR, FOREST], ids=lambda one: one.name)
-    def test_lets_nothing_of_the_holdout_into_the_measured_model(self, candidate):
+    def test_a_fit_lets_nothing_of_the_holdout_into_the_measured_model(self, candidate):
         """Other labels and features in the holdout: the choice, and what is measured,
         are the same bytes. What serves has learned from the holdout."""
         rows = snapshots(users=150)
@@ -144,7 +144,7 @@ class TestTime:
         assert after.best_threshold == before.best_threshold
         assert after.holdout.metrics.roc_auc != before.holdout.metrics.roc_auc
 
-    def test_judges_candidates_by_models_of_older_rows(self):
+    def test_a_fit_judges_candidates_by_models_of_older_rows(self):
         """Other labels and features of what is judged change no score that does not
         read them; categories that only later rows have are unknown to the encoder."""
         rows, two = snapshots(users=150), (LINEAR, FOREST)
@@ -196,7 +196,9 @@ class TestCandidates:
             ("LogisticRegression", {"class_weight": {"yes": 2}}, "x: .*'yes'"),
         ],
     )
-    def test_that_are_wrong_are_refused_by_name(self, algorithm, parameters, message):
+    def test_candidates_that_are_wrong_are_refused_by_name(
+        self, algorithm, parameters, message
+    ):
         wrong = Candidate("x", algorithm, parameters)
 
         with pytest.raises(UseCaseError, match=message):
@@ -333,7 +335,7 @@ class TestTooFew:
 
 
 class TestPreprocessor:
-    def test_of_ones_own_is_cloned(self):
+    def test_a_preprocessor_of_ones_own_is_cloned(self):
         """What was uploaded stays unfitted; a clone is fitted and kept. What training
         accepts is accepted at the upload."""
         preprocessor = own(handle_unknown="ignore")
@@ -345,7 +347,7 @@ class TestPreprocessor:
         check_preprocessor(preprocessor, SHOP)
         check_preprocessor(default_preprocessor(SHOP), SHOP)
 
-    def test_that_fails_on_later_rows_says_what_to_change(self):
+    def test_a_preprocessor_that_fails_on_later_rows_says_what_to_change(self):
         """Encoders refuse new categories by default; next week has some."""
         rows = snapshots(users=100)
         later = train(rows).parts.split.calibrate
@@ -370,7 +372,7 @@ class TestPreprocessor:
         ],
         ids=["other", "unseen", "text", "unknown", "nothing"],
     )
-    def test_is_refused_at_the_upload_and_not_by_the_next_training(
+    def test_a_preprocessor_is_refused_at_the_upload_and_not_by_the_next_training(
         self, wrong, message
     ):
         with pytest.raises(SchemaError, match=message):

@@ -24,7 +24,7 @@ from tests.scored_cards import USE_CASE, drawn
 
 
 class TestDataset:
-    def test_is_in_the_order_of_time(self):
+    def test_a_dataset_is_in_the_order_of_time(self):
         """Whatever order rows come in; at one moment, by id."""
         cards = drawn(40)
         rows = joined(cards).take(pa.array(np.random.default_rng(1).permutation(40)))
@@ -34,14 +34,14 @@ class TestDataset:
         assert found["V1"].to_pylist() == cards.features[:, 0].tolist()
 
     @pytest.mark.parametrize("text", ['{"V1": "a"}', "no JSON", '{"V1": [1]}', "{} {}"])
-    def test_refuses_other_features(self, text):
+    def test_a_dataset_refuses_other_features(self, text):
         """What another model was given is not guessed at."""
         with pytest.raises(SchemaError, match="inference_log has"):
             event_rows.dataset(joined(drawn(2), features=[text, text]), USE_CASE)
 
 
 class TestSplit:
-    def test_is_by_time_and_of_what_is_known(self):
+    def test_the_split_is_by_time_and_of_what_is_known(self):
         """The newest fifth of the known is held out, a quarter of the rest chosen on;
         no row is in two parts, and what is newer than all truths changes nothing."""
         cards = drawn(1_000)
@@ -58,7 +58,7 @@ class TestSplit:
             "known": 500, "unknown": 0, "pending": 500, "conflicting": 0,
         }  # fmt: skip
 
-    def test_holds_out_more_where_frauds_are_few(self):
+    def test_the_split_holds_out_more_where_frauds_are_few(self):
         """Up to three tenths of the known."""
         is_fraud = np.zeros(1_000, int)
         is_fraud[[100, 200, 300, 720, 730, 740, 760, 900]] = 1
@@ -69,7 +69,7 @@ class TestSplit:
 
 
 class TestCandidates:
-    def test_learn_from_truths_once_there_are_enough(self):
+    def test_candidates_learn_from_truths_once_there_are_enough(self):
         """Then a classifier is tried beside the trees."""
         assert [one.candidate for one in trained().judged] == [FOREST, LINEAR]
         assert trained().chosen == LINEAR
@@ -78,7 +78,7 @@ class TestCandidates:
     @pytest.mark.parametrize(
         "few", [{"minimum_conversions": 60}, {"minimum_training_rows": 601}], ids=str
     )
-    def test_do_without_truths_before(self, few):
+    def test_candidates_do_without_truths_before(self, few):
         """Too few frauds, or too few rows: the trees alone, whose anomaly scores are
         read as no probability."""
         training = train(joined(drawn(1_000)), **few)
@@ -87,14 +87,14 @@ class TestCandidates:
         assert training.holdout.metrics.brier is None
         assert training.holdout.curves["calibration"] == []
 
-    def test_that_need_truths_refuse_without(self):
+    def test_candidates_that_need_truths_refuse_without(self):
         """A use case that names no trees can not begin unlabelled."""
         supervised = replace(USE_CASE, candidates=(LINEAR,))
 
         with pytest.raises(NotEnoughData, match="no candidate of card_fraud"):
             train(joined(drawn(300), [None] * 300), supervised)
 
-    def test_see_all_rows_in_order_where_they_are_trees(self):
+    def test_candidates_see_all_rows_in_order_where_they_are_trees(self):
         """Known or not: the masses are of the last window of what was fitted on."""
         cards = drawn(1_000)
         half = [None if n % 2 else int(one) for n, one in enumerate(cards.is_fraud)]
@@ -109,7 +109,7 @@ class TestCandidates:
 
 
 class TestHoldout:
-    def test_has_the_savings_of_a_threshold_of_earlier_rows(self):
+    def test_the_holdout_has_the_savings_of_a_threshold_of_earlier_rows(self):
         """Other truths in the holdout change what alerts save, and not where they
         begin."""
         cards = drawn(1_000)
@@ -125,7 +125,7 @@ class TestHoldout:
         assert once.saved > trained().holdout.baseline_saved
 
     @pytest.mark.parametrize("label", [None, 0, 1])
-    def test_has_nothing_without_both_classes(self, label):
+    def test_the_holdout_has_nothing_without_both_classes(self, label):
         """Nothing known, or one class: null, and no crash; the trees learn all rows."""
         training = train(joined(drawn(400), [label] * 400), ALONE)
 

@@ -217,14 +217,16 @@ class TestChallenger:
         assert verdict.differences["roc_auc"].estimate == pytest.approx(0, abs=1e-9)
         assert verdict.promoted == is_promoted
 
-    def test_tells_how_much_higher_its_level_is(self):
+    def test_a_challenger_tells_how_much_higher_its_level_is(self):
         """The season is read off weeks of the champion."""
         served = trained().holdout.served
         half = served / (2 - served)
 
         assert against(half).level_difference == pytest.approx(np.log(2), abs=1e-6)
 
-    def test_is_compared_on_rows_that_the_champion_has_not_learned_from(self):
+    def test_a_challenger_is_compared_on_rows_that_the_champion_has_not_learned_from(
+        self,
+    ):
         """Of the others its scores would be too good; where it knows all, it stays."""
         held, perfect = trained().holdout, trained().holdout.rows.label.astype(float)
         is_new = np.arange(len(perfect)) >= 250
@@ -237,7 +239,7 @@ class TestChallenger:
         assert not none.promoted
         assert "version 3 has learned from all 500 rows held out" in none.reason
 
-    def test_stays_out_where_nothing_can_be_compared(self):
+    def test_a_challenger_stays_out_where_nothing_can_be_compared(self):
         """Rows of one class; or it is not warm yet, and has no scores."""
         rows = replace(trained().holdout.rows, label=np.zeros(500, np.int8))
         one_class = with_scores(trained(), distorted(0), rows=rows)
@@ -283,7 +285,7 @@ def test_a_category_that_knows_the_outcome_is_named_and_one_of_rare_values_is_no
 
 class TestEvents:
     @pytest.mark.parametrize("sd", [0.0, 6.0])
-    def test_are_decided_by_the_cost_of_alerts(self, sd):
+    def test_events_are_decided_by_the_cost_of_alerts(self, sd):
         """With each model's own threshold."""
         cards = fitted_cards.joined(fitted_cards.drawn(4_000, share=0.1))
         model = fitted_cards.train(cards)
@@ -295,7 +297,7 @@ class TestEvents:
         assert verdict.promoted == (sd == 0.0)
         assert verdict.promoted == (verdict.differences["cost"].low <= 0)
 
-    def test_of_few_frauds_are_not_decided_by_one_of_them(self):
+    def test_events_of_few_frauds_are_not_decided_by_one_of_them(self):
         """A challenger that misses one or two frauds more than a perfect champion goes
         live, and one that misses most of them does not."""
         model = fitted_cards.trained()

@@ -46,7 +46,7 @@ def test_no_model_is_judged_by_outcomes_that_overlap_those_it_learned(weeks):
 
 
 @pytest.mark.parametrize("weeks", [9, 11])
-def test_where_time_is_short_the_choice_alone_shares_days_with_the_test(weeks):
+def test_the_choice_alone_shares_days_with_the_test_where_time_is_short(weeks):
     """What is fitted has ended before both; so a shop need not wait for a third
     outcome before it gets a model."""
     split = parts(weeks)

@@ -69,7 +69,7 @@ def of_events(count: int, **changed: Any) -> str:
 
 
 class TestVersion:
-    def test_tells_how_good_it_is_and_how_it_was_chosen(self):
+    def test_a_version_tells_how_good_it_is_and_how_it_was_chosen(self):
         """Histograms, correlations, importance, calibration, lift, candidates."""
         text = words(version_page(card()))
 
@@ -82,7 +82,7 @@ class TestVersion:
         ):  # fmt: skip
             assert part in text, part
 
-    def test_names_a_feature_that_was_the_same_for_everybody(self):
+    def test_a_version_names_a_feature_that_was_the_same_for_everybody(self):
         """As one whose tag broke before the first snapshot."""
         said = "The same for every user, so the model learned nothing from it: refunds"
 
@@ -98,7 +98,7 @@ class TestVersion:
         assert words(written)
         assert "<script>" not in written
 
-    def test_of_events_tells_what_alerts_save_or_that_it_is_not_warm(self):
+    def test_a_version_of_events_tells_what_alerts_save_or_that_it_is_not_warm(self):
         warm = of_events(1_000)
 
         assert "Alerts at fixed rates" in warm
@@ -107,7 +107,7 @@ class TestVersion:
 
 
 class TestWeek:
-    def test_tells_predicted_and_observed(self):
+    def test_a_week_tells_predicted_and_observed(self):
         """Of one class there is no ranking."""
         one = row(outcome="one_class", roc_auc=None, pr_auc=None, lift=())
         text = words(page())
@@ -120,7 +120,7 @@ class TestWeek:
             assert part in text, part
 
     @pytest.mark.parametrize(("moved", "good"), [(0.0, True), (0.8, False)])
-    def test_says_whether_the_odds_were_right(self, moved, good):
+    def test_a_week_says_whether_the_odds_were_right(self, moved, good):
         assert verdict(row(moved=moved))[0] == good
 
     def test_escapes_what_comes_from_data(self):

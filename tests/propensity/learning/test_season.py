@@ -65,7 +65,9 @@ def test_shifting_keeps_every_rank(probability, by):
 
 class TestResiduals:
     @given(st.integers(0, 2**32), st.integers(2, 80), SHIFTS)
-    def test_make_the_expected_conversions_those_that_came(self, seed, users, by):
+    def test_residuals_make_the_expected_conversions_those_that_came(
+        self, seed, users, by
+    ):
         """With the error of a logistic regression of this one coefficient."""
         random = np.random.default_rng(seed)
         probability = np.round(random.random(users), 3)
@@ -86,7 +88,7 @@ class TestResiduals:
         [([0.1, 0.2], [0, 0]), ([0.1, 0.2], [9, 9]), ([0, 1], [1, 4])],
         ids=["nobody", "everybody", "certain probabilities"],
     )
-    def test_need_both_classes(self, probability, conversions):
+    def test_residuals_need_both_classes(self, probability, conversions):
         """No shift makes a probability 0 or 1, or moves what is 0 or 1. Any other is
         found, however far."""
         observed = grouped(
@@ -99,7 +101,7 @@ class TestResiduals:
 
 
 class TestLevels:
-    def test_differ_by_what_a_newer_model_has_learned(self):
+    def test_levels_differ_by_what_a_newer_model_has_learned(self):
         """Of the same rows, the shift that gives the champion the challenger's mean."""
         champion = np.random.default_rng(0).beta(1, 9, 500)
         weight = np.random.default_rng(1).choice([1.0, 3.0], 500)
@@ -126,7 +128,7 @@ class TestLevels:
 
 
 class TestFollowing:
-    def test_of_few_weeks_or_conversions_is_no_shift(self):
+    def test_the_shift_of_few_weeks_or_conversions_is_no_shift(self):
         """Of one week, which may be an odd one; of fewer conversions than the minimum
         in all remembered weeks, of either label."""
         few = week(1, 0.5, conversions=9), week(2, 0.5, conversions=10)
@@ -163,13 +165,15 @@ class TestFollowing:
         assert twice / step > 0.85
         assert shift(week(1, 0.4), week(2, 0.0)) > shift(week(1, 0.0), week(2, 0.4))
 
-    def test_is_bounded(self):
+    def test_the_shift_is_bounded(self):
         """However large the move, and in either direction."""
         for far in (2.5, -2.5):
             weeks = [week(ago, far, error=0.01) for ago in (1, 2, 3)]
             assert shift(*weeks) == np.sign(far)
 
-    def test_counts_every_day_of_outcomes_once_and_the_newest_weeks_alone(self):
+    def test_the_shift_counts_every_day_of_outcomes_once_and_the_newest_weeks_alone(
+        self,
+    ):
         """Evaluations on seven days of one week are not seven weeks; in any order."""
         newest, before = week(1, 0.3, error=0.2), week(2, 0.1, error=0.2)
         overlapping = [

@@ -51,20 +51,20 @@ class TestTraining:
         assert valued.algorithm == value.TREES
         assert amounts.mean() == pytest.approx(MEANS.mean(), rel=0.15)
 
-    def test_takes_the_mean_where_nothing_tells_more(self):
+    def test_a_value_model_takes_the_mean_where_nothing_tells_more(self):
         plain = learned(20 * NOISE)
 
         assert plain.algorithm == value.MEAN
         assert plain.model.amounts_of(ROWS) == pytest.approx(20.0, rel=0.05)
 
-    def test_learns_nothing_of_the_holdout_for_its_figures(self, valued):
+    def test_a_value_model_learns_nothing_of_the_holdout_for_its_figures(self, valued):
         """Other amounts there change what is observed, and not what is predicted."""
         other = learned(MEANS * NOISE * np.where(HELD_OUT, 7.0, 1.0))
 
         assert other.predicted == valued.predicted
         assert other.observed > valued.observed
 
-    def test_is_not_led_by_a_single_buyer(self, valued):
+    def test_a_value_model_is_not_led_by_a_single_buyer(self, valued):
         """One who pays as much as all others moves the sum by less than a fifth."""
         paid = MEANS * NOISE
         whale = np.flatnonzero(ROWS["label"].to_numpy())[5]
@@ -73,7 +73,7 @@ class TestTraining:
 
         assert float(other.predicted) == pytest.approx(float(valued.predicted), rel=0.2)
 
-    def test_judges_models_by_an_encoder_of_older_rows(self):
+    def test_a_value_model_judges_models_by_an_encoder_of_older_rows(self):
         """One that reads labels would know who of the judged rows has bought: what it
         would make of their countries changes nothing."""
         encoder = ColumnTransformer(
@@ -100,7 +100,7 @@ class TestTraining:
 
         assert losses[0] == losses[1]
 
-    def test_without_amounts_there_are_no_values(self):
+    def test_there_are_no_values_without_amounts(self):
         assert value.train(train(ROWS), SHOP, seed=1) is None
 
 

@@ -87,7 +87,7 @@ def test_outcomes_that_cannot_be_are_refused(probability, conversions):
 
 class TestScores:
     @given(scored(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-    def test_have_the_metrics_of_scikit_learn(self, rows, threshold):
+    def test_scores_have_the_metrics_of_scikit_learn(self, rows, threshold):
         """Ties and weights included; log loss where no probability is 0 or 1. What is
         at a threshold is above it."""
         p, y, w = rows
@@ -114,7 +114,7 @@ class TestScores:
         assert (counted["precision"] is None) == (not positive.any())
         assert list(counted.values())[:4] == pytest.approx([tp, tn, fp, fn], abs=0.5)
 
-    def test_of_one_class_have_no_curve_no_area_and_no_threshold(self):
+    def test_scores_of_one_class_have_no_curve_no_area_and_no_threshold(self):
         """And a certain mistake is no infinite loss."""
         observed = outcomes(np.array([0.1, 0.2]), np.zeros(2))
         curves = metrics.curves(observed)
@@ -126,7 +126,7 @@ class TestScores:
         assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
 
     @given(scored())
-    def test_have_curves_from_nobody_to_everybody(self, rows):
+    def test_scores_have_curves_from_nobody_to_everybody(self, rows):
         """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
         curves = metrics.curves(rows.outcomes)
         roc, pr = np.array(curves["roc"]), np.array(curves["pr"])
@@ -198,7 +198,7 @@ class TestThresholds:
         for name in ("true_positives", "precision", "recall", "f1"):
             assert values[f"{name}_at_best"] == counted[name]
 
-    def test_that_are_stored_of_many_lose_little(self):
+    def test_thresholds_that_are_stored_of_many_lose_little(self):
         """Of 100,000 probabilities some hundreds are kept, the last with all rows; the
         best F1 of these is within a hundredth of the best of all."""
         rows = calibrated(100_000, seed=5)
@@ -210,7 +210,7 @@ class TestThresholds:
         assert kept[-1].users == 100_000
         assert f1_at(rows, best) >= 0.99 * highest
 
-    def test_that_are_stored_of_several_weeks_add_up(self):
+    def test_thresholds_that_are_stored_of_several_weeks_add_up(self):
         """Pooled, two weeks of few rows are their rows together; none is none."""
         weeks = [calibrated(45, seed=seed) for seed in (6, 7)]
         together = Rows(
@@ -226,7 +226,7 @@ class TestThresholds:
 
 class TestBudget:
     @given(st.integers(2, 80), st.integers(1, 100), st.integers(0, 2**32))
-    def test_has_the_metrics_of_a_plain_sort(self, size, count, seed):
+    def test_the_budget_has_the_metrics_of_a_plain_sort(self, size, count, seed):
         """Without ties: of the rows with the highest probabilities, one by one; of all
         of them where there is room for more."""
         random = np.random.default_rng(seed)
@@ -245,7 +245,7 @@ class TestBudget:
             assert getattr(found, f"{name}_at_budget") == pytest.approx(expected)
 
     @given(scored(), st.integers(1, 100))
-    def test_shares_ties_at_the_border_out(self, rows, share):
+    def test_the_budget_shares_ties_at_the_border_out(self, rows, share):
         """As the lift does: a tenth is the first decile. No rate is above 1."""
         tenth, found = measured(rows), measured(rows, budget=f"{share}%")
         [first, *_] = metrics.lift_by_decile(rows.outcomes)
@@ -255,7 +255,7 @@ class TestBudget:
         for name in ("precision", "recall", "f1"):
             assert 0 <= getattr(found, f"{name}_at_budget") <= 1
 
-    def test_of_nobody_converting_has_no_recall(self):
+    def test_the_budget_of_nobody_converting_has_no_recall(self):
         """Precision is 0, and what would divide by zero is None."""
         rows = Rows(np.array([0.1, 0.3]), np.zeros(2), np.ones(2))
         found = measured(rows, 0.2, "1")
@@ -278,7 +278,7 @@ def test_anomaly_scores_are_read_as_no_probability():
 
 class TestIntervals:
     @given(st.integers(1, 10_000), st.floats(0, 1))
-    def test_of_rates_are_those_of_scipy(self, users, share):
+    def test_intervals_of_rates_are_those_of_scipy(self, users, share):
         """Wilson's, for any number of users and any rate, 0 and 1 as well."""
         conversions = round(share * users)
         expected = binomtest(conversions, users).proportion_ci(method="wilson")
@@ -288,7 +288,7 @@ class TestIntervals:
         )
 
     @pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
-    def test_hold_the_truth_as_often_as_they_say(self, name):
+    def test_intervals_hold_the_truth_as_often_as_they_say(self, name):
         """Of 200 draws of 600 users, whose metric of all users is known, the interval
         holds it in 190: between 182 and 198, by chance."""
         measure = getattr(metrics, name)
@@ -300,14 +300,14 @@ class TestIntervals:
 
         assert 182 <= held <= 198
 
-    def test_say_nothing_of_fewer_than_twenty_positives(self):
+    def test_intervals_say_nothing_of_fewer_than_twenty_positives(self):
         probability = np.linspace(0.01, 0.9, 200)
         for positives in (19, 20):
             label = np.arange(200) >= 200 - positives
             observed = outcomes(probability, label)
             assert (ends(observed) == (None, None)) == (positives < 20)
 
-    def test_count_rows_and_not_the_users_they_stand_for(self):
+    def test_intervals_count_rows_and_not_the_users_they_stand_for(self):
         rows = calibrated(3_000, seed=4)
         sample = Slice(
             rows=pa.table({"user_id": np.arange(3_000)}),
@@ -319,7 +319,7 @@ class TestIntervals:
             ends(rows.outcomes), abs=1e-9
         )
 
-    def test_of_users_with_several_rows_are_those_of_as_many_users(self):
+    def test_intervals_of_users_with_several_rows_are_those_of_as_many_users(self):
         """Eight rows of each user that are alike prove no more than one."""
         rows = calibrated(500, seed=7)
         every = Slice(
@@ -376,7 +376,7 @@ def test_the_noise_of_the_calibration_error_is_what_perfect_probabilities_show(s
     )
 
 
-def test_score_shift_is_one_where_all_scores_fall_to_zero_or_double():
+def test_the_score_shift_is_one_where_all_scores_fall_to_zero_or_double():
     """It is relative to the mean before, sees a spread, and divides nothing by zero."""
     before = np.linspace(0.01, 0.4, 101)
     flat, nothing = np.full(101, before.mean()), np.zeros(101)

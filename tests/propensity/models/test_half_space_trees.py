@@ -92,7 +92,9 @@ class TestRiver:
         "size",
         [(6, 3, 100, 0), (5, 8, 100, 42), (1, 8, 30, 7), (6, 1, 1, 42)],
     )
-    def test_gives_the_same_scores_to_the_last_bit(self, river, gaps, size):
+    def test_this_implementation_gives_the_same_scores_to_the_last_bit(
+        self, river, gaps, size
+    ):
         """Trees, windows and seeds; in chunks of any size. River gets rows that are
         scaled by our limits."""
         n_trees, height, window_size, seed = size
@@ -127,7 +129,7 @@ def test_the_seed_of_the_trees_of_card_fraud_hardly_moves_their_ranking():
 
 
 class TestStream:
-    def test_gives_no_score_until_the_first_window_is_full(self):
+    def test_the_stream_of_trees_gives_no_score_until_the_first_window_is_full(self):
         """Nothing can be known before. Then scores lie in [0, 1], beyond all limits,
         too, and to score learns nothing."""
         rows = numbers(130, seed=1)
@@ -158,11 +160,11 @@ class TestStream:
         ("name", "value"),
         [("n_trees", 0), ("height", 1.5), ("height", 50), ("window_size", -1)],
     )
-    def test_names_the_parameter_that_is_wrong(self, name, value):
+    def test_the_stream_of_trees_names_the_parameter_that_is_wrong(self, name, value):
         with pytest.raises(ValueError, match=f"{name} must be an integer from 1 to "):
             HalfSpaceTrees(**{name: value}).fit(numbers(10, seed=1))
 
-    def test_refuses_rows_that_are_none(self):
+    def test_the_stream_of_trees_refuses_rows_that_are_none(self):
         """Infinity is no measurement. No row of the chunk is learned."""
         rows = numbers(100, seed=1)
         trees = HalfSpaceTrees(3, 3, 40, random_state=1).fit(rows)
@@ -210,7 +212,7 @@ class TestRobustLimits:
         ],
         ids=["constant", "nearly constant", "missing", "nearly missing"],
     )
-    def test_have_width_whatever_the_values(self, values, limits):
+    def test_robust_limits_have_width_whatever_the_values(self, values, limits):
         """A feature that says nothing, or little, is no reason to fail."""
         rows = np.column_stack([values, np.linspace(0, 1, 100)])
         trees = HalfSpaceTrees(3, 3, 50, random_state=0).fit(rows)

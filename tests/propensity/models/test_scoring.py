@@ -218,7 +218,9 @@ PIPELINES = [
 class TestScores:
     @pytest.mark.parametrize(("numbers", "categories", "model"), PIPELINES)
     @pytest.mark.filterwarnings("ignore:Found unknown categories")
-    def test_are_those_of_the_pipeline(self, numbers, categories, model, monkeypatch):
+    def test_scores_are_those_of_the_pipeline(
+        self, numbers, categories, model, monkeypatch
+    ):
         """Unseen categories and nulls included; however rows are cut into batches and
         chunks, on threads or without, and of a single row."""
         monkeypatch.setattr(scoring, "CHUNK_ROWS", 7)
@@ -254,13 +256,13 @@ class TestScores:
             ),
         ],
     )
-    def test_are_those_of_preprocessors_of_any_sort(self, preprocessor):
+    def test_scores_are_those_of_preprocessors_of_any_sort(self, preprocessor):
         """What is not a plain ColumnTransformer is run as it is."""
         fitted, batch = fit(preprocessor, boosted()), users(40, seed=4)
 
         assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
 
-    def test_come_with_their_own_batch(self):
+    def test_scores_come_with_their_own_batch(self):
         """One pair per batch, in order, the batch as it came, empty ones included."""
         fitted = fit(columns("passthrough", ordinal()), boosted())
         batches = [users(n, seed=n) for n in (3, 0, 5, 1, 0)]
@@ -270,7 +272,7 @@ class TestScores:
         assert [len(scores) for _, scores in pairs] == [3, 0, 5, 1, 0]
 
     @pytest.mark.parametrize(("threads", "ahead"), [(2, 3), (0, 1)])
-    def test_take_bounded_memory(self, threads, ahead):
+    def test_scores_take_bounded_memory(self, threads, ahead):
         """No more batches are read ahead than there are threads."""
         fitted = fit(columns("passthrough", ordinal()), boosted())
         pulled = []
@@ -286,7 +288,7 @@ class TestScores:
         assert len(pulled) == ahead
         scores.close()
 
-    def test_leave_model_and_preprocessor_as_they_were(self):
+    def test_scores_leave_model_and_preprocessor_as_they_were(self):
         """What is scored with can be scored with again, by pandas too."""
         model = Calibrated(LogisticRegression(max_iter=1_000), "sigmoid")
         fitted = fit(columns(imputed(StandardScaler()), one_hot()), model)
@@ -301,7 +303,9 @@ class TestRefusal:
     @pytest.mark.parametrize("threads", [0, 2])
     @pytest.mark.parametrize("model", [linear(), VOTING], ids=["linear", "mean"])
     @pytest.mark.parametrize(("value", "state"), [(np.inf, "infinite"), (None, "null")])
-    def test_names_the_feature_that_is_refused(self, value, state, model, threads):
+    def test_a_refusal_names_the_feature_that_is_refused(
+        self, value, state, model, threads
+    ):
         """A value that it takes nowhere is an error, not a score."""
         plain = ColumnTransformer([("all", StandardScaler(), ["visits", "spend"])])
         later = users(5, seed=1)
@@ -311,7 +315,7 @@ class TestRefusal:
             scored([later, odd], *fit(plain, model), threads=threads)
         assert raised.value.field == "spend"
 
-    def test_names_a_feature_of_no_weight(self):
+    def test_a_refusal_names_a_feature_of_no_weight(self):
         """Infinity times 0 is no number, and no warning."""
         plain = ColumnTransformer([("all", "passthrough", ["visits", "spend"])])
         plain, model = fit(plain, LogisticRegression())
@@ -321,7 +325,7 @@ class TestRefusal:
         with pytest.raises(SchemaError, match="'spend' is infinite"):
             scored([odd], plain, model)
 
-    def test_is_of_a_new_category_if_the_encoder_refuses_it(self):
+    def test_a_refusal_is_of_a_new_category_if_the_encoder_refuses_it(self):
         """And only then. The text, which may be anything, is in no message."""
         strict = fit(columns(imputed(), OneHotEncoder()), forest())
         known = TRAINING.slice(0, 30)
@@ -381,7 +385,7 @@ class TestSchema:
         ],
         ids=["missing", "twice", "text", "number", "timestamp"],
     )
-    def test_names_the_feature_that_is_not_as_trained(
+    def test_a_schema_names_the_feature_that_is_not_as_trained(
         self, fitted, changed, field, message
     ):
         """Also in a stream that changes half-way."""
@@ -389,14 +393,14 @@ class TestSchema:
             scored([TRAINING, changed], *fitted)
         assert raised.value.field == field
 
-    def test_takes_a_column_of_nulls_only(self, fitted):
+    def test_a_schema_takes_a_column_of_nulls_only(self, fitted):
         """Arrow gives a column without any value a type of its own."""
         empty = pa.nulls(len(TRAINING))
         batch = with_column(with_column(TRAINING, "amount", empty), "source", empty)
 
         assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
 
-    def test_refuses_what_is_not_of_one_training(self, fitted):
+    def test_a_schema_refuses_what_is_not_of_one_training(self, fitted):
         """Other features, a model of another preprocessor, a model that is not
         fitted."""
         fewer = {name: kind for name, kind in FEATURES.items() if name != "device"}

@@ -75,7 +75,7 @@ def opened(*user_ids: str, **changed: Any) -> tuple[Shelf, Table]:
 
 
 class TestTable:
-    async def test_reads_all_who_arrive_together_at_once(self):
+    async def test_the_table_reads_all_who_arrive_together_at_once(self):
         """Requests of one moment are one read; use cases are apart."""
         users = [f"user.{number}" for number in range(50)]
         shelf, rows = opened(*users)
@@ -85,7 +85,7 @@ class TestTable:
         assert answers == [{user: PREDICTION} for user in users]
         assert [sorted(read) for read in shelf.reads] == [sorted(users)] * 2
 
-    async def test_gives_up_a_read_that_takes_too_long(self):
+    async def test_the_table_gives_up_a_read_that_takes_too_long(self):
         """Others wait no longer for it, either."""
         shelf, rows = opened("u", deadline_s=1)
         shelf.goes_on.clear()
@@ -184,7 +184,7 @@ def outcomes(capfd) -> list[str]:
 
 
 class TestIndexes:
-    async def test_are_loaded_once_for_all_who_wait(self, publish):
+    async def test_indexes_are_loaded_once_for_all_who_wait(self, publish):
         """A hundred first lookups read the file once; whoever it lacks is unknown."""
         publish(ANA)
         served = Served()
@@ -194,7 +194,7 @@ class TestIndexes:
         assert (await served.body("nobody"))[:3] == b"404"
         assert served.shelf.reads == []
 
-    async def test_follow_the_pointer_behind_the_answers(self, publish):
+    async def test_indexes_follow_the_pointer_behind_the_answers(self, publish):
         """An answer of memory starts the look, and does not wait for it; after a long
         pause the first lookup waits."""
         publish(ANA)
@@ -209,7 +209,7 @@ class TestIndexes:
         assert b"0.8125" in await served.body()
         assert served.shelf.reads == []
 
-    async def test_that_do_not_fit_leave_lookups_to_the_table(
+    async def test_indexes_that_do_not_fit_leave_lookups_to_the_table(
         self, publish, capfd, monkeypatch
     ):
         """During a switch there are two: a file may take half of the memory."""
@@ -227,7 +227,7 @@ class TestIndexes:
     @pytest.mark.parametrize(
         "content", [None, b'{"newest": 3}', b"{", {"size": 10**20}, {"name": "gone"}]
     )
-    async def test_in_trouble_leave_lookups_to_the_table_and_heal(
+    async def test_indexes_in_trouble_leave_lookups_to_the_table_and_heal(
         self, artifacts, publish, content, capfd
     ):
         """The table's answer, one warning, and after the next publication the index."""
@@ -286,7 +286,9 @@ class TestIndexes:
 
         assert OF_TABLE in await served.body()
 
-    async def test_stay_while_the_bucket_does_not_answer(self, publish, monkeypatch):
+    async def test_indexes_stay_while_the_bucket_does_not_answer(
+        self, publish, monkeypatch
+    ):
         """For as long as answers may be old; then the table is read. A file that could
         not be read is read again."""
         publish(ANA)
@@ -321,7 +323,7 @@ async def answer_of(rows: Table, user_id: str, *, today=TODAY) -> dict[str, Any]
 
 class TestAnswer:
     @given(user_id=TEXT)
-    def test_is_json_whatever_the_user_is_called(self, user_id):
+    def test_an_answer_is_json_whatever_the_user_is_called(self, user_id):
         """The answer parses to exactly the fields of the contract, in their order."""
         answer = asyncio.run(answer_of(opened(user_id)[1], user_id))
 
@@ -334,7 +336,7 @@ class TestAnswer:
             ("stale", False),
         ]
 
-    async def test_says_whether_it_is_stale(self):
+    async def test_an_answer_says_whether_it_is_stale(self):
         """That is after eight days, by the day of the request."""
         rows = opened("u")[1]
         days = [TODAY + age * DAY for age in (0, 8, 9)]
@@ -342,7 +344,7 @@ class TestAnswer:
 
         assert [answer["stale"] for answer in answers] == [False, False, True]
 
-    async def test_of_a_suppressed_user_is_that_of_an_unknown_one(self):
+    async def test_an_answer_of_a_suppressed_user_is_that_of_an_unknown_one(self):
         """In the use case that the list names; the table is not asked."""
         shelf, rows = opened("u", "v")
         lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(LISTED), KNOWN)
@@ -374,7 +376,7 @@ def question_of(
 
 class TestQuestion:
     @given(user_id=TEXT)
-    def test_takes_any_text_for_a_user(self, user_id):
+    def test_a_question_takes_any_text_for_a_user(self, user_id):
         """Percent-encoded in the address, or in JSON, a user id arrives as it was."""
         body = json.dumps({"user_ids": [user_id], "use_case": "card_fraud"}).encode()
         query_string = f"user_id={quote(user_id)}".encode()
@@ -387,7 +389,7 @@ class TestQuestion:
         )
 
     @given(sent=st.binary(max_size=400) | st.text().map(str.encode))
-    def test_refuses_what_it_cannot_read(self, sent):
+    def test_a_question_refuses_what_it_cannot_read(self, sent):
         """Any bytes are a question about one user or a RequestError, nothing else."""
         odd = b'{"user_ids": ["a"], "use_case": NaN}'
         for body in (sent, odd):

@@ -98,7 +98,7 @@ class TestQuestions:
         ),
         st.booleans(),
     )
-    def test_keep_every_number_to_the_last_bit(self, values, as_texts):
+    def test_questions_keep_every_number_to_the_last_bit(self, values, as_texts):
         """What Python writes of a number is read as that number, as a text too."""
         fields = dict(zip(CARDS.features, values, strict=True))
         if as_texts:
@@ -113,7 +113,7 @@ class TestQuestions:
 
 
 class TestScores:
-    def test_are_those_of_each_alone_by_its_own_version(self):
+    def test_scores_are_those_of_each_alone_by_its_own_version(self):
         """Who comes together is scored together, in the order of the group."""
         players = [player(1), player(9)]
         versions = [FIRST, SECOND] * 20
@@ -123,7 +123,7 @@ class TestScores:
             expected = [alone(each, version) for each in players]
             assert values == pytest.approx(expected, abs=1e-12)
 
-    def test_fail_for_one_version_alone(self):
+    def test_scores_fail_for_one_version_alone(self):
         """A version that breaks fails those that named it, and nobody else."""
         group = [(replace(FIRST, scorer=None), player(1)), (FIRST, player(2))]
         failed, other = scores_of([Waiting(PLAYERS, by, [one]) for by, one in group])
@@ -143,7 +143,7 @@ class TestScores:
         ],
         ids=["a null that nothing fills", "a number beyond computing"],
     )
-    def test_refuse_what_a_version_cannot_score(self, by, odd):
+    def test_scores_refuse_what_a_version_cannot_score(self, by, odd):
         """Only the request that has it; the field is named."""
         group = [[player(1)], [player(1), odd], [player(3)]]
         first, second, third = scores_of(

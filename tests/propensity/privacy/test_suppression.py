@@ -61,7 +61,7 @@ class TestList:
         assert not NOBODY.covers(user, CHURN)
 
     @pytest.mark.parametrize("rows", [ROWS, ROWS.to_batches()[0]])
-    def test_leaves_a_user_out_of_rows(self, rows):
+    def test_the_list_leaves_a_user_out_of_rows(self, rows):
         assert listed("a").without(rows, SHOP)["n"].to_pylist() == [2, 4]
         assert listed("z").without(rows, SHOP)["n"].to_pylist() == [1, 2, 3, 4]
 
@@ -87,7 +87,7 @@ class TestList:
             ("\U0001f600", b'{"user_id": "\\ud83d\\ude00"}'),
         ],
     )
-    def test_finds_a_user_in_what_is_no_event(self, user, data):
+    def test_the_list_finds_a_user_in_what_is_no_event(self, user, data):
         assert listed(user).is_mentioned(data, [])
         assert listed(user).is_mentioned(b"", [user])
 
@@ -101,7 +101,7 @@ class TestList:
             *(("anna", odd * 2**18) for odd in (b'"\\"', b"\\", b'"', b"[", b'{"a":')),
         ],
     )
-    def test_finds_nobody_in_other_texts(self, user, data):
+    def test_the_list_finds_nobody_in_other_texts(self, user, data):
         assert not listed(user).is_mentioned(data, [])
 
 
@@ -130,7 +130,7 @@ def add(warehouse: Warehouse, *users: str) -> None:
 
 
 class TestRead:
-    def test_is_of_the_table(self, warehouse):
+    def test_a_read_of_the_list_is_of_the_table(self, warehouse):
         """Every entry is read, and no query is run for it."""
         warehouse.create(tables.SUPPRESSED_USERS)
         empty = suppression.read(warehouse)
@@ -142,7 +142,7 @@ class TestRead:
         assert suppressed.covers("björn", SHOP)
         assert warehouse.bytes_billed == 0
 
-    def test_refuses_a_list_under_another_key(self, warehouse):
+    def test_a_read_of_the_list_refuses_a_list_under_another_key(self, warehouse):
         """With the wrong key, or without, everybody would come back unnoticed."""
         warehouse.create(tables.SUPPRESSED_USERS)
         add(warehouse, "anna")
@@ -152,7 +152,7 @@ class TestRead:
             assert raised.value.field == "PROPENSITY_SUPPRESSION_KEY"
             assert KEY not in raised.value.message
 
-    def test_needs_a_table_where_there_is_a_key(self, warehouse):
+    def test_a_read_of_the_list_needs_a_table_where_there_is_a_key(self, warehouse):
         """A key without a table is a set-up that was not run again; without either
         there is no list."""
         with pytest.raises(MissingTable):
@@ -190,7 +190,7 @@ def published(answer: bytes | Exception | None, key: str = KEY) -> Suppressed:
 
 
 class TestPublished:
-    def test_is_what_the_bucket_has(self):
+    def test_the_published_list_is_what_the_bucket_has(self):
         """And not what the table has, which is not asked."""
         assert published(entries("ana")) == listed("ana")
 
@@ -202,7 +202,9 @@ class TestPublished:
             *(b'{"users": 3}', b'{"users": [3]}', b'{"users": [["", "00"]]}'),
         ],
     )
-    def test_is_the_table_where_the_bucket_has_none(self, answer, capsys):
+    def test_the_published_list_is_the_table_where_the_bucket_has_none(
+        self, answer, capsys
+    ):
         """Lookups go on, and nobody on the list is answered for; the log says so."""
         assert published(answer) == listed("tab")
         assert "suppressed users" in capsys.readouterr().err
@@ -214,5 +216,5 @@ class TestPublished:
         with pytest.raises(SettingsError):
             published(entries("ana"), key=key)
 
-    def test_is_of_nobody_where_there_is_neither_key_nor_list(self):
+    def test_the_published_list_is_of_nobody_where_there_is_neither_key_nor_list(self):
         assert published(None, key="") == NOBODY

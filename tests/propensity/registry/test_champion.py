@@ -59,7 +59,7 @@ class TestPromotion:
             champion = promote(registry, version)
         assert len(champion.earlier) == EARLIER
 
-    def test_is_refused_where_another_was_compared_with(self, registry):
+    def test_a_promotion_is_refused_where_another_was_compared_with(self, registry):
         """A challenger of the champion before last is refused, also if the champion
         was only pinned since; the champion stays."""
         first = promote(registry, 0)
@@ -71,7 +71,7 @@ class TestPromotion:
 
         assert registry.champion() == champion
 
-    def test_is_one_of_many_that_race(self, registry):
+    def test_a_promotion_is_one_of_many_that_race(self, registry):
         """Of sixteen promotions at once one wins, and the pointer is whole."""
         winners = []
 
@@ -88,7 +88,7 @@ class TestPromotion:
 
 class TestRollBack:
     @pytest.mark.parametrize("promoted", [(0, 1, 2), (0, 1, 2, 1, 2), (0, 2, 1, 2)])
-    def test_goes_one_further_back_each_time(self, registry, promoted):
+    def test_a_roll_back_goes_one_further_back_each_time(self, registry, promoted):
         """As if the last version had never served, however often it did: a second one
         does not bring back what was rolled back, and the first version is the end."""
         for version in promoted:
@@ -102,7 +102,7 @@ class TestRollBack:
 
 
 class TestPin:
-    def test_stays_until_it_is_taken_off(self, registry):
+    def test_a_pin_stays_until_it_is_taken_off(self, registry):
         """A person may change what is pinned."""
         promote(registry, 0)
         pinned = promote(registry, 1, pinned=True)

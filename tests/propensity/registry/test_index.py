@@ -68,7 +68,7 @@ def written(folder: Path, *rows) -> Path:
 
 class TestIndex:
     @given(rows=ROWS, others=st.lists(IDS), parts=st.integers(1, 4))
-    def test_gives_back_what_was_put_in(self, rows, others, parts):
+    def test_the_index_gives_back_what_was_put_in(self, rows, others, parts):
         """Of any ids, in any batches; nobody else has anything."""
         names = list(rows)
         batches = [{n: rows[n] for n in names[at::parts]} for at in range(parts)]
@@ -81,7 +81,7 @@ class TestIndex:
             expected = (*numbers, as_of.isoformat(), version, amount)
             assert opened.find(user_id) == expected
 
-    def test_has_no_ids_and_other_hashes_each_time(self, tmp_path):
+    def test_the_index_has_no_ids_and_other_hashes_each_time(self, tmp_path):
         """Whoever does not know the key cannot choose ids that collide."""
         files = [written(tmp_path / part, many(100)) for part in ("a", "b")]
         first, second = (file.read_bytes() for file in files)
@@ -89,7 +89,7 @@ class TestIndex:
         assert b"user." not in first
         assert first != second
 
-    def test_takes_about_fifty_bytes_a_user(self, tmp_path):
+    def test_the_index_takes_about_fifty_bytes_a_user(self, tmp_path):
         """Ten million users fit into 600 MB."""
         rows = {
             user: (*row[:4], Decimal("0.142857143"))
@@ -98,7 +98,7 @@ class TestIndex:
 
         assert written(tmp_path, rows).stat().st_size / 50_000 < 60
 
-    def test_refuses_a_user_who_is_there_twice(self, tmp_path):
+    def test_the_index_refuses_a_user_who_is_there_twice(self, tmp_path):
         """Which row is right nobody knows."""
         ana = {"ana": (0.5, 1, DAY, 1, None)}
 
@@ -106,7 +106,7 @@ class TestIndex:
             written(tmp_path, ana, many(1_000), ana)
 
     @pytest.mark.parametrize("size", [0, 100, 4_096])
-    def test_that_is_cut_short_is_refused(self, tmp_path, size):
+    def test_the_index_that_is_cut_short_is_refused(self, tmp_path, size):
         path = written(tmp_path, many(700))
         path.write_bytes(path.read_bytes()[:size])
 

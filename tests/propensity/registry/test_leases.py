@@ -23,7 +23,7 @@ def leased(registry, *, kind="train", as_of=AS_OF, clock=lambda: NOW, again=True
     )
 
 
-def test_keep_others_out_while_they_last(registry):
+def test_a_lease_keeps_others_out_while_it_lasts(registry):
     """A second run of the same is told to wait, and may be tried again; another kind or
     as-of date does not wait."""
     ends = NOW + leases.DURATION
@@ -39,7 +39,7 @@ def test_keep_others_out_while_they_last(registry):
     assert (caught.value.retryable, caught.value.status) == (True, 409)
 
 
-def test_are_won_by_one(registry):
+def test_a_lease_is_won_by_one(registry):
     """Of sixteen that begin at once, one runs."""
     runs = []
 
@@ -53,7 +53,7 @@ def test_are_won_by_one(registry):
     assert len(runs) == 1
 
 
-def test_are_taken_over_when_they_end(registry):
+def test_a_lease_is_taken_over_when_it_ends(registry):
     """A run that died blocks until then; if it lives, it publishes nothing, and its
     end changes nothing."""
     slow = contextlib.ExitStack()
@@ -84,7 +84,7 @@ def test_last_as_long_as_the_run_works(registry, monkeypatch):
         lease.check()
 
 
-def test_answer_for_a_finished_run(registry):
+def test_a_lease_answers_for_a_finished_run(registry):
     """The retry of a finished run gets its answer, unless it is to run again."""
     with leased(registry) as lease:
         lease.answer = {"model_version": 4}
@@ -95,7 +95,7 @@ def test_answer_for_a_finished_run(registry):
         assert not lease.is_finished
 
 
-def test_are_free_after_a_failure(registry):
+def test_a_lease_is_free_after_a_failure(registry):
     """The next run need not wait for the end of a lease whose run failed; a lease that
     says nothing holds nobody up. Since when a run waits for data outlives it."""
     for minutes in (0, 30):

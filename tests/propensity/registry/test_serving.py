@@ -171,7 +171,7 @@ async def after_a_while(place: Place, champions: Champions) -> ServingState:
 
 
 class TestLoaded:
-    def test_is_what_training_recorded(self, place):
+    def test_a_loaded_model_is_what_training_recorded(self, place):
         """A probability for each row; what another use case recorded, or nobody, is
         not verified."""
         row = recorded(place.warehouse, USE_CASE.name, place.publish())
@@ -184,7 +184,7 @@ class TestLoaded:
         with pytest.raises(ArtifactError, match="version 0 of other is not recorded"):
             recorded(place.warehouse, "other", 0)
 
-    def test_has_the_features_of_the_use_case(self, place):
+    def test_a_loaded_model_has_the_features_of_the_use_case(self, place):
         """In any order. A model of other features, or of others in the same columns,
         would score nonsense: it is refused, and what has changed is named."""
         row = recorded(place.warehouse, USE_CASE.name, place.publish())
@@ -203,7 +203,9 @@ class TestLoaded:
                 loaded(place.registry, other, row, settings=place.settings)
 
     @pytest.mark.parametrize(("window", "is_warm"), [(100, False), (2, True)])
-    def test_gives_anomaly_scores_once_it_is_warm(self, place, window, is_warm):
+    def test_a_loaded_model_gives_anomaly_scores_once_it_is_warm(
+        self, place, window, is_warm
+    ):
         """They are no probabilities, and none before the first window is full."""
         trees = HalfSpaceTrees(2, 2, window_size=window, random_state=1)
         row = recorded(place.warehouse, USE_CASE.name, place.publish(model=trees))
@@ -215,7 +217,7 @@ class TestLoaded:
 
 
 class TestChampions:
-    async def test_follow_the_pointer_behind_the_answers(self, place):
+    async def test_champions_follow_the_pointer_behind_the_answers(self, place):
         """Nothing serves before a promotion, and that is no error. In the time to live
         the bucket is not asked; then the pointer is, and nothing is loaded again. A
         promotion changes the scores; whoever took what served before has it whole."""
@@ -248,7 +250,7 @@ class TestChampions:
             ("no bucket", "injected"),
         ],
     )
-    async def test_go_on_where_a_new_one_cannot_be_loaded(
+    async def test_champions_go_on_where_a_new_one_cannot_be_loaded(
         self, place, broken, why, capsys
     ):
         """Bytes that are not those recorded take nobody's place, and whoever writes
@@ -275,7 +277,7 @@ class TestChampions:
         after = await after_a_while(place, champions)
         assert after.champion.version == version
 
-    async def test_that_cannot_be_loaded_at_first_are_an_error(self, place):
+    async def test_champions_that_cannot_be_loaded_at_first_are_an_error(self, place):
         """With none to go on with the caller is told, until it can be loaded; then many
         callers at once wait for one load."""
         model = place.model(place.enthrone())
@@ -295,7 +297,7 @@ class TestChampions:
         assert len({id(state.champion) for state in states}) == 1
         assert place.asked_of(model) == asked + 1
 
-    async def test_are_those_promoted_during_a_pause(self, place):
+    async def test_champions_are_those_promoted_during_a_pause(self, place):
         """Defect: an instance that nobody had called for an hour answered the next
         calls by the champion of an hour ago, though it had been rolled back."""
         place.enthrone()
@@ -308,7 +310,7 @@ class TestChampions:
 
 
 class TestVersion:
-    async def test_is_any_that_was_recorded(self, place):
+    async def test_a_version_is_any_that_was_recorded(self, place):
         """Also one that never served. The few that were asked for last are kept."""
         for _ in range(KEPT_VERSIONS):
             place.publish()
@@ -326,7 +328,7 @@ class TestVersion:
         assert loads == [1, 2, 1, 1, 2]
 
     @pytest.mark.parametrize("number", [7, -1, 10**30])
-    async def test_that_was_never_recorded_is_unknown(self, place, number):
+    async def test_a_version_that_was_never_recorded_is_unknown(self, place, number):
         """A clear 404 that names the field, and no try of BigQuery's patience."""
         with pytest.raises(UnknownVersion, match=f"has no version {number}") as error:
             await place.champions().version(USE_CASE, number)

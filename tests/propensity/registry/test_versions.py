@@ -11,7 +11,7 @@ from tests.propensity.registry.versions import NOW, RACERS, Malicious, at_once
 
 
 class TestVersions:
-    def test_are_claimed_once(self, registry):
+    def test_versions_are_claimed_once(self, registry):
         """Sixteen trainers at once get sixteen versions, from 0 on, and one that died
         keeps its own; another use case counts its own.
 
@@ -24,7 +24,7 @@ class TestVersions:
         assert other.claim(run_id="r", at=NOW) == 0
         assert other.claim(run_id="r", at=NOW, recorded=11) == 12
 
-    def test_are_written_once(self, registry):
+    def test_versions_are_written_once(self, registry):
         """Nothing under a version is ever rewritten."""
         registry.publish(0, {"card.json": (b"{}", "application/json")})
 
@@ -33,7 +33,7 @@ class TestVersions:
 
 
 class TestArtifacts:
-    def test_are_verified_before_they_are_unpickled(self, registry, tmp_path):
+    def test_artifacts_are_verified_before_they_are_unpickled(self, registry, tmp_path):
         """Whoever can write to the bucket runs no code."""
         name, checksum = registry.upload_preprocessor(StandardScaler())
         assert registry.upload_preprocessor(StandardScaler()) == (name, checksum)
@@ -50,7 +50,7 @@ class TestArtifacts:
         assert not file.exists()
 
     @pytest.mark.parametrize("part", ["model", "preprocessor", "value"])
-    def test_of_a_version_are_those_of_its_record(self, registry, part):
+    def test_artifacts_of_a_version_are_those_of_its_record(self, registry, part):
         """Each of them."""
         named = {
             name: (pickled(name), "") for name in ("model", "preprocessor", "value")
@@ -75,7 +75,7 @@ class TestArtifacts:
         [b"", pickled(list(range(999)))[:-50], b"cno_such_module\nThing\n."],
         ids=["empty", "cut", "of a library that is not here"],
     )
-    def test_that_cannot_be_read_are_a_clear_error(self, data):
+    def test_artifacts_that_cannot_be_read_are_a_clear_error(self, data):
         """Bytes that other library versions wrote, for one."""
         with pytest.raises(ArtifactError, match="libraries"):
             unpickled(data)

@@ -43,7 +43,7 @@ def enthroned(artifacts: Artifacts, days: int) -> None:
     registry.promote(version, model_sha256="", at=NOW, instead_of=None)
 
 
-def test_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
+def test_ages_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
     """In days from its as-of date; a run for an older date changes none, nor does one
     that failed or is under way, and what never ran has no age. Another use case's runs
     are another's."""
@@ -65,7 +65,7 @@ def test_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
     }
 
 
-def test_need_a_card_of_the_champion(artifacts):
+def test_ages_need_a_card_of_the_champion(artifacts):
     """A champion without one is damaged, and the run says so."""
     Registry(artifacts, NAME).promote(0, model_sha256="", at=NOW, instead_of=None)
 

@@ -35,7 +35,7 @@ from tests.propensity.runs.compacted import (
 
 
 class TestSums:
-    def test_come_to_the_same_before_and_after_they_are_counted(self, empty):
+    def test_sums_come_to_the_same_before_and_after_they_are_counted(self, empty):
         """Of an event that is sent again with another amount counts what was received
         first; of two registrations at a moment the one whose text comes first, of
         others the first; and what was on its way when the last run began counts."""
@@ -64,7 +64,7 @@ class TestSums:
         cities = [before[user]["city"] for user in ("twins", "first")]
         assert cities == ["Aberdeen", "Zwolle"]
 
-    def test_are_counted_up_to_a_time_that_never_goes_back(self, empty):
+    def test_sums_are_counted_up_to_a_time_that_never_goes_back(self, empty):
         """It leaves the time that an append may take. A run whose clock is behind
         counts, and leaves it where it is. Of an empty stream there is no sum."""
         first, again = empty.compact(NOW), empty.compact(NOW - DAY)
@@ -77,7 +77,7 @@ class TestSums:
         }
         assert again == first
 
-    def test_are_read_beside_a_constant_number_of_days(self):
+    def test_sums_are_read_beside_a_constant_number_of_days(self):
         """BigQuery prunes the days of arrival by constants alone."""
         text = statement("stream_features")
 
@@ -126,7 +126,7 @@ def interrupted(
 
 
 class TestRun:
-    def test_leaves_to_the_next_what_comes_while_it_looks(self, empty):
+    def test_a_compaction_leaves_to_the_next_what_comes_while_it_looks(self, empty):
         """An event of an older day than any that the run saw, just before it counts."""
         old = bet(event_time="2026-01-15T12:00:00Z")
         empty.store(rows_of([old], received_at=NOW))
@@ -141,7 +141,7 @@ class TestRun:
         assert len(empty.tiles()) == 2
         assert between["u1"]["bet_count"] == 3
 
-    def test_excludes_every_other_whatever_its_as_of_date(self, empty):
+    def test_a_compaction_excludes_every_other_whatever_its_as_of_date(self, empty):
         """Of two at once BigQuery would take both their tiles of a new day; the other
         may have begun on the day after."""
         midnight = datetime(2026, 3, 21, tzinfo=UTC)
@@ -157,7 +157,7 @@ class TestRun:
         assert [row["bet_count"] for row in empty.tiles()] == [1]
 
     @pytest.mark.parametrize("as_of", [FIRST, NOW.date()])
-    def test_writes_nothing_once_another_has_its_place(self, empty, as_of):
+    def test_a_compaction_writes_nothing_once_another_has_its_place(self, empty, as_of):
         """With days to export or without.
 
         Defect: a run that had been held up until its lease ended wrote its tiles

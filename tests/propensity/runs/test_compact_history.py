@@ -179,7 +179,9 @@ def test_features_are_exact_in_any_history(strict, seed):
 
 
 class TestLateEvents:
-    def test_are_counted_by_a_compaction_that_computes_their_days(self, strict):
+    def test_late_events_are_counted_by_a_compaction_that_computes_their_days(
+        self, strict
+    ):
         """The bound is so many days before the day of receipt, whatever the hour. Of a
         clock of 1971 that day is computed, and none between."""
         events = [
@@ -198,7 +200,7 @@ class TestLateEvents:
         assert sorted(row["day"] for row in strict.tiles()) == days
         assert strict.features() == expected(events)
 
-    def test_count_once_where_the_bound_was_another_before(self, strict):
+    def test_late_events_count_once_where_the_bound_was_another_before(self, strict):
         """A row of an instance that has an older, larger bound is left to a run."""
         old = bet(event_time="2025-12-24T12:00:00Z")
         for received in (NOW - 60 * DAY, NOW):

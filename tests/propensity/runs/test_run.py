@@ -80,7 +80,7 @@ def function(new_function) -> Function:
 
 
 class TestRequests:
-    def test_say_what_to_run(self, function):
+    def test_requests_say_what_to_run(self, function):
         """Without a body it is today, the default use case, and no force."""
         answer = function.post()
         function.post(
@@ -101,7 +101,7 @@ class TestRequests:
         assert asked.use_case.name == "first_day_churn"
         assert asked.as_of == date(2026, 3, 2)
 
-    def test_that_name_no_use_case_need_one_that_there_is(self, function):
+    def test_requests_that_name_no_use_case_need_one_that_there_is(self, function):
         """Where the setting names none that is the setting's fault, not a field's."""
         function.set(PROPENSITY_USE_CASE="ga4_purchases")
         refused = function.post({}).json
@@ -136,7 +136,9 @@ class TestRequests:
             (b'{"force": true, "force": true}', "force"),
         ],
     )
-    def test_that_cannot_be_understood_are_refused(self, function, body, field):
+    def test_requests_that_cannot_be_understood_are_refused(
+        self, function, body, field
+    ):
         """A bad request is 400 and names its field; nothing runs. Which texts are a
         date ``tests/test_timeframe.py`` says."""
         answer = function.post(body)
@@ -148,7 +150,7 @@ class TestRequests:
         assert function.runs == []
         assert (line["outcome"], line["severity"]) == ("bad_request", "WARNING")
 
-    def test_are_posts_of_a_size(self, function):
+    def test_requests_are_posts_of_a_size(self, function):
         """Only POST runs anything, and the answer says so; the limit is allowed."""
         got = function.app.test_client().get("/")
         refused = function.post(b"{}".ljust(MAXIMUM_BODY + 1))
@@ -160,7 +162,7 @@ class TestRequests:
 
 
 class TestLine:
-    def test_is_one_a_run(self, function):
+    def test_a_run_logs_one_line(self, function):
         """With what was asked, what is plain in the answer, and what it cost."""
         function.body = lambda run: {"model_version": 1, "users": 3, "weeks": [{}]}
         trace = {"traceparent": f"00-{'4bf92f35' * 4}-00f067aa0ba902b7-01"}
@@ -183,7 +185,7 @@ class TestLine:
             "status": 200,
         }
 
-    def test_of_a_failure_says_why(self, function):
+    def test_the_line_of_a_failure_says_why(self, function):
         """With the status, the error's name and its message."""
 
         def fail(run):
@@ -198,7 +200,7 @@ class TestLine:
         assert answer.json["message"] == line["message"] == "7 rows are too few"
         assert (line["outcome"], line["rows"]) == ("not_enough_data", 7)
 
-    def test_of_what_nobody_foresaw_tells_the_caller_nothing(self, function):
+    def test_an_error_that_nobody_foresaw_tells_the_caller_nothing(self, function):
         """It is 500; where it happened goes to the log, and not what was said, which
         may name a user; and the lease is free."""
         secret = "".join(["password=", "secret"])

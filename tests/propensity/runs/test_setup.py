@@ -16,7 +16,7 @@ from tests.rows import append_rows
 DAY = date(2026, 3, 2)
 
 
-def test_makes_tables_and_views_and_keeps_what_is_there(module_workplace):
+def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(module_workplace):
     """As they are declared; twice equals once, and tables with rows are left alone."""
     shop.load(module_workplace, [shop.event("u", DAY)])
     settings = Settings.from_environment(module_workplace.environment)

@@ -75,19 +75,19 @@ def test_a_training_leaves_out_snapshots_that_lack_a_day_of_their_outcomes(capfd
 
 
 class TestScores:
-    def test_take_memory_for_some_rows_only(self, monkeypatch):
+    def test_scores_take_memory_for_some_rows_only(self, monkeypatch):
         """Batches are gathered until they have so many rows."""
         monkeypatch.setattr(predict, "ROWS_AT_ONCE", 4)
 
         assert [*map(len, predict._gathered(5 * [BATCH]))] == [4, 4, 2]
 
     @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.1, np.inf])
-    def test_that_are_no_probabilities_are_not_appended(self, wrong):
+    def test_scores_that_are_no_probabilities_are_not_appended(self, wrong):
         """A model that answers NaN publishes nothing."""
         with pytest.raises(SchemaError, match="not probabilities"):
             list(predict._scores([(BATCH, np.array([0.5, wrong]))], {}, None, None))
 
-    def test_are_worth_what_a_column_of_money_can_hold(self):
+    def test_scores_are_worth_what_a_column_of_money_can_hold(self):
         """An amount beyond that is the greatest, and no error for all other users."""
         amounts: Any = SimpleNamespace(amounts=lambda _: np.array([3.0, 1e300]))
         [rows] = predict._scores([(BATCH, np.array([0.5, 1.0]))], {}, None, amounts)
@@ -96,7 +96,7 @@ class TestScores:
 
 
 class TestOutcomes:
-    def test_are_apart_from_converters_whom_nobody_had_scored(self):
+    def test_outcomes_are_apart_from_converters_whom_nobody_had_scored(self):
         """Defect: an inner join forgets who was not scored, and who did not buy."""
         observed, unscored = outcomes([0.5, None, 0.25], [4, 3, 10], [2, 3, 0])
 
@@ -109,7 +109,9 @@ class TestOutcomes:
     @pytest.mark.parametrize(
         ("missing", "lacked"), [((-1, 7), -0.81), ((0,), None), ((6,), None)]
     )
-    def test_say_nothing_of_the_season_where_a_day_never_came(self, missing, lacked):
+    def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(
+        self, missing, lacked
+    ):
         """Half as many bought as expected; if the export lacks a day of the week, 01
         has nothing to follow: it would predict too little of everybody."""
         groups = {"probability": [0.2], "users": [1000], "conversions": [100]}

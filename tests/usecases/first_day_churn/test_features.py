@@ -52,7 +52,9 @@ from tests.usecases.first_day_churn.players import (
 
 
 class TestCohort:
-    def test_is_everyone_whose_first_day_ended_in_the_lookback(self, features):
+    def test_the_cohort_is_everyone_whose_first_day_ended_in_the_lookback(
+        self, features
+    ):
         """(as_of - 7 days, as_of], to the microsecond; a day later it is over. Who
         plays without a registration has none."""
         assert {"ends at as_of", "first of the week", "plain", "silent"} <= set(
@@ -61,7 +63,7 @@ class TestCohort:
         others = {"ends after as_of", "ended the week before", "never registered"}
         assert not others & set(features)
 
-    def test_has_everyone_once_over_all_snapshots(self, trapped):
+    def test_the_cohort_has_everyone_once_over_all_snapshots(self, trapped):
         """Weekly as-of dates share nobody, and leave nobody out."""
         weeks = [AS_OF + week * WEEK for week in range(-3, 3)]
         events = [*(row for row, _ in traps()), *large_amounts()]
@@ -73,7 +75,7 @@ class TestCohort:
 
 
 class TestFirstDay:
-    def test_counts_an_event_of_its_time_once(self, features):
+    def test_the_first_day_counts_an_event_of_its_time_once(self, features):
         """From the registration on, and not a day after it, however late it came. An
         id names one event of a user's day, however often it came."""
         bets = {user: row["bet_count"] for user, row in features.items()}
@@ -85,21 +87,21 @@ class TestFirstDay:
         assert features["one id"]["bet_sum"] == features["the same id"]["bet_sum"] == 3
         assert bets["one id, two days"] == 2
 
-    def test_is_that_of_the_first_registration(self, features):
+    def test_the_first_day_is_that_of_the_first_registration(self, features):
         """Whoever registers twice has one first day, whichever came first."""
         twice, disordered = features["registers twice"], features["second comes first"]
 
         assert (twice["campaign"], twice["bet_sum"]) == ("first", 1)
         assert (disordered["campaign"], disordered["bet_count"]) == ("first", 1)
 
-    def test_comes_once(self, trapped, features):
+    def test_the_first_day_comes_once(self, trapped, features):
         """Who registers anew a week later had the first day then. What was received
         the day before it happened, by a fast clock at the edge, still counts."""
         assert "comes back" in trapped.first_days(AS_OF - WEEK)
         assert "comes back" not in features
         assert features["fast clock"]["bet_count"] == 1
 
-    def test_may_be_without_play(self, features):
+    def test_the_first_day_may_be_without_play(self, features):
         """Nothing played is zero and no mean; nothing is left out."""
         row = features["silent"]
 
@@ -110,7 +112,7 @@ class TestFirstDay:
         assert features["plain"]["bet_mean"] == 2.5
         assert features["plain"]["bet_var"] is None
 
-    def test_begins_with_what_the_registration_says(self, features):
+    def test_the_first_day_begins_with_what_the_registration_says(self, features):
         """Age, place and channel; an unknown postcode has no index."""
         row = features["silent"]
 
@@ -135,7 +137,7 @@ def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):
 
 
 class TestHours:
-    def test_are_the_same_in_training_and_serving(self, generated):
+    def test_hours_are_the_same_in_training_and_serving(self, generated):
         """Both read the same events of everybody, and sum them to the same bits."""
         exact = expected_features(GAMES.events(), cut_off=DAY)
         trained = generated.training(*WEEKS, AS_OF + WEEK)
@@ -173,7 +175,7 @@ class TestHours:
                 exact[row["user_id"]]
             )
 
-    def test_are_read_whole_at_the_edges(self, empty, monkeypatch):
+    def test_hours_are_read_whole_at_the_edges(self, empty, monkeypatch):
         """
         Who is the first of a week is there with all events, in training as in serving,
         even if a clock was a day fast: no partition is left out that holds one.
@@ -282,7 +284,7 @@ def test_what_had_not_happened_is_left_out(empty, generated):
 
 class TestLabel:
     @pytest.mark.parametrize("days", [7, 30])
-    def test_is_known_some_days_after_the_registration(
+    def test_the_label_is_known_some_days_after_the_registration(
         self, trapped, days, monkeypatch
     ):
         """Not on the day before, whatever the stream has said by then."""
@@ -292,7 +294,7 @@ class TestLabel:
         assert "plain" not in trapped.training(today=known_on - DAY)
         assert trapped.training(today=known_on)["plain"]["label"] == 0
 
-    def test_is_of_those_only_of_whom_it_is_known(self, trapped, features):
+    def test_the_label_is_of_those_only_of_whom_it_is_known(self, trapped, features):
         """Null or absent, a label leaves its user out of training, not of scoring. It
         is that of the first registration; sent again with the label it is the same
         one."""
@@ -303,7 +305,7 @@ class TestLabel:
         for user in ("label comes later", "registers twice"):
             assert trained[user]["label"] == 1
 
-    def test_of_churn_is_what_labels_sql_returns(self, trapped):
+    def test_the_label_of_churn_is_what_labels_sql_returns(self, trapped):
         """One row for each who is known to have left."""
         window = USE_CASE.window(trapped.settings, [AS_OF], today=LATER)
         rows = trapped.warehouse.rows(USE_CASE.statement("labels"), window)

@@ -134,7 +134,7 @@ def played(opened) -> tuple[Stream, list[Group]]:
 
 
 class TestScores:
-    def test_are_of_the_features_that_training_reads(self, played):
+    def test_scores_are_of_the_features_that_training_reads(self, played):
         """
         Skew: what the model was given last of anybody's first day is, bit for bit,
         what it is trained on; but for the hours, which are those of the newest event.
@@ -151,7 +151,7 @@ class TestScores:
             assert whole == model_input(features, without=ELAPSED)
             assert 0 <= features[ELAPSED] < trained[user][ELAPSED] == 24
 
-    def test_are_of_the_hours_that_have_passed(self):
+    def test_scores_are_of_the_hours_that_have_passed(self):
         """Also where somebody has done nothing for hours; never less than what the
         newest event says."""
         since, until = MIDNIGHT, MIDNIGHT + DAY
@@ -161,7 +161,7 @@ class TestScores:
         assert user.at(since + HOUR) == {"bets": 2, ELAPSED: 3.0}
         assert user.at(until) is None
 
-    def test_are_of_what_was_known(self, played):
+    def test_scores_are_of_what_was_known(self, played):
         """
         Each event of a first day is scored as often as it comes, with the exact
         features of all that had come by then; no other event is scored.

@@ -38,7 +38,7 @@ def labels(export) -> Mapping[str, int]:
 
 
 class TestCohort:
-    def test_is_every_user_with_an_event_in_the_lookback(self, features):
+    def test_the_cohort_is_every_user_with_an_event_in_the_lookback(self, features):
         """The window is half-open, to the microsecond."""
         assert {"at first", "at last"} <= set(features)
         assert not {"before first", "at as_of"} & set(features)
@@ -46,14 +46,14 @@ class TestCohort:
         assert features["at last"]["recency_days"] == 1 / DAY_US
 
     @pytest.mark.parametrize("zone", [-12, 14])
-    def test_is_the_same_in_any_time_zone(self, features, zone):
+    def test_the_cohort_is_the_same_in_any_time_zone(self, features, zone):
         """Shards are named by local dates; windows are UTC, and lose nothing."""
         assert features[f"zone {zone} first"]["recency_days"] == 60
         assert features[f"zone {zone} last"]["recency_days"] == 1 / DAY_US
         assert f"zone {zone} before" not in features
         assert f"zone {zone} at" not in features
 
-    def test_is_read_from_daily_tables_alone(self, features):
+    def test_the_cohort_is_read_from_daily_tables_alone(self, features):
         """Neither streamed nor fresh tables of the day, nor anybody's copies, are
         read."""
         assert "not daily" not in features
@@ -62,13 +62,13 @@ class TestCohort:
 
 class TestParameters:
     @pytest.mark.parametrize("name", TYPES)
-    def test_are_numbers_in_whichever_field(self, features, name):
+    def test_parameters_are_numbers_in_whichever_field(self, features, name):
         """A number arrives as int, double, float or text, and is the same number."""
         assert features[f"engaged {name}"]["engagement_s"] == 1.5
         assert features[f"value {name}"]["revenue"] == 1500
 
     @pytest.mark.parametrize("name", NOT_NUMBERS)
-    def test_that_are_no_numbers_count_nothing(self, features, name):
+    def test_parameters_that_are_no_numbers_count_nothing(self, features, name):
         """Garbage, NaN and absurd values are left out; the event still counts."""
         assert features[f"engaged {name}"]["engagement_s"] == 0
         assert features[f"engaged {name}"]["events"] == 1
@@ -76,7 +76,7 @@ class TestParameters:
         assert features[f"value {name}"]["revenue"] == revenue
         assert features[f"value {name}"]["purchases"] == 1
 
-    def test_name_one_session_in_whichever_field(self, features):
+    def test_parameters_name_one_session_in_whichever_field(self, features):
         """A session id is the same one as int, double or text, engaged or "1"; an event
         without any parameter is of none."""
         assert features["one session"]["sessions"] == 1
@@ -222,14 +222,14 @@ PURCHASES = {
 
 class TestPurchases:
     @pytest.mark.parametrize("user", PURCHASES)
-    def test_come_to_what_was_bought(self, features, user):
+    def test_purchases_come_to_what_was_bought(self, features, user):
         """Whatever is sent twice, split, refunded, absurd, missing or in another
         currency."""
         expected = PURCHASES[user]
 
         assert {name: features[user][name] for name in expected} == expected
 
-    def test_of_nobody_are_of_no_user(self, features, labels):
+    def test_purchases_of_nobody_are_of_no_user(self, features, labels):
         """Events without consent, or with an id that means nothing, are of no user, not
         of one; a purchase of nobody is nobody's label."""
         assert not {*NOBODY} & {*features}
@@ -247,13 +247,13 @@ def test_first_seen_is_the_first_touch_where_that_can_be(features, user, days):
 
 
 class TestLabels:
-    def test_are_of_the_cohort_converted_or_not(self, features, labels):
+    def test_labels_are_of_the_cohort_converted_or_not(self, features, labels):
         """Defect: an inner join with the converters keeps only who came back."""
         assert set(labels) == set(features)
         assert labels["newcomer"] == 0
         assert "buys first time in horizon" not in labels
 
-    def test_are_of_the_half_open_horizon(self, labels):
+    def test_labels_are_of_the_half_open_horizon(self, labels):
         """The first moment of the horizon counts, the first after it does not."""
         assert labels["buys at as_of"] == 1
         assert labels["bought before"] == 0
@@ -264,7 +264,7 @@ class TestLabels:
             assert labels[f"zone {zone} buys last"] == 1
             assert labels[f"zone {zone} buys late"] == 0
 
-    def test_may_be_of_another_event(self, export, over):
+    def test_labels_may_be_of_another_event(self, export, over):
         """PROPENSITY_LABEL_EVENT names what a conversion is."""
         other = over(export.place, PROPENSITY_LABEL_EVENT="subscribe").labels()
 
@@ -284,7 +284,7 @@ def test_a_user_may_be_the_login(export, over):
 
 class TestBatches:
     @pytest.mark.parametrize("name", ["labels", "converter_amounts"])
-    def test_give_each_date_the_outcomes_that_it_has_alone(self, export, name):
+    def test_batches_give_each_date_the_outcomes_that_it_has_alone(self, export, name):
         """So it is with who converted, and with what they paid: once, at first."""
         before = AS_OF - 7 * DAY
 
@@ -300,7 +300,7 @@ class TestBatches:
         assert "in a later table" not in {row["user_id"] for row in alone}
         assert sorted(map(str, outcomes(before, AS_OF))) == sorted(map(str, alone))
 
-    def test_give_each_date_the_rows_that_it_has_alone(self, export, features):
+    def test_batches_give_each_date_the_rows_that_it_has_alone(self, export, features):
         """Several as-of dates in one query are what each is in its own, also where an
         event lies in the table of a later day."""
         before = AS_OF - 7 * DAY
