@@ -57,6 +57,12 @@ from tests.rows import append_rows
 FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 # The use case whose events are streamed.
 STREAMED = "first_day_churn"
+# The settings of a deployment that has only events from the stream.
+OF_A_STREAM = {
+    "PROPENSITY_GA4_DATASET": "",
+    "PROPENSITY_USE_CASE": STREAMED,
+    "PROPENSITY_DEADLINE_S": "30",
+}
 # A machine under load may be slow; nothing that works waits as long.
 DEADLINE_S = 120.0
 # A shop of 80 users has fewer rows than a training needs.

@@ -12,6 +12,7 @@ import contextlib
 import json
 import pickle
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -76,7 +77,8 @@ class Places:
     emulators: Stack
     shop_dataset: str
     made: list[Deployment] = field(default_factory=list)
-    idle: list[Deployment] = field(default_factory=list)
+    # By what their view reads: the emulator translates statements anew for another one.
+    idle: dict[str, list[Deployment]] = field(default_factory=lambda: defaultdict(list))
 
     def _new(self) -> Deployment:
         deployment = Deployment(new_workplace(self.emulators))
@@ -87,7 +89,7 @@ class Places:
     @contextlib.contextmanager
     def lending(self) -> Iterator[Callable[..., Deployment]]:
         """Lend places, until the end."""
-        lent: list[Deployment] = []
+        lent: list[tuple[str, Deployment]] = []
 
         def lend(
             rows: Iterable[shop.Row] | None = None,
@@ -97,8 +99,10 @@ class Places:
             **extra: str,
         ) -> Deployment:
             """Lend one over an export of these rows, or of a dataset ("" for none)."""
-            lent.append(self.idle.pop() if self.idle else self._new())
-            place = lent[-1]
+            exported = "rows" if rows is not None else str(dataset)
+            idle = self.idle[exported]
+            place = idle.pop() if idle else self._new()
+            lent.append((exported, place))
             empty_tables(place.warehouse, TABLES)
             empty_bucket(place.registry.artifacts)
             if rows is not None:
@@ -116,7 +120,8 @@ class Places:
             return place
 
         yield lend
-        self.idle += lent
+        for exported, place in lent:
+            self.idle[exported].append(place)
 
     @cached_property
     def first_model(self) -> Trained:

@@ -19,7 +19,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from tests.conftest import new_workplace
-from tests.deployment import DEADLINE_S, STREAMED, Deployment
+from tests.deployment import DEADLINE_S, OF_A_STREAM, Deployment
 from tests.emptied import empty_bucket, empty_tables
 from tests.events import DEPLOYED, LATENESS, written
 
@@ -94,16 +94,8 @@ def prepare_stream(site: Deployment) -> None:
 @contextlib.contextmanager
 def new_site(emulators: Stack, **extra: str) -> Iterator[Deployment]:
     """Make a deployment of the stream alone: no export, and topics."""
-    site = Deployment(
-        new_workplace(emulators),
-        **{
-            "PROPENSITY_GA4_DATASET": "",
-            "PROPENSITY_USE_CASE": STREAMED,
-            "PROPENSITY_DEADLINE_S": "30",
-            **extra,
-        },
-    )
-    site.extra = {**site.extra, "PROPENSITY_TOPIC_PREFIX": site.name}
+    site = Deployment(new_workplace(emulators), **(OF_A_STREAM | extra))
+    site.extra = {"PROPENSITY_TOPIC_PREFIX": site.name, **site.extra}
     try:
         prepare_stream(site)
         yield site

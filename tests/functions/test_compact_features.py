@@ -16,7 +16,6 @@ import pytest
 
 from local.stack.state import ROOT
 from propensity.tables.stream import INFERENCE_LOG
-from propensity.tables.inference import INFERENCE_LOG
 from tests.deployment import Deployment, entered
 from tests.events import bet, registration, transaction
 from tests.functions.streaming import Died, changed, dying, rows_of

@@ -25,7 +25,6 @@ from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
 from propensity.runs import index
 from propensity.settings import Settings
 from propensity.suppression import OBJECT, user_hash
-from tests.functions.conftest import LATER, TRAINED, entered
 from tests.deployment import Deployment, entered
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import python_of, serving

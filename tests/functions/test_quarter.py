@@ -29,10 +29,11 @@ DAYS = [MONDAY + n * DAY for n in range(14)]
 def played(new_place) -> tuple[Deployment, list[dict[str, Any]]]:
     """Two weeks of predictions, and the answers of evaluations a week apart."""
     users = [f"u{n}" for n in range(USERS)]
-    rows = [event("u1", MONDAY + n * DAY) for n in range(-1, 100)]
-    # Buyers come once in the last month, when all quarters have begun and none is over.
+    # The shop is open on Sundays alone, which spares a table for each other day.
+    rows = [event("u1", MONDAY + n * WEEK - DAY) for n in range(16)]
+    # Buyers come once, when all quarters have begun and none is over.
     rows += [
-        purchase(user, MONDAY + (20 + n) * DAY, 10.0 + n % 5)
+        purchase(user, MONDAY + (3 + n % 5) * WEEK - DAY, 10.0 + n % 5)
         for n, user in enumerate(users[:BUYERS])
     ]
     place = new_place(rows)

@@ -18,7 +18,6 @@ import pytest
 from offline import load_model
 from propensity.errors import Unavailable
 from propensity.tables.stream import INFERENCE_LOG
-from propensity.tables.inference import INFERENCE_LOG
 from tests.deployment import STREAMED, Deployment
 from tests.events import bet, registration, written
 from tests.functions.instances import Served, failing, serving

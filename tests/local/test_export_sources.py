@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from local.exports import ga4_export, sources
 from propensity import usecases
 from propensity.errors import SchemaError
-from propensity.usecases.sources import Source
+from propensity.usecases.declaration import Source
 
 LOYALTY = Source(
     table="crm-project.crm.loyalty",

@@ -19,9 +19,6 @@ from hypothesis import strategies as st
 
 from local.exports import ga4_export
 from local.exports.ga4_export import DAY, ExportError, Summary
-from propensity import usecases
-from propensity.errors import SchemaError
-from propensity.usecases.declaration import Source
 
 NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
 DAY_US = 86_400_000_000

@@ -20,10 +20,9 @@ from google.cloud.storage import Blob
 from commands.answers import Exit
 from commands.cli import main
 from offline import forget as program
-from offline.forget import users_of
 from propensity import suppression
 from propensity.clock import SYSTEM
-from propensity.errors import RequestError, RunInProgress, SettingsError
+from propensity.errors import RunInProgress, SettingsError
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends

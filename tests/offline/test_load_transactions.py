@@ -77,34 +77,6 @@ class TestFile:
         assert rows["V1"].to_numpy() == pytest.approx(table["V1"].to_numpy())
         assert found(transactions(is_fraud=None))["label"].isna().all()
 
-    @pytest.mark.parametrize("ending", ["csv", "parquet"])
-    @pytest.mark.parametrize(
-        ("text", "moment"),
-        [
-            ("2026-03-02T10:00:00+02:00", datetime(2026, 3, 2, 8, tzinfo=UTC)),
-            ("2026-03-02 08:00:00", datetime(2026, 3, 2, 8, tzinfo=UTC)),
-            # Defect: this, of BigQuery's CSV, was refused.
-            ("2026-03-02 10:00:00 UTC", datetime(2026, 3, 2, 10, tzinfo=UTC)),
-            ("2026-03-02", datetime(2026, 3, 2, tzinfo=UTC)),
-        ],
-    )
-    def test_a_file_may_write_moments_as_texts(self, found, ending, text, moment):
-        """In ISO 8601; without a zone they are UTC, and a day is its midnight."""
-        rows = found(transactions(event_time=[text] * N, truth_time=[text] * N), ending)
-
-        assert {*rows["event_time"], *rows["truth_time"]} == {moment}
-
-    def test_a_file_has_its_ids_as_they_are_written(self, tmp_path):
-        """One that looks like a number is none: the stream's is the same text."""
-        table = transactions(transaction_id=None)
-        path = written(table, tmp_path / "cards.csv")
-        header, *rows = path.read_text().splitlines()
-        ids = [f"{n:03}" for n in range(N - 1)] + ["12345678901234567890"]
-        lines = [f"{row},{given}" for row, given in zip(rows, ids, strict=True)]
-        path.write_text("\n".join([f"{header},transaction_id", *lines]))
-
-        assert read(path, USE_CASE, now=NOW)["event_id"].tolist() == ids
-
     @pytest.mark.parametrize(
         ("changed", "message"),
         [
@@ -119,7 +91,6 @@ class TestFile:
                 f"row {N}: transaction_id contains a control character; remove it",
             ),
             ({"transaction_id": [None, *["a"] * (N - 1)]}, "row 1"),
-            ({"transaction_id": [1.5] * N}, "transaction_id is the number 1.5"),
             ({"event_time": ["soon"] * N}, "row 1: .*event_time"),
             ({"event_time": ["2199-01-01"] * N}, "row 1: .*until now .*event_time"),
             (

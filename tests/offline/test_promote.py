@@ -27,8 +27,6 @@ from propensity.errors import (
     UnknownVersion,
 )
 from propensity.registry.versions import Champion, Registry
-from propensity.registry.champion import Champion
-from propensity.registry.versions import Registry
 from tests.deployment import STREAMED, Deployment, entered
 from tests.emptied import Objects
 from tests.functions.streaming import new_site

@@ -84,7 +84,7 @@ class TestPreview:
 
     @pytest.mark.parametrize(
         ("rule", "members"),
-        [({"deciles": 5}, 100), ({"deciles": 8}, 160), ({"top": 30}, 30)],
+        [({"deciles": 8}, 160), ({"top": 30}, 30)],
     )
     def test_an_audience_of_equal_users_has_the_size_that_was_asked_for(
         self, site, rule, members
@@ -426,14 +426,13 @@ class TestRefused:
         )
 
     @pytest.mark.parametrize(
-        "bad",
+        ("batch", "bad"),
         [
-            *({"u100"}, {"u199"}, {"u150"}, {"u131", "u132"}),
-            {f"u{number}" for number in range(100, 200, 25)},
+            (2, {"u131", "u132"}),
+            (7, {f"u{number}" for number in range(100, 200, 25)}),
+            (100, {"u100", "u199"}),
         ],
-        ids=len,
     )
-    @pytest.mark.parametrize("batch", [2, 7, 100])
     def test_users_are_found_and_the_others_are_sent(self, site, crm, bad, batch):
         with self.receiver(bad) as receiver:
             delivery = send(site, crm(receiver, batch=batch), control="0%")

@@ -65,16 +65,20 @@ class TestALeak:
         self, folder, edit, checked
     ):
         """Such as the end of a contract, which is known ahead."""
-        self.fill(edit, "COUNTIF(loyalty.ordered_at < TIMESTAMP(as_of))")
-        compared = checked()
-        edit(
-            "features.sql",
-            "COUNTIF(loyalty.ordered_at < TIMESTAMP(as_of))",
-            "COUNT(loyalty.ordered_at)",
+        self.fill(
+            edit,
+            "COUNTIF(loyalty.ordered_at < TIMESTAMP(as_of)) + COUNT(loyalty.ends_at)",
         )
-        edit("usecase.toml", "valid_from =", 'plans = ["ordered_at"]\nvalid_from =')
+        edit(
+            "usecase.toml",
+            'ordered_at = "TIMESTAMP"',
+            'ordered_at = "TIMESTAMP"\nends_at = "TIMESTAMP"',
+        )
+        edit(
+            "features.sql", "      ordered_at,\n", "      ordered_at,\n      ends_at,\n"
+        )
+        edit("usecase.toml", "valid_from =", 'plans = ["ends_at"]\nvalid_from =')
 
-        assert compared.problems == []
         assert checked().problems == []
 
     def test_a_leak_by_the_table_itself_is_refused(self, folder, edit, checked):

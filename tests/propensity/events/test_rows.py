@@ -20,7 +20,7 @@ from propensity.events.dead_letters import (
 from propensity.events.enrichment import PostcodeIndex, with_fields
 from propensity.events.messages import Message
 from propensity.events.types import Catalogue
-from propensity.events.values import REASONS, Refused
+from propensity.events.values import REASONS
 from propensity.suppression import EVERYWHERE, Suppressed, user_hash
 from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
 from tests.events import (

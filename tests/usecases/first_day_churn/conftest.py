@@ -10,6 +10,7 @@ import pytest
 from local.stack.stack import Stack
 from propensity.tables import every as tables
 from tests.conftest import new_workplace
+from tests.deployment import OF_A_STREAM
 from tests.emptied import empty_tables
 from tests.usecases.first_day_churn.players import (
     GAMES,
@@ -29,7 +30,8 @@ def opened(emulators: Stack) -> Iterator[Callable[[], Stream]]:
     with contextlib.ExitStack() as stack:
 
         def make() -> Stream:
-            stream = Stream(new_workplace(emulators))
+            stream = Stream(new_workplace(emulators), **OF_A_STREAM)
+            stream.extra = {"PROPENSITY_TOPIC_PREFIX": stream.name, **stream.extra}
             stack.callback(stream.close)
             stream.warehouse.create(tables.STREAM_EVENTS)
             stream.warehouse.create(tables.STREAM_FEATURES_DAILY)

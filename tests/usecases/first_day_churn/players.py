@@ -23,6 +23,7 @@ from propensity.registry.serving import users_on_the_stream
 from propensity.tables import every as tables
 from tests.deployment import Deployment, application, entered
 from tests.events import CATALOGUE, LATENESS
+from tests.functions.streaming import prepare_stream
 
 USE_CASE = usecases.load("first_day_churn")
 # Tables with what has come of a stream.
@@ -254,7 +255,7 @@ WEEKS = [AS_OF - week * WEEK for week in range(5)]
 
 def served_by_the_shipped_model(place: Stream) -> Stream:
     """Return a place where postcodes are loaded, and the shipped model serves."""
-    place.prepare()
+    prepare_stream(place)
     load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
     load_model.load(place.warehouse, place.artifacts, place.settings)
     return place

@@ -41,7 +41,20 @@ def export(module_workplace, over) -> Export:
     return over(module_workplace).prepare()
 
 
+# What a training row has beside its features.
+OUTCOME = {"label", "label_amount", "weight"}
+
+
 @pytest.fixture(scope="module")
-def features(export) -> Mapping[str, dict[str, Any]]:
+def rows(export) -> list[dict[str, Any]]:
+    """Everybody's training rows."""
+    return export.training_rows()
+
+
+@pytest.fixture(scope="module")
+def features(rows) -> Mapping[str, dict[str, Any]]:
     """Everybody's features, by user."""
-    return export.features()
+    return {
+        row["user_id"]: {name: row[name] for name in row.keys() - OUTCOME}
+        for row in rows
+    }

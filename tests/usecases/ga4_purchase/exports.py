@@ -64,7 +64,18 @@ class Export:
 
     def labels(self, *as_ofs: date) -> dict[tuple[date, str], int]:
         """Return labels of the cohort by as-of date and user."""
-        rows = self.warehouse.table(
+        rows = self.training_rows(*as_ofs)
+        return {(row["as_of"], row["user_id"]): row["label"] for row in rows}
+
+    def outcomes(self, name: str, *as_ofs: date) -> list[dict[str, Any]]:
+        """Return the rows of a statement about who converted."""
+        window = USE_CASE.window(self.settings, as_ofs or [AS_OF])
+        rows = self.warehouse.table(USE_CASE.statement(name), window)
+        return list(rows.to_pylist())
+
+    def training_rows(self, *as_ofs: date) -> list[dict[str, Any]]:
+        """Return the cohort's features with their labels."""
+        rows: list[dict[str, Any]] = self.warehouse.table(
             USE_CASE.statement("training_rows"),
             {
                 **USE_CASE.window(self.settings, as_ofs or [AS_OF]),
@@ -72,7 +83,7 @@ class Export:
             },
         ).to_pylist()
         assert {row["weight"] for row in rows} <= {1.0}
-        return {(row["as_of"], row["user_id"]): row["label"] for row in rows}
+        return rows
 
 
 def load_day(place: Any, day: date, table: pa.Table) -> None:

@@ -32,9 +32,9 @@ CATEGORIES = [name for name, kind in USE_CASE.features.items() if kind == "categ
 
 
 @pytest.fixture(scope="module")
-def labels(export) -> Mapping[str, int]:
+def labels(rows) -> Mapping[str, int]:
     """The cohort's labels, by user."""
-    return {user: label for (_, user), label in export.labels().items()}
+    return {row["user_id"]: row["label"] for row in rows}
 
 
 class TestCohort:
@@ -266,39 +266,37 @@ class TestLabels:
 
     def test_labels_may_be_of_another_event(self, export, over):
         """PROPENSITY_LABEL_EVENT names what a conversion is."""
-        other = over(export.place, PROPENSITY_LABEL_EVENT="subscribe").labels()
+        other = over(export.place, PROPENSITY_LABEL_EVENT="subscribe")
 
-        assert {user for (_, user), label in other.items() if label} == {"subscribes"}
+        assert {row["user_id"] for row in other.outcomes("labels")} == {"subscribes"}
 
 
 def test_a_user_may_be_the_login(export, over):
     """By user_id a user is one on all devices, also where no cookie was allowed; so is
     a purchase that two of them report."""
-    login = over(export.place, PROPENSITY_USER_COLUMN="user_id")
-    features, labels = login.features(), login.labels()
+    rows = over(export.place, PROPENSITY_USER_COLUMN="user_id").training_rows()
+    by_user = {row["user_id"]: row for row in rows}
 
-    assert set(features) == {"login.1", "login.2"}
-    assert features["login.1"]["events"] == features["login.1"]["sessions"] == 3
-    assert labels == {(AS_OF, "login.1"): 1, (AS_OF, "login.2"): 0}
+    assert set(by_user) == {"login.1", "login.2"}
+    assert by_user["login.1"]["events"] == by_user["login.1"]["sessions"] == 3
+    assert [by_user[f"login.{n}"]["label"] for n in (1, 2)] == [1, 0]
 
 
 class TestBatches:
-    @pytest.mark.parametrize("name", ["labels", "converter_amounts"])
-    def test_batches_give_each_date_the_outcomes_that_it_has_alone(self, export, name):
+    def test_batches_give_each_date_the_outcomes_that_it_has_alone(self, export):
         """So it is with who converted, and with what they paid: once, at first."""
-        before = AS_OF - 7 * DAY
+        name, dates = "converter_amounts", [AS_OF - 7 * DAY, AS_OF]
+        alone = [row for day in dates for row in export.outcomes(name, day)]
+        paid = export.outcomes(name, *dates)
+        labels = export.outcomes("labels", *dates)
+        [again] = [row for row in alone if row["user_id"] == "opens it again"]
 
-        def outcomes(*as_ofs):
-            window = USE_CASE.window(export.settings, as_ofs)
-            return export.warehouse.table(USE_CASE.statement(name), window).to_pylist()
-
-        alone = [*outcomes(before), *outcomes(AS_OF)]
-        again = [row for row in alone if row["user_id"] == "opens it again"]
-
-        assert [row["as_of"] for row in again] == [before]
-        assert again[0].get("amount", 100) == 100
+        assert (again["as_of"], again["amount"]) == (dates[0], 100)
         assert "in a later table" not in {row["user_id"] for row in alone}
-        assert sorted(map(str, outcomes(before, AS_OF))) == sorted(map(str, alone))
+        assert sorted(map(str, paid)) == sorted(map(str, alone))
+        assert {(row["as_of"], row["user_id"]) for row in labels} == {
+            (row["as_of"], row["user_id"]) for row in alone
+        }
 
     def test_batches_give_each_date_the_rows_that_it_has_alone(self, export, features):
         """Several as-of dates in one query are what each is in its own, also where an
