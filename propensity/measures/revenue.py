@@ -32,17 +32,17 @@ def measured(expected: Floats, paid: Floats, users: Floats) -> dict[str, Any]:
         ``FEW`` users paid.
     """
     promised, observed = float(expected @ users), float(paid @ users)
-    few = float(users[paid > 0].sum()) < FEW
+    payers, total = float(users[paid > 0].sum()), float(users.sum())
     error: float | None = None
-    error_ends: tuple[float | None, ...] = (None, None)
+    error_ends: Ends = None, None
     if observed > 0:
-        error = promised / observed - 1
-        apart = float((expected - paid * promised / observed) ** 2 @ users)
-        ends = _around(promised / observed, apart**0.5 / observed, few=few)
-        error_ends = tuple(None if end is None else end - 1 for end in ends)
-    total = float(users.sum())
-    spread = float(paid**2 @ users) - observed**2 / total
-    low, high = _around(observed, max(spread, 0.0) ** 0.5, few=few)
+        ratio = promised / observed
+        error = ratio - 1
+        moves = (expected - paid * ratio) / observed
+        low, high = _around(ratio, *_powers(moves, users), payers)
+        error_ends = low and low - 1, high and high - 1
+    powers = _powers(paid - observed / total, users)
+    low, high = _around(observed, *powers, payers)
     return {
         "value_observed_low": low,
         "value_observed_high": high,
@@ -54,11 +54,40 @@ def measured(expected: Floats, paid: Floats, users: Floats) -> dict[str, Any]:
     }
 
 
-def _around(value: float, error: float, *, few: bool) -> Ends:
-    """Return the ends of a positive value's interval; its error is of the value."""
-    if few or value <= 0:
+def _powers(moves: Floats, users: Floats) -> tuple[float, float]:
+    """Return the sums over all users of the second and the fourth power."""
+    return float(moves**2 @ users), float(moves**4 @ users)
+
+
+def _around(value: float, squares: float, fourths: float, payers: float) -> Ends:
+    """
+    Return the 95% interval of a positive value, a sum over users.
+
+    A few users with large amounts decide how far the sum may be off, so it is Student's
+    with as many degrees of freedom as users of equal amounts would have.
+
+    Args:
+        squares, fourths: Sums over the users of the powers of how far each moves it.
+        payers: Users who paid.
+
+    Source:
+        Satterthwaite, "An Approximate Distribution of Estimates of Variance
+        Components", Biometrics 2, 1946: the degrees of freedom. Abramowitz and Stegun,
+        "Handbook of Mathematical Functions", 1964, 26.7.5: Student's quantile, since 03
+        has no SciPy.
+    """
+    if payers < FEW or value <= 0:
         return None, None
-    factor = float(np.exp(NORMAL * error / value))
+    if squares <= 0:
+        return value, value
+    freedom, z = max(squares**2 / fourths - 1, 1.0), NORMAL
+    quantile = (
+        z
+        + (z**3 + z) / 4 / freedom
+        + (5 * z**5 + 16 * z**3 + 3 * z) / 96 / freedom**2
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384 / freedom**3
+    )
+    factor = float(np.exp(quantile * squares**0.5 / value))
     return float(value / factor), float(value * factor)
 
 
@@ -68,17 +97,17 @@ def _deciles(
     """Return ten equal parts of the users, highest first; ties are shared out."""
     distinct, group = np.unique(-expected, return_inverse=True)
     running = []
-    for each in (np.ones_like(paid), expected, paid, paid**2, paid > 0):
+    for each in (np.ones_like(paid), expected, paid, paid**2, paid**4, paid > 0):
         sums = summed(group, each * users, len(distinct))
         running.append(np.concatenate([[0.0], np.cumsum(sums)]))
     ends = np.linspace(0, running[0][-1], BINS + 1)
-    count, promised, observed, squares, payers = (
+    count, promised, observed, squares, fourths, payers = (
         np.diff(np.interp(ends, running[0], each)) for each in running
     )
-    spread = np.maximum(squares - observed**2 / count, 0.0) ** 0.5
+    apart = np.maximum(squares - observed**2 / count, 0.0)
     parts = []
     for n in range(BINS):
-        low, high = _around(observed[n], spread[n], few=payers[n] < FEW)
+        low, high = _around(observed[n], apart[n], fourths[n], payers[n])
         parts.append(
             {
                 "decile": n + 1,

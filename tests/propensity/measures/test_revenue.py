@@ -19,13 +19,13 @@ AMOUNTS = st.lists(
 )
 
 
-def drawn(*, level: float, seed: int) -> dict:
-    """Measures of 4,000 users, of whom a fifth pay an amount with a heavy tail."""
+def drawn(*, level: float, seed: int, users: int = 4_000) -> dict:
+    """Measures of users, of whom a fifth pay an amount with a heavy tail."""
     random = np.random.default_rng(seed)
-    worth = random.lognormal(3.0, 1.0, 4_000)
-    pays = random.random(4_000) < 0.2
-    paid = np.where(pays, worth * random.lognormal(-0.5, 1.0, 4_000), 0.0)
-    return measured(level * 0.2 * worth, paid, np.ones(4_000))
+    worth = random.lognormal(3.0, 1.0, users)
+    pays = random.random(users) < 0.2
+    paid = np.where(pays, worth * random.lognormal(-0.5, 1.0, users), 0.0)
+    return measured(level * 0.2 * worth, paid, np.ones(users))
 
 
 @given(AMOUNTS)
@@ -58,14 +58,20 @@ def test_deciles_add_up_to_all_users_and_all_money(groups):
         assert share == pytest.approx(found["value_top_share"])
 
 
-def test_the_interval_of_the_error_holds_the_truth_as_often_as_it_says():
-    """Nearly: amounts with a heavy tail are known to be harder."""
-    holds = [
-        found["value_error_low"] <= 0 <= found["value_error_high"]
-        for found in (drawn(level=1.0, seed=seed) for seed in range(200))
-    ]
+@pytest.mark.parametrize("users", [200, 4_000])
+def test_the_interval_of_the_error_holds_the_truth_in_95_of_100_draws(users):
+    """Of 40 payers as of 800, though single ones pay as much as all others."""
+    found = [drawn(level=1.0, seed=seed, users=users) for seed in range(600)]
+    holds = [one["value_error_low"] <= 0 <= one["value_error_high"] for one in found]
 
-    assert 0.88 <= np.mean(holds) <= 0.99
+    assert 0.935 <= np.mean(holds) <= 0.97
+
+
+def test_users_who_all_pay_the_same_leave_nothing_to_chance():
+    found = measured(np.full(30, 2.0), np.full(30, 4.0), np.ones(30))
+
+    assert found["value_error_low"] == found["value_error_high"] == -0.5
+    assert found["value_observed_low"] == found["value_observed_high"] == 120.0
 
 
 def test_a_sum_without_payers_has_no_error_and_of_few_no_interval():
