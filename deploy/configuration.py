@@ -30,7 +30,8 @@ EXAMPLE = Path(__file__).with_name("settings.env.example")
 
 _MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
 _MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
-_WEEKDAY = "(MON|TUE|WED|THU|FRI|SAT|SUN)"
+_WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+_WEEKDAY = f"({'|'.join(_WEEKDAYS)})"
 _COUNT = r"0*[1-9][0-9]*"
 _KEY = "projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+"
 _CONNECTOR = r"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?"
@@ -143,12 +144,13 @@ class Deployment:
         """
         Return the weekdays of the schedules, as cron has them, by function.
 
-        Outcomes are evaluated once a week, on the first of the days of predictions.
+        Outcomes are evaluated once a week, on its first day with predictions.
         """
         days = self.own["prediction_days"]
         if days == "daily":
             return {"predictions": "*", "model_evaluation": "MON"}
-        return {"predictions": days, "model_evaluation": days[:3]}
+        first = next(day for day in _WEEKDAYS if day in days)
+        return {"predictions": days, "model_evaluation": first}
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""

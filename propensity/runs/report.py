@@ -61,6 +61,17 @@ def _shown(row: Evaluation | Lift) -> dict[str, Any]:
     return {**nulls, **row.columns()}
 
 
+def up_to(week: date, rows: Sequence[Evaluation], *, first: date) -> list[Evaluation]:
+    """
+    Return the rows of a week and of those before it, oldest first.
+
+    Longer outcomes are evaluated each week as well, and a page shows no more of them.
+    """
+    weeks = sorted({row.week for row in rows if first <= row.week <= week})
+    shown = weeks[-LOOK_BACK - 1 :]
+    return [row for row in rows if row.week in shown]
+
+
 def _pages(
     run: Run, weeks: Sequence[date], rows: Sequence[Evaluation]
 ) -> Iterator[tuple[date, str]]:
@@ -92,7 +103,7 @@ def _pages(
             "outcome": use_case.outcome,
             "horizon_days": use_case.horizon_days,
             "entity": use_case.entity if is_daily else "user",
-            "weeks": [_shown(row) for row in known if week - back <= row.week <= week],
+            "weeks": [*map(_shown, up_to(week, known, first=week - back))],
             "trained": {row["model_version"]: row for row in trained},
             "alarms": [row for row in alarms if row["as_of"] == week],
             "lifts": [

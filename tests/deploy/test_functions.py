@@ -107,7 +107,7 @@ class TestTogether:
 
     @pytest.mark.parametrize(
         ("days", "predictions", "evaluation"),
-        [("", "MON", "MON"), ("daily", "*", "MON"), ("WED,SAT", "WED,SAT", "WED")],
+        [("", "MON", "MON"), ("daily", "*", "MON"), ("SAT,WED", "SAT,WED", "WED")],
     )
     def test_predictions_come_on_the_days_of_the_settings(
         self, days, predictions, evaluation

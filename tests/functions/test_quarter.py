@@ -6,12 +6,14 @@ once their 91 days are over.
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from propensity.runs import predict
+from propensity.runs import predict, report
+from propensity.statements import statement
 from propensity.timeframe import Timeframe
 from tests.deployment import Deployment
 from tests.functions.conftest import MONDAY
@@ -65,6 +67,22 @@ def test_predictions_of_each_day_are_evaluated_a_week_apart(played):
     assert weeks(played[1][1]) == [(first, "final"), (second, "provisional")]
 
 
+@pytest.mark.parametrize("horizon", [1, 3, 7, 13, 30])
+@pytest.mark.parametrize("newest", [DAYS[7], DAYS[10], DAYS[13]])
+def test_dates_to_evaluate_lie_a_horizon_or_a_week_apart(played, horizon, newest):
+    """Of predictions each day, whatever the day on which the evaluation runs."""
+    asked = {"since": DAYS[0], "until": newest, "horizon_days": horizon}
+    found = played[0].warehouse.rows(
+        statement("weeks_to_evaluate"),
+        {**asked, "use_case": NAME, "lookback_days": 180, "with_newest": True},
+    )
+    dates = [row["week"] for row in found]
+
+    assert dates
+    for one, other in pairwise(dates):
+        assert (other - one).days >= min(horizon, 7)
+
+
 def test_a_quarter_has_sums_deciles_and_a_rank_of_revenue(played):
     """The best by expected value are those who bought, in another order."""
     row = played[1][1]["weeks"][0]
@@ -112,3 +130,11 @@ def test_an_evaluation_is_missing_when_none_was_of_the_last_week(horizon, days):
 
     assert not predict.is_evaluated(run)
     assert asked == [(newest - (days - 1) * DAY, newest)]
+
+
+def test_a_page_shows_twelve_evaluations_before_its_own_however_long_the_outcomes():
+    """Quarters are evaluated each week, so that twelve quarters have 156 of them."""
+    rows = [SimpleNamespace(week=MONDAY + n * WEEK) for n in range(160)]
+    shown = report.up_to(rows[158].week, rows, first=MONDAY)
+
+    assert shown == rows[146:159]
