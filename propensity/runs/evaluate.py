@@ -323,33 +323,23 @@ def _groups_and_values(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:
-    """
-    Return expected values and what users paid; None without amounts.
-
-    A use case whose own statement sums no amounts by probability has no share of the
-    revenue by it.
-    """
+    """Return expected values and what users paid; None without amounts."""
     if not len(values):
         return None
     users, expected = (numbers_of(values[name]) for name in ("users", "expected_value"))
     paid = alerts.amounts(numbers_of(values["amount"]))
+    scored = groups.filter(pc.is_valid(groups["probability"]))
+    size, probability = (numbers_of(scored[name]) for name in ("users", "probability"))
+    each = alerts.amounts(numbers_of(scored["paid"])) / size
     budget = run.use_case.chosen_budget(run.settings).rows(users.sum())
-    by_probability = None
-    if "paid" in groups.column_names:
-        scored = groups.filter(pc.is_valid(groups["probability"]))
-        size = numbers_of(scored["users"])
-        by_probability = metrics.share_of_best(
-            numbers_of(scored["probability"]),
-            alerts.amounts(numbers_of(scored["paid"])) / size,
-            size,
-            budget,
-        )
     return Value(
         value_promised=alerts.total(expected * users),
         value_observed=alerts.total(paid * users),
         value_gini=metrics.normalised_gini(expected, paid, users),
         revenue_at_budget=metrics.share_of_best(expected, paid, users, budget),
-        revenue_at_budget_by_probability=by_probability,
+        revenue_at_budget_by_probability=metrics.share_of_best(
+            probability, each, size, budget
+        ),
         **revenue.measured(expected, paid, users),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from propensity import drift
+from propensity.learning import season
 from propensity.measures.intervals import rate_interval
 from propensity.pages.charts import Line, histogram_svg, lines_svg
 from propensity.pages.page import filled
@@ -38,6 +39,7 @@ def version_page(card: Entry) -> str:
         "name": "trial" if number is None else f"model version {number}",
         "noun": plain["entity"].removesuffix("_id"),
         "who": "that" if plain["outcomes"] else "who",
+        "follows_season": plain["horizon_days"] <= season.LONGEST_DAYS,
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "histograms": _histograms(plain),
