@@ -11,15 +11,18 @@ from pathlib import Path
 from docs import openapi, reference
 
 FOLDER = Path(__file__).resolve().parent
-PAGES = {
-    "commands.md": reference.commands,
-    "tables.md": reference.tables,
-    "openapi.yaml": openapi.page,
-}
-
-
+PAGES = {"openapi.yaml": openapi.page}
 # What stands between two comments of a page.
-PARTS = {("operate.md", "costs"): reference.costs}
+PARTS = {
+    ("commands.md", "exit codes"): reference.exit_codes,
+    ("commands.md", "shared options"): reference.shared_options,
+    ("commands.md", "commands"): reference.commands,
+    ("operate.md", "costs"): reference.costs,
+    ("tables.md", "shared columns"): reference.shared_columns,
+    ("tables.md", "tables"): reference.tables,
+    ("tables.md", "events"): reference.events_columns,
+    ("tables.md", "internal tables"): reference.internal_tables,
+}
 
 
 def with_part(text: str, name: str, part: str) -> str:

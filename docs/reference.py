@@ -1,5 +1,5 @@
 """
-The reference of tables and commands, written from the code that has them.
+What the reference of tables and commands has from the code; the pages have the rest.
 
 Columns are those of ``propensity/tables/``; who writes a table is what
 ``deploy/functions.toml`` grants; commands describe themselves.
@@ -48,113 +48,6 @@ INTERNAL = {
 
 RIGHTS = Path(__file__).resolve().parent.parent / "deploy" / "functions.toml"
 
-TABLES_HEAD = """\
-# Tables
-
-Find the table that answers your question, and what its columns mean.
-
-<!-- Written by `python -m docs`; edit propensity/tables/ and docs/reference.py. -->
-
-## Which table do I need?
-
-| question | table |
-|---|---|
-| Who are my best users this week? | [`ma_predictions_table`](#ma_predictions_table) |
-| What was predicted in an earlier week? | [`ma_predictions_history`](#ma_predictions_history) |
-| How good were the predictions? | [`ma_model_evaluation`](#ma_model_evaluation) |
-| Which model is live, and why? | [`ma_model_training_metadata`](#ma_model_training_metadata) |
-| What has changed in my users? | [`ma_drift`](#ma_drift) |
-| Did my campaign help? | [`ma_audience_lift`](#ma_audience_lift) |
-| Who was in it, and what was delivered? | [`ma_audience_members`](#ma_audience_members), [`ma_audience_ledger`](#ma_audience_ledger) |
-| Which events arrived, and which were rejected? | [`stream_events`](#stream_events), [`dead_letters`](#dead_letters) |
-| Which scores were given, and what came out? | [`inference_log`](#inference_log), [`truth_events`](#truth_events) |
-| What does the GA4 export say? | [`ga_events`](#ga_events) |
-
-The tables are in the dataset `PROPENSITY_DATASET`, by default `propensity`. Filter on the partition column, with constants: otherwise BigQuery reads, and bills, all dates.
-
-The top 100 users of the newest predictions:
-
-```sql
-SELECT user_id, probability, percentile, expected_value
-FROM propensity.ma_predictions_table
-WHERE use_case = 'ga4_purchase' AND as_of >= DATE_SUB(CURRENT_DATE(), INTERVAL 7 DAY)
-ORDER BY probability DESC
-LIMIT 100
-```
-
-The metrics of each week. Predictions are good if `expected` and `actual` are close:
-
-```sql
-SELECT week, status, model_version, users, mean_probability AS expected, base_rate AS actual, roc_auc, lift_at_budget
-FROM propensity.ma_model_evaluation
-WHERE use_case = 'ga4_purchase' AND week >= DATE_SUB(CURRENT_DATE(), INTERVAL 90 DAY)
-ORDER BY week DESC
-```
-
-The drift warnings of the last month:
-
-```sql
-SELECT as_of, cause, message
-FROM propensity.ma_drift
-WHERE use_case = 'ga4_purchase' AND is_alarm AND as_of >= DATE_SUB(CURRENT_DATE(), INTERVAL 30 DAY)
-```
-
-The effect of each audience:
-
-```sql
-SELECT audience, week, verdict, conversion_difference, conversion_difference_low, conversion_difference_high
-FROM propensity.ma_audience_lift
-WHERE use_case = 'ga4_purchase' AND week >= DATE_SUB(CURRENT_DATE(), INTERVAL 90 DAY)
-QUALIFY ROW_NUMBER() OVER (PARTITION BY audience ORDER BY week DESC) = 1
-```
-
-Why messages were rejected yesterday:
-
-```sql
-SELECT reason, field, COUNT(*) AS messages
-FROM propensity.dead_letters
-WHERE received_on = DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY)
-GROUP BY reason, field
-ORDER BY messages DESC
-```
-
-## How to read the columns
-
-- The [glossary](glossary.md) explains the metrics. Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
-- *Positives* are users, or events, with the outcome. *Contacted* are an audience's members outside the control group.
-- Types are shown where a query depends on them: days, times, arrays and bytes.
-- Amounts of `ga4_purchase` are in US dollars, or in the event's currency if the export has no dollars; those of other use cases in the currency of their events.
-- Some tables are views of a table `…_runs`, which has the rows of all runs. Query the view.
-- These columns mean the same in every table that has them:
-
-"""  # noqa: E501
-
-VIEWS = """
-## ma_predictions_history
-
-A view of all predictions: one row per use case, prediction date and user, in the columns of `ma_predictions_table`.
-
-## stream_features
-
-A view of the [features of the stream](../04-StreamFeatures/README.md#features): one row per use case and user, as they are now.
-
-## ga_events
-
-A view of the GA4 export: one row per event. Always filter on `table_suffix`, with constants.
-
-A day is read from one table: the first of `events_`, `events_fresh_`, `events_intraday_` and `events_fresh_intraday_` that it has.
-Event parameters and user properties that a use case names are further columns, `param_NAME` and `property_NAME` ([how to add them](usecase-reference.md#event-parameters-and-user-properties)).
-Unknown values, for example `(not set)`, are null.
-
-"""  # noqa: E501
-
-INTERNAL_HEAD = """
-## Internal tables
-
-You will rarely query these tables. The BigQuery console shows their columns.
-
-"""
-
 # What a reader of a table must know, and its columns do not say.
 NOTES = {
     "stream_events": "Take one row for each `use_case`, `user_id`, `event_date` and "
@@ -179,34 +72,16 @@ NOTES = {
     "ma_drift": "[What to do](operate.md#drift).",
 }
 
-COMMANDS_HEAD = """\
-# Commands
 
-Look up what a command does, its options, and the exit codes.
-
-<!-- Written by `python -m docs`; edit commands/. -->
-
-`propensity` is `.venv/bin/propensity` after `make setup`. It reads the same [settings](settings.md) as the functions: paste the `export` lines of `make up`, or, for a deployment, run `eval "$(.venv/bin/python -m deploy environment)"`.
-The answer is on standard output, as JSON with `--json`; progress and errors are on standard error. `--help` explains each command in more words.
-
-## Exit codes
-
-| code | meaning |
-|--:|---|
-"""  # noqa: E501
-
-SHARED_HEAD = """
-## Options of many commands
-
-"""
+def shared_columns() -> str:
+    """Return the columns that many tables have."""
+    return "".join(_lines(_shared()))
 
 
 def tables() -> str:
-    """Return the page of all tables, as Markdown."""
-    shared = _shared()
+    """Return the tables that people query, with their columns."""
+    shared, parts = _shared(), list[str]()
     shown = [table for table in TABLES if table.name not in INTERNAL]
-    internal = [table for table in TABLES if table.name in INTERNAL]
-    parts = [TABLES_HEAD, *_lines(shared)]
     for number, table in enumerate(shown):
         own = [column for column in table.columns if column not in shared]
         also = [column for column in table.columns if column in shared]
@@ -217,9 +92,18 @@ def tables() -> str:
             own = [column for column in own if column not in same]
             parts.append(f", and {_code(_shown(same))} of [{like.name}](#{like.name})")
         parts += [":\n\n", *_lines(own)]
-    parts += [VIEWS, *_lines(GA_EVENTS), INTERNAL_HEAD]
-    parts += [f"- `{table.name}`: {table.description}\n" for table in internal]
     return "".join(parts)
+
+
+def internal_tables() -> str:
+    """Return the tables that people rarely query."""
+    internal = [table for table in TABLES if table.name in INTERNAL]
+    return "".join(f"- `{table.name}`: {table.description}\n" for table in internal)
+
+
+def events_columns() -> str:
+    """Return the columns of the view of the export."""
+    return "".join(_lines(GA_EVENTS))
 
 
 def _same_as(columns: Sequence[Column]) -> Callable[[Table], int]:
@@ -281,17 +165,30 @@ def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def exit_codes() -> str:
+    """Return the table of exit codes."""
+    lines = [f"| {int(code)} | {text} |" for code, text in MEANINGS.items()]
+    return "\n".join(["| code | meaning |", "|--:|---|", *lines, ""])
+
+
+def shared_options() -> str:
+    """Return the options that many commands have."""
+    return "".join(_option_lines(_shared_options()))
+
+
 def commands() -> str:
-    """Return the page of all commands, as Markdown."""
-    codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
-    every = [command for section in cli.SECTIONS.values() for command in section]
-    seen = Counter(option for command in every for option in _options(command))
-    shared = [option for option, times in seen.items() if times > 2]
-    parts = [COMMANDS_HEAD, codes, SHARED_HEAD, *_option_lines(shared)]
+    """Return every command, with its own options."""
+    shared, parts = _shared_options(), list[str]()
     for title, below in cli.SECTIONS.items():
         parts.append(f"\n## {title}\n")
         parts += [_command(one, "propensity", "###", shared) for one in below]
     return "".join(parts)
+
+
+def _shared_options() -> list[Option]:
+    every = [command for section in cli.SECTIONS.values() for command in section]
+    seen = Counter(option for command in every for option in _options(command))
+    return [option for option, times in seen.items() if times > 2]
 
 
 def _command(
