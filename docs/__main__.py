@@ -15,7 +15,6 @@ PAGES = {"openapi.yaml": openapi.page}
 # What stands between two comments of a page.
 PARTS = {
     ("commands.md", "exit codes"): reference.exit_codes,
-    ("commands.md", "shared options"): reference.shared_options,
     ("commands.md", "commands"): reference.commands,
     ("operate.md", "costs"): reference.costs,
     ("tables.md", "shared columns"): reference.shared_columns,

@@ -25,8 +25,6 @@ from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.tables.every import EVALUATION, TABLES
 
-Option = tuple[str, str]
-
 # A column that at least so many tables have is described once.
 SHARED_BY = 3
 
@@ -171,66 +169,35 @@ def exit_codes() -> str:
     return "\n".join(["| code | meaning |", "|--:|---|", *lines, ""])
 
 
-def shared_options() -> str:
-    """Return the options that many commands have."""
-    return "".join(_option_lines(_shared_options()))
-
-
 def commands() -> str:
-    """Return every command, with its own options."""
-    shared, parts = _shared_options(), list[str]()
+    """Return every command, with an example and what it takes."""
+    parts = list[str]()
     for title, below in cli.SECTIONS.items():
         parts.append(f"\n## {title}\n")
-        parts += [_command(one, "propensity", "###", shared) for one in below]
+        parts += [_command(one, "propensity", "###") for one in below]
     return "".join(parts)
 
 
-def _shared_options() -> list[Option]:
-    every = [command for section in cli.SECTIONS.values() for command in section]
-    seen = Counter(option for command in every for option in _options(command))
-    return [option for option, times in seen.items() if times > 2]
-
-
-def _command(
-    command: click.Command, before: str, heading: str, shared: Sequence[Option]
-) -> str:
+def _command(command: click.Command, before: str, heading: str) -> str:
     """Return the part of a command, and of those below it."""
     name = f"{before} {command.name}"
     text = inspect.cleandoc(command.help or "").partition("\n\n")[0]
     about = f"\n{heading} {name}\n\n" + " ".join(text.split()) + "\n"
     if isinstance(command, click.Group):
         below = command.commands.values()
-        parts = [_command(one, name, f"{heading}#", shared) for one in below]
-        return about + "".join(parts)
+        return about + "".join(_command(one, name, f"{heading}#") for one in below)
     example = inspect.cleandoc((command.epilog or "").partition("Example:\n")[2])
-    about += f"\n```\n{example}\n```\n"
-    own = [option for option in _options(command) if option not in shared]
-    also = [option[0].split()[0] for option in _options(command) if option in shared]
-    about += f"\nAlso {_code(also)}.\n" if also else ""
-    return about + ("\n" if own else "") + "".join(_option_lines(own))
+    taken = _code(_options(command))
+    return f"{about}\n```\n{example}\n```\n" + (f"\nTakes {taken}.\n" if taken else "")
 
 
-def _context(command: click.Command) -> click.Context:
-    """Return a context in which help shows the defaults, as the command line does."""
-    return click.Context(command, **cli.root.context_settings)
-
-
-def _options(command: click.Command) -> Iterator[Option]:
-    """Yield what a command and those below it take, with the meanings."""
-    if isinstance(command, click.Group):
-        for below in command.commands.values():
-            yield from _options(below)
-        return
-    context = _context(command)
+def _options(command: click.Command) -> Iterator[str]:
+    """Yield the names of what a command takes, as its help has them."""
+    context = click.Context(command, **cli.root.context_settings)
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record and record[1] and parameter.opts[-1] not in ("--help", "--json"):
-            yield record[0], " ".join(record[1].split())
-
-
-def _option_lines(options: Iterable[Option]) -> Iterator[str]:
-    for name, meaning in options:
-        yield f"- `{name}`: {meaning}\n"
+        if record and parameter.opts[-1] not in ("--help", "--json"):
+            yield record[0]
 
 
 COSTING = ("ga4_purchase", "ga4_value")
