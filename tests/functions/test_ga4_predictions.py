@@ -16,7 +16,7 @@ from propensity.usecases.declaration import Source
 from tests import own_use_cases
 from tests.docs.pages import blocks
 from tests.functions.conftest import FIRST, TRAINED, WEEKS
-from tests.shop import DAY, weekly
+from tests.shop import DAY, event, weekly
 
 PAGE = "docs/ga4-predictions.md"
 MADE_UP = "`my-project.analytics_123456."
@@ -63,7 +63,7 @@ def test_a_prediction_is_read_once_its_day_has_ended_where_the_property_is(
     borrow, zone, score
 ):
     """A day in New York ends when the outcomes of the next have begun in UTC."""
-    place = borrow([])
+    place = borrow([event("a", date(2026, 3, 8))])
     for day, value in ((8, 0.1), (9, 0.2), (10, 0.9)):
         export_users(place, date(2026, 3, day), {"a": value})
     source = Source(
