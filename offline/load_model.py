@@ -4,7 +4,7 @@ Load the model that is shipped with a use case, where the use case has none yet.
 The model becomes a version like any other: stored in the bucket, recorded in
 ma_model_training_metadata, and champion. Its files are verified by the checksums in
 their metadata.json and loaded here before anything is written. A load that was cut off
-leaves a version that serves nothing, and the next one makes another.
+leaves a version that is not live, and the next one makes another.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Version that serves now, None for nothing; and whether this load made it so."""
+    """Version that is live now, or None; and whether this load made it so."""
 
     use_case: str
     version: int | None
@@ -65,7 +65,7 @@ class Outcome:
 
 def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
     """
-    Load the shipped model of a use case, or only check it; return what serves.
+    Load the shipped model of a use case, or only check it; return what is live.
 
     Raises:
         PropensityError: The model does not fit, or a client failed.
@@ -92,7 +92,7 @@ def load(
     """
     Let the shipped model serve where the use case has no champion.
 
-    Where it has one, that is all that is read. Of loads at once, one serves.
+    Where it has one, that is all that is read. Of loads at once, one goes live.
 
     Raises:
         Conflict: Another version went live meanwhile.

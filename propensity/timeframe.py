@@ -31,7 +31,7 @@ NEIGHBOURS = 14
 # To train, to choose and to hold out.
 FEWEST_SNAPSHOTS = 3
 # Candidates are judged on so many blocks of so many snapshots: a block is about what a
-# model serves between two monthly trainings.
+# model is live between two monthly trainings.
 BLOCKS = 3
 BLOCK_SNAPSHOTS = 4
 # The truth of an event is known after so many days: those of a dispute.

@@ -133,7 +133,7 @@ class State:
 
     @property
     def dashboard(self) -> Path:
-        """Folder of the pages that ``up`` serves."""
+        """Folder of the pages that ``up`` shows."""
         return self.folder / "dashboard"
 
     @property

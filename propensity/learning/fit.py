@@ -4,7 +4,7 @@ Training: judge the candidates forward in time, fit the best, and measure it onc
 Rolling origin: on each block of rows a candidate is fitted on older ones, and scores
 the block's. The candidate with the least log loss over all blocks is taken; of events,
 the one whose alerts cost least. It is fitted on all rows before the holdout, measured
-there, and, of users, fitted again on all rows: that model serves.
+there, and, of users, fitted again on all rows: that model goes live.
 
 Source:
     Tashman, "Out-of-sample tests of forecasting accuracy: an analysis and review",

@@ -169,8 +169,8 @@ class Parts:
             there are too few labels for candidates that learn from them.
         fitting: Labelled rows that the measured model is fitted on.
         holdout: Labelled rows that it is measured on.
-        every: All labelled rows, to fit the model again that serves; None for events,
-            where the measured model serves.
+        every: All labelled rows, to fit the model that goes live; None for events,
+            where the measured model goes live.
         unlabelled: All rows before those to choose on, and before the holdout, with
             and without a label, for models that need none; None for users.
         outcomes: Numbers of rows with and without a label; of events only.

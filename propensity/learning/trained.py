@@ -65,7 +65,7 @@ class Holdout:
         rows: The labelled rows held out.
         probability: Of these rows, (rows,). With ``is_anomaly`` these are anomaly
             scores, NaN unless the model is warm.
-        served: The same of the model that serves.
+        served: The same of the model that goes live.
         baseline: Ranks by the use case's baseline, in [0, 1], of the judged rows and
             these, (rows,).
         baseline_roc_auc: Its ROC AUC of these rows; None with one class.

@@ -68,7 +68,7 @@ class Valued:
     A model of amounts, and what it has shown.
 
     Attributes:
-        model: It serves: fitted on all rows.
+        model: It goes live: fitted on all rows.
         losses: Gamma deviance of the buyers' amounts, by candidate.
         predicted, observed: Sums of the holdout rows: expected by a model that has not
             seen them, and paid.

@@ -3,7 +3,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 
 - ``run``: a run's request, its lease, its answer and its log line
 - ``export``: wait for the days of the export that a run reads
-- ``champion``: the version that serves, or served at an earlier date
+- ``champion``: the version that is live, or was at an earlier date
 - ``train``: the steps of 00-ModelTraining
 - ``predict``: the steps of 01-Predictions
 - ``index``: the prediction index

@@ -1,5 +1,5 @@
 """
-The champion as a run reads it: the version that serves, or served at an earlier date.
+The champion as a run reads it: the version that is live, or was at an earlier date.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def as_of(run: Run) -> Serving:
     today's champion scores all the same, and the log says so.
 
     Raises:
-        NoChampion: Nothing serves.
+        NoChampion: No version is live.
         ArtifactError: The version has no record, or other bytes.
         SchemaError: Its features are not those of the use case.
     """

@@ -267,7 +267,7 @@ def publish_model(
     """
     Store a version's files, record it, and let it serve if the verdict says so.
 
-    In this order: whatever serves is recorded, and whatever is recorded is stored. A
+    In this order: every live version is recorded, and every recorded one is stored. A
     run that dies in between leaves a version that nothing points to, or whose record
     does not know whether the pointer has moved.
     """

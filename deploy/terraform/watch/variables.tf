@@ -58,7 +58,7 @@ variable "alert_roc_auc" {
 }
 
 variable "alert_champion_days" {
-  description = "Age of the serving model, in days, beyond which somebody is told."
+  description = "Age of the live version, in days, beyond which a mail is sent."
   type        = number
 }
 
