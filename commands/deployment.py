@@ -132,7 +132,7 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
 @click.option(
     "--out",
     metavar="FOLDER",
-    help="A folder, or gs://BUCKET/PREFIX. With --local: what `up` serves.",
+    help="A folder, or gs://BUCKET/PREFIX. With --local: the folder that `up` shows.",
 )
 @click.option("--weeks", type=Count(1, 104), default=26, help="Weeks to show.")
 @DRY_RUN

@@ -1,5 +1,5 @@
 """
-Enriched events to scores, by the version that is live for their use case at that moment.
+Enriched events to scores, by the version that is live for their use case by then.
 
 Scores are appended to ``inference_log`` first, then published to topic ``scores``.
 """
