@@ -13,31 +13,27 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import operator
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
-from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from offline.user_rows import index_has, named_rows, without
 from propensity import suppression, usecases
 from propensity.clock import SYSTEM
 from propensity.errors import ArtifactError, Conflict, MissingTable, RequestError
-from propensity.gcp.artifacts import Artifacts, Generation, Stored
+from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
 from propensity.registry.deployment import opened
-from propensity.registry.index import INDEXES, Index, pointer_name
+from propensity.registry.index import INDEXES, pointer_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import PARQUET, parquet_of
 from propensity.runs import compact, index
@@ -51,8 +47,6 @@ from propensity.tables.every import EVENT, RAW, USER
 SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.
 AT_ONCE = 1_000
-# The files of versions, whose rows have numbers in the place of ids.
-MODELS = "models/"
 
 
 def run(
@@ -299,15 +293,16 @@ class Work:
 
         One that another program writes meanwhile is found by the second search.
         """
+        name, number = generation.name, generation.generation
         try:
-            with self._opened(generation) as content:
+            with self.artifacts.opened(name, generation=number) as content:
                 file = pq.ParquetFile(content)
-                is_named = self._is_named(generation, file)
+                is_named = named_rows(name, file, self.users, self.use_case)
                 if not any(is_named):
                     return False
                 if is_search:
                     return True
-                left = _without(file.read(), is_named)
+                left = without(file.read(), is_named)
                 data = parquet_of(left)
         except ArtifactError:
             return False  # Somebody else has deleted it.
@@ -316,33 +311,9 @@ class Work:
             return False
         with contextlib.suppress(Conflict):
             if generation.is_live and len(left):
-                self.artifacts.replace(
-                    generation.name, data, generation, content_type=PARQUET
-                )
+                self.artifacts.replace(name, data, generation, content_type=PARQUET)
             self._delete(generation)
         return True
-
-    def _opened(self, generation: Generation) -> AbstractContextManager[IO[bytes]]:
-        name, number = generation.name, generation.generation
-        return self.artifacts.opened(name, generation=number)
-
-    def _is_named(self, generation: Generation, file: pq.ParquetFile) -> list[bool]:
-        """
-        Tell of each row of a file whether it is about the users.
-
-        Their ids are in columns of that name, of any type and however deep.
-        """
-        schema = file.schema
-        paths = [schema.column(place).path for place in range(len(schema))]
-        ids = [path for path in paths if USER in path.split(".")]
-        if not ids or _is_numbered(generation, file.schema_arrow):
-            return []
-        columns = [_has_any(one, self.users) for one in file.read(ids).columns]
-        is_named = [any(row) for row in zip(*columns, strict=True)]
-        if self.use_case and "use_case" in paths:
-            cases = _has_any(file.read(["use_case"])["use_case"], [self.use_case])
-            is_named = [*map(operator.and_, is_named, cases)]
-        return is_named
 
     def _index(self, generation: Generation, is_search: bool) -> bool:
         """
@@ -355,8 +326,9 @@ class Work:
         is_pointer = generation.name == pointer_name(use_case)
         if is_pointer or self.use_case not in ("", use_case):
             return False
-        found = self._found(generation)
-        if not _has_users(found.data if found else None, self.users):
+        name, number = generation.name, generation.generation
+        found = self.artifacts.find(name, generation=number)
+        if found is None or not index_has(found.data, self.users):
             return False
         if not is_search:
             if generation.is_live and self.artifacts.find(pointer_name(use_case)):
@@ -364,9 +336,6 @@ class Work:
                 index.publish(self.warehouse, self.artifacts, use_case, run_id=run_id)
             self._delete(generation)
         return True
-
-    def _found(self, generation: Generation) -> Stored | None:
-        return self.artifacts.find(generation.name, generation=generation.generation)
 
     def _delete(self, generation: Generation) -> None:
         self.artifacts.delete(generation.name, generation=generation.generation)
@@ -382,44 +351,6 @@ class Work:
                 for users in _pieces(self.users)
             )
         return None
-
-
-def _has_any(column: pa.ChunkedArray, texts: Sequence[str]) -> list[bool]:
-    """Return for each value whether it is one of the texts, or contains one."""
-    if column.type in (pa.string(), pa.large_string()):
-        is_in = pc.is_in(column, value_set=pa.array(texts, column.type))
-        return list(is_in.to_pylist())
-    wanted = frozenset(texts)
-    return [not wanted.isdisjoint(_texts(value)) for value in column.to_pylist()]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts in a value of any type, and its numbers as they are written."""
-    if isinstance(value, dict):
-        value = [*value.values()]
-    if isinstance(value, list | tuple):
-        for one in value:
-            yield from _texts(one)
-    elif isinstance(value, bytes):
-        yield value.decode("utf-8", "replace")
-    else:
-        # Data frames make 7.0 of the id 7 where another one is missing.
-        yield f"{value:.17g}" if isinstance(value, float) else str(value)
-
-
-def _without(rows: pa.Table, is_named: Sequence[bool]) -> pa.Table:
-    """Return the other rows, by slices: Arrow cannot filter rows of every type."""
-    ends = [place for place, is_one in enumerate(is_named) if is_one]
-    starts = [0, *(end + 1 for end in ends)]
-    slices = zip(starts, [*ends, len(rows)], strict=True)
-    left = [rows.slice(start, end - start) for start, end in slices]
-    return pa.concat_tables(left).combine_chunks()
-
-
-def _is_numbered(generation: Generation, schema: pa.Schema) -> bool:
-    """Return whether a training set has numbers in the place of ids."""
-    is_number = USER in schema.names and pa.types.is_integer(schema.field(USER).type)
-    return is_number and generation.name.startswith(MODELS)
 
 
 def in_order() -> list[tuple[Table, str]]:
@@ -485,17 +416,3 @@ def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield values in lists short enough for one statement."""
     for first in range(0, len(values), AT_ONCE):
         yield values[first : first + AT_ONCE]
-
-
-def _has_users(data: bytes | None, users: Sequence[str]) -> bool:
-    if data is None:
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "index")
-        path.write_bytes(data)
-        try:
-            opened = Index(path)
-        except ArtifactError:
-            # Nobody can know whom it contains, so it is deleted as well.
-            return True
-        return any(opened.find(user) for user in users)
