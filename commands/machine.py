@@ -57,7 +57,7 @@ def demo(**choice: Any) -> Any:
     --cards the data are generated. With --json the answer is the local state, and the
     tables are on standard error.
     """
-    from local.demos.choice import Choice
+    from local.demos import Choice
     from local.play import run
 
     # Without this, grpc prints between the tables that an emulator has ended.

@@ -11,8 +11,7 @@ import shutil
 import time
 from typing import Any
 
-from local.demos import audience
-from local.demos.choice import Choice
+from local.demos import Choice, audience
 from local.errors import LocalError, UnusableData
 from local.progress import say, showing, shown, step
 from local.stack.stack import Stack
@@ -74,8 +73,8 @@ def check(choice: Choice) -> None:
             from local.generators import cards
 
             cards.checked(choice.cards)
-    except (SchemaError, ValueError, OSError) as error:
-        raise UnusableData(str(error)) from error
+    except SchemaError as error:
+        raise UnusableData(error.problem, hint=error.hint) from error
 
 
 def play(state: State, choice: Choice) -> str:

@@ -7,6 +7,7 @@ another process once the first has ended.
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import contextlib
 import os
@@ -238,3 +239,13 @@ def deferred_signals() -> Iterator[None]:
         yield
     if caught:
         signal.raise_signal(caught[0])
+
+
+def options_of_child(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line of an emulator, which may end with its parent."""
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--parent", type=int, help="stop when this process has gone")
+    options = parser.parse_args()
+    if options.parent is not None:
+        stop_with(options.parent)
+    return options

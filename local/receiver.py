@@ -24,8 +24,9 @@ from http.server import ThreadingHTTPServer
 from typing import Any, Self
 
 from local.loopback import LoopbackHandler
+from local.processes import HOST
 
-HOST, PORT = "127.0.0.1", 8089
+PORT = 8089
 ACTIONS = {"POST": "add", "DELETE": "remove"}
 
 # Status, headers and JSON.
@@ -128,11 +129,9 @@ class Receiver:
 
 def _handler(receiver: Receiver) -> type[LoopbackHandler]:
     class Handler(LoopbackHandler):
-        protocol_version = "HTTP/1.1"
-
         def _respond(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            answer = receiver.answer(self.command, self.path, self.headers, body)
+            request = self.command, self.path, self.headers, self.body()
+            answer = receiver.answer(*request)
             if answer is None:
                 self.close_connection = True
                 self.connection.close()
@@ -140,19 +139,9 @@ def _handler(receiver: Receiver) -> type[LoopbackHandler]:
             status, headers, content = answer
             # A client takes what follows a 204 for the beginning of the next answer.
             is_empty = status == HTTPStatus.NO_CONTENT
-            data = b"" if is_empty else json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(status, b"" if is_empty else content, headers)
 
         do_GET = do_POST = do_DELETE = _respond  # noqa: N815
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Log nothing: requests have users in them."""
 
     return Handler
 

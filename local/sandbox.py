@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from deploy.functions import Function
 from local.exports import ga4_export, sources
+from local.exports.ga4_schema import ARROW_SCHEMA
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import PORTS, State
@@ -38,7 +40,7 @@ class Sandbox:
     def load(self, rows: Iterable[Row]) -> None:
         """Have the export hold these events alone; only days that differ are sent."""
         client, settings = self.warehouse.client, self.warehouse.settings
-        tables = ga4_export.by_day(rows)
+        tables = by_day(rows)
         for name in self._loaded.keys() - tables.keys():
             client.delete_table(f"{settings.export}.{name}")
         changed = {
@@ -54,6 +56,17 @@ class Sandbox:
     ) -> None:
         """Have the table of a source hold these rows alone."""
         sources.load(self.warehouse.client, source, sources.table_of(source, [*rows]))
+
+
+def by_day(rows: Iterable[Row]) -> dict[str, pa.Table]:
+    """Return daily tables by name, each row in the one of its ``event_date``."""
+    days: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        days[f"{ga4_export.PREFIX}{row['event_date']}"].append(row)
+    return {
+        name: pa.Table.from_pylist(events, ARROW_SCHEMA)
+        for name, events in sorted(days.items())
+    }
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from local.exports import ga4_export
-from local.exports.ga4_export import by_day as shards
+from local.sandbox import by_day as shards
 
 Row = dict[str, Any]
 

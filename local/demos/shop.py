@@ -20,9 +20,8 @@ from typing import Any, TypeVar
 import pandas as pd
 import requests
 
-from local.demos import audience, cards, loyalty, stream
+from local.demos import Choice, audience, cards, loyalty, stream
 from local.demos.calls import TIMEOUT_S, call, rows, table, training_text
-from local.demos.choice import Choice
 from local.demos.source import DAY, chosen_weeks, opened
 from local.errors import LocalError
 from local.exports import ga4_export

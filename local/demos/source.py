@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, timedelta
 
-from local.demos.choice import Choice
+from local.demos import Choice
 from local.errors import UnusableData
 from local.exports import ga4_export, own_events, sources
-from local.exports.ga4_export import ExportError, Summary
+from local.exports.ga4_export import Summary
 from local.generators.shop import Shop
 from local.progress import say, step
 from propensity.errors import SchemaError
@@ -32,8 +32,8 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
     if bool(options.events) != bool(own):
         reads = f"events of its own, {own.table}" if own else "no events of its own"
         raise UnusableData(
-            f"{use_case.name} reads {reads}, by its usecase.toml: EVENTS=… and a "
-            "USE_CASE with [events] go together"
+            f"{use_case.name} reads {reads}, by its usecase.toml",
+            hint="EVENTS=… and a USE_CASE with [events] go together",
         )
     if path is None:
         say("Generating a shop's export …")
@@ -47,8 +47,8 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
         else:
             summary = ga4_export.load_export(client, settings.ga4_dataset, path)
         sources.load_folder(client, path if path.is_dir() else path.parent, use_case)
-    except (ExportError, SchemaError) as error:
-        raise UnusableData(str(error)) from error
+    except SchemaError as error:
+        raise UnusableData(error.problem, hint=error.hint) from error
     for remark in () if own else ga4_export.remarks(path):
         say(remark)
     say(

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import base64
-import json
 import re
-from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from local.loopback import LoopbackHandler
-from local.processes import HOST, stop_with
+from local.processes import HOST, options_of_child
 
 PATH = re.compile(
     r"/v1/(projects/[\w.:-]+/secrets/([\w-]{1,255})/versions)/latest:access(\?.*)?"
@@ -30,11 +28,7 @@ PATH = re.compile(
 class Handler(LoopbackHandler):
     """Answers an access with the content of a file."""
 
-    protocol_version = "HTTP/1.1"
     folder: Path
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing."""
 
     def do_GET(self) -> None:  # noqa: N802
         """Answer."""
@@ -48,23 +42,14 @@ class Handler(LoopbackHandler):
             message = f"Secret [{asked[1] if asked else self.path}] not found."
             answer["error"] = {"code": status, "status": status.name}
             answer["error"]["message"] = message
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(status, answer, {})
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Read the command line and serve until it is stopped."""
     parser = argparse.ArgumentParser("python -m local.emulators.secrets")
-    parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of files")
-    parser.add_argument("--parent", type=int, help="stop when this process has gone")
-    options = parser.parse_args(arguments)
-    if options.parent is not None:
-        stop_with(options.parent)
+    options = options_of_child(parser)
     Handler.folder = options.data_dir
     with ThreadingHTTPServer((HOST, options.port), Handler) as server:
         server.daemon_threads = True

@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partialmethod
@@ -36,7 +36,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import google_crc32c
 
 from local.loopback import LoopbackHandler
-from local.processes import HOST, stop_with
+from local.processes import HOST, options_of_child
 from offline import whole_files
 from propensity.settings import BUCKET
 
@@ -246,19 +246,12 @@ class Answer:
 class Handler(LoopbackHandler):
     """Reads a request whole, runs it alone, answers it."""
 
-    protocol_version = "HTTP/1.1"
-    # Without this every small answer waits 40 ms for the client's delayed ACK.
-    disable_nagle_algorithm = True
     store: Store
     # Parts received of resumable uploads, by their ids.
     uploads: dict[str, tuple[Resource, Query, bytearray]] = {}  # noqa: RUF012
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: one line a request would bury what matters."""
-
     def _handle(self, method: str) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urlsplit(self.path)
+        body, url = self.body(), urlsplit(self.path)
         try:
             with self.store.lock:
                 answer = self._route(method, url.path, dict(parse_qsl(url.query)), body)
@@ -266,7 +259,7 @@ class Handler(LoopbackHandler):
             detail = {"message": str(error), "domain": "global", "reason": "invalid"}
             about = {"code": int(error.status), "message": str(error)}
             answer = Answer({"error": {**about, "errors": [detail]}}, error.status)
-        self._send(answer)
+        self.answer(answer.status, answer.content, answer.headers)
 
     do_GET = partialmethod(_handle, "GET")
     do_POST = partialmethod(_handle, "POST")
@@ -359,17 +352,6 @@ class Handler(LoopbackHandler):
             )
         return Answer(store.write(bucket, body, {"name": query["name"]}, query))
 
-    def _send(self, answer: Answer) -> None:
-        is_json = isinstance(answer.content, dict)
-        data = json.dumps(answer.content).encode() if is_json else answer.content
-        self.send_response(answer.status)
-        self.send_header("Content-Type", "application/json" if is_json else "*/*")
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)  # type: ignore[arg-type]
-
 
 class Server(ThreadingHTTPServer):
     """One thread a connection, and room for many to wait."""
@@ -383,15 +365,11 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Read the command line and serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser("python -m local.emulators.storage")
-    parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
-    parser.add_argument("--parent", type=int, help="stop when this process has gone")
-    options = parser.parse_args(arguments)
-    if options.parent is not None:
-        stop_with(options.parent)
+    options = options_of_child(parser)
     Handler.store = Store(options.data_dir.resolve())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

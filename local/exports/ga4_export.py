@@ -16,8 +16,7 @@ import glob
 import json
 import re
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -31,6 +30,7 @@ import pyarrow as pa
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.exports.sources import SOURCES, replace_table
 from local.progress import step
+from propensity.errors import SchemaError
 from propensity.ga4.view import PREFIXES
 from propensity.timeframe import days_of_data
 
@@ -60,10 +60,6 @@ CHECKED_ROWS = 100
 # The first moment of 2000, which no site's analytics are older than.
 OLDEST = 946_684_800_000_000
 WRONG_ROWS = resources.files(__package__).joinpath("wrong_rows.sql").read_text()
-
-
-class ExportError(ValueError):
-    """Rows that are not of a GA4 export; the message says which."""
 
 
 def order_of(path: Path) -> int | None:
@@ -115,10 +111,10 @@ def export_files(source: Path) -> list[Path]:
     Copies of tables are left out.
 
     Raises:
-        ExportError: There is no such file, or none in the folder that can be read.
+        SchemaError: There is no such file, or none in the folder that can be read.
     """
     if not source.exists():
-        raise ExportError(f"there is no file or folder {source}")
+        raise SchemaError(f"there is no file or folder {source}", hint="Check the path")
     found = _visible(source) if source.is_dir() else [source]
     files = [
         path
@@ -127,7 +123,7 @@ def export_files(source: Path) -> list[Path]:
         and (path == source or order_of(path) is not None)
     ]
     if not files:
-        raise ExportError(f"{source} has no file that ends with {', '.join(ENDINGS)}")
+        raise SchemaError(f"{source} has no file that ends with {', '.join(ENDINGS)}")
     return files
 
 
@@ -161,7 +157,7 @@ def opened(
         limit: Rows of the first file to read, and no others; None for all.
 
     Raises:
-        ExportError: A row is no export's, which names file, row and field; there is
+        SchemaError: A row is no export's, which names file, row and field; there is
             none; or the times of all are of another unit.
     """
     files = export_files(source)[: 1 if limit else None]
@@ -179,7 +175,11 @@ def opened(
             try:
                 _read(database, path, copy=Path(folder) / "copy.json", limit=limit)
             except (OSError, duckdb.Error) as error:
-                raise ExportError(f"{path}: {str(error).splitlines()[0]}") from error
+                reason = str(error).splitlines()[0]
+                raise SchemaError(
+                    f"{path} cannot be read",
+                    hint=f"Extract or download it again: {reason}",
+                ) from error
         database.execute(
             "DELETE FROM events AS e WHERE place > (SELECT MIN(place) FROM events AS o "
             "WHERE o.event_date = e.event_date)"
@@ -188,11 +188,12 @@ def opened(
             "SELECT QUANTILE_DISC(event_timestamp, 0.9) FROM events"
         ).fetchall()
         if usual is None:
-            raise ExportError(f"{source} has no rows of a GA4 export")
+            raise SchemaError(f"{source} has no rows of a GA4 export")
         if usual < OLDEST:
-            raise ExportError(
+            raise SchemaError(
                 f"{source}: event_timestamp is {usual} in most rows, which is before "
-                "2000. Convert seconds or milliseconds to microseconds since 1970"
+                "2000",
+                hint="Convert seconds or milliseconds to microseconds since 1970",
             )
         yield database
 
@@ -237,15 +238,15 @@ def _read(
             # DuckDB names the next row.
             row, reason = int(malformed[1]) - 1, malformed[2]
             expected = "expected JSON, a row a line or an array of rows"
-            raise ExportError(f"{path}, row {row}: {expected}: {reason}") from problem
+            raise SchemaError(f"{path}, row {row}: {expected}: {reason}") from problem
         for name, kind in kinds.items():
             # DuckDB's number of a row is wrong where a value in a list is.
             read(f"{numbered}, {name} AS value", {name: "JSON"})
             if wrong := _first_wrong(database, name, kind):
-                raise ExportError(f"{path}, {wrong}") from problem
+                raise SchemaError(f"{path}, {wrong}") from problem
         raise
     if wrong_row := database.execute(WRONG_ROWS).fetchone():
-        raise ExportError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
+        raise SchemaError(f"{path}, row {wrong_row[0]}: {wrong_row[1]}")
     place = order_of(path) or 0
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
@@ -312,7 +313,7 @@ def check(source: Path) -> None:
     Refuse what is no export by its first rows, which takes no time.
 
     Raises:
-        ExportError: As of ``opened``.
+        SchemaError: As of ``opened``.
     """
     with opened(source, limit=CHECKED_ROWS):
         pass
@@ -342,7 +343,7 @@ def summary(database: Any) -> Summary:
     Return what an opened export holds.
 
     Raises:
-        ExportError: Its events happened on other days than their tables are of.
+        SchemaError: Its events happened on other days than their tables are of.
     """
     counts = database.execute(
         "SELECT STRPTIME(event_date, '%Y%m%d')::DATE, COUNT(*) FROM events GROUP BY ALL"
@@ -370,8 +371,9 @@ def summary(database: Any) -> Summary:
         "GROUP BY 1"
     ).fetchall()
     if not by_day:
-        raise ExportError(
-            "event_timestamp is of other days than event_date; correct one of them"
+        raise SchemaError(
+            "event_timestamp is of other days than event_date",
+            hint="Correct one of them",
         )
     whole = days_of_data({day: count for day, count, _ in by_day})
     ends = sorted(end for day, _, end in by_day if day in whole)
@@ -404,7 +406,7 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
         source: File or folder.
 
     Raises:
-        ExportError: A row is no export's, or there is none.
+        SchemaError: A row is no export's, or there is none.
     """
     with opened(source) as database:
         found = database.execute("SELECT DISTINCT event_date FROM events ORDER BY ALL")
@@ -423,17 +425,6 @@ def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
         [name.removeprefix(PREFIX)],
     )
     return found.to_arrow_table().cast(ARROW_SCHEMA)
-
-
-def by_day(rows: Iterable[Mapping[str, Any]]) -> dict[str, pa.Table]:
-    """Return daily tables by name, each row in the one of its ``event_date``."""
-    days: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        days[f"{PREFIX}{row['event_date']}"].append(row)
-    return {
-        name: pa.Table.from_pylist(events, ARROW_SCHEMA)
-        for name, events in sorted(days.items())
-    }
 
 
 def load_tables(

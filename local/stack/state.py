@@ -24,27 +24,16 @@ DEFAULT_STATE = "demo"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FUNCTIONS = functions.load()
 EMULATORS = ("bigquery", "storage", "pubsub", "secrets")
-# Distance of every service's port from the first.
-PORT_OFFSETS = {
-    "model_training": 0,
-    "predictions": 1,
-    "get_proba": 2,
-    "model_evaluation": 3,
-    "stream_features": 4,
-    "score_stream": 5,
-    "compact_features": 6,
-    "audiences": 7,
-    "score": 8,
+# By the distances of their ports from the first.
+SERVICES = (
+    *("model_training", "predictions", "get_proba", "model_evaluation"),
+    *("stream_features", "score_stream", "compact_features", "audiences", "score"),
     # Not started here: what the demo sends audiences to.
-    "receiver": 9,
-    "bigquery": 10,
-    "bigquery_storage": 11,
-    "storage": 12,
-    "pubsub": 13,
-    "dashboard": 14,
-    "secrets": 15,
-}
-PORTS = 16
+    "receiver",
+    *("bigquery", "bigquery_storage", "storage", "pubsub", "dashboard", "secrets"),
+)
+PORT_OFFSETS = {name: SERVICES.index(name) for name in SERVICES}
+PORTS = len(SERVICES)
 PORT_BASE = "PROPENSITY_PORT_BASE"
 DEFAULT_PORT_BASE = 8080
 
@@ -177,7 +166,7 @@ class State:
             return Record(**fields)
         except (ValueError, TypeError, KeyError) as error:
             raise LocalError(
-                f"{self.record_file} cannot be read ({error!r})",
+                f"{self.record_file} cannot be read",
                 hint="Stop what still runs of this state by hand, and remove "
                 f"{self.folder}",
             ) from error

@@ -15,9 +15,8 @@ from types import SimpleNamespace
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local.demos import shop
+from local.demos import Choice, shop
 from local.demos.cards import PARTS, by_version, counts_of, planned
-from local.demos.choice import Choice
 from local.demos.source import check, weeks_allowed
 from local.errors import LocalError, UnusableData
 from local.exports import ga4_export

@@ -18,7 +18,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from local.exports import ga4_export
-from local.exports.ga4_export import DAY, ExportError, Summary
+from local.exports.ga4_export import DAY, Summary
+from propensity.errors import SchemaError
 
 NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
 DAY_US = 86_400_000_000
@@ -282,7 +283,7 @@ class TestRefusals:
         )
         path.write_bytes(ndjson(right, row))
 
-        with pytest.raises(ExportError, match=message) as caught:
+        with pytest.raises(SchemaError, match=message) as caught:
             (ga4_export.check if is_check else read)(path)
         assert str(caught.value).startswith(f"{path}")
 
@@ -293,7 +294,7 @@ class TestRefusals:
         path = tmp_path / "events.ndjson"
         rows = [event(event_timestamp=NOON // unit + n) for n in range(3)]
         path.write_bytes(ndjson(*rows))
-        with pytest.raises(ExportError, match="before 2000. Convert"):
+        with pytest.raises(SchemaError, match="before 2000. Convert"):
             ga4_export.check(path)
 
         path.write_bytes(ndjson(event(event_timestamp=7), event()))
@@ -308,7 +309,7 @@ class TestRefusals:
         rows = [event(user_pseudo_id=str(hash((n, "x")))) for n in range(5000)]
         path.write_bytes(pack(ndjson(*rows))[:-40])
 
-        with pytest.raises(ExportError, match="unexpected end of data"):
+        with pytest.raises(SchemaError, match="unexpected end of data"):
             read(path)
 
     @pytest.mark.parametrize(
@@ -327,7 +328,7 @@ class TestRefusals:
         if content:
             (tmp_path / name).write_bytes(content)
 
-        with pytest.raises(ExportError, match=message):
+        with pytest.raises(SchemaError, match=message):
             read(tmp_path / name)
 
 
@@ -346,7 +347,7 @@ class TestLoading:
             return [dict(row) for row in client.list_rows(f"{dataset}.{table}")]
 
         for rows in ([event(), event(event_timestamp=None)], []):
-            with pytest.raises(ExportError):
+            with pytest.raises(SchemaError):
                 load(*rows)
         assert not [*client.list_tables(workplace.ga4_dataset)]
         params = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import sys
@@ -18,8 +19,8 @@ from local.emulators.bigquery.views import follow_views
 from local.emulators.bigquery.wildcards import union_wildcards
 from local.emulators.bigquery.writes import append_batches, queue_writes
 from local.loopback import refusing
+from local.processes import HOST, options_of_child
 
-HOST = "127.0.0.1"
 # A stream of appends has a thread for as long as it is open.
 GRPC_THREADS = 256
 
@@ -44,38 +45,23 @@ def serve_storage_api(port: int) -> Any:
     return server
 
 
-def serve(
-    port: int,
-    grpc_port: int,
-    *,
-    project: str,
-    data_dir: Path,
-    storage: str | None,
-) -> None:
-    """
-    Serve until SIGTERM or SIGINT.
-
-    Args:
-        port: Of the REST API.
-        grpc_port: Of the Storage API.
-        project: Created if the folder does not hold it yet.
-        data_dir: Folder of the databases, made if missing. One process at a time:
-            DuckDB locks its files.
-        storage: URL of the Cloud Storage emulator that EXPORT DATA writes to.
-
-    Raises:
-        OSError: A port is taken.
-        duckdb.IOException: Another process holds the folder.
-    """
-    import uvicorn
-
+def main() -> None:
+    """Read the command line and serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser("python -m local.emulators.bigquery")
+    parser.add_argument("--grpc-port", type=int, required=True, help="Storage API port")
+    parser.add_argument("--project", required=True, help="is made if it is missing")
+    # DuckDB locks its files: a folder has one process at a time.
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
+    parser.add_argument("--storage", help="URL of Cloud Storage, for EXPORT DATA")
+    options = options_of_child(parser)
     make_importable()
     from local_bigquery.settings import settings
 
-    settings.bigquery_host, settings.bigquery_port = HOST, port
-    settings.grpc_port, settings.default_project_id = grpc_port, project
-    settings.data_dir = data_dir
-    settings.storage_emulator_host = storage
+    data_dir = options.data_dir.resolve()
+    settings.bigquery_host, settings.bigquery_port = HOST, options.port
+    settings.grpc_port, settings.data_dir = options.grpc_port, data_dir
+    settings.default_project_id = options.project
+    settings.storage_emulator_host = options.storage
 
     from local_bigquery import errors
     from local_bigquery.engine import database
@@ -98,14 +84,15 @@ def serve(
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    storage_api = serve_storage_api(grpc_port)
+    storage_api = serve_storage_api(options.grpc_port)
     try:
+        import uvicorn
         from local_bigquery.app import app
 
         uvicorn.run(
             refusing(app),
             host=HOST,
-            port=port,
+            port=options.port,
             access_log=False,
             log_level="warning",
             timeout_graceful_shutdown=2,

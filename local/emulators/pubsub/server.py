@@ -8,7 +8,7 @@ import inspect
 import logging
 import re
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -16,7 +16,7 @@ from google.pubsub_v1 import types
 
 from local.emulators.pubsub.broker import EMPTY, Broker, Proto, RefusedError
 from local.emulators.pubsub.push import Pusher
-from local.processes import HOST, stop_with
+from local.processes import HOST, options_of_child
 
 RPCS = {
     "Publisher": ("CreateTopic", "DeleteTopic", "Publish"),
@@ -92,13 +92,9 @@ async def serve(port: int) -> None:
     await server.stop(grace=None)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser("python -m local.emulators.pubsub")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--parent", type=int, help="stop when this process has gone")
-    options = parser.parse_args(arguments)
+    options = options_of_child(parser)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    if options.parent is not None:
-        stop_with(options.parent)
     asyncio.run(serve(options.port))
