@@ -98,7 +98,8 @@ class Command(click.Command):
                 if not as_json:
                     raise
                 traceback.print_exc()
-                cause = f"{type(error).__name__}: {error}", ""
+                name_of = type(error).__name__
+                cause = f"Propensity has an error: {name_of}: {error}", ""
             return fail(name, *cause, code=self.failure, as_json=as_json)
         return Exit(code)
 
@@ -130,8 +131,8 @@ def explained(error: Exception) -> tuple[str, str] | None:
             error.errno or 0, ""
         )
     if isinstance(error, GoogleAuthError):
-        login = "log in with `gcloud auth application-default login`"
-        return f"there is no access to Google Cloud: {error}", login
+        login = f"log in with `gcloud auth application-default login`: {error}"
+        return "there is no access to Google Cloud", login
     if isinstance(error, PropensityError):
         page = f"docs/operate.md#{error.code} has more about this error"
         return error.problem, error.hint or page

@@ -174,7 +174,9 @@ def read(file: Path) -> Deployment:
         if folder := variables.pop(OWN_FOLDER, ""):
             os.environ[OWN_FOLDER] = folder
         return of(variables)
-    except (DeploymentError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DeploymentError(f"{file.name} is not UTF-8; convert it") from error
+    except DeploymentError as error:
         raise DeploymentError(f"{file.name}: {error}") from error
 
 
@@ -206,7 +208,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
             )
         if not re.fullmatch(FORMS.get(name, ".*"), value):
             raise DeploymentError(
-                f"{name} is {value!r}, which it cannot be. {_example(name)}"
+                f"{name} is {value!r}, which is not valid. {_example(name)}"
             )
     own = {
         name.removeprefix("DEPLOY_").lower(): values.pop(name, default)

@@ -72,7 +72,10 @@ def built(file: Path, use_case: UseCase) -> Any:
     try:
         make = runpy.run_path(str(file)).get("preprocessor")
     except (Exception, SystemExit) as error:
-        raise SchemaError(f"{file} cannot be run: {error!r}") from error
+        raise SchemaError(
+            f"{file} cannot be run",
+            hint=f"Correct it: {type(error).__name__}: {error}",
+        ) from error
     if not callable(make):
         raise SchemaError(
             f"{file} does not define preprocessor(use_case)",
@@ -83,6 +86,7 @@ def built(file: Path, use_case: UseCase) -> Any:
         return unpickled(pickled(preprocessor))
     except (Exception, SystemExit) as error:
         raise SchemaError(
-            f"the preprocessor of {file} cannot be pickled: {error!r}",
-            hint="Use installed packages, but no function or class of the file",
+            f"the preprocessor of {file} cannot be pickled",
+            hint="Use installed packages, but no function or class of the file: "
+            f"{type(error).__name__}: {error}",
         ) from error

@@ -213,7 +213,7 @@ def _value(variable: str, name: str, text: str) -> Any:
             field=variable,
         ) from error
     except ValueError as error:
-        message = f"{variable} is {text!r}, but it {error}"
+        message = f"{variable} is {text!r}: it {error}"
         raise SettingsError(message, field=variable) from error
 
 

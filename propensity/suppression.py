@@ -279,7 +279,7 @@ def read_published(
     except SettingsError:
         raise
     except (PropensityError, ValueError, KeyError, TypeError, RecursionError) as error:
-        log("WARNING", f"suppressed users are read from the table: {error!r}")
+        log("WARNING", f"suppressed users are read from the table: {error}")
         return table()
 
 

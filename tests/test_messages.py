@@ -97,6 +97,31 @@ def test_messages_have_no_riddle_and_no_pattern():
     assert not found, "\n".join(["", *found])
 
 
+def with_causes(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts of a module that have what a caught exception says, and the lines."""
+    for handler in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(handler, ast.ExceptHandler) or not handler.name:
+            continue
+        # Attributes of it are texts of ours, or names; its type is one word.
+        said = re.compile(rf"\{{(?!type)[^{{}}]*\b{handler.name}\b(?!\.)")
+        for node in ast.walk(handler):
+            if isinstance(node, ast.JoinedStr):
+                shown = ast.unparse(node)
+                if said.search(shown):
+                    yield node.lineno, shown
+
+
+def test_what_a_library_says_is_the_end_of_a_message_after_a_colon():
+    """Before it stand what is wrong and what to do, in words of ours."""
+    found = []
+    for path in MODULES:
+        for line, text in with_causes(path):
+            if not re.search(r"(: |: it )\{[^{}!]*\}['\"]+$", text):
+                found.append(f"{path.relative_to(ROOT)}:{line}: {text}")
+
+    assert not found, "\n".join(["", *found])
+
+
 @pytest.mark.parametrize("name", [*Settings.__dataclass_fields__])
 def test_a_wrong_setting_is_answered_without_a_pattern(name):
     """With what can be set instead, or an example of it."""

@@ -143,8 +143,14 @@ def _model(use_case: UseCase) -> Iterator[str]:
         rows, label = check_preprocessor(preprocessor, use_case)
         # Training pickles it, which a lambda in it prevents.
         pickled(preprocessor)
+    except PropensityError as error:
+        yield f"{use_case.name}/model.py: {error.message}"
+        return
     except (Exception, SystemExit) as error:
-        yield f"{use_case.name}/model.py: {type(error).__name__}: {error}"
+        yield (
+            f"{use_case.name}/model.py cannot be used. Correct it: "
+            f"{type(error).__name__}: {error}"
+        )
         return
     for candidate in use_case.candidates:
         if candidate.algorithm in (declaration.MEAN, declaration.FOREST):
@@ -153,10 +159,11 @@ def _model(use_case: UseCase) -> Iterator[str]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 candidates.estimator(candidate, seed=1).fit(rows, label)
-        except (UseCaseError, ValueError, TypeError) as error:
-            begin = f"candidate {candidate.name}: "
-            message = str(error).split("\n")[0].removeprefix(begin)
-            yield f"{use_case.name}/usecase.toml: {begin}{message}"
+        except UseCaseError as error:
+            yield f"{use_case.name}/usecase.toml: {error.message}"
+        except (ValueError, TypeError) as error:
+            wrong = candidates.unfit(candidate, error)
+            yield f"{use_case.name}/usecase.toml: {wrong.message}"
 
 
 def _warnings(use_case: UseCase) -> Iterator[str]:

@@ -338,9 +338,10 @@ def deliver(
                     if refused == REFUSED_IN_A_ROW:
                         raise RequestError(
                             f"{destination.name} refused {refused} users one after the "
-                            f"other, at last with {refusal}. Correct the destination's "
-                            "file; if these users are at fault, the next delivery goes "
-                            "on with the others"
+                            "other",
+                            hint="Correct the destination's file; if these users are "
+                            "at fault, the next delivery goes on with the others. At "
+                            f"last it answered: {refusal}",
                         ) from refusal
                     reasons = {request.members[0].user_id: str(refusal)}
                 ledger.record(request, ACCEPTED, reasons)

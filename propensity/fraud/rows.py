@@ -48,7 +48,10 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
         lines = BytesIO("\n".join(texts).encode())
         features = json.read_json(lines, parse_options=options)
     except pa.ArrowInvalid as error:
-        raise SchemaError(f"inference_log has other features: {error}") from error
+        raise SchemaError(
+            "inference_log has features of other types than usecase.toml",
+            hint=f"Correct the types in usecase.toml: {error}",
+        ) from error
     if len(features) != len(rows):
         raise SchemaError(
             f"inference_log has {len(rows) - len(features)} rows whose features are "

@@ -138,9 +138,10 @@ class DataManager:
             raise Invalid(_reason(error), is_about_records=bool(about)) from None
         except (api.Unauthorized, api.Forbidden, api.NotFound) as error:
             raise AccessDenied(
-                f"Google's Data Manager refuses the account that this runs as, or does "
-                f"not find what it is to send to: {_reason(error)}. Add the account to "
-                "the Analytics property as an editor, or to the Google Ads account"
+                "Google's Data Manager refuses the account that this runs as, or does "
+                "not find what it is to send to",
+                hint="Add the account to the Analytics property as an editor, or to "
+                f"the Google Ads account: {_reason(error)}",
             ) from None
         except (*RAISED, *_NONSENSE) as error:
             cause = getattr(error, "cause", None) or error

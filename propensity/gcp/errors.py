@@ -169,8 +169,8 @@ def _unavailable(error: Exception, settings: Settings, service: str) -> Unavaila
     if isinstance(last, auth.RefreshError):
         text = str(last).partition("\n")[0][:300]
         return Unavailable(
-            f"there is no access to {service}, because the account has no token "
-            f"({text})",
+            f"there is no access to {service}, because the account has no token: "
+            f"{text}",
             hint="Log in with `gcloud auth application-default login`",
         )
     hint = ""

@@ -63,7 +63,16 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
             parameters["class_weight"] = {int(key): weights[key] for key in weights}
         return algorithm().set_params(**{"random_state": seed, **parameters})
     except ValueError as error:
-        raise UseCaseError(f"candidate {candidate.name}: {error}") from error
+        raise unfit(candidate, error) from error
+
+
+def unfit(candidate: Candidate, error: Exception) -> UseCaseError:
+    """Return what is said of a candidate that its library refuses."""
+    reason, _, _ = str(error).partition("\n")
+    return UseCaseError(
+        f"candidate {candidate.name} cannot be fitted",
+        hint=f"Correct its parameters in usecase.toml: {reason}",
+    )
 
 
 def members(candidate: Candidate) -> list[str]:
@@ -90,9 +99,7 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(encoded, part.label, sample_weight=part.sample_weight)
     except (ValueError, TypeError) as error:
-        raise UseCaseError(
-            f"candidate {candidate.name} cannot be fitted: {error}"
-        ) from error
+        raise unfit(candidate, error) from error
     # Threads would add the trees up in another order each time.
     return model.set_params(n_jobs=None) if is_forest else model
 

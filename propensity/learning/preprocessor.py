@@ -135,7 +135,8 @@ def fitted(preprocessor: Any, part: Slice, features: Mapping[str, str]) -> Any:
             raise TypeError(f"{type(fit).__name__} does not transform")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SchemaError(
-            f"the preprocessor does not fit the use case's features: {error}"
+            "the preprocessor does not fit the use case's features",
+            hint=f"Correct the file that defines it: {error}",
         ) from error
     return fit
 
@@ -146,9 +147,9 @@ def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> An
         encoded = encoder.transform(to_frame(rows, features))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SchemaError(
-            f"the preprocessor cannot encode rows that it was not fitted on: {error}. "
-            "Encoders of categories must know what to do with a new one "
-            "(handle_unknown)"
+            "the preprocessor cannot encode rows that it was not fitted on",
+            hint="Set handle_unknown of encoders, so that they know what to do with a "
+            f"new category: {error}",
         ) from error
     # Without names of columns: what scores has none.
     return np.asarray(encoded.toarray() if hasattr(encoded, "toarray") else encoded)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.compose import ColumnTransformer
 
-from propensity.errors import UseCaseError
+from propensity.learning.candidates import unfit
 from propensity.learning.trained import Model
 from propensity.models.encoding import numbers_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -31,9 +31,7 @@ def fit_trees(
         parameters = {"random_state": seed, **candidate.parameters}
         trees = HalfSpaceTrees(**parameters).fit(np.asarray(encoded))
     except (ValueError, TypeError) as error:
-        raise UseCaseError(
-            f"candidate {candidate.name} cannot be fitted: {error}"
-        ) from error
+        raise unfit(candidate, error) from error
     return Model(preprocessor=passing, classifier=trees)
 
 

@@ -156,7 +156,7 @@ class Lookups:
             try:
                 return {user_id: index.find(user_id) for user_id in user_ids}
             except ArtifactError as error:
-                warn(use_case, f"{error}; this lookup reads the table instead")
+                warn(use_case, f"a lookup reads the table instead: {error}")
         return await self.table.find(use_case, user_ids)
 
 

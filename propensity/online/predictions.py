@@ -112,7 +112,7 @@ class Indexes:
             )
         except (ArtifactError, OSError) as error:
             # The disk of an instance may be full.
-            warn(use_case, f"{error}; lookups read the table instead")
+            warn(use_case, f"lookups read the table instead of the index: {error}")
         self._loaded[use_case] = generation, size, index
         return index
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from propensity.errors import ArtifactError
 
 INDEXES = "indexes/"
+ANEW = "Run 01-Predictions again, which writes the index anew"
 
 _FIND = """
 SELECT probability, percentile, as_of, model_version, expected_value
@@ -66,7 +67,7 @@ class IndexPointer(NamedTuple):
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
-                f"the pointer to the index is damaged: {error!r}"
+                "the pointer to the index is damaged", hint=ANEW
             ) from error
 
 
@@ -97,7 +98,7 @@ class Index:
             self._found = self._db.execute(_FIND, (0,))
         except (sqlite3.Error, ValueError) as error:
             self._db.close()
-            raise ArtifactError(f"the file is not an index: {error}") from error
+            raise ArtifactError("the file is not an index", hint=ANEW) from error
 
     def __del__(self) -> None:
         self._db.close()
@@ -113,7 +114,7 @@ class Index:
         try:
             row = self._found.execute(_FIND, key).fetchone()
         except sqlite3.Error as error:
-            raise ArtifactError(f"the index is damaged: {error}") from error
+            raise ArtifactError("the index is damaged", hint=ANEW) from error
         return None if row is None else Prediction._make(row)
 
 

@@ -286,7 +286,7 @@ def announce(
 
         publish(settings, prefixed(settings, MODEL_UPDATES), [(data, named)])
     except Exception as error:
-        log("WARNING", f"the change was not announced: {error!r}", use_case=use_case)
+        log("WARNING", f"the change was not announced: {error}", use_case=use_case)
         return False
     return True
 
@@ -319,8 +319,9 @@ def unpickled(data: bytes) -> Any:
         return joblib.load(io.BytesIO(data))
     except Exception as error:  # whatever classes of other versions raise
         raise ArtifactError(
-            "an artifact cannot be read with the libraries of this deploy "
-            f"({type(error).__name__}: {error}). Make it again: train, or upload"
+            "an artifact cannot be read with the libraries of this deploy",
+            hint="Train again, or upload the preprocessor again: "
+            f"{type(error).__name__}: {error}",
         ) from error
 
 

@@ -318,7 +318,7 @@ class TestRefusals:
             ("events.json", b"{}\nno", "row 2: expected JSON, a row a line"),
             ("events.json", b"a,b\n1,2", "expected JSON, a row a line or an array"),
             ("events.json", "{}".encode("utf-16"), "UTF-16 encoding is not supported"),
-            ("events.parquet", b"PAR?", "events.parquet: .*too small"),
+            ("events.parquet", b"PAR?", "events.parquet cannot be read.*too small"),
             ("events.csv", b"a,b", r"events.csv has no file that ends with"),
             ("missing.ndjson", None, "there is no file or folder"),
             ("", None, "has no file that ends with"),
