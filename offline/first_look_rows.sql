@@ -1,5 +1,4 @@
 -- All rows of a labelled table, which `some_table` stands for.
 SELECT
   *
-FROM
-  `some_table`
+FROM `some_table`

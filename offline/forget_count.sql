@@ -3,8 +3,7 @@
 --   the table, all of its partitions, and how its rows are known by the keys.
 SELECT
   COUNT(*) AS found
-FROM
-  some_table
+FROM some_table
 WHERE
   every_partition
   AND is_about_users

@@ -3,8 +3,7 @@
 -- Source: stream_events and inference_log, in all partitions.
 SELECT
   CONCAT(use_case, '/', event_id) AS event
-FROM
-  stream_events
+FROM stream_events
 WHERE
   received_on >= DATE '1970-01-01'
   AND user_id IN UNNEST(@keys)
@@ -12,8 +11,7 @@ WHERE
 UNION DISTINCT
 SELECT
   CONCAT(use_case, '/', event_id) AS event
-FROM
-  inference_log
+FROM inference_log
 WHERE
   scored_on >= DATE '1970-01-01'
   AND user_id IN UNNEST(@keys)

@@ -2,8 +2,7 @@
 -- Parameters: @user_ids ARRAY<STRING>.
 SELECT
   COUNT(*) AS events
-FROM
-  ga_events
+FROM ga_events
 WHERE
   table_suffix BETWEEN '00000000' AND '99999999'
   AND (user_pseudo_id IN UNNEST(@user_ids) OR user_id IN UNNEST(@user_ids))

@@ -4,10 +4,8 @@
 FOR day IN (
   SELECT
     table_name
-  FROM
-    export_dataset.INFORMATION_SCHEMA.TABLES
-  WHERE
-    STARTS_WITH(table_name, 'events_')
+  FROM export_dataset.INFORMATION_SCHEMA.TABLES
+  WHERE STARTS_WITH(table_name, 'events_')
 ) DO
   EXECUTE IMMEDIATE
     FORMAT(

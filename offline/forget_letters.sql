@@ -3,7 +3,5 @@ SELECT
   message_id,
   raw,
   attributes
-FROM
-  dead_letters
-WHERE
-  received_on >= DATE '1970-01-01'
+FROM dead_letters
+WHERE received_on >= DATE '1970-01-01'

@@ -7,8 +7,7 @@ SELECT
   SUBSTR(field, 1, 64) AS field,
   COUNT(DISTINCT message_id) AS messages,
   MAX(received_at) AS last_at
-FROM
-  dead_letters
+FROM dead_letters
 WHERE
   received_on >= @since_day
   AND received_at >= @since

@@ -7,15 +7,13 @@ SELECT
   raw,
   attributes,
   received_at
-FROM
-  dead_letters
+FROM dead_letters
 WHERE
   received_on >= @first_day
   AND received_on <= @last_day
   AND received_at >= @since
   AND received_at < @until
-QUALIFY
-  ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY received_at) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY received_at) = 1
 ORDER BY
   received_at,
   message_id

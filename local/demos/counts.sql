@@ -7,8 +7,7 @@ WITH
     SELECT
       COUNT(*) AS stored_rows,
       COUNT(DISTINCT event_id) AS events
-    FROM
-      stream_events
+    FROM stream_events
     WHERE
       use_case = @use_case
       AND received_on >= DATE(@since)
@@ -17,8 +16,7 @@ WITH
   truths AS (
     SELECT
       COUNT(*) AS truths
-    FROM
-      truth_events
+    FROM truth_events
     WHERE
       use_case = @use_case
       AND received_on >= DATE(@since)
@@ -27,8 +25,7 @@ WITH
   letters AS (
     SELECT
       COUNT(DISTINCT message_id) AS dead_letters
-    FROM
-      dead_letters
+    FROM dead_letters
     WHERE
       received_on >= DATE(@since)
       AND received_at >= @since
@@ -36,8 +33,7 @@ WITH
   scores AS (
     SELECT
       COUNT(DISTINCT event_id) AS scored
-    FROM
-      inference_log
+    FROM inference_log
     WHERE
       use_case = @use_case
       AND scored_on >= DATE(@since)

@@ -3,10 +3,8 @@
 -- Source: ma_model_evaluation.
 SELECT
   *
-FROM
-  ma_model_evaluation
+FROM ma_model_evaluation
 WHERE
   use_case = @use_case
   AND week IN UNNEST(@weeks)
-ORDER BY
-  week
+ORDER BY week

@@ -16,8 +16,7 @@ FROM
       event_id,
       model_version,
       COALESCE(probability, anomaly_score) AS score
-    FROM
-      inference_log
+    FROM inference_log
     WHERE
       use_case = @use_case
       AND scored_on >= @since_day

@@ -6,8 +6,7 @@ SELECT
   probability,
   model_version,
   event_time
-FROM
-  inference_log
+FROM inference_log
 WHERE
   use_case = @use_case
   AND scored_on >= @since_day

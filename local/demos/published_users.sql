@@ -6,8 +6,7 @@ SELECT
   as_of,
   user_id,
   probability
-FROM
-  ma_predictions_history
+FROM ma_predictions_history
 WHERE
   use_case = @use_case
   AND as_of IN UNNEST(@weeks)

@@ -3,7 +3,5 @@
 -- Source: view stream_features.
 SELECT
   *
-FROM
-  stream_features
-WHERE
-  use_case = @use_case
+FROM stream_features
+WHERE use_case = @use_case

@@ -20,11 +20,7 @@ SELECT
     WHEN is_number(user_id)
       THEN 'user_id: expected a text, found the number ' || user_id
   END AS why
-FROM
-  given
-WHERE
-  why IS NOT NULL
-ORDER BY
-  row
-LIMIT
-  1
+FROM given
+WHERE why IS NOT NULL
+ORDER BY row
+LIMIT 1

@@ -9,7 +9,6 @@ SELECT
   COUNT(*) AS members,
   COUNTIF(is_control) AS held_out
 FROM ma_audience_members
-WHERE
-  as_of BETWEEN @since AND @until
+WHERE as_of BETWEEN @since AND @until
 GROUP BY use_case, audience, as_of
 ORDER BY as_of DESC, use_case, audience

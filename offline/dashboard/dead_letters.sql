@@ -5,7 +5,6 @@ SELECT
   reason,
   COUNT(DISTINCT message_id) AS messages
 FROM dead_letters
-WHERE
-  received_on BETWEEN @since AND @until
+WHERE received_on BETWEEN @since AND @until
 GROUP BY hour, reason
 ORDER BY hour, reason

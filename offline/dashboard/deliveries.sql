@@ -12,7 +12,6 @@ SELECT
   COUNTIF(status = 'rejected') AS rejected,
   COUNTIF(status = 'pending' AND receipt IS NULL) AS pending
 FROM ma_audience_ledger
-WHERE
-  as_of BETWEEN @since AND @until
+WHERE as_of BETWEEN @since AND @until
 GROUP BY use_case, audience, destination, as_of, action
 ORDER BY as_of DESC, use_case, audience, destination, action

@@ -13,6 +13,5 @@ SELECT
   cause,
   message
 FROM ma_drift
-WHERE
-  as_of BETWEEN @since AND @until
+WHERE as_of BETWEEN @since AND @until
 ORDER BY use_case, as_of DESC, psi DESC, name

@@ -7,6 +7,5 @@ SELECT
   users,
   value_promised
 FROM ma_publications
-WHERE
-  as_of BETWEEN @since AND @until
+WHERE as_of BETWEEN @since AND @until
 ORDER BY use_case, as_of DESC

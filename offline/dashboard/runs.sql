@@ -38,8 +38,7 @@ SELECT
   seconds,
   bytes_billed
 FROM ma_publications
-WHERE
-  as_of BETWEEN @since AND @until
+WHERE as_of BETWEEN @since AND @until
 UNION ALL
 SELECT
   MAX(recorded_at),
@@ -50,7 +49,6 @@ SELECT
   NULL,
   NULL
 FROM ma_audience_ledger
-WHERE
-  as_of BETWEEN @since AND @until
+WHERE as_of BETWEEN @since AND @until
 GROUP BY use_case, audience, destination, as_of
 ORDER BY ended_at DESC

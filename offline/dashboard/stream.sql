@@ -21,8 +21,7 @@ FROM
         ORDER BY received_at
       ) AS nth
     FROM stream_events
-    WHERE
-      received_on BETWEEN @since AND @until
+    WHERE received_on BETWEEN @since AND @until
   ) AS events
 GROUP BY use_case, hour
 ORDER BY use_case, hour

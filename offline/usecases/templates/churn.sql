@@ -12,10 +12,8 @@ WITH
       user_pseudo_id,
       user_id,
       EXTRACT(DATE FROM event_time) AS day
-    FROM
-      ga_events
-    WHERE
-      table_suffix BETWEEN @first_suffix AND @last_label_suffix
+    FROM ga_events
+    WHERE table_suffix BETWEEN @first_suffix AND @last_label_suffix
   ),
   user_days AS (
     SELECT
@@ -23,8 +21,7 @@ WITH
       day,
 -- include: event_person.sql
       AS visitor
-    FROM
-      UNNEST(@as_ofs) AS as_of
+    FROM UNNEST(@as_ofs) AS as_of
     INNER JOIN
       visits
       ON
@@ -37,12 +34,9 @@ WITH
 SELECT
   as_of,
   visitor AS user_id
-FROM
-  user_days
-WHERE
-  visitor IS NOT NULL
+FROM user_days
+WHERE visitor IS NOT NULL
 GROUP BY
   as_of,
   user_id
-HAVING
-  MAX(day) < as_of
+HAVING MAX(day) < as_of

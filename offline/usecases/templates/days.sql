@@ -4,9 +4,6 @@
 SELECT
   PARSE_DATE('%Y%m%d', table_suffix) AS day,
   COUNT(*) AS n_events
-FROM
-  ga_events
-WHERE
-  table_suffix >= FORMAT_DATE('%Y%m%d', @earliest)
-GROUP BY
-  day
+FROM ga_events
+WHERE table_suffix >= FORMAT_DATE('%Y%m%d', @earliest)
+GROUP BY day

@@ -45,8 +45,7 @@ WITH
           device_category,
           country,
           event_digest
-        FROM
-          ga_events
+        FROM ga_events
         WHERE
           table_suffix BETWEEN @first_suffix AND @last_suffix
           AND
@@ -65,21 +64,17 @@ WITH
         as_of, INTERVAL IF(event_name = 'purchase', 2, 1) * @lookback_days DAY
       ) AS since,
       as_of AS until
-    FROM
-      UNNEST(@as_ofs) AS as_of
+    FROM UNNEST(@as_ofs) AS as_of
     CROSS JOIN
       (
-        SELECT DISTINCT
-          event_name
-        FROM
-          UNNEST([@converting_event, 'purchase']) AS event_name
+        SELECT DISTINCT event_name
+        FROM UNNEST([@converting_event, 'purchase']) AS event_name
       )
   ),
   candidates AS (
     SELECT
       *
-    FROM
-      ga_events
+    FROM ga_events
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_suffix
       AND event_name IN (@converting_event, 'purchase')
@@ -93,8 +88,7 @@ WITH
       COUNTIF(event_name = @converting_event AND is_recent) AS conversions,
       SUM(IF(event_name = 'purchase' AND is_recent, amount, NULL)) AS revenue,
       COUNT(DISTINCT IF(event_name = 'purchase', day, NULL)) AS purchase_days
-    FROM
-      transactions
+    FROM transactions
     GROUP BY
       as_of,
       user_id
@@ -123,8 +117,7 @@ SELECT
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].device_category
     AS device_category,
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].country AS country${source_columns}
-FROM
-  UNNEST(@as_ofs) AS as_of
+FROM UNNEST(@as_ofs) AS as_of
 INNER JOIN
   user_days AS d
   ON d.day >= DATE_SUB(as_of, INTERVAL @lookback_days DAY) AND d.day < as_of

@@ -11,14 +11,12 @@ WITH
       @converting_event AS event_name,
       as_of AS since,
       DATE_ADD(as_of, INTERVAL @horizon_days DAY) AS until
-    FROM
-      UNNEST(@as_ofs) AS as_of
+    FROM UNNEST(@as_ofs) AS as_of
   ),
   candidates AS (
     SELECT
       *
-    FROM
-      ga_events
+    FROM ga_events
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_label_suffix
       AND event_name = @converting_event
@@ -27,5 +25,4 @@ WITH
 SELECT DISTINCT
   as_of,
   user_id
-FROM
-  transactions
+FROM transactions

@@ -5,7 +5,6 @@ LEFT JOIN
       user_id AS member,
       points,
       tier
-    FROM
-      $name
+    FROM $name
   ) AS $name
   ON $name.known_on = as_of AND $name.member = $user

@@ -5,8 +5,7 @@
 SELECT
   as_of,
   user_id
-FROM
-  events
+FROM events
 GROUP BY
   as_of,
   user_id

@@ -4,10 +4,8 @@ SELECT
   as_of,
   user_id,
   SUM(amount) AS amount
-FROM
-  events
-WHERE
-  days_ago <= 0${condition}
+FROM events
+WHERE days_ago <= 0${condition}
 GROUP BY
   as_of,
   user_id

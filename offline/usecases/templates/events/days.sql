@@ -4,7 +4,5 @@
 SELECT
   EXTRACT(DATE FROM event_time) AS day,
   COUNT(*) AS n_events
-FROM
-  events
-GROUP BY
-  day
+FROM events
+GROUP BY day

@@ -13,8 +13,7 @@ SELECT
   -- Null where there is one event.
   (UNIX_MICROS(MAX(event_time)) - UNIX_MICROS(MIN(event_time))) / 86400e6
     / NULLIF(COUNT(*) - 1, 0) AS mean_gap_days${columns}${source_columns}
-FROM
-  events AS d
+FROM events AS d
 ${source_join}GROUP BY
   as_of,
   user_id

@@ -5,7 +5,5 @@
 SELECT DISTINCT
   as_of,
   user_id
-FROM
-  events
-WHERE
-  days_ago <= 0${condition}
+FROM events
+WHERE days_ago <= 0${condition}
