@@ -7,7 +7,7 @@ Read in this order:
     generators/  a shop's export, a gaming operator's events, card transactions
     exports/     anybody's rows of a GA4 export, and tables beside it
     demos/       what ``make demo`` plays and prints; ``play.py`` is its command
-    receiver.py  a receiver of audiences; data_manager.py, Google's
+    receiver.py  a receiver of audiences
     sandbox.py   emulators for a while, for ``usecase check`` and tests
     ship_model.py  makes the model that is shipped
     install.py   set-up, by uv; ``venvs.py`` makes the functions' environments

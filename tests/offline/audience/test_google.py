@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from local.data_manager import DataManager as Fake
 from propensity.audience.delivery import (
     ADD,
     REMOVE,
@@ -35,6 +34,7 @@ from propensity.errors import AccessDenied, RequestError, Unavailable
 from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
 from tests.clocks import ManualClock
+from tests.data_manager import DataManager as Fake
 from tests.offline.audience.conftest import MONDAY, START, WEEK, send
 
 EVENTS = {
