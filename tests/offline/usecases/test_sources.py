@@ -83,6 +83,6 @@ class TestALeak:
 
     def test_a_leak_by_the_table_itself_is_refused(self, folder, edit, checked):
         """It has rows of after the as-of date; the source's name has none."""
-        edit("features.sql", "      loyalty\n", f"      `{TABLE}`\n")
+        edit("features.sql", "    FROM loyalty\n", f"    FROM `{TABLE}`\n")
 
         assert "Unrecognized name: as_of" in str(checked())
