@@ -84,8 +84,7 @@ def services(state: State, processes: Iterable[Process]) -> list[dict[str, Any]]
 
 def directions(stack: Stack) -> str:
     """Return how to use a running state from a shell."""
-    settings = {**stack.environment, **stack.own_use_cases}
-    exports = "\n".join(f"export {k}={v}" for k, v in settings.items())
+    exports = "\n".join(f"export {k}={v}" for k, v in stack.environment.items())
     user, as_of = example_prediction(stack)
     which = "" if stack.state.name == State().name else f" --state {stack.state.name}"
     runs = "\n".join(

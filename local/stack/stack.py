@@ -148,12 +148,6 @@ class Stack:
         """Folder of use cases with audiences of this state: functions get them, too."""
         return self.state.folder / folders.OWN
 
-    @property
-    def own_use_cases(self) -> dict[str, str]:
-        """The variable by which commands find the use cases that functions have."""
-        folder = self.state.folder / "staged" / "audiences" / folders.OWN
-        return {"PROPENSITY_USE_CASES": str(folder)} if folder.is_dir() else {}
-
     def prepare(self) -> None:
         """
         Create what the functions expect: bucket, tables, views, topics, a first model.
@@ -197,11 +191,15 @@ class Stack:
         topics.create(settings.project, settings.pubsub_endpoint, endpoints=endpoints)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a ``propensity`` command on this state."""
+        """Run a ``propensity`` command on this state and the functions' use cases."""
+        environment = {**os.environ, **self.environment}
+        staged = self.state.folder / "staged" / "audiences" / folders.OWN
+        if staged.is_dir():
+            environment["PROPENSITY_USE_CASES"] = str(staged)
         return subprocess.run(
             [sys.executable, "-m", "propensity", *words],
             cwd=ROOT,
-            env={**os.environ, **self.environment, **self.own_use_cases},
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -293,8 +293,11 @@ class TestCommandLine:
         state = State(home=home / ".local" / "states")
         options = replace(Options(), user_column="user_id", label_event="sign_up")
         state.write(Record(options))
+        (state.folder / "staged" / "audiences" / "usecases").mkdir(parents=True)
         first = command("up")
         assert first.returncode == 0, first.stderr
+        # A shell's commands read and write your own use cases, and no copy of them.
+        assert "PROPENSITY_USE_CASES" not in first.stdout
         assert "export PROPENSITY_LABEL_EVENT=sign_up" in first.stdout
         processes = state.record().processes
         for process in processes:
