@@ -51,6 +51,8 @@ def read(path: Path, expected: Sequence[str]) -> pa.Table:
     wrong: list[str] = []
     if not path.is_file():
         raise SchemaError(f"there is no file {path}", hint="Check the path")
+    if not path.stat().st_size:
+        raise SchemaError(f"{path} is empty", hint=FORMS)
     try:
         is_parquet = path.suffix == ".parquet"
         table = pq.read_table(path) if is_parquet else _csv(path, wrong)
@@ -70,7 +72,8 @@ def read(path: Path, expected: Sequence[str]) -> pa.Table:
             hint="Rename or remove them",
         )
     if wrong:
-        raise SchemaError(f"{path}, {wrong[0]}")
+        hint = "Correct the row, and quote values with commas in them"
+        raise SchemaError(f"{path}, {wrong[0]}", hint=hint)
     return table
 
 

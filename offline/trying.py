@@ -17,7 +17,7 @@ import pyarrow as pa
 from offline import table_files, whole_files
 from propensity import usecases
 from propensity.clock import SYSTEM
-from propensity.errors import RequestError
+from propensity.errors import MissingTable, RequestError
 from propensity.first_look.table import FirstLook, try_table
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.report.version import version_page
@@ -83,7 +83,12 @@ def _read(target: str) -> pa.Table:
     settings = Settings.from_environment(environment)
     sql = statement("first_look_rows", own=Path(__file__).parent)
     with contextlib.closing(Warehouse.open(settings)) as warehouse:
-        return warehouse.table(sql.replace("some_table", target))
+        try:
+            return warehouse.table(sql.replace("some_table", target))
+        except MissingTable as error:
+            hint = f"check the name, and that {match[1]} has this dataset"
+            problem = f"there is no table {target}"
+            raise RequestError(problem, hint=hint, field="target") from error
 
 
 def try_use_case(

@@ -30,18 +30,18 @@ _FILLED_LESS = 0.1
 
 def with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
     """Make the column that alone ranks the judged rows best the baseline."""
-    older = parts.before.between(0, parts.blocks[0].fit_end)
+    older, every = parts.before.between(0, parts.blocks[0].fit_end), _every(parts)
     areas = {
-        name: _area(older, parts.choosing, name, kind)
+        name: _area(_ranks(older, parts.choosing, name, kind), parts.choosing)
         for name, kind in use_case.features.items()
     }
     best = max(areas, key=lambda name: abs(areas[name] - 0.5))
-    is_low = areas[best] < 0.5
+    baseline = Baseline(feature=best, ascending=areas[best] < 0.5)
     if use_case.features[best] == CATEGORY:
-        every = _every(parts)
-        ranks = pa.array(_ranks(older, every, best, CATEGORY))
-        best, is_low = f"{best} (rate)", False
-        every = Slice.of(every.rows.append_column(best, ranks))
+        rates = _ranks(older, every, best, CATEGORY)
+        baseline = Baseline(feature=f"{best} (rate)", ascending=False)
+        rows = every.rows.append_column(baseline.feature, pa.array(rates))
+        every = replace(every, rows=rows)
         parts = replace(
             parts,
             every=every,
@@ -49,16 +49,16 @@ def with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
             fitting=every.between(0, len(parts.fitting)),
             holdout=every.between(len(parts.before)),
         )
-    baseline = Baseline(feature=best, ascending=is_low)
     return parts, structs.replace(use_case, baseline=baseline)
 
 
 def leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
     """Return columns that alone nearly decide the label, or are written after it."""
-    fit_end, every, found = parts.blocks[0].fit_end, _every(parts), dict[str, str]()
+    fit_end, every = parts.blocks[0].fit_end, _every(parts)
     older, later = every.between(0, fit_end), every.between(fit_end)
+    found = {}
     for name, kind in use_case.features.items():
-        area = _area(older, later, name, kind)
+        area = _area(_ranks(older, later, name, kind), later)
         filled, newest = (
             1 - part.rows[name].null_count / len(part)
             for part in (parts.before, parts.holdout)
@@ -66,8 +66,10 @@ def leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
         if max(area, 1 - area) >= LEAK:
             found[name] = f"alone ranks at ROC AUC {max(area, 1 - area):.3f}"
         elif newest < filled * _FILLED_LESS:
-            found[name] = f"is filled in {percent(filled)} of the older rows and "
-            found[name] += f"{percent(newest)} of the newest, as if written later"
+            found[name] = (
+                f"is filled in {percent(filled)} of the older rows and "
+                f"{percent(newest)} of the newest, as if written later"
+            )
         elif sure := _sure(every, name):
             found[name] = sure
     return found
@@ -78,9 +80,9 @@ def _every(parts: Parts) -> Slice:
     return parts.every
 
 
-def _area(older: Slice, part: Slice, name: str, kind: str) -> float:
-    """Return the ROC AUC of rows ranked up by a column alone."""
-    area = metrics.roc_auc(part.outcomes(_ranks(older, part, name, kind)))
+def _area(ranks: NDArray[np.float64], part: Slice) -> float:
+    """Return the ROC AUC of ranks; that of chance where there is one class."""
+    area = metrics.roc_auc(part.outcomes(ranks))
     return 0.5 if area is None else area
 
 

@@ -62,9 +62,12 @@ def test_a_table_of_bigquery_is_tried(folder, place, capsys, monkeypatch):
     place.warehouse.client.load_table_from_json(rows, table).result()
     with entered(place.environment):
         status = main(["try", table, *OPTIONS])
+        assert main(["try", f"{table}s", *OPTIONS]) == 1
+    output = capsys.readouterr()
 
     assert status == 0
-    assert "Table    1,200 rows" in capsys.readouterr().out
+    assert "Table    1,200 rows" in output.out
+    assert f"there is no table {table}s" in output.err
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,8 @@ def test_a_table_of_bigquery_is_tried(folder, place, capsys, monkeypatch):
         (["bad.csv", *OPTIONS], "bad.csv, column visits, row 2: 'x' is not a number"),
         (["points.csv", *OPTIONS], "points.csv has ';' between its columns"),
         (["old.csv", *OPTIONS], "old.csv cannot be read"),
+        (["empty.csv", *OPTIONS], "empty.csv is empty"),
+        (["short.csv", *OPTIONS], "short.csv, row 2 has 2 columns instead of 3"),
         (["bad.csv", *OPTIONS[1:2]], "that has the outcome"),
         (["bad.csv", *OPTIONS[2:]], "that says when a row was true"),
     ],
@@ -87,6 +92,8 @@ def test_what_cannot_be_tried_is_said_in_a_line(folder, capsys, arguments, messa
     frame.to_csv("bad.csv", index=False)
     frame.to_csv("points.csv", index=False, sep=";", decimal=",")
     frame.to_csv("old.csv", index=False, encoding="utf-16")
+    (folder / "empty.csv").touch()
+    (folder / "short.csv").write_text("customer,month,churned\na,1,1\nb,2\n")
     status = main(["try", *arguments])
     lines = capsys.readouterr().err.splitlines()
     problem, hint = [line for line in lines if not line.startswith(("·", "  …"))]

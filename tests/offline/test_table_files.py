@@ -46,7 +46,7 @@ def test_csv_is_read_however_it_is_packed(read, pack, ending):
     [
         (b"id;amount\n7;1,5\n", "has ';' between its columns"),
         (b"id;amount\n", "has ';' between its columns"),
-        (b"", "cannot be read"),
+        (b"", "is empty"),
         (b"id,amount,id\n", "several columns of the same name: id"),
         ("id,amount\n\u00f6,1\n".encode("latin-1"), "cannot be read"),
     ],

@@ -39,7 +39,7 @@ def version_page(card: Entry) -> str:
         "name": "trial" if number is None else f"model version {number}",
         "noun": plain["entity"].removesuffix("_id"),
         "who": "that" if plain["outcomes"] else "who",
-        "follows_season": plain["horizon_days"] <= season.LONGEST_DAYS,
+        "follows_season": (plain["horizon_days"] or 0) <= season.LONGEST_DAYS,
         "rate_interval": rate_interval,
         "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "histograms": _histograms(plain),
