@@ -24,20 +24,9 @@ ROW = {
 CSV = "customer,at,type,total,more\n7,2026-01-05 10:00:00 UTC,buy,12.50,x\n"
 
 
-def parquet(**columns):
-    rows = {
-        "customer": [7],
-        "at": ROW["at"],
-        "type": ["buy"],
-        "total": [12.5],
-        **columns,
-    }
-    return pa.table(
-        {
-            name: pa.array(one if isinstance(one, list) else [one])
-            for name, one in rows.items()
-        }
-    )
+def parquet(**changed):
+    row = {"customer": 7, "at": ROW["at"], "type": "buy", "total": 12.5}
+    return pa.Table.from_pylist([row | changed])
 
 
 @pytest.mark.parametrize(
@@ -61,23 +50,11 @@ def test_a_row_is_the_same_in_every_format(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        (
-            "a.csv",
-            CSV.replace("12.50", "12,50".replace(",", ";")),
-            "row 1: .* total, found '12;50'",
-        ),
-        (
-            "a.csv",
-            CSV.replace("2026-01-05", "05.01.2026"),
-            "row 1: .* time, for example .* in column at, found",
-        ),
+        ("a.csv", CSV.replace("12.50", "12;50"), "row 1: .* total, found '12;50'"),
+        ("a.csv", CSV.replace("2026-01-05", "05.01.2026"), "row 1: .* in column at"),
         ("a.csv", CSV.replace("at,", "day,"), "lacks the columns at"),
         ("a.csv", CSV.replace("7,", "1.2e+05,"), "customer is the number 1.2e.05"),
-        (
-            "a.parquet",
-            parquet(at=1_767_607_200),
-            "column at: expected TIMESTAMP, found numbers",
-        ),
+        ("a.parquet", parquet(at=1_767_607_200), "at: expected TIMESTAMP, found num"),
         ("notes.txt", CSV, "has no file of events"),
     ],
 )
@@ -91,13 +68,10 @@ def test_what_is_no_event_is_named_by_file_row_and_value(tmp_path, name, content
         own_events.load(None, tmp_path, SHOP)
 
 
-def test_the_last_day_is_whole_only_where_times_are_days():
-    days = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 11)]
-    rows = pa.table(
-        {"customer": ["a"] * 10, "at": days, "type": ["x"] * 10, "total": [1] * 10}
-    )
-    assert own_events.summary(rows, SHOP).last_full_day == date(2026, 1, 10)
+@pytest.mark.parametrize(("hour", "last"), [(0, 10), (9, 9)])
+def test_the_last_day_is_whole_only_where_times_are_days(hour, last):
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 10)]
+    at = [*days, datetime(2026, 1, 10, hour, tzinfo=UTC)]
+    rows = pa.table({"customer": ["a"] * 10, "at": at, "type": ["x"] * 10})
 
-    hours = [*days[:-1], datetime(2026, 1, 10, 9, tzinfo=UTC)]
-    rows = rows.set_column(1, "at", pa.array(hours))
-    assert own_events.summary(rows, SHOP).last_full_day == date(2026, 1, 9)
+    assert own_events.summary(rows, SHOP).last_full_day == date(2026, 1, last)
