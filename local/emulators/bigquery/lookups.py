@@ -14,6 +14,7 @@ def look_up_by_name(database: Any) -> None:
     """
     import duckdb
     from local_bigquery.catalog import metadata, tables
+    from local_bigquery.models import Table
     from local_bigquery.sql.rules import information_schema, partitions
 
     missing = (duckdb.CatalogException, duckdb.BinderException)
@@ -24,13 +25,9 @@ def look_up_by_name(database: Any) -> None:
     ) -> list[tuple[str, str, int]]:
         if table is None:
             return list(scan(project, dataset))
-        views: list[tuple[str, str, int]] = fetch(
-            "SELECT view_name, 'VIEW', 0 FROM duckdb_views() WHERE database_name = ? "
-            "AND schema_name = ? AND view_name = ? AND NOT internal",
-            [project, dataset, table],
-        )
-        if views:
-            return views
+        stored = metadata.load(Table, project, dataset, table)
+        if stored is not None and stored.view is not None:
+            return [(table, "VIEW", 0)]
         try:
             [(rows,)] = fetch(f"SELECT count(*) FROM {quote(project, dataset, table)}")
         except missing:

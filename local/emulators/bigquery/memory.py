@@ -117,12 +117,23 @@ def _said(resource: Any) -> Any:
     return resource.without("etag", "lastModifiedTime").dump()
 
 
+def _named(tree: Any, context: Any) -> set[tuple[str, ...]]:
+    """Return the tables that a statement names, also the one that it changes."""
+    from local_bigquery.catalog import names
+    from sqlglot import exp
+
+    return {
+        names.reference(table, context.project_id, context.dataset_id)
+        for table in tree.find_all(exp.Table)
+    }
+
+
 def keep_translations() -> None:
     """
     Translate a query once, as long as none of its tables changes its columns.
 
-    A translation takes longer than most of the queries. Those of scripts, which may
-    have variables and tables of their own, are not kept.
+    A translation takes longer than most of the queries. Those in scripts with variables
+    or tables of their own are not kept.
     """
     from local_bigquery.catalog import metadata, tables
     from local_bigquery.jobs import query
@@ -131,12 +142,15 @@ def keep_translations() -> None:
 
     translate, kept, changes = query.translate, dict[Any, Any](), 0
     parsed = functools.lru_cache(KEPT_STATEMENTS)(script.parse)
+    changing = exp.Insert, exp.Update, exp.Delete
 
     def parse(text: str) -> list[Any]:
         trees: list[Any] = parsed(text)
-        if len(trees) == 1 and isinstance(trees[0], exp.Query) and "@@" not in text:
+        kinds = exp.Query, *changing
+        if len(trees) == 1 and isinstance(trees[0], kinds) and "@@" not in text:
             trees[0].meta["text"] = text
-            return trees
+            if isinstance(trees[0], exp.Query):
+                return trees
         return [tree.copy() for tree in trees]
 
     def translate_once(tree: Any, context: Any) -> Any:
@@ -154,9 +168,10 @@ def keep_translations() -> None:
         sql, bound = translate(tree, context)
         # A translation has the rows of INFORMATION_SCHEMA in it; and what changes
         # meanwhile may not be in it.
-        named = f"{text} {context.referenced}".casefold()
+        referenced = {*context.referenced, *_named(tree, context)}
+        named = f"{text} {referenced}".casefold()
         if began == changes and "information_schema" not in named:
-            kept[key] = sql, [*bound], {*context.referenced}, context.wildcards
+            kept[key] = sql, [*bound], referenced, context.wildcards
         return sql, bound
 
     def change(function: Any, keys: Callable[..., tuple[str, ...]]) -> Any:

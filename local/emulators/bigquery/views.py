@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+KEPT_TEXTS = 500
 
 
 def follow_views() -> None:
     """
-    Put a view's own text in the place of its name, each time that it is queried.
+    Put a view's own text into each query of it: once, however often it is read.
 
     The emulator fixes the tables of a wildcard when the view is made, and does not find
     a view any more once one of these is gone.
@@ -20,25 +23,12 @@ def follow_views() -> None:
     from sqlglot import exp
 
     resolve, columns, define = rules.tables.resolve, tables.columns, ddl._definition
+    parsed = functools.lru_cache(KEPT_TEXTS)(parse)
     known: dict[Any, Any] = {}
 
-    def common_tables(tree: Any) -> set[str]:
-        return {cte.alias_or_name.casefold() for cte in tree.find_all(exp.CTE)}
-
-    def qualify(tree: Any, project: str, dataset: str | None) -> None:
-        """Write out project and dataset of every table that is not a common one."""
-        common = common_tables(tree)
-        for table in tree.find_all(exp.Table):
-            is_named = isinstance(table.this, exp.Identifier)
-            if not is_named or (not table.db and table.name.casefold() in common):
-                continue
-            if not table.db and dataset is not None:
-                table.set("db", exp.to_identifier(dataset, quoted=True))
-            if table.db and not table.catalog:
-                table.set("catalog", exp.to_identifier(project, quoted=True))
-
     def inline(tree: Any, context: Any) -> Any:
-        common, target = common_tables(tree), names.target(tree)
+        common, target = _common_tables(tree), names.target(tree)
+        defined = set[str]()
         for table in list(tree.find_all(exp.Table)):
             reference = resolve(table, context, common)
             if reference is None or table is target:
@@ -47,12 +37,23 @@ def follow_views() -> None:
             stored = metadata.load(Table, *reference)
             if stored is None or stored.view is None or not stored.view.query:
                 continue
-            [body] = parse(stored.view.query)
-            qualify(body, *reference[:2])
             alias = table.args.get("alias") or exp.TableAlias(
                 this=exp.to_identifier(table.name, quoted=True)
             )
-            table.replace(exp.Subquery(this=inline(body, context), alias=alias))
+            # A name with points is no table's.
+            name = ".".join(reference)
+            if name not in defined:
+                body = parsed(stored.view.query)[0].copy()
+                _qualify(body, *reference[:2])
+                inline(body, context)
+            if not isinstance(tree, exp.Query):
+                table.replace(exp.Subquery(this=body, alias=alias))
+                continue
+            if name not in defined:
+                _define_first(tree, name, body)
+            defined.add(name)
+            this = exp.to_identifier(name, quoted=True)
+            table.replace(exp.Table(this=this, alias=alias))
         return tree
 
     def columns_known(*reference: str) -> Any:
@@ -70,8 +71,40 @@ def follow_views() -> None:
 
     def define_qualified(tree: Any, project: str, dataset: str) -> Any:
         if tree.args.get("kind") == "VIEW" and tree.expression is not None:
-            qualify(tree.expression, project, dataset)
+            _qualify(tree.expression, project, dataset)
         return define(tree, project, dataset)
 
     tables.columns, ddl._definition = columns_known, define_qualified
     rules.STATEMENT_RULES.insert(0, inline)
+
+
+def _common_tables(tree: Any) -> set[str]:
+    """Return the names of a statement's common tables."""
+    from sqlglot import exp
+
+    return {cte.alias_or_name.casefold() for cte in tree.find_all(exp.CTE)}
+
+
+def _qualify(tree: Any, project: str, dataset: str | None) -> None:
+    """Write out project and dataset of every table that is not a common one."""
+    from sqlglot import exp
+
+    common = _common_tables(tree)
+    for table in tree.find_all(exp.Table):
+        is_named = isinstance(table.this, exp.Identifier)
+        if not is_named or (not table.db and table.name.casefold() in common):
+            continue
+        if not table.db and dataset is not None:
+            table.set("db", exp.to_identifier(dataset, quoted=True))
+        if table.db and not table.catalog:
+            table.set("catalog", exp.to_identifier(project, quoted=True))
+
+
+def _define_first(tree: Any, name: str, body: Any) -> None:
+    """Put a common table before all others, which may read it."""
+    from sqlglot import exp
+
+    alias = exp.to_identifier(name, quoted=True)
+    tree.with_(alias, as_=body, materialized=False, copy=False)
+    *others, own = tree.ctes
+    own.parent.set("expressions", [own, *others])

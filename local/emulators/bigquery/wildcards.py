@@ -32,6 +32,9 @@ class Gathered:
 
         self._database = database
         self._writes = Counter[tuple[str, ...]]()
+        # Of each dataset; and the names that it had then, which DuckDB lists slowly.
+        self._changes = Counter[tuple[str, ...]]()
+        self._names: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
         # The writes of each table when it was read, by project, dataset and prefix.
         self._read: dict[tuple[str, str, str], dict[str, int]] = {}
         self._lock = threading.Lock()
@@ -42,7 +45,7 @@ class Gathered:
         def noticed(*reference: str) -> Iterator[None]:
             with writing(*reference):
                 yield
-            self._writes[reference] += 1
+            self._note(reference)
 
         def noticing(function: Callable[..., Any], named: slice) -> Any:
             @functools.wraps(function)
@@ -50,7 +53,7 @@ class Gathered:
                 try:
                     return function(*arguments, **options)
                 finally:
-                    self._writes[arguments[named]] += 1
+                    self._note(arguments[named])
 
             return inner
 
@@ -58,6 +61,20 @@ class Gathered:
         tabledata.insert_all = noticing(tabledata.insert_all, slice(3))
         metadata.save = noticing(metadata.save, slice(1, None))
         metadata.delete = noticing(metadata.delete, slice(1, None))
+
+    def _note(self, reference: tuple[str, ...]) -> None:
+        self._writes[reference] += 1
+        self._changes[reference[:2]] += 1
+
+    def names(self, project: str, dataset: str) -> dict[str, str]:
+        """Return a dataset's tables and views with their kinds."""
+        changes = self._changes[project, dataset]
+        known = self._names.get((project, dataset))
+        if known is None or known[0] != changes:
+            listed = self._database.objects(project, dataset)
+            known = changes, {name: kind for name, kind, _ in listed}
+            self._names[project, dataset] = known
+        return known[1]
 
     def table(self, project: str, dataset: str, prefix: str, names: list[str]) -> str:
         """Return the name of the table that has the rows of all these tables."""
@@ -120,14 +137,13 @@ class Wildcard:
     def put_into(self, sql: str, gathered: Gathered) -> str:
         """Return the translation with all tables for the one."""
         from local_bigquery.catalog import names
-        from local_bigquery.engine import database
         from local_bigquery.errors import BigQueryError
 
         prefix = self.name.rstrip("*")
         label = names.label(self.project, self.dataset, self.name)
         found = {
             name: kind
-            for name, kind, _ in database.objects(self.project, self.dataset)
+            for name, kind in gathered.names(self.project, self.dataset).items()
             if name.startswith(prefix)
         }
         if not found:
