@@ -259,8 +259,9 @@ def of_users(
     if not blocks:
         # Too few weeks: one block, as close to the holdout as can be.
         share = min(BLOCK_SNAPSHOTS, max(1, count // 5))
-        judged = over[-share:]
-        if not timeframe.over(over, today=(judged or as_ofs)[0]):
+        # Of these some outcomes before are over, which can be learned from.
+        judged = tuple(day for day in over[-share:] if timeframe.over(over, today=day))
+        if not judged:
             # Outcomes so long that none would be left to learn from overlap those of
             # the holdout: they decide among few candidates, and nothing is fitted.
             judged = earlier[-share:]

@@ -100,6 +100,11 @@ MISTAKES = [
         "horizon_days is 3651; it must be 3650 or less",
     ),
     (
+        "horizon_days = 7",
+        "horizon_days = 91\nstride_days = 1",
+        "too close together for outcomes of 91 days; use 2 or more",
+    ),
+    (
         "threshold = 0.5",
         'threshold = 0.5\nbudget = "0%"',
         "budget is '0%': use a number",
