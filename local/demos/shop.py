@@ -22,7 +22,7 @@ import requests
 
 from local.demos import Choice, audience, cards, loyalty, stream
 from local.demos.calls import TIMEOUT_S, call, rows, table, training_text
-from local.demos.source import DAY, chosen_weeks, opened
+from local.demos.source import DAY, HISTORY_DAYS, chosen_weeks, needed_days, opened
 from local.errors import LocalError
 from local.exports import ga4_export
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
@@ -31,15 +31,14 @@ from local.stack.stack import Stack
 from propensity import usecases
 from propensity.errors import NoChampion
 from propensity.gcp.warehouse import Warehouse
+from propensity.pages.words import period
 from propensity.runs import setup
 from propensity.settings import Settings
+from propensity.usecases import UseCase
 
 Result = TypeVar("Result")
 
-# Days of the generated export that are final when the first week begins.
-HISTORY_DAYS = 262
 COLUMNS = (
-    ("week", "week", "{}"),
     ("version", "model_version", "{}"),
     ("users", "users", "{:,}"),
     ("expected", "mean_probability", "{:.3f}"),
@@ -47,6 +46,12 @@ COLUMNS = (
     ("ROC AUC", "roc_auc", "{:.3f}"),
     ("lift", "lift_at_budget", "{:.2f}"),
     ("status", "status", "{}"),
+)
+REVENUE = (
+    ("expected revenue", "value_promised", "{:,.0f}"),
+    ("paid", "value_observed", "{:,.0f}"),
+    ("error", "value_error", "{:+.1%}"),
+    ("Gini", "value_gini", "{:.3f}"),
 )
 
 
@@ -116,7 +121,8 @@ def play(
     horizon = timedelta(days=use_case.horizon_days)
     shop = source if isinstance(source, Shop) else None
     if shop:
-        load(warehouse, shop, HISTORY_DAYS, until=weeks[0])
+        history = max(HISTORY_DAYS, needed_days(use_case.timeframe(settings)))
+        load(warehouse, shop, history, until=weeks[0])
     loaded.set()
     with step("starting the functions"):
         ready.result()
@@ -158,22 +164,27 @@ def play(
             hint=f"Look at {report}",
         )
 
-    show(warehouse, use_case.name, weeks, verbose=options.verbose)
+    show(warehouse, use_case, weeks, verbose=options.verbose)
     scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
     if shop:
         say(loyalty.text(warehouse, use_case, shop, scores))
     say("\nLooking up the likeliest user, the least likely, and an unknown one:")
-    for user in scores[0]["user_id"], scores[-1]["user_id"], "nobody":
+    kept = timedelta(days=use_case.index_span)
+    users = [row["user_id"] for row in scores if end - row["as_of"] <= kept]
+    for user in users[0], users[-1], "nobody":
         look_up(stack, user)
 
 
 def show(
-    warehouse: Warehouse, use_case: str, weeks: Sequence[date], *, verbose: bool
+    warehouse: Warehouse, use_case: UseCase, weeks: Sequence[date], *, verbose: bool
 ) -> None:
     """Print the metrics of weeks; verbose, all numbers there are of them."""
-    evaluated = rows(warehouse, "evaluated_weeks", use_case=use_case, weeks=weeks)
+    first = (period(use_case.horizon_days), "week", "{}")
+    evaluated = rows(warehouse, "evaluated_weeks", use_case=use_case.name, weeks=weeks)
     evaluated = [{**row, **json.loads(row["metrics"])} for row in evaluated]
-    say("\n" + table(COLUMNS, evaluated))
+    say("\n" + table([first, *COLUMNS], evaluated))
+    if any(row["value_promised"] is not None for row in evaluated):
+        say("\n" + table([first, *REVENUE], evaluated))
     if verbose:
         frame = pd.DataFrame(evaluated, [row["week"] for row in evaluated])
         numbers = frame.select_dtypes("number").T

@@ -21,6 +21,11 @@ from propensity.usecases import UseCase
 DAY = timedelta(days=1)
 
 
+# Days of the generated export, and of these before the first week; more if the use case
+# and the weeks need them.
+DAYS, HISTORY_DAYS = 365, 262
+
+
 def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | Summary:
     """
     Generate or load the export that the options name, and the sources beside it.
@@ -37,8 +42,10 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
         )
     if path is None:
         say("Generating a shop's export …")
+        frame = use_case.timeframe(warehouse.settings)
+        history = max(HISTORY_DAYS, needed_days(frame))
         with step("generating"):
-            return Shop()
+            return Shop(days=max(DAYS, history + options.weeks * frame.horizon_days))
     say(f"Loading {path} …")
     client, settings = warehouse.client, warehouse.settings
     try:
@@ -90,19 +97,28 @@ def chosen_weeks(
     Raises:
         UnusableData: The data are too short to train before the first of them.
     """
-    horizon_days, last = use_case.horizon_days, source.last_full_day
-    allowed = weeks_allowed(source.dates, last, use_case)
-    # Three snapshots to train, choose and hold out, and the days until they are final.
-    needed = 3 + -(-(horizon_days + settings.settle_days) // horizon_days)
-    weeks = allowed[needed:][-count:]
+    last, frame = source.last_full_day, use_case.timeframe(settings)
+    weeks = []
+    for week in weeks_allowed(source.dates, last, use_case):
+        known = frame.snapshots(
+            today=week, days=source.dates, at_most=settings.training_snapshots
+        )
+        if frame.are_enough(known):
+            weeks.append(week)
     if not weeks:
-        days = use_case.lookback_days + horizon_days * (needed + 1)
         raise UnusableData(
-            f"not enough data: a demo needs about {days} days, and yours are from "
-            f"{min(source.dates)} to {last}",
+            f"not enough data: a demo needs about {needed_days(frame)} days, and yours "
+            f"are from {min(source.dates)} to {last}",
             hint="Use a longer export",
         )
-    return weeks
+    return weeks[-count:]
+
+
+def needed_days(timeframe: Timeframe) -> int:
+    """Return about how many days a first training needs, and an outcome after it."""
+    apart = max(timeframe.stride, timeframe.horizon) + timeframe.stride
+    outcomes = 2 * timeframe.horizon_days + timeframe.settle_days
+    return timeframe.lookback_days + apart.days + outcomes
 
 
 def weeks_allowed(dates: Collection[date], last: date, use_case: UseCase) -> list[date]:
