@@ -65,6 +65,7 @@ NOTES = {
     + ", ".join(f"`{column.name}`" for column in EVALUATION.in_json)
     + ".",
     "ma_audience_members": "So does `propensity audience send`, once a date.",
+    "ma_audience_plans": "[How to read it](audiences-reference.md#the-plan).",
     "ma_audience_ledger": "So does `propensity audience send`.",
     "ma_audience_lift": "[How to read it](audiences.md#4-see-whether-it-helped).",
     "ma_drift": "[What to do](operate.md#drift).",

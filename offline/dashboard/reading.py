@@ -30,6 +30,7 @@ TITLES = {
     "latency": "Scores of streamed events, by hour",
     "dead_letters": "Dead letters, by hour and reason",
     "audiences": "Members of audiences",
+    "plans": "Plans of audiences",
     "deliveries": "Deliveries of audiences",
     "lift": "Treated users against those held out",
 }

@@ -1,16 +1,15 @@
--- One row per as-of date: how many users reached a score at it for the first time since
--- a date, and how many of these reach it at the newest one.
+-- One row, if a user reaches a score: how many users reached it for the first time in
+-- recent weeks, in how many weeks, and how many users reach it at the newest date.
+-- Who reaches it at the first date may have done so before it, and is no newcomer.
 -- Parameters: @use_case, @order STRING, probability or expected_value; @least FLOAT64,
---   that score; @since DATE and @as_of DATE, both included.
+--   that score; @since DATE and @as_of DATE, both included; @recent DATE.
 -- Source: ma_predictions_history.
 WITH
   reached AS (
     SELECT
-      user_id,
       MIN(as_of) AS first_as_of,
       MAX(as_of) AS newest_as_of
-    FROM
-      ma_predictions_history
+    FROM ma_predictions_history
     WHERE
       use_case = @use_case
       AND as_of BETWEEN @since AND @as_of
@@ -19,16 +18,15 @@ WITH
         CAST(expected_value AS FLOAT64),
         probability
       )
-    GROUP BY
-      user_id
+    GROUP BY user_id
   )
 SELECT
-  first_as_of AS as_of,
-  COUNT(*) AS users,
-  COUNTIF(newest_as_of = @as_of) AS users_now
-FROM
-  reached
-GROUP BY
-  first_as_of
-ORDER BY
-  as_of
+  COUNTIF(r.first_as_of > b.first_as_of) AS newcomers,
+  COUNTIF(r.newest_as_of = @as_of) AS users_now,
+  DATE_DIFF(@as_of, b.first_as_of, DAY) / 7 AS weeks
+FROM reached AS r
+CROSS JOIN (
+  SELECT GREATEST(MIN(first_as_of), @recent) AS first_as_of
+  FROM reached
+) AS b
+GROUP BY b.first_as_of

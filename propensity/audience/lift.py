@@ -68,26 +68,43 @@ def figures(weeks: Sequence[Week]) -> list[Figures]:
     Args:
         weeks: Of one audience, each with the same share, in order and from the first.
     """
-    found, sums = list[Figures](), list[GroupSums]()
+    found = list[Figures]()
+    treated, control = GroupSums(is_control=False), GroupSums(is_control=True)
     for week in weeks:
-        sums += week.sums
-        found.append(_figures(week, sums))
+        for more in week.sums:
+            if more.is_control:
+                control = _added(control, more)
+            else:
+                treated = _added(treated, more)
+        found.append(_figures(week, treated, control))
     return found
 
 
-def _figures(week: Week, sums: Sequence[GroupSums]) -> Figures:
+def _added(total: GroupSums, more: GroupSums) -> GroupSums:
+    """Add up sums of a group; amounts are None while none is known."""
+    revenue, squares = total.revenue, total.revenue_squares
+    if more.revenue is not None:
+        revenue = more.revenue + (revenue or 0)
+        squares = (more.revenue_squares or 0.0) + (squares or 0.0)
+    return replace(
+        total,
+        users=total.users + more.users,
+        conversions=total.conversions + more.conversions,
+        revenue=revenue,
+        revenue_squares=squares,
+    )
+
+
+def _figures(week: Week, treated: GroupSums, control: GroupSums) -> Figures:
     """Return the figures of a week, from the sums of all weeks up to it."""
-    treated, control = (_total(sums, is_control) for is_control in (False, True))
-    has_both = treated.users and control.users
-    difference = ratio = None
-    if has_both:
-        rates = [group.conversions / group.users for group in (treated, control)]
-        ratio = rates[0] / rates[1] - 1 if rates[1] else None
-        difference = rate_difference(
-            (treated.conversions, treated.users), (control.conversions, control.users)
-        )
-    share = week.control_share
-    p_value = sample_ratio(treated.users, control.users, share=share)
+    difference = lift = least = None
+    if treated.users and control.users:
+        bought, anyway = treated.conversions, control.conversions
+        difference = rate_difference((bought, treated.users), (anyway, control.users))
+        least = detectable(treated, control)
+        if anyway:
+            lift = bought / treated.users / (anyway / control.users) - 1
+    p_value = sample_ratio(treated.users, control.users, share=week.control_share)
     return Figures(
         treated_users=treated.users,
         control_users=control.users,
@@ -96,8 +113,8 @@ def _figures(week: Week, sums: Sequence[GroupSums]) -> Figures:
         conversion_difference=difference and difference.value,
         conversion_difference_low=difference and difference.low,
         conversion_difference_high=difference and difference.high,
-        conversion_lift=ratio,
-        detectable_difference=detectable(treated, control) if has_both else None,
+        conversion_lift=lift,
+        detectable_difference=least,
         sample_ratio_p=p_value,
         verdict=verdict(
             difference,
@@ -123,26 +140,6 @@ def _revenue(treated: GroupSums, control: GroupSums) -> Revenue | None:
         revenue_difference_low=low,
         revenue_difference_high=high,
     )
-
-
-def _total(sums: Sequence[GroupSums], is_control: bool) -> GroupSums:
-    """Return the sums of a group; amounts are None where none is known."""
-    total = GroupSums(is_control=is_control)
-    for group in sums:
-        if group.is_control == is_control:
-            total = replace(
-                total,
-                users=total.users + group.users,
-                conversions=total.conversions + group.conversions,
-            )
-        if group.is_control == is_control and group.revenue is not None:
-            total = replace(
-                total,
-                revenue=group.revenue + (total.revenue or 0),
-                revenue_squares=(group.revenue_squares or 0.0)
-                + (total.revenue_squares or 0.0),
-            )
-    return total
 
 
 def rate_difference(treated: tuple[float, int], control: tuple[float, int]) -> Interval:

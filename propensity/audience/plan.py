@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from propensity.audience.lift import ERRORS, POWER
 from propensity.measures.intervals import NORMAL
 from propensity.measures.metrics import BINS, ratio
+from propensity.tables.audiences import Decile, Power
 
 Floats = NDArray[np.float64]
 
@@ -85,7 +86,7 @@ def share_needed(rate: float, lift: float, members: float) -> float | None:
 
 def power(
     rate: float, members: int, *, new_a_week: float | None, share: float
-) -> list[dict[str, Any]]:
+) -> list[Power]:
     """
     Return what an audience that begins today can show after 1, 4 and 13 weeks.
 
@@ -94,24 +95,20 @@ def power(
         members: Of the first week.
         new_a_week: Users a week who become members for the first time; None if that is
             not known, so that only the first week is.
-
-    Returns:
-        ``weeks``, ``members`` up to then, ``smallest_lift`` of the verdict, which may
-        be read each week, and ``smallest_lift_one_look`` of one look at that date.
     """
     rows = []
-    for weeks in WEEKS:
-        if weeks > 1 and new_a_week is None:
-            break
+    for weeks in WEEKS if new_a_week is not None else WEEKS[:1]:
         count = members + (weeks - 1) * (new_a_week or 0.0)
-        lifts = {
-            name: smallest_lift(rate, count, share=share, errors=errors)
-            for name, errors in (
-                ("smallest_lift", ERRORS),
-                ("smallest_lift_one_look", NORMAL),
+        rows.append(
+            Power(
+                weeks=weeks,
+                members=round(count),
+                smallest_lift=smallest_lift(rate, count, share=share),
+                smallest_lift_one_look=smallest_lift(
+                    rate, count, share=share, errors=NORMAL
+                ),
             )
-        }
-        rows.append({"weeks": weeks, "members": round(count), **lifts})
+        )
     return rows
 
 
@@ -160,55 +157,44 @@ class Ranked:
         self, score: Floats, *, users: Floats, conversions: Floats, value: Floats | None
     ) -> None:
         best_first = np.argsort(-score)
-        self._users = users[best_first]
-        self._conversions = conversions[best_first]
-        self._value = None if value is None else value[best_first]
+        # Of so many groups, from none to all.
+        self._users = _sums(users[best_first])
+        self._conversions = _sums(conversions[best_first])
+        self._value = None if value is None else _sums(value[best_first])
 
-    def deciles(
-        self, *, cost: float | None, margin: float | None
-    ) -> list[dict[str, Any]]:
+    def deciles(self, *, cost: float | None, margin: float | None) -> list[Decile]:
         """
         Return ten equal parts of the users; equal scores are divided in proportion.
 
         Args:
             cost: Of contacting a user.
             margin: Share of the revenue that is left after the goods are paid for.
-
-        Returns:
-            ``decile``, 1 the best, ``users``, ``conversions``, ``value``, ``cost`` and
-            ``pays_from``, the lift from which contacting these users pays; None for
-            what is not known.
         """
-        ends = np.linspace(0, self._users.sum(), BINS + 1)
-        users, conversions = (
-            np.diff(self._up_to(ends, each))
-            for each in (self._users, self._conversions)
-        )
-        value = None if self._value is None else np.diff(self._up_to(ends, self._value))
+        users, conversions = self._tenths(self._users), self._tenths(self._conversions)
+        value = None if self._value is None else self._tenths(self._value)
         rows = []
-        for place in range(BINS):
-            expected = None if value is None else float(value[place])
-            costs = None if cost is None else cost * float(users[place])
+        for place, count in enumerate(users):
+            expected = None if value is None else value[place]
+            costs = None if cost is None else cost * count
             pays_from = None
             if expected is not None and costs is not None and margin is not None:
                 pays_from = ratio(costs, margin * expected)
             rows.append(
-                {
-                    "decile": place + 1,
-                    "users": float(users[place]),
-                    "conversions": float(conversions[place]),
-                    "value": expected,
-                    "cost": costs,
-                    "pays_from": pays_from,
-                }
+                Decile(
+                    decile=place + 1,
+                    users=count,
+                    conversions=conversions[place],
+                    value=expected,
+                    cost=costs,
+                    pays_from=pays_from,
+                )
             )
         return rows
 
-    def _up_to(self, ends: Floats, quantity: Floats) -> Floats:
-        """Return how much of a quantity the best so many users have."""
-        counts = np.concatenate([[0.0], np.cumsum(self._users)])
-        running = np.concatenate([[0.0], np.cumsum(quantity)])
-        return np.asarray(np.interp(ends, counts, running), dtype=np.float64)
+    def _tenths(self, sums: Floats) -> list[float]:
+        ends = np.linspace(0, self._users[-1], BINS + 1)
+        tenths: list[float] = np.diff(np.interp(ends, self._users, sums)).tolist()
+        return tenths
 
     def best_number(self, *, lift: float, cost: float, margin: float) -> int | None:
         """
@@ -222,6 +208,9 @@ class Ranked:
         """
         if self._value is None:
             return None
-        gained = np.cumsum(lift * margin * self._value - cost * self._users)
-        gained = np.concatenate([[0.0], gained])
-        return round(float(self._users[: int(np.argmax(gained))].sum()))
+        gained = lift * margin * self._value - cost * self._users
+        return round(float(self._users[int(np.argmax(gained))]))
+
+
+def _sums(quantity: Floats) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(quantity)])

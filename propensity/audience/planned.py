@@ -5,7 +5,6 @@ The plan of an audience, from what is published: what it may bring, and can prov
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from propensity.audience.declared import Named
 from propensity.audience.members import Audience
@@ -19,41 +18,40 @@ from propensity.audience.plan import (
 from propensity.models.encoding import numbers_of
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
+from propensity.tables.audiences import Plan
 
 WEEK = timedelta(days=7)
 # Verdicts that say how much contacting adds.
 DECIDED = ("helps", "harms")
 
 
-def planned(deployment: Deployment, named: Named, audience: Audience) -> dict[str, Any]:
-    """
-    Return what is known of an audience before it is sent.
-
-    Returns:
-        ``deciles`` and ``power``, as ``plan`` has them; how many users a week
-        become members for the first time; ``control_share_needed``, which shows the
-        effect of the file after 13 weeks; ``measured_lift``, the newest one that is
-        decided, and ``recommended_users``, how many pay their contact by it.
-    """
+def planned(deployment: Deployment, named: Named, audience: Audience) -> Plan:
+    """Return what is known of an audience before it is sent."""
     declared, members = named.declared, audience.members
     rate = sum(one.probability or 0.0 for one in members) / max(len(members), 1)
     new_a_week = _new_a_week(deployment, named, audience)
     weeks = power(
         rate, len(members), new_a_week=new_a_week, share=audience.control.share
     )
-    plan: dict[str, Any] = {"new_members_a_week": new_a_week, "power": weeks}
+    share = None
     if declared.effect is not None and len(weeks) == len(WEEKS):
-        last = weeks[-1]["members"]
-        plan["control_share_needed"] = share_needed(rate, declared.effect, last)
+        share = share_needed(rate, declared.effect, weeks[-1].members)
     ranked = _ranked(deployment, named, audience)
+    lift = _measured_lift(deployment, audience)
     cost, margin = declared.cost_per_contact, declared.margin
-    plan["deciles"] = ranked.deciles(cost=cost, margin=margin) if ranked else []
-    plan["measured_lift"] = lift = _measured_lift(deployment, audience)
+    recommended = None
     if ranked and lift is not None and cost and margin:
-        plan["recommended_users"] = ranked.best_number(
-            lift=lift, cost=cost, margin=margin
-        )
-    return plan
+        recommended = ranked.best_number(lift=lift, cost=cost, margin=margin)
+    return Plan(
+        **audience.key,
+        planned_at=audience.chosen_at,
+        new_members_a_week=new_a_week,
+        control_share_needed=share,
+        measured_lift=lift,
+        recommended_users=recommended,
+        power=weeks,
+        deciles=ranked.deciles(cost=cost, margin=margin) if ranked else [],
+    )
 
 
 def _ranked(deployment: Deployment, named: Named, audience: Audience) -> Ranked | None:
@@ -84,23 +82,19 @@ def _new_a_week(
     and as large a part of those who reach it; None with one publication.
     """
     scores = [getattr(one, named.declared.order) or 0.0 for one in audience.members]
-    since = audience.as_of - max(WEEKS) * WEEK
     rows = deployment.rows(
         statement("audience_newcomers"),
         order=named.declared.order,
         least=min(scores, default=0.0),
-        since=since,
+        since=audience.as_of - max(WEEKS) * WEEK,
+        recent=audience.as_of - RECENT_WEEKS * WEEK,
         as_of=audience.as_of,
     )
-    recent = audience.as_of - RECENT_WEEKS * WEEK
-    now = sum(row["users_now"] for row in rows)
-    # Whoever is there at the first date may have been there before it.
-    later = [row for row in rows[1:] if row["as_of"] > recent]
-    if not later or not now:
-        return None
-    weeks: float = (audience.as_of - max(recent, rows[0]["as_of"])) / WEEK
-    newcomers: int = sum(row["users"] for row in later)
-    return newcomers / weeks * len(scores) / float(now)
+    for row in rows:
+        if row["weeks"] and row["users_now"]:
+            new_a_week: float = row["newcomers"] / row["weeks"]
+            return new_a_week * len(scores) / float(row["users_now"])
+    return None
 
 
 def _measured_lift(deployment: Deployment, audience: Audience) -> float | None:

@@ -29,6 +29,8 @@ from propensity.clock import SYSTEM, Clock
 from propensity.errors import AudienceStopped, AudienceWaits, RequestError
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
+from propensity.tables import every as tables
+from propensity.tables.audiences import Plan
 
 # Nobody is sent by predictions that are older: those of the week are late.
 FRESH = timedelta(days=7)
@@ -76,8 +78,16 @@ def preview(
         "requests": len(requests),
         "cost": None if cost is None else cost * len(treated),
         "validated": _validated(destination, requests) if validate else None,
-        **planned(deployment, named, audience),
+        **_shown(planned(deployment, named, audience)),
     }
+
+
+def _shown(plan: Plan) -> dict[str, Any]:
+    """Return what a plan says beside the audience's name and date."""
+    columns = plan.columns()
+    for name in ("use_case", "audience", "as_of", "planned_at"):
+        del columns[name]
+    return columns
 
 
 def _validated(destination: Destination, requests: Sequence[Request]) -> str:
@@ -136,7 +146,9 @@ def send(
             _hesitate(audience, destination, scheduled_on)
         if not audience.is_stored:
             _check_not_empty(audience, destination, may_be_empty=may_be_empty)
+            plan = planned(deployment, named, audience)
             store(deployment, audience)
+            deployment.warehouse.write(tables.AUDIENCE_PLANS, [plan])
         waiting = ledger.settle(destination)
         requests = requests_left(audience, destination, ledger)
         done = deliver(requests, destination, ledger, watched=watched)

@@ -40,6 +40,50 @@ AUDIENCE_MEMBERS = Table(
 )
 
 
+class Decile(Row):
+    """A tenth of the users who may be members."""
+
+    decile: Annotated[int, "1 for the best users, to 10"]
+    users: Annotated[float, "Users in it; equal scores are divided"]
+    conversions: Annotated[float, "Positives who are expected among them"]
+    value: Annotated[Number, "What they are expected to pay"] = None
+    cost: Annotated[Number, "What it costs to contact them"] = None
+    pays_from: Annotated[Number, "Lift from which contacting them pays"] = None
+
+
+class Power(Row):
+    """What an audience can show after some weeks."""
+
+    weeks: Annotated[int, "Weeks from the prediction date on"]
+    members: Annotated[int, "Members up to then, each user once"]
+    smallest_lift: Annotated[Number, "Least effect that a weekly verdict finds"] = None
+    smallest_lift_one_look: Annotated[Number, "The same, of one look"] = None
+
+
+class Plan(Row):
+    """One row per audience and date: what it may bring and can prove."""
+
+    use_case: UseCaseName
+    audience: Audience
+    as_of: Annotated[date, "Prediction date of the members"]
+    planned_at: Annotated[datetime, "When the members were chosen"]
+    new_members_a_week: Annotated[Number, "Users who become members each week"] = None
+    control_share_needed: Annotated[Number, "Share that shows the effect"] = None
+    measured_lift: Annotated[Number, "Newest lift that is decided"] = None
+    recommended_users: Annotated[int | None, "How many pay their contact by it"] = None
+    power: Annotated[Sequence[Power], "Smallest effects after 1, 4 and 13 weeks"] = ()
+    deciles: Annotated[Sequence[Decile], "Tenths of who may be a member"] = ()
+
+
+AUDIENCE_PLANS = Table(
+    name="ma_audience_plans",
+    row=Plan,
+    key=("use_case", "audience", "as_of"),
+    partition="as_of",
+    clustering=("use_case", "audience"),
+)
+
+
 class Delivery(Row):
     """One row per user who is sent: pending, then accepted or rejected."""
 

@@ -12,7 +12,6 @@ import pytest
 
 from local.receiver import Receiver
 from propensity import suppression
-from propensity.audience import delivery as deliveries
 from propensity.audience import run
 from propensity.audience.declared import RULES, Declared, Named
 from propensity.audience.http import Http
@@ -36,6 +35,7 @@ TABLES = (
     tables.SUPPRESSED_USERS,
     tables.AUDIENCE_MEMBERS,
     tables.AUDIENCE_LEDGER,
+    tables.AUDIENCE_PLANS,
     tables.AUDIENCE_LIFT,
 )
 
@@ -96,9 +96,8 @@ def site(shared, monkeypatch) -> Site:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """No pauses, and a ledger that is written often."""
+    """No pauses."""
     monkeypatch.setattr(Http, "first_pause_s", 0.0)
-    monkeypatch.setattr(deliveries, "RECORDED_AT", 14)
 
 
 @pytest.fixture

@@ -84,6 +84,16 @@ class TestPlan:
         assert last["pays_from"] > first["pays_from"]
         assert first["conversions"] < last["conversions"]
 
+    def test_a_plan_is_stored_with_the_members_as_it_was_shown(self, shop):
+        shown = preview(shop, **MONEY)
+        send(shop, **MONEY)
+        send(shop, **MONEY)
+        [stored] = shop.rows("SELECT * FROM ma_audience_plans")
+
+        assert (stored["audience"], stored["as_of"]) == ("winback", MONDAY)
+        assert stored["deciles"] == shown["deciles"]
+        assert stored["power"] == shown["power"]
+
     def test_a_plan_has_no_money_where_none_is_known(self, site):
         first = preview(site)["deciles"][0]
 
@@ -123,23 +133,9 @@ class TestPlan:
         shop.append(tables.AUDIENCE_LIFT, row | week)
 
         plan = preview(shop, **MONEY)
-        assert plan.get("recommended_users") == users
+        assert plan["recommended_users"] == users
 
 
-class TestValidation:
-    def test_a_validation_asks_google_and_sends_nothing(self, shop, tmp_path):
-        with Fake() as fake:
-            file = tmp_path / "destinations" / "crm.toml"
-            file.parent.mkdir()
-            file.write_text(
-                f'kind = "google"\nname = "ads"\naccount_type = "GOOGLE_ADS"\n'
-                f'account = "123"\ntarget = "456"\nurl = "{fake.url}"\n'
-            )
-            answer = act(shop, run.preview, winback(tmp_path), validate=True)
-
-            assert answer["validated"] == "yes"
-            assert (len(fake.validated), fake.taken) == (1, [])
-
-    def test_a_validation_is_refused_where_a_receiver_only_takes(self, shop):
-        with pytest.raises(RequestError, match="cannot check"):
-            act(shop, run.preview, winback(), validate=True)
+def test_a_receiver_that_only_takes_is_not_asked_to_validate(site):
+    with pytest.raises(RequestError, match="cannot check"):
+        act(site, run.preview, winback(), validate=True)

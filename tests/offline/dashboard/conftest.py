@@ -182,6 +182,22 @@ class Site(Deployment):
             {**member, "user_id": SOMEBODY, "is_control": False},
             {**member, "user_id": "another", "is_control": True},
         )
+        decile = {"decile": 1, "users": 20.0, "conversions": 9.5, "value": 3810.0}
+        power = {"weeks": 1, "members": 2, "smallest_lift": 0.47}
+        self.append(
+            tables.AUDIENCE_PLANS,
+            {
+                **key,
+                "as_of": DAY - 2 * WEEK,
+                "planned_at": NOW,
+                "new_members_a_week": 1.0,
+                "control_share_needed": 0.25,
+                "measured_lift": 0.4,
+                "recommended_users": 191,
+                "deciles": [decile | {"cost": 38.0, "pays_from": 0.02}],
+                "power": [power | {"smallest_lift_one_look": 0.31}],
+            },
+        )
         sent = {**key, "as_of": DAY - 2 * WEEK, "destination": "crm", "action": "add"}
         sent |= {"user_id": SOMEBODY, "request": "r", "recorded_at": NOW}
         self.append(

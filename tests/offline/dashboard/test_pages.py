@@ -110,6 +110,10 @@ class TestPages:
                 "1 audience with outcomes; 0 shown to help.",
             ),
             ("audiences.html", f"winback {USE_CASE} crm add 2026-02-17 1 0 1 0"),
+            ("audiences.html", "1 20 9.5 3,810.00 38.00 2.0%"),
+            ("audiences.html", "1 2 47.0% 31.0%"),
+            ("audiences.html", "A control group of 25.0% shows"),
+            ("audiences.html", "lift of 40.0%, contacting the best 191 users"),
             ("runs.html", "5 runs in this time, 3 GiB billed."),
             ("runs.html", f"2026-03-03 08:30 publication {USE_CASE} 2026-03-03,"),
         ):

@@ -81,9 +81,9 @@ def test_the_share_that_shows_an_effect_is_the_smallest_one():
 def test_only_new_members_add_to_what_an_audience_can_show():
     """Those of the first week count once, however often they are members."""
     weeks = plan.power(0.08, 1_000, new_a_week=100.0, share=0.2)
-    effects = [week["smallest_lift"] for week in weeks]
+    effects = [week.smallest_lift for week in weeks]
 
-    assert [week["members"] for week in weeks] == [1_000, 1_300, 2_200]
+    assert [week.members for week in weeks] == [1_000, 1_300, 2_200]
     assert effects == sorted(effects, reverse=True)
     assert len(plan.power(0.08, 1_000, new_a_week=None, share=0.2)) == 1
 
@@ -159,26 +159,26 @@ def ranked(value=(0.0, 30.0, 10.0, 40.0)):
 def test_deciles_have_the_best_users_first_and_leave_nobody_out():
     rows = ranked().deciles(cost=0.5, margin=0.4)
     sums = {
-        name: sum(row[name] for row in rows)
+        name: sum(getattr(row, name) for row in rows)
         for name in ("users", "conversions", "value", "cost")
     }
 
     assert sums == pytest.approx(
         {"users": 100, "conversions": 10, "value": 80, "cost": 50}
     )
-    assert [rows[0][name] for name in ("conversions", "value")] == [1.6, 16]
+    assert (rows[0].conversions, rows[0].value) == (1.6, 16)
 
 
 def test_contacting_pays_from_the_lift_whose_margin_covers_the_cost():
     """Nobody pays in the last decile, so no lift is enough there."""
     rows = ranked().deciles(cost=0.5, margin=0.4)
 
-    assert rows[0]["pays_from"] == pytest.approx(0.5 * 10 / (0.4 * 16))
-    assert rows[-1]["pays_from"] is None
+    assert rows[0].pays_from == pytest.approx(0.5 * 10 / (0.4 * 16))
+    assert rows[-1].pays_from is None
     for known in ({"cost": None, "margin": 0.4}, {"cost": 0.5, "margin": None}):
-        assert ranked().deciles(**known)[0]["pays_from"] is None
+        assert ranked().deciles(**known)[0].pays_from is None
     bare = ranked(value=None).deciles(cost=0.5, margin=0.4)[0]
-    assert (bare["value"], bare["pays_from"]) == (None, None)
+    assert (bare.value, bare.pays_from) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,30 @@
+-- Part of audience_candidates.sql and audience_values.sql: users of a publication who
+-- may be members, with what they are ordered by.
+-- Parameters: @use_case, @order STRING, probability or expected_value; @as_of DATE;
+--   those of features.sql.
+-- Source: ma_predictions_history, and what eligible.sql reads.
+  publication AS (
+    SELECT
+      user_id,
+      probability,
+      percentile,
+      CAST(expected_value AS FLOAT64) AS expected_value
+    FROM ma_predictions_history
+    WHERE
+      use_case = @use_case
+      AND as_of = @as_of
+  ),
+  eligible AS (
+    -- include: eligible.sql
+  ),
+  scored AS (
+    SELECT
+      e.*,
+      p.probability,
+      p.percentile,
+      p.expected_value,
+      IF(@order = 'expected_value', p.expected_value, p.probability) AS score
+    FROM eligible AS e
+    JOIN publication AS p
+      ON p.user_id = e.user_id
+  )
