@@ -27,9 +27,9 @@ _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _TYPES = {
     "array": "a list",
     "bool": "true or false",
+    "date": "a date",
     "float": "a number",
     "int": "a whole number",
-    "null": "empty",
     "object": "a table",
     "str": "a text",
 }
@@ -87,10 +87,14 @@ def _value_at_fault(what: str, value: Any, allowed: str) -> str:
         limit = f"{bound[3]} or {side}" if bound[2] else f"{side} than {bound[3]}"
         return f"is {value}; it must be {limit}"
     if wrong := _TYPE.match(what):
-        wanted = " or ".join(_TYPES.get(one, one) for one in wrong[1].split(" | "))
+        # TOML has no empty value: an entry may be left out.
+        kinds = [one for one in wrong[1].split(" | ") if one != "null"]
+        wanted = " or ".join(_TYPES.get(one, one) for one in kinds)
         is_quoted = isinstance(value, str) and re.fullmatch(r"[\d.]+|true|false", value)
-        found = f'the text "{value}"' if isinstance(value, str) else repr(value)
-        advice = ". Remove the quotes" if is_quoted and "str" not in wrong[1] else ""
+        found = f'the text "{value}"' if isinstance(value, str) else str(value)
+        advice = f"; use {allowed}" if allowed else ""
+        if is_quoted and "str" not in wrong[1]:
+            advice = ". Remove the quotes"
         return f"must be {wanted}; it is {found}{advice}"
     if what.endswith("of length >= 1"):
         return "is empty; name one or more"
@@ -141,6 +145,10 @@ def _at(path: str, entries: Mapping[str, Any], kind: type[Any]) -> tuple[Any, An
             declared = kinds.get(name)
         else:
             declared = getattr(declared, "value_type", None)
+        if isinstance(declared, inspect.UnionType):
+            # What is described is meant; the other is that an entry may be empty.
+            described = (one for one in declared.types if hasattr(one, "type"))
+            declared = next(described, declared)
         if isinstance(declared, inspect.Metadata):
             allowed = (declared.extra_json_schema or {}).get("description", "")
             declared = declared.type

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct, convert
 
@@ -26,14 +26,19 @@ from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
 RULES = ("top", "deciles", "threshold", "budget")
-WEEKDAYS = (
-    *("monday", "tuesday", "wednesday", "thursday"),
-    *("friday", "saturday", "sunday"),
-)
 Weekday = Literal[
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
 ]
+WEEKDAYS = get_args(Weekday)
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Day = Annotated[date, Meta(description="a day, such as 2027-06-30")]
+Share = Annotated[
+    str,
+    Meta(
+        pattern=r"^([0-8]?\d(\.\d+)?|90(\.0+)?)%\Z",
+        description='a share of "0%" to "90%"',
+    ),
+]
 
 
 class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,15 +63,15 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     top: Annotated[int, Meta(ge=1)] | None = None
     deciles: Annotated[int, Meta(ge=1, le=10)] | None = None
     threshold: declaration.Probability | None = None
-    budget: Amount | None = None
+    budget: Annotated[float, Meta(gt=0, le=1e12)] | None = None
     cost_per_contact: Amount | None = None
     margin: Annotated[float, Meta(gt=0, le=1)] | None = None
     effect: Annotated[float, Meta(gt=0, le=100)] | None = None
     order: Literal["probability", "expected_value"] = "probability"
-    control: Annotated[str, Meta(pattern=r"^([0-8]?\d(\.\d+)?|90(\.0+)?)%\Z")] = "10%"
-    control_group: declaration.Name | Literal[""] = ""
+    control: Share = "10%"
+    control_group: declaration.Name | None = None
     days: Annotated[Sequence[Weekday], Meta(min_length=1)] = ("monday",)
-    until: date | None = None
+    until: Day | None = None
 
     @property
     def rule(self) -> Rule:
@@ -139,7 +144,8 @@ def folder_of(use_case: UseCase) -> Path:
 
 def names(use_case: UseCase) -> list[str]:
     """Return the names of a use case's audiences, right or wrong."""
-    return sorted(file.stem for file in folder_of(use_case).glob("*.toml"))
+    files = folder_of(use_case).glob("*.toml")
+    return sorted(file.stem for file in files if file.is_file())
 
 
 def load(use_case: UseCase, name: str) -> Named:

@@ -31,8 +31,6 @@ from propensity.tables import every as tables
 ADD, REMOVE = "add", "remove"
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 SUPPRESSED = "suppressed, and not sent"
-# Users who are recorded at once: after a kill at most so many are sent again.
-RECORDED_AT = 1_000
 # So many users refused in a row end a delivery: its file is at fault.
 REFUSED_IN_A_ROW = 10
 
@@ -141,13 +139,14 @@ class Ledger:
     clock: Clock
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def recorded(self) -> Mapping[tuple[str, str], tuple[str, str]]:
-        """Return status and request by action and user, in the order of requests."""
-        rows = self._read("audience_sent")
-        return {
-            (row["action"], row["user_id"]): (row["status"], row["request"])
-            for row in rows
-        }
+    def recorded(self) -> list[dict[str, Any]]:
+        """
+        Return the row of each action and user, in the order of requests.
+
+        Of earlier dates there are those alone of whom the destination has yet to say
+        what became: they have a receipt, and are pending.
+        """
+        return self._read("audience_recorded")
 
     def listed(self) -> list[Member]:
         """Return who was added as of an earlier date, and not removed since."""
@@ -199,10 +198,13 @@ class Ledger:
             return 0
         outcomes: dict[str, Outcome | None] = {}
         waiting = 0
-        for row in self._read("audience_receipts"):
-            if row["receipt"] not in outcomes:
-                outcomes[row["receipt"]] = destination.outcome(row["receipt"])
-            outcome = outcomes[row["receipt"]]
+        for row in self.recorded():
+            receipt = row["receipt"]
+            if row["status"] != PENDING or receipt is None:
+                continue
+            if receipt not in outcomes:
+                outcomes[receipt] = destination.outcome(receipt)
+            outcome = outcomes[receipt]
             if outcome is None:
                 waiting += 1
                 continue
@@ -250,15 +252,20 @@ def requests_left(
 
     Those that are pending in the ledger have the users, and so the key, that they had.
     """
-    recorded = ledger.recorded()
+    recorded = {
+        (row["action"], row["user_id"]): row
+        for row in ledger.recorded()
+        if row["as_of"] == audience.as_of
+    }
     known = {member.user_id: member for member in audience.members}
     removable = ledger.listed() if REMOVE in destination.actions else []
     removed = {member.user_id: member for member in removable}
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
-    for (action, user), (status, key) in recorded.items():
-        if status != PENDING:
+    for (action, user), row in recorded.items():
+        if row["status"] != PENDING or row["receipt"]:
             continue
+        key = row["request"]
         if action == REMOVE:
             groups[action, key].append(removed.get(user) or Member(user))
         elif user in known:
@@ -298,8 +305,9 @@ def deliver(
     """
     Send requests; return what became of their users, and what ended it early.
 
-    Suppressed users are not added. Their list is read again whenever the ledger is
-    written, as often as functions read it: a delivery may take days.
+    What became of a request is recorded before the next one is sent: after a kill one
+    request alone may be sent again. Suppressed users are not added. Their list is read
+    again as often as functions read it: a delivery may take days.
 
     A request that is refused is sent again in halves, until the users at fault are
     alone: so a user costs two requests for each halving. The halves are recorded before
@@ -320,9 +328,7 @@ def deliver(
         for planned in watched(requests):
             waiting = [planned]
             while waiting:
-                is_old = monotonic() - read_at >= refresh_s
-                if is_old or len(ledger.rows) >= RECORDED_AT:
-                    ledger.flush()
+                if monotonic() - read_at >= refresh_s:
                     listed, read_at = suppression.read(warehouse), monotonic()
                 request, dropped = _parted(listed, waiting.pop())
                 ledger.record_suppressed(dropped)
@@ -352,15 +358,9 @@ def deliver(
                     reasons.get(user, "") for user in answered
                 )
                 left -= len(answered)
+                ledger.flush()
     except PropensityError as error:
         failure = error
-    finally:
-        # Also after Ctrl-C: what was answered is recorded.
-        try:
-            ledger.flush()
-        except PropensityError as error:
-            # Of both failures the first is the cause.
-            failure = failure or error
     return {
         "tallies": {
             action: {

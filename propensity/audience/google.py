@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from propensity.audience.delivery import ADD, REMOVE, Later, Outcome, Refused, Request
-from propensity.audience.http import URL
+from propensity.audience.http import URL, File
 from propensity.audience.selection import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
@@ -35,16 +34,10 @@ _OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
 _PROPERTY = rf"^(?!{_OWN})[A-Za-z][A-Za-z0-9_]{{0,23}}\Z"
 _TARGETS = {ANALYTICS: r"G-[A-Z0-9]+", ADS: r"\d+"}
 _BACKDATED = timedelta(hours=72)
-Digits = Annotated[str, Meta(pattern=r"^\d{1,20}\Z")]
+Digits = Annotated[str, Meta(pattern=r"^\d{1,20}\Z", description="digits alone")]
 
 
-class GoogleFile(
-    msgspec.Struct,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="google",
-):
+class GoogleFile(File, tag="google", kw_only=True):
     """
     The file of the destination.
 
@@ -58,17 +51,18 @@ class GoogleFile(
         terms: Whether you accept the terms of Customer Match.
     """
 
-    name: Annotated[str, Meta(pattern=r"^(?!bucket$)[!-~][ -~]*$", max_length=64)]
     account_type: Literal["GOOGLE_ANALYTICS_PROPERTY", "GOOGLE_ADS"]
     account: Digits
     target: str
-    login_account: Digits | Literal[""] = ""
+    login_account: Digits | None = None
     property: str = ""
     email: str = ""
     phone: str = ""
     consent: Literal["", "GRANTED", "DENIED"] = ""
     terms: Literal["", "ACCEPTED"] = ""
-    url: Annotated[str, Meta(pattern=URL)] = "https://datamanager.googleapis.com"
+    url: Annotated[
+        str, Meta(pattern=URL, description="an address that begins with https://")
+    ] = "https://datamanager.googleapis.com"
 
     def __post_init__(self) -> None:
         if self.account_type == ANALYTICS and not re.match(_PROPERTY, self.property):
@@ -171,11 +165,11 @@ class Google:
         processed = self._api.processed(receipt)
         if processed is None:
             return None
-        if processed.is_ok:
+        status, failed = processed
+        if status == "SUCCESS":
             return Outcome(is_accepted=True)
-        failed = processed.failed.items()
-        reasons = ", ".join(f"{reason} ({users:,})" for reason, users in failed)
-        if processed.is_partial:
+        reasons = ", ".join(f"{reason} ({n:,})" for reason, n in failed.items())
+        if status == "PARTIAL_SUCCESS":
             words = f"some of {receipt} failed, Google does not say who: {reasons}"
             return Outcome(is_accepted=True, reason=words)
         return Outcome(is_accepted=False, reason=f"Google failed: {reasons}")

@@ -53,11 +53,15 @@ Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
 class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What the files of all receivers have; ``rate`` is 0 for any."""
+    """What the files of all receivers have."""
 
-    name: Annotated[str, Meta(pattern=r"^(?!bucket$)[!-~][ -~]*$", max_length=64)]
-    url: str
-    rate: Annotated[float, Meta(ge=0, le=10_000)] = 10.0
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?!bucket$)[!-~][ -~]{0,63}\Z",
+            description="up to 64 ASCII characters, and not bucket",
+        ),
+    ]
 
 
 class Removal(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,8 +88,15 @@ class Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HttpFile(File, tag="http", kw_only=True):
-    """The file of an endpoint; ``${NAME}`` is filled in by each request."""
+    """
+    The file of an endpoint; ``${NAME}`` is filled in by each request.
 
+    Attributes:
+        rate: Requests a second, at most; 0 for any number.
+    """
+
+    url: str
+    rate: Annotated[float, Meta(ge=0, le=10_000)] = 10.0
     method: Method = "POST"
     batch: Annotated[int, Meta(ge=1, le=100_000)] = 100
     headers: dict[str, str] = {}
@@ -301,7 +312,7 @@ class Http:
                 hint="Run the same command again to continue",
             )
         words = _words(answer)
-        if not answer.ok or answer.is_redirect:
+        if not 200 <= answer.status_code < 300:
             said = (words or b"").decode(errors="replace")
             reason = f"{answer.status_code} {self._excerpt(said)}".strip()
             if answer.status_code in REFUSED:
@@ -328,12 +339,15 @@ class Http:
             users[str(values[by])].append(one.user_id)
         users.default_factory = None
         try:
-            for entry in (json.loads(words or b"") or {}).get(shape.rejected) or []:
+            entries = (json.loads(words or b"") or {}).get(shape.rejected) or []
+            if not isinstance(entries, list):
+                raise TypeError
+            for entry in entries:
                 named = entry if isinstance(entry, Mapping) else {shape.user: entry}
                 reason = self._excerpt(str(named.get(shape.reason) or ""))
                 for user in users[str(named[shape.user])]:
                     rejected[user] = reason or "rejected"
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             raise Unavailable(
                 f"{self.name} answers in another form than [answer] in the "
                 "destination's file, so the rejected users are unknown",

@@ -95,7 +95,7 @@ def find_or_choose(
     if use_case.reads_export:
         check_view(warehouse, use_case)
     as_of, users = _publication(deployment, until or now.date())
-    _check_not_over(named, as_of)
+    _check_not_over(named, until or now.date())
     sql = statement("audience_selections")
     selections = {
         row["as_of"]: row for row in deployment.rows(sql, audience=named.name)
@@ -227,12 +227,12 @@ def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
     return bytes.fromhex(json.loads(artifacts.read(KEY).data)["key"])
 
 
-def _check_not_over(named: Named, as_of: date) -> None:
-    """Raise RequestError if the audience ends before a date."""
-    until = named.declared.until
-    if until and as_of > until:
+def _check_not_over(named: Named, day: date) -> None:
+    """Raise RequestError if the audience is not sent any more on a day."""
+    last = named.declared.until
+    if last and day > last:
         raise RequestError(
-            f"{named.name} ended with {until}, and {as_of} is later: to go on, change "
+            f"{named.name} ended with {last}, and {day} is later: to go on, change "
             f"until in audiences/{named.name}.toml",
             field="as_of",
         )

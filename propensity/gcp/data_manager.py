@@ -8,7 +8,6 @@ Its errors name fields and reasons, and not the values: these are users' address
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -50,21 +49,6 @@ class Invalid(Exception):
         self.is_about_records = is_about_records
 
 
-@dataclass(frozen=True)
-class Processed:
-    """
-    What became of a request's records.
-
-    Attributes:
-        is_partial: Whether Google took some of them.
-        failed: How many it did not take, by reason; maybe nothing though all failed.
-    """
-
-    is_ok: bool
-    is_partial: bool
-    failed: Mapping[str, int]
-
-
 class DataManager:
     """The API for one account; an address of this machine needs no credentials."""
 
@@ -99,9 +83,13 @@ class DataManager:
             raise Unavailable("Google's Data Manager answered without a request id")
         return request_id
 
-    def processed(self, request_id: str) -> Processed | None:
+    def processed(self, request_id: str) -> tuple[str, Mapping[str, int]] | None:
         """
-        Return what became of a request; None while Google does not say.
+        Return what became of a request's records; None while Google does not say.
+
+        Returns:
+            ``SUCCESS``, ``PARTIAL_SUCCESS`` or ``FAILED``; and how many failed, by
+            reason, maybe none although all did.
 
         Raises:
             AccessDenied, Unavailable: As of ``send``.
@@ -114,13 +102,8 @@ class DataManager:
             status = one.request_status
             if status in {_STATUS.SUCCESS, _STATUS.FAILED, _STATUS.PARTIAL_SUCCESS}:
                 counts = one.error_info.error_counts
-                return Processed(
-                    is_ok=status == _STATUS.SUCCESS,
-                    is_partial=status == _STATUS.PARTIAL_SUCCESS,
-                    failed={
-                        _short(count.reason): count.record_count for count in counts
-                    },
-                )
+                failed = {_short(each.reason): each.record_count for each in counts}
+                return str(status.name), failed
         return None
 
     def _call(self, method: str, request: Mapping[str, Any]) -> Any:

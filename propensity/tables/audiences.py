@@ -65,7 +65,7 @@ class Plan(Row):
 
     use_case: UseCaseName
     audience: Audience
-    as_of: Annotated[date, "Prediction date of the members"]
+    as_of: Annotated[date, "Prediction date of the plan"]
     planned_at: Annotated[datetime, "When the members were chosen"]
     new_members_a_week: Annotated[Number, "Users who become members each week"] = None
     control_share_needed: Annotated[Number, "Share that shows the effect"] = None

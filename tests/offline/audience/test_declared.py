@@ -10,9 +10,9 @@ from pyarrow import BufferReader
 
 from local.receiver import Receiver
 from propensity import usecases
-from propensity.audience import declared, run
+from propensity.audience import declared
 from propensity.errors import RequestError, UseCaseError
-from tests.offline.audience.conftest import MONDAY, act, members_of, send, winback
+from tests.offline.audience.conftest import MONDAY, members_of, send
 
 pytestmark = pytest.mark.usefixtures("quick")
 USE_CASE = usecases.load("ga4_purchase")
@@ -68,14 +68,17 @@ class TestFile:
             ("", "exactly one of top, deciles, threshold, budget, not with none"),
             ("top = 5\ndeciles = 2", "not with top and deciles"),
             ("budget = 5", "budget needs cost_per_contact, above 0"),
+            ("budget = 0\ncost_per_contact = 1", "budget is 0; it must be more than 0"),
             ("top = 5\norder = 'age'", "order"),
             *(
-                (f"top = 5\ncontrol = '{share}'", "control")
-                for share in ("10", "91%", "-1%", "ten%")
+                (f"top = 5\ncontrol = {share}", 'use a share of "0%" to "90%"')
+                for share in ("'10'", "'91%'", "'-1%'", "'ten%'", "0.1", "0", "1")
             ),
             ("top = 5\ndays = ['someday']", "days"),
             ("top = 5\ndays = []", "days"),
-            ("top = 5\nuntil = 'soon'", "until"),
+            ("top = 5\nuntil = 'soon'", "'soon'; use a day, such as 2027-06-30"),
+            ("top = 5\nuntil = 7", "it is 7; use a day, such as 2027-06-30"),
+            ("top = 5\ncontrol_group = 'A b'", "use lower-case letters"),
             ("top = 5\ndestination = '../crm'", "destination"),
             ("top = ", "this is not TOML"),
         ],
@@ -92,6 +95,7 @@ class TestFile:
         assert "ga4_purchase/audiences/winback.toml: " in raised.value.message
         assert message in raised.value.message
         assert "\n" not in raised.value.message
+        assert "regex" not in raised.value.message
 
     def test_a_file_says_how_many_to_whom_and_until_when(self, folder):
         (folder / "winback.toml").write_text(
@@ -109,6 +113,7 @@ class TestFile:
 
     def test_a_file_that_is_missing_is_named_with_those_that_there_are(self, folder):
         (folder / "upsell.toml").touch()
+        (folder / "winback.toml").mkdir()
 
         with pytest.raises(RequestError, match="'winback'; declared are: upsell"):
             declared.load(USE_CASE, "winback")
@@ -171,11 +176,39 @@ class TestStatement:
         rows = pq.read_table(BufferReader(site.artifacts.read(name).data))
         assert rows["address"].to_pylist()[0] == "u170@example.com"
 
-    def test_a_statement_that_bigquery_refuses_is_named(self, site, tmp_path):
-        (tmp_path / "winback.sql").write_text("SELECT user_id FROM nowhere")
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "SELECT user_id FROM nowhere",
+            "SELECT user_id FROM",
+            "SELECT probability AS p FROM ma_predictions_history WHERE as_of = @as_of",
+            "SELECT user_id, CAST('x' AS INT64) AS n\n"
+            "FROM ma_predictions_history WHERE as_of = @as_of",
+        ],
+        ids=["no table", "no SQL", "no user", "fails"],
+    )
+    def test_a_statement_that_bigquery_refuses_is_named(
+        self, site, tmp_path, statement
+    ):
+        (tmp_path / "winback.sql").write_text(statement)
 
-        with pytest.raises(UseCaseError, match=r"^ga4_purchase/audiences/winback\.sql"):
-            act(site, run.preview, winback(tmp_path))
+        with pytest.raises(UseCaseError) as raised:
+            send(site, tmp_path, destination="bucket")
+        assert raised.value.message.startswith("ga4_purchase/audiences/winback.sql: ")
+        assert "\n" not in raised.value.message
+        assert site.rows("SELECT * FROM ma_audience_members") == []
+
+    def test_a_statement_with_rows_without_a_user_makes_nobody_a_member(
+        self, site, tmp_path
+    ):
+        (tmp_path / "winback.sql").write_text(
+            "SELECT IF(user_id < 'u190', NULL, user_id) AS user_id\n"
+            "FROM ma_predictions_history WHERE as_of = @as_of\n"
+        )
+        done = send(site, tmp_path, top=50, control="0%", destination="bucket")
+
+        assert done["members"] == 10
+        assert min(members_of(site, is_control=False)) == "u190"
 
     def test_a_statement_that_has_changed_does_not_change_what_was_chosen(
         self, site, mail, tmp_path

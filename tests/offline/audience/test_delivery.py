@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from decimal import Decimal
 
 import pyarrow.parquet as pq
@@ -10,10 +11,8 @@ import pytest
 from pyarrow import BufferReader
 
 from local.receiver import Receiver
-from propensity.audience import delivery as deliveries
 from propensity.audience import run
 from propensity.audience.delivery import account
-from propensity.audience.http import Http
 from propensity.errors import (
     ArtifactError,
     RequestError,
@@ -38,7 +37,6 @@ from tests.offline.audience.conftest import (
 from tests.offline.audience.test_killed import Fate, check_account, kill_and_resume
 
 pytestmark = pytest.mark.usefixtures("quick")
-RECORDED_AT = deliveries.RECORDED_AT
 BEST = {"control": "0%", "top": 10}
 
 
@@ -82,26 +80,10 @@ class TestPreview:
         best = [(n + 1) / 400 for n in range(USERS)][-preview["treated"] :]
         assert preview["expected"] == pytest.approx(sum(best), abs=0.06)
 
-    @pytest.mark.parametrize(
-        ("rule", "members"),
-        [({"deciles": 8}, 160), ({"top": 30}, 30)],
-    )
-    def test_an_audience_of_equal_users_has_the_size_that_was_asked_for(
-        self, site, rule, members
-    ):
-        """More than half of the users share the least probability."""
-        users = {f"v{number:03}": 0.01 for number in range(110)}
-        users |= {f"w{number:03}": 0.02 + number / 200 for number in range(90)}
-        site.next_week(users)
-
-        first, again = (act(site, run.preview, winback(**rule)) for _ in range(2))
-
-        assert first["members"] == again["members"] == members
-
     def test_the_same_ones_of_equal_users_are_chosen_and_not_the_first_ids(self, site):
         site.next_week({f"v{number:03}": 0.5 for number in range(200)})
         as_of = site.clock.now().date()
-        send(site, top=50)
+        assert send(site, top=50)["members"] == 50
         chosen = {
             held: members_of(site, as_of, is_control=held) for held in (True, False)
         }
@@ -113,6 +95,16 @@ class TestPreview:
             held: members_of(site, as_of, is_control=held) for held in (True, False)
         }
         assert 5 < sum(user < "v100" for held in chosen.values() for user in held) < 45
+
+    @pytest.mark.parametrize("action", [run.preview, run.send])
+    def test_an_audience_that_has_ended_has_no_preview_and_is_not_sent(
+        self, site, action
+    ):
+        """By the day, and not by the date of the predictions."""
+        site.clock.advance(3 * 86_400)
+
+        with pytest.raises(RequestError, match="ended with 2026-03-04, and 2026-03-05"):
+            act(site, action, winback(until=MONDAY + timedelta(days=2)))
 
     def test_a_preview_needs_a_publication(self, site):
         with pytest.raises(RequestError, match="[Cc]all 01-Predictions"):
@@ -215,21 +207,6 @@ class TestLedger:
         # The key is that of the request that was taken.
         assert {row["request"] for row in rows} == {*receiver.bodies}
 
-    def test_the_ledger_of_an_older_date_puts_nobody_back(self, site, crm):
-        """What was cut off last week is not gone on with after this week's."""
-        with Closing() as receiver:
-            assert send(site, crm(receiver, remove=True))["failure"]
-        site.next_week({"new": 0.5})
-        with Receiver() as receiver:
-            to = crm(receiver, remove=True)
-            assert send(site, to)["failure"] == ""
-            requests = receiver.requests
-            with pytest.raises(RequestError, match="who have left") as raised:
-                send(site, to, until=MONDAY)
-
-        assert raised.value.field == "as_of"
-        assert receiver.requests == requests
-
     def test_the_ledger_takes_users_off_a_list_before_it_adds_others(self, site, crm):
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
@@ -320,11 +297,10 @@ class TestSuppressed:
 
         assert ("add", gone) not in receiver.users
 
-    def test_while_a_delivery_runs_are_not_sent_any_more(self, site, crm, monkeypatch):
+    def test_while_a_delivery_runs_are_not_sent_any_more(self, site, crm):
         """Defect: who was forgotten while a delivery ran was sent and recorded.
 
         However few users were answered: a receiver may be slow."""
-        monkeypatch.setattr(deliveries, "RECORDED_AT", RECORDED_AT)
         last = "u199"
 
         class Meanwhile(Receiver):
@@ -370,47 +346,25 @@ class TestFailure:
         stored = site.rows(f"SELECT status FROM {tables.AUDIENCE_LEDGER.stored}")
         assert [row["status"] for row in stored].count("pending") == 100
 
-    @pytest.mark.parametrize("receives", [Closing, Receiver])
-    def test_a_failure_of_the_ledger_as_well_hides_neither_reason_nor_number(
-        self, site, crm, monkeypatch, receives
+    def test_a_failure_of_the_ledger_hides_neither_reason_nor_number(
+        self, site, crm, monkeypatch
     ):
-        """Nobody who was taken is recorded: all are still pending."""
+        """Nothing more is sent: nobody who was taken is recorded, all are pending."""
         write, count = Warehouse.write, iter(range(100))
 
         def failing(*given):
-            # After the members and those who are pending.
-            if next(count) > 1:
+            # After the members, the plan and those who are pending.
+            if next(count) > 2:
                 raise Unavailable("BigQuery is away")
             write(*given)
 
-        monkeypatch.setattr(deliveries, "RECORDED_AT", RECORDED_AT)
         monkeypatch.setattr(Warehouse, "write", failing)
-        with receives() as receiver:
+        with Receiver() as receiver:
             delivery = send(site, crm(receiver), control="0%")
 
-        expected = "403" if receives is Closing else "BigQuery is away"
-        assert expected in delivery["failure"]
-        assert delivery["tallies"]["add"]["accepted"] == len(receiver.users) > 0
+        assert "BigQuery is away" in delivery["failure"]
+        assert delivery["tallies"]["add"]["accepted"] == len(receiver.users) == 7
         assert delivery["pending"] == 100
-
-    def test_a_failure_of_the_program_is_raised_once_what_was_taken_is_recorded(
-        self, site, crm, monkeypatch
-    ):
-        """As Ctrl-C is."""
-        sent, count = Http.send, iter(range(100))
-
-        def interrupted(destination, request):
-            if next(count) == 4:
-                raise KeyboardInterrupt
-            return sent(destination, request)
-
-        monkeypatch.setattr(Http, "send", interrupted)
-        with Receiver() as receiver, pytest.raises(KeyboardInterrupt):
-            send(site, crm(receiver), control="0%")
-
-        accepted = {r["user_id"] for r in site.ledger() if r["status"] == "accepted"}
-        assert {user for _, user in receiver.users} == accepted
-        assert len(accepted) >= 28
 
 
 class TestRefused:

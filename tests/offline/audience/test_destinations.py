@@ -208,7 +208,8 @@ class TestHttp:
         ("changed", "message"),
         [
             ({"kind": "none"}, "kind"),
-            ({"name": "bucket"}, "bucket"),
+            ({"name": "bucket"}, "name is 'bucket'; use up to 64"),
+            ({"name": "a\n"}, "use up to 64"),
             ({"batch": 0}, "batch is 0"),
             ({"rate": -1}, "rate is -1"),
             ({"method": "FLY"}, "method: there is no FLY"),
@@ -223,7 +224,7 @@ class TestHttp:
                 ({"url": url}, "https")
                 for url in (
                     *("http://example.com/", "http://127.0.0.1.example.com"),
-                    *("https://[", "https://example.com/a b"),
+                    *("https://[", "https://example.com/a b", "example.com/users", ""),
                     *("https://{audience}.example.com", "http://127.0.0.1{action}"),
                     # To some clients the host is what is before the backslash.
                     "http://example.com\\@127.0.0.1/",
@@ -258,6 +259,8 @@ class TestHttp:
             ({"errors": [{"id": "U7"}]}, None),
             ({"errors": "all"}, None),
             ({"errors": 3}, None),
+            ({"errors": "7"}, None),
+            ({"errors": {"7": "unknown"}}, None),
             ([{"id": "7", "message": "unknown"}], None),
         ],
     )
@@ -294,27 +297,7 @@ class TestAnswers:
         assert receiver.users == {("add", "u0"): 1}
         assert receiver.changed == []
 
-    def test_a_delivery_waits_as_a_busy_receiver_asks(self):
-        class Busy(Receiver):
-            def take(self, *request):
-                is_busy = self.requests == 1
-                return (
-                    (429, {"Retry-After": "1"}, {})
-                    if is_busy
-                    else super().take(*request)
-                )
-
-        with Busy() as receiver:
-            template = {**SIMPLE, "url": receiver.url, "user": {"id": "{user_id}"}}
-            http({**template, "rate": 0}).send(request_of(1))
-
-        assert receiver.requests == 2
-        assert receiver.users == {("add", "u0"): 1}
-
-    @pytest.mark.parametrize(
-        "pause",
-        ["0.4", "-1", "", "1m0s", "soon", "NaN", "inf", "2026-11-09T00:00:00Z", "0"],
-    )
+    @pytest.mark.parametrize("pause", ["0.4", "soon"])
     def test_tries_again_whatever_a_busy_receiver_says_of_the_pause(self, pause):
         """Fractions are rounded up; what is no pause is none."""
 
@@ -352,19 +335,6 @@ class TestAnswers:
 
         assert len(receiver.heard) == 1
 
-    def test_a_delivery_says_how_often_it_was_tried(self):
-        with pytest.raises(
-            Unavailable, match="failed 1 time, most recently with Invalid"
-        ):
-            http(SIMPLE | {"headers": {"X": "a\nb"}}).send(request_of(1))
-        with (
-            Answering(503) as receiver,
-            pytest.raises(
-                Unavailable, match="failed 8 times, most recently with status 503"
-            ),
-        ):
-            self.send(receiver.url)
-
     def test_a_delivery_gives_up_after_eight_tries_and_names_the_host_alone(self):
         port = free_ports(1)[0]
         with pytest.raises(Unavailable, match="Progress is saved"):
@@ -373,7 +343,7 @@ class TestAnswers:
             self.send(f"{receiver.url}/a/path")
 
         assert receiver.requests == 8
-        assert "status 503" in raised.value.message
+        assert "failed 8 times, most recently with status 503" in raised.value.message
         assert "path" not in raised.value.message
 
     @pytest.mark.parametrize(
@@ -381,8 +351,8 @@ class TestAnswers:
         [
             # They are about the request's users.
             ((400, 409, 413, 422), Refused),
-            # A redirection is not followed with users in it.
-            ((302, 401, 403, 404, 410, 415, 451), AccessDenied),
+            # A redirection is not followed with users in it; 999 is no status.
+            ((302, 401, 403, 404, 410, 415, 451, 999), AccessDenied),
         ],
     )
     def test_a_delivery_says_whether_the_users_or_the_receiver_are_at_fault(
@@ -411,7 +381,7 @@ class TestAnswers:
         assert "Authorization" not in receiver.heard[0][2]
 
     def test_a_delivery_names_no_secret_that_cannot_be_sent(self):
-        with pytest.raises(Unavailable) as raised:
+        with pytest.raises(Unavailable, match="failed 1 time, most rec") as raised:
             http(SIMPLE | {"headers": {"X": "a\nsecret"}}).send(request_of(1))
 
         assert "secret" not in str(raised.value)

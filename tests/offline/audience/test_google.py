@@ -5,22 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
-from types import SimpleNamespace
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from propensity.audience.delivery import (
-    ADD,
-    REMOVE,
-    Later,
-    Ledger,
-    Outcome,
-    Refused,
-    Request,
-    deliver,
-    requests_left,
-)
+from propensity.audience import run
+from propensity.audience.delivery import ADD, REMOVE, Later, Outcome, Refused, Request
 from propensity.audience.google import (
     ANALYTICS,
     Google,
@@ -35,7 +26,7 @@ from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
 from tests.clocks import ManualClock
 from tests.data_manager import DataManager as Fake
-from tests.offline.audience.conftest import MONDAY, START, WEEK, send
+from tests.offline.audience.conftest import MONDAY, START, WEEK, act, send, winback
 
 EVENTS = {
     "kind": "google",
@@ -102,11 +93,13 @@ def request_of(*users: str, action=ADD, **columns) -> Request:
 
 class TestEvents:
     def test_set_a_property_of_the_browser(self, fake):
-        """In, or out; with the time at which the audience was chosen, and consent."""
+        """In, or out; with the time at which the audience was chosen, and consent. What
+        is sent again is the same."""
         client = opened(fake)
-        for action in client.actions:
+        for action in (*client.actions, ADD):
             client.send(request_of("GA1.2.3", action=action))
 
+        assert fake.taken.pop().events == fake.taken[-1].events
         for request, state in zip(fake.taken, ("out", "in"), strict=True):
             [event], [target] = request.events, request.destinations
             [value] = event.user_properties.additional_user_properties
@@ -115,13 +108,6 @@ class TestEvents:
             assert request.consent.ad_user_data.name == "CONSENT_GRANTED"
             assert target.operating_account.account_type.name == ANALYTICS
             assert target.product_destination_id == "G-ABC123"
-
-    def test_events_that_are_sent_again_are_the_same(self, fake):
-        client = opened(fake)
-        for _ in range(2):
-            client.send(request_of("GA1.2.3"))
-
-        assert fake.taken[0].events == fake.taken[1].events
 
     def test_events_are_refused_once_analytics_takes_them_no_more(self, fake):
         late = opened(fake, now=START + timedelta(hours=73))
@@ -195,33 +181,37 @@ def digest(text: str) -> str:
 @pytest.mark.parametrize(
     ("given", "address"),
     [
-        ("Ann@Example.com ", "ann@example.com"),
-        ("A.n.n+shop@Gmail.com", "ann@gmail.com"),
-        ("a.n.n+shop@example.com", "a.n.n+shop@example.com"),
+        ("Ann@Example.com ", digest("ann@example.com")),
+        ("A.n.n+shop@Gmail.com", digest("ann@gmail.com")),
+        ("a.n.n+shop@example.com", digest("a.n.n+shop@example.com")),
+        # Hashes stay as they are, in small letters, as Google wants them.
+        (digest("a@b.c").upper(), digest("a@b.c")),
     ],
 )
 def test_addresses_are_normalised_as_google_does(given, address):
-    assert hashed_email(given) == digest(address)
-
-
-def test_hashes_stay_as_they_are():
-    """In small letters, as Google wants them."""
-    assert hashed_email(digest("a@b.c").upper()) == digest("a@b.c")
+    assert hashed_email(given) == address
     assert hashed_phone(digest("+1")) == digest("+1")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ann", "@b", "a@", "a@b@c", "a b@c.d", "+@gmail.com"]
+    ("hashing", "message", "texts"),
+    [
+        (
+            hashed_email,
+            "^no e-mail address$",
+            ("", "ann", "@b", "a@", "a@b@c", "a b@c.d", "+@gmail.com"),
+        ),
+        (
+            hashed_phone,
+            "country code",
+            ("020 7946 0000", "+0 123 4567", "+44", "phone"),
+        ),
+    ],
 )
-def test_no_address_is_hashed_that_is_none(text):
-    with pytest.raises(ValueError, match="^no e-mail address$"):
-        hashed_email(text)
-
-
-@pytest.mark.parametrize("text", ["020 7946 0000", "+0 123 4567", "+44", "phone"])
-def test_no_number_is_hashed_without_its_country(text):
-    with pytest.raises(ValueError, match="country code"):
-        hashed_phone(text)
+def test_nothing_is_hashed_that_is_no_address_and_no_number(hashing, message, texts):
+    for text in texts:
+        with pytest.raises(ValueError, match=message):
+            hashing(text)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +223,7 @@ def test_no_number_is_hashed_without_its_country(text):
         {"consent": "YES"},
         {"property": "user_id"},
         {"property": "a_name_longer_than_a_property"},
+        {"url": "google.com"},
         {"other": 1},
     ],
 )
@@ -335,61 +326,54 @@ class TestOutcomes:
 class TestDeliveries:
     """The ledger of a destination that says later what became of users."""
 
-    def ledger(self, site) -> Ledger:
-        where = {
-            "use_case": "ga4_purchase",
-            "audience": "winback",
-            "as_of": site.clock.now().date(),
-            "destination": "ads",
-        }
-        deployment = SimpleNamespace(warehouse=site.warehouse, settings=site.settings)
-        return Ledger(deployment, where, site.clock)
+    @pytest.fixture
+    def ads(self, tmp_path):
+        """Return the folder of audiences that go to a customer list."""
 
-    def send(self, site, client: Google, *users: str):
-        """Return what a delivery did, after it asked for outcomes."""
-        site.clock.advance(1)
-        ledger = self.ledger(site)
-        chosen = audience(*map(Member, users), as_of=ledger.where["as_of"])
-        waiting = ledger.settle(client)
-        requests = requests_left(chosen, client, ledger)
-        done = deliver(requests, client, ledger)
-        return done["tallies"][ADD]["sent"], done["pending"] + waiting
+        def write(fake: Fake) -> Path:
+            file = tmp_path / "destinations" / "crm.toml"
+            file.parent.mkdir(exist_ok=True)
+            entries = {**LIST, "url": fake.url}.items()
+            file.write_text("".join(f'{key} = "{value}"\n' for key, value in entries))
+            return tmp_path
+
+        return write
+
+    def test_deliveries_are_checked_by_google_in_a_preview(self, site, fake, ads):
+        answer = act(site, run.preview, winback(ads(fake)), validate=True)
+
+        assert answer["validated"] == "yes"
+        assert (len(fake.validated), fake.taken) == (1, [])
 
     def test_users_are_recorded_as_accepted_once_google_has_taken_them(
-        self, site, fake
+        self, site, fake, ads
     ):
         """Not before, and sent once whoever asks."""
-        client = opened(fake, LIST)
+        folder, best = ads(fake), {"top": 2, "control": "0%"}
 
-        assert self.send(site, client, "u1", "u2") == (0, 2)
+        assert [send(site, folder, **best)["pending"] for _ in range(2)] == [2, 2]
         assert {row["status"] for row in site.ledger()} == {"pending"}
         assert {row["receipt"] for row in site.ledger()} == {"request-0"}
-        assert self.send(site, client, "u1", "u2") == (0, 2)
-        assert self.send(site, client, "u1", "u2") == (0, 0)
+        assert send(site, folder, **best)["pending"] == 0
         assert {row["status"] for row in site.ledger()} == {"accepted"}
         assert set(fake.users.values()) == {1}
 
     def test_deliveries_are_a_first_date_before_google_says_what_became_of_it(
-        self, site, tmp_path
+        self, site, ads
     ):
         """A person has sent it, so the schedule goes on in the next week."""
-        file = tmp_path / "destinations" / "crm.toml"
-        file.parent.mkdir()
         with Fake(late=99) as fake:
-            values = {**LIST, "url": fake.url}.items()
-            file.write_text("".join(f'{key} = "{value}"\n' for key, value in values))
-            send(site, tmp_path)
+            send(site, ads(fake))
             site.next_week({f"u{n:03}": 0.5 for n in range(100)})
             day = site.clock.now().date()
-            done = send(site, tmp_path, scheduled_on=day)
+            done = send(site, ads(fake), scheduled_on=day)
 
         assert (done["as_of"], done["failure"]) == (MONDAY + WEEK, "")
 
-    def test_it_is_recorded_why_google_took_nobody(self, site):
+    def test_it_is_recorded_why_google_took_nobody(self, site, ads):
         with Fake(late=0, fails=lambda user: "NO_CONSENT") as fake:
-            client = opened(fake, LIST)
-            self.send(site, client, "u1")
-            self.send(site, client, "u1")
+            for _ in range(2):
+                send(site, ads(fake), top=1, control="0%")
         [row] = site.ledger()
 
         assert (row["status"], row["reason"]) == (
@@ -397,20 +381,18 @@ class TestDeliveries:
             "Google failed: NO_CONSENT (1)",
         )
 
-    def test_deliveries_of_a_week_read_what_became_of_the_week_before(self, site):
+    def test_deliveries_of_a_week_read_what_became_of_the_week_before(self, site, ads):
         """And who has left is taken off the list."""
         with Fake(late=0) as fake:
-            client = opened(fake, LIST)
-            self.send(site, client, "u1", "u2")
-            site.clock.advance(7 * 86_400)
-            self.send(site, client, "u2", "u3")
+            send(site, ads(fake), top=2, control="0%")
+            site.next_week({"u198": 0.5, "u197": 0.5})
+            send(site, ads(fake), top=2, control="0%")
 
         first = [row for row in site.ledger() if row["as_of"] == MONDAY]
         assert {row["status"] for row in first} == {"accepted"}
-        assert ("remove", "u1") in fake.users
         assert dict(fake.users) == {
-            ("add", "u1"): 1,
-            ("add", "u2"): 2,
-            ("add", "u3"): 1,
-            ("remove", "u1"): 1,
+            ("add", "u199"): 1,
+            ("add", "u198"): 2,
+            ("add", "u197"): 1,
+            ("remove", "u199"): 1,
         }

@@ -10,7 +10,6 @@ from local.receiver import Receiver
 from propensity.audience import run
 from propensity.errors import RequestError
 from propensity.tables import every as tables
-from tests.data_manager import DataManager as Fake
 from tests.offline.audience.conftest import (
     MONDAY,
     USERS,
