@@ -155,8 +155,7 @@ def play(
             published.append(as_of)
         # Their outcomes are evaluated by the end, so that there is a lift to show.
         if as_of and day in weeks[-audience.WEEKS :]:
-            is_first = not is_sent
-            audience.act(stack, warehouse, use_case.name, day, is_first=is_first)
+            audience.act(stack, warehouse, use_case.name, day, is_first=not is_sent)
             is_sent = True
     if not is_promoted:
         report = shown(stack.bucket_folder / trained["objects"]["report.html"])

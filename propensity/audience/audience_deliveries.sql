@@ -9,13 +9,11 @@ SELECT
   IF(status = 'pending' AND receipt IS NOT NULL, 'waiting', status) AS status,
   IFNULL(reason, '') AS reason,
   COUNT(*) AS users
-FROM
-  ma_audience_ledger
+FROM ma_audience_ledger
 WHERE
   use_case = @use_case
   AND audience = @audience
-GROUP BY
-  ALL
+GROUP BY ALL
 ORDER BY
   as_of DESC,
   destination,

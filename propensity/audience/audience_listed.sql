@@ -10,16 +10,14 @@ WITH
     SELECT
       user_id,
       MAX(IF(action = 'add', as_of, NULL)) AS as_of
-    FROM
-      ma_audience_ledger
+    FROM ma_audience_ledger
     WHERE
       use_case = @use_case
       AND audience = @audience
       AND destination = @destination
       AND as_of < @as_of
       AND (status = 'accepted' OR action = 'add' AND status = 'pending')
-    GROUP BY
-      user_id
+    GROUP BY user_id
     HAVING
       MAX(IF(action = 'add', recorded_at, NULL))
       >= IFNULL(
@@ -30,14 +28,11 @@ WITH
 SELECT
   l.user_id,
   m.attributes
-FROM
-  listed AS l
-LEFT JOIN
-  ma_audience_members AS m
+FROM listed AS l
+LEFT JOIN ma_audience_members AS m
   ON
     m.user_id = l.user_id
     AND m.as_of = l.as_of
     AND m.use_case = @use_case
     AND m.audience = @audience
-ORDER BY
-  user_id
+ORDER BY user_id

@@ -8,8 +8,7 @@ SELECT
   expected_value,
   is_control,
   attributes
-FROM
-  ma_audience_members
+FROM ma_audience_members
 WHERE
   use_case = @use_case
   AND audience = @audience

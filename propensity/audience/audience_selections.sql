@@ -9,12 +9,9 @@ SELECT
   MIN(selected_at) AS selected_at,
   COUNT(*) AS users,
   COUNTIF(is_control) AS control_users
-FROM
-  ma_audience_members
+FROM ma_audience_members
 WHERE
   use_case = @use_case
   AND audience = @audience
-GROUP BY
-  as_of
-ORDER BY
-  as_of DESC
+GROUP BY as_of
+ORDER BY as_of DESC

@@ -3,5 +3,4 @@
 -- Parameters: those of features.sql; @as_of DATE.
 SELECT
   user_id
-FROM
-  publication
+FROM publication

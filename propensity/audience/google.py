@@ -255,13 +255,19 @@ class Google:
         if not (file.email or file.phone):
             return {"user_id_data": {"user_id": member.user_id}}
         own = json.loads(member.attributes or "{}")
-        identifiers = []
-        if email := own.get(file.email):
-            identifiers.append({"email_address": hashed_email(str(email))})
-        if phone := own.get(file.phone):
-            identifiers.append({"phone_number": hashed_phone(str(phone))})
+        identifiers, reasons = [], []
+        for column, name, hashing in (
+            (file.email, "email_address", hashed_email),
+            (file.phone, "phone_number", hashed_phone),
+        ):
+            try:
+                if value := own.get(column):
+                    identifiers.append({name: hashing(str(value))})
+            except ValueError as error:
+                reasons.append(str(error))
         if not identifiers:
-            raise ValueError("no e-mail address and no phone number")
+            none = "no e-mail address and no phone number"
+            raise ValueError(", ".join(reasons) or none)
         return {"user_data": {"user_identifiers": identifiers}}
 
 

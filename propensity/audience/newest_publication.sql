@@ -5,11 +5,9 @@
 SELECT
   as_of,
   users
-FROM
-  ma_publications
+FROM ma_publications
 WHERE
   use_case = @use_case
   AND as_of <= @as_of
-ORDER BY
-  as_of DESC
+ORDER BY as_of DESC
 LIMIT 1

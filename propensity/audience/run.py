@@ -24,7 +24,7 @@ from propensity.audience.delivery import (
 )
 from propensity.audience.destinations import Secret, opened
 from propensity.audience.members import Audience, find_or_choose, store
-from propensity.audience.planned import planned
+from propensity.audience.plan import planned
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AudienceStopped, AudienceWaits, RequestError
 from propensity.registry.deployment import Deployment

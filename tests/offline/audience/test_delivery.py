@@ -121,21 +121,6 @@ class TestMembers:
         assert before == site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
         assert delivery["tallies"]["add"]["sent"] == 0
 
-    def test_members_who_are_held_out_are_so_every_week(self, site):
-        send(site)
-        site.next_week({f"u{n:03}": (n + 1) / 400 for n in range(150)})
-        send(site)
-
-        groups = {
-            (as_of, is_control): members_of(site, as_of, is_control=is_control)
-            for as_of in (MONDAY, MONDAY + WEEK)
-            for is_control in (True, False)
-        }
-        both = (groups[MONDAY, True] | groups[MONDAY, False]) & (
-            groups[MONDAY + WEEK, True] | groups[MONDAY + WEEK, False]
-        )
-        assert groups[MONDAY, True] & both == groups[MONDAY + WEEK, True] & both
-
     def test_members_of_an_older_date_are_not_chosen_after_newer_ones(self, site):
         """Defect: users counted in the lift from distort the measured lift."""
         site.next_week({"u001": 0.5})

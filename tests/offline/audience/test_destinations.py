@@ -23,7 +23,6 @@ from propensity.audience.members import Audience
 from propensity.audience.selection import Control, Member
 from propensity.errors import (
     AccessDenied,
-    SettingsError,
     Unavailable,
     UseCaseError,
 )
@@ -63,12 +62,6 @@ GOOGLE = {
 CHOSEN_AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
-def secret(name: str) -> str:
-    if name not in VARIABLES:
-        raise SettingsError(f"there is no secret {name}", field=name)
-    return VARIABLES[name]
-
-
 class Answering(Receiver):
     """A receiver that answers everything alike, and keeps what it heard."""
 
@@ -80,14 +73,6 @@ class Answering(Receiver):
     def take(self, method, path, headers, body):
         self.heard.append((method, path, dict(headers), json.loads(body)))
         return self._answer
-
-
-class Losing(Receiver):
-    """A receiver whose first answer is lost."""
-
-    def answer(self, *request):
-        self.requests += 1
-        return None if self.requests == 1 else (204, {}, None)
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +93,7 @@ def read(tmp_path):
             name="ga4_purchase", chosen=lambda _: {"user_column": "user_pseudo_id"}
         )
         deployment = SimpleNamespace(use_case=use_case, settings=None)
-        return opened(named, deployment, secret, columns=columns)
+        return opened(named, deployment, VARIABLES.__getitem__, columns=columns)
 
     return opening
 
@@ -196,13 +181,6 @@ class TestHttp:
             read(toml(changed))
 
         assert SECRET not in raised.value.message
-
-    def test_an_http_destination_names_the_variable_that_is_missing(self, read):
-        text = HTTP.format(url="http://127.0.0.1").replace("CRM_TOKEN", "NOT_SET")
-        with pytest.raises(SettingsError) as raised:
-            read(text)
-
-        assert raised.value.field == "NOT_SET"
 
     @pytest.mark.parametrize(
         ("changed", "message"),

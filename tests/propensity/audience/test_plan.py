@@ -53,12 +53,6 @@ def test_one_look_at_a_fixed_date_shows_smaller_effects():
     assert effect < plan.smallest_lift(rate, 10_000, share=0.1)
 
 
-def test_members_and_the_lift_that_they_show_say_the_same():
-    effect = plan.smallest_lift(0.05, 30_000, share=0.3)
-
-    assert plan.members_needed(0.05, effect, share=0.3) == pytest.approx(30_000, 0.001)
-
-
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_nothing_can_be_shown_where_nobody_or_everybody_converts(rate):
     assert plan.smallest_lift(rate, 1_000_000, share=0.1) is None
