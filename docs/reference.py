@@ -123,9 +123,8 @@ def _about(table: Table) -> Iterator[str]:
         yield f"Written by {_code(writers)}.\n"
     if note := NOTES.get(table.name):
         yield f"{note}\n"
-    must = ", on which a query must filter" if table.requires_filter else ""
     kept = f"; kept for {table.expiration_days} days" if table.expiration_days else ""
-    yield f"\nPartition column: `{table.partition}`{must}{kept}.\n"
+    yield f"\nPartition column: `{table.partition}`{kept}.\n"
 
 
 def _writers(table: str) -> list[str]:
