@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
+from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Callers, answers_failures
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients
@@ -25,7 +26,8 @@ from propensity.stream.score import ScoreStream
 @cache
 def consumer() -> ScoreStream:
     """Open the clients on the first request; a warm instance keeps them."""
-    return ScoreStream(Clients.open(Settings.from_environment(), SYSTEM))
+    settings = Settings.from_environment()
+    return ScoreStream(Clients.open(settings, SYSTEM), Artifacts.open(settings))
 
 
 @functions_framework.aio.http

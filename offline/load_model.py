@@ -25,7 +25,14 @@ from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.registry.serving import loaded, newest_recorded
-from propensity.registry.versions import HTML, JSON, Registry, announce, unpickled
+from propensity.registry.versions import (
+    HTML,
+    JSON,
+    Record,
+    Registry,
+    announce,
+    unpickled,
+)
 from propensity.settings import Settings
 from propensity.tables import every as tables
 
@@ -183,6 +190,6 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
     shelf: Any = SimpleNamespace(
         load=lambda _: [unpickled(shipped.files[name]) for name in names]
     )
-    record = {"model_version": "shipped", "card": {**shipped.card, "files": {}}}
+    record = Record(model_version=0, card={**shipped.card, "files": {}})
     loaded(shelf, usecases.load(shipped.use_case), record, settings=settings)
     return shipped

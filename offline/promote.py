@@ -99,7 +99,7 @@ def _changed(
     at: datetime,
 ) -> Champion:
     """Change the pointer; return the champion."""
-    checksum = serving.metadata["model_sha256"] if serving else ""
+    checksum = serving.record.model_sha256 if serving else ""
     if before and action == "unpin":
         return registry.unpin(before)
     if before and action == "rollback":
@@ -116,12 +116,12 @@ def _changed(
 
 def _check_proved(serving: Serving, before: Champion | None) -> None:
     """Raise RequestError for a first version that training rejected."""
-    metadata = serving.metadata
-    is_first = metadata["promoted"] is False and metadata["compared_version"] is None
+    record = serving.record
+    is_first = record.promoted is False and record.compared_version is None
     if is_first and not (before and before.version == serving.version):
         raise RequestError(
             f"version {serving.version} was the first and was not promoted: "
-            f"{metadata['verdict']}",
+            f"{record.verdict}",
             hint="To make it live all the same, add --force",
             field="force",
         )
@@ -137,15 +137,15 @@ def verified(deployment: Deployment, version: int) -> Serving:
         SchemaError: Its features or parameters are not those of today.
     """
     use_case = deployment.use_case
-    metadata = find_recorded(deployment.warehouse, use_case.name, version)
-    if metadata is None:
+    record = find_recorded(deployment.warehouse, use_case.name, version)
+    if record is None:
         raise UnknownVersion(
             f"{use_case.name} has no version {version}",
             hint="`propensity versions` lists them",
             field="version",
         )
     settings = deployment.settings
-    return loaded(deployment.registry, use_case, metadata, settings=settings)
+    return loaded(deployment.registry, use_case, record, settings=settings)
 
 
 def versions(use_case: str | None = None) -> dict[str, Any]:

@@ -3,8 +3,6 @@ Groups, and values kept fresh: how an instance serves many callers at once.
 
 - ``GroupCommit``: what arrives during a write is written together by the next
 - ``Refreshed``: a value in memory that is read again once it is old
-
-02-GetProba imports this, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _TYPES = {
 }
 
 
-def explained(error: ValueError, entries: Mapping[str, Any], kind: type[Any]) -> str:
+def explained(error: ValueError, entries: Mapping[str, object], kind: type[Any]) -> str:
     """
     Return in plain words why a TOML file cannot be read as a type.
 
@@ -55,7 +55,7 @@ def explained(error: ValueError, entries: Mapping[str, Any], kind: type[Any]) ->
     return f"this is not TOML{where}: look for a missing quotation mark, bracket or ="
 
 
-def _entry_at_fault(text: str, entries: Mapping[str, Any], kind: type[Any]) -> str:
+def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -> str:
     match = _AT.fullmatch(text)
     assert match is not None
     what, path = match["what"], match["path"] or ""
@@ -106,7 +106,7 @@ def _joined(path: str, name: str) -> str:
 
 
 def _first_at_fault(
-    text: str, entries: Mapping[str, Any], kind: type[Any], table: str
+    text: str, entries: Mapping[str, object], kind: type[Any], table: str
 ) -> str:
     """Return the path of the entry of a table that msgspec complains about."""
     values, *_ = _at(table, entries, kind)
@@ -120,15 +120,17 @@ def _first_at_fault(
 
 
 def _replaced(
-    entries: Mapping[str, Any], names: list[str], table: Mapping[str, Any]
-) -> Mapping[str, Any]:
+    entries: Mapping[str, Any], names: list[str], table: Mapping[str, object]
+) -> Mapping[str, object]:
     """Return entries with another table in the place of the one at a path."""
     first, *others = names
     inner = _replaced(entries[first], others, table) if others else table
     return {**entries, first: inner}
 
 
-def _at(path: str, entries: Mapping[str, Any], kind: type[Any]) -> tuple[Any, Any, str]:
+def _at(
+    path: str, entries: Mapping[str, object], kind: type[Any]
+) -> tuple[Any, Any, str]:
     """Return the value at a path, its declared type, and what it may be in words."""
     value: Any = entries
     declared: Any = inspect.type_info(kind)

@@ -1,7 +1,5 @@
 """
 Rules for the ids of users and events, and for the names of use cases and GA4's events.
-
-02-GetProba imports this, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations

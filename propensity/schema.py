@@ -97,9 +97,9 @@ class Row(Struct, metaclass=_Frozen):
                 known[name] = part.of(own)
         return convert({**_nulls(cls), **known}, cls)
 
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> dict[str, object]:
         """Return the values by column, those in JSON as well, without parts not set."""
-        parts, columns = _parts(type(self)), dict[str, Any]()
+        parts, columns = _parts(type(self)), dict[str, object]()
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if name in parts:
@@ -110,9 +110,9 @@ class Row(Struct, metaclass=_Frozen):
                 columns[name] = value
         return columns
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, object]:
         """Return the values by column, as the table has them."""
-        columns, inside = self.columns(), dict[str, Any]()
+        columns, inside = self.columns(), dict[str, object]()
         for column in columns_of(type(self)):
             value = columns.pop(column.name, None) if column.in_json else None
             if value is not None:
@@ -164,10 +164,10 @@ class Column:
         return f"ARRAY<{kind}>" if self.repeated else kind
 
     @property
-    def in_api(self) -> dict[str, Any]:
+    def in_api(self) -> dict[str, object]:
         """The column as BigQuery's API has it, and Terraform."""
         mode = "REQUIRED" if self.required else "NULLABLE"
-        column: dict[str, Any] = {
+        column: dict[str, object] = {
             "name": self.name,
             "type": _IN_API.get(self.type, self.type),
             "mode": "REPEATED" if self.repeated else mode,
@@ -290,7 +290,7 @@ class Table:
         """The columns' types, as SQL spells them, by name."""
         return {column.name: column.sql_type for column in self.columns}
 
-    def arrow(self, rows: pa.Table | Iterable[Row | Mapping[str, Any]]) -> pa.Table:
+    def arrow(self, rows: pa.Table | Iterable[Row | Mapping[str, object]]) -> pa.Table:
         """
         Return rows in the table's own columns.
 
@@ -305,7 +305,7 @@ class Table:
 
         schema = self.arrow_schema()
         names = {*schema.names}
-        values = list[Mapping[str, Any]]()
+        values = list[Mapping[str, object]]()
         if isinstance(rows, pa.Table):
             wrong = names ^ {*rows.column_names}
         else:

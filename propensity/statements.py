@@ -4,6 +4,9 @@ SQL statements by name: from the use case's folder, else from that of a room.
 A line ``-- include: name.sql`` stands for the text of that file. Names are unique among
 the rooms, so that a use case can replace any shared statement, or a part of one. A line
 ``-- include: ga4_purchase/features.sql`` stands for the statement of that use case.
+
+What no parameter can hold, such as the name of a table, is a part: a word in backticks,
+which stands for the text that the caller gives. No other code puts SQL together.
 """
 
 from __future__ import annotations
@@ -17,8 +20,11 @@ from propensity.errors import UseCaseError
 
 # Editors on Windows begin a file with a byte order mark, which is no part of its text.
 ENCODING = "utf-8-sig"
-FOLDERS = ("runs", "audience", "stream", "registry", "online", "ga4", "usecases")
+FOLDERS = (
+    *("runs", "audience", "stream", "registry", "online", "ga4", "fraud", "usecases"),
+)
 
+_PART = re.compile(r"`(\w+)`")
 _INCLUDE = re.compile(r" *-- include: (\w+(?:/\w+)?)\.sql")
 _PACKAGE = resources.files("propensity")
 
@@ -31,18 +37,20 @@ class Line(NamedTuple):
     text: str
 
 
-def statement(name: str, *, own: Any = None) -> str:
+def statement(name: str, *, own: Any = None, **parts: str) -> str:
     """
     Return the text of a statement, with its includes.
 
     Args:
         name: Name of the file, without ``.sql``.
         own: A folder that is searched before ``FOLDERS``.
+        parts: The text of each part.
 
     Raises:
         UseCaseError: There is no such file, or it is not UTF-8.
     """
-    return joined(lines(name, own=own))
+    text = joined(lines(name, own=own))
+    return _PART.sub(lambda word: parts.get(word[1], word[0]), text)
 
 
 def joined(found: Iterable[Line]) -> str:

@@ -6,34 +6,28 @@ An entry is the HMAC-SHA256 of an id under a key that only the functions and
 neither see who is on it nor find out by trying ids. BigQuery has no HMAC, and records
 statements with the keys in them, so rows are filtered here, in Arrow batches.
 
-An entry is for one use case or for all. The list is a table, and for lookups also an
-object of the bucket (``publish``), which ``propensity forget`` and 01-Predictions keep
-up to date.
-
-02-GetProba imports this for every lookup, so nothing heavy may be imported here.
+An entry is for one use case or for all. The list is a table; ``registry.suppressed``
+has the copy of it that lookups read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from propensity.concurrency import Refreshed
-from propensity.errors import MissingTable, PropensityError, SettingsError
-from propensity.gcp.artifacts import retried
+from propensity.errors import MissingTable, SettingsError
 from propensity.gcp.log import log
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.queries import Queries
     from propensity.settings import Settings
 
@@ -41,9 +35,7 @@ if TYPE_CHECKING:
 
 EVERYWHERE = ""
 
-# The list, and the same for lookups.
 TABLE = "suppressed_users"
-OBJECT = "suppressed/users.json"
 
 # Words of a text, between punctuation; and the parts of a word such as ana@example.com
 # or users/ana. Ids that are numbers or UUIDs have dots and hyphens.
@@ -177,7 +169,7 @@ def read(warehouse: Queries) -> Suppressed:
     """
     key = warehouse.settings.suppression_key
     try:
-        return _recognised(_listed(warehouse), key)
+        return recognised(entries_of(warehouse), key)
     except MissingTable:
         # A deployment with neither key nor table has no list.
         if key:
@@ -185,12 +177,14 @@ def read(warehouse: Queries) -> Suppressed:
         return NOBODY
 
 
-def _listed(warehouse: Queries) -> list[Entry]:
+def entries_of(warehouse: Queries) -> list[Entry]:
+    """Return what the table has, or raise MissingTable."""
     rows = warehouse.listed(TABLE, Entry._fields)
     return [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
 
 
-def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
+def recognised(entries: Sequence[Entry], key: str) -> Suppressed:
+    """Return the list of entries, or raise SettingsError if another key made them."""
     own = key_id(key) if key else None
     if any(entry.key_id != own for entry in entries):
         setting = "another key" if key else "not set"
@@ -201,86 +195,6 @@ def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
             field="PROPENSITY_SUPPRESSION_KEY",
         )
     return Suppressed(key, frozenset((one.use_case, one.user_hash) for one in entries))
-
-
-def check_key(artifacts: Artifacts, key: str) -> None:
-    """
-    Compare a key with the one that the list was last published under.
-
-    An empty list has no user to tell the keys apart by; a user who is added under a
-    wrong one stops every function.
-
-    Raises:
-        SettingsError: It is another one.
-    """
-    known = None
-    if (stored := artifacts.find(OBJECT)) is not None:
-        # A damaged object is written anew.
-        with contextlib.suppress(ValueError, AttributeError):
-            known = json.loads(stored.data).get("key_id")
-    if known not in (None, key_id(key)):
-        raise SettingsError(
-            "PROPENSITY_SUPPRESSION_KEY is not the key of this deployment's functions",
-            hint="Take theirs from Secret Manager; if you have changed it, let "
-            "predictions run first",
-            field="PROPENSITY_SUPPRESSION_KEY",
-        )
-
-
-def publish(warehouse: Queries, artifacts: Artifacts) -> None:
-    """
-    Write the list, as the table has it now, into the bucket.
-
-    The table is read after the object, which changes by compare-and-set: so a slow
-    writer cannot bring an older list back.
-
-    Raises:
-        Conflict: Others wrote it each time.
-        AccessDenied, Unavailable: As named.
-    """
-
-    def write() -> None:
-        stored = artifacts.find(OBJECT)
-        try:
-            entries = _listed(warehouse)
-        except MissingTable:
-            entries = []
-        key = warehouse.settings.suppression_key
-        listed = {"key_id": key_id(key) if key else None, "users": sorted(entries)}
-        data = json.dumps(listed).encode()
-        if stored is None or stored.data != data:
-            artifacts.replace(OBJECT, data, stored)
-
-    retried(write)
-
-
-@lru_cache(maxsize=1)
-def _published(data: bytes, key: str) -> Suppressed:
-    """Parse the object; every minute's is nearly always the one before it."""
-    entries = [Entry(*user) for user in json.loads(data)["users"]]
-    return _recognised(entries, key)
-
-
-def read_published(
-    bucket: Artifacts, settings: Settings, *, table: Callable[[], Suppressed]
-) -> Suppressed:
-    """
-    Read the list from the bucket, or by ``table`` where that fails.
-
-    Without a list nobody could be answered, since any user might be on it.
-
-    Raises:
-        SettingsError, MissingTable, Unavailable: As ``read``.
-    """
-    try:
-        if not settings.suppression_key and bucket.find(OBJECT) is None:
-            return NOBODY
-        return _published(bucket.read(OBJECT).data, settings.suppression_key)
-    except SettingsError:
-        raise
-    except (PropensityError, ValueError, KeyError, TypeError, RecursionError) as error:
-        log("WARNING", f"suppressed users are read from the table: {error}")
-        return table()
 
 
 def suppressed_users(

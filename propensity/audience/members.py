@@ -261,7 +261,7 @@ def _publication(deployment: Deployment, until: date) -> tuple[date, int]:
             f"{name} scores events, and an audience consists of users", field="use_case"
         )
     sql = statement("newest_publication")
-    rows = deployment.rows(sql, as_of=until)
+    rows = deployment.rows(sql, since=date(1970, 1, 1), until=until)
     if not rows:
         raise RequestError(
             f"{name} has no predictions up to {until}",

@@ -73,7 +73,7 @@ def _parsed(text: str) -> Any:
     )
 
 
-def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise ValueError("a name is there twice")  # one of its values would not be seen
@@ -88,7 +88,7 @@ def _without(value: Any, kinds: Mapping[str, str]) -> Any:
         return _without_in_text(value, kinds)
     if not isinstance(value, dict):
         return value
-    left: dict[str, Any] = {}
+    left: dict[str, object] = {}
     for name, one in value.items():
         kind = kinds.get(_letters(name))
         age = _age(value, one) if kind == "birth date" else None
@@ -140,7 +140,7 @@ def dead_letters(
     letters = [messages[place] for place in refused]
     attributes = [_without({**one.attributes}, kinds) for one in letters]
     reasons = refused.values()
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "reason": [refusal.reason for refusal in reasons],
         "field": [refusal.field for refusal in reasons],
         "detail": [refusal.detail for refusal in reasons],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ _BRITISH = re.compile(r"([A-Z]{1,2}[0-9][A-Z0-9]?)[0-9][A-Z]{2}")
 _LEFT_OUT = re.compile(r"[^A-Z0-9]+")
 
 
-def with_fields(data: bytes, added: Mapping[str, Any]) -> bytes:
+def with_fields(data: bytes, added: Mapping[str, object]) -> bytes:
     """
     Return a JSON object with further fields, which replace those of the same name.
 

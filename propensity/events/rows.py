@@ -49,7 +49,7 @@ _CENTS, _NUMERIC = pa.decimal128(14, 2), pa.decimal128(38, 9)
 _BAD_TIME = f"the time is not in ISO 8601, or not from {EARLIEST:%Y} to now"
 # Beyond it neither Python nor BigQuery has a time.
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC)
-_NO_VALUES: Mapping[str, Any] = {}
+_NO_VALUES: Mapping[str, object] = {}
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -195,10 +195,10 @@ def _check_id(value: str, field: str) -> None:
 
 def _values(
     sent: Any, moment: datetime, postcodes: PostcodeIndex | None, latest: datetime
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the values of an event beside its amount, by column."""
     values: dict[str, Any] = {}
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, object] = {}
     for name, kind in sent.declared.stored.items():
         value = getattr(sent, name)
         if value is msgspec.UNSET:
@@ -237,11 +237,11 @@ def _age(sent: Any, moment: datetime) -> int | None:
 
 
 def _enriched(
-    data: bytes, sent: Any, ids: tuple[str, str, str], values: Mapping[str, Any]
+    data: bytes, sent: Any, ids: tuple[str, str, str], values: Mapping[str, object]
 ) -> bytes:
     """Return an event with what its row says besides."""
     use_case, event_id, user_id = ids
-    added: dict[str, Any] = {}
+    added: dict[str, object] = {}
     if sent.event_id != event_id:
         added["event_id"] = event_id
     if sent.use_case is None:
@@ -269,7 +269,7 @@ def rows_of(
     """
     times = pa.array([event.time_us for event in events], _UTC_TIME)
     oldest_us = microseconds_of(midnight((received_at - lateness).date()))
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "use_case": [event.use_case for event in events],
         "event_id": [event.event_id for event in events],
         "user_id": [event.user_id for event in events],
@@ -292,7 +292,7 @@ def rows_of(
     return batch_of(table, columns, len(events))
 
 
-def receipt(messages: Sequence[Message], received_at: datetime) -> dict[str, Any]:
+def receipt(messages: Sequence[Message], received_at: datetime) -> dict[str, object]:
     """Return the columns that say which messages rows are of, and when they came."""
     day = pa.scalar(received_at.date(), pa.date32())
     return {

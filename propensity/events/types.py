@@ -35,7 +35,7 @@ _Age = Annotated[int, msgspec.Meta(ge=0, le=MAXIMUM_AGE)]
 _Unset = msgspec.UnsetType
 
 # Types for msgspec of the kinds of fields; ``events.toml`` says what each means.
-KINDS: Mapping[str, Any] = {
+KINDS: Mapping[str, object] = {
     "text": _Text,
     "text or null": _Text | None,
     "personal": _Text | _Unset,

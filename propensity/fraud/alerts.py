@@ -25,10 +25,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.measures.intervals import FEW, NORMAL, Difference, difference
 from propensity.measures.metrics import grouped, of_best, ratio, summed
+from propensity.models.encoding import numbers_of
 from propensity.tables.models import Savings
 
 Floats = NDArray[np.float64]
@@ -145,6 +148,31 @@ def savings(alerted: Flags, stakes: Stakes, *, threshold: float | None) -> Savin
         saved_high=money(float(saved) + half) if has_interval else None,
         saved_share=float(saved / lost) if lost else None,
     )
+
+
+def saved_by_groups(groups: pa.Table, review_cost: float) -> Savings | None:
+    """
+    Return what the alerts of a day save; None for a version without alerts.
+
+    Args:
+        groups: Rows of ``event_evaluation_rows.sql`` whose outcome is known.
+        review_cost: Of an alert.
+    """
+    scored = groups.filter(pc.is_valid(groups["probability"])).sort_by("probability")
+    if not len(scored) or scored["is_alert"].null_count:
+        return None
+    events = numbers_of(scored["users"])
+    is_fraud = scored["conversions"].to_numpy() > 0
+    # Each fraud is drawn by itself for the interval, others by their group.
+    own = np.repeat(np.arange(len(events)), np.where(is_fraud, events, 1).astype(int))
+    stakes = Stakes(
+        is_fraud=is_fraud[own],
+        amount=amounts(numbers_of(scored["lost"]))[own],
+        weight=np.where(is_fraud, 1.0, events)[own],
+        review_cost=review_cost,
+    )
+    threshold = scored["alert_threshold"][0].as_py()
+    return savings(scored["is_alert"].to_numpy()[own], stakes, threshold=threshold)
 
 
 def cost_difference(

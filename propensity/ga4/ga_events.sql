@@ -1,6 +1,6 @@
 -- View ga_events: one row per event of the GA4 export, in the types that the use cases
 -- read. It and its part are the only statements that name the sharded tables.
--- Source: `shards`, which is ga_events_shards of one kind of tables; a property with
+-- Source: the part shards, which is ga_events_shards of one kind of tables; a property with
 -- several has the union of such SELECTs, each with columns of its own: the tables of
 -- today may have one that yesterday's lack.
 -- Readers bound table_suffix, the day, by constants, so that BigQuery prunes the days
@@ -124,23 +124,12 @@ SELECT
           NULL,
           i.item_id
         )
+      ) + COUNTIF(
+        IFNULL(LOWER(TRIM(i.item_id)), '') IN (
+          -- include: meaningless_ids.sql
+        )
       )
     FROM UNNEST(items) AS i
-  ) + IFNULL(
-    (
-      SELECT
-        SUM(
-          IF(
-            IFNULL(LOWER(TRIM(i.item_id)), '') IN (
-              -- include: meaningless_ids.sql
-            ),
-            1,
-            0
-          )
-        )
-      FROM UNNEST(items) AS i
-    ),
-    0
   ) AS n_distinct_items,
   NULLIF(NULLIF(NULLIF(traffic_source.source, ''), '(not set)'), '(data deleted)')
     AS source,
@@ -152,7 +141,7 @@ SELECT
     AS operating_system,
   NULLIF(NULLIF(NULLIF(geo.country, ''), '(not set)'), '(data deleted)')
     AS country,
-  -- columns that use cases name
+  `columns_of_use_cases`
   TO_HEX(
     MD5(
       TO_JSON_STRING(

@@ -3,6 +3,6 @@
   -- more than all others. So days are left out that a kind before this one has.
   AND CONCAT('2', _TABLE_SUFFIX) NOT IN (
     SELECT SUBSTR(table_name, -8)
-    FROM `INFORMATION_SCHEMA.TABLES`
-    WHERE REGEXP_CONTAINS(table_name, r'^(earlier_kinds)2[0-9]{7}$')
+    FROM `tables`
+    WHERE REGEXP_CONTAINS(table_name, r'^(`earlier_kinds`)2[0-9]{7}$')
   )

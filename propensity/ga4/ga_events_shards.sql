@@ -5,7 +5,7 @@
 SELECT
   CONCAT('2', _TABLE_SUFFIX) AS table_suffix,
   days.*
-FROM `shards_2*` AS days
+FROM `shards` AS days
 WHERE
   _TABLE_SUFFIX BETWEEN '0000000' AND '9999999'
   AND LENGTH(_TABLE_SUFFIX) = 7

@@ -23,23 +23,6 @@
 -- trillion they are a mistake of the shop's page.
 -- include: persons.sql
   ,
-  older AS (
-    SELECT
-      event_name,
-      event_time,
-      event_timestamp,
-      table_suffix,
-      user_pseudo_id,
-      user_id,
-      ecommerce_transaction_id
-    FROM ga_events
-    WHERE
-      table_suffix >= @first_repeat_suffix
-      AND table_suffix < @first_suffix
-      AND event_name IN (SELECT event_name FROM windows)
-      -- A purchase counts by its day, whether or not it has an id.
-      AND (ecommerce_transaction_id IS NOT NULL OR event_name = 'purchase')
-  ),
   every AS (
     SELECT
       event_name,
@@ -79,7 +62,13 @@
       NULL,
       NULL,
       NULL
-    FROM older
+    FROM ga_events
+    WHERE
+      table_suffix >= @first_repeat_suffix
+      AND table_suffix < @first_suffix
+      AND event_name IN (SELECT event_name FROM windows)
+      -- A purchase counts by its day, whether or not it has an id.
+      AND (ecommerce_transaction_id IS NOT NULL OR event_name = 'purchase')
   ),
   identified AS (
     SELECT

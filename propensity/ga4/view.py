@@ -17,7 +17,6 @@ Source:
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -52,9 +51,6 @@ _READERS = {
     "INT64": "export_int64",
     "NUMERIC": "export_numeric",
 }
-
-# The line of the view that these columns replace.
-_NAMED = "  -- columns that use cases name\n"
 
 # Statements with the view's further conditions, by the setting ``require_consent``.
 _CONDITIONS = {
@@ -128,19 +124,18 @@ def events_view(
         UseCaseError: A use case is wrong, or two name a column with different types.
     """
     named = usecases.export_values() if values is None else values
-    view = statement(VIEW).replace(_NAMED, "".join(map(_selected, named)))
-    view += "".join(statement(name) for name in _CONDITIONS[require])
+    columns = "".join(map(_selected, named))
+    conditions = "".join(statement(name) for name in _CONDITIONS[require])
+    tables = f"`{dataset}.INFORMATION_SCHEMA.TABLES`"
     parts: list[str] = []
     for kind in kinds:
-        shards = statement("ga_events_shards")
+        shards = statement("ga_events_shards", shards=f"`{dataset}.{PREFIXES[kind]}2*`")
         if earlier := KINDS[: KINDS.index(kind)]:
             names = "|".join(PREFIXES[one] for one in earlier)
-            shards += statement("ga_events_earlier").replace("earlier_kinds", names)
-        shards = textwrap.indent(shards, "    ")
-        shards = shards.replace("`shards_2*`", f"`{dataset}.{PREFIXES[kind]}2*`")
-        parts.append(view.replace("`shards` AS e", f"(\n{shards}  ) AS e"))
-    tables = "INFORMATION_SCHEMA.TABLES"
-    return "UNION ALL\n".join(parts).replace(f"`{tables}`", f"`{dataset}.{tables}`")
+            shards += statement("ga_events_earlier", earlier_kinds=names, tables=tables)
+        view = statement(VIEW, shards=f"(\n{shards})", columns_of_use_cases=columns)
+        parts.append(view + conditions)
+    return "UNION ALL\n".join(parts)
 
 
 def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
@@ -195,10 +190,10 @@ def columns(values: Iterable[Value]) -> list[Column]:
 
 def _selected(value: Value) -> str:
     """Return the SQL of a value's column in the view."""
-    return (
-        statement("export_value")
-        .replace("`value`", statement(_READERS[value.type]).rstrip())
-        .replace("`record`", value.record)
-        .replace("`key`", f"'{value.key}'")
-        .replace("`column`", value.column)
+    return statement(
+        "export_value",
+        value=statement(_READERS[value.type]).rstrip(),
+        record=value.record,
+        key=f"'{value.key}'",
+        column=value.column,
     )

@@ -62,7 +62,7 @@ def retried(write: Callable[[], Result]) -> Result:
     return write()
 
 
-def json_of(value: Mapping[str, Any]) -> bytes:
+def json_of(value: Mapping[str, object]) -> bytes:
     """Return an object's content as bytes."""
     return json.dumps(value, indent=1, sort_keys=True).encode()
 

@@ -1,7 +1,5 @@
 """
 Errors of Google's clients as the project's own: what failed, where, and what to do.
-
-02-GetProba imports this, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """
 HTTP for the functions: bodies, JSON answers, failures, and the server's settings.
-
-02-GetProba imports this, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations
@@ -175,7 +173,7 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
     return b"".join(chunks)
 
 
-async def object_of(request: Request, *, maximum: int) -> dict[str, Any]:
+async def object_of(request: Request, *, maximum: int) -> dict[str, object]:
     """
     Read a request's body, which must be a JSON object; NaN is for its reader to refuse.
 
@@ -195,7 +193,7 @@ async def object_of(request: Request, *, maximum: int) -> dict[str, Any]:
     return object_in(await body_of(request, maximum=maximum))
 
 
-def object_in(body: bytes) -> dict[str, Any]:
+def object_in(body: bytes) -> dict[str, object]:
     """Return the JSON object that a body is, or raise RequestError."""
     try:
         # Only UTF-8, as everywhere else; bytes may be of other encodings, too.

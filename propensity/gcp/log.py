@@ -3,8 +3,6 @@ Log lines: one line of JSON each, on standard error, where Cloud Logging reads t
 Standard output is for a command's answer.
 
 Lines have no user and no event: only runs, counts and outcomes.
-02-GetProba imports this, so nothing heavy may be imported here.
-
 https://cloud.google.com/logging/docs/structured-logging
 """
 
@@ -18,7 +16,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 # A line an event would cost more than the event.
 LOG_EVERY_S = 10.0
@@ -82,7 +79,7 @@ class Counts:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        fields: dict[str, Any] = {**self._counts}
+        fields: dict[str, object] = {**self._counts}
         if self._reasons:
             fields["reasons"] = {**self._reasons}
         severity = "WARNING" if self._reasons else "INFO"

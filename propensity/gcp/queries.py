@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from propensity.settings import Settings
 
-Parameters = Mapping[str, Any]
+Parameters = Mapping[str, object]
 LABELS = {"application": "propensity"}
 
 # So many rows are read as JSON with the answer; more as Arrow, through the Storage API.

@@ -32,7 +32,7 @@ class Warehouse(Queries):
     """
 
     def write(
-        self, table: Table, rows: pa.Table | Iterable[Row | Mapping[str, Any]]
+        self, table: Table, rows: pa.Table | Iterable[Row | Mapping[str, object]]
     ) -> None:
         """
         Append rows to a table through the Storage Write API: all of them or none.

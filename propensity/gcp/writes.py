@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -270,3 +270,32 @@ async def _exchange(call: Any, request: Any, idle: list[Any]) -> Any:
         raise
     idle.append(call)
     return answer
+
+
+async def append_accepted(
+    append: Callable[[pa.RecordBatch], Awaitable[None]], rows: pa.RecordBatch
+) -> dict[int, str]:
+    """
+    Append rows, but for those that the table refuses.
+
+    Args:
+        append: Appends the rows of one request: all, or none if it raises RowsRefused.
+        rows: In several requests if they are large.
+
+    Returns:
+        Why rows are refused for good, by their place.
+    """
+    refused = dict[int, str]()
+    places = [*range(rows.num_rows)]
+    for part in parts(rows):
+        left, own = part, places[: part.num_rows]
+        places = places[part.num_rows :]
+        while own:
+            try:
+                await append(left)
+                break
+            except RowsRefused as error:
+                refused |= {own[row]: detail for row, detail in error.rows.items()}
+                kept = [row for row in range(len(own)) if row not in error.rows]
+                left, own = left.take(kept), [own[row] for row in kept]
+    return refused

@@ -1,7 +1,8 @@
 """
 02-GetProba: answers over HTTP.
 
-A lookup, ``get_proba``:
+A lookup, ``get_proba``, whose instance starts within a second or two: the modules that
+it imports, in all rooms, import nothing heavy.
 
 - ``lookup``: parses a request; a user's published probability as an answer
 - ``predictions``: the index of each use case, in memory; without one, the table

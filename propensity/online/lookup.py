@@ -1,8 +1,7 @@
 """
 Lookups: the newest probability of a user, from an index in memory or from the table.
 
-No user id is ever logged: they are personal data. 02-GetProba imports this for every
-lookup, so nothing heavy may be imported here.
+No user id is ever logged: they are personal data.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ from propensity.online.predictions import (
     Table,
     warn,
 )
+from propensity.registry import suppressed
 from propensity.registry.index import Prediction
 from propensity.settings import Settings
 from propensity.suppression import Suppressed
@@ -104,7 +104,7 @@ class Lookups:
             return Queries.open(settings)
 
         def listed() -> Suppressed:
-            return suppression.read_published(
+            return suppressed.read_published(
                 bucket, settings, table=lambda: suppression.read(queries())
             )
 
@@ -160,7 +160,9 @@ class Lookups:
         return await self.table.find(use_case, user_ids)
 
 
-def _fields(user_id: str, prediction: Prediction | None, oldest: str) -> dict[str, Any]:
+def _fields(
+    user_id: str, prediction: Prediction | None, oldest: str
+) -> dict[str, object]:
     """Return a user's answer; predictions of before ``oldest`` are stale."""
     probability = percentile = as_of = version = is_stale = None
     if prediction is not None:
@@ -204,7 +206,7 @@ def _in_query_string(encoded: bytes) -> Question:
         raise RequestError(
             "the query string must be percent-encoded UTF-8", field="user_id"
         ) from None
-    parameters: dict[str, Any] = each_once([*pairs])
+    parameters: dict[str, object] = each_once([*pairs])
     _check_known(parameters, ("user_id", "use_case", "value"))
     if "user_id" not in parameters:
         raise RequestError("user_id is missing: GET /?user_id=...", field="user_id")
@@ -215,7 +217,7 @@ def _in_query_string(encoded: bytes) -> Question:
     return Question((user_id,), _use_case(parameters), True, values=value == "1")
 
 
-def _in_body(fields: dict[str, Any]) -> Question:
+def _in_body(fields: dict[str, object]) -> Question:
     _check_known(fields, ("user_ids", "use_case"))
     user_ids = fields.get("user_ids")
     if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MAXIMUM_USERS:
@@ -227,7 +229,7 @@ def _in_body(fields: dict[str, Any]) -> Question:
     return Question(user_ids, _use_case(fields), is_single=False)
 
 
-def _check_known(fields: dict[str, Any], known: tuple[str, ...]) -> None:
+def _check_known(fields: dict[str, object], known: tuple[str, ...]) -> None:
     if unknown := fields.keys() - {*known}:
         message = f"unknown; known are {', '.join(known)}"
         raise RequestError(message, field=min(unknown)[:64])

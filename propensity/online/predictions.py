@@ -3,8 +3,6 @@ Where lookups find predictions: an index in memory, or else BigQuery's table.
 
 The index of each use case is followed by its pointer and loaded whole. Without one the
 table is read, by one query for all who wait.
-
-02-GetProba imports this for every lookup, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Callers, failure_of, keep_modules, object_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.queries import Queries
-from propensity.gcp.writes import Appends, RowsRefused, parts
+from propensity.gcp.writes import Appends, RowsRefused, append_accepted
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.
@@ -62,7 +62,7 @@ from propensity.registry.serving import (
 from propensity.settings import Settings
 from propensity.suppression import Suppressed, suppressed_users
 from propensity.tables.stream import INFERENCE_LOG, Inference
-from propensity.usecases import UseCase
+from propensity.usecases import Features, UseCase
 
 FUNCTION = "score"
 # A thousand instances need one. While a body is parsed, nobody else is answered.
@@ -214,7 +214,7 @@ class Online:
 
     async def _user(
         self, use_case: UseCase, user_id: str, suppressed: Suppressed
-    ) -> Mapping[str, Any] | None:
+    ) -> Features | None:
         """Return the features of a user as of now, None without features."""
         if use_case.name not in self._users:
             raise RequestError(
@@ -228,7 +228,7 @@ class Online:
 
     async def _features_of(
         self, use_case: UseCase, user_ids: Sequence[str]
-    ) -> list[Mapping[str, Any] | None]:
+    ) -> list[Features | None]:
         """Read features of users, by one query."""
         now = self._clock.now()
         found = await asyncio.to_thread(
@@ -320,28 +320,27 @@ async def append_all(
     group: Sequence[Sequence[Inference]],
 ) -> list[None]:
     """Append rows of ``inference_log``, and repeat until they are durable."""
-    for part in parts(batch_of([row for each in group for row in each])):
-        await _append_part(append, counts, part)
+    rows = batch_of([row for each in group for row in each])
+    refused = await append_accepted(partial(_append_durably, append, counts), rows)
+    if refused:
+        _lost(len(refused), RowsRefused.code)
     return [None] * len(group)
 
 
-async def _append_part(
+async def _append_durably(
     append: Callable[[pa.RecordBatch], Awaitable[None]],
     counts: Counts,
     rows: pa.RecordBatch,
 ) -> None:
-    while rows.num_rows:
+    while True:
         try:
             await append(rows)
-        except RowsRefused as error:
-            # The table will never take these rows; the append had none of the rest.
-            _lost(len(error.rows), error)
-            kept = [row for row in range(rows.num_rows) if row not in error.rows]
-            rows = rows.take(kept)
+        except RowsRefused:
+            raise
         except Exception as error:  # no error may lose a row that waits
             if type(error) is PropensityError:
                 # BigQuery refuses the request itself, and would do so again.
-                _lost(rows.num_rows, error)
+                _lost(rows.num_rows, error.code)
                 return
             why = failure_of(error, Callers.PUBLIC).line["message"]
             message = f"inferences not logged yet: {why}"
@@ -352,9 +351,9 @@ async def _append_part(
             return
 
 
-def _lost(rows: int, error: PropensityError) -> None:
+def _lost(rows: int, outcome: str) -> None:
     message = f"lost: the table refuses {rows} rows for good"
-    log("ERROR", message, function=FUNCTION, outcome=error.code)
+    log("ERROR", message, function=FUNCTION, outcome=outcome)
 
 
 def _events(
@@ -387,7 +386,7 @@ def _answer(
     rows: Sequence[Inference],
     *,
     request_ms: float,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the answer to a question, from the rows that are logged."""
     scores = [
         {name: getattr(row, name) for name in (*_IN_ANSWERS, "latency_ms")}

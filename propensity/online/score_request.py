@@ -20,7 +20,7 @@ from propensity.events.values import (
     sensible_instant,
 )
 from propensity.ids import INEXACT, is_encodable, problem_of
-from propensity.usecases import NUMBER, UseCase
+from propensity.usecases import NUMBER, Features, UseCase
 
 # A body has one of these, or else the features themselves.
 WAYS = ("features", "instances", "user_id")
@@ -43,7 +43,7 @@ class Instance(NamedTuple):
         ingested_at: That in UTC; None if it makes no sense.
     """
 
-    features: Mapping[str, float | str | None]
+    features: Features
     prefix: str = ""
     event_id: str | None = None
     has_time: bool = False
@@ -129,8 +129,8 @@ def question_of(
 
 
 def _use_case(
-    fields: Mapping[str, Any],
-    features: Mapping[str, Any],
+    fields: Mapping[str, object],
+    features: Mapping[str, object],
     known: Mapping[str, UseCase],
     default: str,
 ) -> UseCase:
@@ -173,7 +173,7 @@ def _instances(items: Any) -> dict[str, Any]:
 
 
 def _named(
-    use_case: UseCase, places: Mapping[str, Mapping[str, Any]], latest: datetime
+    use_case: UseCase, places: Mapping[str, Mapping[str, object]], latest: datetime
 ) -> Instance:
     """
     Return an instance without features: its identity and ``ingest_ts``.

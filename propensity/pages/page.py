@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,7 +23,7 @@ POLICY = (
 )
 
 
-def filled(package: str, template: str, content: Mapping[str, Any]) -> str:
+def filled(package: str, template: str, content: Mapping[str, object]) -> str:
     """
     Fill a page.
 

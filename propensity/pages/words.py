@@ -99,7 +99,7 @@ def compact(value: Number) -> str:
     return _minus(f"{value:,.{max(0, 2 - math.floor(math.log10(size)))}f}")
 
 
-def interval(row: Mapping[str, Any], key: str, write: Format) -> str:
+def interval(row: Mapping[str, Number], key: str, write: Format) -> str:
     """Write the interval of a metric."""
     low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
     return f"{write(low)} to {write(high)}" if present(low) else DASH

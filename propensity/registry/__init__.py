@@ -8,5 +8,6 @@ The registry: model versions, the champion, and leases of runs.
 - ``serving``: a version as training recorded it, with its scorer; the live version in
   an instance's memory, refreshed in the background
 - ``index``: the file of newest predictions that answers lookups, and its pointer
+- ``suppressed``: the copy of the list of suppressed users that lookups read
 - ``inference_log``: rows of scores, from stream and HTTP, and their identity
 """

@@ -9,8 +9,6 @@ A file has no user ids. Its key is BLAKE2b of the id, 64 bits of it, under a ran
 that the file names: who does not know the key cannot choose ids that collide. An id
 that is not in the file has the hash of one that is with probability users / 2**64.
 
-02-GetProba imports this, so nothing heavy may be imported here.
-
 Source: RFC 7693, BLAKE2, section 2.9, keyed hashing.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +21,7 @@ from propensity.tables.stream import INFERENCE_LOG, Inference
 
 if TYPE_CHECKING:
     from propensity.registry.serving import ServingState
-    from propensity.usecases import UseCase
+    from propensity.usecases import Features, UseCase
 
 # Values of ``source``.
 STREAM = "stream"
@@ -49,7 +49,7 @@ class Scored(NamedTuple):
     event_id: str
     user_id: str | None
     time: datetime
-    features: Mapping[str, Any]
+    features: Features
     latency_ms: float | None
 
 

@@ -15,11 +15,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import convert
 
 from propensity.concurrency import Refreshed
 from propensity.errors import (
@@ -30,7 +32,7 @@ from propensity.errors import (
     UnknownVersion,
 )
 from propensity.gcp.log import log
-from propensity.registry.versions import NOTHING_SERVES, Registry
+from propensity.registry.versions import NOTHING_SERVES, Record, Registry
 from propensity.statements import statement
 from propensity.usecases import NUMBER
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from propensity.models.scoring import Scorer
     from propensity.models.value import ValueModel
     from propensity.settings import Settings
-    from propensity.usecases import UseCase
+    from propensity.usecases import Features, UseCase
 
 # Versions that requests have named and that stay loaded.
 KEPT_VERSIONS = 4
@@ -58,7 +60,6 @@ class Serving:
     names may share one.
 
     Attributes:
-        metadata: Its row of ``ma_model_training_metadata``.
         is_anomaly: Whether it gives anomaly scores and no probabilities.
         is_warm: Whether it has seen enough data to score; else all scores are NaN.
         value: Loads its model of amounts; None for one without.
@@ -66,27 +67,25 @@ class Serving:
 
     version: int
     scorer: Scorer
-    metadata: Mapping[str, Any]
+    record: Record
     is_anomaly: bool = False
     is_warm: bool = True
     value: Callable[[], ValueModel] | None = None
 
 
-def find_recorded(
-    warehouse: Queries, use_case: str, version: int
-) -> dict[str, Any] | None:
-    """Return the training record of a version with its card; None without one."""
+def find_recorded(warehouse: Queries, use_case: str, version: int) -> Record | None:
+    """Return the training record of a version; None without one."""
     if not 0 <= version < 2**63:
         return None
-    rows = warehouse.rows(
-        statement("model_metadata"), {"use_case": use_case, "model_version": version}
-    )
+    parameters = {"use_case": use_case, "model_versions": [version]}
+    rows = warehouse.rows(statement("trained_versions"), parameters)
     if not rows:
         return None
-    return {**dict(rows[0].items()), "card": json.loads(rows[0]["card"])}
+    known = {name: value for name, value in rows[0].items() if value is not None}
+    return convert({**known, "card": json.loads(known["card"])}, Record)
 
 
-def recorded(warehouse: Queries, use_case: str, version: int) -> dict[str, Any]:
+def recorded(warehouse: Queries, use_case: str, version: int) -> Record:
     """Return the same, or raise ArtifactError."""
     record = find_recorded(warehouse, use_case, version)
     if record is None:
@@ -128,7 +127,7 @@ def newest_recorded(warehouse: Queries, use_case: str) -> int:
 def loaded(
     registry: Registry,
     use_case: UseCase,
-    metadata: Mapping[str, Any],
+    record: Record,
     *,
     settings: Settings,
     threads: int = 0,
@@ -139,7 +138,6 @@ def loaded(
     Args:
         use_case: Its features and parameters must be those of the training: with
             others the model's features would mean something else.
-        metadata: The training record.
         threads: As for ``Scorer``.
 
     Raises:
@@ -149,8 +147,8 @@ def loaded(
     from propensity.models.half_space_trees import HalfSpaceTrees  # 03 has no sklearn
     from propensity.models.scoring import Scorer
 
-    version, card = metadata["model_version"], metadata["card"]
-    if mismatch := trained_otherwise(metadata, use_case, settings):
+    version, card = record.model_version, record.card
+    if mismatch := trained_otherwise(record, use_case, settings):
         raise SchemaError(
             f"version {version} {mismatch}, so its features would mean something else",
             hint="Train again, or set them back",
@@ -162,22 +160,22 @@ def loaded(
             f"{', '.join(sorted(changed))}",
             hint="Train again",
         )
-    preprocessor, model = registry.load(metadata)
+    preprocessor, model = registry.load(record)
     is_anomaly = isinstance(model, HalfSpaceTrees)
     return Serving(
         version=version,
         scorer=Scorer(preprocessor, model, features=card["features"], threads=threads),
-        metadata=metadata,
+        record=record,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
-        value=partial(registry.load_value, metadata)
+        value=partial(registry.load_value, record)
         if "value" in card["files"]
         else None,
     )
 
 
 def trained_otherwise(
-    metadata: Mapping[str, Any],
+    record: Record,
     use_case: UseCase,
     settings: Settings,
     *,
@@ -190,10 +188,9 @@ def trained_otherwise(
     days that features and labels read. Of other sources both are days of the cohort.
 
     Args:
-        metadata: The training record.
         statement: Only its parameters count; "" for all.
     """
-    card: Mapping[str, Any] = metadata["card"]
+    card = record.card
     then, now = dict(card["statement_parameters"]), dict(use_case.chosen(settings))
     if use_case.reads_export or use_case.own_events:
         for name in ("lookback_days", "horizon_days"):
@@ -340,7 +337,7 @@ class Champions:
             champion = self._loaded(use_case, record)
         return ServingState(champion=champion, epoch=pointer.epoch)
 
-    def _loaded(self, use_case: UseCase, record: Mapping[str, Any]) -> Serving:
+    def _loaded(self, use_case: UseCase, record: Record) -> Serving:
         registry = Registry(self._artifacts, use_case.name)
         return loaded(registry, use_case, record, settings=self._warehouse.settings)
 
@@ -359,12 +356,12 @@ class UserFeatures(NamedTuple):
         elapsed: The feature with the hours since ``since``; empty for none.
     """
 
-    values: Mapping[str, Any]
+    values: Features
     until: datetime | None
     since: datetime | None = None
     elapsed: str = ""
 
-    def at(self, moment: datetime) -> Mapping[str, Any] | None:
+    def at(self, moment: datetime) -> Features | None:
         """
         Return the features; None from the moment on when the user is not scored.
 
@@ -374,7 +371,8 @@ class UserFeatures(NamedTuple):
             return None
         if not self.elapsed or self.since is None:
             return self.values
-        hours = max(self.values[self.elapsed], (moment - self.since) / _HOUR)
+        known = float(self.values[self.elapsed] or 0.0)
+        hours = max(known, (moment - self.since) / _HOUR)
         return {**self.values, self.elapsed: hours}
 
 

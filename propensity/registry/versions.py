@@ -17,7 +17,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -80,6 +80,27 @@ class Published:
     version: int
     objects: Mapping[str, str]
     checksums: Mapping[str, str]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What training recorded of a version: columns of ``ma_model_training_metadata``.
+
+    Attributes:
+        card: ``card.json``, without histograms.
+    """
+
+    model_version: int
+    card: Mapping[str, Any]
+    as_of: date = date.min
+    model_object: str = ""
+    model_sha256: str = ""
+    preprocessor_object: str = ""
+    preprocessor_sha256: str = ""
+    alert_threshold: float | None = None
+    promoted: bool | None = None
+    compared_version: int | None = None
+    verdict: str = ""
 
 
 class Registry:
@@ -219,28 +240,25 @@ class Registry:
             self.artifacts.create(objects[name], data, content_type=content_type)
         return Published(version=version, objects=objects, checksums=checksums)
 
-    def load(self, metadata: Mapping[str, Any]) -> tuple[Any, Any]:
+    def load(self, record: Record) -> tuple[Any, Any]:
         """
         Return a version's preprocessor and model, unpickled after verification.
 
-        Args:
-            metadata: Its row of ``ma_model_training_metadata``. The checksums come
-                from there and not from the bucket: so write access to the bucket is
-                not enough to run code here.
+        The checksums come from BigQuery and not from the bucket: so write access to the
+        bucket is not enough to run code here.
 
         Raises:
             ArtifactError: An object is missing, or its bytes are not those of the
                 record.
         """
-        preprocessor, model = (
-            self.verified(metadata[f"{part}_object"], metadata[f"{part}_sha256"])
-            for part in ("preprocessor", "model")
+        return (
+            self.verified(record.preprocessor_object, record.preprocessor_sha256),
+            self.verified(record.model_object, record.model_sha256),
         )
-        return preprocessor, model
 
-    def load_value(self, metadata: Mapping[str, Any]) -> Any:
+    def load_value(self, record: Record) -> Any:
         """Return a version's model of amounts, like ``load``."""
-        file = metadata["card"]["files"]["value"]
+        file = record.card["files"]["value"]
         return self.verified(file["object"], file["sha256"])
 
     def verified(self, name: str, checksum: str) -> Any:

@@ -23,10 +23,7 @@ from propensity.registry.serving import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    from propensity.registry.versions import Champion
+    from propensity.registry.versions import Champion, Record
     from propensity.runs.run import Run
 
 
@@ -46,22 +43,22 @@ def as_of(run: Run) -> Serving:
     champion = run.registry.champion()
     if champion is None:
         raise _no_champion(run)
-    metadata = recorded(run.warehouse, run.use_case.name, champion.version)
-    if (age := run.as_of - metadata["as_of"]).days >= 0:
+    record = recorded(run.warehouse, run.use_case.name, champion.version)
+    if (age := run.as_of - record.as_of).days >= 0:
         # The alert of this name reads it, where no compaction runs as well.
         run.log("INFO", "the age of the live version", champion_age_days=age.days)
-        return _loaded(run, metadata)
+        return _loaded(run, record)
     served = (champion.version, *champion.earlier)
     name = run.use_case.name
     version = find_promoted(run.warehouse, name, as_of=run.as_of, served=served)
     if version is not None:
-        metadata = recorded(run.warehouse, run.use_case.name, version)
+        record = recorded(run.warehouse, run.use_case.name, version)
     else:
         run.log(
             "WARNING",
             "no version was live by then, so the live version of today scores",
         )
-    return _loaded(run, metadata)
+    return _loaded(run, record)
 
 
 def _no_champion(run: Run) -> NoChampion:
@@ -81,13 +78,13 @@ def _no_champion(run: Run) -> NoChampion:
     )
 
 
-def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
+def _loaded(run: Run, record: Record) -> Serving:
     from joblib import cpu_count  # 03 has no joblib
 
     return loaded(
         run.registry,
         run.use_case,
-        metadata,
+        record,
         settings=run.settings,
         threads=cpu_count(),
     )
@@ -102,15 +99,15 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
     second training of the same day, would look better than they are.
     """
     try:
-        metadata = recorded(run.warehouse, run.use_case.name, champion.version)
-        model = _loaded(run, metadata)
+        record = recorded(run.warehouse, run.use_case.name, champion.version)
+        model = _loaded(run, record)
         if not model.is_warm:
             raise SchemaError("it has not seen enough events to score")
         parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.log("WARNING", f"the live version cannot be compared: {error.message}")
         return Rival(version=champion.version, score=None)
-    threshold, is_new, card = metadata["alert_threshold"], None, metadata["card"]
+    threshold, is_new, card = record.alert_threshold, None, record.card
     # Trees that were never measured have no alerts.
     if threshold is None and card.get("is_anomaly"):
         threshold = NO_ALERTS

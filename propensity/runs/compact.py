@@ -56,12 +56,8 @@ AGES = {
     "audiences": "audience_age_days",
 }
 
-# Placeholders in export_day.sql: an option takes no parameter.
-TARGET = "gs://bucket/folder/"
-SOME_DAY = "DATE '1970-01-01'"
 
-
-def compact(run: Run) -> dict[str, Any]:
+def compact(run: Run) -> dict[str, object]:
     """
     Bring sums and exports up to date.
 
@@ -168,8 +164,7 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
         before += artifacts.names(folder)
         # Bucket, date and run have letters, digits and dashes only.
         target = f"gs://{bucket}/{folder}run={run.run_id}/"
-        one = statement("export_day").replace(TARGET, target)
-        exports.append(one.replace(SOME_DAY, f"DATE '{day}'"))
+        exports.append(statement("export_day", target=target, day=f"DATE '{day}'"))
     run.warehouse.execute(
         "".join(exports),
         {

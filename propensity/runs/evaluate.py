@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from propensity import drift
 from propensity.fraud import alerts
-from propensity.fraud.alerts import Stakes
 from propensity.learning import season
 from propensity.measures import metrics, revenue
 from propensity.measures.thresholds import (
@@ -33,7 +32,6 @@ from propensity.tables.models import (
     Evaluation,
     InForce,
     Residual,
-    Savings,
     Truths,
     Value,
 )
@@ -122,7 +120,7 @@ def key(row: Evaluation) -> Key:
     return row.week, row.model_version
 
 
-def answered(run: Run, rows: Sequence[Evaluation]) -> dict[str, Any]:
+def answered(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     """Return the weeks for an answer, and the drift alarms of the newest one."""
     weeks = [row.columns() for row in rows]
     alarms = []
@@ -380,29 +378,8 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
         )
         known = own.filter(pc.greater(own["users"], 0))
         if own["probability"].null_count < len(own):
-            yield replace(row, truths=truths, savings=_savings(run, known)), known
+            saved = alerts.saved_by_groups(known, run.settings.alert_review_cost)
+            yield replace(row, truths=truths, savings=saved), known
         else:
             converters = outcomes_of(known)[1]
             yield replace(row, truths=truths, unscored_converters=converters), None
-
-
-def _savings(run: Run, known: pa.Table) -> Savings | None:
-    """Return what the version's alerts save; None for one that has none."""
-    scored = known.filter(pc.is_valid(known["probability"])).sort_by("probability")
-    if not len(scored) or scored["is_alert"].null_count:
-        return None
-    users = numbers_of(scored["users"])
-    is_fraud = scored["conversions"].to_numpy() > 0
-    # Each fraud is drawn by itself for the interval, others by their group.
-    own = np.repeat(np.arange(len(users)), np.where(is_fraud, users, 1).astype(int))
-    stakes = Stakes(
-        is_fraud=is_fraud[own],
-        amount=alerts.amounts(numbers_of(scored["lost"]))[own],
-        weight=np.where(is_fraud, 1.0, users)[own],
-        review_cost=run.settings.alert_review_cost,
-    )
-    return alerts.savings(
-        scored["is_alert"].to_numpy()[own],
-        stakes,
-        threshold=scored["alert_threshold"][0].as_py(),
-    )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from propensity.errors import ExportLate, SchemaError
 from propensity.ga4 import days as ga4_days
@@ -93,7 +93,7 @@ def check_own_events(warehouse: Warehouse, use_case: UseCase) -> None:
             raise SchemaError("; ".join(problems))
 
 
-def answer(run: Run) -> dict[str, Any]:
+def answer(run: Run) -> dict[str, object]:
     """
     Return what an answer says of the export; nothing for a run that reads none.
 

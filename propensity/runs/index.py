@@ -15,9 +15,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from propensity import suppression, usecases
+from propensity import usecases
 from propensity.errors import Conflict, PropensityError, SchemaError
 from propensity.gcp.artifacts import retried
+from propensity.registry import suppressed
 from propensity.registry.index import (
     IndexPointer,
     Prediction,
@@ -62,7 +63,7 @@ def publish_for(run: Run) -> int:
     """
     artifacts, use_case = run.registry.artifacts, run.use_case.name
     try:
-        suppression.publish(run.warehouse, artifacts)
+        suppressed.publish(run.warehouse, artifacts)
         return publish(run.warehouse, artifacts, use_case, run_id=run.run_id)
     except PropensityError as error:
         error.message = (

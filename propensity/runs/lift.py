@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from propensity.audience.lift import Week, figures
 from propensity.runs.evaluate import CATCH_UP
@@ -114,7 +114,7 @@ def publish_lifts(run: Run, rows: Sequence[Lift]) -> None:
     run.append(AUDIENCE_LIFT, rows)
 
 
-def answered(rows: Sequence[Lift]) -> dict[str, Any]:
+def answered(rows: Sequence[Lift]) -> dict[str, object]:
     """Return rows for an answer, without the sums; nothing where there are none."""
     shown = [row.columns() for row in rows]
     for row in shown:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -76,23 +76,23 @@ class Scored:
     signals: Sequence[Signal] = ()
 
     @property
-    def alarms(self) -> list[dict[str, Any]]:
-        """The alarms of drift: ``cause``, ``name`` and ``message``."""
-        return [
-            {"cause": one.cause, "name": one.name, "message": one.message}
-            for one in self.signals
-            if one.is_alarm
-        ]
+    def alarms(self) -> list[Signal]:
+        """The signals that a person should look at."""
+        return [one for one in self.signals if one.is_alarm]
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> dict[str, object]:
         """Return what the answer of 01 says."""
         value = self.expected_value
+        alarms = [
+            {"cause": one.cause, "name": one.name, "message": one.message}
+            for one in self.alarms
+        ]
         return {
             "users": self.users,
             "mean_probability": self.mean_probability,
             "expected_value": None if value is None else {"sum": value},
             "log_odds_shift": self.log_odds_shift,
-            "drift": {"alarms": self.alarms},
+            "drift": {"alarms": alarms},
         }
 
 
@@ -185,7 +185,7 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
 def _score(run: Run, model: Serving, shift: float | None) -> Scored:
     listed, key = suppression.read(run.warehouse), _key(run)
     value_model = model.value() if model.value is not None else None
-    observed = Observed(model.metadata["card"].get("drift"))
+    observed = Observed(model.record.card.get("drift"))
     batches = observed.watching(model.scorer.score(features(run)))
     for rows in _gathered(_scores(batches, key, shift, value_model)):
         run.warehouse.write(tables.SCORES, rows)
@@ -221,8 +221,8 @@ def _score(run: Run, model: Serving, shift: float | None) -> Scored:
         ),
     )
     for alarm in scored.alarms:
-        fields = {name: alarm[name] for name in ("cause", "name")}
-        run.log("WARNING", f"drift: {alarm['message']}", **fields)
+        message = f"drift: {alarm.message}"
+        run.log("WARNING", message, cause=alarm.cause, name=alarm.name)
     return scored
 
 
@@ -237,14 +237,14 @@ def _removed_on_failure(run: Run) -> Iterator[None]:
         raise
 
 
-def _key(run: Run) -> dict[str, Any]:
+def _key(run: Run) -> dict[str, object]:
     """Return the columns that identify what a run has scored."""
     return {"use_case": run.use_case.name, "as_of": run.as_of, "run_id": run.run_id}
 
 
 def _scores(
     scored: Iterable[tuple[pa.RecordBatch, Floats]],
-    key: Mapping[str, Any],
+    key: Mapping[str, object],
     log_odds_shift: float | None,
     value_model: ValueModel | None,
 ) -> Iterator[pa.RecordBatch]:
@@ -298,9 +298,9 @@ def score_shift(run: Run, scored: Scored) -> float | None:
 
 def _score_shift(run: Run, scored: Scored) -> float | None:
     publications = run.rows(
-        "published_before",
-        as_of=run.as_of,
+        "newest_publication",
         since=run.as_of - timedelta(days=run.use_case.lookback_days),
+        until=run.as_of - timedelta(days=1),
     )
     if not publications:
         return None
@@ -310,7 +310,7 @@ def _score_shift(run: Run, scored: Scored) -> float | None:
     shift = metrics.score_shift(before, now)
     bound = run.settings.maximum_score_shift
     if shift > bound and not run.force:
-        causes = "; ".join(alarm["message"] for alarm in scored.alarms[:CAUSES])
+        causes = "; ".join(f"{one.message}" for one in scored.alarms[:CAUSES])
         raise ScoreShift(
             "nothing was published, because scores changed too much since "
             f"{last['as_of']}: by {shift:.2f} of their mean (limit {bound:g}). Likely "

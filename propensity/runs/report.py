@@ -30,7 +30,7 @@ def report_name(use_case: str, week: date) -> str:
     return f"reports/{use_case}/{week.isoformat()}.html"
 
 
-def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, Any]:
+def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     """
     Write a page for each evaluated week, after all else is published.
 
@@ -55,7 +55,7 @@ def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, Any]:
     return {"reports": names} if names else {}
 
 
-def _shown(row: Evaluation | Lift) -> dict[str, Any]:
+def _shown(row: Evaluation | Lift) -> dict[str, object]:
     """Return a row for a page, with null where it has no value."""
     nulls = dict.fromkeys(column.name for column in columns_of(type(row)))
     return {**nulls, **row.columns()}

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from propensity.timeframe import Timeframe
     from propensity.usecases import UseCase
 
-Answer = Mapping[str, Any]
+Answer = Mapping[str, object]
 RowType = TypeVar("RowType", bound=Row)
 
 MAXIMUM_BODY = 64 * 1024
@@ -121,7 +121,7 @@ class Run:
         """Return the rows of a statement about the run's use case, as instances."""
         return [row.of(dict(found)) for found in self.rows(name, **parameters)]
 
-    def event_window(self) -> dict[str, Any]:
+    def event_window(self) -> dict[str, object]:
         """Return the parameters of the statements that join events and truths."""
         return {
             "use_case": self.use_case.name,
@@ -365,7 +365,7 @@ def _under_lease(
     return {**lease.answer, "repeated": False}
 
 
-def _plain_fields(entries: object) -> dict[str, Any]:
+def _plain_fields(entries: object) -> dict[str, object]:
     """Return what a log line has of an answer, or of the detail of a failure."""
     if not isinstance(entries, Mapping):
         return {}

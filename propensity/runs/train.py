@@ -197,7 +197,7 @@ def _beside_its_recipe(
     record = find_recorded(run.warehouse, run.use_case.name, champion.version)
     if record is None:
         return None
-    card = record["card"]
+    card = record.card
     needed = {*card["members"], *(c["name"] for c in card["candidates"] if c["chosen"])}
     recipe = structs.replace(
         run.use_case,
@@ -237,7 +237,7 @@ def report_trial(
     rows: pa.Table,
     champion: Champion | None,
     valued: Valued | None,
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Store the report of a trial, beside its lease, and nothing else."""
     card = card_of(run, trained, verdict, rows=rows, valued=valued)
     name = f"runs/{run.use_case.name}/trial/{run.as_of}.html"
@@ -248,7 +248,7 @@ def report_trial(
 
 def trial_answer(
     card: Mapping[str, Any], objects: Mapping[str, str]
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Return the answer about a trial; ``objects`` says where its report is."""
     would_go_live = card["verdict"]["promoted"]
     answer = {**cards.answer(card, objects), "promoted": False, "trial": True}
@@ -263,7 +263,7 @@ def publish_model(
     rows: pa.Table,
     champion: Champion | None,
     valued: Valued | None,
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """
     Store a version's files, record it, and let it serve if the verdict says so.
 
@@ -298,7 +298,7 @@ def card_of(
     rows: pa.Table,
     valued: Valued | None,
     version: int | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the card of a version, or of a trial, which has no number."""
     return cards.card(
         run.use_case,
@@ -322,13 +322,13 @@ def _announce_what_was_cut_off(run: Run, champion: Champion | None) -> None:
     if champion is None:
         return
     recorded = find_recorded(run.warehouse, name, champion.version)
-    if recorded is not None and recorded["promoted"] is None:
+    if recorded is not None and recorded.promoted is None:
         announce(run.settings, name, "promote", champion, at=run.began_at)
 
 
 def _record(
     run: Run,
-    card: Mapping[str, Any],
+    card: Mapping[str, object],
     published: Published,
     *,
     is_undecided: bool = False,

@@ -39,12 +39,11 @@ from propensity.events.messages import Message
 from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
-from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
-from propensity.gcp.writes import Appends, RowsRefused, parts
+from propensity.gcp.writes import Appends, append_accepted, parts
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.suppression import Suppressed
@@ -73,7 +72,6 @@ class Clients:
 
     settings: Settings
     warehouse: Queries
-    artifacts: Artifacts
     appends: Appends
     bus: Bus
     catalogue: Catalogue
@@ -94,7 +92,6 @@ class Clients:
         return cls(
             settings=settings,
             warehouse=Queries.open(settings),
-            artifacts=Artifacts.open(settings),
             appends=Appends(settings),
             bus=Bus(settings),
             catalogue=Catalogue(loaded.values(), leave_out),
@@ -237,33 +234,13 @@ class Consumer(ABC):
         refused: dict[int, Refused],
     ) -> None:
         """
-        Append rows, of messages at ``places``, in several requests if they are large.
+        Append rows, of messages at ``places``.
 
         A row that the table refuses holds up no other; ``refused`` gets its refusal.
         """
-        done = 0
-        for part in parts(rows):
-            own = places[done : done + part.num_rows]
-            await self._append_part(table, part, own, refused)
-            done += part.num_rows
-
-    async def _append_part(
-        self,
-        table: Table,
-        rows: pa.RecordBatch,
-        places: Sequence[int],
-        refused: dict[int, Refused],
-    ) -> None:
-        while rows.num_rows:
-            try:
-                await self.clients.appends.append(table, rows)
-                return
-            except RowsRefused as error:
-                for row, detail in error.rows.items():
-                    refusal = Refused("refused_by_table", detail[:500])
-                    refused[places[row]] = refusal
-                kept = [row for row in range(len(places)) if row not in error.rows]
-                rows, places = rows.take(kept), [places[row] for row in kept]
+        append = partial(self.clients.appends.append, table)
+        for row, detail in (await append_accepted(append, rows)).items():
+            refused[places[row]] = Refused("refused_by_table", detail[:500])
 
     async def dead_letter(
         self,

@@ -12,7 +12,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -38,9 +38,10 @@ from propensity.registry.serving import (
 from propensity.stream.consumer import Clients, Consumer, Unhandled
 from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.topics import SCORES, prefixed
-from propensity.usecases import UseCase
+from propensity.usecases import Features, UseCase
 
 if TYPE_CHECKING:
+    from propensity.gcp.artifacts import Artifacts
     from propensity.models.scoring import Scorer
 
 # Queries for features under way at once; each bills 10 MB or more.
@@ -53,7 +54,7 @@ _IN_MESSAGES = (
 )
 
 # An event and the features that it is scored by.
-WithFeatures = tuple[Event, Mapping[str, Any]]
+WithFeatures = tuple[Event, Features]
 
 
 class ScoreStream(Consumer):
@@ -70,11 +71,11 @@ class ScoreStream(Consumer):
     writers = SCORING_GROUPS
     outcome = "scored"
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, artifacts: Artifacts) -> None:
         super().__init__(clients)
         self._scoring = threading.Lock()
         self._champions = Champions(
-            clients.artifacts,
+            artifacts,
             clients.warehouse,
             clock=clients.clock,
             function=self.name,

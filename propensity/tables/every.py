@@ -46,12 +46,13 @@ USER, EVENT, RAW = "user_id", "event_id", "raw"
 def views(dataset: str) -> dict[str, str]:
     """Return the queries of the views of tables, by name."""
     # Of tables alone: a view of another view could only be created after it.
-    history = (
-        statement("predictions_history")
-        .replace("`ma_publications`", f"({PUBLICATIONS.view(dataset)})")
-        .replace("`ma_predictions_runs`", f"`{dataset}.ma_predictions_runs`")
+    tables = {table.name: f"`{dataset}.{table.stored}`" for table in TABLES}
+    history = statement(
+        "predictions_history",
+        ma_predictions_runs=tables[SCORES.name],
+        ma_publications=f"({PUBLICATIONS.view(dataset)})",
     )
-    features = statement(STREAM_FEATURES).replace("`stream_", f"`{dataset}.stream_")
+    features = statement(STREAM_FEATURES, **tables)
     newest = {table.name: table.view(dataset) for table in TABLES if table.newest}
     return {PREDICTIONS_HISTORY: history, STREAM_FEATURES: features, **newest}
 

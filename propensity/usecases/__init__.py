@@ -18,7 +18,7 @@ from datetime import date, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct, convert, field
 from msgspec.structs import replace
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Stream", "UseCase", "Value"]
+
+# The input of a model: numbers and categories by feature.
+Features = Mapping[str, float | str | None]
 
 # Statements of a use case whose rows are users; use cases of events have none.
 STATEMENTS = ("features", "labels", "days")
@@ -204,7 +207,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     def window(
         self, settings: Settings, as_ofs: Sequence[date], *, today: date | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """
         Return the parameters of the use case's statements.
 
@@ -267,7 +270,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     def serving(
         self, settings: Settings, user_ids: Collection[str], *, first_event_day: date
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """
         Return the parameters of the use case's ``stream_rows``.
 
@@ -351,7 +354,7 @@ def parse(name: str, text: str) -> UseCase:
     Raises:
         UseCaseError: The text is wrong; the message says where.
     """
-    entries: dict[str, Any] = {}
+    entries: dict[str, object] = {}
     try:
         entries = tomllib.loads(text)
         if "name" in entries:
@@ -411,7 +414,7 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     yield from _wrong_tables(use_case)
 
 
-def _is_mean_of(parameters: Mapping[str, Any], earlier: Sequence[str]) -> bool:
+def _is_mean_of(parameters: Mapping[str, object], earlier: Sequence[str]) -> bool:
     of = parameters.get("of")
     if parameters.keys() != {"of"} or not isinstance(of, list):
         return False

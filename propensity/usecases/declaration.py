@@ -172,7 +172,7 @@ class Stream(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     currency: Currency = ""
 
 
-def tell_events_apart(entries: dict[str, Any]) -> None:
+def tell_events_apart(entries: dict[str, object]) -> None:
     """Move what [events] says of a table: the types of events in it are tables, too."""
     types = entries.get("events")
     if isinstance(types, dict):
@@ -262,15 +262,13 @@ class Source(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def text(self) -> str:
         """Return the SQL of one row per as-of date, in ``@as_ofs``, and user."""
         others = (f"`{name}`" for name in self.types if name != self.user_id)
-        sql = statement("source_as_of")
-        for name, value in (
-            ("`source_columns`", ", ".join(others)),
-            ("source_table", self.table),
-            ("source_user", self.user_id),
-            ("source_valid_from", self.valid_from),
-        ):
-            sql = sql.replace(name, value)
-        return sql
+        return statement(
+            "source_as_of",
+            source_columns=", ".join(others),
+            source_table=f"`{self.table}`",
+            source_user=f"`{self.user_id}`",
+            source_valid_from=f"`{self.valid_from}`",
+        )
 
 
 class Events(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -299,18 +297,16 @@ class Events(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the SQL of the events that a statement of the use case may read."""
         # Days of the source say which as-of dates there can be, and so have none.
         is_of_days = statement_name == "days"
-        sql = statement("own_events" if is_of_days else "own_events_as_of")
         after = 0 if statement_name == "features" else horizon_days
-        for name, value in (
-            ("`events_table`", f"`{self.table}`"),
-            ("`events_user`", f"`{self.user_id}`"),
-            ("`events_time`", f"`{self.time}`"),
-            ("`events_name`", f"CAST({_column(self.name)} AS STRING)"),
-            ("`events_amount`", f"SAFE_CAST({_column(self.amount)} AS NUMERIC)"),
-            ("`days_after`", str(after)),
-        ):
-            sql = sql.replace(name, value)
-        return sql
+        return statement(
+            "own_events" if is_of_days else "own_events_as_of",
+            events_table=f"`{self.table}`",
+            events_user=f"`{self.user_id}`",
+            events_time=f"`{self.time}`",
+            events_name=f"CAST({_column(self.name)} AS STRING)",
+            events_amount=f"SAFE_CAST({_column(self.amount)} AS NUMERIC)",
+            days_after=str(after),
+        )
 
     def problems(self, types: Mapping[str, str]) -> Iterator[str]:
         """

@@ -17,14 +17,15 @@ import pytest
 from deploy import stage
 from local.stack.state import ROOT
 from offline import forget
-from propensity import suppression
 from propensity.errors import Conflict, SchemaError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry import suppressed
 from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
+from propensity.registry.suppressed import OBJECT
 from propensity.runs import index
 from propensity.settings import Settings
-from propensity.suppression import OBJECT, user_hash
+from propensity.suppression import user_hash
 from tests.deployment import Deployment, entered
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import python_of, serving
@@ -155,7 +156,7 @@ class TestForgottenUsers:
         Who comes back is taken off the list."""
         publish(site.workplace, [ANA, ANA | {"user_id": "kept"}])
         artifacts = site.artifacts
-        suppression.publish(site.warehouse, artifacts)
+        suppressed.publish(site.warehouse, artifacts)
         publish_index((site.warehouse, artifacts))
         queries = len(lookups_sent(site.workplace))
         with serving("get_proba", site.environment) as lookups:
@@ -165,7 +166,7 @@ class TestForgottenUsers:
 
             first = status("ana.1")
             suppress(site.warehouse, "ana.1")
-            suppression.publish(site.warehouse, artifacts)
+            suppressed.publish(site.warehouse, artifacts)
             eventually(lambda: status("ana.1") == 404, "the list applies")
             with entered(site.environment):
                 report = forget.run(site.settings, ["ana.1"])
@@ -197,12 +198,12 @@ class TestForgottenUsers:
             reads.append(len(rows))
             if len(reads) == 1:
                 suppress(site.warehouse, "second")
-                suppression.publish(site.warehouse, site.artifacts)
+                suppressed.publish(site.warehouse, site.artifacts)
             return rows
 
         monkeypatch.setattr(Warehouse, "listed", slow)
         suppress(site.warehouse, "first")
-        suppression.publish(site.warehouse, site.artifacts)
+        suppressed.publish(site.warehouse, site.artifacts)
 
         assert reads == [1, 2, 2]
         assert len(json.loads(site.artifacts.read(OBJECT).data)["users"]) == 2

@@ -27,6 +27,7 @@ from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.learning.card import nameless
+from propensity.registry import suppressed
 from propensity.registry.leases import leased
 from propensity.runs import compact, index
 from propensity.schema import Table
@@ -378,7 +379,7 @@ class TestCommand:
     def test_forgetting_takes_the_key_of_the_functions_alone(self, site):
         """Under another key an empty list would get a user whom no function knows, and
         all would stop."""
-        suppression.publish(site.warehouse, site.artifacts)
+        suppressed.publish(site.warehouse, site.artifacts)
         fill(site)
         with pytest.raises(SettingsError):
             program.run(replace(site.settings, suppression_key="x" * 32), [GONE])

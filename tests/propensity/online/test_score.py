@@ -40,6 +40,7 @@ from propensity.online.score import Waiting, append_all, scores_of
 from propensity.online.score_request import Instance, question_of
 from propensity.registry.inference_log import ONLINE, Scored, rows_of
 from propensity.registry.serving import Serving, ServingState
+from propensity.registry.versions import Record
 from propensity.tables import every as tables
 from propensity.tables.stream import Inference
 
@@ -70,7 +71,9 @@ def serving(version: int, *, labels=(0, 0, 1, 1), model: Any = LINEAR) -> Servin
     encoded = preprocessor.fit_transform(frame)
     fitted = clone(model).fit(encoded, labels)
     scorer = Scorer(preprocessor, fitted, features=dict(PLAYERS.features))
-    return Serving(version=version, scorer=scorer, metadata={})
+    return Serving(
+        version=version, scorer=scorer, record=Record(model_version=version, card={})
+    )
 
 
 FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))

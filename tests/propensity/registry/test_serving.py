@@ -177,7 +177,7 @@ class TestLoaded:
         row = recorded(place.warehouse, USE_CASE.name, place.publish())
         serving = loaded(place.registry, USE_CASE, row, settings=place.settings)
 
-        assert (serving.version, serving.metadata) == (0, row)
+        assert (serving.version, serving.record) == (0, row)
         assert labels_of(serving) == [0, 0, 1, 1]
         with pytest.raises(ArtifactError, match="version 7 .* is not recorded"):
             recorded(place.warehouse, USE_CASE.name, 7)

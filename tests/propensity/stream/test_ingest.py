@@ -34,9 +34,7 @@ async def test_loaded_postcodes_are_there_within_the_hour_and_stay(capsys):
     )
     log: Any = Log()
     clock = ManualClock(NOW)
-    consumer = StreamFeatures(
-        Clients(settings, warehouse, log, log, log, DEPLOYED, clock)
-    )
+    consumer = StreamFeatures(Clients(settings, warehouse, log, log, DEPLOYED, clock))
 
     async def index() -> float | None:
         for _ in range(2):  # the first one begins to read, the second has it

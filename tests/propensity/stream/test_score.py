@@ -55,11 +55,8 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
     warehouse.settings, warehouse.listed = settings, lambda *_: []
     clock: Any = ManualClock(NOW + timedelta(minutes=1))
     all_others: Any = log
-    return ScoreStream(
-        Clients(
-            settings, warehouse, all_others, all_others, all_others, DEPLOYED, clock
-        )
-    )
+    clients = Clients(settings, warehouse, all_others, all_others, DEPLOYED, clock)
+    return ScoreStream(clients, all_others)
 
 
 def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:

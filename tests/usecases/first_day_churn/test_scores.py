@@ -23,6 +23,7 @@ from local.generators.streams import Delivery
 from offline.load_model import MODEL, MODELS, PREPROCESSOR
 from propensity.clock import SYSTEM
 from propensity.events.messages import Message
+from propensity.gcp.artifacts import Artifacts
 from propensity.models.scoring import Scorer
 from propensity.registry.serving import UserFeatures
 from propensity.registry.versions import Registry
@@ -87,7 +88,8 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
 
     async def consume() -> None:
         clients = Clients.open(place.settings, SYSTEM)
-        features, scores = StreamFeatures(clients), ScoreStream(clients)
+        bucket = Artifacts.open(place.settings)
+        features, scores = StreamFeatures(clients), ScoreStream(clients, bucket)
         sent = 0
         while sent < len(deliveries):
             chosen = deliveries[sent : sent + int(random.integers(1, 80))]

@@ -24,6 +24,7 @@ from propensity.errors import (
 )
 from propensity.gcp.artifacts import Stored
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry import suppressed
 from propensity.settings import Settings
 from propensity.suppression import (
     EVERYWHERE,
@@ -186,7 +187,7 @@ def published(answer: bytes | Exception | None, key: str = KEY) -> Suppressed:
     """The list that lookups read, with "tab" on the table's."""
     bucket: Any = Bucket(answer)
     settings = Settings(project="p", suppression_key=key)
-    return suppression.read_published(bucket, settings, table=lambda: listed("tab"))
+    return suppressed.read_published(bucket, settings, table=lambda: listed("tab"))
 
 
 class TestPublished:
