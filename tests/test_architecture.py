@@ -136,6 +136,29 @@ class TestImports:
 
         graphlib.TopologicalSorter(edges).prepare()
 
+    def test_imports_between_rooms_are_the_arrows_of_the_picture(self):
+        """In docs/architecture.md, and what follows from them."""
+        page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+        drawn: dict[str, set[str]] = {}
+        for room, others in re.findall(r"^  (\w+) --> (.+)$", page, re.MULTILINE):
+            drawn[room] = {*others.split(" & ")}
+        rooms = {*drawn, *(other for others in drawn.values() for other in others)}
+        imported_by: dict[str, set[str]] = {room: set() for room in rooms}
+        for path in MODULES:
+            if room_of(path) in rooms:
+                own = {n[1] for n in imported(path) if n[0] == "propensity"}
+                imported_by[room_of(path)] |= own & rooms - {room_of(path)}
+        order = graphlib.TopologicalSorter(drawn).static_order()
+        followed: dict[str, set[str]] = {}
+        for room in order:
+            direct = drawn.get(room, set())
+            followed[room] = direct.union(*(followed[other] for other in direct))
+
+        assert {room: imported_by[room] - followed[room] for room in rooms} == {
+            room: set() for room in rooms
+        }
+        assert all(drawn[room] <= imported_by[room] for room in drawn)
+
     def test_imports_do_not_know_that_they_are_local(self):
         """No function and no module of the package asks where it runs."""
         # That one starts the commands, and is not deployed.

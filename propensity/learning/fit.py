@@ -197,7 +197,7 @@ class _Training:
     def _loss(self, judged: Judged) -> tuple[float, float]:
         """Return what is to be least: log loss; of events cost, then PR AUC."""
         values = judged.metrics
-        if self.parts.unlabelled is None:
+        if not self.use_case.scores_events:
             return _known(values["log_loss"]), 0.0
         cost = values.get("cost")
         if cost is None:  # nothing is paid, or not all rows can be scored yet
@@ -272,7 +272,7 @@ class _Training:
             curves={**curves, "calibration": []} if is_anomaly else curves,
             importance=importance(measured, use_case, part, seed=seed),
         )
-        if self.parts.unlabelled is None:
+        if not self.use_case.scores_events:
             return holdout
         return self._with_alerts(holdout, measured, judged)
 
