@@ -320,8 +320,25 @@ class Table:
             return rows.select(schema.names).cast(schema)
         return pa.Table.from_pylist(values, schema=schema)
 
+    def batch(self, columns: Mapping[str, Any], count: int) -> pa.RecordBatch:
+        """Return so many rows, by columns; those that are not given are null."""
+        import pyarrow as pa
+
+        schema = self.arrow_schema()
+        arrays = [
+            pa.array(columns[field.name], field.type)
+            if field.name in columns
+            else pa.nulls(count, field.type)
+            for field in schema
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema of the table's rows."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
         import pyarrow as pa  # a lookup never needs Arrow
 
         return pa.schema(

@@ -9,16 +9,15 @@ with a reason, and becomes a dead letter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from propensity.events.enrichment import PostcodeIndex, with_fields
-from propensity.events.messages import Message
+from propensity.events.messages import UTC_TIME, Message, receipt, times_of
 from propensity.events.types import Catalogue
 from propensity.events.values import (
     CLOCK_SKEW,
@@ -36,19 +35,12 @@ from propensity.events.values import (
 from propensity.ids import MAXIMUM_ID_CHARACTERS, is_meaningless, is_text
 from propensity.schema import Table
 from propensity.suppression import NOBODY, Suppressed
-from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
-from propensity.timeframe import midnight, moment_of
+from propensity.tables.stream import STREAM_EVENTS
+from propensity.timeframe import midnight
 
-_SCHEMAS = {
-    table.name: table.arrow_schema()
-    for table in (STREAM_EVENTS, TRUTH_EVENTS, DEAD_LETTERS)
-}
-_COLUMNS = frozenset(_SCHEMAS[STREAM_EVENTS.name].names)
-_UTC_TIME = pa.timestamp("us", "UTC")
+_COLUMNS = frozenset(STREAM_EVENTS.types)
 _CENTS, _NUMERIC = pa.decimal128(14, 2), pa.decimal128(38, 9)
 _BAD_TIME = f"the time is not in ISO 8601, or not from {EARLIEST:%Y} to now"
-# Beyond it neither Python nor BigQuery has a time.
-_LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 _NO_VALUES: Mapping[str, object] = {}
 
 
@@ -116,7 +108,7 @@ def accept(
             read.append((place, message, *catalogue.read(message.data)))
         except Refused as error:
             accepted.refused[place] = _alone(error)
-    times = _times([getattr(sent, sent.declared.time) for _, _, sent, _ in read])
+    times = times_of([getattr(sent, sent.declared.time) for _, _, sent, _ in read])
     latest = received_at + CLOCK_SKEW
     earliest_us, latest_us = microseconds_of(EARLIEST), microseconds_of(latest)
     for (place, message, sent, json), time_us in zip(
@@ -267,7 +259,7 @@ def rows_of(
         received_at: Now, in UTC.
         lateness: An event of more days before is late.
     """
-    times = pa.array([event.time_us for event in events], _UTC_TIME)
+    times = pa.array([event.time_us for event in events], UTC_TIME)
     oldest_us = microseconds_of(midnight((received_at - lateness).date()))
     columns: dict[str, object] = {
         "use_case": [event.use_case for event in events],
@@ -289,51 +281,4 @@ def rows_of(
         columns[name] = column = [None] * len(events)
         for row, values in valued:
             column[row] = values.get(name)
-    return batch_of(table, columns, len(events))
-
-
-def receipt(messages: Sequence[Message], received_at: datetime) -> dict[str, object]:
-    """Return the columns that say which messages rows are of, and when they came."""
-    day = pa.scalar(received_at.date(), pa.date32())
-    return {
-        "message_id": [message.message_id for message in messages],
-        "published_at": published(messages),
-        "received_at": pa.repeat(pa.scalar(received_at, _UTC_TIME), len(messages)),
-        "received_on": pa.repeat(day, len(messages)),
-    }
-
-
-def published(messages: Iterable[Message]) -> pa.Array:
-    """Return when messages were published; null where no sensible time is known."""
-    times = _times([message.published_at for message in messages])
-    makes_sense = pc.and_(pc.greater(times, EARLIEST), pc.less(times, _LATEST))
-    return pc.if_else(makes_sense, times, None)
-
-
-def batch_of(
-    table: Table, columns: Mapping[str, Sequence[Any] | pa.Array], count: int
-) -> pa.RecordBatch:
-    """Return rows of a table; columns that are not given are null."""
-    schema = _SCHEMAS[table.name]
-    arrays = [
-        pa.array(columns[field.name], field.type)
-        if field.name in columns
-        else pa.nulls(count, field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _times(texts: Sequence[str]) -> pa.Array:
-    """Return times; null for a text that is none."""
-    try:
-        return pa.array(texts, pa.string()).cast(_UTC_TIME)
-    except pa.ArrowInvalid:  # one of them is written otherwise, or is none
-        return pa.array([_moment_or_none(text) for text in texts], _UTC_TIME)
-
-
-def _moment_or_none(text: str) -> datetime | None:
-    try:
-        return moment_of(text)
-    except ValueError:
-        return None
+    return table.batch(columns, len(events))

@@ -34,8 +34,7 @@ from propensity.errors import (
     UseCaseError,
 )
 from propensity.events import messages
-from propensity.events.dead_letters import dead_letters
-from propensity.events.messages import Message
+from propensity.events.messages import Message, dead_letters
 from propensity.events.rows import Accepted
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused

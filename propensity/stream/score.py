@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from propensity import usecases
 from propensity.errors import PropensityError, QueryTooExpensive
-from propensity.events.messages import MAXIMUM_EVENT_BYTES, Message
-from propensity.events.rows import Event, accept, published
+from propensity.events.messages import MAXIMUM_EVENT_BYTES, Message, published
+from propensity.events.rows import Event, accept
 from propensity.events.values import EPOCH, MICROSECOND, Refused
 from propensity.registry.inference_log import (
     STREAM,

@@ -15,7 +15,7 @@ import pytest
 from local.generators.games import FAULTS, Games
 from local.generators.streams import attributes_of, encode
 from propensity.errors import Unavailable
-from propensity.events.dead_letters import redacted
+from propensity.events.messages import redacted
 from propensity.gcp.writes import Appends, RowsRefused
 from propensity.tables import every as tables
 from tests.deployment import DEADLINE_S, Deployment

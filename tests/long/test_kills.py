@@ -22,7 +22,7 @@ import pytest
 from local.generators.games import Games
 from local.generators.streams import Delivery
 from local.stack import topics
-from propensity.events.dead_letters import redacted
+from propensity.events.messages import redacted
 from propensity.topics import DEAD_LETTERS, Subscription
 from tests.deployment import Deployment
 from tests.events import CATALOGUE

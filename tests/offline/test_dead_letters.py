@@ -19,7 +19,7 @@ from google.cloud import pubsub_v1
 from commands.cli import main
 from offline import dead_letters
 from offline.dead_letters import ORIGIN, SUBSCRIPTION
-from propensity.events import dead_letters as stream
+from propensity.events import messages as stream
 from propensity.events import rows as accepting
 from propensity.events.messages import Message
 from propensity.gcp.warehouse import Warehouse

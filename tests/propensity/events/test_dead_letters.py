@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from propensity.events.dead_letters import (
+from propensity.events.messages import (
     REMOVED,
+    Message,
     dead_letters,
     redacted,
 )
-from propensity.events.messages import Message
 from propensity.events.values import Refused
 from tests.events import (
     CATALOGUE,

@@ -14,11 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity import usecases
-from propensity.events.dead_letters import (
-    dead_letters,
-)
 from propensity.events.enrichment import PostcodeIndex, with_fields
-from propensity.events.messages import Message
+from propensity.events.messages import Message, dead_letters
 from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
 from propensity.suppression import EVERYWHERE, Suppressed, user_hash
