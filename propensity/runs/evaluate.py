@@ -187,8 +187,8 @@ def threshold(
         best = best_threshold(observed)
         if best is not None:
             return best
-    trained = run.rows("trained_versions", model_versions=[row.model_version])
-    return trained[0]["best_threshold"] if trained else None
+    trained = find_recorded(run.warehouse, run.use_case.name, row.model_version)
+    return trained.best_threshold if trained else None
 
 
 def _measured(
