@@ -282,7 +282,8 @@ class Work:
         for batch in self.warehouse.batches(statement("forget_letters", own=SQL)):
             for row in batch.to_pylist():
                 attributes = json.loads(row["attributes"] or "{}").values()
-                if suppression.names_any(row["raw"] or b"", attributes, users):
+                texts = suppression.texts_of(row["raw"] or b"", attributes)
+                if not users.isdisjoint(texts):
                     message_ids.add(row["message_id"])
         return sorted(message_ids)
 

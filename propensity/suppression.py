@@ -110,21 +110,16 @@ class Suppressed:
         It is for messages that are not valid events, so the user id may be anywhere,
         also within a word, or escaped where the message is JSON.
         """
-        texts = _texts(data, attributes) if self.users else ()
+        texts = texts_of(data, attributes) if self.users else ()
         return any(user_hash(self.key, text) in self._hashes for text in {*texts})
-
-
-def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) -> bool:
-    """Return whether a message names one of some users; see ``is_mentioned``."""
-    return any(text in user_ids for text in _texts(data, attributes))
 
 
 def has_many_texts(data: bytes) -> bool:
     """Return whether a message has more texts than ``is_mentioned`` is to look at."""
-    return next(islice(_texts(data, ()), MOST_TEXTS, None), None) is not None
+    return next(islice(texts_of(data, ()), MOST_TEXTS, None), None) is not None
 
 
-def _texts(data: bytes, attributes: Iterable[str]) -> Iterator[str]:
+def texts_of(data: bytes, attributes: Iterable[str]) -> Iterator[str]:
     """Yield every text in a message that may be a user's id."""
     yield from attributes
     for text in _strings(data.decode("utf-8", "replace")):
