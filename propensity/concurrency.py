@@ -132,6 +132,7 @@ class Refreshed(Generic[Value]):
         grace_s: float,
         clock: Callable[[], float],
         on_error: Callable[[Exception], None],
+        keeps: bool = False,
     ) -> None:
         """
         Args:
@@ -140,13 +141,16 @@ class Refreshed(Generic[Value]):
             grace_s: How much longer the old value is used until the new one is there.
             clock: Monotonic, in seconds.
             on_error: Called with the error of each failed read.
+            keeps: Whether the last value stays in use, however old, if a read fails.
         """
         self._read = read
         self._ttl_s = ttl_s
         self._grace_s = grace_s
         self._clock = clock
         self._on_error = on_error
-        self._value: Any = None
+        self._keeps = keeps
+        # What was read last; None before.
+        self.last: Value | None = None
         self._error: Exception | None = None
         self._reading: asyncio.Task[None] | None = None
         # When the newest read began, when to read again, and how long to use its value.
@@ -165,7 +169,7 @@ class Refreshed(Generic[Value]):
                 self._began = now
                 self._reading = asyncio.create_task(self._refresh())
             if now < self._useful_until:
-                return self._value  # type: ignore[no-any-return]
+                return self.last  # type: ignore[return-value]
             if self._reading is None:
                 assert self._error is not None
                 # Anew, or each caller would stay in the traceback of the one error.
@@ -175,19 +179,19 @@ class Refreshed(Generic[Value]):
             now = self._clock()
             # Callers from before a read take its value, however long it took.
             if began >= arrived and self._error is None:
-                return self._value  # type: ignore[no-any-return]
+                return self.last  # type: ignore[return-value]
 
     async def _refresh(self) -> None:
         try:
-            self._value = await asyncio.to_thread(self._read)
+            self.last = await asyncio.to_thread(self._read)
+            self._error = None
         except Exception as error:  # each caller gets it
-            self._error = error
+            is_kept = self._keeps and self.last is not None
+            self._error = None if is_kept else error
             self._expires = self._clock() + PAUSE_S
             self._on_error(error)
-        else:
-            self._error = None
+        if self._error is None:
             # The value is of when the read began.
             self._expires = self._began + self._ttl_s
             self._useful_until = self._expires + self._grace_s
-        finally:
-            self._reading = None
+        self._reading = None

@@ -15,6 +15,7 @@ from google.cloud import bigquery
 
 from propensity.errors import SettingsError
 from propensity.gcp.queries import LABELS, Queries
+from propensity.schema import in_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,7 +103,7 @@ class Warehouse(Queries):
             schema = self.client.get_table(name, **self._limits).schema
         types = {}
         for one in schema:
-            kind = _SQL_NAMES.get(one.field_type, one.field_type)
+            kind = in_sql(one.field_type)
             types[one.name] = "a list" if one.mode == "REPEATED" else kind
         return types
 
@@ -148,10 +149,6 @@ class Warehouse(Queries):
                 field="PROPENSITY_LOCATION",
             )
         return names
-
-
-# The API's older names of types.
-_SQL_NAMES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 
 def _schema(table: Table) -> list[bigquery.SchemaField]:

@@ -26,7 +26,6 @@ from msgspec import convert
 from propensity.concurrency import Refreshed
 from propensity.errors import (
     ArtifactError,
-    PropensityError,
     SchemaError,
     Unavailable,
     UnknownVersion,
@@ -242,8 +241,6 @@ class Champions:
         self._clock = clock.monotonic
         self._function = function
         self._followed: dict[str, Refreshed[ServingState]] = {}
-        # What served last, by use case.
-        self._states: dict[str, ServingState] = {}
         self._versions: dict[tuple[str, int], Serving] = {}
         self._loading = asyncio.Lock()
         self._wanted = 0
@@ -265,6 +262,7 @@ class Champions:
                 grace_s=ttl_s,
                 clock=self._clock,
                 on_error=self._log,
+                keeps=True,
             )
         return await followed.current()
 
@@ -304,27 +302,10 @@ class Champions:
         return self._loaded(use_case, record)
 
     def _read(self, use_case: UseCase) -> ServingState:
-        """
-        Return what the pointer names now; what served before if that cannot serve.
-
-        Raises:
-            PropensityError: It cannot, and nothing served before.
-        """
-        before = self._states.get(use_case.name)
-        try:
-            self._states[use_case.name] = self._followed_from(before, use_case)
-        except PropensityError as error:
-            if before is None:
-                raise
-            self._log(error)
-        return self._states[use_case.name]
-
-    def _followed_from(
-        self, before: ServingState | None, use_case: UseCase
-    ) -> ServingState:
         """Read the pointer, and load its champion unless it serves already."""
         registry = Registry(self._artifacts, use_case.name)
         pointer = registry.champion()
+        before = self._followed[use_case.name].last
         champion = before.champion if before else None
         if pointer is None:
             if champion:
