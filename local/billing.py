@@ -160,7 +160,7 @@ def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
     columns[EXPORT] = {one.name: one.sql_type for one in ga4_schema.COLUMNS}
     columns[EXPORT]["table_suffix"] = "STRING"
     partitions = {one.stored: one.partition for one in tables.TABLES}
-    views = {VIEW: statement(VIEW), **tables.views("")}
+    views = {VIEW: statement(VIEW, columns_of_use_cases=""), **tables.views("")}
     return columns, partitions | {EXPORT: "table_suffix"}, views
 
 

@@ -6,7 +6,7 @@ the rooms, so that a use case can replace any shared statement, or a part of one
 ``-- include: ga4_purchase/features.sql`` stands for the statement of that use case.
 
 What no parameter can hold, such as the name of a table, is a part: a word in backticks,
-which stands for the text that the caller gives. No other code puts SQL together.
+which stands for the text that the caller gives.
 """
 
 from __future__ import annotations

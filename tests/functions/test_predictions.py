@@ -17,6 +17,7 @@ from propensity.errors import MissingTable
 from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.index import pointer_name
+from propensity.registry.serving import find_recorded
 from propensity.registry.versions import pickled
 from propensity.runs import predict
 from propensity.tables import every as tables
@@ -67,7 +68,8 @@ class TestPublishing:
             USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
         ).combine_chunks()
         [version] = place.versions()
-        preprocessor, model = place.registry.load(version)
+        record = find_recorded(place.warehouse, USE_CASE.name, 0)
+        preprocessor, model = place.registry.load(record)
         value = version["card"]["files"]["value"]
         amounts = place.registry.verified(value["object"], value["sha256"])
         frame = to_frame(table.to_batches()[0], dict(USE_CASE.features))

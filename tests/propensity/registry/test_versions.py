@@ -6,7 +6,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import ArtifactError, Conflict
-from propensity.registry.versions import Registry, pickled, unpickled
+from propensity.registry.versions import Record, Registry, pickled, unpickled
 from tests.propensity.registry.versions import NOW, RACERS, Malicious, at_once
 
 
@@ -57,18 +57,21 @@ class TestArtifacts:
         }
         published = registry.publish(0, named)
         sha256s = {**published.checksums, part: "0" * 64}
-        metadata = {
-            **{f"{name}_object": published.objects[name] for name in named},
-            **{f"{name}_sha256": sha256s[name] for name in named},
-        }
         value = {"object": published.objects["value"], "sha256": sha256s["value"]}
-        metadata["card"] = {"files": {"value": value}}
+        record = Record(
+            model_version=0,
+            card={"files": {"value": value}},
+            model_object=published.objects["model"],
+            model_sha256=sha256s["model"],
+            preprocessor_object=published.objects["preprocessor"],
+            preprocessor_sha256=sha256s["preprocessor"],
+        )
         load = registry.load_value if part == "value" else registry.load
 
         with pytest.raises(
             ArtifactError, match=f"/0/{part} has changed since it was recorded"
         ):
-            load(metadata)
+            load(record)
 
     @pytest.mark.parametrize(
         "data",
