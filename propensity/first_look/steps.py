@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from propensity.errors import NotEnoughData, SchemaError
+from propensity.errors import SchemaError
 from propensity.first_look.columns import is_moments
-from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
+from propensity.timeframe import FEWEST_SNAPSHOTS
 
 # With more times than that a table has no list of them.
 _MOST_TIMES = 60
@@ -22,7 +22,6 @@ _MOST_TIMES = 60
 _FIRST_DAY = date(2001, 1, 1)
 # Fewer outcomes are too few to train, to choose or to test by.
 FEWEST = 5
-ADVICE = "Add older rows, or rows of more users"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,31 +40,6 @@ class Steps:
     days: list[date]
     names: list[str]
     horizon_days: int = 1
-
-    def timeframe(self, *, time: str, label: str) -> Timeframe:
-        """
-        Return when labels are known, and of which days.
-
-        Raises:
-            NotEnoughData: There are too few steps to train, to choose and to test.
-        """
-        frame = Timeframe(
-            lookback_days=1, horizon_days=self.horizon_days, settle_days=0
-        )
-        count = len(self.days)
-        if count < FEWEST_SNAPSHOTS:
-            raise NotEnoughData(
-                f"column {time} has {count} times: to train, to choose and to test "
-                f"takes {FEWEST_SNAPSHOTS}",
-                hint=ADVICE,
-            )
-        if not frame.are_enough(self.days):
-            raise NotEnoughData(
-                f"column {label} is known too late: {self.horizon_days} days after "
-                f"{time}, whose values are from {self.names[0]} to {self.names[-1]}",
-                hint=f"{ADVICE}, or lower --horizon-days",
-            )
-        return frame
 
 
 def steps_of(

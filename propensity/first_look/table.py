@@ -21,7 +21,7 @@ from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import alone, columns
 from propensity.first_look.columns import Feature, refuse
-from propensity.first_look.steps import ADVICE, FEWEST, Steps, steps_of
+from propensity.first_look.steps import FEWEST, Steps, steps_of
 from propensity.learning import card as cards
 from propensity.learning import fit, gate
 from propensity.learning.report.version import version_page
@@ -29,11 +29,13 @@ from propensity.learning.rows import Parts, of_users
 from propensity.learning.trained import Trained
 from propensity.pages.words import percent
 from propensity.settings import Settings
+from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import Baseline, Candidate, UseCase
 from propensity.usecases.declaration import MEAN, RESERVED, FeatureKind
 
 # Where so many outcomes are expected, none is no chance.
 _EXPECTED = 10
+_ADVICE = "Add older rows, or rows of more users"
 
 
 class _Small(Settings):
@@ -305,11 +307,24 @@ def _split(
     """
     refused: list[NotEnoughData] = []
     for steps in ways:
+        horizon, count = steps.horizon_days, len(steps.days)
         days = pa.array(np.array(steps.days, "datetime64[D]")[steps.of])
         dated = rows.append_column("as_of", days)
+        frame = Timeframe(lookback_days=1, horizon_days=horizon, settle_days=0)
         try:
-            frame = steps.timeframe(time=time, label=label)
-            parts = of_users(dated, use_case, frame, settings=_SETTINGS, advice=ADVICE)
+            if count < FEWEST_SNAPSHOTS:
+                raise NotEnoughData(
+                    f"column {time} has {count} times: to train, to choose and to test "
+                    f"takes {FEWEST_SNAPSHOTS}",
+                    hint=_ADVICE,
+                )
+            if not frame.are_enough(steps.days):
+                raise NotEnoughData(
+                    f"column {label} is known too late: {horizon} days after {time}, "
+                    f"whose values are from {steps.names[0]} to {steps.names[-1]}",
+                    hint=f"{_ADVICE}, or lower --horizon-days",
+                )
+            parts = of_users(dated, use_case, frame, settings=_SETTINGS, advice=_ADVICE)
             return dated, parts, steps
         except NotEnoughData as error:
             refused.append(error)
