@@ -222,7 +222,7 @@ def no_champion(place: Place) -> str:
 def missed_run(place: Place) -> str:
     place.artifacts.delete(f"runs/{STREAMED}/predict/{MONDAY}.json")
     place.note("predict", MONDAY - timedelta(days=7))
-    return f"runs: predictions of {STREAMED} is overdue: .* 7 days, .* of 2026-02-23"
+    return f"runs: predictions of {STREAMED} is overdue: .* 7 days, .* for 2026-02-23"
 
 
 def damaged_lease(place: Place) -> str:
