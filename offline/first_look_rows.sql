@@ -1,4 +1,3 @@
 -- All rows of a labelled table, which `some_table` stands for.
-SELECT
-  *
+SELECT *
 FROM `some_table`

@@ -1,7 +1,6 @@
 -- One row per browser whose last user id in the export is one of some users.
 -- Parameters: @user_ids ARRAY<STRING>.
-SELECT
-  user_pseudo_id
+SELECT user_pseudo_id
 FROM ga_events
 WHERE
   table_suffix BETWEEN '00000000' AND '99999999'

@@ -1,8 +1,7 @@
 -- One row: how many rows of a table are about some users.
 -- Parameters: @keys ARRAY<STRING>; @use_case STRING, empty for all. The program puts in
 --   the table, all of its partitions, and how its rows are known by the keys.
-SELECT
-  COUNT(*) AS found
+SELECT COUNT(*) AS found
 FROM some_table
 WHERE
   every_partition

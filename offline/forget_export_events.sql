@@ -1,7 +1,6 @@
 -- One row: how many events of some users the export has, of those that we read.
 -- Parameters: @user_ids ARRAY<STRING>.
-SELECT
-  COUNT(*) AS events
+SELECT COUNT(*) AS events
 FROM ga_events
 WHERE
   table_suffix BETWEEN '00000000' AND '99999999'

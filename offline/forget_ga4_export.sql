@@ -2,8 +2,7 @@
 -- Parameters: @user_ids ARRAY<STRING>. Export and project are put in before it is shown.
 -- Never run by us: the export is the customer's, and Analytics writes it anew for days.
 FOR day IN (
-  SELECT
-    table_name
+  SELECT table_name
   FROM export_dataset.INFORMATION_SCHEMA.TABLES
   WHERE STARTS_WITH(table_name, 'events_')
 ) DO

@@ -11,10 +11,5 @@ FROM dead_letters
 WHERE
   received_on >= @since_day
   AND received_at >= @since
-GROUP BY
-  1,
-  2
-ORDER BY
-  messages DESC,
-  reason,
-  field
+GROUP BY 1, 2
+ORDER BY messages DESC, reason, field

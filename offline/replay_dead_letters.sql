@@ -14,6 +14,4 @@ WHERE
   AND received_at >= @since
   AND received_at < @until
 QUALIFY ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY received_at) = 1
-ORDER BY
-  received_at,
-  message_id
+ORDER BY received_at, message_id

@@ -14,8 +14,7 @@ WITH
       AND received_at >= @since
   ),
   truths AS (
-    SELECT
-      COUNT(*) AS truths
+    SELECT COUNT(*) AS truths
     FROM truth_events
     WHERE
       use_case = @use_case
@@ -23,24 +22,21 @@ WITH
       AND received_at >= @since
   ),
   letters AS (
-    SELECT
-      COUNT(DISTINCT message_id) AS dead_letters
+    SELECT COUNT(DISTINCT message_id) AS dead_letters
     FROM dead_letters
     WHERE
       received_on >= DATE(@since)
       AND received_at >= @since
   ),
   scores AS (
-    SELECT
-      COUNT(DISTINCT event_id) AS scored
+    SELECT COUNT(DISTINCT event_id) AS scored
     FROM inference_log
     WHERE
       use_case = @use_case
       AND scored_on >= DATE(@since)
       AND scored_at >= @since
   )
-SELECT
-  *
+SELECT *
 FROM
   stored,
   truths,

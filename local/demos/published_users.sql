@@ -10,7 +10,4 @@ FROM ma_predictions_history
 WHERE
   use_case = @use_case
   AND as_of IN UNNEST(@weeks)
-ORDER BY
-  as_of DESC,
-  probability DESC,
-  user_id
+ORDER BY as_of DESC, probability DESC, user_id

@@ -36,7 +36,5 @@ SELECT
   visitor AS user_id
 FROM user_days
 WHERE visitor IS NOT NULL
-GROUP BY
-  as_of,
-  user_id
+GROUP BY as_of, user_id
 HAVING MAX(day) < as_of

@@ -52,9 +52,7 @@ WITH
 -- include: event_user.sql
           IS NOT NULL
       )
-    GROUP BY
-      visitor,
-      day
+    GROUP BY visitor, day
   ),
   windows AS (
     SELECT
@@ -72,8 +70,7 @@ WITH
       )
   ),
   candidates AS (
-    SELECT
-      *
+    SELECT *
     FROM ga_events
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_suffix
@@ -89,9 +86,7 @@ WITH
       SUM(IF(event_name = 'purchase' AND is_recent, amount, NULL)) AS revenue,
       COUNT(DISTINCT IF(event_name = 'purchase', day, NULL)) AS purchase_days
     FROM transactions
-    GROUP BY
-      as_of,
-      user_id
+    GROUP BY as_of, user_id
   )
 SELECT
   as_of,

@@ -14,8 +14,7 @@ WITH
     FROM UNNEST(@as_ofs) AS as_of
   ),
   candidates AS (
-    SELECT
-      *
+    SELECT *
     FROM ga_events
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_label_suffix

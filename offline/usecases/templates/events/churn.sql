@@ -6,9 +6,7 @@ SELECT
   as_of,
   user_id
 FROM events
-GROUP BY
-  as_of,
-  user_id
+GROUP BY as_of, user_id
 HAVING
   MAX(days_ago) > 0
   AND COUNTIF(days_ago <= 0${condition}) = 0

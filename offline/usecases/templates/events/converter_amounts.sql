@@ -6,6 +6,4 @@ SELECT
   SUM(amount) AS amount
 FROM events
 WHERE days_ago <= 0${condition}
-GROUP BY
-  as_of,
-  user_id
+GROUP BY as_of, user_id
