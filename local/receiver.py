@@ -127,6 +127,11 @@ class Receiver:
         return self._answers[key]
 
 
+def unsubscribed(user: str) -> str:
+    """Return why a user is rejected: about one of a hundred, by the id alone."""
+    return "unsubscribed" if user.endswith("77") else ""
+
+
 def _handler(receiver: Receiver) -> type[LoopbackHandler]:
     class Handler(LoopbackHandler):
         def _respond(self) -> None:
@@ -150,7 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until it is stopped."""
     parser = argparse.ArgumentParser("python -m local.receiver")
     parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}")
-    receiver = Receiver(batch=500, port=parser.parse_args(arguments).port)
+    port = parser.parse_args(arguments).port
+    receiver = Receiver(
+        batch=500, lost=0.05, unavailable=0.05, rejects=unsubscribed, port=port
+    )
     print(f"a receiver of audiences: {receiver.url}", flush=True)
     receiver.serve()
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.errors import LocalError
 from local.progress import say, step
-from local.receiver import Receiver
+from local.receiver import Receiver, unsubscribed
 from local.stack.stack import Stack
 
 if TYPE_CHECKING:
@@ -65,11 +65,8 @@ def act(
     """
     from local.demos.calls import call, rows
 
-    with Receiver(
-        batch=BATCH,
-        rejects=lambda user: "unsubscribed" * user.endswith("77"),
-        port=stack.port("receiver"),
-    ) as receiver:
+    port = stack.port("receiver")
+    with Receiver(batch=BATCH, rejects=unsubscribed, port=port) as receiver:
         if is_first:
             done = _by_hand(stack, use_case, as_of)
             tally = done["tallies"]["add"]
