@@ -46,9 +46,9 @@ MEANINGS = {
 
 
 _ADVICE = {
-    errno.ENOENT: "check the path",
-    errno.EACCES: "check who may read and write it",
-    errno.ENOSPC: "free space on the disk",
+    errno.ENOENT: "Check the path",
+    errno.EACCES: "Check who may read and write it",
+    errno.ENOSPC: "Free space on the disk",
 }
 
 
@@ -131,7 +131,7 @@ def explained(error: Exception) -> tuple[str, str] | None:
             error.errno or 0, ""
         )
     if isinstance(error, GoogleAuthError):
-        login = f"log in with `gcloud auth application-default login`: {error}"
+        login = f"Log in with `gcloud auth application-default login`: {error}"
         return "there is no access to Google Cloud", login
     if isinstance(error, PropensityError):
         page = f"docs/operate.md#{error.code} has more about this error"

@@ -59,7 +59,7 @@ def try_file(target: str, *, report: Path, step: Step, **chosen: Any) -> FirstLo
             what = {"time": "says when a row was true", "label": "has the outcome"}
             raise RequestError(
                 f"no column of {target} is named that {what[name]}",
-                hint=f"add --{name} and one of {', '.join(table.column_names[:30])}",
+                hint=f"Add --{name} and one of {', '.join(table.column_names[:30])}",
                 field=name,
             )
     with table_files.named(Path(target)), step(f"training on {len(table):,} rows"):
@@ -75,7 +75,7 @@ def _read(target: str) -> pa.Table:
     if match is None or match[1] is None:
         raise RequestError(
             f"{target!r} is not a file, a project.dataset.table or a use case",
-            hint=f"check the path; use cases are {', '.join(usecases.names())}",
+            hint=f"Check the path; use cases are {', '.join(usecases.names())}",
             field="target",
         )
     # Nothing need be deployed: without a setting the table's own project asks.

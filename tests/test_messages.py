@@ -97,6 +97,19 @@ def test_messages_have_no_riddle_and_no_pattern():
     assert not found, "\n".join(["", *found])
 
 
+def test_a_hint_is_a_sentence():
+    """It stands after a full stop, or on a line of its own; paths are as they are."""
+    found = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                text = next(texts(node.value), "")
+                if text[:1].islower() and not text.startswith("docs/"):
+                    found.append(f"{path.relative_to(ROOT)}: {text}")
+
+    assert not found, "\n".join(["", *found])
+
+
 def with_causes(path: Path) -> Iterator[tuple[int, str]]:
     """The texts of a module that have what a caught exception says, and the lines."""
     for handler in ast.walk(ast.parse(path.read_text("utf-8"))):

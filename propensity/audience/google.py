@@ -150,7 +150,7 @@ class Google:
                 raise Refused(str(error)) from error
             raise RequestError(
                 f"Google refuses every request of {self.name}: {error}",
-                hint="correct the destination's file",
+                hint="Correct the destination's file",
                 field="destination",
             ) from error
         return rejected if validate_only else Later(rejected, receipt)

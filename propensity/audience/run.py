@@ -95,7 +95,7 @@ def _validated(destination: Destination, requests: Sequence[Request]) -> str:
     if not isinstance(destination, Late):
         raise RequestError(
             f"{destination.name} cannot check requests without taking them",
-            hint="leave --validate out",
+            hint="Leave --validate out",
             field="validate",
         )
     try:

@@ -107,7 +107,7 @@ def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
         found = ", ".join(sorted(values.dropna().unique())[:5]) or "empty"
         raise SchemaError(
             f"column {column.name} is {found} from row 1 to the last",
-            hint=f"add rows: a model needs some with {outcome!r} and some without",
+            hint=f"Add rows: a model needs some with {outcome!r} and some without",
         )
     return label, outcome
 

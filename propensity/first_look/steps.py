@@ -65,7 +65,7 @@ def steps_of(
         if not is_dated:
             raise SchemaError(
                 f"--horizon-days needs dates, and row 1 has {shown.iloc[0]!r}",
-                hint="write the times as 2026-03-01, or leave --horizon-days out",
+                hint="Write the times as 2026-03-01, or leave --horizon-days out",
             )
         return
     values = times.astype("int64" if is_dated else "float64").to_numpy(np.float64)
