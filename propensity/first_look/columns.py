@@ -104,10 +104,11 @@ def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
             refuse(column, odd, "is neither 1 nor 0", hint=hint)
     label = (values == outcome).astype("float64").mask(~is_known)
     if label.nunique() < 2:
-        found = ", ".join(sorted(values.dropna().unique())[:5]) or "empty"
+        found = ", ".join(sorted(values.fillna("empty").unique())[:5]) or "empty"
         raise SchemaError(
             f"column {column.name} is {found} from row 1 to the last",
-            hint=f"Add rows: a model needs some with {outcome!r} and some without",
+            hint=f"Add rows: a model needs some with {outcome!r} and some with another "
+            "value; an empty one is not known yet",
         )
     return label, outcome
 

@@ -64,7 +64,7 @@ def steps_of(
     if horizon is not None:
         if not is_dated:
             raise SchemaError(
-                f"--horizon-days needs dates, and row 1 has {shown.iloc[0]!r}",
+                f"--horizon-days needs dates, and row 1 has {str(shown.iloc[0])!r}",
                 hint="Write the times as 2026-03-01, or leave --horizon-days out",
             )
         return

@@ -108,8 +108,8 @@ def try_table(
         NotEnoughData: There are too few rows of a class, or too few times.
     """
     frame = table.to_pandas() if isinstance(table, pa.Table) else table
+    frame = frame.reset_index(drop=frame.index.names == [None])
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
-    frame = frame.reset_index(drop=True)
     keys = [time, label, *([user] if user else [])]
     _check_names(frame, [*keys, *categories, *without])
     times = columns.times_of(frame[time])

@@ -82,8 +82,10 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
     assert "2025-08" in look.page()
 
 
-def test_the_order_of_the_rows_changes_nothing(look):
-    other = try_table(customers().sample(frac=1, random_state=1), **NAMES)
+def test_neither_the_order_of_the_rows_nor_an_index_changes_anything(look):
+    """The user and the time may be the index of a data frame."""
+    shuffled = customers().sample(frac=1, random_state=1)
+    other = try_table(shuffled.set_index(["customer", "month"]), **NAMES)
 
     assert other.card["metrics"] == look.card["metrics"]
 
@@ -194,8 +196,10 @@ def known_of_one_class() -> pd.DataFrame:
         (customers(), {"outcome": "gone"}, "churned is no, yes from row 1 to the last"),
         (customers(), {"label": "country"}, "row 1: 'NL' is neither 1 nor 0"),
         (customers(), {"horizon_days": 400}, "churned is known too late: 400 days"),
+        (customers().assign(month=7), {"horizon_days": 9, "user": None}, "has '7'"),
         (customers().assign(churned="no"), {}, "churned is no from row 1 to the last"),
         (customers().assign(churned=None), {}, "churned is empty from row 1"),
+        (customers().replace({"no": None}), {}, "churned is empty, yes from row 1"),
         (customers().iloc[:0], {}, "churned is empty from row 1"),
         (without_outcome("2025-02"), {}, "not enough data: 0 of the "),
         (
@@ -209,7 +213,15 @@ def known_of_one_class() -> pd.DataFrame:
     ],
     ids=[
         *("no such column", "no such outcome", "another label", "a long horizon"),
-        *("one class", "no label", "no rows", "one class later", "an early label"),
+        *(
+            "no dates",
+            "one class",
+            "no label",
+            "no zeros",
+            "no rows",
+            "one class later",
+            "an early label",
+        ),
         *("one class known", "two times", "few rows"),
     ],
 )
