@@ -1,12 +1,7 @@
 -- One row per alarm of the publications of some dates, the newest publication first.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
 -- Source: ma_drift.
-SELECT
-  as_of,
-  kind,
-  name,
-  cause,
-  message
+SELECT as_of, kind, name, cause, message
 FROM ma_drift
 WHERE
   use_case = @use_case

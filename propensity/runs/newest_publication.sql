@@ -1,11 +1,7 @@
 -- At most one row: the newest publication of some as-of dates.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
 -- Source: ma_publications.
-SELECT
-  as_of,
-  users,
-  quantiles,
-  log_odds_shift
+SELECT as_of, users, quantiles, log_odds_shift
 FROM ma_publications
 WHERE
   use_case = @use_case

@@ -2,10 +2,7 @@
 -- Parameters: @use_case STRING; @prediction_as_of DATE, the publication.
 -- Source: ma_predictions_history.
   scored AS (
-    SELECT
-      user_id,
-      probability,
-      expected_value
+    SELECT user_id, probability, expected_value
     FROM ma_predictions_history
     WHERE
       use_case = @use_case

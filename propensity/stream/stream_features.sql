@@ -16,10 +16,7 @@ WITH
 -- include: measured_events.sql
   ),
   touched AS (
-    SELECT DISTINCT
-      use_case,
-      user_id,
-      event_date
+    SELECT DISTINCT use_case, user_id, event_date
     FROM received
     WHERE
       is_late IS NOT TRUE

@@ -3,9 +3,7 @@
 -- Sources: stream_events from that day on, and stream_features_daily for what was before.
 WITH
   registrations AS (
-    SELECT
-      user_id,
-      event_date AS day
+    SELECT user_id, event_date AS day
     FROM stream_events
     WHERE
       received_on >= @earliest

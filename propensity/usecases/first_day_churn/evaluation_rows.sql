@@ -7,9 +7,7 @@
 -- Above two million users probabilities are rounded, which bounds the rows to a million.
 WITH
   labelled AS (
-    SELECT
-      f.user_id,
-      k.label AS outcome
+    SELECT f.user_id, k.label AS outcome
     FROM
       (
 -- include: features.sql

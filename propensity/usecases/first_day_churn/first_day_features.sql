@@ -22,17 +22,11 @@ registrations AS (
     MIN(registration_time) AS registration_time
   FROM
     (
-      SELECT
-        use_case,
-        user_id,
-        event_time AS registration_time
+      SELECT use_case, user_id, event_time AS registration_time
       FROM events
       WHERE event_type = 'new_registration'
       UNION ALL
-      SELECT
-        use_case,
-        user_id,
-        registration_time
+      SELECT use_case, user_id, registration_time
       FROM earlier
     )
   GROUP BY use_case, user_id

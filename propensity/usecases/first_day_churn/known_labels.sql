@@ -6,9 +6,7 @@
 -- A registration may be sent again once the label is known, under the same event id. The
 -- user's first registration with a label counts; where its rows disagree, label 1 does,
 -- in whatever order they arrived.
-SELECT
-  user_id,
-  label
+SELECT user_id, label
 FROM stream_events
 WHERE
   use_case = @use_case

@@ -1,8 +1,6 @@
 -- One row per as-of date and user of its cohort who churned, where that is known.
 -- Parameters: those of features.sql and known_labels.sql.
-SELECT
-  f.as_of,
-  f.user_id
+SELECT f.as_of, f.user_id
 FROM
   (
 -- include: features.sql

@@ -6,7 +6,5 @@
 -- that happened before, as transactions.sql says, is no conversion again.
 WITH
 -- include: label_transactions.sql
-SELECT DISTINCT
-  as_of,
-  user_id
+SELECT DISTINCT as_of, user_id
 FROM transactions
