@@ -43,6 +43,8 @@ PUT_TOGETHER = {
     *("export_value", "export_int64", "export_numeric", "export_string"),
     *("forget_count", "forget_rows", "forget_ga4_export"),
 }
+# Statements that were analysed, with the types of their parameters.
+TAKEN: set[tuple[str, str]] = set()
 _TYPE = re.compile(r"(ARRAY<\w+>|STRING|INT64|FLOAT64|NUMERIC|BOOL|DATE|TIMESTAMP)")
 _TRANSACTION = re.compile(r"(BEGIN|COMMIT)( TRANSACTION)?", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
@@ -148,10 +150,15 @@ def test_statements_are_taken_by_googles_own_analyzer(relations, name):
     refused = {}
     for one, found in written(name).items():
         text = joined(found)
+        given = {**parameters_of(text), **types}
+        # Use cases share statements.
+        if (text, str(given)) in TAKEN:
+            continue
         try:
-            columns(text, relations, {**parameters_of(text), **types})
+            columns(text, relations, given)
         except Refused as error:
             refused[one] = str(error)
+        TAKEN.add((text, str(given)))
 
     assert refused == {}
 

@@ -143,7 +143,7 @@ class TestSnapshots:
         used = WEEK.snapshots(today=TODAY, days=there, at_most=1)
         assert used == ((newest,) if is_used else ())
 
-    def test_lack_no_weekday_on_which_a_shop_is_closed(self):
+    def test_snapshots_lack_no_weekday_on_which_a_shop_is_closed(self):
         """A shop without Saturdays has all of its days."""
         there = {day for day in LONG if day.weekday() != 5}
         newest = WEEK.newest_matured(today=TODAY)
@@ -172,7 +172,7 @@ class TestRollingBlocks:
     """Candidates are judged as a model is used: on the weeks after it was trained."""
 
     @given(spans, st.integers(0, 120))
-    def test_never_fit_on_a_label_that_was_not_final(self, frame, count):
+    def test_rolling_blocks_never_fit_on_a_label_that_was_not_final(self, frame, count):
         """Nor do two blocks judge the same week; together they end with the newest.
         Outcomes may be longer than the stride: then they overlap."""
         snapshots = tuple(TODAY + n * frame.stride for n in range(count))

@@ -62,7 +62,7 @@ PYTHON = f"env -u PYTHONUNBUFFERED {sys.executable}"
 
 
 class TestHelp:
-    def test_lists_eighteen_commands_at_most_each_with_a_line(self, capsys):
+    def test_help_lists_eighteen_commands_at_most_each_with_a_line(self, capsys):
         assert main(["--help"]) == Exit.DONE
         output = capsys.readouterr().out
         lines = dict(re.findall(r"^  ([a-z][a-z-]+)  +(\S.*)$", output, re.MULTILINE))

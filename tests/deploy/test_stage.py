@@ -54,7 +54,7 @@ def files(folder):
 
 
 class TestStage:
-    def test_copies_what_a_deploy_uploads(self, function, tmp_path):
+    def test_staging_copies_what_a_deploy_uploads(self, function, tmp_path):
         """Entry points, their requirements and the package: nothing beside them."""
         usual = os.umask(0o077)
         staged = stage(function, tmp_path / "staged")

@@ -57,7 +57,7 @@ def labelled(unlabelled, cards) -> tuple[Deployment, dict[str, Any]]:
 
 
 class TestWithoutTruths:
-    def test_trains_what_needs_none(self, unlabelled):
+    def test_a_training_without_truths_trains_what_needs_none(self, unlabelled):
         """Version 0 learns what is usual; nothing is measured, and it serves."""
         place, answer = unlabelled
         row = place.versions()[0]

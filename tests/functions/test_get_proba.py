@@ -254,7 +254,7 @@ class TestFailures:
 
 
 @pytest.mark.installs
-def test_neither_installs_nor_imports_what_is_heavy(tmp_path):
+def test_a_lookup_neither_installs_nor_imports_what_is_heavy(tmp_path):
     """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
     program = (
         "import importlib.util, json, sys, main; "

@@ -161,7 +161,7 @@ class TestAnswers:
         assert answer["probability"] == pytest.approx(expected(row), abs=1e-9)
         assert len(answer["event_id"]) == 32
 
-    def test_categories_as_they_are(self, site, score, event_id):
+    def test_categories_are_scored_as_they_are(self, site, score, event_id):
         """A text or null, logged in the order of the features."""
         for country in ("GB", None):
             own = {"country": country, "event_id": f"{event_id}{country}"}
@@ -210,7 +210,7 @@ class TestAnswers:
         assert answer["event_id"] == named
         assert answer["latency_ms"] >= 60_000
 
-    def test_instances_in_their_order(self, site, score, event_id):
+    def test_instances_are_scored_in_their_order(self, site, score, event_id):
         """A list is answered by a list, all of one version; of a thousand, too."""
         rows = transactions(5, seed=4)
         ids = [f"{event_id}-{place}" for place in range(5)]

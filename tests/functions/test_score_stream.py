@@ -197,7 +197,9 @@ class TestPassesOver:
 
 
 class TestInTrouble:
-    def test_acknowledges_no_score_that_is_not_logged(self, site, scoring, user):
+    def test_an_instance_acknowledges_no_score_that_is_not_logged(
+        self, site, scoring, user
+    ):
         """While scores cannot be stored events are delivered again."""
         events = first_day(user)
         store(site, events)
@@ -210,7 +212,9 @@ class TestInTrouble:
         assert again.status_code == 200
         assert (len(before), len(logged(site, user))) == (0, 1)
 
-    def test_acknowledges_no_score_that_is_not_published(self, site, scoring, user):
+    def test_an_instance_acknowledges_no_score_that_is_not_published(
+        self, site, scoring, user
+    ):
         """A topic that is missing is a failure until it is there."""
         events = first_day(user)
         store(site, events)

@@ -231,7 +231,7 @@ class TestInTrouble:
         ],
         ids=["event", "transaction", "truth", "dead letter"],
     )
-    def test_acknowledges_nothing_that_is_not_stored(
+    def test_an_instance_acknowledges_nothing_that_is_not_stored(
         self, site, stream, user, event, table
     ):
         """While its table takes no rows it comes again; a dead letter does, too."""
@@ -247,7 +247,9 @@ class TestInTrouble:
         rows = letters_of(site, user) if is_letter else stored(site, user, table.stored)
         assert len(rows) == 1
 
-    def test_acknowledges_nothing_that_is_not_published(self, site, stream, user):
+    def test_an_instance_acknowledges_nothing_that_is_not_published(
+        self, site, stream, user
+    ):
         """Without its topic an event is stored, but not done with until it is there."""
         topic = site.topic("enriched")
         site.publisher.delete_topic(topic=site.path(topic))

@@ -89,7 +89,9 @@ class TestStream:
         ],
         ids=["bet", "registration", "bad amount", "broken", "truth", "bad truth"],
     )
-    def test_drops_all_that_a_suppressed_user_sends(self, site, stream, event, capfd):
+    def test_the_stream_drops_all_that_a_suppressed_user_sends(
+        self, site, stream, event, capfd
+    ):
         """Acknowledged, and neither stored nor published nor a dead letter."""
         with site.pulled("enriched") as pull:
             answer = stream.post(event, attributes={"user": FORGOTTEN})

@@ -80,7 +80,7 @@ class TestStop:
 
         wait_until(lambda: is_free(killed.port))
 
-    def test_touches_no_stranger_of_the_same_number(self, killed, tmp_path):
+    def test_a_stop_touches_no_stranger_of_the_same_number(self, killed, tmp_path):
         """A number is given again: a group of another command is somebody else's, also
         where its leader has ended. Defect: after a reboot it was killed."""
         stranger = started(tmp_path, "stranger", ["sleep", "600"])

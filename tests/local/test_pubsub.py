@@ -141,14 +141,6 @@ def test_dead_letters_are_made_of_failed_pushes(emulator, topic):
     assert [push.body["deliveryAttempt"] for push in bad] == [1, 2, 3, 4, 5]
 
 
-def test_refusals_are_of_what_is_not_there(emulator, topic):
-    """Names that are taken or missing."""
-    with pytest.raises(exceptions.AlreadyExists, match="already exists"):
-        emulator.publisher.create_topic(name=topic)
-    with pytest.raises(exceptions.NotFound):
-        emulator.publish("projects/p/topics/gone", "x")
-
-
 class TestPushes:
     def test_pushes_post_the_envelope_of_pubsub(self, emulator, topic):
         with Endpoint() as endpoint:
@@ -253,25 +245,6 @@ class TestStreamingPull:
         assert got == Counter(texts)
         assert emulator.pull_now(subscription) == []
 
-    def test_what_a_subscriber_refuses_comes_again(self, emulator, topic):
-        subscription = emulator.subscription(topic)
-        emulator.publish(topic, "again")
-        tries: list[int] = []
-
-        def take(message):
-            tries.append(1)
-            if len(tries) < 3:
-                message.nack()
-            else:
-                message.ack()
-
-        future = emulator.subscriber.subscribe(subscription, take)
-        wait_until(lambda: len(tries) == 3)
-        future.cancel()
-        future.result(PATIENCE_S)
-
-        assert emulator.pull_now(subscription) == []
-
     @pytest.mark.parametrize("by_stream", [True, False])
     def test_a_lease_holds_as_long_as_it_is_extended_and_not_longer(
         self, emulator, topic, by_stream
@@ -351,17 +324,6 @@ class TestStreamingPull:
 
         [again] = emulator.pull(subscription)
         assert again.message.data == b"slow"
-
-    def test_a_stream_whose_request_is_wrong_ends_with_the_reason(
-        self, emulator, topic
-    ):
-        subscription = emulator.subscription(topic)
-        asked = [{"subscription": subscription}, {"ack_ids": ["of nothing"]}]
-        requests = map(types.StreamingPullRequest, asked)
-        stream = emulator.subscriber.streaming_pull(requests=requests)
-
-        with pytest.raises(exceptions.InvalidArgument, match="Invalid ack id"):
-            next(stream)
 
     def test_a_subscriber_of_nothing_is_told_so(self, emulator, topic):
         pushed = emulator.subscription(

@@ -19,7 +19,6 @@ import pytest
 import requests
 from google.api_core.exceptions import (
     BadRequest,
-    Conflict,
     NotFound,
     PreconditionFailed,
 )
@@ -104,7 +103,7 @@ class TestWrites:
         bucket.blob(name, chunk_size=CHUNK).upload_from_file(content, **conditions)
 
     @pytest.mark.parametrize("way", ["simple", "multipart", "resumable"])
-    def test_check_the_generation(self, bucket, pointer, way):
+    def test_writes_check_the_generation(self, bucket, pointer, way):
         """A stale generation and a claim of a taken name fail; the current works."""
         write = getattr(self, f"_{way}")
         for wrong in (pointer.stale, NEW):
@@ -117,20 +116,8 @@ class TestWrites:
         assert bucket.get_blob(pointer.name).generation > pointer.generation
         assert bucket.blob(pointer.name).download_as_bytes() != b"now"
 
-    def test_writes_go_to_buckets_that_there_are(self, bucket):
-        """Each is made once; content has its type."""
-        client, other = bucket.client, bucket.client.bucket("nowhere")
-        with pytest.raises(NotFound):
-            other.blob("a").upload_from_string(b"")
-        with pytest.raises(Conflict):
-            client.create_bucket(bucket.name)
-        bucket.blob("a").upload_from_string(b"", content_type="text/html")
 
-        assert bucket.get_blob("a").content_type == "text/html"
-        assert not other.exists()
-
-
-def test_deletes_free_the_name(bucket, pointer):
+def test_a_delete_frees_the_name(bucket, pointer):
     """Which can be claimed again, with a newer generation. One that is no more is not
     found."""
     stale = bucket.blob(pointer.name, generation=pointer.stale)
@@ -142,53 +129,6 @@ def test_deletes_free_the_name(bucket, pointer):
     again.upload_from_string(b"new", if_generation_match=NEW)
 
     assert again.generation > pointer.generation
-
-
-class TestVersioning:
-    """A bucket with versioning keeps what is overwritten or deleted."""
-
-    @pytest.fixture
-    def versioned(self, bucket):
-        bucket.versioning_enabled = True
-        bucket.patch()
-        return bucket
-
-    def generations(self, bucket, **how):
-        blobs = bucket.client.list_blobs(bucket, versions=True, **how)
-        return {int(blob.generation): blob.time_deleted is None for blob in blobs}
-
-    def test_versioning_keeps_the_generations_before(self, versioned):
-        """Each can be read by its number, and is listed where versions are."""
-        blob = versioned.blob("a/b")
-        blob.upload_from_string(b"old")
-        old = int(blob.generation)
-        blob.upload_from_string(b"now")
-        versioned.blob("b").upload_from_string(b"x")
-        listed = versioned.client.list_blobs(versioned)
-        generations = self.generations(versioned, prefix="a/")
-
-        assert generations == {old: False, int(blob.generation): True}
-        assert versioned.blob("a/b", generation=old).download_as_bytes() == b"old"
-        assert versioned.blob("a/b").download_as_bytes() == b"now"
-        assert [one.name for one in listed] == ["a/b", "b"]
-
-    def test_versioning_keeps_what_is_deleted_until_its_generation_is(self, versioned):
-        """It is no object any more, and can still be read by its number."""
-        blob = versioned.blob("a")
-        blob.upload_from_string(b"x")
-        old = int(blob.generation)
-        versioned.delete_blob("a")
-        assert versioned.get_blob("a") is None
-        assert self.generations(versioned) == {old: False}
-        assert versioned.blob("a", generation=old).download_as_bytes() == b"x"
-
-        blob.upload_from_string(b"now")
-        versioned.delete_blob("a", generation=old)
-        assert self.generations(versioned) == {int(blob.generation): True}
-        versioned.delete_blob("a", generation=int(blob.generation))
-        assert self.generations(versioned) == {}
-        with pytest.raises(NotFound):
-            versioned.delete_blob("a", generation=old)
 
 
 @pytest.mark.parametrize("cut", ["_save", "write"])

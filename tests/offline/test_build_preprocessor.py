@@ -59,7 +59,9 @@ def uploads(deployment: Deployment) -> list[str]:
 
 
 class TestBuildPreprocessor:
-    def test_uploads_what_training_will_use(self, tmp_path, deployment, capsys):
+    def test_building_a_preprocessor_uploads_what_training_will_use(
+        self, tmp_path, deployment, capsys
+    ):
         """What was uploaded is recorded, and verified and unpickled to the same.
         After --default the newest row says that training takes its own."""
         file = written(tmp_path, GOOD)
@@ -73,7 +75,9 @@ class TestBuildPreprocessor:
         assert deployment.command("build-preprocessor", "--default") == 0
         assert newest(deployment)["is_default"]
 
-    def test_uploads_nothing_on_a_dry_run(self, tmp_path, deployment, capsys):
+    def test_building_a_preprocessor_uploads_nothing_on_a_dry_run(
+        self, tmp_path, deployment, capsys
+    ):
         """A dry run checks, and answers in JSON alone, whatever the file prints."""
         before = uploads(deployment)
         file = written(tmp_path, f"print('so many columns')\n{textwrap.dedent(GOOD)}")

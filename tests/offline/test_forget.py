@@ -395,7 +395,7 @@ class TestCommand:
         ):
             forget(site)
 
-    def test_reports_what_it_did_and_names_nobody(self, site, capsys):
+    def test_forgetting_reports_what_it_did_and_names_nobody(self, site, capsys):
         fill(site)
         assert main(["forget", GONE, "--json"]) == Exit.DONE
         text = capsys.readouterr().out

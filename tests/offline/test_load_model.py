@@ -152,7 +152,9 @@ class TestInterruption:
         assert {type(load.exception()) for load in loads} <= {type(None), Conflict}
         assert live == {place.registry.champion().version}
 
-    def test_before_it_serves_is_not_recorded_as_serving(self, place, monkeypatch):
+    def test_a_load_that_is_cut_off_before_it_serves_is_not_recorded_as_serving(
+        self, place, monkeypatch
+    ):
         """Defect: the row said "promoted" before anything did; the next load does."""
         monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
         with pytest.raises(ZeroDivisionError):

@@ -80,7 +80,7 @@ class TestTheCommand:
         # Still laid out as the tables are declared.
         assert table.time_partitioning.field == "loaded_on"
 
-    def test_checks_a_file_where_nothing_is_deployed(
+    def test_a_dry_run_checks_a_file_where_nothing_is_deployed(
         self, written, monkeypatch, capsys
     ):
         """A dry run loads nothing; without one the missing setting is named."""

@@ -115,7 +115,7 @@ class TestFile:
 
 
 class TestLoad:
-    def test_logs_each_once_however_often_it_is_loaded(
+    def test_a_load_logs_each_once_however_often_it_is_loaded(
         self, deployment, tmp_path, capsys
     ):
         """As history that nothing has scored, with a truth of each; of a longer file
@@ -145,7 +145,7 @@ class TestLoad:
         assert {row["event_id"]: row["event_time"] for row in log} == found_at
         assert {row["event_id"] for row in truths if row["label"]} == {"t4"}
 
-    def test_dry_run_needs_no_deployment(self, tmp_path, capsys):
+    def test_a_dry_run_needs_no_deployment(self, tmp_path, capsys):
         """It reads and checks, and writes nothing."""
         path = written(transactions(), tmp_path / "cards.csv")
 

@@ -197,7 +197,7 @@ class TestRefreshed:
         async with asyncio.timeout(5):
             assert [await source.value.current() for _ in range(2)] == [1, 2]
 
-    async def test_pauses_after_a_failure_and_is_then_read_again(self):
+    async def test_a_value_pauses_after_a_failure_and_is_then_read_again(self):
         """Within the grace the old value serves on."""
         source = Source()
         await source.value.current()

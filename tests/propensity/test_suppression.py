@@ -48,7 +48,9 @@ class TestList:
     ROWS = pa.table({"user_id": ["a", "b", "a", None], "n": [1, 2, 3, 4]})
 
     @pytest.mark.parametrize("user", ["anna", "ä ö", "9" * 256, "\ud800", "人"])
-    def test_covers_a_user_in_every_use_case_or_in_the_one_it_names(self, user):
+    def test_the_list_covers_a_user_in_every_use_case_or_in_the_one_it_names(
+        self, user
+    ):
         """By the HMAC of the id under the key."""
         in_churn = listed(user, use_case=CHURN)
         id_, key = user.encode("utf-8", "surrogatepass"), KEY.encode()
@@ -211,7 +213,7 @@ class TestPublished:
         assert "suppressed users" in capsys.readouterr().err
 
     @pytest.mark.parametrize("key", ["another key", ""])
-    def test_under_another_key_is_refused(self, key):
+    def test_a_list_under_another_key_is_refused(self, key):
         """Nobody on it could be recognised, in the table neither. Defect: without a
         key it was not read."""
         with pytest.raises(SettingsError):

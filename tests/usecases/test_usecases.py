@@ -104,7 +104,7 @@ def test_mistakes_are_named_by_file_and_entry():
 
 
 class TestWindow:
-    def test_bounds_the_shards_by_one_day_on_each_side(self, toy):
+    def test_the_window_bounds_the_shards_by_one_day_on_each_side(self, toy):
         """A shop's local date differs from UTC's by one day at most: features of
         [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of, and labels
         of [as_of, as_of + 7) in those from as_of - 1 to as_of + 7."""

@@ -79,7 +79,7 @@ def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
     return folder
 
 
-class Deployment:
+class Rehearsal:
     """One deployment: its data stay, whichever release serves it."""
 
     def __init__(self, home: Path) -> None:
@@ -174,7 +174,7 @@ def tib_of_a_company(jobs: Iterable[QueryJob]) -> float:
 @pytest.mark.long
 def test_a_deployment_lives_through_releases_a_lost_week_and_another_use_case(tmp_path):
     """Whichever release serves, what was published stays, and the clock goes on."""
-    place, older = Deployment(tmp_path), release(tmp_path / "older")
+    place, older = Rehearsal(tmp_path), release(tmp_path / "older")
     newer = release(tmp_path / "newer", column=True, use_case=COPY)
     with place.serving(older) as stack:
         exported = shop.shards(shop.weekly(date(2026, 1, 7), 20))

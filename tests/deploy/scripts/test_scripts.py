@@ -88,7 +88,9 @@ class TestDryRun:
         assert [pair for pair in zip(commands, answers, strict=True) if pair[1]] == []
         assert refused
 
-    def test_deploys_every_function_private_under_its_own_account(self, printed):
+    def test_a_dry_run_deploys_every_function_private_under_its_own_account(
+        self, printed
+    ):
         """From its staged source, as a function of Cloud Run, with hash locks."""
         deploys = {
             flags(words)["function"]: flags(words)
@@ -123,7 +125,7 @@ class TestDryRun:
                 key if EVERY[target].needs_key else None
             )
 
-    def test_schedules_by_a_token_and_never_without(self, printed):
+    def test_a_dry_run_schedules_by_a_token_and_never_without(self, printed):
         """As the scheduler's account, for that very function; each use case, but those
         whose events are scored are not predicted."""
         jobs = {
@@ -173,7 +175,7 @@ class TestTeardown:
         assert ["terraform/watch" in call for call in gone] == [True, False]
         assert "jobs delete propensity-compact-features" in gone[1]
 
-    def test_deletes_data_where_told(self, cloud):
+    def test_the_teardown_deletes_data_where_told(self, cloud):
         """Their protection is lifted before."""
         result = cloud.run("deploy/teardown.sh", "--delete-data", "--yes")
         calls = [call for call in cloud.calls() if "-chdir=deploy/terraform " in call]

@@ -26,7 +26,7 @@ def set_up(cloud, ran) -> Cloud:
 
 
 class TestSetup:
-    def test_applies_what_is_stood_on_then_what_watches(self, ran):
+    def test_the_set_up_applies_what_is_stood_on_then_what_watches(self, ran):
         """The state's bucket first, and nothing asks where it is told --yes."""
         parts = (
             "buckets create gs://my-bucket-state",
@@ -40,7 +40,9 @@ class TestSetup:
 
         assert places == sorted(places)
 
-    def test_removes_what_no_function_and_no_use_case_has_any_more(self, ran):
+    def test_the_set_up_removes_what_no_function_and_no_use_case_has_any_more(
+        self, ran
+    ):
         """Schedules, services and jobs, and none that are called likewise."""
         deleted = [call.partition(" --")[0] for call in ran.calls if " delete " in call]
 
@@ -56,7 +58,7 @@ class TestSetup:
 
         assert f'services = {{"get_proba": "{address}"}}' in ran.variables
 
-    def test_exits_with_3_where_only_what_watches_is_missing(self, cloud):
+    def test_the_set_up_exits_with_3_where_only_what_watches_is_missing(self, cloud):
         """All else is done."""
         cloud.rules.insert(0, ("terraform/watch apply", "refused", 1))
         script = cloud.project / "deploy" / "hurried.sh"
@@ -71,7 +73,7 @@ class TestSetup:
         assert cloud.count("deploy/terraform apply") == 1
 
     @pytest.mark.parametrize(("times", "status"), [(1, 0), (2, 1)])
-    def test_tries_once_more_what_is_not_known_everywhere_yet(
+    def test_the_set_up_tries_once_more_what_is_not_known_everywhere_yet(
         self, cloud, times, status
     ):
         """Google's provider does not: it takes such an answer for a wrong setting. What

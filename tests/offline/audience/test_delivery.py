@@ -282,7 +282,9 @@ class TestSuppressed:
 
         assert ("add", gone) not in receiver.users
 
-    def test_while_a_delivery_runs_are_not_sent_any_more(self, site, crm):
+    def test_users_suppressed_while_a_delivery_runs_are_not_sent_any_more(
+        self, site, crm
+    ):
         """Defect: who was forgotten while a delivery ran was sent and recorded.
 
         However few users were answered: a receiver may be slow."""
@@ -396,6 +398,7 @@ class TestRefused:
         assert receiver.requests <= 10 + 2 * math.log2(100) + 2
         assert delivery["pending"] == 100 - delivery["tallies"]["add"]["sent"] == 91
 
+    @pytest.mark.long
     def test_users_are_found_though_each_delivery_is_killed(
         self, site, crm, monkeypatch
     ):

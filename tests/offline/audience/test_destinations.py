@@ -263,7 +263,7 @@ class TestAnswers:
         )
 
     @pytest.mark.parametrize("fault", [{"lost": 0.5}, {"unavailable": 0.5}])
-    def test_repeats_what_is_not_answered(self, fault):
+    def test_a_delivery_repeats_what_is_not_answered(self, fault):
         """The receiver knows the repeat by its key: the user counts once."""
         with Receiver(seed=3, **fault) as receiver:
             template = {**SIMPLE, "url": receiver.url, "rate": 0}
@@ -276,7 +276,9 @@ class TestAnswers:
         assert receiver.changed == []
 
     @pytest.mark.parametrize("pause", ["0.4", "soon"])
-    def test_tries_again_whatever_a_busy_receiver_says_of_the_pause(self, pause):
+    def test_a_delivery_tries_again_whatever_pause_a_busy_receiver_asks_for(
+        self, pause
+    ):
         """Fractions are rounded up; what is no pause is none."""
 
         class Busy(Answering):

@@ -78,7 +78,7 @@ def request_of(*users: str, action=ADD, **columns) -> Request:
 
 
 class TestEvents:
-    def test_set_a_property_of_the_browser(self, fake):
+    def test_events_set_a_property_of_the_browser(self, fake):
         """In, or out; with the time at which the audience was chosen, and consent. What
         is sent again is the same."""
         client = opened(fake)

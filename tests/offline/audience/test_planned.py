@@ -113,7 +113,7 @@ class TestPlan:
         assert plan["power"][0]["members"] == 100
         assert plan["control_share_needed"] is None
 
-    def test_looks_no_weeks_ahead_after_one_publication(self, site):
+    def test_a_plan_looks_no_weeks_ahead_after_one_publication(self, site):
         plan = preview(site)
 
         assert [week["weeks"] for week in plan["power"]] == [1]
@@ -123,7 +123,7 @@ class TestPlan:
         ("verdict", "lift", "users"),
         [("helps", 0.4, 191), ("harms", -0.1, 0), ("open", 0.4, None)],
     )
-    def test_recommends_a_number_by_a_lift_that_is_decided(
+    def test_a_plan_recommends_a_number_by_a_lift_that_is_decided(
         self, shop, verdict, lift, users
     ):
         """As many as pay their contact: here those of whom 10 or more is expected."""

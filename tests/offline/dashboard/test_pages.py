@@ -225,7 +225,7 @@ class TestPages:
         assert text in words(pages(rows)[SHOP])
 
 
-class TestDeeds:
+class TestActions:
     """What needs attention: nothing where all is well."""
 
     @pytest.fixture
@@ -235,26 +235,26 @@ class TestDeeds:
     def texts(self, known=KNOWN[USE_CASE], **rows) -> list[str]:
         return [action.text for action in case(known, **rows).actions]
 
-    def test_deeds_are_none_where_all_is_well(self, site, week):
+    def test_actions_are_none_where_all_is_well(self, site, week):
         """Fresh metrics, a champion, no alarm; an old alarm is past."""
         calm = site.one("drift", is_alarm=False)
         alarm = site.one("drift", is_alarm=True, as_of=DAY - WEEK)
         assert self.texts(evaluations=[week], drift=[calm, alarm]) == []
 
-    def test_look_at_the_largest_alarm_and_count_all(self, site, week):
+    def test_an_action_is_to_look_at_the_largest_alarm_and_counts_all(self, site, week):
         """Forty broken features are not forty lines."""
         alarm = site.one("drift", is_alarm=True, message="revenue is 0 for all users")
         assert self.texts(evaluations=[week], drift=[alarm] * 40) == [
             "Look at 40 drift warnings: revenue is 0 for all users."
         ]
 
-    def test_look_at_a_week_with_far_more_positives_than_predicted(self, week):
+    def test_an_action_names_a_week_with_far_more_positives_than_predicted(self, week):
         week |= {"residual_log_odds": 1.0, "residual_standard_error": 0.05}
         week["prediction_as_of"] = week["week"]
         (text,) = self.texts(evaluations=[week])
         assert text.startswith("In the week of 2026-02-24 users converted more often")
 
-    def test_deeds_name_the_day_since_which_runs_are_late(self, site, week):
+    def test_actions_name_the_day_since_which_runs_are_late(self, site, week):
         """Two horizons without one are late."""
         assert self.texts(evaluations=[ago(week, 2)]) == []
         (text,) = self.texts(evaluations=[ago(week, 3)])
@@ -264,7 +264,7 @@ class TestDeeds:
         (text,) = self.texts(evaluations=[week], publications=[ago(published, 3)])
         assert text.startswith("No predictions since 2026-02-10")
 
-    def test_deeds_are_to_train_where_nothing_serves(self, site, week):
+    def test_actions_are_to_train_where_nothing_serves(self, site, week):
         """The first time, and with the verdict where a version was refused."""
         known = replace(KNOWN[USE_CASE], champion=None)
         refused = site.one("versions", promoted=False, verdict="no better")
@@ -275,7 +275,9 @@ class TestDeeds:
         assert text == "No model is live yet. Version 0 was rejected: no better."
 
     @pytest.mark.parametrize("verdict", ["harms", "sample_ratio"])
-    def test_deeds_stop_an_audience_that_harms_or_lost_users(self, site, week, verdict):
+    def test_actions_stop_an_audience_that_harms_or_lost_users(
+        self, site, week, verdict
+    ):
         """One that had no new members for weeks was stopped."""
         row = site.one("lift", verdict=verdict)
         (text,) = self.texts(evaluations=[week], lift=[row])

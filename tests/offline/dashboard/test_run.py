@@ -175,7 +175,9 @@ class TestCommand:
             blob = client.bucket(site.settings.bucket).get_blob(names[0])
             assert blob.content_type.startswith("text/html")
 
-    def test_copies_reports_of_weeks_without_scripts(self, site, tmp_path):
+    def test_the_dashboard_copies_reports_of_weeks_without_scripts(
+        self, site, tmp_path
+    ):
         """Under a policy of their own, before anything that a report says."""
         week = DAY - WEEK
         name = report_name("ga4_purchase", week)

@@ -100,7 +100,7 @@ class TestCheck:
         where = f"published_probabilities.sql:{line}: Unrecognized name: worth"
         assert report.problems[0].endswith(where), report.problems
 
-    def test_warns_of_a_copy_that_shares_events_or_reads_rows_of_another(
+    def test_a_check_warns_of_a_copy_that_shares_events_or_rows_with_another(
         self, use_cases, sandbox
     ):
         shutil.copytree(folders.place("first_day_churn"), use_cases / "second_churn")
@@ -202,7 +202,7 @@ class TestModel:
             ("def preprocess(_):\n    return None\n", "no attribute 'preprocessor'"),
         ],
     )
-    def test_preprocessor_can_be_stored(
+    def test_a_preprocessor_can_be_stored(
         self, folder: Path, monkeypatch, text: str, message: str
     ):
         """With what training keeps, and without ending the check; and it is there:

@@ -33,7 +33,7 @@ def body(pushed: Any) -> bytes:
     ).encode()
 
 
-def test_message_is_as_it_was_sent():
+def test_a_message_is_as_it_was_sent():
     twice = {**SENT, "message_id": SENT["messageId"], "publish_time": "then"}
 
     assert messages.message(body(SENT)) == EXPECTED
@@ -76,7 +76,7 @@ def test_payload_that_is_too_large_is_dropped_and_its_size_is_known(size):
     ],
     ids=lambda one: str(one[:40]),
 )
-def test_other_body_is_the_callers_mistake_and_the_field_is_named(sent, field):
+def test_any_other_body_is_the_callers_mistake_and_the_field_is_named(sent, field):
     with pytest.raises(RequestError) as caught:
         messages.message(sent)
 

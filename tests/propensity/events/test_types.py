@@ -110,7 +110,9 @@ class TestJson:
         assert refusal(data) == ("malformed_json", None)
 
     @given(st.sampled_from(BASE), st.data())
-    def test_spoilt_anywhere_is_an_event_or_a_dead_letter(self, name, data):
+    def test_json_that_is_spoilt_anywhere_is_an_event_or_a_dead_letter(
+        self, name, data
+    ):
         whole = written(EXAMPLES[name])
         at = data.draw(st.integers(0, len(whole)))
         to = data.draw(st.integers(at, min(len(whole), at + 5)))
@@ -202,7 +204,7 @@ class TestCatalogue:
             *(("odds", "1e999", "not_finite"), ("stake", "0.001", "bad_amount")),
         ],
     )
-    def test_checks_the_types_of_a_use_case(self, field, literal, reason):
+    def test_the_catalogue_checks_the_types_of_a_use_case(self, field, literal, reason):
         wrong = written(spin(), **{field: literal})
 
         assert refusal(wrong, catalogue=SLOTS) == (reason, field)

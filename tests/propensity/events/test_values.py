@@ -107,7 +107,7 @@ def test_a_numeral_longer_than_a_text_may_be_is_refused_with_its_field():
 
 class TestNumerals:
     @given(st.floats(allow_nan=False, allow_infinity=False))
-    def test_arrive_to_the_last_bit_as_number_and_as_text(self, number):
+    def test_numerals_arrive_to_the_last_bit_as_number_and_as_text(self, number):
         plain, quoted = (
             row(written(transaction(), V7=literal), catalogue=DEPLOYED)
             for literal in (repr(number), f'" {number!r} "')

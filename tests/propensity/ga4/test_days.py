@@ -85,7 +85,7 @@ class TestARun:
         assert not look(days(AS_OF - DAY), now=night, zone=-8).is_awaited
         assert look(days(AS_OF - DAY), now=night, zone=0).is_awaited
 
-    def test_expects_no_table_of_a_weekday_on_which_nothing_happens(self):
+    def test_a_run_expects_no_table_of_a_weekday_on_which_nothing_happens(self):
         """A shop that is closed on Sundays has none: of no Sunday is it missing."""
         sundays = {day for day in days() if day.isoweekday() == 7}
         saturday = AS_OF - 2 * DAY
@@ -134,7 +134,7 @@ class TestAStreamedDay:
 
 
 class TestAPropertysZone:
-    def test_ahead_of_utc_needs_the_local_day_of_the_as_of_date(self):
+    def test_a_property_ahead_of_utc_needs_the_local_day_of_the_as_of_date(self):
         """The last hours before midnight UTC are of the next local day."""
         state = look(days(), zone=9, now=LONG_AFTER)
         later = look(days(until=AS_OF + DAY), zone=9, now=LONG_AFTER)
@@ -142,14 +142,14 @@ class TestAPropertysZone:
         assert (state.data_until, state.late) == (AS_OF - DAY, (AS_OF,))
         assert later == Freshness(data_until=AS_OF)
 
-    def test_behind_utc_needs_the_local_day_before_the_window(self):
+    def test_a_property_behind_utc_needs_the_local_day_before_the_window(self):
         """The window's first hours, in UTC, are of the local day before."""
         before = AS_OF - 61 * DAY
 
         assert look(days(before), zone=-8).missing == (before,)
         assert look(days(before), zone=0).missing == ()
 
-    def test_ahead_of_utc_has_what_was_streamed_by_midnight_utc(self):
+    def test_a_property_ahead_of_utc_has_what_was_streamed_by_midnight_utc(self):
         """The local day goes on; what the window needs of it is over."""
         streaming = days(until=AS_OF + DAY)
 

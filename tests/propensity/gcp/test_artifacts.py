@@ -113,7 +113,7 @@ def test_an_object_is_replaced_as_it_was_read_or_not_at_all(artifacts):
 
 
 class TestRead:
-    def test_verifies_bytes(self, artifacts):
+    def test_a_read_verifies_bytes(self, artifacts):
         """Bytes that are not those recorded are not returned, and what does not exist
         is None to find."""
         artifacts.create("model", b"model")

@@ -160,7 +160,7 @@ class TestTime:
             assert first.metrics != second.metrics
         assert np.array_equal(train(odd).judged[0].score, train(rare).judged[0].score)
 
-    def test_chooses_on_several_blocks_of_weeks(self):
+    def test_a_fit_chooses_on_several_blocks_of_weeks(self):
         """Each judged by models of weeks whose labels were final when it began."""
         training = train(snapshots(20, 150))
         days = training.parts.before.rows["as_of"].to_pylist()
@@ -176,7 +176,7 @@ class TestTime:
 
 
 class TestCandidates:
-    def test_win_by_the_least_log_loss_on_newer_rows(self):
+    def test_candidates_win_by_the_least_log_loss_on_newer_rows(self):
         """On their own training rows overgrown trees would win."""
         training = train(snapshots(users=200), candidates=(OVERGROWN, LINEAR))
         label = training.parts.choosing.label
@@ -208,7 +208,7 @@ class TestCandidates:
         with pytest.raises(UseCaseError, match=message):
             train(snapshots(users=80), candidates=(LINEAR, wrong))
 
-    def test_weight_classes_by_their_labels(self):
+    def test_candidates_weight_classes_by_their_labels(self):
         """TOML's keys are texts, and labels are numbers."""
         weighted = Candidate("x", LINEAR.algorithm, {"class_weight": {"0": 1, "1": 10}})
         even, odd = train(snapshots(), candidates=(LINEAR, weighted)).judged

@@ -111,7 +111,7 @@ class TestLevels:
 
         assert found == pytest.approx(0.3)
 
-    def test_carry_weeks_over_several_versions(self):
+    def test_levels_carry_weeks_over_several_versions(self):
         """Back to a version that is served again, and over one that never was; weeks
         of a version that was never compared are left out."""
         differences = [

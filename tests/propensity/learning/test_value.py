@@ -41,7 +41,7 @@ def valued() -> value.Valued:
 
 
 class TestTraining:
-    def test_predicts_what_is_to_come(self, valued):
+    def test_a_value_model_predicts_what_is_to_come(self, valued):
         """Within what some 1,800 buyers tell: a standard error of 5% of the true sum.
         The model that serves gives the amounts as they are."""
         truth = float((propensity(COLUMNS) * MEANS)[HELD_OUT].sum())

@@ -183,7 +183,7 @@ def test_calibration_bins_hold_every_user_once(rows):
 
 class TestThresholds:
     @given(scored())
-    def test_best_has_the_highest_f1_there_is(self, rows):
+    def test_the_best_threshold_has_the_highest_f1_there_is(self, rows):
         """No probability of the rows, as a threshold, has a higher one. Of one hit of
         one and two of four, whose F1 is 2/3 at both, it selects the fewest."""
         best = thresholds.best_threshold(rows.outcomes)

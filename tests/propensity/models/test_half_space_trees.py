@@ -144,7 +144,7 @@ class TestStream:
         assert 0 <= far.min() <= far.max() <= 1
         assert np.array_equal(far, scores_of(trees, 100 * rows))
 
-    def test_draws_the_same_trees_from_the_same_seed(self):
+    def test_the_stream_draws_the_same_trees_from_the_same_seed(self):
         """And others from others; to fit is to forget."""
         rows = numbers(300, seed=1)
 
@@ -196,7 +196,7 @@ def area(absurd: tuple[int, object] | None = None) -> float:
 class TestRobustLimits:
     @pytest.mark.parametrize("at", [100, 2_500])
     @pytest.mark.parametrize("columns", [3, slice(None)], ids=["amount", "all"])
-    def test_survive_an_absurd_amount(self, at, columns):
+    def test_limits_survive_an_absurd_amount(self, at, columns):
         """One row of billions, when trees are fitted or after it, costs less than 0.02
         of the area under the curve."""
         assert area() > 0.95

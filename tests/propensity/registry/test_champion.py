@@ -45,7 +45,7 @@ def test_a_damaged_pointer_is_an_artifact_error(registry, damage):
 
 
 class TestPromotion:
-    def test_moves_the_pointer_once(self, registry):
+    def test_a_promotion_moves_the_pointer_once(self, registry):
         """Each names those before, and is an epoch; promoting what serves changes
         nothing."""
         first = promote(registry, 0)

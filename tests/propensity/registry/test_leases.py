@@ -70,7 +70,7 @@ def test_a_lease_is_taken_over_when_it_ends(registry):
         assert (finished.answer, finished.is_finished) == ({"by": "new"}, True)
 
 
-def test_last_as_long_as_the_run_works(registry, monkeypatch):
+def test_a_lease_lasts_as_long_as_the_run_works(registry, monkeypatch):
     """A lease outlives its duration while its run works."""
     monkeypatch.setattr(leases, "DURATION", timedelta(seconds=0.5))
 
@@ -113,7 +113,7 @@ def test_a_lease_is_free_after_a_failure(registry):
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_outlive_a_write_whose_answer_was_lost(registry, monkeypatch, number):
+def test_a_lease_outlives_a_write_whose_answer_was_lost(registry, monkeypatch, number):
     """Defect: it had been written, so that each try within five minutes was told that
     a run was under way; a renewed lease is still the run's own."""
     replace, calls = Artifacts.replace, []
