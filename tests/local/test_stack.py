@@ -293,7 +293,6 @@ class TestCommandLine:
         state = State(home=home / ".local" / "states")
         options = replace(Options(), user_column="user_id", label_event="sign_up")
         state.write(Record(options))
-        (state.folder / "staged" / "audiences" / "usecases").mkdir(parents=True)
         first = command("up")
         assert first.returncode == 0, first.stderr
         # A shell's commands read and write your own use cases, and no copy of them.
