@@ -34,6 +34,38 @@ class DeploymentError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """
+    One subscription.
+
+    A message that is not acknowledged is delivered again, after a pause that grows
+    from ``minimum_backoff_s`` to ``maximum_backoff_s``; after ``attempts`` deliveries
+    it goes to the topic ``dead-letters``. Without a ``function`` the subscription is
+    pulled, and a message without acknowledgement can be pulled again at once.
+    """
+
+    name: str
+    topic: str
+    function: str = ""
+    acknowledge_s: int = 60
+    minimum_backoff_s: int = 1
+    # The most that Pub/Sub takes of both: over fifteen hours.
+    maximum_backoff_s: int = 600
+    attempts: int = 100
+
+
+SUBSCRIPTIONS = (
+    Subscription(
+        name="events-stream-features", topic=topics.EVENTS, function="stream_features"
+    ),
+    Subscription(
+        name="enriched-score-stream", topic=topics.ENRICHED, function="score_stream"
+    ),
+    Subscription(name="dead-letters-replay", topic=topics.DEAD_LETTERS),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """When Cloud Scheduler calls a function: ``flags`` are those of gcloud."""
 
@@ -89,10 +121,9 @@ class Function:
         return tables.SUPPRESSED_USERS.name in self.reads
 
     @property
-    def subscriptions(self) -> tuple[topics.Subscription, ...]:
+    def subscriptions(self) -> tuple[Subscription, ...]:
         """Those that push to it."""
-        every = topics.SUBSCRIPTIONS
-        return tuple(one for one in every if one.function == self.target)
+        return tuple(one for one in SUBSCRIPTIONS if one.function == self.target)
 
 
 @cache

@@ -133,7 +133,7 @@ def files() -> dict[Path, Any]:
         }
         for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }
-    subscriptions = {one.name: asdict(one) for one in topics.SUBSCRIPTIONS}
+    subscriptions = {one.name: asdict(one) for one in functions.SUBSCRIPTIONS}
     generated = {
         "tables": {table.stored: _table(table) for table in tables.TABLES},
         "views": _views(),

@@ -20,6 +20,7 @@ from typing import Any
 from google.api_core import exceptions as api
 from google.pubsub_v1.services.subscriber import SubscriberClient
 
+from deploy.functions import SUBSCRIPTIONS
 from propensity import topics
 from propensity.errors import MissingTable
 from propensity.gcp.clients import open_client
@@ -150,7 +151,7 @@ def origin(message: Any, settings: Settings) -> str | None:
     """Return the topic that a dead letter failed on; None if nobody here knows it."""
     known = {
         topics.prefixed(settings, subscription.name): subscription.topic
-        for subscription in topics.SUBSCRIPTIONS
+        for subscription in SUBSCRIPTIONS
     }
     name = message.attributes.get(ORIGIN)
     # One without an origin was published by hand.

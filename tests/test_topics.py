@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from deploy import functions
+from deploy.functions import SUBSCRIPTIONS
 from propensity.settings import Settings
-from propensity.topics import DEAD_LETTERS, ENRICHED, EVENTS, SUBSCRIPTIONS, prefixed
+from propensity.topics import DEAD_LETTERS, ENRICHED, EVENTS, prefixed
 
 
 def test_names_have_the_prefix_of_the_deployment():

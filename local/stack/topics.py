@@ -1,4 +1,4 @@
-"""Create the topics and subscriptions of ``propensity/topics.py`` in local mode."""
+"""Create the topics and subscriptions of a deployment in local mode."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from google.api_core.exceptions import AlreadyExists
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.types import Subscription as SubscriptionMessage
 
+from deploy.functions import SUBSCRIPTIONS, Subscription
 from propensity.gcp.clients import open_client
-from propensity.topics import DEAD_LETTERS, SUBSCRIPTIONS, TOPICS, Subscription
+from propensity.topics import DEAD_LETTERS, TOPICS
 
 
 def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
