@@ -90,7 +90,8 @@ def lines(
         own = folder / name.partition("/")[0]
     before, after = (around or {}).get(name, ("", ""))
     yield from (Line(file, 1, text) for text in before.splitlines())
-    text = read(folder, f"{stem}.sql")
+    # What includes it goes on after its end.
+    text = read(folder, f"{stem}.sql").rstrip().removesuffix(";")
     for number, line in enumerate(text.splitlines(), start=1):
         if include := _INCLUDE.fullmatch(line):
             if include[1] in (*within, name):

@@ -172,7 +172,11 @@ def _candidates(
     except PropensityError as error:
         if error.retryable or not is_own:
             raise
-        raise UseCaseError(f"{file}: {error.message}") from error
+        raise UseCaseError(
+            f"{file}: {error.problem}",
+            hint="It needs a row for each user, with the column user_id, and may read "
+            "what features.sql reads",
+        ) from error
     repeated = pc.sum(pc.greater(rows["times"], 1)).as_py()
     if repeated:
         raise UseCaseError(

@@ -30,7 +30,6 @@ from propensity.errors import AudienceStopped, AudienceWaits, RequestError
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 from propensity.tables import every as tables
-from propensity.tables.audiences import Plan
 
 # Nobody is sent by predictions that are older: those of the week are late.
 FRESH = timedelta(days=7)
@@ -64,6 +63,8 @@ def preview(
     destination, ledger = _opened(deployment, named, audience, secret, clock)
     requests = requests_left(audience, destination, ledger)
     cost, treated = named.declared.rule.cost_per_user, audience.treated
+    plan = planned(deployment, named, audience).columns()
+    del plan["planned_at"]
     return {
         **_described(audience, destination),
         "members_before": audience.last_size,
@@ -78,16 +79,8 @@ def preview(
         "requests": len(requests),
         "cost": None if cost is None else cost * len(treated),
         "validated": _validated(destination, requests) if validate else None,
-        **_shown(planned(deployment, named, audience)),
+        **plan,
     }
-
-
-def _shown(plan: Plan) -> dict[str, Any]:
-    """Return what a plan says beside the audience's name and date."""
-    columns = plan.columns()
-    for name in ("use_case", "audience", "as_of", "planned_at"):
-        del columns[name]
-    return columns
 
 
 def _validated(destination: Destination, requests: Sequence[Request]) -> str:

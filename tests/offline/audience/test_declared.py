@@ -19,7 +19,7 @@ USE_CASE = usecases.load("ga4_purchase")
 EVEN = """
 SELECT user_id AS User_ID, CONCAT(user_id, '@example.com') AS address, 7 AS points
 FROM ma_predictions_history
-WHERE as_of = @as_of AND user_id LIKE '%0'
+WHERE as_of = @as_of AND user_id LIKE '%0';
 """
 
 
@@ -194,7 +194,8 @@ class TestStatement:
 
         with pytest.raises(UseCaseError) as raised:
             send(site, tmp_path, destination="bucket")
-        assert raised.value.message.startswith("ga4_purchase/audiences/winback.sql: ")
+        assert raised.value.problem.startswith("ga4_purchase/audiences/winback.sql: ")
+        assert "the column user_id" in raised.value.hint
         assert "\n" not in raised.value.message
         assert site.rows("SELECT * FROM ma_audience_members") == []
 
