@@ -91,9 +91,7 @@ class TestCheck:
         for name in ("evaluation_rows", "published_probabilities"):
             text = (shared / f"{name}.sql").read_text()
             (folder / f"{name}.sql").write_text(text)
-        line = edit(
-            "published_probabilities.sql", "      expected_value", "      worth"
-        )
+        line = edit("published_probabilities.sql", "expected_value", "worth")
 
         report = check.check(NAME, contextlib.nullcontext)
 
