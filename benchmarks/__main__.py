@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 # In the order in which they run; quick ones first.
 NAMES = (
     *("half_space_trees", "scoring", "training", "lookup", "stream"),
-    *("ingest", "quality"),
+    *("ingest", "quality", "quarter"),
 )
 
 
@@ -38,13 +38,11 @@ def main() -> int:
     for name in options.names or NAMES:
         print(f"== python -m benchmarks.{name}", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}"]
-        with subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, text=True
-        ) as run:
-            assert run.stdout is not None
-            text = [print(line, end="", flush=True) or line for line in run.stdout]
+        pipe = subprocess.PIPE
+        run = subprocess.run(command, cwd=ROOT, stdout=pipe, text=True, check=False)
+        print(run.stdout, flush=True)
         missed += [name] if run.returncode else []
-        printed = "".join(text).rpartition(report.HEAD)[2].strip()
+        printed = run.stdout.rpartition(report.HEAD)[2].strip()
         table.append(printed.replace("| ", f"| {name}: ", 1))
         # After each, so that one that is interrupted leaves what was measured.
         options.out.parent.mkdir(parents=True, exist_ok=True)

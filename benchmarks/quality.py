@@ -112,6 +112,33 @@ def shops(use_case: UseCase, folder: Path | None, *, count: int) -> Iterator[Loa
 def _loaded(
     warehouse: Warehouse, file: Path | None, use_case: UseCase, *, count: int
 ) -> Loaded:
+    settings = warehouse.settings
+    name, days, last = exported(warehouse, file)
+    weeks = weeks_allowed(days, last, use_case)
+    weeks, timeframe = weeks[-count:], use_case.timeframe(settings)
+    # The first week of each month trains.
+    months = {(week.year, week.month): week for week in reversed(weeks)}
+    at_most = settings.training_snapshots
+    snapshots = {
+        week: timeframe.snapshots(today=week, days={*days}, at_most=at_most)
+        for week in months.values()
+    }
+    as_ofs = sorted({*weeks}.union(*snapshots.values()))
+    keys = [("as_of", "ascending"), ("user_id", "ascending")]
+    return Loaded(
+        name=name,
+        use_case=use_case,
+        settings=settings,
+        weeks=weeks,
+        snapshots=snapshots,
+        rows=read(warehouse, use_case, as_ofs).sort_by(keys),
+    )
+
+
+def exported(
+    warehouse: Warehouse, file: Path | None
+) -> tuple[str, Sequence[date], date]:
+    """Load a real shop, or generate one; return its name, days and last whole day."""
     settings, client = warehouse.settings, warehouse.client
     if file:
         name = file.name.partition(".")[0]
@@ -124,33 +151,24 @@ def _loaded(
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
     view = events_view(settings.export, require="false")
     warehouse.replace_view(VIEW, view)
-    weeks = weeks_allowed(days, last, use_case)
-    weeks, timeframe = weeks[-count:], use_case.timeframe(settings)
-    # The first week of each month trains.
-    months = {(week.year, week.month): week for week in reversed(weeks)}
-    at_most = settings.training_snapshots
-    snapshots = {
-        week: timeframe.snapshots(today=week, days={*days}, at_most=at_most)
-        for week in months.values()
-    }
-    as_ofs = sorted({*weeks}.union(*snapshots.values()))
+    return name, days, last
+
+
+def read(
+    warehouse: Warehouse,
+    use_case: UseCase,
+    as_ofs: Sequence[date],
+    statement: str = "training_rows",
+) -> pa.Table:
+    """Return the rows of a statement of many dates."""
     parts = []
     with step("") as bar:
         for start in range(0, len(as_ofs), AS_OFS):
-            bar.label = f"features of {name}, {start} of {len(as_ofs)} dates are done"
-            window = use_case.window(settings, as_ofs[start : start + AS_OFS])
+            bar.label = f"{statement}, {start} of {len(as_ofs)} dates are done"
+            window = use_case.window(warehouse.settings, as_ofs[start : start + AS_OFS])
             parameters = {**window, "maximum_rows": 10**9}
-            statement = use_case.statement("training_rows")
-            parts.append(warehouse.table(statement, parameters))
-    keys = [("as_of", "ascending"), ("user_id", "ascending")]
-    return Loaded(
-        name=name,
-        use_case=use_case,
-        settings=settings,
-        weeks=weeks,
-        snapshots=snapshots,
-        rows=pa.concat_tables(parts).sort_by(keys),
-    )
+            parts.append(warehouse.table(use_case.statement(statement), parameters))
+    return pa.concat_tables(parts)
 
 
 def trained(

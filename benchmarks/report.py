@@ -32,7 +32,7 @@ class Line:
     def value(self) -> float:
         """What the target bounds."""
         ours, *theirs = map(median, self.rounds.values())
-        return ours / (theirs[0] if theirs else 1)
+        return float(ours / (theirs[0] if theirs else 1))
 
     @property
     def is_missed(self) -> bool:

@@ -3,10 +3,10 @@ Batch scoring against a pandas pipeline: rows a second, and equality. Gates.
 
     python -m benchmarks.scoring
 
-Users of thirty features, in Arrow batches as BigQuery sends them, become probabilities
-twice: by ``propensity.models.scoring``, and by ``Pipeline.predict_proba`` on the same
-batches through ``to_pandas``, at the chunk size that is best for it, found first. The
-two take turns.
+Users with the features of ``ga4_purchase``, in Arrow batches as BigQuery sends them,
+become probabilities twice: by ``propensity.models.scoring``, and by
+``Pipeline.predict_proba`` on the same batches through ``to_pandas``, at the chunk size
+that is best for it, found first. The two take turns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -29,21 +29,20 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from benchmarks.report import Line, finish
+from benchmarks.training import labelled_rows
+from propensity import usecases
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
+from propensity.usecases import CATEGORY, NUMBER
 
 ROWS, TRAINING_ROWS, SEARCH_ROWS, BATCH_ROWS = 500_000, 40_000, 200_000, 10_000
 CHUNKS, ROUNDS = (5_000, 10_000, 25_000, 100_000), 5
 # A larger difference of a probability is an error.
 TOLERANCE = 1e-9
-FLOATS = tuple(f"float_{index}" for index in range(14))
-COUNTS = tuple(f"count_{index}" for index in range(10))
-CATEGORIES = {f"category_{size}": size for size in (3, 5, 8, 20, 60, 200)}
-NUMBERS = FLOATS + COUNTS
-FEATURES: dict[str, str] = {
-    **dict.fromkeys(NUMBERS, "number"),
-    **dict.fromkeys(CATEGORIES, "category"),
-}
+USE_CASE = usecases.load("ga4_purchase")
+FEATURES = dict(USE_CASE.features)
+NUMBERS = [name for name, kind in FEATURES.items() if kind == NUMBER]
+CATEGORIES = [name for name, kind in FEATURES.items() if kind == CATEGORY]
 
 
 def pipelines() -> dict[str, tuple[Pipeline, float]]:
@@ -66,45 +65,15 @@ def pipelines() -> dict[str, tuple[Pipeline, float]]:
 
 def _columns(numbers: object, categories: object) -> ColumnTransformer:
     return ColumnTransformer(
-        [("numbers", numbers, [*NUMBERS]), ("categories", categories, [*CATEGORIES])]
+        [("numbers", numbers, NUMBERS), ("categories", categories, CATEGORIES)]
     )
-
-
-def generated(rows: int, *, seed: int) -> Iterator[pa.RecordBatch]:
-    """Yield users in batches: skewed counts and amounts, nulls, skewed categories."""
-    random, n = np.random.default_rng(seed), BATCH_ROWS
-
-    def nulls(share: float) -> NDArray[np.bool_]:
-        return random.random(n) < share
-
-    for start in range(0, rows, n):
-        columns = {"user_id": pa.array([f"user-{start + at}" for at in range(n)])}
-        for at, name in enumerate(FLOATS):
-            values = random.gamma(2.0, 10.0, n)
-            columns[name] = pa.array(values, mask=nulls(0.05 * (at % 2)))
-        for at, name in enumerate(COUNTS):
-            counts = random.geometric(0.1, n) - 1
-            columns[name] = pa.array(counts, mask=nulls(0.05 * (at % 5 == 4)))
-        for name, size in CATEGORIES.items():
-            names = pa.array([f"value {index} of {size}" for index in range(size)])
-            codes = (size * random.random(n) ** 2).astype(np.int32)
-            columns[name] = names.take(pa.array(codes, mask=nulls(0.02)))
-        yield pa.RecordBatch.from_pydict(columns)
 
 
 def fitted(pipeline: Pipeline) -> Pipeline:
-    """Fit on users of its own, labelled by a known process."""
-    table = pa.Table.from_batches(generated(TRAINING_ROWS, seed=1)).combine_chunks()
-    frame = to_frame(table.to_batches()[0], FEATURES)
-    signal = (
-        0.05 * frame["float_0"]
-        - 0.08 * frame["count_0"]
-        + 0.02 * frame["float_1"].fillna(0) * (frame["category_3"] == "value 0 of 3")
-        + np.log1p(frame["count_1"])
-        - 4.0
-    )
-    label = np.random.default_rng(2).random(len(frame)) < 1 / (1 + np.exp(-signal))
-    return pipeline.fit(frame, label)
+    """Fit on users of its own."""
+    rows = labelled_rows(USE_CASE, TRAINING_ROWS).combine_chunks()
+    [batch] = rows.to_batches()
+    return pipeline.fit(to_frame(batch, FEATURES), rows["label"].to_numpy())
 
 
 def by_pandas(
@@ -137,7 +106,8 @@ def seconds(
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    batches = list(generated(ROWS, seed=3))
+    rows = labelled_rows(USE_CASE, ROWS).select(["user_id", *FEATURES])
+    batches = rows.to_batches(max_chunksize=BATCH_ROWS)
     few = batches[: SEARCH_ROWS // BATCH_ROWS]
     lines, problems = [], []
     for name, (unfitted, least) in pipelines().items():

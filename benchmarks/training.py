@@ -15,21 +15,19 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from benchmarks.report import Line, finish
 from propensity import usecases
+from propensity.learning import candidates, fit, gate
 from propensity.learning import card as cards
-from propensity.learning import fit, gate
 from propensity.learning import rows as learning_rows
 from propensity.learning.gate import Rival
 from propensity.settings import Settings
@@ -37,7 +35,6 @@ from propensity.usecases import CATEGORY, UseCase
 
 MOST_OF_FITS = 1.3
 ROWS, SNAPSHOTS, ROUNDS = 30_000, 26, 3
-MODELS = (HistGradientBoostingClassifier, RandomForestClassifier, LogisticRegression)
 
 
 def labelled_rows(use_case: UseCase, count: int) -> pa.Table:
@@ -102,21 +99,15 @@ def trained(use_case: UseCase, rows: pa.Table, jobs: int | None) -> float:
 def fits() -> Iterator[list[float]]:
     """Yield a list that gets the seconds of every fit of a candidate."""
     seconds: list[float] = []
+    plain = candidates.fit
 
-    def timed(kind: type) -> Any:
-        plain = kind.fit  # type: ignore[attr-defined]
+    def timed(*given: Any, **named: Any) -> Any:
+        began = time.perf_counter()
+        model = plain(*given, **named)
+        seconds.append(time.perf_counter() - began)
+        return model
 
-        def fitted(self: Any, x: Any, *given: Any, **named: Any) -> Any:
-            began = time.perf_counter()
-            result = plain(self, x, *given, **named)
-            seconds.append(time.perf_counter() - began)
-            return result
-
-        return fitted
-
-    with ExitStack() as undo:
-        for kind in MODELS:
-            undo.enter_context(patch.object(kind, "fit", timed(kind)))
+    with patch.object(candidates, "fit", timed):
         yield seconds
 
 
