@@ -188,7 +188,7 @@ def test_what_forgets_a_user_of_the_export_is_taken_by_googles_own_analyzer(rela
 def test_an_export_to_parquet_is_taken_by_googles_own_analyzer(relations, name):
     """The script of a run ends with a statement for each day."""
     day = statement("export_day", target="gs://a/", day="DATE '2026-03-01'")
-    script = statement(name) + day
+    script = f"{statement(name)};{day}"
 
     columns(script, relations, parameters_of(script))
 

@@ -166,7 +166,7 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
         target = f"gs://{bucket}/{folder}run={run.run_id}/"
         exports.append(statement("export_day", target=target, day=f"DATE '{day}'"))
     run.warehouse.execute(
-        "".join(exports),
+        ";\n".join(exports),
         {
             "days": list(days),
             # A wrong clock may give an event up to a day before it happened.
