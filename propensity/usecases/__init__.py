@@ -26,7 +26,6 @@ from msgspec.structs import replace
 from propensity import folders, statements
 from propensity.budget import Budget
 from propensity.errors import RequestError, SettingsError, UseCaseError
-from propensity.settings import Settings
 from propensity.statements import Line
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration
@@ -51,6 +50,8 @@ from propensity.usecases.declaration import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from propensity.settings import Settings
+
 __all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Stream", "UseCase", "Value"]
 
 # The input of a model: numbers and categories by feature.
@@ -58,8 +59,6 @@ Features = Mapping[str, float | str | None]
 
 # Statements of a use case whose rows are users; use cases of events have none.
 STATEMENTS = ("features", "labels", "days")
-# Dates that a training reads at most.
-_SNAPSHOTS = Settings.training_snapshots
 
 
 class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -410,7 +409,7 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
                 f"before it, each once ({', '.join(earlier) or 'there is none'})"
             )
         earlier.append(name)
-    yield from _wrong_stride(use_case)
+    yield from declaration.wrong_stride(use_case.stride_days, use_case.horizon_days)
     yield from _wrong_tables(use_case)
 
 
@@ -419,17 +418,6 @@ def _is_mean_of(parameters: Mapping[str, object], earlier: Sequence[str]) -> boo
     if parameters.keys() != {"of"} or not isinstance(of, list):
         return False
     return 0 < sum(name in of for name in earlier) == len(of)
-
-
-def _wrong_stride(use_case: UseCase) -> Iterator[str]:
-    # The first outcome must end before the last snapshot but one.
-    fewest = -(-use_case.horizon_days // (_SNAPSHOTS - 2))
-    if 0 < use_case.stride_days < fewest:
-        yield (
-            f"stride_days is {use_case.stride_days}: the {_SNAPSHOTS} snapshots of a "
-            f"training would lie too close together for outcomes of "
-            f"{use_case.horizon_days} days; use {fewest} or more"
-        )
 
 
 def _wrong_tables(use_case: UseCase) -> Iterator[str]:

@@ -22,11 +22,14 @@ from msgspec import Meta, Struct
 
 from propensity.errors import UseCaseError
 from propensity.ids import NAME, NAME_RULE
+from propensity.settings import Settings
 from propensity.statements import statement
 
 FILE = "usecase.toml"
 # What entries of [events] become that are no types of events.
 OWN_EVENTS = "[events]"
+# Dates that a training reads at most.
+_SNAPSHOTS = Settings.training_snapshots
 
 NUMBER = "number"
 CATEGORY = "category"
@@ -180,6 +183,18 @@ def tell_events_apart(entries: dict[str, object]) -> None:
         if table:
             entries[OWN_EVENTS] = table
             entries["events"] = {key: types[key] for key in types.keys() - table.keys()}
+
+
+def wrong_stride(stride: int, horizon: int) -> Iterator[str]:
+    """Say that so many days apart no training has dates enough; 0 is the horizon."""
+    # The first outcome must end before the last snapshot but one.
+    fewest = -(-horizon // (_SNAPSHOTS - 2))
+    if 0 < stride < fewest:
+        yield (
+            f"stride_days is {stride}: the {_SNAPSHOTS} snapshots of a training would "
+            f"lie too close together for outcomes of {horizon} days; use {fewest} or "
+            "more"
+        )
 
 
 # -- values of the export -------------------------------------------------------------
