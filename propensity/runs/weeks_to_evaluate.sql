@@ -1,5 +1,6 @@
--- One row per week to evaluate, by the first day of its outcomes, with the publication in force (null without one): weeks
--- without final metrics of this very publication, and the newest.
+-- One row per week to evaluate, by the first day of its outcomes, with the publication in
+-- force (null without one): weeks without final metrics of this very publication, and the
+-- newest.
 -- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE,
 --   the newest whose outcomes are over; @with_newest BOOL, whether it is one in any case;
 --   @lookback_days INT64, for so long a publication is in force at the most;

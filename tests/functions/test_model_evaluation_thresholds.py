@@ -147,7 +147,7 @@ def test_thresholds_are_shown_beside_the_weeks_before(weeks):
 
 def test_thresholds_are_the_training_s_where_no_week_is_known(borrow, scores):
     """Outcomes that end after a week begins are none, nor are too few."""
-    weeks = MONDAY, MONDAY + 3 * DAY, MONDAY + WEEK
+    weeks = MONDAY + 3 * DAY, MONDAY + WEEK, MONDAY + 2 * WEEK
     place = borrow(bought(scores, *weeks))
     for week in weeks:
         publish(place.warehouse, week, scores)
