@@ -38,7 +38,7 @@ from tests.programs import execute
 
 FIRST = date(2026, 4, 20)  # a Monday
 SHOP, COPY = "ga4_purchase", "repeat_purchase"
-HOURS = configuration.of(SETTINGS).hours
+HOURS, DAYS = configuration.of(SETTINGS).hours, configuration.of(SETTINGS).days
 SCHEDULED = sorted(
     (one for one in FUNCTIONS if one.schedule), key=lambda one: HOURS.get(one.target, 0)
 )
@@ -62,7 +62,7 @@ def is_due(function: Function, on: date) -> bool:
     """Return whether the clock calls a function on a day."""
     _, _, of_month, _, weekday = function.schedule.cron.split()
     is_day = of_month in {"*", str(on.day)}
-    return is_day and weekday in {"*", str(on.isoweekday() % 7)}
+    return is_day and DAYS.get(function.target, weekday) in {"*", f"{on:%a}".upper()}
 
 
 def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
