@@ -78,6 +78,10 @@ class Store:
         self._database.executescript(SCHEMA)
         self._adopt()
 
+    def close(self) -> None:
+        """Close the database; the store is of no use then."""
+        self._database.close()
+
     def _adopt(self) -> None:
         """
         Take the files for written whose write was cut off before its row was.

@@ -135,9 +135,6 @@ def test_a_delete_frees_the_name(bucket, pointer):
 def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, cut):
     """Either the old one or the new one, with the checksum that it says."""
     place, bucket = ({"name": "champion.json"}, {}), "bucket"
-    store = emulator.Store(tmp_path)
-    store.create_bucket({"name": bucket})
-    first = store.write(bucket, b"old", *place)
     whole = {"_save": emulator.Store, "write": emulator.whole_files}[cut]
     done = getattr(whole, cut)
 
@@ -145,12 +142,16 @@ def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, c
         done(*arguments)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(whole, cut, killed)
-        with pytest.raises(KeyboardInterrupt):
-            store.write(bucket, b"newer", *place)
+    with contextlib.closing(emulator.Store(tmp_path)) as store:
+        store.create_bucket({"name": bucket})
+        first = store.write(bucket, b"old", *place)
+        with monkeypatch.context() as patch:
+            patch.setattr(whole, cut, killed)
+            with pytest.raises(KeyboardInterrupt):
+                store.write(bucket, b"newer", *place)
 
-    resource, content = emulator.Store(tmp_path).read(bucket, "champion.json", {})
+    with contextlib.closing(emulator.Store(tmp_path)) as again:
+        resource, content = again.read(bucket, "champion.json", {})
     assert content in (b"old", b"newer")
     assert resource["size"] == str(len(content))
     assert (resource["generation"] == first["generation"]) == (content == b"old")
