@@ -25,7 +25,7 @@ from propensity.audience.declared import Named
 from propensity.audience.lift import ERRORS, POWER
 from propensity.audience.members import Audience
 from propensity.measures.intervals import NORMAL
-from propensity.measures.metrics import BINS, ratio
+from propensity.measures.metrics import ratio, tenths
 from propensity.models.encoding import numbers_of
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
@@ -167,10 +167,9 @@ class Ranked:
         self, score: Floats, *, users: Floats, conversions: Floats, value: Floats | None
     ) -> None:
         best_first = np.argsort(-score)
-        # Of so many groups, from none to all.
-        self._users = _sums(users[best_first])
-        self._conversions = _sums(conversions[best_first])
-        self._value = None if value is None else _sums(value[best_first])
+        self._users = users[best_first]
+        self._conversions = conversions[best_first]
+        self._value = None if value is None else value[best_first]
 
     def deciles(self, *, cost: float | None, margin: float | None) -> list[Decile]:
         """
@@ -180,11 +179,12 @@ class Ranked:
             cost: Of contacting a user.
             margin: Share of the revenue that is left after the goods are paid for.
         """
-        users, conversions = self._tenths(self._users), self._tenths(self._conversions)
-        value = None if self._value is None else self._tenths(self._value)
+        users = tenths(self._users, self._users).tolist()
+        conversions = tenths(self._users, self._conversions).tolist()
+        value = None if self._value is None else tenths(self._users, self._value)
         rows = []
         for place, count in enumerate(users):
-            expected = None if value is None else value[place]
+            expected = None if value is None else float(value[place])
             costs = None if cost is None else cost * count
             pays_from = None
             if expected is not None and costs is not None and margin is not None:
@@ -201,11 +201,6 @@ class Ranked:
             )
         return rows
 
-    def _tenths(self, sums: Floats) -> list[float]:
-        ends = np.linspace(0, self._users[-1], BINS + 1)
-        tenths: list[float] = np.diff(np.interp(ends, self._users, sums)).tolist()
-        return tenths
-
     def best_number(self, *, lift: float, cost: float, margin: float) -> int | None:
         """
         Return how many of the best users to contact, so that most is left.
@@ -218,12 +213,9 @@ class Ranked:
         """
         if self._value is None:
             return None
-        gained = lift * margin * self._value - cost * self._users
-        return round(float(self._users[int(np.argmax(gained))]))
-
-
-def _sums(quantity: Floats) -> Floats:
-    return np.concatenate([[0.0], np.cumsum(quantity)])
+        gained = np.cumsum(lift * margin * self._value - cost * self._users)
+        groups = int(np.argmax([0.0, *gained]))
+        return round(float(self._users[:groups].sum()))
 
 
 def planned(deployment: Deployment, named: Named, audience: Audience) -> Plan:

@@ -313,10 +313,10 @@ def lift_by_decile(observed: Outcomes) -> list[Decile]:
     total, positives = observed.users.sum(), observed.conversions.sum()
     if total <= 0:
         return []
-    size, ends = total / BINS, np.linspace(0, total, BINS + 1)
-    mass = np.diff(of_best(observed, observed.probability * observed.users, ends))
+    size, users = total / BINS, observed.users[::-1]
+    mass = tenths(users, users * observed.probability[::-1])
     # Rounding in the sums must not give a part more conversions than users.
-    conversions = np.diff(of_best(observed, observed.conversions, ends)).clip(0.0, size)
+    conversions = tenths(users, observed.conversions[::-1]).clip(0.0, size)
     return [
         Decile(
             decile=decile + 1,
@@ -330,18 +330,30 @@ def lift_by_decile(observed: Outcomes) -> list[Decile]:
 
 
 def of_best(observed: Outcomes, quantity: Floats, counts: Any) -> Floats:
-    """
-    Return how much of a quantity is in the rows with the highest scores.
+    """Return how much of a quantity is in the rows with the highest scores."""
+    return of_first(observed.users[::-1], quantity[::-1], counts)
 
-    A group at the border is divided in proportion.
+
+def of_first(users: Floats, quantity: Floats, counts: Any) -> Floats:
+    """
+    Return how much of a quantity the first users have.
+
+    A group at the border is divided in proportion, so that the order of users with one
+    score makes no difference.
 
     Args:
-        quantity: The part of each group, (groups,).
-        counts: Numbers of rows, of any shape.
+        users, quantity: Of each group, in order, (groups,).
+        counts: Numbers of users, of any shape.
     """
-    ends = np.concatenate([[0.0], np.cumsum(observed.users[::-1])])
-    running = np.concatenate([[0.0], np.cumsum(quantity[::-1])])
+    ends = np.concatenate([[0.0], np.cumsum(users)])
+    running = np.concatenate([[0.0], np.cumsum(quantity)])
     return np.asarray(np.interp(counts, ends, running), dtype=np.float64)
+
+
+def tenths(users: Floats, quantity: Floats) -> Floats:
+    """Return how much of a quantity is in each of ten equal parts, as ``of_first``."""
+    ends = np.linspace(0, users.sum(), BINS + 1)
+    return np.diff(of_first(users, quantity, ends))
 
 
 def share_of_best(
@@ -352,8 +364,7 @@ def share_of_best(
 
     Args:
         score, paid, weight: Of each group of users, (groups,): their score, what one of
-            them paid on average, and how many they are. Equal scores are divided in
-            proportion, so that their order makes no difference.
+            them paid on average, and how many they are.
 
     Returns:
         None where nothing was paid.
@@ -365,9 +376,7 @@ def share_of_best(
     users, money = (
         summed(group, each, len(distinct)) for each in (weight, paid * weight)
     )
-    ends = np.concatenate([[0.0], np.cumsum(users)])
-    running = np.concatenate([[0.0], np.cumsum(money)])
-    return float(np.interp(n, ends, running) / total)
+    return float(of_first(users, money, n) / total)
 
 
 def normalised_gini(expected: Floats, paid: Floats, weight: Floats) -> float | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from propensity.measures.intervals import FEW, NORMAL, Ends
-from propensity.measures.metrics import BINS, share_of_best, summed
+from propensity.measures.metrics import BINS, share_of_best, summed, tenths
 
 Floats = NDArray[np.float64]
 
@@ -96,13 +96,10 @@ def _deciles(
 ) -> list[dict[str, float | None]]:
     """Return ten equal parts of the users, highest first; ties are shared out."""
     distinct, group = np.unique(-expected, return_inverse=True)
-    running = []
-    for each in (np.ones_like(paid), expected, paid, paid**2, paid**4, paid > 0):
-        sums = summed(group, each * users, len(distinct))
-        running.append(np.concatenate([[0.0], np.cumsum(sums)]))
-    ends = np.linspace(0, running[0][-1], BINS + 1)
+    size = summed(group, users, len(distinct))
     count, promised, observed, squares, fourths, payers = (
-        np.diff(np.interp(ends, running[0], each)) for each in running
+        tenths(size, summed(group, each * users, len(distinct)))
+        for each in (np.ones_like(paid), expected, paid, paid**2, paid**4, paid > 0)
     )
     apart = np.maximum(squares - observed**2 / count, 0.0)
     parts = []
