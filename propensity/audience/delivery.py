@@ -187,9 +187,14 @@ class Ledger:
         users = [member.user_id for member in request.members]
         self.record(request, REJECTED, dict.fromkeys(users, SUPPRESSED))
 
-    def settle(self, destination: Destination) -> int:
+    def settle(
+        self, destination: Destination, recorded: Sequence[Mapping[str, Any]]
+    ) -> int:
         """
         Record what a destination says now of users whom it has since an earlier time.
+
+        Args:
+            recorded: As ``recorded`` returns them.
 
         Returns:
             How many users it still says nothing of, as of all dates.
@@ -198,7 +203,7 @@ class Ledger:
             return 0
         outcomes: dict[str, Outcome | None] = {}
         waiting = 0
-        for row in self.recorded():
+        for row in recorded:
             receipt = row["receipt"]
             if row["status"] != PENDING or receipt is None:
                 continue
@@ -245,16 +250,22 @@ def account(deployment: Deployment, audience: str) -> dict[str, Any]:
 
 
 def requests_left(
-    audience: Audience, destination: Destination, ledger: Ledger
+    audience: Audience,
+    destination: Destination,
+    ledger: Ledger,
+    recorded: Sequence[Mapping[str, Any]],
 ) -> list[Request]:
     """
     Return the requests that were not answered yet, removals first.
 
     Those that are pending in the ledger have the users, and so the key, that they had.
+
+    Args:
+        recorded: As ``Ledger.recorded`` returns them.
     """
-    recorded = {
+    by_user = {
         (row["action"], row["user_id"]): row
-        for row in ledger.recorded()
+        for row in recorded
         if row["as_of"] == audience.as_of
     }
     known = {member.user_id: member for member in audience.members}
@@ -262,7 +273,7 @@ def requests_left(
     removed = {member.user_id: member for member in removable}
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
-    for (action, user), row in recorded.items():
+    for (action, user), row in by_user.items():
         if row["status"] != PENDING or row["receipt"]:
             continue
         key = row["request"]
@@ -279,7 +290,7 @@ def requests_left(
     kept = {member.user_id for member in audience.treated}
     wanted[REMOVE] = [one for one in removable if one.user_id not in kept]
     for action, members in wanted.items():
-        new = [one for one in members if (action, one.user_id) not in recorded]
+        new = [one for one in members if (action, one.user_id) not in by_user]
         groups[action, ""] = sorted(new, key=lambda member: member.user_id)
     size = destination.batch
     requests = [

@@ -61,7 +61,7 @@ def preview(
     """
     audience = find_or_choose(deployment, named, until=until, now=clock.now())
     destination, ledger = _opened(deployment, named, audience, secret, clock)
-    requests = requests_left(audience, destination, ledger)
+    requests = requests_left(audience, destination, ledger, ledger.recorded())
     cost, treated = named.declared.rule.cost_per_user, audience.treated
     plan = planned(deployment, named, audience).columns()
     del plan["planned_at"]
@@ -142,8 +142,9 @@ def send(
             plan = planned(deployment, named, audience)
             store(deployment, audience)
             deployment.warehouse.write(tables.AUDIENCE_PLANS, [plan])
-        waiting = ledger.settle(destination)
-        requests = requests_left(audience, destination, ledger)
+        recorded = ledger.recorded()
+        waiting = ledger.settle(destination, recorded)
+        requests = requests_left(audience, destination, ledger, recorded)
         done = deliver(requests, destination, ledger, watched=watched)
         done["pending"] += waiting
     return {**_described(audience, destination), **done}
