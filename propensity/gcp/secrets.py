@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as api
@@ -40,7 +41,6 @@ def reader(settings: Settings) -> Callable[[str], str]:
         )
         with translated(settings, SECRETS, on=f"the secret {secret}"):
             try:
-                # Loaded by who sends alone.
                 answer = _client(settings.secrets_endpoint).access_secret_version(
                     name=path, timeout=float(settings.deadline_s)
                 )
@@ -54,13 +54,13 @@ def reader(settings: Settings) -> Callable[[str], str]:
     return read
 
 
+@cache
 def _client(endpoint: str) -> Any:
+    # Only what sends to receivers loads it.
     from google.cloud.secretmanager import SecretManagerServiceClient
 
-    if not endpoint:
-        return SecretManagerServiceClient(transport="rest")
     return SecretManagerServiceClient(
         transport="rest",
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        client_options={"api_endpoint": endpoint},
+        credentials=AnonymousCredentials() if endpoint else None,  # type: ignore[no-untyped-call]
+        client_options={"api_endpoint": endpoint} if endpoint else None,
     )
