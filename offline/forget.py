@@ -373,12 +373,13 @@ def about(table: Table, source: str, name: str) -> str:
         RAW: "message_id IN UNNEST(@keys)",
         USER: "user_id IN UNNEST(@keys)",
     }[source]
-    return (
-        statement(name, own=SQL)
-        .replace("some_table", table.stored)
-        .replace("every_partition", f"{table.partition} >= DATE '1970-01-01'")
-        .replace("is_about_users", is_about_users)
-        .replace("some_use_case", "use_case" if has_use_case else "@use_case")
+    return statement(
+        name,
+        own=SQL,
+        some_table=table.stored,
+        every_partition=f"{table.partition} >= DATE '1970-01-01'",
+        is_about_users=is_about_users,
+        some_use_case="use_case" if has_use_case else "@use_case",
     )
 
 

@@ -81,10 +81,11 @@ def _read(target: str) -> pa.Table:
     # Nothing need be deployed: without a setting the table's own project asks.
     environment = {"GOOGLE_CLOUD_PROJECT": match[1], **os.environ}
     settings = Settings.from_environment(environment)
-    sql = statement("first_look_rows", own=Path(__file__).parent)
+    own = Path(__file__).parent
+    sql = statement("first_look_rows", own=own, some_table=f"`{target}`")
     with contextlib.closing(Warehouse.open(settings)) as warehouse:
         try:
-            return warehouse.table(sql.replace("some_table", target))
+            return warehouse.table(sql)
         except MissingTable as error:
             hint = f"check the name, and that {match[1]} has this dataset"
             problem = f"there is no table {target}"
