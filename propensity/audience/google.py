@@ -9,7 +9,6 @@ Source:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from propensity.audience.http import URL, File
 from propensity.audience.selection import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
+from propensity.gcp.artifacts import sha256
 
 if TYPE_CHECKING:
     from propensity.gcp.data_manager import DataManager
@@ -237,7 +237,7 @@ class Google:
             "event_name": "propensity_audience",
             "event_source": "WEB",
             "event_timestamp": of.chosen_at,
-            "transaction_id": hashed(f"{of.use_case} {delivery} {user}"),
+            "transaction_id": sha256(f"{of.use_case} {delivery} {user}".encode()),
             "additional_event_parameters": [
                 {"parameter_name": name, "value": value}
                 for name, value in values.items()
@@ -271,11 +271,6 @@ class Google:
         return {"user_data": {"user_identifiers": identifiers}}
 
 
-def hashed(text: str) -> str:
-    """Return the SHA-256 of a text, in hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def hashed_email(text: str) -> str:
     """
     Return the hash of an e-mail address as Google forms it; a hash stays as it is.
@@ -291,7 +286,7 @@ def hashed_email(text: str) -> str:
         user = user.partition("+")[0].replace(".", "")
     if not user or not host or re.search(r"[\s@]", user + host):
         raise ValueError("no e-mail address")
-    return hashed(f"{user}@{host}")
+    return sha256(f"{user}@{host}".encode())
 
 
 def hashed_phone(text: str) -> str:
@@ -307,4 +302,4 @@ def hashed_phone(text: str) -> str:
     digits = re.sub(r"[\s().-]", "", number)
     if not re.fullmatch(r"\+[1-9]\d{6,14}", digits):
         raise ValueError("no phone number with + and the country code")
-    return hashed(digits)
+    return sha256(digits.encode())

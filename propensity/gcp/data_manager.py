@@ -22,7 +22,6 @@ from google.protobuf.json_format import ParseError
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.errors import RAISED
 
-ENDPOINT = "https://datamanager.googleapis.com"
 # Of a request and its repetitions.
 DEADLINE_S = 300.0
 _STATUS = RequestStatusPerDestination.RequestStatus
@@ -54,7 +53,7 @@ class DataManager:
 
     first_pause_s = 2.0
 
-    def __init__(self, endpoint: str = ENDPOINT) -> None:
+    def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
 
     @cached_property

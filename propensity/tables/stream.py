@@ -11,6 +11,12 @@ from typing import Annotated
 
 from propensity.schema import NULLABLE, Row, Table, UseCaseName
 
+# Columns of what messages become.
+MessageId = Annotated[str | None, "Pub/Sub's id of the delivered message"]
+PublishedAt = Annotated[datetime | None, "When it was published"]
+ReceivedAt = Annotated[datetime, "When it was received"]
+ReceivedOn = Annotated[date, "UTC day of received_at"]
+
 
 class StreamEvent(Row):
     """Accepted events, enriched; one sent twice may be here twice."""
@@ -32,10 +38,10 @@ class StreamEvent(Row):
     label: Annotated[int | None, "The user's outcome, used only for training"]
     attributes: Annotated[str | None, "Further fields that a use case declares, JSON"]
     is_late: Annotated[bool | None, "Received more days after event_date than allowed"]
-    message_id: Annotated[str | None, "Pub/Sub's id of the delivered message"]
-    published_at: Annotated[datetime | None, "When it was published"]
-    received_at: Annotated[datetime, "When it was received"]
-    received_on: Annotated[date, "UTC day of received_at"]
+    message_id: MessageId
+    published_at: PublishedAt
+    received_at: ReceivedAt
+    received_on: ReceivedOn
 
 
 STREAM_EVENTS = Table(
@@ -136,9 +142,9 @@ class DeadLetter(Row):
     raw: Annotated[bytes | None, "The payload without personal values, if kept"]
     raw_size: Annotated[int | None, "Bytes of the whole payload"]
     attributes: Annotated[str | None, "The message's attributes, JSON"]
-    published_at: Annotated[datetime | None, "When it was published"]
-    received_at: Annotated[datetime, "When it was received"]
-    received_on: Annotated[date, "UTC day of received_at"]
+    published_at: PublishedAt
+    received_at: ReceivedAt
+    received_on: ReceivedOn
 
 
 DEAD_LETTERS = Table(
@@ -190,10 +196,10 @@ class Truth(Row):
     event_id: Annotated[str, "The event that it is about"]
     label: Annotated[int, "What it turned out to be, 0 or 1"]
     truth_time: Annotated[datetime, "When that was found out"]
-    message_id: Annotated[str | None, "Pub/Sub's id of the delivered message"]
-    published_at: Annotated[datetime | None, "When it was published"]
-    received_at: Annotated[datetime, "When it was received"]
-    received_on: Annotated[date, "UTC day of received_at"]
+    message_id: MessageId
+    published_at: PublishedAt
+    received_at: ReceivedAt
+    received_on: ReceivedOn
 
 
 TRUTH_EVENTS = Table(

@@ -113,7 +113,7 @@ def _beginning(resources: dict[tuple[str, ...], Any], keys: tuple[str, ...]) -> 
     return [key for key in [*resources] if key[: len(keys)] == keys]
 
 
-def _said(resource: Any) -> Any:
+def _definition(resource: Any) -> Any:
     return resource.without("etag", "lastModifiedTime").dump()
 
 
@@ -196,7 +196,7 @@ def keep_translations() -> None:
     def save_perhaps_changed(resource: Any, *keys: str) -> Any:
         stored = metadata.load(type(resource), *keys)
         # A set-up replaces views by the same ones.
-        is_same = stored is not None and _said(stored) == _said(resource)
+        is_same = stored is not None and _definition(stored) == _definition(resource)
         return (save if is_same else save_changed)(resource, *keys)
 
     tables.write = change(tables.write, lambda *write: write[3])
