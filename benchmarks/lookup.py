@@ -30,7 +30,7 @@ from benchmarks.serving import (
     Source,
     in_turns,
     place,
-    served,
+    running,
 )
 from local.processes import HOST
 from propensity.gcp.artifacts import Artifacts
@@ -75,7 +75,7 @@ class Made:
 def cold_start(name: str, source: Source, environment: Mapping[str, str]) -> float:
     """Return the seconds from the start of a process to its first answer."""
     began = time.perf_counter()
-    with served({name: source}, environment) as processes:
+    with running({name: source}, environment) as processes:
         url = f"http://{HOST}:{processes[name].port}/?user_id=user.7"
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert b"null" not in answer.read()
@@ -105,7 +105,7 @@ def main() -> int:
         address = "GET /?user_id=user.{} HTTP/1.1\r\nHost: f\r\n\r\n"
         requests = [address.format(n).encode() for n in range(ASKED)]
         how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}
-        with served(sources, here.environment) as processes:
+        with running(sources, here.environment) as processes:
             loads = in_turns(processes, requests, here.folder, **how)
     rates = {name: [one.requests_per_s for one in of] for name, of in loads.items()}
     per_cpu_s = {name: [1e6 / one.cpu_us for one in of] for name, of in loads.items()}

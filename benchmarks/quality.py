@@ -198,7 +198,7 @@ def trained(
         levels.append(level)
     if not verdict.promoted:
         return serving
-    return version, partial(model.served.scores, use_case=use_case)
+    return version, partial(model.live.scores, use_case=use_case)
 
 
 def fitted(known: Slice, seed: int) -> Score:

@@ -69,7 +69,7 @@ def scored(name: str, parts: Parts, later: Slice, use_case: UseCase) -> Scored:
         random_state=SETTINGS.seed,
     )
     plain.fit(_frame(known.rows, use_case), known.label)
-    ours = model.served.scores(later.rows, use_case)
+    ours = model.live.scores(later.rows, use_case)
     theirs = plain.predict_proba(_frame(later.rows, use_case))[:, 1]
     return name, later, ours, np.asarray(theirs)
 

@@ -145,7 +145,7 @@ def expected(
         trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
         valued = value.train(trained, use_case, seed=seed)
         assert valued is not None
-        model, amounts = trained.served, valued.model
+        model, amounts = trained.live, valued.model
     except NotEnoughData:
         encoder = fitted(default_preprocessor(use_case), known, use_case.features)
         encoded = transformed(encoder, known.rows, use_case.features)

@@ -1,7 +1,7 @@
 """
 Functions as they are deployed, beside other handlers, and requests to them in turn.
 
-All are served by functions-framework from one virtual environment, which holds only the
+functions-framework runs each from one virtual environment, which holds only the
 requirements of the functions. Requests go over connections that are kept alive, one at
 a time on each, sent by ``wrk``: it is written in C and far from its limit here.
 """
@@ -64,7 +64,7 @@ end
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Emulators, a folder for sources, and the environment of what is served."""
+    """Emulators, a folder for sources, and the environment that functions run in."""
 
     settings: Settings
     folder: Path
@@ -134,7 +134,7 @@ def place() -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def served(
+def running(
     sources: Mapping[str, Source], environment: Mapping[str, str]
 ) -> Iterator[dict[str, Process]]:
     """Serve sources by name until all answer; stops them afterwards."""

@@ -324,8 +324,8 @@ def files(
     """Return bytes and content type of a version's files, by name."""
     binary = "application/octet-stream"
     contents = {
-        MODEL: (pickled(trained.served.classifier), binary),
-        PREPROCESSOR: (pickled(trained.served.preprocessor), binary),
+        MODEL: (pickled(trained.live.classifier), binary),
+        PREPROCESSOR: (pickled(trained.live.preprocessor), binary),
         DATASET: (parquet_of(nameless(rows)), PARQUET),
         CARD: (to_json(card), JSON),
         REPORT: (version_page(card).encode(), HTML),

@@ -123,7 +123,7 @@ class _Training:
             members=members,
             best_threshold=threshold,
             measured=models[0],
-            served=models[-1],
+            live=models[-1],
             holdout=self._holdout(models[0], models[-1], best.score, threshold),
         )
 
@@ -225,7 +225,7 @@ class _Training:
         return models
 
     def _holdout(
-        self, measured: Model, served: Model, judged: Floats, threshold: float | None
+        self, measured: Model, live: Model, judged: Floats, threshold: float | None
     ) -> Holdout:
         """
         Measure a model on the rows held out.
@@ -242,7 +242,7 @@ class _Training:
         holdout = Holdout(
             rows=part,
             probability=score,
-            served=score if served is measured else served.scores(part.rows, use_case),
+            live=score if live is measured else live.scores(part.rows, use_case),
             metrics=Metrics(),
             baseline=baseline,
             baseline_roc_auc=metrics.roc_auc(of_holdout),

@@ -103,7 +103,7 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     held = trained.holdout
     if not trained.is_anomaly:
         level = season.level_difference(
-            held.served, champion.score, weight=held.rows.weight
+            held.live, champion.score, weight=held.rows.weight
         )
         verdict = replace(verdict, level_difference=level)
     is_new = np.ones(len(held.rows), np.bool_)

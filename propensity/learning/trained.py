@@ -65,7 +65,7 @@ class Holdout:
         rows: The labelled rows held out.
         probability: Of these rows, (rows,). With ``is_anomaly`` these are anomaly
             scores, NaN unless the model is warm.
-        served: The same of the model that goes live.
+        live: The same of the model that goes live.
         baseline: Ranks by the use case's baseline, in [0, 1], of the judged rows and
             these, (rows,).
         baseline_roc_auc: Its ROC AUC of these rows; None with one class.
@@ -79,7 +79,7 @@ class Holdout:
 
     rows: Slice
     probability: Floats
-    served: Floats
+    live: Floats
     metrics: Metrics
     baseline: Floats
     baseline_roc_auc: float | None
@@ -108,7 +108,7 @@ class Trained:
     Attributes:
         chosen: The best candidate, and ``members`` those that it is the mean of.
         best_threshold: With the best F1 on the judged rows, if any.
-        measured: Fitted without the holdout; ``served`` fitted on all rows.
+        measured: Fitted without the holdout; ``live`` fitted on all rows.
     """
 
     parts: Parts
@@ -117,7 +117,7 @@ class Trained:
     members: Sequence[Candidate]
     best_threshold: float | None
     measured: Model
-    served: Model
+    live: Model
     holdout: Holdout
 
     def judged_forward(self) -> tuple[Slice, Floats, Floats]:
@@ -139,9 +139,9 @@ class Trained:
     @property
     def is_anomaly(self) -> bool:
         """Whether it gives anomaly scores, and no probabilities."""
-        return isinstance(self.served.classifier, HalfSpaceTrees)
+        return isinstance(self.live.classifier, HalfSpaceTrees)
 
     @property
     def is_warm(self) -> bool:
         """Whether it has seen enough to score."""
-        return not self.is_anomaly or self.served.classifier.is_warm
+        return not self.is_anomaly or self.live.classifier.is_warm

@@ -118,11 +118,11 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
             losses[name] = _deviance(np.concatenate(amounts), parts.choosing)
         algorithm = min(losses, key=lambda name: losses[name])
         measured = fit(algorithm, parts.fitting, trained.measured.preprocessor)
-        served = fit(algorithm, parts.every, trained.served.preprocessor)
+        live = fit(algorithm, parts.every, trained.live.preprocessor)
     held = trained.holdout
     expected = held.probability * measured.amounts_of(held.rows.rows)
     return Valued(
-        model=served,
+        model=live,
         algorithm=algorithm,
         losses=losses,
         predicted=alerts.total(expected * held.rows.weight),

@@ -100,18 +100,18 @@ def find_promoted(
     use_case: str,
     *,
     as_of: date = date.max,
-    served: Sequence[int] = (),
+    champions: Sequence[int] = (),
 ) -> int | None:
     """
     Return the version that training had promoted by a date, None without one.
 
     Args:
-        served: Versions that the pointer names. Of one that was cut off while it was
+        champions: Versions that the pointer names. Of one that was cut off while it was
             promoted, its record does not say whether it was.
     """
     rows = warehouse.rows(
         statement("champion_as_of"),
-        {"use_case": use_case, "as_of": as_of, "served": [-1, *served]},
+        {"use_case": use_case, "as_of": as_of, "champions": [-1, *champions]},
     )
     return int(rows[0]["model_version"]) if rows else None
 

@@ -148,14 +148,14 @@ class Registry:
         """
         before = after = instead_of
         if before is None or before.version != version:
-            served = (before.version, *before.earlier) if before else ()
+            champions = (before.version, *before.earlier) if before else ()
             after = Champion(
                 version=version,
                 epoch=before.epoch if before else NOTHING_SERVES,
                 model_sha256=model_sha256,
                 promoted_at=instant_of(at),
                 pinned=before.pinned if before else False,
-                earlier=tuple(one for one in served if one != version)[:EARLIER],
+                earlier=tuple(one for one in champions if one != version)[:EARLIER],
             )
         assert after is not None
         return self._change(before, replace(after, pinned=pinned or after.pinned))
@@ -164,7 +164,7 @@ class Registry:
         self, champion: Champion, *, model_sha256: str, at: datetime
     ) -> Champion:
         """
-        Return to the champion before this one, as if this had never served.
+        Return to the champion before this one, as if this had never been live.
 
         So a second roll back goes one further back. A pin stays; without one training
         may promote again.

@@ -48,9 +48,9 @@ def as_of(run: Run) -> Serving:
         # The alert of this name reads it, where no compaction runs as well.
         run.log("INFO", "the age of the live version", champion_age_days=age.days)
         return _loaded(run, record)
-    served = (champion.version, *champion.earlier)
+    champions = (champion.version, *champion.earlier)
     name = run.use_case.name
-    version = find_promoted(run.warehouse, name, as_of=run.as_of, served=served)
+    version = find_promoted(run.warehouse, name, as_of=run.as_of, champions=champions)
     if version is not None:
         record = recorded(run.warehouse, run.use_case.name, version)
     else:

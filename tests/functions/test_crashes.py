@@ -131,13 +131,13 @@ def test_a_training_that_is_killed_is_not_recorded_as_promoted(
     monkeypatch.undo()
     [row] = place.versions()
     champion = place.registry.champion()
-    served = () if serves is None else (serves,)
+    champions = () if serves is None else (serves,)
 
     assert row["promoted"] is None
     assert row["verdict"].startswith("interrupted before")
     assert (champion and champion.version) == serves
     assert find_promoted(place.warehouse, "ga4_purchase") is None
-    assert find_promoted(place.warehouse, "ga4_purchase", served=served) == serves
+    assert find_promoted(place.warehouse, "ga4_purchase", champions=champions) == serves
 
     # The next run says what the one that was killed could not.
     announced: list[int] = []

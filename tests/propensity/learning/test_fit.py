@@ -84,7 +84,7 @@ class TestModel:
         once = train(rows, candidates=SHOP.candidates)
         again = train(rows.take(order), candidates=SHOP.candidates, jobs=jobs)
 
-        assert pickled(once.served.classifier) == pickled(again.served.classifier)
+        assert pickled(once.live.classifier) == pickled(again.live.classifier)
         assert np.array_equal(once.holdout.probability, again.holdout.probability)
 
     def test_a_model_needs_its_features(self):
@@ -139,7 +139,7 @@ class TestTime:
         after = train(other, candidates=(candidate,))
 
         assert pickled(after.measured) == pickled(before.measured)
-        assert pickled(after.served) != pickled(before.served)
+        assert pickled(after.live) != pickled(before.live)
         assert after.chosen == before.chosen
         assert after.best_threshold == before.best_threshold
         assert after.holdout.metrics.roc_auc != before.holdout.metrics.roc_auc
@@ -233,9 +233,7 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     area = metrics.roc_auc(observed)
     low, high = interval(area, *of_rows(observed, metrics.roc_auc_slopes(observed)))
 
-    assert training.served.scores(whole, SHOP).mean() == pytest.approx(
-        base_rate, rel=0.1
-    )
+    assert training.live.scores(whole, SHOP).mean() == pytest.approx(base_rate, rel=0.1)
     before = np.average(training.judged[0].score, weights=judged.weight)
     assert before == pytest.approx(base_rate, rel=0.3)
     assert training.parts.every.per_row == (1, 10)
@@ -344,7 +342,7 @@ class TestPreprocessor:
         accepts is accepted at the upload."""
         preprocessor = own(handle_unknown="ignore")
         training = train(snapshots(users=100), preprocessor=preprocessor)
-        names = training.served.preprocessor.feature_names_in_
+        names = training.live.preprocessor.feature_names_in_
 
         assert not hasattr(preprocessor, "transformers_")
         assert names.tolist() == list(SHOP.features)

@@ -99,7 +99,7 @@ class TestCandidates:
         cards = drawn(1_000)
         half = [None if n % 2 else int(one) for n, one in enumerate(cards.is_fraud)]
         training = train(joined(cards, half), ALONE, minimum_conversions=2)
-        trees = training.served.classifier
+        trees = training.live.classifier
         alone = HalfSpaceTrees(random_state=42, **FOREST.parameters)
         alone.fit(cards.features[: len(training.parts.unlabelled[1])])
 

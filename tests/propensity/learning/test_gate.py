@@ -76,7 +76,7 @@ def made(label: np.ndarray, user: np.ndarray, score: np.ndarray, *, judged: int)
         model.holdout,
         rows=held,
         probability=score[judged:],
-        served=score[judged:],
+        live=score[judged:],
         baseline=np.random.default_rng(len(label)).random(len(label)),
     )
     return replace(
@@ -219,8 +219,8 @@ class TestChallenger:
 
     def test_a_challenger_tells_how_much_higher_its_level_is(self):
         """The season is read off weeks of the champion."""
-        served = trained().holdout.served
-        half = served / (2 - served)
+        live = trained().holdout.live
+        half = live / (2 - live)
 
         assert against(half).level_difference == pytest.approx(np.log(2), abs=1e-6)
 
