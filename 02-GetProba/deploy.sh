@@ -11,7 +11,7 @@ choices=(
   --memory=1Gi              # an index of 8 million users, twice
   --cpu=1                   # one event loop
   --concurrency=200         # they wait for BigQuery together
-  --timeout=30              # nobody waits longer for an answer
+  --timeout=30              # no caller waits longer for an answer
   --min-instances=0         # 1 spares the first caller a cold start, and costs
   --max-instances=20        # bounds what a flood of lookups costs
   --cpu-throttling          # between requests no processor is paid for

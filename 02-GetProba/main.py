@@ -5,7 +5,7 @@
 
 Request   GET /?user_id=U[&use_case=C] or POST {"user_ids": [...]}
 Reads     the index and suppressed users (bucket), or their tables
-Answers   200; 400 to 424 the request, or what is missing; 503 try again
+Answers   200; 400 to 424 the request, or something is missing; 503 try again
 """
 
 from functools import cache

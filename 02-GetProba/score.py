@@ -6,7 +6,7 @@ score of 02-GetProba: a score of features, or of a user, at once.
 Request   POST, of features, instances or a user
 Reads     the champion (verified), events on the stream
 Writes    inference_log, behind the answer
-Answers   200; 400 to 424 the request, or what is missing; 503 try again
+Answers   200; 400 to 424 the request, or something is missing; 503 try again
 """
 
 from functools import cache

@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 
 choices=(
   --function=model_evaluation
-  --memory=2Gi              # BigQuery groups users; what is left is small
+  --memory=2Gi              # BigQuery groups users, so that little arrives here
   --cpu=1                   # little is computed here
   --concurrency=1           # a run has its instance for itself
   --timeout=3600            # the most there is: it makes up for missed weeks

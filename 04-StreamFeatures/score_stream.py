@@ -1,7 +1,7 @@
 """
 score_stream of 04-StreamFeatures: enriched events to scores.
 
-    topic enriched --> the version that serves --> inference_log --> topic scores
+    topic enriched --> the live version --> inference_log --> topic scores
 
 Request   a push of Pub/Sub from topic enriched
 Reads     the champion (verified), stream_events, stream_features_daily

@@ -11,7 +11,7 @@ choices=(
   --memory=2Gi              # the members of an audience are held
   --cpu=1                   # it waits for receivers
   --concurrency=1           # a run has its instance for itself
-  --timeout=3600            # the most there is: the next call goes on with what is left
+  --timeout=3600            # the longest allowed; the next call continues from there
   --min-instances=0         # nothing is up between runs
   --max-instances=10        # use cases beside each other
   --cpu-throttling          # between requests no processor is paid for

@@ -24,5 +24,5 @@ from propensity.runs.run import Answer, Run, run
 @functions_framework.http
 @run("audiences", kind="audiences", once=False, clock=SYSTEM)
 def audiences(run: Run) -> Answer:
-    """Send what is due; a repeated run sends what is left."""
+    """Send the users who are due; a repeated run sends the rest."""
     return send_due(run)

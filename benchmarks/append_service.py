@@ -2,8 +2,8 @@
 A service for what functions append and publish, which counts the rows.
 
 It speaks the Storage Write API and Pub/Sub's Publish on Google's own types, in a thread
-of the benchmark's process. It answers an append 10 ms after it came, and a publish at
-once: the emulators are not what is measured.
+of the benchmark's process. It answers an append after 10 ms, and a publish at
+once: the emulators are not measured.
 """
 
 from __future__ import annotations

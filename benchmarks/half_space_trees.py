@@ -6,7 +6,7 @@ Half-Space Trees against river's: rows a second, and equality to the last bit. G
 Both score each row and then learn it, on the same rows of 28 features and with the same
 trees, after a window of warm-up. River gets one mapping a row, as it takes no other
 form; we get arrays, in chunks. It runs in a virtual environment of its own, before us.
-What is compared is processor time.
+It compares processor time.
 """
 
 from __future__ import annotations

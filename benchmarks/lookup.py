@@ -7,7 +7,7 @@ Three servers are asked in turn for the same addresses: 02-GetProba with an inde
 million users, an empty asynchronous handler, and an empty one under the default,
 threaded server. Their processor time is compared, since the rate of a server depends on
 what else the machine does. A cold start is the time from the start of a process to its
-first answer, beside that of a handler that imports the framework and BigQuery's client.
+first answer, beside a handler that imports the framework and BigQuery's client.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def trained(
     serving: tuple[int, Score] | None,
     levels: list[season.LevelDifference],
 ) -> tuple[int, Score] | None:
-    """Train and compare with what serves, as 00-ModelTraining; return what serves."""
+    """Train and compare with the live model, as 00-ModelTraining; return the live."""
     use_case, settings = shop.use_case, shop.settings
     parts = learning_rows.of_users(
         known.rows, use_case, use_case.timeframe(settings), settings=settings
@@ -317,7 +317,7 @@ def compared(
         ]
         low, high = np.quantile(differences, [0.025, 0.975])
         yield Line(
-            f"{name}: {figure} less that of {theirs}, 95% {low:+.4f} to {high:+.4f}",
+            f"{name}: {figure} minus {theirs}'s, 95% {low:+.4f} to {high:+.4f}",
             "",
             {ours: [float(high if is_more_better else low)]},
             least=0.0 if is_gate and is_more_better else None,

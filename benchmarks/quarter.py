@@ -181,7 +181,7 @@ def compared(
         final = [day for day in dates if frame.is_matured(day, today=start)]
         if final:
             known[start] = final
-    # Those that 00-ModelTraining would train on, or all where it would on none.
+    # The rows that 00-ModelTraining would train on, or all if it would use none.
     enough = [start for start in known if frame.are_enough(known[start])]
     starts = enough or [*known]
     figures: dict[str, dict[str, list[float]]] = {

@@ -11,7 +11,7 @@ from statistics import median
 @dataclass(frozen=True)
 class Line:
     """
-    A figure of ours, beside that of an alternative in the same run.
+    A figure of ours, beside an alternative's in the same run.
 
     Attributes:
         what: What was measured, and of how much.

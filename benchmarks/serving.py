@@ -27,7 +27,7 @@ from local.stack.state import LOCAL, ROOT
 from propensity.settings import Settings
 
 READY_S = 60.0
-# What is under way when a load ends is done after this.
+# Requests under way when a load ends are done after this.
 SETTLED_S = 1.0
 EMPTY_ASYNCHRONOUS = """
 import functions_framework.aio
@@ -114,7 +114,7 @@ class Load:
 
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
-    """Run emulators; what is appended or published goes to the append service."""
+    """Run emulators; appends and publishes go to the append service."""
     with sandbox.emulators() as stack, append_service() as service:
         # Google's client in this process finds the bucket there.
         os.environ["STORAGE_EMULATOR_HOST"] = stack.url("storage")

@@ -6,7 +6,7 @@ Speed of the stream in process: ours against storey's sums per user. Gates.
 The same generated events go through two programs, each in a process and a virtual
 environment of its own, one after another on one and the same core.
 
-- Ours, from raw payloads to what is appended and published: JSON decoded, checked,
+- Ours, from raw payloads to rows appended and published: JSON decoded, checked,
   enriched, and encoded as serialised Arrow rows and as JSON, in groups of 1,000.
 - storey's ``AggregateByKey`` with sum, avg, count and stddev per user over a
   ``DataframeSource``, from a frame that is ready: nothing is parsed, checked, encoded.
@@ -121,7 +121,7 @@ def ours(path: Path) -> float:
         return accepted, rows
 
     keep_modules()  # as an instance of the function does
-    # What is made on the first call is made once in an instance.
+    # An instance makes some things once, on its first call.
     made(messages[:GROUP])
     processor = time.process_time()
     rows = 0

@@ -1,4 +1,4 @@
-"""A deployment: its versions, its dashboard, and what is wrong with it."""
+"""A deployment: its versions, its dashboard, and its faults."""
 
 from __future__ import annotations
 

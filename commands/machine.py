@@ -106,7 +106,7 @@ def down(*, state: str | None) -> Any:
 @local_state("all of them")
 def status(*, state: str | None) -> Any:
     """
-    Show what is running, with addresses and logs.
+    Show running local states, with addresses and logs.
 
     Shows every local state, or the one you name. Fails if a process has ended by
     itself.

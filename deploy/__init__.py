@@ -1,5 +1,5 @@
 """
-Google Cloud: what is deployed, and the scripts that deploy it. docs/deploy.md is the
+Google Cloud: the functions, and the scripts that deploy them. docs/deploy.md is the
 manual.
 
 ``functions``      what each function may touch, from ``functions.toml``; begin here

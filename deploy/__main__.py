@@ -5,7 +5,7 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     .venv/bin/python -m deploy shell             the names that scripts use
     .venv/bin/python -m deploy variables main    Terraform's variables, as .tfvars
     .venv/bin/python -m deploy losses            what tables would lose by a plan of it
-    .venv/bin/python -m deploy behind            services that serve an older revision
+    .venv/bin/python -m deploy behind            services on an older revision
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     Yield assignments of all names that scripts use.
 
     Raises:
-        DeploymentError: Nothing has been set up, so that nobody knows what is there.
+        DeploymentError: Nothing has been set up, so that its state is not known.
     """
     yield from _own_folder()
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
@@ -173,7 +173,7 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
 
 
 def behind(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """Yield the services that do not serve their latest revision, a line each."""
+    """Yield the services whose traffic is not on their latest revision, a line each."""
     names = {d.name(function.target) for function in d.functions}
     for one in _read(options.json):
         name, status = one["metadata"]["name"], one["status"]

@@ -28,7 +28,7 @@ about="$("$python" -c 'import json, sys; print(json.loads(sys.argv[1]).get("use_
 # Another use case may run meanwhile. The line of a request that was not understood names none.
 [[ -z "$about" ]] || about=" AND NOT (jsonPayload.use_case:* AND NOT jsonPayload.use_case=\"$about\")"
 deploys "$function" || exit 1
-# deploy/setup.sh takes it for nobody's schedule and lets it be. One for each request:
+# deploy/setup.sh takes it for a foreign schedule and keeps it. One for each request:
 # two may be under way at once.
 job="$prefix-by-hand-$(date +%s)-$$"
 here=(--location="$region" --project="$project")

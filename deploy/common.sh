@@ -138,7 +138,7 @@ serve_latest() {
   echo "# $prefix-$1 runs its latest revision"
 }
 
-# What all functions have in common. Nobody calls one without the invoker's role.
+# What all functions have in common. Calling one needs the invoker's role.
 runtime="python$(tr -d '.\n' <deploy/python-version)"
 common=(
   --base-image="$runtime" --project="$project" --region="$region" --no-allow-unauthenticated
@@ -166,7 +166,7 @@ else
   common+=(--clear-build-env-vars)
 fi
 common+=(--quiet)
-# The key of the list of suppressed users, for those that read the list.
+# The key of the list of suppressed users, for functions that read the list.
 if [[ -n "$suppression_secret" ]]; then
   secret="--set-secrets=PROPENSITY_SUPPRESSION_KEY=$suppression_secret:latest"
 else

@@ -89,7 +89,7 @@ SEPARATOR = "|"
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
     """
-    What is deployed where.
+    The names of a deployment: project, region, data set, bucket.
 
     ``variables`` are the settings as functions have them; ``own`` those of the
     deployment, defaults and all, as scripts and Terraform call them: ``region``;
@@ -123,7 +123,7 @@ class Deployment:
         """
         Return the hours of the schedules, in UTC, by function.
 
-        A run's date is that of UTC. So the runs of a day are called by one clock
+        A run's date is the day in UTC. So the runs of a day are called by one clock
         without summer time, on one day of it, at the hours that are next to 08:00,
         12:00 and 17:00 in the zone's winter, and early enough to wait for an export.
         """

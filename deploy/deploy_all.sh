@@ -10,7 +10,7 @@ shared=() again=()
 for word in "$@"; do
   case "$word" in
   -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0 ;;
-  # Those that only the set-up takes; what is loaded once is loaded once.
+  # Flags of the set-up alone; tables that are loaded once are skipped later.
   --yes | --drop-columns) again+=("$word") ;;
   --postcodes=* | --with-model) ;;
   *) shared+=("$word") ;;

@@ -1,5 +1,5 @@
 """
-What is deployed: what each function may touch, how it runs, when it is called.
+The functions: what each may touch, how it runs, when it is called.
 
 Rights are in ``functions.toml``. How a function runs stands in its ``deploy.sh``, where
 one looks for it, and when it is called in ``scheduler.sh``: both are read here, so that
@@ -122,7 +122,7 @@ class Function:
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """Those that push to it."""
+        """The subscriptions that push to it."""
         return tuple(one for one in SUBSCRIPTIONS if one.function == self.target)
 
 

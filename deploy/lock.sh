@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Write the locks of all functions anew: every package with its version and hashes, by
 # uv. A deploy uploads the lock as requirements.txt: pip checks every hash, and takes
-# wheels only, so that what is installed is what was tested, bytes for bytes. What is
+# wheels only, so that the bytes that were tested are installed. What is
 # locked is for the runtime: CPython (deploy/python-version) on Linux with glibc, x86-64.
 #
 #   deploy/lock.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Let somebody deploy who does not own the project: give them the roles that the scripts
+# Let someone deploy who does not own the project: give them the roles that the scripts
 # need, and no more. An owner of the project runs this, once.
 #
 #   deploy/roles.sh MEMBER [--dry-run] [--settings FILE]
@@ -34,7 +34,7 @@ for role in "${roles[@]}"; do
     --role="roles/$role" --condition=None --quiet --format=none
 done
 cat >&2 <<END
-# what is in other projects, or above this one, its owners give:
+# In other projects, or above this one, the owners grant:
 #   an export or a source in another project: roles/bigquery.dataViewer on its dataset
 #   DEPLOY_KMS_KEY, DEPLOY_FUNCTIONS_KMS_KEY: roles/cloudkms.admin on the key
 #   DEPLOY_BILLING_ACCOUNT: roles/billing.costsManager on the billing account

@@ -27,7 +27,7 @@ export TF_INPUT=0 TF_IN_AUTOMATION=1
 from=deploy/terraform
 folder_of() { if [[ "$1" == main ]]; then echo "$from"; else echo "$from/$1"; fi; }
 
-# Run a command, or print it where nobody is logged in.
+# Run a command, or print it where no account is logged in.
 ask() { if [[ -n "$blind" ]]; then run "$@"; else "$@"; fi; }
 
 # Ask Terraform or OpenTofu: the root, then its words.
@@ -72,7 +72,7 @@ END
 # Write the values of a root's variables.
 values() {
   mkdir -p "$work"
-  # Without this list callers would be taken for nobody's: only a plan does without.
+  # Without this list all callers would look foreign: only a plan does without.
   if [[ -n "$blind" ]]; then
     echo '[]' >"$work/services.json"
   elif ! gcloud run services list --project="$project" --region="$region" --format=json --quiet \

@@ -34,7 +34,7 @@ _OF_A_WEEK = ("use_case", "week", "week_end", "status")
 # Columns of a run's row that its answer has once, or not at all.
 _OF_THE_RUN = ("run_id", "as_of", "thresholds", "metrics", "sums")
 
-# Pub/Sub is told to come again, whatever is wrong behind these.
+# With these Pub/Sub delivers again, whatever the cause is.
 CONSUMERS = ("stream_features", "score_stream")
 MAXIMUM_BODIES = {
     "get_proba": lookup.MAXIMUM_BODY_BYTES,

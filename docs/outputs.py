@@ -85,7 +85,7 @@ class Quoted(NamedTuple):
 
 
 def quoted(line: str, printed: list[str]) -> Quoted | None:
-    """Take the line that a page quotes from those that the demo has printed."""
+    """Take the line that a page quotes from the demo's output."""
     wanted = pattern(" ".join(line.split()))
     # The answer to a lookup is a part of its line.
     is_like = wanted.search if line.startswith("{") else wanted.fullmatch

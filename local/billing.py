@@ -1,5 +1,5 @@
 """
-How many bytes BigQuery would bill for a statement, from what is known of its tables.
+How many bytes BigQuery would bill for a statement, from its tables' sizes.
 
 BigQuery bills every column that a statement reads, whole, and once however often the
 statement names it. Conditions on rows change nothing. Those that compare a wildcard's
@@ -46,7 +46,7 @@ EXPORT = "shards"
 @dataclass(frozen=True)
 class Contents:
     """
-    What is known of a table.
+    A table's size, and its bytes by column and partition.
 
     Attributes:
         partition: The column whose values are partitions, or tables of a wildcard.
@@ -66,7 +66,7 @@ class Scan:
 
     Attributes:
         columns: The columns that are read; of structs, the fields: ``geo.country``.
-        conditions: What is asked of the partition column, in BigQuery's SQL.
+        conditions: On the partition column, in BigQuery's SQL.
     """
 
     table: str
@@ -236,7 +236,7 @@ def _columns(select: Any, alias: str) -> Iterator[str]:
 
 
 def _paths(column: Any) -> Iterator[str]:
-    """Yield what is read of a column: itself, a field, or fields of its elements."""
+    """Yield the read parts of a column: itself, a field, or fields of its elements."""
     if not isinstance(column.parent, exp.Unnest):
         yield _path(column)
         return

@@ -8,7 +8,7 @@ class LocalError(Exception):
     Local mode cannot go on.
 
     Attributes:
-        problem: What is wrong, with the value.
+        problem: The fault, with the value.
         hint: What to do about it.
     """
 

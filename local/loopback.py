@@ -39,7 +39,7 @@ def is_foreign(host: str | None, origin: str | None) -> bool:
 
 
 class LoopbackHandler(BaseHTTPRequestHandler):
-    """Refuses what is foreign before it looks at anything else."""
+    """Rejects requests from other hosts or origins before anything else."""
 
     protocol_version = "HTTP/1.1"
     # Without this every small answer waits 40 ms for the client's delayed ACK.
@@ -80,7 +80,7 @@ class Pages(LoopbackHandler, SimpleHTTPRequestHandler):
 
 
 def refusing(app: Any) -> Any:
-    """Return an ASGI application that refuses what is foreign."""
+    """Return an ASGI application that rejects requests from other hosts or origins."""
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -99,7 +99,7 @@ def refusing(app: Any) -> Any:
 
 
 def serve_function() -> None:
-    """Serve the function that the command line names, and refuse what is foreign."""
+    """Run the function that the command line names, for this machine only."""
     import flask
 
     cli: Any = importlib.import_module("functions_framework._cli")

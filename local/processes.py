@@ -71,8 +71,8 @@ def start_time(pid: int) -> str | None:
     """
     Return when a process started, in seconds since the system did; None if it ended.
 
-    Not the time of day, which somebody may correct meanwhile. A zombie has ended: in a
-    container without an init process nobody ever reads its exit status.
+    Not the time of day, which may be corrected meanwhile. A zombie has ended: in a
+    container without an init process no one ever reads its exit status.
     """
     try:
         process = psutil.Process(pid)
@@ -118,11 +118,11 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     Stop processes with everything they started: SIGTERM, then SIGKILL.
 
     Returns:
-        Those that were still running when this was called; their ports are free.
+        The processes that were still running when this began; their ports are free.
     """
     every = list(processes)
     running = [process for process in every if process.is_running]
-    # Find the members while the leaders run; afterwards nobody knows whose they are.
+    # Find the members while the leaders run; afterwards their owner is not known.
     members = [member for process in every for member in process.members()]
     for process in running:
         with contextlib.suppress(ProcessLookupError):

@@ -2,7 +2,7 @@
 What the user sees while something takes long.
 
 The first line is printed after ``FIRST_S`` at the latest. Then each ``QUIET_S`` without
-one print what is going on, and for how long.
+one print the step that runs, and for how long.
 Set-up uses it, too: it needs the standard library alone.
 """
 
@@ -42,7 +42,7 @@ class Step:
 
 class Progress:
     """
-    Prints lines to a stream, and in a pause what is going on.
+    Prints lines to a stream, and in a pause the step that runs.
 
     Without a stream it prints nothing.
     """
@@ -90,7 +90,7 @@ class Progress:
     @contextlib.contextmanager
     def showing(self, stream: TextIO | None = None) -> Iterator[None]:
         """
-        Print to a stream what is going on in the block, also in its pauses.
+        Print to a stream the step that runs in the block, also in its pauses.
 
         Within another such block this changes the stream alone.
         """

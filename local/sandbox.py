@@ -1,7 +1,7 @@
 """
 Emulators for a while, on free ports and in a temporary folder; nothing is left behind.
 
-``opened`` is for what runs statements that nobody has run yet: an emulated BigQuery
+``opened`` is for statements that have never run: an emulated BigQuery
 with an export of a few made-up events.
 """
 

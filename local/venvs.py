@@ -52,7 +52,7 @@ def python_of(*requirements: Path, folder: Path) -> Path:
     Return the Python of the environment with some requirements; make it if needed.
 
     Args:
-        requirements: Files, pinned; what is in several of them has one version.
+        requirements: Files, pinned; a package in several of them has one version.
         folder: Of all environments.
 
     Raises:

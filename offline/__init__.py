@@ -11,7 +11,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``user_rows``           finds which rows of a file are about users
 ``dead_letters``        counts dead letters, and sends them again
 ``dashboard``           a room: pages about a deployment
-``doctor``              a room: finds what is wrong with a deployment
+``doctor``              a room: finds the faults of a deployment
 ``usecases``            a room: writes a use case, and checks one
 ``whole_files``         writes a file whole or not at all
 """

@@ -148,7 +148,7 @@ def replay_refused(
 
 
 def origin(message: Any, settings: Settings) -> str | None:
-    """Return the topic that a dead letter failed on; None if nobody here knows it."""
+    """Return the topic that a dead letter failed on; None if it is not here."""
     known = {
         topics.prefixed(settings, subscription.name): subscription.topic
         for subscription in SUBSCRIPTIONS
@@ -214,7 +214,7 @@ class _Subscription:
             self._client.acknowledge(subscription=self._path, ack_ids=ids)
 
     def release(self) -> None:
-        """Give back what is held; otherwise it comes back after a minute."""
+        """Return held messages at once; otherwise they arrive again after a minute."""
         ids = list(self._held.values())
         with contextlib.suppress(api.GoogleAPICallError):
             if ids:

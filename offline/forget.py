@@ -62,7 +62,7 @@ def run(
     Remove users; see the module.
 
     Returns:
-        The rows and objects by place, before and after; what is ``left`` of them, and
+        The rows and objects by place, before and after; how many are ``left``, and
         what others have to do.
 
     Raises:
@@ -307,7 +307,7 @@ class Work:
                 left = without(file.read(), is_named)
                 data = parquet_of(left)
         except ArtifactError:
-            return False  # Somebody else has deleted it.
+            return False  # Another run has deleted it.
         except (pa.ArrowException, OSError):
             self.unreadable.add(generation.name)
             return False
@@ -321,7 +321,7 @@ class Work:
         """
         Return whether a prediction index has the users; replace it unless searching.
 
-        It has hashes of ids under a key that it names itself: whoever has the file can
+        It has hashes of ids under a key that it names itself: anyone with the file can
         look an id up.
         """
         use_case = generation.name.split("/")[1]

@@ -1,4 +1,4 @@
--- One row: how many events of some users the export has, of those that we read.
+-- One row: how many events of some users the export has, of the events that we read.
 -- Parameters: @user_ids ARRAY<STRING>.
 SELECT COUNT(*) AS events
 FROM ga_events

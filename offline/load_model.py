@@ -72,7 +72,7 @@ class Outcome:
 
 def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
     """
-    Load the shipped model of a use case, or only check it; return what is live.
+    Load the shipped model of a use case, or only check it; return the live version.
 
     Raises:
         PropensityError: The model does not fit, or a client failed.
@@ -97,13 +97,13 @@ def load(
     folder: Path = MODELS,
 ) -> Outcome:
     """
-    Let the shipped model serve where the use case has no champion.
+    Make the shipped model live where the use case has no champion.
 
     Where it has one, that is all that is read. Of loads at once, one goes live.
 
     Raises:
         Conflict: Another version went live meanwhile.
-        ArtifactError: There is no shipped model, its bytes are not those that were
+        ArtifactError: There is no shipped model, its bytes are not the ones that were
             shipped, or today's libraries cannot load it.
         SchemaError: It was trained on other features than today's.
         PropensityError: BigQuery or the bucket failed.
@@ -151,7 +151,7 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
     Read a shipped model and verify its bytes.
 
     Raises:
-        ArtifactError: There is none, or its bytes are not those that were shipped.
+        ArtifactError: There is none, or its bytes are not the ones that were shipped.
     """
     place = folder / use_case
     try:
@@ -173,7 +173,7 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
 
 def checked(shipped: Shipped, settings: Settings) -> Shipped:
     """
-    Return a shipped model that can serve here, as a load like any other shows.
+    Return a shipped model that can be live here, as a test load shows.
 
     Raises:
         ArtifactError: Other libraries made it, and today's may not load it.

@@ -2,7 +2,7 @@
 Change the champion: promote, roll back, or pin.
 
 Every change raises the epoch of the pointer ``champion.json``. A version must have been
-recorded by training, and its files must be those that were recorded; it is loaded here
+recorded by training, and its files must be the recorded ones; it is loaded here
 before anything changes. Every change is published to the topic model-updates.
 """
 
@@ -133,7 +133,7 @@ def verified(deployment: Deployment, version: int) -> Serving:
 
     Raises:
         UnknownVersion: Training recorded no such version.
-        ArtifactError: Its files are not those that were recorded.
+        ArtifactError: Its files are not the recorded ones.
         SchemaError: Its features or parameters are not those of today.
     """
     use_case = deployment.use_case

@@ -4,7 +4,7 @@ Tables in files: Parquet, or CSV in one form, read whole.
 CSV is written in UTF-8: a header, commas between columns, points before decimals; plain
 or, by the ending of its name, packed by gzip (.gz) or Zstandard (.zst). It has texts
 alone, and null where there is none: what a text means is decided by the type that
-somebody has declared for its column, by the rules that events have, and never by how
+a person has declared for its column, by the rules that events have, and never by how
 the values look.
 """
 
@@ -78,7 +78,7 @@ def read(path: Path, expected: Sequence[str]) -> pa.Table:
 
 
 def _csv(path: Path, wrong: list[str]) -> pa.Table:
-    """Read the texts of a file, and add what is wrong with its rows."""
+    """Read the texts of a file, and add the faults of its rows."""
 
     def left_out(row: pa_csv.InvalidRow) -> str:
         if row.text.strip():
@@ -201,7 +201,7 @@ def _day(text: str) -> date:
     return moment.date()
 
 
-# What is expected in a column of a type, and what a text is read by.
+# The words for a type in messages, and the function that reads a text.
 _READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "INT64": ("a whole number of 64 bits", _whole),
     "FLOAT64": ("a finite number", lambda text: numeral_of(text, field="")),

@@ -27,14 +27,14 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases.declaration import SOURCE_TABLE
 
-# Endings of files; with others a name may be that of a table.
+# Endings of files; a name with another ending may be a table's.
 _FILES = (".csv", ".tsv", ".txt", ".parquet", ".gz", ".zst")
 
 Step = Callable[[str], AbstractContextManager[Any]]
 
 
 def is_use_case(target: str) -> bool:
-    """Return whether what is to be tried is a use case, and no table."""
+    """Return whether a name is a use case's, and no table's."""
     return target in usecases.names() and not Path(target).is_file()
 
 
@@ -98,7 +98,7 @@ def try_use_case(
     """
     Train a use case on the deployment's rows, and write the report to a file.
 
-    It is a trial of 00-ModelTraining, by whoever calls: of the folder as it is on this
+    It is a trial of 00-ModelTraining with your rights: of the folder as it is on this
     machine, before a deploy.
 
     Args:

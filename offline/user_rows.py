@@ -92,6 +92,6 @@ def index_has(data: bytes, users: Sequence[str]) -> bool:
         try:
             opened = Index(path)
         except ArtifactError:
-            # Nobody can know whom it contains, so it is deleted as well.
+            # Its users cannot be told apart, so it is deleted as well.
             return True
         return any(opened.find(user) for user in users)

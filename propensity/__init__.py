@@ -14,7 +14,7 @@ Beside the rooms:
 - ``topics``: the topics of Pub/Sub; ``ids``: which ids are none
 - ``folders``: the names of the use cases
 
-A notebook imports ``try_table`` from here; it is loaded when somebody asks for it.
+A notebook imports ``try_table`` from here; it is loaded at the first use.
 """
 
 from __future__ import annotations

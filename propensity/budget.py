@@ -1,5 +1,5 @@
 """
-The budget of a use case: how many of the best rows somebody can act on.
+The budget of a use case: how many of the best rows a team can act on.
 """
 
 from __future__ import annotations

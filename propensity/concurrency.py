@@ -1,5 +1,5 @@
 """
-Groups, and values kept fresh: how an instance serves many callers at once.
+Groups, and values kept fresh: how an instance answers many callers at once.
 
 - ``GroupCommit``: what arrives during a write is written together by the next
 - ``Refreshed``: a value in memory that is read again once it is old
@@ -91,7 +91,7 @@ class GroupCommit(Generic[Item, Result]):
                     future.set_result(result)
         except asyncio.CancelledError:
             _fail(futures, Unavailable("the write was given up; try again"))
-        except Exception as error:  # nobody may wait for ever
+        except Exception as error:  # no caller may wait for ever
             _fail(futures, error)
         finally:
             del futures  # an error has this frame in its traceback: it would be a cycle

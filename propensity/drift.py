@@ -95,7 +95,7 @@ def reference(
 
 
 def constant(summary: Row | None) -> list[str]:
-    """Return the features that were the same for everybody in a training."""
+    """Return the features that were the same for all rows in a training."""
     signals: Sequence[Row] = (summary or {}).get("signals", ())
     names = []
     for signal in signals:
@@ -351,7 +351,7 @@ def value_alarm(row: Row) -> str | None:
     Say that users paid far less or more than was expected, whatever chance did.
 
     Args:
-        row: Of ``ma_model_evaluation``, with what is in ``metrics``.
+        row: Of ``ma_model_evaluation``, with the values of ``metrics``.
 
     Returns:
         A sentence; None without an alarm, for a week whose values were published for

@@ -81,7 +81,7 @@ def _entry_at_fault(text: str, entries: Mapping[str, object], kind: type[Any]) -
 
 
 def _value_at_fault(what: str, value: Any, allowed: str) -> str:
-    """Return what is wrong with a value, to follow its path."""
+    """Return the fault of a value, to follow its path."""
     if bound := _BOUND.match(what):
         side = {"<": "less", ">": "more"}[bound[1]]
         limit = f"{bound[3]} or {side}" if bound[2] else f"{side} than {bound[3]}"
@@ -148,7 +148,7 @@ def _at(
         else:
             declared = getattr(declared, "value_type", None)
         if isinstance(declared, inspect.UnionType):
-            # What is described is meant; the other is that an entry may be empty.
+            # The described type is meant; the other says that an entry may be empty.
             described = (one for one in declared.types if hasattr(one, "type"))
             declared = next(described, declared)
         if isinstance(declared, inspect.Metadata):

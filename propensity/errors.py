@@ -35,7 +35,7 @@ class PropensityError(Exception):
     ) -> None:
         """
         Args:
-            problem: What is wrong, with the value.
+            problem: The fault, with the value.
             hint: What to do about it; a command prints it on a line of its own.
             field: The request's field at fault, where there is one.
             detail: More for the answer's body; must be JSON-serialisable.
@@ -143,7 +143,7 @@ class NoChampion(PropensityError):
 
 
 class ArtifactError(PropensityError):
-    """An artifact is missing or its bytes are not those that were recorded."""
+    """An artifact is missing or its bytes are not the ones that were recorded."""
 
     code = "artifact"
 
@@ -172,7 +172,7 @@ class RunInProgress(PropensityError):
 
 
 class Conflict(PropensityError):
-    """Somebody else changed the object since it was read (compare-and-set lost)."""
+    """Another writer changed the object since it was read (compare-and-set lost)."""
 
     status = 409
     code = "conflict"

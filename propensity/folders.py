@@ -64,7 +64,7 @@ def own_names(root: Path = ROOT) -> list[str]:
 
 
 def shipped(folder: Path = FOLDER) -> list[str]:
-    """Return the names of the use cases in a folder; by default of those that ship."""
+    """Return the names of the use cases in a folder; by default of the shipped ones."""
     return sorted(
         entry.name
         for entry in folder.iterdir()

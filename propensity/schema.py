@@ -321,7 +321,7 @@ class Table:
         return pa.Table.from_pylist(values, schema=schema)
 
     def batch(self, columns: Mapping[str, Any], count: int) -> pa.RecordBatch:
-        """Return so many rows, by columns; those that are not given are null."""
+        """Return so many rows, by columns; missing columns are null."""
         import pyarrow as pa
 
         schema = self.arrow_schema()

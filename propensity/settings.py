@@ -236,5 +236,5 @@ def unknown_setting(name: str, known: Iterable[str]) -> str:
 
 
 def target_here() -> str:
-    """Return the function that this process serves, by the framework's variable."""
+    """Return the function that this process runs, by the framework's variable."""
     return os.environ.get("FUNCTION_TARGET", "")

@@ -43,7 +43,7 @@ _WORDS = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
 _PARTS = re.compile(r"[\w.-]+")
 PARTS_OF_ID = 4
 
-# In a message of more texts nobody is looked for, since each is hashed.
+# A message of more texts is not searched, since each is hashed.
 MOST_TEXTS = 2_000
 
 
@@ -133,7 +133,7 @@ def texts_of(data: bytes, attributes: Iterable[str]) -> Iterator[str]:
 
 
 def _strings(text: str) -> Iterator[str]:
-    """Yield the names and values of JSON; of anything else what is between quotes."""
+    """Yield the names and values of JSON; of anything else the texts between quotes."""
     as_text: dict[str, Any] = dict.fromkeys(
         ("parse_int", "parse_float", "parse_constant"), str
     )

@@ -24,7 +24,7 @@ MAXIMUM_MOMENT_CHARACTERS = 100
 
 # A day with less than this share of a usual day's rows has stray rows, and no data.
 STRAY = 0.1
-# What is usual is the median of so many days with rows before a day, and after it: a
+# The usual number is the median of so many days with rows before a day, and after it: a
 # season changes slower than that, and an outage is over sooner.
 NEIGHBOURS = 14
 

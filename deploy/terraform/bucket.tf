@@ -9,7 +9,7 @@ resource "google_storage_bucket" "this" {
   force_destroy               = var.delete_data
   labels                      = local.labels
 
-  # What is replaced, such as champion.json, can be had back for a month.
+  # Objects that are replaced, such as champion.json, can be restored for a month.
   versioning {
     enabled = true
   }
@@ -23,7 +23,7 @@ resource "google_storage_bucket" "this" {
     }
   }
   # The compaction writes a day's export again while its events still come: the
-  # generations before are personal data that nobody reads.
+  # earlier generations are personal data that no one reads.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -34,7 +34,7 @@ resource "google_storage_bucket" "this" {
       matches_prefix             = ["exports/"]
     }
   }
-  # What is deleted is deleted: a user who is forgotten, a day that is written again.
+  # Deleted objects cannot be restored, because a user who is forgotten must be gone.
   # What was replaced by mistake is among the generations above.
   soft_delete_policy {
     retention_duration_seconds = 0

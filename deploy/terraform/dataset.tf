@@ -1,4 +1,4 @@
-# The dataset, its tables and its views: what users are about, and what is said of them.
+# The dataset, its tables and its views: users' data, and predictions about them.
 
 resource "google_bigquery_dataset" "this" {
   project                    = var.project
@@ -51,7 +51,7 @@ resource "google_bigquery_table" "table" {
   }
 }
 
-# What is read of tables: the newest row of each key, features of the stream.
+# Views of tables: the newest row of each key, features of the stream.
 resource "google_bigquery_table" "view" {
   for_each            = local.views.tables
   project             = var.project

@@ -8,9 +8,9 @@ locals {
   roles     = jsondecode(file("${path.module}/roles.json"))
   use_cases = jsondecode(file("${path.module}/generated/use_cases.json"))
 
-  # Those that have accounts and rights.
+  # Functions that have accounts and rights.
   functions = { for name, one in local.known : name => one if contains(var.functions, name) && !var.keep_only_data }
-  # Those that can be called: Cloud Run has them.
+  # Functions that can be called: Cloud Run has them.
   services = { for name, url in var.services : name => url if contains(keys(local.functions), name) }
 
   names   = { for name in keys(local.known) : name => "${var.prefix}-${replace(name, "_", "-")}" }
@@ -22,7 +22,7 @@ locals {
   # The bucket that gcloud uploads to, of which it writes one word backwards.
   uploads = "run-sources-${replace(var.project, "google", "elgoog")}-"
 
-  # The GA4 export: its project, its dataset, and whether its owner is somebody else.
+  # The GA4 export: its project, its dataset, and whether someone else owns it.
   has_export        = var.ga4_dataset != ""
   export_is_foreign = length(split(".", var.ga4_dataset)) > 1
   export_dataset    = reverse(split(".", var.ga4_dataset))[0]
@@ -104,7 +104,7 @@ resource "terraform_data" "settings" {
     }
     precondition {
       condition     = length(split("/", var.vpc_connector)) == 1 || try(split("/", var.vpc_connector)[3], "") == var.region
-      error_message = "DEPLOY_VPC_CONNECTOR must be in ${var.region}, where functions are: a connector serves its own region."
+      error_message = "DEPLOY_VPC_CONNECTOR must be in ${var.region}, where functions are: a connector works in its own region only."
     }
   }
 }

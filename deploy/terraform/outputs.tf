@@ -22,7 +22,7 @@ output "not_callable" {
 }
 
 output "for_the_owner_of_the_export" {
-  description = "Statements that the owner of an export in another project runs, since nobody else may."
+  description = "Statements that the owner of an export in another project runs, because only the owner may."
   value = [
     for key, one in local.rights :
     "GRANT `${one.role}` ON SCHEMA `${var.ga4_dataset}` TO \"${one.member}\"" if one.on == "export" && local.export_is_foreign

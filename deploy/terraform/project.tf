@@ -89,7 +89,7 @@ resource "google_artifact_registry_repository" "images" {
   description   = "Images of the functions of ${var.prefix}"
   kms_key_name  = var.functions_kms_key != "" ? var.functions_kms_key : null
   labels        = local.labels
-  # Running revisions are among the newest; what is older is only paid for.
+  # Running revisions are among the newest; older images only cost money.
   cleanup_policies {
     id     = "newest"
     action = "KEEP"

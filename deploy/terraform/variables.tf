@@ -47,7 +47,7 @@ variable "dataset" {
 }
 
 variable "bucket" {
-  description = "Bucket of models, leases and exports. Nobody else may have one of this name."
+  description = "Bucket of models, leases and exports. Its name must be unique on Google Cloud."
   type        = string
   validation {
     condition     = can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket))
@@ -55,15 +55,15 @@ variable "bucket" {
   }
 }
 
-# -- what is deployed ------------------------------------------------------------------
+# -- functions and use cases ------------------------------------------------------------------
 
 variable "functions" {
-  description = "Those that are deployed. One that is taken out loses account, rights and schedules."
+  description = "Functions that are deployed. One that is removed here loses account, rights and schedules."
   type        = set(string)
 }
 
 variable "use_cases" {
-  description = "Those that are trained, evaluated and predicted by the clock."
+  description = "Use cases that are trained, evaluated and predicted on schedule."
   type        = set(string)
 }
 
@@ -107,7 +107,7 @@ variable "callers" {
   default     = []
   validation {
     condition     = alltrue([for one in var.callers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+$", one))])
-    error_message = "Each is a user:, group:, serviceAccount: or domain:. Nothing is ever open to everybody."
+    error_message = "Each is a user:, group:, serviceAccount: or domain:. Functions must stay private, so they cannot be open to everyone."
   }
 }
 
@@ -117,7 +117,7 @@ variable "producers" {
   default     = []
   validation {
     condition     = alltrue([for one in var.producers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+$", one))])
-    error_message = "Each is a user:, group:, serviceAccount: or domain:. Nothing is ever open to everybody."
+    error_message = "Each is a user:, group:, serviceAccount: or domain:. Functions must stay private, so they cannot be open to everyone."
   }
 }
 

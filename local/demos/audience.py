@@ -3,7 +3,7 @@ The audience of the demo: its best users, sent to a receiver on this machine.
 
 As in a deployment, the first date is sent by the command, and later ones by
 05-Audiences on its schedule. The receiver writes to no one, so the lift that
-03-ModelEvaluation measures a week later is that of doing nothing.
+03-ModelEvaluation measures a week later is the effect of doing nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
--- One row per event: the first score that the stream gave it, and what is known of it.
+-- One row per event: the first score that the stream gave it, and its later outcome.
 -- Parameters: @use_case STRING; @as_of DATE, truths before it count; @since DATE, the
 --   first day of the events; @since_day DATE, the first day of scoring; @prefix STRING,
 --   how the events' ids begin.

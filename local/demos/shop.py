@@ -149,7 +149,7 @@ def play(
             say(evaluation_text(evaluated))
             if lift := audience.lift_text(evaluated):
                 say(lift)
-        # Scores of the day on which the data end are those that a lookup finds.
+        # A lookup finds the scores of the day on which the data end.
         as_of = predicted(stack, body)
         if as_of and day <= weeks[-1]:
             published.append(as_of)

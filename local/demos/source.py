@@ -75,7 +75,7 @@ def check(summary: Summary, settings: Settings) -> None:
     Refuse an export without users, or without the event that is predicted.
 
     Raises:
-        UnusableData: Says what is missing, and what there is.
+        UnusableData: Names what the data lack, and what they hold.
     """
     for variable, wanted, there in (
         ("LABEL_EVENT", settings.label_event, summary.events),

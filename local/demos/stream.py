@@ -2,7 +2,7 @@
 The stream's part of the demo: play a gaming operator's events, and show the result.
 
 The generator publishes as a producer does, with duplicates, late and broken messages;
-Pub/Sub pushes them to the function. What is printed is read from BigQuery.
+Pub/Sub pushes them to the function. All printed numbers are read from BigQuery.
 """
 
 from __future__ import annotations

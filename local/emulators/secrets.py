@@ -46,7 +46,7 @@ class Handler(LoopbackHandler):
 
 
 def main() -> None:
-    """Read the command line and serve until it is stopped."""
+    """Read the command line and answer until it is stopped."""
     parser = argparse.ArgumentParser("python -m local.emulators.secrets")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of files")
     options = options_of_child(parser)

@@ -5,8 +5,8 @@ Cloud Storage on this machine, for the unmodified client.
 
 What the registry builds on holds: ``ifGenerationMatch`` of a write is checked for one
 request at a time, so that of two writers one gets a 412. A generation is newer than all
-before. A bucket with versioning keeps what is overwritten or deleted. An object is a
-file ``DATA_DIR/BUCKET/NAME``; what is known of it is in a database beside. There is no
+before. A bucket with versioning keeps old objects. An object is a
+file ``DATA_DIR/BUCKET/NAME``; its metadata is in a database beside. There is no
 access control, and no condition of a read, change of metadata or page of a list.
 """
 
@@ -86,7 +86,7 @@ class Store:
         """
         Take the files for written whose write was cut off before its row was.
 
-        Nobody was answered, and a new generation says that the object has changed.
+        No client was answered, and a new generation shows that the object has changed.
         """
         for resource, _ in self._rows("objects", "kept IS NULL"):
             bucket, name = resource["bucket"], resource["name"]
@@ -370,7 +370,7 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    """Read the command line and serve until SIGTERM or SIGINT."""
+    """Read the command line and answer until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser("python -m local.emulators.storage")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
     options = options_of_child(parser)

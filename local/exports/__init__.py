@@ -1,6 +1,6 @@
 """Tables of the user's own: a GA4 export, and sources of features beside it.
 
-ga4_export.py  reads an export from files, refuses what is none, loads it day by day
+ga4_export.py  reads an export from files, rejects other files, loads it day by day
 ga4_schema.py  the export's columns
 own_events.py  a table of events of the user's own, from files
 sources.py     a folder of Parquet or CSV, by the names of a use case's sources

@@ -310,7 +310,7 @@ def _quoted(path: Path) -> str:
 
 def check(source: Path) -> None:
     """
-    Refuse what is no export by its first rows, which takes no time.
+    Reject files that are no export by their first rows, which is quick.
 
     Raises:
         SchemaError: As of ``opened``.
@@ -380,7 +380,7 @@ def summary(database: Any) -> Summary:
     *before, end = (at.time() for at in ends)
     # Data whose last day ends earlier than any of two weeks before are cut short in it.
     is_cut = end < min(before[-COMPARED_DAYS:], default=end)
-    # A person is a browser with the id of somebody.
+    # A person is a browser with a user_id.
     kinds = ("user_pseudo_id", "user_id", "person")
     columns = zip(kinds, [*has, min(has)], strict=True)
     return Summary(

@@ -1,5 +1,5 @@
 """
-Card transactions, from a process that is known or from a file; what is found out and
+Card transactions, from a process that is known or from a file; their outcomes, and
 sent of them.
 
 Half of the variance of the 28 components comes from four common factors; amounts are
@@ -55,7 +55,7 @@ from propensity.errors import SchemaError
 USE_CASE = "card_fraud"
 COMPONENTS = tuple(f"V{number}" for number in range(1, 29))
 COLUMNS = ("Time", *COMPONENTS, "Amount", "Class")
-# Mean time from a transaction to its truth; of how many nobody ever learns; of how many
+# Mean time from a transaction to its truth; how many are never learned; of how many
 # frauds, and as many others, the first verdict is wrong.
 DELAY_MS, NEVER, WRONG_FIRST = 18 * HOUR_MS, 0.05, 0.10
 FAULTS: Faults = {
@@ -259,7 +259,7 @@ class Transactions:
 
     def truths(self) -> list[Event]:
         """
-        Return what is found out about the transactions, each finding a JSON object.
+        Return the outcomes of the transactions, each a JSON object.
 
         A transaction's latest finding is the truth.
         """

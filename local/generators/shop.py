@@ -328,7 +328,7 @@ class Shop:
         return events.join(self._users, on="user")
 
     def _written(self, events: pd.DataFrame) -> pa.Table:
-        """Write events in the export's columns; those that nobody reads are null."""
+        """Write events in the export's columns; those never read are null."""
         random, n, visit = self._random, len(events), events["visit"].to_numpy()
         kind = events["name"].to_numpy()
         worth, baskets = self._baskets(n_visits := visit.max() + 1)

@@ -1,5 +1,5 @@
 """
-What is streamed: random numbers, a generator of its own for each purpose, and messages
+Streamed data: random numbers, a generator of its own for each purpose, and messages
 as a producer sends them: some late, some repeated, some broken.
 """
 
@@ -158,13 +158,13 @@ def sent(
     Args:
         events: JSON objects; the first field of each is its id.
         random: Draws all this.
-        faults: Take turns in what is broken, a share under ids of its own.
+        faults: The kinds of broken messages, in turn; a share has ids of its own.
         time_field: Name in an event.
         is_delayed: Whether each takes a moment.
         late, late_days: Share that is late, and by how many days, from and to.
         repeated: Share of repetitions, most of them within minutes.
         repeated_days: How late the other repetitions are at most.
-        broken: Share of what is broken, besides.
+        broken: Share of broken messages, in addition.
     """
     n = len(events)
     texts = [event[time_field].removesuffix("Z") for event in events]

@@ -278,7 +278,7 @@ class Stack:
             stop_all(self.state, self._record)
 
     def _refuse_what_runs(self) -> None:
-        """Refuse what is up and taken ports; stop what a killed program has left."""
+        """Stop if a state is up or ports are taken; stop what a killed program left."""
         record = self.state.record()
         if record.serves:
             raise LocalError(
@@ -395,7 +395,7 @@ def stop_all(state: State, record: Record) -> list[Process]:
     Stop the processes of a state, functions first: they may be using tables.
 
     Returns:
-        Those that were still running.
+        The processes that were still running.
     """
     emulators = [p for p in record.processes if p.name in EMULATORS]
     functions = [p for p in record.processes if p.name not in EMULATORS]

@@ -97,11 +97,11 @@ class State:
     @classmethod
     def of_data(cls, data: Path | None, options: Options = Options()) -> State:
         """
-        Return the state of a data set and what is predicted: always the same one.
+        Return the state of a data set and a prediction: always the same one.
 
         Args:
             data: File or folder of a data set; None for the generated one.
-            options: Say what is predicted, and of whom.
+            options: Name the use cases and the data.
         """
         if not data and options == Options():
             return cls()
@@ -152,7 +152,7 @@ class State:
 
     def record(self) -> Record:
         """
-        Return what is known of it; of a new state the defaults.
+        Return its record; for a new state the defaults.
 
         Raises:
             LocalError: A crash or another version left a file that cannot be read.
@@ -172,7 +172,7 @@ class State:
             ) from error
 
     def write(self, record: Record) -> None:
-        """Keep what is known of it."""
+        """Write its record."""
         text = json.dumps(dataclasses.asdict(record), indent=2)
         whole_files.write(self.record_file, text.encode())
 

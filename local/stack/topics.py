@@ -18,7 +18,7 @@ from propensity.topics import DEAD_LETTERS, TOPICS
 
 def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
     """
-    Create what is missing.
+    Create the topics and subscriptions that are missing.
 
     Args:
         project: Of the topics.

@@ -19,7 +19,7 @@ LATE, WEEK_DAYS = 2, 7
 
 
 class Action(NamedTuple):
-    """What somebody should do, and the statement that says so."""
+    """Something to do, and the statement that finds it."""
 
     text: str
     source: str

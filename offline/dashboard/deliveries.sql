@@ -1,5 +1,5 @@
 -- One row per audience, destination, as-of date and action, newest first: users by
--- status. Those of whom the receiver says later what became are not pending: nobody has
+-- status. Those of whom the receiver says later what became are not pending: no one has
 -- to act. Reasons are left out: a receiver's words may name a user.
 -- Parameters: @since DATE and @until DATE, both included.
 SELECT

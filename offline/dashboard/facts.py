@@ -32,7 +32,7 @@ class Facts:
         outcome: What users or events of label 1 do, as in *users who buy*.
         unit: The currency of amounts, in words.
         champion: The live version; None if there is none.
-        damage: What is wrong with its pointer or a report; empty if nothing is.
+        damage: The fault of its pointer or a report; empty without one.
         reports: HTML of the report of a week, or day, by its first day.
     """
 
@@ -48,7 +48,7 @@ class Facts:
 
     @property
     def words(self) -> dict[str, str]:
-        """What is scored, what an evaluation is of, and positives, in words."""
+        """The words for a scored row, an evaluated period, and a positive."""
         noun = "event" if self.is_of_events else "user"
         span = period(1 if self.is_of_events else self.horizon_days)
         who = "that" if self.is_of_events else "who"

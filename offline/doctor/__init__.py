@@ -1,5 +1,5 @@
 """
-The doctor: what is wrong with a deployment or a local run, and what to do about it.
+The doctor: the faults of a deployment or a local run, and what to do about them.
 
 ``run``     examines what the environment names; begin here
 ``checks``  rights, the export, sources, champions, dead letters

@@ -1,4 +1,4 @@
-"""What is examined, and checks of rights, the export, sources, champions, letters."""
+"""Checks: of rights, the export, sources, champions, dead letters."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def check_champions(exam: Examination) -> Iterator[Finding]:
 
 
 def check_audiences(exam: Examination) -> Iterator[Finding]:
-    """Whether audiences can be sent: their files, secrets, and what is pending."""
+    """Whether audiences can be sent: their files, secrets, and pending users."""
     secret = secrets.reader(exam.settings)
     for use_case in exam.use_cases:
         for name in declared.secrets_of(use_case):
@@ -224,7 +224,7 @@ def check_audiences(exam: Examination) -> Iterator[Finding]:
                     f"{which} was never sent: a person sends the first date",
                     f"look at propensity audience preview {name}, then {send}",
                 )
-            # A newer date has everybody who is still a member.
+            # A newer date has all users who are still members.
             newest = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
             pending = sum(r["users"] for r in newest if r["status"] == "pending")
             if pending:
@@ -251,6 +251,6 @@ def check_dead_letters(exam: Examination) -> Iterator[Finding]:
         yield Finding(
             f"{counts.total()} messages of the last seven days became dead letters: "
             f"{reasons}",
-            "correct the producer (dead_letters.detail says what is wrong), then run "
+            "correct the producer (dead_letters.detail has the reason), then run "
             f"`{replay} --refused`",
         )

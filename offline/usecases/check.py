@@ -1,5 +1,5 @@
 """
-Check a use case: report what is wrong with its folder, and where.
+Check a use case: report the faults of its folder, and where they are.
 
 Its files are read first, and its statements by Google's own analyzer. Then the leak
 test runs on an emulated BigQuery: features as of a day, on all events and on events
@@ -46,9 +46,9 @@ class Report:
 
     Attributes:
         use_case: Its name.
-        problems: What is wrong.
+        problems: Faults; the folder cannot be deployed.
         skipped: What was not checked, and why.
-        warnings: What is right, and may be meant otherwise.
+        warnings: Correct, but perhaps not meant so.
     """
 
     use_case: str
@@ -113,7 +113,7 @@ def _checked(
 
 
 def files(name: str) -> Iterator[str]:
-    """Yield what is wrong with the files, without running a statement."""
+    """Yield the faults of the files, without running a statement."""
     from propensity.events.types import Catalogue
 
     if not (folders.place(name) / declaration.FILE).is_file():
@@ -130,7 +130,7 @@ def files(name: str) -> Iterator[str]:
 
 
 def _model(use_case: UseCase) -> Iterator[str]:
-    """Yield what is wrong with model.py and candidates, each fitted to made-up rows."""
+    """Yield the faults of model.py and candidates, each fitted to generated rows."""
     from propensity.learning import candidates
     from propensity.learning.preprocessor import (
         check_preprocessor,
@@ -192,7 +192,7 @@ def _warnings(use_case: UseCase) -> Iterator[str]:
 
 def _statements(use_case: UseCase) -> list[str]:
     """
-    Return what is wrong with the first statement that is not right.
+    Return the fault of the first wrong statement.
 
     Those after it may include it, and would be wrong for the same reason.
     """

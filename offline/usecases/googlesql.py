@@ -3,7 +3,7 @@ Google's own reading of a statement, by the analyzer that BigQuery's SQL is made
 
 The emulated BigQuery runs what DuckDB makes of a statement, which takes much that
 BigQuery refuses: a TIMESTAMP compared with a DATE, functions of other databases, texts
-as numbers. Here Google's C++ says what is wrong, in the words and at the place that
+as numbers. Here Google's C++ reports the fault, in the words and at the place that
 BigQuery does.
 
 Source: https://github.com/google/googlesql

@@ -24,7 +24,7 @@ from propensity.usecases.declaration import MOMENTS, Events, Source
 USERS = [f"user.{number:02}" for number in range(24)]
 TICK = timedelta(microseconds=1)
 
-# Names that shops send, in addition to those that a use case's statements read.
+# Names that shops send, in addition to the names in a use case's statements.
 NAMES = (
     *("session_start", "page_view", "view_item", "add_to_cart", "begin_checkout"),
     *("purchase", "refund", "sign_up"),

@@ -43,7 +43,7 @@ def write(
     is_dry: bool = False,
 ) -> dict[str, Any]:
     """
-    Write the folder of a new use case; return where it is, and what is next.
+    Write the folder of a new use case; return where it is, and the next steps.
 
     Args:
         name: As requests name it: lower-case letters, digits and underscores.

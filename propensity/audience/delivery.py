@@ -48,7 +48,7 @@ class Later(dict[str, str]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the users of a receipt, and what is to be said about it."""
+    """What became of the users of a receipt, and a note for the log."""
 
     is_accepted: bool
     reason: str | None = None
@@ -102,7 +102,7 @@ class Destination(Protocol):
 
         Raises:
             Refused: All of them, for one reason.
-            Unavailable: Nobody knows; the same request may be sent again.
+            Unavailable: The outcome is not known; the same request may be sent again.
         """
         ...
 

@@ -160,7 +160,7 @@ class Google:
         Return what became of the users of a request; None while Google is at it.
 
         Of a request that Google took in part it says how many users failed and why, but
-        not which ones: they are accepted, with that said of all.
+        not which ones: all count as accepted, with a note.
         """
         processed = self._api.processed(receipt)
         if processed is None:

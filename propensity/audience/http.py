@@ -42,7 +42,7 @@ REPEATED = frozenset({408, 425, 429, *range(500, 600)})
 REFUSED = frozenset({400, 409, 413, 422})
 REASON_CHARACTERS = 200
 _EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGNORECASE)
-# Nothing goes in the clear but to this machine. To some clients the host is what is
+# Nothing goes in the clear but to this machine. To some clients the host is what stands
 # before a backslash.
 URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
 PLACE = re.compile(r"(\$?)\{(\w+)\}")

@@ -4,8 +4,8 @@ Did an audience help: what its treated users did, against those held out at rand
 Users are assigned by a keyed hash before anything is sent. A user counts once, in the
 week of becoming a member; the figures of a week are of all users so far.
 
-Whoever looks each week stops at the first good news. So intervals hold at every weekly
-look of a year: in 5% of cases at most, an audience without an effect is ever said to
+A team that looks each week stops at the first good news. Intervals hold at every weekly
+look of a year: in 5% of cases at most, an audience without an effect ever seems to
 help or to harm.
 """
 
@@ -170,7 +170,7 @@ def mean_difference(
     treated: GroupSums, control: GroupSums
 ) -> tuple[float, float | None, float | None]:
     """
-    Return the amount per user of the treated less that of the control group.
+    Return the amount per user of the treated minus the control group's.
 
     Returns:
         The difference with the ends of its interval, which are None where a group has
@@ -224,7 +224,7 @@ def verdict(
     difference: Interval | None, *, conversions: int, is_sound: bool, is_final: bool
 ) -> str:
     """
-    Return what can be said of a campaign: helps, harms, open, or why nothing can.
+    Return the verdict on a campaign: helps, harms, open, or why there is none.
 
     Args:
         difference: Of the rates of conversion; None without users in both groups.

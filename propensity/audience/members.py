@@ -1,7 +1,7 @@
 """
 The members of an audience: chosen once for an as-of date, and the same ever after.
 
-Whoever is on the list of suppressed users is never chosen. The probabilities are those
+A user on the list of suppressed users is never chosen. The probabilities are the ones
 of consenting users where the deployment demands consent.
 """
 

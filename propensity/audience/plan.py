@@ -72,7 +72,7 @@ def smallest_lift(
     Return the smallest lift that so many members show in 80% of cases.
 
     Returns:
-        None if they could not even show that everybody converts.
+        None if they could not even show an effect where all convert.
     """
     low, high = 0.0, 1 / rate - 1 if rate else 0.0
     if members_needed(rate, high, share=share, errors=errors) > members:
@@ -131,7 +131,7 @@ def weeks_left(rows: Sequence[Mapping[str, Any]]) -> int | None:
 
     Returns:
         0 if users suffice and only their outcomes are not final; None if it takes more
-        than the weekly looks that a verdict is for, or nobody new comes.
+        than the weekly looks that a verdict is for, or no new users arrive.
     """
     newest, before = rows[-1], rows[-1 - RECENT_WEEKS :][0]
     users, control = _users(newest), newest["control_users"]
@@ -219,7 +219,7 @@ class Ranked:
 
 
 def planned(deployment: Deployment, named: Named, audience: Audience) -> Plan:
-    """Return what is known of an audience before it is sent."""
+    """Return the plan of an audience before it is sent."""
     declared, members = named.declared, audience.members
     rate = sum(one.probability or 0.0 for one in members) / max(len(members), 1)
     new_a_week = _new_a_week(deployment, named, audience)
@@ -248,7 +248,7 @@ def planned(deployment: Deployment, named: Named, audience: Audience) -> Plan:
 
 
 def _ranked(deployment: Deployment, named: Named, audience: Audience) -> Ranked | None:
-    """Return all who may be members, by their scores; None where nobody may."""
+    """Return all who may be members, by their scores; None if there are none."""
     use_case, as_of = deployment.use_case, audience.as_of
     window = use_case.window(deployment.settings, [as_of])
     order = {"as_of": as_of, "order": named.declared.order}

@@ -31,7 +31,7 @@ from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
 from propensity.tables import every as tables
 
-# Nobody is sent by predictions that are older: those of the week are late.
+# Older predictions send no one: the week's own are late.
 FRESH = timedelta(days=7)
 
 
@@ -127,7 +127,7 @@ def send(
     Raises:
         RunInProgress: Another delivery of the audience is under way.
         AudienceWaits: The week's predictions are not there yet.
-        AudienceStopped: A person must send this date, or decide that nobody does.
+        AudienceStopped: A person must send this date, or decide not to.
         RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: Nothing
             was sent.
     """

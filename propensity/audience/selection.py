@@ -137,7 +137,7 @@ def choose(
             break
         is_control = control.holds_out(one.user_id)
         treated += not is_control
-        # Nobody sends the control group: what destinations need of it is not kept.
+        # The control group is never sent: its data for destinations are not kept.
         attributes = None if is_control else one.attributes
         members.append(replace(one, is_control=is_control, attributes=attributes))
     return members

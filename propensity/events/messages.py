@@ -118,7 +118,7 @@ def message(body: bytes, *, maximum_bytes: int = MAXIMUM_EVENT_BYTES) -> Message
 
 
 def receipt(messages: Sequence[Message], received_at: datetime) -> dict[str, object]:
-    """Return the columns that say which messages rows are of, and when they came."""
+    """Return the columns that name each row's message, and when it arrived."""
     day = pa.scalar(received_at.date(), pa.date32())
     return {
         "message_id": [message.message_id for message in messages],

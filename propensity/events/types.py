@@ -285,7 +285,7 @@ class Catalogue:
 def _problems_declared(
     use_case: UseCase, types: Mapping[str, EventType]
 ) -> Iterator[str]:
-    """Yield what is wrong with the types that a use case declares."""
+    """Yield the faults of the types that a use case declares."""
     for name, fields in use_case.event_types.items():
         for problem in _problems(name, fields, types):
             yield f"events.{name}: {problem}"
@@ -294,7 +294,7 @@ def _problems_declared(
 def _problems(
     name: str, fields: Mapping[str, str], known: Mapping[str, EventType]
 ) -> Iterator[str]:
-    """Yield what is wrong with a type that a use case declares."""
+    """Yield the faults of a type that a use case declares."""
     shared = {
         n: kind for one in shared_types().values() for n, kind in one.fields.items()
     }
@@ -316,7 +316,7 @@ def _problems(
 
 
 def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterator[str]:
-    """Yield what is wrong with a use case's lists of events."""
+    """Yield the faults of a use case's lists of events."""
     if missing := ", ".join(sorted(set(use_case.stream.events) - set(types))):
         yield f"stream.events names {missing}, which no usecase.toml declares"
     for name in use_case.stream.scored:

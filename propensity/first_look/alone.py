@@ -81,7 +81,7 @@ def _every(parts: Parts) -> Slice:
 
 
 def _area(ranks: NDArray[np.float64], part: Slice) -> float:
-    """Return the ROC AUC of ranks; that of chance where there is one class."""
+    """Return the ROC AUC of ranks; 0.5 where there is one class."""
     area = metrics.roc_auc(part.outcomes(ranks))
     return 0.5 if area is None else area
 

@@ -1,5 +1,5 @@
 """
-The columns of a labelled table: what each holds, and what is wrong with it.
+The columns of a labelled table: what each holds, and its faults.
 
 Errors name column, row and value, and say what to do. Rows are counted from 1.
 """
@@ -28,7 +28,7 @@ _OFFSET = r"(:\d\d(?:[.,]\d+)?) ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?)$"
 _MOST_VALUES = 50
 # How texts may say when a row is of, beside numbers, quarters and names of months.
 _FORMATS = ("ISO8601", "%Y-%m", "%Y/%m", "%d.%m.%Y", "%b %Y", "%B %Y", "%Y %b", "%b-%y")
-# Values of a label, and what is their opposite.
+# Values of a label, and their opposites.
 _PAIRS = {"1": "0", "yes": "no", "y": "n", "true": "false", "t": "f"}
 _CONSTANT = "empty, or the same in every row"
 

@@ -18,7 +18,7 @@ from propensity.timeframe import FEWEST_SNAPSHOTS
 
 # With more times than that a table has no list of them.
 _MOST_TIMES = 60
-# Steps in time that have no date count from this day on, which nobody sees.
+# Steps in time that have no date count from this day on, which no page shows.
 _FIRST_DAY = date(2001, 1, 1)
 # Fewer outcomes are too few to train, to choose or to test by.
 FEWEST = 5
@@ -50,7 +50,7 @@ def steps_of(
 
     Months, weeks or days; else the table's own times where they are few; else blocks of
     equal size and, for a rare outcome, three: the newest tenth of the rows, or more,
-    with a quarter of it, a third of what is left, and the rest.
+    with a quarter of it, a third of the rest, and all that remains.
 
     Args:
         times: As ``columns.times_of`` returns them.

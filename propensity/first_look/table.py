@@ -228,7 +228,7 @@ def _name_of(column: str, frame: pd.DataFrame) -> str:
 
 
 def _listed(read: Mapping[str, Feature]) -> str:
-    """Write the columns by their kinds, and those that are left out."""
+    """Write the columns by their kinds, and the ones left out."""
     by_kind: dict[str, list[str]] = {}
     left_out = []
     for column, one in read.items():
@@ -283,7 +283,7 @@ def _is_older(known: pd.Series, times: pd.Series, shown: pd.Series) -> pd.Series
 
 
 def _check_newest(steps: Steps, shown: pd.Series, known: pd.Series) -> None:
-    """Refuse a label that nobody has at the newest time, and should by the older."""
+    """Refuse a label that no one has at the newest time, and should by the older."""
     is_newest = pd.Series(steps.of == steps.of.max(), known.index)
     share = known[~is_newest].mean()
     if known[is_newest].any() or not share * is_newest.sum() >= _EXPECTED:

@@ -1,7 +1,7 @@
 """
 Alerts of fraud: which events they are, and what they save.
 
-Somebody reviews an alert. A review has one cost whatever it finds, and stops a fraud; a
+A person reviews an alert. A review has one cost whatever it finds, and stops a fraud; a
 fraud without an alert costs its amount. So an event is an alert where its probability
 times its amount reaches the cost of a review. An anomaly score is no probability: there
 an event is an alert from the cheapest threshold on, if its amount reaches that cost.
@@ -179,7 +179,7 @@ def cost_difference(
     challenger: Flags, champion: Flags, stakes: Stakes, *, user: NDArray[np.int64]
 ) -> Difference:
     """
-    Return the cost of a challenger's alerts, (rows,), less that of a champion's.
+    Return the cost of a challenger's alerts, (rows,), minus a champion's.
 
     Args:
         user: Number of the row's user, (rows,): what happens to one is one draw.

@@ -10,7 +10,7 @@
 -- Prequential: a score counts as it was given, once for each event and version. It
 -- does not count where the model may have learned from the event: if the event is before
 -- the model's as-of date, and had been logged when its training began.
--- Above two million rows scores are rounded, which bounds what is returned.
+-- Above two million rows scores are rounded, which bounds the result.
 WITH
   inferences AS (
     SELECT

@@ -3,7 +3,7 @@
 --   @truth_delay_days INT64; @maximum_rows INT64.
 -- Source: inference_log, however often an event was scored, and truth_events.
 -- What the stream or a file says of an event counts before what a caller of score says,
--- who could change what is learned.
+-- who could change the model.
 -- An event is known by its newest truth; unknown, if none has come in @truth_delay_days;
 -- else pending. The label of the latter two is null, and never taken for 0.
 -- Beyond @maximum_rows the events of a user are all read or all left out, but for users

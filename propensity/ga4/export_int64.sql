@@ -1,4 +1,4 @@
--- A value of the export as a whole number. What is no number, or out of range, is null.
+-- A value of the export as a whole number. Anything else, or out of range, is null.
         COALESCE(
           p.value.int_value,
           SAFE_CAST(p.value.double_value AS INT64),

@@ -1,4 +1,4 @@
--- A value of the export as an exact decimal. What is no number, or out of range, is null.
+-- A value of the export as an exact decimal. Anything else, or out of range, is null.
         COALESCE(
           SAFE_CAST(p.value.int_value AS NUMERIC),
           SAFE_CAST(p.value.double_value AS NUMERIC),

@@ -8,7 +8,7 @@
 -- Numbers arrive in any of four fields of a parameter, and as text in some; what is no
 -- number, or out of its type's range, is null. Google's words for a value that it does
 -- not know are null, too; <Other>, its pool of rare values, is a value. So is a time
--- beyond the years 1 to 9999, as of rows that somebody wrote in nanoseconds: such an
+-- beyond the years 1 to 9999, for example of rows written in nanoseconds: such an
 -- event is in no window, and the others are read.
 -- Ids that mean nothing, which pages and servers send where they have none, are null:
 -- those of users, sessions, orders and items. An item without one is one of its own, as

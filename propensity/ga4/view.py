@@ -2,7 +2,7 @@
 The view ``ga_events`` of the GA4 export, with the values that use cases name.
 
 The export holds the values that a site sends with its events in two lists,
-``event_params`` and ``user_properties``. A use case names those that its statements
+``event_params`` and ``user_properties``. A use case names the ones that its statements
 read, with a type, and each becomes a column of the view.
 
 The export also says for every event whether the user had allowed analytics storage and
@@ -90,8 +90,8 @@ class ExportEvent(Row):
     transaction_id: Annotated[str, "The same; else the event's own parameter"]
     n_items: Annotated[int, "Sum of the items' quantities; none is 1"]
     n_distinct_items: Annotated[int, "Different items; those without an id each"]
-    source: Annotated[str, "Where the user first came from; null if streamed"]
-    medium: Annotated[str, "How the user first came; null if streamed"]
+    source: Annotated[str, "Source of the user's first visit; null if streamed"]
+    medium: Annotated[str, "Medium of the user's first visit; null if streamed"]
     device_category: Annotated[str, "desktop, mobile or tablet"]
     operating_system: Annotated[str, "For example Android"]
     country: Annotated[str, "By the user's address"]

@@ -4,7 +4,7 @@ The code that talks to Google's services and to callers.
 No other room imports a client.
 
 - ``queries``: BigQuery: statements to rows and Arrow
-- ``warehouse``: the same with what is written: rows, tables and views
+- ``warehouse``: the same, and writes: rows, tables and views
 - ``writes``: the Storage Write API: all rows of a run, once; appends of the stream
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
 - ``pubsub``: publishes messages to topics

@@ -156,7 +156,7 @@ class Artifacts:
         Overwrite an object if it is still as it was read (None: does not exist).
 
         Raises:
-            Conflict: Somebody else removed it since, or wrote other bytes.
+            Conflict: Another writer removed it since, or wrote other bytes.
         """
         blob = self._bucket.blob(name)
         try:

@@ -184,6 +184,6 @@ def _unavailable(error: Exception, settings: Settings, service: str) -> Unavaila
         variable = variable_of(_ENDPOINTS[service])
         hint = (
             f"This is the emulator at {address} ({variable}), not Google. `make "
-            "status` shows what is running; `make up` starts it"
+            "status` shows running states; `make up` starts it"
         )
     return Unavailable(message, hint=hint)

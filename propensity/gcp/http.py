@@ -210,7 +210,7 @@ def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     Return an object of JSON: an ``object_pairs_hook``.
 
     JSON allows a name twice in an object, and a reader takes either of the two: a
-    caller would get an answer about what somebody else has meant.
+    caller would get the answer to someone else's request.
 
     Raises:
         RequestError: A name is in it twice; the error names it.

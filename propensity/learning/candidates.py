@@ -67,7 +67,7 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
 
 
 def unfit(candidate: Candidate, error: Exception) -> UseCaseError:
-    """Return what is said of a candidate that its library refuses."""
+    """Return the message for a candidate that its library rejects."""
     reason, _, _ = str(error).partition("\n")
     return UseCaseError(
         f"candidate {candidate.name} cannot be fitted",

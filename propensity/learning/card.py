@@ -298,7 +298,7 @@ def nameless(rows: pa.Table) -> pa.Table:
     A snapshot never changes while its version exists, so it must hold nothing that a
     user can have removed. Rows of a user share a number. The numbers are drawn at
     random, and rows are in their order, because ids in order could be named again by
-    whoever has a list of them.
+    anyone who has a list of them.
     """
     names = [name for name in (USER, EVENT) if name in rows.column_names]
     for name in names:
@@ -336,6 +336,6 @@ def files(
 
 
 def undecided(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as it is before the pointer moves, and stays if nobody goes on."""
+    """Return a row as it is before the pointer moves, and if the run ends here."""
     why = f"interrupted before it was recorded whether it is live: {row['verdict']}"
     return {**row, "promoted": None, "verdict": why}

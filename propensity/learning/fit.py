@@ -195,7 +195,7 @@ class _Training:
         return Judged(candidate=candidate, score=score, metrics=values)
 
     def _loss(self, judged: Judged) -> tuple[float, float]:
-        """Return what is to be least: log loss; of events cost, then PR AUC."""
+        """Return the values to minimise: log loss; of events cost, then PR AUC."""
         values = judged.metrics
         if not self.use_case.scores_events:
             return _known(values["log_loss"]), 0.0

@@ -147,7 +147,7 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
 
 
 def _roc_auc(rows: Slice, mine: Floats, other: Floats) -> Difference:
-    """Return the ROC AUC of a score less that of another one of the same rows."""
+    """Return the ROC AUC of a score minus another's on the same rows."""
     areas = [metrics.roc_auc(rows.outcomes(score)) or 0.0 for score in (mine, other)]
     slopes = rows.slopes(mine, roc_auc_slopes) - rows.slopes(other, roc_auc_slopes)
     return difference(areas[0] - areas[1], slopes, rows.label, rows.users)
@@ -171,7 +171,7 @@ def beside_baseline(trained: Trained, name: str) -> str:
 
 
 def _log_loss(rows: Slice, mine: Floats, other: Floats) -> tuple[Difference, float]:
-    """Return the log loss less that of another score, and the least that counts."""
+    """Return the log loss minus another score's, and the least that counts."""
     share = rows.weight / rows.weight.sum()
     losses = [metrics.losses(score, rows.label) for score in (mine, other)]
     apart = losses[0] - losses[1]
@@ -185,7 +185,7 @@ def first_verdict(trained: Trained) -> Verdict:
     """
     Decide whether the first model of a use case goes live.
 
-    All rows count that were scored by models of older ones: those that candidates were
+    All rows count that were scored by models of older ones: the rows candidates were
     judged on, and those held out. Half-Space Trees need no labels, so they can go live
     before there are enough to measure by.
     """

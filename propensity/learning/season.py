@@ -92,9 +92,9 @@ def residual(observed: Outcomes) -> tuple[float, float] | None:
     Return the shift after which the expected conversions are those observed.
 
     Returns:
-        The shift, and its standard error: that of a logistic regression with this one
+        The shift, and its standard error, as of a logistic regression with this one
         coefficient, the inverse root of the sum of p (1 - p). None where no shift does:
-        nobody converted, or everybody did.
+        no user converted, or all did.
     """
     total = float(observed.conversions.sum())
     shift = _shift_to(observed.probability, observed.users, total=total)

@@ -2,7 +2,7 @@
 95% intervals: of rates, of metrics between 0 and 1, and of differences of two models.
 
 A metric moves with every row, by its slope. The sum of a user's slopes is one draw, and
-the variance of all draws is that of the metric: nothing is resampled.
+the variance of all draws is the metric's: nothing is resampled.
 """
 
 from __future__ import annotations

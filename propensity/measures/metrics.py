@@ -114,7 +114,7 @@ class Slopes(NamedTuple):
     """
     How far a metric moves with one more row, by group: of label 1, and of label 0.
 
-    The variance of a metric is that of the sum of its rows' slopes.
+    The variance of a metric is the variance of the sum of its rows' slopes.
     """
 
     positive: Floats
@@ -143,7 +143,7 @@ def pr_auc_slopes(observed: Outcomes) -> Slopes:
     """
     Return the slopes of the average precision of rows of both classes.
 
-    They are its derivatives: a row adds to what is selected from its group on down.
+    They are its derivatives: a row adds to the selection from its group on down.
     """
     selected, hits = above(observed)
     converted, total = observed.conversions[::-1], hits[-1]
@@ -393,7 +393,7 @@ def normalised_gini(expected: Floats, paid: Floats, weight: Floats) -> float | N
     Source:
         Frees, Meyers and Cummings, "Summarizing insurance scores using a Gini index",
         Journal of the American Statistical Association 106, 2011: the index is a
-        covariance of amounts and ranks. It is divided by that of the best order.
+        covariance of amounts and ranks. It is divided by the best order's covariance.
     """
     if not len(paid) or np.ptp(paid) == 0:
         return None

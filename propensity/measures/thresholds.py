@@ -2,7 +2,7 @@
 Thresholds and budgets: the rows to act on, and all metrics of scored rows.
 
 Calibrated probabilities of rare outcomes never reach 0.5. The best threshold is the one
-with the highest F1 on earlier rows, and never on those that it is measured on.
+with the highest F1 on earlier rows, and never on the rows that it is measured on.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def best_threshold(observed: Outcomes) -> float | None:
     """
     Return the threshold with the highest F1; None with one class.
 
-    It is a probability of the rows, and selects those that have it. Of thresholds with
+    It is a probability of the rows, and selects rows that have it. Of thresholds with
     the same F1 the highest counts, which selects the fewest rows.
     """
     if not observed.has_both_classes:

@@ -164,7 +164,7 @@ class Scorer:
             raise self.refusal(chunk) from error
 
     def refusal(self, rows: pa.RecordBatch) -> SchemaError:
-        """Return what is wrong with refused rows: the feature, never the value."""
+        """Return the faults of rejected rows: the feature, never the value."""
         farthest, most = None, 0.0
         for name, kind in self._encoder.features.items():
             if kind != "number":

@@ -84,7 +84,7 @@ class Lookups:
     Attributes:
         indexes: Answer before the table does.
         suppressed: Have no answer.
-        use_cases: Names of those that this deploy has.
+        use_cases: Names of the use cases in this deploy.
     """
 
     table: Table
@@ -95,7 +95,7 @@ class Lookups:
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock) -> Lookups:
-        """Open what is needed; BigQuery's client waits for the first read of it."""
+        """Open the clients; BigQuery's is opened at its first read."""
 
         @functools.cache
         def queries() -> Queries:

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 FUNCTION = "getProba"
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
-# The alert leaves it out: before a first prediction nobody is to be called.
+# The alert leaves it out: before a first prediction it must not fire.
 NOT_PUBLISHED = "no index has been published yet"
 
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
-# does not hold up everybody.
+# does not hold up all other requests.
 CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
@@ -64,7 +64,7 @@ class Indexes:
         """
         Return the index of a use case of this deploy; None to read the table.
 
-        The first call waits for it. Later ones wait only if nobody called for longer
+        The first call waits for it. Later ones wait only after no call for longer
         than answers may be old.
         """
         followed = self._followed.get(use_case)
@@ -167,7 +167,7 @@ class Table:
         reads: dict[str, asyncio.Future[Prediction | None]] = {}
         for user_id in dict.fromkeys(user_ids):
             read = reads[user_id] = self._reads.submit((use_case, user_id), size=1)
-            # Its error is known, also where nobody waits for it any more.
+            # Its error is known, also if no caller waits for it any more.
             read.add_done_callback(lambda read: read.cancelled() or read.exception())
         if reads:
             limit = self._settings.deadline_s

@@ -65,7 +65,7 @@ from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.usecases import Features, UseCase
 
 FUNCTION = "score"
-# A thousand instances need one. While a body is parsed, nobody else is answered.
+# A thousand instances need one. While a body is parsed, no other request is answered.
 MAXIMUM_BODY_BYTES = 4 * 1024**2
 
 # Instances of one call of the model, unless a single request has more; the pause

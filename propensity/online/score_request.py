@@ -138,7 +138,7 @@ def _use_case(
     Return the request's use case.
 
     Without ``use_case`` that is the one all of whose features are in the request, if
-    there is one; else the default, unless only another one knows what is there.
+    there is one; else the default, unless only another one has all features.
 
     Raises:
         RequestError: There is none of that name.
@@ -154,7 +154,7 @@ def _use_case(
         if len(some) == 1 and some[0].name != default:
             return some[0]
         name = default
-    # Of one that was left out this says what is wrong.
+    # For a use case that was left out, the report names the fault.
     return known.get(str(name)) or usecases.load(str(name))
 
 

@@ -91,7 +91,7 @@ def compact(value: Number) -> str:
         return _minus(f"{value:.2e}")
     for unit, name in ((1e3, "k"), (1e6, "M"), (1e9, "B"), (1e12, "T")):
         shown = f"{value / unit:.3g}"
-        # Rounded first: what is nearly a thousand of one unit is one of the next.
+        # Rounded first: nearly a thousand of one unit is one of the next.
         if size >= 1e4 and abs(float(shown)) < 1000:
             return _minus(f"{shown}{name}")
     if float(value).is_integer():

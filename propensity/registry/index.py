@@ -84,7 +84,7 @@ class Index:
         )
         try:
             self._db.execute(f"PRAGMA mmap_size = {path.stat().st_size}")
-            # Whoever may write to the bucket could put a view in the place of a table,
+            # A writer to the bucket could put a view in the place of a table,
             # which takes as long as it likes.
             self._db.execute("PRAGMA trusted_schema = OFF")
             kinds = self._db.execute("SELECT DISTINCT type FROM sqlite_schema")

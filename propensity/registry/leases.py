@@ -34,7 +34,7 @@ class Lease:
         waiting_since: When a run of this date first had to wait for data; it outlives
             runs that gave up, and ends with the run that succeeds.
         answer: Of the run, for repeated requests; set within the block.
-        is_finished: Whether ``answer`` is that of an earlier run: there is no lease.
+        is_finished: Whether ``answer`` is an earlier run's: there is no lease.
     """
 
     artifacts: Artifacts
@@ -69,7 +69,7 @@ class Lease:
         Write how the run stands: running, done or failed.
 
         Args:
-            before: The object until now; that of ``check`` once the run has its lease.
+            before: The object until now; after ``check``, the one with the run's lease.
             at: Now, in UTC; while the run works the lease ends some time later.
         """
         if state == "running":

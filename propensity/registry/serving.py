@@ -4,9 +4,9 @@ Loaded model versions, and the champion in an instance's memory.
 A version is loaded only if its checksum is the one that training recorded in BigQuery.
 So write access to the bucket is not enough to run code in a function.
 
-``Champions.state`` returns the version that serves now, as one immutable value: taken
+``Champions.state`` returns the live version, as one immutable value: taken
 once for an answer, or for a group of messages, it mixes no versions. A new champion is
-read, verified and loaded in the background while the old one serves, and takes its
+read, verified and loaded in the background while the old one is live, and takes its
 place between two answers. One that cannot be loaded leaves the old one in its place.
 """
 
@@ -55,7 +55,7 @@ class Serving:
     """
     A loaded version: its training record and its scorer.
 
-    A scorer serves one thread at a time, and the champion and a version that a request
+    A scorer has one thread at a time, and the champion and a version that a request
     names may share one.
 
     Attributes:
@@ -206,7 +206,7 @@ def trained_otherwise(
 @dataclass(frozen=True, kw_only=True)
 class ServingState:
     """
-    What serves at a moment. Take it once for an answer.
+    The live version at a moment. Take it once for an answer.
 
     Attributes:
         champion: Its scores are the answer; None before the first promotion.
@@ -247,7 +247,7 @@ class Champions:
 
     async def state(self, use_case: UseCase) -> ServingState:
         """
-        Return what serves.
+        Return the live version.
 
         Raises:
             ArtifactError, SchemaError, Unavailable: Nothing was loaded yet, and the
@@ -287,7 +287,7 @@ class Champions:
                         self._versions[key] = await load
             finally:
                 self._wanted -= 1
-        # To the end: those that were asked for last stay loaded.
+        # To the end: the versions requested last stay loaded.
         self._versions[key] = serving = self._versions.pop(key)
         if len(self._versions) > KEPT_VERSIONS:
             del self._versions[next(iter(self._versions))]
@@ -302,7 +302,7 @@ class Champions:
         return self._loaded(use_case, record)
 
     def _read(self, use_case: UseCase) -> ServingState:
-        """Read the pointer, and load its champion unless it serves already."""
+        """Read the pointer, and load its champion unless it is live already."""
         registry = Registry(self._artifacts, use_case.name)
         pointer = registry.champion()
         before = self._followed[use_case.name].last
@@ -346,7 +346,7 @@ class UserFeatures(NamedTuple):
         """
         Return the features; None from the moment on when the user is not scored.
 
-        What is known by now can be newer than the moment: then so are the hours.
+        The pointer read by now can be newer than the moment: then so are the hours.
         """
         if self.until is None or moment >= self.until:
             return None

@@ -95,7 +95,7 @@ def read_published(
     """
     Read the list from the bucket, or by ``table`` where that fails.
 
-    Without a list nobody could be answered, since any user might be on it.
+    Without a list no lookup could be answered, since any user might be on it.
 
     Raises:
         SettingsError, MissingTable, Unavailable: As ``read``.

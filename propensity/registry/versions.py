@@ -263,7 +263,7 @@ class Registry:
         return self.verified(file["object"], file["sha256"])
 
     def verified(self, name: str, checksum: str) -> Any:
-        """Return what is pickled in an object, if its bytes are those recorded."""
+        """Return the object that a file pickles, if its bytes are the recorded ones."""
         return unpickled(self.artifacts.read_verified(name, checksum=checksum))
 
     def _object(self, version: int, name: str) -> str:

@@ -2,7 +2,7 @@
 -- audience, where that is one of some dates.
 -- Parameters: @as_ofs ARRAY<DATE>; @use_case STRING.
 -- Source: ma_audience_members, up to the newest of the dates.
--- A user counts once. Whether somebody is a member again may be what the treatment did:
+-- A user counts once. Whether a user is a member again may be what the treatment did:
 -- those who are cannot be compared any more.
   entries AS (
     SELECT audience, as_of, user_id, is_control

@@ -6,7 +6,7 @@ events, and writes in the same transaction up to when events are counted. So it 
 at any point and be called as often as one likes; the view of the features adds what
 arrived since, and is exact at any moment.
 
-Daily, it also logs how old what is published is, for the alerts: a run that is paused,
+Daily, it also logs the age of predictions, for the alerts: a run that is paused,
 or never called, logs nothing.
 """
 
@@ -179,7 +179,7 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
         artifacts.delete(name)
 
 
-# -- what is published ----------------------------------------------------------------
+# -- predictions ----------------------------------------------------------------
 
 
 def log_ages(run: Run) -> None:

@@ -5,7 +5,7 @@
 -- Parameters: those of labels.sql, @as_ofs being the one week; @use_case STRING;
 --   @prediction_as_of DATE, the publication in force.
 -- Source: ma_predictions_history and what converter_amounts.sql reads.
--- The row without a probability counts the converters whom nobody had scored. Users who
+-- The row without a probability counts the converters who had no score. Users who
 -- paid nothing that is known have a null amount.
 -- Above two million users probabilities and values are rounded, which bounds the rows.
 WITH

@@ -65,7 +65,7 @@ class Scored:
         quantiles: The least probability, 99 percentiles and the greatest.
         log_odds_shift: The season's, which is in all scores; None without one.
         expected_value: The sum over all users; None without amounts.
-        signals: What is watched for drift, beside the training; alarms first.
+        signals: The watched features and scores, beside the training; alarms first.
     """
 
     users: int
@@ -112,7 +112,7 @@ def is_evaluated(run: Run) -> bool:
     Tell whether 03 has evaluated outcomes that ended in the week before the run's date.
 
     Predictions may come each day: the evaluation of a week is of one of its days. Of
-    outcomes shorter than a week those that end with the date are asked for.
+    outcomes shorter than a week those ending on the date are asked for.
     """
     newest = run.as_of - run.timeframe.horizon
     days = min(7, run.timeframe.horizon_days) - 1
@@ -228,7 +228,7 @@ def _score(run: Run, model: Serving, shift: float | None) -> Scored:
 
 @contextlib.contextmanager
 def _removed_on_failure(run: Run) -> Iterator[None]:
-    """Remove what the run has scored where it fails: nobody would ever read it."""
+    """Remove what the run has scored where it fails: they would never be read."""
     try:
         yield
     except PropensityError:

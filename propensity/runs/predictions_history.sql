@@ -21,5 +21,5 @@ FROM `ma_predictions_runs` AS r
 INNER JOIN `ma_publications` AS p
   ON p.use_case = r.use_case AND p.as_of = r.as_of AND p.run_id = r.run_id
 WHERE
-  -- The table asks for a filter on its days; whoever reads the view says which.
+  -- The table asks for a filter on its days; a query of the view sets it.
   r.as_of >= DATE '1970-01-01'

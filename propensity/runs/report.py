@@ -1,5 +1,5 @@
 """
-The reports of an evaluation: a page for each week, with what is known beside its row.
+The reports of an evaluation: a page for each week, with details of its row.
 
 A report never stops a run: where it cannot be made or written, the log says so.
 """

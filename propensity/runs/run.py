@@ -175,7 +175,7 @@ def run(
     """
     Turn the body of a run into an HTTP function.
 
-    Its log line has what is plain in the answer: numbers, texts and dates, no lists.
+    Its log line has the answer's plain values: numbers, texts and dates, no lists.
 
     Args:
         function: Its name in the log.
@@ -303,7 +303,7 @@ def parse(
     except Exception as error:  # whatever the server raises while it reads
         raise RequestError("the body is cut short", field="body") from error
     finally:
-        # The framework reads what is left of a body that was refused.
+        # The framework reads the rest of a body that was rejected.
         request.max_content_length = None
     body = object_in(read.strip() or b"{}")
     known = {"use_case": default_use_case, "as_of": None, "force": False}

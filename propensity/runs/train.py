@@ -265,7 +265,7 @@ def publish_model(
     valued: Valued | None,
 ) -> Mapping[str, object]:
     """
-    Store a version's files, record it, and let it serve if the verdict says so.
+    Store a version's files, record it, and make it live if the verdict says so.
 
     In this order: every live version is recorded, and every recorded one is stored. A
     run that dies in between leaves a version that nothing points to, or whose record
@@ -350,7 +350,7 @@ def _promoted(
     sha256: str,
 ) -> Verdict:
     """
-    Let a version serve, and return the verdict.
+    Make a version live, and return the verdict.
 
     If the champion has changed meanwhile, compare again, with the new one.
     """

@@ -211,7 +211,7 @@ class Consumer(ABC):
         unhandled: Mapping[int, Unhandled],
         **counts: int,
     ) -> None:
-        """Count a group that is done; what is delivered again counts then."""
+        """Count a group that is done; messages delivered again count then."""
         reasons = Counter(
             one.reason for one in unhandled.values() if isinstance(one, Refused)
         )

@@ -95,7 +95,7 @@ class StreamFeatures(Consumer):
         *,
         at: datetime,
     ) -> list[Event]:
-        """Append rows of events or truths, and return those that the table took."""
+        """Append rows of events or truths, and return the accepted ones."""
         if events:
             lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
             rows = rows_of(table, events, received_at=at, lateness=lateness)

@@ -189,7 +189,7 @@ class ScoreStream(Consumer):
         refused: dict[int, Refused],
     ) -> list[float | None]:
         """
-        Return scores of rows, None of those that the model refuses.
+        Return scores of rows, None for rows that the model rejects.
 
         It does not say which it refuses, and scores halves of halves until it is found.
         """

@@ -18,7 +18,7 @@ from propensity.schema import (
     UseCaseName,
 )
 
-# What is None where it does not exist.
+# Columns that are null where there is no value.
 Number = float | None
 Count = int | None
 Money = Decimal | None

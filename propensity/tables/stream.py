@@ -99,7 +99,7 @@ class Compaction(Row):
     """One row per compaction: what it has counted, and closed."""
 
     # Events received before are in stream_features_daily.
-    counted_until: Annotated[datetime, "End of what is counted"]
+    counted_until: Annotated[datetime, "End of the counted time"]
     closed_before: Annotated[date, "Days before are exported"]
     compacted_at: Annotated[datetime, "When the run began"]
     compacted_on: Annotated[date, "UTC day of compacted_at"]

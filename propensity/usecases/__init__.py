@@ -71,7 +71,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         event_types: Types of events that it declares itself: fields by type.
         event_params, user_properties: Values of the GA4 export that its statements
             read, beyond the columns that ``ga_events`` always has: types by key.
-        budget: Of the best so many, or the best share, that somebody can act on.
+        budget: How many of the best rows, or what share, a team can act on.
         span: What the outcome is predicted from, in words; empty for the lookback.
         sources: Tables of the user's own that ``features.sql`` reads, by name.
         own_events: A table of events that all statements read in place of the export.
@@ -249,7 +249,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     def titled(self, settings: Settings) -> UseCase:
         """
-        Return the use case in the words of what is predicted.
+        Return the use case in words about the predicted outcome.
 
         Its own words are of its own label event: where a setting names another one,
         pages would say of those who sign up that they buy.
@@ -324,7 +324,7 @@ def load(name: str) -> UseCase:
             hint=f"Use one of {', '.join(names())}",
             field="use_case",
         )
-    # A model that is loaded may name what is in a model.py.
+    # A model that is loaded may name classes of a model.py.
     if str(folders.own()) not in __path__:
         __path__.append(str(folders.own()))
     use_case = parse(name, statements.read(folders.place(name), declaration.FILE))

@@ -7,7 +7,7 @@ unknown, missing or of another type.
 A use case can read tables of the user's own: sources, such as a CRM's, and events in
 place of the export. Its ``features.sql`` reads each source by its name, as a table with
 one row per as-of date and user: the newest that was known before the as-of date. That
-join is written here, once: whoever writes ``features.sql``, no row of a later moment
+join is written here, once: whatever ``features.sql`` says, no row of a later moment
 reaches a feature. All its statements read the events by the name ``events``: features
 those before each as-of date, labels those of the horizon as well.
 """
@@ -147,7 +147,7 @@ class Baseline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     A number whose ranking a first model must beat.
 
     Of users on an export it may be a column of ``features.sql`` that is no feature,
-    such as a prediction of somebody else.
+    such as another company's prediction.
     """
 
     feature: Text
@@ -325,7 +325,7 @@ class Events(OwnTable, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def problems(self, types: Mapping[str, str]) -> Iterator[str]:
         """
-        Yield what is wrong with the columns of the table.
+        Yield the faults of the table's columns.
 
         Args:
             types: Types in BigQuery by name.

@@ -1,4 +1,4 @@
-# Who is told of what: the policies of alerts/, with the bounds of the settings. A root
+# Alert policies, from alerts/, with the bounds of the settings. A root
 # of its own: where one of these cannot be made, all else is done.
 
 locals {
@@ -154,6 +154,6 @@ resource "google_monitoring_alert_policy" "policy" {
 }
 
 output "unwatched" {
-  description = "Functions whose missed runs nobody would notice: compact_features, which looks every day, is not deployed."
+  description = "Functions whose missed runs raise no alert, because compact_features, which checks daily, is not deployed."
   value       = local.is_watched ? [] : sort([for name in keys(local.ages) : name if contains(var.functions, name)])
 }

@@ -1,4 +1,4 @@
-# A mail when the project's month costs more than was meant. Whoever applies this needs
+# A mail when the project's month costs more than planned. Applying this needs
 # roles/billing.costsManager on the billing account, and nothing more there; without a
 # billing account there is no budget.
 
@@ -40,7 +40,7 @@ resource "google_billing_budget" "month" {
       threshold_percent = threshold_rules.value
     }
   }
-  # Without an address the administrators of the billing account are told.
+  # Without an address the billing account's administrators get the mail.
   dynamic "all_updates_rule" {
     for_each = length(google_monitoring_notification_channel.mail) > 0 ? ["mail"] : []
     content {

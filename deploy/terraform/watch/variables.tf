@@ -17,17 +17,17 @@ variable "prefix" {
 }
 
 variable "functions" {
-  description = "Those that are deployed. Nobody notices a missed run without compact_features."
+  description = "Functions that are deployed. Without compact_features a missed run raises no alert."
   type        = set(string)
 }
 
 variable "use_cases" {
-  description = "Those that are trained, evaluated and predicted by the clock."
+  description = "Use cases that are trained, evaluated and predicted on schedule."
   type        = set(string)
 }
 
 variable "alert_email" {
-  description = "Who is told; nobody where it is empty: then policies only show in the console."
+  description = "Address that gets the alerts. If it is empty, alerts only show in the console."
   type        = string
   default     = ""
   validation {
@@ -49,7 +49,7 @@ variable "budget" {
 }
 
 variable "alert_roc_auc" {
-  description = "ROC AUC of an evaluated week under which somebody is told."
+  description = "Alert if an evaluated week's ROC AUC is below this."
   type        = number
   validation {
     condition     = var.alert_roc_auc >= 0 && var.alert_roc_auc <= 1
@@ -63,16 +63,16 @@ variable "alert_champion_days" {
 }
 
 variable "alert_run_bytes" {
-  description = "Bytes billed by a run beyond which somebody is told."
+  description = "Alert if a run bills more bytes than this."
   type        = number
 }
 
 variable "alert_day_bytes" {
-  description = "Bytes billed by all queries of the project in a day beyond which somebody is told."
+  description = "Alert if all the project's queries of a day bill more bytes than this."
   type        = number
 }
 
 variable "alert_lag_s" {
-  description = "Seconds that the oldest message of a subscription waits beyond which somebody is told."
+  description = "Alert if a subscription's oldest message waits for more seconds than this."
   type        = number
 }

@@ -53,7 +53,7 @@ def _is_plain(query: Any) -> bool:
     source = query.args.get("from_") and query.args["from_"].this
     alias = source and source.args.get("alias")
     [aggregate], where = query.expressions, query.args.get("where")
-    # Names of their own, and what is known to aggregates alone.
+    # Names of their own, and names that only aggregates know.
     others = (
         *(exp.Query, exp.Lambda, exp.AggFunc, exp.Window),
         *(exp.Star, exp.HavingMax, exp.IgnoreNulls, exp.Order, exp.Limit),

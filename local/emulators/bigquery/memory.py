@@ -1,4 +1,4 @@
-"""Jobs, their results, what is known of tables, and translations, in memory."""
+"""Jobs, their results, tables' metadata, and translations, in memory."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def keep_jobs(database: Any) -> None:
 
 def keep_resources(database: Any) -> None:
     """
-    Keep what is known of data sets and tables in dictionaries beside the catalog.
+    Keep the metadata of data sets and tables in dictionaries beside the catalog.
 
     A statement reads it several times for each of its tables, and parses its JSON.
     """

@@ -79,7 +79,7 @@ def rewritten(source: str, rewrites: Rewrites, *, module: str) -> str:
     for old, new in rewrites:
         if old not in source:
             raise ImportError(
-                f"{module} is not that of local-bigquery {EMULATOR_VERSION}: "
+                f"{module} differs from local-bigquery {EMULATOR_VERSION}: "
                 f"{old!r} is not in it. Reinstall with `make setup`."
             )
         source = source.replace(old, new)

@@ -46,7 +46,7 @@ def serve_storage_api(port: int) -> Any:
 
 
 def main() -> None:
-    """Read the command line and serve until SIGTERM or SIGINT."""
+    """Read the command line and answer until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser("python -m local.emulators.bigquery")
     parser.add_argument("--grpc-port", type=int, required=True, help="Storage API port")
     parser.add_argument("--project", required=True, help="is made if it is missing")

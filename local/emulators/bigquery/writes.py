@@ -35,7 +35,7 @@ def queue_writes(runner: Any) -> threading.RLock:
             return False
         try:
             statements = script.parse_script(configuration.query or "")
-        except Exception:  # the job itself reports what is wrong with its text
+        except Exception:  # the job itself reports the fault in its text
             return True
         if len(statements) != 1 or statements[0].kind != "SQL":
             return False
@@ -124,7 +124,7 @@ def append_batches(lock: threading.RLock) -> None:
             try:
                 target = cursor.sql(f"SELECT * FROM {name} LIMIT 0")
             except duckdb.CatalogException:
-                tables.load(*reference)  # says what is missing
+                tables.load(*reference)  # raises if it is missing
                 raise
             known = {
                 column.casefold(): (database.quote(column), kind)

@@ -59,7 +59,7 @@ class Subscription:
 
     Args:
         config: The subscription as its API describes it, complete.
-        bury: Told of a delivery that failed; whether it became a dead letter.
+        bury: Gets a delivery that failed; returns whether it is a dead letter now.
     """
 
     def __init__(self, config: Proto, bury: Callable[[Proto, Delivery], bool]) -> None:
@@ -74,7 +74,7 @@ class Subscription:
         self._loop = asyncio.get_running_loop()
 
     def offer(self, deliveries: Iterable[Delivery]) -> None:
-        """Add messages, and wake whoever waits for them."""
+        """Add messages, and wake the pulls that wait for them."""
         if not self.is_deleted:
             self.ready.extend(deliveries)
         for watcher in list(self.watchers):

@@ -71,7 +71,7 @@ class Pusher:
         asyncio.get_running_loop().call_soon(self._push)
 
     def close(self) -> None:
-        """Push no more; what is under way may still be acknowledged."""
+        """Push no more; messages under way may still be acknowledged."""
         self._is_closed = True
         self._subscription.watchers.remove(self._push)
         for _, _, writer in self._idle:

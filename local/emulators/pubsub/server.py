@@ -26,7 +26,7 @@ RPCS = {
     ),
 }
 OPTIONS = (
-    # Two emulators on one port would each get half of what is published.
+    # Two emulators on one port would each get half of the messages.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", 40_000_000),
     # The clients ping every half minute; by default a server takes that for an attack.
@@ -35,7 +35,7 @@ OPTIONS = (
 
 
 def handler(broker: Broker, rpc: str) -> Any:
-    """Return what serves an RPC, by the broker's method of its name."""
+    """Return the handler of an RPC, by the broker's method of its name."""
     name = {"CreateTopic": "Topic", "CreateSubscription": "Subscription"}.get(rpc)
     request_type = getattr(types, name or f"{rpc}Request").pb()
     method = getattr(broker, re.sub(r"\B([A-Z])", r"_\1", rpc).lower())

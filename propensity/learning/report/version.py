@@ -50,7 +50,7 @@ def version_page(card: Entry) -> str:
 
 def _curves(shown: Entry, base: float | None) -> dict[str, Markup]:
     """
-    Draw ``roc``, ``pr`` and ``calibration``, those that there are.
+    Draw ``roc``, ``pr`` and ``calibration``, where they exist.
 
     Args:
         shown: As ``metrics.curves`` has them.

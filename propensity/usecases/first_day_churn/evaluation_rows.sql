@@ -2,8 +2,8 @@
 -- Parameters: those of features.sql and known_labels.sql, @as_ofs being the one week;
 --   @use_case STRING; @prediction_as_of DATE, the publication in force.
 -- Source: ma_predictions_history and stream_events.
--- Users of the week's cohort whose label is not known are in no row; churners whom nobody
--- had scored are in the row without a probability.
+-- Users of the week's cohort whose label is not known are in no row; churners without
+-- a score are in the row without a probability.
 -- Above two million users probabilities are rounded, which bounds the rows to a million.
 WITH
   labelled AS (

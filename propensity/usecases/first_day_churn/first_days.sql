@@ -5,7 +5,7 @@
 -- Source: stream_events, and stream_features_daily for who had registered before. Every event
 --   that a feature reads happened before the as-of date.
 -- Needs ``moments``, as first_day_features.sql says.
--- An event counts if it is in the first day of somebody whose first day ended in a
+-- An event counts if it is in the first day of a user whose first day ended in a
 -- lookback. It can have been received up to a day before it happened, by a clock that
 -- is wrong, and never earlier, so that the days read hold all that counts.
   chosen AS (

@@ -3,7 +3,7 @@
 -- Parameters: @use_case STRING; @user_ids ARRAY<STRING>; @first_event_day DATE, of the
 --   events to be scored; @first_day_hours INT64; those of the use case.
 -- Source: stream_events, and stream_features_daily for who had registered before, in the
---   month of the events or in the one before: that of two years would be read for each
+--   month of the events or in the one before: two years would be read for each
 --   group of events. Who comes back after that is new once more, but in no training.
 -- A user whose first day is not over has registered within its hours before the event,
 -- and what happened since was received a day before it happened at the earliest, by a

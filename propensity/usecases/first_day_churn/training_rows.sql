@@ -1,7 +1,7 @@
 -- Five rows per user whose label is known, with its as-of date, features, label and
 -- weight; of so many users that there are @maximum_rows rows at most.
 -- Parameters: those of first_days.sql and known_labels.sql; @maximum_rows INT64.
--- A model that knew whole days alone would take the little that somebody has done in the
+-- A model that knew whole days alone would take the little that a user has done in the
 -- first minutes for all that there is. So it learns from the beginning of the day and from
 -- three random moments as well, the same in each run, and from how far the day has come. A
 -- user's five rows weigh as much as one.

@@ -212,7 +212,7 @@ WITH
 -- as well, without reading them, and its rate does not grow with the property.
 -- The mean value of an order is the known revenue over all purchases, also those of an
 -- unknown amount, as models have learned it; null if no amount is known.
--- How often somebody buys shows in two lookbacks only, so days with a purchase are counted
+-- How often users buy shows in two lookbacks only, so days with a purchase are counted
 -- in both. The gap between two such days is null where there is one. The last day is what
 -- a user did on the last day with an event: who left a cart yesterday is nearer to buying
 -- than who left one a month ago.
