@@ -8,22 +8,16 @@ browser then sends that name as the Host, and the page's address as the Origin.
     python local/loopback.py --target=NAME …  serves a function, as functions-framework
                                               does, whose other options it takes, too
 
-The environment of functions starts it, so it needs the standard library alone.
+The environment of functions starts it, so importing it needs the standard library
+alone.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import sys
-from collections.abc import Mapping
 from http import HTTPStatus
-from http.server import (
-    BaseHTTPRequestHandler,
-    SimpleHTTPRequestHandler,
-    ThreadingHTTPServer,
-)
 from pathlib import Path
 from typing import Any
 
@@ -36,47 +30,6 @@ def is_foreign(host: str | None, origin: str | None) -> bool:
     """Return whether a request's Host or Origin is not this machine."""
     names = [host or "", *([] if origin is None else [origin])]
     return not all(map(OWN.fullmatch, names))
-
-
-class LoopbackHandler(BaseHTTPRequestHandler):
-    """Rejects requests from other hosts or origins before anything else."""
-
-    protocol_version = "HTTP/1.1"
-    # Without this every small answer waits 40 ms for the client's delayed ACK.
-    disable_nagle_algorithm = True
-
-    def parse_request(self) -> bool:
-        """Read the request line and the headers."""
-        if not super().parse_request():
-            return False
-        if is_foreign(self.headers["Host"], self.headers["Origin"]):
-            self.close_connection = True  # its body is not read
-            self.send_error(STATUS, REFUSAL)
-            return False
-        return True
-
-    def body(self) -> bytes:
-        """Read the body of a request."""
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
-    def answer(self, status: int, content: Any, headers: Mapping[str, str]) -> None:
-        """Answer with bytes, or with JSON."""
-        data, kind = content, "*/*"
-        if not isinstance(content, bytes):
-            data, kind = json.dumps(content).encode(), "application/json"
-        self.send_response(status)
-        about = {"Content-Type": kind, "Content-Length": str(len(data)), **headers}
-        for name, value in about.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: a line a request would bury what matters, and names users."""
-
-
-class Pages(LoopbackHandler, SimpleHTTPRequestHandler):
-    """Serves files."""
 
 
 def refusing(app: Any) -> Any:
@@ -96,6 +49,27 @@ def refusing(app: Any) -> Any:
         await app(scope, receive, send)
 
     return answer
+
+
+def serve(app: Any, port: int) -> None:
+    """Serve an ASGI application until SIGTERM or SIGINT; refuse what is foreign."""
+    import uvicorn
+
+    uvicorn.run(
+        refusing(app),
+        host="127.0.0.1",
+        port=port,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+    )
+
+
+def serve_files(port: int) -> None:
+    """Serve the files of the working folder."""
+    from starlette.staticfiles import StaticFiles
+
+    serve(StaticFiles(directory=Path.cwd(), html=True), port)
 
 
 def serve_function() -> None:
@@ -124,5 +98,6 @@ def serve_function() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1].isdecimal():
-        ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Pages).serve_forever()
-    serve_function()
+        serve_files(int(sys.argv[1]))
+    else:
+        serve_function()

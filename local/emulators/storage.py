@@ -1,13 +1,17 @@
 """
-Cloud Storage on this machine, for the unmodified client.
+Cloud Storage on this machine, for the unmodified client; and secrets.
 
-    python -m local.emulators.storage --port 8092 --data-dir .local/states/demo/storage
+    python -m local.emulators.storage --port 8092 --data-dir DATA_DIR \\
+        --secrets-dir SECRETS_DIR
 
 What the registry builds on holds: ``ifGenerationMatch`` of a write is checked for one
 request at a time, so that of two writers one gets a 412. A generation is newer than all
 before. A bucket with versioning keeps old objects. An object is a
 file ``DATA_DIR/BUCKET/NAME``; its metadata is in a database beside. There is no
 access control, and no condition of a read, change of metadata or page of a list.
+
+Of Secret Manager there is the newest version of a secret: a file ``SECRETS_DIR/NAME``,
+read at each access.
 """
 
 from __future__ import annotations
@@ -17,32 +21,29 @@ import base64
 import contextlib
 import json
 import re
-import signal
 import sqlite3
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partialmethod
 from http import HTTPStatus
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import google_crc32c
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from local.loopback import LoopbackHandler
-from local.processes import HOST, options_of_child
+from local.loopback import serve
+from local.processes import options_of_child
 from offline import whole_files
 from propensity.settings import BUCKET
 
 Resource = dict[str, Any]
 Query = Mapping[str, str]
-PATH = re.compile(r"/(?:(?:upload|download)/)?storage/v1/b(?:/([^/]+))?(/o)?(?:/(.+))?")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, resource TEXT);
 CREATE TABLE IF NOT EXISTS objects (
@@ -50,14 +51,6 @@ CREATE TABLE IF NOT EXISTS objects (
   PRIMARY KEY (bucket, name, generation)
 );
 """
-
-
-class Refused(Exception):
-    """A request that is answered with an error."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Store:
@@ -69,9 +62,8 @@ class Store:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.lock = threading.Lock()
         self._database = sqlite3.connect(
-            folder / ".objects.sqlite", check_same_thread=False, isolation_level=None
+            folder / ".objects.sqlite", isolation_level=None
         )
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")
@@ -107,14 +99,16 @@ class Store:
     def bucket(self, name: str) -> Resource:
         for resource, _ in self._rows("buckets", "name = ?", name):
             return resource
-        raise Refused(HTTPStatus.NOT_FOUND, "The specified bucket does not exist.")
+        raise HTTPException(
+            HTTPStatus.NOT_FOUND, "The specified bucket does not exist."
+        )
 
     def create_bucket(self, metadata: Resource) -> Resource:
         if not BUCKET.fullmatch(metadata["name"]):
             message = f"{metadata['name']!r} is not a valid bucket name."
-            raise Refused(HTTPStatus.BAD_REQUEST, message)
+            raise HTTPException(HTTPStatus.BAD_REQUEST, message)
         if self._rows("buckets", "name = ?", metadata["name"]):
-            raise Refused(HTTPStatus.CONFLICT, "You already own this bucket.")
+            raise HTTPException(HTTPStatus.CONFLICT, "You already own this bucket.")
         return self.save_bucket(
             {**metadata, "kind": "storage#bucket", "id": metadata["name"]}
         )
@@ -153,7 +147,7 @@ class Store:
         old = "bucket = ? AND name = ? AND generation = ?"
         for row in self._rows("objects", old, bucket, name, generation):
             return row
-        raise Refused(HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}")
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}")
 
     def write(
         self, bucket: str, content: bytes, metadata: Resource, query: Query
@@ -164,7 +158,7 @@ class Store:
         last = int(live["generation"]) if live else 0
         if int(query.get("ifGenerationMatch", last)) != last:
             message = f"The precondition did not hold: the generation is {last}."
-            raise Refused(HTTPStatus.PRECONDITION_FAILED, message)
+            raise HTTPException(HTTPStatus.PRECONDITION_FAILED, message)
         resource = _resource({**metadata, "bucket": bucket}, content, after=last)
         with self._database:  # all of the block, or nothing of it
             self._database.execute("BEGIN")
@@ -180,7 +174,9 @@ class Store:
             self._retire(bucket, live, for_good=named is not None)
             self._file(bucket, name).unlink(missing_ok=True)
         elif not named or not self._drop(bucket, name, named):
-            raise Refused(HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}")
+            raise HTTPException(
+                HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}"
+            )
 
     def _retire(
         self, bucket: str, live: Resource | None, *, for_good: bool = False
@@ -211,7 +207,7 @@ class Store:
     def _file(self, bucket: str, name: str) -> Path:
         # Two names have two files: a path may have no part that leads elsewhere.
         if {"", ".", ".."} & {*name.split("/")} or "\0" in name:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"{name!r} cannot name a file")
+            raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name!r} cannot name a file")
         return self.folder / bucket / name
 
 
@@ -238,147 +234,130 @@ def _checksum(content: bytes) -> str:
     return base64.b64encode(google_crc32c.value(content).to_bytes(4)).decode()
 
 
-@dataclass
-class Answer:
-    """An answer: JSON or bytes, with headers."""
+class Service:
+    """The routes; one event loop answers one request after another."""
 
-    content: Resource | bytes = b""
-    status: HTTPStatus = HTTPStatus.OK
-    headers: dict[str, str] = field(default_factory=dict)
+    def __init__(self, store: Store, secrets: Path) -> None:
+        self.store, self.secrets = store, secrets
+        # Parts received of resumable uploads, by their ids.
+        self._uploads: dict[str, tuple[Resource, Query, bytearray]] = {}
 
+    def app(self) -> Starlette:
+        """Return the application."""
+        bucket = "/storage/v1/b/{bucket}"
+        return Starlette(
+            routes=[
+                Route("/storage/v1/b", self.create_bucket, methods=["POST"]),
+                Route(bucket, self.bucket, methods=["GET", "PATCH"]),
+                Route(f"{bucket}/o", self.objects),
+                Route(f"/upload{bucket}/o", self.upload, methods=["POST", "PUT"]),
+                Route(f"{bucket}/o/{{name:path}}", self.read),
+                Route(f"/download{bucket}/o/{{name:path}}", self.read),
+                Route(f"{bucket}/o/{{name:path}}", self.delete, methods=["DELETE"]),
+                Route("/v1/{version:path}/versions/latest:access", self.secret),
+            ],
+            exception_handlers={HTTPException: refuse},
+        )
 
-class Handler(LoopbackHandler):
-    """Reads a request whole, runs it alone, answers it."""
+    async def create_bucket(self, request: Request) -> Response:
+        return JSONResponse(self.store.create_bucket(await request.json()))
 
-    store: Store
-    # Parts received of resumable uploads, by their ids.
-    uploads: dict[str, tuple[Resource, Query, bytearray]] = {}  # noqa: RUF012
+    async def bucket(self, request: Request) -> Response:
+        name = request.path_params["bucket"]
+        changes = await request.json() if request.method == "PATCH" else {}
+        whole = {**self.store.bucket(name), **changes, "name": name}
+        return JSONResponse(self.store.save_bucket(whole))
 
-    def _handle(self, method: str) -> None:
-        body, url = self.body(), urlsplit(self.path)
-        try:
-            with self.store.lock:
-                answer = self._route(method, url.path, dict(parse_qsl(url.query)), body)
-        except Refused as error:
-            detail = {"message": str(error), "domain": "global", "reason": "invalid"}
-            about = {"code": int(error.status), "message": str(error)}
-            answer = Answer({"error": {**about, "errors": [detail]}}, error.status)
-        self.answer(answer.status, answer.content, answer.headers)
+    async def objects(self, request: Request) -> Response:
+        found = self.store.objects(request.path_params["bucket"], request.query_params)
+        return JSONResponse({"kind": "storage#objects", "items": found})
 
-    do_GET = partialmethod(_handle, "GET")
-    do_POST = partialmethod(_handle, "POST")
-    do_PUT = partialmethod(_handle, "PUT")
-    do_PATCH = partialmethod(_handle, "PATCH")
-    do_DELETE = partialmethod(_handle, "DELETE")
+    async def delete(self, request: Request) -> Response:
+        self.store.delete(**request.path_params, query=request.query_params)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    def _route(self, method: str, path: str, query: Query, body: bytes) -> Answer:
-        found = PATH.fullmatch(path)
-        bucket, is_objects, name = found.groups() if found else ("", "", "")
-        answer = None
-        if name:
-            answer = self._object(method, bucket, unquote(name), query)
-        elif is_objects and method == "GET":
-            items = self.store.objects(bucket, query)
-            answer = Answer({"kind": "storage#objects", "items": items})
-        elif is_objects:
-            answer = self._upload(bucket, query, body)
-        elif found:
-            answer = self._bucket(method, bucket, body)
-        if answer is None:
-            raise Refused(HTTPStatus.NOT_FOUND, f"There is no {method} {path} here.")
-        return answer
-
-    def _bucket(self, method: str, bucket: str | None, body: bytes) -> Answer | None:
-        store = self.store
-        if method == "POST" and not bucket:
-            return Answer(store.create_bucket(json.loads(body)))
-        if method not in ("GET", "PATCH") or not bucket:
-            return None
-        changes = json.loads(body) if method == "PATCH" else {}
-        whole = {**store.bucket(bucket), **changes, "name": bucket}
-        return Answer(store.save_bucket(whole))
-
-    def _object(
-        self, method: str, bucket: str, name: str, query: Query
-    ) -> Answer | None:
-        if method == "DELETE":
-            self.store.delete(bucket, name, query)
-            return Answer(status=HTTPStatus.NO_CONTENT)
-        if method != "GET":
-            return None
-        resource, content = self.store.read(bucket, name, query)
+    async def read(self, request: Request) -> Response:
+        """Return an object's resource, its content, or a part of the content."""
+        query = request.query_params
+        resource, content = self.store.read(**request.path_params, query=query)
         if query.get("alt") != "media":
-            return Answer(resource)
+            return JSONResponse(resource)
         about = {
             "X-Goog-Generation": resource["generation"],
             "X-Goog-Metageneration": resource["metageneration"],
             "X-Goog-Hash": f"crc32c={resource['crc32c']}",
         }
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         if not wanted:
-            return Answer(content, headers=about)
+            return Response(content, headers=about)
         first, last = int(wanted[1]), int(wanted[2] or len(content))
         if first >= len(content):
-            return Answer(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+            status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            return Response(status_code=status)
         part = content[first : last + 1]
         about["Content-Range"] = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
-        return Answer(part, HTTPStatus.PARTIAL_CONTENT, about)
+        return Response(part, HTTPStatus.PARTIAL_CONTENT, about)
 
-    def _upload(self, bucket: str, query: Query, body: bytes) -> Answer:
+    async def upload(self, request: Request) -> Response:
         """Take an upload: at once, in two parts, or in chunks."""
-        store = self.store
+        bucket, query = request.path_params["bucket"], request.query_params
+        body = await request.body()
         if upload := query.get("upload_id"):
-            metadata, conditions, content = self.uploads[upload]
+            metadata, conditions, content = self._uploads[upload]
             content += body
-            total = self.headers["Content-Range"].rpartition("/")[2]
+            total = request.headers["Content-Range"].rpartition("/")[2]
             if total == "*" or len(content) < int(total):
                 done = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}
-                return Answer(status=HTTPStatus.PERMANENT_REDIRECT, headers=done)
-            del self.uploads[upload]
-            return Answer(store.write(bucket, bytes(content), metadata, conditions))
-        if query["uploadType"] == "resumable":
+                return Response(status_code=HTTPStatus.PERMANENT_REDIRECT, headers=done)
+            del self._uploads[upload]
+            return self._written(bucket, bytes(content), metadata, conditions)
+        kind = query["uploadType"]
+        if kind == "resumable":
             metadata = {"name": query.get("name"), **json.loads(body or b"{}")}
             upload = uuid.uuid4().hex
-            self.uploads[upload] = metadata, query, bytearray()
-            where = f"http://{self.headers['Host']}/upload/storage/v1/b/{bucket}/o"
-            where += f"?uploadType=resumable&upload_id={upload}"
-            return Answer(headers={"Location": where})
-        if query["uploadType"] == "multipart":
-            _, _, boundary = self.headers["Content-Type"].partition("boundary=")
+            self._uploads[upload] = metadata, query, bytearray()
+            where = request.url.replace_query_params(uploadType=kind, upload_id=upload)
+            return Response(headers={"Location": f"{where}"})
+        if kind == "multipart":
+            _, _, boundary = request.headers["Content-Type"].partition("boundary=")
             mark = b"--" + boundary.strip("'\"").encode()
             _, about, part = body.split(mark)[:3]
             metadata = json.loads(about.partition(b"\r\n\r\n")[2])
             head, _, data = part.partition(b"\r\n\r\n")
-            kind = re.search(rb"(?i)content-type: *(\S+)", head)
-            metadata.setdefault("contentType", kind[1].decode() if kind else None)
-            return Answer(
-                store.write(bucket, data.removesuffix(b"\r\n"), metadata, query)
-            )
-        return Answer(store.write(bucket, body, {"name": query["name"]}, query))
+            found = re.search(rb"(?i)content-type: *(\S+)", head)
+            metadata.setdefault("contentType", found[1].decode() if found else None)
+            return self._written(bucket, data.removesuffix(b"\r\n"), metadata, query)
+        return self._written(bucket, body, {"name": query["name"]}, query)
+
+    def _written(self, *upload: Any) -> Response:
+        return JSONResponse(self.store.write(*upload))
+
+    async def secret(self, request: Request) -> Response:
+        version = request.path_params["version"]
+        file = self.secrets / Path(version).name
+        if not file.is_file():
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"Secret [{version}] not found.")
+        data = base64.b64encode(file.read_bytes()).decode()
+        name = f"{version}/versions/1"
+        return JSONResponse({"name": name, "payload": {"data": data}})
 
 
-class Server(ThreadingHTTPServer):
-    """One thread a connection, and room for many to wait."""
-
-    request_queue_size = 256
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore clients that hang up; report anything else."""
-        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
-            super().handle_error(request, client_address)
+async def refuse(request: Request, error: Any) -> Response:
+    """Answer with an error, as Google's services do."""
+    status = HTTPStatus(error.status_code)
+    detail = {"message": error.detail, "domain": "global", "reason": "invalid"}
+    about = {"code": status, "message": error.detail, "status": status.name}
+    return JSONResponse({"error": {**about, "errors": [detail]}}, status)
 
 
 def main() -> None:
     """Read the command line and answer until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser("python -m local.emulators.storage")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
+    parser.add_argument("--secrets-dir", type=Path, help="folder of secrets")
     options = options_of_child(parser)
-    Handler.store = Store(options.data_dir.resolve())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
-    with Server((HOST, options.port), Handler) as server:
-        server.serve_forever(poll_interval=0.1)
+    service = Service(Store(options.data_dir.resolve()), options.secrets_dir)
+    serve(service.app(), options.port)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ class Stack:
             "BIGQUERY_EMULATOR_HOST": self.url("bigquery"),
             "BIGQUERY_STORAGE_EMULATOR_HOST": self.address("bigquery_storage"),
             "STORAGE_EMULATOR_HOST": self.url("storage"),
-            "SECRET_MANAGER_EMULATOR_HOST": self.url("secrets"),
+            "SECRET_MANAGER_EMULATOR_HOST": self.url("storage"),
             "PUBSUB_EMULATOR_HOST": self.address("pubsub"),
             "PROPENSITY_DATASET": options.dataset,
             "PROPENSITY_GA4_DATASET": options.ga4_dataset,
@@ -313,9 +313,11 @@ class Stack:
                 *("--data-dir", str(folder / "bigquery")),
                 *("--storage", self.url("storage")),
             ],
-            "storage": ["--data-dir", str(folder / "storage")],
+            "storage": [
+                *("--data-dir", str(folder / "storage")),
+                *("--secrets-dir", str(folder / "secrets")),
+            ],
             "pubsub": [],
-            "secrets": ["--data-dir", str(folder / "secrets")],
         }.items():
             port = ["--port", str(self.port(service))]
             module = [sys.executable, "-m", f"local.emulators.{service}"]

@@ -23,14 +23,14 @@ LOCAL = ROOT / ".local"
 DEFAULT_STATE = "demo"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FUNCTIONS = functions.load()
-EMULATORS = ("bigquery", "storage", "pubsub", "secrets")
+EMULATORS = ("bigquery", "storage", "pubsub")
 # By the distances of their ports from the first.
 SERVICES = (
     *("model_training", "predictions", "get_proba", "model_evaluation"),
     *("stream_features", "score_stream", "compact_features", "audiences", "score"),
     # Not started here: what the demo sends audiences to.
     "receiver",
-    *("bigquery", "bigquery_storage", "storage", "pubsub", "dashboard", "secrets"),
+    *("bigquery", "bigquery_storage", "storage", "pubsub", "dashboard"),
 )
 PORT_OFFSETS = {name: SERVICES.index(name) for name in SERVICES}
 PORTS = len(SERVICES)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from http.server import ThreadingHTTPServer
+import subprocess
+import sys
 
 import pytest
 import requests
 
-from local.loopback import Pages
-from local.processes import HOST
+from local.processes import answers, free_ports
 from local.receiver import Receiver
+from local.stack.stack import LOOPBACK
+from tests.local.projects import wait_until
 
 FOREIGN = (
     {"Host": "evil.example"},
@@ -28,11 +28,14 @@ OWN = ({}, {"Host": "localhost"}, {"Host": "[::1]:9"}, {"Origin": "http://localh
 @pytest.fixture
 def pages(tmp_path):
     (tmp_path / "index.html").write_text("page")
-    handler = functools.partial(Pages, directory=str(tmp_path))
-    with ThreadingHTTPServer((HOST, 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{HOST}:{server.server_port}/index.html"
-        server.shutdown()
+    [port] = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(
+        [sys.executable, LOOPBACK, f"{port}"], cwd=tmp_path
+    ) as server:
+        wait_until(lambda: answers(url))
+        yield f"{url}/index.html"
+        server.terminate()
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ class TestStack:
             with project_stack(project, state=state):
                 pass
 
-        assert len(started) == 5
+        assert len(started) == 4
         assert not any(process.is_running for process in started)
         assert all(is_free(process.port) for process in started)
         assert not state.record().processes

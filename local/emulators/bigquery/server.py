@@ -18,7 +18,7 @@ from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.views import follow_views
 from local.emulators.bigquery.wildcards import union_wildcards
 from local.emulators.bigquery.writes import append_batches, queue_writes
-from local.loopback import refusing
+from local.loopback import serve
 from local.processes import HOST, options_of_child
 
 # A stream of appends has a thread for as long as it is open.
@@ -86,17 +86,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     storage_api = serve_storage_api(options.grpc_port)
     try:
-        import uvicorn
         from local_bigquery.app import app
 
-        uvicorn.run(
-            refusing(app),
-            host=HOST,
-            port=options.port,
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=2,
-        )
+        serve(app, options.port)
     except KeyboardInterrupt:
         pass
     finally:
