@@ -18,7 +18,7 @@ from itertools import islice
 from google.pubsub_v1.types import DeadLetterPolicy, PubsubMessage, Subscription
 
 from benchmarks.report import Line, finish
-from benchmarks.serving import EMPTY_ASYNCHRONOUS, in_turns, place, running
+from benchmarks.serving import EMPTY_ASYNCHRONOUS, loads, place, running
 from local.emulators.pubsub.broker import Delivery
 from local.emulators.pubsub.push import head_of, request
 from local.generators.games import Games
@@ -72,16 +72,16 @@ def main() -> int:
         }
         how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}
         with running(sources, here.environment) as processes:
-            loads = in_turns(processes, pushes(REQUESTS), here.folder, **how)
+            sent = loads(processes, pushes(REQUESTS), here.folder, **how)
         appended = here.service.appended(tables.STREAM_EVENTS.name)
-    rates = {name: [one.requests_per_s for one in of] for name, of in loads.items()}
-    cpu_us = {name: [one.cpu_us for one in of] for name, of in loads.items()}
+    rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
+    cpu_us = {name: [one.cpu_us for one in of] for name, of in sent.items()}
     lines = [
         Line("processor time of a push", "µs", cpu_us, most=MOST_CPU_OF_EMPTY),
         Line("requests a second", "", rates),
         Line("events an append", "", {OWN: appended}, least=LEAST_EVENTS_AN_APPEND),
     ]
-    lost = sum(one.requests for one in loads[OWN]) - sum(appended)
+    lost = sum(one.requests for one in sent[OWN]) - sum(appended)
     problems = [f"{lost} answers were in no append"] if lost > 0 else []
     return finish(lines, problems=problems)
 

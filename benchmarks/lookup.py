@@ -28,7 +28,7 @@ from benchmarks.report import Line, finish
 from benchmarks.serving import (
     EMPTY_ASYNCHRONOUS,
     Source,
-    in_turns,
+    loads,
     place,
     running,
 )
@@ -106,9 +106,9 @@ def main() -> int:
         requests = [address.format(n).encode() for n in range(ASKED)]
         how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}
         with running(sources, here.environment) as processes:
-            loads = in_turns(processes, requests, here.folder, **how)
-    rates = {name: [one.requests_per_s for one in of] for name, of in loads.items()}
-    per_cpu_s = {name: [1e6 / one.cpu_us for one in of] for name, of in loads.items()}
+            sent = loads(processes, requests, here.folder, **how)
+    rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
+    per_cpu_s = {name: [1e6 / one.cpu_us for one in of] for name, of in sent.items()}
     what = "lookups in a second of processor time"
     lines = [
         Line(what, "", {OWN: per_cpu_s[OWN], peer: per_cpu_s[peer]}, least=least)

@@ -13,7 +13,7 @@ ones; so does a plain model of the same rows and features.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -26,21 +26,14 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from local import sandbox
-from local.generators.games import Games, postcodes
-from local.generators.streams import attributes_of, encode
-from offline import load_postcodes
+from local import sandbox, ship_model
+from local.generators.games import Games
 from propensity import usecases
-from propensity.events import rows as events
-from propensity.events.enrichment import PostcodeIndex
-from propensity.events.messages import Message
-from propensity.events.types import Catalogue
 from propensity.first_look.table import candidates
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Parts, Slice
 from propensity.settings import Settings
-from propensity.tables.every import STREAM_EVENTS
 from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
 from propensity.usecases.declaration import FOREST
 
@@ -119,25 +112,7 @@ def players() -> Scored:
     as_ofs = [end - timedelta(days=7 * number) for number in range(DATES)]
     with sandbox.opened() as opened:
         warehouse = opened.warehouse
-        index, _ = load_postcodes.table_of(postcodes(), loaded_on=end)
-        messages = [
-            Message(encode(event), event["event_id"], attributes_of(event))
-            for event in PLAYERS.events()
-        ]
-        received_at = datetime.now(UTC)
-        accepted = events.accept(
-            messages,
-            Catalogue([use_case]),
-            PostcodeIndex(index),
-            received_at=received_at,
-        )
-        stored = events.rows_of(
-            STREAM_EVENTS,
-            accepted.events,
-            received_at=received_at,
-            lateness=timedelta(days=3_650),
-        )
-        warehouse.write(STREAM_EVENTS, pa.Table.from_batches([stored]))
+        ship_model.store(warehouse, PLAYERS)
         window = use_case.window(
             warehouse.settings, as_ofs, today=end + timedelta(days=30)
         )

@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pickle
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,10 +36,9 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks import quality
-from benchmarks.report import Line, finish
-from local import sandbox, venvs
+from benchmarks.report import Line, by_peer, finish
+from local import sandbox
 from local.progress import showing
-from local.stack.state import LOCAL, ROOT
 from propensity import usecases
 from propensity.errors import NotEnoughData
 from propensity.fraud import alerts
@@ -60,7 +57,6 @@ from propensity.usecases.declaration import MEAN
 
 Floats = NDArray[np.float64]
 
-REQUIREMENTS = ROOT / "benchmarks" / "requirements-lifetimes.txt"
 HORIZONS, LOOKBACK_DAYS = (28, 91), 60
 OURS, PEER, BEFORE = "ga4_value", "BG/NBD", "the same as before"
 ERROR, RANK = "error of the total, absolute", "Spearman's rank correlation"
@@ -160,13 +156,10 @@ def expected(
 
 def by_lifetimes(bought: pd.DataFrame, starts: Sequence[date], days: int) -> list[Any]:
     """Return what BG/NBD with Gamma-Gamma expects of each user, by start."""
-    python = venvs.python_of(REQUIREMENTS, folder=LOCAL / "venvs")
     # Plain values: its environment may have another pandas.
     columns = {name: bought[name].to_list() for name in ("user", "day", "amount")}
-    asked = pickle.dumps((columns, [(number(start), days) for start in starts]))
-    command = [f"{python}", "-c", LIFETIMES]
-    done = subprocess.run(command, input=asked, capture_output=True, check=True)
-    answer: list[Any] = pickle.loads(done.stdout)
+    asked = [(number(start), days) for start in starts]
+    answer: list[Any] = by_peer("lifetimes", LIFETIMES, columns, asked)
     return answer
 
 
@@ -188,7 +181,7 @@ def compared(
         what: {way: [] for way in (OURS, PEER, BEFORE)} for what in TARGETS
     }
     others = by_lifetimes(bought, starts, days)
-    for start, by_peer in zip(starts, others, strict=True):
+    for start, by_user in zip(starts, others, strict=True):
         asked = slice_of(rows, [start])
         users = asked.rows["user_id"].to_pylist()
         since = bought["day"].between(number(start) - days, number(start) - 1)
@@ -196,7 +189,7 @@ def compared(
         known_rows = slice_of(rows, known[start])
         said = {
             OURS: expected(known_rows, asked, use_case, settings),
-            PEER: np.array([by_peer.get(user, 0.0) for user in users]),
+            PEER: np.array([by_user.get(user, 0.0) for user in users]),
             BEFORE: spent.reindex(users).fillna(0.0).to_numpy(),
         }
         actual = paid(asked.rows, value.AMOUNT)

@@ -1,11 +1,50 @@
-"""The figures of benchmarks, their targets, and the table that they make."""
+"""How benchmarks measure: ways that take turns, figures, targets, and one table."""
 
 from __future__ import annotations
 
+import gc
+import pickle
+import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any, TypeVar
+
+from local import venvs
+from local.stack.state import LOCAL, ROOT
+
+Measured = TypeVar("Measured")
+
+
+def in_turns(
+    rounds: int, ways: Mapping[str, Callable[[], Measured]]
+) -> dict[str, list[Measured]]:
+    """
+    Return what each way measured in each round, by name.
+
+    They take turns, so that what else the machine does slows all of them.
+    """
+    measured: dict[str, list[Measured]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            gc.collect()
+            measured[name].append(way())
+    return measured
+
+
+def by_peer(name: str, script: str, *asked: Any) -> Any:
+    """
+    Run a script in the environment of ``requirements-NAME.txt``; return its answer.
+
+    It reads what is asked from standard input, and writes an answer, both as pickles.
+    """
+    requirements = ROOT / "benchmarks" / f"requirements-{name}.txt"
+    python = venvs.python_of(requirements, folder=LOCAL / "venvs")
+    pipe = subprocess.PIPE
+    command = [f"{python}", "-c", script]
+    done = subprocess.run(command, input=pickle.dumps(asked), stdout=pipe, check=True)
+    return pickle.loads(done.stdout)
 
 
 @dataclass(frozen=True)

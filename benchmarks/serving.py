@@ -15,11 +15,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from benchmarks.append_service import AppendService, append_service
+from benchmarks.report import in_turns
 from deploy import stage
 from local import sandbox, venvs
 from local.processes import HOST, Process, answers, free_ports, spawn, stop
@@ -170,7 +172,7 @@ def cpu_s(process: Process) -> float:
     return sum(sum(member.cpu_times()[:4]) for member in members)
 
 
-def in_turns(
+def loads(
     processes: Mapping[str, Process],
     requests: Sequence[bytes],
     folder: Path,
@@ -179,7 +181,7 @@ def in_turns(
     rounds: int,
     seconds: int,
 ) -> dict[str, list[Load]]:
-    """Send each the same requests, one after another; none may fail of the first."""
+    """Send each the same requests, in turns; none may fail of the first."""
     if not shutil.which("wrk"):
         raise SystemExit("this benchmark needs wrk: apt-get install wrk")
     with (folder / "requests").open("wb") as file:
@@ -187,20 +189,21 @@ def in_turns(
             file.write(b"%d\n%b" % (len(data), data))
     script = folder / "requests.lua"
     script.write_text(WRK_SCRIPT.format(file=folder / "requests"))
-    loads: dict[str, list[Load]] = {name: [] for name in processes}
-    for _ in range(rounds):
-        for name, process in processes.items():
-            began = cpu_s(process)
-            wrk = [
-                *("wrk", "--threads", "1", "--connections", f"{connections}"),
-                *("--duration", f"{seconds}s", "--timeout", "30s"),
-                *("--script", f"{script}", f"http://{HOST}:{process.port}"),
-            ]
-            text = subprocess.run(wrk, check=True, capture_output=True, text=True)
-            count, micros, failures = map(int, text.stdout.splitlines()[-1].split())
-            if failures and name == next(iter(processes)):
-                raise SystemExit(f"{name}: {failures} requests failed")
-            cpu_us = (cpu_s(process) - began) / count * 1e6
-            loads[name].append(Load(count, count / micros * 1e6, cpu_us))
-            time.sleep(SETTLED_S)
-    return loads
+    wrk = [
+        *("wrk", "--threads", "1", "--connections", f"{connections}"),
+        *("--duration", f"{seconds}s", "--timeout", "30s", "--script", f"{script}"),
+    ]
+
+    def load(process: Process) -> Load:
+        began, url = cpu_s(process), f"http://{HOST}:{process.port}"
+        text = subprocess.check_output([*wrk, url], text=True)
+        count, micros, failures = map(int, text.splitlines()[-1].split())
+        if failures and process is next(iter(processes.values())):
+            raise SystemExit(f"{process.name}: {failures} requests failed")
+        cpu_us = (cpu_s(process) - began) / count * 1e6
+        time.sleep(SETTLED_S)
+        return Load(count, count / micros * 1e6, cpu_us)
+
+    return in_turns(
+        rounds, {name: partial(load, processes[name]) for name in processes}
+    )

@@ -3,14 +3,15 @@ Speed of the stream in process: ours against storey's sums per user. Gates.
 
     python -m benchmarks.stream
 
-The same generated events go through two programs, each in a process and a virtual
-environment of its own, one after another on one and the same core.
+The same generated events go through two programs, one after another on one and the
+same core.
 
 - Ours, from raw payloads to rows appended and published: JSON decoded, checked,
   enriched, and encoded as serialised Arrow rows and as JSON, in groups of 1,000.
 - storey's ``AggregateByKey`` with sum, avg, count and stddev per user over a
-  ``DataframeSource``, from a frame that is ready: nothing is parsed, checked, encoded.
-  It gets amounts in cents, since of fractions its sums make variances below zero.
+  ``DataframeSource``, in a virtual environment of its own, from a frame that is ready:
+  nothing is parsed, checked, encoded. It gets amounts in cents, since of fractions its
+  sums make variances below zero.
 
 A rate is events by second of processor time: nothing here waits.
 """
@@ -18,26 +19,24 @@ A rate is events by second of processor time: nothing here waits.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.report import Line, finish
-from local import venvs
+from benchmarks.report import Line, by_peer, finish, in_turns
 from local.generators.games import Games, postcodes
 from local.generators.streams import encode
-from local.stack.state import LOCAL, ROOT
 from propensity import usecases
 from propensity.events.enrichment import PostcodeIndex, normalised
 from propensity.events.messages import Message
-from propensity.events.rows import Accepted, accept, rows_of
+from propensity.events.rows import accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.gcp.http import keep_modules
 from propensity.tables.stream import STREAM_EVENTS
@@ -46,20 +45,17 @@ from propensity.tables.stream import STREAM_EVENTS
 LEAST, GROUP = 5.0, 1_000
 EVENTS, EVENTS_PER_USER, ROUNDS = 200_000, 50, 5
 LATENESS = timedelta(days=30)
-# Prints events a second of processor time.
+# Answers with thousands of events a second of processor time.
 STOREY = """
-import json, sys, time
+import json, pickle, sys, time
 from datetime import datetime
 
 import pandas as pd
 from storey import AggregateByKey, DataframeSource, NoopDriver, Table, build_flow
-from storey.dtypes import (
-    EmitEveryEvent,
-    FieldAggregator,
-    SlidingWindows,
-)
+from storey.dtypes import EmitEveryEvent, FieldAggregator, SlidingWindows
 
-path = sys.argv[1]
+[path] = pickle.load(sys.stdin.buffer)
+answer, sys.stdout = sys.stdout.buffer, sys.stderr
 fields = {"new_bet": "bet_amount", "new_win": "win_amount", "new_purchases": "amount"}
 events = []
 with open(path, "rb") as lines:
@@ -96,13 +92,12 @@ flow = build_flow(
 )
 processor = time.process_time()
 flow.run().await_termination()
-print(len(frame) / (time.process_time() - processor))
+pickle.dump(len(frame) / (time.process_time() - processor) / 1e3, answer)
 """
 
 
 def ours(path: Path) -> float:
-    """Return our events a second; each must come out as a row and as JSON."""
-    pa.set_cpu_count(1)
+    """Return our thousands of events a second; each must come out as row and JSON."""
     catalogue = Catalogue([usecases.load("first_day_churn")])
     table = postcodes()
     codes = [normalised(code) for code in table["postcode"].to_pylist()]
@@ -114,51 +109,38 @@ def ours(path: Path) -> float:
         for number, data in enumerate(path.read_bytes().splitlines())
     ]
 
-    def made(part: Sequence[Message]) -> tuple[Accepted, pa.RecordBatch]:
+    def made(part: Sequence[Message]) -> int:
         accepted = accept(part, catalogue, index, received_at=at)
         events = accepted.events
         rows = rows_of(STREAM_EVENTS, events, received_at=at, lateness=LATENESS)
-        return accepted, rows
+        return min(rows.num_rows, len(events)) if rows.serialize() else 0
 
-    keep_modules()  # as an instance of the function does
     # An instance makes some things once, on its first call.
     made(messages[:GROUP])
-    processor = time.process_time()
-    rows = 0
+    began, rows = time.process_time(), 0
     for start in range(0, len(messages), GROUP):
-        accepted, batch = made(messages[start : start + GROUP])
-        rows += min(batch.num_rows, len(accepted.events)) if batch.serialize() else 0
-    processor = time.process_time() - processor
+        rows += made(messages[start : start + GROUP])
+    seconds = time.process_time() - began
     if rows != len(messages):
         raise RuntimeError(f"of {len(messages)} events {rows} were accepted")
-    return rows / processor
-
-
-def rate(command: Sequence[str]) -> float:
-    """Run a program once on this core; return its thousands of events a second."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    text = subprocess.check_output(command, text=True, cwd=ROOT, env=environment)
-    return float(text.split()[-1]) / 1e3
+    return rows / seconds / 1e3
 
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    if len(sys.argv) > 1:
-        print(ours(Path(sys.argv[1])))
-        return 0
+    # Programs that are started here get the same core.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    requirements = ROOT / "benchmarks" / "requirements-storey.txt"
-    peer = venvs.python_of(requirements, folder=LOCAL / "venvs")
-    rates: dict[str, list[float]] = {"ours": [], "storey": []}
+    os.environ["OMP_NUM_THREADS"] = "1"
+    pa.set_cpu_count(1)
+    keep_modules()  # as an instance of the function does
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "events.ndjson"
         games = Games(users=EVENTS // EVENTS_PER_USER)
         payloads = map(encode, islice(games.events(), EVENTS))
         file.write_bytes(b"\n".join(payloads))
-        own = [sys.executable, "-m", "benchmarks.stream", f"{file}"]
-        for _ in range(ROUNDS):
-            rates["storey"].append(rate([f"{peer}", "-c", STOREY, f"{file}"]))
-            rates["ours"].append(rate(own))
+        storeys = partial(by_peer, "storey", STOREY, f"{file}")
+        ways = {"ours": partial(ours, file), "storey": storeys}
+        rates: dict[str, list[float]] = in_turns(ROUNDS, ways)
     what = f"events a second of processor time, groups of {GROUP:,}"
     return finish([Line(what, "k/s", rates, least=LEAST)])
 

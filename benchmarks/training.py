@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks.report import Line, finish
+from benchmarks.report import Line, finish, in_turns
 from propensity import usecases
 from propensity.learning import candidates, fit, gate
 from propensity.learning import card as cards
@@ -116,19 +116,18 @@ def main() -> int:
     warnings.simplefilter("ignore", ConvergenceWarning)
     use_case = usecases.load("ga4_purchase")
     rows = labelled_rows(use_case, ROWS)
-    whole, bare = [], []
-    for _ in range(ROUNDS):
-        whole.append(trained(use_case, rows, None))
+
+    def bare() -> float:
         with fits() as seconds:
             trained(use_case, rows, 1)
-        bare.append(sum(seconds))
-    line = Line(
-        f"a training of {ROWS:,} rows × {len(use_case.features)} features",
-        "s",
-        {"ours": whole, f"its {len(seconds)} fits alone": bare},
-        most=MOST_OF_FITS,
-    )
-    return finish([line])
+        return sum(seconds)
+
+    def ours() -> float:
+        return trained(use_case, rows, None)
+
+    took = in_turns(ROUNDS, {"ours": ours, "its fits alone": bare})
+    what = f"a training of {ROWS:,} rows × {len(use_case.features)} features"
+    return finish([Line(what, "s", took, most=MOST_OF_FITS)])
 
 
 if __name__ == "__main__":
