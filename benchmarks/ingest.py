@@ -5,7 +5,7 @@ Speed of the stream through HTTP: stream_features against a handler that does no
 
 stream_features and an empty asynchronous handler take turns with the same requests:
 pushes of Pub/Sub, every one a distinct event. What stream_features appends and
-publishes goes to ``benchmarks.append_service``: it must get as many rows as events were
+publishes goes to an ``AppendService``: it must get as many rows as events were
 acknowledged. Gates.
 """
 

@@ -13,14 +13,19 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import grpc
 import psutil
+import pyarrow as pa
+from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
+from google.pubsub_v1.types import PublishRequest, PublishResponse
 
-from benchmarks.append_service import AppendService, append_service
 from benchmarks.report import in_turns
 from deploy import stage
 from local import sandbox, venvs
@@ -31,6 +36,7 @@ from propensity.settings import Settings
 READY_S = 60.0
 # Requests under way when a load ends are done after this.
 SETTLED_S = 1.0
+APPEND_S = 0.010
 EMPTY_ASYNCHRONOUS = """
 import functions_framework.aio
 
@@ -62,6 +68,72 @@ function done(summary, latency)
   io.write(string.format("\\n%d %d %d\\n", summary.requests, summary.duration, failures))
 end
 """  # noqa: E501
+
+
+class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """
+    Takes what functions append and publish, and counts the rows of appends.
+
+    It speaks BigQueryWrite.AppendRows and Publisher.Publish, in a thread of this
+    process, and answers an append 10 ms after it came: the emulators are not what is
+    measured.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._appended: list[tuple[str, int]] = []
+
+    def service(self, call: Any) -> Any:
+        """Return the handler of a method; grpc calls this."""
+        if call.method.endswith("/AppendRows"):
+            return grpc.stream_stream_rpc_method_handler(
+                self._append,
+                AppendRowsRequest.pb().FromString,
+                AppendRowsResponse.pb().SerializeToString,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, _: PublishResponse.pb()(
+                message_ids=[message.message_id or "1" for message in request.messages]
+            ),
+            PublishRequest.pb().FromString,
+            PublishResponse.pb().SerializeToString,
+        )
+
+    def _append(self, requests: Iterable[Any], _: Any) -> Iterator[Any]:
+        stream, schema = "", pa.schema([])
+        for request in requests:
+            stream, rows = request.write_stream or stream, request.arrow_rows
+            if rows.writer_schema.serialized_schema:
+                buffer = pa.py_buffer(rows.writer_schema.serialized_schema)
+                schema = pa.ipc.read_schema(buffer)
+            buffer = pa.py_buffer(rows.rows.serialized_record_batch)
+            batch = pa.ipc.read_record_batch(buffer, schema)
+            self._appended.append((stream, batch.num_rows))
+            time.sleep(APPEND_S)
+            yield AppendRowsResponse.pb()(
+                append_result=AppendRowsResponse.AppendResult.pb()()
+            )
+
+    def appended(self, table: str) -> list[int]:
+        """Return the rows of each append to a table."""
+        return [rows for stream, rows in self._appended if f"/{table}/" in stream]
+
+
+@contextlib.contextmanager
+def append_service() -> Iterator[AppendService]:
+    """Run the service on a free port."""
+    [port] = free_ports(1)
+    service = AppendService(port)
+    server = grpc.server(
+        ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", -1)]
+    )
+    server.add_generic_rpc_handlers((service,))
+    server.add_insecure_port(f"{HOST}:{port}")
+    server.start()
+    try:
+        yield service
+    finally:
+        server.stop(None)
 
 
 @dataclass(frozen=True, kw_only=True)

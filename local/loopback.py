@@ -52,7 +52,7 @@ def refusing(app: Any) -> Any:
 
 
 def serve(app: Any, port: int) -> None:
-    """Serve an ASGI application until SIGTERM or SIGINT; refuse what is foreign."""
+    """Serve an ASGI application to this machine only, until SIGTERM or SIGINT."""
     import uvicorn
 
     uvicorn.run(

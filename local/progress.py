@@ -62,13 +62,12 @@ class Progress:
         # The terminal may be gone; the working code will notice itself.
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._last, self._longest_pause = self.clock(), QUIET_S
-            # A bar of tqdm is on the line; it is drawn again below the text.
-            tqdm = sys.modules.get("tqdm")
-            if self.stream is not None and tqdm is not None:
-                tqdm.tqdm.write(text, file=self.stream)
+            if self.stream is not None:
+                # A bar of tqdm is drawn again below the text.
+                tqdm = sys.modules.get("tqdm")
+                write = tqdm.tqdm.write if tqdm else print
+                write(text, file=self.stream)
                 self.stream.flush()
-            elif self.stream is not None:
-                print(text, file=self.stream, flush=True)
 
     def tick(self) -> None:
         """Print the innermost step after a pause."""
@@ -95,27 +94,20 @@ class Progress:
         Within another such block this changes the stream alone.
         """
         outer, self.stream = self.stream, stream or sys.stdout
-        if outer is not None:
-            try:
-                yield
-            finally:
-                self.stream = outer
-            return
         ended = threading.Event()
 
         def show() -> None:
             while not ended.wait(TICK_S):
                 self.tick()
 
-        thread = threading.Thread(target=show, daemon=True)
-        self._last, self._longest_pause = self.clock(), FIRST_S
-        thread.start()
+        if outer is None:
+            self._last, self._longest_pause = self.clock(), FIRST_S
+            threading.Thread(target=show, daemon=True).start()
         try:
             yield
         finally:
             ended.set()
-            thread.join()
-            self.stream = None
+            self.stream = outer
 
     @contextlib.contextmanager
     def announced(self, label: str) -> Iterator[Step]:

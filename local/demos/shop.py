@@ -17,14 +17,18 @@ from concurrent.futures import Future
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import requests
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
-from local.demos import Choice, audience, cards, loyalty, stream
+from local.demos import Choice, audience, cards, stream
 from local.demos.calls import TIMEOUT_S, call, rows, table, training_text
 from local.demos.source import DAY, HISTORY_DAYS, chosen_weeks, needed_days, opened
 from local.errors import LocalError
-from local.exports import ga4_export
+from local.exports import ga4_export, sources
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
 from local.progress import say, shown, step
 from local.stack.stack import Stack
@@ -34,7 +38,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import period
 from propensity.runs import setup
 from propensity.settings import Settings
-from propensity.usecases import UseCase
+from propensity.usecases import UseCase, declaration
 
 Result = TypeVar("Result")
 
@@ -52,6 +56,13 @@ REVENUE = (
     ("paid", "value_observed", "{:,.0f}"),
     ("error", "value_error", "{:+.1%}"),
     ("Gini", "value_gini", "{:.3f}"),
+)
+_KEYS = ["as_of", "user_id"]
+LOYALTY = declaration.Source(
+    table="crm.loyalty",
+    user_id="customer_id",
+    valid_from="changed_at",
+    columns={"points": "INT64"},
 )
 
 
@@ -167,7 +178,7 @@ def play(
     show(warehouse, use_case, weeks, verbose=options.verbose)
     scores = rows(warehouse, "published_users", use_case=use_case.name, weeks=published)
     if shop:
-        say(loyalty.text(warehouse, use_case, shop, scores))
+        say(loyalty_text(warehouse, use_case, shop, scores))
     say("\nLooking up the likeliest user, the least likely, and an unknown one:")
     kept = timedelta(days=use_case.index_span)
     users = [row["user_id"] for row in scores if end - row["as_of"] <= kept]
@@ -237,3 +248,53 @@ def look_up(stack: Stack, user: str) -> None:
     took = (time.perf_counter() - began) * 1000
     say(f"  curl '{answer.url}'")
     say(f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}")
+
+
+def loyalty_text(
+    warehouse: Warehouse,
+    use_case: UseCase,
+    shop: Shop,
+    scores: Sequence[Mapping[str, Any]],
+) -> str:
+    """
+    Load the shop's loyalty table, and return a line on what it adds.
+
+    A logistic regression on published probability and points is fitted on the first
+    half of the weeks, and judged on the second but for its first; too few weeks or
+    outcomes are known.
+
+    Args:
+        scores: Rows of ``published_users.sql``.
+    """
+    weeks = sorted({row["as_of"] for row in scores})
+    sources.load(warehouse.client, LOYALTY, shop.loyalty())
+    window = use_case.window(warehouse.settings, weeks)
+    buyers = warehouse.table(use_case.statement("labels"), window).select(_KEYS)
+    before, after = declaration.around({"loyalty": LOYALTY.text()})
+    points = warehouse.table(
+        f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
+        {"as_ofs": weeks, "known_before": max(weeks)},
+    )
+    rows = pd.DataFrame(scores).merge(points.to_pandas(), "left", _KEYS)
+    rows = rows.merge(buyers.to_pandas().assign(label=1), "left", _KEYS)
+    label = rows["label"].fillna(0)
+    inputs = np.column_stack(
+        [
+            logit(rows["probability"].clip(1e-6, 1 - 1e-6)),
+            np.log1p(rows["points"].fillna(0)),
+            rows["points"].isna(),
+        ]
+    )
+    half = len(weeks) // 2
+    fitted, judged = (
+        rows["as_of"].isin(part) for part in (weeks[:half], weeks[half + 1 :])
+    )
+    if min(label[fitted].nunique(), label[judged].nunique()) < 2:
+        return "Too few weeks to show what a loyalty table adds as a source."
+    model = LogisticRegression().fit(inputs[fitted], label[fitted])
+    together = roc_auc_score(label[judged], model.predict_proba(inputs[judged])[:, 1])
+    alone = roc_auc_score(label[judged], rows["probability"][judged])
+    return (
+        f"With loyalty points as an extra source, ROC AUC is {together:.4f} instead of "
+        f"{alone:.4f} (weeks {', '.join(map(str, weeks[half + 1 :]))})"
+    )

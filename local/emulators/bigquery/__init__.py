@@ -3,8 +3,8 @@
     python -m local.emulators.bigquery --port 8090 --grpc-port 8091 \\
         --project propensity-local --data-dir .local/states/demo/bigquery
 
-0.4.0 is the newest release (November 2026). ``server.py`` starts it and names every
-patch; each waits for a change of local-bigquery, and goes with it:
+0.4.0 is the newest release (November 2026). ``__main__.py`` starts it and names
+every patch; each waits for a change of local-bigquery, and goes with it:
 
     rewriting.py  support of Python 3.11 and 3.12, and of machines without a network; a
                   query that is run once, not two or three times; MERGE in a transaction
