@@ -17,9 +17,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = "pages"
@@ -77,93 +76,81 @@ def pattern(line: str) -> re.Pattern[str]:
     return re.compile(text + re.escape(line[end:]))
 
 
-class Quoted(NamedTuple):
-    """A line that the demo has printed, and the numbers that a page quotes of it."""
-
-    line: str
-    numbers: Sequence[str]
-
-
-def quoted(line: str, printed: list[str]) -> Quoted | None:
-    """Take the line that a page quotes from the demo's output."""
-    wanted = pattern(" ".join(line.split()))
-    # The answer to a lookup is a part of its line.
-    is_like = wanted.search if line.startswith("{") else wanted.fullmatch
-    for place, one in enumerate(printed):
-        if found := is_like(" ".join(one.split())):
-            return Quoted(printed.pop(place).rstrip(), found.groups())
-    return None
-
-
 def numbers(line: str) -> list[str]:
     """Return the numbers of a line of a page, as the groups of its pattern."""
-    parts = PARTS.finditer(" ".join(line.split()))
-    return [part[0] for part in parts if not any(part.groupdict().values())]
+    found = PARTS.finditer(" ".join(line.split()))
+    return [part[0] for part in found if not any(part.groupdict().values())]
+
+
+def filled(line: str, values: Iterable[str]) -> str:
+    """Return a line of a page with other numbers."""
+    left = iter(values)
+
+    def part(found: re.Match[str]) -> str:
+        return found[0] if any(found.groupdict().values()) else next(left)
+
+    return PARTS.sub(part, line)
+
+
+def renewed(line: str, printed: list[str]) -> str | None:
+    """
+    Return a line of a page with the numbers of the demo; None if there is none like it.
+
+    The demo's line leaves the list: a page quotes each once.
+    """
+    wanted = pattern(" ".join(line.split()))
+    # The answer to a lookup is a part of its line.
+    is_part = line.startswith("{")
+    is_like = wanted.search if is_part else wanted.fullmatch
+    for place, one in enumerate(printed):
+        if found := is_like(" ".join(one.split())):
+            whole = printed.pop(place).rstrip()
+            if not is_part and "…" not in line:
+                return whole
+            return filled(line, found.groups())
+    return None
 
 
 def is_close(text: str, other: str) -> bool:
     """Tell whether two numbers are the same but for rounding on another machine."""
-    one, two = _value(text), _value(other)
+    one, two = (float(value.replace(",", "")) for value in (text, other))
     return abs(one - two) <= max(LEAST, SHARE * abs(two))
 
 
-def _value(text: str) -> float:
-    return float(text.replace(",", ""))
-
-
-def problems(name: str, text: str, printed: list[str]) -> Iterator[str]:
-    """Yield what a page quotes otherwise than a demo printed it."""
-    for _, block in BLOCK.findall(text):
-        left = [*printed]
-        for line in filter(str.strip, block.splitlines()):
-            if RULES.match(line) or CHANCE.search(line):
-                continue
-            found = quoted(line, left)
-            if found is None:
-                yield f"{name}: the demo prints no line like: {line.strip()}"
-            elif not all(map(is_close, numbers(line), found.numbers)):
-                yield f"{name}: {line.strip()}\n  the demo printed: {found.line}"
-    for page, line, sentence in SENTENCES:
-        if page == name:
-            written = _sentence(line, sentence, printed)
-            if written and written not in text:
-                yield f"{name}: it should say: {written}"
-
-
-def _sentence(line: str, sentence: str, printed: list[str]) -> str:
-    found = quoted(line, [*printed])
-    if found is None:
-        return ""
-    return sentence.format(*map(_value, found.numbers))
-
-
-def written(name: str, text: str, printed: list[str]) -> str:
-    """Return a page with the numbers that a demo has printed."""
+def written(name: str, text: str, printed: list[str]) -> tuple[str, list[str]]:
+    """Return a page with the numbers of a demo, and the lines that it did not print."""
+    missing: list[str] = []
 
     def block(found: re.Match[str]) -> str:
-        left = [*printed]
-        lines = [_line(line, left) for line in found[2].splitlines()]
+        left, lines = [*printed], []
+        for line in found[2].splitlines():
+            new = renewed(line, left) if line.strip() else line
+            lines.append(line if new is None else new)
+            if new is None and not RULES.match(line):
+                missing.append(line.strip())
         return "\n".join([f"```{found[1]}", *lines, "```"])
 
     text = BLOCK.sub(block, text)
     for page, line, sentence in SENTENCES:
-        if page == name and (new := _sentence(line, sentence, printed)):
-            anything = re.sub(r"\\\{[^}]*\}", r"[\\d.,]+", re.escape(sentence))
-            text = re.sub(anything, lambda _, new=new: new, text)
-    return text
+        if page == name and (new := renewed(line, [*printed])):
+            values = (float(value.replace(",", "")) for value in numbers(new))
+            said = sentence.format(*values)
+            anything = re.sub(r"\\\{[^}]*\}", r"[\\d.,%]+", re.escape(sentence))
+            text, count = re.subn(anything, lambda _, said=said: said, text)
+            missing += [] if count else [sentence]
+    return text, missing
 
 
-def _line(line: str, left: list[str]) -> str:
-    """Return a line of a page with the numbers of the demo's, which leaves the list."""
-    found = quoted(line, left)
-    if found is None:
-        return line
-    if "…" not in line and not line.startswith("{"):
-        return found.line
-    values = iter(found.numbers)
-    return PARTS.sub(
-        lambda part: part[0] if any(part.groupdict().values()) else next(values), line
-    )
+def problems(name: str, text: str, printed: list[str]) -> Iterator[str]:
+    """Yield what a page quotes otherwise than a demo printed it."""
+    new, missing = written(name, text, printed)
+    for line in missing:
+        if not CHANCE.search(f" {line}"):
+            yield f"{name}: the demo prints no line like: {line}"
+    for line, other in zip(text.splitlines(), new.splitlines(), strict=True):
+        both = zip(numbers(line), numbers(other), strict=True)
+        if not (CHANCE.search(line) or all(is_close(*pair) for pair in both)):
+            yield f"{name}: {line.strip()}\n  the demo printed: {other.strip()}"
 
 
 def played() -> str:
@@ -214,7 +201,8 @@ def main() -> int:
     printed = played().splitlines()
     for name in PAGES:
         path = ROOT / name
-        path.write_text(written(name, path.read_text("utf-8"), printed), "utf-8")
+        text, _ = written(name, path.read_text("utf-8"), printed)
+        path.write_text(text, "utf-8")
         print(f"wrote {name}")
     pictures()
     return 0

@@ -55,4 +55,4 @@ def test_a_page_that_quotes_something_else_is_reported(text):
 def test_a_page_is_written_with_what_the_demo_has_printed():
     wrong = page("0.7", "0.39912")
 
-    assert outputs.written("page.md", wrong, PRINTED) == page()
+    assert outputs.written("page.md", wrong, PRINTED) == (page(), [])
