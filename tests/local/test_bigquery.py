@@ -259,7 +259,7 @@ class TestProcess:
 
 def test_another_release_is_refused():
     """A rewrite that finds nothing to do says so."""
-    with pytest.raises(ImportError, match="not that of local-bigquery"):
+    with pytest.raises(ImportError, match="differs from local-bigquery"):
         rewritten("something else", (("old", "new"),), module="m")
 
 
