@@ -20,8 +20,7 @@ from starlette.responses import Response
 from propensity.clock import SYSTEM
 from propensity.gcp.http import Callers, answers_failures
 from propensity.settings import Settings, target_here
-from propensity.stream.consumer import Clients
-from propensity.stream.ingest import StreamFeatures
+from propensity.stream.consumer import Clients, StreamFeatures
 
 # A push does without what the others import.
 if target_here() == "score_stream":

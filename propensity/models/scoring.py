@@ -194,6 +194,24 @@ class Scorer:
         )
 
 
+def each_score(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[float | SchemaError]:
+    """
+    Yield the probability of each row, or why the model refuses the row.
+
+    It does not say which it refuses. Halves of halves are scored until that is found:
+    row by row would hold up all other requests for seconds.
+    """
+    half = rows.num_rows // 2
+    try:
+        scores: list[float | SchemaError] = [*scorer.probabilities(rows)]
+    except ValueError:
+        scores = [] if half else [scorer.refusal(rows)]
+    yield from scores
+    if len(scores) < rows.num_rows:
+        yield from each_score(scorer, rows[:half])
+        yield from each_score(scorer, rows[half:])
+
+
 def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> Scored:
     """Return a batch with the probabilities of its chunks; it may be empty."""
     return batch, np.concatenate([np.empty(0), *parts])

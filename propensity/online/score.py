@@ -42,9 +42,8 @@ from propensity.gcp.log import Counts, log
 from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, RowsRefused, append_accepted
 
-# Not used here: versions are loaded with it, and its import takes seconds, which no
-# request is to wait for.
-from propensity.models import scoring  # noqa: F401
+# Its import takes seconds, which no request is to wait for.
+from propensity.models.scoring import each_score
 from propensity.online.score_request import Instance, Question, question_of
 from propensity.registry.inference_log import (
     ONLINE,
@@ -261,19 +260,15 @@ def scores_of(group: Sequence[Waiting]) -> list[Any]:
     for positions in positions_of.values():
         every = [each for position in positions for each in group[position].instances]
         try:
-            scores = iter(_scores(group[positions[0]], every))
+            first = group[positions[0]]
+            rows = _rows(first, every)
+            scores = iter(first.serving.scorer.probabilities(rows).tolist())
             for position in positions:
                 results[position] = [next(scores) for _ in group[position].instances]
         except Exception:  # a bad request must not fail the others
             for position in positions:
                 results[position] = _scores_or_error(group[position])
     return results
-
-
-def _scores(waiting: Waiting, instances: Sequence[Instance]) -> list[float]:
-    rows = _rows(waiting, instances)
-    scores: list[float] = waiting.serving.scorer.probabilities(rows).tolist()
-    return scores
 
 
 def _rows(waiting: Waiting, instances: Sequence[Instance]) -> pa.RecordBatch:
@@ -285,33 +280,19 @@ def _rows(waiting: Waiting, instances: Sequence[Instance]) -> pa.RecordBatch:
 
 def _scores_or_error(waiting: Waiting) -> Any:
     """Score the instances of a request, or return the error that names one."""
+    rows = _rows(waiting, waiting.instances)
+    scores = list[float]()
     try:
-        return _scores(waiting, waiting.instances)
-    except ValueError:
-        instance = _first_refused(waiting, waiting.instances)
-        refusal = waiting.serving.scorer.refusal(_rows(waiting, [instance]))
-        # Of no feature alone, such as a category that the model does not know.
-        field = f"{instance.prefix}{refusal.field or ''}".strip(".") or "features"
-        return RequestError(f"{field}: {refusal.message}", field=field)
+        for score in each_score(waiting.serving.scorer, rows):
+            if isinstance(score, SchemaError):
+                prefix = waiting.instances[len(scores)].prefix
+                # Of no feature alone, such as a category that the model does not know.
+                field = f"{prefix}{score.field or ''}".strip(".") or "features"
+                return RequestError(f"{field}: {score.message}", field=field)
+            scores.append(score)
     except Exception as error:  # every waiting request must get an answer
         return error.with_traceback(None)
-
-
-def _first_refused(waiting: Waiting, instances: Sequence[Instance]) -> Instance:
-    """
-    Return the first of instances that the model refuses together.
-
-    It does not say which. Halves are scored, which takes as long as to score all, where
-    one by one would hold up all other requests for seconds.
-    """
-    half = len(instances) // 2
-    if not half:
-        return instances[0]
-    try:
-        _scores(waiting, instances[:half])
-    except ValueError:
-        return _first_refused(waiting, instances[:half])
-    return _first_refused(waiting, instances[half:])
+    return scores
 
 
 async def append_all(

@@ -1,5 +1,5 @@
 """
-The base class of the stream's consumers: a push in, a group handled, an answer out.
+Consumers of the stream: their base class, and streamFeatures, which takes the events.
 
 Each is an asynchronous function that Pub/Sub pushes to. Messages that arrive together
 are handled together (``GroupCommit``), and a message is acknowledged once its rows are
@@ -17,7 +17,9 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from math import inf
 
 import pyarrow as pa
 from msgspec.structs import replace
@@ -26,7 +28,7 @@ from starlette.responses import Response
 
 from propensity import suppression, usecases
 from propensity.clock import Clock
-from propensity.concurrency import GroupCommit
+from propensity.concurrency import GroupCommit, Refreshed
 from propensity.errors import (
     MethodNotAllowed,
     PropensityError,
@@ -34,8 +36,9 @@ from propensity.errors import (
     UseCaseError,
 )
 from propensity.events import messages
+from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message, dead_letters
-from propensity.events.rows import Accepted
+from propensity.events.rows import Accepted, Event, accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
 from propensity.gcp.http import Json, body_of, keep_modules
@@ -45,8 +48,10 @@ from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, append_accepted, parts
 from propensity.schema import Table
 from propensity.settings import Settings
+from propensity.statements import statement
 from propensity.suppression import Suppressed
-from propensity.tables.stream import DEAD_LETTERS
+from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
+from propensity.topics import ENRICHED, prefixed
 
 # A group is well within the limits of one append and one Publish request, which takes a
 # thousand messages. What comes while one is written, and in the pause behind it, is the
@@ -60,6 +65,11 @@ PAUSE_S = 0.02
 # MiB each. Further messages get a 503, and Pub/Sub slows down.
 WAITING_BYTES = 16 * 1024**2
 READING_BYTES = 64 * 1024**2
+
+# Seconds after which the table of postcodes is read anew.
+POSTCODE_TTL_S = 3600
+# Attributes of published messages.
+KEPT = ("use_case", "event_id", "event_type")
 
 # Why a message is a dead letter, or is to be delivered again.
 Unhandled = Refused | PropensityError
@@ -101,7 +111,7 @@ class Clients:
 
 class Consumer(ABC):
     """
-    A function that Pub/Sub pushes to; a subclass handles a group in ``consume``.
+    A function that Pub/Sub pushes to; a subclass stores a group in ``handle``.
 
     Attributes:
         name: Of the function in the log.
@@ -181,7 +191,6 @@ class Consumer(ABC):
         unhandled = await self.consume(group)
         return [unhandled.get(place) for place in range(len(group))]
 
-    @abstractmethod
     async def consume(self, group: Sequence[Message]) -> Mapping[int, Unhandled]:
         """
         Handle a group, and count it at the end: if it fails, it comes again.
@@ -193,8 +202,49 @@ class Consumer(ABC):
         Raises:
             PropensityError: The whole group is to be delivered again.
         """
+        suppressed = await self.suppressed.current()
+        accepted = accept(
+            group,
+            self.clients.catalogue,
+            await self.postcodes(),
+            received_at=self.clients.clock.now(),
+            suppressed=suppressed,
+        )
+        again = self._held_back(accepted.refused)
+        counts = await self.handle(accepted, again)
+        letters = await self.dead_letter(group, accepted.refused, suppressed)
+        unhandled: dict[int, Unhandled] = {**letters, **again}
+        handled = {event.place for event in (*accepted.events, *accepted.truths)}
+        if len(again) < len(group):
+            self.counts.add(
+                Counter(letters[place].reason for place in letters.keys() - again),
+                rows_in=len(group) - len(again),
+                suppressed=len(group) - len(handled | unhandled.keys()),
+                dead_letters=len(letters),
+                **counts,
+            )
+        return unhandled
 
-    def held_back(self, refused: dict[int, Refused]) -> dict[int, PropensityError]:
+    async def postcodes(self) -> PostcodeIndex | None:
+        """Return the table that events are enriched by; None if they are already."""
+        return None
+
+    @abstractmethod
+    async def handle(
+        self, accepted: Accepted, again: dict[int, PropensityError]
+    ) -> Mapping[str, int]:
+        """
+        Store and publish what a group has brought; return counts for the log.
+
+        Args:
+            accepted: ``refused`` gets what a model or a table refuses.
+            again: Gets the errors of messages that are to be delivered again.
+
+        Raises:
+            PropensityError: The whole group is to be delivered again.
+        """
+
+    def _held_back(self, refused: dict[int, Refused]) -> dict[int, PropensityError]:
         """Take out of ``refused`` what comes again until a folder is right."""
         if not self.clients.wrong:
             return {}
@@ -203,27 +253,6 @@ class Consumer(ABC):
         for place in places:
             del refused[place]
         return dict.fromkeys(places, self.clients.wrong[0])
-
-    def count(
-        self,
-        group: Sequence[Message],
-        accepted: Accepted,
-        unhandled: Mapping[int, Unhandled],
-        **counts: int,
-    ) -> None:
-        """Count a group that is done; messages delivered again count then."""
-        reasons = Counter(
-            one.reason for one in unhandled.values() if isinstance(one, Refused)
-        )
-        failed = len(unhandled) - reasons.total()
-        handled = {event.place for event in (*accepted.events, *accepted.truths)}
-        if failed < len(group):
-            self.counts.add(
-                reasons,
-                rows_in=len(group) - failed,
-                suppressed=len(group) - len(handled | unhandled.keys()),
-                **counts,
-            )
 
     async def append(
         self,
@@ -282,3 +311,60 @@ class Consumer(ABC):
             personal=self.clients.catalogue.personal,
         )
         return kept, rows
+
+
+class StreamFeatures(Consumer):
+    """``streamFeatures``: events are validated, enriched, stored and published."""
+
+    name = "streamFeatures"
+
+    def __init__(self, clients: Clients) -> None:
+        super().__init__(clients)
+        self._topic = prefixed(clients.settings, ENRICHED)
+        self._postcodes: Refreshed[PostcodeIndex] = Refreshed(
+            self._read_postcodes,
+            ttl_s=POSTCODE_TTL_S,
+            grace_s=inf,
+            clock=clients.clock.monotonic,
+            on_error=lambda error: log(
+                "WARNING", f"postcodes not read: {error}", function=self.name
+            ),
+        )
+
+    def _read_postcodes(self) -> PostcodeIndex:
+        return PostcodeIndex(self.clients.warehouse.table(statement("postcodes")))
+
+    async def postcodes(self) -> PostcodeIndex:
+        """Return the table of postcodes, of the last hour."""
+        return await self._postcodes.current()
+
+    async def handle(
+        self, accepted: Accepted, again: dict[int, PropensityError]
+    ) -> Mapping[str, int]:
+        """Store truths and events, then publish the stored events."""
+        truths = await self._store(TRUTH_EVENTS, accepted.truths, accepted.refused)
+        events = await self._store(STREAM_EVENTS, accepted.events, accepted.refused)
+        messages, unknown_postcodes = [], 0
+        for event in events:
+            attributes = {name: getattr(event, name) for name in KEPT}
+            messages.append((event.published, attributes))
+            if event.values.get("postcode") is not None:
+                unknown_postcodes += event.values["socioeconomic_idx"] is None
+        await self.clients.bus.publish(self._topic, messages)
+        return {
+            "rows_out": len(events),
+            "truths": len(truths),
+            "unknown_postcodes": unknown_postcodes,
+            "appends": 1,
+        }
+
+    async def _store(
+        self, table: Table, events: Sequence[Event], refused: dict[int, Refused]
+    ) -> list[Event]:
+        """Append rows of events or truths, and return the accepted ones."""
+        if events:
+            lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
+            at = self.clients.clock.now()
+            rows = rows_of(table, events, received_at=at, lateness=lateness)
+            await self.append(table, rows, [event.place for event in events], refused)
+        return [event for event in events if event.place not in refused]

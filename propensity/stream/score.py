@@ -10,7 +10,7 @@ import asyncio
 import json
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,11 @@ import msgspec
 import pyarrow as pa
 
 from propensity import usecases
-from propensity.errors import PropensityError, QueryTooExpensive
-from propensity.events.messages import MAXIMUM_EVENT_BYTES, Message, published
-from propensity.events.rows import Event, accept
+from propensity.errors import PropensityError, QueryTooExpensive, SchemaError
+from propensity.events.messages import MAXIMUM_EVENT_BYTES, published
+from propensity.events.rows import Accepted, Event
 from propensity.events.values import EPOCH, MICROSECOND, Refused
+from propensity.models.scoring import each_score
 from propensity.registry.inference_log import (
     STREAM,
     Scored,
@@ -35,14 +36,13 @@ from propensity.registry.serving import (
     UserFeatures,
     users_on_the_stream,
 )
-from propensity.stream.consumer import Clients, Consumer, Unhandled
+from propensity.stream.consumer import Clients, Consumer
 from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.topics import SCORES, prefixed
 from propensity.usecases import Features, UseCase
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
-    from propensity.models.scoring import Scorer
 
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
@@ -81,32 +81,21 @@ class ScoreStream(Consumer):
             function=self.name,
         )
 
-    async def consume(self, group: Sequence[Message]) -> Mapping[int, Unhandled]:
+    async def handle(
+        self, accepted: Accepted, again: dict[int, PropensityError]
+    ) -> Mapping[str, int]:
         """Score a group, the events of each use case together."""
-        suppressed = await self.suppressed.current()
-        accepted = accept(
-            group,
-            self.clients.catalogue,
-            None,
-            received_at=self.clients.clock.now(),
-            suppressed=suppressed,
-        )
-        refused = accepted.refused
         by_use_case: dict[str, list[Event]] = defaultdict(list)
         for event in accepted.events:
             by_use_case[event.use_case].append(event)
         counts = Counter(rows_out=0, groups=1)
-        failed = self.held_back(refused)
         for name, events in by_use_case.items():
             try:
                 use_case = usecases.load(name)
-                counts.update(await self._store(use_case, events, refused))
+                counts.update(await self._store(use_case, events, accepted.refused))
             except PropensityError as error:
-                failed |= {event.place: error for event in events}
-        refused = await self.dead_letter(group, refused, suppressed)
-        unhandled: dict[int, Unhandled] = {**refused, **failed}
-        self.count(group, accepted, unhandled, **counts)
-        return unhandled
+                again |= dict.fromkeys([event.place for event in events], error)
+        return counts
 
     async def _store(
         self, use_case: UseCase, events: Sequence[Event], refused: dict[int, Refused]
@@ -122,14 +111,14 @@ class ScoreStream(Consumer):
         if not (use_case.scores_events or use_case.has_statement("stream_rows")):
             return {"not_scored_on_the_stream": len(events)}
         state = await self._champions.state(use_case)
-        places, rows, counts = await asyncio.to_thread(
+        rows, counts = await asyncio.to_thread(
             self._score, use_case, events, state, refused
         )
         if not rows:
             return counts
-        await self.append(INFERENCE_LOG, batch_of(rows), places, refused)
+        await self.append(INFERENCE_LOG, batch_of([*rows.values()]), [*rows], refused)
         scores = []
-        for place, row in zip(places, rows, strict=True):
+        for place, row in rows.items():
             is_scored = (row.probability, row.anomaly_score) != (None, None)
             if is_scored and place not in refused:
                 message = {name: getattr(row, name) for name in _IN_MESSAGES}
@@ -145,11 +134,10 @@ class ScoreStream(Consumer):
         events: Sequence[Event],
         state: ServingState,
         refused: dict[int, Refused],
-    ) -> tuple[list[int], list[Inference], dict[str, int]]:
+    ) -> tuple[dict[int, Inference], dict[str, int]]:
         """
-        Return rows of ``inference_log``, and counts of unscored events by reason.
-
-        The rows come with the places of their events.
+        Return rows of ``inference_log`` by the place of their event, and counts of
+        unscored events by reason.
         """
         champion = state.champion
         if use_case.scores_events:
@@ -161,51 +149,29 @@ class ScoreStream(Consumer):
             ]
             counts = {"not_scored_on_the_stream": len(events) - len(to_score)}
         elif champion is None:
-            return [], [], {"no_champion": len(events)}
+            return {}, {"no_champion": len(events)}
         else:
             to_score, counts = self._with_user_features(use_case, events)
-        places = [event.place for event, _ in to_score]
-        scores: list[float | None] = [None] * len(to_score)
         if champion is None:
             counts["no_champion"] = len(to_score)
-        elif to_score:
-            features = pa.RecordBatch.from_pylist(
-                [values for _, values in to_score], use_case.feature_schema()
-            )
-            scores = self._scores(champion.scorer, features, places, refused)
-            if not champion.is_warm:
-                counts["not_warm"] = len(to_score)
-        kept = [row for row, place in enumerate(places) if place not in refused]
-        rows = self._inferences(
-            use_case, state, [to_score[row] for row in kept], [scores[r] for r in kept]
+            rows = self._inferences(use_case, state, [(*one, None) for one in to_score])
+            return rows, counts
+        features = pa.RecordBatch.from_pylist(
+            [values for _, values in to_score], use_case.feature_schema()
         )
-        return [places[row] for row in kept], rows, counts
-
-    def _scores(
-        self,
-        scorer: Scorer,
-        features: pa.RecordBatch,
-        places: Sequence[int],
-        refused: dict[int, Refused],
-    ) -> list[float | None]:
-        """
-        Return scores of rows, None for rows that the model rejects.
-
-        It does not say which it refuses, and scores halves of halves until it is found.
-        """
-        half = len(places) // 2
-        try:
-            with self._scoring:
-                return list(scorer.probabilities(features))
-        except ValueError:
-            if not half:
-                refusal = scorer.refusal(features)
-                refused[places[0]] = Refused(
-                    "refused_by_model", refusal.message, field=refusal.field
+        with self._scoring:
+            scores = [*each_score(champion.scorer, features)]
+        scored = []
+        for (event, values), score in zip(to_score, scores, strict=True):
+            if isinstance(score, SchemaError):
+                refused[event.place] = Refused(
+                    "refused_by_model", score.message, field=score.field
                 )
-                return [None]
-        first = self._scores(scorer, features[:half], places[:half], refused)
-        return first + self._scores(scorer, features[half:], places[half:], refused)
+            else:
+                scored.append((event, values, score))
+        if not champion.is_warm:
+            counts["not_warm"] = len(to_score)
+        return self._inferences(use_case, state, scored), counts
 
     def _with_user_features(
         self, use_case: UseCase, events: Sequence[Event]
@@ -248,12 +214,11 @@ class ScoreStream(Consumer):
         self,
         use_case: UseCase,
         state: ServingState,
-        scored: Sequence[WithFeatures],
-        scores: Iterable[float | None],
-    ) -> list[Inference]:
-        """Return rows of ``inference_log``."""
+        scored: Sequence[tuple[Event, Features, float | None]],
+    ) -> dict[int, Inference]:
+        """Return rows of ``inference_log`` by the place of their event."""
         at = self.clients.clock.now()
-        times = published([event.message for event, _ in scored]).to_pylist()
+        times = published([event.message for event, _, _ in scored]).to_pylist()
         events = [
             Scored(
                 event_id=event.event_id,
@@ -262,9 +227,12 @@ class ScoreStream(Consumer):
                 features=features,
                 latency_ms=latency_ms(self._taken_at(event, published_at), at),
             )
-            for (event, features), published_at in zip(scored, times, strict=True)
+            for (event, features, _), published_at in zip(scored, times, strict=True)
         ]
-        return rows_of(use_case, state, events, scores, source=STREAM, at=at)
+        scores = [score for _, _, score in scored]
+        rows = rows_of(use_case, state, events, scores, source=STREAM, at=at)
+        places = [event.place for event, _, _ in scored]
+        return dict(zip(places, rows, strict=True))
 
     def _taken_at(self, event: Event, published_at: datetime | None) -> datetime | None:
         """Return since when the latency of a score counts; None where it is unknown."""

@@ -11,8 +11,7 @@ import pyarrow as pa
 from propensity.errors import Unavailable
 from propensity.events.messages import Message
 from propensity.settings import Settings
-from propensity.stream.consumer import Clients
-from propensity.stream.ingest import POSTCODE_TTL_S, StreamFeatures
+from propensity.stream.consumer import POSTCODE_TTL_S, Clients, StreamFeatures
 from tests.clocks import ManualClock
 from tests.events import DEPLOYED, NOW, registration, written
 from tests.propensity.stream.test_score import Log

@@ -16,8 +16,7 @@ from propensity.errors import RequestError, UseCaseError
 from propensity.events.enrichment import PostcodeIndex
 from propensity.online.score_request import question_of
 from propensity.settings import Settings
-from propensity.stream.consumer import Clients
-from propensity.stream.ingest import StreamFeatures
+from propensity.stream.consumer import Clients, StreamFeatures
 from propensity.suppression import NOBODY
 from tests import own_use_cases
 from tests.clocks import ManualClock

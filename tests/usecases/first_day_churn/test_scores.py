@@ -28,8 +28,7 @@ from propensity.models.scoring import Scorer
 from propensity.registry.serving import UserFeatures
 from propensity.registry.versions import Registry
 from propensity.runs import setup
-from propensity.stream.consumer import Clients
-from propensity.stream.ingest import StreamFeatures
+from propensity.stream.consumer import Clients, StreamFeatures
 from propensity.stream.score import ScoreStream
 from tests.deployment import entered
 from tests.exact import expected_features
