@@ -110,13 +110,12 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
 
     with _declared(audience, use_case) as (deployment, named, secret):
         done = run.send(deployment, named, secret, watched=_watched, **chosen)
-    del done["is_retryable"]
-    if done["failure"]:
+    if done.failure:
         say(
-            f"propensity audience: {done['failure']}. {done['pending']:,} users are "
+            f"propensity audience: {done.failure.message}. {done.pending:,} users are "
             "pending: run the same command again to go on"
         )
-    return done, Exit.FAILED if done["failure"] else Exit.DONE
+    return done.answer(), Exit.FAILED if done.failure else Exit.DONE
 
 
 @audience.command(epilog=example("propensity audience ledger winback"))

@@ -2,13 +2,7 @@
 -- dates of whom the receiver says later what became: what the ledger has of it.
 -- Parameters: @use_case, @audience, @destination STRING; @as_of DATE.
 -- Source: ma_audience_ledger.
-SELECT
-  as_of,
-  action,
-  user_id,
-  request,
-  receipt,
-  status
+SELECT *
 FROM ma_audience_ledger
 WHERE
   use_case = @use_case

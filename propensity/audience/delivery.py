@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from functools import cache, cached_property
+
+from msgspec import structs
 
 from propensity import suppression
 from propensity.audience.members import Audience
@@ -26,7 +28,7 @@ from propensity.errors import PropensityError, RequestError
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.suppression import Suppressed
-from propensity.tables import every as tables
+from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
 
 ADD, REMOVE = "add", "remove"
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
@@ -82,7 +84,7 @@ class Request:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-class Destination(Protocol):
+class Destination(ABC):
     """
     A receiver of users.
 
@@ -94,8 +96,9 @@ class Destination(Protocol):
 
     name: str
     batch: int
-    actions: Sequence[str]
+    actions: Sequence[str] = (ADD,)
 
+    @abstractmethod
     def send(self, request: Request) -> Mapping[str, str]:
         """
         Send users; return the reason of each who was rejected, maybe as ``Later``.
@@ -104,20 +107,18 @@ class Destination(Protocol):
             Refused: All of them, for one reason.
             Unavailable: The outcome is not known; the same request may be sent again.
         """
-        ...
-
-
-@runtime_checkable
-class Late(Protocol):
-    """A destination that says later what became of users, and may only check them."""
 
     def validate(self, request: Request) -> None:
         """Ask whether a request would be taken; raises Refused if not."""
-        ...
+        raise RequestError(
+            f"{self.name} cannot check requests without taking them",
+            hint="Leave --validate out",
+            field="validate",
+        )
 
     def outcome(self, receipt: str) -> Outcome | None:
-        """Return what became of a request's users; None if that is still open."""
-        ...
+        """Return what became of the users of a receipt; None if that is still open."""
+        return None
 
 
 # Hands over requests one by one, such as to a bar of progress.
@@ -130,68 +131,75 @@ class Ledger:
     The rows of an audience's as-of date and a destination.
 
     Attributes:
-        where: What all its rows have in common.
         rows: Rows that wait to be written.
     """
 
     deployment: Deployment
-    where: Mapping[str, Any]
+    audience: Audience
+    destination: Destination
     clock: Clock
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Delivery] = field(default_factory=list)
 
-    def recorded(self) -> list[dict[str, Any]]:
+    @property
+    def key(self) -> dict[str, object]:
+        """What all its rows have in common."""
+        return {**self.audience.key, "destination": self.destination.name}
+
+    @property
+    def about(self) -> dict[str, object]:
+        """Its audience and destination, with the numbers of members."""
+        members, treated = len(self.audience.members), len(self.audience.treated)
+        return {**self.key, "members": members, "held_out": members - treated}
+
+    def recorded(self) -> list[Delivery]:
         """
         Return the row of each action and user, in the order of requests.
 
         Of earlier dates there are those alone of whom the destination has yet to say
         what became: they have a receipt, and are pending.
         """
-        return self._read("audience_recorded")
+        sql = statement("audience_recorded")
+        rows = self.deployment.warehouse.table(sql, self.key)
+        return [Delivery.of(row) for row in rows.to_pylist()]
 
     def listed(self) -> list[Member]:
         """Return who was added as of an earlier date, and not removed since."""
-        return [
-            Member(row["user_id"], attributes=row["attributes"])
-            for row in self._read("audience_listed")
-        ]
-
-    def _read(self, name: str) -> list[dict[str, Any]]:
-        sql = statement(name)
-        rows = self.deployment.warehouse.table(sql, self.where)
-        return list(rows.to_pylist())
+        sql = statement("audience_listed")
+        rows = self.deployment.warehouse.table(sql, self.key)
+        return [Member(**row) for row in rows.to_pylist()]
 
     def record(
         self, request: Request, status: str, reasons: Mapping[str, str] | None = None
     ) -> None:
         """Record a request's users, rejected where there is a reason for a user."""
-        receipt = None
+        receipt, now = None, self.clock.now()
         if isinstance(reasons, Later):
             status, receipt = PENDING, reasons.receipt
-        rejected = reasons or {}
-        same = {
-            **self.where,
-            "action": request.action,
-            "request": request.key,
-            "recorded_at": self.clock.now(),
-            "receipt": receipt,
-        }
-        for user in (member.user_id for member in request.members):
-            became = REJECTED if user in rejected else status
-            reason = rejected.get(user)
-            self.rows.append(
-                {**same, "user_id": user, "status": became, "reason": reason}
+        for member in request.members:
+            reason = reasons.get(member.user_id) if reasons else None
+            row = Delivery(
+                use_case=self.audience.use_case,
+                audience=self.audience.name,
+                as_of=self.audience.as_of,
+                destination=self.destination.name,
+                action=request.action,
+                user_id=member.user_id,
+                request=request.key,
+                status=status if reason is None else REJECTED,
+                reason=reason,
+                receipt=receipt,
+                recorded_at=now,
             )
+            self.rows.append(row)
 
     def record_suppressed(self, request: Request) -> None:
         """Record users who are not sent, because they were suppressed meanwhile."""
         users = [member.user_id for member in request.members]
         self.record(request, REJECTED, dict.fromkeys(users, SUPPRESSED))
 
-    def settle(
-        self, destination: Destination, recorded: Sequence[Mapping[str, Any]]
-    ) -> int:
+    def settle(self, recorded: Sequence[Delivery]) -> int:
         """
-        Record what a destination says now of users whom it has since an earlier time.
+        Record what the destination says now of users whom it has since an earlier time.
 
         Args:
             recorded: As ``recorded`` returns them.
@@ -199,62 +207,47 @@ class Ledger:
         Returns:
             How many users it still says nothing of, as of all dates.
         """
-        if not isinstance(destination, Late):
-            return 0
-        outcomes: dict[str, Outcome | None] = {}
-        waiting = 0
+        outcome_of, waiting = cache(self.destination.outcome), 0
         for row in recorded:
-            receipt = row["receipt"]
-            if row["status"] != PENDING or receipt is None:
+            if row.status != PENDING or row.receipt is None:
                 continue
-            if receipt not in outcomes:
-                outcomes[receipt] = destination.outcome(receipt)
-            outcome = outcomes[receipt]
+            outcome = outcome_of(row.receipt)
             if outcome is None:
                 waiting += 1
                 continue
-            became = {
-                "status": ACCEPTED if outcome.is_accepted else REJECTED,
-                "reason": outcome.reason,
-                "recorded_at": self.clock.now(),
-            }
-            self.rows.append({**self.where, **row, **became})
+            status = ACCEPTED if outcome.is_accepted else REJECTED
+            known = {"status": status, "reason": outcome.reason}
+            self.rows.append(
+                structs.replace(row, **known, recorded_at=self.clock.now())
+            )
         self.flush()
         return waiting
 
     def flush(self) -> None:
         """Write what waits: all of it or nothing."""
         if self.rows:
-            self.deployment.warehouse.write(tables.AUDIENCE_LEDGER, self.rows)
+            self.deployment.warehouse.write(AUDIENCE_LEDGER, self.rows)
             self.rows.clear()
 
 
-def account(deployment: Deployment, audience: str) -> dict[str, Any]:
+def account(deployment: Deployment, audience: str) -> dict[str, object]:
     """
     Return what the ledger has of an audience: members, and users by their status.
 
     Raises:
         RequestError: There is no audience of this name.
     """
-    members, users = (
-        [
-            dict(row.items())
-            for row in deployment.rows(statement(name), audience=audience)
-        ]
-        for name in ("audience_selections", "audience_deliveries")
-    )
-    name = deployment.use_case.name
-    if not members:
+    name, found = deployment.use_case.name, dict[str, object]()
+    statements = {"members": "audience_selections", "users": "audience_deliveries"}
+    for key, file in statements.items():
+        rows = deployment.rows(statement(file), audience=audience)
+        found[key] = [dict(row.items()) for row in rows]
+    if not found["members"]:
         raise RequestError(f"{name} has no audience {audience!r}", field="audience")
-    return {"use_case": name, "audience": audience, "members": members, "users": users}
+    return {"use_case": name, "audience": audience, **found}
 
 
-def requests_left(
-    audience: Audience,
-    destination: Destination,
-    ledger: Ledger,
-    recorded: Sequence[Mapping[str, Any]],
-) -> list[Request]:
+def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]:
     """
     Return the requests that were not answered yet, removals first.
 
@@ -263,10 +256,11 @@ def requests_left(
     Args:
         recorded: As ``Ledger.recorded`` returns them.
     """
+    audience, destination = ledger.audience, ledger.destination
     by_user = {
-        (row["action"], row["user_id"]): row
+        (row.action, row.user_id): row
         for row in recorded
-        if row["as_of"] == audience.as_of
+        if row.as_of == audience.as_of
     }
     known = {member.user_id: member for member in audience.members}
     removable = ledger.listed() if REMOVE in destination.actions else []
@@ -274,9 +268,9 @@ def requests_left(
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
     for (action, user), row in by_user.items():
-        if row["status"] != PENDING or row["receipt"]:
+        if row.status != PENDING or row.receipt:
             continue
-        key = row["request"]
+        key = row.request
         if action == REMOVE:
             groups[action, key].append(removed.get(user) or Member(user))
         elif user in known:
@@ -286,10 +280,9 @@ def requests_left(
             ledger.record_suppressed(
                 Request(audience, destination.name, action, [Member(user)], key)
             )
-    wanted = {ADD: audience.treated}
     kept = {member.user_id for member in audience.treated}
-    wanted[REMOVE] = [one for one in removable if one.user_id not in kept]
-    for action, members in wanted.items():
+    gone = [member for member in removable if member.user_id not in kept]
+    for action, members in ((ADD, audience.treated), (REMOVE, gone)):
         new = [one for one in members if (action, one.user_id) not in by_user]
         groups[action, ""] = sorted(new, key=lambda member: member.user_id)
     size = destination.batch
@@ -306,13 +299,65 @@ def users_of(requests: Sequence[Request], action: str) -> int:
     return sum(len(one.members) for one in requests if one.action == action)
 
 
+@dataclass
+class Done:
+    """
+    What a delivery did: users sent are those accepted and those rejected.
+
+    Attributes:
+        about: Of which audience, as ``Ledger.about`` has it.
+        pending: Of how many users it is not known yet what became.
+        reasons: By action, how many were rejected for a reason, or accepted for none.
+        failure: What ended the delivery early.
+    """
+
+    about: Mapping[str, object]
+    pending: int
+    reasons: Mapping[str, Counter[str]] = field(
+        default_factory=lambda: {ADD: Counter(), REMOVE: Counter()}
+    )
+    failure: PropensityError | None = None
+
+    @property
+    def sent(self) -> int:
+        """Users whose outcome is known."""
+        return sum(reasons.total() for reasons in self.reasons.values())
+
+    @property
+    def accepted(self) -> int:
+        """Users whom the receiver has taken."""
+        return sum(reasons[""] for reasons in self.reasons.values())
+
+    @property
+    def rejected(self) -> int:
+        """Users whom the receiver will not take."""
+        return self.sent - self.accepted
+
+    def count(self, request: Request, rejected: Mapping[str, str]) -> None:
+        """Count the users of a request; of those sent ``Later`` the rejected ones."""
+        users = [member.user_id for member in request.members]
+        known = [*rejected] if isinstance(rejected, Later) else users
+        self.reasons[request.action].update(rejected.get(user, "") for user in known)
+        self.pending -= len(known)
+
+    def answer(self) -> dict[str, object]:
+        """Return it for a person: ``tallies`` by action, and why it ended early."""
+        tallies = {
+            action: {
+                "sent": reasons.total(),
+                "accepted": reasons[""],
+                "rejected": {reason: n for reason, n in reasons.items() if reason},
+            }
+            for action, reasons in self.reasons.items()
+        }
+        failure = self.failure.message if self.failure else ""
+        ended = {"pending": self.pending, "failure": failure}
+        return {**self.about, "tallies": tallies, **ended}
+
+
 def deliver(
-    requests: Sequence[Request],
-    destination: Destination,
-    ledger: Ledger,
-    *,
-    watched: Watched = iter,
-) -> dict[str, Any]:
+    requests: Sequence[Request], ledger: Ledger, *, watched: Watched = iter
+) -> Done:
     """
     Send requests; return what became of their users, and what ended it early.
 
@@ -330,10 +375,8 @@ def deliver(
         if request.key != request.recorded_as:
             ledger.record(request, PENDING)
     ledger.flush()
-    left, refused = sum(len(one.members) for one in requests), 0
-    failure: PropensityError | None = None
-    # By action, how many users were rejected for a reason; accepted for none.
-    outcomes = {ADD: Counter[str](), REMOVE: Counter[str]()}
+    planned_users = sum(len(request.members) for request in requests)
+    done, refused = Done(ledger.about, planned_users), 0
     listed, read_at = suppression.read(warehouse), monotonic()
     try:
         for planned in watched(requests):
@@ -343,9 +386,11 @@ def deliver(
                     listed, read_at = suppression.read(warehouse), monotonic()
                 request, dropped = _parted(listed, waiting.pop())
                 ledger.record_suppressed(dropped)
-                left -= len(dropped.members)
+                done.pending -= len(dropped.members)
+                rejected: Mapping[str, str] = {}
                 try:
-                    reasons = destination.send(request) if request.members else {}
+                    if request.members:
+                        rejected = ledger.destination.send(request)
                     refused = 0
                 except Refused as refusal:
                     if len(request.members) > 1:
@@ -354,37 +399,20 @@ def deliver(
                     refused += 1
                     if refused == REFUSED_IN_A_ROW:
                         raise RequestError(
-                            f"{destination.name} refused {refused} users one after the "
-                            "other",
+                            f"{request.destination} refused {refused} users one after "
+                            "the other",
                             hint="Correct the destination's file; if these users are "
                             "at fault, the next delivery goes on with the others. At "
                             f"last it answered: {refusal}",
                         ) from refusal
-                    reasons = {request.members[0].user_id: str(refusal)}
-                ledger.record(request, ACCEPTED, reasons)
-                answered = [member.user_id for member in request.members]
-                if isinstance(reasons, Later):
-                    answered = [*reasons]
-                outcomes[request.action].update(
-                    reasons.get(user, "") for user in answered
-                )
-                left -= len(answered)
+                    rejected = {request.members[0].user_id: str(refusal)}
+                ledger.record(request, ACCEPTED, rejected)
+                done.count(request, rejected)
                 ledger.flush()
     except PropensityError as error:
-        failure = error
-    return {
-        "tallies": {
-            action: {
-                "sent": reasons.total(),
-                "accepted": reasons[""],
-                "rejected": {reason: n for reason, n in reasons.items() if reason},
-            }
-            for action, reasons in outcomes.items()
-        },
-        "pending": left + len(ledger.rows),
-        "failure": failure.message if failure else "",
-        "is_retryable": bool(failure and failure.retryable),
-    }
+        done.failure = error
+    done.pending += len(ledger.rows)
+    return done
 
 
 def _halves(request: Request, ledger: Ledger) -> list[Request]:

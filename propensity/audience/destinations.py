@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from propensity.audience.declared import SECRET, Named
-from propensity.audience.delivery import ADD, Destination, Request
+from propensity.audience.delivery import Destination, Request
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile, concealed, filled
 from propensity.entries import explained
@@ -82,7 +82,7 @@ def opened(
     return destination
 
 
-class Bucket:
+class Bucket(Destination):
     """
     Parquet files: ``audiences/<use case>/<audience>/<as of>/<key>.parquet``.
 
@@ -92,7 +92,6 @@ class Bucket:
 
     name = BUCKET
     batch = 100_000
-    actions: Sequence[str] = (ADD,)
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts

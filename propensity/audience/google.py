@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from propensity.audience.delivery import ADD, REMOVE, Later, Outcome, Refused, Request
+from propensity.audience.delivery import (
+    ADD,
+    REMOVE,
+    Destination,
+    Later,
+    Outcome,
+    Refused,
+    Request,
+)
 from propensity.audience.http import URL, File
 from propensity.audience.selection import Member
 from propensity.clock import SYSTEM, Clock
@@ -77,7 +85,7 @@ class GoogleFile(File, tag="google", kw_only=True):
             )
 
 
-class Google:
+class Google(Destination):
     """
     Sets a user property of Analytics to ``in`` or ``out``, or keeps a customer list.
 

@@ -28,7 +28,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 
-from propensity.audience.delivery import ADD, REMOVE, Refused, Request
+from propensity.audience.delivery import ADD, REMOVE, Destination, Refused, Request
 from propensity.audience.selection import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
@@ -164,7 +164,7 @@ def _words(answer: requests.Response) -> bytes | None:
         answer.close()
 
 
-class Http:
+class Http(Destination):
     """An endpoint that a file describes; sends requests one by one, at a rate."""
 
     first_pause_s = 0.5

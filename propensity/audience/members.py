@@ -63,7 +63,7 @@ class Audience:
     sent_to: frozenset[str] = frozenset()
 
     @property
-    def key(self) -> dict[str, Any]:
+    def key(self) -> dict[str, object]:
         """Use case, name and date, as tables have them."""
         return {"use_case": self.use_case, "audience": self.name, "as_of": self.as_of}
 

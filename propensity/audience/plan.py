@@ -236,7 +236,9 @@ def planned(deployment: Deployment, named: Named, audience: Audience) -> Plan:
     if ranked and lift is not None and cost and margin:
         recommended = ranked.best_number(lift=lift, cost=cost, margin=margin)
     return Plan(
-        **audience.key,
+        use_case=audience.use_case,
+        audience=audience.name,
+        as_of=audience.as_of,
         planned_at=audience.chosen_at,
         new_members_a_week=new_a_week,
         control_share_needed=share,

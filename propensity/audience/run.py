@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Any
 
 from propensity.audience.declared import Named
 from propensity.audience.delivery import (
     ADD,
     REMOVE,
     Destination,
-    Late,
+    Done,
     Ledger,
     Refused,
     Request,
@@ -43,7 +42,7 @@ def preview(
     until: date | None = None,
     validate: bool = False,
     clock: Clock = SYSTEM,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """
     Return what a delivery would do. Writes nothing, but for the key of control groups.
 
@@ -59,14 +58,14 @@ def preview(
     Raises:
         RequestError, SettingsError, UseCaseError, MissingTable, Unavailable: As named.
     """
-    audience = find_or_choose(deployment, named, until=until, now=clock.now())
-    destination, ledger = _opened(deployment, named, audience, secret, clock)
-    requests = requests_left(audience, destination, ledger, ledger.recorded())
+    ledger = _opened(deployment, named, secret, until, clock)
+    audience = ledger.audience
+    requests = requests_left(ledger, ledger.recorded())
     cost, treated = named.declared.rule.cost_per_user, audience.treated
     plan = planned(deployment, named, audience).columns()
     del plan["planned_at"]
     return {
-        **_described(audience, destination),
+        **ledger.about,
         "members_before": audience.last_size,
         "selection": audience.selection,
         "is_stored": audience.is_stored,
@@ -78,19 +77,13 @@ def preview(
         "to_remove": users_of(requests, REMOVE),
         "requests": len(requests),
         "cost": None if cost is None else cost * len(treated),
-        "validated": _validated(destination, requests) if validate else None,
+        "validated": _validated(ledger.destination, requests) if validate else None,
         **plan,
     }
 
 
 def _validated(destination: Destination, requests: Sequence[Request]) -> str:
     """Return in a word what a receiver says of the first request."""
-    if not isinstance(destination, Late):
-        raise RequestError(
-            f"{destination.name} cannot check requests without taking them",
-            hint="Leave --validate out",
-            field="validate",
-        )
     try:
         for request in requests[:1]:
             destination.validate(request)
@@ -109,7 +102,7 @@ def send(
     scheduled_on: date | None = None,
     watched: Watched = iter,
     clock: Clock = SYSTEM,
-) -> dict[str, Any]:
+) -> Done:
     """
     Store the members of an audience, and send those who are treated.
 
@@ -120,9 +113,7 @@ def send(
         scheduled_on: The day on which the clock sends it; None where a person does.
 
     Returns:
-        What was done. ``failure`` says why it ended early, ``pending`` of how many
-        users it is not known yet what became, and ``tallies`` what became of the
-        others, by action: those sent are those accepted and those rejected.
+        What was done.
 
     Raises:
         RunInProgress: Another delivery of the audience is under way.
@@ -133,42 +124,32 @@ def send(
     """
     kind, name = f"audience-{named.name}", deployment.use_case.name
     with leased(deployment.artifacts, name, kind, clock=clock.now):
-        audience = find_or_choose(deployment, named, until=until, now=clock.now())
-        destination, ledger = _opened(deployment, named, audience, secret, clock)
+        ledger = _opened(deployment, named, secret, until, clock)
+        audience = ledger.audience
         if scheduled_on:
-            _hesitate(audience, destination, scheduled_on)
+            _hesitate(audience, ledger.destination, scheduled_on)
         if not audience.is_stored:
-            _check_not_empty(audience, destination, may_be_empty=may_be_empty)
+            _check_not_empty(audience, ledger.destination, may_be_empty=may_be_empty)
             plan = planned(deployment, named, audience)
             store(deployment, audience)
             deployment.warehouse.write(tables.AUDIENCE_PLANS, [plan])
         recorded = ledger.recorded()
-        waiting = ledger.settle(destination, recorded)
-        requests = requests_left(audience, destination, ledger, recorded)
-        done = deliver(requests, destination, ledger, watched=watched)
-        done["pending"] += waiting
-    return {**_described(audience, destination), **done}
+        waiting = ledger.settle(recorded)
+        done = deliver(requests_left(ledger, recorded), ledger, watched=watched)
+        done.pending += waiting
+    return done
 
 
 def _opened(
     deployment: Deployment,
     named: Named,
-    audience: Audience,
     secret: Secret,
+    until: date | None,
     clock: Clock,
-) -> tuple[Destination, Ledger]:
+) -> Ledger:
+    audience = find_or_choose(deployment, named, until=until, now=clock.now())
     destination = opened(named, deployment, secret, columns=audience.columns)
-    where = {**audience.key, "destination": destination.name}
-    return destination, Ledger(deployment, where, clock)
-
-
-def _described(audience: Audience, destination: Destination) -> dict[str, Any]:
-    return {
-        **audience.key,
-        "destination": destination.name,
-        "members": len(audience.members),
-        "held_out": len(audience.members) - len(audience.treated),
-    }
+    return Ledger(deployment, audience, destination, clock)
 
 
 def _hesitate(audience: Audience, destination: Destination, day: date) -> None:

@@ -8,9 +8,10 @@ All else, and that after the while, is for a person: its log line raises an aler
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from propensity.audience import declared
 from propensity.audience.run import send
@@ -24,17 +25,18 @@ from propensity.gcp import secrets
 from propensity.registry.deployment import Deployment
 
 if TYPE_CHECKING:
-    from propensity.audience.delivery import Request
-    from propensity.runs.run import Run
+    from propensity.audience.delivery import Done, Request
+    from propensity.runs.run import Answer, Run
 
 # For so long the scheduler's calls try again: its last one is later than that.
 PATIENCE = timedelta(minutes=150)
 # The scheduler waits for 30 minutes. Its next call continues a longer delivery.
 LONGEST_S = 25 * 60
+ABOUT = ("destination", "members", "held_out")
 COUNTS = ("sent", "accepted", "rejected", "pending")
 
 
-def send_due(run: Run) -> dict[str, Any]:
+def send_due(run: Run) -> Answer:
     """
     Send the audiences of the run's use case that are due on its date.
 
@@ -46,21 +48,31 @@ def send_due(run: Run) -> dict[str, Any]:
         AudienceStopped: One was not sent, and a person must look at it.
     """
     waited = run.now() - (run.lease and run.lease.waiting_since or run.now())
-    entries, waits, failed = [], False, []
+    entries, failed, waits = list[dict[str, object]](), list[str](), False
+    sums = Counter(dict.fromkeys(COUNTS, 0))
     for name in declared.names(run.use_case):
+        outcome, done, failure = "sent", None, None
         try:
-            entry = _sent(run, name)
+            outcome, done = _sent(run, name)
         except PropensityError as error:
-            entry = _failure(name, error.code, error.message)
-            entry["is_retryable"] = error.retryable
-        may_wait = entry.pop("is_retryable", False) and waited < PATIENCE
-        if message := entry.get("message"):
-            failed.append(f"{name}: {message}")
+            outcome, failure = error.code, error
+        if done and done.failure:
+            outcome, failure = "interrupted", done.failure
+        entry: dict[str, object] = {"audience": name, "outcome": outcome}
+        if failure:
+            entry["message"] = failure.message
+            failed.append(f"{name}: {failure.message}")
+            may_wait = failure.retryable and waited < PATIENCE
+            waits = waits or may_wait
             severity = "WARNING" if may_wait else "ERROR"
-            run.log(severity, message, audience=name, outcome=entry["outcome"])
-        waits = waits or may_wait
+            run.log(severity, failure.message, audience=name, outcome=outcome)
+        if done:
+            counts = [done.sent, done.accepted, done.rejected, done.pending]
+            counted = dict(zip(COUNTS, counts, strict=True))
+            sums.update(counted)
+            entry["prediction_as_of"] = f"{done.about['as_of']}"
+            entry |= {key: done.about[key] for key in ABOUT} | counted
         entries.append(entry)
-    sums = {count: sum(one.get(count, 0) for one in entries) for count in COUNTS}
     answer = {"audiences": entries, **sums}
     if failed:
         raise (AudienceWaits if waits else AudienceStopped)(
@@ -71,14 +83,14 @@ def send_due(run: Run) -> dict[str, Any]:
     return answer
 
 
-def _sent(run: Run, name: str) -> dict[str, Any]:
-    """Send an audience if it is due; return its entry of the answer."""
+def _sent(run: Run, name: str) -> tuple[str, Done | None]:
+    """Send an audience if it is due; return the outcome, and what was done."""
     named = declared.load(run.use_case, name)
     until, day = named.declared.until, run.as_of
     if until and day > until:
-        return {"audience": name, "outcome": "ended"}
+        return "ended", None
     if declared.WEEKDAYS[day.weekday()] not in named.declared.days and not run.force:
-        return {"audience": name, "outcome": "not_due"}
+        return "not_due", None
     deployment = Deployment(
         settings=run.settings,
         warehouse=run.warehouse,
@@ -94,19 +106,7 @@ def _sent(run: Run, name: str) -> dict[str, Any]:
         watched=lambda requests: _in_time(run, requests),
         clock=run.clock,
     )
-    tallies: Mapping[str, Any] = done["tallies"]
-    counts = {
-        "sent": sum(one["sent"] for one in tallies.values()),
-        "accepted": sum(one["accepted"] for one in tallies.values()),
-        "rejected": sum(sum(one["rejected"].values()) for one in tallies.values()),
-        "pending": done["pending"],
-    }
-    entry = {"audience": name, "outcome": "sent"}
-    if done["failure"]:
-        entry = _failure(name, "interrupted", done["failure"])
-    described = ("destination", "members", "held_out", "is_retryable")
-    own = {key: done[key] for key in described}
-    return {**entry, "prediction_as_of": f"{done['as_of']}", **own, **counts}
+    return "sent", done
 
 
 def _in_time(run: Run, requests: Sequence[Request]) -> Iterator[Request]:
@@ -114,7 +114,3 @@ def _in_time(run: Run, requests: Sequence[Request]) -> Iterator[Request]:
         if run.elapsed_s() > LONGEST_S:
             raise Unavailable("the delivery takes long, and the next call continues it")
         yield request
-
-
-def _failure(name: str, outcome: str, message: str) -> dict[str, Any]:
-    return {"audience": name, "outcome": outcome, "message": message}

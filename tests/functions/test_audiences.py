@@ -92,7 +92,7 @@ def by_hand(site: Deployment, day: date, use_case="ga4_purchase", name="winback"
         named = load(deployment.use_case, name)
         secret = secrets.reader(site.settings)
         done = run.send(deployment, named, secret, until=day)
-    assert done["failure"] == ""
+    assert done.failure is None
 
 
 def file_of(site: Deployment, name: str) -> Path:

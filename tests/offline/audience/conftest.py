@@ -137,7 +137,8 @@ def act(site: Site, action, named: Named, **more):
 
 def send(site: Site, folder: Path | None = None, *, until=None, **changed):
     more = {name: changed.pop(name) for name in MORE & {*changed}}
-    return act(site, run.send, winback(folder, **changed), until=until, **more)
+    named = winback(folder, **changed)
+    return act(site, run.send, named, until=until, **more).answer()
 
 
 def members_of(site: Site, as_of=MONDAY, *, is_control: bool) -> set[str]:
