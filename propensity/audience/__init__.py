@@ -2,12 +2,12 @@
 Audiences: who is treated, who is held out, and what became of sending them.
 
 - ``run``: the preview, and the delivery; begin here
-- ``selection``: what was asked for; the best users, and which of them are held out
-- ``members``: the audience of an as-of date, chosen once and stored
+- ``declared``: the file of an audience, and its statement
+- ``members``: the audience of an as-of date, chosen once and stored; the control group
 - ``delivery``: a request of users, and what takes it; requests that are left, sent one
   after the other, and the ledger of their users: pending, then accepted or rejected
 - ``plan``: what an audience may bring and can prove, before it is sent
 - ``lift``: whether it helped, once outcomes are known
 - ``http``, ``google``: an endpoint, and Analytics or a customer list of Google Ads
-- ``destinations``: opens the one of ``--to``; the bucket
+- ``destinations``: opens the one that a file names; the bucket
 """

@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct, convert
 
 from propensity import folders, statements
-from propensity.audience.selection import Rule
 from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
 from propensity.usecases import UseCase, declaration
 
 FOLDER = "audiences"
+# The largest audience.
+MOST_USERS = 1_000_000_000
 RULES = ("top", "deciles", "threshold", "budget")
 Weekday = Literal[
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
@@ -46,7 +47,10 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     What a file says of an audience.
 
     Attributes:
-        top, deciles, threshold, budget: How many; one of them, as ``Rule`` has it.
+        top: So many users with the highest probabilities.
+        deciles: So many tenths of the users, again with the highest.
+        threshold: Users with this probability or more.
+        budget: As many users as it pays for; who is held out costs nothing.
         cost_per_contact: What it costs to contact a user.
         margin: Share of the revenue that is left after the goods are paid for.
         effect: The lift that you hope for; the plan says what shows it.
@@ -74,8 +78,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     until: Day | None = None
 
     @property
-    def rule(self) -> Rule:
-        """How members are chosen; raises ValueError unless the file says one way."""
+    def by(self) -> str:
+        """The one of ``RULES`` that says how many; raises ValueError without one."""
         given = [name for name in RULES if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -84,18 +88,32 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         if given == ["budget"] and not self.cost_per_contact:
             raise ValueError("budget needs cost_per_contact, above 0")
-        value, cost = getattr(self, given[0]), self.cost_per_contact
-        return Rule(
-            given[0],
-            Decimal(str(value)) if given == ["budget"] else value,
-            None if cost is None else Decimal(str(cost)),
-        )
+        return given[0]
 
     @property
     def selection(self) -> str:
         """How members are chosen, in words."""
-        is_money = self.order == "expected_value"
-        return f"{self.rule}{' by expected value' if is_money else ''}"
+        text = f"{self.by} {getattr(self, self.by)}"
+        if self.by == "budget":
+            text += f" at {self.cost}"
+        return f"{text} by expected value" if self.order == "expected_value" else text
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What it costs to contact a user: exactly, as sums of it are money."""
+        cost = self.cost_per_contact
+        return None if cost is None else Decimal(str(cost))
+
+    def most(self, users: int) -> int | None:
+        """Return the largest number of members of ``users``; None for any number."""
+        return self.top if self.deciles is None else users * self.deciles // 10
+
+    @property
+    def paid_for(self) -> int | None:
+        """How many users the budget lets contact; None for any number."""
+        if self.budget is None or not self.cost:
+            return None
+        return min(int(Decimal(str(self.budget)) / self.cost), MOST_USERS)
 
     @property
     def share(self) -> float:
@@ -165,19 +183,19 @@ def load(use_case: UseCase, name: str) -> Named:
             f"An audience is a file audiences/NAME.toml in the use case's folder",
             field="audience",
         )
-    entries: dict[str, Any] = {}
+    entries: dict[str, object] = {}
     try:
         if not NAME.fullmatch(name):
             raise ValueError("its name may have a-z, 0-9 and _ only, a letter first")
         text = statements.read(folder, file)
         entries = tomllib.loads(text)
-        declared = convert(entries, Declared)
-        rule = declared.rule
+        named = Named(name, folder, convert(entries, Declared))
+        # One way to say how many is there, or this raises.
+        assert named.declared.by
     except ValueError as error:
         problem = explained(error, entries, Declared)
         raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error
-    assert rule
-    return Named(name, folder, declared)
+    return named
 
 
 def secrets_of(use_case: UseCase) -> list[str]:

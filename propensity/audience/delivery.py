@@ -21,8 +21,7 @@ from functools import cache, cached_property
 from msgspec import structs
 
 from propensity import suppression
-from propensity.audience.members import Audience
-from propensity.audience.selection import Member
+from propensity.audience.members import Audience, Member
 from propensity.clock import Clock
 from propensity.errors import PropensityError, RequestError
 from propensity.registry.deployment import Deployment

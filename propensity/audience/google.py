@@ -27,7 +27,7 @@ from propensity.audience.delivery import (
     Request,
 )
 from propensity.audience.http import URL, File
-from propensity.audience.selection import Member
+from propensity.audience.members import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import sha256

@@ -29,7 +29,7 @@ from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 
 from propensity.audience.delivery import ADD, REMOVE, Destination, Refused, Request
-from propensity.audience.selection import Member
+from propensity.audience.members import Member
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
 from propensity.pages.words import cleaned

@@ -1,26 +1,29 @@
 """
 The members of an audience: chosen once for an as-of date, and the same ever after.
 
+The control group is drawn by a keyed hash of the user: so it is the same every week,
+and a larger share holds out whom a smaller one did. Two audiences with a control group
+of one name hold out the same users.
+
 A user on the list of suppressed users is never chosen. The probabilities are the ones
 of consenting users where the deployment demands consent.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
-from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity import suppression
-from propensity.audience.declared import Named
-from propensity.audience.selection import Control, Member, choose, read_by
+from propensity.audience.declared import MOST_USERS, Declared, Named
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4.view import check_view
 from propensity.registry.deployment import Deployment
@@ -34,6 +37,44 @@ PUBLISHED = ("user_id", "probability", "percentile", "expected_value")
 # Users whom a destination has; of some it says later what became.
 RECEIVED = ("accepted", "waiting")
 CANDIDATE = frozenset({*PUBLISHED, "score", "tie"})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """
+    A user of an audience; without a probability, a user to be taken off a list.
+
+    Attributes:
+        percentile: Rank within the publication, 100 the highest.
+        expected_value: Probability times amount; None where none is known.
+        attributes: Further columns for the destination, as JSON; None without any.
+    """
+
+    user_id: str
+    probability: float | None = None
+    percentile: int | None = None
+    expected_value: float | None = None
+    is_control: bool = False
+    attributes: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """A control group: the deployment's key, its name, and a share of 0 to 0.9."""
+
+    key: bytes
+    group: str
+    share: float
+
+    @property
+    def tie_key(self) -> str:
+        """The key by which users who share a probability are put in order."""
+        return hmac.digest(self.key, f"ties\0{self.group}".encode(), "sha256").hex()
+
+    def holds_out(self, user_id: str) -> bool:
+        """Return whether a user is in the control group."""
+        digest = hmac.digest(self.key, f"{self.group}\0{user_id}".encode(), "sha256")
+        return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,21 +133,20 @@ def find_or_choose(
         MissingTable, SettingsError, Unavailable: As named.
     """
     use_case, warehouse = deployment.use_case, deployment.warehouse
+    declared, day = named.declared, until or now.date()
     if use_case.reads_export:
         check_view(warehouse, use_case)
-    as_of, users = _publication(deployment, until or now.date())
-    _check_not_over(named, until or now.date())
-    sql = statement("audience_selections")
-    selections = {
-        row["as_of"]: row for row in deployment.rows(sql, audience=named.name)
-    }
+    as_of, users = _publication(deployment, day)
+    _check_not_over(named, day)
+    # The newest date comes first.
+    selections = deployment.rows(statement("audience_selections"), audience=named.name)
+    sent = deployment.rows(statement("audience_deliveries"), audience=named.name)
     control = Control(
         key=_key_of(deployment, is_new=not selections),
         group=named.group,
-        share=named.declared.share,
+        share=declared.share,
     )
-    sent = deployment.rows(statement("audience_deliveries"), audience=named.name)
-    newest = max({*selections, *(row["as_of"] for row in sent)}, default=as_of)
+    newest = max((row["as_of"] for row in (*selections, *sent)), default=as_of)
     if newest > as_of:
         raise RequestError(
             f"{named.name} was already chosen or sent for {newest}, so it cannot "
@@ -114,56 +154,104 @@ def find_or_choose(
             "left, and distort the measured lift",
             field="as_of",
         )
+    stored = None
     if selections:
-        _check_comparable(named, selections[max(selections)], control)
-    stored = selections.get(as_of)
+        _check_comparable(named, selections[0], control)
+        if selections[0]["as_of"] == as_of:
+            stored = selections.pop(0)
     suppressed = suppression.read(warehouse)
-    rule = named.declared.rule
     if stored is None:
-        most = read_by(rule, control, users=users, suppressed=len(suppressed))
-        rows = _candidates(deployment, named, as_of, most)
+        most = most_candidates(
+            declared, control, users=users, suppressed=len(suppressed)
+        )
+        rows = _candidates(deployment, named, as_of, control, most)
+        allowed = suppressed.without(rows, use_case.name)
+        columns = [name for name in rows.column_names if name not in CANDIDATE]
+        candidates = _with_attributes(allowed, columns)
+        members = choose(candidates, declared, control, users=users)
     else:
         sql = statement("audience_members")
         key = {"use_case": use_case.name, "audience": named.name, "as_of": as_of}
         rows = warehouse.table(sql, key)
-    allowed = suppressed.without(rows, use_case.name)
-    if stored is None:
-        # BigQuery says nothing of the order in which it hands over its rows.
-        ordered = allowed.sort_by([("score", "descending"), ("tie", "ascending")])
-        columns = [name for name in rows.column_names if name not in CANDIDATE]
-        candidates = _with_attributes(ordered, columns)
-        members = choose(candidates, rule, control, users=users)
-    else:
+        allowed = suppressed.without(rows, use_case.name)
         members = [Member(**row) for row in allowed.to_pylist()]
         found = (one.attributes for one in members if one.attributes)
         columns = list(json.loads(next(found, "{}")))
-    earlier = [row["users"] for day, row in selections.items() if day < as_of]
     return Audience(
         use_case=use_case.name,
         name=named.name,
         as_of=as_of,
         control=control,
-        selection=stored["selection"] if stored else named.declared.selection,
+        selection=stored["selection"] if stored else declared.selection,
         members=members,
         suppressed=len(rows) - len(allowed),
         is_stored=stored is not None,
         chosen_at=stored["selected_at"] if stored else now,
         columns=columns,
-        last_size=earlier[0] if earlier else None,
+        last_size=selections[0]["users"] if selections else None,
         sent_to=frozenset(
             row["destination"] for row in sent if row["status"] in RECEIVED
         ),
     )
 
 
+def choose(
+    candidates: Iterable[Member], declared: Declared, control: Control, *, users: int
+) -> list[Member]:
+    """
+    Return the members of an audience, in the order of the candidates.
+
+    Args:
+        candidates: At least all who can be members, the best first; without suppressed
+            users. A threshold is what they were read by.
+        users: Number of users of the publication.
+    """
+    members, treated = list[Member](), 0
+    most = declared.most(users)
+    for one in candidates:
+        # End at the last user who is paid for: with more held-out users behind, a
+        # small budget would have too large a control group.
+        if treated == declared.paid_for or len(members) == most:
+            break
+        is_control = control.holds_out(one.user_id)
+        treated += not is_control
+        # The control group is never sent: its data for destinations are not kept.
+        attributes = None if is_control else one.attributes
+        members.append(replace(one, is_control=is_control, attributes=attributes))
+    return members
+
+
+def most_candidates(
+    declared: Declared, control: Control, *, users: int, suppressed: int
+) -> int:
+    """
+    Return how many candidates to read: no more than are needed.
+
+    Args:
+        users: Number of users of the publication.
+        suppressed: How many users are left out after that.
+    """
+    most = declared.most(users)
+    if declared.paid_for is not None:
+        # Too few by chance once in 10^18 times, whatever the budget and the share.
+        most = int(1.5 * declared.paid_for / (1 - control.share)) + 1_000
+    return MOST_USERS if most is None else min(most + suppressed, MOST_USERS)
+
+
 def _candidates(
-    deployment: Deployment, named: Named, as_of: date, most: Mapping[str, Any]
+    deployment: Deployment, named: Named, as_of: date, control: Control, most: int
 ) -> pa.Table:
-    """Read all who can be members, as far as the audience's own statement lets."""
-    use_case = deployment.use_case
-    window = use_case.window(deployment.settings, [as_of])
-    order = named.declared.order
-    parameters = {**window, "as_of": as_of, "order": order, **most}
+    """Read who can be members, the best first, as far as the own statement lets."""
+    use_case, declared = deployment.use_case, named.declared
+    order = declared.order
+    parameters = {
+        **use_case.window(deployment.settings, [as_of]),
+        "as_of": as_of,
+        "order": order,
+        "least": declared.threshold or 0.0,
+        "most": most,
+        "tie_key": control.tie_key,
+    }
     file = f"{use_case.name}/audiences/{named.sql_file.name}"
     is_own = named.sql_file.is_file()
     sql = named.statement("audience_candidates", use_case)
@@ -191,9 +279,12 @@ def _candidates(
             field="order",
         )
     # BigQuery takes User_ID for user_id, and keeps its spelling.
-    rows = rows.drop_columns(["times"])
-    is_id = [name.lower() == "user_id" for name in rows.column_names]
-    return rows.set_column(is_id.index(True), "user_id", rows.column(is_id.index(True)))
+    names = [
+        "user_id" if name.lower() == "user_id" else name for name in rows.column_names
+    ]
+    # BigQuery says nothing of the order in which it hands over its rows.
+    order_by = [("score", "descending"), ("tie", "ascending")]
+    return rows.rename_columns(names).drop_columns(["times"]).sort_by(order_by)
 
 
 def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]:
@@ -243,7 +334,7 @@ def _check_not_over(named: Named, day: date) -> None:
 
 
 def _check_comparable(
-    named: Named, before: Mapping[str, Any], control: Control
+    named: Named, before: Mapping[str, object], control: Control
 ) -> None:
     """Raise RequestError if the audience had another control group before."""
     group, share = before["control_group"], before["control_share"]

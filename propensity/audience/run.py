@@ -61,7 +61,7 @@ def preview(
     ledger = _opened(deployment, named, secret, until, clock)
     audience = ledger.audience
     requests = requests_left(ledger, ledger.recorded())
-    cost, treated = named.declared.rule.cost_per_user, audience.treated
+    cost, treated = named.declared.cost, audience.treated
     plan = planned(deployment, named, audience).columns()
     del plan["planned_at"]
     return {

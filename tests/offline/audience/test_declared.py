@@ -107,7 +107,7 @@ class TestFile:
         named = declared.load(USE_CASE, "winback")
 
         # Three users, and not two: money is exact.
-        assert named.declared.rule.treated == 3
+        assert named.declared.paid_for == 3
         assert (named.declared.share, named.group) == (0.125, "mail")
         assert str(named.declared.until) == "2026-12-31"
 

@@ -19,8 +19,7 @@ from propensity.audience.declared import Declared, Named
 from propensity.audience.delivery import Refused, Request
 from propensity.audience.destinations import opened
 from propensity.audience.http import Http, HttpFile, Pauses
-from propensity.audience.members import Audience
-from propensity.audience.selection import Control, Member
+from propensity.audience.members import Audience, Control, Member
 from propensity.errors import (
     AccessDenied,
     Unavailable,

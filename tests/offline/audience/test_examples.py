@@ -15,7 +15,7 @@ import requests
 from propensity.audience.declared import Declared, Named
 from propensity.audience.delivery import Request
 from propensity.audience.destinations import opened
-from propensity.audience.selection import Member
+from propensity.audience.members import Member
 from tests.offline.audience.test_destinations import AUDIENCE
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -19,7 +19,7 @@ from propensity.audience.google import (
     hashed_email,
     hashed_phone,
 )
-from propensity.audience.selection import Member
+from propensity.audience.members import Member
 from propensity.errors import AccessDenied, RequestError, Unavailable
 from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from propensity.audience.selection import (
-    MOST_USERS,
-    Control,
-    Member,
-    Rule,
-    choose,
-    read_by,
-)
+from propensity.audience.declared import MOST_USERS, Declared
+from propensity.audience.members import Control, Member, choose, most_candidates
 
 KEY = bytes(32)
 USERS = [(f"u{number}", number / 2_000) for number in range(999, -1, -1)]
 MEMBERS = [Member(user, probability) for user, probability in USERS]
+
+
+declared = partial(Declared, destination="bucket")
 
 
 def control(share=0.1, *, group="winback", key=KEY):
@@ -56,7 +53,7 @@ class TestControl:
 
 class TestMembers:
     def test_members_are_the_best(self):
-        members = choose(MEMBERS, Rule("top", 100), control(), users=1_000)
+        members = choose(MEMBERS, declared(top=100), control(), users=1_000)
 
         assert [m.user_id for m in members] == [f"u{n}" for n in range(999, 899, -1)]
 
@@ -66,7 +63,7 @@ class TestMembers:
     ):
         members = choose(
             [Member(f"u{number}", 0.5) for number in range(users)],
-            Rule("deciles", deciles),
+            declared(deciles=deciles),
             control(),
             users=users,
         )
@@ -75,16 +72,16 @@ class TestMembers:
 
     def test_members_of_a_budget_are_a_thousand_million_at_most(self):
         """Defect: of a larger one nobody could be read, by an OverflowError."""
-        rule = Rule("budget", Decimal("1e320"), Decimal(1))
+        rule = declared(budget=1e300, cost_per_contact=1e-300)
 
-        read = read_by(rule, control(), users=1_000, suppressed=0)
+        read = most_candidates(rule, control(), users=1_000, suppressed=0)
 
-        assert read["most"] == MOST_USERS
+        assert read == MOST_USERS
 
     @pytest.mark.parametrize("pays_for", range(10))
     def test_members_of_a_budget_end_with_the_last_who_is_paid_for(self, pays_for):
         """Who is held out costs nothing; more of them after that would be too many."""
-        rule = Rule("budget", Decimal(pays_for) + Decimal("0.9"), Decimal("1.00"))
+        rule = declared(budget=pays_for + 0.9, cost_per_contact=1.0)
 
         members = choose(MEMBERS, rule, control(0.9), users=1_000)
 
@@ -92,6 +89,6 @@ class TestMembers:
         assert not any(m.is_control for m in members[-1:])
 
     def test_members_are_held_out_by_the_control_group_alone(self):
-        members = choose(MEMBERS, Rule("top", 1_000), control(), users=1_000)
+        members = choose(MEMBERS, declared(top=1_000), control(), users=1_000)
 
         assert {m.user_id for m in members if m.is_control} == held_out()
