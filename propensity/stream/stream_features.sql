@@ -25,14 +25,10 @@ WITH
         FROM `stream_compactions`
       )
   ),
-  touched_events AS (
-    SELECT r.*
-    FROM received AS r
-    INNER JOIN touched AS t
-      ON t.use_case = r.use_case AND t.user_id = r.user_id AND t.event_date = r.event_date
-  ),
   events AS (
-    SELECT * FROM touched_events
+    SELECT *
+    FROM received
+    INNER JOIN touched USING (use_case, user_id, event_date)
     QUALIFY
 -- include: event_identity.sql
   ),

@@ -4,7 +4,6 @@
 -- Source: ma_predictions_history and stream_events.
 -- Users of the week's cohort whose label is not known are in no row; churners without
 -- a score are in the row without a probability.
--- Above two million users probabilities are rounded, which bounds the rows to a million.
 WITH
   labelled AS (
     SELECT f.user_id, k.label AS outcome
@@ -19,25 +18,14 @@ WITH
       ON k.user_id = f.user_id
   ),
 -- include: published_probabilities.sql
-  ,
-  joined AS (
-    SELECT
-      IF(
-        (SELECT COUNT(*) FROM scored) > 2000000,
-        ROUND(s.probability, 6),
-        s.probability
-      ) AS probability,
-      l.outcome = 1 AS is_churned
-    FROM labelled AS l
-    LEFT JOIN scored AS s
-      ON s.user_id = l.user_id
-    WHERE
-      s.user_id IS NOT NULL
-      OR l.outcome = 1
-  )
 SELECT
-  probability,
+  s.probability,
   COUNT(*) AS users,
-  COUNTIF(is_churned) AS conversions
-FROM joined
-GROUP BY probability
+  COUNTIF(l.outcome = 1) AS conversions
+FROM labelled AS l
+LEFT JOIN scored AS s
+  ON s.user_id = l.user_id
+WHERE
+  s.user_id IS NOT NULL
+  OR l.outcome = 1
+GROUP BY s.probability

@@ -17,25 +17,24 @@ events AS (
 ),
 registrations AS (
   SELECT
-    use_case,
     user_id,
-    MIN(registration_time) AS registration_time
+    MIN(registration_time) AS scored_from
   FROM
     (
-      SELECT use_case, user_id, event_time AS registration_time
+      SELECT user_id, event_time AS registration_time
       FROM events
       WHERE event_type = 'new_registration'
       UNION ALL
-      SELECT use_case, user_id, registration_time
+      SELECT user_id, registration_time
       FROM earlier
     )
-  GROUP BY use_case, user_id
+  GROUP BY user_id
 ),
 moments_of_days AS (
   SELECT
     r.*,
     TIMESTAMP_ADD(
-      r.registration_time,
+      r.scored_from,
       INTERVAL CASE
         WHEN m.number = 0 THEN @first_day_hours * 3600000000
         WHEN m.number = 1 THEN 1
@@ -55,43 +54,23 @@ moments_of_days AS (
   FROM registrations AS r
   CROSS JOIN moments AS m
 ),
-first_day AS (
+totals AS (
   SELECT
-    r.use_case,
     r.user_id,
-    r.registration_time,
+    r.scored_from,
     r.moment,
-    e.event_type,
-    e.amount,
-    e.event_time,
-    e.age,
-    e.city,
-    e.country,
-    e.affiliate_url,
-    e.campaign,
-    e.socioeconomic_idx
+    MAX(e.event_time) AS newest_event,
+-- include: event_sums.sql
   FROM moments_of_days AS r
   INNER JOIN events AS e
     ON
-      e.use_case = r.use_case
-      AND e.user_id = r.user_id
-      AND e.event_time >= r.registration_time
+      e.user_id = r.user_id
+      AND e.event_time >= r.scored_from
       AND e.event_time < r.moment
-),
-totals AS (
-  SELECT
-    use_case,
-    user_id,
-    first_day.registration_time AS scored_from,
-    moment,
-    MAX(event_time) AS newest_event,
--- include: event_sums.sql
-  FROM first_day
-  GROUP BY use_case, user_id, scored_from, moment
+  GROUP BY r.user_id, r.scored_from, r.moment
 ),
 statistics AS (
   SELECT
-    use_case,
     user_id,
     scored_from,
     moment,

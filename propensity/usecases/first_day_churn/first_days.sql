@@ -15,7 +15,7 @@
       AND received_on >= DATE_SUB(@earliest, INTERVAL DIV(@first_day_hours, 24) DAY)
   ),
   earlier AS (
-    SELECT use_case, user_id, registration.registration_time AS registration_time
+    SELECT user_id, registration.registration_time AS registration_time
     FROM stream_features_daily
     WHERE
       use_case = @use_case

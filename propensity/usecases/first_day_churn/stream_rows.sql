@@ -23,7 +23,7 @@ WITH
       )
   ),
   earlier AS (
-    SELECT use_case, user_id, registration.registration_time AS registration_time
+    SELECT user_id, registration.registration_time AS registration_time
     FROM stream_features_daily
     WHERE
       use_case = @use_case
