@@ -41,7 +41,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
@@ -53,6 +52,7 @@ from local.exports import ga4_export
 from local.generators.shop import Shop
 from local.progress import showing, step
 from propensity import usecases
+from propensity.arrays import Floats
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import fit, gate, season
@@ -65,7 +65,6 @@ from propensity.settings import Settings
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import VIEW
 
-Floats = NDArray[np.float64]
 Score = Callable[[pa.Table], Floats]
 
 WEEKS, RESAMPLES = 13, 200

@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from msgspec.structs import replace
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from local import sandbox, ship_model
 from local.generators.games import Games
 from propensity import usecases
+from propensity.arrays import Floats
 from propensity.first_look.table import candidates
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
@@ -37,7 +37,6 @@ from propensity.settings import Settings
 from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
 from propensity.usecases.declaration import FOREST
 
-Floats = NDArray[np.float64]
 # Rows that were scored, and their scores by the product and by the plain model.
 Scored = tuple[str, Slice, Floats, Floats]
 
@@ -53,7 +52,7 @@ PLAYERS = Games(users=6_000, maximum_events=40)
 def scored(name: str, parts: Parts, later: Slice, use_case: UseCase) -> Scored:
     """Train on the parts, and score later rows."""
     model = fit.train(parts, use_case, preprocessor=None, settings=SETTINGS)
-    known = parts.every or parts.before.followed_by(parts.holdout)
+    known = parts.every
     plain = HistGradientBoostingClassifier(
         categorical_features="from_dtype",
         max_iter=80,

@@ -32,7 +32,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from msgspec.structs import replace
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks import quality
@@ -40,22 +39,20 @@ from benchmarks.report import Line, by_peer, finish
 from local import sandbox
 from local.progress import showing
 from propensity import usecases
+from propensity.arrays import Floats
 from propensity.errors import NotEnoughData
-from propensity.fraud import alerts
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import candidates, fit, value
 from propensity.learning import rows as learning_rows
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rows import Slice, slice_of
 from propensity.learning.trained import Model
-from propensity.measures.metrics import normalised_gini
+from propensity.measures import revenue
 from propensity.models.encoding import numbers_of
 from propensity.settings import Settings
 from propensity.timeframe import DAY
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import MEAN
-
-Floats = NDArray[np.float64]
 
 HORIZONS, LOOKBACK_DAYS = (28, 91), 60
 OURS, PEER, BEFORE = "ga4_value", "BG/NBD", "the same as before"
@@ -128,7 +125,7 @@ def number(day: date) -> int:
 
 def paid(rows: pa.Table, column: str) -> Floats:
     """Return amounts, with nothing where none is known, (rows,)."""
-    return alerts.amounts(numbers_of(rows[column]))
+    return revenue.amounts(numbers_of(rows[column]))
 
 
 def expected(
@@ -194,7 +191,7 @@ def compared(
         }
         actual = paid(asked.rows, value.AMOUNT)
         for way, one in said.items():
-            gini = normalised_gini(one, actual, np.ones(len(actual)))
+            gini = revenue.normalised_gini(one, actual, np.ones(len(actual)))
             figures[ERROR][way].append(abs(one.sum() / actual.sum() - 1))
             figures[RANK][way].append(float(spearmanr(one, actual).statistic))
             figures[GINI][way].append(gini or 0.0)

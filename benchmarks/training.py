@@ -85,11 +85,7 @@ def trained(use_case: UseCase, rows: pa.Table, jobs: int | None) -> float:
         version=1,
         rows=rows,
         as_of=date(2026, 3, 12),
-        data_until=None,
-        settle_days=settings.settle_days,
-        chosen=use_case.chosen(settings),
         trained_at=datetime(2026, 3, 12, tzinfo=UTC),
-        bytes_billed=0,
     )
     cards.files(card, model, rows)
     return time.perf_counter() - began

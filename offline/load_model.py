@@ -114,7 +114,7 @@ def load(
         return Outcome(use_case, champion.version, False, note)
     shipped = checked(read(use_case, folder), settings)
     from propensity.learning import card as cards
-    from propensity.learning.report.version import version_page
+    from propensity.learning.report import version_page
 
     run_id = f"shipped-{uuid.uuid4().hex}"
     version = registry.claim(
@@ -133,12 +133,12 @@ def load(
         },
     )
     seconds = shipped.about["seconds"]
-    row = cards.columns(card, published, run_id=run_id, seconds=seconds)
+    row = cards.row(card, published, run_id=run_id, seconds=seconds)
     # Readers see the newest row of a version, so this one counts until the next.
     warehouse.write(tables.TRAINING_METADATA, [cards.undecided(row)])
     registry.promote(
         version,
-        model_sha256=row["model_sha256"],
+        model_sha256=row.model_sha256,
         at=datetime.now(UTC),
         instead_of=None,
     )

@@ -20,7 +20,7 @@ from propensity.clock import SYSTEM
 from propensity.errors import MissingTable, RequestError
 from propensity.first_look.table import FirstLook, try_table
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning.report.version import version_page
+from propensity.learning.report import version_page
 from propensity.runs import export, train
 from propensity.runs.run import RunRequest, begun, clients
 from propensity.settings import Settings

@@ -10,6 +10,7 @@ Beside the rooms:
 - ``schema``: what a table is; ``statements``: SQL files by name
 - ``suppression``: users of whom nothing is kept
 - ``drift``: what differs from the training; ``budget``: how many can be acted on
+- ``arrays``: types of arrays
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``topics``: the topics of Pub/Sub; ``ids``: which ids are none
 - ``folders``: the names of the use cases

@@ -21,16 +21,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import Struct, convert
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
+from propensity.arrays import Floats, Integers
 from propensity.models.encoding import numbers_of, texts_of
-from propensity.pages.words import compact, percent, plural
+from propensity.pages.words import Plain, compact, percent, plural
 from propensity.tables.models import Bin, Signal
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.intp]
-Row = Mapping[str, Any]
 
 FEATURE, SCORE, USERS = "feature", "score", "users"
 PROBABILITY = "probability"
@@ -58,11 +55,72 @@ _VALUES, _RARE, _FEWEST_USERS = 20, 0.01, 10
 _ODDS, _ERRORS = 0.25, 3.0
 
 
+class Watched(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    A feature, or the scores, in a training.
+
+    Attributes:
+        shares: Of the rows, by bin: up to an edge, or with a value; then all other
+            rows, and at the end those without a value.
+        edges, values: Of a number, or of a category.
+        moved: How far the newest snapshots are from all, if it moves by itself.
+    """
+
+    kind: str
+    name: str
+    shares: Sequence[float]
+    edges: Sequence[float] = ()
+    values: Sequence[str] | None = None
+    moved: float
+
+    def counts(self, values: Any, weight: Floats | None = None) -> Floats:
+        """Return rows by bin, (bins,)."""
+        if self.values is None:
+            places = np.searchsorted(self.edges, values, "left")
+            places = np.where(np.isnan(values), len(self.edges) + 1, places)
+        else:
+            known = pa.array(self.values, pa.string())
+            found = pc.fill_null(pc.index_in(values, known), len(known))
+            found = pc.if_else(pc.is_valid(values), found, len(known) + 1)
+            places = found.to_numpy(zero_copy_only=False)
+        return np.bincount(places, weight, minlength=len(self.shares)).astype(float)
+
+    def bins(self) -> list[str]:
+        """Return the names of the bins."""
+        if self.values is not None:
+            return [*self.values, "another value", "missing"]
+        edges = [compact(float(f"{edge:.6g}")) for edge in self.edges]
+        if not edges:
+            return ["any value", "missing"]
+        between = [f"{low} to {high}" for low, high in pairwise(edges)]
+        return [f"{edges[0]} or less", *between, f"over {edges[-1]}", "missing"]
+
+
+class Reference(Struct, frozen=True, kw_only=True):
+    """
+    A training, summarised.
+
+    Attributes:
+        users: Of a snapshot; ``distinct_users`` of all.
+        signals: The scores, and each feature.
+    """
+
+    users: int
+    distinct_users: int
+    signals: Sequence[Watched]
+
+
+def of_card(card: Plain) -> Reference | None:
+    """Return the summary in the card of a version, if there is one."""
+    summary = card.get("drift")
+    return convert(summary, Reference) if summary else None
+
+
 def reference(
     rows: pa.Table, features: Mapping[str, str], *, score: Floats, snapshots: int
-) -> dict[str, Any]:
+) -> Reference:
     """
-    Summarise a training, in plain values.
+    Summarise a training.
 
     Args:
         rows: Features, ``as_of``, ``user_id`` and ``weight``, the source's rows for
@@ -73,38 +131,35 @@ def reference(
     weight = rows["weight"].to_numpy().astype(np.float64)
     _, sizes = np.unique(rows["as_of"].to_numpy(), return_counts=True)
     held = weight[-sizes[-snapshots:].sum() :]
-    signals = [{**_numbers(SCORE, PROBABILITY, score, held), "moved": 0.0}]
+    signals = [_numbers(SCORE, PROBABILITY, score, held)]
     for name, kind in features.items():
         values = _column(rows, name, kind)
-        signal = (
-            _numbers(FEATURE, name, values, weight)
-            if kind == "number"
-            else _texts(name, values, rows["user_id"], weight)
-        )
-        counts = [
-            _counts(signal, values[start:end], weight[start:end])
-            for start, end in pairwise([0, *np.cumsum(sizes)])
-        ]
+        if kind == "number":
+            signal = _numbers(FEATURE, name, values, weight)
+        else:
+            signal = _texts(name, values, rows["user_id"], weight)
+        counts = []
+        for start, end in pairwise([0, *np.cumsum(sizes)]):
+            counts.append(signal.counts(values[start:end], weight[start:end]))
         moved = _moved(np.array(counts), sizes, newest=snapshots)
-        signals.append({**signal, "moved": round(moved, 6)})
-    return {
-        "users": round(held.sum()) // snapshots,
-        "distinct_users": pc.count_distinct(rows["user_id"]).as_py(),
-        "signals": signals,
-    }
+        signals.append(replace(signal, moved=round(moved, 6)))
+    return Reference(
+        users=round(held.sum()) // snapshots,
+        distinct_users=pc.count_distinct(rows["user_id"]).as_py(),
+        signals=signals,
+    )
 
 
-def constant(summary: Row | None) -> list[str]:
+def constant(summary: Reference | None) -> list[str]:
     """Return the features that were the same for all rows in a training."""
-    signals: Sequence[Row] = (summary or {}).get("signals", ())
     names = []
-    for signal in signals:
-        place = int(np.argmax(signal["shares"]))
+    for signal in summary.signals if summary else ():
+        place = int(np.argmax(signal.shares))
         # Other values than the frequent ones are many, each of a few users.
-        is_one_value = "values" not in signal or place != len(signal["values"])
-        is_everybody = signal["shares"][place] >= 1 and is_one_value
-        if signal["kind"] == FEATURE and is_everybody:
-            names.append(signal["name"])
+        is_one_value = signal.values is None or place != len(signal.values)
+        is_everybody = signal.shares[place] >= 1 and is_one_value
+        if signal.kind == FEATURE and is_everybody:
+            names.append(signal.name)
     return names
 
 
@@ -141,7 +196,7 @@ def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
     return texts_of(column)
 
 
-def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> dict[str, Any]:
+def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> Watched:
     known = values[~np.isnan(values)]
     edges = known[:0]
     if len(known):
@@ -152,49 +207,40 @@ def _numbers(kind: str, name: str, values: Floats, weight: Floats) -> dict[str, 
             edges = np.array([below.max(), *edges])
         # A sum in another order is the same value.
         edges += 1e-9 * np.abs(edges)
-    shares = np.zeros(len(edges) + 2)
-    signal = {"kind": kind, "name": name, "edges": edges.tolist(), "shares": shares}
-    counts = _counts(signal, values, weight)
-    return signal | {"shares": (counts / max(counts.sum(), 1)).round(6).tolist()}
+    empty = [0.0] * (len(edges) + 2)
+    signal = Watched(
+        kind=kind, name=name, edges=edges.tolist(), shares=empty, moved=0.0
+    )
+    counts = signal.counts(values, weight)
+    shares = counts / max(counts.sum(), 1)
+    return replace(signal, shares=shares.round(6).tolist())
 
 
 def _texts(
     name: str, values: pa.Array, user: pa.ChunkedArray, weight: Floats
-) -> dict[str, Any]:
+) -> Watched:
     table = pa.table({"value": values, "user": user, "weight": weight})
     counted = table.group_by("value").aggregate(
         [("weight", "sum"), ("user", "count_distinct")]
     )
-    known = counted.filter(pc.is_valid(counted["value"])).to_pylist()
+    order = [("weight_sum", "descending"), ("value", "ascending")]
+    known = counted.filter(pc.is_valid(counted["value"])).sort_by(order)
     total = max(float(weight.sum()), 1.0)
-    shares = {
-        row["value"]: row["weight_sum"] / total
-        for row in sorted(known, key=lambda row: (-row["weight_sum"], row["value"]))
-        if row["weight_sum"] >= _RARE * total
-        and row["user_count_distinct"] >= _FEWEST_USERS
-    }
-    values, kept = list(shares)[:_VALUES], list(shares.values())[:_VALUES]
-    kept.append(sum(row["weight_sum"] for row in known) / total - sum(kept))
-    kept.append(1.0 - sum(kept))
-    return {
-        "kind": FEATURE,
-        "name": name,
-        "values": values,
-        "shares": [round(max(share, 0.0), 6) for share in kept],
-    }
-
-
-def _counts(signal: Row, values: Any, weight: Floats | None = None) -> Floats:
-    """Return rows by bin: one of a few values, or up to an edge; missing is last."""
-    if "values" in signal:
-        known = pa.array(signal["values"], pa.string())
-        found = pc.fill_null(pc.index_in(values, known), len(known))
-        found = pc.if_else(pc.is_valid(values), found, len(known) + 1)
-        places = found.to_numpy(zero_copy_only=False)
-    else:
-        places = np.searchsorted(signal["edges"], values, "left")
-        places = np.where(np.isnan(values), len(signal["edges"]) + 1, places)
-    return np.bincount(places, weight, minlength=len(signal["shares"])).astype(float)
+    frequent = pc.and_(
+        pc.greater_equal(known["weight_sum"], _RARE * total),
+        pc.greater_equal(known["user_count_distinct"], _FEWEST_USERS),
+    )
+    shown = known.filter(frequent)[:_VALUES]
+    kept = shown["weight_sum"].to_numpy() / total
+    every = float(known["weight_sum"].to_numpy().sum()) / total
+    shares = np.array([*kept, every - kept.sum(), 1.0 - every])
+    return Watched(
+        kind=FEATURE,
+        name=name,
+        values=shown["value"].to_pylist(),
+        shares=shares.clip(min=0.0).round(6).tolist(),
+        moved=0.0,
+    )
 
 
 def _psi(expected: Floats, observed: Floats, users: float) -> float:
@@ -219,10 +265,10 @@ class Observed:
         summary: From ``reference``; None for a model without: nothing is counted.
     """
 
-    def __init__(self, summary: Row | None) -> None:
-        self._summary = dict(summary or {})
-        self._signals: Sequence[Row] = self._summary.get("signals", ())
-        self._counts = [np.zeros(len(one["shares"])) for one in self._signals]
+    def __init__(self, summary: Reference | None) -> None:
+        self._summary = summary
+        self._signals = summary.signals if summary else ()
+        self._counts = [np.zeros(len(one.shares)) for one in self._signals]
         self._users = 0
 
     def watching(
@@ -232,26 +278,25 @@ class Observed:
         for batch, probability in scored:
             self._users += batch.num_rows
             for place, signal in enumerate(self._signals):
-                kind = "category" if "values" in signal else "number"
-                is_score = signal["kind"] == SCORE
-                values = (
-                    probability if is_score else _column(batch, signal["name"], kind)
-                )
-                self._counts[place] += _counts(signal, values)
+                kind, values = "category", probability
+                if signal.values is None:
+                    kind = "number"
+                if signal.kind != SCORE:
+                    values = _column(batch, signal.name, kind)
+                self._counts[place] += signal.counts(values)
             yield batch, probability
 
     def signals(self) -> list[Signal]:
         """Return all that is watched, each compared with the training."""
-        if not self._signals or not self._users:
+        if self._summary is None or not self._users:
             return []
-        compared = [
-            compare(signal, counts, summary=self._summary)
-            for signal, counts in zip(self._signals, self._counts, strict=True)
-        ]
-        return [_of_users(self._users, self._summary["users"]), *compared]
+        found = [_of_users(self._users, self._summary.users)]
+        for signal, counts in zip(self._signals, self._counts, strict=True):
+            found.append(compare(signal, counts, summary=self._summary))
+        return found
 
 
-def compare(signal: Row, counts: Floats, *, summary: Row) -> Signal:
+def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
     """
     Compare a feature, or the scores, with the training.
 
@@ -260,38 +305,36 @@ def compare(signal: Row, counts: Floats, *, summary: Row) -> Signal:
         counts: Users of the publication by bin, (bins,).
         summary: From ``reference``.
     """
-    users, distinct = float(counts.sum()), max(summary["distinct_users"], 1)
-    expected, observed = np.array(signal["shares"]), counts / users
+    users, distinct = float(counts.sum()), max(summary.distinct_users, 1)
+    expected, observed = np.array(signal.shares), counts / users
     psi = _psi(expected, observed, min(users, distinct))
-    bound = max(BOUND, _HABIT * signal["moved"])
+    bound = max(BOUND, _HABIT * signal.moved)
     bound += _by_chance(len(counts), users, distinct)
-    names, cause, message = _bins(signal), None, None
+    names, cause, message = signal.bins(), None, None
     if psi > bound:
         change, missing = observed - expected, len(counts) - 1
-        place, cause = int(np.argmax(np.abs(change))), signal["kind"]
+        place, cause = int(np.argmax(np.abs(change))), signal.kind
         # A gap explains all that it took.
         if cause == FEATURE and change[missing] > 0.4 * np.abs(change).sum():
             place, cause = missing, "missing values"
-        is_text = place < len(signal.get("values", ()))
+        is_text = place < len(signal.values or ())
         message = (
-            f"{signal['name']} is {repr(names[place]) if is_text else names[place]} "
+            f"{signal.name} is {repr(names[place]) if is_text else names[place]} "
             f"for {percent(observed[place])} of users ({percent(expected[place])} in "
             "the training)"
         )
     return Signal(
-        kind=signal["kind"],
-        name=signal["name"],
+        kind=signal.kind,
+        name=signal.name,
         users=int(users),
-        users_before=summary["users"],
+        users_before=summary.users,
         missing=float(observed[-1]),
         missing_before=float(expected[-1]),
         psi=psi,
         bound=bound,
         bins=[
-            Bin(value=name, expected=before, observed=now)
-            for name, before, now in zip(
-                names, expected.tolist(), observed.tolist(), strict=True
-            )
+            Bin(value=name, expected=float(expected[n]), observed=float(observed[n]))
+            for n, name in enumerate(names)
         ],
         is_alarm=message is not None,
         cause=cause,
@@ -310,18 +353,7 @@ def _of_users(now: int, before: int) -> Signal:
     return replace(signal, is_alarm=True, cause=USERS, message=message)
 
 
-def _bins(signal: Row) -> list[str]:
-    """Return the names of a signal's bins."""
-    if "values" in signal:
-        return [*signal["values"], "another value", "missing"]
-    edges = [compact(float(f"{edge:.6g}")) for edge in signal["edges"]]
-    if not edges:
-        return ["any value", "missing"]
-    middle = [f"{low} to {high}" for low, high in zip(edges, edges[1:], strict=False)]
-    return [f"{edges[0]} or less", *middle, f"over {edges[-1]}", "missing"]
-
-
-def season_alarm(row: Row) -> str | None:
+def season_alarm(row: Plain) -> str | None:
     """
     Say that the outcomes of an evaluated week were far from its probabilities.
 
@@ -346,7 +378,7 @@ def season_alarm(row: Row) -> str | None:
     return f"{sentence}, beyond what the season's shift allows for"
 
 
-def value_alarm(row: Row) -> str | None:
+def value_alarm(row: Plain) -> str | None:
     """
     Say that users paid far less or more than was expected, whatever chance did.
 

@@ -19,8 +19,8 @@ from math import ceil, inf, sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.audience.declared import Named
 from propensity.audience.lift import ERRORS, POWER
 from propensity.audience.members import Audience
@@ -30,8 +30,6 @@ from propensity.models.encoding import numbers_of
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables.audiences import Decile, Plan, Power
-
-Floats = NDArray[np.float64]
 
 # Weeks of new members that a plan looks ahead.
 WEEKS = (1, 4, 13)

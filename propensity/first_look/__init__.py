@@ -3,7 +3,7 @@ A first look: how well the columns of a labelled table predict its label.
 
 Nothing here reads or writes outside the process; models and metrics are ``learning``'s.
 
-- ``table``: a table, tried; ``columns``: what its columns hold
-- ``steps``: its rows as snapshots
+- ``table``: a table, tried
+- ``columns``: what its columns hold; its rows as snapshots
 - ``alone``: what a column tells by itself: the best one, and likely leaks
 """

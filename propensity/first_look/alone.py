@@ -30,7 +30,7 @@ _FILLED_LESS = 0.1
 
 def with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
     """Make the column that alone ranks the judged rows best the baseline."""
-    older, every = parts.before.between(0, parts.blocks[0].fit_end), _every(parts)
+    older, every = parts.before.between(0, parts.blocks[0].fit_end), parts.every
     areas = {
         name: _area(_ranks(older, parts.choosing, name, kind), parts.choosing)
         for name, kind in use_case.features.items()
@@ -54,7 +54,7 @@ def with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
 
 def leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
     """Return columns that alone nearly decide the label, or are written after it."""
-    fit_end, every = parts.blocks[0].fit_end, _every(parts)
+    fit_end, every = parts.blocks[0].fit_end, parts.every
     older, later = every.between(0, fit_end), every.between(fit_end)
     found = {}
     for name, kind in use_case.features.items():
@@ -73,11 +73,6 @@ def leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
         elif sure := _sure(every, name):
             found[name] = sure
     return found
-
-
-def _every(parts: Parts) -> Slice:
-    assert parts.every is not None
-    return parts.every
 
 
 def _area(ranks: NDArray[np.float64], part: Slice) -> float:

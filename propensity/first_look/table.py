@@ -1,7 +1,7 @@
 """
 A first look at a labelled table: how well its columns predict its label.
 
-``columns`` reads types and times, and ``steps`` puts rows into snapshots; the split,
+``columns`` reads types and times, and puts rows into snapshots; the split,
 the candidates, the metrics and the report are those of every training.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,14 +19,13 @@ from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.first_look import alone, columns
-from propensity.first_look.columns import Feature, refuse
-from propensity.first_look.steps import FEWEST, Steps, steps_of
+from propensity.first_look.columns import FEWEST, Feature, Steps, refuse, steps_of
 from propensity.learning import card as cards
 from propensity.learning import fit, gate
-from propensity.learning.report.version import version_page
+from propensity.learning.report import version_page
 from propensity.learning.rows import Parts, of_users
 from propensity.learning.trained import Trained
-from propensity.pages.words import percent
+from propensity.pages.words import Plain, percent
 from propensity.settings import Settings
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import Baseline, Candidate, UseCase
@@ -64,7 +62,7 @@ class FirstLook:
     kinds: Mapping[str, str]
     left_out: Mapping[str, str]
     leaks: Mapping[str, str]
-    card: Mapping[str, Any]
+    card: Plain
     trained: Trained
 
     def page(self) -> str:
@@ -167,23 +165,22 @@ def try_table(
         use_case,
         trained,
         verdict,
-        version=None,
         rows=dated,
         as_of=steps.days[-1],
-        data_until=None,
-        settle_days=0,
-        chosen={},
         trained_at=SYSTEM.now(),
-        bytes_billed=0,
     )
-    names = {
-        str(day): shown for day, shown in zip(steps.days, steps.names, strict=True)
-    }
+    names = dict(zip(map(str, steps.days), steps.names, strict=True))
     split = {part: [names[d] for d in days] for part, days in card["split"].items()}
-    own = {"heading": "Test set", "entity": user or "row", "horizon_days": horizon_days}
-    card |= {**own, "as_of": steps.names[-1], "split": split}
     for day in card["profile"]["dates"]:
         day["as_of"] = names[day["as_of"]]
+    card = {
+        **card,
+        "heading": "Test set",
+        "entity": user or "row",
+        "horizon_days": horizon_days,
+        "as_of": steps.names[-1],
+        "split": split,
+    }
     test = " to ".join(dict.fromkeys([split["holdout"][0], split["holdout"][-1]]))
     m, best = card["metrics"], card["metrics"]["lift"][0]
     lines = [
@@ -208,15 +205,15 @@ def try_table(
 
 def candidates() -> list[Candidate]:
     """Return the candidates of purchases, trees for few rows, and the mean of all."""
-    every = [
-        one for one in usecases.load("ga4_purchase").candidates if one.algorithm != MEAN
-    ]
+    every = {}
+    for one in usecases.load("ga4_purchase").candidates:
+        if one.algorithm != MEAN:
+            every[one.name] = one
     for one in usecases.load("card_fraud").candidates:
         if one.algorithm == "HistGradientBoostingClassifier":
             name = f"{one.name}_of_few_rows"
-            every.append(Candidate(name, one.algorithm, one.parameters))
-    names = [one.name for one in every]
-    return [*every, Candidate("average", "VotingClassifier", {"of": names})]
+            every[name] = Candidate(name, one.algorithm, one.parameters)
+    return [*every.values(), Candidate("average", "VotingClassifier", {"of": [*every]})]
 
 
 def _name_of(column: str, frame: pd.DataFrame) -> str:

@@ -22,29 +22,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from propensity.arrays import Flags, Floats
 from propensity.measures.intervals import FEW, NORMAL, Difference, difference
 from propensity.measures.metrics import grouped, of_best, ratio, summed
+from propensity.measures.revenue import amounts, money, total
 from propensity.models.encoding import numbers_of
 from propensity.tables.models import Savings
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 # Scores are at most 1, so none reaches it.
 NO_ALERTS = 2.0
 
 # Shares of the rows that people may review: one in a thousand to one in a hundred.
 RATES = (0.001, 0.005, 0.01)
-
-# A larger amount is a mistake: so sums stay within BigQuery's NUMERIC.
-MAXIMUM_AMOUNT = 1e15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +49,7 @@ class Stakes:
 
     Attributes:
         is_fraud: (rows,).
-        amount: Lost with a fraud that is missed, (rows,), from 0 to MAXIMUM_AMOUNT.
+        amount: Lost with a fraud that is missed, (rows,), as ``revenue.amounts``.
         weight: Events that a row stands for, (rows,), positive.
         review_cost: Of an alert.
     """
@@ -86,21 +81,6 @@ class Stakes:
     def frauds(self) -> int:
         """Rows that are fraud."""
         return int(self.is_fraud.sum())
-
-
-def amounts(values: Floats) -> Floats:
-    """Return amounts as they can be lost: nothing where missing or negative."""
-    return np.clip(np.nan_to_num(values, posinf=MAXIMUM_AMOUNT), 0.0, MAXIMUM_AMOUNT)
-
-
-def money(value: float) -> Decimal:
-    """Return a sum of money with six decimals; of floats that are 0.1 it is a tenth."""
-    return Decimal(repr(round(float(value), 6)))
-
-
-def total(values: Floats) -> Decimal:
-    """Return the sum of amounts, rounded once."""
-    return money(math.fsum(values.tolist()))
 
 
 def cheapest_threshold(score: Floats, stakes: Stakes) -> float:

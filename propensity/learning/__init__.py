@@ -5,8 +5,8 @@ Read in this order. Nothing here reads or writes outside the process.
 
 - ``rows``: the rows of a training, split by time, if they are enough
 - ``preprocessor``: from features to numbers
-- ``candidates``: from a declaration to a fitted classifier of scikit-learn
-- ``trained``: what a training gives; ``trees``: Half-Space Trees, fitted
+- ``candidates``: from a declaration to a fitted classifier
+- ``trained``: what a training gives
 - ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
 - ``importance``: which features a model needs
 - ``value``: what buyers pay, beside their probabilities

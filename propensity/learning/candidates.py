@@ -1,8 +1,8 @@
 """
-Candidates: from a use case's declaration to a fitted classifier of scikit-learn.
+Candidates: from a use case's declaration to a fitted classifier.
 
 A model is a candidate, or the mean of several. All its classes are scikit-learn's own,
-so that a notebook loads it without this package.
+so that a notebook loads it without this package; but for those of Half-Space Trees.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from joblib import Parallel, delayed
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
@@ -25,8 +27,11 @@ from sklearn.linear_model import LogisticRegression
 
 from propensity.errors import UseCaseError
 from propensity.learning.rows import Slice
+from propensity.learning.trained import Model
+from propensity.models.encoding import numbers_of, to_frame
+from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import native_threads
-from propensity.usecases import Candidate
+from propensity.usecases import NUMBER, Candidate
 from propensity.usecases.declaration import MEAN
 
 T = TypeVar("T")
@@ -38,7 +43,7 @@ PARALLEL_ROWS = 200_000
 # Defaults of ours, for parameters that a candidate leaves out. A logistic regression
 # stops when its mean probability is within ``tol`` of the base rate: scikit-learn's
 # default of 1e-4 is a tenth of a base rate of 0.1%.
-_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"LogisticRegression": {"tol": 1e-7}}
+_DEFAULTS = {"LogisticRegression": {"tol": 1e-7}}
 
 ALGORITHMS: Mapping[str, type] = {
     "LogisticRegression": LogisticRegression,
@@ -125,3 +130,36 @@ def combined(models: Sequence[Any]) -> Any:
     mean = VotingClassifier(named, voting="soft")
     # A row of each class: all parts are fitted, and learn nothing of these.
     return mean.fit(np.zeros((2, models[0].n_features_in_)), np.array([0, 1]))
+
+
+def fit_trees(
+    candidate: Candidate, rows: pa.Table, features: Mapping[str, str], *, seed: int
+) -> Model:
+    """
+    Fit Half-Space Trees on the numbers of rows in time order.
+
+    Raises:
+        UseCaseError: A parameter is wrong.
+    """
+    numbers = {name: kind for name, kind in features.items() if kind == NUMBER}
+    passing = ColumnTransformer([("numbers", "passthrough", list(numbers))])
+    encoded = passing.fit_transform(to_frame(_thinned(rows, seed), numbers))
+    try:
+        parameters = {"random_state": seed, **candidate.parameters}
+        trees = HalfSpaceTrees(**parameters).fit(np.asarray(encoded))
+    except (ValueError, TypeError) as error:
+        raise unfit(candidate, error) from error
+    return Model(preprocessor=passing, classifier=trees)
+
+
+def _thinned(rows: pa.Table, seed: int) -> pa.Table:
+    """
+    Return a sample of rows in proportion to their weights.
+
+    Trees count rows and ignore weights: if a sample has kept all frauds, they would
+    look usual. Rows with at least the median weight of label 0 stay.
+    """
+    weight, others = rows["weight"].to_numpy(), numbers_of(rows["label"]) != 1
+    chance = weight / np.median(weight[others]) if others.any() else weight
+    drawn = np.random.default_rng(seed).random(len(rows))
+    return rows.filter(pa.array(drawn < chance))

@@ -10,22 +10,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
-from decimal import Decimal
-from typing import Any
+from types import MappingProxyType
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import structs
 
-from propensity import drift
-from propensity.fraud.alerts import money
+from propensity.drift import Reference, reference
 from propensity.learning import gate, profile
 from propensity.learning.gate import Verdict
-from propensity.learning.report.version import version_page
-from propensity.learning.rows import Slice
-from propensity.learning.trained import Holdout, Trained
+from propensity.learning.report import scores_events, version_page
+from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
+from propensity.measures.revenue import money
 from propensity.models.encoding import numbers_of
+from propensity.pages.words import Plain
 from propensity.registry.versions import (
     HTML,
     JSON,
@@ -35,7 +36,8 @@ from propensity.registry.versions import (
     parquet_of,
     pickled,
 )
-from propensity.tables.every import EVENT, TRAINING_METADATA, USER
+from propensity.tables.every import EVENT, USER
+from propensity.tables.models import Metrics, Training
 from propensity.usecases import UseCase
 
 MODEL = "model.joblib"
@@ -61,16 +63,16 @@ def card(
     trained: Trained,
     verdict: Verdict,
     *,
-    version: int | None,
     rows: pa.Table,
     as_of: date,
-    data_until: date | None,
-    settle_days: int,
-    chosen: Mapping[str, Any],
     trained_at: datetime,
-    bytes_billed: int,
+    version: int | None = None,
+    data_until: date | None = None,
+    settle_days: int = 0,
+    chosen: Mapping[str, object] = MappingProxyType({}),
+    bytes_billed: int = 0,
     valued: Valued | None = None,
-) -> dict[str, Any]:
+) -> Plain:
     """
     Return the card of a version.
 
@@ -80,114 +82,114 @@ def card(
     as they are fitted, and versions of earlier releases have others.
 
     Args:
-        version: None for a trial, which has no number.
         rows: All rows of its training and test.
+        version: None for a trial, which has no number.
         data_until: End of the days read from the export; None for another source.
         settle_days: Days waited for late rows.
         chosen: Values of the use case's own parameters.
         valued: The model of amounts; None without amounts.
     """
     parts, held = trained.parts, trained.holdout
-    split = {
-        "train": [str(day) for day in parts.split.train],
-        "calibrate": [str(day) for day in parts.split.calibrate],
-        "holdout": [str(day) for day in parts.split.holdout],
-    }
-    learned = [*split["train"], *split["calibrate"]]
-    if parts.every is not None:
-        learned += split["holdout"]
-    positives, negatives = (parts.every or parts.before).per_row
+    split = parts.split
+    learned, known = [*split.train, *split.calibrate], parts.before
+    if not use_case.scores_events:
+        learned, known = [*learned, *split.holdout], parts.every
+    positives, negatives = known.per_row
     train_rows = parts.blocks[0].first if parts.blocks else len(parts.before)
-    if parts.unlabelled is not None and trained.is_anomaly:
+    if trained.is_anomaly:
         train_rows = len(parts.unlabelled[0])
-    return {
-        "use_case": use_case.name,
-        "title": use_case.title,
-        "outcome": use_case.outcome,
-        "span": use_case.span,
-        "entity": use_case.entity,
-        "unit": use_case.money,
-        "model_version": version,
-        "trained_at": trained_at.replace(microsecond=0).isoformat(),
-        "as_of": str(as_of),
-        "data_until": None if data_until is None else str(data_until),
-        "lookback_days": use_case.lookback_days,
-        "horizon_days": use_case.horizon_days,
-        "settle_days": settle_days,
-        "statement_parameters": dict(chosen),
-        "split": split,
-        "trained_until": max(learned, default=None),
-        "rows": {
-            "train": train_rows,
-            "calibrate": len(parts.choosing),
-            "holdout": len(held.rows),
-        },
-        # Several rows of a user weigh less than one together.
-        "negative_sampling_rate": min(1.0, 1 / negatives),
-        "positive_sampling_rate": min(1.0, 1 / positives),
-        "algorithm": trained.chosen.algorithm,
-        "parameters": dict(trained.chosen.parameters),
-        "members": [member.name for member in trained.members],
-        "calibration": "none",
-        "candidates": [
-            {
-                "name": one.candidate.name,
-                "algorithm": one.candidate.algorithm,
-                "parameters": dict(one.candidate.parameters),
-                **one.metrics,
-                "chosen": one.candidate.name == trained.chosen.name,
-            }
-            for one in trained.judged
-        ],
-        "blocks": len(parts.blocks),
-        "is_anomaly": trained.is_anomaly,
-        "is_warm": trained.is_warm,
-        "metrics": held.metrics.columns(),
-        "curves": dict(held.curves),
-        "baseline": {
-            "name": f"{use_case.baseline.feature} alone",
-            "roc_auc": held.baseline_roc_auc,
-            "words": gate.beside_baseline(
-                trained, f"{use_case.baseline.feature} alone"
-            ),
-        },
-        "importance": list(held.importance),
-        "outcomes": dict(parts.outcomes),
-        "alerts": list(held.at_rates),
-        "savings": None
-        if held.savings is None
-        else _numbers(held.savings.columns() | {"baseline_saved": held.baseline_saved}),
-        "value": None
-        if valued is None
-        else {
+    baseline = f"{use_case.baseline.feature} alone"
+    candidates = []
+    for one in trained.judged:
+        entry = {**structs.asdict(one.candidate), **one.metrics}
+        entry["chosen"] = one.candidate.name == trained.chosen.name
+        candidates.append(entry)
+    savings, value = None, None
+    if held.savings is not None:
+        savings = {**held.savings.columns(), "baseline_saved": held.baseline_saved}
+    if valued is not None:
+        value = {
             "algorithm": valued.algorithm,
-            "losses": dict(valued.losses),
+            "losses": valued.losses,
             "mean_amount": valued.model.mean,
             "buyers": valued.buyers,
-            "predicted": float(valued.predicted),
-            "observed": float(valued.observed),
-        },
-        "verdict": verdict_entry(verdict),
-        "features": dict(use_case.features),
-        "profile": profile.described(rows, use_case.features),
-        "drift": None
-        if parts.every is None
-        else _reference(parts.every, held, use_case, snapshots=len(split["holdout"])),
-        "libraries": libraries(),
-        "bytes_billed": bytes_billed,
-    }
+            "predicted": valued.predicted,
+            "observed": valued.observed,
+        }
+    return _plain(
+        {
+            "use_case": use_case.name,
+            "title": use_case.title,
+            "outcome": use_case.outcome,
+            "span": use_case.span,
+            "entity": use_case.entity,
+            "unit": use_case.money,
+            "model_version": version,
+            "trained_at": trained_at.replace(microsecond=0).isoformat(),
+            "as_of": as_of,
+            "data_until": data_until,
+            "lookback_days": use_case.lookback_days,
+            "horizon_days": use_case.horizon_days,
+            "settle_days": settle_days,
+            "statement_parameters": dict(chosen),
+            "split": split,
+            "trained_until": max(learned, default=None),
+            "rows": {
+                "train": train_rows,
+                "calibrate": len(parts.choosing),
+                "holdout": len(held.rows),
+            },
+            # Several rows of a user weigh less than one together.
+            "negative_sampling_rate": min(1.0, 1 / negatives),
+            "positive_sampling_rate": min(1.0, 1 / positives),
+            "algorithm": trained.chosen.algorithm,
+            "parameters": trained.chosen.parameters,
+            "members": [member.name for member in trained.members],
+            "calibration": "none",
+            "candidates": candidates,
+            "blocks": len(parts.blocks),
+            "is_anomaly": trained.is_anomaly,
+            "is_warm": trained.is_warm,
+            "metrics": held.metrics,
+            "curves": held.curves,
+            "baseline": {
+                "name": baseline,
+                "roc_auc": held.baseline_roc_auc,
+                "words": gate.beside_baseline(trained, baseline),
+            },
+            "importance": held.importance,
+            "outcomes": parts.outcomes,
+            "alerts": held.at_rates,
+            "savings": savings,
+            "value": value,
+            "verdict": verdict.entry(),
+            "features": use_case.features,
+            "profile": profile.described(rows, use_case.features),
+            "drift": _reference(trained, use_case),
+            "libraries": libraries(),
+            "bytes_billed": bytes_billed,
+        }
+    )
 
 
-def _reference(
-    every: Slice, held: Holdout, use_case: UseCase, *, snapshots: int
-) -> dict[str, Any]:
+def _plain(card: Mapping[str, object]) -> Plain:
+    """Return a card of values that JSON has: days are texts, and money is numbers."""
+    encoded = msgspec.json.Encoder(decimal_format="number").encode(card)
+    plain: Plain = json.loads(encoded)
+    return plain
+
+
+def _reference(trained: Trained, use_case: UseCase) -> Reference | None:
     """
-    Return what publications are compared with.
+    Return what publications are compared with; None for events, which have none.
 
     Where a user has rows of several moments, a publication has those of the last one
     alone, which so stands for all.
     """
-    rows, score, features = every.rows, held.probability, dict(use_case.features)
+    if use_case.scores_events:
+        return None
+    every, score = trained.parts.every, trained.holdout.probability
+    rows, features = every.rows, dict(use_case.features)
     if elapsed := use_case.stream.elapsed:
         del features[elapsed]
         hours = numbers_of(rows[elapsed])
@@ -197,37 +199,11 @@ def _reference(
         rows = rows.set_column(place, "weight", pa.array(weight))
         rows = rows.filter(pa.array(is_last))
         score = score[is_last[len(every) - len(score) :]]
-    return drift.reference(rows, features, score=score, snapshots=snapshots)
+    newest = len(trained.parts.split.holdout)
+    return reference(rows, features, score=score, snapshots=newest)
 
 
-def _numbers(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Return columns with money as numbers."""
-    return {
-        name: float(value) if isinstance(value, Decimal) else value
-        for name, value in columns.items()
-    }
-
-
-def verdict_entry(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as a card has it."""
-    entry: dict[str, Any] = {
-        "promoted": verdict.promoted,
-        "reason": verdict.reason,
-        "compared_version": verdict.compared_version,
-        "level_difference": verdict.level_difference,
-    }
-    for name, difference in verdict.differences.items():
-        entry |= {
-            f"{name}_difference": difference.estimate,
-            f"{name}_difference_low": difference.low,
-            f"{name}_difference_high": difference.high,
-        }
-    return entry
-
-
-def columns(
-    card: Mapping[str, Any], published: Published, *, run_id: str, seconds: float
-) -> dict[str, Any]:
+def row(card: Plain, published: Published, *, run_id: str, seconds: float) -> Training:
     """
     Return the version's row of ``ma_model_training_metadata``.
 
@@ -235,48 +211,42 @@ def columns(
         published: Where its files are, and their checksums.
         seconds: From the request to now.
     """
-    shown = {
-        name: entry for name, entry in card.items() if name not in ("profile", "curves")
-    }
-    files = {
-        kind: {"object": published.objects[name], "sha256": published.checksums[name]}
-        for kind, name in _FILES.items()
-        if name in published.objects
-    }
+    shown = dict(card)
+    del shown["profile"], shown["curves"]
+    objects, checksums, files = published.objects, published.checksums, {}
+    for kind, name in _FILES.items():
+        if name in objects:
+            files[kind] = {"object": objects[name], "sha256": checksums[name]}
     savings, verdict = card["savings"] or {}, card["verdict"]
     trained_at = datetime.fromisoformat(card["trained_at"])
-    same = {**shown, **card["metrics"]}
-    return {
-        **{name: same[name] for name in TRAINING_METADATA.types if name in same},
-        "run_id": run_id,
-        "trained_at": trained_at,
-        "training_date": trained_at.date(),
-        "as_of": date.fromisoformat(card["as_of"]),
-        "alert_threshold": savings.get("alert_threshold"),
-        "saved": money(savings["saved"]) if savings else None,
-        "promoted": verdict["promoted"],
-        "compared_version": verdict["compared_version"],
-        "verdict": verdict["reason"],
-        **{
-            f"{kind}_{entry}": files[kind][entry]
-            for kind in ("model", "preprocessor")
-            for entry in ("object", "sha256")
-        },
-        "seconds": seconds,
-        "card": json.dumps({**shown, "files": files}),
-    }
+    return Training(
+        use_case=card["use_case"],
+        model_version=card["model_version"],
+        training_date=trained_at.date(),
+        run_id=run_id,
+        trained_at=trained_at,
+        as_of=date.fromisoformat(card["as_of"]),
+        algorithm=card["algorithm"],
+        is_warm=card["is_warm"],
+        metrics=Metrics.of(card["metrics"]),
+        alert_threshold=savings.get("alert_threshold"),
+        saved=money(savings["saved"]) if savings else None,
+        promoted=verdict["promoted"],
+        verdict=verdict["reason"],
+        compared_version=verdict["compared_version"],
+        model_object=objects[MODEL],
+        model_sha256=checksums[MODEL],
+        preprocessor_object=objects[PREPROCESSOR],
+        preprocessor_sha256=checksums[PREPROCESSOR],
+        bytes_billed=card["bytes_billed"],
+        seconds=seconds,
+        card=json.dumps({**shown, "files": files}),
+    )
 
 
-def answer(card: Mapping[str, Any], objects: Mapping[str, str]) -> dict[str, Any]:
+def answer(card: Plain, objects: Mapping[str, str]) -> dict[str, object]:
     """Return the answer of 00-ModelTraining about the version."""
-    metrics = {name: one for name, one in card["metrics"].items() if name != "lift"}
-    of_events = {
-        "is_warm": card["is_warm"],
-        "alerts": card["alerts"],
-        "cost": card["savings"] or {},
-        "outcomes": card["outcomes"],
-    }
-    return {
+    answered = {
         "model_version": card["model_version"],
         "promoted": card["verdict"]["promoted"],
         "verdict": card["verdict"]["reason"],
@@ -284,11 +254,19 @@ def answer(card: Mapping[str, Any], objects: Mapping[str, str]) -> dict[str, Any
         "calibration": card["calibration"],
         "rows": card["rows"],
         "split": card["split"],
-        "holdout": metrics,
-        **(of_events if card["outcomes"] else {}),
+        "holdout": {**card["metrics"]},
         "value": card["value"],
         "objects": dict(objects),
     }
+    del answered["holdout"]["lift"]
+    if scores_events(card):
+        answered |= {
+            "is_warm": card["is_warm"],
+            "alerts": card["alerts"],
+            "cost": card["savings"] or {},
+            "outcomes": card["outcomes"],
+        }
+    return answered
 
 
 def nameless(rows: pa.Table) -> pa.Table:
@@ -309,13 +287,13 @@ def nameless(rows: pa.Table) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in names])
 
 
-def to_json(card: Mapping[str, Any]) -> bytes:
+def to_json(card: Plain) -> bytes:
     """Return the bytes of ``card.json``."""
     return json.dumps(card, indent=1).encode()
 
 
 def files(
-    card: Mapping[str, Any],
+    card: Plain,
     trained: Trained,
     rows: pa.Table,
     *,
@@ -335,7 +313,7 @@ def files(
     return contents
 
 
-def undecided(row: Mapping[str, Any]) -> dict[str, Any]:
+def undecided(row: Training) -> Training:
     """Return a row as it is before the pointer moves, and if the run ends here."""
-    why = f"interrupted before it was recorded whether it is live: {row['verdict']}"
-    return {**row, "promoted": None, "verdict": why}
+    why = f"interrupted before it was recorded whether it is live: {row.verdict}"
+    return structs.replace(row, promoted=None, verdict=why)

@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from joblib import cpu_count
-from numpy.typing import NDArray
+from msgspec import structs
 from threadpoolctl import threadpool_limits
 
+from propensity.arrays import Floats
 from propensity.errors import NotEnoughData
 from propensity.fraud import alerts
 from propensity.fraud.alerts import Stakes
@@ -32,16 +34,14 @@ from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rows import Block, Parts, Slice
 from propensity.learning.trained import Holdout, Judged, Model, Trained
-from propensity.learning.trees import fit_trees
 from propensity.measures import metrics, thresholds
+from propensity.measures.revenue import amounts
 from propensity.models.encoding import numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
-from propensity.tables.models import Metrics, Savings
+from propensity.tables.models import Metrics
 from propensity.usecases import Candidate, UseCase
 from propensity.usecases.declaration import FOREST, MEAN
-
-Floats = NDArray[np.float64]
 
 
 def train(
@@ -72,7 +72,7 @@ def train(
     """
     if preprocessor is None:
         preprocessor = default_preprocessor(use_case)
-    is_small = len(parts.every or parts.before) <= PARALLEL_ROWS
+    is_small = len(parts.every) <= PARALLEL_ROWS
     training = _Training(
         parts=parts,
         use_case=use_case,
@@ -108,11 +108,11 @@ class _Training:
         by_name = {one.candidate.name: one.candidate for one in judged}
         members = [by_name[name] for name in candidates.members(best.candidate)]
         if best.candidate.algorithm == FOREST:
-            assert parts.unlabelled is not None
             models = [self._trees(best.candidate, parts.unlabelled[1])]
+        elif self.use_case.scores_events:
+            models = self._fitted(members, [parts.fitting])
         else:
-            learned = [parts.fitting, *([parts.every] if parts.every else [])]
-            models = self._fitted(members, learned)
+            models = self._fitted(members, [parts.fitting, parts.every])
         threshold = None
         if not np.isnan(best.score).any():
             threshold = thresholds.best_threshold(parts.choosing.outcomes(best.score))
@@ -145,12 +145,10 @@ class _Training:
             judged = encoded[block.first : block.end]
             return np.asarray(model.predict_proba(judged)[:, 1])
 
-        fits = [
-            partial(scored, candidate, block)
-            for candidate in learning
-            if candidate.algorithm != MEAN
-            for block in blocks
-        ]
+        fits = []
+        for candidate in learning:
+            if candidate.algorithm != MEAN:
+                fits += [partial(scored, candidate, block) for block in blocks]
         results = iter(candidates.side_by_side(fits, jobs=self.jobs))
         scores: dict[str, Floats] = {}
         for one in learning:
@@ -158,47 +156,47 @@ class _Training:
                 of = [scores[name] for name in candidates.members(one)]
                 scores[one.name] = np.mean(of, axis=0)
             else:
-                scores[one.name] = np.concatenate([next(results) for _ in blocks])
+                scores[one.name] = np.concatenate([*islice(results, len(blocks))])
         return [self._judged(one, scores[one.name]) for one in learning]
 
     def _judged_trees(self) -> list[Judged]:
         """Judge Half-Space Trees, fitted on all rows before those to choose on."""
         parts, judged = self.parts, []
         for candidate in self.use_case.candidates:
-            if candidate.algorithm == FOREST and parts.unlabelled is not None:
+            if candidate.algorithm == FOREST:
                 model = self._trees(candidate, parts.unlabelled[0])
                 score = model.scores(parts.choosing.rows, self.use_case)
-                judged.append(self._judged(candidate, score, is_anomaly=True))
+                judged.append(self._judged(candidate, score))
         return judged
 
     def _trees(self, candidate: Candidate, rows: Any) -> Model:
         seed = self.settings.seed
-        return fit_trees(candidate, rows, self.use_case.features, seed=seed)
+        return candidates.fit_trees(candidate, rows, self.use_case.features, seed=seed)
 
-    def _judged(
-        self, candidate: Candidate, score: Floats, *, is_anomaly: bool = False
-    ) -> Judged:
+    def _judged(self, candidate: Candidate, score: Floats) -> Judged:
         """Return a candidate with the metrics that it is compared by."""
+        is_anomaly = candidate.algorithm == FOREST
         names = ("roc_auc", "pr_auc", "log_loss", "brier")
         values: dict[str, float | None] = dict.fromkeys(names)
         if len(score) and not np.isnan(score).any():
-            choosing = self.parts.choosing
-            observed = choosing.outcomes(score)
+            observed = self.parts.choosing.outcomes(score)
             for name in names[:2] if is_anomaly else names:
                 values[name] = getattr(metrics, name)(observed)
-            if (stakes := self._stakes(choosing)) is not None:
-                cheapest = alerts.cheapest_threshold(score, stakes)
-                threshold = cheapest if is_anomaly else None
-                gain = stakes.gain[stakes.alerts(score, threshold)].sum()
-                lost = (stakes.amount * stakes.weight)[stakes.is_fraud].sum()
-                values["cost"] = float(lost - gain)
+            if self.use_case.stream.amount:
+                stakes, threshold = self._stakes(self.parts.choosing), None
+                if is_anomaly:
+                    threshold = alerts.cheapest_threshold(score, stakes)
+                alerted = stakes.alerts(score, threshold)
+                saved = alerts.savings(alerted, stakes, threshold=threshold)
+                values["cost"] = float(saved.cost)
         return Judged(candidate=candidate, score=score, metrics=values)
 
     def _loss(self, judged: Judged) -> tuple[float, float]:
         """Return the values to minimise: log loss; of events cost, then PR AUC."""
         values = judged.metrics
         if not self.use_case.scores_events:
-            return _known(values["log_loss"]), 0.0
+            loss = values["log_loss"]
+            return np.inf if loss is None else loss, 0.0
         cost = values.get("cost")
         if cost is None:  # nothing is paid, or not all rows can be scored yet
             cost = np.inf if self.use_case.stream.amount else 0.0
@@ -212,15 +210,13 @@ class _Training:
         for part in learned:
             encoders.append(fitted(self.preprocessor, part, features))
             encoded = transformed(encoders[-1], part.rows, features)
-            calls += [
-                partial(candidates.fit, one, encoded, part, seed=self.settings.seed)
-                for one in members
-            ]
+            for one in members:
+                seed = self.settings.seed
+                calls.append(partial(candidates.fit, one, encoded, part, seed=seed))
         fits = iter(candidates.side_by_side(calls, jobs=self.jobs))
         models = []
         for encoder in encoders:
-            classifiers = [next(fits) for _ in members]
-            combined = candidates.combined(classifiers)
+            combined = candidates.combined([*islice(fits, len(members))])
             models.append(Model(preprocessor=encoder, classifier=combined))
         return models
 
@@ -246,7 +242,7 @@ class _Training:
             metrics=Metrics(),
             baseline=baseline,
             baseline_roc_auc=metrics.roc_auc(of_holdout),
-            curves={},
+            curves=metrics.Curves(),
             importance=(),
         )
         if not len(part) or np.isnan(score).any():
@@ -254,10 +250,12 @@ class _Training:
         observed = part.outcomes(score)
         is_anomaly = isinstance(measured.classifier, HalfSpaceTrees)
         curves = metrics.curves(observed)
+        if is_anomaly:
+            curves = structs.replace(curves, calibration=())
         if elapsed := use_case.stream.elapsed:
             hours = numbers_of(part.rows[elapsed])
             hourly = metrics.by_hour(score, part.label, part.weight, hours)
-            curves = {**curves, "by_hour": hourly}
+            curves = structs.replace(curves, by_hour=hourly)
         holdout = replace(
             holdout,
             metrics=thresholds.measured(
@@ -269,7 +267,7 @@ class _Training:
                 spread=partial(part.spread, score),
                 is_anomaly=is_anomaly,
             ),
-            curves={**curves, "calibration": []} if is_anomaly else curves,
+            curves=curves,
             importance=importance(measured, use_case, part, seed=seed),
         )
         if not self.use_case.scores_events:
@@ -287,48 +285,35 @@ class _Training:
         them. A classifier has none: its alerts are by probability and amount.
         """
         part, earlier = holdout.rows, self.parts.choosing
-        stakes = self._stakes(part)
-        if stakes is None:
-            free = self._costs(part, np.zeros(len(part)))
-            return replace(holdout, at_rates=alerts.at_rates(holdout.probability, free))
-        is_anomaly = isinstance(measured.classifier, HalfSpaceTrees)
-        if is_anomaly:
+        stakes, threshold = self._stakes(part), None
+        at_rates = alerts.at_rates(holdout.probability, stakes)
+        if not self.use_case.stream.amount:
+            return replace(holdout, at_rates=at_rates)
+        if isinstance(measured.classifier, HalfSpaceTrees):
             earlier = self.parts.before
             judged = measured.scores(earlier.rows, self.use_case)
-        known = self._stakes(earlier)
-        assert known is not None
-
-        def savings(now: Floats, threshold: float | None) -> Savings:
-            alerted = stakes.alerts(now, threshold)
-            return alerts.savings(alerted, stakes, threshold=threshold)
-
-        cheapest = alerts.cheapest_threshold
+            threshold = alerts.cheapest_threshold(judged, self._stakes(earlier))
         ranks = baseline_score(self.use_case, earlier, part)
         before, now = np.split(ranks, [len(earlier)])
+        cheapest = alerts.cheapest_threshold(before, self._stakes(earlier))
+        alerted = stakes.alerts(now, cheapest)
+        beside = alerts.savings(alerted, stakes, threshold=cheapest)
+        alerted = stakes.alerts(holdout.probability, threshold)
         return replace(
             holdout,
-            at_rates=alerts.at_rates(holdout.probability, stakes),
-            savings=savings(
-                holdout.probability, cheapest(judged, known) if is_anomaly else None
-            ),
-            baseline_saved=savings(now, cheapest(before, known)).saved,
+            at_rates=at_rates,
+            savings=alerts.savings(alerted, stakes, threshold=threshold),
+            baseline_saved=beside.saved,
             stakes=stakes,
         )
 
-    def _stakes(self, part: Slice) -> Stakes | None:
-        """Return what labelled rows cost; None if the use case names no amount."""
+    def _stakes(self, part: Slice) -> Stakes:
+        """Return what labelled rows cost: nothing if the use case names no amount."""
         name = self.use_case.stream.amount
-        return self._costs(part, numbers_of(part.rows[name])) if name else None
-
-    def _costs(self, part: Slice, amount: Floats) -> Stakes:
+        amount = numbers_of(part.rows[name]) if name else np.zeros(len(part))
         return Stakes(
             is_fraud=part.label == 1,
-            amount=alerts.amounts(amount),
+            amount=amounts(amount),
             weight=part.weight,
             review_cost=self.settings.alert_review_cost,
         )
-
-
-def _known(log_loss: float | None) -> float:
-    """Return a log loss; one that cannot be computed is worse than any other."""
-    return np.inf if log_loss is None else log_loss

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from propensity.arrays import Flags, Floats
 from propensity.fraud import alerts
 from propensity.learning import season
 from propensity.learning.rows import Slice
@@ -24,8 +24,6 @@ from propensity.measures import metrics
 from propensity.measures.intervals import FEW, Difference, difference
 from propensity.measures.metrics import roc_auc_slopes
 from propensity.pages.words import plural
-
-Floats = NDArray[np.float64]
 
 # The advice for a version that training did not promote.
 BY_HAND = "promote it by hand: propensity promote VERSION --force"
@@ -52,6 +50,22 @@ class Verdict:
     differences: Mapping[str, Difference] = field(default_factory=dict)
     level_difference: float | None = None
 
+    def entry(self) -> dict[str, object]:
+        """Return what a card has of it."""
+        entry: dict[str, object] = {
+            "promoted": self.promoted,
+            "reason": self.reason,
+            "compared_version": self.compared_version,
+            "level_difference": self.level_difference,
+        }
+        for name, apart in self.differences.items():
+            entry |= {
+                f"{name}_difference": apart.estimate,
+                f"{name}_difference_low": apart.low,
+                f"{name}_difference_high": apart.high,
+            }
+        return entry
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
@@ -68,7 +82,7 @@ class Rival:
 
     version: int
     score: Floats | None
-    is_new: NDArray[np.bool_] | None = None
+    is_new: Flags | None = None
     alert_threshold: float | None = alerts.NO_ALERTS
 
 
@@ -91,7 +105,7 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     """
     if champion is None:
         return first_verdict(trained)
-    other = f"version {champion.version}"
+    other, held = f"version {champion.version}", trained.holdout
     verdict = Verdict(promoted=False, reason="", compared_version=champion.version)
     if not trained.is_warm:
         reason = "it is not warm: its rows fill no window of its trees"
@@ -100,48 +114,48 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
         first = first_verdict(trained)
         reason = f"{other} cannot score today's features; {first.reason}"
         return replace(verdict, promoted=first.promoted, reason=reason)
-    held = trained.holdout
     if not trained.is_anomaly:
-        level = season.level_difference(
-            held.live, champion.score, weight=held.rows.weight
-        )
+        weight = held.rows.weight
+        level = season.level_difference(held.live, champion.score, weight=weight)
         verdict = replace(verdict, level_difference=level)
-    is_new = np.ones(len(held.rows), np.bool_)
-    if champion.is_new is not None:
-        is_new = champion.is_new
+    is_new = champion.is_new
+    if is_new is None:
+        is_new = np.ones(len(held.rows), np.bool_)
     rows = held.rows.where(is_new)
     if not rows.has_both_classes:
-        why = f"{other} has learned from all {plural(len(held.rows), 'row')} held out"
-        if len(rows) or not len(held.rows):
-            why = f"the {plural(len(rows), 'known row')} held out are of one class"
+        why = f"the {plural(len(rows), 'known row')} held out are of one class"
+        if len(held.rows) and not len(rows):
+            why = (
+                f"{other} has learned from all {plural(len(held.rows), 'row')} held out"
+            )
         reason = (
             f"nothing to compare with {other} by: {why}. Wait for newer rows, or "
             "promote it by hand: propensity promote VERSION"
         )
         return replace(verdict, reason=reason)
     mine, theirs = held.probability[is_new], champion.score[is_new]
-    compared = {"roc_auc": _roc_auc(rows, mine, theirs)}
-    is_worse = compared["roc_auc"].is_below()
-    words = [f"ROC AUC {compared['roc_auc'].written()}"]
+    area = _roc_auc(rows, mine, theirs)
+    compared, words = {"roc_auc": area}, f"ROC AUC {area.written()}"
+    is_worse = area.is_below()
     if held.savings is not None and held.stakes is not None:
-        cost = compared["cost"] = alerts.cost_difference(
+        cost = alerts.cost_difference(
             held.stakes.alerts(held.probability, held.savings.alert_threshold),
             held.stakes.alerts(champion.score, champion.alert_threshold),
             held.stakes,
             user=held.rows.users,
         )
-        is_worse = cost.is_above()
-        words.insert(0, f"cost {cost.written('+,.2f')}")
+        compared["cost"], is_worse = cost, cost.is_above()
+        words = f"cost {cost.written('+,.2f')}, {words}"
     elif not trained.is_anomaly:
         loss, least = _log_loss(rows, mine, theirs)
         compared["log_loss"] = loss
         is_worse = is_worse or (loss.is_above() and loss.estimate > least)
-        words.append(f"log loss {loss.written()}")
+        words = f"{words}, log loss {loss.written()}"
     return replace(
         verdict,
         promoted=not is_worse,
-        reason=f"{'worse' if is_worse else 'not worse'}: {', '.join(words)} against "
-        f"{other} on the same {len(rows)} rows{_saved(trained)}",
+        reason=f"{'worse' if is_worse else 'not worse'}: {words} against {other} on "
+        f"the same {len(rows)} rows{_saved(trained)}",
         differences=compared,
     )
 
@@ -189,20 +203,20 @@ def first_verdict(trained: Trained) -> Verdict:
     judged on, and those held out. Half-Space Trees need no labels, so they can go live
     before there are enough to measure by.
     """
-    held = trained.holdout
+    first = "the first model of this use case"
     if not trained.is_warm:
-        reason = "the first model of this use case; it is not warm yet: no scores"
+        reason = f"{first}; it is not warm yet: no scores"
         return Verdict(promoted=True, reason=reason)
     rows, score, baseline = trained.judged_forward()
-    positives = rows.conversions
+    positives, saved = rows.conversions, trained.holdout.savings
     known = (
         f"{positives} of the {len(rows)} rows that it was judged on, and whose "
         "truth is known, are label 1"
     )
     if trained.is_anomaly and min(positives, len(rows) - positives) < FEW:
         reason = (
-            "the first model of this use case; it has learned without truths, and too "
-            f"few are known to measure it: {known}{_saved(trained)}"
+            f"{first}; it has learned without truths, and too few are known to measure "
+            f"it: {known}{_saved(trained)}"
         )
         return Verdict(promoted=True, reason=reason)
     if not rows.has_both_classes:
@@ -211,13 +225,16 @@ def first_verdict(trained: Trained) -> Verdict:
             f"Nothing goes live before a model is: wait for more truths, or {BY_HAND}"
         )
         return Verdict(promoted=False, reason=reason)
-    compared = {
-        "chance": _roc_auc(rows, score, np.full(len(rows), 0.5)),
-        "the baseline": _roc_auc(rows, score, baseline),
-    }
-    written = [f"{area.written()} against {name}" for name, area in compared.items()]
+    unbeaten, written = [], []
+    for name, other in (
+        ("chance", np.full(len(rows), 0.5)),
+        ("the baseline", baseline),
+    ):
+        area = _roc_auc(rows, score, other)
+        written.append(f"{area.written()} against {name}")
+        if not area.is_above():
+            unbeaten.append(name)
     measured = f"ROC AUC {', '.join(written)}, on {len(rows)} rows of later weeks"
-    unbeaten = [name for name, area in compared.items() if not area.is_above()]
     rate = np.average(rows.label, weights=rows.weight)
     loss, _ = _log_loss(rows, score, np.full(len(rows), rate))
     if unbeaten:
@@ -227,25 +244,22 @@ def first_verdict(trained: Trained) -> Verdict:
             f"that tell more, or {BY_HAND}"
         )
     elif not trained.is_anomaly and loss.estimate > 0:
+        mean = np.average(score, weights=rows.weight)
         reason = (
             "its probabilities are farther from the outcomes than the share of label "
-            f"1, {rate:.4f}, for all: their mean is "
-            f"{np.average(score, weights=rows.weight):.4f}, log loss "
+            f"1, {rate:.4f}, for all: their mean is {mean:.4f}, log loss "
             f"{loss.written()}. Does a candidate weigh the classes? Else wait for more "
             f"data, or {BY_HAND}"
         )
-    elif held.savings is not None and held.savings.saved < 0:
+    elif saved is not None and saved.saved < 0:
         reason = (
             f"its alerts cost more than none would{_saved(trained)}. Is "
             "PROPENSITY_ALERT_REVIEW_COST what a review costs? Else wait for more "
             f"truths, or {BY_HAND}"
         )
     else:
-        reason = (
-            "the first model of this use case, and better than chance and the "
-            f"baseline: {measured}{_saved(trained)}"
-        )
-        return Verdict(promoted=True, reason=reason)
+        reason = f"{first}, and better than chance and the baseline: {measured}"
+        return Verdict(promoted=True, reason=f"{reason}{_saved(trained)}")
     return Verdict(promoted=False, reason=reason)
 
 

@@ -4,20 +4,16 @@ Importance: how much a model needs each feature, and what one tells alone.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Model
+from propensity.learning.trained import Importance, Model
 from propensity.measures import metrics
 from propensity.models.encoding import numbers_of, texts_of
 from propensity.usecases import NUMBER, UseCase
-
-Floats = NDArray[np.float64]
 
 # Rows and repeats for the importance of a feature: enough for a ranking, and cheaper
 # than another candidate.
@@ -29,11 +25,9 @@ _FEWEST = 10
 
 def importance(
     model: Model, use_case: UseCase, holdout: Slice, *, seed: int
-) -> list[dict[str, Any]]:
+) -> list[Importance]:
     """
     Return how much ROC AUC falls when one feature is shuffled, greatest fall first.
-
-    Each entry has ``alone`` as well: the ROC AUC of a ranking by that feature only.
 
     Args:
         model: It has not seen the rows of ``holdout``; of one class there is nothing.
@@ -47,14 +41,11 @@ def importance(
     generator = np.random.default_rng(seed)
     # Label 1 is rare, so half the sample has it. ROC AUC does not depend on that.
     half = max(1, min(_ROWS, len(holdout)) // 2)
-    sample = np.sort(
-        np.concatenate(
-            [
-                generator.permutation(np.flatnonzero(holdout.label == label))[:half]
-                for label in (0, 1)
-            ]
-        )
-    )
+    drawn = []
+    for label in (0, 1):
+        places = np.flatnonzero(holdout.label == label)
+        drawn.append(generator.permutation(places)[:half])
+    sample = np.sort(np.concatenate(drawn))
     rows = holdout.rows.select(features).take(pa.array(sample)).combine_chunks()
     part = Slice(rows=rows, label=holdout.label[sample], weight=holdout.weight[sample])
     varying = [name for name in features if pc.count_distinct(rows[name]).as_py() > 1]
@@ -66,22 +57,20 @@ def importance(
             shuffled.append(rows.set_column(place, name, column))
     # All at once: trees take half the time a row if there are many.
     whole = model.scores(pa.concat_tables(shuffled).combine_chunks(), use_case)
-    best, *areas = (
-        metrics.roc_auc(part.outcomes(score)) or 0.0
-        for score in np.split(whole, len(shuffled))
-    )
+    scores = np.split(whole, len(shuffled))
+    best, *areas = (metrics.roc_auc(part.outcomes(score)) or 0.0 for score in scores)
     falls = best - np.array(areas).reshape(len(varying), _REPEATS)
-    known = dict(zip(varying, falls, strict=True))
-    entries = [
-        {
-            "feature": name,
-            "mean": float(np.mean(known.get(name, 0.0))),
-            "std": float(np.std(known.get(name, 0.0))),
-            "alone": _alone(part, name, use_case.features[name]),
-        }
-        for name in features
-    ]
-    return sorted(entries, key=lambda entry: -entry["mean"])
+    entries = []
+    for name, kind in use_case.features.items():
+        fall = falls[varying.index(name)] if name in varying else np.zeros(1)
+        one = Importance(
+            feature=name,
+            mean=float(fall.mean()),
+            std=float(fall.std()),
+            alone=_alone(part, name, kind),
+        )
+        entries.append(one)
+    return sorted(entries, key=lambda entry: -entry.mean)
 
 
 def _alone(part: Slice, name: str, kind: str) -> float:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.ids import INEXACT
 from propensity.models.encoding import numbers_of
 from propensity.usecases import NUMBER
-
-Floats = NDArray[np.float64]
 
 BINS = 16
 # Quantiles at which a histogram ends; what lies beyond counts in its last bins.
@@ -36,7 +35,7 @@ _PAIRS = 12
 _ROWS = 20_000
 
 
-def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
+def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     """
     Describe a training data set.
 
@@ -58,51 +57,39 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
         - ``correlations``: the pairs of numbers that correlate most.
     """
     labels = numbers_of(rows["label"])
-    dates = rows.select(["as_of", "label"]).group_by("as_of")
-    counted = dates.aggregate([("label", "count"), ("label", "sum")])
+    dates = pd.DataFrame({"as_of": rows["as_of"].to_pandas(), "label": labels})
+    counted = dates.groupby("as_of")["label"].agg(rows="count", conversions="sum")
     frame, sampled = rows, labels
     if len(rows) > _ROWS:
         places = np.random.default_rng(0).choice(len(rows), _ROWS, replace=False)
         frame, sampled = rows.take(pa.array(places)), labels[places]
-    numbers = {
-        name: numbers_of(frame[name])
-        for name, kind in features.items()
-        if kind == NUMBER
-    }
+    numbers, categories = dict[str, Floats](), []
+    for name, kind in features.items():
+        if kind == NUMBER:
+            numbers[name] = numbers_of(frame[name])
+        else:
+            categories.append(_category(name, frame, sampled))
     # Spearman's, but for gaps: a column is ranked once, over its own values.
     spearman = pd.DataFrame({**numbers, "": sampled}).rank().corr()
+    described = []
+    for name, values in numbers.items():
+        entry = _number(name, values, sampled)
+        described.append(entry | {"correlation": _finite(spearman.loc[name, ""])})
     return {
         "rows": len(rows),
         "users": pc.count_distinct(rows["user_id"]).as_py(),
         "conversions": int(np.nansum(labels)),
-        "dates": [
-            {
-                "as_of": str(row["as_of"]),
-                "rows": row["label_count"],
-                "conversions": row["label_sum"] or 0,
-            }
-            for row in counted.sort_by("as_of").to_pylist()
-        ],
-        "numbers": [
-            {
-                "feature": name,
-                **_number(values, sampled),
-                "correlation": _finite(spearman.loc[name, ""]),
-            }
-            for name, values in numbers.items()
-        ],
-        "categories": [
-            {"feature": name, **_category(frame[name], frame["user_id"], sampled)}
-            for name, kind in features.items()
-            if kind != NUMBER
-        ],
+        "dates": counted.astype(int).reset_index().to_dict("records"),
+        "numbers": described,
+        "categories": categories,
         "correlations": _pairs(spearman.drop(index="", columns="")),
     }
 
 
-def _number(values: Floats, labels: Floats) -> dict[str, Any]:
+def _number(name: str, values: Floats, labels: Floats) -> dict[str, object]:
     known = values[np.isfinite(values)]
-    entry: dict[str, Any] = {
+    entry: dict[str, object] = {
+        "feature": name,
         "missing": _finite(1 - len(known) / max(len(values), 1)),
         "zeros": _finite(np.sum(values == 0) / max(len(values), 1)),
         "quartiles": None,
@@ -110,65 +97,57 @@ def _number(values: Floats, labels: Floats) -> dict[str, Any]:
     }
     if not len(known):
         return entry
+    edges = _edges(known)
+    # What lies beyond counts in the last bins, and a last whole number in its own.
+    inside = np.clip(values, edges[0], np.nextafter(edges[-1], -np.inf))
+    for side, label in (("negative", 0), ("positive", 1)):
+        shown = inside[(labels == label) & np.isfinite(values)]
+        counts, _ = np.histogram(shown, edges)
+        entry[side] = (counts / max(counts.sum(), 1)).round(4).tolist()
+    quartiles = np.quantile(known, [0.25, 0.5, 0.75])
+    return entry | {"quartiles": quartiles.tolist(), "edges": edges.tolist()}
+
+
+def _edges(known: Floats) -> Floats:
+    """Return the edges of bins: one for each of a few whole numbers, or equal ones."""
     low, high = np.quantile(known, _ENDS)
     distinct = np.unique(known[(known >= low) & (known <= high)])
     # Of two values none is between the quantiles; whole numbers are exact below 2^53.
     is_whole = len(distinct) > 0 and np.all(distinct == np.floor(distinct))
     is_exact = is_whole and abs(distinct).max() < INEXACT
     if is_exact and distinct[-1] - distinct[0] < BINS:
-        edges = np.arange(distinct[0], distinct[-1] + 2)
-    else:
-        end = high if high > low else low + max(1.0, abs(low) * 1e-9)
-        edges = np.linspace(low, end, BINS + 1)
-    for name, label in (("negative", 0), ("positive", 1)):
-        of_label = values[(labels == label) & np.isfinite(values)]
-        # What lies beyond counts in the last bins, and a last whole number in its own.
-        last = np.nextafter(edges[-1], -np.inf)
-        counts, _ = np.histogram(np.clip(of_label, edges[0], last), edges)
-        entry[name] = [round(float(n), 4) for n in counts / max(counts.sum(), 1)]
-    quartiles = np.quantile(known, [0.25, 0.5, 0.75])
-    return entry | {"quartiles": quartiles.tolist(), "edges": edges.tolist()}
+        return np.arange(distinct[0], distinct[-1] + 2)
+    end = high if high > low else low + max(1.0, abs(low) * 1e-9)
+    return np.linspace(low, end, BINS + 1)
 
 
-def _category(
-    column: pa.ChunkedArray, user: pa.ChunkedArray, labels: Floats
-) -> dict[str, Any]:
-    frame = pd.DataFrame(
-        {
-            "value": column.cast(pa.string()).to_pandas(),
-            "user": user.to_pandas(),
-            "label": labels,
-        }
-    )
-    counts = frame.groupby("value").agg(
+def _category(name: str, rows: pa.Table, labels: Floats) -> dict[str, object]:
+    values = rows[name].cast(pa.string()).to_pandas()
+    frame = pd.DataFrame({"user": rows["user_id"].to_pandas(), "label": labels})
+    counts = frame.groupby(values).agg(
         rows=("user", "size"), users=("user", "nunique"), rate=("label", "mean")
     )
-    shown = counts[counts["users"] >= FEWEST_USERS].nlargest(_VALUES, "rows")
+    shown = []
+    often = counts[counts["users"] >= FEWEST_USERS].nlargest(_VALUES, "rows")
+    for value, row in often.iterrows():
+        share, rate = _finite(row["rows"] / len(rows)), _finite(row["rate"])
+        shown.append({"value": str(value), "share": share, "rate": rate})
     return {
-        "missing": _finite(frame["value"].isna().mean()) if len(frame) else None,
+        "feature": name,
+        "missing": _finite(values.isna().mean()) if len(rows) else None,
         "distinct": len(counts),
-        "values": [
-            {
-                "value": str(value),
-                "share": _finite(row["rows"] / len(frame)),
-                "rate": _finite(row["rate"]),
-            }
-            for value, row in shown.iterrows()
-        ],
+        "values": shown,
     }
 
 
-def _pairs(correlations: pd.DataFrame) -> list[dict[str, Any]]:
-    pairs = [
-        (first, second, float(correlations.loc[first, second]))
-        for first, second in combinations(correlations.columns, 2)
-    ]
-    known = [pair for pair in pairs if np.isfinite(pair[2])]
-    known.sort(key=lambda pair: -abs(pair[2]))
-    return [
-        {"features": [first, second], "correlation": round(value, 4)}
-        for first, second, value in known[:_PAIRS]
-    ]
+def _pairs(correlations: pd.DataFrame) -> list[dict[str, object]]:
+    pairs = []
+    for first, second in combinations(correlations.columns, 2):
+        value = float(correlations.loc[first, second])
+        if np.isfinite(value):
+            pairs.append((abs(value), [first, second], round(value, 4)))
+    pairs.sort(key=itemgetter(0), reverse=True)
+    return [{"features": two, "correlation": value} for _, two, value in pairs[:_PAIRS]]
 
 
 def _finite(value: Any) -> float | None:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from propensity.arrays import Flags, Floats
 from propensity.errors import NotEnoughData
 from propensity.fraud.rows import counts
 from propensity.measures import metrics
@@ -34,8 +35,6 @@ from propensity.timeframe import (
     rolling_blocks,
 )
 from propensity.usecases import UseCase
-
-Floats = NDArray[np.float64]
 
 # Share of the labelled events to hold out: the first that has enough frauds, or the
 # last.
@@ -73,7 +72,7 @@ class Slice:
             weight=self.weight[first:end],
         )
 
-    def where(self, kept: NDArray[np.bool_]) -> Slice:
+    def where(self, kept: Flags) -> Slice:
         """Return the rows whose flag is true, (rows,)."""
         return Slice(
             rows=self.rows.filter(pa.array(kept)),
@@ -103,13 +102,11 @@ class Slice:
     @property
     def per_row(self) -> tuple[float, float]:
         """Source rows that a row stands for, of label 1 and of label 0."""
-        positive, negative = (
-            float(self.weight[self.label == label].mean())
-            if np.any(self.label == label)
-            else 1.0
-            for label in (1, 0)
-        )
-        return positive, negative
+        means = [1.0, 1.0]
+        for place, label in enumerate((1, 0)):
+            if np.any(self.label == label):
+                means[place] = float(self.weight[self.label == label].mean())
+        return means[0], means[1]
 
     @property
     def users(self) -> NDArray[np.int64]:
@@ -169,10 +166,10 @@ class Parts:
             there are too few labels for candidates that learn from them.
         fitting: Labelled rows that the measured model is fitted on.
         holdout: Labelled rows that it is measured on.
-        every: All labelled rows, to fit the model that goes live; None for events,
-            where the measured model goes live.
+        every: All labelled rows; of users the model that goes live is fitted on them,
+            where of events the measured one goes live.
         unlabelled: All rows before those to choose on, and before the holdout, with
-            and without a label, for models that need none; None for users.
+            and without a label, for models that need none; of events only.
         outcomes: Numbers of rows with and without a label; of events only.
     """
 
@@ -181,8 +178,8 @@ class Parts:
     blocks: Sequence[Block]
     fitting: Slice
     holdout: Slice
-    every: Slice | None = None
-    unlabelled: tuple[pa.Table, pa.Table] | None = None
+    every: Slice
+    unlabelled: Sequence[pa.Table] = ()
     outcomes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -249,12 +246,13 @@ def of_users(
     after = dict(zip(as_ofs, cut[1:], strict=True))
     # Outcomes that overlap those of the holdout choose no candidate.
     over = timeframe.over(earlier, today=held_out[0])
-    blocks = [
-        Block(after[one.fitting[-1]], place[one.judged[0]], after[one.judged[-1]])
-        for one in rolling_blocks(over, timeframe)
-    ]
-    # The oldest blocks have the fewest rows to fit on.
-    blocks = [b for b in blocks if _is_enough(every.between(0, b.fit_end), settings)]
+    blocks = []
+    for one in rolling_blocks(over, timeframe):
+        first, end = place[one.judged[0]], after[one.judged[-1]]
+        block = Block(fit_end=after[one.fitting[-1]], first=first, end=end)
+        # The oldest blocks have the fewest rows to fit on.
+        if _is_enough(every.between(0, block.fit_end), settings):
+            blocks.append(block)
     final = [day for day in over if timeframe.is_matured(day, today=held_out[0])]
     if not blocks:
         # Too few weeks: one block, as close to the holdout as can be.
@@ -348,6 +346,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
         blocks=[block] if is_enough and choosing.has_both_classes else [],
         fitting=before,
         holdout=_known(newest),
+        every=_known(rows),
         unlabelled=(older, rows.slice(0, hold)),
         outcomes=counts(rows),
     )

@@ -19,11 +19,9 @@ from datetime import date
 from operator import attrgetter
 
 import numpy as np
-from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.measures.metrics import Outcomes
-
-Floats = NDArray[np.float64]
 
 # Weeks that are remembered: a quarter, as far as 03 goes back. Of fewer than two weeks
 # nothing is known: a single one may be odd.

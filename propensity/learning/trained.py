@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from msgspec import Struct
 
+from propensity.arrays import Floats
 from propensity.fraud.alerts import Stakes
 from propensity.learning.rows import Parts, Slice
+from propensity.measures.metrics import Curves
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import Scorer
 from propensity.tables.models import Metrics, Savings
 from propensity.usecases import Candidate, UseCase
-
-Floats = NDArray[np.float64]
 
 # ROC AUC of a feature alone from which it may know the outcome.
 LEAK = 0.99
@@ -37,7 +37,7 @@ class Model:
         """Return the scores of rows, in order, as they are published."""
         scorer = Scorer(self.preprocessor, self.classifier, features=use_case.features)
         parts = [score for _, score in scorer.score(rows.to_batches())]
-        return np.concatenate(parts) if parts else np.empty(0)
+        return np.concatenate([np.empty(0), *parts])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,21 @@ class Judged:
     metrics: Mapping[str, float | None]
 
 
+class Importance(Struct, frozen=True, kw_only=True):
+    """
+    What a feature does for a model.
+
+    Attributes:
+        mean, std: Fall of ROC AUC without it, of several repeats.
+        alone: ROC AUC of a ranking by it only.
+    """
+
+    feature: str
+    mean: float
+    std: float
+    alone: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Holdout:
     """
@@ -70,8 +85,7 @@ class Holdout:
             these, (rows,).
         baseline_roc_auc: Its ROC AUC of these rows; None with one class.
         curves: ROC, precision-recall and calibration, for a page.
-        importance: Fall of ROC AUC without a feature, greatest first, and its ROC AUC
-            alone.
+        importance: Of each feature, the greatest first.
         at_rates, savings, stakes: Of events: recall and cost by alert rate, what the
             alerts save, and what the rows cost; ``baseline_saved``, what alerts by the
             baseline save.
@@ -83,8 +97,8 @@ class Holdout:
     metrics: Metrics
     baseline: Floats
     baseline_roc_auc: float | None
-    curves: Mapping[str, Any]
-    importance: Sequence[Mapping[str, Any]]
+    curves: Curves
+    importance: Sequence[Importance]
     at_rates: Sequence[Mapping[str, float | None]] = ()
     savings: Savings | None = None
     baseline_saved: Decimal | None = None
@@ -93,10 +107,10 @@ class Holdout:
     def suspicions(self) -> list[str]:
         """Say which features rank alone as if they knew the outcome."""
         return [
-            f"{one['feature']} alone ranks at ROC AUC {one['alone']:.3f}, as if it "
-            "knew the outcome: check that it is known before the prediction date"
+            f"{one.feature} alone ranks at ROC AUC {one.alone:.3f}, as if it knew the "
+            "outcome: check that it is known before the prediction date"
             for one in self.importance
-            if one["alone"] >= LEAK
+            if one.alone >= LEAK
         ]
 
 
@@ -129,8 +143,7 @@ class Trained:
             Without the judged rows where trees were not warm for them.
         """
         held, judged = self.holdout, self.parts.choosing
-        scores = {one.candidate.name: one.score for one in self.judged}
-        score = scores[self.chosen.name]
+        [score] = [one.score for one in self.judged if one.candidate == self.chosen]
         if np.isnan(score).any():
             return held.rows, held.probability, held.baseline[len(judged) :]
         both = np.concatenate([score, held.probability])

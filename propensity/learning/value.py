@@ -22,20 +22,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from propensity.fraud import alerts
+from propensity.arrays import Floats
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.preprocessor import fitted, transformed
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
+from propensity.measures.revenue import amounts, total
 from propensity.models.encoding import numbers_of
 from propensity.models.value import ValueModel
 from propensity.usecases import UseCase
-
-Floats = NDArray[np.float64]
 
 # Column of a training's rows with what a buyer paid; null for the others.
 AMOUNT = "label_amount"
@@ -43,7 +41,7 @@ AMOUNT = "label_amount"
 MEAN, TREES = "mean", "boosted_trees"
 
 # Slow and shallow: a few thousand buyers of one shop.
-_TREES: Mapping[str, Any] = {
+_TREES = {
     "loss": "gamma",
     "learning_rate": 0.05,
     "max_iter": 100,
@@ -99,7 +97,7 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
         first rows that are fitted on; and for use cases of events.
     """
     parts = trained.parts
-    if parts.every is None or AMOUNT not in parts.every.rows.column_names:
+    if use_case.scores_events or AMOUNT not in parts.every.rows.column_names:
         return None
     first = parts.before.between(0, parts.blocks[0].fit_end)
     if not _paid(first)[first.label == 1].any():
@@ -125,15 +123,15 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
         model=live,
         algorithm=algorithm,
         losses=losses,
-        predicted=alerts.total(expected * held.rows.weight),
-        observed=alerts.total(_paid(held.rows) * held.rows.weight),
+        predicted=total(expected * held.rows.weight),
+        observed=total(_paid(held.rows) * held.rows.weight),
         buyers=int((parts.every.label == 1).sum()),
     )
 
 
 def _paid(part: Slice) -> Floats:
     """Return what each row's user paid; nothing where that is not known, (rows,)."""
-    return alerts.amounts(numbers_of(part.rows[AMOUNT]))
+    return amounts(numbers_of(part.rows[AMOUNT]))
 
 
 def fit_amounts(

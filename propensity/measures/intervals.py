@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.measures.metrics import Outcomes, Slopes
 
-Floats = NDArray[np.float64]
 Ends = tuple[float | None, float | None]
 # From a metric's slopes to the users of the rarer label, and its variance.
 Spread = Callable[[Callable[[Outcomes], Slopes]], tuple[float, float]]

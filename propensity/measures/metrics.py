@@ -7,15 +7,16 @@ conversions of each: exact, and in bounded memory for many users.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.tables.models import Decile
-
-Floats = NDArray[np.float64]
 
 BINS = 10
 # Parts of a day, by the hours at which they end: most happens early.
@@ -179,31 +180,32 @@ def losses(probability: Floats, label: NDArray[Any]) -> Floats:
     return np.asarray(-np.log(np.where(label == 1, p, 1 - p)), dtype=np.float64)
 
 
-def calibration_bins(observed: Outcomes) -> list[dict[str, float]]:
+class CalibrationBin(Struct, frozen=True):
+    """Users together: how many, their mean probability, and how many converted."""
+
+    mean_probability: float
+    rate: float
+    users: float
+
+
+def calibration_bins(observed: Outcomes) -> list[CalibrationBin]:
     """
     Return bins with about equal numbers of users, lowest probability first.
 
     Users with the same probability stay together, so bins may differ in size, and there
     may be fewer.
-
-    Returns:
-        ``mean_probability``, ``rate`` of conversions and ``users`` of each bin.
     """
-    total = observed.users.sum()
-    if total <= 0:
+    if observed.users.sum() <= 0:
         return []
     number = _bin(observed)
     users = summed(number, observed.users, BINS)
     mass = summed(number, observed.users * observed.probability, BINS)
     conversions = summed(number, observed.conversions, BINS)
-    return [
-        {
-            "mean_probability": float(mass[place] / users[place]),
-            "rate": float(conversions[place] / users[place]),
-            "users": float(users[place]),
-        }
-        for place in np.flatnonzero(users > 0)
-    ]
+    found = []
+    for place in np.flatnonzero(users > 0):
+        mean, rate = mass[place] / users[place], conversions[place] / users[place]
+        found.append(CalibrationBin(float(mean), float(rate), float(users[place])))
+    return found
 
 
 def _bin(observed: Outcomes) -> NDArray[np.int64]:
@@ -213,9 +215,18 @@ def _bin(observed: Outcomes) -> NDArray[np.int64]:
     return number.clip(max=BINS - 1)
 
 
+class Hours(Struct, frozen=True):
+    """Users up to so many hours: how many, and their expected and actual shares."""
+
+    hours: float
+    users: float
+    mean_probability: float
+    rate: float
+
+
 def by_hour(
     probability: Floats, label: NDArray[Any], weight: Floats, hours: Floats
-) -> list[dict[str, float]]:
+) -> list[Hours]:
     """
     Return expected and actual shares by the hours that have passed.
 
@@ -223,24 +234,19 @@ def by_hour(
         probability, label, weight, hours: Of each row, (rows,).
 
     Returns:
-        ``hours`` up to which, ``users``, ``mean_probability`` and ``rate`` of each part
-        of ``HOURS`` with rows, and of all rows that are later.
+        Each part of ``HOURS`` with rows, and all rows that are later.
     """
     part = np.searchsorted(HOURS, hours)
     ends = [*HOURS, float(np.nanmax(hours, initial=0.0))]
-    users, mass, positive = (
-        summed(part, weight * values, len(ends))
-        for values in (np.ones(len(label)), probability, label)
-    )
-    return [
-        {
-            "hours": ends[place],
-            "users": float(users[place]),
-            "mean_probability": float(mass[place] / users[place]),
-            "rate": float(positive[place] / users[place]),
-        }
-        for place in np.flatnonzero(users > 0)
-    ]
+    users = summed(part, weight, len(ends))
+    mass = summed(part, weight * probability, len(ends))
+    positive = summed(part, weight * label, len(ends))
+    found = []
+    for place in np.flatnonzero(users > 0):
+        mean, rate = mass[place] / users[place], positive[place] / users[place]
+        one = Hours(ends[place], float(users[place]), float(mean), float(rate))
+        found.append(one)
+    return found
 
 
 def calibration_error(observed: Outcomes) -> float | None:
@@ -255,15 +261,11 @@ def calibration_error(observed: Outcomes) -> float | None:
         Bayesian Binning", AAAI 2015, with their bins filled equally.
     """
     bins = calibration_bins(observed)
-    users = sum(one["users"] for one in bins)
-    return (
-        sum(
-            one["users"] / users * abs(one["mean_probability"] - one["rate"])
-            for one in bins
-        )
-        if bins
-        else None
-    )
+    if not bins:
+        return None
+    users = [one.users for one in bins]
+    errors = [abs(one.mean_probability - one.rate) for one in bins]
+    return float(np.average(errors, weights=users))
 
 
 def calibration_noise(observed: Outcomes) -> float | None:
@@ -280,27 +282,33 @@ def calibration_noise(observed: Outcomes) -> float | None:
     return float(np.sqrt(variance * 2 / np.pi).sum() / total)
 
 
-def confusion(observed: Outcomes, *, threshold: float) -> dict[str, Any]:
-    """
-    Count predictions at a threshold; a probability equal to it is positive.
+class Confusion(NamedTuple):
+    """Predictions at a threshold, and the shares of them; None of nothing."""
 
-    Returns:
-        ``true_positives`` and so on, whole numbers, and ``precision``, ``recall`` and
-        ``f1``, None where they divide by zero.
-    """
+    true_positives: int
+    true_negatives: int
+    false_positives: int
+    false_negatives: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+def confusion(observed: Outcomes, *, threshold: float) -> Confusion:
+    """Count predictions at a threshold; a probability equal to it is positive."""
     positive = observed.probability >= threshold
     n, c = observed.users, observed.conversions
     hits, false_positives = c[positive].sum(), (n - c)[positive].sum()
     misses, negatives = c[~positive].sum(), (n - c)[~positive].sum()
-    return {
-        "true_positives": round(hits),
-        "true_negatives": round(negatives),
-        "false_positives": round(false_positives),
-        "false_negatives": round(misses),
-        "precision": ratio(hits, hits + false_positives),
-        "recall": ratio(hits, hits + misses),
-        "f1": ratio(2 * hits, 2 * hits + false_positives + misses),
-    }
+    return Confusion(
+        true_positives=round(hits),
+        true_negatives=round(negatives),
+        false_positives=round(false_positives),
+        false_negatives=round(misses),
+        precision=ratio(hits, hits + false_positives),
+        recall=ratio(hits, hits + misses),
+        f1=ratio(2 * hits, 2 * hits + false_positives + misses),
+    )
 
 
 def lift_by_decile(observed: Outcomes) -> list[Decile]:
@@ -356,80 +364,36 @@ def tenths(users: Floats, quantity: Floats) -> Floats:
     return np.diff(of_first(users, quantity, ends))
 
 
-def share_of_best(
-    score: Floats, paid: Floats, weight: Floats, n: float
-) -> float | None:
+class Curves(Struct, frozen=True, kw_only=True):
     """
-    Return the share of all that was paid by the n users with the highest scores.
+    Curves of scores, thinned for a page; empty where there is none.
 
-    Args:
-        score, paid, weight: Of each group of users, (groups,): their score, what one of
-            them paid on average, and how many they are.
-
-    Returns:
-        None where nothing was paid.
+    Attributes:
+        roc: [false positive rate, true positive rate] and ``pr`` [recall, precision],
+            each from the highest threshold down.
+        by_hour: While a day lasts, of use cases that score within it.
     """
-    total = float((paid * weight).sum())
-    if total <= 0:
-        return None
-    distinct, group = np.unique(-score, return_inverse=True)
-    users, money = (
-        summed(group, each, len(distinct)) for each in (weight, paid * weight)
-    )
-    return float(of_first(users, money, n) / total)
+
+    roc: Sequence[Sequence[float]] = ()
+    pr: Sequence[Sequence[float]] = ()
+    calibration: Sequence[CalibrationBin] = ()
+    by_hour: Sequence[Hours] = ()
 
 
-def normalised_gini(expected: Floats, paid: Floats, weight: Floats) -> float | None:
-    """
-    Return how well expected amounts rank users by what they paid.
-
-    Args:
-        expected, paid, weight: Of each user or group of equal users, (groups,).
-
-    Returns:
-        1 for the order of what was paid, 0 for a random one, below 0 for a reversed
-        one; None where all paid the same. Equal expected amounts share a rank.
-
-    Source:
-        Frees, Meyers and Cummings, "Summarizing insurance scores using a Gini index",
-        Journal of the American Statistical Association 106, 2011: the index is a
-        covariance of amounts and ranks. It is divided by the best order's covariance.
-    """
-    if not len(paid) or np.ptp(paid) == 0:
-        return None
-    deviation = weight * (paid - np.average(paid, weights=weight))
-    best = (deviation * _ranks(paid, weight)).sum()
-    return float((deviation * _ranks(expected, weight)).sum() / best)
-
-
-def _ranks(values: Floats, weight: Floats) -> Floats:
-    """Return how many users are below each; equal ones share their middle."""
-    distinct, group = np.unique(values, return_inverse=True)
-    users = summed(group, weight, len(distinct))
-    middle: Floats = (np.cumsum(users) - users / 2)[group]
-    return middle
-
-
-def curves(observed: Outcomes) -> dict[str, Any]:
-    """
-    Return the ROC, precision-recall and calibration curves, thinned for a page.
-
-    Returns:
-        ``roc`` as [false positive rate, true positive rate] and ``pr`` as [recall,
-        precision], each from the highest threshold down; ``calibration`` as bins.
-    """
+def curves(observed: Outcomes) -> Curves:
+    """Return the ROC, precision-recall and calibration curves."""
     bins = calibration_bins(observed)
     if not observed.has_both_classes:
-        return {"roc": [], "pr": [], "calibration": bins}
+        return Curves(calibration=bins)
     selected, hits = above(observed)
     shown = np.unique(np.linspace(0, len(hits) - 1, _POINTS).astype(int))
     recall = (hits / hits[-1])[shown]
     false_positive_rate = ((selected - hits) / (selected[-1] - hits[-1]))[shown]
-    return {
-        "roc": [[0.0, 0.0], *np.column_stack([false_positive_rate, recall]).tolist()],
-        "pr": np.column_stack([recall, (hits / selected)[shown]]).tolist(),
-        "calibration": bins,
-    }
+    return Curves(
+        roc=[[0.0, 0.0], *np.column_stack([false_positive_rate, recall]).tolist()],
+        pr=np.column_stack([recall, (hits / selected)[shown]]).tolist(),
+        calibration=bins,
+    )
 
 
 def above(observed: Outcomes) -> tuple[Floats, Floats]:

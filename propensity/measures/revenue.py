@@ -7,32 +7,48 @@ logarithms, because sums of amounts with a heavy tail are never below zero.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from decimal import Decimal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.measures.intervals import FEW, NORMAL, Ends
-from propensity.measures.metrics import BINS, share_of_best, summed, tenths
+from propensity.measures.metrics import BINS, of_first, summed, tenths
+from propensity.tables.models import Value, ValueDecile
 
-Floats = NDArray[np.float64]
+# A larger amount is a mistake: so sums stay within BigQuery's NUMERIC.
+MAXIMUM_AMOUNT = 1e15
 
 
-def measured(expected: Floats, paid: Floats, users: Floats) -> dict[str, Any]:
+def amounts(values: Floats) -> Floats:
+    """Return amounts as they can be lost: nothing where missing or negative."""
+    return np.clip(np.nan_to_num(values, posinf=MAXIMUM_AMOUNT), 0.0, MAXIMUM_AMOUNT)
+
+
+def money(value: float) -> Decimal:
+    """Return a sum of money with six decimals; of floats that are 0.1 it is a tenth."""
+    return Decimal(repr(round(float(value), 6)))
+
+
+def total(values: Floats) -> Decimal:
+    """Return the sum of amounts, rounded once."""
+    return money(math.fsum(values.tolist()))
+
+
+def measured(
+    expected: Floats, paid: Floats, users: Floats, *, budget: float = 0.0
+) -> Value:
     """
-    Measure expected amounts.
+    Measure expected amounts; intervals are None where fewer than ``FEW`` users paid.
 
     Args:
         expected, paid, users: Of each group of equal users, (groups,): what each was
             expected to pay, what each paid, and how many they are.
-
-    Returns:
-        ``value_error``, the expected sum over the observed one less 1; the share of
-        revenue in the top tenth; the deciles. Intervals are None where fewer than
-        ``FEW`` users paid.
+        budget: How many of the best users can be acted on.
     """
     promised, observed = float(expected @ users), float(paid @ users)
-    payers, total = float(users[paid > 0].sum()), float(users.sum())
+    payers, count = float(users[paid > 0].sum()), float(users.sum())
     error: float | None = None
     error_ends: Ends = None, None
     if observed > 0:
@@ -41,17 +57,21 @@ def measured(expected: Floats, paid: Floats, users: Floats) -> dict[str, Any]:
         moves = (expected - paid * ratio) / observed
         low, high = _around(ratio, *_powers(moves, users), payers)
         error_ends = low and low - 1, high and high - 1
-    powers = _powers(paid - observed / total, users)
+    powers = _powers(paid - observed / count, users)
     low, high = _around(observed, *powers, payers)
-    return {
-        "value_observed_low": low,
-        "value_observed_high": high,
-        "value_error": error,
-        "value_error_low": error_ends[0],
-        "value_error_high": error_ends[1],
-        "value_top_share": share_of_best(expected, paid, users, total / BINS),
-        "value_deciles": _deciles(expected, paid, users),
-    }
+    return Value(
+        value_promised=total(expected * users),
+        value_observed=total(paid * users),
+        value_gini=normalised_gini(expected, paid, users),
+        revenue_at_budget=share_of_best(expected, paid, users, budget),
+        value_observed_low=low,
+        value_observed_high=high,
+        value_error=error,
+        value_error_low=error_ends[0],
+        value_error_high=error_ends[1],
+        value_top_share=share_of_best(expected, paid, users, count / BINS),
+        value_deciles=_deciles(expected, paid, users),
+    )
 
 
 def _powers(moves: Floats, users: Floats) -> tuple[float, float]:
@@ -91,9 +111,7 @@ def _around(value: float, squares: float, fourths: float, payers: float) -> Ends
     return float(value / factor), float(value * factor)
 
 
-def _deciles(
-    expected: Floats, paid: Floats, users: Floats
-) -> list[dict[str, float | None]]:
+def _deciles(expected: Floats, paid: Floats, users: Floats) -> list[ValueDecile]:
     """Return ten equal parts of the users, highest first; ties are shared out."""
     distinct, group = np.unique(-expected, return_inverse=True)
     size = summed(group, users, len(distinct))
@@ -106,13 +124,66 @@ def _deciles(
     for n in range(BINS):
         low, high = _around(observed[n], apart[n], fourths[n], payers[n])
         parts.append(
-            {
-                "decile": n + 1,
-                "users": float(count[n]),
-                "expected": float(promised[n]),
-                "paid": float(observed[n]),
-                "paid_low": low,
-                "paid_high": high,
-            }
+            ValueDecile(
+                decile=n + 1,
+                users=float(count[n]),
+                expected=float(promised[n]),
+                paid=float(observed[n]),
+                paid_low=low,
+                paid_high=high,
+            )
         )
     return parts
+
+
+def share_of_best(
+    score: Floats, paid: Floats, weight: Floats, n: float
+) -> float | None:
+    """
+    Return the share of all that was paid by the n users with the highest scores.
+
+    Args:
+        score, paid, weight: Of each group of users, (groups,): their score, what one of
+            them paid on average, and how many they are.
+
+    Returns:
+        None where nothing was paid.
+    """
+    whole = float((paid * weight).sum())
+    if whole <= 0:
+        return None
+    distinct, group = np.unique(-score, return_inverse=True)
+    users = summed(group, weight, len(distinct))
+    amount = summed(group, paid * weight, len(distinct))
+    return float(of_first(users, amount, n) / whole)
+
+
+def normalised_gini(expected: Floats, paid: Floats, weight: Floats) -> float | None:
+    """
+    Return how well expected amounts rank users by what they paid.
+
+    Args:
+        expected, paid, weight: Of each user or group of equal users, (groups,).
+
+    Returns:
+        1 for the order of what was paid, 0 for a random one, below 0 for a reversed
+        one; None where all paid the same. Equal expected amounts share a rank.
+
+    Source:
+        Frees, Meyers and Cummings, "Summarizing insurance scores using a Gini index",
+        Journal of the American Statistical Association 106, 2011: the index is a
+        covariance of amounts and ranks. It is divided by the best order's covariance.
+    """
+    if not len(paid) or np.ptp(paid) == 0:
+        return None
+    deviation = weight * (paid - np.average(paid, weights=weight))
+    best = (deviation * _ranks(paid, weight)).sum()
+    return float((deviation * _ranks(expected, weight)).sum() / best)
+
+
+def _ranks(values: Floats, weight: Floats) -> Floats:
+    """Return how many users are below each; equal ones share their middle."""
+    distinct, group = np.unique(values, return_inverse=True)
+    users = summed(group, weight, len(distinct))
+    middle: Floats = (np.cumsum(users) - users / 2)[group]
+    return middle

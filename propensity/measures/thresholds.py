@@ -8,7 +8,6 @@ with the highest F1 on earlier rows, and never on the rows that it is measured o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -61,14 +60,7 @@ def measured(
         is_anomaly: Whether the score ranks, and is no probability.
     """
     users, conversions = observed.users.sum(), observed.conversions.sum()
-    values: dict[str, Any] = {
-        "users": round(float(users)),
-        "conversions": round(float(conversions)),
-        "base_rate": ratio(conversions, users),
-        "lift": lift_by_decile(observed),
-        "best_threshold": best_threshold,
-        **_at_budget(observed, budget, dates=dates),
-    }
+    values: dict[str, object] = {}
     spread = spread or (lambda slopes_of: of_rows(observed, slopes_of(observed)))
     for name, measure, slopes_of in (
         ("roc_auc", roc_auc, roc_auc_slopes),
@@ -82,17 +74,27 @@ def measured(
     if best_threshold is not None:
         best = confusion(observed, threshold=best_threshold)
         values |= {
-            f"{name}_at_best": best[name]
-            for name in ("true_positives", "precision", "recall", "f1")
+            "users_at_best": best.true_positives + best.false_positives,
+            "true_positives_at_best": best.true_positives,
+            "precision_at_best": best.precision,
+            "recall_at_best": best.recall,
+            "f1_at_best": best.f1,
         }
-        values["users_at_best"] = best["true_positives"] + best["false_positives"]
-    if is_anomaly:
-        lift = values["lift"]
-        values["lift"] = [replace(decile, mean_probability=None) for decile in lift]
-        return Metrics(**values)
-    return Metrics(
+    found = replace(
+        _at_budget(observed, budget, dates=dates),
+        users=round(float(users)),
+        conversions=round(float(conversions)),
+        base_rate=ratio(conversions, users),
+        lift=lift_by_decile(observed),
+        best_threshold=best_threshold,
         **values,
-        **confusion(observed, threshold=threshold),
+    )
+    if is_anomaly:
+        lift = [replace(decile, mean_probability=None) for decile in found.lift]
+        return replace(found, lift=lift)
+    return replace(
+        found,
+        **confusion(observed, threshold=threshold)._asdict(),
         threshold=threshold,
         mean_probability=ratio((observed.probability * observed.users).sum(), users),
         brier=brier(observed),
@@ -102,24 +104,23 @@ def measured(
     )
 
 
-def _at_budget(observed: Outcomes, budget: Budget, *, dates: int) -> dict[str, Any]:
-    """Return the metrics of the best rows; ties at the border are shared out."""
+def _at_budget(observed: Outcomes, budget: Budget, *, dates: int) -> Metrics:
+    """Return the metrics of the best rows only; ties at the border are shared out."""
     total, positives = float(observed.users.sum()), float(observed.conversions.sum())
     count = min(budget.rows(total, dates=dates), total)
     # Rounding in the sums must not give more hits than rows or conversions.
     hits = min(float(of_best(observed, observed.conversions, count)), count, positives)
     precision = ratio(hits, count)
-    return {
-        "budget": str(budget),
-        "users_at_budget": count,
-        "true_positives_at_budget": hits,
-        "precision_at_budget": precision,
-        "recall_at_budget": ratio(hits, positives),
-        "f1_at_budget": ratio(2 * hits, count + positives),
-        "lift_at_budget": None
-        if precision is None
-        else ratio(precision, positives / total),
-    }
+    lift = None if precision is None else ratio(precision, positives / total)
+    return Metrics(
+        budget=str(budget),
+        users_at_budget=count,
+        true_positives_at_budget=hits,
+        precision_at_budget=precision,
+        recall_at_budget=ratio(hits, positives),
+        f1_at_budget=ratio(2 * hits, count + positives),
+        lift_at_budget=lift,
+    )
 
 
 def best_threshold(observed: Outcomes) -> float | None:

@@ -35,12 +35,10 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.intp]
+from propensity.arrays import Floats, Integers
 
 # Share of a node's width at either end without thresholds (river's padding).
 _PADDING = 0.15

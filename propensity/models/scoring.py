@@ -10,20 +10,19 @@ shared processor, as in the cloud, costs several times the prediction itself
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
+from propensity.arrays import Floats
 from propensity.errors import SchemaError
 from propensity.models.encoder import Encoder
 from propensity.models.encoding import check, numbers_of
@@ -32,7 +31,6 @@ from propensity.models.encoding import check, numbers_of
 # for a chunk of thirty features to stay in the cache.
 CHUNK_ROWS = 16_384
 
-Floats = NDArray[np.float64]
 Scored = tuple[pa.RecordBatch, Floats]
 
 
@@ -126,32 +124,6 @@ class Scorer:
             with native_threads().limit(limits=1, user_api="openmp"):
                 return np.asarray(self._model.predict_proba(encoded)[:, 1])
 
-    @cached_property
-    def unfilled(self) -> frozenset[str]:
-        """
-        The numbers that must not be null, by trial.
-
-        All others may be: the preprocessor fills their gaps, or the model accepts them.
-        """
-        kinds = self._encoder.features
-        names = [name for name, kind in kinds.items() if kind == "number"]
-        if not self._refuses(names):
-            return frozenset()
-        return frozenset(name for name in names if self._refuses([name]))
-
-    def _refuses(self, nulls: Sequence[str]) -> bool:
-        """Tell whether a row is refused that has nulls there and in all texts."""
-        row = {
-            name: pa.array([None if name in nulls else 0.0], pa.float64())
-            if kind == "number"
-            else pa.array([None], pa.string())
-            for name, kind in self._encoder.features.items()
-        }
-        with contextlib.suppress(ValueError):
-            self.probabilities(pa.RecordBatch.from_pydict(row))
-            return False
-        return True
-
     def _chunks(self, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
         check(batch.schema, self._encoder.features)
         starts = range(0, batch.num_rows, CHUNK_ROWS)
@@ -169,7 +141,8 @@ class Scorer:
         for name, kind in self._encoder.features.items():
             if kind != "number":
                 continue
-            largest = np.nanmax(np.abs(numbers_of(rows.column(name))), initial=0.0)
+            values = numbers_of(rows.column(name))
+            largest = np.nanmax(np.abs(values), initial=0.0)
             if largest > most:
                 farthest, most = name, largest
             if np.isinf(largest):
@@ -178,8 +151,7 @@ class Scorer:
                     "look for a division by 0 in the statement of the features",
                     field=name,
                 )
-        for name in sorted(self.unfilled):
-            if np.isnan(numbers_of(rows.column(name))).any():
+            if np.isnan(values).any() and self._refuses_null(name):
                 return SchemaError(
                     f"feature {name!r} is null in some rows, and the model has nothing "
                     "to put in its place: it was trained without gaps there, or its "
@@ -192,6 +164,20 @@ class Scorer:
             "is",
             field=farthest,
         )
+
+    def _refuses_null(self, null: str) -> bool:
+        """Tell by trial whether a number must not be null: nothing fills its gaps."""
+        row = {}
+        for name, kind in self._encoder.features.items():
+            if kind == "number":
+                row[name] = pa.array([None if name == null else 0.0], pa.float64())
+            else:
+                row[name] = pa.array([None], pa.string())
+        try:
+            self.probabilities(pa.RecordBatch.from_pydict(row))
+        except ValueError:
+            return True
+        return False
 
 
 def each_score(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[float | SchemaError]:

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.models.encoding import check
 
 if TYPE_CHECKING:
     from propensity.models.encoder import Encoder
-
-Floats = NDArray[np.float64]
 
 
 class ValueModel:
@@ -45,7 +43,7 @@ class ValueModel:
         self.mean = mean
         self._encoder: Encoder | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_encoder": None}
 
     def amounts(self, batch: pa.RecordBatch) -> Floats:
@@ -70,5 +68,4 @@ class ValueModel:
 
     def amounts_of(self, rows: pa.Table) -> Floats:
         """Return the amounts of the rows of a table, in order."""
-        parts = [self.amounts(batch) for batch in rows.to_batches()]
-        return np.concatenate(parts) if parts else np.empty(0)
+        return np.concatenate([np.empty(0), *map(self.amounts, rows.to_batches())])

@@ -46,11 +46,11 @@ class Line:
 
     def points(self, values: Sequence[Number]) -> dict[int, Point]:
         """Return x and y by position, of the values that there are."""
-        return {
-            n: (self.x[n] if self.x else n, float(value))
-            for n, value in enumerate(values)
-            if present(value)
-        }
+        points = dict[int, Point]()
+        for n, value in enumerate(values):
+            if present(value):
+                points[n] = self.x[n] if self.x else n, float(value)
+        return points
 
 
 def lines_svg(
@@ -70,28 +70,26 @@ def lines_svg(
         times: Names of the places 0, 1, 2, … along x; without any, x is written as y.
         starts_at_zero: Whether the y axis must have 0.
     """
-    shown = [
-        y
-        for line in lines
-        for values in (line.y, line.low, line.high)
-        for _, y in line.points(values).values()
-    ]
+    shown, x_values = list[float](), list[float]()
+    for line in lines:
+        x_values += line.x
+        for values in (line.y, line.low, line.high):
+            shown += [y for _, y in line.points(values).values()]
     y_ticks = ticks([0.0, *shown] if starts_at_zero else shown, write)
-    x_ticks = ticks([x for line in lines for x in line.x], write)
-    if times:
-        x_ticks = [float(n) for n in range(len(times))]
+    x_ticks = [float(n) for n in range(len(times))] or ticks(x_values, write)
     last = len(x_ticks) - 1
-    marked = sorted({0, len(x_ticks) // 2, last}) if last > 3 else range(last + 1)
     x_ends = (x_ticks[0], x_ticks[-1]) if last else (-1.0, 1.0)
     # The left margin takes as much as "−20.0%".
     left, right, base, height = 58.0, WIDTH - 10, 184.0, 210.0
     across, up = _scale(*x_ends, left, right), _scale(y_ticks[0], y_ticks[-1], base, 12)
-    parts = [
-        f'<path class="grid" d="M{left:g} {up(y):.1f}H{right:g}"/>'
-        f'<text class="tick end" x="{left - 6:g}" y="{up(y) + 4:.1f}">{write(y)}</text>'
-        for y in y_ticks
-    ]
-    for n in marked:
+    parts = []
+    for y in y_ticks:
+        place, name = up(y), write(y)
+        parts.append(
+            f'<path class="grid" d="M{left:g} {place:.1f}H{right:g}"/><text '
+            f'class="tick end" x="{left - 6:g}" y="{place + 4:.1f}">{name}</text>'
+        )
+    for n in sorted({0, len(x_ticks) // 2, last}) if last > 3 else range(last + 1):
         # The last one would otherwise stand half outside.
         side, shift = ("end", 9) if n and n == last else ("middle", 0)
         name = times[n] if times else write(x_ticks[n])
@@ -103,7 +101,7 @@ def lines_svg(
     for line in lines:
         low, high = line.points(line.low), line.points(line.high)
         for run in _runs(low.keys() & high.keys()):
-            around = [*(high[n] for n in run), *(low[n] for n in run[::-1])]
+            around = [high[n] for n in run] + [low[n] for n in run[::-1]]
             # A single week has no area: an upright line.
             style, end = ("whisker", "") if len(run) == 1 else ("band", "Z")
             d = _path(around, across, up)
@@ -115,13 +113,14 @@ def lines_svg(
             end = "m-5 0h10" if len(run) == 1 else ""
             d = _path([points[n] for n in run], across, up)
             parts.append(f'<path class="{line.style}" d="{d}{end}"/>')
-        if line.style == "line" and len(points) <= _MARKED:
-            parts += [
+        if line.style != "line" or len(points) > _MARKED:
+            continue
+        for n, (x, y) in points.items():
+            label = f"{times[n] if times else write(x)}, {line.name}: {write(y)}"
+            parts.append(
                 f'<circle class="dot" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3.5">'
-                f"<title>{escape(times[n] if times else write(x))}, "
-                f"{escape(line.name)}: {escape(write(y))}</title></circle>"
-                for n, (x, y) in points.items()
-            ]
+                f"<title>{escape(label)}</title></circle>"
+            )
     ends = f"From {write(min(shown))} to {write(max(shown))}." if shown else "No value."
     return _svg(WIDTH, height, parts, title=title, description=ends)
 

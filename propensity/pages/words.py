@@ -10,6 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 Number = float | int | None
+
+# The card of a version, a part of it, or a row of a table, as JSON and templates have
+# them. One release writes a card and later ones read it, so it has no class.
+Plain = Mapping[str, Any]
 Format = Callable[[Number], str]
 
 DASH = "—"

@@ -325,20 +325,16 @@ def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:
     if not len(values):
         return None
     users, expected = (numbers_of(values[name]) for name in ("users", "expected_value"))
-    paid = alerts.amounts(numbers_of(values["amount"]))
+    paid = revenue.amounts(numbers_of(values["amount"]))
     scored = groups.filter(pc.is_valid(groups["probability"]))
     size, probability = (numbers_of(scored[name]) for name in ("users", "probability"))
-    each = alerts.amounts(numbers_of(scored["paid"])) / size
+    each = revenue.amounts(numbers_of(scored["paid"])) / size
     budget = run.use_case.chosen_budget(run.settings).rows(users.sum())
-    return Value(
-        value_promised=alerts.total(expected * users),
-        value_observed=alerts.total(paid * users),
-        value_gini=metrics.normalised_gini(expected, paid, users),
-        revenue_at_budget=metrics.share_of_best(expected, paid, users, budget),
-        revenue_at_budget_by_probability=metrics.share_of_best(
+    return replace(
+        revenue.measured(expected, paid, users, budget=budget),
+        revenue_at_budget_by_probability=revenue.share_of_best(
             probability, each, size, budget
         ),
-        **revenue.measured(expected, paid, users),
     )
 
 

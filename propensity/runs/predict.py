@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from propensity import suppression
-from propensity.drift import Observed
+from propensity.arrays import Floats
+from propensity.drift import Observed, of_card
 from propensity.errors import (
     NotEnoughData,
     PropensityError,
@@ -31,10 +31,10 @@ from propensity.errors import (
     ScoreShift,
     Unavailable,
 )
-from propensity.fraud import alerts
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
+from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.pages.words import plural
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from propensity.registry.serving import Serving
     from propensity.runs.run import Run
 
-Floats = NDArray[np.float64]
 
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000
@@ -185,7 +184,7 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
 def _score(run: Run, model: Serving, shift: float | None) -> Scored:
     listed, key = suppression.read(run.warehouse), _key(run)
     value_model = model.value() if model.value is not None else None
-    observed = Observed(model.record.card.get("drift"))
+    observed = Observed(of_card(model.record.card))
     batches = observed.watching(model.scorer.score(features(run)))
     for rows in _gathered(_scores(batches, key, shift, value_model)):
         run.warehouse.write(tables.SCORES, rows)
@@ -267,7 +266,7 @@ def _scores(
 
 def money(values: Floats) -> pa.Array:
     """Return amounts with the decimals of BigQuery's NUMERIC."""
-    return pc.cast(pa.array(np.minimum(values, alerts.MAXIMUM_AMOUNT)), _NUMERIC)
+    return pc.cast(pa.array(np.minimum(values, MAXIMUM_AMOUNT)), _NUMERIC)
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

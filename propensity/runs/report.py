@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from propensity.learning.report.week import week_page
+from propensity.learning.report import week_page
 from propensity.registry.versions import HTML
 from propensity.runs.evaluate import key
 from propensity.runs.export import lacked_days
@@ -77,16 +77,15 @@ def _pages(
 ) -> Iterator[tuple[date, str]]:
     """Yield weeks with their pages, in which is nothing from after the week."""
     use_case, horizon = run.use_case, run.timeframe.horizon
-    is_daily = use_case.scores_events
     first, last = weeks[0], weeks[-1]
-    back = LOOK_BACK * (timedelta(days=1) if is_daily else horizon)
+    back = LOOK_BACK * (timedelta(days=1) if use_case.scores_events else horizon)
     evaluated = run.read(Evaluation, "evaluations", since=first - back, until=last)
     known = [row for row in evaluated if row.model_version >= 0]
     versions = sorted({row.model_version for row in known}) or [-1]
     trained = run.rows("trained_versions", model_versions=versions)
     alarms: Sequence[Any] = ()
     lifts: Sequence[Lift] = ()
-    if not is_daily:
+    if not use_case.scores_events:
         # Alarms of a publication within the week are of its own report.
         alarms = run.rows("alarms_to_report", since=first, until=last)
         lifts = run.read(Lift, "audience_lifts", since=first, until=last + horizon)
@@ -96,20 +95,14 @@ def _pages(
         # A run of a newer date has made the week final: its page stays.
         if any(row.status != "final" and key(row) in final for row in own):
             continue
-        report = {
-            "use_case": use_case.name,
-            "title": use_case.title,
-            "unit": use_case.money,
-            "outcome": use_case.outcome,
-            "horizon_days": use_case.horizon_days,
-            "entity": use_case.entity if is_daily else "user",
-            "weeks": [*map(_shown, up_to(week, known, first=week - back))],
-            "trained": {row["model_version"]: row for row in trained},
-            "alarms": [row for row in alarms if row["as_of"] == week],
-            "lifts": [
-                _shown(row) for row in lifts if week <= row.week < week + horizon
-            ],
-            "lacked": lacked_days(run, week),
-        }
-        page = week_page(report, week, rows=[*map(_shown, own)], is_daily=is_daily)
-        yield week, page
+        shown = week_page(
+            use_case,
+            week,
+            rows=[*map(_shown, own)],
+            weeks=[*map(_shown, up_to(week, known, first=week - back))],
+            trained={row["model_version"]: row for row in trained},
+            alarms=[row for row in alarms if row["as_of"] == week],
+            lifts=[_shown(row) for row in lifts if week <= row.week < week + horizon],
+            lacked=lacked_days(run, week),
+        )
+        yield week, shown

@@ -17,8 +17,8 @@ from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
 from propensity.learning import fit, gate, value
 from propensity.learning import rows as learning_rows
-from propensity.learning.report.version import version_page
-from propensity.pages.words import plural
+from propensity.learning.report import version_page
+from propensity.pages.words import Plain, plural
 from propensity.registry.serving import find_recorded, newest_recorded
 from propensity.registry.versions import HTML, Champion, announce
 from propensity.runs.champion import rival
@@ -246,9 +246,7 @@ def report_trial(
     return trial_answer(card, {cards.REPORT: name})
 
 
-def trial_answer(
-    card: Mapping[str, Any], objects: Mapping[str, str]
-) -> Mapping[str, object]:
+def trial_answer(card: Plain, objects: Mapping[str, str]) -> Mapping[str, object]:
     """Return the answer about a trial; ``objects`` says where its report is."""
     would_go_live = card["verdict"]["promoted"]
     answer = {**cards.answer(card, objects), "promoted": False, "trial": True}
@@ -285,7 +283,7 @@ def publish_model(
     if verdict.promoted:
         sha256 = published.checksums[cards.MODEL]
         verdict = _promoted(run, trained, verdict, champion, version, sha256=sha256)
-        card = {**card, "verdict": cards.verdict_entry(verdict)}
+        card = {**card, "verdict": verdict.entry()}
         _record(run, card, published)
     return cards.answer(card, published.objects)
 
@@ -298,7 +296,7 @@ def card_of(
     rows: pa.Table,
     valued: Valued | None,
     version: int | None = None,
-) -> dict[str, object]:
+) -> Plain:
     """Return the card of a version, or of a trial, which has no number."""
     return cards.card(
         run.use_case,
@@ -334,7 +332,7 @@ def _record(
     is_undecided: bool = False,
 ) -> None:
     """Append a row about the version; readers see the newest."""
-    row = cards.columns(card, published, run_id=run.run_id, seconds=run.elapsed_s())
+    row = cards.row(card, published, run_id=run.run_id, seconds=run.elapsed_s())
     if is_undecided:
         row = cards.undecided(row)
     run.warehouse.write(tables.TRAINING_METADATA, [row])

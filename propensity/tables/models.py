@@ -181,7 +181,7 @@ class Value(Part):
     revenue_at_budget: Annotated[Number, "Share paid by the top k by value", IN_JSON]
     revenue_at_budget_by_probability: Annotated[
         Number, "Share paid by the top k by probability", IN_JSON
-    ]
+    ] = None
     value_observed_low: Annotated[Number, f"value_observed: {_LOW}", IN_JSON] = None
     value_observed_high: Annotated[Number, f"value_observed: {_HIGH}", IN_JSON] = None
     value_error: Annotated[Number, "Promised over observed, less 1", IN_JSON] = None

@@ -39,7 +39,7 @@ def scores(seed: int, users: int = USERS) -> np.ndarray:
     return np.random.default_rng(seed).beta(1, 9, users)
 
 
-def summarised(*weeks: pa.Table) -> dict[str, Any]:
+def summarised(*weeks: pa.Table) -> drift.Reference:
     """Summarise a training of these snapshots, the newest last."""
     dated = [
         week.append_column("as_of", pa.array([number] * len(week)))
@@ -50,12 +50,12 @@ def summarised(*weeks: pa.Table) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def summary() -> dict[str, Any]:
+def summary() -> drift.Reference:
     return summarised(shop(1))
 
 
 def signals(
-    summary: dict[str, Any], rows: pa.Table, score: np.ndarray | None = None
+    summary: drift.Reference | None, rows: pa.Table, score: np.ndarray | None = None
 ) -> dict[str, Signal]:
     observed = drift.Observed(summary)
     score = scores(2, len(rows)) if score is None else score
@@ -183,15 +183,18 @@ class TestNoAlarm:
         raised = 0
         for _ in range(40):
             logs, height = random.normal(0, 1.2, 12), random.normal(0, 0.1, 12)
-            signal = {
-                "kind": "feature", "name": "f", "edges": list(range(10)), "moved": 0.0,
-            }  # fmt: skip
-            base = random.multinomial(users, _shares(logs)) / users
-            known = {"distinct_users": users, "users": users}
+            signal = drift.Watched(
+                kind="feature",
+                name="f",
+                edges=range(10),
+                shares=random.multinomial(users, _shares(logs)) / users,
+                moved=0.0,
+            )
+            known = drift.Reference(users=users, distinct_users=users, signals=[signal])
             for week in range(104):
                 moved = logs + height * np.sin(week / 8) + random.normal(0, 0.05, 12)
                 counts = random.multinomial(users, _shares(moved)).astype(float)
-                found = drift.compare({**signal, "shares": base}, counts, summary=known)
+                found = drift.compare(signal, counts, summary=known)
                 raised += found.is_alarm
 
         assert raised <= 1
@@ -206,9 +209,9 @@ class TestNoAlarm:
         summary = summarised(sample)
 
         assert alarms(summary, shop(2)) == {}
-        [source] = [one for one in summary["signals"] if one["name"] == "source"]
-        assert source["shares"] == pytest.approx([*SHARES, 0], abs=0.05)
-        assert summary["users"] == pytest.approx(USERS, rel=0.2)
+        [source] = [one for one in summary.signals if one.name == "source"]
+        assert source.shares == pytest.approx([*SHARES, 0], abs=0.05)
+        assert summary.users == pytest.approx(USERS, rel=0.2)
 
     def test_no_alarm_is_raised_of_a_feature_that_moves_by_itself(self):
         """As the days since a first visit do while an export is young."""
@@ -263,7 +266,7 @@ class TestNoAlarm:
         """A value that many have may differ in its last digit."""
         rows = with_column("sessions", lambda c: pc.multiply(c, 1 + 1e-12))
 
-        assert alarms(summary, rows) == signals({}, shop(2)) == {}
+        assert alarms(summary, rows) == signals(None, shop(2)) == {}
 
 
 def _shares(logs: np.ndarray) -> np.ndarray:

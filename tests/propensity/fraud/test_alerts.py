@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from propensity.fraud import alerts
 from propensity.fraud.alerts import NO_ALERTS, Stakes
+from propensity.measures.revenue import amounts
 
 
 def stakes(is_fraud: Any, amount: Any, *, price: float = 2.0) -> Stakes:
@@ -57,7 +58,7 @@ def test_there_is_no_threshold_where_no_alert_pays(fraud):
 
 def test_an_alert_is_what_is_worth_its_review():
     """By probability and amount; where an amount is unknown nothing is."""
-    at = stakes([0, 1, 0, 1], alerts.amounts(np.array([300, 8, 100, np.nan])), price=5)
+    at = stakes([0, 1, 0, 1], amounts(np.array([300, 8, 100, np.nan])), price=5)
     probability = np.array([0.02, 0.6, 0.049, 1.0])
 
     assert at.alerts(probability, None).tolist() == [True, False, False, False]

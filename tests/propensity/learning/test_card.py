@@ -147,7 +147,7 @@ def test_the_row_of_a_version_has_every_column_and_the_card():
         objects={name: f"models/shop/3/{name}" for name in names},
         checksums={name: f"sha of {name}" for name in names},
     )
-    row = cards.columns(card(), published, run_id="r", seconds=1.5)
+    row = cards.row(card(), published, run_id="r", seconds=1.5).stored()
     full = json.loads(row["card"], parse_constant=pytest.fail)
 
     assert set(row) == {column.name for column in TRAINING_METADATA.columns}

@@ -91,7 +91,7 @@ class TestModel:
         """The features behind the propensity come before noise; a column without values
         is worth nothing."""
         importance = {
-            entry["feature"]: entry["mean"] for entry in trained().holdout.importance
+            entry.feature: entry.mean for entry in trained().holdout.importance
         }
 
         assert list(importance)[0] == "recency_days"

@@ -85,7 +85,7 @@ class TestCandidates:
 
         assert [one.candidate for one in training.judged] == [FOREST]
         assert training.holdout.metrics.brier is None
-        assert training.holdout.curves["calibration"] == []
+        assert training.holdout.curves.calibration == ()
 
     def test_candidates_that_need_truths_refuse_without(self):
         """A use case that names no trees can not begin unlabelled."""

@@ -8,14 +8,15 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
 from propensity.learning import gate
-from propensity.learning.report.version import version_page
-from propensity.learning.report.week import verdict
+from propensity.learning.report import verdict, version_page
 from tests.propensity.learning import fitted_cards
 from tests.propensity.learning.report_pages import parse, pictures
+from tests.propensity.learning.shops import SHOP
 from tests.propensity.learning.test_card import card
 from tests.propensity.learning.weeks import ALARM, LIFT, page, row
 
@@ -59,11 +60,7 @@ def of_events(count: int, **changed: Any) -> str:
         version=0,
         rows=event_rows.dataset(rows, fitted_cards.USE_CASE),
         as_of=date(2026, 4, 1),
-        data_until=None,
-        settle_days=3,
-        chosen={},
         trained_at=datetime(2026, 4, 1, tzinfo=UTC),
-        bytes_billed=0,
     )
     return words(version_page(written))
 
@@ -111,12 +108,12 @@ class TestWeek:
         assert verdict(row(moved=moved))[0] == good
 
     def test_the_page_of_a_week_escapes_what_comes_from_data(self):
+        named = replace(SHOP, title=HOSTILE, outcome=HOSTILE)
         texts = {
-            "title": HOSTILE,
             "alarms": [{**ALARM, "message": HOSTILE}],
             "lifts": [{**LIFT, "audience": HOSTILE}],
         }
-        written = page(outcome=HOSTILE, **texts)
+        written = page(use_case=named, **texts)
 
         assert "2.91" in words(written)
         assert "<script>" not in written

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from propensity import usecases
 from propensity.budget import Budget
 from propensity.learning import season
-from propensity.learning.report.week import week_page
+from propensity.learning.report import week_page
 from propensity.measures import metrics
 from propensity.measures.thresholds import measured
+from propensity.usecases import UseCase
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
+PURCHASE = usecases.load("ga4_purchase")
 
 
 @cache
@@ -82,20 +85,20 @@ LIFT = {
 }
 
 
-def page(newest: dict[str, Any] | None = None, **changes: Any) -> str:
+def page(
+    newest: dict[str, Any] | None = None,
+    *,
+    use_case: UseCase = PURCHASE,
+    **changes: Any,
+) -> str:
     """Write the page of the third of three weeks."""
     weeks = [row(0), row(1), newest or row(2)]
-    report = {
-        "use_case": "ga4_purchase",
-        "title": "Purchase within the horizon",
-        "outcome": "buy",
-        "entity": "user",
-        "unit": "EUR",
-        "horizon_days": 7,
-        "weeks": weeks,
-        "trained": {3: row(0)},
-        "alarms": [],
-        "lifts": [],
-        "lacked": [],
-    } | changes
-    return week_page(report, weeks[2]["week"], rows=weeks[2:], is_daily=False)
+    return week_page(
+        use_case,
+        weeks[2]["week"],
+        rows=weeks[2:],
+        weeks=weeks,
+        trained={3: row(0)},
+        lacked=[],
+        **{"alarms": [], "lifts": [], **changes},
+    )

@@ -17,7 +17,7 @@ from sklearn import metrics as reference
 
 from propensity.budget import Budget
 from propensity.learning.rows import Slice
-from propensity.measures import intervals, metrics, thresholds
+from propensity.measures import intervals, metrics, revenue, thresholds
 from propensity.measures.metrics import Outcomes, outcomes
 from propensity.measures.thresholds import by_threshold, pooled
 from propensity.tables.models import Metrics
@@ -103,16 +103,16 @@ class TestScores:
             metrics.log_loss(outcomes(inner, y, weight=w)): reference.log_loss(
                 y, inner, **of
             ),
-            counted["recall"]: reference.recall_score(y, positive, **of),
-            counted["f1"]: reference.f1_score(y, positive, **of),
-            counted["precision"] or 0.0: reference.precision_score(
+            counted.recall: reference.recall_score(y, positive, **of),
+            counted.f1: reference.f1_score(y, positive, **of),
+            counted.precision or 0.0: reference.precision_score(
                 y, positive, zero_division=0.0, **of
             ),
         }
 
         assert list(expected) == pytest.approx(list(expected.values()))
-        assert (counted["precision"] is None) == (not positive.any())
-        assert list(counted.values())[:4] == pytest.approx([tp, tn, fp, fn], abs=0.5)
+        assert (counted.precision is None) == (not positive.any())
+        assert counted[:4] == pytest.approx((tp, tn, fp, fn), abs=0.5)
 
     def test_scores_of_one_class_have_no_curve_no_area_and_no_threshold(self):
         """And a certain mistake is no infinite loss."""
@@ -120,7 +120,7 @@ class TestScores:
         curves = metrics.curves(observed)
         loss = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
 
-        assert (curves["roc"], curves["pr"]) == ([], [])
+        assert (curves.roc, curves.pr) == ((), ())
         assert metrics.roc_auc(observed) is metrics.pr_auc(observed) is None
         assert thresholds.best_threshold(observed) is None
         assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
@@ -129,7 +129,7 @@ class TestScores:
     def test_scores_have_curves_from_nobody_to_everybody(self, rows):
         """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
         curves = metrics.curves(rows.outcomes)
-        roc, pr = np.array(curves["roc"]), np.array(curves["pr"])
+        roc, pr = np.array(curves.roc), np.array(curves.pr)
 
         assert roc[[0, -1]].ravel() == pytest.approx([0, 0, 1, 1])
         assert np.all(np.diff(roc, axis=0) >= -1e-12)
@@ -173,12 +173,12 @@ def test_calibration_bins_hold_every_user_once(rows):
     """Ten at most, ascending, and of one size without ties."""
     equal = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
     bins = metrics.calibration_bins(rows.outcomes)
-    means = [entry["mean_probability"] for entry in bins]
+    means = [entry.mean_probability for entry in bins]
 
-    assert sum(entry["users"] for entry in bins) == pytest.approx(rows.weight.sum())
+    assert sum(entry.users for entry in bins) == pytest.approx(rows.weight.sum())
     assert means == sorted(means)
     assert len(bins) <= 10
-    assert [entry["users"] for entry in equal] == [100] * 10
+    assert [entry.users for entry in equal] == [100] * 10
 
 
 class TestThresholds:
@@ -196,7 +196,7 @@ class TestThresholds:
         equal = outcomes(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]))
         assert thresholds.best_threshold(equal) == 0.9
         for name in ("true_positives", "precision", "recall", "f1"):
-            assert values[f"{name}_at_best"] == counted[name]
+            assert values[f"{name}_at_best"] == getattr(counted, name)
 
     def test_thresholds_that_are_stored_of_many_lose_little(self):
         """Of 100,000 probabilities some hundreds are kept, the last with all rows; the
@@ -396,27 +396,27 @@ def test_the_gini_index_is_one_for_the_order_of_what_was_paid():
     """It is -1 for the reverse, and counts a group as so many users."""
     shifted = np.array([0.0, 0.0, 3.0, 2.0])
 
-    assert metrics.normalised_gini(shifted, PAID, ONES) == pytest.approx(1)
-    assert metrics.normalised_gini(-PAID, PAID, ONES) == pytest.approx(-1)
-    assert metrics.normalised_gini(shifted[1:], PAID[1:], np.array([2.0, 1, 1])) == 1
+    assert revenue.normalised_gini(shifted, PAID, ONES) == pytest.approx(1)
+    assert revenue.normalised_gini(-PAID, PAID, ONES) == pytest.approx(-1)
+    assert revenue.normalised_gini(shifted[1:], PAID[1:], np.array([2.0, 1, 1])) == 1
 
 
 def test_the_gini_index_is_zero_where_the_same_is_expected_of_everybody():
     """Whatever order the rows are in."""
     for order in (PAID, PAID[::-1]):
-        assert metrics.normalised_gini(ONES, order, ONES) == pytest.approx(0)
+        assert revenue.normalised_gini(ONES, order, ONES) == pytest.approx(0)
 
 
 def test_there_is_no_gini_index_where_all_paid_the_same():
-    assert metrics.normalised_gini(PAID, ONES, ONES) is None
-    assert metrics.normalised_gini(ONES[:0], ONES[:0], ONES[:0]) is None
+    assert revenue.normalised_gini(PAID, ONES, ONES) is None
+    assert revenue.normalised_gini(ONES[:0], ONES[:0], ONES[:0]) is None
 
 
 @pytest.mark.parametrize(
     ("users", "share"), [(0, 0), (1, 0.75), (1.5, 0.875), (2, 1), (9, 1)]
 )
 def test_the_best_users_have_a_share_of_what_was_paid(users, share):
-    assert metrics.share_of_best(PAID, PAID, ONES, users) == pytest.approx(share)
+    assert revenue.share_of_best(PAID, PAID, ONES, users) == pytest.approx(share)
 
 
 def test_users_with_one_score_are_divided_in_proportion():
@@ -425,8 +425,8 @@ def test_users_with_one_score_are_divided_in_proportion():
 
     for order in (PAID, PAID[::-1]):
         expected = order[1:].sum() / 3 / order.sum()
-        assert metrics.share_of_best(score, order, ONES, 1) == pytest.approx(expected)
+        assert revenue.share_of_best(score, order, ONES, 1) == pytest.approx(expected)
 
 
 def test_nothing_paid_has_no_shares():
-    assert metrics.share_of_best(PAID, 0 * PAID, ONES, 1) is None
+    assert revenue.share_of_best(PAID, 0 * PAID, ONES, 1) is None

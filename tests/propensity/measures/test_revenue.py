@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from propensity import drift
 from propensity.measures.revenue import measured
+from propensity.tables.models import Value
 
 AMOUNTS = st.lists(
     st.tuples(st.integers(0, 50), st.sampled_from([0, 0, 10, 400]), st.integers(1, 30)),
@@ -19,7 +20,7 @@ AMOUNTS = st.lists(
 )
 
 
-def drawn(*, level: float, seed: int, users: int = 4_000) -> dict:
+def drawn(*, level: float, seed: int, users: int = 4_000) -> Value:
     """Measures of users, of whom a fifth pay an amount with a heavy tail."""
     random = np.random.default_rng(seed)
     worth = random.lognormal(3.0, 1.0, users)
@@ -38,7 +39,9 @@ def test_groups_of_equal_users_measure_as_the_users_one_by_one(groups):
     )
 
     for name in ("value_error", "value_top_share", "value_observed_low"):
-        assert one[name] == (None if many[name] is None else pytest.approx(many[name]))
+        assert getattr(one, name) == (
+            None if getattr(many, name) is None else pytest.approx(getattr(many, name))
+        )
 
 
 @given(AMOUNTS)
@@ -46,23 +49,23 @@ def test_deciles_add_up_to_all_users_and_all_money(groups):
     """Users with one expected amount are shared out, whatever each of them paid."""
     expected, paid, users = np.array(groups, float).T
     found = measured(expected, paid, users)
-    deciles = found["value_deciles"]
+    deciles = found.value_deciles
 
     for name, of in (("users", np.ones_like(paid)), ("expected", expected)):
-        assert sum(part[name] for part in deciles) == pytest.approx(of @ users)
-    assert sum(part["paid"] for part in deciles) == pytest.approx(paid @ users)
-    best = [part["expected"] for part in deciles]
+        assert sum(getattr(part, name) for part in deciles) == pytest.approx(of @ users)
+    assert sum(part.paid for part in deciles) == pytest.approx(paid @ users)
+    best = [part.expected for part in deciles]
     assert best == pytest.approx(sorted(best, reverse=True))
-    if found["value_top_share"] is not None:
-        share = deciles[0]["paid"] / (paid @ users)
-        assert share == pytest.approx(found["value_top_share"])
+    if found.value_top_share is not None:
+        share = deciles[0].paid / (paid @ users)
+        assert share == pytest.approx(found.value_top_share)
 
 
 @pytest.mark.parametrize("users", [200, 4_000])
 def test_the_interval_of_the_error_holds_the_truth_in_95_of_100_draws(users):
     """Of 40 payers as of 800, though single ones pay as much as all others."""
     found = [drawn(level=1.0, seed=seed, users=users) for seed in range(600)]
-    holds = [one["value_error_low"] <= 0 <= one["value_error_high"] for one in found]
+    holds = [one.value_error_low <= 0 <= one.value_error_high for one in found]
 
     assert 0.935 <= np.mean(holds) <= 0.97
 
@@ -70,24 +73,24 @@ def test_the_interval_of_the_error_holds_the_truth_in_95_of_100_draws(users):
 def test_users_who_all_pay_the_same_leave_nothing_to_chance():
     found = measured(np.full(30, 2.0), np.full(30, 4.0), np.ones(30))
 
-    assert found["value_error_low"] == found["value_error_high"] == -0.5
-    assert found["value_observed_low"] == found["value_observed_high"] == 120.0
+    assert found.value_error_low == found.value_error_high == -0.5
+    assert found.value_observed_low == found.value_observed_high == 120.0
 
 
 def test_a_sum_without_payers_has_no_error_and_of_few_no_interval():
     nobody = measured(np.array([1.0, 2.0]), np.zeros(2), np.ones(2))
     few = measured(np.arange(30.0), np.r_[np.zeros(11), np.ones(19)], np.ones(30))
 
-    assert nobody["value_error"] is nobody["value_top_share"] is None
-    assert few["value_error"] == pytest.approx(30 * 29 / 2 / 19 - 1)
-    assert few["value_error_low"] is few["value_observed_high"] is None
+    assert nobody.value_error is nobody.value_top_share is None
+    assert few.value_error == pytest.approx(30 * 29 / 2 / 19 - 1)
+    assert few.value_error_low is few.value_observed_high is None
 
 
 def test_the_value_alarm_is_of_sums_far_off_whatever_chance_did():
     """Not of values that were published for another week."""
-    off = drawn(level=2.0, seed=1) | {"prediction_as_of": 1, "week": 1}
-    low = drawn(level=0.5, seed=1) | {"prediction_as_of": 1, "week": 1}
-    right = drawn(level=1.1, seed=1) | {"prediction_as_of": 1, "week": 1}
+    off = drawn(level=2.0, seed=1).columns() | {"prediction_as_of": 1, "week": 1}
+    low = drawn(level=0.5, seed=1).columns() | {"prediction_as_of": 1, "week": 1}
+    right = drawn(level=1.1, seed=1).columns() | {"prediction_as_of": 1, "week": 1}
 
     for far in (off, low):
         error = far["value_error"]

@@ -1,0 +1,202 @@
+"""
+Reports: a version, or an evaluated week, as a page; one HTML file that needs nothing
+else.
+
+The texts are in ``templates/``; look, charts and formats are those of ``pages``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from markupsafe import Markup
+
+from propensity import drift
+from propensity.learning import season
+from propensity.measures.intervals import rate_interval
+from propensity.pages.charts import Line, histogram_svg, lines_svg
+from propensity.pages.page import filled
+from propensity.pages.words import Plain, cleaned, decimals, percent, period, present
+from propensity.usecases import UseCase
+
+# Features whose histograms are drawn, the most important ones.
+_DRAWN = 24
+
+
+# -- a version -------------------------------------------------------------------------
+
+
+def version_page(card: Plain) -> str:
+    """
+    Write the page of a version, by its card.
+
+    Returns:
+        An HTML document without scripts or references to anything outside it.
+    """
+    # Models that are loaded from elsewhere have cards of earlier releases.
+    plain: Plain = {"unit": "the events' currency", **cleaned(card)}
+    number, is_promoted = plain["model_version"], plain["verdict"]["promoted"]
+    heading = "Went live" if is_promoted else "Did not go live"
+    if number is None:
+        heading = "Would go live" if is_promoted else "Would not go live"
+    content = {
+        "card": plain,
+        "heading": plain.get("heading", heading),
+        "name": "trial" if number is None else f"model version {number}",
+        "noun": plain["entity"].removesuffix("_id"),
+        "scores_events": scores_events(plain),
+        "who": "that" if scores_events(plain) else "who",
+        "follows_season": (plain["horizon_days"] or 0) <= season.LONGEST_DAYS,
+        "rate_interval": rate_interval,
+        "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
+        "histograms": _histograms(plain),
+        "constant": drift.constant(drift.of_card(plain)),
+    }
+    return filled(__package__, "version.html", content)
+
+
+def scores_events(card: Plain) -> bool:
+    """Tell whether a version's rows are events, as ``UseCase.scores_events``."""
+    return bool(card["outcomes"])
+
+
+def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
+    """
+    Draw ``roc``, ``pr`` and ``calibration``, where they exist.
+
+    Args:
+        shown: As ``metrics.curves`` has them.
+        base: The base rate: the precision of a coin.
+    """
+    bins = shown.get("calibration") or ()
+    points = {
+        "roc": shown.get("roc"),
+        "pr": shown.get("pr"),
+        "calibration": [(one["mean_probability"], one["rate"]) for one in bins],
+    }
+    drawn = {}
+    for name, curve in points.items():
+        if curve:
+            x, y = zip(*curve, strict=True)
+            last = max(*x, *y) if name == "calibration" else 1.0
+            guide = (base, base) if name == "pr" else (0.0, last)
+            beside = Line(x=(0.0, last), y=guide, style="guide")
+            lines = [beside, Line(name=name, x=x, y=y)]
+            drawn[name] = lines_svg(lines, title=name, starts_at_zero=True)
+    return drawn
+
+
+def _histograms(card: Plain) -> list[tuple[Plain, Markup]]:
+    """Draw the most important numbers, of label 0 behind those of label 1."""
+    order = [one["feature"] for one in card["importance"]]
+    numbers = [one for one in card["profile"]["numbers"] if one["edges"]]
+    if order:
+        numbers.sort(key=lambda one: order.index(one["feature"]))
+    drawn = []
+    for one in numbers[:_DRAWN]:
+        shares = [one["negative"], one["positive"]]
+        drawn.append((one, histogram_svg(one["edges"], shares, title=one["feature"])))
+    return drawn
+
+
+# -- a week ----------------------------------------------------------------------------
+
+
+def week_page(
+    use_case: UseCase,
+    week: date,
+    *,
+    rows: Sequence[Plain],
+    weeks: Sequence[Plain],
+    trained: Mapping[int, Plain],
+    alarms: Sequence[Plain],
+    lifts: Sequence[Plain],
+    lacked: Sequence[date],
+) -> str:
+    """
+    Write the page of an evaluated week, or of a day of events; nothing of it is about a
+    single user.
+
+    Args:
+        week: First day of the outcomes.
+        rows: The week's rows of ``ma_model_evaluation``, one of each version; at least
+            one with metrics.
+        weeks: Rows of ``evaluations``, this week's among them, oldest first.
+        trained: Rows of ``trained_versions`` by version.
+        alarms, lifts: Rows of ``alarms_to_report`` and ``audience_lifts``.
+        lacked: Days of the outcomes that the export lacks.
+
+    Returns:
+        An HTML document without scripts or references to anything outside it.
+    """
+    shown = [row for row in cleaned(rows) if row.get("users")]
+    # A day may have several versions: the one that scored most comes first.
+    shown.sort(key=lambda row: -row["users"])
+    entity, who, days = "user", "who", use_case.horizon_days
+    if use_case.scores_events:
+        entity, who, days = use_case.entity, "that", 1
+    content = {
+        "use_case": use_case.name,
+        "title": cleaned(use_case.title),
+        "outcome": cleaned(use_case.outcome),
+        "unit": use_case.money,
+        "scores_events": use_case.scores_events,
+        "noun": entity.removesuffix("_id"),
+        "who": who,
+        "period": period(days),
+        "week": week,
+        "rows": shown,
+        "weeks": cleaned(weeks),
+        "trained": cleaned(trained),
+        "alarms": cleaned(alarms),
+        "lifts": cleaned(lifts),
+        "lacked": lacked,
+        "rate_interval": rate_interval,
+        "verdict": verdict(shown[0]),
+        "charts": _charts(cleaned(weeks)),
+    }
+    return filled(__package__, "week.html", content)
+
+
+def verdict(row: Plain) -> tuple[bool, str] | None:
+    """
+    Say whether the mean probability lies in the interval of the observed share.
+
+    None where nothing was predicted.
+    """
+    predicted = row["mean_probability"]
+    if not present(predicted):
+        return None
+    low, high = rate_interval(row["conversions"], row["users"])
+    return low <= predicted <= high, (
+        f"{percent(predicted)} expected, {percent(row['base_rate'])} actual "
+        f"({percent(low)} to {percent(high)})."
+    )
+
+
+def _charts(weeks: Sequence[Plain]) -> list[tuple[str, Markup]]:
+    """Draw predicted and observed shares, ROC AUC and lift, of each week's largest."""
+    by_size = sorted(weeks, key=lambda row: row["users"] or 0)
+    largest = {row["week"]: row for row in by_size}
+    rows = [largest[week] for week in sorted(largest)]
+    if len(rows) < 2:
+        return []
+
+    def line(name: str, style: str = "line") -> Line:
+        y, low, high = (
+            [row.get(f"{name}{end}") for row in rows] for end in ("", "_low", "_high")
+        )
+        return Line(name=name, y=y, low=low, high=high, style=style)
+
+    expected, actual = line("mean_probability", "guide"), line("base_rate")
+    times, drawn = [str(row["week"]) for row in rows], []
+    for heading, lines, write in (
+        ("Expected (dashed) and actual", [expected, actual], percent),
+        ("Ranking quality (ROC AUC)", [line("roc_auc")], decimals(3)),
+        ("Top compared with average", [line("lift_at_budget")], decimals(2)),
+    ):
+        if any(map(present, lines[-1].y)):
+            svg = lines_svg(lines, title=heading, times=times, write=write)
+            drawn.append((heading, svg))
+    return drawn
