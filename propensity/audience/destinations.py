@@ -4,10 +4,8 @@ The destination of an audience: the bucket, or ``destinations/NAME.toml``.
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -48,7 +46,7 @@ def opened(
         return Bucket(deployment.artifacts)
     folder, file = named.folder / "destinations", f"{named.declared.destination}.toml"
     variables: dict[str, str] = {}
-    template: dict[str, Any] = {}
+    template: dict[str, object] = {}
     try:
         text = read(folder, file)
         variables = {f"${name}": secret(name) for name in SECRET.findall(text)}
@@ -99,18 +97,8 @@ class Bucket(Destination):
     def send(self, request: Request) -> Mapping[str, str]:
         """Write a file."""
         of = request.audience
-        rows = [
-            {
-                **json.loads(member.attributes or "{}"),
-                "user_id": member.user_id,
-                "probability": member.probability,
-                "percentile": member.percentile,
-                "expected_value": member.expected_value,
-                "audience": of.name,
-                "as_of": of.as_of,
-            }
-            for member in request.members
-        ]
+        same = {"audience": of.name, "as_of": of.as_of}
+        rows = [{**member.values, **same} for member in request.members]
         folder = f"audiences/{of.use_case}/{of.name}/{of.as_of}"
         self._artifacts.create(
             f"{folder}/{request.key}.parquet",

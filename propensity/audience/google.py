@@ -9,11 +9,10 @@ Source:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
@@ -192,15 +191,15 @@ class Google(Destination):
             )
 
     def _request(
-        self, records: Sequence[Mapping[str, Any]], action: str
-    ) -> tuple[str, dict[str, Any]]:
+        self, records: Sequence[Mapping[str, object]], action: str
+    ) -> tuple[str, dict[str, object]]:
         """Return the method, and the content of its request."""
         file = self._file
         account = {"account_type": file.account_type, "account_id": file.account}
         login = account
         if file.login_account:
             login = account | {"account_id": file.login_account}
-        content: dict[str, Any] = {
+        content: dict[str, object] = {
             "destinations": [
                 {
                     "operating_account": account,
@@ -225,7 +224,7 @@ class Google(Destination):
             content["terms_of_service"] = terms
         return "ingest_audience_members", content
 
-    def _event(self, member: Member, request: Request) -> dict[str, Any]:
+    def _event(self, member: Member, request: Request) -> dict[str, object]:
         """Return an event that sets the property; ValueError for no browser."""
         user = member.user_id
         if not re.fullmatch(r"[!-~]+", user):
@@ -257,19 +256,18 @@ class Google(Destination):
             },
         }
 
-    def _member(self, member: Member, request: Request) -> dict[str, Any]:
+    def _member(self, member: Member, request: Request) -> dict[str, object]:
         """Return a member of a list; ValueError for one without an address."""
         file = self._file
         if not (file.email or file.phone):
             return {"user_id_data": {"user_id": member.user_id}}
-        own = json.loads(member.attributes or "{}")
         identifiers, reasons = [], []
         for column, name, hashing in (
             (file.email, "email_address", hashed_email),
             (file.phone, "phone_number", hashed_phone),
         ):
             try:
-                if value := own.get(column):
+                if value := member.values.get(column):
                     identifiers.append({name: hashing(str(value))})
             except ValueError as error:
                 reasons.append(str(error))

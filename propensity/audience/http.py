@@ -106,7 +106,7 @@ class HttpFile(File, tag="http", kw_only=True):
     answer: Answer | None = None
 
 
-def filled(value: Any, values: Mapping[str, Any]) -> Any:
+def filled(value: Any, values: Mapping[str, object]) -> Any:
     """
     Return a template with its values; a text that is one place keeps their type.
 
@@ -240,7 +240,7 @@ class Http(Destination):
             Unavailable: No answer after all tries, or one in another form.
         """
         of = request.audience
-        places: dict[str, Any] = {name: str(value) for name, value in of.key.items()}
+        places: dict[str, object] = {name: str(value) for name, value in of.key.items()}
         places["key"] = request.key
         places["chosen_micros"] = int(of.chosen_at.timestamp() * 1_000_000)
         places["chosen_s"] = int(of.chosen_at.timestamp())
@@ -250,7 +250,7 @@ class Http(Destination):
         return self._rejected(words, request)
 
     def _parts(
-        self, action: str, members: Sequence[Member], places: Mapping[str, Any]
+        self, action: str, members: Sequence[Member], places: Mapping[str, object]
     ) -> tuple[str, str, bytes, dict[str, str]]:
         """Return method, url, body and headers of a request."""
         file, values = self._file, {**self._variables, **places, "action": action}
@@ -266,18 +266,10 @@ class Http(Destination):
             filled(file.headers, values),
         )
 
-    def _values(self, member: Member) -> dict[str, Any]:
+    def _values(self, member: Member) -> dict[str, object]:
         """Return a member's values by the names of their places."""
-        own = {
-            "user_id": member.user_id,
-            "probability": member.probability,
-            "percentile": member.percentile,
-            "expected_value": member.expected_value,
-        }
         # A member of an earlier date, who is to be removed, may lack a column.
-        empty: dict[str, Any] = dict.fromkeys(self._columns)
-        attributes: dict[str, Any] = json.loads(member.attributes or "{}")
-        return empty | attributes | own
+        return {**dict.fromkeys(self._columns), **member.values}
 
     def _answer(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str]

@@ -57,6 +57,12 @@ class Member:
     is_control: bool = False
     attributes: str | None = None
 
+    @property
+    def values(self) -> dict[str, object]:
+        """What a destination may be sent of the user, by name."""
+        own: dict[str, object] = json.loads(self.attributes or "{}")
+        return own | {name: getattr(self, name) for name in PUBLISHED}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
