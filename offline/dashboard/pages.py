@@ -1,19 +1,25 @@
-"""The pages by their files: what each template is filled with."""
+"""The pages by their files: what each template is filled with, and its charts."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from offline.dashboard.cases import Case
-from offline.dashboard.charts import BARS, POINTS, lines, milliseconds, size
-from offline.dashboard.facts import Facts
+from markupsafe import Markup
+
+from offline.dashboard.cases import Case, Facts
 from offline.dashboard.reading import STREAM_DAYS, TITLES, Reading, Row, Window
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
+from propensity.pages.charts import Line, lines_svg
 from propensity.pages.page import filled
+from propensity.pages.words import Format, Number, compact, count, present
+
+# Weeks or days that a chart has at most, and audiences.
+POINTS = 60
+BARS = 12
 
 PAGES = (
     ("Overview", "index.html"),
@@ -25,6 +31,69 @@ PAGES = (
 )
 Readings = Mapping[str, Reading]
 
+
+def lines(
+    title: str,
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    write: Format,
+    *,
+    others: str = "guide",
+    starts_at_zero: bool = True,
+) -> Markup | None:
+    """
+    Draw columns of rows over time.
+
+    Args:
+        rows: Of hours or weeks, the oldest first.
+        columns: The most important one first, with its interval if it has one.
+        others: Style of the other columns; ``guide`` is dashed.
+
+    Returns:
+        An ``svg`` element; None where the first column has no values.
+    """
+
+    def values(name: str) -> list[Number]:
+        return [row.get(name) for row in rows]
+
+    first, *beside = columns
+    if not any(present(value) for value in values(first)):
+        return None
+    low, high = values(f"{first}_low"), values(f"{first}_high")
+    front = Line(name=first, y=values(first), low=low, high=high)
+    behind = [Line(name=one, y=values(one), style=others) for one in beside]
+    return lines_svg(
+        [front, *behind],
+        title=title,
+        times=[time_of(row) for row in rows],
+        write=write,
+        starts_at_zero=starts_at_zero,
+    )
+
+
+def time_of(row: Row) -> str:
+    """Write the hour of a row, or the first day of its week, for an axis."""
+    time = row["hour"] if "hour" in row else row["week"]
+    return f"{time:%d %b %H}h" if isinstance(time, datetime) else f"{time:%d %b}"
+
+
+def size(n: float | None) -> str:
+    """Write bytes."""
+    value = float(n or 0)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{compact(round(value, 1))} {unit}"
+        value /= 1024
+    return f"{compact(round(value, 1))} TiB"
+
+
+def milliseconds(value: Number) -> str:
+    """Write a wait, long ones in seconds."""
+    if not present(value) or value < 1_000:
+        return f"{count(value)} ms"
+    return f"{value / 1000:,.1f} s"
+
+
 # Functions that templates call.
 FUNCTIONS = {
     "lines_svg": lines,
@@ -32,8 +101,8 @@ FUNCTIONS = {
     "size": size,
     "milliseconds": milliseconds,
     "ratio": words.ratio,
-    "count": words.count,
-    "compact": words.compact,
+    "count": count,
+    "compact": compact,
 }
 
 

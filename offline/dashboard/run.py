@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import date
-from typing import Any
+from pathlib import Path
 
-from offline.dashboard.facts import find
+from offline import whole_files
+from offline.dashboard.cases import find
 from offline.dashboard.pages import PAGES, site
 from offline.dashboard.reading import TITLES, Window, read
-from offline.dashboard.writing import INDEX, check, write
 from offline.doctor.runs import newest_runs
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
-from propensity.errors import PropensityError
+from propensity.errors import PropensityError, RequestError
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import opened
+from propensity.settings import BUCKET, Settings
+
+INDEX = "index.html"
+_BUCKET = re.compile(rf"gs://(?P<bucket>{BUCKET.pattern})(?:/(?P<prefix>.*?))?/?")
+_TYPE = "text/html; charset=utf-8"
 
 
 def run(
@@ -26,7 +34,7 @@ def run(
     is_local: bool = False,
     is_dry: bool = False,
     clock: Clock = SYSTEM,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """
     Write the dashboard of the deployment that the environment names.
 
@@ -82,3 +90,58 @@ def run(
         "wrong": wrong,
         "is_dry": is_dry,
     }
+
+
+def check(out: str) -> None:
+    """
+    Refuse a place that nothing can be written to, before anything is read.
+
+    Raises:
+        RequestError: It is no folder, or no address of a bucket.
+    """
+    if out.startswith("gs://"):
+        if not _BUCKET.fullmatch(out):
+            raise RequestError(
+                f"{out!r} is not an address of a bucket",
+                hint="Example: gs://my-bucket/dashboard",
+            )
+    elif Path(out).expanduser().is_file():
+        raise RequestError(f"{out} is a file", hint="--out takes a folder")
+
+
+def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
+    """
+    Write the pages, the first one last, so that it leads to pages that are there.
+
+    Pages of the same names are replaced; other files stay.
+
+    Args:
+        pages: HTML by the name of its file.
+        out: A folder, made if it is missing, or ``gs://BUCKET/PREFIX``.
+
+    Returns:
+        Path or address of the first page.
+
+    Raises:
+        RequestError: The folder cannot be written to.
+        PropensityError: The bucket cannot.
+    """
+    names = sorted(pages, key=lambda name: (name == INDEX, name))
+    address = _BUCKET.fullmatch(out)
+    if address is None:
+        folder = Path(out).expanduser()
+        try:
+            for name in names:
+                whole_files.write(folder / name, pages[name].encode())
+        except OSError as error:
+            raise RequestError(
+                f"cannot write to {folder}: {error.strerror}",
+                hint="Choose another folder with --out",
+            ) from error
+        return str(folder / INDEX)
+    prefix = f"{address['prefix']}/" if address["prefix"] else ""
+    with closing(Artifacts.open(replace(settings, bucket=address["bucket"]))) as bucket:
+        for name in names:
+            data = pages[name].encode()
+            bucket.overwrite(prefix + name, data, content_type=_TYPE)
+        return bucket.uri(prefix + INDEX)

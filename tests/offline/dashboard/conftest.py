@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from offline.dashboard import reading
-from offline.dashboard.cases import Case
-from offline.dashboard.facts import Facts
+from offline.dashboard.cases import Case, Facts
 from offline.dashboard.pages import cases
 from offline.dashboard.pages import site as rendered
 from offline.dashboard.reading import SQL, TITLES, Reading, Window

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from offline.dashboard.facts import Facts
+from offline.dashboard.cases import Facts
 from offline.dashboard.pages import PAGES
 from offline.dashboard.reading import TITLES
 from tests.offline.dashboard.conftest import (

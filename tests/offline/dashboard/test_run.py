@@ -12,7 +12,7 @@ from datetime import date, timedelta
 import pytest
 
 from commands.answers import Exit
-from offline.dashboard import facts, reading
+from offline.dashboard import cases, reading
 from offline.dashboard.reading import SQL, TITLES, Window
 from offline.dashboard.run import run
 from propensity import usecases
@@ -188,7 +188,7 @@ class TestCommand:
         )
 
         (copy,) = tmp_path.glob("report-*.html")
-        assert copy.read_text() == f"{facts.FIRST}<p>a week"
+        assert copy.read_text() == f"{cases.FIRST}<p>a week"
         assert f'href="{copy.name}"' in (tmp_path / SHOP).read_text()
 
     def test_the_dashboard_says_what_a_dry_run_would_read_and_write(
