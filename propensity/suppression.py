@@ -134,9 +134,7 @@ def texts_of(data: bytes, attributes: Iterable[str]) -> Iterator[str]:
 
 def _strings(text: str) -> Iterator[str]:
     """Yield the names and values of JSON; of anything else the texts between quotes."""
-    as_text: dict[str, Any] = dict.fromkeys(
-        ("parse_int", "parse_float", "parse_constant"), str
-    )
+    as_text: Any = dict.fromkeys(("parse_int", "parse_float", "parse_constant"), str)
     try:
         values = [json.loads(text, object_pairs_hook=list, **as_text)]
     except (ValueError, RecursionError):

@@ -14,6 +14,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil, inf, sqrt
 from typing import Any
@@ -151,23 +152,20 @@ def _users(row: Mapping[str, Any]) -> int:
     return int(row["treated_users"]) + int(row["control_users"])
 
 
+@dataclass(frozen=True)
 class Ranked:
     """
-    The users of a publication in the order of their scores, best first.
+    The users of a publication by their distinct scores, the best ones first.
 
-    Args:
-        score: Distinct values, (groups,): what users are ordered by.
-        users, conversions, value: How many have it; how many of these are expected to
-            convert, and what they are expected to pay, None without amounts.
+    Attributes:
+        users: How many have a score, (groups,).
+        conversions: How many of these are expected to convert.
+        value: What they are expected to pay; None without amounts.
     """
 
-    def __init__(
-        self, score: Floats, *, users: Floats, conversions: Floats, value: Floats | None
-    ) -> None:
-        best_first = np.argsort(-score)
-        self._users = users[best_first]
-        self._conversions = conversions[best_first]
-        self._value = None if value is None else value[best_first]
+    users: Floats
+    conversions: Floats
+    value: Floats | None = None
 
     def deciles(self, *, cost: float | None, margin: float | None) -> list[Decile]:
         """
@@ -177,9 +175,9 @@ class Ranked:
             cost: Of contacting a user.
             margin: Share of the revenue that is left after the goods are paid for.
         """
-        users = tenths(self._users, self._users).tolist()
-        conversions = tenths(self._users, self._conversions).tolist()
-        value = None if self._value is None else tenths(self._users, self._value)
+        users = tenths(self.users, self.users).tolist()
+        conversions = tenths(self.users, self.conversions).tolist()
+        value = None if self.value is None else tenths(self.users, self.value)
         rows = []
         for place, count in enumerate(users):
             expected = None if value is None else float(value[place])
@@ -209,11 +207,11 @@ class Ranked:
         Returns:
             None without amounts.
         """
-        if self._value is None:
+        if self.value is None:
             return None
-        gained = np.cumsum(lift * margin * self._value - cost * self._users)
+        gained = np.cumsum(lift * margin * self.value - cost * self.users)
         groups = int(np.argmax([0.0, *gained]))
-        return round(float(self._users[:groups].sum()))
+        return round(float(self.users[:groups].sum()))
 
 
 def planned(deployment: Deployment, named: Named, audience: Audience) -> Plan:
@@ -256,9 +254,9 @@ def _ranked(deployment: Deployment, named: Named, audience: Audience) -> Ranked 
     rows = deployment.warehouse.table(sql, {**window, **order})
     if not len(rows):
         return None
+    rows = rows.sort_by([("score", "descending")])
     is_valued = rows["value"].null_count < len(rows)
     return Ranked(
-        numbers_of(rows["score"]),
         users=numbers_of(rows["users"]),
         conversions=numbers_of(rows["conversions"]),
         value=numbers_of(rows["value"]) if is_valued else None,

@@ -241,11 +241,11 @@ def _user(user_id: Any, *, field: str) -> str:
     return str(user_id)
 
 
-def _use_case(fields: dict[str, Any]) -> str | None:
-    use_case = fields.get("use_case")
-    if "use_case" in fields and not (
-        isinstance(use_case, str) and NAME.fullmatch(use_case)
-    ):
+def _use_case(fields: dict[str, object]) -> str | None:
+    if "use_case" not in fields:
+        return None
+    use_case = fields["use_case"]
+    if not isinstance(use_case, str) or not NAME.fullmatch(use_case):
         raise RequestError(
             f"use_case is not a valid name: use {NAME_RULE}", field="use_case"
         )

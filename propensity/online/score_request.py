@@ -70,7 +70,7 @@ class Question(NamedTuple):
 
 
 def question_of(
-    fields: Mapping[str, Any],
+    fields: Mapping[str, object],
     use_cases: Mapping[str, UseCase],
     *,
     default: str,
@@ -99,15 +99,7 @@ def question_of(
         user_id = identity(fields[way], way)
         instance = _named(use_case, {"": fields}, latest)
         return Question(use_case, version, [instance], user_id)
-    items = {"": fields}
-    if way == "instances":
-        items = _instances(fields[way])
-    elif way:
-        items = {f"{way}.": fields[way]}
-    for prefix, item in items.items():
-        if type(item) is not dict:
-            field = prefix.removesuffix(".")
-            raise RequestError(f"{field} must be a JSON object", field=field)
+    items = _items(fields, way)
     use_case = _use_case(fields, next(iter(items.values())), use_cases, default)
     if not (way or fields.keys() & use_case.features.keys()):
         raise RequestError(
@@ -158,18 +150,31 @@ def _use_case(
     return known.get(str(name)) or usecases.load(str(name))
 
 
-def _instances(items: Any) -> dict[str, Any]:
-    """Return instances by the prefix of their field names."""
-    if type(items) is not list or not items:
-        raise RequestError(
-            "instances must be a list of one object or more", field="instances"
-        )
-    if len(items) > MAXIMUM_INSTANCES:
-        raise TooLarge(
-            f"instances has {len(items)} objects; the limit is {MAXIMUM_INSTANCES}",
-            field="instances",
-        )
-    return {f"instances[{position}].": item for position, item in enumerate(items)}
+def _items(fields: Mapping[str, object], way: str) -> dict[str, Mapping[str, object]]:
+    """Return what has features, by the prefix of its field names."""
+    if not way:
+        return {"": fields}
+    given = {f"{way}.": fields[way]}
+    if way == "instances":
+        instances = fields[way]
+        if not isinstance(instances, list) or not instances:
+            raise RequestError(
+                "instances must be a list of one object or more", field="instances"
+            )
+        if len(instances) > MAXIMUM_INSTANCES:
+            raise TooLarge(
+                f"instances has {len(instances)} objects; the limit is "
+                f"{MAXIMUM_INSTANCES}",
+                field="instances",
+            )
+        given = {f"instances[{n}].": item for n, item in enumerate(instances)}
+    items = dict[str, Mapping[str, object]]()
+    for prefix, item in given.items():
+        if not isinstance(item, dict):
+            field = prefix.removesuffix(".")
+            raise RequestError(f"{field} must be a JSON object", field=field)
+        items[prefix] = item
+    return items
 
 
 def _named(
@@ -206,7 +211,7 @@ def _version(value: Any) -> int | None:
 
 
 def _feature(
-    fields: Mapping[str, Any], name: str, kind: str, prefix: str
+    fields: Mapping[str, object], name: str, kind: str, prefix: str
 ) -> float | str | None:
     """Return the value of a feature; a number may be written as a text."""
     field = prefix + name
@@ -217,8 +222,8 @@ def _feature(
         return None
     if kind == NUMBER:
         return _number(value, field)
-    is_text = isinstance(value, str) and is_encodable(value)
-    if not is_text or len(value) > MAXIMUM_TEXT_CHARACTERS:
+    is_text = isinstance(value, str) and len(value) <= MAXIMUM_TEXT_CHARACTERS
+    if not is_text or not is_encodable(str(value)):
         raise RequestError(
             f"{field} must be null or a text of {MAXIMUM_TEXT_CHARACTERS} characters "
             "at most",

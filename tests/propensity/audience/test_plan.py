@@ -140,12 +140,11 @@ def test_a_verdict_that_no_year_of_looks_decides_says_never(rows):
     assert plan.weeks_left(rows) is None
 
 
-def ranked(value=(0.0, 30.0, 10.0, 40.0)):
-    """Four scores of 25 users each, the worst one first."""
+def ranked(value=(40.0, 10.0, 30.0, 0.0)):
+    """Four scores of 25 users each."""
     return plan.Ranked(
-        np.array([0.1, 0.2, 0.3, 0.4]),
         users=np.full(4, 25.0),
-        conversions=np.array([1.0, 2.0, 3.0, 4.0]),
+        conversions=np.array([4.0, 3.0, 2.0, 1.0]),
         value=None if value is None else np.array(value),
     )
 
