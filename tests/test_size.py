@@ -23,7 +23,7 @@ from propensity import folders, usecases
 from propensity.errors import UseCaseError
 from propensity.events import messages
 from propensity.gcp.writes import APPEND_BYTES
-from propensity.online import predictions
+from propensity.online import lookup
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.stream import consumer
@@ -176,7 +176,7 @@ def test_the_index_of_five_million_users_a_week_fits_twice_into_an_instance():
     """Nine weeks' users with half of them new, at 53 bytes each, in 1 GiB of memory."""
     users = A_WEEK + 8 * A_WEEK // 20
 
-    assert 53 * users < (GIB - predictions.RESERVED_BYTES) / 2
+    assert 53 * users < (GIB - lookup.RESERVED_BYTES) / 2
 
 
 def test_the_list_of_suppressed_users_is_read_in_a_second():

@@ -4,8 +4,8 @@
 A lookup, ``get_proba``, whose instance starts within a second or two: the modules that
 it imports, in all rooms, import nothing heavy.
 
-- ``lookup``: parses a request; a user's published probability as an answer
-- ``predictions``: the index of each use case, in memory; without one, the table
+- ``lookup``: parses a request; a user's published probability as an answer, from the
+  index of the use case in memory; without one, from the table
 
 A score, ``score``:
 

@@ -27,9 +27,14 @@ from starlette.requests import Request
 
 from propensity.errors import RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts
-from propensity.online import predictions
-from propensity.online.lookup import Lookups, Question, read_question
-from propensity.online.predictions import Indexes, Table
+from propensity.online import lookup
+from propensity.online.lookup import (
+    Indexes,
+    Lookups,
+    Question,
+    Table,
+    read_question,
+)
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
 from propensity.runs import index
 from propensity.settings import Settings
@@ -213,10 +218,10 @@ class TestIndexes:
         self, publish, capfd, monkeypatch
     ):
         """During a switch there are two: a file may take half of the memory."""
-        memory = predictions.RESERVED_BYTES + 2 * publish(ANA).size
-        monkeypatch.setattr(predictions, "instance_bytes", lambda: memory - 1)
+        memory = lookup.RESERVED_BYTES + 2 * publish(ANA).size
+        monkeypatch.setattr(lookup, "instance_bytes", lambda: memory - 1)
         assert OF_TABLE in await Served().body()
-        monkeypatch.setattr(predictions, "instance_bytes", lambda: memory)
+        monkeypatch.setattr(lookup, "instance_bytes", lambda: memory)
         served = Served()
         for rows, text in ((ANA, b"0.8125"), (NEWER, b"0.75"), (ANA, b"0.8125")):
             publish(rows)
