@@ -1,10 +1,22 @@
 """
-Settings to deploy from.
+Settings to deploy from, and a machine where gcloud, bq and terraform are stood in for.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+
+from deploy.functions import ROOT
+from tests.programs import execute
 
 SETTINGS = {
     "GOOGLE_CLOUD_PROJECT": "my-project",
@@ -38,3 +50,163 @@ def settings_file(folder: Path, settings: dict[str, str]) -> Path:
     file = folder / "settings.env"
     file.write_text("".join(f'{name}="{value}"\n' for name, value in settings.items()))
     return file
+
+
+# Stands in for gcloud, bq and terraform: keeps what it is asked, and answers by rules.
+# In the shell, as a set-up asks some thirty times and Python would start for each.
+SHIM = """#!/bin/bash
+call="${0##*/} $*"
+folder="${0%/*/*}"
+printf '%s\\036' "$call" >>"$folder/calls"
+if [[ "${0##*/}" == gcloud ]]; then
+  mkdir "$folder/running" || touch "$folder/beside"
+  trap 'rmdir "$folder/running"' EXIT
+fi
+# Answer a call that holds a part; the number is how often, if not always.
+rule() {
+  local part="$1" answer="$2" status="$3" times="${4:-}" asked one
+  [[ "$call" == *"$part"* ]] || return 0
+  if [[ -n "$times" ]]; then
+    mapfile -d $'\\036' -t asked <"$folder/calls"
+    for one in "${asked[@]}"; do [[ "$one" != *"$part"* ]] || times=$((times - 1)); done
+    [[ $times -ge 0 ]] || return 0
+  fi
+  [[ $status == 0 ]] || exec >&2
+  printf '%s\\n' "$answer"
+  exit "$status"
+}
+. "$folder/rules"
+"""
+RECORD = "\036"
+
+
+@dataclass
+class Cloud:
+    """Programs on PATH that remember, and a settings file."""
+
+    folder: Path
+    project: Path
+    settings: dict[str, str]
+    # What a call holds, the answer, the exit status, and how many times if not always.
+    rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
+
+    def run(
+        self, script: str, *words: str, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script of the project, with these programs on PATH alone."""
+        shutil.rmtree(self.folder / "bin", ignore_errors=True)
+        (self.folder / "bin").mkdir()
+        for program in ("gcloud", "bq", "terraform"):
+            file = self.folder / "bin" / program
+            file.write_text(SHIM)
+            file.chmod(0o755)
+        rules = [shlex.join(["rule", *map(str, rule)]) for rule in self.rules]
+        (self.folder / "rules").write_text("\n".join(rules))
+        (self.folder / "calls").unlink(missing_ok=True)
+        file = settings_file(self.folder, self.settings)
+        path = [self.folder / "bin", "/usr/bin", "/bin"]
+        return execute(
+            [self.project / script, *words, f"--settings={file}"],
+            input=stdin,
+            cwd=self.folder,
+            env={"PATH": os.pathsep.join(map(str, path)), "HOME": str(self.folder)},
+            status=None,
+        )
+
+    def calls(self) -> list[str]:
+        """What the programs were asked, each call with its words."""
+        file = self.folder / "calls"
+        return file.read_text().split(RECORD)[:-1] if file.exists() else []
+
+    def count(self, part: str) -> int:
+        """How many calls hold a part."""
+        return sum(part in call for call in self.calls())
+
+    def changes(self) -> list[str]:
+        """The calls that make, change or remove something."""
+        verbs = (" apply", " create", " delete", " destroy", " enable")
+        return [call for call in self.calls() if any(verb in call for verb in verbs)]
+
+
+OUTPUTS = {
+    "account_scheduler": "propensity-scheduler@my-project.iam.gserviceaccount.com",
+    "account_build": "propensity-build@my-project.iam.gserviceaccount.com",
+    "account_get_proba": "lookups@my-project.iam.gserviceaccount.com",
+    "repository": "us-central1-docker.pkg.dev/my-project/propensity",
+    "functions": "get_proba compact_features",
+    "schedules": "propensity-compact-features",
+    "services": "propensity-get-proba propensity-compact-features",
+    "training_jobs": "",
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of what is deployed, and of what deploys it."""
+    copy = tmp_path_factory.mktemp("clone") / "project"
+    ignored = shutil.ignore_patterns("__pycache__", ".terraform*")
+    parts = ("deploy", "propensity", "offline", *(p.name for p in ROOT.glob("0*")))
+    for part in parts:
+        shutil.copytree(ROOT / part, copy / part, ignore=ignored)
+    (copy / ".venv").symlink_to(sys.prefix)
+    return copy
+
+
+def cloud_of(folder: Path, project: Path) -> Cloud:
+    """A cloud that has nothing yet, and a project that has left nothing."""
+    shutil.rmtree(project / ".local", ignore_errors=True)
+    rules = [
+        ("output -json scripts", json.dumps(OUTPUTS), 0),
+        ("state list", "google_bigquery_dataset.this", 0),
+        ("show -json", json.dumps({"resource_changes": []}), 0),
+        ("bq ", "", 1),
+    ]
+    settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
+    return Cloud(folder, project, settings, rules)
+
+
+@pytest.fixture
+def cloud(tmp_path, project) -> Cloud:
+    return cloud_of(tmp_path, project)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A set-up that went through: its calls, and the folder that it leaves."""
+
+    calls: list[str]
+    left: Path
+
+    @property
+    def variables(self) -> str:
+        """The file that it gave to Terraform."""
+        [file] = self.left.glob("deploy/*/main.tfvars")
+        return file.read_text()
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, project) -> Ran:
+    """
+    A set-up without a bucket for the state.
+
+    One function is there, and so are things that no function has any more.
+    """
+    service = {
+        "metadata": {"name": "propensity-get-proba"},
+        "status": {"url": "https://propensity-get-proba-1.run.app"},
+    }
+    listed = {
+        "region=us-central1 --format=json": [json.dumps([service])],
+        "scheduler jobs list": ["compact-features", "predictions-old", "report"],
+        "run services list": ["get-proba", "score", "dashboard"],
+        "run jobs list": ["training-job-old"],
+    }
+    cloud = cloud_of(tmp_path_factory.mktemp("ran"), project)
+    cloud.rules.insert(0, ("buckets describe", "", 1))
+    for part, names in listed.items():
+        lines = [one if one[0] == "[" else f"propensity-{one}" for one in names]
+        cloud.rules.append((part, "\n".join(lines), 0))
+    result = cloud.run("deploy/setup.sh", "--yes")
+    assert result.returncode == 0, result.stderr
+    left = shutil.copytree(project / ".local", cloud.folder / "left")
+    return Ran(cloud.calls(), left)

@@ -42,10 +42,6 @@ def of_main(folder: str) -> dict[str, bool]:
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
 class TestEveryFunction:
-    def test_every_function_is_one_of_its_main(self, function):
-        """Entry point and way of serving are those of the decorated function."""
-        assert of_main(function.folder)[function.target] == (function.is_asynchronous)
-
     def test_every_function_can_be_deployed_in_a_new_project(self, function):
         """Cloud Run refuses more instances than the quota of a region has processors
         and memory for: 20 and 40 GiB in a project that has asked for no more."""
@@ -75,11 +71,13 @@ def patience_s(target: str) -> int:
 
 
 class TestTogether:
-    def test_all_functions_are_there(self):
+    def test_all_functions_are_there_and_served_as_they_are_decorated(self):
         """Every decorated function of every folder."""
-        folders = [path.parent.name for path in ROOT.glob("0*/main.py")]
+        decorated: dict[str, bool] = {}
+        for path in ROOT.glob("0*/main.py"):
+            decorated |= of_main(path.parent.name)
 
-        assert {*BY_TARGET} == {name for one in folders for name in of_main(one)}
+        assert decorated == {one.target: one.is_asynchronous for one in EVERY}
 
     def test_predictions_come_after_evaluation_by_the_clock(self):
         """On one date of UTC, which is their date, waits for the export included; and

@@ -53,90 +53,93 @@ def files(folder):
     )
 
 
-class TestStage:
-    def test_staging_copies_what_a_deploy_uploads(self, function, tmp_path):
-        """Entry points, their requirements and the package: nothing beside them."""
-        usual = os.umask(0o077)
-        staged = stage(function, tmp_path / "staged")
-        os.umask(usual)
+def test_staging_copies_what_a_deploy_uploads(function, tmp_path):
+    """Entry points, their requirements and the package: nothing beside them."""
+    usual = os.umask(0o077)
+    staged = stage(function, tmp_path / "staged")
+    os.umask(usual)
 
-        assert files(staged) == STAGED
-        for path in (staged, *staged.rglob("*")):
-            assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
-        assert (staged / "main.py").read_text() == (function / "main.py").read_text()
-
-    @pytest.mark.parametrize("is_set", [False, True])
-    def test_use_cases_of_ones_own_travel_with_each_function(
-        self, function, tmp_path, monkeypatch, is_set
-    ):
-        """From beside the package, or where the setting points; a use case may be a
-        link to a folder elsewhere, as of a repository of its own."""
-        own, elsewhere = function.parent / "usecases", tmp_path / "ours"
-        if is_set:
-            own = tmp_path / "mine"
-        monkeypatch.setenv("PROPENSITY_USE_CASES", str(own) if is_set else "")
-        for name in ("usecase.toml", "features.sql", "__pycache__/x", "data/rows.csv"):
-            (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
-            (elsewhere / name).write_text(f"our {name}")
-        own.mkdir()
-        (own / "shop").symlink_to(elsewhere)
-        (own / "gone").symlink_to(tmp_path / "gone")
-        (own / "README.md").write_text("ours")
-        staged = stage(function, tmp_path / "staged")
-
-        names = ("data/rows.csv", "features.sql", "usecase.toml")
-        mine = [f"usecases/shop/{name}" for name in names]
-        assert files(staged) == [*STAGED, *mine]
-        assert not (staged / "usecases/shop").is_symlink()
-        assert files(stage(function, staged)) == [*STAGED, *mine]
-
-    def test_a_use_case_that_also_ships_is_refused_by_its_name(
-        self, function, tmp_path, monkeypatch
-    ):
-        monkeypatch.delenv("PROPENSITY_USE_CASES")
-        for folder in ("usecases/shop", "propensity/usecases/shop"):
-            (function.parent / folder).mkdir(parents=True)
-            (function.parent / folder / "usecase.toml").touch()
-
-        with pytest.raises(StageError, match="shop is the name of .* rename yours"):
-            stage(function, tmp_path / "staged")
-
-    def test_staging_replaces_what_was_staged_before(self, function, tmp_path):
-        """A file that the source no longer has is gone from the staged folder."""
-        staged = stage(function, tmp_path / "staged")
-        (staged / "__pycache__").mkdir()
-        for name in ("score.py", "../propensity/settings.py"):
-            (function / name).unlink()
-
-        stage(function, staged)
-
-        gone = ("score.py", "propensity/settings.py")
-        assert files(staged) == [name for name in STAGED if name not in gone]
-
-    def test_staging_refuses_a_folder_with_something_else(self, function, tmp_path):
-        """A folder that holds other things is not emptied by mistake."""
-        (tmp_path / "propensity").mkdir()
-        (tmp_path / "thesis.tex").write_text("years of work")
-
-        with pytest.raises(StageError, match=r"thesis\.tex"):
-            stage(function, tmp_path)
-
-        assert (tmp_path / "thesis.tex").exists()
-
-    @pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
-    def test_staging_names_what_is_missing(self, function, tmp_path, missing):
-        """A folder that is no function is refused by what it lacks."""
-        (function / missing).unlink()
-
-        with pytest.raises(StageError, match=missing):
-            stage(function, tmp_path / "staged")
+    assert files(staged) == STAGED
+    for path in (staged, *staged.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
+    assert (staged / "main.py").read_text() == (function / "main.py").read_text()
 
 
-class TestCommandLine:
-    def test_staging_by_a_command_needs_nothing_but_python(self, tmp_path):
-        """As a deploy calls it. A mistake is one line, and an exit status."""
-        command = (sys.executable, "-S", "-m", "deploy.stage")
-        done = execute([*command, "99-Nothing", tmp_path / "staged"], status=1)
+@pytest.mark.parametrize("is_set", [False, True])
+def test_use_cases_of_ones_own_travel_with_each_function(
+    function, tmp_path, monkeypatch, is_set
+):
+    """From beside the package, or where the setting points; a use case may be a
+    link to a folder elsewhere, as of a repository of its own."""
+    own, elsewhere = function.parent / "usecases", tmp_path / "ours"
+    if is_set:
+        own = tmp_path / "mine"
+    monkeypatch.setenv("PROPENSITY_USE_CASES", str(own) if is_set else "")
+    for name in ("usecase.toml", "features.sql", "__pycache__/x", "data/rows.csv"):
+        (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+        (elsewhere / name).write_text(f"our {name}")
+    own.mkdir()
+    (own / "shop").symlink_to(elsewhere)
+    (own / "gone").symlink_to(tmp_path / "gone")
+    (own / "README.md").write_text("ours")
+    staged = stage(function, tmp_path / "staged")
 
-        assert "99-Nothing" in done.stderr
-        assert "Traceback" not in done.stderr
+    names = ("data/rows.csv", "features.sql", "usecase.toml")
+    mine = [f"usecases/shop/{name}" for name in names]
+    assert files(staged) == [*STAGED, *mine]
+    assert not (staged / "usecases/shop").is_symlink()
+    assert files(stage(function, staged)) == [*STAGED, *mine]
+
+
+def test_a_use_case_that_also_ships_is_refused_by_its_name(
+    function, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("PROPENSITY_USE_CASES")
+    for folder in ("usecases/shop", "propensity/usecases/shop"):
+        (function.parent / folder).mkdir(parents=True)
+        (function.parent / folder / "usecase.toml").touch()
+
+    with pytest.raises(StageError, match="shop is the name of .* rename yours"):
+        stage(function, tmp_path / "staged")
+
+
+def test_staging_replaces_what_was_staged_before(function, tmp_path):
+    """A file that the source no longer has is gone from the staged folder."""
+    staged = stage(function, tmp_path / "staged")
+    (staged / "__pycache__").mkdir()
+    for name in ("score.py", "../propensity/settings.py"):
+        (function / name).unlink()
+
+    stage(function, staged)
+
+    gone = ("score.py", "propensity/settings.py")
+    assert files(staged) == [name for name in STAGED if name not in gone]
+
+
+def test_staging_refuses_a_folder_with_something_else(function, tmp_path):
+    """A folder that holds other things is not emptied by mistake."""
+    (tmp_path / "propensity").mkdir()
+    (tmp_path / "thesis.tex").write_text("years of work")
+
+    with pytest.raises(StageError, match=r"thesis\.tex"):
+        stage(function, tmp_path)
+
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
+def test_staging_names_what_is_missing(function, tmp_path, missing):
+    """A folder that is no function is refused by what it lacks."""
+    (function / missing).unlink()
+
+    with pytest.raises(StageError, match=missing):
+        stage(function, tmp_path / "staged")
+
+
+def test_staging_by_a_command_needs_nothing_but_python(tmp_path):
+    """As a deploy calls it. A mistake is one line, and an exit status."""
+    command = (sys.executable, "-S", "-m", "deploy.stage")
+    done = execute([*command, "99-Nothing", tmp_path / "staged"], status=1)
+
+    assert "99-Nothing" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -16,8 +16,7 @@ import pytest
 
 from deploy import functions
 from deploy.functions import ROOT
-from tests.deploy.conftest import WHOLE
-from tests.deploy.scripts.conftest import OUTPUTS, PARSER, cloud_of
+from tests.deploy.conftest import OUTPUTS, WHOLE, cloud_of
 from tests.programs import execute
 
 SCRIPTS = sorted(
@@ -31,6 +30,25 @@ RUN[ROOT / "deploy" / "call.sh"] = ("predictions", '{"force": true}')
 
 SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
 BUNDLED = SDK / "platform" / "bundledpythonunix" / "bin" / "python3"
+# Parses command lines as gcloud does, and runs none: by the code of the SDK, whose
+# folder is the argument. Prints what is wrong with each; nothing where nothing is.
+PARSE = """
+import contextlib, io, json, sys
+sys.path[:0] = [f"{sys.argv[1]}/lib", f"{sys.argv[1]}/lib/third_party"]
+from googlecloudsdk import gcloud_main
+parse = gcloud_main.CreateCLI([])._CLI__parser.parse_args
+
+def problem(words):
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+            parse(words)
+    except (Exception, SystemExit) as error:
+        return told.getvalue().strip() or repr(error)
+    return ""
+
+json.dump([problem(words[1:]) for words in json.load(sys.stdin)], sys.stdout)
+"""
 
 EVERY = {function.target: function for function in functions.load()}
 
@@ -79,7 +97,7 @@ class TestDryRun:
             pytest.skip(f"there is no Cloud SDK in {SDK}; CLOUD_SDK names another one")
         wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
         result = execute(
-            [BUNDLED if BUNDLED.exists() else "python3", PARSER, SDK],
+            [BUNDLED if BUNDLED.exists() else "python3", "-c", PARSE, SDK],
             input=json.dumps([*commands, wrong]),
             env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
         )

@@ -1,10 +1,9 @@
 """
 The Google provider's schema: names, types and what is required, of resources and data.
 
-Read from the npm package ``@cdktf/provider-google`` or its successor, whose classes are
-made from the schema that the provider publishes. The package writes every attribute
-down with its type in the functions that render it, and says in its declarations which
-are required. Only those types that are asked for are read.
+Read from ``@cdktf/provider-google`` or its successor, whose classes are made from the
+schema that the provider publishes: they write every attribute down with its type in the
+functions that render it, and declare which are required.
 """
 
 from __future__ import annotations

@@ -25,9 +25,12 @@ from tests.deploy.terraform import schema
 from tests.programs import execute
 
 HERE = Path(__file__).parent
-# The Google provider's schema, of both lines that ``versions.tf`` allows: 6.50.0 from
-# npm, and 7.46.1 from PyPI, which has the same classes within a wheel.
-LINES = {"6": "@cdktf/provider-google@16.12.1", "7": "cdktn-provider-google==20.3.1"}
+# The Google provider's schema, of both lines that ``versions.tf`` allows: 6.50.0 and
+# 7.46.1. Within each wheel are the classes that were made from it.
+LINES = {
+    "6": "cdktf-cdktf-provider-google==16.12.1",
+    "7": "cdktn-provider-google==20.3.1",
+}
 CALLED = SETTINGS | {
     name: WHOLE[name] for name in ("DEPLOY_USE_CASES", "DEPLOY_CALLERS")
 }
@@ -40,17 +43,10 @@ pytestmark = [
 
 
 def fetched(line: str, place: Path) -> Path:
-    """Install the package of a line; return its folder, or skip without an index."""
-    if line == "6":
-        install = ["npm", "install", "--prefix", place, "--ignore-scripts"]
-        install += ["--legacy-peer-deps", "--no-audit", "--no-fund", LINES[line]]
-    else:
-        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
-        install = [*pip, LINES[line], "-d", place]
-    if not shutil.which(install[0]) or execute(install, status=None).returncode:
-        pytest.skip(f"{install[0]} has no package index here")
-    if line == "6":
-        return place / "node_modules" / "@cdktf" / "provider-google"
+    """Fetch the package of a line; return its folder, or skip without an index."""
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
+    if execute([*pip, LINES[line], "-d", place], status=None).returncode:
+        pytest.skip("there is no package index here")
     [wheel] = place.glob("*.whl")
     with zipfile.ZipFile(wheel) as held:
         [name] = [name for name in held.namelist() if name.endswith(".jsii.tgz")]

@@ -1,0 +1,132 @@
+"""
+What starts a function, by its own rules: a buildpack's launcher, and Cloud Scheduler,
+which calls again after whatever is not 2xx. Google refuses whatever is asked of it.
+
+Sources: buildpacks/lifecycle, launch/process.go (``userProvidedProcess``) and
+launch/bash.go (``bashCommandWithTokens``);
+cloud.google.com/scheduler/docs/configuring/retry-jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from deploy import functions, stage
+from deploy.functions import ROOT
+from tests.deploy.conftest import SETTINGS
+from tests.deploy.scripts.test_scripts import flags, words_of
+from tests.deployment import application, entered
+from tests.described import check_described
+from tests.functions.instances import python_of
+from tests.programs import execute
+from tests.proxy import Proxy
+
+SCHEDULED = [one.target for one in functions.load() if one.schedule]
+BY_CLOCK = {"X-CloudScheduler": "true"}
+
+
+def refusal(status: int, reason: str) -> tuple[int, bytes]:
+    """Return the answer of Google's APIs for a failure."""
+    text = "Access Denied: the resource"
+    error = {"code": status, "message": text}
+    error["errors"] = [{"reason": reason, "message": text}]
+    return status, json.dumps({"error": error}).encode()
+
+
+@pytest.fixture
+def google() -> Iterator[Proxy]:
+    """A Google where the account has no permission; it records what is asked."""
+    with Proxy("http://127.0.0.1", lambda _: refusal(403, "accessDenied")) as server:
+        yield server
+
+
+def leading_to(google: Proxy) -> dict[str, str]:
+    """Return what leads Google's clients there."""
+    return {"BIGQUERY_EMULATOR_HOST": google.url, "STORAGE_EMULATOR_HOST": google.url}
+
+
+def launched(words: list[str]) -> list[str]:
+    """Return what the launcher executes: only after ``--`` the words as they are. Else
+    bash evaluates each between double quotes, which takes its own quotes away."""
+    if words[0] == "--" and len(words) > 1:
+        return words[1:]
+    tokens = " ".join(f'"$(eval echo \\"${{{n}}}\\")"' for n in range(len(words)))
+    return ["bash", "-c", f"exec bash -c '{tokens}' \"${{@:1}}\"", "launcher", *words]
+
+
+def listed(flag: str) -> list[str]:
+    """Return the items of a list of gcloud: ``^|^a|b`` is taken apart at each ``|``."""
+    _, separator, items = flag.split("^", 2)
+    return items.split(separator)
+
+
+def test_a_training_job_starts_by_the_launchers_rules(cloud, google, tmp_path):
+    """From the staged folder, with the packages of the lock and the variables that the
+    deploy sets; then its line says which permission is missing, and on which object."""
+    cloud.settings = SETTINGS
+    made = words_of(cloud.run("deploy/training_job.sh", "--dry-run").stdout)[0]
+    job = flags(made)
+    folder = stage.stage(ROOT / "00-ModelTraining", tmp_path / "staged", locked=True)
+    variables = dict(one.split("=", 1) for one in listed(job["set-env-vars"]))
+    path = f"{python_of('model_training').parent}{os.pathsep}/usr/bin:/bin"
+    environment = variables | leading_to(google) | {"PATH": path}
+    words = listed(job["args"])
+    done = execute(launched(words), cwd=folder, env=environment, status=1)
+    line = json.loads(done.stderr.splitlines()[0])
+
+    assert made[1:4] == ["run", "jobs", "deploy"]
+    assert job["command"] == "/cnb/lifecycle/launcher"
+    assert (line["function"], line["use_case"]) == ("modelTraining", "ga4_purchase")
+    assert line["outcome"] == "access_denied"
+    assert f"gs://my-bucket/runs/ga4_purchase/train/{line['as_of']}" in line["message"]
+    assert google.asked
+    assert all("/b/my-bucket/o/runs" in one.path for one in google.asked)
+
+
+def test_a_shell_of_the_launcher_would_spoil_the_request():
+    """So the words above begin with ``--``."""
+    told = execute(launched(["printf", "%s", '{"use_case": "mine"}'])).stdout
+
+    assert told == "{use_case: mine}"
+
+
+def answered(target, google, headers, body="{}"):
+    """Call a function with the variables of its deploy."""
+    variables = {name: of for name, of in SETTINGS.items() if "DEPLOY" not in name}
+    variables |= {"PROPENSITY_DEADLINE_S": "1"}
+    with entered(variables | leading_to(google)):
+        answer = application(target).test_client().post("/", headers=headers, data=body)
+    return check_described(target, answer)
+
+
+@pytest.mark.parametrize("target", SCHEDULED)
+def test_a_failure_that_cannot_pass_is_not_repeated_and_is_logged_once(
+    target, google, capsys
+):
+    """The alert reads the line; whoever calls by hand sees the status as well."""
+    by_hand = answered(target, google, {})
+    capsys.readouterr()
+    by_clock = answered(target, google, BY_CLOCK)
+    [line] = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    assert (by_hand.status_code, by_clock.status_code) == (500, 200)
+    assert by_clock.json["error"] == by_hand.json["error"] == "access_denied"
+    assert by_clock.json["retryable"] is False
+    assert (line["status"], line["outcome"]) == (500, "access_denied")
+
+
+def test_a_failure_that_may_pass_is_repeated(google):
+    google.rule = lambda _: refusal(503, "backendError")
+    answer = answered("predictions", google, BY_CLOCK)
+
+    assert (answer.status_code, answer.json["retryable"]) == (503, True)
+
+
+def test_a_wrong_request_is_not_repeated(google):
+    answer = answered("model_training", google, BY_CLOCK, '{"use_case": "none"}')
+
+    assert (answer.status_code, answer.json["error"]) == (200, "bad_request")

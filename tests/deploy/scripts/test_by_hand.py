@@ -1,0 +1,173 @@
+"""Scripts that a person runs: on a clean machine, for roles, and for one request."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+
+from deploy.functions import ROOT
+from tests.deploy.conftest import OUTPUTS, SETTINGS, WHOLE, Cloud
+from tests.programs import execute
+
+SOURCED = {"common.sh", "terraform.sh"}
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for glob in ("deploy/*.sh", "0*/*.sh")
+    for path in ROOT.glob(glob)
+    if path.name not in SOURCED
+)
+TOOLS = (
+    *("bash", "env", "sed", "dirname", "basename", "cat", "tr", "grep", "sort", "cut"),
+    *("mkdir", "sha256sum", "python3"),
+)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory, project):
+    """A checkout, and beside it ``bin`` with what every machine has."""
+    folder = tmp_path_factory.mktemp("clean")
+    shutil.copytree(project, folder / "clone", symlinks=True)
+    (folder / "clone" / ".venv").unlink()
+    (folder / "bin").mkdir()
+    for tool in TOOLS:
+        (folder / "bin" / tool).symlink_to(shutil.which(tool))
+    return folder / "clone"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_names_make_setup_in_one_line_where_it_has_not_run(clone, script):
+    words = [] if script.endswith("lock.sh") else ["--dry-run"]
+    environment = {"PATH": str(clone.parent / "bin"), "HOME": str(clone.parent)}
+    done = execute([clone / script, *words], cwd=clone, env=environment, status=1)
+
+    [line] = [line for line in done.stderr.splitlines() if not line.startswith("#")]
+    assert "make setup" in line
+    assert not (clone / ".local").exists()
+
+
+def test_the_page_names_make_setup_before_what_needs_it():
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    commands = "\n".join(re.findall(r"^```\w*\n(.*?)^```", page, re.M | re.S))
+
+    assert commands.index("make setup") < commands.index("deploy/setup.sh")
+    assert not re.search(r"\bpython3? -m", page.replace(".venv/bin/python -m", ""))
+    assert "deploy/deploy_all.sh" in commands
+
+
+ANA = "user:ana@example.com"
+# What each kind of resource of Terraform needs of the roles.
+NEEDS = {
+    "google_project_service": "serviceusage.serviceUsageAdmin",
+    "google_project_iam": "resourcemanager.projectIamAdmin",
+    "google_project_iam_custom_role": "iam.roleAdmin",
+    "google_service_account": "iam.serviceAccountAdmin",
+    "google_bigquery": "bigquery.admin",
+    "google_storage": "storage.admin",
+    "google_pubsub": "pubsub.admin",
+    "google_cloud_run": "run.admin",
+    "google_artifact_registry": "artifactregistry.admin",
+    "google_logging": "logging.admin",
+    "google_monitoring": "monitoring.editor",
+    "google_secret_manager": "secretmanager.admin",
+}
+# In other projects, or of the billing account: the script says who gives these.
+ELSEWHERE = ("google_kms", "google_billing")
+
+
+def test_every_resource_finds_a_role_of_the_deployer(cloud):
+    """Whoever deploys need not own the project."""
+    cloud.settings = WHOLE
+    printed = cloud.run("deploy/roles.sh", ANA, "--dry-run").stdout
+    given = re.findall(r"--role=roles/(\S+)", printed)
+    files = (ROOT / "deploy" / "terraform").rglob("*.tf")
+    text = "".join(file.read_text() for file in files)
+
+    for kind in set(re.findall(r'^resource "(google_\w+)"', text, re.M)):
+        if not kind.startswith(ELSEWHERE):
+            start = max((one for one in NEEDS if kind.startswith(one)), key=len)
+            assert NEEDS[start] in given, kind
+
+
+def test_roles_are_given_to_whoever_is_named_and_to_nobody_else(cloud):
+    cloud.settings = SETTINGS
+    done = cloud.run("deploy/roles.sh", ANA)
+
+    assert done.returncode == 0
+    assert cloud.calls()
+    assert all(f"--member={ANA} --role=roles/" in call for call in cloud.calls())
+    assert cloud.count("owner") + cloud.count("secretmanager") == 0
+
+
+@pytest.mark.parametrize("member", ["ana@example.com", "allUsers", "--dry-run"])
+def test_a_member_that_is_no_account_is_refused_in_a_line(cloud, member):
+    refused = cloud.run("deploy/roles.sh", member)
+
+    assert (refused.returncode, cloud.calls()) == (2, [])
+    assert "Example: user:ana@example.com" in refused.stderr
+
+
+REQUEST = '{"use_case": "ga4_purchase", "force": true}'
+DONE = "2026-11-26T10:00:00Z\tok\tok\t\t"
+SHIFT = "2026-11-26T10:00:00Z\tscore_shift\tscores moved by 0.9\t\t"
+
+
+@pytest.fixture
+def deployed(cloud) -> Cloud:
+    """A cloud where the scheduled functions are."""
+    names = "model_training predictions model_evaluation compact_features"
+    outputs = json.dumps({**OUTPUTS, "functions": names})
+    cloud.settings = SETTINGS
+    cloud.rules.insert(0, ("output -json scripts", outputs, 0))
+    assert cloud.run("deploy/setup.sh", "--outputs").returncode == 0
+    return cloud
+
+
+@pytest.mark.parametrize(("line", "status"), [(DONE, 0), (SHIFT, 1)])
+def test_a_request_by_hand_is_sent_once_and_leaves_no_schedule(deployed, line, status):
+    """By a schedule of its own with that very body; the function's line is shown."""
+    deployed.rules.insert(0, ("gcloud logging read", line, 0))
+    result = deployed.run("deploy/call.sh", "predictions", REQUEST)
+    made, started, _, removed = [c for c in deployed.calls() if "describe" not in c]
+
+    assert result.returncode == status, result.stderr
+    assert line in result.stdout
+    assert f"--message-body={REQUEST} " in made
+    assert "--max-retry-attempts=0" in made
+    assert "--oidc-service-account-email=propensity-scheduler@" in made
+    job = made.split()[5]
+    assert started.startswith(f"gcloud scheduler jobs run {job} ")
+    assert removed.startswith(f"gcloud scheduler jobs delete {job} ")
+
+
+def test_a_set_up_meanwhile_lets_a_request_by_hand_be(deployed):
+    deployed.rules.insert(0, ("scheduler jobs list", "propensity-by-hand-1-2", 0))
+
+    assert deployed.run("deploy/setup.sh", "--yes").returncode == 0
+    assert deployed.count("jobs delete") == 0
+
+
+def test_a_dry_run_shows_a_request_by_hand_and_sends_none(deployed):
+    result = deployed.run("deploy/call.sh", "model_evaluation", "--dry-run")
+    jobs = [line.split()[3] for line in result.stdout.splitlines() if "jobs" in line]
+
+    assert (result.returncode, deployed.calls()) == (0, [])
+    assert jobs == ["create", "run", "delete"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["get_proba"], "FUNCTION is 'get_proba'"),
+        (["predictions", "{force: true}"], "REQUEST is '{force: true}'"),
+        (["predictions", "[1]"], "is not a JSON object"),
+    ],
+)
+def test_a_request_by_hand_that_cannot_be_sent_is_said_in_a_line(deployed, words, told):
+    result = deployed.run("deploy/call.sh", *words)
+
+    assert (result.returncode > 0, deployed.changes()) == (True, [])
+    [line] = result.stderr.splitlines()
+    assert told in line
