@@ -140,7 +140,7 @@ OUTPUTS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project(tmp_path_factory) -> Path:
     """A copy of what is deployed, and of what deploys it."""
     copy = tmp_path_factory.mktemp("clone") / "project"

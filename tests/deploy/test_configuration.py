@@ -48,7 +48,6 @@ class TestWrongSettings:
         ],
     )
     def test_wrong_settings_are_named(self, name, value, told):
-        """The message names the setting."""
         with pytest.raises(configuration.DeploymentError, match=re.escape(told)):
             configuration.of({**SETTINGS, name: value})
 
@@ -78,7 +77,6 @@ class TestWrongSettings:
         ],
     )
     def test_wrong_settings_are_not_taken_for_right_ones(self, name, value):
-        """What Google has is accepted."""
         assert configuration.of({**SETTINGS, name: value})
 
     @pytest.mark.parametrize("line", ["A B=1", "=1", 'X="a" b', 'X="'])

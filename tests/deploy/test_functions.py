@@ -51,7 +51,6 @@ class TestEveryFunction:
         assert instances * GIB[function.flags["memory"]] <= NEW_PROJECT_GIB
 
     def test_every_function_answers_a_push_before_it_comes_again(self, function):
-        """It ends before Pub/Sub takes the message for lost."""
         for subscription in function.subscriptions:
             assert int(function.flags["timeout"]) <= subscription.acknowledge_s
 
@@ -72,7 +71,6 @@ def patience_s(target: str) -> int:
 
 class TestTogether:
     def test_all_functions_are_there_and_served_as_they_are_decorated(self):
-        """Every decorated function of every folder."""
         decorated: dict[str, bool] = {}
         for path in ROOT.glob("0*/main.py"):
             decorated |= of_main(path.parent.name)

@@ -1,13 +1,20 @@
 """
-What Terraform reads, specified: as the code has it, now.
+What Terraform reads and makes, specified by its files: as the code has it, who gets in,
+what stays, and alerts on what functions log.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+
+import pytest
 
 from deploy import configuration, functions, render
 from deploy.__main__ import main
+from deploy.functions import ROOT
+from deploy.render import TERRAFORM
 from propensity import folders
 from tests import own_use_cases
 from tests.deploy.conftest import SETTINGS, settings_file
@@ -58,3 +65,125 @@ def test_rights_are_on_single_things():
         "roles/bigquery.jobUser",
         "roles/bigquery.readSessionUser",
     }
+
+
+TEXTS = {
+    file.relative_to(TERRAFORM).as_posix(): file.read_text()
+    for file in TERRAFORM.rglob("*.tf")
+}
+
+
+# What protects data, and who may call: lines of the files.
+LINES = [
+    ("bucket.tf", "uniform_bucket_level_access = true"),
+    ("bucket.tf", 'public_access_prevention = "enforced"'),
+    ("bucket.tf", "force_destroy = var.delete_data"),
+    ("bucket.tf", "retention_duration_seconds = 0"),
+    ("bucket.tf", "versioning { enabled = true"),
+    ("bucket.tf", "days_since_noncurrent_time = 30"),
+    ("bucket.tf", "days_since_noncurrent_time = 1 "),
+    ("dataset.tf", "delete_contents_on_destroy = var.delete_data"),
+    ("dataset.tf", "deletion_protection = !var.delete_data"),
+    ("callers.tf", 'role = "roles/run.invoker" members = each.value'),
+    ("callers.tf", "local.functions[name].is_public ? sort(var.callers) : []"),
+]
+
+
+@pytest.mark.parametrize(("file", "line"), LINES)
+def test_data_are_protected_and_callers_are_those_that_are_named(file, line):
+    assert line in " ".join(TEXTS[file].split())
+
+
+def test_nobody_is_let_in_but_who_is_named():
+    """Roles are those of functions.toml, or one of these."""
+    text = re.sub(r"#.*", "", "\n".join(TEXTS.values()))
+    roles = {one.strip() for one in re.findall(r"\brole += (.*)", text)}
+
+    assert "allUsers" not in text
+    assert "allAuthenticatedUsers" not in text
+    assert {one for one in roles if "startswith" not in one} == {
+        "each.value.role",
+        *(
+            f'"roles/{name}"'
+            for name in (
+                "artifactregistry.writer",
+                "bigquery.dataViewer",
+                "cloudkms.cryptoKeyEncrypterDecrypter",
+                "iam.serviceAccountOpenIdTokenCreator",
+                "logging.logWriter",
+                "pubsub.publisher",
+                "pubsub.subscriber",
+                "run.invoker",
+                "secretmanager.secretAccessor",
+                "storage.objectViewer",
+            )
+        ),
+    }
+
+
+WATCH = TERRAFORM / "watch"
+ALERTS = {file.stem: file.read_text() for file in (WATCH / "alerts").glob("*.json")}
+# One for each kind of run: its word for the field is alerts.tf's.
+FIELDS = re.findall(r'field = "(\w+)"', (WATCH / "alerts.tf").read_text())
+
+
+def asked_of_the_log(name: str) -> str:
+    [condition] = json.loads(ALERTS[name])["conditions"]
+    return condition["conditionMatchedLog"]["filter"]
+
+
+def camel(target: str) -> str:
+    """The name of a function in its log lines."""
+    first, *others = target.split("_")
+    return first + "".join(word.title() for word in others)
+
+
+def test_filters_read_fields_and_functions_that_are_logged():
+    """Each field is a word that the code writes."""
+    files = [*(ROOT / "propensity").rglob("*.py"), *ROOT.glob("0*/*.py")]
+    code = "\n".join(file.read_text() for file in files)
+    asked = "\n".join(ALERTS.values()).replace("\\", "")
+    groups = re.findall(r"function(?:=|\) = )(\([^)]*\)|[\"']\w+[\"'])", asked)
+    names = {name for group in groups for name in re.findall(r"\w+", group)} - {"OR"}
+
+    assert names
+    assert names <= {camel(function.target) for function in functions.load()}
+    for word in {*FIELDS, *re.findall(r"(?:jsonPayload|json_payload)\.(\w+)", asked)}:
+        assert re.search(rf'["\s(]{word}["=]', code), word
+
+
+def test_a_failed_run_of_every_scheduled_function_is_noticed():
+    for function in functions.load():
+        if function.schedule:
+            assert f'"{camel(function.target)}"' in asked_of_the_log("run_failed")
+    assert "jsonPayload.status>=400 AND NOT" in asked_of_the_log("run_failed")
+
+
+def test_nobody_is_mailed_for_what_is_expected():
+    """An export that comes later, a run under way, a use case before its first
+    training: the scheduler logs an ERROR for each, as for every 409 and 503."""
+    asked = asked_of_the_log("run_failed")
+    own, scheduler, platform, job = asked.split(") OR (resource.type=")
+
+    for outcome in ("export_late", "run_in_progress"):
+        assert outcome in own.partition("NOT jsonPayload.outcome=")[2]
+    # After a training, a use case that nothing serves is what a person must mend.
+    untrained = 'outcome="no_champion" AND jsonPayload.is_trained=false'
+    assert f"AND NOT (jsonPayload.{untrained})" in own
+    assert "NOT httpRequest.status=(409 OR 503)" in scheduler
+    # Killed for its memory, a function answers 503 and writes nothing.
+    assert "run.googleapis.com/varlog/system" in platform
+    # A job that ends without a line of its own has told the scheduler 200 before.
+    assert job.startswith('"cloud_run_job" AND ')
+    assert job.endswith("AND severity>=ERROR)")
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_is_answered_by_a_page(name):
+    page = (ROOT / "docs" / "operate.md").read_text()
+    alerts = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+
+    assert "docs/operate.md, section Alerts" in ALERTS[name]
+    for target in ("model_training", "predictions", "model_evaluation"):
+        one = f"run_missed_{target}" if name == "run_missed" else name
+        assert f"`{one}`" in alerts

@@ -1,14 +1,20 @@
 """
-Staging, specified: exactly what a deploy uploads, the same bytes for the same sources.
+What a deploy uploads, specified: the same bytes for the same sources, and lock files of
+the requirements as they are, complete, with a hash each.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
+from deploy import functions
+from deploy.functions import ROOT, Function
 from deploy.stage import StageError, stage
 from tests.programs import execute
 
@@ -54,7 +60,6 @@ def files(folder):
 
 
 def test_staging_copies_what_a_deploy_uploads(function, tmp_path):
-    """Entry points, their requirements and the package: nothing beside them."""
     usual = os.umask(0o077)
     staged = stage(function, tmp_path / "staged")
     os.umask(usual)
@@ -104,7 +109,6 @@ def test_a_use_case_that_also_ships_is_refused_by_its_name(
 
 
 def test_staging_replaces_what_was_staged_before(function, tmp_path):
-    """A file that the source no longer has is gone from the staged folder."""
     staged = stage(function, tmp_path / "staged")
     (staged / "__pycache__").mkdir()
     for name in ("score.py", "../propensity/settings.py"):
@@ -117,7 +121,6 @@ def test_staging_replaces_what_was_staged_before(function, tmp_path):
 
 
 def test_staging_refuses_a_folder_with_something_else(function, tmp_path):
-    """A folder that holds other things is not emptied by mistake."""
     (tmp_path / "propensity").mkdir()
     (tmp_path / "thesis.tex").write_text("years of work")
 
@@ -129,7 +132,6 @@ def test_staging_refuses_a_folder_with_something_else(function, tmp_path):
 
 @pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
 def test_staging_names_what_is_missing(function, tmp_path, missing):
-    """A folder that is no function is refused by what it lacks."""
     (function / missing).unlink()
 
     with pytest.raises(StageError, match=missing):
@@ -143,3 +145,59 @@ def test_staging_by_a_command_needs_nothing_but_python(tmp_path):
 
     assert "99-Nothing" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+EVERY = functions.load()
+
+
+def lock_of(function: Function) -> Path:
+    """What is installed where it is deployed."""
+    return ROOT / "deploy" / "locks" / function.folder / function.requirements
+
+
+def fingerprint(requirements: Path) -> str:
+    """What stands for requirements in their lock: comments and order do not count."""
+    lines = (
+        re.sub(" *#.*", "", line) for line in requirements.read_text().splitlines()
+    )
+    text = "".join(f"{line}\n" for line in sorted(lines) if line.strip())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pins(text: str) -> dict[str, str]:
+    """Version by package, as a file of requirements pins them."""
+    found = re.findall(r"^([\w.-]+)==([\w.]+)", text, re.M)
+    return {name.lower().replace("_", "-"): version for name, version in found}
+
+
+@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
+class TestLocks:
+    def test_locks_are_of_the_requirements_as_they_are(self, function):
+        """A line that changed since is found; ``deploy/lock.sh`` writes anew."""
+        text = lock_of(function).read_text()
+        [of] = re.findall(r"^# Requirements: ([0-9a-f]{64})$", text, re.M)
+
+        assert of == fingerprint(ROOT / function.folder / function.requirements)
+
+    def test_locks_have_what_is_required_and_tested(self, function):
+        """Every pin of the function, and of all else the versions that tests run on."""
+        locked = pins(lock_of(function).read_text())
+        required = pins((ROOT / function.folder / function.requirements).read_text())
+        tested = pins((ROOT / "requirements.txt").read_text())
+
+        assert required.items() <= locked.items()
+        assert {name: locked[name] for name in locked.keys() & tested.keys()} == {
+            name: tested[name] for name in locked.keys() & tested.keys()
+        }
+
+    def test_locks_have_a_hash_for_every_package(self, function):
+        """And nothing is built when it is installed: wheels only."""
+        text = lock_of(function).read_text()
+        entries = re.findall(
+            r"^[\w.-]+==[\w.]+ \\\n(?: {4}--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+",
+            text,
+            re.M,
+        )
+
+        assert len(entries) == len(pins(text)) > 30
+        assert "\n--only-binary :all:\n" in text

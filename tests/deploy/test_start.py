@@ -161,7 +161,7 @@ print(json.dumps([name for name in heavy if name not in sys.modules]))
 """
 
 
-def test_imports_before_the_instance_listens(tmp_path):
+def test_what_takes_long_is_imported_before_the_instance_listens(tmp_path):
     """No request for a score waits for imports."""
     process = execute(
         [python_of("score"), "-c", STARTED],

@@ -43,7 +43,6 @@ def is_accepted(read: Callable[[], object]) -> bool:
 
 
 def test_the_description_is_openapi_of_every_function():
-    """It is valid by OpenAPI 3.1's own schema, with a path for each."""
     schemathesis.openapi.from_dict(whole()).validate()
 
     assert {*whole()["paths"]} == {path_of(name) for name in FOLDERS}
@@ -61,9 +60,7 @@ def test_fields_of_a_run_have_the_values_that_are_taken(name, value):
         app = flask.Flask("f")
         with app.test_request_context("/", method="POST", json=body):
             run = parse(
-                flask.request,
-                default_use_case="ga4_purchase",
-                today=date(2026, 3, 2),
+                flask.request, default_use_case="ga4_purchase", today=date(2026, 3, 2)
             )
         usecases.load(run.use_case)
 
@@ -72,7 +69,6 @@ def test_fields_of_a_run_have_the_values_that_are_taken(name, value):
 
 @pytest.mark.parametrize("value", [None, "", 0, True, [], "card_fraud", "nobody"])
 def test_use_cases_of_a_question_are_those_that_are_taken(value):
-    """In each of the ways to ask."""
     features = dict.fromkeys(usecases.load("card_fraud").features, 0.5)
     known = {name: usecases.load(name) for name in usecases.names()}
     read = partial(

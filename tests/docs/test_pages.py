@@ -58,7 +58,6 @@ OWN["docs/deploy.md"] = "get_proba"
 class TestPages:
     @pytest.mark.parametrize("page", pages())
     def test_links_lead_somewhere(self, page):
-        """Every relative link of a page is a file of the project, or a heading."""
         missing = []
         for link in LINK.findall(FENCE.sub("", text(page))):
             target = urlsplit(link)
@@ -72,15 +71,13 @@ class TestPages:
 
     @pytest.mark.parametrize("page", pages())
     def test_json_and_sql_can_be_read(self, page):
-        """JSON parses, and SQL is BigQuery's."""
         for block in blocks(page, "json"):
             json.loads(block)
         for block in blocks(page, "sql"):
             sqlglot.parse_one(block, dialect="bigquery")
 
     @pytest.mark.parametrize("name", program.PAGES)
-    def test_generated_are_up_to_date(self, name):
-        """What is kept is what ``python -m docs`` would write."""
+    def test_generated_pages_are_up_to_date(self, name):
         assert text(f"docs/{name}") == program.PAGES[name]()
 
     @pytest.mark.parametrize(("page", "part"), program.PARTS)
@@ -132,7 +129,6 @@ def _has(file: Path, target) -> bool:
 class TestSettings:
     @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
     def test_settings_are_described_with_their_defaults_and_bounds(self, field):
-        """docs/settings.md has the default, and both ends of what is accepted."""
         variable = variable_of(field.name)
         default, bounds = _default_and_bounds(variable)
 
@@ -149,7 +145,6 @@ class TestSettings:
                     _read(variable, beyond)
 
     def test_settings_of_a_deployment_are_described(self):
-        """docs/settings.md has the variables that deploy/ reads, and no others."""
         read = set(re.findall(r"DEPLOY_[A-Z_]+", text("deploy/configuration.py")))
         headings = re.findall(r"^### `(DEPLOY_\w+)`$", text("docs/settings.md"), re.M)
 
@@ -183,7 +178,6 @@ def every_error(error: type) -> list[type]:
     "error", every_error(errors.PropensityError), ids=lambda error: error.__name__
 )
 def test_every_error_is_described_as_it_is(error):
-    """docs/operate.md has a heading for each code, and below it status and retry."""
     errors_ = text("docs/operate.md").partition("\n## Errors\n")[2]
     _, _, below = errors_.partition("\n## ")[0].partition(f"\n### `{error.code}`\n")
 
@@ -202,7 +196,6 @@ CURL.add_argument("url")
     ("page", "command"), [one for one in COMMANDS if one[1].startswith("curl")]
 )
 def test_a_documented_request_is_one_that_its_function_takes(page, command):
-    """The port is the function's, and the request is as docs/openapi.yaml has it."""
     base = f"http://127.0.0.1:{PORTS[OWN[page]]}" if page in OWN else ""
     curl, _ = CURL.parse_known_args(shlex.split(command.replace("$URL", base))[1:])
     url = urlsplit(curl.url)
@@ -228,7 +221,6 @@ def test_a_documented_request_is_one_that_its_function_takes(page, command):
     ("page", "command"), [one for one in COMMANDS if one[1].startswith(PROGRAM)]
 )
 def test_a_documented_command_is_taken(page, command):
-    """Name, options and arguments are read without a complaint."""
     _, *words = shlex.split(command, comments=True)
     taker = cli.root
     while isinstance(taker, click.Group) and "--help" not in words:
@@ -274,7 +266,6 @@ class TestUseCases:
     def test_the_documented_preprocessor_can_be_uploaded(
         self, tmp_path, monkeypatch, capsys
     ):
-        """It passes the check of the command that uploads it."""
         [source] = blocks("docs/usecase-reference.md", "python")
         file = tmp_path / "my_preprocessor.py"
         file.write_text(source)
@@ -292,7 +283,6 @@ QUERIES = [
 
 @pytest.mark.parametrize(("page", "sql"), QUERIES)
 def test_a_documented_query_runs_on_the_tables_of_a_deployment(page, sql, prepared):
-    """Every table and column that it names is there."""
     warehouse, dataset = prepared
     rows = warehouse.rows(sql.replace(DATASET, f"{dataset}."))
 

@@ -19,7 +19,7 @@ from propensity.tables.stream import INFERENCE_LOG
 from tests.deployment import Deployment, entered
 from tests.events import bet, registration, transaction
 from tests.functions.streaming import Died, changed, dying, rows_of
-from tests.propensity.runs.compacted import (
+from tests.propensity.runs.test_compact import (
     DAY,
     HOUR,
     MINUTE,

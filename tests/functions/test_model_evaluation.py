@@ -24,7 +24,7 @@ from tests.deployment import Deployment
 from tests.functions.conftest import MONDAY, USERS
 from tests.functions.test_audience_lift import join, lifts
 from tests.functions.test_season import weeks_of
-from tests.propensity.learning.weeks import ALARM, LIFT
+from tests.propensity.learning.test_report import ALARM, LIFT
 from tests.published import publish
 from tests.rows import CARD, append_rows
 from tests.shop import DAY, WEEK, event, purchase

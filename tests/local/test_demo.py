@@ -1,20 +1,27 @@
 """
-The demo, as far as it is pure: what it refuses, what it sends, what it says.
+The demo: what it refuses and how soon, what it sends, what it says.
 
 The whole of it is what ``make demo`` runs.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
+import uuid
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from local import play
 from local.demos import Choice, shop
 from local.demos.cards import PARTS, by_version, counts_of, planned
 from local.demos.source import check, weeks_allowed
@@ -23,10 +30,13 @@ from local.exports import ga4_export
 from local.exports.ga4_export import DAY, Summary
 from local.generators.cards import DEFAULT_END, cards
 from local.generators.shop import Shop
+from local.processes import free_ports, is_free
+from local.progress import showing
 from local.stack.stack import Stack
-from local.stack.state import Options, State
+from local.stack.state import PORTS, Options, State
 from propensity import usecases
 from propensity.settings import Settings
+from tests.programs import execute
 
 NOW = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
 
@@ -100,7 +110,7 @@ class TestFunctions:
         go_on.set()
 
 
-def test_a_long_one_begins_with_the_world(monkeypatch):
+def test_a_long_demo_begins_with_the_world(monkeypatch):
     """Defect: of 28 weeks it asked for days before it, and died."""
     world, loaded = Shop(users=40, days=20), list[str]()
     there = SimpleNamespace(client=None, settings=SimpleNamespace(ga4_dataset="ga4"))
@@ -173,3 +183,73 @@ def test_weeks_end_with_the_data():
 
     assert weeks_allowed(days, days[-1], use_case) == weeks
     assert not weeks_allowed(days[:60], days[59], use_case)
+
+
+NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
+ROW = '{"event_timestamp": 1740830400000000, "event_name": "page_view"}\n'
+
+
+def demo(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the user's command, in the environment that is set up already."""
+    return execute(
+        ["make", "-o", "setup", f"VENV={sys.prefix}", "demo", *words],
+        env=os.environ,
+        timeout=120,
+        status=None,
+    )
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("variable", "name", "text", "message"),
+        [
+            ("DATA", "e.json", "", "has no rows of a GA4 export"),
+            ("CARDS", "cards.csv", "a,b\n1,2\n", "lacks the columns Time"),
+        ],
+    )
+    def test_refusals_come_before_anything_is_started(
+        self, tmp_path, variable, name, text, message
+    ):
+        """By the name of the data; no process is started, and no state is left."""
+        path = tmp_path / name
+        path.write_text(text)
+        process = demo(f"{variable}={path}")
+
+        assert process.returncode == 2
+        assert "demo: " in process.stderr
+        assert message in process.stderr
+        assert str(path) in process.stderr
+        assert "Traceback" not in process.stderr
+        assert "starting" not in process.stdout
+        assert not State.of_data(path).folder.exists()
+
+    def test_refusals_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
+        """Where only a later row gives the data away, what was made for them goes."""
+        file = tmp_path / "export.ndjson"
+        times = [NOON + n for n in range(200)]
+        file.write_text("".join(ROW.replace(str(NOON), str(one)) for one in times))
+        state = State(f"test-{uuid.uuid4().hex[:8]}")
+        ports = free_ports(PORTS)
+        # No function is called before all rows are loaded.
+        monkeypatch.setattr(play, "PLAYED", ())
+        monkeypatch.setattr(play, "Stack", partial(Stack, base=ports[0]))
+        try:
+            says = pytest.raises(UnusableData, match="have no 'purchase'")
+            with says, showing():
+                play.play(state, play.Choice(data=file))
+            assert not state.folder.exists()
+        finally:
+            shutil.rmtree(state.folder, ignore_errors=True)
+        assert all(map(is_free, ports))
+
+
+def test_the_first_line_needs_nothing_that_takes_long():
+    """It is printed before a library is imported, so that it comes at once."""
+    program = (
+        "import os, sys; from commands.cli import main; from local import play; "
+        "play.say = lambda _: os._exit(len(LONG & {*sys.modules})); "
+        "LONG = {'numpy', 'pyarrow', 'requests', 'google.api_core', 'sklearn'}; "
+        "main(['demo'])"
+    )
+
+    execute([sys.executable, "-c", program])

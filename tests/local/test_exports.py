@@ -35,6 +35,13 @@ def event(**columns: Any) -> dict[str, Any]:
     }
 
 
+def at(day: int, hours: float, **columns: Any) -> dict[str, Any]:
+    """Return an event of a day's table, so many hours after its midnight in UTC."""
+    named = date(2025, 3, 1) + day * DAY
+    time = NOON - DAY_US // 2 + day * DAY_US + round(hours * DAY_US / 24)
+    return event(event_date=f"{named:%Y%m%d}", event_timestamp=time, **columns)
+
+
 def ndjson(*rows: Any) -> bytes:
     return b"".join(orjson.dumps(row) + b"\n" for row in rows)
 
@@ -167,7 +174,6 @@ def test_the_rows_of_one_table_of_a_day_count_however_its_files_are_called(
 
 
 def test_days_that_only_another_table_has_are_read(tmp_path):
-    """Whatever words the folders around have."""
     folder = tmp_path / "daily_and_intraday"
     folder.mkdir()
     for name in (TABLES[0], TABLES[2]):
@@ -206,30 +212,29 @@ def test_files_that_are_left_out_or_say_no_table_are_named(tmp_path):
     assert len(ga4_export.remarks(tmp_path / "events_20250301.json")) == 0
 
 
-class TestValues:
-    @pytest.mark.parametrize(
-        ("given", "kept"),
-        [
-            # INT64 is a number, a string in BigQuery's extract, a float in pandas'.
-            ({"event_timestamp": str(NOON)}, {}),
-            ({"event_timestamp": float(NOON)}, {}),
-            # It was a number once.
-            ({"stream_id": 2100450278}, {"stream_id": "2100450278"}),
-            ({"user_id": 2**53 - 1}, {"user_id": str(2**53 - 1)}),
-            ({"user_ltv": {"revenue": "1.5"}}, {"user_ltv": {"revenue": 1.5}}),
-            ({"user_id": None, "event_value_in_usd": float("nan")}, {}),
-            # GA4 writes parameters whose value is empty.
-            ({"event_params": [{"key": "gclid", "value": {}}]},) * 2,
-            ({"geo": {"country": "Peru", "mine": 1}}, {"geo": {"country": "Peru"}}),
-            ({"event_date": "2025-03-01"}, {}),
-            ({"event_date": None}, {}),
-        ],
-    )
-    def test_values_are_read_however_a_source_writes_them(self, tmp_path, given, kept):
-        """Absent, null and NaN are one; what the schema does not know is left out."""
-        (tmp_path / "events.json").write_bytes(ndjson(event(**given)))
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        # INT64 is a number, a string in BigQuery's extract, a float in pandas'.
+        ({"event_timestamp": str(NOON)}, {}),
+        ({"event_timestamp": float(NOON)}, {}),
+        # It was a number once.
+        ({"stream_id": 2100450278}, {"stream_id": "2100450278"}),
+        ({"user_id": 2**53 - 1}, {"user_id": str(2**53 - 1)}),
+        ({"user_ltv": {"revenue": "1.5"}}, {"user_ltv": {"revenue": 1.5}}),
+        ({"user_id": None, "event_value_in_usd": float("nan")}, {}),
+        # GA4 writes parameters whose value is empty.
+        ({"event_params": [{"key": "gclid", "value": {}}]},) * 2,
+        ({"geo": {"country": "Peru", "mine": 1}}, {"geo": {"country": "Peru"}}),
+        ({"event_date": "2025-03-01"}, {}),
+        ({"event_date": None}, {}),
+    ],
+)
+def test_values_are_read_however_a_source_writes_them(tmp_path, given, kept):
+    """Absent, null and NaN are one; what the schema does not know is left out."""
+    (tmp_path / "events.json").write_bytes(ndjson(event(**given)))
 
-        assert read(tmp_path) == [event(**kept)]
+    assert read(tmp_path) == [event(**kept)]
 
 
 class TestRefusals:
@@ -248,18 +253,12 @@ class TestRefusals:
                 event(items=[{"price": "dear"}]),
                 r'row 2: items\[0\].price: expected DOUBLE, found "dear"',
             ),
+            (event(items=[{}, {"quantity": "2,0"}]), r"items\[1\].quantity: .* BIGINT"),
             (
-                event(items=[{"quantity": "1"}, {"quantity": "2,0"}]),
-                r'row 2: items\[1\].quantity: expected BIGINT, found "2,0"',
+                event(event_params=[{"key": "a", "value": {"int_value": 1.5e30}}]),
+                r"event_params\[0\].value.int_value: expected BIGINT, found 1.5",
             ),
-            (
-                event(event_params=[{"key": "value", "value": {"int_value": 1.5e30}}]),
-                r"row 2: event_params\[0\].value.int_value: expected BIGINT, found 1.5",
-            ),
-            (
-                event(device={"category": "a", "web_info": "b"}),
-                "row 2: device.web_info",
-            ),
+            (event(device={"web_info": "b"}), "row 2: device.web_info"),
             (event(geo="Peru"), "geo: expected a record, found .*Peru"),
             (event(is_active_user="maybe"), "is_active_user: expected BOOLEAN"),
             (event(user_id=["a"]), "user_id: expected a text, found"),
@@ -271,9 +270,7 @@ class TestRefusals:
         ],
         ids=str,
     )
-    @pytest.mark.parametrize("is_check", [False, True])
-    def test_refusals_name_file_row_and_field(self, tmp_path, row, message, is_check):
-        """What was expected and what was found."""
+    def test_refusals_name_file_row_and_field(self, tmp_path, row, message):
         path = tmp_path / "events.ndjson"
         # As BigQuery extracts whole numbers: as texts.
         right = event(
@@ -284,7 +281,7 @@ class TestRefusals:
         path.write_bytes(ndjson(right, row))
 
         with pytest.raises(SchemaError, match=message) as caught:
-            (ga4_export.check if is_check else read)(path)
+            read(path)
         assert str(caught.value).startswith(f"{path}")
 
     @pytest.mark.parametrize("unit", [1000, 1_000_000])
@@ -332,41 +329,40 @@ class TestRefusals:
             read(tmp_path / name)
 
 
-class TestLoading:
-    def test_a_load_replaces_the_shard_of_each_event_date(self, workplace, tmp_path):
-        """Whatever the timestamp says; twice equals once. Parameters keep their type
-        and order, and what is absent is null. Of bad rows nothing is loaded."""
-        client, path = workplace.bigquery.client(), tmp_path / "events.ndjson"
+def test_a_load_replaces_the_shard_of_each_event_date(workplace, tmp_path):
+    """Whatever the timestamp says; twice equals once. Parameters keep their type
+    and order, and what is absent is null. Of bad rows nothing is loaded."""
+    client, path = workplace.bigquery.client(), tmp_path / "events.ndjson"
 
-        def load(*rows: Any) -> Summary:
-            path.write_bytes(ndjson(*rows))
-            return ga4_export.load_export(client, workplace.ga4_dataset, path)
+    def load(*rows: Any) -> Summary:
+        path.write_bytes(ndjson(*rows))
+        return ga4_export.load_export(client, workplace.ga4_dataset, path)
 
-        def stored(table: str) -> list[dict[str, Any]]:
-            dataset = f"{workplace.project}.{workplace.ga4_dataset}"
-            return [dict(row) for row in client.list_rows(f"{dataset}.{table}")]
+    def stored(table: str) -> list[dict[str, Any]]:
+        dataset = f"{workplace.project}.{workplace.ga4_dataset}"
+        return [dict(row) for row in client.list_rows(f"{dataset}.{table}")]
 
-        for rows in ([event(), event(event_timestamp=None)], []):
-            with pytest.raises(SchemaError):
-                load(*rows)
-        assert not [*client.list_tables(workplace.ga4_dataset)]
-        params = [
-            {"key": "a", "value": {"int_value": "7"}},
-            {"key": "b", "value": {"double_value": 1.5}},
-        ]
-        rows = event(event_params=params), event(event_date="20250302"), event()
-        assert load(*rows) == (summary := load(*rows))
-        first, _ = stored("events_20250301")
+    for rows in ([event(), event(event_timestamp=None)], []):
+        with pytest.raises(SchemaError):
+            load(*rows)
+    assert not [*client.list_tables(workplace.ga4_dataset)]
+    params = [
+        {"key": "a", "value": {"int_value": "7"}},
+        {"key": "b", "value": {"double_value": 1.5}},
+    ]
+    rows = event(event_params=params), event(event_date="20250302"), event()
+    assert load(*rows) == (summary := load(*rows))
+    first, _ = stored("events_20250301")
 
-        assert len(stored("events_20250302")) == 1
-        assert [list(p["value"].values()) for p in first["event_params"]] == [
-            [None, 7, None, None],
-            [None, None, None, 1.5],
-        ]
-        assert first["ecommerce"] is None
-        assert (summary.rows, summary.users, summary.events) == (3, 1, {"page_view"})
-        assert summary.dates == {date(2025, 3, 1), date(2025, 3, 2)}
-        assert summary.user_columns == {"user_pseudo_id"}
+    assert len(stored("events_20250302")) == 1
+    assert [list(p["value"].values()) for p in first["event_params"]] == [
+        [None, 7, None, None],
+        [None, None, None, 1.5],
+    ]
+    assert first["ecommerce"] is None
+    assert (summary.rows, summary.users, summary.events) == (3, 1, {"page_view"})
+    assert summary.dates == {date(2025, 3, 1), date(2025, 3, 2)}
+    assert summary.user_columns == {"user_pseudo_id"}
 
 
 class TestSummary:
@@ -377,17 +373,11 @@ class TestSummary:
 
     def test_a_summary_has_no_strays_at_its_ends(self, tmp_path):
         """What holds for a property follows from the bulk of its rows."""
+        bulk = [at(day, 12 + n / 60) for day in range(75) for n in range(20)]
+        found = self.summed(tmp_path, *bulk, *(at(day, 12) for day in (-365, 77, 500)))
 
-        def row(day: int, n: int = 0) -> dict[str, Any]:
-            name = date(2025, 1, 1) + day * DAY
-            time = (name - date(1970, 1, 1)).days * DAY_US + DAY_US // 2 + n
-            return event(event_date=f"{name:%Y%m%d}", event_timestamp=time)
-
-        bulk = [row(day, n) for day in range(75) for n in range(20)]
-        found = self.summed(tmp_path, *bulk, row(-365), row(77), row(500))
-
-        assert min(found.dates) == date(2025, 1, 1)
-        assert found.last_full_day == date(2025, 3, 16)
+        assert min(found.dates) == date(2025, 3, 1)
+        assert found.last_full_day == date(2025, 5, 14)
 
     @given(
         table=st.integers(0, 19),
@@ -402,19 +392,12 @@ class TestSummary:
         self, table, hours, is_cut, name
     ):
         """The days, the last whole one, and what can be predicted."""
-        start = NOON - DAY_US // 2
-
-        def row(day: int, us: int, **columns: Any) -> dict[str, Any]:
-            named = date(2025, 3, 1) + day * DAY
-            time = start + day * DAY_US + us
-            return event(event_date=f"{named:%Y%m%d}", event_timestamp=time, **columns)
-
         usual = [
-            row(day, hour * DAY_US // 24)
+            at(day, hour)
             for day in range(20)
             for hour in range(12 if is_cut and day == 19 else 24)
         ]
-        wrong = row(table, hours * DAY_US // 24, event_name=name, user_id="u")
+        wrong = at(table, hours, event_name=name, user_id="u")
         with tempfile.TemporaryDirectory() as folder:
             found = self.summed(Path(folder), *usual, wrong)
 
@@ -433,12 +416,10 @@ class TestSummary:
         """A last day that ends earlier than on any of the two weeks before does not
         count. A local day that goes on past midnight UTC has the UTC day to its end:
         east of UTC the last one is a day earlier."""
-        rows = []
-        for day in range(20):
-            for hour in range(hours if day == 19 else 24):
-                time = NOON - DAY_US // 2 + day * DAY_US + (hour - zone) * DAY_US // 24
-                name = date(2025, 3, 1) + day * DAY
-                rows.append(event(event_date=f"{name:%Y%m%d}", event_timestamp=time))
-        found = self.summed(tmp_path, *rows)
+        rows = [
+            at(day, hour - zone)
+            for day in range(20)
+            for hour in range(hours if day == 19 else 24)
+        ]
 
-        assert found.last_full_day == date(2025, 3, full)
+        assert self.summed(tmp_path, *rows).last_full_day == date(2025, 3, full)

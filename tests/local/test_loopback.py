@@ -1,4 +1,4 @@
-"""Servers on this machine answer its programs, and no page of the web."""
+"""Servers on this machine: for its programs alone, and as faulty as real ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 import requests
 
-from local.processes import answers, free_ports
+from local.processes import HOST, answers, free_ports, is_listening
 from local.receiver import Receiver
 from local.stack.stack import LOOPBACK
 from tests.local.projects import wait_until
@@ -62,3 +62,26 @@ def test_a_server_on_this_machine_refuses_what_a_page_of_the_web_can_send(
 
     assert {status(headers).status_code for headers in FOREIGN} == {421}
     assert 421 not in {status(headers).status_code for headers in OWN}
+
+
+def test_the_receiver_to_practise_with_has_the_faults_of_real_ones():
+    """It loses answers, returns 503 and rejects users, as docs/audiences.md says."""
+    [port] = free_ports(1)
+    seen, reasons = set[object](), set[str]()
+    command = [sys.executable, "-m", "local.receiver", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: is_listening(port))
+        for number in range(100):
+            body = {"users": [{"id": f"u{number}"}]}
+            try:
+                answer = requests.post(f"http://{HOST}:{port}", json=body, timeout=10)
+            except requests.ConnectionError:
+                seen.add("lost")
+                continue
+            seen.add(answer.status_code)
+            if answer.ok:
+                reasons.update(one["message"] for one in answer.json()["errors"])
+        process.terminate()
+
+    assert seen == {200, 503, "lost"}
+    assert reasons == {"unsubscribed"}

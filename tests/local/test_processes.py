@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import requires
 from pathlib import Path
 
 import psutil
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from local import venvs
+from local import install, venvs
 from local.errors import LocalError
-from local.processes import (
-    Process,
-    free_ports,
-    is_free,
-    spawn,
-    start_time,
-    stop,
-)
+from local.processes import Process, free_ports, is_free, spawn, start_time, stop
 from local.progress import QUIET_S, TICK_S, Progress, Step
 from tests.local.projects import wait_until
 
@@ -117,6 +114,21 @@ class TestVirtualEnvironments:
 
         with pytest.raises(LocalError, match="no-such-package"):
             venvs.python_of(file, folder=tmp_path)
+
+    def test_virtual_environments_have_all_that_what_is_pinned_depends_on(self):
+        """Set-up installs what is listed, and looks for nothing."""
+        found = re.findall(r"(?m)^([\w.-]+)==(\S+)", install.REQUIREMENTS.read_text())
+        pinned = {canonicalize_name(name): version for name, version in found}
+        missing = []
+        for name in pinned:
+            for package in map(Requirement, requires(name) or []):
+                if package.marker and not package.marker.evaluate({"extra": ""}):
+                    continue
+                version = pinned.get(canonicalize_name(package.name))
+                if not (version and package.specifier.contains(version, True)):
+                    missing.append(f"{name} needs {package}, found {version}")
+
+        assert missing == []
 
     def test_virtual_environments_take_packages_from_where_pip_does(self):
         """A company's index, set for pip alone, is where uv looks, too; a variable

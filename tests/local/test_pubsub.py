@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import base64
 import functools
-import os
+import json
 import queue
 import random
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,19 +22,52 @@ from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import types
 
-from tests.local.endpoint import OK, Endpoint, Push
+from local.receiver import Receiver
 from tests.local.projects import wait_until
 
 PATIENCE_S = 15
-SLOW = """
-import sys, time
-from google.cloud import pubsub_v1
-def take(message):
-    print(message.data.decode(), flush=True)
-    time.sleep(600)
-pubsub_v1.SubscriberClient().subscribe(sys.argv[1], take).result()
-"""
-ERROR = 500
+OK, ERROR = 204, 500
+
+
+@dataclass(frozen=True)
+class Push:
+    """One request that an endpoint was sent."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    time: float
+
+    @property
+    def text(self) -> str:
+        return base64.b64decode(self.body["message"].get("data", "")).decode()
+
+
+class Endpoint(Receiver):
+    """
+    A web server that notes what it is sent, and answers as it is told.
+
+    Args:
+        status: Given a push, returns a status, or None to hang up without one.
+    """
+
+    def __init__(self, status: Callable[[Push], int | None] = lambda _: OK) -> None:
+        super().__init__()
+        # All pushes come at once.
+        self._server.socket.listen(256)
+        self.pushes: list[Push] = []
+        self._status = status
+
+    def answer(self, _: str, path: str, headers: Any, body: bytes) -> Any:
+        push = Push(path, dict(headers), json.loads(body), time.monotonic())
+        self.pushes.append(push)
+        status = self._status(push)
+        return status and (status, {}, {"error": "as told"})
+
+    def wait_for(self, count: int) -> list[Push]:
+        """Wait until so many pushes have come, and return all."""
+        wait_until(lambda: len(self.pushes) >= count)
+        return list(self.pushes)
 
 
 @dataclass(frozen=True)
@@ -137,7 +168,11 @@ def test_dead_letters_are_made_of_failed_pushes(emulator, topic):
         f"{source}Subscription": "work",
         f"{source}SubscriptionProject": topic.split("/")[1],
     }
-    assert Counter(endpoint.texts) == {"good": 1, "bad": 5, "fine": 1}
+    assert Counter(push.text for push in endpoint.pushes) == {
+        "good": 1,
+        "bad": 5,
+        "fine": 1,
+    }
     assert [push.body["deliveryAttempt"] for push in bad] == [1, 2, 3, 4, 5]
 
 
@@ -245,9 +280,8 @@ class TestStreamingPull:
         assert got == Counter(texts)
         assert emulator.pull_now(subscription) == []
 
-    @pytest.mark.parametrize("by_stream", [True, False])
     def test_a_lease_holds_as_long_as_it_is_extended_and_not_longer(
-        self, emulator, topic, by_stream
+        self, emulator, topic
     ):
         """What a client that died has held, another one gets."""
         subscription = emulator.subscription(topic)
@@ -260,16 +294,13 @@ class TestStreamingPull:
         while len(ids) < 2:
             for one in next(stream).received_messages:
                 ids[one.message.data] = one.ack_id
-        kept, done = [ids[b"held"]], [ids[b"acknowledged"]]
-        if by_stream:
-            extended = {"modify_deadline_seconds": [3]}
-            asked.put({"modify_deadline_ack_ids": kept, **extended, "ack_ids": done})
-        else:
-            own = {"subscription": subscription}
-            emulator.subscriber.modify_ack_deadline(
-                ack_ids=kept, ack_deadline_seconds=3, **own
-            )
-            emulator.subscriber.acknowledge(ack_ids=done, **own)
+        asked.put(
+            {
+                "modify_deadline_ack_ids": [ids[b"held"]],
+                "modify_deadline_seconds": [3],
+                "ack_ids": [ids[b"acknowledged"]],
+            }
+        )
         time.sleep(1.2)
         assert emulator.pull_now(subscription) == []
         stream.cancel()
@@ -304,35 +335,3 @@ class TestStreamingPull:
 
         assert sorted(map(int, got[0] + got[1])) == [*range(80)]
         assert len(got[0]) == before
-
-    @pytest.mark.long
-    def test_a_slow_subscriber_keeps_its_message_until_it_dies(
-        self, emulator, emulators, topic
-    ):
-        """Google's client extends the lease of what is worked on, by itself."""
-        subscription = emulator.subscription(topic)
-        emulator.publish(topic, "slow")
-        with subprocess.Popen(
-            [sys.executable, "-c", SLOW, subscription],
-            env={**os.environ, "PUBSUB_EMULATOR_HOST": emulators.address("pubsub")},
-            stdout=subprocess.PIPE,
-        ) as process:
-            assert process.stdout.readline() == b"slow\n"
-            time.sleep(15)
-            assert emulator.pull_now(subscription) == []
-            process.kill()
-
-        [again] = emulator.pull(subscription)
-        assert again.message.data == b"slow"
-
-    def test_a_subscriber_of_nothing_is_told_so(self, emulator, topic):
-        pushed = emulator.subscription(
-            topic, "pushed", push_config={"push_endpoint": "http://127.0.0.1:9/"}
-        )
-        for name, error in (
-            (f"{pushed}-not", exceptions.NotFound),
-            (pushed, exceptions.FailedPrecondition),
-        ):
-            future = emulator.subscriber.subscribe(name, print)
-            with pytest.raises(error):
-                future.result(PATIENCE_S)

@@ -52,11 +52,11 @@ PROGRAM = """
 import signal, sys, time
 from pathlib import Path
 from local.stack.state import State
-from tests.local.projects import FACTS_FUNCTION, project_stack
+from tests.local.projects import project_stack
 # A shell has what it runs in the background ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 state = State("test", Path(sys.argv[2]))
-with project_stack(Path(sys.argv[1]), FACTS_FUNCTION, state=state) as stack:
+with project_stack(Path(sys.argv[1]), state=state) as stack:
     print("ready", flush=True)
     time.sleep(600)
 """
@@ -167,7 +167,6 @@ class TestStack:
         assert not running.state.record().ended
 
     def test_a_stack_refuses_a_state_that_is_up_and_a_port_that_is_taken(self, running):
-        """Nothing is stopped, and nothing is started."""
         up, late = (State(name, running.state.home) for name in ("up", "late"))
         up.folder.mkdir()
         record = running.state.record()
@@ -193,27 +192,24 @@ class TestStack:
         assert "predictions ended while it was starting" in str(caught.value)
         assert all(is_free(stack.base + offset) for offset in range(PORTS))
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-    def test_a_stack_stops_with_its_program(self, project, tmp_path, number):
-        """After Ctrl-C, as after a termination, nothing is left; of a program that was
-        killed whoever comes next stops the rest."""
-        program = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(project), str(tmp_path)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        with program.stdout as output:
-            assert output.readline() == b"ready\n"
-        state = State("test", tmp_path)
-        started = state.record().processes
-        program.send_signal(number)
-        program.wait(timeout=30)
-        if number == signal.SIGKILL:
-            with project_stack(project, state=state):
-                pass
+    def test_a_stack_stops_with_its_program(self, project, tmp_path):
+        """Of a program that was killed whoever comes next stops the rest; after Ctrl-C,
+        as after a termination, nothing is left."""
+        state, started = State("test", tmp_path), []
+        for number in (signal.SIGKILL, signal.SIGINT):
+            program = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, str(project), str(tmp_path)],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+            with program.stdout as output:
+                assert output.readline() == b"ready\n"
+            started += state.record().processes
+            program.send_signal(number)
+            program.wait(timeout=30)
 
-        assert len(started) == 4
+        assert len(started) == 6
         assert not any(process.is_running for process in started)
         assert all(is_free(process.port) for process in started)
         assert not state.record().processes
@@ -243,17 +239,16 @@ class TestStack:
         assert [process.is_running for process in started] == [False]
 
 
-class TestDown:
-    def test_down_fails_where_a_program_uses_a_state(self, running, tmp_path):
-        """Defect: it ended well, and `make clean` removed the files of a demo that
-        went on. Of a state that there is not it makes nothing."""
-        nothing = State("nothing", tmp_path)
+def test_down_fails_where_a_program_uses_a_state(running, tmp_path):
+    """Defect: it ended well, and `make clean` removed the files of a demo that
+    went on. Of a state that there is not it makes nothing."""
+    nothing = State("nothing", tmp_path)
 
-        assert commands.down([nothing]) == {"stopped": [], "in_use": []}
-        assert not nothing.folder.exists()
-        [problem] = commands.down([running.state])["in_use"]
-        assert f"in use by process {os.getpid()}" in problem
-        assert not running.state.record().ended
+    assert commands.down([nothing]) == {"stopped": [], "in_use": []}
+    assert not nothing.folder.exists()
+    [problem] = commands.down([running.state])["in_use"]
+    assert f"in use by process {os.getpid()}" in problem
+    assert not running.state.record().ended
 
 
 @pytest.fixture(scope="module")

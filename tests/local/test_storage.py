@@ -1,27 +1,19 @@
 """
-The Cloud Storage emulator by what clients see of it.
+The Cloud Storage emulator: what it keeps when it is killed, and where.
 
-The promises are those that the registry builds on: a name is claimed by one, a pointer
-is moved by compare-and-set, and neither depends on who is faster.
+What clients see of it, such as compare-and-set, the tests of ``propensity.gcp`` and of
+the registry say.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import os
-import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from google.api_core.exceptions import (
-    BadRequest,
-    NotFound,
-    PreconditionFailed,
-)
+from google.api_core.exceptions import BadRequest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
@@ -30,105 +22,12 @@ from local.processes import answers, free_ports
 from tests.local.projects import wait_until
 
 NEW = 0
-THREADS = 16
-CHUNK = 256 * 1024
 
 
 @pytest.fixture
 def bucket(workplace):
     with workplace.storage.client() as client:
         yield client.bucket(workplace.bucket)
-
-
-@pytest.fixture
-def pointer(bucket):
-    """An object that has been overwritten once; ``stale`` was its first generation."""
-    blob = bucket.blob("models/champion.json")
-    blob.upload_from_string(b"old")
-    blob.stale = blob.generation
-    blob.upload_from_string(b"now")
-    return blob
-
-
-class TestRaces:
-    def test_no_compare_and_set_is_lost(self, bucket):
-        """Sixteen claim a name and count up its number: one made it, and it ends at
-        their sum."""
-
-        def increment(_):
-            while True:
-                blob, count = bucket.blob("n"), 0
-                with contextlib.suppress(NotFound):
-                    count = int(blob.download_as_bytes())
-                try:
-                    blob.upload_from_string(
-                        str(count + 1), if_generation_match=blob.generation or NEW
-                    )
-                except PreconditionFailed:
-                    continue
-                return count
-
-        with ThreadPoolExecutor(THREADS) as pool:
-            counts = sorted(pool.map(increment, range(THREADS)))
-
-        assert counts == list(range(THREADS))
-        assert bucket.blob("n").download_as_bytes() == str(THREADS).encode()
-
-
-class TestWrites:
-    @staticmethod
-    def _simple(bucket, name, **conditions):
-        address = f"{bucket.client._connection.API_BASE_URL}/upload/storage/v1"
-        answer = requests.post(
-            f"{address}/b/{bucket.name}/o",
-            params={
-                "uploadType": "media",
-                "name": name,
-                "ifGenerationMatch": conditions["if_generation_match"],
-            },
-            data=b"new",
-            timeout=10,
-        )
-        if answer.status_code == PreconditionFailed.code:
-            raise PreconditionFailed(answer.text)
-        answer.raise_for_status()
-
-    @staticmethod
-    def _multipart(bucket, name, **conditions):
-        bucket.blob(name).upload_from_string(b"new\r\n--\n\n", **conditions)
-
-    @staticmethod
-    def _resumable(bucket, name, **conditions):
-        content = io.BytesIO(os.urandom(3 * CHUNK))
-        bucket.blob(name, chunk_size=CHUNK).upload_from_file(content, **conditions)
-
-    @pytest.mark.parametrize("way", ["simple", "multipart", "resumable"])
-    def test_writes_check_the_generation(self, bucket, pointer, way):
-        """A stale generation and a claim of a taken name fail; the current works."""
-        write = getattr(self, f"_{way}")
-        for wrong in (pointer.stale, NEW):
-            with pytest.raises(PreconditionFailed):
-                write(bucket, pointer.name, if_generation_match=wrong)
-        assert bucket.blob(pointer.name).download_as_bytes() == b"now"
-
-        write(bucket, pointer.name, if_generation_match=pointer.generation)
-
-        assert bucket.get_blob(pointer.name).generation > pointer.generation
-        assert bucket.blob(pointer.name).download_as_bytes() != b"now"
-
-
-def test_a_delete_frees_the_name(bucket, pointer):
-    """Which can be claimed again, with a newer generation. One that is no more is not
-    found."""
-    stale = bucket.blob(pointer.name, generation=pointer.stale)
-    for ask in (stale.download_as_bytes, stale.delete):
-        with pytest.raises(NotFound):
-            ask()
-    bucket.blob(pointer.name).delete()
-    again = bucket.blob(pointer.name)
-    again.upload_from_string(b"new", if_generation_match=NEW)
-
-    assert again.generation > pointer.generation
 
 
 @pytest.mark.parametrize("cut", ["_save", "write"])
@@ -177,15 +76,14 @@ def test_a_bucket_keeps_its_name_and_folder(emulators, bucket, tmp_path):
 
 
 class TestServer:
-    def test_the_server_keeps_objects_as_files(self, emulators, bucket, pointer):
+    def test_the_server_keeps_objects_as_files(self, emulators, bucket):
         """Which can be opened; none is outside the bucket's folder."""
+        bucket.blob("models/champion.json").upload_from_string(b"now")
         folder = emulators.state.folder / "storage" / bucket.name
 
-        assert (folder / pointer.name).read_bytes() == b"now"
+        assert (folder / "models" / "champion.json").read_bytes() == b"now"
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-    def test_the_server_goes_on_where_it_was(self, tmp_path, number):
-        """Whatever ended it."""
+    def test_the_server_goes_on_where_it_was_killed(self, tmp_path):
         generations = []
         for _ in range(2):
             [port] = free_ports(1)
@@ -208,7 +106,7 @@ class TestServer:
                     b"1", if_generation_match=blob.generation or NEW
                 )
                 generations.append(blob.generation)
-            process.send_signal(number)
+            process.kill()
             process.wait(timeout=20)
 
         assert generations[0] is None

@@ -1,5 +1,6 @@
 """
-The generated worlds: the same to the last bit, with known truth and real data's faults.
+The generated worlds: the same to the last bit, with known truth and real data's faults;
+and files of card transactions of the user's own.
 
 What is statistical fixes the seed and says why the tolerance is what it is.
 """
@@ -16,14 +17,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import csv
+from pyarrow import parquet as pq
 from sklearn.metrics import roc_auc_score
 
 from local.exports.ga4_schema import ARROW_SCHEMA
-from local.generators.cards import FAULTS, TRUTH_FAULTS, Transactions, cards
+from local.generators.cards import (
+    COLUMNS,
+    FAULTS,
+    TRUTH_FAULTS,
+    Transactions,
+    cards,
+    checked,
+    read_cards,
+)
 from local.generators.games import FAULTS as GAME_FAULTS
 from local.generators.games import Games
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
+from local.generators.streams import moment
 from propensity import usecases
+from propensity.errors import SchemaError
 from propensity.events.messages import Message
 from propensity.events.rows import accept
 from propensity.events.types import Catalogue
@@ -74,7 +87,6 @@ def test_a_world_is_the_same_each_time_and_another_by_another_seed():
 
 class TestShop:
     def test_the_shop_grows_for_three_days_by_rows_that_come_late(self, shop):
-        """No row is taken from a day or changed."""
         day = shop.dates[11]
         seen = [
             Counter(map(str, shop.shard(day, seen_on=day + n * DAY).to_pylist()))
@@ -84,61 +96,48 @@ class TestShop:
         assert all(a <= b for a, b in zip(seen, seen[1:], strict=False))
         assert seen[0] < seen[-1] == Counter(map(str, shop.shard(day).to_pylist()))
 
-    @pytest.mark.parametrize(
-        ("column", "inner", "marks"),
-        [
-            ("geo", "country", {"(not set)"}),
-            ("device", "operating_system", {"<Other>"}),
-            ("traffic_source", "source", {"<Other>", "(data deleted)"}),
-            ("ecommerce", "transaction_id", {"(not set)", None}),
-            ("privacy_info", "analytics_storage", {"Yes", "No", None}),
-        ],
-    )
-    def test_the_shop_has_marks_where_values_are_missing(
-        self, rows, column, inner, marks
-    ):
-        assert marks <= {row[column][inner] for row in rows}
-
-    @pytest.mark.parametrize("key", ["engagement_time_msec", "value"])
-    def test_the_shop_has_parameters_of_several_types(self, rows, key):
-        found = values(rows, key)
-        kinds = {k for value in found for k in value if value[k] is not None}
-
-        assert kinds == {"int_value", "double_value", "float_value", "string_value"}
-
-    def test_the_shop_has_rows_without_items_and_rows_exported_twice(self, rows):
+    def test_the_shop_has_what_is_missing_or_twice_in_real_exports(self, rows):
+        """Marks for what is not known, values of all types, events without items, and
+        rows that are exported twice."""
+        kinds = {
+            kind
+            for row in rows
+            for parameter in row["event_params"]
+            if parameter["key"] == "value"
+            for kind, value in parameter["value"].items()
+            if value is not None
+        }
         twice = sum(n == 2 for n in Counter(map(str, rows)).values())
 
+        assert {"(not set)"} <= {row["geo"]["country"] for row in rows}
+        assert {"Yes", "No", None} <= {
+            row["privacy_info"]["analytics_storage"] for row in rows
+        }
+        assert kinds == {"int_value", "double_value", "float_value", "string_value"}
         assert any(r["event_name"] == "view_item" and not r["items"] for r in rows)
         assert 0.002 * len(rows) < twice < 0.01 * len(rows)
 
 
-def values(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Every value of one event parameter, as its four typed fields."""
-    return [p["value"] for row in rows for p in row["event_params"] if p["key"] == key]
+def test_games_are_sent_with_repeated_late_and_broken_messages():
+    """One in ten again, byte for byte; one in twenty late by days; one in a hundred
+    broken, under an id of its own, with every reason among them."""
+    games = Games(users=200, maximum_events=60)
+    events, once, late = [*games.events()], {}, 0
+    sent = games.deliveries()
+    for one in sent:
+        if one.event and one.event["event_id"] not in once:
+            once[one.event["event_id"]] = one.data
+            happened = datetime.fromisoformat(one.event["event_time"])
+            late += one.sent_time - happened >= DAY
+        assert not one.event or once[one.event["event_id"]] == one.data
+    broken = [one for one in sent if one.event is None]
+    ids = {one.attributes["event_id"] for one in broken}
 
-
-class TestGames:
-    def test_games_are_sent_with_repeated_late_and_broken_messages(self):
-        """One in ten again, byte for byte; one in twenty late by days; one in a hundred
-        broken, under an id of its own, with every reason among them."""
-        games = Games(users=200, maximum_events=60)
-        events, once, late = [*games.events()], {}, 0
-        sent = games.deliveries()
-        for one in sent:
-            if one.event and one.event["event_id"] not in once:
-                once[one.event["event_id"]] = one.data
-                happened = datetime.fromisoformat(one.event["event_time"])
-                late += one.sent_time - happened >= DAY
-            assert not one.event or once[one.event["event_id"]] == one.data
-        broken = [one for one in sent if one.event is None]
-        ids = {one.attributes["event_id"] for one in broken}
-
-        assert sorted(once) == sorted(event["event_id"] for event in events)
-        assert len(sent) - len(once) - len(broken) == round(0.10 * len(events))
-        assert late == round(0.05 * len(events))
-        assert len(broken) == round(0.01 * len(events)) == len(ids - {*once})
-        assert {one.reason for one in broken} == {*GAME_FAULTS}
+    assert sorted(once) == sorted(event["event_id"] for event in events)
+    assert len(sent) - len(once) - len(broken) == round(0.10 * len(events))
+    assert late == round(0.05 * len(events))
+    assert len(broken) == round(0.01 * len(events)) == len(ids - {*once})
+    assert {one.reason for one in broken} == {*GAME_FAULTS}
 
 
 class TestCards:
@@ -169,3 +168,95 @@ class TestCards:
             place: one.reason for place, one in enumerate(sent) if one.event is None
         }
         assert {one.reason for one in sent if not one.event} == {*FAULTS, *TRUTH_FAULTS}
+
+
+END = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def table(transactions) -> pa.Table:
+    """Two hundred transactions in the public data set's columns."""
+    seconds = (transactions.time_ms - transactions.time_ms[0]) / 1_000
+    values = [
+        seconds,
+        *transactions.components.T,
+        transactions.amounts,
+        transactions.is_fraud.astype(int),
+    ]
+    return pa.table(dict(zip(COLUMNS, values, strict=True))).slice(0, 200)
+
+
+def column(name: str, values: list[object]):
+    """Return a change of a table: other values of one column."""
+    place = COLUMNS.index(name)
+    return lambda table: table.set_column(place, name, pa.array(values * 200)[:200])
+
+
+class TestCardFiles:
+    @pytest.mark.parametrize("ending", ["parquet", "csv"])
+    def test_card_files_are_read_from_parquet_and_csv(
+        self, transactions, table, tmp_path, ending
+    ):
+        """Stretched between two times."""
+        file = tmp_path / f"cards.{ending}"
+        (pq.write_table if ending == "parquet" else csv.write_csv)(table, file)
+        read = read_cards(file, start=END - DAY, end=END)
+        times = transactions.time_ms[:200] - transactions.time_ms[0]
+
+        assert (read.components == transactions.components[:200]).all()
+        assert (read.amounts == transactions.amounts[:200]).all()
+        assert (read.is_fraud == transactions.is_fraud[:200]).all()
+        assert moment(int(read.time_ms[0])) == END - DAY
+        assert moment(int(read.time_ms[-1]) + 1) == END
+        shares = (read.time_ms - read.time_ms[0]) / 86_400_000
+        assert shares == pytest.approx(times / times[-1], abs=1e-6)
+
+    def test_card_files_may_have_everything_in_quotes(self, table, tmp_path):
+        """As the public data set has its classes and the names of its columns."""
+        lines = [",".join(f'"{name}"' for name in COLUMNS)]
+        for row in table.slice(0, 19).to_pylist():
+            *values, label = row.values()
+            lines.append(",".join(map(repr, values)) + f',"{label}"')
+        (tmp_path / "creditcard.csv").write_text("\n".join(lines) + "\n")
+
+        assert len(checked(tmp_path / "creditcard.csv")) == 19
+
+    def test_card_files_are_used_without_the_frauds_at_their_end(self, table, tmp_path):
+        frauds = table.filter(pa.compute.equal(table["Class"], 1)).slice(0, 1)
+        whole = pa.concat_tables([table, *[frauds] * 40])
+        pq.write_table(whole, tmp_path / "cards.parquet")
+
+        expected = table.to_pandas().astype(float)
+        assert checked(tmp_path / "cards.parquet").equals(expected)
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            (lambda t: t.drop_columns(["V7", "Class"]), "V7, Class"),
+            (lambda t: t.slice(0, 0), "has no genuine transactions"),
+            (lambda t: pa.concat_tables([t, t]), "row 201: Time is earlier than"),
+            (column("V3", ["high"]), "row 1: expected a finite number in column V3"),
+            (column("V4", [1.0, math.nan]), "row 2: V4 is not a finite number"),
+            (column("Class", [2]), "values other than 0 and 1"),
+            (column("Class", [1]), "has no genuine transactions"),
+        ],
+    )
+    def test_card_files_of_something_else_are_refused(
+        self, table, tmp_path, change, says
+    ):
+        pq.write_table(change(table), tmp_path / "cards.parquet")
+        (tmp_path / "text.parquet").write_text("Time")
+
+        with pytest.raises(SchemaError, match=says):
+            checked(tmp_path / "cards.parquet")
+        for name in ("text.parquet", "nothing.csv"):
+            with pytest.raises(SchemaError, match=name):
+                checked(tmp_path / name)
+
+    def test_card_files_of_real_transactions_are_used(self, data_folder):
+        """6,942 transactions with 25 frauds, and not the 256 frauds after them."""
+        file = data_folder / "creditcard_day1.parquet"
+        read = read_cards(file, start=END - DAY, end=END)
+
+        assert (len(read), read.is_fraud.sum()) == (6_942, 25)
+        assert read.events()[0]["Amount"] == 149.62

@@ -16,7 +16,7 @@ from propensity import usecases
 from propensity.learning.candidates import estimator
 from propensity.learning.preprocessor import default_preprocessor
 from tests import shop
-from tests.usecases.ga4_purchase.exports import Export
+from tests.usecases.ga4_purchase.conftest import Export
 
 pytestmark = pytest.mark.long
 

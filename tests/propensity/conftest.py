@@ -1,4 +1,4 @@
-"""Tests that are coroutines: each runs in an event loop of its own."""
+"""Tests that are coroutines, each in an event loop of its own; an empty registry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import inspect
 
 import pytest
+
+from propensity.registry.versions import Registry
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -16,3 +18,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+@pytest.fixture
+def registry(artifacts) -> Registry:
+    """The registry of a use case, with nothing in it."""
+    return Registry(artifacts, "ga4_purchase")

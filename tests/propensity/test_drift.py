@@ -75,58 +75,47 @@ def with_column(name: str, change: Any, seed: int = 2) -> pa.Table:
     return rows.set_column(place, name, change(rows[name]))
 
 
-# What became of a column, and what is said of it.
+# What became of a column, why there is an alarm, and what is said of it.
 ALARMS = [
     (
-        "spend",
-        lambda column: pc.multiply(column, 0.0),
-        ("feature", "spend is 0 or less for 100.0% of users"),
+        *("spend", lambda column: pc.multiply(column, 0.0), "feature"),
+        "spend is 0 or less for 100.0% of users",
     ),
     (
-        "sessions",
-        lambda column: pc.multiply(column, 1000.0),
-        ("feature", "sessions is over 5 for "),
+        *("sessions", lambda column: pc.multiply(column, 1000.0), "feature"),
+        "sessions is over 5 for ",
     ),
     (
-        "sessions",
-        lambda column: pa.nulls(len(column), column.type),
-        (
-            "missing values",
-            "sessions is missing for 100.0% of users (0.0% in the training)",
-        ),
+        *("sessions", lambda column: pa.nulls(len(column), column.type)),
+        *("missing values", "sessions is missing for 100.0% of users (0.0% in the"),
     ),
     (
-        "source",
-        lambda column: pc.replace_substring(column, "google", "Google"),
-        ("feature", "source is another value for "),
+        *("source", lambda column: pc.replace_substring(column, "google", "Google")),
+        *("feature", "source is another value for "),
     ),
 ]
+CHANGES = pytest.mark.parametrize(("name", "change", "cause", "said"), ALARMS)
 
 
 class TestAnAlarm:
-    @pytest.mark.parametrize(
-        ("name", "change", "said"), ALARMS, ids=["zero", "large", "missing", "renamed"]
-    )
-    def test_an_alarm_says_what_has_changed(self, summary, name, change, said):
-        cause, message = said
+    @CHANGES
+    def test_an_alarm_says_what_has_changed(self, summary, name, change, cause, said):
         [(found, (why, text))] = alarms(summary, with_column(name, change)).items()
 
         assert (found, why) == (name, cause)
-        assert text.startswith(message)
+        assert text.startswith(said)
 
-    @pytest.mark.parametrize("broken", [1, 3, 5])
-    @pytest.mark.parametrize(
-        ("name", "change", "said"), ALARMS, ids=["zero", "large", "missing", "renamed"]
-    )
+    @pytest.mark.parametrize("broken", [1, 5])
+    @CHANGES
     def test_an_alarm_names_a_feature_that_broke_within_the_training(
-        self, name, change, said, broken
+        self, name, change, cause, said, broken
     ):
         """It broke before so many of the training's newest snapshots of eight."""
         sound = [shop(seed) for seed in range(10, 18 - broken)]
         dead = [with_column(name, change, seed) for seed in range(20, 20 + broken)]
         found = alarms(summarised(*sound, *dead), with_column(name, change))
 
-        assert {one: cause for one, (cause, _) in found.items()} == {name: said[0]}
+        assert {one: why for one, (why, _) in found.items()} == {name: cause}
 
     def test_an_alarm_names_a_flag_that_nearly_all_had_and_nobody_has_any_more(self):
         def flagged(seed: int) -> pa.Table:
@@ -174,7 +163,7 @@ class TestNoAlarm:
         assert "home of one" not in known
         assert "google" in known
 
-    @pytest.mark.parametrize("users", [100, 1_000, 10_000, 1_000_000, 10_000_000])
+    @pytest.mark.parametrize("users", [100, 10_000, 10_000_000])
     def test_no_alarm_is_raised_in_two_years_of_weeks_in_which_nothing_breaks(
         self, users
     ):
@@ -254,11 +243,6 @@ class TestNoAlarm:
         summary = summarised(*map(constant, range(10, 18)))
 
         assert alarms(summary, constant(2)) == {}
-
-    def test_no_alarm_is_raised_in_sixty_weeks_like_those_of_the_training(self):
-        summary = summarised(*map(shop, range(10, 18)))
-
-        assert [alarms(summary, shop(seed)) for seed in range(100, 160)] == [{}] * 60
 
     def test_no_alarm_is_raised_of_sums_in_another_order_or_without_a_summary(
         self, summary

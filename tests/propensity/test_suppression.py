@@ -26,13 +26,7 @@ from propensity.gcp.artifacts import Stored
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry import suppressed
 from propensity.settings import Settings
-from propensity.suppression import (
-    EVERYWHERE,
-    NOBODY,
-    Suppressed,
-    key_id,
-    user_hash,
-)
+from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
 from propensity.tables import every as tables
 
 KEY = "k" * 32
@@ -196,6 +190,7 @@ class TestPublished:
     def test_the_published_list_is_what_the_bucket_has(self):
         """And not what the table has, which is not asked."""
         assert published(entries("ana")) == listed("ana")
+        assert published(None, key="") == NOBODY
 
     @pytest.mark.parametrize(
         "answer",
@@ -218,6 +213,3 @@ class TestPublished:
         key it was not read."""
         with pytest.raises(SettingsError):
             published(entries("ana"), key=key)
-
-    def test_the_published_list_is_of_nobody_where_there_is_neither_key_nor_list(self):
-        assert published(None, key="") == NOBODY

@@ -107,7 +107,6 @@ class TestTruth:
         assert log.label(*(truth_of_a(*finding) for finding in truths)) == expected
 
     def test_a_truth_is_joined_by_use_case_and_event(self, log):
-        """A truth is of its event and of no other."""
         log.add(inference("b", START))
 
         assert log.label(truth_of_a(1, 1, use_case="other")) == (None, False, "unknown")
@@ -129,7 +128,6 @@ class TestTruth:
         }
 
     def test_a_truth_may_be_found_before_its_event_is_logged(self, log):
-        """A truth that overtakes its transaction waits for it."""
         log.add(truth_of_a(1, 1))
         assert log.rows() == {}
 

@@ -1,19 +1,213 @@
-"""Use cases: a folder each, and nothing elsewhere that names one."""
+"""
+Use cases: a folder each, and nothing elsewhere that names one; and what a usecase.toml
+may say: a mistake is found, and its entry named.
+"""
 
 from __future__ import annotations
 
 import pickle
 import shutil
 from datetime import date
+from typing import get_args
 
 import pytest
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
+from propensity.events import types
+from propensity.learning import candidates
 from propensity.settings import Settings
-from propensity.usecases import UseCase
+from propensity.usecases import UseCase, declaration
 from tests import own_use_cases
-from tests.usecases.test_declaration import TOML
+
+TOML = """\
+title = "t"
+outcome = "o"
+lookback_days = 60
+horizon_days = 7
+threshold = 0.5
+
+[parameters]
+label_event = "purchase"
+user_column = "user_pseudo_id"
+
+[event_params]
+coupon = "STRING"
+
+[user_properties]
+plan = "STRING"
+
+[features]
+recency_days = "number"
+country = "category"
+
+[baseline]
+feature = "recency_days"
+ascending = true
+
+[[candidates]]
+name = "lr"
+algorithm = "LogisticRegression"
+[candidates.parameters]
+C = 0.5
+
+[[candidates]]
+name = "trees"
+algorithm = "ExtraTreesClassifier"
+
+[[candidates]]
+name = "average"
+algorithm = "VotingClassifier"
+[candidates.parameters]
+of = ["lr", "trees"]
+
+[stream]
+events = ["spin"]
+
+[events.spin]
+stake = "amount"
+
+[sources.loyalty]
+table = "crm.loyalty"
+user_id = "customer"
+valid_from = "at"
+plans = ["ends"]
+[sources.loyalty.columns]
+points = "INT64"
+ends = "DATE"
+"""
+
+# A line of TOML, or its end; what stands there instead; and what is said of it.
+MISTAKES = r"""
+title = "t" | title = 3 | title must be a text; it is 3
+title = "t" | title = "t"\ntitel = "t" | unknown entry titel. Did you mean title?
+title = "t" | title = "t"\nname = "t" | name is unknown
+lookback_days = 60 | lookback_days = 0 | lookback_days is 0; it must be 1 or more
+horizon_days = 7 | horizon_days = true | horizon_days must be a whole
+horizon_days = 7 | horizon_days = 3651 | horizon_days is 3651; it must be 3650 or less
+horizon_days = 7 | horizon_days = 91\nstride_days = 1 | of 91 days; use 2 or more
+threshold = 0.5 | threshold = 1.5 | threshold is 1.5; it must be 1.0 or less
+threshold = 0.5 | threshold = -0.5 | threshold is -0.5; it must be 0.0 or more
+threshold = 0.5 | threshold = 0.5\nspan = 3 | span must be a text
+threshold = 0.5 | threshold = 0.5\nbudget = "0%" | budget is '0%': use a number
+outcome = "o" | outcome = " " | outcome is ' '; use a text that is not blank
+label_event = "purchase" | label_event = 0.5 | label_event must be a whole number or a
+label_event = "purchase" | horizon_days = 30 | parameters.horizon_days: every
+label_event = "purchase" | "a b" = "x" | parameters.a b is not a valid name
+coupon = "STRING" | coupon = "TEXT" | no TEXT. Use one of INT64, NUMERIC, STRING
+coupon = "STRING" | "cou'pon" = "STRING" | event_params.cou'pon is not a valid name
+plan = "STRING" | 2nd = "STRING" | user_properties.2nd is not a valid name
+country = "category" | country = "text" | there is no text. Use one of category, number
+country = "category" | Label = "number" | features.Label: training has
+country = "category" | weight = "number" | features.weight: training has
+country = "category" | user_id = "number" | features.user_id: training has
+country = "category" | sampled_by = "number" | features.sampled_by: training has
+country = "category" | truth_time = "number" | features.truth_time: training has
+country = "category" | "a-b" = "number" | features.a-b is not a valid name
+feature = "recency_days" | feature = "country" | baseline.feature: country is
+ascending = true | ascending = "yes" | baseline.ascending must be true or false
+"LogisticRegression" | "XGBoost" | candidates[0].algorithm: there is no XGBoost
+"ExtraTreesClassifier" | "HalfSpaceTrees" | candidates: trees is a HalfSp
+name = "trees" | name = "lr" | candidates: two are named lr
+name = "trees" | name = "trees"\nnam = "t" | unknown entry candidates[1].nam
+of = ["lr", "trees"] | of = ["lr", "tree"] | average needs one parameter, of
+of = ["lr", "trees"] | of = ["lr", "lr"] | average needs one parameter, of
+of = ["lr", "trees"] | of = ["lr"]\nC = 1 | average needs one parameter, of
+of = ["lr", "trees"] | of = [] | candidates: average needs one parameter, of
+[stream] | [stream]\ncurrency = "euro" | is 'euro'; use three capitals
+[stream] | [stream]\nscored = [1] | stream.scored[0] must be a text
+[stream] | [stream]\namount = "country" | stream.amount: country is not a num
+[stream] | [stream]\namount = "" | stream.amount is ''
+events = ["spin"] | events = "spin" | stream.events must be a list
+[events.spin] | [events."a spin"] | events.a spin is not a valid name
+stake = "amount" | stake = "money" | events.spin.stake: there is no money
+user_id = "customer" | user_id = "a b" | sources.loyalty.user_id is 'a b'
+plans = ["ends"] | plans = "ends" | sources.loyalty.plans must be a list
+plans = ["ends"] | plans = ["end"] | sources.loyalty.plans: end is not among
+"crm.loyalty" | "loyalty" | sources.loyalty.table is 'loyalty'
+"crm.loyalty" | "crm.events_*" | sources.loyalty.table is 'crm
+valid_from = "at" | valid_from = "at it" | sources.loyalty.valid_from is 'at it'
+points = "INT64" | points = "JSON" | sources.loyalty.columns.points: there is no JSON
+""".strip().splitlines()
+
+
+def problems(text: str) -> list[str]:
+    """What is said of a text; nothing where it is right."""
+    try:
+        usecases.parse("toy", text)
+    except UseCaseError as error:
+        return error.message.splitlines()
+    return []
+
+
+def problems_of(old: str, new: str) -> list[str]:
+    """The problems where a line, or what it ends with, is replaced."""
+    assert TOML.count(f"{old}\n") == 1
+    return problems(TOML.replace(f"{old}\n", f"{new}\n"))
+
+
+class TestProblems:
+    def test_problems_are_none_where_all_is_right(self):
+        """Trees that need no truth are right where events are scored, and only there:
+        of users they would know nothing."""
+        text = TOML.replace("ExtraTreesClassifier", "HalfSpaceTrees")
+        scoring = text.replace("[stream]", '[stream]\nscored = ["spin"]')
+
+        assert problems(TOML) == problems(scoring) == []
+
+    @pytest.mark.parametrize("mistake", MISTAKES)
+    def test_problems_name_the_entry(self, mistake):
+        old, new, message = mistake.replace(r"\n", "\n").split(" | ")
+        [problem] = problems_of(old, new)
+
+        assert problem.startswith("toy/usecase.toml: ")
+        assert message in problem
+
+    @pytest.mark.parametrize("name", ["ga_events", "ma_drift", "stream_events"])
+    def test_problems_name_a_source_that_is_a_table_of_the_deployment(self, name):
+        [problem] = problems(TOML.replace("[sources.loyalty", f"[sources.{name}"))
+
+        assert f"sources.{name}: a deployment has a table of this name" in problem
+
+    @pytest.mark.parametrize(
+        ("candidates", "wrong"), [("[]", "is empty"), ("3", "must be a list")]
+    )
+    def test_problems_name_candidates_that_are_no_tables(self, candidates, wrong):
+        head, _, rest = TOML.partition("[[candidates]]")
+        text = f"candidates = {candidates}\n{head}{rest[rest.index('[stream]') :]}"
+
+        [problem] = problems(text)
+        assert f"candidates {wrong}" in problem
+
+    @pytest.mark.parametrize(
+        ("line", "entry"),
+        [
+            *((line, line.split(" ")[0]) for line in TOML.split("\n")[:5]),
+            ("ascending = true", "ascending"),
+            ('algorithm = "LogisticRegression"', "algorithm"),
+            ('valid_from = "at"', "valid_from"),
+        ],
+    )
+    def test_problems_name_what_is_missing(self, line, entry):
+        [problem] = problems_of(line, "")
+
+        assert f"{entry} is missing" in problem
+
+    def test_problems_name_the_line_of_what_is_no_toml(self):
+        [problem] = problems('a = 1\n[features\nb = "number"')
+
+        assert "line 2" in problem
+
+
+def test_algorithms_are_those_that_can_be_trained():
+    """And kinds of fields are those of events."""
+    assert {*get_args(declaration.Algorithm)} == {
+        *(candidates.ALGORITHMS),
+        declaration.MEAN,
+        declaration.FOREST,
+    }
+    assert {*get_args(declaration.EventKind)} == {*types.KINDS}
+
 
 SETTINGS = Settings(project="p")
 DAY = date(2026, 3, 2)
@@ -27,7 +221,6 @@ def toy() -> UseCase:
 class TestLoad:
     @pytest.mark.parametrize("name", usecases.names())
     def test_loading_reads_each_folder(self, name):
-        """Every one describes a use case, with the statements it needs."""
         use_case = usecases.load(name)
 
         of_events = ("event_training_rows", "event_evaluation_rows")
@@ -40,14 +233,12 @@ class TestLoad:
         "name", ["", "../secrets", "ga4_purchase/", "GA4_PURCHASE", "x" * 10_000]
     )
     def test_loading_refuses_a_name_that_there_is_not(self, name):
-        """An unknown use case is the caller's mistake, and the known ones are named."""
         with pytest.raises(RequestError, match="ga4_purchase") as refused:
             usecases.load(name)
         assert refused.value.field == "use_case"
         assert len(refused.value.message) < 500
 
     def test_loading_refuses_a_use_case_without_a_statement(self, monkeypatch):
-        """What every use case of users has is missed when it is loaded, by its file."""
         has = UseCase.has_statement
         monkeypatch.setattr(
             UseCase,
@@ -82,7 +273,6 @@ class TestOfOnesOwn:
 
     @pytest.mark.parametrize("name", ["ga4_purchase", "declaration"])
     def test_a_name_in_both_places_is_refused(self, own, name):
-        """Of a use case that ships, or of a module of the package."""
         shutil.copytree(folders.place("ga4_purchase"), own / name)
 
         with pytest.raises(UseCaseError, match=f"^{name} is the name of .* rename"):
@@ -93,14 +283,6 @@ class TestOfOnesOwn:
 
         with pytest.raises(UseCaseError, match=r"PROPENSITY_USE_CASES is '.*/own'"):
             usecases.names()
-
-
-def test_mistakes_are_named_by_file_and_entry():
-    """What is wrong is refused when it is read, not in training."""
-    text = TOML.replace("= 0.5\n\n", "= 1.5\n\n", 1)
-
-    with pytest.raises(UseCaseError, match=r"^toy/usecase\.toml: threshold is .*$"):
-        usecases.parse("toy", text)
 
 
 class TestWindow:

@@ -205,7 +205,6 @@ class TestTeardown:
 
 class TestShell:
     def test_shellcheck_finds_nothing(self):
-        """All of them, and what they source."""
         beside = Path(sys.executable).with_name("shellcheck")
         program = str(beside) if beside.exists() else shutil.which("shellcheck")
         if program is None:

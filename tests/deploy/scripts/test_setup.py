@@ -61,7 +61,6 @@ class TestSetup:
         assert f'services = {{"get_proba": "{address}"}}' in ran.variables
 
     def test_the_set_up_exits_with_3_where_only_what_watches_is_missing(self, cloud):
-        """All else is done."""
         cloud.rules.insert(0, ("terraform/watch apply", "refused", 1))
         script = cloud.project / "deploy" / "hurried.sh"
         text = (script.parent / "setup.sh").read_text()
@@ -213,7 +212,6 @@ class TestAfterASetup:
         assert cloud.count("scheduler jobs create") == 0
 
     def test_nothing_is_deployed_without_a_set_up(self, cloud):
-        """The message says what comes first."""
         result = cloud.run("02-GetProba/deploy.sh")
 
         assert result.returncode == 1

@@ -76,8 +76,7 @@ def values(root: str, place: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["6", pytest.param("7", marks=pytest.mark.long)])
-def test_what_it_makes_is_what_its_own_tests_expect(line, tmp_path):
-    """Of every file, by the provider's published schema of every type in it."""
+def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
     text = "".join(file.read_text() for file in TERRAFORM.rglob("*.tf"))
     resources, data = (
         sorted(set(re.findall(rf'^{kind} "(google_\w+)"', text, re.M)))

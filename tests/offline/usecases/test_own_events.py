@@ -13,7 +13,7 @@ from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.usecases.declaration import Events
 from tests.offline.usecases.conftest import NAME
-from tests.usecases.test_declaration import TOML
+from tests.usecases.test_usecases import TOML
 
 SHOP = Events(
     table="shop.events", user_id="customer", time="at", name="type", amount="total"

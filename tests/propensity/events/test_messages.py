@@ -1,9 +1,13 @@
-"""Pushes: a message comes as it was sent, and a body that is no push is refused."""
+"""
+Messages: a push is as it was sent, or refused; and dead letters: what came and why, and
+nobody's name.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +16,18 @@ from hypothesis import strategies as st
 
 from propensity.errors import RequestError
 from propensity.events import messages
-from propensity.events.messages import Message
+from propensity.events.messages import REMOVED, Message, dead_letters, redacted
+from propensity.events.values import Refused
+from tests.events import (
+    CATALOGUE,
+    NOW,
+    accept,
+    bet,
+    message,
+    refusal,
+    registration,
+    written,
+)
 
 PAYLOAD = b'{"user_id": "u1"}'
 SENT = {
@@ -87,3 +102,111 @@ def test_any_other_body_is_the_callers_mistake_and_the_field_is_named(sent, fiel
 def test_any_bytes_crash_nothing(sent):
     with pytest.raises(RequestError):
         messages.message(sent)
+
+
+# Registrations that are refused, as producers write them by mistake: each names Ada.
+PERSON = {
+    "name": "Ada Muster",
+    "date_of_birth": "1990-05-04",
+    "street_address": "1 High",
+}
+ADA = json.dumps(PERSON)
+NAMED = [
+    written(registration(age="35"), age="NaN"),
+    written(registration(), age="-Infinity", label="1e999"),
+    b"\xef\xbb\xbf" + ADA.encode(),
+    written({"event": PERSON, "event_type": "new_registration"}),
+    written({"events": [[PERSON], {"a": {"b": [PERSON]}}]}),
+    written({"payload": ADA, "list": [ADA, [json.dumps([ADA])]]}),
+    written({"Name": "Ada", "DATE_OF_BIRTH": "1990-05-04", "Street_Address": "1 High"}),
+    written({"NAME ": "Ada", "dateOfBirth": "1990-05-04", "street-address": "1 High"}),
+    written({"n\u0061me": {"first": "Ada"}, "street_address": ["1 High"]}),
+    b'{"\\u006eame": "Ada", "date_of_birth": 19900504}',
+    b'{"name": "Ada", "name": "x"}',
+    b'{"x": {"name": "Ada"}, "x": 1}',
+    written({**PERSON, "note": "x" * 5 * 1024**2}),
+    # These are no JSON objects.
+    ADA.encode()[:-1],
+    ADA.encode() + b"}",
+    ADA.encode("utf-16"),
+    json.dumps(ADA).encode(),
+    b'["Ada Muster", "1990-05-04", "1 High Street"]',
+    b"Ada Muster;1990-05-04;1 High Street",
+    b"{'name': 'Ada', 'date_of_birth': '1990-05-04'}",
+    b'{"name": "Ada"' + b',"a":[' * 2_000,
+    b'{"a":' * 900 + ADA.encode() + b"}" * 900,
+]
+
+
+@pytest.mark.parametrize("data", NAMED, ids=lambda one: str(one[:50]))
+def test_a_dead_letter_names_nobody_however_it_is_written(data):
+    sent = Message(data, "m", {"Name": "Ada", "use_case": "first_day_churn"})
+    refused = {0: Refused("bad_value", "any")}
+    letters = dead_letters(
+        [sent], refused, received_at=NOW, personal=CATALOGUE.personal
+    )
+
+    [letter] = letters.to_pylist()
+    assert letter["raw_size"] == len(data)
+    for secret in ("Ada", "1990", "1 High", "Muster"):
+        assert secret not in f"{letter}"
+
+
+def test_a_dead_letter_is_kept_only_if_it_is_an_object_of_json():
+    """Another message can never be an event, and could name somebody anywhere."""
+    personal = CATALOGUE.personal
+    for data in (b"{", b"", b"\xff\x00{", b"[1]", b'"x"', b"1", b'{"a":1,"a":2}'):
+        assert redacted(data, personal) is None
+    for data in (b"{}", b' {"rename": "x", "n": [NaN, 1.10, 1e999]} ', b'{"a":"{"}'):
+        assert redacted(data, personal) == data
+
+
+def test_a_dead_letter_keeps_its_numbers_as_they_were_written():
+    data = b'{"Name":"Ada","n":[1.10,1E2,-0.0,1e999,NaN,%d]}' % 10**30
+
+    kept = redacted(data, CATALOGUE.personal)
+    assert kept == data.replace(b"Ada", REMOVED.encode())
+
+
+def test_the_field_of_a_dead_letter_can_be_shown_in_a_terminal():
+    """A producer chooses its name where a number is not finite."""
+    name = "\x1b[2J\n\u202e" + "x" * 100_000
+    data = json.dumps({name: float("nan")}).encode()
+
+    reason, field = refusal(data)
+    assert (reason, field) == ("not_finite", "\ufffd[2J\ufffd\ufffd" + "x" * 58)
+
+
+class TestDeadLetters:
+    def test_dead_letters_hold_what_came_and_why(self):
+        messages = [
+            message(bet(), "m1"),
+            message(b'{"a":1}', "m2", published_at="2026-03-02T05:00:00Z", a="é"),
+            Message(b"%%%", "m3", problem=Refused("wrong_encoding", "not base64")),
+            Message(b"", "m4", problem=Refused("too_large", "5"), dropped=5),
+        ]
+        accepted = accept(*messages)
+        letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
+
+        first, second, third = letters.to_pylist()
+        assert (first["message_id"], first["reason"]) == ("m2", "missing_field")
+        assert (first["raw"], first["raw_size"]) == (b'{"a":1}', 7)
+        assert first["detail"] == accepted.refused[1].detail
+        assert first["attributes"] == '{"a":"é"}'
+        assert first["published_at"] == NOW - timedelta(hours=1)
+        assert (second["reason"], second["raw"]) == ("wrong_encoding", None)
+        assert (third["raw"], third["raw_size"]) == (None, 5)
+
+    def test_dead_letters_have_an_age_in_the_place_of_personal_fields(self):
+        """So one can be sent again, and says of nobody who they are."""
+        personal = CATALOGUE.personal
+        letter = redacted(written(registration(label="maybe")), personal)
+
+        fields = json.loads(letter)
+        assert (fields["name"], fields["street_address"]) == (REMOVED, REMOVED)
+        assert (fields["age"], fields["label"]) == (35, "maybe")
+        assert "date_of_birth" not in fields
+        assert redacted(letter, personal) == letter
+        for changed in ({"date_of_birth": "May 1990"}, {"event_time": "soon"}):
+            fields = json.loads(redacted(written(registration(**changed)), personal))
+            assert fields["date_of_birth"] == REMOVED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -54,106 +55,89 @@ def test_tables_of_days_are_known_by_their_names():
     assert Shards.of(names, kinds=["intraday"]).intraday == {date(2026, 3, 2)}
 
 
-class TestARun:
-    @pytest.mark.parametrize(
-        ("lacking", "now", "expected"),
-        [
-            ((), THEN, Freshness(data_until=AS_OF)),
-            # It may still come; the newest whole as-of date is a day before.
-            ((1,), THEN, Freshness(
-                data_until=AS_OF - DAY, late=(AS_OF - DAY,), is_awaited=True)),
-            # A daily table comes within three days, or never.
-            ((1,), LONG_AFTER, Freshness(
-                data_until=AS_OF - DAY, late=(AS_OF - DAY,))),
-            ((1, 2), LONG_AFTER, Freshness(
-                data_until=AS_OF - 2 * DAY, late=(AS_OF - 2 * DAY, AS_OF - DAY))),
-            # Older days are named, and nobody waits for them.
-            ((20, 90), THEN, Freshness(
-                data_until=AS_OF, missing=(AS_OF - 20 * DAY,))),
-        ],
-        ids=["whole", "late", "lost", "two", "gap"],
-    )  # fmt: skip
-    def test_a_run_reads_to_the_newest_day_with_all_days_before_it(
-        self, lacking, now, expected
-    ):
-        assert look(days(*(AS_OF - n * DAY for n in lacking)), now=now) == expected
-
-    def test_a_run_waits_for_no_day_that_is_not_over(self):
-        """In a zone behind UTC the newest day goes on past midnight UTC."""
-        night = datetime(2026, 3, 2, 3, tzinfo=UTC)
-
-        assert not look(days(AS_OF - DAY), now=night, zone=-8).is_awaited
-        assert look(days(AS_OF - DAY), now=night, zone=0).is_awaited
-
-    def test_a_run_expects_no_table_of_a_weekday_on_which_nothing_happens(self):
-        """A shop that is closed on Sundays has none: of no Sunday is it missing."""
-        sundays = {day for day in days() if day.isoweekday() == 7}
-        saturday = AS_OF - 2 * DAY
-
-        assert look(days(*sundays)) == Freshness(data_until=AS_OF)
-        assert look(days(*sundays, saturday)).late == (saturday,)
-
-    def test_a_run_leaves_an_empty_window_to_its_statements(self):
-        """They say what is wrong."""
-        assert look(set()) == Freshness(data_until=AS_OF)
-        assert look({AS_OF - 70 * DAY}) == Freshness(data_until=AS_OF)
-
-
-class TestAStreamedDay:
-    streaming = days()
-
-    def test_a_streamed_day_is_there_three_hours_after_its_end(self):
-        """Of a property that only streams."""
-        state = look(set(), intraday=self.streaming)
-        early = look(set(), intraday=self.streaming, now=THEN.replace(hour=2))
-
-        assert (state.data_until, state.late, state.is_awaited) == (AS_OF, (), False)
-        assert len(state.streamed) == 60
-        assert early.data_until == AS_OF - DAY
-        assert early.late == (AS_OF - DAY,)
-
-    def test_a_streamed_day_is_read_where_the_daily_table_does_not_come(self):
-        """It is waited for before: the daily one has more."""
-        daily, streamed = days(AS_OF - DAY), {AS_OF - DAY, AS_OF}
-        now = look(daily, intraday=streamed)
-        later = look(daily, intraday=streamed, now=LONG_AFTER)
-
-        assert (now.is_awaited, now.data_until) == (True, AS_OF)
-        assert later == Freshness(data_until=AS_OF, streamed=(AS_OF - DAY,))
-
-    @pytest.mark.parametrize("zone", range(-11, 15))
-    def test_a_streamed_day_that_is_over_is_waited_for_in_any_zone(self, zone):
-        """Ahead of UTC the day of the as-of date is streamed as well, and goes on."""
-        daily, streamed = days(AS_OF - DAY), {AS_OF - DAY, AS_OF}
-        evening = THEN.replace(hour=20)
-
-        assert look(daily, intraday=streamed, now=evening, zone=zone).is_awaited
-
-    def test_a_streamed_day_is_not_named_where_the_daily_table_is_there(self):
-        assert look(days(), intraday={AS_OF - DAY}).streamed == ()
+BEFORE, SATURDAY, MONTH = AS_OF - DAY, AS_OF - 2 * DAY, AS_OF - 20 * DAY
+NIGHT, TWO = datetime(2026, 3, 2, 3, tzinfo=UTC), datetime(2026, 3, 2, 2, tzinfo=UTC)
+SUNDAYS = {day for day in days() if day.isoweekday() == 7}
+WINDOW = tuple(AS_OF - n * DAY for n in range(60, 0, -1))
+WHOLE = Freshness(data_until=AS_OF)
+LOST = Freshness(data_until=BEFORE, late=(BEFORE,))
+LATE = replace(LOST, is_awaited=True)
+BOTH_STREAMED = {BEFORE, AS_OF}
+# Days that have a daily table, what else there is, and what a run reads.
+CASES = {
+    "all": (days(), {}, WHOLE),
+    # It may still come; the newest whole as-of date is a day before.
+    "one may still come": (days(BEFORE), {}, LATE),
+    # A daily table comes within three days, or never.
+    "one never came": (days(BEFORE), {"now": LONG_AFTER}, LOST),
+    "two never came": (
+        *(days(BEFORE, SATURDAY), {"now": LONG_AFTER}),
+        Freshness(data_until=SATURDAY, late=(SATURDAY, BEFORE)),
+    ),
+    # Older days are named, and nobody waits for them.
+    "a gap": (days(MONTH, AS_OF - 90 * DAY), {}, replace(WHOLE, missing=(MONTH,))),
+    # In a zone behind UTC the newest day goes on past midnight UTC.
+    "a day that goes on": (days(BEFORE), {"now": NIGHT, "zone": -8}, LOST),
+    "a day that is over": (days(BEFORE), {"now": NIGHT}, LATE),
+    # A shop that is closed on Sundays has no table of them: of none is it missing.
+    "closed on Sundays": (days(*SUNDAYS), {}, WHOLE),
+    "Saturday may still come": (
+        *(days(*SUNDAYS, SATURDAY), {}),
+        Freshness(data_until=SATURDAY, late=(SATURDAY,), is_awaited=True),
+    ),
+    # Statements say what is wrong with an empty window.
+    "none": (set(), {}, WHOLE),
+    "none in the window": ({AS_OF - 70 * DAY}, {}, WHOLE),
+    # A streamed day is there three hours after its end.
+    "streamed": (set(), {"intraday": days()}, replace(WHOLE, streamed=WINDOW)),
+    "streamed until now": (
+        *(set(), {"intraday": days(), "now": TWO}),
+        replace(LATE, streamed=WINDOW[:-1]),
+    ),
+    # It is read where the daily table, which has more, does not come.
+    "streamed, may still come": (
+        *(days(BEFORE), {"intraday": BOTH_STREAMED}),
+        replace(WHOLE, streamed=(BEFORE,), is_awaited=True),
+    ),
+    "streamed, never came": (
+        *(days(BEFORE), {"intraday": BOTH_STREAMED, "now": LONG_AFTER}),
+        replace(WHOLE, streamed=(BEFORE,)),
+    ),
+    "streamed and daily": (days(), {"intraday": {BEFORE}}, WHOLE),
+    # Ahead of UTC the last hours before its midnight are of the next local day.
+    "ahead of UTC": (
+        *(days(), {"zone": 9, "now": LONG_AFTER}),
+        Freshness(data_until=BEFORE, late=(AS_OF,)),
+    ),
+    "ahead, a day more": (days(until=AS_OF + DAY), {"zone": 9}, WHOLE),
+    # That day goes on; what the window needs of it is over.
+    "ahead, streamed": (
+        *(set(), {"intraday": days(until=AS_OF + DAY), "zone": 9}),
+        replace(WHOLE, streamed=(*WINDOW, AS_OF)),
+    ),
+    # Behind UTC the window's first hours are of the local day before.
+    "behind UTC": (
+        *(days(AS_OF - 61 * DAY), {"zone": -8}),
+        replace(WHOLE, missing=(AS_OF - 61 * DAY,)),
+    ),
+    "in UTC": (days(AS_OF - 61 * DAY), {}, WHOLE),
+}
 
 
-class TestAPropertysZone:
-    def test_a_property_ahead_of_utc_needs_the_local_day_of_the_as_of_date(self):
-        """The last hours before midnight UTC are of the next local day."""
-        state = look(days(), zone=9, now=LONG_AFTER)
-        later = look(days(until=AS_OF + DAY), zone=9, now=LONG_AFTER)
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_reads_to_the_newest_day_with_all_days_before_it(name):
+    daily, how, expected = CASES[name]
 
-        assert (state.data_until, state.late) == (AS_OF - DAY, (AS_OF,))
-        assert later == Freshness(data_until=AS_OF)
+    assert look(daily, **how) == expected
 
-    def test_a_property_behind_utc_needs_the_local_day_before_the_window(self):
-        """The window's first hours, in UTC, are of the local day before."""
-        before = AS_OF - 61 * DAY
 
-        assert look(days(before), zone=-8).missing == (before,)
-        assert look(days(before), zone=0).missing == ()
+@pytest.mark.parametrize("zone", range(-11, 15))
+def test_a_streamed_day_that_is_over_is_waited_for_in_any_zone(zone):
+    """Ahead of UTC the day of the as-of date is streamed as well, and goes on."""
+    evening = THEN.replace(hour=20)
+    state = look(days(BEFORE), intraday=BOTH_STREAMED, now=evening, zone=zone)
 
-    def test_a_property_ahead_of_utc_has_what_was_streamed_by_midnight_utc(self):
-        """The local day goes on; what the window needs of it is over."""
-        streaming = days(until=AS_OF + DAY)
-
-        assert look(set(), intraday=streaming, zone=9).data_until == AS_OF
+    assert state.is_awaited
 
 
 @given(
@@ -163,7 +147,6 @@ class TestAPropertysZone:
     zone=st.integers(-12, 14),
 )
 def test_what_is_read_is_there(missing, streamed, hours, zone):
-    """Every expected day before ``data_until`` is there, or is named."""
     daily = days(*(AS_OF - n * DAY for n in missing))
     intraday = {AS_OF - n * DAY for n in streamed}
     now = datetime(2026, 3, 2, tzinfo=UTC) + timedelta(hours=hours)

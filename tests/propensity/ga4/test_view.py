@@ -1,27 +1,33 @@
 """
-The view of the export, specified: columns for the values that use cases name.
+The view of the export, specified: columns for the values that use cases name, and no
+event without the consent that is required.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import date
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
 from propensity import usecases
-from propensity.errors import SchemaError, UseCaseError
+from propensity.errors import SchemaError, SettingsError, UseCaseError
 from propensity.ga4.view import GA_EVENTS, check_view, columns, events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.usecases import Value
 from propensity.usecases.declaration import VIEW, merged
 from tests import shop
+from tests.conftest import new_workplace
 
 DAY = date(2026, 3, 2)
+SHOP = usecases.load("ga4_purchase")
 PLAN = Value("user_properties", "plan", "STRING")
 VALUES = tuple(
     Value("event_params", f"as_{kind.lower()}", kind)
@@ -129,11 +135,97 @@ def test_two_use_cases_share_a_column_that_they_name_alike():
 
 
 def test_a_view_of_another_time_is_refused(warehouse):
-    """A use case that names a column reads no view that was made before."""
-    shop = usecases.load("ga4_purchase")
-    use_case = replace(shop, user_properties={"plan": "STRING"})
-    other = replace(use_case, user_properties={"tier": "STRING"})
+    use_case = structs.replace(SHOP, user_properties={"plan": "STRING"})
+    other = structs.replace(use_case, user_properties={"tier": "STRING"})
 
     check_view(warehouse, use_case)
     with pytest.raises(SchemaError, match="lacks property_tier.*Run deploy/setup.sh"):
         check_view(warehouse, other)
+
+
+USERS = {
+    f"analytics {analytics}, ads {ads}": (analytics, ads)
+    for analytics, ads in itertools.product(["Yes", "No", None], repeat=2)
+}
+CHANGED = "analytics Yes, ads Yes"
+
+
+def events() -> list[shop.Row]:
+    """Of users who agreed to this and that: a visit before the date, a sale after."""
+    rows = []
+    for user, (analytics, ads) in USERS.items():
+        choice = {"privacy_info": {"analytics_storage": analytics, "ads_storage": ads}}
+        rows.append(shop.event(user, DAY - timedelta(days=3), **choice))
+        rows.append(shop.purchase(user, DAY + timedelta(days=3), **choice))
+    rows.append(shop.event("says nothing", DAY - timedelta(days=3)))
+    # A user may change their mind: each event counts by what was said of it.
+    changed = {"privacy_info": {"analytics_storage": "No", "ads_storage": "No"}}
+    rows.append(shop.event(CHANGED, DAY - timedelta(days=2), **changed))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def warehouse_of(emulators) -> Iterator[Callable[..., Warehouse]]:
+    """Have the view of some setting, over events of all kinds of consent."""
+    place = new_workplace(emulators)
+    shop.load(place, events())
+    with contextlib.ExitStack() as stack:
+
+        def make(require: str) -> Warehouse:
+            variable = {"PROPENSITY_REQUIRE_CONSENT": require}
+            settings = Settings.from_environment({**place.environment, **variable})
+            warehouse = Warehouse.open(settings)
+            stack.callback(warehouse.close)
+            text = events_view(settings.export, require=require)
+            warehouse.replace_view(VIEW, text)
+            return warehouse
+
+        yield make
+
+
+@pytest.mark.parametrize(
+    ("require", "consents"),
+    [
+        ("false", ()),
+        ("true", ("analytics Yes",)),
+        ("analytics_storage", ("analytics Yes",)),
+        ("ads_storage", ("ads Yes",)),
+        ("both", ("analytics Yes", "ads Yes")),
+    ],
+)
+def test_the_view_of_the_export_has_events_with_the_required_consent_alone(
+    warehouse_of, require, consents
+):
+    """Yes is consent; No is none, and nor is silence. Where nothing is required all
+    events are read, also that of a user who has changed their mind."""
+    sql = "SELECT user_pseudo_id AS user, COUNT(*) AS n FROM ga_events GROUP BY user"
+    events = {row["user"]: row["n"] for row in warehouse_of(require).rows(sql, {})}
+
+    assert set(events) == {
+        user
+        for user in (*USERS, "says nothing")
+        if all(consent in user for consent in consents)
+    }
+    assert events[CHANGED] == (2 if consents else 3)
+
+
+def test_a_training_reads_users_by_their_events_with_consent(warehouse_of):
+    warehouse = warehouse_of("both")
+    window = SHOP.window(warehouse.settings, [DAY])
+    sql = SHOP.statement("training_rows")
+    [user] = warehouse.rows(sql, {**window, "maximum_rows": 1_000})
+
+    assert (user["user_id"], user["events"], user["label"]) == (CHANGED, 1, 1)
+
+
+def test_a_view_of_an_older_setting_is_refused_until_the_set_up_has_run(warehouse_of):
+    """A setting alone changes no view."""
+    warehouse = warehouse_of("false")
+    settings = replace(warehouse.settings, require_consent="both")
+    stricter = Warehouse(settings, client=warehouse.client)
+
+    with pytest.raises(SettingsError, match="Run deploy/setup.sh"):
+        check_view(stricter, SHOP)
+    check_view(warehouse, SHOP)
+    warehouse_of("both")
+    check_view(stricter, SHOP)

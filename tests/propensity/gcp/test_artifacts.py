@@ -40,7 +40,6 @@ def through(environment, storage_emulator) -> Iterator[Callable[..., Artifacts]]
 
 class TestCreate:
     def test_a_create_writes_once(self, artifacts):
-        """A second writer of the same name is told that it lost; the first stays."""
         generation = artifacts.create("a/b.json", b"first")
 
         with pytest.raises(Conflict, match=r"a/b\.json"):
@@ -162,7 +161,6 @@ class TestFailures:
             bucket.create_from("a", tmp_path / "file")
 
     def test_failures_that_pass_are_not_seen(self, through):
-        """One failure is retried, and the answer is what it would have been."""
         bucket = through(lambda request: 503 if request.number == 0 else None)
 
         assert bucket.find("a") is None

@@ -41,13 +41,11 @@ class TestStatements:
         ],
     )
     def test_statements_have_typed_parameters(self, value, kind):
-        """A value has one type, alone and in a list."""
         assert query_parameter("p", value).type_ == kind
         assert query_parameter("p", [value]).array_type == kind
 
     @pytest.mark.parametrize("value", [[], None, {"a": 1}, b"x"])
     def test_statements_refuse_what_has_no_type(self, value):
-        """An empty list and an unknown type are a caller's mistake."""
         with pytest.raises(TypeError, match="@p"):
             query_parameter("p", value)
 
@@ -63,19 +61,6 @@ class TestStatements:
         assert sorted(batches["n"].to_pylist()) == expected
         rows = warehouse.rows(f"{sql} WHERE n <= 5", {"most": count})
         assert sorted(row["n"] for row in rows) == expected[:5]
-
-    def test_statements_are_metered_apart_for_each_run(self, warehouse):
-        """A run has the clients of its instance and a meter of its own."""
-        warehouse.bytes_billed += 10
-        run = warehouse.for_run()
-
-        assert (run.client, run.bytes_billed) == (warehouse.client, 0)
-
-    def test_statements_are_labelled_for_the_bill(self, warehouse):
-        """Whoever looks at costs finds the application's jobs."""
-        assert warehouse._start("SELECT 1", None).labels == {
-            "application": "propensity"
-        }
 
 
 class TestRows:
@@ -96,22 +81,22 @@ class TestRows:
         row = {"socioeconomic_idx": 0.5, "is_outward": False, "loaded_on": DAY}
         warehouse.create(POSTCODE_INDEX)
         for postcode in ("A", "B"):
-            warehouse.replace(
-                POSTCODE_INDEX,
-                pa.Table.from_pylist(
-                    [{**row, "postcode": postcode}], POSTCODE_INDEX.arrow_schema()
-                ),
-            )
+            rows = POSTCODE_INDEX.arrow([{**row, "postcode": postcode}])
+            warehouse.replace(POSTCODE_INDEX, rows)
 
         [found] = warehouse.rows("SELECT postcode FROM postcode_index")
         assert found["postcode"] == "B"
-        loads = [
-            job
+
+    def test_jobs_are_labelled_for_the_bill(self, warehouse):
+        """Whoever looks at costs finds the application's, statements and loads."""
+        assert warehouse.rows("SELECT 1 AS one")
+        found = {
+            job.job_type: job.labels
             for job in warehouse.client.list_jobs()
-            if job.job_type == "load"
-            and job.destination.dataset_id == warehouse.settings.dataset
-        ]
-        assert [job.labels for job in loads] == [{"application": "propensity"}] * 2
+            if warehouse.settings.dataset in str(job.to_api_repr())
+        }
+
+        assert found == dict.fromkeys(["query", "load"], {"application": "propensity"})
 
     @pytest.mark.parametrize(
         "rows",
@@ -144,7 +129,6 @@ class TestRows:
 
 class TestTables:
     def test_tables_are_made_where_missing(self, warehouse):
-        """Making a table twice is making it once."""
         with pytest.raises(MissingTable, match="ma_audience_members"):
             warehouse.rows("SELECT * FROM ma_audience_members")
         for _ in range(2):

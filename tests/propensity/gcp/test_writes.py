@@ -118,10 +118,7 @@ class TestRowsOfARun:
         def rule(name, number):
             return failure if (name, number) == (method, 1) else None
 
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            Faulty(settings, rule) as proxy,
-        ):
+        with pytest.MonkeyPatch.context() as patch, Faulty(settings, rule) as proxy:
             patch.setattr(writes, "REQUEST_BYTES", 4_000)
             write_through(proxy, of_run(1_000))
 

@@ -1,5 +1,6 @@
 """
-The card of a version, specified: plain values, and files that anybody can load.
+The card of a version, specified: plain values, files that anybody can load, and a
+description of the data that hides single users.
 """
 
 from __future__ import annotations
@@ -18,14 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from propensity.learning import candidates
+from propensity.learning import candidates, profile
 from propensity.learning import card as cards
 from propensity.learning.gate import Verdict
-from propensity.learning.preprocessor import (
-    default_preprocessor,
-    fitted,
-    transformed,
-)
+from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.trained import Model, Trained
 from propensity.measures.intervals import Difference
 from propensity.models.encoding import to_frame
@@ -81,7 +78,7 @@ def card(verdict: Verdict = WORSE, model: Trained | None = None) -> dict[str, An
 
 
 class TestFiles:
-    @pytest.mark.parametrize("members", [[LINEAR], [FOREST], [LINEAR, FOREST]])
+    @pytest.mark.parametrize("members", [[LINEAR], [LINEAR, FOREST]])
     def test_files_load_without_this_package(self, members):
         """Preprocessor and model are of scikit-learn's own classes, whatever is chosen,
         and their product is what is published."""
@@ -160,3 +157,72 @@ def test_the_row_of_a_version_has_every_column_and_the_card():
     assert full["verdict"]["roc_auc_difference_low"] == -0.2
     assert list(full["features"].items()) == list(SHOP.features.items())
     assert "profile" not in full
+
+
+FEATURES = {
+    "amount": "number", "double": "number", "flag": "number", "site": "category",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def described() -> dict:
+    random, count = np.random.default_rng(1), 2_000
+    label = (random.random(count) < 0.2).astype(np.int64)
+    amount = random.gamma(2, 10, count) + 20 * label
+    amount[0] = 987_654.25
+    site = random.choice(["shop", "app"], count).astype(object)
+    site[:9] = "only nine users"
+    rows = {
+        "as_of": pa.array([date(2026, 1, 5 + 7 * (n % 2)) for n in range(count)]),
+        "user_id": [f"u{n}" for n in range(count)],
+        "amount": pa.array(amount, mask=np.arange(count) % 4 == 3),
+        "double": 2 * amount,
+        "flag": (random.random(count) < 0.5).astype(float),
+        "site": pa.array(site.tolist()),
+        "label": label,
+    }
+    return profile.described(pa.table(rows), FEATURES)
+
+
+def test_numbers_have_histograms_by_label(described):
+    """Shares add up to one, whatever lies beyond the ends; of a few whole numbers each
+    has a bin of its own."""
+    amount, _, flag = described["numbers"]
+
+    assert len(amount["edges"]) == profile.BINS + 1
+    for name in ("negative", "positive"):
+        assert sum(amount[name]) == pytest.approx(1, abs=0.01)
+    assert amount["correlation"] > 0.3
+    assert amount["missing"] == pytest.approx(0.25)
+    assert flag["edges"] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "values", [[0, 1], [0, 4e9], [0, 4e9] * 50, [2.0**53] * 3, [-1e300] * 3]
+)
+def test_odd_numbers_have_histograms_too(values):
+    """Two values, whole numbers far apart, and a constant that no 1 can be added to."""
+    rows = {"as_of": [1] * len(values), "user_id": values, "x": values}
+    table = pa.table(rows | {"label": [0] * len(values)})
+    [number] = profile.described(table, {"x": "number"})["numbers"]
+
+    assert len(number["edges"]) == profile.BINS + 1
+    assert sum(number["negative"]) == pytest.approx(1)
+
+
+def test_nothing_shows_a_single_user(described):
+    """The largest value is one person's; values of fewer than ten users are pooled."""
+    [site] = described["categories"]
+
+    assert "987654" not in str(described).replace("_", "")
+    assert {entry["value"] for entry in site["values"]} == {"shop", "app"}
+    assert site["distinct"] == 3
+
+
+def test_rows_are_counted_by_date_and_the_strongest_correlation_comes_first(described):
+    first = described["correlations"][0]
+
+    assert [day["rows"] for day in described["dates"]] == [1_000, 1_000]
+    assert (described["rows"], described["users"]) == (2_000, 2_000)
+    assert set(first["features"]) == {"amount", "double"}
+    assert first["correlation"] > 0.9

@@ -61,7 +61,8 @@ class TestModel:
     def test_a_model_comes_near_the_true_propensity(self):
         """Its ROC AUC is above recency alone, and within 0.05 of the truth's on the
         same rows: 8 weeks of 500 users leave five features no more to miss. The mean
-        of candidates is the mean of their scores."""
+        of candidates is the mean of their scores; a column without values is worth
+        nothing."""
         held = trained().holdout
         columns = {name: held.rows.rows[name].to_numpy() for name in SHOP.features}
         best = roc_auc_score(held.rows.label, propensity(columns))
@@ -70,6 +71,9 @@ class TestModel:
         scores = {one.candidate.name: one.score for one in trained().judged}
         each = [scores[name] for name in MEAN.parameters["of"]]
 
+        importance = {one.feature: one.mean for one in held.importance}
+        assert [*importance][0] == "recency_days"
+        assert importance["refunds"] == 0
         assert held.baseline_roc_auc == pytest.approx(recency)
         assert scores["mean"] == pytest.approx(np.mean(each, axis=0), abs=1e-15)
         assert max(best - 0.05, recency + 0.02) < held.metrics.roc_auc
@@ -86,31 +90,6 @@ class TestModel:
 
         assert pickled(once.live.classifier) == pickled(again.live.classifier)
         assert np.array_equal(once.holdout.probability, again.holdout.probability)
-
-    def test_a_model_needs_its_features(self):
-        """The features behind the propensity come before noise; a column without values
-        is worth nothing."""
-        importance = {
-            entry.feature: entry.mean for entry in trained().holdout.importance
-        }
-
-        assert list(importance)[0] == "recency_days"
-        assert set(importance) == set(SHOP.features)
-        assert importance["recency_days"] > 0.1
-        assert abs(importance["noise"]) < 0.02
-        assert importance["refunds"] == 0
-
-    @pytest.mark.parametrize(("budget", "users"), [("", 20), ("5%", 10), ("80", 80)])
-    def test_a_model_is_measured_at_the_budget(self, budget, users):
-        """Of the setting, or the use case's tenth."""
-        training = train(snapshots(users=200), settings={"budget": budget})
-        held = training.holdout
-        best = np.argsort(-held.probability, kind="stable")[:users]
-
-        assert held.metrics.budget == (budget or "10%")
-        assert held.metrics.users_at_budget == pytest.approx(users)
-        hits = held.rows.label[best].sum()
-        assert held.metrics.true_positives_at_budget == pytest.approx(hits, abs=1)
 
 
 class TestTime:
@@ -159,20 +138,6 @@ class TestTime:
             assert np.array_equal(first.score, second.score)
             assert first.metrics != second.metrics
         assert np.array_equal(train(odd).judged[0].score, train(rare).judged[0].score)
-
-    def test_a_fit_chooses_on_several_blocks_of_weeks(self):
-        """Each judged by models of weeks whose labels were final when it began."""
-        training = train(snapshots(20, 150))
-        days = training.parts.before.rows["as_of"].to_pylist()
-
-        assert len(training.parts.blocks) > 1
-        for block in training.parts.blocks:
-            gap = days[block.first] - days[block.fit_end - 1]
-            assert gap.days >= 7 + 3
-        assert len(training.judged[0].score) == len(training.parts.choosing)
-        # So it is with the model that is measured.
-        fitted = training.parts.fitting.rows["as_of"].to_pylist()
-        assert (training.parts.split.holdout[0] - fitted[-1]).days >= 7 + 3
 
 
 class TestCandidates:
@@ -241,7 +206,7 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)
 
 
-@pytest.mark.parametrize("rows", [5_000, 20_000, 100_000])
+@pytest.mark.parametrize("rows", [5_000, 50_000])
 @pytest.mark.parametrize(
     ("usual", "odd"),
     [(None, None), (0.0, 1.0), (0.0, 1_000.0), (7.0, 8.0)],
@@ -285,7 +250,7 @@ class TestTooFew:
             train(rows, parameters=parameters or {}, settings=settings)
         return refused.value.message
 
-    def test_snapshots_are_listed_with_what_each_takes(self):
+    def test_a_training_that_lacks_snapshots_lists_what_each_takes(self):
         """None at all are perhaps of another column, and no crash."""
         message, none = map(self.refused, (snapshots(2, 100), snapshots(2).slice(0, 0)))
 
@@ -306,8 +271,9 @@ class TestTooFew:
             ({"minimum_conversions": 90}, " of the 300 rows to choose on .* 90 are"),
         ],
     )
-    def test_rows_and_conversions_are_counted(self, least, message):
-        """Of each part, beside how many are needed."""
+    def test_a_training_that_lacks_rows_or_conversions_counts_them(
+        self, least, message
+    ):
         assert re.search(message, self.refused(snapshots(5, 300), **least))
 
     def test_moments_of_one_user_are_one_conversion_together(self):
@@ -323,7 +289,7 @@ class TestTooFew:
         assert re.search(" of the 1500 rows to choose on .* 90 are", message)
 
     @pytest.mark.parametrize("label", [0, 1])
-    def test_classes_come_first(self, label):
+    def test_a_training_of_one_class_says_so_before_it_counts_rows(self, label):
         """Where nobody, or everybody, does: counts, and the setting of the label event
         where there is one; not that rows were too few, which they may be as well."""
         rows = table(drawn(4, 100, seed=8), np.full(400, float(label)))

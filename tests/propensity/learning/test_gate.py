@@ -19,15 +19,8 @@ from propensity.learning import gate
 from propensity.learning.gate import Rival, Verdict
 from propensity.learning.rows import Block, Slice
 from propensity.learning.trained import Trained
-from propensity.measures import metrics
 from tests.propensity.learning import fitted_cards
-from tests.propensity.learning.shops import (
-    drawn,
-    snapshots,
-    table,
-    train,
-    trained,
-)
+from tests.propensity.learning.shops import drawn, snapshots, table, train, trained
 
 # Repetitions of a simulation.
 REPEATS = 300
@@ -338,13 +331,10 @@ class TestChance:
 
         assert count / REPEATS <= 0.05
 
-    @pytest.mark.parametrize("others", [3, 10])
-    def test_equal_models_are_not_refused_where_nearly_all_convert(self, others):
-        """Of a thousand rows, ten are of label 0."""
-        rate = 1 - others / 1_000
+    def test_equal_models_are_not_refused_where_nearly_all_convert(self):
+        """Of a thousand rows, three are of label 0."""
         count = sum(
-            refused(users(seed, 1_000 - others, rate=rate), seed)
-            for seed in range(REPEATS)
+            refused(users(seed, 997, rate=0.997), seed) for seed in range(REPEATS)
         )
 
         assert count / REPEATS <= 0.05
@@ -360,17 +350,3 @@ class TestChance:
             promoted += first(made(label, user, coin, judged=len(label) // 2)).promoted
 
         assert promoted / REPEATS <= 0.025
-
-
-def test_a_difference_is_that_of_the_metric():
-    """And around it, since what is common to both cancels out."""
-    rows = trained().holdout.rows
-    verdict = against(distorted(0.5))
-    areas = [
-        metrics.roc_auc(rows.outcomes(score))
-        for score in (trained().holdout.probability, distorted(0.5))
-    ]
-    apart = verdict.differences["roc_auc"]
-
-    assert apart.estimate == pytest.approx(areas[0] - areas[1])
-    assert apart.low < apart.estimate < apart.high

@@ -4,21 +4,115 @@ Pages of versions and weeks, specified: whole HTML that runs nothing and escapes
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from propensity import usecases
+from propensity.budget import Budget
 from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
-from propensity.learning import gate
-from propensity.learning.report import verdict, version_page
+from propensity.learning import gate, season
+from propensity.learning.report import verdict, version_page, week_page
+from propensity.measures import metrics
+from propensity.measures.thresholds import measured
+from propensity.usecases import UseCase
 from tests.propensity.learning import fitted_cards
 from tests.propensity.learning.report_pages import parse, pictures
 from tests.propensity.learning.shops import SHOP
 from tests.propensity.learning.test_card import card
-from tests.propensity.learning.weeks import ALARM, LIFT, page, row
+
+MONDAY = date(2026, 3, 2)
+WEEK = timedelta(days=7)
+PURCHASE = usecases.load("ga4_purchase")
+
+
+@cache
+def figures(week: int, *, moved: float) -> dict[str, Any]:
+    """Return the figures of a week whose outcomes follow the probabilities, moved."""
+    generator = np.random.default_rng(week)
+    probability = generator.beta(1, 9, 3_000)
+    label = generator.random(3_000) < season.apply(probability, moved)
+    of_week = measured(
+        metrics.outcomes(probability, label),
+        threshold=0.5,
+        best_threshold=0.2,
+        budget=Budget.parse("10%"),
+    )
+    return of_week.columns()
+
+
+def row(week: int = 0, *, moved: float = 0.0, **changes: Any) -> dict[str, Any]:
+    """Return a week's row of ``ma_model_evaluation``."""
+    first = MONDAY + week * WEEK
+    return {
+        "week": first,
+        "week_end": first + WEEK,
+        "model_version": 3,
+        "prediction_as_of": first,
+        "status": "final",
+        "outcome": "evaluated",
+        "evaluated_at": datetime(2026, 3, 19, 12, tzinfo=UTC),
+        "data_until": first + WEEK,
+        **figures(week, moved=moved),
+        "unscored_converters": 12,
+    } | changes
+
+
+ALARM = {
+    "as_of": MONDAY + 2 * WEEK,
+    "kind": "feature",
+    "name": "source",
+    "cause": "feature",
+    "message": "source is 'google' for 2% of users (41% in the training)",
+    "is_alarm": True,
+}
+LIFT = {
+    "audience": "winback",
+    "week": MONDAY + 2 * WEEK,
+    "week_end": MONDAY + 3 * WEEK,
+    "status": "provisional",
+    "run_id": "run",
+    "evaluated_at": datetime(2026, 3, 19, 12, tzinfo=UTC),
+    "control_share": 0.1,
+    "sample_ratio_p": 0.5,
+    "treated_users": 900,
+    "control_users": 100,
+    "treated_conversions": 150,
+    "control_conversions": 9,
+    "conversion_difference": 0.0513,
+    "conversion_difference_low": -0.0111,
+    "conversion_difference_high": 0.1129,
+    "conversion_lift": 0.518,
+    "revenue_difference": 1.37,
+    "revenue_difference_low": -0.21,
+    "revenue_difference_high": 2.91,
+    "verdict": "open",
+}
+
+
+def page(
+    newest: dict[str, Any] | None = None,
+    *,
+    use_case: UseCase = PURCHASE,
+    **changes: Any,
+) -> str:
+    """Write the page of the third of three weeks."""
+    weeks = [row(0), row(1), newest or row(2)]
+    return week_page(
+        use_case,
+        weeks[2]["week"],
+        rows=weeks[2:],
+        weeks=weeks,
+        trained={3: row(0)},
+        lacked=[],
+        **{"alarms": [], "lifts": [], **changes},
+    )
+
 
 HOSTILE = '<script>alert("1")</script>&amp;\'`]]>-->\x00\x1b\x85\u202e\ud800\uffff${x}'
 
@@ -91,17 +185,11 @@ class TestVersion:
 
 
 class TestWeek:
-    def test_a_week_tells_predicted_and_observed(self):
-        """Of one class there is no ranking."""
+    def test_a_week_of_one_outcome_has_no_ranking(self):
         one = row(outcome="one_class", roc_auc=None, pr_auc=None, lift=())
-        text = words(page())
 
         assert "All outcomes are the same" in words(page(one))
-        for part in (
-            "We expected", "As expected.", "Week by week", "ROC AUC",
-            "The top 10%", "Lift by group", "No drift warning in this week",
-        ):  # fmt: skip
-            assert part in text, part
+        assert "ROC AUC" in words(page())
 
     @pytest.mark.parametrize(("moved", "good"), [(0.0, True), (0.8, False)])
     def test_a_week_says_whether_the_odds_were_right(self, moved, good):

@@ -100,31 +100,20 @@ class TestResiduals:
         assert season.residual(rare)[0] == pytest.approx(np.log(1e9), abs=1e-6)
 
 
-class TestLevels:
-    def test_levels_differ_by_what_a_newer_model_has_learned(self):
-        """Of the same rows, the shift that gives the champion the challenger's mean."""
-        champion = np.random.default_rng(0).beta(1, 9, 500)
-        weight = np.random.default_rng(1).choice([1.0, 3.0], 500)
-        found = season.level_difference(
-            season.apply(champion, 0.3), champion, weight=weight
-        )
+def test_levels_carry_weeks_over_several_versions():
+    """Back to a version that is served again, and over one that never was; weeks
+    of a version that was never compared are left out."""
+    differences = [
+        LevelDifference(model_version=1, compared_version=0, log_odds=0.3),
+        LevelDifference(model_version=2, compared_version=0, log_odds=-0.1),
+    ]
+    weeks = [week(1, 0.5, version=2), week(2, 0.1, version=1)]
+    stranger = week(3, 0.5, version=4)
+    at_0 = season.of_version([*weeks, stranger], differences, version=0)
+    at_1 = season.of_version(weeks, differences, version=1)
 
-        assert found == pytest.approx(0.3)
-
-    def test_levels_carry_weeks_over_several_versions(self):
-        """Back to a version that is served again, and over one that never was; weeks
-        of a version that was never compared are left out."""
-        differences = [
-            LevelDifference(model_version=1, compared_version=0, log_odds=0.3),
-            LevelDifference(model_version=2, compared_version=0, log_odds=-0.1),
-        ]
-        weeks = [week(1, 0.5, version=2), week(2, 0.1, version=1)]
-        stranger = week(3, 0.5, version=4)
-        at_0 = season.of_version([*weeks, stranger], differences, version=0)
-        at_1 = season.of_version(weeks, differences, version=1)
-
-        assert [carried.log_odds for carried in at_0] == pytest.approx([0.4, 0.4])
-        assert [carried.log_odds for carried in at_1] == pytest.approx([0.1, 0.1])
+    assert [carried.log_odds for carried in at_0] == pytest.approx([0.4, 0.4])
+    assert [carried.log_odds for carried in at_1] == pytest.approx([0.1, 0.1])
 
 
 class TestFollowing:

@@ -105,7 +105,6 @@ class TestTraining:
 
 
 def test_amounts_of_which_none_is_known_are_no_column():
-    """Nothing can be learned of them."""
     kind = pa.decimal128(38, 9)
     rows = pa.table({"label": [1, 0], AMOUNT: pa.array([None, None], kind)})
     paid = pa.table({"label": [1, 0], AMOUNT: pa.array([7, None], kind)})

@@ -38,8 +38,8 @@ class Rows(NamedTuple):
 @st.composite
 def scored(draw: st.DrawFn) -> Rows:
     """Rows of both classes, with ties and weights, and probabilities of 0 and 1."""
-    size = draw(st.integers(2, 60))
-    steps = draw(st.integers(1, 40))
+    size = draw(st.integers(2, 40))
+    steps = draw(st.integers(1, 20))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     label = random.random(size) < draw(st.floats(0.05, 0.95))
     label[:2] = [True, False]
@@ -307,47 +307,23 @@ class TestIntervals:
             observed = outcomes(probability, label)
             assert (ends(observed) == (None, None)) == (positives < 20)
 
-    def test_intervals_count_rows_and_not_the_users_they_stand_for(self):
-        rows = calibrated(3_000, seed=4)
-        sample = Slice(
-            rows=pa.table({"user_id": np.arange(3_000)}),
-            label=rows.label,
-            weight=np.full(3_000, 25.0),
-        )
-
-        assert ends_of(sample, rows.probability) == pytest.approx(
-            ends(rows.outcomes), abs=1e-9
-        )
-
-    def test_intervals_of_users_with_several_rows_are_those_of_as_many_users(self):
-        """Eight rows of each user that are alike prove no more than one."""
-        rows = calibrated(500, seed=7)
-        every = Slice(
-            rows=pa.table({"user_id": np.tile(np.arange(500), 8)}),
-            label=np.tile(rows.label, 8),
-            weight=np.ones(4_000),
-        )
-        score = np.tile(rows.probability, 8)
-
-        assert ends_of(every, score) == pytest.approx(ends(rows.outcomes), abs=1e-9)
-
-    @pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
-    @given(scored())
-    def test_slopes_are_how_far_a_metric_moves(self, name, rows):
-        """With a little more of a row, of either label."""
-        measure, slopes_of = getattr(metrics, name), getattr(metrics, f"{name}_slopes")
-        observed = rows.outcomes
-        slopes, place = slopes_of(observed), len(observed.users) // 2
-        for label, slope in ((1, slopes.positive), (0, slopes.negative)):
-            step = np.where(np.arange(len(observed.users)) == place, 1e-7, 0.0)
-            more = Outcomes(
-                observed.probability,
-                observed.users + step,
-                observed.conversions + label * step,
+    def test_intervals_count_users_and_neither_their_weight_nor_their_rows(self):
+        """Eight rows of each user that are alike prove no more than one, and 25 users
+        that a row stands for no more than the row."""
+        rows, users = calibrated(500, seed=7), np.arange(500)
+        for times, weight in ((1, 25.0), (8, 1.0)):
+            every = Slice(
+                rows=pa.table({"user_id": np.tile(users, times)}),
+                label=np.tile(rows.label, times),
+                weight=np.full(times * 500, weight),
             )
-            moved = (measure(more) - measure(observed)) / 1e-7
+            score = np.tile(rows.probability, times)
+            area = metrics.roc_auc(every.outcomes(score))
+            found = intervals.interval(
+                area, *every.spread(score, metrics.roc_auc_slopes)
+            )
 
-            assert moved == pytest.approx(slope[place], rel=1e-3, abs=1e-4)
+            assert found == pytest.approx(ends(rows.outcomes), abs=1e-9)
 
 
 def ends(observed: Outcomes, name: str = "roc_auc"):
@@ -357,18 +333,11 @@ def ends(observed: Outcomes, name: str = "roc_auc"):
     return intervals.interval(value, *intervals.of_rows(observed, slopes))
 
 
-def ends_of(rows: Slice, score: np.ndarray):
-    """The interval of the ROC AUC of users' rows."""
-    area = metrics.roc_auc(rows.outcomes(score))
-    return intervals.interval(area, *rows.spread(score, metrics.roc_auc_slopes))
-
-
-@pytest.mark.parametrize("size", [500, 5_000])
-def test_the_noise_of_the_calibration_error_is_what_perfect_probabilities_show(size):
+def test_the_noise_of_the_calibration_error_is_what_perfect_probabilities_show():
     """On average of 200 draws, to a tenth."""
     errors = []
     for seed in range(200):
-        observed = calibrated(size, seed=seed).outcomes
+        observed = calibrated(500, seed=seed).outcomes
         errors.append(metrics.calibration_error(observed))
 
     assert metrics.calibration_noise(observed) == pytest.approx(
@@ -393,23 +362,18 @@ PAID = np.array([0.0, 0.0, 30.0, 10.0])
 
 
 def test_the_gini_index_is_one_for_the_order_of_what_was_paid():
-    """It is -1 for the reverse, and counts a group as so many users."""
+    """It is -1 for the reverse, and counts a group as so many users. Where everybody is
+    expected to pay the same it is 0, in any order, and where all paid so there is none.
+    """
     shifted = np.array([0.0, 0.0, 3.0, 2.0])
 
     assert revenue.normalised_gini(shifted, PAID, ONES) == pytest.approx(1)
     assert revenue.normalised_gini(-PAID, PAID, ONES) == pytest.approx(-1)
     assert revenue.normalised_gini(shifted[1:], PAID[1:], np.array([2.0, 1, 1])) == 1
-
-
-def test_the_gini_index_is_zero_where_the_same_is_expected_of_everybody():
-    """Whatever order the rows are in."""
     for order in (PAID, PAID[::-1]):
         assert revenue.normalised_gini(ONES, order, ONES) == pytest.approx(0)
-
-
-def test_there_is_no_gini_index_where_all_paid_the_same():
-    assert revenue.normalised_gini(PAID, ONES, ONES) is None
-    assert revenue.normalised_gini(ONES[:0], ONES[:0], ONES[:0]) is None
+    for some in (ONES, ONES[:0]):
+        assert revenue.normalised_gini(PAID[: len(some)], some, some) is None
 
 
 @pytest.mark.parametrize(
@@ -417,6 +381,7 @@ def test_there_is_no_gini_index_where_all_paid_the_same():
 )
 def test_the_best_users_have_a_share_of_what_was_paid(users, share):
     assert revenue.share_of_best(PAID, PAID, ONES, users) == pytest.approx(share)
+    assert revenue.share_of_best(PAID, 0 * PAID, ONES, users) is None
 
 
 def test_users_with_one_score_are_divided_in_proportion():
@@ -426,7 +391,3 @@ def test_users_with_one_score_are_divided_in_proportion():
     for order in (PAID, PAID[::-1]):
         expected = order[1:].sum() / 3 / order.sum()
         assert revenue.share_of_best(score, order, ONES, 1) == pytest.approx(expected)
-
-
-def test_nothing_paid_has_no_shares():
-    assert revenue.share_of_best(PAID, 0 * PAID, ONES, 1) is None

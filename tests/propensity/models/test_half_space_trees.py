@@ -86,27 +86,23 @@ def scores_of(trees: HalfSpaceTrees, rows: np.ndarray) -> np.ndarray:
     return trees.predict_proba(rows)[:, 1]
 
 
-class TestRiver:
-    @pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
-    @pytest.mark.parametrize(
-        "size",
-        [(6, 3, 100, 0), (5, 8, 100, 42), (1, 8, 30, 7), (6, 1, 1, 42)],
-    )
-    def test_this_implementation_gives_the_same_scores_to_the_last_bit(
-        self, river, gaps, size
-    ):
-        """Trees, windows and seeds; in chunks of any size. River gets rows that are
-        scaled by our limits."""
-        n_trees, height, window_size, seed = size
-        rows = numbers(300, seed=1, gaps=gaps) * [100, 1, 1, 0.01, 5, 1]
-        options = {"n_trees": n_trees, "height": height, "window_size": window_size}
-        trees = HalfSpaceTrees(**options, random_state=seed).fit(rows[:window_size])
-        chunks = np.split(rows[window_size:], [1, 90, 90])
-        scores = np.concatenate([*map(trees.score_and_learn, chunks)])
+@pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
+@pytest.mark.parametrize(
+    "size", [(6, 3, 100, 0), (5, 8, 100, 42), (1, 8, 30, 7), (6, 1, 1, 42)]
+)
+def test_this_implementation_gives_the_same_scores_to_the_last_bit(river, gaps, size):
+    """Trees, windows and seeds; in chunks of any size. River gets rows that are
+    scaled by our limits."""
+    n_trees, height, window_size, seed = size
+    rows = numbers(300, seed=1, gaps=gaps) * [100, 1, 1, 0.01, 5, 1]
+    options = {"n_trees": n_trees, "height": height, "window_size": window_size}
+    trees = HalfSpaceTrees(**options, random_state=seed).fit(rows[:window_size])
+    chunks = np.split(rows[window_size:], [1, 90, 90])
+    scores = np.concatenate([*map(trees.score_and_learn, chunks)])
 
-        low, high = trees.limits_.T
-        expected = river((rows - low) / (high - low), seed=seed, **options)
-        np.testing.assert_array_equal(scores, expected[window_size:])
+    low, high = trees.limits_.T
+    expected = river((rows - low) / (high - low), seed=seed, **options)
+    np.testing.assert_array_equal(scores, expected[window_size:])
 
 
 def test_the_seed_of_the_trees_of_card_fraud_hardly_moves_their_ranking():

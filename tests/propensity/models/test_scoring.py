@@ -288,16 +288,6 @@ class TestScores:
         assert len(pulled) == ahead
         scores.close()
 
-    def test_scores_leave_model_and_preprocessor_as_they_were(self):
-        """What is scored with can be scored with again, by pandas too."""
-        model = Calibrated(LogisticRegression(max_iter=1_000), "sigmoid")
-        fitted = fit(columns(imputed(StandardScaler()), one_hot()), model)
-        batch = users(50, seed=2)
-        before = expected(batch, *fitted)
-        scored([batch], *fitted)
-
-        np.testing.assert_array_equal(expected(batch, *fitted), before)
-
 
 class TestRefusal:
     @pytest.mark.parametrize("threads", [0, 2])

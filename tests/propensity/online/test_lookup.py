@@ -261,33 +261,25 @@ class TestIndexes:
         assert served.shelf.reads == []
         assert b"0.8125" in await served.body()
 
-    async def test_a_full_disk_leaves_lookups_to_the_table(self, publish, monkeypatch):
-        publish(ANA)
-        served = Served()
-
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(Bucket, "download", full)
-
-        assert OF_TABLE in await served.body()
-
-    async def test_a_file_that_is_damaged_inside_leaves_its_users_to_the_table(
-        self, publish, monkeypatch
+    @pytest.mark.parametrize("is_full", [True, False])
+    async def test_a_full_disk_or_a_damaged_file_leaves_its_users_to_the_table(
+        self, publish, monkeypatch, is_full
     ):
-        """It was whole where it was opened."""
+        """Also a file that was whole where it was opened."""
         publish(ANA)
         served = Served()
         download = Bucket.download
 
-        def damaged(bucket, name, path):
+        def spoilt(bucket, name, path):
+            if is_full:
+                raise OSError(28, "No space left on device")
             download(bucket, name, path)
             data = bytearray(path.read_bytes())
             page = int.from_bytes(data[16:18], "big")
             data[-page:] = b"\xff" * page
             path.write_bytes(data)
 
-        monkeypatch.setattr(Bucket, "download", damaged)
+        monkeypatch.setattr(Bucket, "download", spoilt)
 
         assert OF_TABLE in await served.body()
 

@@ -25,12 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
-from propensity.errors import (
-    PropensityError,
-    RequestError,
-    SchemaError,
-    Unavailable,
-)
+from propensity.errors import PropensityError, RequestError, SchemaError, Unavailable
 from propensity.gcp.http import object_in
 from propensity.gcp.log import Counts
 from propensity.gcp.writes import RowsRefused
@@ -90,29 +85,28 @@ def alone(instance: Instance, by: Serving = FIRST) -> float:
     return float(by.scorer.probabilities(rows)[0])
 
 
-class TestQuestions:
-    @settings(deadline=None)
-    @given(
-        st.lists(
-            st.floats(allow_nan=False, allow_infinity=False)
-            | st.integers(-(10**30), 10**30),
-            min_size=29,
-            max_size=29,
-        ),
-        st.booleans(),
-    )
-    def test_questions_keep_every_number_to_the_last_bit(self, values, as_texts):
-        """What Python writes of a number is read as that number, as a text too."""
-        fields = dict(zip(CARDS.features, values, strict=True))
-        if as_texts:
-            fields = {name: repr(value) for name, value in fields.items()}
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False)
+        | st.integers(-(10**30), 10**30),
+        min_size=29,
+        max_size=29,
+    ),
+    st.booleans(),
+)
+def test_questions_keep_every_number_to_the_last_bit(values, as_texts):
+    """What Python writes of a number is read as that number, as a text too."""
+    fields = dict(zip(CARDS.features, values, strict=True))
+    if as_texts:
+        fields = {name: repr(value) for name, value in fields.items()}
 
-        body = object_in(json.dumps(fields).encode())
-        known = {one.name: one for one in (CARDS, PLAYERS)}
-        question = question_of(body, known, default=PLAYERS.name, latest=NOW)
+    body = object_in(json.dumps(fields).encode())
+    known = {one.name: one for one in (CARDS, PLAYERS)}
+    question = question_of(body, known, default=PLAYERS.name, latest=NOW)
 
-        read = [*question.instances[0].features.values()]
-        assert read == [float(value) for value in values]
+    read = [*question.instances[0].features.values()]
+    assert read == [float(value) for value in values]
 
 
 class TestScores:

@@ -99,7 +99,6 @@ class TestIndex:
         assert written(tmp_path, rows).stat().st_size / 50_000 < 60
 
     def test_the_index_refuses_a_user_who_is_there_twice(self, tmp_path):
-        """Which row is right nobody knows."""
         ana = {"ana": (0.5, 1, DAY, 1, None)}
 
         with pytest.raises(SchemaError, match="twice"):

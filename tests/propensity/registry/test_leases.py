@@ -40,7 +40,6 @@ def test_a_lease_keeps_others_out_while_it_lasts(registry):
 
 
 def test_a_lease_is_won_by_one(registry):
-    """Of sixteen that begin at once, one runs."""
     runs = []
 
     def race(number: int) -> None:
@@ -71,7 +70,6 @@ def test_a_lease_is_taken_over_when_it_ends(registry):
 
 
 def test_a_lease_lasts_as_long_as_the_run_works(registry, monkeypatch):
-    """A lease outlives its duration while its run works."""
     monkeypatch.setattr(leases, "DURATION", timedelta(seconds=0.5))
 
     def clock() -> datetime:
@@ -85,7 +83,6 @@ def test_a_lease_lasts_as_long_as_the_run_works(registry, monkeypatch):
 
 
 def test_a_lease_answers_for_a_finished_run(registry):
-    """The retry of a finished run gets its answer, unless it is to run again."""
     with leased(registry) as lease:
         lease.answer = {"model_version": 4}
 

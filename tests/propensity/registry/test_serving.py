@@ -7,8 +7,8 @@ Tiny models are published as training publishes them.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -16,21 +16,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from google.cloud import storage
 from msgspec import structs
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
-from propensity.errors import (
-    ArtifactError,
-    SchemaError,
-    Unavailable,
-    UnknownVersion,
-)
+from propensity.errors import ArtifactError, SchemaError, Unavailable, UnknownVersion
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.serving import (
@@ -41,12 +34,12 @@ from propensity.registry.serving import (
     loaded,
     recorded,
 )
-from propensity.registry.versions import Registry, pickled
-from propensity.settings import Settings
+from propensity.registry.versions import pickled
 from propensity.tables.every import TRAINING_METADATA
 from tests.clocks import ManualClock
-from tests.deployment import entered
-from tests.propensity.registry.versions import promote, store
+from tests.deployment import Deployment, entered
+from tests.emptied import empty_bucket, empty_tables
+from tests.propensity.registry.versions import promote
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TTL_S = 60.0
@@ -77,40 +70,31 @@ def classifier(labels: tuple[int, ...]) -> bytes:
 class Bucket(Artifacts):
     """The bucket, which counts what is read and may not answer."""
 
-    is_down = False
+    def __init__(self, *of: Any) -> None:
+        super().__init__(*of)
+        self.is_down, self.asked = False, Counter[str]()
 
     def find(self, name: str, **named: Any) -> Any:
-        self.asked = [*vars(self).get("asked", ()), name]
+        self.asked[name] += 1
         if self.is_down:
             raise Unavailable("injected")
         return super().find(name, **named)
 
 
-class Place:
-    """A registry with its table, and champions that read its bucket."""
-
-    def __init__(self, settings: Settings, client: storage.Client) -> None:
-        self.settings = settings
-        self.client = client
-        self.warehouse = Warehouse.open(settings)
-        self.warehouse.create(TRAINING_METADATA)
-        self.buckets = 0
+class Place(Deployment):
+    """A deployment, and what somebody does in it."""
 
     def begin(self) -> None:
         """Have no version, and a bucket that was asked for nothing."""
-        if self.buckets:
-            self.warehouse.execute(f"DELETE FROM {TRAINING_METADATA.stored} WHERE TRUE")
-        # To make one takes a request, to empty one a request for each object.
-        self.buckets += 1
-        bucket = self.client.create_bucket(f"{self.settings.dataset}-{self.buckets}")
-        self.registry = Registry(Artifacts(bucket, self.settings), USE_CASE.name)
-        self.artifacts = Bucket(bucket, self.settings)
+        empty_tables(self.warehouse, (TRAINING_METADATA,))
+        empty_bucket(self.artifacts)
+        self.bucket = Bucket.open(self.settings)
         self.clock = ManualClock()
 
     def champions(self) -> Champions:
         """Return what reads champions."""
         return Champions(
-            self.artifacts, self.warehouse, clock=self.clock, function="score"
+            self.bucket, self.warehouse, clock=self.clock, function="score"
         )
 
     def publish(
@@ -119,11 +103,8 @@ class Place:
         """Store a model as training does; return its version."""
         preprocessor, encoded = fitted_preprocessor()
         fitted = pickled(model.fit(encoded, labels)) if model else classifier(labels)
-        version, row = store(
-            self.registry, model=fitted, preprocessor=preprocessor, features=FEATURES
-        )
-        self.warehouse.write(TRAINING_METADATA, row)
-        return version
+        files = {"model": fitted, "preprocessor": preprocessor}
+        return self.publish_version(USE_CASE.name, **files, features=FEATURES)
 
     def enthrone(self, **model: Any) -> int:
         """Publish a model and make it the champion."""
@@ -134,18 +115,15 @@ class Place:
     def model(self, version: int) -> str:
         return f"models/{USE_CASE.name}/{version}/model.joblib"
 
-    def asked_of(self, name: str) -> int:
-        """Return how often an object was read."""
-        return vars(self.artifacts).get("asked", []).count(name)
-
 
 @pytest.fixture(scope="module")
-def shared(module_workplace, storage_emulator) -> Iterator[Place]:
-    with entered(module_workplace.environment), storage_emulator.client() as client:
-        settings = replace(Settings.from_environment(), refresh_s=int(TTL_S))
-        served = Place(settings, client)
-        yield served
-        served.warehouse.close()
+def shared(module_workplace) -> Iterator[Place]:
+    settings = {"PROPENSITY_REFRESH_S": "60", "PROPENSITY_USE_CASE": USE_CASE.name}
+    place = Place(module_workplace, **settings)
+    place.warehouse.create(TRAINING_METADATA)
+    with entered(place.environment):
+        yield place
+    place.close()
 
 
 @pytest.fixture
@@ -234,7 +212,7 @@ class TestChampions:
         after = await after_a_while(place, champions)
 
         assert again.champion is before.champion
-        assert place.asked_of(place.model(version)) == 1
+        assert place.bucket.asked[place.model(version)] == 1
         assert (before.champion.version, before.epoch) == (0, 0)
         assert (after.champion.version, after.epoch) == (1, 1)
         assert labels_of(before.champion) == [0, 0, 1, 1]
@@ -265,14 +243,14 @@ class TestChampions:
         if broken == "pointer to the index is damaged":
             artifacts.delete(name)
         elif broken == "no bucket":
-            place.artifacts.is_down = True
+            place.bucket.is_down = True
         else:
             artifacts.overwrite(name, b"[]")
         after = [await after_a_while(place, champions) for _ in range(2)]
 
         assert all(state.champion is before for state in after)
         assert capsys.readouterr().err.count(why) == 2
-        place.artifacts.is_down = False
+        place.bucket.is_down = False
         artifacts.overwrite(name, right)
         after = await after_a_while(place, champions)
         assert after.champion.version == version
@@ -291,11 +269,11 @@ class TestChampions:
                 await champions.state(USE_CASE)
         place.registry.artifacts.overwrite(model, right)
         place.clock.advance(TTL_S)
-        asked = place.asked_of(model)
+        asked = place.bucket.asked[model]
         states = await asyncio.gather(*(champions.state(USE_CASE) for _ in range(16)))
 
         assert len({id(state.champion) for state in states}) == 1
-        assert place.asked_of(model) == asked + 1
+        assert place.bucket.asked[model] == asked + 1
 
     async def test_champions_are_those_promoted_during_a_pause(self, place):
         """Defect: an instance that nobody had called for an hour answered the next
@@ -324,7 +302,7 @@ class TestVersion:
 
         assert labels_of(serving) == [1, 1, 0, 0]
         assert again is serving
-        loads = [place.asked_of(place.model(n)) for n in range(KEPT_VERSIONS + 1)]
+        loads = [place.bucket.asked[place.model(n)] for n in range(KEPT_VERSIONS + 1)]
         assert loads == [1, 2, 1, 1, 2]
 
     @pytest.mark.parametrize("number", [7, -1, 10**30])

@@ -1,13 +1,28 @@
-"""Versions, specified against the storage emulator: written once, verified, loaded."""
+"""
+Versions, specified: written once, verified, loaded; and which of them is live:
+promoted, pinned, rolled back, never two at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+
 import pytest
+from msgspec.structs import asdict
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import ArtifactError, Conflict
-from propensity.registry.versions import Record, Registry, pickled, unpickled
-from tests.propensity.registry.versions import NOW, RACERS, Malicious, at_once
+from propensity.registry.versions import EARLIER, Record, Registry, pickled, unpickled
+from tests.propensity.registry.versions import (
+    NOW,
+    RACERS,
+    SHA,
+    Malicious,
+    at_once,
+    overwrite,
+    promote,
+)
 
 
 class TestVersions:
@@ -25,7 +40,6 @@ class TestVersions:
         assert other.claim(run_id="r", at=NOW, recorded=11) == 12
 
     def test_versions_are_written_once(self, registry):
-        """Nothing under a version is ever rewritten."""
         registry.publish(0, {"card.json": (b"{}", "application/json")})
 
         with pytest.raises(Conflict):
@@ -51,7 +65,6 @@ class TestArtifacts:
 
     @pytest.mark.parametrize("part", ["model", "preprocessor", "value"])
     def test_artifacts_of_a_version_are_those_of_its_record(self, registry, part):
-        """Each of them."""
         named = {
             name: (pickled(name), "") for name in ("model", "preprocessor", "value")
         }
@@ -82,3 +95,101 @@ class TestArtifacts:
         """Bytes that other library versions wrote, for one."""
         with pytest.raises(ArtifactError, match="libraries"):
             unpickled(data)
+
+
+def roll_back(registry):
+    return registry.roll_back(registry.champion(), model_sha256=SHA, at=NOW)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("", "[]", "{}", '{"version": 0, "epoch": 0}', b'"\xff"'),
+        *({"epoch": True}, {"version": -1}, {"version": "0 OR TRUE"}),
+        *({"pinned": "yes"}, {"earlier": 7}, {"earlier": ["x"]}),
+    ],
+)
+def test_a_damaged_pointer_is_an_artifact_error(registry, damage):
+    """Where there is none, nothing serves. Each field of it is what it should be; one
+    of a later deploy is ignored."""
+    assert registry.champion() is None
+    champion = promote(registry, 0)
+    content = {**asdict(champion), "later": 1}
+    overwrite(registry, registry.pointer, json.dumps(content).encode())
+    assert registry.champion() == champion
+    text = json.dumps(content | damage) if isinstance(damage, dict) else damage
+    overwrite(
+        registry, registry.pointer, text if isinstance(text, bytes) else text.encode()
+    )
+
+    with pytest.raises(ArtifactError, match=r"champion\.json"):
+        registry.champion()
+
+
+class TestPromotion:
+    def test_a_promotion_moves_the_pointer_once(self, registry):
+        """Each names those before, and is an epoch; promoting what serves changes
+        nothing."""
+        first = promote(registry, 0)
+        second = promote(registry, 3)
+
+        assert promote(registry, 3) == second == registry.champion()
+        assert [first.version, second.version] == [0, 3]
+        assert [first.epoch, second.epoch] == [0, 1]
+        assert [first.previous, second.previous] == [None, 0]
+        for version in range(4, 20):
+            champion = promote(registry, version)
+        assert len(champion.earlier) == EARLIER
+
+    def test_a_promotion_is_refused_where_another_was_compared_with(self, registry):
+        """A challenger of the champion before last is refused, also if the champion
+        was only pinned since; the champion stays."""
+        first = promote(registry, 0)
+        champion = promote(registry, 0, pinned=True)
+
+        for before in (None, first):
+            with pytest.raises(Conflict, match="has changed meanwhile"):
+                promote(registry, 2, instead_of=before)
+
+        assert registry.champion() == champion
+
+    def test_a_promotion_is_one_of_many_that_race(self, registry):
+        """Of sixteen promotions at once one wins, and the pointer is whole."""
+        winners = []
+
+        def challenge(version: int) -> None:
+            with contextlib.suppress(Conflict):
+                promote(registry, version, instead_of=None)
+                winners.append(version)
+
+        at_once(challenge)
+
+        assert winners == [registry.champion().version]
+        assert registry.champion().epoch == 0
+
+
+@pytest.mark.parametrize("promoted", [(0, 1, 2), (0, 1, 2, 1, 2), (0, 2, 1, 2)])
+def test_a_roll_back_goes_one_further_back_each_time(registry, promoted):
+    """As if the last version had never served, however often it did: a second one
+    does not bring back what was rolled back, and the first version is the end."""
+    for version in promoted:
+        promote(registry, version)
+    once = roll_back(registry)
+    twice = roll_back(registry)
+
+    assert (once.version, once.previous, once.epoch) == (1, 0, len(promoted))
+    assert (twice.version, twice.previous) == (0, None)
+    assert promote(registry, 2).earlier == (0,)
+
+
+def test_a_pin_stays_until_it_is_taken_off(registry):
+    """A person may change what is pinned."""
+    promote(registry, 0)
+    pinned = promote(registry, 1, pinned=True)
+
+    assert (pinned.version, pinned.pinned, pinned.previous) == (1, True, 0)
+    assert promote(registry, 1, pinned=True) == pinned
+    assert promote(registry, 2).pinned
+    assert roll_back(registry).pinned
+    assert not registry.unpin(registry.champion()).pinned
+    assert not promote(registry, 3).pinned

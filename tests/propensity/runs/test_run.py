@@ -16,7 +16,8 @@ import pytest
 from local.processes import HOST
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
-from propensity.runs.run import MAXIMUM_BODY, Run, clients, run
+from propensity.runs.run import MAXIMUM_BODY, Run, run
+from tests.deployment import entered
 
 TODAY = datetime.now(UTC).date()
 
@@ -24,14 +25,14 @@ TODAY = datetime.now(UTC).date()
 class Function:
     """A function whose run answers, fails or waits as a test says."""
 
-    def __init__(self, monkeypatch, capfd, *, once: bool) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, capfd, *, once: bool) -> None:
         self.runs: list[Run] = []
         self.body = lambda run: {"answer": 42}
         self.app = flask.Flask("function")
-        self.monkeypatch = monkeypatch
+        self.set = patch.setenv
         self.capfd = capfd
         # As the framework has it while it loads a function: that of its application.
-        monkeypatch.setattr(functions_framework, "errorhandler", self.app.errorhandler)
+        patch.setattr(functions_framework, "errorhandler", self.app.errorhandler)
 
         @run("tested", kind="test", once=once, clock=SYSTEM)
         def function(run: Run):
@@ -41,12 +42,6 @@ class Function:
         @self.app.route("/", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
         def view():
             return function(flask.request)
-
-    def set(self, **variables: str) -> None:
-        """Change settings; the next request opens its clients anew."""
-        close_edges()
-        for name, value in variables.items():
-            self.monkeypatch.setenv(name, value)
 
     def post(self, body: object = None, **arguments):
         if body is not None:
@@ -58,19 +53,11 @@ class Function:
         return [json.loads(line) for line in self.capfd.readouterr().err.splitlines()]
 
 
-def close_edges() -> None:
-    if clients.cache_info().currsize:
-        for client in clients()[1:]:
-            client.close()
-    clients.cache_clear()
-
-
 @pytest.fixture
-def new_function(environment, monkeypatch, capfd):
-    close_edges()
-    monkeypatch.setenv("PROPENSITY_DEADLINE_S", "1")
-    yield lambda **how: Function(monkeypatch, capfd, **how)
-    close_edges()
+def new_function(workplace, capfd):
+    variables = {**workplace.environment, "PROPENSITY_DEADLINE_S": "1"}
+    with entered(variables), pytest.MonkeyPatch.context() as patch:
+        yield lambda **how: Function(patch, capfd, **how)
 
 
 @pytest.fixture
@@ -103,7 +90,7 @@ class TestRequests:
 
     def test_requests_that_name_no_use_case_need_one_that_there_is(self, function):
         """Where the setting names none that is the setting's fault, not a field's."""
-        function.set(PROPENSITY_USE_CASE="ga4_purchases")
+        function.set("PROPENSITY_USE_CASE", "ga4_purchases")
         refused = function.post({}).json
         accepted = function.post({"use_case": "ga4_purchase"})
 
@@ -186,8 +173,6 @@ class TestLine:
         }
 
     def test_the_line_of_a_failure_says_why(self, function):
-        """With the status, the error's name and its message."""
-
         def fail(run):
             raise NotEnoughData("7 rows are too few", detail={"rows": 7})
 
@@ -224,7 +209,6 @@ class TestLine:
 
 
 def test_a_finished_run_is_answered_again(new_function):
-    """Run once, a second request gets the first one's answer, unless forced."""
     function = new_function(once=True)
     first = function.post({"as_of": "2026-03-02"}).json
     second = function.post({"as_of": "2026-03-02"}).json
@@ -251,8 +235,8 @@ def test_a_service_that_is_down_is_503_in_time(function, silent, service):
     """BigQuery and the Storage Read API, whose own deadlines are minutes and a day, get
     the time of a query. Without the bucket there is no lease, and nothing runs."""
     url = silent if service == "BIGQUERY_STORAGE" else f"http://{silent}"
-    limits = {"PROPENSITY_QUERY_TIMEOUT_S": "3"}
-    function.set(**{f"{service}_EMULATOR_HOST": url}, **limits)
+    function.set("PROPENSITY_QUERY_TIMEOUT_S", "3")
+    function.set(f"{service}_EMULATOR_HOST", url)
     sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 200000)) AS n"
     function.body = lambda run: {"batches": len(list(run.warehouse.batches(sql)))}
     began = time.monotonic()
@@ -267,8 +251,7 @@ def test_a_service_that_is_down_is_503_in_time(function, silent, service):
 
 
 def test_a_setting_that_is_wrong_stops_everything(function):
-    """A misspelt variable is found at the first request, and named."""
-    function.set(PROPENSITY_LABEL_EVENTS="purchase")
+    function.set("PROPENSITY_LABEL_EVENTS", "purchase")
     answer = function.post()
 
     assert (answer.status_code, answer.json["error"]) == (500, "settings")

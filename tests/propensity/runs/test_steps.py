@@ -1,9 +1,12 @@
 """
-Steps of runs, where no function shows them: what they leave out, and what they refuse.
+Steps of runs, where no function shows them: what they leave out, what they refuse, what
+the set-up makes, and the ages that the compaction logs.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
@@ -15,12 +18,20 @@ import pytest
 
 from propensity import usecases
 from propensity.clock import SYSTEM
-from propensity.errors import SchemaError
+from propensity.errors import ArtifactError, SchemaError, Unavailable
 from propensity.ga4.days import Freshness
-from propensity.runs import evaluate, predict, train
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
+from propensity.registry.leases import leased
+from propensity.registry.versions import Registry
+from propensity.runs import evaluate, predict, setup, train
+from propensity.runs.compact import ages_of, log_ages
 from propensity.runs.export import lacked_days
 from propensity.runs.run import Run
 from propensity.settings import Settings
+from propensity.tables import every as tables
+from tests import shop
+from tests.rows import append_rows
 
 AS_OF = date(2026, 6, 1)
 WEEK = AS_OF - timedelta(days=178)
@@ -76,14 +87,12 @@ def test_a_training_leaves_out_snapshots_that_lack_a_day_of_their_outcomes(capfd
 
 class TestScores:
     def test_scores_take_memory_for_some_rows_only(self, monkeypatch):
-        """Batches are gathered until they have so many rows."""
         monkeypatch.setattr(predict, "ROWS_AT_ONCE", 4)
 
         assert [*map(len, predict._gathered(5 * [BATCH]))] == [4, 4, 2]
 
     @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.1, np.inf])
     def test_scores_that_are_no_probabilities_are_not_appended(self, wrong):
-        """A model that answers NaN publishes nothing."""
         with pytest.raises(SchemaError, match="not probabilities"):
             list(predict._scores([(BATCH, np.array([0.5, wrong]))], {}, None, None))
 
@@ -120,3 +129,102 @@ class TestOutcomes:
 
         found = residual and residual.residual_log_odds
         assert found == (lacked and pytest.approx(lacked, abs=0.01))
+
+
+def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(module_workplace):
+    """As they are declared; twice equals once, and tables with rows are left alone."""
+    shop.load(module_workplace, [shop.event("u", AS_OF)])
+    settings = Settings.from_environment(module_workplace.environment)
+    warehouse = Warehouse.open(settings)
+    setup.prepare(warehouse, settings)
+    row = {"use_case": "u", "as_of": AS_OF, "users": 1, "model_version": 0}
+    append_rows(warehouse, tables.PUBLICATIONS, [row])
+    setup.prepare(warehouse, settings)
+    place = f"{settings.project}.{settings.dataset}"
+    made = warehouse.client.get_table(f"{place}.dead_letters")
+    users = warehouse.rows("SELECT user_pseudo_id FROM ga_events")
+    listed = warehouse.client.list_tables(settings.dataset)
+    views = {"ga_events", *tables.views("")}
+
+    assert len(warehouse.rows("SELECT * FROM ma_publications")) == 1
+    assert [row["user_pseudo_id"] for row in users] == ["u"]
+    assert {table.table_id for table in listed} == views | {
+        table.stored for table in tables.TABLES
+    }
+    declared = tables.DEAD_LETTERS
+    assert [field.name for field in made.schema] == [*declared.types]
+    assert made.clustering_fields == [*declared.clustering]
+    assert made.time_partitioning.field == declared.partition
+    warehouse.close()
+
+
+TODAY = date(2026, 4, 20)
+AT_NIGHT = datetime(2026, 4, 20, 1, 30, tzinfo=UTC)
+NAME = "ga4_purchase"
+
+
+def ran(artifacts: Artifacts, kind: str, days: int, *, failed: bool = False) -> None:
+    """A run of some days ago, ended as the functions end it."""
+    day = TODAY - days * DAY
+    with (
+        contextlib.suppress(Unavailable),
+        leased(artifacts, NAME, kind, day, clock=lambda: AT_NIGHT),
+    ):
+        if failed:
+            raise Unavailable("injected")
+
+
+def enthroned(artifacts: Artifacts, days: int) -> None:
+    """A champion that was trained some days ago."""
+    registry = Registry(artifacts, NAME)
+    card = {"as_of": str(TODAY - days * DAY)}
+    version = registry.claim(run_id="r", at=AT_NIGHT)
+    artifacts.create(f"models/{NAME}/{version}/card.json", json.dumps(card).encode())
+    registry.promote(version, model_sha256="", at=AT_NIGHT, instead_of=None)
+
+
+def test_ages_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
+    """In days from its as-of date; a run for an older date changes none, nor does one
+    that failed or is under way, and what never ran has no age. Another use case's runs
+    are another's."""
+    assert ages_of(artifacts, NAME, today=TODAY) == {}
+    for kind, days in (("train", 20), ("predict", 3), ("evaluate", 7)):
+        for ago in (days + 30, days, days + 60):
+            ran(artifacts, kind, ago)
+    ran(artifacts, "predict", 1, failed=True)
+    enthroned(artifacts, 51)
+    with leased(artifacts, NAME, "predict", TODAY, clock=lambda: AT_NIGHT):
+        ages = ages_of(artifacts, NAME, today=TODAY)
+
+    assert ages_of(artifacts, "first_day_churn", today=TODAY) == {}
+    assert ages == {
+        "champion_age_days": 51,
+        "training_age_days": 20,
+        "publication_age_days": 3,
+        "evaluation_age_days": 7,
+    }
+
+
+def test_ages_need_a_card_of_the_champion(artifacts):
+    Registry(artifacts, NAME).promote(0, model_sha256="", at=AT_NIGHT, instead_of=None)
+
+    with pytest.raises(ArtifactError, match=r"card\.json has no as-of date"):
+        ages_of(artifacts, NAME, today=TODAY)
+
+
+def test_a_damaged_champion_of_one_use_case_hides_no_age_of_another(artifacts):
+    artifacts.create("models/card_fraud/champion.json", b"[]")
+    enthroned(artifacts, 51)
+    lines: list[tuple[str, dict[str, Any]]] = []
+    run: Any = SimpleNamespace(
+        as_of=TODAY,
+        registry=Registry(artifacts, NAME),
+        log=lambda severity, _, **fields: lines.append((severity, fields)),
+    )
+    log_ages(run)
+
+    [(_, broken)] = [line for line in lines if line[0] == "ERROR"]
+    assert (broken["use_case"], broken["outcome"]) == ("card_fraud", "artifact")
+    assert [
+        one["champion_age_days"] for _, one in lines if one["use_case"] == NAME
+    ] == [51]

@@ -1,5 +1,6 @@
 """
-Counts of score_stream, specified: a group counts once it is done, and never before.
+The consumer of score_stream, specified: nothing holds up or refuses a whole group, and
+a group counts once it is done.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:
     return json.loads(line)
 
 
-async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
+async def test_a_group_that_comes_again_is_counted_once(capsys):
     """Defect: events without a score were counted at each delivery of a group that
     could not be stored, and those of suppressed users likewise. While nothing serves a
     transaction is logged without a score."""
@@ -87,7 +88,7 @@ async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
     assert row["is_warm"] is False
 
 
-async def test_of_users_while_nothing_serves_say_so(capsys):
+async def test_events_while_no_model_is_live_are_counted_and_not_scored(capsys):
     """Their events are acknowledged, and wait for nothing; none is scored or logged."""
     log = Log()
     consumer = stream_of(log)
@@ -130,7 +131,7 @@ def scoring(
     consumer._champions = SimpleNamespace(state=serves)  # type: ignore[assignment]
 
 
-async def test_of_users_are_by_their_features_at_that_moment(capsys):
+async def test_users_are_scored_by_their_features_at_that_moment(capsys):
     """A user without a window, such as one whose registration never came, is passed
     over, and the others of the group are scored.
 
@@ -155,7 +156,7 @@ async def test_of_users_are_by_their_features_at_that_moment(capsys):
     assert counted(consumer, capsys)["outside_window"] == 1
 
 
-async def test_of_a_use_case_that_fails_hold_up_no_other(capsys):
+async def test_a_use_case_that_fails_holds_up_no_other(capsys):
     """Its events alone come again: their query fails, and a card needs none."""
 
     def lookup(*_: object) -> Any:

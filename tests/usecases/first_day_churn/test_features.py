@@ -21,7 +21,7 @@ from propensity.tables.stream import STREAM_EVENTS
 from tests import own_use_cases
 from tests.constants import set_parameter
 from tests.exact import expected_features
-from tests.usecases.first_day_churn.players import (
+from tests.usecases.first_day_churn.conftest import (
     AS_OF,
     DAY,
     ELAPSED,
@@ -88,7 +88,6 @@ class TestFirstDay:
         assert bets["one id, two days"] == 2
 
     def test_the_first_day_is_that_of_the_first_registration(self, features):
-        """Whoever registers twice has one first day, whichever came first."""
         twice, disordered = features["registers twice"], features["second comes first"]
 
         assert (twice["campaign"], twice["bet_sum"]) == ("first", 1)
@@ -128,7 +127,6 @@ class TestFirstDay:
 
 
 def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):
-    """Sums, means and variances of amounts up to 1e9, as rationals give them."""
     exact = expected_features(large_amounts(), cut_off=DAY)
 
     assert features["three of a billion"]["win_var"] == 0.0001
@@ -138,7 +136,6 @@ def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):
 
 class TestHours:
     def test_hours_are_the_same_in_training_and_serving(self, generated):
-        """Both read the same events of everybody, and sum them to the same bits."""
         exact = expected_features(GAMES.events(), cut_off=DAY)
         trained = generated.training(*WEEKS, AS_OF + WEEK)
         served = generated.served(GAMES.user_ids, since=AS_OF - 28 * DAY)
@@ -236,7 +233,6 @@ def test_a_registration_is_known_to_trainings_for_ever_and_to_scores_for_a_month
 
 
 def test_a_copy_of_the_folder_reads_its_own_rows(empty, tmp_path):
-    """In trainings, publications, labels and scores alike."""
     place = empty
     with own_use_cases.in_folder(tmp_path / "usecases") as own:
         shutil.copytree(USE_CASE.folder, own / "second_churn")
@@ -306,7 +302,6 @@ class TestLabel:
             assert trained[user]["label"] == 1
 
     def test_the_label_of_churn_is_what_labels_sql_returns(self, trapped):
-        """One row for each who is known to have left."""
         window = USE_CASE.window(trapped.settings, [AS_OF], today=LATER)
         rows = trapped.warehouse.rows(USE_CASE.statement("labels"), window)
 

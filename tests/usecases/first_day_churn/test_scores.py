@@ -1,6 +1,6 @@
 """
 Churn after the first day on the stream, specified: no leak, no skew, from the first
-event to the evaluation.
+event to the evaluation; and whose outcome is known when.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import joblib
 import numpy as np
@@ -30,9 +30,11 @@ from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.stream.consumer import Clients, StreamFeatures
 from propensity.stream.score import ScoreStream
+from tests.constants import set_parameter
 from tests.deployment import entered
 from tests.exact import expected_features
-from tests.usecases.first_day_churn.players import (
+from tests.published import publish
+from tests.usecases.first_day_churn.conftest import (
     AS_OF,
     DAY,
     ELAPSED,
@@ -53,7 +55,6 @@ from tests.usecases.first_day_churn.players import (
 
 
 def test_no_feature_depends_on_the_label(empty, generated):
-    """With every label turned round all features are the same; labels are not."""
     place = empty
     turned = (
         row | {"label": 1 - row["label"]} if "label" in row else row
@@ -91,7 +92,7 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
         features, scores = StreamFeatures(clients), ScoreStream(clients, bucket)
         sent = 0
         while sent < len(deliveries):
-            chosen = deliveries[sent : sent + int(random.integers(1, 80))]
+            chosen = deliveries[sent : sent + int(random.integers(1, 50))]
             messages = [
                 Message(delivery.data, str(sent + place), delivery.attributes)
                 for place, delivery in enumerate(chosen)
@@ -124,7 +125,7 @@ def inferences(place: Stream) -> list[Row]:
     return [row | {"features": json.loads(row["features"])} for row in rows]
 
 
-PLAYED = Games(seed=11, users=40, maximum_events=30, days=10, end=MIDNIGHT)
+PLAYED = Games(seed=11, users=24, maximum_events=30, days=10, end=MIDNIGHT)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +203,7 @@ class TestScores:
 
 def test_scores_are_probabilities_at_every_hour_of_the_first_day(opened):
     """From the first event on, of players whom the shipped model has never seen."""
-    players = Games(seed=21, users=1_500, maximum_events=200, end=MIDNIGHT)
+    players = Games(seed=21, users=1_000, maximum_events=60, end=MIDNIGHT)
     place = opened()
     place.add(*players.events(), received_at=MIDNIGHT)
     rows = place.moments(*WEEKS)
@@ -244,7 +245,7 @@ def test_what_a_stream_collects_is_learned_predicted_and_evaluated(opened):
     # What training, predictions and evaluation write besides.
     setup.prepare(place.warehouse, place.settings)
     place.add(*COLLECTED.events(), received_at=MIDNIGHT)
-    place.post("model_training", AS_OF)
+    place.run("model_training", AS_OF)
     [_, row] = place.rows(
         "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
     )
@@ -255,7 +256,7 @@ def test_what_a_stream_collects_is_learned_predicted_and_evaluated(opened):
     # Of two hundred users: a ROC AUC has a standard deviation of some 0.03.
     assert row["roc_auc"] > max(baseline["roc_auc"] + 0.1, POSSIBLE - 0.05)
 
-    predicted = place.post("predictions", AS_OF)
+    predicted = place.run("predictions", AS_OF)
     assert (predicted["model_version"], predicted["drift"]["alarms"]) == (1, [])
     scored = place.rows(
         "SELECT user_id FROM ma_predictions_table WHERE as_of = @day", day=AS_OF
@@ -263,12 +264,62 @@ def test_what_a_stream_collects_is_learned_predicted_and_evaluated(opened):
     assert {row["user_id"] for row in scored} == set(place.first_days(AS_OF))
 
     past, registered = AS_OF - 2 * WEEK, MIDNIGHT - 3 * WEEK + DAY
-    assert place.post("predictions", past, force=True)["model_version"] == 0
+    assert place.run("predictions", past, force=True)["model_version"] == 0
     labels = [row["label"] for row in place.training(past).values()]
     for user, label in (("late leaver", 1), ("late stayer", 0)):
         place.add(registration(user, registered, label=label))
-    [week] = place.post("model_evaluation", past + WEEK)["weeks"]
+    [week] = place.run("model_evaluation", past + WEEK)["weeks"]
 
     assert (week["users"], week["conversions"]) == (len(labels), sum(labels))
     assert week["unscored_converters"] == 1
     assert week["roc_auc"] > 0.75
+
+
+PLAYERS = 40
+
+
+@pytest.fixture
+def place(opened, monkeypatch) -> Stream:
+    """Players of a week, every fourth of whom leaves, and a probability for each.
+
+    Labels are known a fortnight after the registration: a week after the outcomes.
+    """
+    set_parameter(monkeypatch, USE_CASE, label_known_days=14)
+    site = opened()
+    setup.prepare(site.warehouse, site.settings)
+    step = WEEK / PLAYERS
+    site.add(
+        *(
+            registration(f"p{n}", MIDNIGHT - DAY - n * step, label=int(n % 4 == 0))
+            for n in range(PLAYERS)
+        )
+    )
+    scores = {f"p{n}": (n % 4 + 1) / 8 for n in range(PLAYERS)}
+    publish(site.warehouse, AS_OF, scores, use_case=USE_CASE.name)
+    return site
+
+
+def evaluation(place: Stream, as_of: date) -> Row:
+    """Run 03; return the week's row as it stands in the table."""
+    place.run("model_evaluation", as_of)
+    [row] = place.rows(
+        "SELECT * EXCEPT (evaluated_at, bytes_billed, run_id, as_of) "
+        "FROM ma_model_evaluation WHERE week = @week",
+        week=AS_OF,
+    )
+    return row
+
+
+def test_a_week_has_the_players_whose_label_is_known(place):
+    """Until all are, it is provisional. Defect: in a run for an earlier date a final
+    week got the figures of the few players whose label was known on that date."""
+    early = evaluation(place, AS_OF + WEEK)
+    final = evaluation(place, AS_OF + 2 * WEEK)
+
+    # On that day those of the first day before the last are known.
+    known = [n for n in range(PLAYERS) if DAY + n * WEEK / PLAYERS >= WEEK]
+    assert (early["status"], early["users"]) == ("provisional", len(known))
+    assert (final["status"], final["users"]) == ("final", PLAYERS)
+    assert final["conversions"] == PLAYERS // 4
+    for again in (AS_OF + WEEK, AS_OF + 2 * WEEK + DAY):
+        assert evaluation(place, again) == final

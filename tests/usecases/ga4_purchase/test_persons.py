@@ -14,7 +14,7 @@ from offline.usecases import new
 from propensity import usecases
 from tests import own_use_cases, shop
 from tests.shop import DAY, event, purchase
-from tests.usecases.ga4_purchase.exports import AS_OF, DAY_US, MIDNIGHT, ago
+from tests.usecases.ga4_purchase.conftest import AS_OF, DAY_US, MIDNIGHT, ago
 
 LATER = {"user_id": "late"}
 ROWS = [
