@@ -21,8 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {
-        *("budget", "clock", "concurrency", "entries", "errors", "folders", "ids"),
-        *("schema", "statements", "timeframe"),
+        *("arrays", "budget", "clock", "concurrency", "entries", "errors", "folders"),
+        *("ids", "schema", "statements", "timeframe"),
     },
     {"settings", "models", "pages", "tables"},
     {"drift", "measures", "topics", "usecases"},
