@@ -3,10 +3,9 @@ What published probabilities are worth, forward in time. Gates.
 
     python -m benchmarks.quality [--keep FOLDER] [--against FOLDER]
 
-Plays months of a shop: features and labels by the use case's own statements on the
-emulator, a training each month on what was final then, with its gate, and a publication
-each week, which follows the season as the weeks before it showed. All weeks together
-are compared, on the same users and labels, with a plain model, fitted on the same rows:
+Plays months of a shop with the functions, on emulators: a training each month on what
+was final then, and each week an evaluation and a publication. All weeks together are
+compared, on the same users and labels, with a plain model, fitted on the same rows:
 trees that scikit-learn boosts on twelve columns of recency, frequency and money.
 
 It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder.
@@ -28,13 +27,13 @@ model's of a shop, or than what was kept, by more than the noise of the comparis
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from functools import partial
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -47,27 +46,31 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from benchmarks import quality_tables
 from benchmarks.report import Line, finish
 from local import sandbox
+from local.demos.calls import FOLDER, call
 from local.demos.source import weeks_allowed
 from local.exports import ga4_export
 from local.generators.shop import Shop
 from local.progress import showing, step
+from local.stack.state import FUNCTIONS
 from propensity import usecases
 from propensity.arrays import Floats
+from propensity.errors import NoChampion
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning import fit, gate, season
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Slice
-from propensity.measures import metrics
 from propensity.models.encoding import numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
+from propensity.statements import statement
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import VIEW
 
 Score = Callable[[pa.Table], Floats]
 
 WEEKS, RESAMPLES = 13, 200
+TARGETS = ("model_training", "model_evaluation", "predictions")
+RUNS = [one for one in FUNCTIONS if one.target in TARGETS]
 PUBLISHED, PLAIN, KEPT = "published", "plain boosted trees", "what was kept"
 KEYS = ("as_of", "user_id", "moment")
 # Figures, and whether more is better.
@@ -87,51 +90,6 @@ RFM = (
     "purchases", "purchases_7d", "purchases_28d", "purchase_days", "revenue",
     "revenue_7d", "largest_day_revenue", "mean_order_value",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A shop's labelled rows, its last weeks, and what each month trains on."""
-
-    name: str
-    use_case: UseCase
-    settings: Settings
-    weeks: Sequence[date]
-    snapshots: Mapping[date, Sequence[date]]
-    rows: pa.Table
-
-
-def shops(use_case: UseCase, folder: Path | None, *, count: int) -> Iterator[Loaded]:
-    """Load a generated shop, and the real one of a folder, if there is one."""
-    for file in (None, *([folder / REAL] if folder else [])):
-        with sandbox.opened() as opened:
-            yield _loaded(opened.warehouse, file, use_case, count=count)
-
-
-def _loaded(
-    warehouse: Warehouse, file: Path | None, use_case: UseCase, *, count: int
-) -> Loaded:
-    settings = warehouse.settings
-    name, days, last = exported(warehouse, file)
-    weeks = weeks_allowed(days, last, use_case)
-    weeks, timeframe = weeks[-count:], use_case.timeframe(settings)
-    # The first week of each month trains.
-    months = {(week.year, week.month): week for week in reversed(weeks)}
-    at_most = settings.training_snapshots
-    snapshots = {
-        week: timeframe.snapshots(today=week, days={*days}, at_most=at_most)
-        for week in months.values()
-    }
-    as_ofs = sorted({*weeks}.union(*snapshots.values()))
-    keys = [("as_of", "ascending"), ("user_id", "ascending")]
-    return Loaded(
-        name=name,
-        use_case=use_case,
-        settings=settings,
-        weeks=weeks,
-        snapshots=snapshots,
-        rows=read(warehouse, use_case, as_ofs).sort_by(keys),
-    )
 
 
 def exported(
@@ -170,36 +128,6 @@ def read(
     return pa.concat_tables(parts)
 
 
-def trained(
-    shop: Loaded,
-    known: Slice,
-    version: int,
-    serving: tuple[int, Score] | None,
-    levels: list[season.LevelDifference],
-) -> tuple[int, Score] | None:
-    """Train and compare with the live model, as 00-ModelTraining; return the live."""
-    use_case, settings = shop.use_case, shop.settings
-    parts = learning_rows.of_users(
-        known.rows, use_case, use_case.timeframe(settings), settings=settings
-    )
-    model = fit.train(parts, use_case, preprocessor=None, settings=settings)
-    rival = None
-    if serving is not None:
-        score = serving[1](model.holdout.rows.rows)
-        rival = gate.Rival(version=serving[0], score=score)
-    verdict = gate.compare(model, rival)
-    if verdict.level_difference is not None and serving is not None:
-        level = season.LevelDifference(
-            model_version=version,
-            compared_version=serving[0],
-            log_odds=verdict.level_difference,
-        )
-        levels.append(level)
-    if not verdict.promoted:
-        return serving
-    return version, partial(model.live.scores, use_case=use_case)
-
-
 def fitted(known: Slice, seed: int) -> Score:
     """Fit the plain model on all weeks that are known."""
     model = HistGradientBoostingClassifier(
@@ -213,78 +141,64 @@ def fitted(known: Slice, seed: int) -> Score:
     return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])
 
 
-def played(shop: Loaded) -> tuple[Slice, dict[str, Floats]]:
-    """Train each month, score each week; return its rows and scores by name."""
-    weeks: list[season.EvaluatedWeek] = []
-    levels: list[season.LevelDifference] = []
-    serving: tuple[int, Score] | None = None
-    parts: list[Slice] = []
-    scores: dict[str, list[Floats]] = {PUBLISHED: [], PLAIN: []}
-    with step("") as bar:
-        for number, as_of in enumerate(shop.weeks):
-            bar.label = f"training and scoring, {number} of {len(shop.weeks)} weeks"
-            if as_of in shop.snapshots:
-                known = learning_rows.slice_of(shop.rows, shop.snapshots[as_of])
-                serving = trained(shop, known, number, serving, levels)
-                plain = fitted(known, shop.settings.seed)
-            if serving is not None:
-                version, score = serving
-                part = learning_rows.slice_of(shop.rows, [as_of])
-                probability = score(part.rows)
-                shift = season.shift(
-                    season.of_version(weeks, levels, version=version),
-                    horizon_days=shop.use_case.horizon_days,
-                    minimum_conversions=shop.settings.minimum_conversions,
-                )
-                seen = metrics.outcomes(probability, part.label)
-                if (lacked := season.residual(seen)) is not None:
-                    positives = int(part.label.sum())
-                    week = season.EvaluatedWeek(
-                        week=as_of,
-                        model_version=version,
-                        log_odds=lacked[0],
-                        standard_error=lacked[1],
-                        conversions=positives,
-                        others=len(part) - positives,
-                    )
-                    weeks.append(week)
-                parts.append(part)
-                scores[PUBLISHED].append(season.apply(probability, shift))
-                scores[PLAIN].append(plain(part.rows))
-    whole = Slice(
-        rows=pa.concat_tables([_keys(part.rows) for part in parts]),
-        label=np.concatenate([part.label for part in parts]),
-        weight=np.concatenate([part.weight for part in parts]),
-    )
-    return whole, {name: np.concatenate(each) for name, each in scores.items()}
+def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
+    """Play the last weeks of a shop; return its name, rows, and scores by name."""
+    use_case = usecases.load("ga4_purchase")
+    with sandbox.emulators(*RUNS) as stack:
+        settings = Settings.from_environment(stack.environment)
+        timeframe = use_case.timeframe(settings)
+        with contextlib.closing(Warehouse.open(settings)) as warehouse:
+            name, days, last = exported(warehouse, file)
+            month, trained_on = None, list[date]()
+            # What the live version could learn from, by the date of a publication.
+            known: dict[date, list[date]] = {}
+            for week in weeks_allowed(days, last, use_case)[-WEEKS:]:
+                body = {"use_case": use_case.name, "as_of": week.isoformat()}
+                # The first week of each month trains.
+                if month != (week.year, week.month):
+                    month = week.year, week.month
+                    call(stack, "model_training", body)
+                    most = settings.training_snapshots
+                    dates = timeframe.snapshots(today=week, days={*days}, at_most=most)
+                    trained_on = [*dates]
+                if known:
+                    call(stack, "model_evaluation", body)
+                answer = call(stack, "predictions", body, accepted=NoChampion.code)
+                if "error" not in answer:
+                    known[date.fromisoformat(answer["data_until"])] = trained_on
+            as_ofs = sorted({*known}.union(*known.values()))
+            keys = [("as_of", "ascending"), ("user_id", "ascending")]
+            rows = read(warehouse, use_case, as_ofs).sort_by(keys)
+            published = warehouse.table(
+                statement("published_users", own=FOLDER),
+                {"use_case": use_case.name, "weeks": [*known]},
+            )
+    parts = {week: learning_rows.slice_of(rows, [week]) for week in known}
+    plain = []
+    with step("fitting the plain model"):
+        for week, dates in known.items():
+            score = fitted(learning_rows.slice_of(rows, dates), settings.seed)
+            plain.append(score(parts[week].rows))
+    whole = reduce(Slice.followed_by, parts.values())
+    is_published, probability = matched(whole, published)
+    scores = {PUBLISHED: probability, PLAIN: np.concatenate(plain)[is_published]}
+    return name, whole.where(is_published), scores
 
 
-def _keys(rows: pa.Table) -> pa.Table:
-    return rows.select([name for name in KEYS if name in rows.column_names])
+def matched(rows: Slice, other: pa.Table) -> tuple[NDArray[np.bool_], Floats]:
+    """Return which rows another table has as well, and its probabilities of these."""
+    keys = [name for name in KEYS if name in other.column_names]
+    places = rows.rows.select(keys).append_column("place", [np.arange(len(rows))])
+    both = places.join(other, keys, join_type="inner").sort_by("place")
+    is_there = np.isin(np.arange(len(rows)), both["place"].to_numpy())
+    return is_there, numbers_of(both["probability"])
 
 
 def keep(file: Path, rows: Slice, probability: Floats) -> None:
     """Write what was published, and of whom."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    kept = _keys(rows.rows).append_column("probability", [probability])
-    pq.write_table(kept, file)
-
-
-def beside(
-    file: Path, rows: Slice, probability: Floats
-) -> tuple[Slice, dict[str, Floats]]:
-    """Return the rows that another run has published as well, and both's scores."""
-    place = _keys(rows.rows).append_column("place", [np.arange(len(rows))])
-    keys, kept = [*_keys(rows.rows).column_names], pq.read_table(file)
-    both = place.join(kept, keys, join_type="inner").sort_by("place")
-    chosen = numbers_of(both["place"]).astype(int)
-    common = Slice(
-        rows=_keys(both), label=rows.label[chosen], weight=rows.weight[chosen]
-    )
-    return common, {
-        PUBLISHED: probability[chosen],
-        KEPT: numbers_of(both["probability"]),
-    }
+    kept = rows.rows.select([name for name in KEYS if name in rows.rows.column_names])
+    pq.write_table(kept.append_column("probability", [probability]), file)
 
 
 def compared(
@@ -363,14 +277,15 @@ def main() -> int:
         file = f"{name}.parquet"
         lines.extend(compared(name, rows, scores, is_gate=is_gate))
         if options.against:
-            both = beside(options.against / file, rows, scores[PUBLISHED])
-            lines.extend(compared(name, *both))
+            is_kept, kept = matched(rows, pq.read_table(options.against / file))
+            both = {PUBLISHED: scores[PUBLISHED][is_kept], KEPT: kept}
+            lines.extend(compared(name, rows.where(is_kept), both))
         if options.keep:
             keep(options.keep / file, rows, scores[PUBLISHED])
 
     with showing():
-        for shop in shops(usecases.load("ga4_purchase"), folder, count=WEEKS):
-            measure(shop.name, *played(shop))
+        for file in (None, *([folder / REAL] if folder else [])):
+            measure(*played(file))
         for name, rows, ours, plain in quality_tables.tables(folder):
             scores = {PUBLISHED: ours, PLAIN: plain}
             measure(name, rows, scores, is_gate=False)
