@@ -294,13 +294,12 @@ class TestStreamingPull:
         while len(ids) < 2:
             for one in next(stream).received_messages:
                 ids[one.message.data] = one.ack_id
-        asked.put(
-            {
-                "modify_deadline_ack_ids": [ids[b"held"]],
-                "modify_deadline_seconds": [3],
-                "ack_ids": [ids[b"acknowledged"]],
-            }
+        kept, done = [ids[b"held"]], [ids[b"acknowledged"]]
+        own = {"subscription": subscription}
+        emulator.subscriber.modify_ack_deadline(
+            ack_ids=kept, ack_deadline_seconds=3, **own
         )
+        emulator.subscriber.acknowledge(ack_ids=done, **own)
         time.sleep(1.2)
         assert emulator.pull_now(subscription) == []
         stream.cancel()

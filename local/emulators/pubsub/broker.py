@@ -233,7 +233,7 @@ class Broker:
         held: dict[int, int] = {}  # sizes, by the number of the lease
         news = asyncio.Event()
         subscription.watchers.append(news.set)
-        ended = asyncio.ensure_future(self._follow(requests, subscription))
+        ended = asyncio.ensure_future(_end(requests))
         ended.add_done_callback(lambda _: news.set())
         try:
             while not (ended.done() or subscription.is_deleted):
@@ -256,19 +256,6 @@ class Broker:
         finally:
             subscription.watchers.remove(news.set)
             ended.cancel()
-
-    async def _follow(
-        self, requests: AsyncIterator[Proto], subscription: Subscription
-    ) -> None:
-        """Do what a client says on its stream until it ends; most say it by RPCs."""
-        async for request in requests:
-            for number in _numbers(subscription, request.ack_ids):
-                subscription.acknowledge(number)
-            seconds = request.modify_deadline_seconds
-            modified = _numbers(subscription, request.modify_deadline_ack_ids)
-            for number, lease_s in zip(modified, seconds, strict=False):
-                subscription.extend(number, lease_s)
-            subscription.offer([])
 
     def _pulled(self, name: str) -> Subscription:
         """Return a subscription that is not pushed."""
@@ -338,6 +325,12 @@ class Broker:
             for name, seconds in DEFAULT_BACKOFF_S.items():
                 if not config.retry_policy.HasField(name):
                     getattr(config.retry_policy, name).FromSeconds(seconds)
+
+
+async def _end(requests: AsyncIterator[Proto]) -> None:
+    """Wait until a client ends its stream; it acknowledges and extends by RPCs."""
+    async for _ in requests:
+        pass
 
 
 def _received(subscription: Subscription, number: int, delivery: Delivery) -> Proto:
