@@ -59,6 +59,7 @@ def demo(**choice: Any) -> Any:
     """
     from local.demos import Choice
     from local.play import run
+    from local.stack.state import Options
 
     # Without this, grpc prints between the tables that an emulator has ended.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -67,7 +68,9 @@ def demo(**choice: Any) -> Any:
         raise click.UsageError("give only one of --data, --events and --cards")
     for name in inputs:
         choice[name] = choice[name] and choice[name].expanduser()
-    return Printed(run(Choice(**choice)))
+    named = ("user_column", "label_event", "use_case")
+    options = Options(**{name: choice.pop(name) for name in named})
+    return Printed(run(Choice(options=options, **choice)))
 
 
 @click.command(cls=Command, epilog=example("propensity up"))

@@ -93,7 +93,7 @@ def play(state: State, choice: Choice) -> str:
     try:
         with step("starting"):
             if not choice.cards:
-                audience.declare(stack, choice.use_case)
+                audience.declare(stack, choice.options.use_case)
             stack.start()
             from local.demos import shop
         shop.run(stack, choice)

@@ -32,18 +32,7 @@ class Choice:
     data: Path | None = None
     events: Path | None = None
     cards: Path | None = None
-    user_column: str = Options.user_column
-    label_event: str = Options.label_event
-    use_case: str = Options.use_case
+    options: Options = Options()
     weeks: int = 5
     state: str | None = None
     verbose: bool = False
-
-    @property
-    def options(self) -> Options:
-        """What the functions are set to."""
-        return Options(
-            user_column=self.user_column,
-            label_event=self.label_event,
-            use_case=self.use_case,
-        )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,8 @@ from local.generators.streams import Delivery, moment
 from local.stack.stack import Stack
 from propensity.fraud.alerts import Stakes
 from propensity.gcp.warehouse import Warehouse
-from propensity.timeframe import midnight
+from propensity.timeframe import DAY, midnight
 
-DAY = timedelta(days=1)
 TRANSACTIONS = 8_000
 # The real rate is a sixth of a percent: measured, it would take far more transactions.
 FRAUD_RATE = 0.03

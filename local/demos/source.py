@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 
 from local.demos import Choice
 from local.errors import UnusableData
@@ -15,11 +15,8 @@ from local.progress import say, step
 from propensity.errors import SchemaError
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.timeframe import Timeframe
+from propensity.timeframe import DAY, Timeframe
 from propensity.usecases import UseCase
-
-DAY = timedelta(days=1)
-
 
 # Days of the generated export, and of these before the first week; more if the use case
 # and the weeks need them.

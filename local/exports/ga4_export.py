@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,12 +32,11 @@ from local.exports.sources import SOURCES, replace_table
 from local.progress import step
 from propensity.errors import SchemaError
 from propensity.ga4.view import PREFIXES
-from propensity.timeframe import days_of_data
+from propensity.timeframe import DAY, days_of_data
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
 
-DAY = timedelta(days=1)
 PREFIX = "events_"
 LOAD_WORKERS, AT_ONCE = 4, 16
 # UTC days before the last whose ends its own is compared with.

@@ -22,7 +22,7 @@ types, ``(not set)``, ``<Other>`` and ``(data deleted)``, empty items, purchases
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ import pyarrow as pa
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.streams import Floats
+from propensity.timeframe import DAY
 
-DAY = timedelta(days=1)
 DAY_US, SECOND_US = 86_400_000_000, 1_000_000
 TIME_ZONE = "America/New_York"
 # The simulation begins so many days before the export: its first day is like any.
