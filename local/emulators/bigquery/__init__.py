@@ -9,8 +9,8 @@ every patch; each waits for a change of local-bigquery, and goes with it:
     rewriting.py  support of Python 3.11 and 3.12, and of machines without a network; a
                   query that is run once, not two or three times; MERGE in a transaction
     files.py      a catalog of plain DuckDB files; DuckLake takes 0.24 s a load job
-    lookups.py    tables by name: its catalog is scanned for every table
-    memory.py     jobs, results and translations that are not written to disk
+    memory.py     jobs, results and translations that are not written to disk; tables by
+                  name, because its catalog is scanned for every table
     views.py      views and ``events_*`` that follow their tables, columns by name
     writes.py     one writer at a time, and Arrow batches stored as they come
     arrays.py     aggregates of a row's own array, without a join for each

@@ -10,10 +10,8 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import arrays, numbers
+from local.emulators.bigquery import arrays, memory, numbers
 from local.emulators.bigquery.files import connect_plainly
-from local.emulators.bigquery.lookups import look_up_by_name
-from local.emulators.bigquery.memory import keep_jobs, keep_resources, keep_translations
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.views import follow_views
 from local.emulators.bigquery.wildcards import union_wildcards
@@ -69,11 +67,11 @@ def main() -> None:
 
     data_dir.mkdir(parents=True, exist_ok=True)
     connect_plainly(database, data_dir)
-    keep_jobs(database)
-    keep_resources(database)
-    look_up_by_name(database)
+    memory.keep_jobs(database)
+    memory.keep_resources(database)
+    memory.look_up_by_name(database)
     arrays.aggregate_in_place()
-    keep_translations()
+    memory.keep_translations()
     follow_views()
     union_wildcards(database)
     numbers.calculate_exactly()
