@@ -61,6 +61,8 @@ def serve(app: Any, port: int) -> None:
         port=port,
         access_log=False,
         log_level="warning",
+        # A client that goes on after a pause must not find its connection closed.
+        timeout_keep_alive=60,
         timeout_graceful_shutdown=2,
     )
 
