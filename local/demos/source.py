@@ -8,8 +8,8 @@ from datetime import date
 
 from local.demos import Choice
 from local.errors import UnusableData
-from local.exports import ga4_export, own_events, sources
-from local.exports.ga4_export import Summary
+from local.exports import ga4_export, sources
+from local.exports.sources import Summary
 from local.generators.shop import Shop
 from local.progress import say, step
 from propensity.errors import SchemaError
@@ -47,7 +47,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
     client, settings = warehouse.client, warehouse.settings
     try:
         if own:
-            summary = own_events.load(client, path, own)
+            summary = sources.load_events(client, path, own)
         else:
             summary = ga4_export.load_export(client, settings.ga4_dataset, path)
         sources.load_folder(client, path if path.is_dir() else path.parent, use_case)

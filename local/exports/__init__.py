@@ -2,6 +2,6 @@
 
 ga4_export.py  reads an export from files, rejects other files, loads it day by day
 ga4_schema.py  the export's columns
-own_events.py  a table of events of the user's own, from files
-sources.py     a folder of Parquet or CSV, by the names of a use case's sources
+sources.py     a table of events of the user's own, and a folder of Parquet or CSV, by
+               the names of a use case's sources
 """

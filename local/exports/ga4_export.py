@@ -18,8 +18,6 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +26,7 @@ import duckdb
 import pyarrow as pa
 
 from local.exports.ga4_schema import ARROW_SCHEMA
-from local.exports.sources import SOURCES, replace_table
+from local.exports.sources import SOURCES, Summary, replace_table
 from local.progress import step
 from propensity.errors import SchemaError
 from propensity.ga4.view import PREFIXES
@@ -316,25 +314,6 @@ def check(source: Path) -> None:
     """
     with opened(source, limit=CHECKED_ROWS):
         pass
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """
-    What a data set holds; none of it hangs on one row, whose clock may be wrong.
-
-    ``dates`` are the days that have data, without stray ones at the ends;
-    ``last_full_day`` is the last UTC day that they cover to its end.
-    ``events`` are the names that several events have, and ``user_columns`` those of
-    user_pseudo_id and user_id.
-    """
-
-    rows: int
-    users: int
-    dates: frozenset[date]
-    last_full_day: date
-    events: frozenset[str]
-    user_columns: frozenset[str]
 
 
 def summary(database: Any) -> Summary:

@@ -1,27 +1,53 @@
 """
-Tables of the user's own as sources of features: a folder ``sources/``.
+Tables of the user's own, from Parquet or CSV: events, and sources of features.
 
-A file of Parquet or CSV has the name of a source of the use case, as ``loyalty.csv``;
-it is loaded as the table that ``usecase.toml`` names, and replaces it.
+Files of events are loaded as the table that ``[events]`` of a ``usecase.toml`` names. A
+file of a folder ``sources/`` has the name of a source of the use case, as
+``loyalty.csv``; it is loaded as the table that ``usecase.toml`` names, and replaces it.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from offline import table_files
 from propensity.errors import SchemaError
 from propensity.schema import Column, arrow_type
+from propensity.timeframe import days_of_data
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import Events, OwnTable, Source
 
 SOURCES, LOAD_TIMEOUT_S = "sources", 300
+EVENTS = re.compile(r".+\.(parquet|csv(\.gz|\.zst)?)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """
+    What a data set holds; none of it hangs on one row, whose clock may be wrong.
+
+    ``dates`` are the days that have data, without stray ones at the ends;
+    ``last_full_day`` is the last UTC day that they cover to its end.
+    ``events`` are the names that several events have, and ``user_columns`` those of
+    user_pseudo_id and user_id.
+    """
+
+    rows: int
+    users: int
+    dates: frozenset[date]
+    last_full_day: date
+    events: frozenset[str]
+    user_columns: frozenset[str]
 
 
 def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
@@ -95,3 +121,48 @@ def replace_table(client: Any, table: str, rows: pa.Table) -> None:
     )
     job = client.load_table_from_file(file, table, rewind=True, job_config=config)
     job.result(timeout=LOAD_TIMEOUT_S)
+
+
+def load_events(client: Any, path: Path, events: Events) -> Summary:
+    """
+    Load a file, or all files of a folder, in place of what the table held.
+
+    Raises:
+        SchemaError: There is no file, or one has other columns or values.
+    """
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    tables = [read(one, events) for one in files if EVENTS.fullmatch(one.name)]
+    if not tables:
+        raise SchemaError(
+            f"{path} has no file of events: expected are .parquet, .csv, .csv.gz and "
+            ".csv.zst"
+        )
+    rows = pa.concat_tables(tables)
+    rows = rows.filter(
+        pc.and_(*(rows[name].is_valid() for name in rows.column_names[:2]))
+    )
+    if not len(rows):
+        raise SchemaError(f"{path} has no row with {events.user_id} and {events.time}")
+    load(client, events, rows)
+    return summary_of(rows, events)
+
+
+def summary_of(rows: pa.Table, events: Events) -> Summary:
+    """Return what the demo needs to know of the events."""
+    times, names = rows[events.time], set[str]()
+    days: dict[date, int] = {}
+    for one in times.cast(pa.date32(), safe=False).value_counts().to_pylist():
+        days[one["values"]] = one["counts"]
+    if events.name:
+        names.update(rows[events.name].unique().drop_null().to_pylist())
+    dates = days_of_data(days)
+    # Days are whole where times are days; else the last may still have gone on.
+    has_hours = pc.any(pc.not_equal(times, times.cast(pa.date32(), safe=False))).as_py()
+    return Summary(
+        rows=len(rows),
+        users=pc.count_distinct(rows[events.user_id]).as_py(),
+        dates=frozenset(dates),
+        last_full_day=max(dates) - timedelta(days=bool(has_hours)),
+        events=frozenset(names),
+        user_columns=frozenset(),
+    )
