@@ -149,9 +149,9 @@ def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
         timeframe = use_case.timeframe(settings)
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             name, days, last = exported(warehouse, file)
-            month, trained_on = None, list[date]()
+            month, trained_on = None, tuple[date, ...]()
             # What the live version could learn from, by the date of a publication.
-            known: dict[date, list[date]] = {}
+            known: dict[date, tuple[date, ...]] = {}
             for week in weeks_allowed(days, last, use_case)[-WEEKS:]:
                 body = {"use_case": use_case.name, "as_of": week.isoformat()}
                 # The first week of each month trains.
@@ -159,8 +159,9 @@ def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
                     month = week.year, week.month
                     call(stack, "model_training", body)
                     most = settings.training_snapshots
-                    dates = timeframe.snapshots(today=week, days={*days}, at_most=most)
-                    trained_on = [*dates]
+                    trained_on = timeframe.snapshots(
+                        today=week, days={*days}, at_most=most
+                    )
                 if known:
                     call(stack, "model_evaluation", body)
                 answer = call(stack, "predictions", body, accepted=NoChampion.code)

@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from local.demos import Choice, audience, cards, stream
 from local.demos.calls import TIMEOUT_S, call, rows, table, training_text
-from local.demos.source import DAY, HISTORY_DAYS, chosen_weeks, needed_days, opened
+from local.demos.source import HISTORY_DAYS, chosen_weeks, needed_days, opened
 from local.errors import LocalError
 from local.exports import ga4_export, sources
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
@@ -38,6 +38,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import period
 from propensity.runs import setup
 from propensity.settings import Settings
+from propensity.timeframe import DAY
 from propensity.usecases import UseCase, declaration
 
 Result = TypeVar("Result")

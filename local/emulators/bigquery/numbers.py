@@ -2,17 +2,19 @@
 NUMERIC multiplied and divided as in BigQuery: the exact number, to nine decimals.
 
 DuckDB divides decimals as floating-point numbers, and multiplies two of nine decimals
-into one of eighteen, which overflows at 1e20. Arrow calculates in 256 bits. Where the
-emulator does not know the type of an operand, DuckDB chooses the operation. FLOAT64,
-INT64 and BIGNUMERIC are left as they are.
+into one of eighteen, which overflows at 1e20. Where the emulator does not know the type
+of an operand, DuckDB chooses the operation. FLOAT64, INT64 and BIGNUMERIC are left as
+they are.
 """
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 NUMERIC = "DECIMAL(38, 9)"
-_DECIMALS = 9
+# A product of two has at most 76 digits.
+_EXACT, _NUMERIC, _NINTH = Context(prec=80), Context(prec=38), Decimal("1e-9")
 # The body of a macro whose parameters fit best is DuckDB's choice.
 _BY_TYPE = """
 CREATE MACRO bq.main._{name}_by_type
@@ -33,7 +35,7 @@ def define(connection: Any) -> None:
     operations = {"multiply": (product, "a * b"), "divide": (quotient, _DIVIDED)}
     for name, (function, plain) in operations.items():
         connection.create_function(
-            f"_numeric_{name}", function, [NUMERIC, NUMERIC], NUMERIC, type="arrow"
+            f"_numeric_{name}", function, [NUMERIC, NUMERIC], NUMERIC
         )
         connection.execute(
             f"CREATE MACRO bq.main._{name}(a, b) AS "
@@ -46,39 +48,18 @@ def define(connection: Any) -> None:
     )
 
 
-def product(left: Any, right: Any) -> Any:
-    """Multiply Arrow arrays of NUMERIC; ArrowInvalid beyond 29 integer digits."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    units = pc.multiply(_units(left, 38), _units(right, 37))
-    return _rounded(units.view(pa.decimal256(76, 2 * _DECIMALS)))
+def product(left: Decimal, right: Decimal) -> Decimal:
+    """Multiply; InvalidOperation beyond 29 integer digits."""
+    return _rounded(_EXACT.multiply(left, right))
 
 
-def quotient(left: Any, right: Any) -> Any:
-    """Divide likewise; ArrowInvalid also where a divisor is zero."""
-    import pyarrow.compute as pc
-
-    # Arrow shifts the dividend by one digit more than the divisor declares: one
-    # more than the result has decides how half is rounded.
-    return _rounded(pc.divide(_units(left, 66), _units(right, _DECIMALS)))
+def quotient(left: Decimal, right: Decimal) -> Decimal:
+    """Divide likewise; DivisionByZero by zero."""
+    return _rounded(_EXACT.divide(left, right))
 
 
-def _units(column: Any, digits: int) -> Any:
-    """Return NUMERICs in billionths, as whole numbers of so many declared digits."""
-    import pyarrow as pa
-
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    return column.cast(pa.decimal256(38, _DECIMALS)).view(pa.decimal256(digits, 0))
-
-
-def _rounded(exact: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rounded = pc.round(exact, _DECIMALS, "half_towards_infinity")
-    return pc.cast(rounded, pa.decimal128(38, _DECIMALS))
+def _rounded(exact: Decimal) -> Decimal:
+    return exact.quantize(_NINTH, ROUND_HALF_UP, _NUMERIC)
 
 
 def calculate_exactly() -> None:
