@@ -16,10 +16,10 @@ import time
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.report import Line, by_peer, finish, in_turns
 from propensity import usecases
+from propensity.arrays import Floats
 from propensity.models.half_space_trees import HalfSpaceTrees
 
 FEATURES = tuple(sorted(f"V{number}" for number in range(1, 29)))
@@ -48,7 +48,7 @@ pickle.dump((took, [float(score) for score in scores]), sys.stdout.buffer)
 Run = tuple[float, list[float]]
 
 
-def generated(n: int) -> NDArray[np.float64]:
+def generated(n: int) -> Floats:
     """Return rows around the middle of [0, 1], some of them beyond it, or alone."""
     random = np.random.default_rng(3)
     rows = np.clip(0.5 + 0.12 * random.standard_normal((n, len(FEATURES))), -0.2, 1.2)

@@ -53,7 +53,7 @@ from local.generators.shop import Shop
 from local.progress import showing, step
 from local.stack.state import FUNCTIONS
 from propensity import usecases
-from propensity.arrays import Floats
+from propensity.arrays import Flags, Floats
 from propensity.errors import NoChampion
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
@@ -186,7 +186,7 @@ def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
     return name, whole.where(is_published), scores
 
 
-def matched(rows: Slice, other: pa.Table) -> tuple[NDArray[np.bool_], Floats]:
+def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
     """Return which rows another table has as well, and its probabilities of these."""
     keys = [name for name in KEYS if name in other.column_names]
     places = rows.rows.select(keys).append_column("place", [np.arange(len(rows))])

@@ -18,7 +18,6 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 from joblib import cpu_count
-from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
@@ -29,6 +28,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from benchmarks.report import Line, finish, in_turns
 from benchmarks.training import labelled_rows
 from propensity import usecases
+from propensity.arrays import Floats
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
 from propensity.usecases import CATEGORY, NUMBER
@@ -75,7 +75,7 @@ def fitted(pipeline: Pipeline) -> Pipeline:
 
 
 # Scores, and the thousands of rows that were scored in a second.
-Scored = tuple[NDArray[np.float64], float]
+Scored = tuple[Floats, float]
 
 
 def by_pandas(pipeline: Pipeline, batches: list[pa.RecordBatch], chunk: int) -> Scored:
@@ -96,7 +96,7 @@ def by_arrow(pipeline: Pipeline, batches: list[pa.RecordBatch]) -> Scored:
     return _rated([scores for _, scores in scorer.score(batches)], began)
 
 
-def _rated(parts: list[NDArray[np.float64]], began: float) -> Scored:
+def _rated(parts: list[Floats], began: float) -> Scored:
     scores = np.concatenate(parts)
     return scores, len(scores) / (time.perf_counter() - began) / 1e3
 

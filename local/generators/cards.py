@@ -31,8 +31,6 @@ from local.generators.streams import (
     Delivery,
     Event,
     Faults,
-    Flags,
-    Floats,
     Ints,
     cut_short,
     exponential,
@@ -50,6 +48,7 @@ from local.generators.streams import (
     without,
 )
 from offline import table_files
+from propensity.arrays import Flags, Floats
 from propensity.errors import SchemaError
 
 USE_CASE = "card_fraud"

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from propensity.arrays import Floats
+
+Ints = NDArray[np.int64]
 Event = dict[str, Any]
 # Functions that break an event, by the reason that its dead letter must have.
 Faults = Mapping[str, Callable[[Event], Event | bytes]]
