@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
-from local.exports import ga4_export, own_events, sources
+from local.exports import ga4_export, sources
 from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.usecases.declaration import Events, Source
@@ -77,7 +77,7 @@ def test_what_is_no_event_is_named_by_file_row_and_value(tmp_path, name, content
     file(tmp_path, name, content)
 
     with pytest.raises(SchemaError, match=said):
-        own_events.load(None, tmp_path, SHOP)
+        sources.load_events(None, tmp_path, SHOP)
 
 
 @pytest.mark.parametrize(("hour", "last"), [(0, 10), (9, 9)])
@@ -86,7 +86,7 @@ def test_the_last_day_of_events_is_whole_only_where_times_are_days(hour, last):
     at = [*days, datetime(2026, 1, 10, hour, tzinfo=UTC)]
     rows = pa.table({"customer": ["a"] * 10, "at": at, "type": ["x"] * 10})
 
-    assert own_events.summary(rows, SHOP).last_full_day == date(2026, 1, last)
+    assert sources.summary_of(rows, SHOP).last_full_day == date(2026, 1, last)
 
 
 class TestSources:
