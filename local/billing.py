@@ -125,9 +125,14 @@ def _partitions(
         f"SELECT {known.partition} FROM "
         f"(SELECT UNNEST($values::{kind}[]) AS {known.partition}) WHERE {sql}"
     )
-    with duckdb.connect() as database:
-        rows = database.execute(query, {**given, "values": values}).fetchall()
+    rows = _database().execute(query, {**given, "values": values}).fetchall()
     return {value for (value,) in rows}
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """Open what computes conditions, once: that takes as long as thirty of them."""
+    return duckdb.connect()
 
 
 def a_month(use_case: UseCase, settings: Settings, *, a_day: int) -> costs.Month:
@@ -186,10 +191,9 @@ def _queries(tree: Any) -> Iterator[Any]:
 
 
 def _scans(tree: Any) -> list[Scan]:
-    types, partitions, views = _catalogue()
-    tree = _inlined(tree, views)
+    types, partitions, _ = _catalogue()
     tree = qualify(
-        tree, schema=types, dialect="bigquery", validate_qualify_columns=False
+        _inlined(tree), schema=types, dialect="bigquery", validate_qualify_columns=False
     )
     tree = pushdown_predicates(pushdown_projections(tree))
     found: list[Scan] = []
@@ -219,13 +223,19 @@ def _parsed(sql: str) -> list[Any]:
     return trees
 
 
-def _inlined(tree: Any, views: Mapping[str, str]) -> Any:
+def _inlined(tree: Any) -> Any:
+    _, _, views = _catalogue()
     for table in list(tree.find_all(exp.Table)):
         if table.name in views:
-            body = _inlined(_parsed(views[table.name])[0], views)
             alias = exp.TableAlias(this=exp.to_identifier(table.alias or table.name))
+            body = _body(views[table.name]).copy()
             table.replace(exp.Subquery(this=body, alias=alias))
     return tree
+
+
+@cache
+def _body(view: str) -> Any:
+    return _inlined(_parsed(view)[0])
 
 
 def _columns(select: Any, alias: str) -> Iterator[str]:

@@ -44,15 +44,18 @@ from propensity.runs.run import Run, clients
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
 from tests.clocks import ManualClock
 from tests.conftest import Workplace, only
 from tests.described import check_described
+from tests.emptied import empty_bucket, empty_tables
 from tests.partitions import of_all_days
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.registry.versions import store
 from tests.rows import append_rows
+from tests.traces import traces
 
 FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 # The use case whose events are streamed.
@@ -63,6 +66,8 @@ OF_A_STREAM = {
     "PROPENSITY_USE_CASE": STREAMED,
     "PROPENSITY_DEADLINE_S": "30",
 }
+# Of the list of suppressed users, where a test has one.
+KEY = "a key of the tests, long enough for one"
 # A machine under load may be slow; nothing that works waits as long.
 DEADLINE_S = 120.0
 # A shop of 80 users has fewer rows than a training needs.
@@ -254,6 +259,30 @@ class Deployment:
     def store(self, rows: pa.Table) -> None:
         """Store rows of ``stream_events``."""
         self.warehouse.write(tables.STREAM_EVENTS, rows)
+
+    def suppress(
+        self, user: str, *, use_case: str = EVERYWHERE, at: datetime | None = None
+    ) -> None:
+        """Put a user on the list under the tests' key."""
+        at = at or datetime.now(UTC)
+        row = {
+            "use_case": use_case,
+            "user_hash": user_hash(KEY, user),
+            "key_id": key_id(KEY),
+            "suppressed_at": at,
+            "suppressed_on": at.date(),
+        }
+        self.append(tables.SUPPRESSED_USERS, row)
+
+    def empty(self, of: Iterable[Table] = tables.TABLES) -> None:
+        """Remove all rows of tables, and all objects."""
+        empty_tables(self.warehouse, of)
+        empty_bucket(self.artifacts)
+
+    def traces(self, *users: str) -> set[str]:
+        """Return the tables and objects that have one of some users."""
+        bucket = self.workplace.storage.client().bucket(self.workplace.bucket)
+        return traces(self.warehouse.client, self.workplace.dataset, bucket, *users)
 
     def features(self) -> dict[str, dict[str, Any]]:
         """Return what the view says of each user."""

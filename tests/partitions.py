@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import sqlglot
 from sqlglot import exp
@@ -30,6 +31,7 @@ def of_all_days(sql: str) -> str:
     )
 
 
+@cache
 def unfiltered(sql: str) -> list[str]:
     """
     Return the tables of REQUIRED that a script reads, or changes rows of, unfiltered.

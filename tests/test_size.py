@@ -117,14 +117,10 @@ def parameters(use_case: usecases.UseCase) -> dict[str, Any]:
     }
 
 
-# Use cases share statements.
-scans_of = cache(scans)
-
-
 def billed(use_case: usecases.UseCase, name: str, **own: Any) -> float:
     """Return the bytes of a statement, by arithmetic."""
     given = {**parameters(use_case), **own}
-    read = scans_of(use_case.statement(name))
+    read = scans(use_case.statement(name))
     return sum(bytes_read(read, contents(), given).values())
 
 

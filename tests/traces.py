@@ -45,10 +45,10 @@ def forms_of(user: str) -> set[bytes]:
 
 
 def traces(
-    client: bigquery.Client, dataset: str, bucket: storage.Bucket, user: str
+    client: bigquery.Client, dataset: str, bucket: storage.Bucket, *users: str
 ) -> set[str]:
-    """Return the tables and objects that have a user, and views by their rows."""
-    forms, found = forms_of(user), set()
+    """Return the tables and objects that have one of some users, and views by rows."""
+    forms, found = set().union(*map(forms_of, users)), set()
     for listed in client.list_tables(dataset):
         name = listed.table_id
         view = f"SELECT * FROM `{dataset}.{name}`"
@@ -61,7 +61,7 @@ def traces(
         if data.startswith(b"PAR1"):
             is_found = _has(forms, pq.read_table(io.BytesIO(data)).to_pylist())
         elif data.startswith(b"SQLite format 3"):
-            is_found = _is_in_index(data, user, forms)
+            is_found = any(_is_in_index(data, user, forms) for user in users)
         else:
             is_found = _has(forms, [data])
         if is_found:

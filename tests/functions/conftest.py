@@ -27,11 +27,10 @@ from xdist import is_xdist_controller
 
 from local.stack.stack import Stack
 from propensity.runs import setup
-from propensity.tables.every import TABLES, TRAINING_METADATA
+from propensity.tables.every import TRAINING_METADATA
 from tests import shared, shop
 from tests.conftest import new_workplace, start_emulators
 from tests.deployment import Deployment
-from tests.emptied import empty_bucket, empty_tables
 from tests.published import publish
 
 FIRST = date(2026, 1, 7)
@@ -103,8 +102,7 @@ class Places:
             idle = self.idle[exported]
             place = idle.pop() if idle else self._new()
             lent.append((exported, place))
-            empty_tables(place.warehouse, TABLES)
-            empty_bucket(place.registry.artifacts)
+            place.empty()
             if rows is not None:
                 dataset = place.workplace.ga4_dataset
                 for table in place.warehouse.tables_of(dataset):

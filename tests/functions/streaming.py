@@ -20,7 +20,6 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from tests.conftest import new_workplace
 from tests.deployment import DEADLINE_S, OF_A_STREAM, Deployment
-from tests.emptied import empty_bucket, empty_tables
 from tests.events import DEPLOYED, LATENESS, written
 
 POLL_S = 0.05
@@ -118,8 +117,7 @@ def new_deployment(emulators: Stack, **extra: str) -> Iterator[Deployment]:
 
 def emptied(site: Deployment) -> Deployment:
     """Return a site without rows and objects."""
-    empty_tables(site.warehouse, TABLES)
-    empty_bucket(site.artifacts)
+    site.empty(TABLES)
     prepare_view(site.warehouse)
     return site
 

@@ -267,27 +267,23 @@ def test_a_long_delivery_is_continued_by_the_next_call(running, crm, monkeypatch
     check_account(running, crm)
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "message"),
-    [
-        ("bad.toml", "number = 7", "bad.toml: unknown entry number"),
-        ("bad.toml", 'destination = "none"\ntop = 5', "destinations/none.toml"),
-        (
-            "destinations/bad.toml",
-            CRM.format(url="https://x.com").replace("AUDIENCE_TOKEN", "NOT_THERE"),
-            "there is no secret NOT_THERE",
-        ),
-        ("bad.sql", "SELECT user_id FROM nowhere", "audiences/bad.sql: "),
-    ],
-)
-def test_an_audience_that_is_wrong_is_named_and_stops_no_other(
-    running, crm, file, text, message
-):
-    declare(running, "bad", WINBACK.replace("crm", "bad" if "/" in file else "bucket"))
-    file_of(running, file).write_text(text)
+def test_an_audience_that_is_wrong_is_named_and_stops_no_other(running, crm):
+    bucket = WINBACK.replace("crm", "bucket")
+    crm_elsewhere = CRM.format(url="https://x.com")
+    file_of(running, "bad.sql").write_text("SELECT user_id FROM nowhere")
+    secretless = crm_elsewhere.replace("AUDIENCE_TOKEN", "NOT_THERE")
+    file_of(running, "destinations/bad.toml").write_text(secretless)
+    declare(running, "bad", bucket)
+    declare(running, "entry", "number = 7")
+    declare(running, "nowhere", 'destination = "none"\ntop = 5')
+    declare(running, "secretless", WINBACK.replace("crm", "bad"))
     answer = post(running)
+    message = refused(answer, 409, "audience_stopped")
 
-    assert message in refused(answer, 409, "audience_stopped")
+    assert "audiences/bad.sql: " in message
+    assert "entry.toml: unknown entry number" in message
+    assert "destinations/none.toml" in message
+    assert "there is no secret NOT_THERE" in message
     outcomes = {
         entry["audience"]: entry["outcome"]
         for entry in answer.json["detail"]["audiences"]

@@ -26,12 +26,11 @@ from propensity.registry.suppressed import OBJECT
 from propensity.runs import index
 from propensity.settings import Settings
 from propensity.suppression import user_hash
-from tests.deployment import Deployment, entered
+from tests.deployment import KEY, Deployment, entered
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import python_of, serving
 from tests.functions.looked_up import ANA, BEN, TODAY, lookups_sent, publish
 from tests.functions.streaming import eventually, new_deployment
-from tests.functions.test_suppression import KEY, suppress
 from tests.programs import execute
 
 USE_CASE = "ga4_purchase"
@@ -165,7 +164,7 @@ class TestForgottenUsers:
                 return lookups.get(user_id=user).status_code
 
             first = status("ana.1")
-            suppress(site.warehouse, "ana.1")
+            site.suppress("ana.1")
             suppressed.publish(site.warehouse, artifacts)
             eventually(lambda: status("ana.1") == 404, "the list applies")
             with entered(site.environment):
@@ -197,12 +196,12 @@ class TestForgottenUsers:
             rows = listed(self, *arguments)
             reads.append(len(rows))
             if len(reads) == 1:
-                suppress(site.warehouse, "second")
+                site.suppress("second")
                 suppressed.publish(site.warehouse, site.artifacts)
             return rows
 
         monkeypatch.setattr(Warehouse, "listed", slow)
-        suppress(site.warehouse, "first")
+        site.suppress("first")
         suppressed.publish(site.warehouse, site.artifacts)
 
         assert reads == [1, 2, 2]

@@ -21,7 +21,7 @@ from propensity.registry.serving import find_recorded
 from propensity.registry.versions import pickled
 from propensity.runs import predict
 from propensity.tables import every as tables
-from tests.deployment import Deployment
+from tests.deployment import KEY, Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
 from tests.propensity.registry.versions import Malicious, overwrite
@@ -413,8 +413,8 @@ def test_no_publication_has_a_user_who_was_forgotten_meanwhile(
 ):
     """Forgotten before the scores are appended, nothing is published and nobody's score
     stays: the run is called again. Before the publication, all others are published."""
-    key, user = "a key of the tests, long enough for one", "user.004"
-    place = borrow(champion=True, PROPENSITY_SUPPRESSION_KEY=key)
+    user = "user.004"
+    place = borrow(champion=True, PROPENSITY_SUPPRESSION_KEY=KEY)
     left: list[int] = []
     original = getattr(Warehouse, step)
 

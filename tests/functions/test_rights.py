@@ -33,14 +33,13 @@ from propensity.gcp import queries, writes
 from propensity.gcp.pubsub import Bus
 from propensity.tables import every as tables
 from tests import scored_cards
-from tests.deployment import Deployment, entered
+from tests.deployment import KEY, Deployment, entered
 from tests.events import bet, enriched_card, registration, transaction, truth
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_audiences import by_hand
-from tests.functions.test_suppression import KEY, suppress
 from tests.published import publish
 from tests.rows import append_rows
 
@@ -243,7 +242,7 @@ def place(new_place, tmp_path_factory) -> Deployment:
         (folder / "winback.sql").write_text(both)
     place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(own))
     place = place.with_constants(minimum_training_rows=20, minimum_conversions=2)
-    suppress(place.warehouse, "user.004")
+    place.suppress("user.004")
     code = {"postcode": "AB1", "socioeconomic_idx": 5.0, "loaded_on": TRAINED}
     append_rows(place.warehouse, tables.POSTCODE_INDEX, [code | {"is_outward": True}])
     games = Games(users=150, days=42, maximum_events=8).events()
@@ -279,7 +278,7 @@ def scheduled(record: Record) -> None:
     run("predictions", "first_day_churn", PLAYED - WEEK)
     by_hand(record.place, PLAYED - WEEK, "first_day_churn")
     for user in ("user.005", "user.006"):
-        suppress(record.place.warehouse, user)
+        record.place.suppress(user)
         run("predictions", "first_day_churn", PLAYED, force=True)
     run("audiences", "first_day_churn", PLAYED, force=True)
     run("model_evaluation", "ga4_purchase", TRAINED)

@@ -9,33 +9,15 @@ import pytest
 
 from offline import load_model
 from propensity import usecases
-from propensity.gcp.warehouse import Warehouse
-from propensity.suppression import EVERYWHERE, key_id, user_hash
-from propensity.tables import every as tables
-from tests.deployment import STREAMED, Deployment
+from tests.deployment import KEY, STREAMED, Deployment
 from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import Served, serving
 from tests.functions.looked_up import ANA, publish
 from tests.functions.streaming import eventually, new_site, rows_of
-from tests.rows import append_rows
 from tests.scored_cards import drawn, stored
 
-KEY = "a key of the tests, long enough for one"
 FORGOTTEN = "user-forgotten"
-
-
-def suppress(warehouse: Warehouse, user: str, *, use_case: str = EVERYWHERE) -> None:
-    """Put a user on the list."""
-    at = datetime.now(UTC)
-    row = {
-        "use_case": use_case,
-        "user_hash": user_hash(KEY, user),
-        "key_id": key_id(KEY),
-        "suppressed_at": at,
-        "suppressed_on": at.date(),
-    }
-    append_rows(warehouse, tables.SUPPRESSED_USERS, [row])
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +25,7 @@ def site(emulators) -> Iterator[Deployment]:
     """Tables and topics with a user on the list."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_REFRESH_S": "1"}
     with new_site(emulators, **extra) as site:
-        suppress(site.warehouse, FORGOTTEN)
+        site.suppress(FORGOTTEN)
         yield site
 
 
@@ -107,7 +89,7 @@ class TestStream:
     def test_the_stream_follows_the_list_within_its_time(self, site, stream, user):
         """Events of a listed user are dropped twice the TTL later at the latest."""
         stream.post(bet(user_id=user))
-        suppress(site.warehouse, user)
+        site.suppress(user)
 
         def is_dropped() -> bool:
             before = row_counts(site, user)["stream_events"]
@@ -148,7 +130,7 @@ class TestLookups:
         with serving("get_proba", site.environment) as lookups:
             answers = [lookups.get(user_id=one) for one in (FORGOTTEN, "nobody")]
             before = lookups.get(user_id=user).status_code
-            suppress(site.warehouse, user)
+            site.suppress(user)
             eventually(
                 lambda: lookups.get(user_id=user).status_code == 404, "it is unknown"
             )
@@ -170,7 +152,7 @@ class TestScores:
         known = [user, f"{user}-listed"]
         events = [registration(user_id=one, event_time=first) for one in known]
         site.store(rows_of(events, received_at=now))
-        suppress(site.warehouse, known[1])
+        site.suppress(known[1])
         features = dict.fromkeys(usecases.load(STREAMED).features)
         with serving("score", site.environment) as score:
             body = {"use_case": STREAMED}
@@ -193,7 +175,7 @@ class TestScheduledRuns:
         """A shop whose every fourth user is a regular; this one is suppressed."""
         place = place.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         assert self.USER in {row["user_pseudo_id"] for row in shop_rows}
-        suppress(place.warehouse, self.USER)
+        place.suppress(self.USER)
         return place
 
     def test_scheduled_runs_leave_the_user_out_of_training_and_predictions(
@@ -224,7 +206,7 @@ class TestScheduledRuns:
         """One of 1,500 cards with a transaction each; and they read 1,000 if so set."""
         place = borrow(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
         stored(place.warehouse, cards := drawn(1_500))
-        suppress(place.warehouse, cards.ids[7])
+        place.suppress(cards.ids[7])
         as_of, cards_only = date(2026, 3, 14), {"use_case": "card_fraud"}
         every = place.run("model_training", as_of, **cards_only)
         fewer = place.with_settings(PROPENSITY_MAXIMUM_TRAINING_ROWS="1000")

@@ -11,7 +11,7 @@ from tests.conftest import new_workplace
 from tests.deployment import Deployment
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def new_deployment(emulators) -> Iterator[Callable[..., Deployment]]:
     """Make a deployment that nobody else uses, with settings."""
     made: list[Deployment] = []
@@ -27,7 +27,7 @@ def new_deployment(emulators) -> Iterator[Callable[..., Deployment]]:
         deployment.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def deployment(new_deployment) -> Deployment:
-    """A deployment for the tests of one module."""
+    """A deployment that tests of several commands write to, each its own tables."""
     return new_deployment()

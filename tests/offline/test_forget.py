@@ -32,11 +32,9 @@ from propensity.registry.leases import leased
 from propensity.runs import compact, index
 from propensity.schema import Table
 from propensity.tables import every as tables
-from propensity.tables.every import TABLES
 from propensity.usecases.declaration import VIEW
 from tests import shop
-from tests.deployment import Deployment
-from tests.emptied import empty_bucket, empty_tables
+from tests.deployment import KEY, Deployment
 from tests.functions.streaming import new_deployment
 from tests.offline.rows_of_users import (
     USE_CASE,
@@ -45,9 +43,7 @@ from tests.offline.rows_of_users import (
     row_of,
     users_in,
 )
-from tests.traces import traces
 
-KEY = "a key of the tests, long enough for one"
 GONE, KEPT = "player-1", "player-11"
 OTHER = "ga4_purchase"
 EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
@@ -97,8 +93,7 @@ def shared(emulators) -> Iterator[Deployment]:
 @pytest.fixture
 def site(shared, monkeypatch) -> Deployment:
     """The same without a row or an object, and its settings in the environment."""
-    empty_tables(shared.warehouse, TABLES)
-    empty_bucket(shared.artifacts)
+    shared.empty()
     for name, value in shared.environment.items():
         monkeypatch.setenv(name, value)
     return shared
@@ -329,12 +324,6 @@ class TestBucket:
         assert main(["forget", GONE]) == Exit.DONE
 
 
-def found(site: Deployment, user: str) -> set[str]:
-    """The tables and objects that have a user."""
-    bucket = site.workplace.storage.client().bucket(site.settings.bucket)
-    return traces(site.warehouse.client, site.settings.dataset, bucket, user)
-
-
 def test_after_forgetting_nothing_has_the_users_in_any_form(site):
     """Tables, Parquet, JSON and SQLite, older generations too."""
     users = ("gone.1", "Ana é/1", 'quoted "id" \\u00e9')
@@ -352,15 +341,15 @@ def test_after_forgetting_nothing_has_the_users_in_any_form(site):
         site.artifacts.overwrite(name, parquet(KEPT, *users, *users))
     index.publish(site.warehouse, site.artifacts, USE_CASE, run_id="a")
     for user in users:
-        before = found(site, user)
+        before = site.traces(user)
         assert {"ma_predictions_table", "dead_letters", EXPORT, SCORES} <= before
         assert any(name.startswith("indexes/") for name in before)
 
     report = forget(site, *users)
 
     assert report["left"] == 0
-    assert [found(site, user) for user in users] == [set(), set(), set()]
-    assert found(site, KEPT) >= {"ma_predictions_table", EXPORT, SCORES}
+    assert [site.traces(user) for user in users] == [set(), set(), set()]
+    assert site.traces(KEPT) >= {"ma_predictions_table", EXPORT, SCORES}
 
 
 class TestCommand:

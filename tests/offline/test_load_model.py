@@ -23,7 +23,7 @@ from propensity.registry.versions import Registry, pickled
 from propensity.tables import every as tables
 from tests.constants import set_parameter
 from tests.deployment import Deployment
-from tests.emptied import empty_bucket, empty_tables
+from tests.emptied import empty_bucket
 from tests.propensity.registry.versions import Malicious, promote
 
 USE_CASE = usecases.load("first_day_churn")
@@ -56,8 +56,7 @@ def shared(new_deployment) -> Place:
 def place(shared) -> Iterator[Place]:
     """The deployment, of which nothing is left afterwards."""
     yield shared
-    empty_tables(shared.warehouse, [tables.TRAINING_METADATA])
-    empty_bucket(shared.artifacts)
+    shared.empty([tables.TRAINING_METADATA])
 
 
 @pytest.fixture

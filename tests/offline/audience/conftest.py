@@ -6,20 +6,19 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from local.receiver import Receiver
-from propensity import suppression
 from propensity.audience import run
 from propensity.audience.declared import RULES, Declared, Named
 from propensity.audience.http import Http
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
-from tests.deployment import Deployment
-from tests.emptied import empty_bucket, empty_tables
+from tests.deployment import KEY, Deployment
 from tests.published import publish
 
 MONDAY = date(2026, 3, 2)
@@ -28,7 +27,6 @@ WEEK = timedelta(days=7)
 MORE = {"may_be_empty", "scheduled_on"}
 USERS = 200
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
-KEY = "a key of the tests, long enough for one"
 TABLES = (
     tables.SCORES,
     tables.PUBLICATIONS,
@@ -52,17 +50,8 @@ class Site(Deployment):
     def publish(self, as_of: date, users: dict[str, float]) -> None:
         publish(self.warehouse, as_of, users)
 
-    def suppress(self, user: str) -> None:
-        self.append(
-            tables.SUPPRESSED_USERS,
-            {
-                "use_case": "",
-                "user_hash": suppression.user_hash(KEY, user),
-                "key_id": suppression.key_id(KEY),
-                "suppressed_at": self.clock.now(),
-                "suppressed_on": MONDAY,
-            },
-        )
+    def suppress(self, user: str, **how: Any) -> None:
+        super().suppress(user, at=self.clock.now(), **how)
 
     def ledger(self):
         return self.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
@@ -77,7 +66,7 @@ class Site(Deployment):
         return accepted
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(new_deployment) -> Site:
     return new_deployment(Site, PROPENSITY_SUPPRESSION_KEY=KEY)
 
@@ -87,8 +76,7 @@ def site(shared, monkeypatch) -> Site:
     """A publication of two hundred users, and nothing else."""
     for name, value in shared.environment.items():
         monkeypatch.setenv(name, value)
-    empty_tables(shared.warehouse, TABLES)
-    empty_bucket(shared.artifacts)
+    shared.empty(TABLES)
     shared.clock = ManualClock(START)
     shared.publish(MONDAY, {f"u{n:03}": (n + 1) / 400 for n in range(USERS)})
     return shared

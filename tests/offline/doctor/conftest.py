@@ -30,6 +30,7 @@ NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 MONDAY = date(2026, 3, 2)
 FIRST = NOW.date() - timedelta(days=22)
 EXPORT = [FIRST + timedelta(days=n) for n in range((NOW.date() - FIRST).days)]
+VIEW_IN_THE_EXPORT = "events_2026_recent"
 POINTER = f"models/{STREAMED}/champion.json"
 
 
@@ -118,10 +119,12 @@ def healthy(new_deployment) -> Place:
 
 @pytest.fixture
 def place(healthy) -> Iterator[Place]:
-    """The same, whose objects, view and messages are put back after a test."""
+    """The same, whose objects, views and messages are put back after a test."""
     objects = Objects(healthy.artifacts)
     yield healthy
     objects.put_back()
+    with healthy.workplace.bigquery.client() as client:
+        client.delete_table(f"{healthy.export}.{VIEW_IN_THE_EXPORT}", not_found_ok=True)
     setup.prepare_export(healthy.warehouse, healthy.settings)
     healthy.forget_messages()
 

@@ -34,6 +34,7 @@ from tests.offline.doctor.conftest import (
     MONDAY,
     NOW,
     POINTER,
+    VIEW_IN_THE_EXPORT,
     Place,
     found,
 )
@@ -62,7 +63,8 @@ def late_export(place: Place) -> str:
 
 
 def view_in_the_export(place: Place) -> str:
-    view = bigquery.Table(f"{place.settings.project}.{place.export}.events_2026_recent")
+    name = f"{place.settings.project}.{place.export}.{VIEW_IN_THE_EXPORT}"
+    view = bigquery.Table(name)
     view.view_query = f"SELECT * FROM `{place.export}.events_20260303`"
     with place.workplace.bigquery.client() as client:
         client.create_table(view)
@@ -136,7 +138,7 @@ TOGETHER = (
     ("place", [damaged_lease, damaged_pointer]),
     ("place", [no_champion]),
     ("fresh", [late_export]),
-    ("fresh", [view_in_the_export]),
+    ("place", [view_in_the_export]),
 )
 
 

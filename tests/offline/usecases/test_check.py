@@ -219,39 +219,36 @@ class TestModel:
 class TestLeaks:
     """Features as of a day are those of the events before it."""
 
-    def test_leaks_of_features_are_found(self, edit, checked):
-        """Whatever the window of a statement is, an event at or after the day shows."""
+    def test_leaks_of_features_labels_and_amounts_are_found(
+        self, folder, edit, checked
+    ):
+        """Whatever the window of a statement is, an event at or after the day shows; an
+        event after the horizon is no outcome."""
         time = "          event_time,\n"
         late = "          TIMESTAMP_SUB(event_time, INTERVAL 9 HOUR) AS event_time,\n"
         edit("features.sql", time, late)
-        problems = checked().problems
+        (folder / "converter_amounts.sql").write_text(AMOUNTS)
+        edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
+        edit("converter_amounts.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
+        *features, labels, amounts = checked().problems
 
         start = f"{NAME}/features.sql: events sees an event at or after"
-        assert any(problem.startswith(start) for problem in problems), problems
+        assert any(problem.startswith(start) for problem in features), features
+        assert [labels, amounts] == [
+            f"{NAME}/{file} sees an event after its horizon; end at @last_label_suffix"
+            for file in ("labels.sql", "converter_amounts.sql")
+        ]
 
-    def test_leaks_of_one_feature_alone_blame_no_other(self, edit, checked):
+    def test_a_leak_blames_no_other_feature_and_rows_of_a_user_twice_are_named(
+        self, edit, checked
+    ):
         edit(
             "features.sql",
             "COUNT(*) AS active_days",
             "(SELECT COUNT(*) FROM user_days) AS active_days",
         )
-        [problem] = checked().problems
-
-        assert problem.startswith(f"{NAME}/features.sql: active_days sees")
-
-    def test_leaks_of_labels_and_amounts_are_found(self, folder, edit, checked):
-        """An event after the horizon is no outcome."""
-        (folder / "converter_amounts.sql").write_text(AMOUNTS)
-        edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
-        edit("converter_amounts.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
-
-        assert checked().problems == [
-            f"{NAME}/{file} sees an event after its horizon; end at @last_label_suffix"
-            for file in ("labels.sql", "converter_amounts.sql")
-        ]
-
-    def test_a_statement_that_gives_a_user_two_rows_is_named(self, edit, checked):
         edit("labels.sql", "SELECT DISTINCT", "SELECT")
+        feature, labels = checked().problems
 
-        [problem] = checked().problems
-        assert "labels.sql returns several rows for a user and date" in problem
+        assert feature.startswith(f"{NAME}/features.sql: active_days sees")
+        assert "labels.sql returns several rows for a user and date" in labels
