@@ -30,18 +30,16 @@ class Exit(IntEnum):
     TERMINATED = 143
 
 
-_STOPPED = "Processes that it had started on this machine are stopped."
 MEANINGS = {
     Exit.DONE: "It is done, or nothing is wrong.",
-    Exit.FAILED: "It failed, or found something wrong. Reasons are on standard error, "
-    "findings in the answer.",
-    Exit.UNKNOWN: "The command line is wrong; nothing was begun.",
+    Exit.FAILED: "It failed, or found something wrong.",
+    Exit.UNKNOWN: "The command line is wrong.",
     Exit.LEFT_OVER: "`forget` only: something is left. Run it again.",
     Exit.NOT_EXAMINED: "`doctor` only: it found nothing wrong, but could not examine "
     "everything.",
-    Exit.HANG_UP: f"The terminal was closed (SIGHUP). {_STOPPED}",
-    Exit.INTERRUPTED: f"Ctrl-C (SIGINT). {_STOPPED}",
-    Exit.TERMINATED: f"It was ended by SIGTERM. {_STOPPED}",
+    Exit.HANG_UP: "The terminal was closed (SIGHUP).",
+    Exit.INTERRUPTED: "Ctrl-C (SIGINT).",
+    Exit.TERMINATED: "It was ended by SIGTERM.",
 }
 
 

@@ -36,10 +36,10 @@ CHANCE = re.compile(r" (audience|lift) |^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ ")
 RULES = re.compile(r"^-+$")
 # Pictures: the file of a state that they show, and their size.
 PICTURES = {
-    "dashboard.png": ("dashboard/use-case-ga4_purchase.html", 1180, 1010),
+    "dashboard.png": ("dashboard/use-case-ga4_purchase.html", 1180, 1140),
     "report.png": (
         "storage/propensity-local/models/ga4_purchase/1/report.html",
-        *(1000, 530),
+        *(1000, 560),
     ),
 }
 # Sentences about the numbers of a line: the line, and where its numbers stand in it.

@@ -11,7 +11,7 @@ import inspect
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 
 import click
@@ -23,7 +23,7 @@ from propensity import usecases
 from propensity.ga4.view import GA_EVENTS
 from propensity.schema import Column, Table
 from propensity.settings import Settings
-from propensity.tables.every import EVALUATION, TABLES
+from propensity.tables.every import TABLES
 
 # A column that at least so many tables have is described once.
 SHARED_BY = 3
@@ -31,11 +31,12 @@ SHARED_BY = 3
 # A table that has more columns of another one than these refers to it.
 SHARED_COLUMNS = 4
 
-# Types that a query need not know.
-PLAIN = {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL"}
+# Types that a query need not know, or that the column's name says.
+PLAIN = {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"}
 
 # Tables that people rarely query: the page has no columns of them.
 INTERNAL = {
+    "ma_publications",
     "ma_predictions_runs",
     "ma_preprocessors",
     "stream_features_daily",
@@ -53,17 +54,15 @@ NOTES = {
     "inference_log": "Version -1 means that no version was live.",
     "truth_events": "Of two at the same time, label 1 counts.",
     "ma_predictions_table": "Each run updates the users that it scored, and keeps all "
-    "others. A run for an earlier date does not change users with a newer row.",
+    "others.",
     "ma_model_training_metadata": "`card` has everything else as JSON: "
     "`JSON_VALUE(card, '$.verdict.roc_auc_difference')`. Its entries are `verdict`, "
     "`metrics`, `savings`, `value`, `candidates`, `importance`, `features`, `split`, "
     "`files`, `libraries` and more.",
-    "ma_publications": "If a date was published twice, the newest row counts.",
-    "ma_model_evaluation": "Each week is evaluated against the predictions that were "
-    "in force at its start; a final result replaces the provisional one. Version -1 "
-    "means that there were no predictions. `metrics` has, where they are known: "
-    + ", ".join(f"`{column.name}`" for column in EVALUATION.in_json)
-    + ".",
+    "ma_model_evaluation": "Each week is evaluated against the predictions in force "
+    "at its start; a final result replaces the provisional one. `metrics` has the "
+    "other entries of a week in "
+    "[03-ModelEvaluation's answer](../03-ModelEvaluation/README.md#answer).",
     "ma_audience_members": "So does `propensity audience send`, once a date.",
     "ma_audience_plans": "[How to read it](audiences-reference.md#the-plan).",
     "ma_audience_ledger": "So does `propensity audience send`.",
@@ -145,18 +144,19 @@ def _shown(columns: Iterable[Column]) -> list[str]:
 
 
 def _lines(columns: Sequence[Column]) -> Iterator[str]:
-    """Yield a line for each column; its fields and its interval are in it."""
-    names = {column.name for column in columns}
-    for column in columns:
-        if column.name not in _shown(columns):
-            continue
-        shown = [column.name]
-        shown += ["…_low", "…_high"] if f"{column.name}_low" in names else []
+    """Yield a line for each column, or for neighbours of one description."""
+    by_name = {column.name: column for column in columns}
+    shown = [by_name[name] for name in _shown(columns)]
+    for description, alike in groupby(shown, key=lambda column: column.description):
+        names = list[str]()
+        for column in alike:
+            interval = f"{column.name}_low" in by_name
+            names += [column.name, *(("…_low", "…_high") if interval else ())]
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
         known = "" if kind in PLAIN else f" (`{kind}`)"
         fields = _code(field.name for field in column.fields)
         of = f" ({fields})" if fields else ""
-        yield f"- {_code(shown)}{known}: {column.description}{of}\n"
+        yield f"- {_code(names)}{known}: {description}{of}\n"
 
 
 def _code(names: Iterable[str]) -> str:
@@ -192,12 +192,12 @@ def _command(command: click.Command, before: str, heading: str) -> str:
 
 
 def _options(command: click.Command) -> Iterator[str]:
-    """Yield the names of what a command takes, as its help has them."""
+    """Yield the names of a command's arguments and options."""
     context = click.Context(command, **cli.root.context_settings)
     for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record and parameter.opts[-1] not in ("--help", "--json"):
-            yield record[0]
+        name = parameter.opts[-1]
+        if name not in ("--help", "--json"):
+            yield name if name.startswith("-") else name.upper()
 
 
 COSTING = ("ga4_purchase", "ga4_value")

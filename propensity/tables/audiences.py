@@ -24,10 +24,10 @@ class Member(Row):
     percentile: Annotated[int | None, "Rank within as_of, 1 to 100 highest"]
     expected_value: Annotated[float | None, "As published for as_of"]
     is_control: Annotated[bool, "Whether in the control group"]
-    attributes: Annotated[str | None, "JSON of further columns; null for control"]
-    control_group: Annotated[str | None, "Name that the control group is drawn by"]
+    attributes: Annotated[str | None, "Further columns, JSON; null for control"]
+    control_group: Annotated[str | None, "Name of the control group"]
     control_share: Annotated[float | None, "Share of the control group, 0 to 0.9"]
-    selection: Annotated[str | None, "How members were chosen, such as top 1000"]
+    selection: Annotated[str | None, "Rule that chose them, for example top 1000"]
     selected_at: Annotated[datetime | None, "When they were chosen"]
 
 
@@ -68,11 +68,15 @@ class Plan(Row):
     as_of: Annotated[date, "Prediction date of the plan"]
     planned_at: Annotated[datetime, "When the members were chosen"]
     new_members_a_week: Annotated[Number, "Users who become members each week"] = None
-    control_share_needed: Annotated[Number, "Share that shows the effect"] = None
-    measured_lift: Annotated[Number, "Newest lift that is decided"] = None
-    recommended_users: Annotated[int | None, "How many pay their contact by it"] = None
+    control_share_needed: Annotated[Number, "Control share that shows the effect"] = (
+        None
+    )
+    measured_lift: Annotated[Number, "Newest decided lift"] = None
+    recommended_users: Annotated[int | None, "How many are worth contacting by it"] = (
+        None
+    )
     power: Annotated[Sequence[Power], "Smallest effects after 1, 4 and 13 weeks"] = ()
-    deciles: Annotated[Sequence[Decile], "Tenths of who may be a member"] = ()
+    deciles: Annotated[Sequence[Decile], "Possible members, in tenths"] = ()
 
 
 AUDIENCE_PLANS = Table(
@@ -96,7 +100,7 @@ class Delivery(Row):
     request: Annotated[str, "Idempotency key of the request"]
     status: Annotated[str, "pending, accepted or rejected"]
     reason: Annotated[str | None, "Why it was rejected, by us or the receiver"]
-    receipt: Annotated[str | None, "Id by which the receiver says later what became"]
+    receipt: Annotated[str | None, "The receiver's request id, to ask later"]
     recorded_at: Annotated[datetime, "When the row was written"]
 
 
@@ -147,7 +151,7 @@ class Figures(Part):
     # Null without a conversion in the control group.
     conversion_lift: Annotated[Number, "Ratio of the two shares, minus 1"]
     # What these users would show in 80% of cases.
-    detectable_difference: Annotated[Number, "Least difference they can show"]
+    detectable_difference: Annotated[Number, "Smallest difference they can show"]
     sample_ratio_p: Annotated[float, "p-value of sizes; ignore below 0.001", NULLABLE]
     # Also too_few, no_control or sample_ratio.
     verdict: Annotated[str, "helps, harms or open; or why there is none", NULLABLE]
@@ -159,13 +163,13 @@ class Lift(Row):
 
     use_case: UseCaseName
     audience: Audience
-    week: Annotated[date, "Date of the newest members in it"]
+    week: Annotated[date, "Prediction date of its newest members"]
     week_end: Annotated[date, "Day after the last of their outcomes", NULLABLE]
-    status: Annotated[str, "provisional, or final once labels are mature", NULLABLE]
+    status: Annotated[str, "provisional or final", NULLABLE]
     run_id: RunId
     evaluated_at: Annotated[datetime, "When the run wrote this row", NULLABLE]
     control_share: Annotated[float, "Share of the control group", NULLABLE]
-    sums: Annotated[Sequence[GroupSums], "Sums of who became a member in this week"]
+    sums: Annotated[Sequence[GroupSums], "Sums over the week's new members"]
     figures: Figures
 
 

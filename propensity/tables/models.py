@@ -23,6 +23,7 @@ Number = float | None
 Count = int | None
 Money = Decimal | None
 _LOW, _HIGH = "lower end of its 95% interval", "upper end of its 95% interval"
+_MATRIX = "Confusion matrix at the threshold"
 
 
 class Decile(Row):
@@ -45,25 +46,25 @@ class Metrics(Part):
     """
 
     users: Annotated[int, "Rows that were measured: users or events", NULLABLE] = 0
-    conversions: Annotated[int, "Positives: rows with the outcome", NULLABLE] = 0
+    conversions: Annotated[int, "Positives among them", NULLABLE] = 0
     base_rate: Annotated[Number, "Share of positives"] = None
     mean_probability: Annotated[Number, "Mean of the probabilities"] = None
     threshold: Annotated[Number, "Least probability of a positive prediction"] = None
-    true_positives: Annotated[Count, "Positives at or above the threshold"] = None
-    true_negatives: Annotated[Count, "Negatives below the threshold"] = None
-    false_positives: Annotated[Count, "Negatives at or above the threshold"] = None
-    false_negatives: Annotated[Count, "Positives below the threshold"] = None
+    true_positives: Annotated[Count, _MATRIX] = None
+    true_negatives: Annotated[Count, _MATRIX] = None
+    false_positives: Annotated[Count, _MATRIX] = None
+    false_negatives: Annotated[Count, _MATRIX] = None
     precision: Annotated[Number, "Share of predicted positives that are right"] = None
     recall: Annotated[Number, "Share of positives that are predicted"] = None
     f1: Annotated[Number, "Harmonic mean of precision and recall"] = None
-    roc_auc: Annotated[Number, "Area under the ROC curve; null with one class"] = None
+    roc_auc: Annotated[Number, "ROC AUC; null with one class"] = None
     roc_auc_low: Annotated[Number, f"Area under the ROC curve: {_LOW}"] = None
     roc_auc_high: Annotated[Number, f"Area under the ROC curve: {_HIGH}"] = None
     pr_auc: Annotated[Number, "Average precision; null with one class"] = None
     pr_auc_low: Annotated[Number, f"Average precision: {_LOW}", IN_JSON] = None
     pr_auc_high: Annotated[Number, f"Average precision: {_HIGH}", IN_JSON] = None
     brier: Annotated[Number, "Mean squared error of the probabilities"] = None
-    log_loss: Annotated[Number, "Mean negative log-likelihood, natural log"] = None
+    log_loss: Annotated[Number, "Mean negative log-likelihood"] = None
     calibration_error: Annotated[Number, "Expected calibration error, ten bins"] = None
     calibration_noise: Annotated[Number, "calibration_error by chance", IN_JSON] = None
     lift: Annotated[Sequence[Decile], "Deciles of the score, highest first"] = ()
@@ -105,22 +106,22 @@ class Training(Row):
     training_date: Annotated[date, "UTC day of the run"]
     run_id: RunId
     trained_at: Annotated[datetime, "When the run began", NULLABLE]
-    as_of: Annotated[date, "The run's date: nothing after it was read", NULLABLE]
+    as_of: Annotated[date, "Prediction date: events before it", NULLABLE]
     algorithm: Annotated[str, "The candidate that was chosen", NULLABLE]
-    is_warm: Annotated[bool, "Whether the model has seen enough to score", NULLABLE]
+    is_warm: Annotated[bool, "Whether it has seen enough to score", NULLABLE]
     metrics: Metrics
     alert_threshold: Annotated[Number, "Least anomaly score of an alert"]
     saved: Annotated[Money, "Losses prevented, minus the reviews"]
     promoted: Annotated[bool | None, "Whether it went live; null if cut off"]
     verdict: Annotated[str, "Why, or why not", NULLABLE]
-    compared_version: Annotated[Count, "Live version that it was compared with"]
+    compared_version: Annotated[Count, "Live version at that time"]
     model_object: Annotated[str, "Object name of the model", NULLABLE]
     model_sha256: Annotated[str, "SHA-256 of its bytes", NULLABLE]
     preprocessor_object: Annotated[str, "Object name of the preprocessor", NULLABLE]
     preprocessor_sha256: Annotated[str, "SHA-256 of its bytes", NULLABLE]
     bytes_billed: BytesBilled
     seconds: Annotated[float, "Seconds from request to this row", NULLABLE]
-    card: Annotated[str, "The rest of card.json without histograms, JSON", NULLABLE]
+    card: Annotated[str, "Everything else, JSON", NULLABLE]
 
 
 TRAINING_METADATA = Table(
@@ -150,8 +151,8 @@ class InForce(Part):
     """The publication whose probabilities were in force in a week."""
 
     prediction_as_of: Annotated[date, "Date of the predictions in force", NULLABLE]
-    prediction_scored_at: Annotated[datetime, "When the run behind it began", NULLABLE]
-    log_odds_shift: Annotated[Number, "Season's shift in the probabilities"] = None
+    prediction_scored_at: Annotated[datetime, "When their run began", NULLABLE]
+    log_odds_shift: Annotated[Number, "Season's shift of the probabilities"] = None
 
 
 class Residual(Part):
@@ -214,7 +215,7 @@ class Evaluation(Row, kw_only=True):
     in_force: InForce | None = None
     run_id: RunId
     as_of: Annotated[date, "Date of the run", NULLABLE]
-    status: Annotated[str, "provisional, or final once labels are mature", NULLABLE]
+    status: Annotated[str, "provisional or final", NULLABLE]
     outcome: Annotated[str, "evaluated, no_predictions or one_class", NULLABLE]
     evaluated_at: Annotated[datetime, "When the run began", NULLABLE]
     metrics: Metrics | None = None
@@ -234,7 +235,7 @@ EVALUATION = Table(
     key=("use_case", "week", "model_version"),
     partition="week",
     clustering=("use_case", "model_version"),
-    # Of the publication in force, final before provisional. A day of events has a row
+    # Of the predictions in force, final before provisional. A day of events has a row
     # for each version that scored; version -1 counts while there is no other.
     newest="""\
   ROW_NUMBER() OVER (
@@ -271,12 +272,12 @@ class Signal(Part):
 
     kind: Annotated[str, "feature, score or users"]
     name: Annotated[str, "A feature; or probability, or users"]
-    users: Annotated[int, "Users of the publication", NULLABLE]
-    users_before: Annotated[int, "Users of a snapshot of the training", NULLABLE]
+    users: Annotated[int, "Users with a prediction", NULLABLE]
+    users_before: Annotated[int, "Users of a training snapshot", NULLABLE]
     missing: Annotated[Number, "Share of users without a value"] = None
     missing_before: Annotated[Number, "That share in the training"] = None
     psi: Annotated[Number, "Population stability index; null for users"] = None
-    bound: Annotated[Number, "psi from which on it warns: more for few users"] = None
+    bound: Annotated[Number, "psi from which it warns"] = None
     bins: Annotated[Sequence[Bin], "Shares by value, without the season's shift"] = ()
     is_alarm: Annotated[bool, "Whether a person should look at it", NULLABLE] = False
     cause: Annotated[str | None, "feature, missing values, score or users"] = None
@@ -285,15 +286,15 @@ class Signal(Part):
 
 class Drift(Row):
     """
-    One row per publication and feature, next to the training of its model; one of the
-    scores, and one of the users.
+    One row per prediction date and feature, compared with the model's training, and
+    rows for the scores and the number of users.
     """
 
     use_case: UseCaseName
-    as_of: Annotated[date, "Date of the publication"]
+    as_of: Annotated[date, "Prediction date"]
     model_version: Annotated[int, "Model that scored", NULLABLE]
     run_id: RunId
-    written_at: Annotated[datetime, "When that run began", NULLABLE]
+    written_at: Annotated[datetime, "When the run began", NULLABLE]
     signal: Signal
 
 

@@ -12,7 +12,7 @@ import pytest
 from commands.cli import main
 from propensity.settings import Settings
 from tests.deployment import entered
-from tests.docs.pages import blocks, text
+from tests.docs.pages import blocks
 from tests.functions.conftest import LATER
 from tests.functions.test_notebook_page import worded
 from tests.propensity.first_look.test_first_look import NAMES, customers
@@ -125,9 +125,8 @@ def test_a_use_case_is_tried_and_nothing_of_the_deployment_changes(
 def test_the_page_for_notebooks_prints_what_it_says(folder, capsys):
     """The cell is run in a folder with the file that it reads."""
     customers().to_csv("churn.csv", index=False)
-    [cell] = blocks("docs/notebook.md", "py")
-    after = text("docs/notebook.md").partition(cell)[2]
+    [cell] = blocks("docs/first-look.md", "py")
     exec(cell, {})
 
-    expected = after.partition("```text\n")[2].partition("```")[0]
+    [expected] = blocks("docs/first-look.md", "text")
     assert worded(capsys.readouterr().out) == worded(expected)

@@ -209,8 +209,8 @@ class TestPages:
         ("before", "text"),
         [
             (500, "If the difference stays, about 3 more weeks decide it."),
-            (9_990, "No year of weeks decides it: hold out more users"),
-            (10_000, "No year of weeks decides it: hold out more users"),
+            (9_990, "At this size a year is not enough: contact more users"),
+            (10_000, "At this size a year is not enough: contact more users"),
         ],
     )
     def test_pages_say_how_many_more_weeks_an_open_verdict_takes(
