@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from commands import audience, data, deployment, machine, trying, usecases
+from commands import audience, data, deployment, machine, usecases
 from commands.answers import Exit, example, fail
 
 SECTIONS: Mapping[str, Sequence[click.Command]] = {
@@ -22,7 +22,7 @@ SECTIONS: Mapping[str, Sequence[click.Command]] = {
         *(deployment.pin, deployment.dashboard, deployment.doctor),
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),
-    "Use cases": (trying.trying, usecases.usecase, usecases.build_preprocessor),
+    "Use cases": (usecases.trying, usecases.usecase, usecases.build_preprocessor),
 }
 
 

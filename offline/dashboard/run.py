@@ -13,7 +13,7 @@ from offline import whole_files
 from offline.dashboard.cases import find
 from offline.dashboard.pages import PAGES, site
 from offline.dashboard.reading import TITLES, Window, read
-from offline.doctor.runs import newest_runs
+from offline.doctor.checks import newest_runs
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError, RequestError

@@ -2,8 +2,7 @@
 The doctor: the faults of a deployment or a local run, and what to do about them.
 
 ``run``     examines what the environment names; begin here
-``checks``  rights, the export, sources, champions, dead letters
-``runs``    the last run of each kind, by its lease
+``checks``  rights, the export, sources, champions, runs by their leases, dead letters
 
 It changes nothing and names no user. A check that fails does not hide the findings of
 the others.

@@ -12,7 +12,6 @@ from typing import Any
 from offline import costs
 from offline.doctor import checks
 from offline.doctor.checks import Examination, Finding
-from offline.doctor.runs import check_runs
 from propensity import usecases
 from propensity.errors import PropensityError, SettingsError
 from propensity.gcp.warehouse import Warehouse
@@ -30,7 +29,7 @@ CHECKS: Mapping[str, Callable[[Examination], Iterator[Finding]]] = {
     "export": checks.check_export,
     "sources": checks.check_sources,
     "champions": checks.check_champions,
-    "runs": check_runs,
+    "runs": checks.check_runs,
     "audiences": checks.check_audiences,
     "dead letters": checks.check_dead_letters,
 }

@@ -1,7 +1,8 @@
 """
 Audiences: who is treated, who is held out, and what became of sending them.
 
-- ``run``: the preview, and the delivery; begin here
+- ``run``: the preview, and the delivery; opens the destination that a file names, or
+  the bucket; begin here
 - ``declared``: the file of an audience, and its statement
 - ``members``: the audience of an as-of date, chosen once and stored; the control group
 - ``delivery``: a request of users, and what takes it; requests that are left, sent one
@@ -9,5 +10,4 @@ Audiences: who is treated, who is held out, and what became of sending them.
 - ``plan``: what an audience may bring and can prove, before it is sent
 - ``lift``: whether it helped, once outcomes are known
 - ``http``, ``google``: an endpoint, and Analytics or a customer list of Google Ads
-- ``destinations``: opens the one that a file names; the bucket
 """

@@ -17,9 +17,9 @@ from local.processes import free_ports
 from local.receiver import Receiver
 from propensity.audience.declared import Declared, Named
 from propensity.audience.delivery import Refused, Request
-from propensity.audience.destinations import opened
 from propensity.audience.http import Http, HttpFile, Pauses
 from propensity.audience.members import Audience, Control, Member
+from propensity.audience.run import opened
 from propensity.errors import (
     AccessDenied,
     Unavailable,

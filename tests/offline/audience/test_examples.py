@@ -14,8 +14,8 @@ import requests
 
 from propensity.audience.declared import Declared, Named
 from propensity.audience.delivery import Request
-from propensity.audience.destinations import opened
 from propensity.audience.members import Member
+from propensity.audience.run import opened
 from tests.offline.audience.test_destinations import AUDIENCE
 
 DOCS = Path(__file__).parents[3] / "docs"
