@@ -69,9 +69,12 @@ def serve(app: Any, port: int) -> None:
 
 def serve_files(port: int) -> None:
     """Serve the files of the working folder."""
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
     from starlette.staticfiles import StaticFiles
 
-    serve(StaticFiles(directory=Path.cwd(), html=True), port)
+    files = StaticFiles(directory=Path.cwd(), html=True)
+    serve(Starlette(routes=[Mount("/", files)]), port)
 
 
 def serve_function() -> None:

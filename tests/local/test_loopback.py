@@ -33,7 +33,7 @@ def pages(tmp_path):
     with subprocess.Popen(
         [sys.executable, LOOPBACK, f"{port}"], cwd=tmp_path
     ) as server:
-        wait_until(lambda: answers(url))
+        wait_until(lambda: answers(f"{url}/not-there"))
         yield f"{url}/index.html"
         server.terminate()
 
