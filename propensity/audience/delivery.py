@@ -256,22 +256,21 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
         recorded: As ``Ledger.recorded`` returns them.
     """
     audience, destination = ledger.audience, ledger.destination
-    by_user = {
-        (row.action, row.user_id): row
-        for row in recorded
-        if row.as_of == audience.as_of
-    }
     known = {member.user_id: member for member in audience.members}
-    removable = ledger.listed() if REMOVE in destination.actions else []
-    removed = {member.user_id: member for member in removable}
+    listed = ledger.listed() if REMOVE in destination.actions else []
+    removable = {member.user_id: member for member in listed}
+    done = set[tuple[str, str]]()
     # New requests have no key yet.
     groups = defaultdict[tuple[str, str], list[Member]](list)
-    for (action, user), row in by_user.items():
+    for row in recorded:
+        action, user, key = row.action, row.user_id, row.request
+        if row.as_of != audience.as_of:
+            continue
+        done.add((action, user))
         if row.status != PENDING or row.receipt:
             continue
-        key = row.request
         if action == REMOVE:
-            groups[action, key].append(removed.get(user) or Member(user))
+            groups[action, key].append(removable.get(user) or Member(user))
         elif user in known:
             groups[action, key].append(known[user])
         else:
@@ -279,17 +278,18 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
             ledger.record_suppressed(
                 Request(audience, destination.name, action, [Member(user)], key)
             )
-    kept = {member.user_id for member in audience.treated}
-    gone = [member for member in removable if member.user_id not in kept]
-    for action, members in ((ADD, audience.treated), (REMOVE, gone)):
-        new = [one for one in members if (action, one.user_id) not in by_user]
-        groups[action, ""] = sorted(new, key=lambda member: member.user_id)
-    size = destination.batch
-    requests = [
-        Request(audience, destination.name, action, members[at : at + size], key)
-        for (action, key), members in groups.items()
-        for at in range(0, len(members), size)
-    ]
+    for member in sorted(audience.treated, key=lambda one: one.user_id):
+        removable.pop(member.user_id, None)
+        if (ADD, member.user_id) not in done:
+            groups[ADD, ""].append(member)
+    for user in sorted(removable):
+        if (REMOVE, user) not in done:
+            groups[REMOVE, ""].append(removable[user])
+    requests, size = list[Request](), destination.batch
+    for (action, key), members in groups.items():
+        for at in range(0, len(members), size):
+            some = members[at : at + size]
+            requests.append(Request(audience, destination.name, action, some, key))
     return sorted(requests, key=lambda request: request.action == ADD)
 
 
