@@ -341,14 +341,12 @@ class Done:
 
     def answer(self) -> dict[str, object]:
         """Return it for a person: ``tallies`` by action, and why it ended early."""
-        tallies = {
-            action: {
-                "sent": reasons.total(),
-                "accepted": reasons[""],
-                "rejected": {reason: n for reason, n in reasons.items() if reason},
-            }
-            for action, reasons in self.reasons.items()
-        }
+        tallies = dict[str, object]()
+        for action, reasons in self.reasons.items():
+            rejected = dict(reasons)
+            accepted = rejected.pop("", 0)
+            counts = {"sent": reasons.total(), "accepted": accepted}
+            tallies[action] = {**counts, "rejected": rejected}
         failure = self.failure.message if self.failure else ""
         ended = {"pending": self.pending, "failure": failure}
         return {**self.about, "tallies": tallies, **ended}

@@ -295,9 +295,8 @@ def _measured_lift(deployment: Deployment, audience: Audience) -> float | None:
         since=audience.as_of - timedelta(days=400),
         until=audience.as_of,
     )
-    lifts: list[float | None] = [
-        row["conversion_lift"]
-        for row in rows
-        if row["audience"] == audience.name and row["verdict"] in DECIDED
-    ]
-    return lifts[-1] if lifts else None
+    for row in reversed(rows):
+        if row["audience"] == audience.name and row["verdict"] in DECIDED:
+            lift: float | None = row["conversion_lift"]
+            return lift
+    return None

@@ -345,20 +345,21 @@ def _events(
     request_ms: float,
 ) -> list[Scored]:
     """Return the instances of a question as events that were scored at a time."""
-    unique = uuid.uuid4().hex
-    return [
-        Scored(
-            event_id=instance.event_id
-            or (unique if question.is_single else f"{unique}-{position}"),
+    unique, events = uuid.uuid4().hex, list[Scored]()
+    for position, instance in enumerate(instances):
+        event_id = unique if question.is_single else f"{unique}-{position}"
+        latency: float | None = request_ms
+        if instance.has_time:
+            latency = latency_ms(instance.ingested_at, at)
+        event = Scored(
+            event_id=instance.event_id or event_id,
             user_id=question.user_id,
             time=instance.ingested_at or at,
             features=instance.features,
-            latency_ms=latency_ms(instance.ingested_at, at)
-            if instance.has_time
-            else request_ms,
+            latency_ms=latency,
         )
-        for position, instance in enumerate(instances)
-    ]
+        events.append(event)
+    return events
 
 
 def _answer(
@@ -373,13 +374,17 @@ def _answer(
         {name: getattr(row, name) for name in (*_IN_ANSWERS, "latency_ms")}
         for row in rows
     ]
-    use_case = {"use_case": question.use_case.name}
-    model = {"model_version": serving.version, "is_warm": serving.is_warm}
-    request = {"request_ms": request_ms}
+    answer: dict[str, object] = {
+        "use_case": question.use_case.name,
+        "model_version": serving.version,
+        "is_warm": serving.is_warm,
+        "request_ms": request_ms,
+    }
     if not question.is_single:
-        return {**use_case, **model, **request, "predictions": scores}
-    user = {} if question.user_id is None else {"user_id": question.user_id}
-    return {**use_case, **user, **model, **scores[0], **request}
+        return {**answer, "predictions": scores}
+    if question.user_id is not None:
+        answer["user_id"] = question.user_id
+    return {**answer, **scores[0]}
 
 
 _IN_ANSWERS = ("probability", "anomaly_score", "event_id", "inference_id")
