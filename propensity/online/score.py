@@ -50,7 +50,7 @@ from propensity.registry.inference_log import (
     Scored,
     batch_of,
     latency_ms,
-    rows_of,
+    row_of,
 )
 from propensity.registry.serving import (
     Champions,
@@ -180,7 +180,10 @@ class Online:
         at = self._clock.now()
         request_ms = round((self._clock.monotonic() - began) * 1e3, 3)
         events = _events(question, instances, at=at, request_ms=request_ms)
-        rows = rows_of(use_case, state, events, scores, source=ONLINE, at=at)
+        rows = list[Inference]()
+        for event, score in zip(events, scores, strict=True):
+            row = row_of(use_case, state, event, score, source=ONLINE, at=at)
+            rows.append(row)
         # An instance's identity may be the id of a user on the list.
         kept = [
             row for row in rows if not suppressed.covers(row.user_id, use_case.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,53 +77,48 @@ def latency_ms(since: datetime | None, at: datetime) -> float | None:
     return round((at - since) / _MILLISECOND, 3)
 
 
-def rows_of(
+def row_of(
     use_case: UseCase,
     state: ServingState,
-    events: Sequence[Scored],
-    scores: Iterable[float | None],
+    event: Scored,
+    score: float | None,
     *,
     source: str,
     at: datetime,
-) -> list[Inference]:
+) -> Inference:
     """
-    Return rows of ``inference_log``.
+    Return a row of ``inference_log``.
 
     Args:
-        use_case: Of all events.
-        state: Its champion has scored; without one the events are unscored.
-        events: With or without a score.
-        scores: Of each; None or NaN for no score.
+        use_case: Of the event.
+        state: Its champion has scored; without one the event is unscored.
+        score: None or NaN for no score.
         source: STREAM or ONLINE.
         at: Time of scoring, in UTC.
     """
     serving = state.champion
     version = NO_VERSION if serving is None else serving.version
     is_anomaly = serving is not None and serving.is_anomaly
-    rows = list[Inference]()
-    for event, score in zip(events, scores, strict=True):
-        value = None if score is None or math.isnan(score) else float(score)
-        features = {name: event.features[name] for name in use_case.features}
-        row = Inference(
-            use_case=use_case.name,
-            inference_id=inference_id(use_case, event, version),
-            event_id=event.event_id,
-            user_id=event.user_id or event.event_id,
-            event_time=event.time,
-            event_date=event.time.date(),
-            model_version=version,
-            probability=None if is_anomaly else value,
-            anomaly_score=value if is_anomaly else None,
-            is_warm=serving is not None and serving.is_warm,
-            epoch=state.epoch,
-            source=source,
-            features=_encode(features).decode(),
-            scored_at=at,
-            scored_on=at.date(),
-            latency_ms=event.latency_ms,
-        )
-        rows.append(row)
-    return rows
+    value = None if score is None or math.isnan(score) else float(score)
+    features = {name: event.features[name] for name in use_case.features}
+    return Inference(
+        use_case=use_case.name,
+        inference_id=inference_id(use_case, event, version),
+        event_id=event.event_id,
+        user_id=event.user_id or event.event_id,
+        event_time=event.time,
+        event_date=event.time.date(),
+        model_version=version,
+        probability=None if is_anomaly else value,
+        anomaly_score=value if is_anomaly else None,
+        is_warm=serving is not None and serving.is_warm,
+        epoch=state.epoch,
+        source=source,
+        features=_encode(features).decode(),
+        scored_at=at,
+        scored_on=at.date(),
+        latency_ms=event.latency_ms,
+    )
 
 
 def batch_of(rows: Sequence[Inference]) -> pa.RecordBatch:

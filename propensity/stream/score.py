@@ -28,7 +28,7 @@ from propensity.registry.inference_log import (
     Scored,
     batch_of,
     latency_ms,
-    rows_of,
+    row_of,
 )
 from propensity.registry.serving import (
     Champions,
@@ -152,26 +152,36 @@ class ScoreStream(Consumer):
             return {}, {"no_champion": len(events)}
         else:
             to_score, counts = self._with_user_features(use_case, events)
+        scores: Sequence[float | SchemaError | None] = [None] * len(to_score)
         if champion is None:
             counts["no_champion"] = len(to_score)
-            rows = self._inferences(use_case, state, [(*one, None) for one in to_score])
-            return rows, counts
-        features = pa.RecordBatch.from_pylist(
-            [values for _, values in to_score], use_case.feature_schema()
-        )
-        with self._scoring:
-            scores = [*each_score(champion.scorer, features)]
-        scored = []
-        for (event, values), score in zip(to_score, scores, strict=True):
+        else:
+            features = pa.RecordBatch.from_pylist(
+                [values for _, values in to_score], use_case.feature_schema()
+            )
+            with self._scoring:
+                scores = [*each_score(champion.scorer, features)]
+            if not champion.is_warm:
+                counts["not_warm"] = len(to_score)
+        at, rows = self.clients.clock.now(), dict[int, Inference]()
+        times = published([event.message for event, _ in to_score]).to_pylist()
+        for (event, values), score, time in zip(to_score, scores, times, strict=True):
             if isinstance(score, SchemaError):
                 refused[event.place] = Refused(
                     "refused_by_model", score.message, field=score.field
                 )
-            else:
-                scored.append((event, values, score))
-        if not champion.is_warm:
-            counts["not_warm"] = len(to_score)
-        return self._inferences(use_case, state, scored), counts
+                continue
+            scored = Scored(
+                event_id=event.event_id,
+                user_id=event.user_id,
+                time=_time(event),
+                features=values,
+                latency_ms=latency_ms(self._taken_at(event, time), at),
+            )
+            rows[event.place] = row_of(
+                use_case, state, scored, score, source=STREAM, at=at
+            )
+        return rows, counts
 
     def _with_user_features(
         self, use_case: UseCase, events: Sequence[Event]
@@ -209,30 +219,6 @@ class ScoreStream(Consumer):
             if found and (values := found.at(_time(event))) is not None:
                 to_score.append((event, values))
         return to_score, {**counts, "outside_window": len(in_time) - len(to_score)}
-
-    def _inferences(
-        self,
-        use_case: UseCase,
-        state: ServingState,
-        scored: Sequence[tuple[Event, Features, float | None]],
-    ) -> dict[int, Inference]:
-        """Return rows of ``inference_log`` by the place of their event."""
-        at = self.clients.clock.now()
-        times = published([event.message for event, _, _ in scored]).to_pylist()
-        events = [
-            Scored(
-                event_id=event.event_id,
-                user_id=event.user_id,
-                time=_time(event),
-                features=features,
-                latency_ms=latency_ms(self._taken_at(event, published_at), at),
-            )
-            for (event, features, _), published_at in zip(scored, times, strict=True)
-        ]
-        scores = [score for _, _, score in scored]
-        rows = rows_of(use_case, state, events, scores, source=STREAM, at=at)
-        places = [event.place for event, _, _ in scored]
-        return dict(zip(places, rows, strict=True))
 
     def _taken_at(self, event: Event, published_at: datetime | None) -> datetime | None:
         """Return since when the latency of a score counts; None where it is unknown."""

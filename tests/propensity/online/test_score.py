@@ -33,7 +33,7 @@ from propensity.models.scoring import Scorer
 from propensity.online import score
 from propensity.online.score import Waiting, append_all, scores_of
 from propensity.online.score_request import Instance, question_of
-from propensity.registry.inference_log import ONLINE, Scored, rows_of
+from propensity.registry.inference_log import ONLINE, Scored, row_of
 from propensity.registry.serving import Serving, ServingState
 from propensity.registry.versions import Record
 from propensity.tables import every as tables
@@ -179,10 +179,11 @@ def test_a_refused_instance_among_a_thousand_is_found_in_a_few_calls():
 def logged(*ids: str) -> list[Inference]:
     """Return rows of the log of players with these identities."""
     features = dict.fromkeys(PLAYERS.features)
-    events = [Scored(event_id, None, NOW, features, 1.5) for event_id in ids]
+    events = (Scored(event_id, None, NOW, features, 1.5) for event_id in ids)
     state = ServingState(champion=FIRST, epoch=5)
-    scores = [0.25] * len(ids)
-    return rows_of(PLAYERS, state, events, scores, source=ONLINE, at=NOW)
+    return [
+        row_of(PLAYERS, state, event, 0.25, source=ONLINE, at=NOW) for event in events
+    ]
 
 
 async def test_the_log_is_appended_in_parts_that_a_table_takes(capsys):
