@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from msgspec import structs
-from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.trained import LEAK
 from propensity.measures import metrics
@@ -75,20 +75,20 @@ def leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
     return found
 
 
-def _area(ranks: NDArray[np.float64], part: Slice) -> float:
+def _area(ranks: Floats, part: Slice) -> float:
     """Return the ROC AUC of ranks; 0.5 where there is one class."""
     area = metrics.roc_auc(part.outcomes(ranks))
     return 0.5 if area is None else area
 
 
-def _ranks(older: Slice, part: Slice, name: str, kind: str) -> NDArray[np.float64]:
+def _ranks(older: Slice, part: Slice, name: str, kind: str) -> Floats:
     """Return ranks in [0, 1] by a column; a category by its rate in older rows."""
     values = part.rows[name].to_pandas()
     if kind == CATEGORY:
         before = pd.Series(older.label).groupby(older.rows[name].to_pandas())
         rates = before.mean()[before.size() >= _FEWEST_OF_A_VALUE]
         values = values.map(rates).fillna(older.label.mean())
-    ranks: NDArray[np.float64] = values.rank(method="dense", pct=True).to_numpy()
+    ranks: Floats = values.rank(method="dense", pct=True).to_numpy()
     return np.nan_to_num(ranks)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from propensity.arrays import Floats
 from propensity.errors import SchemaError
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
@@ -308,9 +309,7 @@ def _periods(times: pd.Series, *, horizon: int | None) -> Steps | None:
     return None
 
 
-def _blocks(
-    values: NDArray[np.float64], shown: pd.Series, starts: NDArray[np.float64]
-) -> Steps:
+def _blocks(values: Floats, shown: pd.Series, starts: Floats) -> Steps:
     """Return steps that begin at these values, each named by its first and last."""
     at = np.searchsorted(np.unique(starts), values, "right")
     _, of = np.unique(at, return_inverse=True)

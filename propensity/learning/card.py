@@ -27,15 +27,8 @@ from propensity.learning.value import Valued
 from propensity.measures.revenue import money
 from propensity.models.encoding import numbers_of
 from propensity.pages.words import Plain
-from propensity.registry.versions import (
-    HTML,
-    JSON,
-    PARQUET,
-    Published,
-    libraries,
-    parquet_of,
-    pickled,
-)
+from propensity.registry import versions
+from propensity.registry.versions import Published
 from propensity.tables.every import EVENT, USER
 from propensity.tables.models import Metrics, Training
 from propensity.usecases import UseCase
@@ -166,7 +159,7 @@ def card(
             "features": use_case.features,
             "profile": profile.described(rows, use_case.features),
             "drift": _reference(trained, use_case),
-            "libraries": libraries(),
+            "libraries": versions.libraries(),
             "bytes_billed": bytes_billed,
         }
     )
@@ -293,23 +286,19 @@ def to_json(card: Plain) -> bytes:
 
 
 def files(
-    card: Plain,
-    trained: Trained,
-    rows: pa.Table,
-    *,
-    valued: Valued | None = None,
+    card: Plain, trained: Trained, rows: pa.Table, *, valued: Valued | None = None
 ) -> dict[str, tuple[bytes, str]]:
     """Return bytes and content type of a version's files, by name."""
     binary = "application/octet-stream"
     contents = {
-        MODEL: (pickled(trained.live.classifier), binary),
-        PREPROCESSOR: (pickled(trained.live.preprocessor), binary),
-        DATASET: (parquet_of(nameless(rows)), PARQUET),
-        CARD: (to_json(card), JSON),
-        REPORT: (version_page(card).encode(), HTML),
+        MODEL: (versions.pickled(trained.live.classifier), binary),
+        PREPROCESSOR: (versions.pickled(trained.live.preprocessor), binary),
+        DATASET: (versions.parquet_of(nameless(rows)), versions.PARQUET),
+        CARD: (to_json(card), versions.JSON),
+        REPORT: (version_page(card).encode(), versions.HTML),
     }
     if valued is not None:
-        contents[VALUE] = (pickled(valued.model), binary)
+        contents[VALUE] = (versions.pickled(valued.model), binary)
     return contents
 
 

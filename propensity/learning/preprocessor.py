@@ -64,10 +64,7 @@ def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
         ),
     )
     return ColumnTransformer(
-        [
-            ("numbers", of_numbers, numbers),
-            ("categories", of_categories, categories),
-        ],
+        [("numbers", of_numbers, numbers), ("categories", of_categories, categories)],
         sparse_threshold=0.0,
     )
 

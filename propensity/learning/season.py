@@ -162,10 +162,7 @@ def of_version(
 
 
 def shift(
-    weeks: Sequence[EvaluatedWeek],
-    *,
-    horizon_days: int,
-    minimum_conversions: int,
+    weeks: Sequence[EvaluatedWeek], *, horizon_days: int, minimum_conversions: int
 ) -> float | None:
     """
     Return the shift for the next week from the newest ones; None without enough.

@@ -13,24 +13,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from propensity.budget import Budget
+from propensity.measures import metrics
 from propensity.measures.intervals import Ends, Spread, interval, of_rows
-from propensity.measures.metrics import (
-    Outcomes,
-    above,
-    brier,
-    calibration_error,
-    calibration_noise,
-    confusion,
-    grouped,
-    lift_by_decile,
-    log_loss,
-    of_best,
-    pr_auc,
-    pr_auc_slopes,
-    ratio,
-    roc_auc,
-    roc_auc_slopes,
-)
+from propensity.measures.metrics import Outcomes, above, ratio
 from propensity.tables.models import Metrics, Selected
 
 # Thresholds that are stored of a week: of a million rows each selects about a fiftieth
@@ -63,8 +48,8 @@ def measured(
     values: dict[str, object] = {}
     spread = spread or (lambda slopes_of: of_rows(observed, slopes_of(observed)))
     for name, measure, slopes_of in (
-        ("roc_auc", roc_auc, roc_auc_slopes),
-        ("pr_auc", pr_auc, pr_auc_slopes),
+        ("roc_auc", metrics.roc_auc, metrics.roc_auc_slopes),
+        ("pr_auc", metrics.pr_auc, metrics.pr_auc_slopes),
     ):
         value = measure(observed)
         ends: Ends = (None, None)
@@ -72,7 +57,7 @@ def measured(
             ends = interval(value, *spread(slopes_of))
         values |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
     if best_threshold is not None:
-        best = confusion(observed, threshold=best_threshold)
+        best = metrics.confusion(observed, threshold=best_threshold)
         values |= {
             "users_at_best": best.true_positives + best.false_positives,
             "true_positives_at_best": best.true_positives,
@@ -85,7 +70,7 @@ def measured(
         users=round(float(users)),
         conversions=round(float(conversions)),
         base_rate=ratio(conversions, users),
-        lift=lift_by_decile(observed),
+        lift=metrics.lift_by_decile(observed),
         best_threshold=best_threshold,
         **values,
     )
@@ -94,13 +79,13 @@ def measured(
         return replace(found, lift=lift)
     return replace(
         found,
-        **confusion(observed, threshold=threshold)._asdict(),
+        **metrics.confusion(observed, threshold=threshold)._asdict(),
         threshold=threshold,
         mean_probability=ratio((observed.probability * observed.users).sum(), users),
-        brier=brier(observed),
-        log_loss=log_loss(observed),
-        calibration_error=calibration_error(observed),
-        calibration_noise=calibration_noise(observed),
+        brier=metrics.brier(observed),
+        log_loss=metrics.log_loss(observed),
+        calibration_error=metrics.calibration_error(observed),
+        calibration_noise=metrics.calibration_noise(observed),
     )
 
 
@@ -109,7 +94,9 @@ def _at_budget(observed: Outcomes, budget: Budget, *, dates: int) -> Metrics:
     total, positives = float(observed.users.sum()), float(observed.conversions.sum())
     count = min(budget.rows(total, dates=dates), total)
     # Rounding in the sums must not give more hits than rows or conversions.
-    hits = min(float(of_best(observed, observed.conversions, count)), count, positives)
+    hits = min(
+        float(metrics.of_best(observed, observed.conversions, count)), count, positives
+    )
     precision = ratio(hits, count)
     lift = None if precision is None else ratio(precision, positives / total)
     return Metrics(
@@ -174,4 +161,4 @@ def pooled(weeks: Iterable[Sequence[Selected]]) -> Outcomes:
         # From counts above each threshold to counts between it and the next.
         table[1:, 1:] = np.diff(table[:, 1:], axis=0)
         tables.append(table)
-    return grouped(*np.concatenate(tables).T)
+    return metrics.grouped(*np.concatenate(tables).T)

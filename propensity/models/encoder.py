@@ -232,19 +232,18 @@ def _categories(
     known = [[v for v in fit if isinstance(v, str)] for fit in encoder.categories_]
     # Below the known values a null, and at the end a new one.
     rows = max(map(len, known)) + 2
-    frame = pd.DataFrame(
-        {
-            name: pd.Series([*v, *[None] * (rows - 1 - len(v)), _NEW], dtype="str")
-            for name, v in zip(features, known, strict=True)
-        }
-    )
+    columns = dict[str, pd.Series]()
+    for name, values in zip(features, known, strict=True):
+        gaps = [None] * (rows - 1 - len(values))
+        columns[name] = pd.Series([*values, *gaps, _NEW], dtype="str")
     try:
         with warnings.catch_warnings(action="ignore"):
-            encoded = _dense(transformer.transform(frame))
+            encoded = _dense(transformer.transform(pd.DataFrame(columns)))
         numbered = copy.deepcopy(encoder)
         vars(numbered).pop("feature_names_in_", None)
-        columns = numbered.get_feature_names_out([f"{at}" for at in range(len(known))])
-        owners = np.array([int(name.partition("_")[0]) for name in columns])
+        # Scikit-learn has no other public way to tell whose column an encoded one is.
+        named = numbered.get_feature_names_out([*map(str, range(len(known)))])
+        owners = np.array([int(name.partition("_")[0]) for name in named])
     except ValueError:  # it refuses new values, or names columns in a way of its own
         return None
     tables = {}

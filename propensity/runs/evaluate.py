@@ -16,13 +16,7 @@ from msgspec.structs import replace
 from propensity import drift
 from propensity.fraud import alerts
 from propensity.learning import season
-from propensity.measures import metrics, revenue
-from propensity.measures.thresholds import (
-    best_threshold,
-    by_threshold,
-    measured,
-    pooled,
-)
+from propensity.measures import metrics, revenue, thresholds
 from propensity.models.encoding import numbers_of
 from propensity.registry.serving import find_recorded, trained_otherwise
 from propensity.runs import export
@@ -182,9 +176,9 @@ def threshold(
         if other.thresholds and is_recent and is_comparable:
             # A week that was published again counts once, by the later version.
             before[week] = other.thresholds
-    observed = pooled(before.values())
+    observed = thresholds.pooled(before.values())
     if observed.conversions.sum() >= run.settings.minimum_conversions:
-        best = best_threshold(observed)
+        best = thresholds.best_threshold(observed)
         if best is not None:
             return best
     trained = find_recorded(run.warehouse, run.use_case.name, row.model_version)
@@ -202,7 +196,7 @@ def _measured(
             are no probabilities.
     """
     observed, unscored = outcomes_of(groups)
-    scores = measured(
+    scores = thresholds.measured(
         observed,
         threshold=run.use_case.threshold,
         best_threshold=best,
@@ -214,7 +208,7 @@ def _measured(
         row,
         outcome="evaluated" if observed.has_both_classes else "one_class",
         unscored_converters=unscored,
-        thresholds=by_threshold(observed),
+        thresholds=thresholds.by_threshold(observed),
         metrics=scores,
     )
 
