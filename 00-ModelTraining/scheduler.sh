@@ -16,7 +16,7 @@ for use_case in $use_cases_model_training; do
   job="$prefix-model-training-${use_case//_/-}"
   how_to_schedule "$job"
   if [[ "$calls" == *:run && "$options" != *" --function "* ]]; then
-    echo "# $job starts a training job, which deploy/training_job.sh gives the new image; --function gives it back"
+    echo "# $job starts a training job, and deploy/training_job.sh updates its image. --function schedules the function again"
     continue
   fi
   # 08:00 on the first of the month. Three more attempts outlast the wait for a late

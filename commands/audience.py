@@ -113,7 +113,7 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
     if done.failure:
         say(
             f"propensity audience: {done.failure.message}. {done.pending:,} users are "
-            "pending: run the same command again to go on"
+            "pending: run the same command again to continue"
         )
     return done.answer(), Exit.FAILED if done.failure else Exit.DONE
 

@@ -19,7 +19,7 @@ values main
 echo "keep_only_data = true" >>"$work/main.tfvars"
 [[ -z "$deletes" ]] || echo "delete_data = true" >>"$work/main.tfvars"
 if [[ -n "$dry_run" ]]; then
-  echo "# what holds data is $data"
+  echo "# data: $data"
   preview main
   exit 0
 fi

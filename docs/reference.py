@@ -174,13 +174,13 @@ def commands() -> str:
     parts = list[str]()
     for title, below in cli.SECTIONS.items():
         parts.append(f"\n## {title}\n")
-        parts += [_command(one, "propensity", "###") for one in below]
+        parts += [_command(one, "", "###") for one in below]
     return "".join(parts)
 
 
 def _command(command: click.Command, before: str, heading: str) -> str:
     """Return the part of a command, and of those below it."""
-    name = f"{before} {command.name}"
+    name = f"{before} {command.name}".strip()
     text = inspect.cleandoc(command.help or "").partition("\n\n")[0]
     about = f"\n{heading} {name}\n\n" + " ".join(text.split()) + "\n"
     if isinstance(command, click.Group):

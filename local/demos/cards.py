@@ -90,7 +90,7 @@ def play(
     yield (
         f"\nCard fraud: {len(transactions):,} transactions{of_file} over {first_day} "
         f"to {last_day}, {transactions.is_fraud.sum()} of them fraud.\n"
-        "Truths come hours or days later, some twice, some wrong first, some never"
+        "Outcomes arrive hours or days later: some twice, some wrong first, some never"
     )
     trainings = []
     sent, *parts = planned(transactions, now=now)

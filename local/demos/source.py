@@ -35,7 +35,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
         reads = f"events of its own, {own.table}" if own else "no events of its own"
         raise UnusableData(
             f"{use_case.name} reads {reads}, by its usecase.toml",
-            hint="EVENTS=… and a USE_CASE with [events] go together",
+            hint="Use EVENTS=… with a USE_CASE that has [events], and no other",
         )
     if path is None:
         say("Generating a shop's export …")

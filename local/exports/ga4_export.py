@@ -350,7 +350,7 @@ def summary(database: Any) -> Summary:
     ).fetchall()
     if not by_day:
         raise SchemaError(
-            "event_timestamp is of other days than event_date",
+            "event_timestamp and event_date are of different days",
             hint="Correct one of them",
         )
     whole = days_of_data({day: count for day, count, _ in by_day})

@@ -135,11 +135,13 @@ def _check(
             "table of your own anything but quotes and backslashes"
         )
     elif events is None and (counts or (label == CHURN and label_event != PURCHASE)):
-        problem = "counts, and churn from one event, are of a table of events: name it"
+        problem = (
+            "--counts, and churn of one event, need a table of events: add --events"
+        )
     elif events and named and not events.name:
-        problem = f"no column tells which events are {named[0]!r}: name that column"
+        problem = f"no column says which events are {named[0]!r}: add --event-name"
     elif events and events.name and label == EVENT and label_event is None:
-        problem = "name the event to predict: the table has events of several names"
+        problem = "add --label-event: the table has events of several names"
     if problem:
         raise RequestError(problem, field="label_event")
 

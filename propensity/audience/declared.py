@@ -186,7 +186,9 @@ def load(use_case: UseCase, name: str) -> Named:
     entries: dict[str, object] = {}
     try:
         if not NAME.fullmatch(name):
-            raise ValueError("its name may have a-z, 0-9 and _ only, a letter first")
+            raise ValueError(
+                "begin its name with a letter, and use only a-z, 0-9 and _"
+            )
         text = statements.read(folder, file)
         entries = tomllib.loads(text)
         named = Named(name, folder, convert(entries, Declared))

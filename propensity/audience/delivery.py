@@ -110,7 +110,7 @@ class Destination(ABC):
     def validate(self, request: Request) -> None:
         """Ask whether a request would be taken; raises Refused if not."""
         raise RequestError(
-            f"{self.name} cannot check requests without taking them",
+            f"{self.name} cannot check requests without executing them",
             hint="Leave --validate out",
             field="validate",
         )
@@ -396,11 +396,11 @@ def deliver(
                     refused += 1
                     if refused == REFUSED_IN_A_ROW:
                         raise RequestError(
-                            f"{request.destination} refused {refused} users one after "
+                            f"{request.destination} rejected {refused} users one after "
                             "the other",
                             hint="Correct the destination's file; if these users are "
-                            "at fault, the next delivery goes on with the others. At "
-                            f"last it answered: {refusal}",
+                            "wrong, the next delivery continues with the others. The "
+                            f"last answer: {refusal}",
                         ) from refusal
                     rejected = {request.members[0].user_id: str(refusal)}
                 ledger.record(request, ACCEPTED, rejected)

@@ -74,8 +74,8 @@ class GoogleFile(File, tag="google", kw_only=True):
     def __post_init__(self) -> None:
         if self.account_type == ANALYTICS and not re.match(_PROPERTY, self.property):
             raise ValueError(
-                f"property is {self.property!r}, and Analytics wants a-z, 0-9 and _, a "
-                "letter first, 24 at most, and no name of its own"
+                f"property is {self.property!r}, which Analytics rejects. Begin with a "
+                "letter, use up to 24 of a-z, 0-9 and _, and none of its own names"
             )
         if not re.fullmatch(_TARGETS[self.account_type], self.target):
             raise ValueError(
@@ -156,7 +156,7 @@ class Google(Destination):
             if error.is_about_records:
                 raise Refused(str(error)) from error
             raise RequestError(
-                f"Google refuses every request of {self.name}: {error}",
+                f"Google rejects every request of {self.name}: {error}",
                 hint="Correct the destination's file",
                 field="destination",
             ) from error
@@ -186,7 +186,7 @@ class Google(Destination):
         if self._is_events and self._clock.now() - chosen_at > _BACKDATED:
             raise RequestError(
                 f"the audience was chosen at {chosen_at:%Y-%m-%d %H:%M} UTC, and "
-                "Analytics takes events of the last 72 hours: send the next date",
+                "Analytics accepts events for 72 hours: send the next date",
                 field="as_of",
             )
 

@@ -195,7 +195,7 @@ class Http(Destination):
         if taken := {*columns} & {*PLACES, "action", "users", "index"}:
             name = min(taken)
             raise ValueError(
-                f"{{{name}}} is of every request: rename the column {name}"
+                f"{{{name}}} is a value of every request: rename the column {name}"
             )
         by = file.answer.by if file.answer else "user_id"
         if by not in {"index", "user_id", *columns}:

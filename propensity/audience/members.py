@@ -281,7 +281,7 @@ def _candidates(
     if len(rows) and rows["score"].null_count == len(rows):
         raise RequestError(
             f"{use_case.name} publishes no {order} for {as_of}",
-            hint='Take order = "probability" in the audience\'s file',
+            hint='Set order = "probability" in the audience\'s file',
             field="order",
         )
     # BigQuery takes User_ID for user_id, and keeps its spelling.

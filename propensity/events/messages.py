@@ -203,7 +203,7 @@ def _parsed(text: str) -> Any:
 def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise ValueError("a name is there twice")  # one of its values would not be seen
+        raise ValueError("a name appears twice")  # one of its values would not be seen
     return fields
 
 

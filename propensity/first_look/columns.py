@@ -216,7 +216,7 @@ def _number(values: pd.Series) -> Feature:
 
 def _days(moments: pd.Series, times: pd.Series) -> Feature:
     if not is_moments(times):
-        return Feature(why="dates, and the rows' times are none")
+        return Feature(why="dates, but the rows' times are not dates")
     days = (times - _by_their_clock(moments)).dt.total_seconds() / 86_400
     # A month may be written as its first day.
     is_late = days < (-31 if (times.dt.day == 1).all() else -1)

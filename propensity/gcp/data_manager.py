@@ -120,8 +120,8 @@ class DataManager:
             raise Invalid(_reason(error), is_about_records=bool(about)) from None
         except (api.Unauthorized, api.Forbidden, api.NotFound) as error:
             raise AccessDenied(
-                "Google's Data Manager refuses the account that this runs as, or does "
-                "not find what it is to send to",
+                "Google's Data Manager denies access to this account, or does not find "
+                "the property or the customer list",
                 hint="Add the account to the Analytics property as an editor, or to "
                 f"the Google Ads account: {_reason(error)}",
             ) from None

@@ -118,7 +118,7 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
     is_fault = status >= 500 and not error.is_waiting
     if error.is_public and callers in (Callers.PUSHES, Callers.PUBLIC):
         # Words and names of fields that a caller chose may be a person's.
-        message = "the request is refused"
+        message = "the request is rejected"
     line = {
         "severity": "ERROR" if is_fault else "WARNING",
         "message": message,

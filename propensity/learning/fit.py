@@ -101,8 +101,8 @@ class _Training:
             raise NotEnoughData(
                 f"{parts.before.conversions} of the {len(parts.before)} events to "
                 "train and to choose on are known to be label 1, which is too few: "
-                f"at least {self.settings.minimum_conversions} are needed, and no "
-                f"candidate of {self.use_case.name} does without"
+                f"every candidate of {self.use_case.name} needs at least "
+                f"{self.settings.minimum_conversions}"
             )
         best = min(judged, key=self._loss)
         by_name = {one.candidate.name: one.candidate for one in judged}

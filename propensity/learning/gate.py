@@ -108,7 +108,7 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     other, held = f"version {champion.version}", trained.holdout
     verdict = Verdict(promoted=False, reason="", compared_version=champion.version)
     if not trained.is_warm:
-        reason = "it is not warm: its rows fill no window of its trees"
+        reason = "it is not warm yet: it has seen too few events to score"
         return replace(verdict, reason=reason)
     if champion.score is None:
         first = first_verdict(trained)
@@ -123,13 +123,12 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
         is_new = np.ones(len(held.rows), np.bool_)
     rows = held.rows.where(is_new)
     if not rows.has_both_classes:
-        why = f"the {plural(len(rows), 'known row')} held out are of one class"
+        why = f"the {plural(len(rows), 'known row')} of the test set have one label"
         if len(held.rows) and not len(rows):
-            why = (
-                f"{other} has learned from all {plural(len(held.rows), 'row')} held out"
-            )
+            known = plural(len(held.rows), "row")
+            why = f"{other} has learned from all {known} of the test set"
         reason = (
-            f"nothing to compare with {other} by: {why}. Wait for newer rows, or "
+            f"it cannot be compared with {other}: {why}. Wait for newer rows, or "
             "promote it by hand: propensity promote VERSION"
         )
         return replace(verdict, reason=reason)
@@ -222,7 +221,7 @@ def first_verdict(trained: Trained) -> Verdict:
     if not rows.has_both_classes:
         reason = (
             f"not shown to be better than chance: {known}, which measures nothing. "
-            f"Nothing goes live before a model is: wait for more truths, or {BY_HAND}"
+            f"Wait for more truths, or {BY_HAND}"
         )
         return Verdict(promoted=False, reason=reason)
     unbeaten, written = [], []
@@ -240,22 +239,21 @@ def first_verdict(trained: Trained) -> Verdict:
     if unbeaten:
         reason = (
             f"not shown to be better than {' and '.join(unbeaten)}: {measured}. "
-            "Nothing goes live before a model is: wait for more data, give it features "
-            f"that tell more, or {BY_HAND}"
+            f"Wait for more data, add better features, or {BY_HAND}"
         )
     elif not trained.is_anomaly and loss.estimate > 0:
         mean = np.average(score, weights=rows.weight)
         reason = (
             "its probabilities are farther from the outcomes than the share of label "
             f"1, {rate:.4f}, for all: their mean is {mean:.4f}, log loss "
-            f"{loss.written()}. Does a candidate weigh the classes? Else wait for more "
-            f"data, or {BY_HAND}"
+            f"{loss.written()}. If a candidate weighs the classes, remove the weights; "
+            f"otherwise wait for more data, or {BY_HAND}"
         )
     elif saved is not None and saved.saved < 0:
         reason = (
-            f"its alerts cost more than none would{_saved(trained)}. Is "
-            "PROPENSITY_ALERT_REVIEW_COST what a review costs? Else wait for more "
-            f"truths, or {BY_HAND}"
+            f"its alerts cost more than none would{_saved(trained)}. Check "
+            "PROPENSITY_ALERT_REVIEW_COST, the cost of a review, wait for more truths, "
+            f"or {BY_HAND}"
         )
     else:
         reason = f"{first}, and better than chance and the baseline: {measured}"

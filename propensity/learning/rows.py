@@ -227,7 +227,7 @@ def of_users(
     if not timeframe.are_enough(as_ofs):
         raise NotEnoughData(
             f"{len(as_ofs)} snapshots have users, on {', '.join(map(str, as_ofs))}; "
-            f"{FEWEST_SNAPSHOTS} are needed, to train, to choose and to hold out, the "
+            f"{FEWEST_SNAPSHOTS} are needed, to train, to choose and to test, the "
             f"first {timeframe.horizon_days} days or more before the others. Each "
             f"needs a lookback of {timeframe.lookback_days} days before it and "
             f"{timeframe.horizon_days} + {timeframe.settle_days} days after it"

@@ -147,7 +147,7 @@ class Scorer:
                 farthest, most = name, largest
             if np.isinf(largest):
                 return SchemaError(
-                    f"feature {name!r} is infinite in some rows, which no model takes: "
+                    f"feature {name!r} is infinite in some rows, which models reject: "
                     "look for a division by 0 in the statement of the features",
                     field=name,
                 )
@@ -159,9 +159,8 @@ class Scorer:
                     field=name,
                 )
         return SchemaError(
-            "the preprocessor or the model refuses some rows: a number is too large "
-            "for them, or a category is null or new, and the encoder takes none that "
-            "is",
+            "the preprocessor or the model rejects some rows: a number is too large, "
+            "or a category is null or new and the encoder accepts none",
             field=farthest,
         )
 

@@ -376,7 +376,7 @@ async def read_question(request: Request) -> Question:
     """
     scope = request.scope
     if scope["path"] != "/":
-        raise NoSuchPath("there is only / here; the path must be /")
+        raise NoSuchPath("the path must be /")
     if scope["method"] in {"GET", "HEAD"}:
         return _in_query_string(scope["query_string"])
     if scope["method"] != "POST":

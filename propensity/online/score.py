@@ -153,7 +153,7 @@ class Online:
         """
         began = self._clock.monotonic()
         if request.scope["path"] != "/":
-            raise NoSuchPath("there is only / here; the path must be /")
+            raise NoSuchPath("the path must be /")
         if request.method != "POST":
             raise MethodNotAllowed(request.method, allowed=("POST",))
         fields = await object_of(request, maximum=MAXIMUM_BODY_BYTES)

@@ -330,12 +330,12 @@ def _as_of(value: object, today: date) -> date:
         as_of = day_of(value if isinstance(value, str) else repr(value))
     except ValueError as error:
         raise RequestError(f"as_of must be a date: {error}", field="as_of") from error
-    if not EARLIEST <= as_of <= today:
-        raise RequestError(
-            f"as_of is {as_of}, and must be from {EARLIEST} on and no later than "
-            f"today in UTC, {today}: later events are not there yet",
-            field="as_of",
-        )
+    if as_of > today:
+        problem = f"as_of is in the future: {as_of}. Today is {today} (UTC)"
+        raise RequestError(problem, field="as_of")
+    if as_of < EARLIEST:
+        problem = f"as_of is {as_of}; the earliest is {EARLIEST}"
+        raise RequestError(problem, field="as_of")
     return as_of
 
 

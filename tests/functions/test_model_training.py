@@ -209,7 +209,9 @@ class TestAgain:
         assert before["card"]["trained_until"] == row["card"]["split"]["holdout"][0]
         assert (row["model_version"], row["promoted"]) == (2, False)
         assert row["compared_version"] == 0
-        assert "version 0 has learned from all 160 rows held out" in row["verdict"]
+        assert (
+            "version 0 has learned from all 160 rows of the test set" in row["verdict"]
+        )
         assert champion_place.registry.champion() == champion
         assert (again["model_version"], again["repeated"]) == (2, True)
 

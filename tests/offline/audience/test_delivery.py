@@ -393,8 +393,8 @@ class TestRefused:
         with self.receiver({f"u{n:03}" for n in range(200)}) as receiver:
             delivery = send(site, crm(receiver, batch=batch), control="0%")
 
-        assert "refused 10 users one after the other. " in delivery["failure"]
-        assert "At last it answered: 422 " in delivery["failure"]
+        assert "rejected 10 users one after the other. " in delivery["failure"]
+        assert "The last answer: 422 " in delivery["failure"]
         assert receiver.requests <= 10 + 2 * math.log2(100) + 2
         assert delivery["pending"] == 100 - delivery["tallies"]["add"]["sent"] == 91
 

@@ -182,11 +182,11 @@ def test_what_events_says_wrongly_is_named(text, said):
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"label_event": None}, "name the event to predict"),
+        ({"label_event": None}, "add --label-event"),
         ({"label_event": "it's"}, "it's"),
-        ({"events": replace(SHOP, name=None)}, "no column tells which"),
+        ({"events": replace(SHOP, name=None)}, "no column says which"),
         ({"events": replace(SHOP, table="events")}, "dataset.table"),
-        ({"events": None, "counts": ["login"]}, "are of a table of events"),
+        ({"events": None, "counts": ["login"]}, "need a table of events"),
     ],
 )
 def test_options_that_do_not_fit_together_write_nothing(use_cases, chosen, said):

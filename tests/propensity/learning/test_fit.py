@@ -254,7 +254,7 @@ class TestTooFew:
         """None at all are perhaps of another column, and no crash."""
         message, none = map(self.refused, (snapshots(2, 100), snapshots(2).slice(0, 0)))
 
-        assert "3 are needed, to train, to choose and to hold out" in message
+        assert "3 are needed, to train, to choose and to test" in message
         assert str(FIRST) in message
         assert "lookback of 60 days before" in message
         assert "has a user id" in none

@@ -230,7 +230,7 @@ class TestChallenger:
         assert half.promoted
         assert "on the same 250 rows" in half.reason
         assert not none.promoted
-        assert "version 3 has learned from all 500 rows held out" in none.reason
+        assert "version 3 has learned from all 500 rows of the test set" in none.reason
 
     def test_a_challenger_stays_out_where_nothing_can_be_compared(self):
         """Rows of one class; or it is not warm yet, and has no scores."""
