@@ -25,10 +25,6 @@ from propensity.runs.run import Answer, Run, run
 def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     run = export.wait_for_training_days(run)
-    rows = train.training_rows(run)
-    trained, valued = train.train(run, rows)
-    champion = run.registry.champion()
-    verdict = train.compare(run, trained, champion)
+    challenger = train.train(run, train.training_rows(run))
     finish = train.report_trial if run.trial else train.publish_model
-    answer = finish(run, trained, verdict, rows=rows, champion=champion, valued=valued)
-    return {**answer, **export.answer(run)}
+    return {**finish(run, challenger), **export.answer(run)}

@@ -16,7 +16,7 @@ Answers   200 version, users, mean, drift; 400 events; 409 no champion, other fe
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import champion, export, index, predict
+from propensity.runs import export, predict
 from propensity.runs.run import Answer, Run, run
 
 
@@ -27,12 +27,13 @@ def predictions(run: Run) -> Answer:
     predict.check_scores_users(run)
     evaluation_missing = not predict.is_evaluated(run)
     run = export.wait_for_days(run)
-    model = champion.as_of(run)
+    model = predict.champion(run)
     shift = predict.season_shift(run, model.version)
-    scored = predict.score(run, model, shift)
-    score_shift = predict.score_shift(run, scored)
+    with predict.removed_on_failure(run):
+        scored = predict.score(run, model, shift)
+        score_shift = predict.score_shift(run, scored)
     predict.publish(run, model, scored)
-    index_users = index.publish_for(run)
+    index_users = predict.publish_index(run)
     predict.publish_drift(run, model, scored)
     return {
         "model_version": model.version,

@@ -18,7 +18,7 @@ Answers   200 the weeks' metrics; 409 the same run is under way; 424 a table is 
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import evaluate, export, lift, report
+from propensity.runs import evaluate, export, report
 from propensity.runs.run import Answer, Run, run
 
 
@@ -29,12 +29,11 @@ def model_evaluation(run: Run) -> Answer:
     run = evaluate.wait_for_days(run)
     rows = evaluate.evaluations(run)
     evaluate.publish_evaluations(run, rows)
-    lifts = lift.lifts(run)
-    lift.publish_lifts(run, lifts)
+    lifts = report.publish_lifts(run)
     reports = report.write_reports(run, rows)
     return {
         **evaluate.answered(run, rows),
-        **lift.answered(lifts),
+        **report.shown_lifts(lifts),
         **reports,
         **export.answer(run),
     }

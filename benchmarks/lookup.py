@@ -16,7 +16,6 @@ import contextlib
 import sys
 import time
 import urllib.request
-import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +33,7 @@ from benchmarks.serving import (
 )
 from local.processes import HOST
 from propensity.gcp.artifacts import Artifacts
-from propensity.runs import index
+from propensity.registry import index
 
 OWN, ASYNCHRONOUS, THREADED = "02-GetProba", "empty asynchronous", "empty threaded"
 BASE = "framework and client"
@@ -88,8 +87,7 @@ def main() -> int:
     table: Any = Made()
     with place() as here:
         with contextlib.closing(Artifacts.open(here.settings)) as artifacts:
-            use_case, run_id = here.settings.use_case, uuid.uuid4().hex
-            index.publish(table, artifacts, use_case, run_id=run_id)
+            index.publish(table, artifacts, here.settings.use_case, days=60)
         client = f"from google.cloud import bigquery\n{EMPTY_ASYNCHRONOUS}"
         sources = {
             OWN: here.function("02-GetProba", "get_proba"),

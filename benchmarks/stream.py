@@ -34,9 +34,8 @@ from benchmarks.report import Line, by_peer, finish, in_turns
 from local.generators.games import Games, postcodes
 from local.generators.streams import encode
 from propensity import usecases
-from propensity.events.enrichment import PostcodeIndex, normalised
 from propensity.events.messages import Message
-from propensity.events.rows import accept, rows_of
+from propensity.events.rows import PostcodeIndex, accept, normalised, rows_of
 from propensity.events.types import Catalogue
 from propensity.gcp.http import keep_modules
 from propensity.tables.stream import STREAM_EVENTS

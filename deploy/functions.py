@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from propensity import topics
+from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, TOPICS
 from propensity.tables import every as tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,12 +56,10 @@ class Subscription:
 
 SUBSCRIPTIONS = (
     Subscription(
-        name="events-stream-features", topic=topics.EVENTS, function="stream_features"
+        name="events-stream-features", topic=EVENTS, function="stream_features"
     ),
-    Subscription(
-        name="enriched-score-stream", topic=topics.ENRICHED, function="score_stream"
-    ),
-    Subscription(name="dead-letters-replay", topic=topics.DEAD_LETTERS),
+    Subscription(name="enriched-score-stream", topic=ENRICHED, function="score_stream"),
+    Subscription(name="dead-letters-replay", topic=DEAD_LETTERS),
 )
 
 
@@ -100,7 +98,7 @@ class Function:
     publishes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        known = {table.stored for table in tables.TABLES} | {*VIEWS, *topics.TOPICS}
+        known = {table.stored for table in tables.TABLES} | {*VIEWS, *TOPICS}
         named = {*self.reads, *self.appends, *self.writes, *self.publishes}
         if wrong := sorted(named - known):
             raise DeploymentError(f"{self.target}: {', '.join(wrong)} is not known")

@@ -18,11 +18,11 @@ from typing import Any
 
 from deploy import functions
 from deploy.functions import Function
-from propensity import topics, usecases
+from propensity import usecases
 from propensity.audience.declared import secrets_of
 from propensity.ga4.view import KINDS, PREFIXES, events_view
 from propensity.schema import Table
-from propensity.settings import CONSENTS
+from propensity.settings import CONSENTS, TOPICS
 from propensity.tables import every as tables
 
 TERRAFORM = Path(__file__).with_name("terraform")
@@ -137,7 +137,7 @@ def files() -> dict[Path, Any]:
     generated = {
         "tables": {table.stored: _table(table) for table in tables.TABLES},
         "views": _views(),
-        "topics": {"topics": list(topics.TOPICS), "subscriptions": subscriptions},
+        "topics": {"topics": list(TOPICS), "subscriptions": subscriptions},
         "functions": {one.target: _function(one) for one in functions.load()},
         "use_cases": use_cases,
     }

@@ -21,13 +21,11 @@ from google.api_core import exceptions as api
 from google.pubsub_v1.services.subscriber import SubscriberClient
 
 from deploy.functions import SUBSCRIPTIONS
-from propensity import topics
 from propensity.errors import MissingTable
-from propensity.gcp.clients import open_client
-from propensity.gcp.errors import PUBSUB, translated
+from propensity.gcp.clients import PUBSUB, open_client, translated
 from propensity.gcp.pubsub import publish
 from propensity.gcp.warehouse import Warehouse
-from propensity.settings import Settings
+from propensity.settings import EVENTS, Settings
 from propensity.statements import statement
 
 SQL = resources.files(__package__)
@@ -124,7 +122,7 @@ def replay_refused(
         PropensityError: BigQuery or Pub/Sub failed.
     """
     sent, left_out = Counter[str](), Counter[str]()
-    to = topics.prefixed(settings, topics.EVENTS)
+    to = settings.prefixed(EVENTS)
     parameters = {
         "since": since,
         "until": until,
@@ -150,13 +148,13 @@ def replay_refused(
 def origin(message: Any, settings: Settings) -> str | None:
     """Return the topic that a dead letter failed on; None if it is not here."""
     known = {
-        topics.prefixed(settings, subscription.name): subscription.topic
+        settings.prefixed(subscription.name): subscription.topic
         for subscription in SUBSCRIPTIONS
     }
     name = message.attributes.get(ORIGIN)
     # One without an origin was published by hand.
-    topic = topics.EVENTS if name is None else known.get(name)
-    return None if topic is None else topics.prefixed(settings, topic)
+    topic = EVENTS if name is None else known.get(name)
+    return None if topic is None else settings.prefixed(topic)
 
 
 def returned(message: Any) -> Mapping[str, str]:
@@ -183,7 +181,7 @@ class _Subscription:
     """Pulled messages, which ``release`` gives back unless they are acknowledged."""
 
     def __init__(self, settings: Settings, client: SubscriberClient) -> None:
-        name = topics.prefixed(settings, SUBSCRIPTION)
+        name = settings.prefixed(SUBSCRIPTION)
         self._path = f"projects/{settings.project}/subscriptions/{name}"
         self._client = client
         self._settings = settings

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,18 +31,19 @@ from propensity.errors import ArtifactError, Conflict, MissingTable, RequestErro
 from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
-from propensity.registry import suppressed
+from propensity.registry import index, suppressed
 from propensity.registry.deployment import opened
 from propensity.registry.index import INDEXES, pointer_name
 from propensity.registry.leases import leased
 from propensity.registry.versions import PARQUET, parquet_of
-from propensity.runs import compact, index
+from propensity.runs import compact
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.tables.every import EVENT, RAW, USER
+from propensity.usecases.declaration import MAXIMUM_DAYS
 
 SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.
@@ -334,8 +334,10 @@ class Work:
             return False
         if not is_search:
             if generation.is_live and self.artifacts.find(pointer_name(use_case)):
-                run_id = uuid.uuid4().hex
-                index.publish(self.warehouse, self.artifacts, use_case, run_id=run_id)
+                # This deploy may have the use case no more.
+                is_known = use_case in usecases.names()
+                days = usecases.load(use_case).index_span if is_known else MAXIMUM_DAYS
+                index.publish(self.warehouse, self.artifacts, use_case, days=days)
             self._delete(generation)
         return True
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from offline import table_files
 from propensity.errors import SchemaError
-from propensity.events.enrichment import normalised, outward
+from propensity.events.rows import normalised, outward
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables

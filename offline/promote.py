@@ -17,7 +17,6 @@ from propensity.errors import NoChampion, RequestError, UnknownVersion
 from propensity.registry.deployment import Deployment, opened
 from propensity.registry.serving import Serving, find_recorded, loaded
 from propensity.registry.versions import Champion, Registry, announce
-from propensity.statements import statement
 
 # Versions in the list, and their columns.
 SHOWN = 50
@@ -152,7 +151,7 @@ def versions(use_case: str | None = None) -> dict[str, Any]:
     """Return the champion, None without one, and the newest versions."""
     with opened(use_case) as deployment:
         champion = deployment.registry.champion()
-        rows = deployment.rows(statement("recorded_versions"), at_most=SHOWN)
+        rows = deployment.rows("recorded_versions", at_most=SHOWN)
     serving = {}
     if champion:
         serving[champion.version] = "pinned" if champion.pinned else "yes"

@@ -5,15 +5,15 @@ The one package that the Cloud Functions share. Every deploy stages a copy of it
 beside the function's ``main.py``. Each room's own docstring lists its modules.
 Beside the rooms:
 
-- ``settings``: the environment, read whole; ``errors``: all errors and their codes
+- ``settings``: the environment, read whole; budgets; topics
+- ``errors``: all errors and their codes
 - ``timeframe``: as-of dates and windows
 - ``schema``: what a table is; ``statements``: SQL files by name
 - ``suppression``: users of whom nothing is kept
-- ``drift``: what differs from the training; ``budget``: how many can be acted on
+- ``drift``: what differs from the training
 - ``arrays``: types of arrays
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
-- ``topics``: the topics of Pub/Sub; ``ids``: which ids are none
-- ``folders``: the names of the use cases
+- ``ids``: which ids are none; ``folders``: the names of the use cases
 
 A notebook imports ``try_table`` from here; it is loaded at the first use.
 """

@@ -7,10 +7,13 @@ person reads which entry it is, what it says, and what it may say.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import msgspec
@@ -110,22 +113,17 @@ def _first_at_fault(
 ) -> str:
     """Return the path of the entry of a table that msgspec complains about."""
     values, *_ = _at(table, entries, kind)
+    *outer, last = table.split(".")
     for key, value in values.items() if isinstance(values, Mapping) else ():
+        # With this entry alone in the table.
+        changed: Any = copy.deepcopy(entries)
+        reduce(getitem, outer, changed)[last] = {key: value}
         try:
-            msgspec.convert(_replaced(entries, table.split("."), {key: value}), kind)
+            msgspec.convert(changed, kind)
         except msgspec.ValidationError as error:
             if str(error) == text:
                 return f"{table}.{key}"
     return table
-
-
-def _replaced(
-    entries: Mapping[str, Any], names: list[str], table: Mapping[str, object]
-) -> Mapping[str, object]:
-    """Return entries with another table in the place of the one at a path."""
-    first, *others = names
-    inner = _replaced(entries[first], others, table) if others else table
-    return {**entries, first: inner}
 
 
 def _at(

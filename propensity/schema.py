@@ -85,14 +85,15 @@ class Row(Struct, metaclass=_Frozen):
     details: ClassVar[str] = ""
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
+    def of(cls, values: Mapping[str, object]) -> Self:
         """Return a row that BigQuery has sent; a null is the field's default."""
-        known = {name: value for name, value in values.items() if value is not None}
-        details = json.loads(known.pop(cls.details, "{}"))
-        known |= {name: one for name, one in details.items() if one is not None}
+        given = {**values}
+        if details := given.pop(cls.details, None):
+            given |= json.loads(str(details))
+        known = {name: value for name, value in given.items() if value is not None}
         for name, part in _parts(cls).items():
-            inside = {column.name for column in columns_of(part)}
-            own = {column: known[column] for column in inside & known.keys()}
+            names = [column.name for column in columns_of(part)]
+            own = {column: known[column] for column in names if column in known}
             if any(value != [] for value in own.values()):
                 known[name] = part.of(own)
         return convert({**_nulls(cls), **known}, cls)
@@ -209,13 +210,12 @@ def _column(name: str, kind: Any, description: str, *marks: str) -> Column:
 @cache
 def _parts(row: type[Row]) -> dict[str, type[Part]]:
     """Return the fields of a class that stand for several columns."""
-    hints = get_type_hints(row, include_extras=True).items()
-    kinds = {name: _without_none(hint)[0] for name, hint in hints}
-    return {
-        name: kind
-        for name, kind in kinds.items()
-        if isinstance(kind, type) and issubclass(kind, Part)
-    }
+    parts = dict[str, type[Part]]()
+    for name, hint in get_type_hints(row, include_extras=True).items():
+        kind, _ = _without_none(hint)
+        if isinstance(kind, type) and issubclass(kind, Part):
+            parts[name] = kind
+    return parts
 
 
 @cache
@@ -320,17 +320,17 @@ class Table:
             return rows.select(schema.names).cast(schema)
         return pa.Table.from_pylist(values, schema=schema)
 
-    def batch(self, columns: Mapping[str, Any], count: int) -> pa.RecordBatch:
+    def batch(self, columns: Mapping[str, object], count: int) -> pa.RecordBatch:
         """Return so many rows, by columns; missing columns are null."""
         import pyarrow as pa
 
         schema = self.arrow_schema()
-        arrays = [
-            pa.array(columns[field.name], field.type)
-            if field.name in columns
-            else pa.nulls(count, field.type)
-            for field in schema
-        ]
+        arrays = []
+        for field in schema:
+            if field.name in columns:
+                arrays.append(pa.array(columns[field.name], field.type))
+            else:
+                arrays.append(pa.nulls(count, field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def arrow_schema(self) -> pa.Schema:

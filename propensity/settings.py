@@ -17,7 +17,6 @@ from typing import Annotated, Any, get_type_hints
 
 from msgspec import Meta, ValidationError, convert
 
-from propensity.budget import Budget
 from propensity.errors import SettingsError
 from propensity.ids import NAME, is_event_name
 
@@ -33,7 +32,72 @@ GIB = 1024**3
 # analytics_storage.
 CONSENTS = ("false", "true", "analytics_storage", "ads_storage", "both")
 
+# The topics of the stream. ``Settings.prefixed`` has their names in a deployment, and
+# ``deploy/functions.py`` their subscriptions.
+EVENTS = "events"
+ENRICHED = "enriched"
+SCORES = "scores"
+DEAD_LETTERS = "dead-letters"
+MODEL_UPDATES = "model-updates"
+
+TOPICS = (EVENTS, ENRICHED, SCORES, DEAD_LETTERS, MODEL_UPDATES)
+
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+
+
+# The most rows of a budget.
+MOST = 1_000_000_000
+_COUNT = re.compile(r"[0-9]{1,10}")
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """
+    A number of rows, or a share of them, highest probability first.
+
+    Attributes:
+        count: Rows for each as-of date (for each day, where rows are events); None for
+            a share.
+        share: Of the rows, above 0 and up to 1; None for a number.
+    """
+
+    count: int | None = None
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """
+        Read a budget: ``1000`` is a number, ``5%`` is a share.
+
+        Raises:
+            ValueError: It is neither; the message says what to use.
+        """
+        if _COUNT.fullmatch(text) and 1 <= int(text) <= MOST:
+            return cls(count=int(text))
+        if (match := _SHARE.fullmatch(text)) and 0 < float(match[1]) <= 100:
+            return cls(share=float(match[1]) / 100)
+        raise ValueError(
+            f"use a number from 1 to {MOST}, for example 1000, or a share above 0% and "
+            "up to 100%, for example 5%"
+        )
+
+    def __str__(self) -> str:
+        if self.count is not None:
+            return str(self.count)
+        return f"{100 * (self.share or 0.0):.6f}".rstrip("0").rstrip(".") + "%"
+
+    def rows(self, total: float, *, dates: int = 1) -> float:
+        """
+        Return how many of ``total`` rows the budget has room for, maybe a fraction.
+
+        Args:
+            total: Rows there are, which may be a sum of weights.
+            dates: As-of dates, or days of events, that they are of.
+        """
+        if self.count is not None:
+            return min(float(self.count * dates), total)
+        return (self.share or 0.0) * total
 
 
 def _like(pattern: str, what: str, example: str) -> Meta:
@@ -134,10 +198,7 @@ class Settings:
         """
         given = os.environ if environment is None else environment
         known = {variable_of(one.name): one for one in fields(cls)}
-        unknown = sorted(
-            name for name in given if is_setting(name) and name not in known
-        )
-        if unknown:
+        if unknown := sorted({*filter(is_setting, given)} - known.keys()):
             which = "; ".join(unknown_setting(name, known) for name in unknown)
             raise SettingsError(
                 which, hint="docs/settings.md has all settings", field=unknown[0]
@@ -163,6 +224,10 @@ class Settings:
         is_complete = "." in self.ga4_dataset or not self.ga4_dataset
         return self.ga4_dataset if is_complete else f"{self.project}.{self.ga4_dataset}"
 
+    def prefixed(self, name: str) -> str:
+        """Return the name of a topic, subscription or secret in this deployment."""
+        return f"{self.topic_prefix}-{name}" if self.topic_prefix else name
+
     def required(self, name: str) -> str:
         """Return the setting ``name``, or raise SettingsError if it is empty."""
         value = str(getattr(self, name))
@@ -187,13 +252,13 @@ _VARIABLES = {
 
 
 @cache
-def _types() -> Mapping[str, Any]:
-    return get_type_hints(Settings, include_extras=True)
+def _type_of(name: str) -> Any:
+    return get_type_hints(Settings, include_extras=True)[name]
 
 
 def _value(variable: str, name: str, text: str) -> Any:
     """Return the setting that a variable's text says, or raise SettingsError."""
-    kind = _types()[name]
+    kind = _type_of(name)
     try:
         if name == "budget":
             return str(Budget.parse(text))

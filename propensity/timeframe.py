@@ -156,11 +156,13 @@ class Timeframe:
         Of a source that is closed on some weekdays it lacks no more than a fifth of
         the others. ``days`` are all days of the source that have data.
         """
-        weekdays = open_weekdays(days)
-        lookback = (as_of - DAY * n for n in range(1, self.lookback_days + 1))
-        is_open = {day for day in lookback if day.weekday() in weekdays}
-        lacking = len(is_open - {*days})
-        return 5 * lacking <= len(is_open) and 10 * lacking <= self.lookback_days
+        weekdays, there, expected, lacking = open_weekdays(days), {*days}, 0, 0
+        for number in range(1, self.lookback_days + 1):
+            day = as_of - DAY * number
+            if day.weekday() in weekdays:
+                expected += 1
+                lacking += day not in there
+        return 5 * lacking <= expected and 10 * lacking <= self.lookback_days
 
     def snapshots(
         self, *, today: date, days: Collection[date], at_most: int
@@ -225,9 +227,9 @@ def rolling_blocks(
     while len(blocks) < BLOCKS:
         judged = left[-BLOCK_SNAPSHOTS:]
         older = left[: -len(judged)] if judged else ()
-        fitting = tuple(
-            as_of for as_of in older if timeframe.is_matured(as_of, today=judged[0])
-        )
+        fitting = older
+        while fitting and not timeframe.is_matured(fitting[-1], today=judged[0]):
+            fitting = fitting[:-1]
         if len(fitting) < max(BLOCK_SNAPSHOTS, len(snapshots) // 3):
             break
         blocks.append(Block(fitting=fitting, judged=judged))

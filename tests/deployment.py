@@ -330,7 +330,7 @@ class Deployment:
                 "force": False,
                 "began_at": began_at,
                 "warehouse": self.warehouse.for_run(),
-                "registry": Registry(self.artifacts, "stream"),
+                "artifacts": self.artifacts,
                 "clock": ManualClock(began_at),
                 **changed,
             }

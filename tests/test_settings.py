@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from propensity.errors import SettingsError
-from propensity.settings import Settings, variable_of
+from propensity.settings import ENRICHED, MOST, Budget, Settings, variable_of
 
 
 def read(**variables: str) -> Settings:
@@ -129,3 +129,42 @@ def test_a_setting_that_is_needed_and_missing_is_named():
     assert read(PROPENSITY_BUCKET="my-bucket").required("bucket") == "my-bucket"
     with pytest.raises(SettingsError, match="PROPENSITY_BUCKET is not set"):
         read().required("bucket")
+
+
+def test_names_of_topics_have_the_prefix_of_the_deployment():
+    settings = Settings(project="p", topic_prefix="shop")
+
+    assert settings.prefixed(ENRICHED) == "shop-enriched"
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("1", Budget(count=1)),
+        (str(MOST), Budget(count=MOST)),
+        ("5%", Budget(share=0.05)),
+        ("0.5%", Budget(share=0.005)),
+        ("100%", Budget(share=1.0)),
+    ],
+)
+def test_a_percent_sign_makes_a_budget_a_share(text, budget):
+    assert Budget.parse(text) == Budget.parse(text.replace("%", " %")) == budget
+    assert str(budget) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-1", "1.5", "0%", "0.0%", "101%", "%", "5%%", "0.1", "many", "1e3", "٣",
+     str(MOST + 1)],
+)  # fmt: skip
+def test_a_budget_that_is_neither_number_nor_share_is_refused(text):
+    """The message says what is allowed."""
+    with pytest.raises(ValueError, match=r"use a number .* or a share"):
+        Budget.parse(text)
+
+
+def test_a_budget_has_so_many_rows_for_each_date_or_a_share_of_all():
+    """A thousand a week are three thousand of three weeks; nobody is selected twice."""
+    assert Budget(count=1000).rows(9_000, dates=3) == 3_000
+    assert Budget(count=1000).rows(12) == 12
+    assert Budget(share=0.1).rows(25, dates=3) == pytest.approx(2.5)

@@ -17,8 +17,8 @@ from local.stack import scheduler
 from local.stack.stack import Stack
 from propensity.gcp.pubsub import publish
 from propensity.gcp.warehouse import Warehouse
+from propensity.settings import EVENTS
 from propensity.statements import statement
-from propensity.topics import EVENTS
 
 FOLDER = resources.files(__package__)
 TIMEOUT_S, POLL_S = 900, 2.0

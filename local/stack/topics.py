@@ -13,7 +13,7 @@ from google.pubsub_v1.types import Subscription as SubscriptionMessage
 
 from deploy.functions import SUBSCRIPTIONS, Subscription
 from propensity.gcp.clients import open_client
-from propensity.topics import DEAD_LETTERS, TOPICS
+from propensity.settings import DEAD_LETTERS, TOPICS
 
 
 def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:

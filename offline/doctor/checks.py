@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -25,8 +25,9 @@ from propensity.errors import (
 )
 from propensity.ga4.days import Shards
 from propensity.gcp import secrets
-from propensity.gcp.artifacts import Artifacts, instant_of, object_of
+from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.leases import Note
 from propensity.registry.serving import loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs.export import check_own_events, listed
@@ -295,18 +296,17 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
                 yield Finding(f"{who} has never run", advice)
 
 
-def _check_ended(
-    exam: Examination, run: str, lease: Mapping[str, object]
-) -> Iterator[Finding]:
-    state, error = lease.get("state"), str(lease.get("error") or "no reason")
+def _check_ended(exam: Examination, run: str, lease: Note) -> Iterator[Finding]:
+    state, error = lease.state, lease.error or "no reason"
     # A lease has the name of the class, docs/operate.md goes by the code.
     code = getattr(getattr(errors, error, None), "code", "")
     log = f"see the log of {run.partition(' ')[0]} of that run"
-    minutes, since = exam.settings.export_wait_minutes, lease.get("waiting_since")
-    waits_from = instant_of(exam.now - timedelta(minutes=minutes))
+    minutes, since = exam.settings.export_wait_minutes, lease.waiting_since
     # One that failed for another reason may have waited before.
-    waits = code == ExportLate.code and str(since or "") > waits_from
-    if state == "running" and str(lease.get("expires_at", "")) < instant_of(exam.now):
+    waits = code == ExportLate.code and bool(
+        since and since > exam.now - timedelta(minutes=minutes)
+    )
+    if state == "running" and lease.expires_at and lease.expires_at < exam.now:
         yield Finding(f"{run} is stuck: it began and did not end", log)
     elif state == "failed" and waits:
         yield Finding(
@@ -347,9 +347,9 @@ def newest_runs(artifacts: Artifacts) -> dict[tuple[str, str], date]:
     return newest
 
 
-def _lease(artifacts: Artifacts, name: str) -> Mapping[str, object]:
+def _lease(artifacts: Artifacts, name: str) -> Note:
     """Return what a lease says; nothing if it is damaged."""
     try:
-        return object_of(artifacts.read(name), name)
+        return content_of(artifacts.read(name), Note, name=name)
     except ArtifactError:
-        return {}
+        return Note()

@@ -239,7 +239,7 @@ def account(deployment: Deployment, audience: str) -> dict[str, object]:
     name, found = deployment.use_case.name, dict[str, object]()
     statements = {"members": "audience_selections", "users": "audience_deliveries"}
     for key, file in statements.items():
-        rows = deployment.rows(statement(file), audience=audience)
+        rows = deployment.rows(file, audience=audience)
         found[key] = [dict(row.items()) for row in rows]
     if not found["members"]:
         raise RequestError(f"{name} has no audience {audience!r}", field="audience")

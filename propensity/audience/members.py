@@ -145,8 +145,8 @@ def find_or_choose(
     as_of, users = _publication(deployment, day)
     _check_not_over(named, day)
     # The newest date comes first.
-    selections = deployment.rows(statement("audience_selections"), audience=named.name)
-    sent = deployment.rows(statement("audience_deliveries"), audience=named.name)
+    selections = deployment.rows("audience_selections", audience=named.name)
+    sent = deployment.rows("audience_deliveries", audience=named.name)
     control = Control(
         key=_key_of(deployment, is_new=not selections),
         group=named.group,
@@ -361,8 +361,8 @@ def _publication(deployment: Deployment, until: date) -> tuple[date, int]:
         raise RequestError(
             f"{name} scores events, and an audience consists of users", field="use_case"
         )
-    sql = statement("newest_publication")
-    rows = deployment.rows(sql, since=date(1970, 1, 1), until=until)
+    ever = date(1970, 1, 1)
+    rows = deployment.rows("newest_publication", since=ever, until=until)
     if not rows:
         raise RequestError(
             f"{name} has no predictions up to {until}",

@@ -29,7 +29,6 @@ from propensity.measures.intervals import NORMAL
 from propensity.measures.metrics import ratio, tenths
 from propensity.models.encoding import numbers_of
 from propensity.registry.deployment import Deployment
-from propensity.statements import statement
 from propensity.tables.audiences import Decile, Plan, Power
 
 # Weeks of new members that a plan looks ahead.
@@ -274,7 +273,7 @@ def _new_a_week(
     """
     scores = [getattr(one, named.declared.order) or 0.0 for one in audience.members]
     rows = deployment.rows(
-        statement("audience_newcomers"),
+        "audience_newcomers",
         order=named.declared.order,
         least=min(scores, default=0.0),
         since=audience.as_of - max(WEEKS) * WEEK,
@@ -291,7 +290,7 @@ def _new_a_week(
 def _measured_lift(deployment: Deployment, audience: Audience) -> float | None:
     """Return the newest decided lift of an audience, relative to its control group."""
     rows = deployment.rows(
-        statement("audience_lifts"),
+        "audience_lifts",
         since=audience.as_of - timedelta(days=400),
         until=audience.as_of,
     )

@@ -7,6 +7,6 @@ Read in this order. All of it is pure: bytes in, Arrow out.
   without personal values
 - ``types``: the event types (``events.toml``), and the decoder of their events
 - ``values``: rules for values of fields, and the reasons of dead letters
-- ``rows``: a group of messages to events, truths and refusals, and those to rows
-- ``enrichment``: what the stream adds to an event before it is published
+- ``rows``: a group of messages to events, truths and refusals, and those to rows; the
+  index of postcodes
 """

@@ -218,7 +218,7 @@ def _without(value: Any, kinds: Mapping[str, str]) -> Any:
     left: dict[str, object] = {}
     for name, one in value.items():
         kind = kinds.get(_letters(name))
-        age = _age(value, one) if kind == "birth date" else None
+        age = _age(value.get("event_time"), one) if kind == "birth date" else None
         if age is not None:
             left["age"] = age
         elif kind:
@@ -238,12 +238,12 @@ def _without_in_text(text: str, kinds: Mapping[str, str]) -> str:
     return text if left == inner else msgspec.json.encode(left).decode()
 
 
-def _age(fields: Mapping[str, Any], born: Any) -> int | None:
+def _age(event_time: Any, born: Any) -> int | None:
     """Return the age at an event; None if it is unknown."""
     try:
-        moment = timeframe.moment_of(fields["event_time"])
+        moment = timeframe.moment_of(event_time)
         return age_at(timeframe.day_of(born), moment, field="age")
-    except (Refused, AttributeError, KeyError, TypeError, ValueError):
+    except (Refused, AttributeError, TypeError, ValueError):
         return None
 
 
@@ -266,14 +266,12 @@ def dead_letters(
     kinds = _by_letters(personal)
     letters = [messages[place] for place in refused]
     attributes = [_without({**one.attributes}, kinds) for one in letters]
-    reasons = refused.values()
     columns: dict[str, object] = {
-        "reason": [refusal.reason for refusal in reasons],
-        "field": [refusal.field for refusal in reasons],
-        "detail": [refusal.detail for refusal in reasons],
         "raw": [redacted(one.data, personal) for one in letters],
         "raw_size": [one.dropped or len(one.data) for one in letters],
         "attributes": [msgspec.json.encode(own).decode() for own in attributes],
         **receipt(letters, received_at),
     }
+    for name in ("reason", "field", "detail"):
+        columns[name] = [getattr(refusal, name) for refusal in refused.values()]
     return DEAD_LETTERS.batch(columns, len(letters))

@@ -5,18 +5,22 @@ Pure: messages, the postcode table and the time are arguments. A message becomes
 event, which is a row of ``stream_events`` and is published; or, if it states what an
 earlier event turned out to be, a truth, a row of ``truth_events``; or it is refused
 with a reason, and becomes a dead letter.
+
+Postcodes are compared in capitals and without spaces. A postcode that the table lacks
+gets the median of its outward code, the first part of a British postcode, if known.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
-from propensity.events.enrichment import PostcodeIndex, with_fields
 from propensity.events.messages import UTC_TIME, Message, receipt, times_of
 from propensity.events.types import Catalogue
 from propensity.events.values import (
@@ -31,6 +35,7 @@ from propensity.events.values import (
     label_of,
     microseconds_of,
     numeral_of,
+    with_fields,
 )
 from propensity.ids import MAXIMUM_ID_CHARACTERS, is_meaningless, is_text
 from propensity.schema import Table
@@ -41,7 +46,61 @@ from propensity.timeframe import midnight
 _COLUMNS = frozenset(STREAM_EVENTS.types)
 _CENTS, _NUMERIC = pa.decimal128(14, 2), pa.decimal128(38, 9)
 _BAD_TIME = f"the time is not in ISO 8601, or not from {EARLIEST:%Y} to now"
-_NO_VALUES: Mapping[str, object] = {}
+# Of an event, by column.
+Values = Mapping[str, Any]
+_NO_VALUES: Values = {}
+
+# An outward code, and the inward code behind it: a digit and two letters.
+_BRITISH = re.compile(r"([A-Z]{1,2}[0-9][A-Z0-9]?)[0-9][A-Z]{2}")
+_LEFT_OUT = re.compile(r"[^A-Z0-9]+")
+
+
+def normalised(postcode: str) -> str:
+    """Return a postcode in capitals, without spaces or punctuation."""
+    return _LEFT_OUT.sub("", postcode.upper())
+
+
+def outward(postcode: str) -> str | None:
+    """Return the outward code of a normalised British postcode, None for others."""
+    match = _BRITISH.fullmatch(postcode)
+    return match[1] if match else None
+
+
+class PostcodeIndex:
+    """
+    The postcodes of the table ``postcode_index``, and their index.
+
+    Two sorted arrays: a million postcodes take some 20 MB, a tenth of a dict.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        """
+        Args:
+            table: With ``postcode``, normalised or an outward code, each once, and
+                ``socioeconomic_idx``. Where that is null or not finite, the row is left
+                out.
+        """
+        values = table["socioeconomic_idx"].to_numpy().astype(np.float64)
+        codes = np.asarray(table["postcode"].to_numpy()).astype("S")
+        kept = np.flatnonzero(np.isfinite(values))
+        order = kept[np.argsort(codes[kept], kind="stable")]
+        self._codes = codes[order]
+        self._values = values[order]
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def find(self, postcode: str) -> float | None:
+        """Return the index of a postcode in any spelling, None if unknown."""
+        code = normalised(postcode)
+        for name in (code, outward(code)):
+            # Of a longer one numpy would widen the whole array for the comparison.
+            if name is not None and len(name) <= self._codes.itemsize:
+                key = name.encode("ascii")
+                position = int(np.searchsorted(self._codes, key))
+                if position < len(self) and self._codes[position] == key:
+                    return float(self._values[position])
+        return None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +123,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     event_type: str
     time_us: int
     amount: float | None
-    values: Mapping[str, Any]
+    values: Values
     published: bytes
 
 
@@ -152,9 +211,10 @@ def _use_cases(message: Message, sent: Any, catalogue: Catalogue) -> Sequence[st
     event_type, named = sent.declared.name, sent.use_case
     if named is None:
         named = message.attributes.get("use_case") or None
-    if named is None:
-        return catalogue.takers[event_type]
-    if (named, event_type) not in catalogue.taken:
+    takers = catalogue.takers.get(event_type, ())
+    if named is None and takers:
+        return takers
+    if named not in takers:
         raise catalogue.no_taker(named, event_type)
     return (named,)
 
@@ -189,7 +249,7 @@ def _values(
     sent: Any, moment: datetime, postcodes: PostcodeIndex | None, latest: datetime
 ) -> dict[str, object]:
     """Return the values of an event beside its amount, by column."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     attributes: dict[str, object] = {}
     for name, kind in sent.declared.stored.items():
         value = getattr(sent, name)
@@ -206,7 +266,8 @@ def _values(
             (values if name in _COLUMNS else attributes)[name] = value
     if sent.declared.personal:
         values["age"] = _age(sent, moment)
-    if postcodes is not None and (postcode := values.get("postcode")) is not None:
+    postcode = values.get("postcode")
+    if postcodes is not None and isinstance(postcode, str):
         values["socioeconomic_idx"] = postcodes.find(postcode)
     if attributes:
         values["attributes"] = msgspec.json.encode(attributes).decode()
@@ -261,24 +322,22 @@ def rows_of(
     """
     times = pa.array([event.time_us for event in events], UTC_TIME)
     oldest_us = microseconds_of(midnight((received_at - lateness).date()))
+    amounts = pa.array([event.amount for event in events], pa.float64())
     columns: dict[str, object] = {
-        "use_case": [event.use_case for event in events],
-        "event_id": [event.event_id for event in events],
-        "user_id": [event.user_id for event in events],
-        "event_type": [event.event_type for event in events],
         "event_time": times,
         "truth_time": times,
         "event_date": times.cast(pa.timestamp("us")).cast(pa.date32()),
         # Rounded to the cent: a float is the nearest to its digits, not equal.
-        "amount": pa.array([event.amount for event in events], pa.float64())
-        .cast(_CENTS)
-        .cast(_NUMERIC),
+        "amount": amounts.cast(_CENTS).cast(_NUMERIC),
         "is_late": [event.time_us < oldest_us for event in events],
         **receipt([event.message for event in events], received_at),
     }
-    valued = [(row, event.values) for row, event in enumerate(events) if event.values]
-    for name in {name for _, values in valued for name in values}:
-        columns[name] = column = [None] * len(events)
-        for row, values in valued:
-            column[row] = values.get(name)
-    return table.batch(columns, len(events))
+    for name in ("use_case", "event_id", "user_id", "event_type"):
+        columns[name] = [getattr(event, name) for event in events]
+    further = dict[str, list[object]]()
+    for row, event in enumerate(events):
+        for name, value in event.values.items():
+            if name not in further:
+                further[name] = [None] * len(events)
+            further[name][row] = value
+    return table.batch(columns | further, len(events))

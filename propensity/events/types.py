@@ -22,8 +22,12 @@ from typing import Annotated, Any
 import msgspec
 
 from propensity.errors import UseCaseError
-from propensity.events.enrichment import with_fields
-from propensity.events.values import MAXIMUM_AGE, MAXIMUM_TEXT_CHARACTERS, Refused
+from propensity.events.values import (
+    MAXIMUM_AGE,
+    MAXIMUM_TEXT_CHARACTERS,
+    Refused,
+    with_fields,
+)
 from propensity.ids import INEXACT, MAXIMUM_ID_CHARACTERS
 from propensity.tables.stream import STREAM_EVENTS
 from propensity.usecases import UseCase
@@ -95,11 +99,11 @@ class EventType:
     def __init__(self, name: str, fields: Mapping[str, str]) -> None:
         self.name = name
         self.fields = fields
-        self.amount, self.identity, self.truth, truth_time = (
-            next(iter(self.of_kinds(kind)), "")
-            for kind in ("amount", "identity", "truth", "truth time")
-        )
-        self.time = truth_time or "event_time"
+        name_of = {kind: field for field, kind in fields.items()}
+        self.amount = name_of.get("amount", "")
+        self.identity = name_of.get("identity", "")
+        self.truth = name_of.get("truth", "")
+        self.time = name_of.get("truth time", "event_time")
         self.personal = self.of_kinds(*PERSONAL)
         self.stored = self.of_kinds(
             *("text", "text or null", "number", "label", "numeral", "instant", "truth")
@@ -143,8 +147,7 @@ class EventType:
 def shared_types() -> Mapping[str, EventType]:
     """Return the types of ``events.toml``."""
     text = (resources.files("propensity") / "events.toml").read_text("utf-8")
-    tables = tomllib.loads(text).items()
-    return {name: EventType(name, fields) for name, fields in tables}
+    return {name: EventType(name, one) for name, one in tomllib.loads(text).items()}
 
 
 class Catalogue:
@@ -154,8 +157,7 @@ class Catalogue:
     Attributes:
         types: By name.
         use_cases: Names of the use cases that take events.
-        taken: Each use case with each type that it takes.
-        takers: The use cases of an event that names none, by its type.
+        takers: The use cases that take a type, by its name.
         personal: The personal fields of all types, taken or not, and their kinds.
     """
 
@@ -190,15 +192,12 @@ class Catalogue:
             streamed = right
         if not streamed:
             raise UseCaseError("no use case takes events: name some under [stream]")
-        pairs = [(one.name, name) for one in streamed for name in one.stream.events]
-        names = [name for _, name in pairs]
         self.use_cases = frozenset(use_case.name for use_case in streamed)
-        self.taken = frozenset(pairs)
-        self.types = {name: types[name] for name in names}
-        self.takers = {
-            name: [use_case for use_case, taken in pairs if taken == name]
-            for name in names
-        }
+        self.types, self.takers = dict[str, EventType](), dict[str, list[str]]()
+        for use_case in streamed:
+            for name in use_case.stream.events:
+                self.types[name] = types[name]
+                self.takers.setdefault(name, []).append(use_case.name)
         self.personal: dict[str, str] = {}
         for event_type in types.values():
             self.personal |= event_type.personal
@@ -295,11 +294,10 @@ def _problems(
     name: str, fields: Mapping[str, str], known: Mapping[str, EventType]
 ) -> Iterator[str]:
     """Yield the faults of a type that a use case declares."""
-    shared = {
-        n: kind for one in shared_types().values() for n, kind in one.fields.items()
-    }
-    columns = {column.name for column in STREAM_EVENTS.columns}
-    kinds = list(fields.values())
+    shared = dict[str, str]()
+    for event_type in shared_types().values():
+        shared |= event_type.fields
+    columns, kinds = STREAM_EVENTS.types.keys(), list(fields.values())
     if name in known:
         yield "another use case has the name; rename it"
     for field, kind in fields.items():
@@ -310,8 +308,8 @@ def _problems(
             yield f"{field} is {kind} here, but {everywhere} elsewhere; use one kind"
         if kind in _SINGLE and kinds.count(kind) > 1:
             yield f"more than one field is of kind {kind}; keep one"
-    parts = [kinds.count(kind) for kind in ("truth", "truth time", "identity")]
-    if any(parts[:2]) and not all(parts):
+    parts = {"truth", "truth time", "identity"}.intersection(kinds)
+    if parts - {"identity"} and len(parts) < 3:
         yield "an outcome needs three fields: identity, truth and truth time"
 
 

@@ -6,11 +6,10 @@ No other room imports a client.
 - ``queries``: BigQuery: statements to rows and Arrow
 - ``warehouse``: the same, and writes: rows, tables and views
 - ``writes``: the Storage Write API: all rows of a run, once; appends of the stream
-- ``artifacts``: Cloud Storage: write once, read verified, compare and set
+- ``artifacts``: Cloud Storage: write once, read, compare and set
 - ``pubsub``: publishes messages to topics
 - ``data_manager``: sends users to Google's products, and asks what became of them
-- ``clients``: opens gRPC clients of Google, or of an emulator
-- ``errors``: the errors of all of these as the project's own
+- ``clients``: opens gRPC clients; the errors of all of these as the project's own
 - ``http``: bodies, JSON answers and failures of the functions; the server
 - ``log``: log lines, their traces, counts every ten seconds
 """

@@ -1,5 +1,5 @@
 """
-Cloud Storage: write once, read verified, compare and set.
+Cloud Storage: write once, read, compare and set.
 
 Objects of a version are written once (``create``). The few objects that change are
 replaced by their generation (``replace``), so that of two writers one gets a
@@ -10,26 +10,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from google.api_core import exceptions as api
 from google.cloud.storage import Blob, Bucket, Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.errors import AccessDenied, ArtifactError, Conflict
-from propensity.gcp.errors import STORAGE, translated
+from propensity.gcp.clients import STORAGE, translated
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
 
 Result = TypeVar("Result")
+Content = TypeVar("Content")
 
 # How often a writer tries who loses races for an object.
 TRIES = 10
@@ -62,9 +63,9 @@ def retried(write: Callable[[], Result]) -> Result:
     return write()
 
 
-def json_of(value: Mapping[str, object]) -> bytes:
-    """Return an object's content as bytes."""
-    return json.dumps(value, indent=1, sort_keys=True).encode()
+def json_of(content: object) -> bytes:
+    """Return an object's content as JSON that a person can read."""
+    return msgspec.json.format(msgspec.json.encode(content), indent=1)
 
 
 def instant_of(moment: datetime) -> str:
@@ -72,20 +73,17 @@ def instant_of(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-def object_of(stored: Stored, name: str) -> dict[str, Any]:
+def content_of(stored: Stored, kind: type[Content], *, name: str) -> Content:
     """
-    Return an object's content.
+    Return an object's JSON as a type; a later deploy may have added fields.
 
     Raises:
-        ArtifactError: It is not a JSON object.
+        ArtifactError: It is damaged.
     """
     try:
-        value = json.loads(stored.data)
+        return msgspec.json.decode(stored.data, type=kind)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{name} is not JSON") from error
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{name} is not a JSON object")
-    return value
+        raise ArtifactError(f"{name} is damaged: {error}") from error
 
 
 def sha256(data: bytes) -> str:
@@ -239,21 +237,6 @@ class Artifacts:
         if stored is None:
             raise self._missing(name)
         return stored
-
-    def read_verified(self, name: str, *, checksum: str) -> bytes:
-        """
-        Read an object whose SHA-256 must be ``checksum``.
-
-        Raises:
-            ArtifactError: It does not exist, or its bytes are others.
-        """
-        data = self.read(name).data
-        if sha256(data) != checksum:
-            raise ArtifactError(
-                f"{self.uri(name)} has changed since it was recorded: its SHA-256 is "
-                f"{sha256(data)} instead of {checksum}. It was not loaded"
-            )
-        return data
 
     def download(self, name: str, file: Path) -> None:
         """

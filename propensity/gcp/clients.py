@@ -1,15 +1,78 @@
-"""Google's gRPC clients, at Google or at an emulator."""
+"""
+Google's clients: how gRPC's are opened, and the errors of all as the project's own.
+
+An error says what failed, where, and what to do.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+import requests.exceptions
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+
+from propensity.errors import (
+    AccessDenied,
+    Conflict,
+    MissingTable,
+    PropensityError,
+    QueryTooExpensive,
+    SchemaError,
+    Unavailable,
+)
+from propensity.settings import Settings, variable_of
 
 Client = TypeVar("Client")
 
 _NO_LIMIT = [("grpc.max_receive_message_length", -1)]
+
+# Settings of the emulators that stand in for a service.
+BIGQUERY, STORAGE, PUBSUB = "BigQuery", "Cloud Storage", "Pub/Sub"
+SECRETS = "Secret Manager"
+_ENDPOINTS = {
+    BIGQUERY: "bigquery_endpoint",
+    STORAGE: "storage_endpoint",
+    PUBSUB: "pubsub_endpoint",
+    SECRETS: "secrets_endpoint",
+}
+
+# What clients raise: of a service's answer, or on the way to it.
+RAISED = (
+    api.GoogleAPICallError,
+    api.RetryError,
+    auth.GoogleAuthError,
+    requests.exceptions.RequestException,
+    ConnectionError,
+    TimeoutError,
+)
+
+REMEDY = (
+    "Run deploy/setup.sh again: it grants what deploy/functions.toml lists. A new "
+    "permission may take some minutes"
+)
+
+# Words for a column or field that a table lacks: BigQuery's and, from "Referenced" on,
+# its emulator's.
+_SCHEMA = re.compile(
+    "Unrecognized name|not found inside|does not exist in|has no|is not present in|"
+    "Schema mismatch|extra field|Cannot add fields|"
+    "Referenced column|Referenced table|does not have a column|Could not find key"
+)
+
+# For two statements that change the same rows.
+_RACE = re.compile("concurrent update|Could not serialize access")
+
+# For more statements that change a table than BigQuery queues, which is 20.
+_QUEUE = "Too many DML statements outstanding"
+
+# For a query that would bill more than it may.
+_BILLED = "limit for bytes billed"
 
 
 def open_client(client: type[Client], endpoint: str) -> Client:
@@ -31,3 +94,126 @@ def open_client(client: type[Client], endpoint: str) -> Client:
         transport=transport(channel=channel_of(endpoint, options=_NO_LIMIT))
     )
     return opened
+
+
+@contextlib.contextmanager
+def translated(
+    settings: Settings, service: str, *, on: str = "", needs: str = ""
+) -> Iterator[None]:
+    """Raise the errors of Google's clients as ``error_of`` returns them."""
+    try:
+        yield
+    except RAISED as error:
+        raise error_of(error, settings, service, on=on, needs=needs) from error
+
+
+def error_of(  # noqa: PLR0911 an error each
+    error: Exception, settings: Settings, service: str, *, on: str = "", needs: str = ""
+) -> PropensityError:
+    """
+    Return why a call of a client failed.
+
+    Args:
+        error: Of ``RAISED``.
+        settings: Of the deployment.
+        service: BIGQUERY, STORAGE, PUBSUB or SECRETS.
+        on: The resource of the call; empty where the error names it.
+        needs: The permission of the call; empty where the error names it.
+    """
+    # BigQuery's client appends the reason, the message again, and on further lines the
+    # job.
+    text = str(getattr(error, "message", "") or error)
+    text = text.partition("\n")[0].partition("; reason: ")[0]
+    refused = f"{service} rejects {on or 'the statement'}: {text}"
+    match error:
+        case api.NotFound():
+            return _missing(service, on, text)
+        case api.BadRequest() if "does not match any table" in text:
+            return _missing(service, on, text)
+        case api.BadRequest() | api.Forbidden() if _BILLED in text:
+            return QueryTooExpensive(
+                "the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED, "
+                f"{settings.maximum_bytes_billed}, and did not run: {text}",
+                hint="If your data are that large, raise it and deploy again",
+            )
+        case api.BadRequest() if _RACE.search(text):
+            return Conflict(
+                f"another run wrote the same table meanwhile: {text}", hint="Call again"
+            )
+        case api.BadRequest() if _QUEUE in text:
+            return Unavailable(
+                f"too many statements wait for one table: {text}", hint="Call again"
+            )
+        case api.BadRequest() if _SCHEMA.search(text):
+            return SchemaError(
+                f"a query needs a column that does not exist: {text}",
+                hint="If the table belongs to Propensity, run deploy/setup.sh. For the "
+                "export or your own tables, run `propensity doctor`",
+            )
+        case api.Unauthorized() | api.PermissionDenied():
+            return _denied(text, settings, service, needs=needs, on=on)
+        # BigQuery's 403 may be about a quota, too.
+        case api.Forbidden() if service != BIGQUERY or "Access Denied" in text:
+            return _denied(text, settings, service, needs=needs, on=on)
+        case api.BadRequest() | api.Forbidden():
+            return PropensityError(refused)
+    return _unavailable(error, settings, service)
+
+
+def _missing(service: str, on: str, text: str) -> MissingTable:
+    export = ", and check PROPENSITY_GA4_DATASET and the use case's sources"
+    return MissingTable(
+        f"{service} does not find {on or 'a table or dataset'}: {text}",
+        hint=f"Run deploy/setup.sh{export if service == BIGQUERY else ''}",
+    )
+
+
+def _denied(
+    text: str, settings: Settings, service: str, *, needs: str, on: str
+) -> AccessDenied:
+    """Return the error for a refusal: permission, resource, and what to do."""
+    export, remedy = settings.export, REMEDY
+    project, _, dataset = export.rpartition(".")
+    named = rf"{re.escape(f'{project}:{dataset}')}\b"
+    if export and (on == export or re.search(named, text)):
+        remedy = f"Grant it roles/bigquery.dataViewer on the dataset {export}"
+        if not export.startswith(f"{settings.project}."):
+            remedy += (
+                ", which is for its owner to do; docs/deploy-reference.md has the "
+                "command"
+            )
+    where = f" on {on}" if on else ""
+    return AccessDenied(
+        f"{service} denies access: the account that this runs as lacks "
+        f"{needs or 'a permission'}{where}. It says: {text}",
+        hint=remedy,
+    )
+
+
+def _unavailable(error: Exception, settings: Settings, service: str) -> Unavailable:
+    """Return the error for a call without an answer."""
+    cause = getattr(error, "cause", None)
+    last = cause if isinstance(cause, Exception) else error
+    if isinstance(last, auth.RefreshError):
+        text = str(last).partition("\n")[0][:300]
+        return Unavailable(
+            f"there is no access to {service}, because the account has no token: "
+            f"{text}",
+            hint="Log in with `gcloud auth application-default login`",
+        )
+    hint = ""
+    message = f"{service} did not answer in time: {type(last).__name__}"
+    if service == BIGQUERY and isinstance(error, TimeoutError):
+        hint = (
+            f"A query may take {settings.query_timeout_s} s. If your data are that "
+            "large, raise PROPENSITY_QUERY_TIMEOUT_S and deploy again"
+        )
+    if "Connection refused" in str(error):
+        message = f"{service} did not answer: the connection was refused"
+    if address := getattr(settings, _ENDPOINTS[service]):
+        variable = variable_of(_ENDPOINTS[service])
+        hint = (
+            f"This is the emulator at {address} ({variable}), not Google. `make "
+            "status` shows running states; `make up` starts it"
+        )
+    return Unavailable(message, hint=hint)

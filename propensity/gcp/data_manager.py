@@ -20,7 +20,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.protobuf.json_format import ParseError
 
 from propensity.errors import AccessDenied, Unavailable
-from propensity.gcp.errors import RAISED
+from propensity.gcp.clients import RAISED
 
 # Of a request and its repetitions.
 DEADLINE_S = 300.0
@@ -65,7 +65,7 @@ class DataManager:
             client_options={"api_endpoint": self._endpoint},
         )
 
-    def send(self, method: str, request: Mapping[str, Any]) -> str:
+    def send(self, method: str, request: Mapping[str, object]) -> str:
         """
         Send a request; return the id by which Google says later what became of it.
 
@@ -105,7 +105,7 @@ class DataManager:
                 return str(status.name), failed
         return None
 
-    def _call(self, method: str, request: Mapping[str, Any]) -> Any:
+    def _call(self, method: str, request: Mapping[str, object]) -> Any:
         retry = Retry(
             predicate=if_exception_type(*_REPEATED),
             initial=self.first_pause_s,

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -78,12 +77,15 @@ _HIDDEN_OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A failure's answer (status, body, headers), and the fields of its log line."""
+    """A failure's answer (status, body, headers), and what the log says of it."""
 
     status: int
     body: Mapping[str, object]
     headers: Mapping[str, str]
-    line: Mapping[str, Any]
+    severity: str
+    message: str
+    # The outcome, and the status that a scheduler is not told.
+    fields: Mapping[str, object]
 
 
 def failure_of(raised: Exception, callers: Callers) -> Failure:
@@ -119,15 +121,15 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
     if error.is_public and callers in (Callers.PUSHES, Callers.PUBLIC):
         # Words and names of fields that a caller chose may be a person's.
         message = "the request is rejected"
-    line = {
-        "severity": "ERROR" if is_fault else "WARNING",
-        "message": message,
-        "outcome": error.code,
-        "status": status,
-    }
-    if callers is Callers.SCHEDULER and not error.retryable:
-        status = 200
-    return Failure(status=status, body=body, headers=headers, line=line)
+    is_over = callers is Callers.SCHEDULER and not error.retryable
+    return Failure(
+        status=200 if is_over else status,
+        body=body,
+        headers=headers,
+        severity="ERROR" if is_fault else "WARNING",
+        message=message,
+        fields={"outcome": error.code, "status": status},
+    )
 
 
 # -- bodies and answers ---------------------------------------------------------------
@@ -244,7 +246,9 @@ def answers_failures(name: str, callers: Callers) -> Callable[[Function], Functi
             except Exception as raised:  # only here, last before the caller
                 failure = failure_of(raised, callers)
             log(
-                **failure.line,
+                failure.severity,
+                failure.message,
+                **failure.fields,
                 function=name,
                 seconds=SYSTEM.monotonic() - began,
                 **trace_of(request.headers.get("traceparent", "")),

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from google.pubsub_v1.services.publisher import PublisherAsyncClient
 from google.pubsub_v1.types import PublishRequest
 
-from propensity.gcp.clients import open_client
-from propensity.gcp.errors import PUBSUB, translated
+from propensity.gcp.clients import PUBSUB, open_client, translated
 
 if TYPE_CHECKING:
     from propensity.settings import Settings

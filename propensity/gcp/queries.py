@@ -23,7 +23,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from propensity.errors import Conflict
-from propensity.gcp.errors import BIGQUERY, translated
+from propensity.gcp.clients import BIGQUERY, translated
 
 if TYPE_CHECKING:
     import pyarrow as pa

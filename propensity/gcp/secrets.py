@@ -10,7 +10,7 @@ from google.api_core import exceptions as api
 from google.auth.credentials import AnonymousCredentials
 
 from propensity.errors import SettingsError
-from propensity.gcp.errors import SECRETS, translated
+from propensity.gcp.clients import SECRETS, translated
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -27,10 +27,9 @@ def reader(settings: Settings) -> Callable[[str], str]:
         SettingsError: There is no such secret, or it has no value.
         AccessDenied, Unavailable: As named.
     """
-    prefix = f"{settings.topic_prefix}-" if settings.topic_prefix else ""
 
     def read(name: str) -> str:
-        secret = f"{prefix}{name}"
+        secret = settings.prefixed(name)
         path = f"projects/{settings.project}/secrets/{secret}/versions/latest"
         missing = SettingsError(
             f"there is no secret {secret} with a value in Secret Manager, and the "

@@ -38,8 +38,7 @@ from google.cloud.bigquery_storage_v1.types import (
 )
 
 from propensity.errors import PropensityError, Unavailable
-from propensity.gcp.clients import open_client
-from propensity.gcp.errors import BIGQUERY, translated
+from propensity.gcp.clients import BIGQUERY, open_client, translated
 
 if TYPE_CHECKING:
     import pyarrow as pa

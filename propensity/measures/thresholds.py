@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from msgspec.structs import replace
 
-from propensity.budget import Budget
 from propensity.measures import metrics
 from propensity.measures.intervals import Ends, Spread, interval, of_rows
 from propensity.measures.metrics import Outcomes, above, ratio
+from propensity.settings import Budget
 from propensity.tables.models import Metrics, Selected
 
 # Thresholds that are stored of a week: of a million rows each selects about a fiftieth

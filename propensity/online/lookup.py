@@ -36,7 +36,7 @@ from propensity.errors import (
     RequestError,
     Unavailable,
 )
-from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.http import Json, each_once, instance_bytes, object_of
 from propensity.gcp.log import log
 from propensity.ids import NAME, NAME_RULE, problem_of
@@ -159,7 +159,8 @@ class Indexes:
         try:
             if stored is None:
                 raise ArtifactError(NOT_PUBLISHED)
-            pointer = IndexPointer.parse(stored.data)
+            name = pointer_name(use_case)
+            pointer = content_of(stored, IndexPointer, name=name)
             index, size = self._opened(use_case, pointer), pointer.size
             log(
                 "INFO",

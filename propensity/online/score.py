@@ -326,7 +326,7 @@ async def _append_durably(
                 # BigQuery refuses the request itself, and would do so again.
                 _lost(rows.num_rows, error.code)
                 return
-            why = failure_of(error, Callers.PUBLIC).line["message"]
+            why = failure_of(error, Callers.PUBLIC).message
             message = f"inferences not logged yet: {why}"
             log("ERROR", message, function=FUNCTION, waiting=rows.num_rows)
             await asyncio.sleep(RETRY_S)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
+from propensity.schema import Row
 from propensity.settings import Settings
+from propensity.statements import statement
 from propensity.usecases import UseCase
+
+RowType = TypeVar("RowType", bound=Row)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """Clients and use case that a command works with."""
+    """Clients and use case that a command or a run works with."""
 
     settings: Settings
     warehouse: Warehouse
@@ -29,10 +33,16 @@ class Deployment:
         """The registry of the use case."""
         return Registry(self.artifacts, self.use_case.name)
 
-    def rows(self, sql: str, **parameters: object) -> list[Any]:
+    def rows(self, name: str, **parameters: object) -> list[Any]:
         """Return the rows of a statement about the use case, named by columns."""
         named = {"use_case": self.use_case.name, **parameters}
-        return self.warehouse.rows(sql, named)
+        return self.warehouse.rows(statement(name), named)
+
+    def read(
+        self, row: type[RowType], name: str, **parameters: object
+    ) -> list[RowType]:
+        """Return the rows of a statement about the use case, as instances."""
+        return [row.of(dict(found)) for found in self.rows(name, **parameters)]
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
 """
 The prediction index: each user's newest prediction in a SQLite file, and its pointer.
 
-01-Predictions writes a file under a new name after each run, and then moves the
+01-Predictions and ``propensity forget`` write a file under a new name, then move the
 pointer, ``indexes/<use case>/current.json``. 02-GetProba answers from the file without
-a query; ``runs.index`` writes both.
+a query.
 
 A file has no user ids. Its key is BLAKE2b of the id, 64 bits of it, under a random key
 that the file names: who does not know the key cannot choose ids that collide. An id
@@ -14,17 +14,43 @@ Source: RFC 7693, BLAKE2, section 2.9, keyed hashing.
 
 from __future__ import annotations
 
-import json
+import secrets
 import sqlite3
+import tempfile
+import uuid
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from propensity.errors import ArtifactError
+from msgspec import Struct
+
+from propensity.errors import ArtifactError, Conflict, SchemaError
+from propensity.gcp.artifacts import Artifacts, json_of, retried
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.gcp.queries import Queries
 
 INDEXES = "indexes/"
 ANEW = "Run 01-Predictions again, which writes the index anew"
 
+_CREATE = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -262144;
+CREATE TABLE about (key BLOB);
+CREATE TABLE predictions (
+  user INTEGER PRIMARY KEY,
+  probability REAL,
+  percentile INTEGER,
+  as_of TEXT,
+  model_version INTEGER,
+  expected_value REAL
+)
+"""
 _FIND = """
 SELECT probability, percentile, as_of, model_version, expected_value
 FROM predictions WHERE user = ?
@@ -48,25 +74,12 @@ class Prediction(NamedTuple):
         return cls(probability, percentile, as_of.isoformat(), version, amount)
 
 
-class IndexPointer(NamedTuple):
+class IndexPointer(Struct, frozen=True):
     """The content of ``current.json``: an object's name, and its size and users."""
 
     name: str
     size: int
     users: int
-
-    @classmethod
-    def parse(cls, data: bytes) -> IndexPointer:
-        """Read a pointer, or raise ArtifactError if it is damaged."""
-        try:
-            content = json.loads(data)
-            return cls(
-                str(content["name"]), int(content["size"]), int(content["users"])
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                "the pointer to the index is damaged", hint=ANEW
-            ) from error
 
 
 class Index:
@@ -136,3 +149,92 @@ def folder_of(use_case: str) -> str:
 def pointer_name(use_case: str) -> str:
     """Return the name of a use case's pointer."""
     return f"{folder_of(use_case)}current.json"
+
+
+def publish(
+    warehouse: Queries, artifacts: Artifacts, use_case: str, *, days: int
+) -> int:
+    """
+    Build the index of the table's newest days, point to it, and delete older files.
+
+    The table is read after the pointer. So if another run publishes meanwhile, whose
+    rows this one has perhaps not read, this one loses the compare-and-set, and builds
+    the index anew.
+
+    Args:
+        days: Days of predictions that it has.
+
+    Returns:
+        How many users it has.
+
+    Raises:
+        SchemaError: The table has a user twice.
+        Conflict: Others were quicker each time.
+        PropensityError: BigQuery or the bucket failed. The pointer is as it was.
+    """
+    pointer = pointer_name(use_case)
+
+    def publish_once() -> int:
+        stored = artifacts.find(pointer)
+        # Names sort by the pointer that they are to replace. Each try has its own:
+        # after a lost answer the client's retry finds the file, which is a conflict.
+        generation = stored.generation if stored else 0
+        name = f"{folder_of(use_case)}g{generation:020}-{uuid.uuid4().hex}.sqlite"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "index"
+            parameters = {"use_case": use_case, "index_days": days}
+            sql = statement("index_rows")
+            users = write(path, warehouse.batches(sql, parameters))
+            artifacts.create_from(name, path)
+            content = json_of(IndexPointer(name, path.stat().st_size, users))
+        try:
+            artifacts.replace(pointer, content, stored)
+        except Conflict as error:
+            artifacts.delete(name)
+            raise Conflict(
+                f"another run published the index of {use_case} at the same time",
+                hint="Call again",
+            ) from error
+        # A file that another run has just written stays: it sorts after this one.
+        for entry in artifacts.generations(folder_of(use_case)):
+            if entry.name < name and entry.name != pointer:
+                artifacts.delete(entry.name, generation=entry.generation)
+        return users
+
+    return retried(publish_once)
+
+
+def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """
+    Write a file of rows of ``ma_predictions_table``; return how many there are.
+
+    Args:
+        path: Of the file, which must not exist.
+        batches: Columns ``user_id`` and those of ``Prediction``.
+
+    Raises:
+        SchemaError: A user is there twice.
+    """
+    key, users = secrets.token_bytes(16), 0
+    keyed = hashes(key)
+    db = sqlite3.connect(path)
+    try:
+        db.executescript(_CREATE)
+        db.execute("INSERT INTO about VALUES (?)", (key,))
+        for batch in batches:
+            rows = (
+                (hashed(keyed, row["user_id"]), *Prediction.of(row))
+                for row in batch.to_pylist()
+            )
+            db.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)", rows)
+            users += batch.num_rows
+        db.commit()
+    except sqlite3.IntegrityError as error:
+        raise SchemaError(
+            "no index can be made: ma_predictions_table has a user twice. Its key is "
+            "(use_case, user_id); remove one of the rows. If there is none, the hashes "
+            "of two users were equal: run again"
+        ) from error
+    finally:
+        db.close()
+    return users

@@ -12,10 +12,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from propensity.errors import Conflict, PropensityError, RunInProgress
-from propensity.gcp.artifacts import Artifacts, Stored, instant_of, json_of, object_of
+from propensity.gcp.artifacts import Artifacts, Stored, content_of, json_of
 
 # A run that was killed is taken over after so long; one that works renews its lease
 # so often within that time that a few renewals may fail.
@@ -23,6 +25,29 @@ DURATION = timedelta(minutes=5)
 _RENEWALS = 5
 # The date of a lease that is for all dates.
 ANY_DATE = date(1970, 1, 1)
+
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class Note(Struct, kw_only=True, omit_defaults=True):
+    """
+    What the object of a lease says of the newest run.
+
+    Attributes:
+        state: running, done or failed.
+        expires_at: When another run may take the lease of one that works.
+        error: Name of the class of the error that ended it.
+    """
+
+    state: str = ""
+    run_id: str = ""
+    written_at: Moment | None = None
+    began_at: Moment | None = None
+    expires_at: Moment | None = None
+    waiting_since: Moment | None = None
+    answer: Mapping[str, object] | None = None
+    error: str = ""
 
 
 @dataclass(kw_only=True)
@@ -42,7 +67,7 @@ class Lease:
     run_id: str
     began_at: datetime
     waiting_since: datetime | None = None
-    answer: Mapping[str, Any] = field(default_factory=dict)
+    answer: Mapping[str, object] = field(default_factory=dict)
     is_finished: bool = False
 
     def check(self) -> Stored:
@@ -53,9 +78,8 @@ class Lease:
             Conflict: The run has outlived its lease, and another run has it.
         """
         stored = self.artifacts.find(self.name)
-        note = object_of(stored, self.name) if stored else {}
-        own = "running", self.run_id
-        if stored is None or (note.get("state"), note.get("run_id")) != own:
+        note = content_of(stored, Note, name=self.name) if stored else Note()
+        if stored is None or (note.state, note.run_id) != ("running", self.run_id):
             raise Conflict(
                 "another run took over because this one was too slow (lease "
                 f"{self.name}). This run published nothing"
@@ -63,7 +87,7 @@ class Lease:
         return stored
 
     def write(
-        self, state: str, before: Stored | None, *, at: datetime, **entries: Any
+        self, state: str, before: Stored | None, *, at: datetime, error: str = ""
     ) -> None:
         """
         Write how the run stands: running, done or failed.
@@ -72,13 +96,14 @@ class Lease:
             before: The object until now; after ``check``, the one with the run's lease.
             at: Now, in UTC; while the run works the lease ends some time later.
         """
+        note = Note(state=state, run_id=self.run_id, written_at=at, error=error)
         if state == "running":
-            entries["began_at"] = instant_of(self.began_at)
-            entries["expires_at"] = instant_of(at + DURATION)
-        if self.waiting_since is not None and state != "done":
-            entries["waiting_since"] = instant_of(self.waiting_since)
-        own = {"state": state, "run_id": self.run_id, "written_at": instant_of(at)}
-        self.artifacts.replace(self.name, json_of(own | entries), before)
+            note.began_at, note.expires_at = self.began_at, at + DURATION
+        if state == "done":
+            note.answer = self.answer
+        else:
+            note.waiting_since = self.waiting_since
+        self.artifacts.replace(self.name, json_of(note), before)
 
 
 @contextlib.contextmanager
@@ -110,21 +135,19 @@ def leased(
     name = f"runs/{use_case}/{kind}/{as_of.isoformat()}.json"
     what = f"{kind} of {use_case}" + ("" if as_of == ANY_DATE else f" for {as_of}")
     stored, now = artifacts.find(name), clock()
-    note = object_of(stored, name) if stored else {}
+    note = content_of(stored, Note, name=name) if stored else Note()
     run_id = run_id or uuid.uuid4().hex
     lease = Lease(artifacts=artifacts, name=name, run_id=run_id, began_at=now)
-    if note.get("state") == "done" and "answer" in note and not again:
-        lease.answer, lease.is_finished = note["answer"], True
+    if note.state == "done" and note.answer is not None and not again:
+        lease.answer, lease.is_finished = note.answer, True
         yield lease
         return
-    ends = str(note.get("expires_at", ""))
-    if note.get("state") == "running" and instant_of(now) < ends:
+    if note.state == "running" and note.expires_at and now < note.expires_at:
         raise RunInProgress(
-            f"{what} has been under way since {note.get('began_at')}; its lease "
-            f"ends at {ends}"
+            f"{what} has been under way since {note.began_at}; its lease ends at "
+            f"{note.expires_at}"
         )
-    if since := note.get("waiting_since"):
-        lease.waiting_since = datetime.fromisoformat(since)
+    lease.waiting_since = note.waiting_since
     try:
         try:
             lease.write("running", stored, at=now)
@@ -132,7 +155,7 @@ def leased(
             raise RunInProgress(f"{what} has just begun in another instance") from error
         with _renewed(lease, clock):
             yield lease
-        lease.write("done", lease.check(), at=clock(), answer=dict(lease.answer))
+        lease.write("done", lease.check(), at=clock())
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, PropensityError) and error.is_waiting:
             lease.waiting_since = lease.waiting_since or now

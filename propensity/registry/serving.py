@@ -377,12 +377,10 @@ def users_on_the_stream(
     found = {}
     for row in rows:
         # The model's floats, not BigQuery's decimals: Arrow does not round a large one.
-        values = {
-            name: float(row[name])
-            if kind == NUMBER and row[name] is not None
-            else row[name]
-            for name, kind in use_case.features.items()
-        }
+        values = dict[str, float | str | None]()
+        for name, kind in use_case.features.items():
+            is_number = kind == NUMBER and row[name] is not None
+            values[name] = float(row[name]) if is_number else row[name]
         found[row["user_id"]] = UserFeatures(
             values,
             until=row.get("scored_until"),

@@ -21,17 +21,24 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from propensity.errors import ArtifactError, Conflict
-from propensity.gcp.artifacts import Artifacts, Stored, instant_of, json_of, sha256
+from propensity.gcp.artifacts import (
+    Artifacts,
+    Stored,
+    content_of,
+    instant_of,
+    json_of,
+    sha256,
+)
 from propensity.gcp.log import log
-from propensity.topics import MODEL_UPDATES, prefixed
+from propensity.pages.words import Plain
+from propensity.settings import MODEL_UPDATES, Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.settings import Settings
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
@@ -91,7 +98,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model_version: int
-    card: Mapping[str, Any]
+    card: Plain
     as_of: date = date.min
     model_object: str = ""
     model_sha256: str = ""
@@ -198,18 +205,11 @@ class Registry:
                 hint="Look at `propensity versions`, then decide again",
             )
         after = replace(after, epoch=after.epoch + 1)
-        self.artifacts.replace(self.pointer, json_of(asdict(after)), stored)
+        self.artifacts.replace(self.pointer, json_of(after), stored)
         return after
 
     def _parsed(self, stored: Stored | None) -> Champion | None:
-        """Return the champion of a pointer; a later deploy may add fields."""
-        if stored is None:
-            return None
-        try:
-            return msgspec.json.decode(stored.data, type=Champion)
-        except (ValueError, RecursionError) as error:
-            message = f"{self.pointer} is damaged: {error}"
-            raise ArtifactError(message) from error
+        return content_of(stored, Champion, name=self.pointer) if stored else None
 
     def claim(self, *, run_id: str, at: datetime, recorded: int = -1) -> int:
         """
@@ -263,8 +263,19 @@ class Registry:
         return self.verified(file["object"], file["sha256"])
 
     def verified(self, name: str, checksum: str) -> Any:
-        """Return the object that a file pickles, if its bytes are the recorded ones."""
-        return unpickled(self.artifacts.read_verified(name, checksum=checksum))
+        """
+        Return the object that a file pickles, if its SHA-256 is the recorded one.
+
+        Raises:
+            ArtifactError: It does not exist, or its bytes are others.
+        """
+        data = self.artifacts.read(name).data
+        if sha256(data) != checksum:
+            raise ArtifactError(
+                f"{self.artifacts.uri(name)} has changed since it was recorded: its "
+                f"SHA-256 is {sha256(data)} instead of {checksum}. It was not loaded"
+            )
+        return unpickled(data)
 
     def _object(self, version: int, name: str) -> str:
         return f"models/{self.use_case}/{version}/{name}"
@@ -303,7 +314,7 @@ def announce(
         # Imported here: a training without a promotion needs no Pub/Sub.
         from propensity.gcp.pubsub import publish
 
-        publish(settings, prefixed(settings, MODEL_UPDATES), [(data, named)])
+        publish(settings, settings.prefixed(MODEL_UPDATES), [(data, named)])
     except Exception as error:
         log("WARNING", f"the change was not announced: {error}", use_case=use_case)
         return False

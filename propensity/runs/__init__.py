@@ -3,13 +3,10 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 
 - ``run``: a run's request, its lease, its answer and its log line
 - ``export``: wait for the days of the export that a run reads
-- ``champion``: the version that is live, or was at an earlier date
 - ``train``: the steps of 00-ModelTraining
 - ``predict``: the steps of 01-Predictions
-- ``index``: the prediction index
 - ``evaluate``: the steps of 03-ModelEvaluation
-- ``lift``: what acting on audiences was worth; ``report``, its last step: a page for
-  each week
+- ``report``: its last steps: what acting on audiences was worth, a page for each week
 - ``compact``: sums of the stream's days, Parquet of closed days
 - ``setup``: the dataset with its tables and views
 """

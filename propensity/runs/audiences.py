@@ -22,7 +22,6 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.gcp import secrets
-from propensity.registry.deployment import Deployment
 
 if TYPE_CHECKING:
     from propensity.audience.delivery import Done, Request
@@ -91,14 +90,8 @@ def _sent(run: Run, name: str) -> tuple[str, Done | None]:
         return "ended", None
     if declared.WEEKDAYS[day.weekday()] not in named.declared.days and not run.force:
         return "not_due", None
-    deployment = Deployment(
-        settings=run.settings,
-        warehouse=run.warehouse,
-        artifacts=run.registry.artifacts,
-        use_case=run.use_case,
-    )
     done = send(
-        deployment,
+        run,
         named,
         secrets.reader(run.settings),
         until=day,

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from propensity import usecases
 from propensity.errors import ArtifactError
-from propensity.gcp.artifacts import object_of
-from propensity.registry.leases import leased
+from propensity.gcp.artifacts import content_of
+from propensity.registry.leases import Note, leased
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -67,10 +69,9 @@ def compact(run: Run) -> dict[str, object]:
         RunInProgress: Another run is under way, whatever its as-of date.
         Conflict: Another run has taken this one's place; nothing is lost.
     """
-    touched: dict[str, list[date]] = {}
-    exported: dict[str, int] = {}
+    touched, exported = set[date](), dict[str, int]()
     since, closed_before = EPOCH, EPOCH.date()
-    artifacts = run.registry.artifacts
+    artifacts = run.artifacts
     with leased(artifacts, SCOPE, KIND, clock=run.now) as lease:
         last = run.warehouse.rows(statement("last_compaction"))
         if last and not run.force:
@@ -84,14 +85,14 @@ def compact(run: Run) -> dict[str, object]:
                     "lateness_days": run.settings.maximum_lateness_days,
                 },
             )
-            touched[table] = sorted({r["day"] for r in rows if r["newest"] >= since})
-            closed = sorted(
-                row["day"]
-                for row in rows
-                if not row["is_late"]
-                and row["day"] < run.as_of
-                and (row["newest"] >= since or row["day"] >= closed_before)
-            )
+            closed = list[date]()
+            for row in rows:
+                day, is_touched = row["day"], row["newest"] >= since
+                if is_touched and table == tables.STREAM_EVENTS.name:
+                    touched.add(day)
+                is_closed = day < run.as_of and not row["is_late"]
+                if is_closed and (is_touched or day >= closed_before):
+                    closed.append(day)
             exported[table] = len(closed)
             while closed:
                 week = [day for day in closed if day - closed[0] < DAYS_AT_ONCE * DAY]
@@ -99,7 +100,7 @@ def compact(run: Run) -> dict[str, object]:
                 export(run, table, week)
                 closed = closed[len(week) :]
         counted_until = max(since, run.began_at - IN_FLIGHT)
-        days = touched["stream_events"]
+        days = sorted(touched)
         tiles = _count(run, lease, days, counted_until=counted_until)
     return {
         "days": days,
@@ -155,7 +156,7 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
         table: One of EXPORTED.
         days: Of events, sorted; all within a week.
     """
-    bucket, artifacts = run.settings.required("bucket"), run.registry.artifacts
+    bucket, artifacts = run.settings.required("bucket"), run.artifacts
     lateness = run.settings.maximum_lateness_days
     before: list[str] = []
     exports = [statement(EXPORTED[table][1])]
@@ -186,7 +187,7 @@ def log_ages(run: Run) -> None:
     """Log a line for each use case that has a champion or a run; it bills nothing."""
     for name in usecases.names():
         try:
-            ages = ages_of(run.registry.artifacts, name, today=run.as_of)
+            ages = ages_of(run.artifacts, name, today=run.as_of)
         except ArtifactError as error:
             # Of one use case: the compaction, and the ages of the others, go on.
             broken = {"outcome": error.code, "status": error.status}
@@ -194,6 +195,12 @@ def log_ages(run: Run) -> None:
             continue
         if ages:
             run.log("INFO", f"ages of {name}", use_case=name, **ages)
+
+
+class _Card(Struct):
+    """What the compaction reads of ``card.json``."""
+
+    as_of: date
 
 
 def ages_of(artifacts: Artifacts, use_case: str, *, today: date) -> dict[str, int]:
@@ -206,24 +213,17 @@ def ages_of(artifacts: Artifacts, use_case: str, *, today: date) -> dict[str, in
     Raises:
         ArtifactError: A pointer or a card is damaged.
     """
-
-    def content(name: str) -> dict[str, Any]:
-        stored = artifacts.find(name)
-        return {} if stored is None else object_of(stored, name)
-
     ages = {}
     champion = Registry(artifacts, use_case).champion()
     if champion is not None:
         name = f"models/{use_case}/{champion.version}/card.json"
-        try:
-            trained = date.fromisoformat(content(name)["as_of"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{name} has no as-of date") from error
-        ages["champion_age_days"] = (today - trained).days
+        card = content_of(artifacts.read(name), _Card, name=name)
+        ages["champion_age_days"] = (today - card.as_of).days
     for kind, field in AGES.items():
         names = artifacts.names(f"runs/{use_case}/{kind}/")
         for name in sorted(names, reverse=True):
-            if content(name).get("state") == "done":
+            stored = artifacts.find(name)
+            if stored and content_of(stored, Note, name=name).state == "done":
                 day = name.rpartition("/")[2].removesuffix(".json")
                 ages[field] = (today - date.fromisoformat(day)).days
                 break

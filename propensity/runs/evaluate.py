@@ -5,7 +5,7 @@ Evaluation as a run: past scores beside their outcomes, week by week or day by d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +20,6 @@ from propensity.measures import metrics, revenue, thresholds
 from propensity.models.encoding import numbers_of
 from propensity.registry.serving import find_recorded, trained_otherwise
 from propensity.runs import export
-from propensity.schema import Row
 from propensity.tables.models import (
     EVALUATION,
     Evaluation,
@@ -53,16 +52,6 @@ def wait_for_days(run: Run) -> Run:
     lookback = timedelta(days=run.use_case.lookback_days)
     weeks = CATCH_UP + run.timeframe.horizon
     return export.wait_for_days(run, since=run.as_of - max(lookback, weeks))
-
-
-class _Week(Row):
-    """A row of ``weeks_to_evaluate.sql``."""
-
-    week: date
-    as_of: date | None = None
-    model_version: int | None = None
-    scored_at: datetime | None = None
-    log_odds_shift: float | None = None
 
 
 def evaluations(run: Run) -> list[Evaluation]:
@@ -240,8 +229,7 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
     nothing of it, and what was known of the week stays.
     """
     use_case = run.use_case
-    weeks = run.read(
-        _Week,
+    weeks = run.rows(
         "weeks_to_evaluate",
         since=since,
         until=until,
@@ -251,30 +239,30 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
     )
     mismatches = dict[int, str]()
     for week in weeks:
-        version = week.model_version
-        if version is None or week.as_of is None or week.scored_at is None:
-            yield _evaluation(run, week.week), None
+        first_day, version = week["week"], week["model_version"]
+        if version is None:
+            yield _evaluation(run, first_day), None
             continue
         if version not in mismatches:
             mismatches[version] = _label_mismatch(run, version)
         if mismatch := mismatches[version]:
-            why = f"{week.week} is not evaluated: version {version} {mismatch}"
+            why = f"{first_day} is not evaluated: version {version} {mismatch}"
             run.log("WARNING", why)
             continue
-        parameters = use_case.window(run.settings, [week.week], today=run.as_of)
+        parameters = use_case.window(run.settings, [first_day], today=run.as_of)
         rows = run.warehouse.table(
             use_case.statement("evaluation_rows"),
-            {**parameters, "prediction_as_of": week.as_of},
+            {**parameters, "prediction_as_of": week["as_of"]},
         )
         groups, values = _groups_and_values(rows)
         row = replace(
-            _evaluation(run, week.week, version),
+            _evaluation(run, first_day, version),
             in_force=InForce(
-                prediction_as_of=week.as_of,
-                prediction_scored_at=week.scored_at,
-                log_odds_shift=week.log_odds_shift,
+                prediction_as_of=week["as_of"],
+                prediction_scored_at=week["scored_at"],
+                log_odds_shift=week["log_odds_shift"],
             ),
-            residual=_residual(run, week.week, groups),
+            residual=_residual(run, first_day, groups),
             value=_value(run, groups, values),
         )
         yield row, groups
@@ -350,9 +338,9 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
             "review_cost": run.settings.alert_review_cost,
         },
     )
-    series = groups.group_by(["day", "model_version"]).aggregate([]).to_pylist()
-    scored = {(one["day"], one["model_version"]) for one in series}
-    unscored = {(day, -1) for day in set(days) - {day for day, _ in scored}}
+    series = groups.select(["day", "model_version"]).to_pydict()
+    scored = {*zip(series["day"], series["model_version"], strict=True)}
+    unscored = {(day, -1) for day in {*days} - {*series["day"]}}
     for day, version in sorted(scored | unscored):
         is_own = pc.and_(
             pc.equal(groups["day"], day), pc.equal(groups["model_version"], version)

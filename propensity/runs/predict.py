@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from joblib import cpu_count
 
 from propensity import suppression
 from propensity.arrays import Floats
 from propensity.drift import Observed, of_card
 from propensity.errors import (
+    NoChampion,
     NotEnoughData,
     PropensityError,
     RequestError,
@@ -35,14 +37,21 @@ from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
-from propensity.pages.words import plural
+from propensity.registry import index, suppressed
+from propensity.registry.serving import (
+    Serving,
+    find_promoted,
+    loaded,
+    newest_recorded,
+    recorded,
+)
+from propensity.runs.run import check_no_user_twice
 from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.tables.models import Drift, Signal
 
 if TYPE_CHECKING:
     from propensity.models.value import ValueModel
-    from propensity.registry.serving import Serving
     from propensity.runs.run import Run
 
 
@@ -119,6 +128,59 @@ def is_evaluated(run: Run) -> bool:
     return bool(run.rows("evaluations", since=since, until=newest))
 
 
+def champion(run: Run) -> Serving:
+    """
+    Load the champion or, for a date before its training, the version promoted by then.
+
+    A model that was trained after the run's as-of date knows the outcomes of that week:
+    its scores would look better than they are. Where no version was promoted by then,
+    today's champion scores all the same, and the log says so.
+
+    Raises:
+        NoChampion: No version is live.
+        ArtifactError: The version has no record, or other bytes.
+        SchemaError: Its features are not those of the use case.
+    """
+    live = run.registry.champion()
+    if live is None:
+        raise _no_champion(run)
+    record = recorded(run.warehouse, run.use_case.name, live.version)
+    if (age := run.as_of - record.as_of).days >= 0:
+        # The alert of this name reads it, where no compaction runs as well.
+        run.log("INFO", "the age of the live version", champion_age_days=age.days)
+    else:
+        name, champions = run.use_case.name, (live.version, *live.earlier)
+        version = find_promoted(
+            run.warehouse, name, as_of=run.as_of, champions=champions
+        )
+        if version is None:
+            message = "no version was live by then, so the live version of today scores"
+            run.log("WARNING", message)
+        else:
+            record = recorded(run.warehouse, name, version)
+    settings, threads = run.settings, cpu_count()
+    return loaded(
+        run.registry, run.use_case, record, settings=settings, threads=threads
+    )
+
+
+def _no_champion(run: Run) -> NoChampion:
+    """Return why there is no live version: no training yet, or all were rejected."""
+    is_trained = newest_recorded(run.warehouse, run.use_case.name) >= 0
+    why, hint = "it was never trained", "Call 00-ModelTraining first"
+    if is_trained:
+        why = f"no training was promoted, or {run.registry.pointer} was deleted"
+        hint = (
+            "`propensity versions` lists the verdicts; `propensity promote` a version"
+        )
+    return NoChampion(
+        f"{run.use_case.name} has no live version: {why}",
+        hint=hint,
+        # The alert ignores use cases that were never trained.
+        detail={"is_trained": is_trained},
+    )
+
+
 def season_shift(run: Run, version: int) -> float | None:
     """
     Return the shift of log-odds that evaluated weeks call for, None if too few do.
@@ -177,11 +239,6 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
             the model gives no probabilities.
         Unavailable: A user was suppressed meanwhile, whose score may be among them.
     """
-    with _removed_on_failure(run):
-        return _score(run, model, shift)
-
-
-def _score(run: Run, model: Serving, shift: float | None) -> Scored:
     listed, key = suppression.read(run.warehouse), _key(run)
     value_model = model.value() if model.value is not None else None
     observed = Observed(of_card(model.record.card))
@@ -201,13 +258,7 @@ def _score(run: Run, model: Serving, shift: float | None) -> Scored:
             "nothing was published, because no user has an event in the "
             f"{run.use_case.lookback_days} days before {run.as_of}"
         )
-    if repeated := row["repeated"]:
-        raise SchemaError(
-            "nothing was published, because features.sql returned more than one row "
-            f"for some users ({plural(repeated, 'extra row')}). It must return one row "
-            "per user and as-of date",
-            hint="Look for a join that multiplies rows",
-        )
+    check_no_user_twice(row["repeated"])
     scored = Scored(
         users=row["users"],
         mean_probability=row["mean_probability"],
@@ -226,7 +277,7 @@ def _score(run: Run, model: Serving, shift: float | None) -> Scored:
 
 
 @contextlib.contextmanager
-def _removed_on_failure(run: Run) -> Iterator[None]:
+def removed_on_failure(run: Run) -> Iterator[None]:
     """Remove what the run has scored where it fails: they would never be read."""
     try:
         yield
@@ -291,11 +342,6 @@ def score_shift(run: Run, scored: Scored) -> float | None:
     Raises:
         ScoreShift: Beyond the bound, unless the run is forced.
     """
-    with _removed_on_failure(run):
-        return _score_shift(run, scored)
-
-
-def _score_shift(run: Run, scored: Scored) -> float | None:
     publications = run.rows(
         "newest_publication",
         since=run.as_of - timedelta(days=run.use_case.lookback_days),
@@ -374,3 +420,24 @@ def publish_drift(run: Run, model: Serving, scored: Scored) -> None:
         run.append(tables.DRIFT, rows)
     except PropensityError as error:
         run.log("WARNING", f"drift is not in its table: {error.message}")
+
+
+def publish_index(run: Run) -> int:
+    """
+    Publish the index of what the table has now; return its users.
+
+    Raises:
+        PropensityError: The index was not published, and the message says so. The next
+            run of any date publishes it.
+    """
+    artifacts, use_case = run.artifacts, run.use_case
+    try:
+        suppressed.publish(run.warehouse, artifacts)
+        days = use_case.index_span
+        return index.publish(run.warehouse, artifacts, use_case.name, days=days)
+    except PropensityError as error:
+        error.message = (
+            f"the predictions were published, but not their index: {error.message}. "
+            "Lookups answer from the index before until a run is repeated"
+        )
+        raise

@@ -1,21 +1,23 @@
 """
-The reports of an evaluation: a page for each week, with details of its row.
+What follows the metrics of an evaluation: the lift of audiences, and a page a week.
 
-A report never stops a run: where it cannot be made or written, the log says so.
+The lift compares treated users with those held out, week by week. A report never stops
+a run: if it cannot be made or written, the log says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from propensity.audience.lift import Week, figures
 from propensity.learning.report import week_page
 from propensity.registry.versions import HTML
-from propensity.runs.evaluate import key
-from propensity.runs.export import lacked_days
+from propensity.runs.evaluate import CATCH_UP, key
+from propensity.runs.export import lacked_days, status
 from propensity.schema import columns_of
-from propensity.tables.audiences import Lift
+from propensity.tables.audiences import AUDIENCE_LIFT, GroupSums, Lift
 from propensity.tables.models import Evaluation
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
         for week, page in _pages(run, weeks, rows) if weeks else ():
             run.check_lease()
             name = report_name(use_case, week)
-            run.registry.artifacts.overwrite(name, page.encode(), content_type=HTML)
+            run.artifacts.overwrite(name, page.encode(), content_type=HTML)
             names.append(name)
     except Exception as error:  # an evaluation is worth more than its page
         why = f"reports not written: {type(error).__name__}: {error}"
@@ -95,7 +97,7 @@ def _pages(
         # A run of a newer date has made the week final: its page stays.
         if any(row.status != "final" and key(row) in final for row in own):
             continue
-        shown = week_page(
+        page = week_page(
             use_case,
             week,
             rows=[*map(_shown, own)],
@@ -105,4 +107,93 @@ def _pages(
             lifts=[_shown(row) for row in lifts if week <= row.week < week + horizon],
             lacked=lacked_days(run, week),
         )
-        yield week, shown
+        yield week, page
+
+
+# -- the lift of audiences ------------------------------------------------------------
+
+Key = tuple[str, date]
+
+
+def publish_lifts(run: Run) -> list[Lift]:
+    """
+    Append and return the lift of weeks without final metrics, audience by audience.
+
+    Nothing where the use case has no audience, or scores events. Only the users who
+    became members in these weeks are read; of earlier weeks there are sums. Figures are
+    of all users so far: those after an open week change with it.
+    """
+    if run.use_case.scores_events:
+        return []
+    newest = run.as_of - run.timeframe.horizon
+    found = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
+    shares = {(row["audience"], row["week"]): row["control_share"] for row in found}
+    ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
+    # What was mature once is so in a run for an earlier date, too.
+    final, sums = set[Key](), dict[Key, Sequence[GroupSums]]()
+    for row in run.read(Lift, "audience_lifts", **ever) if shares else ():
+        sums[row.audience, row.week] = row.sums
+        if row.status == "final":
+            final.add((row.audience, row.week))
+    if shares:
+        sums |= _sums_of(run, shares)
+    rows = list[Lift]()
+    for audience in sorted({name for name, _ in shares}):
+        rows += _of_audience(run, audience, sums, shares, final=final)
+    run.append(AUDIENCE_LIFT, rows)
+    return rows
+
+
+def _of_audience(
+    run: Run,
+    audience: str,
+    sums: Mapping[Key, Sequence[GroupSums]],
+    shares: Mapping[Key, float | None],
+    *,
+    final: set[Key],
+) -> list[Lift]:
+    """Return the lift of an audience from its first open week on."""
+    first = min(week for name, week in shares if name == audience)
+    share, weeks = shares[audience, first] or 0.0, list[Week]()
+    for name, week in sorted(sums):
+        if name == audience:
+            is_final = (name, week) in final or status(run, week) == "final"
+            weeks.append(Week(week, share, sums[name, week], is_final))
+    rows = []
+    for own, so_far in zip(weeks, figures(weeks), strict=True):
+        if own.week >= first and (so_far.treated_users or so_far.control_users):
+            row = Lift(
+                use_case=run.use_case.name,
+                audience=audience,
+                week=own.week,
+                week_end=own.week + run.timeframe.horizon,
+                status="final" if own.is_final else "provisional",
+                run_id=run.run_id,
+                evaluated_at=run.began_at,
+                control_share=share,
+                sums=own.sums,
+                figures=so_far,
+            )
+            rows.append(row)
+    return rows
+
+
+def _sums_of(run: Run, weeks: Iterable[Key]) -> dict[Key, Sequence[GroupSums]]:
+    """Return sums by group of weeks; none where all were members before."""
+    groups: dict[Key, Sequence[GroupSums]] = dict.fromkeys(weeks, ())
+    as_ofs = sorted({week for _, week in groups})
+    window = run.use_case.window(run.settings, as_ofs, today=run.as_of)
+    sql = run.use_case.statement("audience_outcomes")
+    for row in run.warehouse.rows(sql, window):
+        where = row["audience"], row["week"]
+        if where in groups:
+            groups[where] = [*groups[where], GroupSums.of(dict(row))]
+    return groups
+
+
+def shown_lifts(rows: Sequence[Lift]) -> dict[str, object]:
+    """Return rows for an answer, without the sums; nothing where there are none."""
+    shown = [row.columns() for row in rows]
+    for row in shown:
+        del row["sums"], row["run_id"]
+    return {"audiences": shown} if shown else {}

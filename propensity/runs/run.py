@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import flask
 import functions_framework
@@ -29,6 +29,7 @@ from propensity.errors import (
     NoSuchPath,
     PropensityError,
     RequestError,
+    SchemaError,
     TooLarge,
 )
 from propensity.gcp import log
@@ -40,21 +41,19 @@ from propensity.gcp.http import (
     object_in,
 )
 from propensity.gcp.warehouse import Warehouse
+from propensity.pages.words import plural
+from propensity.registry.deployment import Deployment
 from propensity.registry.leases import Lease, leased
-from propensity.registry.versions import Registry
 from propensity.schema import Row, plain
 from propensity.settings import Settings
-from propensity.statements import statement
 from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
 
 if TYPE_CHECKING:
     from propensity.ga4.days import Freshness
     from propensity.schema import Table
     from propensity.timeframe import Timeframe
-    from propensity.usecases import UseCase
 
 Answer = Mapping[str, object]
-RowType = TypeVar("RowType", bound=Row)
 
 MAXIMUM_BODY = 64 * 1024
 
@@ -63,7 +62,7 @@ EARLIEST = date(1971, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(Deployment):
     """
     A run of a scheduled function: its request and its clients.
 
@@ -75,13 +74,9 @@ class Run:
 
     function: str
     run_id: str
-    settings: Settings
-    use_case: UseCase
     as_of: date
     force: bool
     began_at: datetime
-    warehouse: Warehouse
-    registry: Registry
     lease: Lease | None = None
     export: Freshness | None = None
     clock: Clock = SYSTEM
@@ -109,17 +104,6 @@ class Run:
     def elapsed_s(self) -> float:
         """Return the seconds since the run began."""
         return (self.now() - self.began_at).total_seconds()
-
-    def rows(self, name: str, **parameters: object) -> Sequence[Any]:
-        """Return the rows of a statement about the run's use case, named by columns."""
-        named = {"use_case": self.use_case.name, **parameters}
-        return self.warehouse.rows(statement(name), named)
-
-    def read(
-        self, row: type[RowType], name: str, **parameters: object
-    ) -> list[RowType]:
-        """Return the rows of a statement about the run's use case, as instances."""
-        return [row.of(dict(found)) for found in self.rows(name, **parameters)]
 
     def event_window(self) -> dict[str, object]:
         """Return the parameters of the statements that join events and truths."""
@@ -194,12 +178,11 @@ def run(
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
         def respond(request: flask.Request) -> flask.Response:
+            severity, message = "INFO", "ok"
             # Fields of every line, also of a run that fails before it knows them.
-            line: dict[str, Any] = {
+            line: dict[str, object] = {
                 **dict.fromkeys(("use_case", "as_of", "model_version")),
                 "function": function,
-                "severity": "INFO",
-                "message": "ok",
                 "outcome": "ok",
                 "status": 200,
                 "bytes_billed": 0,
@@ -209,23 +192,32 @@ def run(
             status, headers = 200, dict[str, str]()
             current = None
             try:
-                parsed = _parsed(request, clock=clock, has_trials=has_trials)
-                current = begun(parsed, function, clock=clock, scope=scope)
+                parsed = parse(
+                    request,
+                    default_use_case=clients()[0].use_case,
+                    today=clock.now().date(),
+                    has_trials=has_trials,
+                )
+                current = begun(parsed, function, clock=clock)
                 line["use_case"] = current.use_case.name
                 line["as_of"] = current.as_of.isoformat()
                 of = "trial" if current.trial else kind
                 is_once = once and not current.trial
-                answer = _under_lease(current, body, kind=of, once=is_once)
+                where = scope or current.use_case.name
+                answer = _under_lease(current, body, where, kind=of, once=is_once)
                 line |= _plain_fields(answer)
             except Exception as raised:  # the last place before the caller
-                failure = failure_of(raised, _caller_of(request))
+                by_clock = request.headers.get("X-CloudScheduler") == "true"
+                caller = Callers.SCHEDULER if by_clock else Callers.OPERATORS
+                failure = failure_of(raised, caller)
                 status, headers = failure.status, dict(failure.headers)
                 answer = failure.body
-                line |= {**_plain_fields(answer.get("detail")), **failure.line}
+                severity, message = failure.severity, failure.message
+                line |= {**_plain_fields(answer.get("detail")), **failure.fields}
             if current is not None:
                 line["bytes_billed"] = current.warehouse.bytes_billed
             seconds = round(time.perf_counter() - began, 3)
-            log.log(**line, seconds=seconds)
+            log.log(severity, message, **line, seconds=seconds)
             return _json_response(answer, status, headers)
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)
@@ -235,14 +227,7 @@ def run(
     return decorate
 
 
-def _caller_of(request: flask.Request) -> Callers:
-    by_clock = request.headers.get("X-CloudScheduler") == "true"
-    return Callers.SCHEDULER if by_clock else Callers.OPERATORS
-
-
-def begun(
-    parsed: RunRequest, function: str, *, clock: Clock, scope: str | None = None
-) -> Run:
+def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
     """Return the run that a request is for; a trial does not wait for the export."""
     settings, warehouse, artifacts = clients()
     if parsed.use_case == settings.use_case:
@@ -259,17 +244,7 @@ def begun(
         began_at=clock.now(),
         warehouse=warehouse.for_run(),
         clock=clock,
-        registry=Registry(artifacts, scope or use_case.name),
-    )
-
-
-def _parsed(request: flask.Request, *, clock: Clock, has_trials: bool) -> RunRequest:
-    settings, *_ = clients()
-    return parse(
-        request,
-        default_use_case=settings.use_case,
-        today=clock.now().date(),
-        has_trials=has_trials,
+        artifacts=artifacts,
     )
 
 
@@ -306,21 +281,24 @@ def parse(
         # The framework reads the rest of a body that was rejected.
         request.max_content_length = None
     body = object_in(read.strip() or b"{}")
-    known = {"use_case": default_use_case, "as_of": None, "force": False}
-    if has_trials:
-        known["trial"] = False
-    if unknown := sorted(name[:64] for name in body.keys() - known.keys()):
+    known = ["use_case", "as_of", "force", *(["trial"] if has_trials else [])]
+    if unknown := sorted({*body} - {*known}):
+        name = unknown[0][:64]
         raise RequestError(
-            f"unknown field {', '.join(unknown)}; known are {', '.join(known)}",
-            field=unknown[0],
+            f"unknown field {name}; known are {', '.join(known)}", field=name
         )
-    fields: dict[str, Any] = {**known, **body}
-    if not isinstance(fields["use_case"], str):
+    use_case = body.get("use_case", default_use_case)
+    if not isinstance(use_case, str):
         raise RequestError("use_case must be a string", field="use_case")
     for name in ("force", "trial"):
-        if not isinstance(fields.get(name, False), bool):
+        if not isinstance(body.get(name, False), bool):
             raise RequestError(f"{name} must be true or false", field=name)
-    return RunRequest(**{**fields, "as_of": _as_of(fields["as_of"], today)})
+    return RunRequest(
+        use_case,
+        _as_of(body.get("as_of"), today),
+        force=body.get("force") is True,
+        trial=body.get("trial") is True,
+    )
 
 
 def _as_of(value: object, today: date) -> date:
@@ -340,12 +318,17 @@ def _as_of(value: object, today: date) -> date:
 
 
 def _under_lease(
-    current: Run, body: Callable[[Run], Answer], *, kind: str, once: bool
+    current: Run,
+    body: Callable[[Run], Answer],
+    scope: str,
+    *,
+    kind: str,
+    once: bool,
 ) -> Answer:
     """Do a run while it has its lease, unless one that is done answers it."""
     with leased(
-        current.registry.artifacts,
-        current.registry.use_case,
+        current.artifacts,
+        scope,
         kind,
         current.as_of,
         run_id=current.run_id,
@@ -363,6 +346,17 @@ def _under_lease(
         }
         lease.answer = json.loads(json.dumps(answer, default=plain))
     return {**lease.answer, "repeated": False}
+
+
+def check_no_user_twice(extra_rows: int) -> None:
+    """Raise SchemaError if features have more than a row of some user and date."""
+    if extra_rows:
+        raise SchemaError(
+            "features.sql returned more than one row for some users "
+            f"({plural(extra_rows, 'extra row')}), so nothing was published. It must "
+            "return one row per user and as-of date",
+            hint="Look for a join that multiplies rows",
+        )
 
 
 def _plain_fields(entries: object) -> dict[str, object]:

@@ -5,36 +5,44 @@ Training as a run: read rows, train, compare with the champion, publish the vers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from joblib import cpu_count
 from msgspec import structs
 
 from propensity import suppression
-from propensity.errors import Conflict, NotEnoughData, SchemaError
+from propensity.errors import ArtifactError, Conflict, NotEnoughData, SchemaError
 from propensity.fraud import rows as event_rows
+from propensity.fraud.alerts import NO_ALERTS
 from propensity.learning import card as cards
 from propensity.learning import fit, gate, value
 from propensity.learning import rows as learning_rows
 from propensity.learning.report import version_page
 from propensity.pages.words import Plain, plural
-from propensity.registry.serving import find_recorded, newest_recorded
+from propensity.registry.serving import (
+    find_recorded,
+    loaded,
+    newest_recorded,
+    recorded,
+)
 from propensity.registry.versions import HTML, Champion, announce
-from propensity.runs.champion import rival
 from propensity.runs.export import lacked_days
+from propensity.runs.run import check_no_user_twice
 from propensity.tables import every as tables
 from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
 from propensity.usecases import Candidate
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from propensity.learning.gate import Verdict
     from propensity.learning.trained import Trained
     from propensity.learning.value import Valued
     from propensity.registry.versions import Published
-    from propensity.runs.run import Run
+    from propensity.runs.run import Answer, Run
 
 
 def training_rows(run: Run) -> pa.Table:
@@ -48,12 +56,27 @@ def training_rows(run: Run) -> pa.Table:
     return _event_rows(run) if run.use_case.scores_events else _user_rows(run)
 
 
-def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
+@dataclass(frozen=True, kw_only=True)
+class Challenger:
     """
-    Train, choose and measure on the rows of ``training_rows``.
+    A model that was trained, beside the live version.
 
-    Returns:
-        The model, and the model of amounts; None without amounts.
+    Attributes:
+        rows: The rows that it was trained on.
+        valued: The model of amounts; None without amounts.
+        champion: The live version; None before the first promotion.
+    """
+
+    rows: pa.Table
+    trained: Trained
+    valued: Valued | None
+    champion: Champion | None
+    verdict: Verdict
+
+
+def train(run: Run, rows: pa.Table) -> Challenger:
+    """
+    Train, choose and measure on rows of ``training_rows``; compare with the champion.
 
     Raises:
         NotEnoughData, SchemaError, UseCaseError: As ``fit.train``.
@@ -68,7 +91,14 @@ def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
     trained = fit.train(parts, use_case, preprocessor=uploaded, settings=settings)
     for suspicion in trained.holdout.suspicions():
         run.log("WARNING", suspicion)
-    return trained, value.train(trained, use_case, seed=settings.seed)
+    champion = run.registry.champion()
+    return Challenger(
+        rows=rows,
+        trained=trained,
+        valued=value.train(trained, use_case, seed=settings.seed),
+        champion=champion,
+        verdict=_compare(run, trained, champion),
+    )
 
 
 def _uploaded_preprocessor(run: Run) -> Any | None:
@@ -97,13 +127,7 @@ def _user_rows(run: Run) -> pa.Table:
     # Sorted here, before there are copies: a later sort would hold the rows twice.
     moments = use_case.stream.elapsed
     rows = learning_rows.in_order(rows, elapsed=moments)
-    if repeated := learning_rows.repeated(rows, elapsed=moments):
-        raise SchemaError(
-            "features.sql returned more than one row for some users "
-            f"({plural(repeated, 'extra row')}). It must return one row per user and "
-            "as-of date",
-            hint="Look for a join that multiplies rows",
-        )
+    check_no_user_twice(learning_rows.repeated(rows, elapsed=moments))
     return value.with_known_amounts(rows)
 
 
@@ -166,10 +190,10 @@ def _event_rows(run: Run) -> pa.Table:
     return event_rows.dataset(joined, run.use_case)
 
 
-def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
+def _compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
     """Compare a challenger with the champion; a pinned champion stays."""
     rows = trained.holdout.rows.rows
-    beside = rival(run, champion, rows) if champion else None
+    beside = _rival(run, champion, rows) if champion else None
     verdict = gate.compare(trained, beside)
     if run.trial and champion is not None and not verdict.differences:
         verdict = _beside_its_recipe(run, trained, champion) or verdict
@@ -179,6 +203,43 @@ def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
         verdict,
         promoted=False,
         reason=f"version {champion.version} is pinned and stays; {verdict.reason}",
+    )
+
+
+def _rival(run: Run, champion: Champion, rows: pa.Table) -> gate.Rival:
+    """
+    Return the champion with its scores of a challenger's holdout rows.
+
+    A champion cannot score them if it has other features, if its artifacts are lost or
+    altered, or if it is not warm. Its scores of rows whose outcomes it knows, as in a
+    second training of the same day, would look better than they are.
+    """
+    try:
+        record = recorded(run.warehouse, run.use_case.name, champion.version)
+        settings, threads = run.settings, cpu_count()
+        model = loaded(
+            run.registry, run.use_case, record, settings=settings, threads=threads
+        )
+        if not model.is_warm:
+            raise SchemaError("it has not seen enough events to score")
+        parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
+    except (SchemaError, ArtifactError) as error:
+        run.log("WARNING", f"the live version cannot be compared: {error.message}")
+        return gate.Rival(version=champion.version, score=None)
+    threshold, is_new, card = record.alert_threshold, None, record.card
+    # Trees that were never measured have no alerts.
+    if threshold is None and card.get("is_anomaly"):
+        threshold = NO_ALERTS
+    until = card.get("trained_until")
+    # Of events, rows that it may have learned from are left out when they are read.
+    if until and not run.use_case.scores_events:
+        known = date.fromisoformat(until) + run.timeframe.horizon
+        is_new = pc.greater_equal(rows["as_of"], known).to_numpy()
+    return gate.Rival(
+        version=champion.version,
+        score=np.concatenate(parts) if parts else np.empty(0),
+        is_new=is_new,
+        alert_threshold=threshold,
     )
 
 
@@ -229,88 +290,64 @@ def _beside_its_recipe(
     return replace(verdict, reason=f"{verdict.reason}; that version was {how}")
 
 
-def report_trial(
-    run: Run,
-    trained: Trained,
-    verdict: Verdict,
-    *,
-    rows: pa.Table,
-    champion: Champion | None,
-    valued: Valued | None,
-) -> Mapping[str, object]:
+def report_trial(run: Run, challenger: Challenger) -> Answer:
     """Store the report of a trial, beside its lease, and nothing else."""
-    card = card_of(run, trained, verdict, rows=rows, valued=valued)
+    card = card_of(run, challenger)
     name = f"runs/{run.use_case.name}/trial/{run.as_of}.html"
-    page = version_page(card).encode()
-    run.registry.artifacts.overwrite(name, page, content_type=HTML)
+    run.artifacts.overwrite(name, version_page(card).encode(), content_type=HTML)
     return trial_answer(card, {cards.REPORT: name})
 
 
-def trial_answer(card: Plain, objects: Mapping[str, str]) -> Mapping[str, object]:
+def trial_answer(card: Plain, objects: Mapping[str, str]) -> Answer:
     """Return the answer about a trial; ``objects`` says where its report is."""
     would_go_live = card["verdict"]["promoted"]
     answer = {**cards.answer(card, objects), "promoted": False, "trial": True}
     return {**answer, "would_go_live": would_go_live}
 
 
-def publish_model(
-    run: Run,
-    trained: Trained,
-    verdict: Verdict,
-    *,
-    rows: pa.Table,
-    champion: Champion | None,
-    valued: Valued | None,
-) -> Mapping[str, object]:
+def publish_model(run: Run, challenger: Challenger) -> Answer:
     """
-    Store a version's files, record it, and make it live if the verdict says so.
+    Store a version's files, record it, and let it go live if the verdict says so.
 
     In this order: every live version is recorded, and every recorded one is stored. A
     run that dies in between leaves a version that nothing points to, or whose record
     does not know whether the pointer has moved.
     """
     run.check_lease()
-    _announce_what_was_cut_off(run, champion)
+    _announce_what_was_cut_off(run, challenger.champion)
     version = run.registry.claim(
         run_id=run.run_id,
         at=run.began_at,
         recorded=newest_recorded(run.warehouse, run.use_case.name),
     )
-    card = card_of(run, trained, verdict, rows=rows, valued=valued, version=version)
-    files = cards.files(card, trained, rows, valued=valued)
+    card, verdict = card_of(run, challenger, version=version), challenger.verdict
+    trained, valued = challenger.trained, challenger.valued
+    files = cards.files(card, trained, challenger.rows, valued=valued)
     published = run.registry.publish(version, files)
     _record(run, card, published, is_undecided=verdict.promoted)
     if verdict.promoted:
         sha256 = published.checksums[cards.MODEL]
-        verdict = _promoted(run, trained, verdict, champion, version, sha256=sha256)
+        verdict = _promoted(run, challenger, version, sha256=sha256)
         card = {**card, "verdict": verdict.entry()}
         _record(run, card, published)
     return cards.answer(card, published.objects)
 
 
-def card_of(
-    run: Run,
-    trained: Trained,
-    verdict: Verdict,
-    *,
-    rows: pa.Table,
-    valued: Valued | None,
-    version: int | None = None,
-) -> Plain:
+def card_of(run: Run, challenger: Challenger, *, version: int | None = None) -> Plain:
     """Return the card of a version, or of a trial, which has no number."""
     return cards.card(
         run.use_case,
-        trained,
-        verdict,
+        challenger.trained,
+        challenger.verdict,
         version=version,
-        rows=rows,
+        rows=challenger.rows,
         as_of=run.as_of,
         data_until=run.data_until,
         settle_days=run.timeframe.settle_days,
         chosen=run.use_case.chosen(run.settings),
         trained_at=run.began_at,
         bytes_billed=run.warehouse.bytes_billed,
-        valued=valued,
+        valued=challenger.valued,
     )
 
 
@@ -339,19 +376,14 @@ def _record(
 
 
 def _promoted(
-    run: Run,
-    trained: Trained,
-    verdict: Verdict,
-    champion: Champion | None,
-    version: int,
-    *,
-    sha256: str,
+    run: Run, challenger: Challenger, version: int, *, sha256: str
 ) -> Verdict:
     """
-    Make a version live, and return the verdict.
+    Let a version go live, and return the verdict.
 
     If the champion has changed meanwhile, compare again, with the new one.
     """
+    verdict, champion = challenger.verdict, challenger.champion
     while verdict.promoted:
         try:
             serving = run.registry.promote(
@@ -362,7 +394,7 @@ def _promoted(
             )
         except Conflict:
             champion = run.registry.champion()
-            verdict = compare(run, trained, champion)
+            verdict = _compare(run, challenger.trained, champion)
         else:
             name = run.use_case.name
             announce(run.settings, name, "promote", serving, at=run.began_at)

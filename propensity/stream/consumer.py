@@ -36,9 +36,8 @@ from propensity.errors import (
     UseCaseError,
 )
 from propensity.events import messages
-from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message, dead_letters
-from propensity.events.rows import Accepted, Event, accept, rows_of
+from propensity.events.rows import Accepted, Event, PostcodeIndex, accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
 from propensity.gcp.http import Json, body_of, keep_modules
@@ -47,11 +46,10 @@ from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, append_accepted, parts
 from propensity.schema import Table
-from propensity.settings import Settings
+from propensity.settings import ENRICHED, Settings
 from propensity.statements import statement
 from propensity.suppression import Suppressed
 from propensity.tables.stream import DEAD_LETTERS, STREAM_EVENTS, TRUTH_EVENTS
-from propensity.topics import ENRICHED, prefixed
 
 # A group is well within the limits of one append and one Publish request, which takes a
 # thousand messages. What comes while one is written, and in the pause behind it, is the
@@ -320,7 +318,7 @@ class StreamFeatures(Consumer):
 
     def __init__(self, clients: Clients) -> None:
         super().__init__(clients)
-        self._topic = prefixed(clients.settings, ENRICHED)
+        self._topic = clients.settings.prefixed(ENRICHED)
         self._postcodes: Refreshed[PostcodeIndex] = Refreshed(
             self._read_postcodes,
             ttl_s=POSTCODE_TTL_S,

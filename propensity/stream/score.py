@@ -36,9 +36,9 @@ from propensity.registry.serving import (
     UserFeatures,
     users_on_the_stream,
 )
+from propensity.settings import SCORES
 from propensity.stream.consumer import Clients, Consumer
 from propensity.tables.stream import INFERENCE_LOG, Inference
-from propensity.topics import SCORES, prefixed
 from propensity.usecases import Features, UseCase
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class ScoreStream(Consumer):
                 message = {name: getattr(row, name) for name in _IN_MESSAGES}
                 attributes = {name: message[name] for name in _ATTRIBUTES}
                 scores.append((msgspec.json.encode(message), attributes))
-        topic = prefixed(self.clients.settings, SCORES)
+        topic = self.clients.settings.prefixed(SCORES)
         await self.clients.bus.publish(topic, scores)
         return {**counts, "rows_out": len(scores)}
 

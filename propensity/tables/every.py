@@ -7,16 +7,16 @@ from dataclasses import replace
 from propensity.errors import SettingsError
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.tables import audiences, models, predictions, stream
+from propensity.tables import audiences, models, stream
 
 TRAINING_METADATA = models.TRAINING_METADATA
 EVALUATION = models.EVALUATION
 DRIFT = models.DRIFT
 PREPROCESSORS = models.PREPROCESSORS
-PREDICTIONS = predictions.PREDICTIONS
-PREDICTIONS_HISTORY = predictions.PREDICTIONS_HISTORY
-SCORES = predictions.SCORES
-PUBLICATIONS = predictions.PUBLICATIONS
+PREDICTIONS = models.PREDICTIONS
+PREDICTIONS_HISTORY = models.PREDICTIONS_HISTORY
+SCORES = models.SCORES
+PUBLICATIONS = models.PUBLICATIONS
 AUDIENCE_MEMBERS = audiences.AUDIENCE_MEMBERS
 AUDIENCE_LEDGER = audiences.AUDIENCE_LEDGER
 AUDIENCE_PLANS = audiences.AUDIENCE_PLANS
@@ -33,7 +33,7 @@ SUPPRESSED_USERS = stream.SUPPRESSED_USERS
 
 TABLES = tuple(
     table
-    for module in (models, predictions, audiences, stream)
+    for module in (models, audiences, stream)
     for table in vars(module).values()
     if isinstance(table, Table)
 )
@@ -92,8 +92,9 @@ def retained(text: str) -> tuple[Table, ...]:
 
 def holding_users() -> dict[Table, str]:
     """Return the tables with rows about users, and the column with the user in each."""
-    return {
-        table: next(name for name in (USER, EVENT, RAW) if name in table.types)
-        for table in TABLES
-        if not table.types.keys().isdisjoint((USER, EVENT, RAW))
-    }
+    holders = dict[Table, str]()
+    for table in TABLES:
+        for column in (USER, EVENT, RAW):
+            if column in table.types:
+                holders.setdefault(table, column)
+    return holders

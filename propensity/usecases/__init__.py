@@ -24,8 +24,8 @@ from msgspec import Meta, Struct, convert, field
 from msgspec.structs import replace
 
 from propensity import folders, statements
-from propensity.budget import Budget
 from propensity.errors import RequestError, SettingsError, UseCaseError
+from propensity.settings import Budget
 from propensity.statements import Line
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration
@@ -122,9 +122,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     @cached_property
     def entity(self) -> str:
         """The id of what a row is about: of users, or the identity of events."""
-        scored = (self.event_types.get(name, {}) for name in self.stream.scored)
-        kinds = {kind: name for fields in scored for name, kind in fields.items()}
-        return kinds.get("identity", "user_id")
+        for event_type in self.stream.scored:
+            for name, kind in self.event_types.get(event_type, {}).items():
+                if kind == "identity":
+                    return name
+        return "user_id"
 
     @property
     def money(self) -> str:
@@ -239,13 +241,11 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     def chosen(self, settings: Settings) -> dict[str, str | int]:
         """Return its parameters; settings name another user column or label event."""
-        set_ = {
-            "user_column": settings.user_column,
-            "label_event": settings.label_event,
-        }
-        return {
-            name: set_.get(name) or default for name, default in self.parameters.items()
-        }
+        chosen = {**self.parameters}
+        for name in ("user_column", "label_event"):
+            if name in chosen:
+                chosen[name] = getattr(settings, name) or chosen[name]
+        return chosen
 
     def titled(self, settings: Settings) -> UseCase:
         """

@@ -10,8 +10,8 @@ import ast
 import pytest
 
 from deploy import configuration, functions
-from deploy.functions import ROOT, DeploymentError
-from propensity.settings import Settings
+from deploy.functions import ROOT, SUBSCRIPTIONS, DeploymentError
+from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
 from tests.deploy.conftest import SETTINGS
 
 EVERY = functions.load()
@@ -163,3 +163,14 @@ def test_rights_on_what_there_is_not_are_refused(tmp_path, line, told):
 
     with pytest.raises(DeploymentError, match=told):
         functions.load(file)
+
+
+def test_no_topic_is_left_unread():
+    """What comes in is pushed, what is enriched is scored, and what was given up waits
+    to be pulled; each function is there."""
+    readers = {one.topic: one.function for one in SUBSCRIPTIONS}
+
+    assert readers == {
+        EVENTS: "stream_features", ENRICHED: "score_stream", DEAD_LETTERS: "",
+    }  # fmt: skip
+    assert {*readers.values()} - {""} <= {one.target for one in EVERY}

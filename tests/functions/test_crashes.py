@@ -15,7 +15,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.serving import find_promoted
 from propensity.registry.versions import Registry
-from propensity.runs import evaluate, lift, predict, report, train
+from propensity.runs import evaluate, predict, report, train
 from tests.deployment import Deployment
 from tests.functions.conftest import LATER, MONDAY, TRAINED
 from tests.functions.test_audience_lift import join
@@ -187,10 +187,10 @@ def reports(place: Deployment) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "owner", "step", "written"),
     [
-        ("train", train, "compare", versions),
+        ("train", train, "train", versions),
         ("predict", predict, "score", Deployment.published),
         ("evaluate", evaluate, "evaluations", Deployment.evaluations),
-        ("evaluate", lift, "lifts", lifts),
+        ("evaluate", report, "_sums_of", lifts),
         ("evaluate", report, "_pages", reports),
     ],
     ids=["train", "predict", "evaluate", "lift", "report"],

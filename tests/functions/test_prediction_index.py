@@ -18,12 +18,11 @@ from deploy import stage
 from local.stack.state import ROOT
 from offline import forget
 from propensity.errors import Conflict, SchemaError
-from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry import suppressed
+from propensity.registry import index, suppressed
 from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
 from propensity.registry.suppressed import OBJECT
-from propensity.runs import index
 from propensity.settings import Settings
 from propensity.suppression import user_hash
 from tests.deployment import KEY, Deployment, entered
@@ -53,13 +52,14 @@ def clients(workplace, environment):
 
 def publish_index(clients, *, use_case: str = USE_CASE) -> IndexPointer:
     """Publish the index of what the table has; return its pointer."""
-    index.publish(*clients, use_case, run_id=uuid.uuid4().hex)
-    return IndexPointer.parse(clients[1].read(pointer_name(use_case)).data)
+    index.publish(*clients, use_case, days=60)
+    return pointer(clients[1], use_case)
 
 
-def pointer(artifacts: Artifacts) -> IndexPointer:
+def pointer(artifacts: Artifacts, use_case: str = USE_CASE) -> IndexPointer:
     """The index that answers."""
-    return IndexPointer.parse(artifacts.read(pointer_name(USE_CASE)).data)
+    name = pointer_name(use_case)
+    return content_of(artifacts.read(name), IndexPointer, name=name)
 
 
 def opened(data: bytes, folder: Path) -> Index:

@@ -24,7 +24,7 @@ from local.generators.games import Games
 from local.generators.streams import Delivery
 from local.stack import topics
 from propensity.events.messages import redacted
-from propensity.topics import DEAD_LETTERS
+from propensity.settings import DEAD_LETTERS
 from tests.deployment import Deployment
 from tests.events import CATALOGUE
 from tests.exact import expected_features

@@ -24,9 +24,8 @@ from propensity.events import rows as accepting
 from propensity.events.messages import Message
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
-from propensity.settings import Settings
+from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
 from propensity.tables import every as tables
-from propensity.topics import DEAD_LETTERS, ENRICHED, EVENTS
 from tests.events import DEPLOYED
 
 NOW = datetime.now(UTC)

@@ -27,9 +27,9 @@ from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.learning.card import nameless
-from propensity.registry import suppressed
+from propensity.registry import index, suppressed
 from propensity.registry.leases import leased
-from propensity.runs import compact, index
+from propensity.runs import compact
 from propensity.schema import Table
 from propensity.tables import every as tables
 from propensity.usecases.declaration import VIEW
@@ -339,7 +339,7 @@ def test_after_forgetting_nothing_has_the_users_in_any_form(site):
     for name in (EXPORT, SCORES):
         site.artifacts.create(name, parquet(*users, KEPT))
         site.artifacts.overwrite(name, parquet(KEPT, *users, *users))
-    index.publish(site.warehouse, site.artifacts, USE_CASE, run_id="a")
+    index.publish(site.warehouse, site.artifacts, USE_CASE, days=60)
     for user in users:
         before = site.traces(user)
         assert {"ma_predictions_table", "dead_letters", EXPORT, SCORES} <= before

@@ -78,12 +78,21 @@ class Place(Deployment):
         first, *rest = self.artifacts.read(name).data
         self.artifacts.overwrite(name, bytes([first ^ 1, *rest]))
 
-    def note(self, kind: str, as_of: date, state: str = "done", **entries: Any) -> None:
+    def note(
+        self,
+        kind: str,
+        as_of: date,
+        state: str = "done",
+        *,
+        error: str = "",
+        waiting_since: datetime | None = None,
+    ) -> None:
         """Let a run be done, have failed, or have begun."""
         name = f"runs/{STREAMED}/{kind}/{as_of}.json"
         at, stored = midnight(as_of) + timedelta(hours=13), self.artifacts.find(name)
         lease = Lease(artifacts=self.artifacts, name=name, run_id="r", began_at=at)
-        lease.write(state, stored, at=at, **entries)
+        lease.waiting_since = waiting_since
+        lease.write(state, stored, at=at, error=error)
 
     def examine(self, **changed: Any) -> Report:
         """Run every check."""

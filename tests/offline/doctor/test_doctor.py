@@ -24,7 +24,6 @@ from local.exports import sources as loading
 from offline.doctor import checks
 from offline.doctor.run import CHECKS
 from propensity import usecases
-from propensity.gcp.artifacts import instant_of
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
@@ -176,7 +175,7 @@ class TestRuns:
         """What operate.md does not know is looked for in the log; a run that waits for
         the export has not failed, until it has waited long enough."""
         place.note("evaluate", MONDAY, "failed", error="SchemaError")
-        since = {"waiting_since": instant_of(NOW - timedelta(minutes=119))}
+        since = {"waiting_since": NOW - timedelta(minutes=119)}
         place.note("predict", MONDAY, "failed", error="ZeroDivisionError", **since)
         place.note("train", date(2026, 3, 1), "failed", error="ExportLate", **since)
         trained, predicted, evaluated = place.examine().findings

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity import usecases
-from propensity.events.enrichment import PostcodeIndex, with_fields
 from propensity.events.messages import Message, dead_letters
+from propensity.events.rows import PostcodeIndex, with_fields
 from propensity.events.types import Catalogue
 from propensity.events.values import REASONS
 from propensity.suppression import EVERYWHERE, Suppressed, user_hash

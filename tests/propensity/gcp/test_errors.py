@@ -17,7 +17,7 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
-from propensity.gcp.errors import BIGQUERY, PUBSUB, error_of
+from propensity.gcp.clients import BIGQUERY, PUBSUB, error_of
 from propensity.settings import Settings
 from tests.proxy import Proxy
 

@@ -37,7 +37,7 @@ def test_an_error_of_the_request_is_answered_in_full(error, headers, callers):
 
     status = 200 if callers is Callers.SCHEDULER else error.status
     assert (failure.status, failure.body) == (status, error.body())
-    assert failure.line["status"] == error.status
+    assert failure.fields["status"] == error.status
     assert failure.headers == headers
 
 
@@ -57,7 +57,7 @@ def test_an_error_behind_the_function_is_for_operators_and_the_log(error):
 
     assert "secrets" not in json.dumps(failure.body).lower()
     is_foreseen = isinstance(error, errors.PropensityError)
-    assert (INSIDE in failure.line["message"]) == is_foreseen
+    assert (INSIDE in failure.message) == is_foreseen
     if is_foreseen:
         assert failure_of(error, Callers.OPERATORS).body == error.body()
 

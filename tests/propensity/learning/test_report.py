@@ -13,13 +13,13 @@ import pytest
 from msgspec.structs import replace
 
 from propensity import usecases
-from propensity.budget import Budget
 from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
 from propensity.learning import gate, season
 from propensity.learning.report import verdict, version_page, week_page
 from propensity.measures import metrics
 from propensity.measures.thresholds import measured
+from propensity.settings import Budget
 from propensity.usecases import UseCase
 from tests.propensity.learning import fitted_cards
 from tests.propensity.learning.report_pages import parse, pictures

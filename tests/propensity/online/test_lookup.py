@@ -23,10 +23,11 @@ import pytest
 from google.cloud.bigquery import Row
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 from starlette.requests import Request
 
 from propensity.errors import RequestError, Unavailable
-from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.artifacts import Artifacts, json_of
 from propensity.online import lookup
 from propensity.online.lookup import (
     Indexes,
@@ -35,8 +36,8 @@ from propensity.online.lookup import (
     Table,
     read_question,
 )
+from propensity.registry import index
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
-from propensity.runs import index
 from propensity.settings import Settings
 from propensity.suppression import NOBODY, Suppressed, user_hash
 from tests.clocks import ManualClock
@@ -118,7 +119,7 @@ def publish(artifacts: Artifacts, tmp_path):
             f"{folder_of('c')}{path.name}", path.stat().st_size, users
         )
         artifacts.create_from(pointer.name, path)
-        point(artifacts, json.dumps(pointer._asdict()).encode())
+        point(artifacts, json_of(pointer))
         return pointer
 
     return publish
@@ -242,7 +243,7 @@ class TestIndexes:
         elif isinstance(content, bytes):
             point(artifacts, content)
         else:
-            point(artifacts, json.dumps(pointer._asdict() | content).encode())
+            point(artifacts, json_of(asdict(pointer) | content))
         served = Served()
         for _ in range(4):
             assert OF_TABLE in await served.body()

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.errors import ArtifactError, SchemaError
+from propensity.registry import index
 from propensity.registry.index import Index
-from propensity.runs import index
 
 DAY = date(2026, 3, 2)
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)

@@ -42,7 +42,7 @@ BATCH = pa.RecordBatch.from_pydict({"user_id": ["a", "b"]})
 def run_without(*missing: date, utc_offset_hours: int = 0) -> Run:
     """A run of an export that lacks days."""
     settings: Any = Settings(project="p", property_utc_offset_hours=utc_offset_hours)
-    clients: Any = {"warehouse": None, "registry": None}
+    clients: Any = {"warehouse": None, "artifacts": None}
     return Run(
         function="f",
         run_id="r",
@@ -208,7 +208,7 @@ def test_ages_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
 def test_ages_need_a_card_of_the_champion(artifacts):
     Registry(artifacts, NAME).promote(0, model_sha256="", at=AT_NIGHT, instead_of=None)
 
-    with pytest.raises(ArtifactError, match=r"card\.json has no as-of date"):
+    with pytest.raises(ArtifactError, match=r"card\.json does not exist"):
         ages_of(artifacts, NAME, today=TODAY)
 
 
@@ -218,7 +218,7 @@ def test_a_damaged_champion_of_one_use_case_hides_no_age_of_another(artifacts):
     lines: list[tuple[str, dict[str, Any]]] = []
     run: Any = SimpleNamespace(
         as_of=TODAY,
-        registry=Registry(artifacts, NAME),
+        artifacts=artifacts,
         log=lambda severity, _, **fields: lines.append((severity, fields)),
     )
     log_ages(run)

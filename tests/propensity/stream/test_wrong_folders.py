@@ -13,7 +13,7 @@ import pytest
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
-from propensity.events.enrichment import PostcodeIndex
+from propensity.events.rows import PostcodeIndex
 from propensity.online.score_request import question_of
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients, StreamFeatures

@@ -20,8 +20,8 @@ from local.stack.stack import Stack
 from offline import load_model, load_postcodes
 from propensity import usecases
 from propensity.events import rows as stream
-from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
+from propensity.events.rows import PostcodeIndex
 from propensity.registry.serving import users_on_the_stream
 from propensity.tables import every as tables
 from tests.conftest import new_workplace
