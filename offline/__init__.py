@@ -10,8 +10,8 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``forget``              removes users, and takes them off the list of suppressed ones
 ``user_rows``           finds which rows of a file are about users
 ``dead_letters``        counts dead letters, and sends them again
-``dashboard``           a room: pages about a deployment
-``doctor``              a room: finds the faults of a deployment
-``usecases``            a room: writes a use case, and checks one
+``dashboard``           pages about a deployment
+``doctor``              finds the faults of a deployment
+``usecases``            writes a use case, and checks one
 ``whole_files``         writes a file whole or not at all
 """

@@ -2,8 +2,8 @@
 Propensity: a probability per user from the behaviour that BigQuery already holds.
 
 The one package that the Cloud Functions share. Every deploy stages a copy of it
-beside the function's ``main.py``. Each room's own docstring lists its modules.
-Beside the rooms:
+beside the function's ``main.py``. Each package's own docstring lists its modules.
+Beside the packages:
 
 - ``settings``: the environment, read whole; budgets; topics
 - ``errors``: all errors and their codes
@@ -13,7 +13,7 @@ Beside the rooms:
 - ``drift``: what differs from the training
 - ``arrays``: types of arrays
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
-- ``ids``: which ids are none; ``folders``: the names of the use cases
+- ``ids``: which ids are none; ``entries``: TOML files; ``folders``: use cases
 
 A notebook imports ``try_table`` from here; it is loaded at the first use.
 """

@@ -1,5 +1,5 @@
 """
-The tree of errors, each with its HTTP status.
+Every error that a caller can get, with its HTTP status.
 
 ``retryable`` says whether the same request may succeed later without a person's help.
 Cloud Scheduler calls again only then: it is answered 200 where it is false. Pub/Sub

@@ -53,8 +53,8 @@ _IN_API = {
     "STRUCT": "RECORD",
 }
 
-# Marks of a field, behind its description. BigQuery takes null for a NULLABLE column,
-# though every row that the functions write has a value.
+# Marks of a field, behind its description. A NULLABLE column may be null in
+# BigQuery, though every row that the functions write has a value.
 NULLABLE = "nullable"
 # The field has no column of its own: it is in the JSON of the column ``details``.
 IN_JSON = "in JSON"

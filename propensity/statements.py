@@ -1,9 +1,9 @@
 """
-SQL statements by name: from the use case's folder, else from that of a room.
+SQL statements by name: from the use case's folder, else from a package's.
 
 A line ``-- include: name.sql`` stands for the text of that file. Names are unique among
-the rooms, so that a use case can replace any shared statement, or a part of one. A line
-``-- include: ga4_purchase/features.sql`` stands for the statement of that use case.
+the packages, so that a use case can replace any shared statement, or a part of one. A
+line ``-- include: ga4_purchase/features.sql`` is the statement of that use case.
 
 What no parameter can hold, such as the name of a table, is a part: a word in backticks,
 which stands for the text that the caller gives.

@@ -167,7 +167,7 @@ def postcodes() -> pa.Table:
     return pa.table({"postcode": [*units()["code"]], "socioeconomic_idx": level})
 
 
-# All are of plays.
+# Each fault spoils a bet, a win or a purchase.
 FAULTS: Faults = {
     "malformed_json": cut_short,
     "wrong_encoding": lambda event: encode(event).replace(b"player", b"Zo\xc3"),

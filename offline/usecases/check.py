@@ -34,8 +34,8 @@ from propensity.usecases.declaration import VIEW
 AS_OF = date(2026, 3, 2)
 # A moment of a source that is known ahead, as the end of a contract is, may be later.
 LEAKS = (
-    "sees an event at or after the prediction date, or a time in a source that is "
-    "filled in later: compare it with as_of, or list the source's column under plans"
+    "reads events from the prediction date on, or a source's time that is filled in "
+    "later: compare it with as_of, or list the source's column under plans"
 )
 
 

@@ -1,7 +1,7 @@
 """
 The code that talks to Google's services and to callers.
 
-No other room imports a client.
+No other package imports a client.
 
 - ``queries``: BigQuery: statements to rows and Arrow
 - ``warehouse``: the same, and writes: rows, tables and views
@@ -9,6 +9,7 @@ No other room imports a client.
 - ``artifacts``: Cloud Storage: write once, read, compare and set
 - ``pubsub``: publishes messages to topics
 - ``data_manager``: sends users to Google's products, and asks what became of them
+- ``secrets``: reads secrets of receivers
 - ``clients``: opens gRPC clients; the errors of all of these as the project's own
 - ``http``: bodies, JSON answers and failures of the functions; the server
 - ``log``: log lines, their traces, counts every ten seconds

@@ -36,7 +36,7 @@ LABELS = {"application": "propensity"}
 # So many rows are read as JSON with the answer; more as Arrow, through the Storage API.
 _SMALL_ROWS = 1_000
 
-# bool before int and datetime before date: each is a subclass of the other.
+# bool is a subclass of int, and datetime of date, so they are looked for first.
 _TYPES = {
     bool: "BOOL",
     int: "INT64",
@@ -64,7 +64,7 @@ class Queries:
         limit = float(settings.deadline_s)
         self._query_s = float(settings.query_timeout_s)
         self._retry: Any = bigquery.DEFAULT_RETRY.with_timeout(limit)
-        # Of a call that runs no statement.
+        # Retry and timeout of calls that run no statement.
         self._limits: Any = {"retry": self._retry, "timeout": limit}
 
     @classmethod

@@ -25,12 +25,12 @@ from propensity.measures.metrics import Outcomes
 
 # Weeks that are remembered: a quarter, as far as 03 goes back. Of fewer than two weeks
 # nothing is known: a single one may be odd.
-MEMORY, FEWEST_WEEKS = 13, 2
+MEMORY_WEEKS, FEWEST_WEEKS = 13, 2
 
 # Outcomes of more days are known too late to say how the next ones will be.
 LONGEST_DAYS = 28
 
-# A shift of the log-odds is never beyond this: odds times or by 2.7.
+# A shift of the log-odds is never beyond this: odds are multiplied or divided by 2.7.
 MAXIMUM_LOG_ODDS_SHIFT = 1.0
 
 # Standard deviations in log-odds: of the season before any week is known, of what it
@@ -184,7 +184,7 @@ def shift(
         # Weeks that share days with a newer one would count these twice.
         if not known or (known[-1].week - one.week).days >= horizon_days:
             known.append(one)
-    known = known[:MEMORY]
+    known = known[:MEMORY_WEEKS]
     labels = [sum(one.conversions for one in known), sum(one.others for one in known)]
     if len(known) < FEWEST_WEEKS or min(labels) < minimum_conversions:
         return None

@@ -18,8 +18,8 @@ from propensity.measures.metrics import Outcomes, above, ratio
 from propensity.settings import Budget
 from propensity.tables.models import Metrics, Selected
 
-# Thresholds that are stored of a week: of a million rows each selects about a fiftieth
-# more than the one before, so that the best F1 of these is within 1% of the highest.
+# Thresholds that are stored of a week: of a million rows each selects about 2% more
+# than the one before, so that the best F1 of these is within 1% of the highest.
 _STORED = 600
 
 
@@ -39,7 +39,7 @@ def measured(
     Args:
         threshold: The fixed one.
         best_threshold: The best on earlier rows; None if none is known.
-        budget: How many of the best, or which share: a number is of each of ``dates``.
+        budget: How many of the best, or which share: a number is for each date.
         spread: As ``intervals.by_user`` of a metric's slopes; None for rows that are
             independent of each other.
         is_anomaly: Whether the score ranks, and is no probability.

@@ -2,7 +2,7 @@
 02-GetProba: answers over HTTP.
 
 A lookup, ``get_proba``, whose instance starts within a second or two: the modules that
-it imports, in all rooms, import nothing heavy.
+it imports, in all packages, import nothing heavy.
 
 - ``lookup``: parses a request; a user's published probability as an answer, from the
   index of the use case in memory; without one, from the table

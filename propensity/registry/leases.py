@@ -19,8 +19,8 @@ from msgspec import Meta, Struct
 from propensity.errors import Conflict, PropensityError, RunInProgress
 from propensity.gcp.artifacts import Artifacts, Stored, content_of, json_of
 
-# A run that was killed is taken over after so long; one that works renews its lease
-# so often within that time that a few renewals may fail.
+# A killed run's lease ends after this time. A working run renews it five times within
+# it, so that a few renewals may fail.
 DURATION = timedelta(minutes=5)
 _RENEWALS = 5
 # The date of a lease that is for all dates.
@@ -58,7 +58,7 @@ class Lease:
     Attributes:
         waiting_since: When a run of this date first had to wait for data; it outlives
             runs that gave up, and ends with the run that succeeds.
-        answer: Of the run, for repeated requests; set within the block.
+        answer: What the run answers, and repeated requests get; set within the block.
         is_finished: Whether ``answer`` is an earlier run's: there is no lease.
     """
 

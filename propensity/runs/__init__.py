@@ -1,5 +1,5 @@
 """
-Scheduled runs: 00, 01, 03 and the compaction of 04.
+Scheduled runs: 00, 01, 03, 05 and the compaction of 04.
 
 - ``run``: a run's request, its lease, its answer and its log line
 - ``export``: wait for the days of the export that a run reads
@@ -7,6 +7,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``predict``: the steps of 01-Predictions
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``report``: its last steps: what acting on audiences was worth, a page for each week
+- ``audiences``: the steps of 05-Audiences
 - ``compact``: sums of the stream's days, Parquet of closed days
 - ``setup``: the dataset with its tables and views
 """

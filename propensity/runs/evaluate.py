@@ -36,7 +36,7 @@ Key = tuple[date, int]
 # An evaluation without metrics, and the scores and outcomes to measure, if any.
 Scored = tuple[Evaluation, pa.Table | None]
 
-# Columns of the run, which its answer has once, and counts that are long.
+# Left out of each week: the answer has the run's columns once, and counts are long.
 _NOT_ANSWERED = {"run_id", "as_of", "bytes_billed", "thresholds"}
 
 # How far a run of 03 goes back for weeks that it missed.
@@ -44,7 +44,7 @@ CATCH_UP = timedelta(weeks=13)
 
 # A best threshold is of evaluations whose outcomes ended within so long before a week:
 # four weeks, or 28 days of events. Longer is more certain, shorter follows a season.
-MEMORY = timedelta(days=28)
+THRESHOLD_MEMORY = timedelta(days=28)
 
 
 def wait_for_days(run: Run) -> Run:
@@ -65,7 +65,7 @@ def evaluations(run: Run) -> list[Evaluation]:
     """
     newest, horizon = run.as_of - run.timeframe.horizon, run.timeframe.horizon
     since = newest - CATCH_UP
-    first = since - horizon - MEMORY
+    first = since - horizon - THRESHOLD_MEMORY
     before = run.read(Evaluation, "evaluations", since=first, until=newest)
     known = {key(row): row for row in before}
     scored = _days if run.use_case.scores_events else _weeks
@@ -73,8 +73,10 @@ def evaluations(run: Run) -> list[Evaluation]:
     for found, groups in scored(run, since, newest):
         row = found
         if groups is not None:
-            row = _measured(run, row, groups, best=threshold(run, known, row))
-        # An evaluation of an earlier run is what was known before this one.
+            row = _measured(
+                run, row, groups, best=best_known_threshold(run, known, row)
+            )
+        # The row of an earlier run stays, because it was known before this run.
         if key(row) not in known or not known[key(row)].thresholds:
             known[key(row)] = row
         rows.append(row)
@@ -138,18 +140,18 @@ def publish_evaluations(run: Run, rows: Sequence[Evaluation]) -> None:
             break  # the alert reads the newest
 
 
-def threshold(
+def best_known_threshold(
     run: Run, known: Mapping[Key, Evaluation], row: Evaluation
 ) -> float | None:
     """
     Return the threshold of a week's probabilities, as it was known before the week.
 
     A week that has a threshold keeps it, so that late rows change its metrics alone.
-    Else the threshold is the best one on the outcomes that ended within ``MEMORY``
-    before the week began, of any version that was published. Scores of events are
-    compared with those of their own version: an anomaly score and a probability have
-    no common scale. With fewer conversions than ``minimum_conversions`` it is the one
-    that the version's training found.
+    Else the threshold is the best one on the outcomes that ended within
+    ``THRESHOLD_MEMORY`` before the week began, of any version that was published.
+    Scores of events are compared with those of their own version: an anomaly score and
+    a probability have no common scale. With fewer conversions than
+    ``minimum_conversions`` it is the one that the version's training found.
 
     Args:
         known: Evaluations of this run and of those before it.
@@ -160,7 +162,7 @@ def threshold(
         return own.metrics.best_threshold
     before = {}
     for (week, version), other in sorted(known.items()):
-        is_recent = row.week - MEMORY < other.week_end <= row.week
+        is_recent = row.week - THRESHOLD_MEMORY < other.week_end <= row.week
         is_comparable = version == row.model_version or not run.use_case.scores_events
         if other.thresholds and is_recent and is_comparable:
             # A week that was published again counts once, by the later version.

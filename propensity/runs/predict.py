@@ -197,7 +197,7 @@ def season_shift(run: Run, version: int) -> float | None:
     weeks = run.rows(
         "season_weeks",
         as_of=run.as_of,
-        since=run.as_of - season.MEMORY * run.timeframe.horizon,
+        since=run.as_of - season.MEMORY_WEEKS * run.timeframe.horizon,
         horizon_days=horizon,
     )
     differences = run.rows("level_differences", as_of=run.as_of)

@@ -1,5 +1,5 @@
 -- One row per user and as-of date with its features, its label, what the outcome was worth
--- and its weight; of so many users that there are @maximum_rows rows at most.
+-- and its weight; users are sampled so that @maximum_rows rows remain at most.
 -- Parameters: those of features.sql and labels.sql; @maximum_rows INT64.
 WITH
   feature_rows AS (

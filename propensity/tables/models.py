@@ -160,7 +160,9 @@ class InForce(Part):
 class Residual(Part):
     """By how much the log-odds of a week were too low."""
 
-    residual_log_odds: Annotated[float, "Lacking in the log-odds of the week", IN_JSON]
+    residual_log_odds: Annotated[
+        float, "To add to all log-odds to match the outcomes", IN_JSON
+    ]
     residual_standard_error: Annotated[float, "Of residual_log_odds", IN_JSON]
 
 

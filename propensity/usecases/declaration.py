@@ -64,7 +64,7 @@ EventKind = Literal[
     "truth time",
 ]
 
-# The view of the GA4 export, which is made in the room ``ga4``.
+# The view of the GA4 export, which ``ga4`` makes.
 VIEW = "ga_events"
 # Tables of usecase.toml that name values of the export, and the prefix of the columns
 # of ``ga_events`` that hold them: parameters and properties may have the same names.

@@ -53,7 +53,7 @@ def file(folder: Path, name: str, content: object) -> Path:
     ("name", "content"),
     [
         ("a.csv", CSV),
-        ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("a.parquet", parquet()),
         ("a.parquet", parquet(at="2026-01-05T10:00:00Z", total="12.50")),
     ],

@@ -1,5 +1,5 @@
 -- Five rows per user whose label is known, with its as-of date, features, label and
--- weight; of so many users that there are @maximum_rows rows at most.
+-- weight; users are sampled so that @maximum_rows rows remain at most.
 -- Parameters: those of first_days.sql and known_labels.sql; @maximum_rows INT64.
 -- A model that knew whole days alone would take the little that a user has done in the
 -- first minutes for all that there is. So it learns from the beginning of the day and from

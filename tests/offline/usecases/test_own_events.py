@@ -74,7 +74,7 @@ def test_a_statement_that_reads_the_table_itself_is_found_to_leak(
     )
 
     [problem] = checked().problems
-    assert "events sees an event at or after the prediction date" in problem
+    assert "events reads events from the prediction date on" in problem
 
 
 def test_features_end_and_labels_begin_at_midnight_of_each_date(folder, sandbox):

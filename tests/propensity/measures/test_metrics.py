@@ -96,21 +96,28 @@ class TestScores:
         (tn, fp), (fn, tp) = reference.confusion_matrix(y, positive, sample_weight=w)
         counted = metrics.confusion(observed, threshold=threshold)
         of = {"sample_weight": w}
-        expected = {
-            metrics.roc_auc(observed): reference.roc_auc_score(y, p, **of),
-            metrics.pr_auc(observed): reference.average_precision_score(y, p, **of),
-            metrics.brier(observed): reference.brier_score_loss(y, p, **of),
-            metrics.log_loss(outcomes(inner, y, weight=w)): reference.log_loss(
-                y, inner, **of
-            ),
-            counted.recall: reference.recall_score(y, positive, **of),
-            counted.f1: reference.f1_score(y, positive, **of),
-            counted.precision or 0.0: reference.precision_score(
-                y, positive, zero_division=0.0, **of
-            ),
+        precision = reference.precision_score(y, positive, zero_division=0.0, **of)
+        measured = {
+            "roc_auc": metrics.roc_auc(observed),
+            "pr_auc": metrics.pr_auc(observed),
+            "brier": metrics.brier(observed),
+            "log_loss": metrics.log_loss(outcomes(inner, y, weight=w)),
+            "recall": counted.recall,
+            "f1": counted.f1,
+            "precision": counted.precision or 0.0,
         }
 
-        assert list(expected) == pytest.approx(list(expected.values()))
+        assert measured == pytest.approx(
+            {
+                "roc_auc": reference.roc_auc_score(y, p, **of),
+                "pr_auc": reference.average_precision_score(y, p, **of),
+                "brier": reference.brier_score_loss(y, p, **of),
+                "log_loss": reference.log_loss(y, inner, **of),
+                "recall": reference.recall_score(y, positive, **of),
+                "f1": reference.f1_score(y, positive, **of),
+                "precision": precision,
+            }
+        )
         assert (counted.precision is None) == (not positive.any())
         assert counted[:4] == pytest.approx((tp, tn, fp, fn), abs=0.5)
 
