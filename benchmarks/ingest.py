@@ -18,7 +18,7 @@ from itertools import islice
 from google.pubsub_v1.types import DeadLetterPolicy, PubsubMessage, Subscription
 
 from benchmarks.report import Line, finish
-from benchmarks.serving import EMPTY_ASYNCHRONOUS, loads, place, running
+from benchmarks.serving import EMPTY_ASYNCHRONOUS, loads, place
 from local.emulators.pubsub.broker import Delivery
 from local.emulators.pubsub.push import head_of, request
 from local.generators.games import Games
@@ -71,8 +71,7 @@ def main() -> int:
             EMPTY: here.handler("asynchronous", EMPTY_ASYNCHRONOUS),
         }
         how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}
-        with running(sources, here.environment) as processes:
-            sent = loads(processes, pushes(REQUESTS), here.folder, **how)
+        sent = loads(here, sources, pushes(REQUESTS), **how)
         appended = here.service.appended(tables.STREAM_EVENTS.name)
     rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
     cpu_us = {name: [one.cpu_us for one in of] for name, of in sent.items()}

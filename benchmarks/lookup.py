@@ -18,12 +18,13 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.report import Line, finish
+from benchmarks.report import Line, finish, in_turns
 from benchmarks.serving import (
     EMPTY_ASYNCHRONOUS,
     Source,
@@ -83,7 +84,6 @@ def cold_start(name: str, source: Source, environment: Mapping[str, str]) -> flo
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    starts: dict[str, list[float]] = {OWN: [], BASE: []}
     table: Any = Made()
     with place() as here:
         with contextlib.closing(Artifacts.open(here.settings)) as artifacts:
@@ -94,17 +94,18 @@ def main() -> int:
             ASYNCHRONOUS: here.handler("asynchronous", EMPTY_ASYNCHRONOUS),
             THREADED: here.handler("threaded", EMPTY_THREADED, is_asynchronous=False),
         }
-        started = {OWN: sources[OWN], BASE: here.handler("base", client)}
-        # The first of each reads files that the system does not hold yet.
-        for number in range(STARTS + 1):
-            for name, source in started.items():
-                took = cold_start(name, source, here.environment)
-                starts[name] += [took] if number else []
+        base = here.handler("base", client)
+        ways = {
+            OWN: partial(cold_start, OWN, sources[OWN], here.environment),
+            BASE: partial(cold_start, BASE, base, here.environment),
+        }
+        # The first round reads files that the system does not hold yet.
+        in_turns(1, ways)
+        starts = in_turns(STARTS, ways)
         address = "GET /?user_id=user.{} HTTP/1.1\r\nHost: f\r\n\r\n"
         requests = [address.format(n).encode() for n in range(ASKED)]
         how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}
-        with running(sources, here.environment) as processes:
-            sent = loads(processes, requests, here.folder, **how)
+        sent = loads(here, sources, requests, **how)
     rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
     per_cpu_s = {name: [1e6 / one.cpu_us for one in of] for name, of in sent.items()}
     what = "lookups in a second of processor time"

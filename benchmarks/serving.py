@@ -245,9 +245,9 @@ def cpu_s(process: Process) -> float:
 
 
 def loads(
-    processes: Mapping[str, Process],
+    here: Place,
+    sources: Mapping[str, Source],
     requests: Sequence[bytes],
-    folder: Path,
     *,
     connections: int,
     rounds: int,
@@ -256,11 +256,11 @@ def loads(
     """Send each the same requests, in turns; none may fail of the first."""
     if not shutil.which("wrk"):
         raise SystemExit("this benchmark needs wrk: apt-get install wrk")
-    with (folder / "requests").open("wb") as file:
+    with (here.folder / "requests").open("wb") as file:
         for data in requests:
             file.write(b"%d\n%b" % (len(data), data))
-    script = folder / "requests.lua"
-    script.write_text(WRK_SCRIPT.format(file=folder / "requests"))
+    script = here.folder / "requests.lua"
+    script.write_text(WRK_SCRIPT.format(file=here.folder / "requests"))
     wrk = [
         *("wrk", "--threads", "1", "--connections", f"{connections}"),
         *("--duration", f"{seconds}s", "--timeout", "30s", "--script", f"{script}"),
@@ -270,12 +270,12 @@ def loads(
         began, url = cpu_s(process), f"http://{HOST}:{process.port}"
         text = subprocess.check_output([*wrk, url], text=True)
         count, micros, failures = map(int, text.splitlines()[-1].split())
-        if failures and process is next(iter(processes.values())):
+        if failures and process.name == next(iter(sources)):
             raise SystemExit(f"{process.name}: {failures} requests failed")
         cpu_us = (cpu_s(process) - began) / count * 1e6
         time.sleep(SETTLED_S)
         return Load(count, count / micros * 1e6, cpu_us)
 
-    return in_turns(
-        rounds, {name: partial(load, processes[name]) for name in processes}
-    )
+    with running(sources, here.environment) as processes:
+        ways = {name: partial(load, process) for name, process in processes.items()}
+        return in_turns(rounds, ways)
