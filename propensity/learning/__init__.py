@@ -6,9 +6,8 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``rows``: the rows of a training, split by time, if they are enough
 - ``preprocessor``: from features to numbers
 - ``candidates``: from a declaration to a fitted classifier
-- ``trained``: what a training gives
+- ``trained``: what a training gives, and which features a model needs
 - ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
-- ``importance``: which features a model needs
 - ``value``: what buyers pay, beside their probabilities
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow

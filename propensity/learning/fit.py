@@ -30,14 +30,19 @@ from propensity.fraud import alerts
 from propensity.fraud.alerts import Stakes
 from propensity.learning import candidates
 from propensity.learning.candidates import PARALLEL_ROWS
-from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rows import Block, Parts, Slice
-from propensity.learning.trained import Holdout, Judged, Model, Trained
+from propensity.learning.trained import (
+    Holdout,
+    Judged,
+    Model,
+    Trained,
+    baseline_score,
+    importance,
+)
 from propensity.measures import metrics, thresholds
 from propensity.measures.revenue import amounts
 from propensity.models.encoding import numbers_of
-from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.tables.models import Metrics
 from propensity.usecases import Candidate, UseCase
@@ -248,7 +253,7 @@ class _Training:
         if not len(part) or np.isnan(score).any():
             return holdout
         observed = part.outcomes(score)
-        is_anomaly = isinstance(measured.classifier, HalfSpaceTrees)
+        is_anomaly = measured.is_anomaly
         curves = metrics.curves(observed)
         if is_anomaly:
             curves = structs.replace(curves, calibration=())
@@ -289,7 +294,7 @@ class _Training:
         at_rates = alerts.at_rates(holdout.probability, stakes)
         if not self.use_case.stream.amount:
             return replace(holdout, at_rates=at_rates)
-        if isinstance(measured.classifier, HalfSpaceTrees):
+        if measured.is_anomaly:
             earlier = self.parts.before
             judged = measured.scores(earlier.rows, self.use_case)
             threshold = alerts.cheapest_threshold(judged, self._stakes(earlier))

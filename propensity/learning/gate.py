@@ -225,10 +225,8 @@ def first_verdict(trained: Trained) -> Verdict:
         )
         return Verdict(promoted=False, reason=reason)
     unbeaten, written = [], []
-    for name, other in (
-        ("chance", np.full(len(rows), 0.5)),
-        ("the baseline", baseline),
-    ):
+    chance = np.full(len(rows), 0.5)
+    for name, other in (("chance", chance), ("the baseline", baseline)):
         area = _roc_auc(rows, score, other)
         written.append(f"{area.written()} against {name}")
         if not area.is_above():
