@@ -21,7 +21,7 @@ _AS_OF = click.option(
     "until",
     type=day,
     show_default="today",
-    help="Newest publication up to this day.",
+    help="Use the newest predictions up to this day.",
 )
 
 
@@ -91,12 +91,12 @@ def preview(audience: str, use_case: str | None, **chosen: Any) -> Any:
     "--allow-empty",
     "may_be_empty",
     is_flag=True,
-    help="If nobody is in the audience, remove everyone added earlier.",
+    help="If the audience is empty, remove everyone added earlier.",
 )
 @use_case()
 def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
     """
-    Store the members of an audience, and send those not in the control group.
+    Store an audience's members, and send all but the control group.
 
     Removes users who have left the audience, if the destination can do that, then adds
     all others. Records each in the table ma_audience_ledger, as accepted or rejected
@@ -123,7 +123,7 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
 @use_case()
 def ledger(audience: str, use_case: str | None) -> Any:
     """
-    Print what became of an audience's users.
+    Show which users were accepted, rejected, or are pending.
 
     Counts pending, accepted and rejected users by date, destination, action and reason.
     """

@@ -60,8 +60,8 @@ def _print_version(ctx: click.Context, _: Any, is_wanted: bool) -> None:
     cls=Commands,
     commands=[command for section in SECTIONS.values() for command in section],
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-    epilog="`propensity COMMAND --help` has a command's options, and docs/commands.md "
-    "all of them, with the exit codes.\n\n" + example("propensity demo"),
+    epilog="`propensity COMMAND --help` explains a command's options. docs/commands.md "
+    "lists all commands and exit codes.\n\n" + example("propensity demo"),
 )
 @click.option(
     "--version",

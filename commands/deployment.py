@@ -29,7 +29,7 @@ def local_or_not(function: Function) -> Function:
             "--local",
             "is_local",
             is_flag=True,
-            help="Use what `propensity up` started, and none of your own settings.",
+            help="Use what `propensity up` started, instead of your settings.",
         ),
         local_state("the one that is up"),
         click.option(

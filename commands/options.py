@@ -97,7 +97,7 @@ DRY_RUN: Decorator[Any] = click.option(
     "--dry-run",
     "is_dry",
     is_flag=True,
-    help="Check and say what would be done, and change nothing.",
+    help="Check, and show what would change, without changing it.",
 )
 FORCE: Decorator[Any] = click.option(
     "--force",

@@ -173,14 +173,14 @@ def new(
 
 
 @usecase.command(epilog=example("propensity usecase check shop_signup"))
-@click.argument("name", help="Name of the use case, which is its folder's.")
+@click.argument("name", help="Name of the use case's folder.")
 def check(*, name: str) -> Any:
     """
     Check the files and SQL of a use case, and its leakage.
 
     Fits each candidate to generated rows, checks each SQL file with Google's own
-    analyzer, then runs features and labels on generated events, with and without those
-    that they may not see: the rows must be the same.
+    analyzer, then runs features and labels on generated events, with and without events
+    of the future, and reports every column that changes.
     """
     from local import sandbox
     from local.progress import announced
@@ -217,7 +217,7 @@ def list_usecases() -> Any:
     help="Python file that defines preprocessor(use_case).",
 )
 @click.option(
-    "--default", "is_default", is_flag=True, help="Put the use case's default back."
+    "--default", "is_default", is_flag=True, help="Go back to the use case's default."
 )
 @use_case()
 @DRY_RUN
@@ -227,7 +227,7 @@ def build_preprocessor(*, file: Path | None, is_default: bool, **arguments: Any)
 
     The file defines preprocessor(use_case), which returns an unfitted scikit-learn
     ColumnTransformer over the columns named in use_case.features. It is pickled, so it
-    may use what the functions have installed, but nothing defined in the file itself.
+    may use installed packages, but nothing defined in the file itself.
     """
     if (file is None) != is_default:
         raise click.UsageError("give either --from FILE or --default")

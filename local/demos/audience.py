@@ -106,9 +106,9 @@ def lift_text(answer: Mapping[str, Any]) -> str:
     figures = [rows[-1][f"conversion_difference{end}"] for end in names] if rows else []
     if not figures or None in figures:
         return ""
-    difference, low, high = (f"{100 * figure:+.1f}" for figure in figures)
+    difference, low, high = (f"{100 * figure:+z.1f}" for figure in figures)
     return (
         f"{answer['as_of']}  lift      contacted users minus control group: "
         f"{difference} percentage points (95% interval {low} to {high}). The "
-        "fake CRM contacts no one, so the true effect is 0"
+        "fake CRM doesn't contact anyone, so the true effect is 0"
     )

@@ -388,7 +388,7 @@ SCORES = Table(
 
 
 class Publication(Row):
-    """One row per publication: its users, their probabilities, its cost."""
+    """One row per published prediction date: its users, probabilities and cost."""
 
     use_case: UseCaseName
     as_of: Annotated[date, "Prediction date: events before it"]
