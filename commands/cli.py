@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
     except click.UsageError as error:
         name = error.ctx.command_path if error.ctx else "propensity"
-        hint = f"`{name} --help` has what it takes, and an example"
+        hint = f"`{name} --help` explains its options, with an example"
         fail(name, error.format_message(), hint, code=Exit.UNKNOWN, as_json=as_json)
     except click.Abort:
         code = Exit.INTERRUPTED

@@ -43,6 +43,7 @@ MODEL_UPDATES = "model-updates"
 TOPICS = (EVENTS, ENRICHED, SCORES, DEAD_LETTERS, MODEL_UPDATES)
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+BUCKET_RULE = "a name of 3 or more lower-case letters, digits, '.', '_' and '-'"
 
 
 # The most rows of a budget.
@@ -111,7 +112,7 @@ def _from(least: float, most: float, kind: str = "whole number") -> Meta:
     return Meta(ge=least, le=most, title=title)
 
 
-_NAME = _like(r"[A-Za-z0-9_]{1,1024}", "a dataset", "propensity")
+_NAME = _like(r"[A-Za-z0-9_]{1,1024}", "a dataset name", "propensity")
 _URL = _like(r"https?://[^/\s@?#]+", "an address", "http://127.0.0.1:8090")
 _PORT = _like(r"[^/\s]+:[0-9]{1,5}", "a host with a port", "127.0.0.1:8085")
 
@@ -126,13 +127,13 @@ class Settings:
     """
 
     project: Annotated[str, _like(r"[a-z0-9.:-]{1,63}", "a project id", "my-project")]
-    bucket: Annotated[str, _like(BUCKET.pattern, "a bucket", "my-bucket")] = ""
+    bucket: Annotated[str, _like(BUCKET.pattern, BUCKET_RULE, "my-bucket")] = ""
     dataset: Annotated[str, _NAME] = "propensity"
     ga4_dataset: Annotated[
         str,
         _like(
             r"([a-z0-9.:-]{1,63}\.)?[A-Za-z0-9_]{1,1024}",
-            "a dataset",
+            "a dataset name",
             "my-project.analytics_123456",
         ),
     ] = ""
@@ -144,7 +145,12 @@ class Settings:
         "ga4_purchase"
     )
     user_column: Annotated[
-        str, _like("user_pseudo_id|user_id|person", "a column of users", "user_id")
+        str,
+        _like(
+            "user_pseudo_id|user_id|person",
+            "one of user_pseudo_id, user_id, person",
+            "user_id",
+        ),
     ] = ""
     label_event: str = ""
     maximum_training_rows: Annotated[int, _from(1_000, 50_000_000)] = 500_000
@@ -153,7 +159,9 @@ class Settings:
     deadline_s: Annotated[int, _from(1, 3600)] = 20
     query_timeout_s: Annotated[int, _from(1, 82_800)] = 1500
     refresh_s: Annotated[int, _from(1, 24 * 3600)] = 60
-    topic_prefix: Annotated[str, _like(r"[a-z][a-z0-9]{0,11}", "a prefix", "test")] = ""
+    topic_prefix: Annotated[
+        str, _like(r"[a-z][a-z0-9]{0,11}", "a letter and up to 11 more", "test")
+    ] = ""
     maximum_lateness_days: Annotated[int, _from(1, 36_500)] = 30
     maximum_score_delay_days: Annotated[int, _from(1, 36_500)] = 2
     alert_review_cost: Annotated[float, _from(0, 1e6, "number")] = 5.0
@@ -161,7 +169,7 @@ class Settings:
         str, Meta(min_length=32, title="a key of 32 characters or more")
     ] = field(default="", repr=False)
     require_consent: Annotated[
-        str, _like("|".join(CONSENTS), "a kind of consent", "analytics_storage")
+        str, _like("|".join(CONSENTS), f"one of {', '.join(CONSENTS)}", "both")
     ] = "false"
     # Which tables there are, ``tables.every`` knows, for who sets them up.
     retention_days: Annotated[
