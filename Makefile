@@ -29,9 +29,9 @@ help: ## list the targets
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4  USE_CASE=one_of_yours"
 	@echo "make demo EVENTS=FOLDER USE_CASE=NAME   events of your own, for a use case with [events] (CSV, Parquet)"
 	@echo "make demo VERBOSE=1            the full tables"
-	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
+	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second demo at the same time"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
-	@echo "make up STATE=…                what that demo produced, as it says at its end; PROPENSITY_PORT_BASE=9080 for other ports"
+	@echo "make up STATE=…                run the result of a demo; PROPENSITY_PORT_BASE=9080 for other ports"
 
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
 
@@ -53,7 +53,7 @@ status: ## show what is running, with addresses and logs
 doctor: $(STAMP) ## check what is running, and suggest what to fix
 	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || exit $$?
 
-test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
+test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds the tests on real data
 	@$(BIN)/python -m pytest -m "not long and not installs" $(OF_SLICE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 test-install: setup ## run the tests that install packages, from the package index
@@ -81,7 +81,7 @@ docs: $(STAMP) ## write the pages that are made from the code
 outputs: setup ## play the demo, and write its numbers and pictures into the pages; needs Chromium
 	@$(BIN)/python -m docs.outputs
 
-clean: ## stop what is up, and remove all local state
+clean: ## stop everything, and remove all local state
 	@[ ! -e $(STAMP) ] || $(BIN)/python -m propensity down
 	@rm -rf .local
 	@echo "removed .local (all local states); .venv stays"

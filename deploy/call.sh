@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Send one request to a scheduled function by hand: Cloud Scheduler sends it, which needs
 # neither a machine in the project's network nor a token. Waits for the function's line
-# in the log and shows it; exits with 0 where the run was done.
+# in the log and shows it; exits with 0 if the run succeeded.
 #
 #   deploy/call.sh FUNCTION [REQUEST] [--dry-run] [--settings FILE]
 #   deploy/call.sh predictions '{"use_case": "ga4_purchase", "force": true}'

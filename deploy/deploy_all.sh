@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything, in order: set up, deploy every function, let in who calls them, schedule.
+# Set up, deploy every function, grant access to their callers, and schedule them.
 #
 #   deploy/deploy_all.sh --dry-run [--settings FILE]
 #   deploy/deploy_all.sh [--yes] [--drop-columns] [--postcodes=FILE] [--with-model] [--settings FILE]

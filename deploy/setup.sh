@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Create all that functions stand on, or bring it up to date: whatever differs from
-# deploy/terraform and the settings is changed, what is in neither any more is removed.
-# Exits with 3 where all is done but some of what watches.
+# Create everything that the functions need, or update it: the script changes all that
+# differs from deploy/terraform and the settings, and removes all that is in neither.
+# Exits with 3 if everything is done except some alerts.
 #
 #   deploy/setup.sh [--dry-run] [--yes] [--settings FILE]
-#   deploy/setup.sh --drop-columns                      even if columns of tables go
-#   deploy/setup.sh [--postcodes=FILE] [--with-model]   also loads what the stream starts with
-#   deploy/setup.sh --outputs                           only fetches what scripts read
+#   deploy/setup.sh --drop-columns                      also delete columns
+#   deploy/setup.sh [--postcodes=FILE] [--with-model]   also load postcodes, the shipped model
+#   deploy/setup.sh --outputs                           only fetch the outputs that scripts read
 set -euo pipefail
 takes="--yes --drop-columns --postcodes= --with-model --outputs"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Remove all that the other scripts created. Asks; keeps what holds data (dataset,
-# bucket, topics with waiting messages, log bucket) without --delete-data.
+# Remove everything that the other scripts created. Asks first; keeps data (dataset,
+# bucket, topics with waiting messages, log bucket) unless you pass --delete-data.
 #
 #   deploy/teardown.sh --dry-run
 #   deploy/teardown.sh [--delete-data] [--yes] [--settings FILE]

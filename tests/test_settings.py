@@ -57,11 +57,11 @@ def test_a_text_becomes_its_setting(variable, text, setting):
     ("variable", "text", "wanted"),
     [
         ("GOOGLE_CLOUD_PROJECT", "My Project", "a project id"),
-        ("PROPENSITY_BUCKET", "gs://bucket", "a bucket"),
+        ("PROPENSITY_BUCKET", "gs://bucket", "a name of 3"),
         ("PROPENSITY_DATASET", "d`; DROP TABLE x", "a dataset"),
         ("PROPENSITY_GA4_DATASET", "analytics-1", "a dataset"),
         ("PROPENSITY_USE_CASE", "../secrets", "a use case"),
-        ("PROPENSITY_USER_COLUMN", "email", "a column of users"),
+        ("PROPENSITY_USER_COLUMN", "email", "one of user_pseudo_id"),
         ("PROPENSITY_LABEL_EVENT", "purchase' OR 1=1", "the name of an event"),
         *(
             ("PROPENSITY_REFRESH_S", text, "a whole number from 1 to 86400")
