@@ -11,9 +11,7 @@ help or to harm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable
 from decimal import Decimal
 from math import erfc, hypot, sqrt
 from typing import NamedTuple
@@ -44,59 +42,23 @@ class Interval(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class Week:
+def figures(
+    sums: Iterable[GroupSums], *, control_share: float, is_final: bool = False
+) -> Figures:
     """
-    Sums of the users who became members in a week.
-
-    Attributes:
-        control_share: Share that is held out.
-        sums: Of each group.
-        is_final: Whether no outcome of these users is missing any more.
-    """
-
-    week: date
-    control_share: float
-    sums: Sequence[GroupSums]
-    is_final: bool = False
-
-
-def figures(weeks: Sequence[Week]) -> list[Figures]:
-    """
-    Return the figures of each week, of all users up to it.
+    Return the figures of an audience.
 
     Args:
-        weeks: Of one audience, each with the same share, in order and from the first.
+        sums: Of both groups, of all weeks so far: of users who became members in each.
+        control_share: Share that is held out.
+        is_final: Whether no outcome of these users is missing any more.
     """
-    found = list[Figures]()
     treated, control = GroupSums(is_control=False), GroupSums(is_control=True)
-    for week in weeks:
-        for more in week.sums:
-            if more.is_control:
-                control = _added(control, more)
-            else:
-                treated = _added(treated, more)
-        found.append(_figures(week, treated, control))
-    return found
-
-
-def _added(total: GroupSums, more: GroupSums) -> GroupSums:
-    """Add up sums of a group; amounts are None while none is known."""
-    revenue, squares = total.revenue, total.revenue_squares
-    if more.revenue is not None:
-        revenue = more.revenue + (revenue or 0)
-        squares = (more.revenue_squares or 0.0) + (squares or 0.0)
-    return replace(
-        total,
-        users=total.users + more.users,
-        conversions=total.conversions + more.conversions,
-        revenue=revenue,
-        revenue_squares=squares,
-    )
-
-
-def _figures(week: Week, treated: GroupSums, control: GroupSums) -> Figures:
-    """Return the figures of a week, from the sums of all weeks up to it."""
+    for more in sums:
+        if more.is_control:
+            control = _added(control, more)
+        else:
+            treated = _added(treated, more)
     difference = lift = least = None
     if treated.users and control.users:
         bought, anyway = treated.conversions, control.conversions
@@ -104,7 +66,7 @@ def _figures(week: Week, treated: GroupSums, control: GroupSums) -> Figures:
         least = detectable(treated, control)
         if anyway:
             lift = bought / treated.users / (anyway / control.users) - 1
-    p_value = sample_ratio(treated.users, control.users, share=week.control_share)
+    p_value = sample_ratio(treated.users, control.users, share=control_share)
     return Figures(
         treated_users=treated.users,
         control_users=control.users,
@@ -120,9 +82,24 @@ def _figures(week: Week, treated: GroupSums, control: GroupSums) -> Figures:
             difference,
             conversions=treated.conversions + control.conversions,
             is_sound=p_value >= ALARM,
-            is_final=week.is_final,
+            is_final=is_final,
         ),
         revenue=_revenue(treated, control),
+    )
+
+
+def _added(total: GroupSums, more: GroupSums) -> GroupSums:
+    """Add up sums of a group; amounts are None while none is known."""
+    revenue, squares = total.revenue, total.revenue_squares
+    if more.revenue is not None:
+        revenue = more.revenue + (revenue or 0)
+        squares = (more.revenue_squares or 0.0) + (squares or 0.0)
+    return replace(
+        total,
+        users=total.users + more.users,
+        conversions=total.conversions + more.conversions,
+        revenue=revenue,
+        revenue_squares=squares,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from propensity.audience.lift import Week, figures
+from propensity.audience.lift import figures
 from propensity.learning.report import week_page
 from propensity.registry.versions import HTML
 from propensity.runs.evaluate import CATCH_UP, key
@@ -154,27 +154,30 @@ def _of_audience(
 ) -> list[Lift]:
     """Return the lift of an audience from its first open week on."""
     first = min(week for name, week in shares if name == audience)
-    share, weeks = shares[audience, first] or 0.0, list[Week]()
+    share, rows = shares[audience, first] or 0.0, list[Lift]()
+    so_far, users = list[GroupSums](), 0
     for name, week in sorted(sums):
-        if name == audience:
-            is_final = (name, week) in final or status(run, week) == "final"
-            weeks.append(Week(week, share, sums[name, week], is_final))
-    rows = []
-    for own, so_far in zip(weeks, figures(weeks), strict=True):
-        if own.week >= first and (so_far.treated_users or so_far.control_users):
-            row = Lift(
-                use_case=run.use_case.name,
-                audience=audience,
-                week=own.week,
-                week_end=own.week + run.timeframe.horizon,
-                status="final" if own.is_final else "provisional",
-                run_id=run.run_id,
-                evaluated_at=run.began_at,
-                control_share=share,
-                sums=own.sums,
-                figures=so_far,
-            )
-            rows.append(row)
+        if name != audience:
+            continue
+        groups = sums[name, week]
+        so_far += groups
+        users += sum(group.users for group in groups)
+        if week < first or not users:
+            continue
+        is_final = (name, week) in final or status(run, week) == "final"
+        row = Lift(
+            use_case=run.use_case.name,
+            audience=audience,
+            week=week,
+            week_end=week + run.timeframe.horizon,
+            status="final" if is_final else "provisional",
+            run_id=run.run_id,
+            evaluated_at=run.began_at,
+            control_share=share,
+            sums=groups,
+            figures=figures(so_far, control_share=share, is_final=is_final),
+        )
+        rows.append(row)
     return rows
 
 

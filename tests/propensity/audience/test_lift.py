@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import date, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -11,11 +9,9 @@ import pytest
 from scipy.stats import chisquare
 
 from propensity.audience import lift
-from propensity.audience.lift import Interval, Week, figures
+from propensity.audience.lift import Interval, figures
 from propensity.measures.intervals import NORMAL
 from propensity.tables.audiences import GroupSums
-
-MONDAY = date(2026, 3, 2)
 
 
 def group(users, conversions, *, is_control, revenue=None, squares=None):
@@ -28,22 +24,17 @@ def group(users, conversions, *, is_control, revenue=None, squares=None):
     )
 
 
-def week(number, *sums):
-    return Week(week=MONDAY + number * timedelta(7), control_share=0.5, sums=sums)
-
-
 class TestFigures:
     def test_figures_of_a_week_are_those_of_all_users_so_far(self):
         """Amounts of both groups as well; where none is known there are none."""
-        weeks = [
-            week(
-                number,
-                group(1_000, 300 + number, is_control=False, revenue=Decimal("10.50")),
-                group(1_000, 250, is_control=True, revenue=Decimal(7)),
-            )
-            for number in range(2)
+        sums = [
+            group(1_000, 300, is_control=False, revenue=Decimal("10.50")),
+            group(1_000, 250, is_control=True, revenue=Decimal(7)),
+            group(1_000, 301, is_control=False, revenue=Decimal("10.50")),
+            group(1_000, 250, is_control=True, revenue=Decimal(7)),
         ]
-        first, both = (of_week.columns() for of_week in figures(weeks))
+        first = figures(sums[:2], control_share=0.5).columns()
+        both = figures(sums, control_share=0.5).columns()
         expected = lift.rate_difference((601, 2_000), (500, 2_000))
         columns = (
             *("treated_users", "control_users"),
@@ -58,13 +49,13 @@ class TestFigures:
         assert both["conversion_lift"] == pytest.approx(0.202)
         assert both["revenue_difference"] == pytest.approx(0.0035)
         plain = [group(9, 1, is_control=False), group(9, 1, is_control=True)]
-        assert figures([week(0, *plain)])[0].revenue is None
+        assert figures(plain, control_share=0.5).revenue is None
 
     @pytest.mark.parametrize("is_control", [False, True])
     def test_figures_of_an_empty_group_say_that_nobody_is_there(self, is_control):
         """Not that it is open: it would be for good."""
         users = group(50, 50, is_control=is_control)
-        [row] = figures([replace(week(0, users), control_share=0.0)])
+        row = figures([users], control_share=0.0)
 
         assert row.verdict == "no_control"
         assert row.conversion_difference is None
@@ -74,7 +65,7 @@ class TestFigures:
         treated = group(3_000, 3_000, is_control=False)
         control = group(2_000, 2_000, is_control=True)
 
-        [row] = figures([week(0, treated, control)])
+        row = figures([treated, control], control_share=0.5)
 
         assert row.verdict == "sample_ratio"
         assert row.sample_ratio_p < 0.001
