@@ -91,7 +91,7 @@ def _value_at_fault(what: str, value: Any, allowed: str) -> str:
         return f"is {value}; it must be {limit}"
     if wrong := _TYPE.match(what):
         # TOML has no empty value: an entry may be left out.
-        kinds = [one for one in wrong[1].split(" | ") if one != "null"]
+        kinds = wrong[1].replace(" | null", "").split(" | ")
         wanted = " or ".join(_TYPES.get(one, one) for one in kinds)
         is_quoted = isinstance(value, str) and re.fullmatch(r"[\d.]+|true|false", value)
         found = f'the text "{value}"' if isinstance(value, str) else str(value)

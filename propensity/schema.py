@@ -365,9 +365,7 @@ def arrow_type(column: Column) -> pa.DataType:
         "NUMERIC": pa.decimal128(38, 9),
     }
     if column.fields:
-        kind = pa.struct(
-            [pa.field(part.name, arrow_type(part)) for part in column.fields]
-        )
+        kind = pa.struct([(part.name, arrow_type(part)) for part in column.fields])
     else:
         kind = kinds[column.type]
     return pa.list_(kind) if column.repeated else kind

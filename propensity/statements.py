@@ -89,10 +89,11 @@ def lines(
         # What another use case's statement includes is that one's own, too.
         own = folder / name.partition("/")[0]
     before, after = (around or {}).get(name, ("", ""))
-    yield from (Line(file, 1, text) for text in before.splitlines())
+    for text in before.splitlines():
+        yield Line(file, 1, text)
     # What includes it goes on after its end.
-    text = read(folder, f"{stem}.sql").rstrip().removesuffix(";")
-    for number, line in enumerate(text.splitlines(), start=1):
+    whole = read(folder, f"{stem}.sql").rstrip().removesuffix(";")
+    for number, line in enumerate(whole.splitlines(), start=1):
         if include := _INCLUDE.fullmatch(line):
             if include[1] in (*within, name):
                 raise UseCaseError(f"{file}:{number} includes itself")
@@ -102,7 +103,8 @@ def lines(
             )
         else:
             yield Line(file, number, line)
-    yield from (Line(file, 1, text) for text in after.splitlines())
+    for text in after.splitlines():
+        yield Line(file, 1, text)
 
 
 def read(folder: Any, file: str) -> str:

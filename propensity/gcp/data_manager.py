@@ -115,9 +115,10 @@ class DataManager:
         try:
             return call(request=dict(request), retry=retry, timeout=60.0)
         except api.BadRequest as error:
-            fields = [field for field, _ in _faults(error)]
-            about = [one for one in fields if not one.startswith("destinations")]
-            raise Invalid(_reason(error), is_about_records=bool(about)) from None
+            is_about_records = False
+            for field, _ in _faults(error):
+                is_about_records |= not field.startswith("destinations")
+            raise Invalid(_reason(error), is_about_records=is_about_records) from None
         except (api.Unauthorized, api.Forbidden, api.NotFound) as error:
             raise AccessDenied(
                 "Google's Data Manager denies access to this account, or does not find "

@@ -308,10 +308,10 @@ def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:
     """Return expected values and what users paid; None without amounts."""
     if not len(values):
         return None
-    users, expected = (numbers_of(values[name]) for name in ("users", "expected_value"))
+    users, expected = map(numbers_of, (values["users"], values["expected_value"]))
     paid = revenue.amounts(numbers_of(values["amount"]))
     scored = groups.filter(pc.is_valid(groups["probability"]))
-    size, probability = (numbers_of(scored[name]) for name in ("users", "probability"))
+    size, probability = map(numbers_of, (scored["users"], scored["probability"]))
     each = revenue.amounts(numbers_of(scored["paid"])) / size
     budget = run.use_case.chosen_budget(run.settings).rows(users.sum())
     return replace(

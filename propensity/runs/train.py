@@ -259,15 +259,13 @@ def _beside_its_recipe(
     if record is None:
         return None
     card = record.card
-    needed = {*card["members"], *(c["name"] for c in card["candidates"] if c["chosen"])}
+    candidates = list[Candidate]()
+    for one in card["candidates"]:
+        if one["chosen"] or one["name"] in card["members"]:
+            name, algorithm = one["name"], one["algorithm"]
+            candidates.append(Candidate(name, algorithm, one["parameters"]))
     recipe = structs.replace(
-        run.use_case,
-        features=card["features"],
-        candidates=[
-            Candidate(one["name"], one["algorithm"], one["parameters"])
-            for one in card["candidates"]
-            if one["name"] in needed
-        ],
+        run.use_case, features=card["features"], candidates=candidates
     )
     try:
         again = fit.train(
