@@ -84,7 +84,7 @@ class TestCandidates:
         """A use case that names no trees can not begin unlabelled."""
         supervised = replace(USE_CASE, candidates=(LINEAR,))
 
-        with pytest.raises(NotEnoughData, match="no candidate of card_fraud"):
+        with pytest.raises(NotEnoughData, match="every candidate of card_fraud needs"):
             train(joined(drawn(300), [None] * 300), supervised)
 
     def test_candidates_see_all_rows_in_order_where_they_are_trees(self):
