@@ -31,7 +31,7 @@ from propensity.tables.every import TRAINING_METADATA
 from tests import shared, shop
 from tests.conftest import new_workplace, start_emulators
 from tests.deployment import Deployment
-from tests.published import publish
+from tests.rows import publish
 
 FIRST = date(2026, 1, 7)
 WEEKS = 20

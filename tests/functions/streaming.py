@@ -91,9 +91,11 @@ def prepare_stream(site: Deployment) -> None:
 
 
 @contextlib.contextmanager
-def new_site(emulators: Stack, **extra: str) -> Iterator[Deployment]:
+def new_site(
+    emulators: Stack, *, kind: Callable[..., Any] = Deployment, **extra: str
+) -> Iterator[Any]:
     """Make a deployment of the stream alone: no export, and topics."""
-    site = Deployment(new_workplace(emulators), **(OF_A_STREAM | extra))
+    site = kind(new_workplace(emulators), **(OF_A_STREAM | extra))
     site.extra = {"PROPENSITY_TOPIC_PREFIX": site.name, **site.extra}
     try:
         prepare_stream(site)

@@ -19,8 +19,7 @@ from tests import shop
 from tests.deployment import Deployment
 from tests.docs.pages import blocks
 from tests.functions.conftest import MONDAY, USERS
-from tests.published import publish
-from tests.rows import CARD, append_rows
+from tests.rows import CARD, append_rows, publish
 from tests.shop import DAY, WEEK, event, purchase
 
 NAME = "ga4_purchase"

@@ -25,7 +25,7 @@ from tests.deployment import KEY, Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
 from tests.propensity.registry.versions import Malicious, overwrite
-from tests.published import publish, put
+from tests.rows import publish, put
 from tests.shop import DAY, WEEK
 
 USE_CASE = usecases.load("ga4_purchase")

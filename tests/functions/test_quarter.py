@@ -17,7 +17,7 @@ from propensity.statements import statement
 from propensity.timeframe import Timeframe
 from tests.deployment import Deployment
 from tests.functions.conftest import MONDAY
-from tests.published import publish
+from tests.rows import publish
 from tests.shop import DAY, WEEK, event, purchase
 
 NAME = "ga4_value"

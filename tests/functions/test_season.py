@@ -16,8 +16,7 @@ from propensity.statements import statement
 from propensity.tables import every as tables
 from tests.deployment import Deployment
 from tests.functions.conftest import LATER, TRAINED
-from tests.published import publish
-from tests.rows import append_rows
+from tests.rows import append_rows, publish
 from tests.shop import DAY, WEEK
 
 BEFORE = TRAINED - WEEK

@@ -20,9 +20,10 @@ from google.cloud.storage import Blob
 from commands.answers import Exit
 from commands.cli import main
 from offline import forget as program
+from offline.forget import users_of
 from propensity import suppression
 from propensity.clock import SYSTEM
-from propensity.errors import RunInProgress, SettingsError
+from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
@@ -36,18 +37,47 @@ from propensity.usecases.declaration import VIEW
 from tests import shop
 from tests.deployment import KEY, Deployment
 from tests.functions.streaming import new_deployment
-from tests.offline.rows_of_users import (
-    USE_CASE,
-    parquet,
-    parquet_of,
-    row_of,
-    users_in,
-)
 
 GONE, KEPT = "player-1", "player-11"
 OTHER = "ga4_purchase"
 EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
 SCORES = "exports/inference_log/date=2026-03-01/run=a/part-000000000000.parquet"
+USE_CASE = "first_day_churn"
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+def row_of(table: Table, user: str, **values: Any) -> dict[str, Any]:
+    """A row about a user: what must be there, and what a test says."""
+    kinds = {"INT64": 1, "FLOAT64": 0.5, "BOOL": True, "DATE": NOW.date()}
+    row = {
+        column.name: {**kinds, "TIMESTAMP": NOW, "STRING": column.name}[column.type]
+        for column in table.columns
+        if column.required or column.name == "user_id"
+    }
+    own = {
+        "user_id": user,
+        "event_id": f"event of {user}",
+        "message_id": f"message of {user}",
+        "use_case": USE_CASE,
+    }
+    return {**row, **{name: of for name, of in own.items() if name in row}, **values}
+
+
+def parquet_of(rows: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(rows, file)
+    return file.getvalue()
+
+
+def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
+    """A file with a row for each user."""
+    table = tables.STREAM_EVENTS
+    rows = [row_of(table, user, use_case=use_case) for user in users]
+    return parquet_of(pa.Table.from_pylist(rows, schema=table.arrow_schema()))
+
+
+def users_in(data: bytes) -> list[str]:
+    return pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
 
 
 def append(site: Deployment, table: Table, *rows: dict[str, Any]) -> None:
@@ -426,3 +456,31 @@ class TestCommand:
         assert report["ga4_events"] == 3
         assert f"{export}.INFORMATION_SCHEMA.TABLES" in report["ga4_statement"]
         assert GONE not in str(report)
+
+
+class TestUsers:
+    @pytest.mark.parametrize(
+        "written",
+        ["Jürgen\nanna", "\ufeffJürgen\r\n\nanna\r\n", "Jürgen\ranna\rJürgen"],
+        ids=["Unix", "Windows", "old Mac"],
+    )
+    def test_users_are_lines_of_standard_input(self, written):
+        """In UTF-8, whatever the locale of the terminal is, each once."""
+        stdin = io.TextIOWrapper(io.BytesIO(written.encode()), "latin-1")
+        assert users_of(["-"], stdin) == ("Jürgen", "anna")
+
+    def test_users_are_written_in_utf_8(self):
+        """As PowerShell or an old editor does not: nobody would be found."""
+        for encoding in ("utf-16", "latin-1"):
+            stdin = io.TextIOWrapper(io.BytesIO("Jürgen\n".encode(encoding)))
+            with pytest.raises(RequestError, match="UTF-8"):
+                users_of(["-"], stdin)
+        # Python passes other bytes as halves of pairs, which no table can hold.
+        with pytest.raises(RequestError, match="UTF-8"):
+            users_of(["J\udcfcrgen"], None)
+
+    def test_users_are_needed(self):
+        """Standard input may be closed, as in a job that nobody watches."""
+        assert users_of(["anna"], None) == ("anna",)
+        with pytest.raises(RequestError, match="there is no user id"):
+            users_of(["-"], None)

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import AlreadyExists
 
-from commands.cli import main
 from offline import load_model, promote
 from propensity import usecases
 from propensity.errors import (
@@ -26,7 +25,7 @@ from propensity.errors import (
     SchemaError,
     UnknownVersion,
 )
-from propensity.registry.versions import Champion, Registry
+from propensity.registry.versions import Champion
 from tests.deployment import STREAMED, Deployment, entered
 from tests.emptied import Objects
 from tests.functions.streaming import new_site
@@ -45,42 +44,35 @@ CHANGED_CARD = json.dumps(
 )
 
 
-class Place:
+class Place(Deployment):
     """A site whose version 0 is the shipped model, and serves."""
 
-    def __init__(self, site: Deployment) -> None:
-        self.site = site
-        self.environment = dict(site.environment)
-        site.create_topic(site.topic("model-updates"))
-        self.registry = Registry(site.artifacts, STREAMED)
-        load_model.load(site.warehouse, site.artifacts, site.settings)
-        self._objects = Objects(site.artifacts)
+    def load(self) -> None:
+        self.create_topic(self.topic("model-updates"))
+        load_model.load(self.warehouse, self.artifacts, self.settings)
+        self.objects = Objects(self.artifacts)
 
     def put_back(self) -> None:
         """Have version 0 alone, which serves, and the topic with nothing in it."""
-        self._objects.put_back()
-        self.site.warehouse.execute(
+        self.objects.put_back()
+        self.warehouse.execute(
             "DELETE FROM ma_model_training_metadata_runs WHERE model_version != 0"
         )
         with contextlib.suppress(AlreadyExists):
-            self.site.create_topic(self.site.topic("model-updates"))
+            self.create_topic(self.topic("model-updates"))
 
     def record(self, **changed: Any) -> int:
         """Record another version with the shipped model's files, or with others."""
         version = self.registry.claim(run_id=uuid.uuid4().hex, at=AT)
         values = {"model_version": version, **changed}
         replaced = ", ".join(f"@{name} AS {name}" for name in values)
-        self.site.warehouse.execute(
+        self.warehouse.execute(
             "INSERT INTO ma_model_training_metadata_runs "
             f"SELECT * REPLACE ({replaced}) FROM ma_model_training_metadata "
             "WHERE model_version = 0",
             values,
         )
         return version
-
-    def command(self, *arguments: str) -> int:
-        with entered(self.environment):
-            return main(arguments)
 
     def change(self, action: str, **arguments: Any) -> dict[str, Any]:
         with entered(self.environment):
@@ -91,9 +83,9 @@ class Place:
         return self.registry.champion()
 
     @contextlib.contextmanager
-    def published(self) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
+    def announced(self) -> Iterator[Callable[[int], list[dict[str, Any]]]]:
         """The messages that are published from now on."""
-        with self.site.pulled("model-updates") as pulled:
+        with self.pulled("model-updates") as pulled:
             yield lambda count: [
                 {**json.loads(message.data), "attributes": dict(message.attributes)}
                 for message in pulled(count)
@@ -102,8 +94,9 @@ class Place:
 
 @pytest.fixture(scope="module")
 def shared(emulators) -> Iterator[Place]:
-    with new_site(emulators) as site:
-        yield Place(site)
+    with new_site(emulators, kind=Place) as place:
+        place.load()
+        yield place
 
 
 @pytest.fixture
@@ -117,7 +110,7 @@ class TestCommands:
         """Each does what it says, tells it, and tells everybody else."""
         first, second = place.record(), place.record()
         states = []
-        with place.published() as pulled:
+        with place.announced() as pulled:
             for command in (
                 ("promote", str(first)),
                 ("pin", str(second)),
@@ -150,7 +143,7 @@ class TestCommands:
     def test_commands_that_find_their_work_done_change_nothing(self, place, capsys):
         """And nobody is told of it."""
         before = place.champion
-        with place.published() as pulled:
+        with place.announced() as pulled:
             for command in (("promote", "0"), ("pin", "--off")):
                 assert place.command(*command) == 0
             assert place.champion == before
@@ -187,8 +180,8 @@ class TestCommands:
 
     def test_commands_stand_when_nobody_can_be_told(self, place, capsys):
         """A topic that is missing is said, and the functions follow all the same."""
-        topic = place.site.topic("model-updates")
-        place.site.publisher.delete_topic(topic=place.site.path(topic))
+        topic = place.topic("model-updates")
+        place.publisher.delete_topic(topic=place.path(topic))
 
         assert place.command("pin", "0") == 0
         assert place.champion.pinned
@@ -247,7 +240,7 @@ class TestVersions:
         place.change("promote", version=place.record())
         before = place.champion
         name = f"models/{STREAMED}/0/model.joblib"
-        place.site.artifacts.overwrite(name, b"other")
+        place.artifacts.overwrite(name, b"other")
         with pytest.raises(ArtifactError):
             place.change("rollback")
 
@@ -264,7 +257,7 @@ class TestVersions:
         place.change("pin", version=first)
         assert place.command("versions", "--use-case", STREAMED, "--json") == 0
         listed = json.loads(capsys.readouterr().out)
-        [row] = place.site.rows(
+        [row] = place.rows(
             "SELECT roc_auc FROM ma_model_training_metadata WHERE model_version = 0"
         )
 
@@ -279,7 +272,7 @@ class TestVersions:
 def test_a_shipped_model_is_announced_too(place):
     """Defect: the first version that serves came without a message."""
     place.registry.artifacts.delete(f"models/{STREAMED}/champion.json")
-    with place.published() as pulled:
+    with place.announced() as pulled:
         assert place.command("load", "model") == 0
         [message] = pulled(1)
 

@@ -19,7 +19,7 @@ from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
 from tests.deployment import KEY, Deployment
-from tests.published import publish
+from tests.rows import publish
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)

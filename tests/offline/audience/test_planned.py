@@ -19,7 +19,7 @@ from tests.offline.audience.conftest import (
     send,
     winback,
 )
-from tests.published import publish
+from tests.rows import publish
 
 pytestmark = pytest.mark.usefixtures("quick")
 PROBABILITIES = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}

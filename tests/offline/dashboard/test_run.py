@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
 from commands.answers import Exit
+from offline import whole_files
 from offline.dashboard import cases, reading
 from offline.dashboard.reading import SQL, TITLES, Window
 from offline.dashboard.run import run
@@ -249,3 +251,21 @@ def test_missing_tables_are_sentences(workplace, environment, tmp_path):
 
     assert {*written["missing"]} == {*TITLES}
     assert "What could not be read" in (tmp_path / "index.html").read_text()
+
+
+def test_a_file_on_a_full_disk_stays_what_it_was(tmp_path, monkeypatch):
+    """Defect: each run left what it had of a page, under a name of its own."""
+    file = tmp_path / "new" / "index.html"
+    whole_files.write(file, b"old")
+    write = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        write(path, content[:1])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        whole_files.write(file, b"new")
+
+    assert list(file.parent.iterdir()) == [file]
+    assert file.read_bytes() == b"old"

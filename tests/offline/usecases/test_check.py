@@ -232,7 +232,7 @@ class TestLeaks:
         edit("converter_amounts.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
         *features, labels, amounts = checked().problems
 
-        start = f"{NAME}/features.sql: events sees an event at or after"
+        start = f"{NAME}/features.sql: events reads events from the prediction date on"
         assert any(problem.startswith(start) for problem in features), features
         assert [labels, amounts] == [
             f"{NAME}/{file} sees an event after its horizon; end at @last_label_suffix"
@@ -250,5 +250,5 @@ class TestLeaks:
         edit("labels.sql", "SELECT DISTINCT", "SELECT")
         feature, labels = checked().problems
 
-        assert feature.startswith(f"{NAME}/features.sql: active_days sees")
+        assert feature.startswith(f"{NAME}/features.sql: active_days reads")
         assert "labels.sql returns several rows for a user and date" in labels

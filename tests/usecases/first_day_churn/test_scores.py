@@ -33,7 +33,7 @@ from propensity.stream.score import ScoreStream
 from tests.constants import set_parameter
 from tests.deployment import entered
 from tests.exact import expected_features
-from tests.published import publish
+from tests.rows import publish
 from tests.usecases.first_day_churn.conftest import (
     AS_OF,
     DAY,
