@@ -127,7 +127,7 @@ class TestStatement:
     ):
         (tmp_path / "winback.sql").write_text(EVEN)
         with Addressed() as receiver:
-            done = send(site, mail(receiver), top=15, control="30%")
+            done = send(site, mail(receiver), top=15, control="50%")
 
         treated = members_of(site, is_control=False)
         held_out = members_of(site, is_control=True)
