@@ -15,7 +15,6 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from msgspec import structs
 from sklearn.compose import ColumnTransformer
 
 from propensity import usecases
@@ -403,56 +402,3 @@ def test_a_training_goes_on_where_the_champions_file_is_lost(champion_place, log
     assert (answer["model_version"], answer["promoted"]) == (1, True)
     assert "cannot score" in answer["verdict"]
     assert "cannot be compared" in " ".join(line["message"] for line in log_lines())
-
-
-def test_a_trial_changes_nothing_but_its_own_report(champion_place, monkeypatch):
-    """No version is claimed or recorded, no pointer moves, no message is sent; and the
-    training of that day is not answered by it."""
-    sent = []
-    monkeypatch.setattr("propensity.gcp.pubsub.publish", lambda *a: sent.append(a))
-    place, artifacts = champion_place, champion_place.registry.artifacts
-    before = {name: artifacts.read(name).data for name in artifacts.names("")}
-    versions, champion = place.versions(), place.registry.champion()
-
-    answer = place.run("model_training", LATER, trial=True)
-    after = {name: artifacts.read(name).data for name in artifacts.names("")}
-    own = f"runs/ga4_purchase/trial/{LATER}"
-    assert after.keys() - before.keys() == {f"{own}.html", f"{own}.json"}
-    assert before.items() <= after.items()
-    assert (place.versions(), place.registry.champion()) == (versions, champion)
-    assert sent == []
-    assert (answer["trial"], answer["promoted"]) == (True, False)
-    assert (answer["model_version"], answer["would_go_live"]) == (None, True)
-    assert "against version 0 on the same" in answer["verdict"]
-    assert "Would go live" in place.page(answer["objects"]["report.html"])
-
-    trained = place.run("model_training", LATER)
-    assert (trained["model_version"], trained["repeated"]) == (1, False)
-
-
-def test_a_trial_is_compared_by_its_features_where_the_live_version_knows_the_rows(
-    champion_place, monkeypatch
-):
-    """Of the day that the live version was trained on, whose training does not answer
-    it, and with other features."""
-    fewer = {"items": "number", "country": "category", "recency_days": "number"}
-    less = structs.replace(USE_CASE, features=fewer)
-    monkeypatch.setattr("propensity.usecases.load", lambda _: less)
-
-    answer = champion_place.run("model_training", TRAINED, trial=True)
-
-    assert "against version 0 on the same 160 rows" in answer["verdict"]
-    assert "trained again on the rows of this trial" in answer["verdict"]
-
-
-@pytest.mark.parametrize("wrong", ["yes", 1, None])
-def test_trial_is_true_or_false(place, wrong):
-    answer = place.post("model_training", {"as_of": TRAINED, "trial": wrong})
-
-    assert (answer.status_code, answer.json["field"]) == (400, "trial")
-
-
-def test_a_prediction_run_takes_no_trial(place):
-    answer = place.post("predictions", {"as_of": TRAINED, "trial": True})
-
-    assert (answer.status_code, answer.json["field"]) == (400, "trial")

@@ -1,0 +1,189 @@
+"""What acting on an audience was worth, as 03-ModelEvaluation measures it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from propensity import usecases
+from propensity.gcp.warehouse import Warehouse
+from propensity.tables import every as tables
+from tests import shop
+from tests.deployment import Deployment
+from tests.functions.conftest import MONDAY
+from tests.rows import append_rows
+from tests.shop import DAY, WEEK, event, purchase
+
+PAGE = f"reports/ga4_purchase/{MONDAY}.html"
+SECOND = MONDAY + WEEK
+TREATED = [f"t{n}" for n in range(30)]
+HELD_OUT = [f"c{n}" for n in range(30)]
+# A day of the first week whose table comes late, and who buys on it.
+LATE = MONDAY + 4 * DAY
+BOUGHT_LATE = purchase("t20", LATE)
+
+OUTCOMES = [
+    *(purchase(user, MONDAY + DAY, 12.5) for user in TREATED[:12]),
+    *(purchase(user, MONDAY + 2 * DAY, 10.0) for user in HELD_OUT[:4]),
+    # The thank-you page once more, and a second purchase.
+    purchase("t0", MONDAY + 2 * DAY, 12.5, transaction="T"),
+    purchase("t0", MONDAY + 3 * DAY, 12.5, transaction="T"),
+    # A correction alone: a buyer who has paid nothing.
+    purchase("c20", MONDAY + 2 * DAY, -70.0),
+    # Not in the horizon, or nobody's member.
+    purchase("t20", MONDAY - DAY, 99.0),
+    purchase("t20", MONDAY + WEEK, 99.0),
+    purchase("stranger", MONDAY + DAY, 99.0),
+    purchase("new", SECOND + DAY, 5.0),
+    # No other day of the export is missing.
+    *(event("daily", MONDAY + n * DAY) for n in range(-22, 21) if n != 4),
+]
+
+
+def join(
+    place: Deployment,
+    as_of: date,
+    treated,
+    held_out,
+    *,
+    audience="winback",
+    use_case="ga4_purchase",
+) -> None:
+    """Make users members of an audience."""
+    rows = [
+        {
+            "use_case": use_case,
+            "audience": audience,
+            "as_of": as_of,
+            "user_id": user,
+            "probability": 0.25,
+            "is_control": is_control,
+            "control_group": audience,
+            "control_share": 0.5,
+        }
+        for users, is_control in ((treated, False), (held_out, True))
+        for user in users
+    ]
+    append_rows(place.warehouse, tables.AUDIENCE_MEMBERS, rows)
+
+
+def lifts(place: Deployment):
+    return place.rows("SELECT * FROM ma_audience_lift ORDER BY audience, week")
+
+
+@pytest.fixture(scope="module")
+def weeks(new_place) -> tuple[dict, list[dict], list[dict]]:
+    """Two weeks: the answer, the rows while a day is missing, and once it is there."""
+    place = new_place(OUTCOMES)
+    join(place, MONDAY, TREATED, HELD_OUT)
+    join(place, MONDAY, TREATED[:10], HELD_OUT[:10], audience="upsell")
+    # Who is a member again counts in the first week alone.
+    join(place, SECOND, ["new", "t20"], ["c0"])
+    answer = place.run("model_evaluation", SECOND + 2 * WEEK)
+    before = lifts(place)
+    shop.load(place.workplace, [BOUGHT_LATE, event("daily", LATE)])
+    place.run("model_evaluation", SECOND + 2 * WEEK)
+    return answer, before, lifts(place)
+
+
+class TestLift:
+    def test_the_lift_is_of_all_members_by_group(self, weeks):
+        """Of each audience its own."""
+        answer, rows, _ = weeks
+        other, row, _ = rows
+
+        assert (other["audience"], other["treated_users"]) == ("upsell", 10)
+        assert (row["audience"], row["treated_users"]) == ("winback", 30)
+        assert row["control_users"] == 30
+        assert (row["treated_conversions"], row["control_conversions"]) == (12, 5)
+        # One reload of a page; the first purchase and another one.
+        assert row["treated_revenue"] == Decimal("162.5")
+        assert row["control_revenue"] == Decimal(40)
+        assert row["conversion_difference"] == pytest.approx(7 / 30)
+        assert row["revenue_difference"] == pytest.approx((162.5 - 40) / 30)
+        assert answer["audiences"][1]["verdict"] == row["verdict"]
+        assert "sums" not in answer["audiences"][1]
+
+    def test_the_lift_of_a_later_week_has_new_members_beside_the_old(self, weeks):
+        """It is of all users so far."""
+        *_, row = weeks[1]
+
+        assert (row["treated_users"], row["control_users"]) == (31, 30)
+        assert row["treated_conversions"] == 13
+
+    def test_the_lift_waits_for_a_day_that_the_export_lacks(self, weeks):
+        """As the week's other figures: who bought on that day is in neither group. The
+        later week, which was final, has them then, too."""
+        before, after = (
+            [(row["status"], row["treated_conversions"]) for row in rows[1:]]
+            for rows in weeks[1:]
+        )
+
+        assert before == [("provisional", 12), ("final", 13)]
+        assert after == [("final", 13), ("final", 14)]
+
+
+def test_players_whose_label_is_not_known_are_in_no_group(borrow):
+    """Of players the labels are those that came with their registration."""
+    place = borrow(dataset="")
+    registered = datetime.combine(MONDAY - 5 * DAY, time(), UTC)
+    registrations = [
+        {
+            "use_case": "first_day_churn",
+            "event_id": user,
+            "user_id": user,
+            "event_type": "new_registration",
+            "event_time": registered,
+            "event_date": registered.date(),
+            "label": label,
+            "received_at": registered,
+            "received_on": registered.date(),
+        }
+        for user, label in (("t0", 1), ("t1", 0), ("t2", None), ("c0", 1))
+    ]
+    append_rows(place.warehouse, tables.STREAM_EVENTS, registrations)
+    join(place, MONDAY, TREATED, HELD_OUT, use_case="first_day_churn")
+    use_case = usecases.load("first_day_churn")
+
+    rows = place.warehouse.rows(
+        use_case.statement("audience_outcomes"),
+        use_case.window(place.settings, [MONDAY], today=MONDAY + WEEK)
+        | {"use_case": use_case.name},
+    )
+
+    groups = {row["is_control"]: (row["users"], row["conversions"]) for row in rows}
+    assert groups == {False: (2, 1), True: (1, 1)}
+    assert {row["revenue"] for row in rows} == {None}
+
+
+@pytest.mark.parametrize("table", [tables.EVALUATION, tables.AUDIENCE_LIFT])
+def test_a_run_of_an_older_date_leaves_final_rows(
+    monday, converters, monkeypatch, table
+):
+    """Defect: what it had read before late rows came took the place of the final
+    figures that a run of a newer date, with a lease of its own, had written meanwhile;
+    and its page that of theirs."""
+    users, final, write = sorted(converters), [], Warehouse.write
+    join(monday, MONDAY, users[:10], users[10:20])
+
+    def published() -> list[Any]:
+        read = monday.evaluations() if table is tables.EVALUATION else lifts(monday)
+        return [*read, monday.read(PAGE)]
+
+    def written(self: Any, to: Any, rows: Any) -> None:
+        if to is table and not final:
+            final.append(None)
+            shop.load(monday.workplace, [purchase("u3", MONDAY + 2 * DAY)])
+            monday.run("model_evaluation", MONDAY + 2 * WEEK)
+            final[:] = published()
+        write(self, to, rows)
+
+    monkeypatch.setattr(Warehouse, "write", written)
+    answer = monday.run("model_evaluation", MONDAY + WEEK)
+
+    assert [week["status"] for week in answer["weeks"]] == ["provisional"]
+    assert final[0]["status"] == "final"
+    assert published() == final
