@@ -253,7 +253,7 @@ def _check_users(users: pd.Series, shown: pd.Series, times: pd.Series) -> None:
     ids = columns.texts(users)
     if ids.isna().any():
         hint = "fill it in, or remove the row"
-        refuse(users, ids.isna(), "names nobody", hint=hint)
+        refuse(users, ids.isna(), "is not a user", hint=hint)
     twice = pd.DataFrame({"user": ids, "time": times}).duplicated()
     if twice.any():
         problem = f"has another row at {shown[twice.argmax()]}"
@@ -274,7 +274,7 @@ def _is_older(known: pd.Series, times: pd.Series, shown: pd.Series) -> pd.Series
     since = times[unknown].min()
     if since == times.min() or not unknown.groupby(times).any()[since:].all():
         hint = "fill it in, or remove the row"
-        problem = "is not known, but that of later rows is"
+        problem = "is missing, but later rows have a label"
         refuse(shown, unknown & (times == since), problem, hint=hint)
     return times < since
 

@@ -158,10 +158,10 @@ def test_a_date_that_stands_for_never_is_after_times_of_any_precision():
         ("visits", 8, np.inf, "'inf' is infinite"),
         ("month", 3, None, "'' is not a time"),
         ("month", 5, "soon", "'soon' is not a time"),
-        ("customer", 2, "", "'' names nobody"),
+        ("customer", 2, "", "'' is not a user"),
         ("customer", 1_200, "c148", "'c148' has another row at 2025-08"),
         ("churned", 11, "Maybe", "'Maybe' is neither 1 nor 0"),
-        ("churned", 12, None, "'' is not known, but that of later rows is"),
+        ("churned", 12, None, "'' is missing, but later rows have a label"),
     ],
     ids=str,
 )
