@@ -62,6 +62,13 @@ class TestStatements:
         rows = warehouse.rows(f"{sql} WHERE n <= 5", {"most": count})
         assert sorted(row["n"] for row in rows) == expected[:5]
 
+    def test_bytes_are_counted_apart_for_each_run(self, warehouse):
+        """An alert reads those of a run, whatever else its instance does."""
+        warehouse.bytes_billed += 10
+        run = warehouse.for_run()
+
+        assert (run.client, run.bytes_billed) == (warehouse.client, 0)
+
 
 class TestRows:
     @pytest.fixture(autouse=True)
