@@ -18,7 +18,7 @@ from propensity.registry.versions import Registry
 from propensity.runs import evaluate, predict, report, train
 from tests.deployment import Deployment
 from tests.functions.conftest import LATER, MONDAY, TRAINED
-from tests.functions.test_model_evaluation import join
+from tests.functions.test_audience_lift import join
 from tests.rows import publish, put
 from tests.shop import WEEK
 

@@ -38,8 +38,8 @@ from tests.events import bet, enriched_card, registration, transaction, truth
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import push, serving
 from tests.functions.streaming import rows_of
+from tests.functions.test_audience_lift import join
 from tests.functions.test_audiences import by_hand
-from tests.functions.test_model_evaluation import join
 from tests.rows import append_rows, publish
 
 FUNCTIONS = render.files()[TERRAFORM / "generated" / "functions.json"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -11,22 +10,10 @@ import requests
 
 from propensity.audience.declared import Declared, Named
 from propensity.audience.delivery import Request
-from propensity.audience.members import Audience, Control, Member
+from propensity.audience.members import Member
 from propensity.audience.run import opened
+from tests.offline.audience.test_destinations import AUDIENCE, SECRET
 
-SECRET = "a secret of the file"
-CHOSEN_AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
-AUDIENCE = Audience(
-    use_case="ga4_purchase",
-    name="winback",
-    as_of=date(2026, 3, 2),
-    control=Control(key=b"", group="winback", share=0.0),
-    selection="",
-    members=[],
-    suppressed=0,
-    is_stored=True,
-    chosen_at=CHOSEN_AT,
-)
 DOCS = Path(__file__).parents[3] / "docs"
 COLUMNS = {"email": "a@b.com", "email_sha256": "0" * 64, "klaviyo_id": "01GX"}
 EVENT = {"event_name": "PropensityAudience", "event_time": 1772431200,
