@@ -20,6 +20,7 @@ import tempfile
 import uuid
 from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -172,14 +173,16 @@ def publish(
         Conflict: Others were quicker each time.
         PropensityError: BigQuery or the bucket failed. The pointer is as it was.
     """
-    pointer = pointer_name(use_case)
+    pointer, own, tries = pointer_name(use_case), uuid.uuid4().hex, count()
 
     def publish_once() -> int:
         stored = artifacts.find(pointer)
-        # Names sort by the pointer that they are to replace. Each try has its own:
-        # after a lost answer the client's retry finds the file, which is a conflict.
+        # Names sort by the pointer that they are to replace, and by the try. Each try
+        # has its own: after a lost answer the client's retry finds the file, which is a
+        # conflict, and the next try deletes it.
         generation = stored.generation if stored else 0
-        name = f"{folder_of(use_case)}g{generation:020}-{uuid.uuid4().hex}.sqlite"
+        file = f"g{generation:020}-{own}-{next(tries)}.sqlite"
+        name = f"{folder_of(use_case)}{file}"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "index"
             parameters = {"use_case": use_case, "index_days": days}
