@@ -77,9 +77,8 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     days: Annotated[Sequence[Weekday], Meta(min_length=1)] = ("monday",)
     until: Day | None = None
 
-    @property
-    def by(self) -> str:
-        """The one of ``RULES`` that says how many; raises ValueError without one."""
+    def check(self) -> None:
+        """Raise ValueError unless the file says in one way how many."""
         given = [name for name in RULES if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -88,7 +87,11 @@ class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         if given == ["budget"] and not self.cost_per_contact:
             raise ValueError("budget needs cost_per_contact, above 0")
-        return given[0]
+
+    @property
+    def by(self) -> str:
+        """The one of ``RULES`` that says how many."""
+        return next(name for name in RULES if getattr(self, name) is not None)
 
     @property
     def selection(self) -> str:
@@ -191,13 +194,12 @@ def load(use_case: UseCase, name: str) -> Named:
             )
         text = statements.read(folder, file)
         entries = tomllib.loads(text)
-        named = Named(name, folder, convert(entries, Declared))
-        # One way to say how many is there, or this raises.
-        assert named.declared.by
+        declared = convert(entries, Declared)
+        declared.check()
     except ValueError as error:
         problem = explained(error, entries, Declared)
         raise UseCaseError(f"{use_case.name}/audiences/{file}: {problem}") from error
-    return named
+    return Named(name, folder, declared)
 
 
 def secrets_of(use_case: UseCase) -> list[str]:

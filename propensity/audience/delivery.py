@@ -107,8 +107,8 @@ class Destination(ABC):
             Unavailable: The outcome is not known; the same request may be sent again.
         """
 
-    def validate(self, request: Request) -> None:
-        """Ask whether a request would be taken; raises Refused if not."""
+    def validate(self, requests: Sequence[Request]) -> None:
+        """Ask whether the first request would be taken; raises Refused if not."""
         raise RequestError(
             f"{self.name} cannot check requests without executing them",
             hint="Leave --validate out",

@@ -131,9 +131,10 @@ class Google(Destination):
         """
         return self._sent(request, validate_only=False)
 
-    def validate(self, request: Request) -> None:
-        """Let Google check a request without executing it; raises as ``send`` does."""
-        self._sent(request, validate_only=True)
+    def validate(self, requests: Sequence[Request]) -> None:
+        """Let Google check the first request without executing it; see ``send``."""
+        for request in requests[:1]:
+            self._sent(request, validate_only=True)
 
     def _sent(self, request: Request, *, validate_only: bool) -> Mapping[str, str]:
         self._check_age(request)

@@ -213,11 +213,11 @@ def choose(
         users: Number of users of the publication.
     """
     members, treated = list[Member](), 0
-    most = declared.most(users)
+    most, paid_for = declared.most(users), declared.paid_for
     for one in candidates:
         # End at the last user who is paid for: with more held-out users behind, a
         # small budget would have too large a control group.
-        if treated == declared.paid_for or len(members) == most:
+        if treated == paid_for or len(members) == most:
             break
         is_control = control.holds_out(one.user_id)
         treated += not is_control
@@ -237,10 +237,10 @@ def most_candidates(
         users: Number of users of the publication.
         suppressed: How many users are left out after that.
     """
-    most = declared.most(users)
-    if declared.paid_for is not None:
+    most, paid_for = declared.most(users), declared.paid_for
+    if paid_for is not None:
         # Too few by chance once in 10^18 times, whatever the budget and the share.
-        most = int(1.5 * declared.paid_for / (1 - control.share)) + 1_000
+        most = int(1.5 * paid_for / (1 - control.share)) + 1_000
     return MOST_USERS if most is None else min(most + suppressed, MOST_USERS)
 
 

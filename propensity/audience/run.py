@@ -105,8 +105,7 @@ def preview(
 def _validated(destination: Destination, requests: Sequence[Request]) -> str:
     """Return in a word what a receiver says of the first request."""
     try:
-        for request in requests[:1]:
-            destination.validate(request)
+        destination.validate(requests)
     except Refused as refusal:
         return f"refused: {refusal}"
     return "yes"

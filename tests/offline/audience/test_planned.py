@@ -138,3 +138,7 @@ class TestPlan:
 def test_a_receiver_that_only_takes_is_not_asked_to_validate(site):
     with pytest.raises(RequestError, match="cannot check"):
         act(site, run.preview, winback(), validate=True)
+
+    send(site)
+    with pytest.raises(RequestError, match="cannot check"):
+        act(site, run.preview, winback(), validate=True)
