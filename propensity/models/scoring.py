@@ -74,6 +74,8 @@ class Scorer:
         if width is not None and type(model) is LogisticRegression:
             self._model, self._weights = _folded(model)
         self._threads = threads
+        # By number, whether the model refuses rows where it is null.
+        self._null_refused: dict[str, bool] = {}
 
     def score(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Scored]:
         """
@@ -137,7 +139,7 @@ class Scorer:
 
     def refusal(self, rows: pa.RecordBatch) -> SchemaError:
         """Return the faults of rejected rows: the feature, never the value."""
-        farthest, most = None, 0.0
+        farthest, most, gaps = None, 0.0, list[str]()
         for name, kind in self._encoder.features.items():
             if kind != "number":
                 continue
@@ -151,7 +153,12 @@ class Scorer:
                     "look for a division by 0 in the statement of the features",
                     field=name,
                 )
-            if np.isnan(values).any() and self._refuses_null(name):
+            if np.isnan(values).any():
+                gaps.append(name)
+        for name in sorted(gaps):
+            if name not in self._null_refused:
+                self._null_refused[name] = self._refuses_null(name)
+            if self._null_refused[name]:
                 return SchemaError(
                     f"feature {name!r} is null in some rows, and the model has nothing "
                     "to put in its place: it was trained without gaps there, or its "
@@ -179,22 +186,33 @@ class Scorer:
         return False
 
 
-def each_score(scorer: Scorer, rows: pa.RecordBatch) -> Iterator[float | SchemaError]:
+def each_score(
+    scorer: Scorer, rows: pa.RecordBatch, *, is_refused: bool = False
+) -> Iterator[float | SchemaError]:
     """
     Yield the probability of each row, or why the model refuses the row.
 
     It does not say which it refuses. Halves of halves are scored until that is found:
     row by row would hold up all other requests for seconds.
+
+    Args:
+        is_refused: Whether the model is known to refuse a row among them.
     """
+    if not is_refused:
+        try:
+            yield from scorer.probabilities(rows)
+            return
+        except ValueError:
+            pass
     half = rows.num_rows // 2
-    try:
-        scores: list[float | SchemaError] = [*scorer.probabilities(rows)]
-    except ValueError:
-        scores = [] if half else [scorer.refusal(rows)]
-    yield from scores
-    if len(scores) < rows.num_rows:
-        yield from each_score(scorer, rows[:half])
-        yield from each_score(scorer, rows[half:])
+    if not half:
+        yield scorer.refusal(rows)
+        return
+    is_clean = True
+    for score in each_score(scorer, rows[:half]):
+        is_clean = is_clean and not isinstance(score, SchemaError)
+        yield score
+    yield from each_score(scorer, rows[half:], is_refused=is_clean)
 
 
 def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> Scored:

@@ -155,7 +155,7 @@ class ScoreStream(Consumer):
         scores: Sequence[float | SchemaError | None] = [None] * len(to_score)
         if champion is None:
             counts["no_champion"] = len(to_score)
-        else:
+        elif to_score:
             features = pa.RecordBatch.from_pylist(
                 [values for _, values in to_score], use_case.feature_schema()
             )
