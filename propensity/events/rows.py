@@ -137,6 +137,7 @@ class Accepted(NamedTuple):
     events: list[Event]
     truths: list[Event]
     refused: dict[int, Refused]
+    received_at: datetime
 
 
 def accept(
@@ -158,7 +159,7 @@ def accept(
         suppressed: The users whose events are not kept. The user of a truth is its
             event id.
     """
-    accepted = Accepted([], [], {})
+    accepted = Accepted([], [], {}, received_at)
     read: list[tuple[int, Message, Any, bytes]] = []
     for place, message in enumerate(messages):
         try:

@@ -377,17 +377,13 @@ def _answer(
         {name: getattr(row, name) for name in (*_IN_ANSWERS, "latency_ms")}
         for row in rows
     ]
-    answer: dict[str, object] = {
-        "use_case": question.use_case.name,
-        "model_version": serving.version,
-        "is_warm": serving.is_warm,
-        "request_ms": request_ms,
-    }
+    use_case = {"use_case": question.use_case.name}
+    model = {"model_version": serving.version, "is_warm": serving.is_warm}
+    request = {"request_ms": request_ms}
     if not question.is_single:
-        return {**answer, "predictions": scores}
-    if question.user_id is not None:
-        answer["user_id"] = question.user_id
-    return {**answer, **scores[0]}
+        return {**use_case, **model, **request, "predictions": scores}
+    user = {} if question.user_id is None else {"user_id": question.user_id}
+    return {**use_case, **user, **model, **scores[0], **request}
 
 
 _IN_ANSWERS = ("probability", "anomaly_score", "event_id", "inference_id")

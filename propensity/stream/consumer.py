@@ -340,8 +340,8 @@ class StreamFeatures(Consumer):
         self, accepted: Accepted, again: dict[int, PropensityError]
     ) -> Mapping[str, int]:
         """Store truths and events, then publish the stored events."""
-        truths = await self._store(TRUTH_EVENTS, accepted.truths, accepted.refused)
-        events = await self._store(STREAM_EVENTS, accepted.events, accepted.refused)
+        truths = await self._store(TRUTH_EVENTS, accepted.truths, accepted)
+        events = await self._store(STREAM_EVENTS, accepted.events, accepted)
         messages, unknown_postcodes = [], 0
         for event in events:
             attributes = {name: getattr(event, name) for name in KEPT}
@@ -357,12 +357,12 @@ class StreamFeatures(Consumer):
         }
 
     async def _store(
-        self, table: Table, events: Sequence[Event], refused: dict[int, Refused]
+        self, table: Table, events: Sequence[Event], accepted: Accepted
     ) -> list[Event]:
-        """Append rows of events or truths, and return the accepted ones."""
+        """Append rows of events or truths, and return those that the table took."""
+        refused, at = accepted.refused, accepted.received_at
         if events:
             lateness = timedelta(days=self.clients.settings.maximum_lateness_days)
-            at = self.clients.clock.now()
             rows = rows_of(table, events, received_at=at, lateness=lateness)
             await self.append(table, rows, [event.place for event in events], refused)
         return [event for event in events if event.place not in refused]
