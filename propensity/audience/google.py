@@ -262,13 +262,13 @@ class Google(Destination):
         file = self._file
         if not (file.email or file.phone):
             return {"user_id_data": {"user_id": member.user_id}}
-        identifiers, reasons = [], []
+        identifiers, reasons, values = [], [], member.values
         for column, name, hashing in (
             (file.email, "email_address", hashed_email),
             (file.phone, "phone_number", hashed_phone),
         ):
             try:
-                if value := member.values.get(column):
+                if value := values.get(column):
                     identifiers.append({name: hashing(str(value))})
             except ValueError as error:
                 reasons.append(str(error))
