@@ -340,7 +340,8 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
             "review_cost": run.settings.alert_review_cost,
         },
     )
-    series = groups.select(["day", "model_version"]).to_pydict()
+    # Grouped, because there may be millions of rows.
+    series = groups.group_by(["day", "model_version"]).aggregate([]).to_pydict()
     scored = {*zip(series["day"], series["model_version"], strict=True)}
     unscored = {(day, -1) for day in {*days} - {*series["day"]}}
     for day, version in sorted(scored | unscored):
