@@ -282,10 +282,10 @@ def parse(
         request.max_content_length = None
     body = object_in(read.strip() or b"{}")
     known = ["use_case", "as_of", "force", *(["trial"] if has_trials else [])]
-    if unknown := sorted({*body} - {*known}):
-        name = unknown[0][:64]
+    if unknown := sorted(name[:64] for name in {*body} - {*known}):
         raise RequestError(
-            f"unknown field {name}; known are {', '.join(known)}", field=name
+            f"unknown field {', '.join(unknown)}; known are {', '.join(known)}",
+            field=unknown[0],
         )
     use_case = body.get("use_case", default_use_case)
     if not isinstance(use_case, str):
