@@ -17,7 +17,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from propensity.errors import Conflict, PropensityError, RunInProgress
-from propensity.gcp.artifacts import Artifacts, Stored, content_of, json_of
+from propensity.gcp.artifacts import Artifacts, Stored, content_of, instant_of, json_of
 
 # A killed run's lease ends after this time. A working run renews it five times within
 # it, so that a few renewals may fail.
@@ -142,10 +142,11 @@ def leased(
         lease.answer, lease.is_finished = note.answer, True
         yield lease
         return
-    if note.state == "running" and note.expires_at and now < note.expires_at:
+    began, ends = note.began_at, note.expires_at
+    if note.state == "running" and began and ends and now < ends:
         raise RunInProgress(
-            f"{what} has been under way since {note.began_at}; its lease ends at "
-            f"{note.expires_at}"
+            f"{what} has been under way since {instant_of(began)}; its lease ends at "
+            f"{instant_of(ends)}"
         )
     lease.waiting_since = note.waiting_since
     try:
