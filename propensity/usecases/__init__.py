@@ -122,11 +122,12 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     @cached_property
     def entity(self) -> str:
         """The id of what a row is about: of users, or the identity of events."""
+        entity = "user_id"
         for event_type in self.stream.scored:
             for name, kind in self.event_types.get(event_type, {}).items():
                 if kind == "identity":
-                    return name
-        return "user_id"
+                    entity = name
+        return entity
 
     @property
     def money(self) -> str:
