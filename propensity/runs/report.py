@@ -128,15 +128,16 @@ def publish_lifts(run: Run) -> list[Lift]:
     newest = run.as_of - run.timeframe.horizon
     found = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
     shares = {(row["audience"], row["week"]): row["control_share"] for row in found}
+    if not shares:
+        return []
     ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
     # What was mature once is so in a run for an earlier date, too.
     final, sums = set[Key](), dict[Key, Sequence[GroupSums]]()
-    for row in run.read(Lift, "audience_lifts", **ever) if shares else ():
+    for row in run.read(Lift, "audience_lifts", **ever):
         sums[row.audience, row.week] = row.sums
         if row.status == "final":
             final.add((row.audience, row.week))
-    if shares:
-        sums |= _sums_of(run, shares)
+    sums |= _sums_of(run, shares)
     rows = list[Lift]()
     for audience in sorted({name for name, _ in shares}):
         rows += _of_audience(run, audience, sums, shares, final=final)
