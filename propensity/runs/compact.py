@@ -6,8 +6,8 @@ events, and writes in the same transaction up to when events are counted. So it 
 at any point and be called as often as one likes; the view of the features adds what
 arrived since, and is exact at any moment.
 
-Daily, it also logs the age of predictions, for the alerts: a run that is paused,
-or never called, logs nothing.
+Daily, it also logs the ages of live versions and of the newest runs, for the alerts: a
+run that is paused, or never called, logs nothing.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
         artifacts.delete(name)
 
 
-# -- predictions ----------------------------------------------------------------
+# -- ages -----------------------------------------------------------------------------
 
 
 def log_ages(run: Run) -> None:

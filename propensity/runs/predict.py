@@ -278,7 +278,7 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
 
 @contextlib.contextmanager
 def removed_on_failure(run: Run) -> Iterator[None]:
-    """Remove what the run has scored where it fails: they would never be read."""
+    """Remove what the run has scored where it fails: it would never be read."""
     try:
         yield
     except PropensityError:
