@@ -172,7 +172,11 @@ def test_an_outage_names_who_was_asked_and_what_starts_it(cause, what):
             api.BadRequest("Query exceeded limit for bytes billed: 1."),
             f"PROPENSITY_MAXIMUM_BYTES_BILLED, {GOOGLE.maximum_bytes_billed}",
         ),
-        (TimeoutError(), f"may take {GOOGLE.query_timeout_s} s. "),
+        (
+            TimeoutError(),
+            f"may take {GOOGLE.query_timeout_s} s. If your data are that large, raise "
+            "PROPENSITY_QUERY_TIMEOUT_S",
+        ),
     ],
 )
 def test_a_limit_that_is_exhausted_is_named_with_its_value(error, limit):

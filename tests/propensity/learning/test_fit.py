@@ -61,8 +61,8 @@ class TestModel:
     def test_a_model_comes_near_the_true_propensity(self):
         """Its ROC AUC is above recency alone, and within 0.05 of the truth's on the
         same rows: 8 weeks of 500 users leave five features no more to miss. The mean
-        of candidates is the mean of their scores; a column without values is worth
-        nothing."""
+        of candidates is the mean of their scores. A column without values is worth
+        nothing, and noise next to nothing."""
         held = trained().holdout
         columns = {name: held.rows.rows[name].to_numpy() for name in SHOP.features}
         best = roc_auc_score(held.rows.label, propensity(columns))
@@ -73,6 +73,9 @@ class TestModel:
 
         importance = {one.feature: one.mean for one in held.importance}
         assert [*importance][0] == "recency_days"
+        assert {*importance} == {*SHOP.features}
+        assert importance["recency_days"] > 0.1
+        assert abs(importance["noise"]) < 0.02
         assert importance["refunds"] == 0
         assert held.baseline_roc_auc == pytest.approx(recency)
         assert scores["mean"] == pytest.approx(np.mean(each, axis=0), abs=1e-15)

@@ -75,6 +75,10 @@ def test_the_choice_alone_shares_days_with_the_test_where_time_is_short(weeks):
     assert ends(judged)[1] < ends(split.holdout)[0]
 
 
+def test_the_choice_is_on_several_blocks_of_weeks_where_there_is_time():
+    assert len(parts(24).blocks) > 1
+
+
 def test_every_row_is_learned_from_by_the_model_that_goes_live():
     """Days of nobody's part are of the served model, and of no list in the card."""
     split = parts(24)
