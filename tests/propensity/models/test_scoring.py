@@ -222,7 +222,7 @@ class TestScores:
         self, numbers, categories, model, monkeypatch
     ):
         """Unseen categories and nulls included; however rows are cut into batches and
-        chunks, on threads or without, and of a single row."""
+        chunks, on threads or without, and of a single row; it is left as it was."""
         monkeypatch.setattr(scoring, "CHUNK_ROWS", 7)
         is_dense = re.search("Hist|HalfSpace", repr(model))
         options = {"sparse_threshold": 0.0 if is_dense else 0.3}
@@ -230,9 +230,9 @@ class TestScores:
         batch = users(60, seed=3)
         batches = [batch.slice(0, 7), batch.slice(7, 0), batch.slice(7)]
         scorer = Scorer(*fitted, features=FEATURES)
+        probability = expected(batch, *fitted)
         alone = [scorer.probabilities(batch.slice(row, 1)) for row in range(4)]
 
-        probability = expected(batch, *fitted)
         for actual in (
             scored(batches, *fitted),
             scored(batches, *fitted, threads=0),
@@ -241,6 +241,7 @@ class TestScores:
         ):
             own = probability[: len(actual)]
             np.testing.assert_allclose(actual, own, rtol=0, atol=1e-9)
+        assert np.array_equal(expected(batch, *fitted), probability)
 
     @pytest.mark.parametrize(
         "preprocessor",
