@@ -27,7 +27,6 @@ from propensity.gcp.clients import open_client
 from tests.local.projects import wait_until
 
 DAY = date(2026, 3, 1)
-THREADS = 16
 Scalar = bigquery.ScalarQueryParameter
 DAYS = [Scalar("d", "DATE", DAY)]
 
@@ -129,6 +128,24 @@ class TestTransactions:
         assert sorted(warehouse.rows(current)) == (
             [("a", 0.5)] if last else [("a", 0.1), ("b", 0.2)]
         )
+
+
+def test_numerics_are_calculated_exactly(warehouse):
+    """Products and quotients, to nine decimals, rounded half away from zero."""
+    values = {
+        "a / b": "0.333333333",
+        "-2 * a / (3 * a)": "-0.666666667",
+        "large * 1000 * b": "3000000000000000000",
+        "SAFE_MULTIPLY(large, b) - large * b": "0",
+        "SAFE_MULTIPLY(large, large)": "None",
+        "CAST(a / 8 AS STRING)": "0.125",
+    }
+    [row] = warehouse.rows(
+        f"SELECT {', '.join(values)} FROM "
+        "(SELECT NUMERIC '1' AS a, NUMERIC '3' AS b, NUMERIC '1e15' AS large)"
+    )
+
+    assert [*map(str, row)] == [*values.values()]
 
 
 def test_a_query_knows_the_columns_of_now(warehouse):

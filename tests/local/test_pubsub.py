@@ -334,3 +334,15 @@ class TestStreamingPull:
 
         assert sorted(map(int, got[0] + got[1])) == [*range(80)]
         assert len(got[0]) == before
+
+    def test_a_subscriber_of_nothing_is_told_so(self, emulator, topic):
+        pushed = emulator.subscription(
+            topic, "pushed", push_config={"push_endpoint": "http://127.0.0.1:9/"}
+        )
+        for name, error in (
+            (f"{pushed}-not", exceptions.NotFound),
+            (pushed, exceptions.FailedPrecondition),
+        ):
+            future = emulator.subscriber.subscribe(name, print)
+            with pytest.raises(error):
+                future.result(PATIENCE_S)
