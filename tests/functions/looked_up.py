@@ -6,12 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from google.cloud import bigquery
 
-from local.stack.state import ROOT
 from propensity.gcp.warehouse import definition_of
 from propensity.statements import statement
 from propensity.tables import every as tables
 
-FOLDER = ROOT / "02-GetProba"
 TODAY = datetime.now(UTC).date()
 ANA = {
     "user_id": "ana.1",

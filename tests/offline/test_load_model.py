@@ -8,7 +8,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from tests.emptied import empty_bucket
 from tests.propensity.registry.versions import Malicious, promote
 
 USE_CASE = usecases.load("first_day_churn")
-NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 class Place(Deployment):

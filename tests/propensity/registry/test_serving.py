@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -41,7 +40,6 @@ from tests.deployment import Deployment, entered
 from tests.emptied import empty_bucket, empty_tables
 from tests.propensity.registry.versions import promote
 
-NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TTL_S = 60.0
 FEATURES = {"bet_count": "number", "country": "category"}
 USE_CASE = structs.replace(usecases.load("first_day_churn"), features=FEATURES)
