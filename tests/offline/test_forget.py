@@ -85,16 +85,16 @@ def append(site: Deployment, table: Table, *rows: dict[str, Any]) -> None:
     asyncio.run(Appends(site.settings).append(table, given))
 
 
-def fill(site: Deployment) -> None:
-    """Put two rows of both users into every table that has users."""
+def fill(site: Deployment, *users: str, times: int = 2) -> None:
+    """Put rows of users, else two of both, into every table that has users."""
     for table, source in tables.holding_users().items():
         rows = []
-        for user in (GONE, KEPT):
+        for user in users or (GONE, KEPT):
             values = {}
             if source == "raw":
-                raw = f'{{"user_id": "{user}", "event_type": "unheard'
-                values = {"raw": raw.encode(), "attributes": "{}"}
-            rows += 2 * [row_of(table, user, **values)]
+                raw = json.dumps({"user_id": user, "event_type": "unheard"})
+                values = {"raw": raw.encode(), "attributes": json.dumps({"from": user})}
+            rows += times * [row_of(table, user, **values)]
         append(site, table, *rows)
 
 
@@ -356,15 +356,7 @@ class TestBucket:
 def test_after_forgetting_nothing_has_the_users_in_any_form(site):
     """Tables, Parquet, JSON and SQLite, older generations too."""
     users = ("gone.1", "Ana é/1", 'quoted "id" \\u00e9')
-    for table, source in tables.holding_users().items():
-        rows = [row_of(table, KEPT)]
-        for user in users:
-            values = {}
-            if source == "raw":
-                raw = json.dumps({"user_id": user, "event_type": "unheard"})
-                values = {"raw": raw.encode(), "attributes": json.dumps({"from": user})}
-            rows.append(row_of(table, user, **values))
-        append(site, table, *rows)
+    fill(site, KEPT, *users, times=1)
     for name in (EXPORT, SCORES):
         site.artifacts.create(name, parquet(*users, KEPT))
         site.artifacts.overwrite(name, parquet(KEPT, *users, *users))
