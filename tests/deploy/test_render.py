@@ -146,7 +146,7 @@ def test_filters_read_fields_and_functions_that_are_logged():
     groups = re.findall(r"function(?:=|\) = )(\([^)]*\)|[\"']\w+[\"'])", asked)
     names = {name for group in groups for name in re.findall(r"\w+", group)} - {"OR"}
 
-    assert names
+    assert {"modelTraining", "scoreStream", "compactFeatures"} <= names
     assert names <= {camel(function.target) for function in functions.load()}
     for word in {*FIELDS, *re.findall(r"(?:jsonPayload|json_payload)\.(\w+)", asked)}:
         assert re.search(rf'["\s(]{word}["=]', code), word
@@ -174,8 +174,10 @@ def test_nobody_is_mailed_for_what_is_expected():
     # Killed for its memory, a function answers 503 and writes nothing.
     assert "run.googleapis.com/varlog/system" in platform
     # A job that ends without a line of its own has told the scheduler 200 before.
-    assert job.startswith('"cloud_run_job" AND ')
-    assert job.endswith("AND severity>=ERROR)")
+    assert job == (
+        '"cloud_run_job" AND resource.labels.job_name=~"^${prefix}-training-job-" '
+        "AND severity>=ERROR)"
+    )
 
 
 @pytest.mark.parametrize("name", ALERTS)
