@@ -1,7 +1,7 @@
 """
-03-ModelEvaluation and 00-ModelTraining of a use case that scores events, specified.
+03-ModelEvaluation of a use case that scores events, specified on emulators.
 
-An evaluation needs no model: tests write the log that the stream would have written.
+No model is needed: tests write the log that the stream would have written.
 Most read one run over some days, each of which is of versions of its own.
 """
 

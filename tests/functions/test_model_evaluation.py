@@ -1,6 +1,5 @@
 """
-03-ModelEvaluation, specified on emulators: probabilities and purchases of some weeks,
-and outcomes of audiences by group.
+03-ModelEvaluation, specified on emulators: probabilities and purchases of some weeks.
 
 No model is needed: tests write the history that 01 would have written.
 """

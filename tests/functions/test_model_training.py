@@ -1,6 +1,5 @@
 """
-00-ModelTraining, specified on emulators: what it records, and what it leaves alone;
-and a trial of it, which is answered and reported and changes nothing.
+00-ModelTraining, specified on emulators: what it records, and what it leaves alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""
-Destinations and their files, specified against a receiver on this machine; and the
-example files, by the form that each service publishes at the address in the file.
-"""
+"""Destinations and their files, specified against a receiver on this machine."""
 
 from __future__ import annotations
 
@@ -28,6 +25,8 @@ from propensity.errors import (
     Unavailable,
     UseCaseError,
 )
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 SECRET = "a secret of the file"
 VARIABLES = {"CRM_TOKEN": SECRET}
@@ -75,11 +74,6 @@ class Answering(Receiver):
     def take(self, method, path, headers, body):
         self.heard.append((method, path, dict(headers), json.loads(body)))
         return self._answer
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch):
-    monkeypatch.setattr(Http, "first_pause_s", 0.0)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The examples of destinations in docs/, as their services take them."""
+"""
+The examples of destinations in docs/, specified: each has the form that its service
+publishes at the address in the file.
+"""
 
 from __future__ import annotations
 
