@@ -19,6 +19,7 @@ from propensity.learning import gate
 from propensity.learning.gate import Rival, Verdict
 from propensity.learning.rows import Block, Slice
 from propensity.learning.trained import Trained
+from propensity.measures import metrics
 from tests.propensity.learning import fitted_cards
 from tests.propensity.learning.shops import drawn, snapshots, table, train, trained
 
@@ -190,10 +191,16 @@ class TestChallenger:
     def test_a_challenger_goes_live_unless_it_is_worse_beyond_chance(
         self, challenger, champion, is_promoted
     ):
-        """By the whole interval of the difference, on the same rows."""
+        """By the whole interval of the metric's difference, on the same rows."""
         model = with_scores(trained(), distorted(challenger))
+        rows = trained().holdout.rows
         verdict = against(distorted(champion), model)
+        new, old = (
+            metrics.roc_auc(rows.outcomes(distorted(sd)))
+            for sd in (challenger, champion)
+        )
 
+        assert verdict.differences["roc_auc"].estimate == pytest.approx(new - old)
         assert set(verdict.differences) == {"roc_auc", "log_loss"}
         assert verdict.promoted == is_promoted
         assert verdict.reason.startswith("not worse" if is_promoted else "worse")
