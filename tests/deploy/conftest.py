@@ -52,7 +52,8 @@ def settings_file(folder: Path, settings: dict[str, str]) -> Path:
     return file
 
 
-# Stands in for gcloud, bq and terraform: keeps what it is asked, and answers by rules.
+# Stands in for gcloud, bq and terraform, and for sleep, which takes no time: keeps what
+# it is asked, and answers by rules.
 # In the shell, as a set-up asks some thirty times and Python would start for each.
 SHIM = """#!/bin/bash
 call="${0##*/} $*"
@@ -96,7 +97,7 @@ class Cloud:
         """Run a script of the project, with these programs on PATH alone."""
         shutil.rmtree(self.folder / "bin", ignore_errors=True)
         (self.folder / "bin").mkdir()
-        for program in ("gcloud", "bq", "terraform"):
+        for program in ("gcloud", "bq", "terraform", "sleep"):
             file = self.folder / "bin" / program
             file.write_text(SHIM)
             file.chmod(0o755)

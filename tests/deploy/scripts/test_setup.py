@@ -181,10 +181,11 @@ class TestAfterASetup:
         set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
         [granted] = set_up.project.glob(".local/deploy/*/granted")
         granted.write_text(f"{time.time():.0f}")
-        result = set_up.run("02-GetProba/deploy.sh", "--wait=2")
+        result = set_up.run("02-GetProba/deploy.sh", "--wait=600")
 
         assert result.returncode == 0, result.stderr
         assert refusal in result.stderr
+        assert set_up.count("sleep ") == 1
         assert "for permissions that deploy/setup.sh has just granted" in result.stderr
 
     @pytest.mark.parametrize(
