@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from types import MappingProxyType
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from propensity.drift import Reference, reference
 from propensity.learning import gate, profile
@@ -167,8 +167,9 @@ def card(
 
 def _plain(card: Mapping[str, object]) -> Plain:
     """Return a card of values that JSON has: days are texts, and money is numbers."""
-    encoded = msgspec.json.Encoder(decimal_format="number").encode(card)
-    plain: Plain = json.loads(encoded)
+    # By Python's own JSON, which keeps an infinite parameter of a candidate.
+    values = to_builtins(card, builtin_types=(Decimal,))
+    plain: Plain = json.loads(json.dumps(values, default=float))
     return plain
 
 

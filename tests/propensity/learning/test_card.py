@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
@@ -18,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
 from propensity.learning import candidates, profile
 from propensity.learning import card as cards
@@ -134,6 +137,14 @@ class TestFiles:
         assert stored["user_id"].to_pylist() == sorted(stored["user_id"].to_pylist())
         assert abs(np.corrcoef(stored["user_id"], stored["recency"])[0, 1]) < 0.2
         assert not stored.equals(cards.nameless(table))
+
+
+def test_a_card_keeps_an_infinite_parameter():
+    """Trials fit the live version's candidates again, such as one with C = inf."""
+    infinite = structs.replace(trained().chosen, parameters={"C": math.inf})
+    written = card(model=replace(trained(), chosen=infinite))
+
+    assert json.loads(cards.to_json(written))["parameters"] == {"C": math.inf}
 
 
 def test_the_row_of_a_version_has_every_column_and_the_card():
