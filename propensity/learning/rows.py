@@ -338,6 +338,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     older, newest = rows.slice(0, choose), rows.slice(hold)
     later = rows.slice(choose, hold - choose)
     before, fitting, choosing = map(_known, (rows.slice(0, hold), older, later))
+    holdout = _known(newest)
     is_enough = _is_enough(fitting, settings) and least <= choosing.conversions
     block = Block(fit_end=len(fitting), first=len(fitting), end=len(before))
     return Parts(
@@ -345,8 +346,8 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
         before=before,
         blocks=[block] if is_enough and choosing.has_both_classes else [],
         fitting=before,
-        holdout=_known(newest),
-        every=_known(rows),
+        holdout=holdout,
+        every=before.followed_by(holdout),
         unlabelled=(older, rows.slice(0, hold)),
         outcomes=counts(rows),
     )
