@@ -200,7 +200,9 @@ class TestChallenger:
             for sd in (challenger, champion)
         )
 
-        assert verdict.differences["roc_auc"].estimate == pytest.approx(new - old)
+        apart = verdict.differences["roc_auc"]
+        assert apart.estimate == pytest.approx(new - old)
+        assert apart.low <= apart.estimate <= apart.high
         assert set(verdict.differences) == {"roc_auc", "log_loss"}
         assert verdict.promoted == is_promoted
         assert verdict.reason.startswith("not worse" if is_promoted else "worse")
@@ -338,10 +340,13 @@ class TestChance:
 
         assert count / REPEATS <= 0.05
 
-    def test_equal_models_are_not_refused_where_nearly_all_convert(self):
-        """Of a thousand rows, three are of label 0."""
+    @pytest.mark.parametrize("others", [3, 10])
+    def test_equal_models_are_not_refused_where_nearly_all_convert(self, others):
+        """Of a thousand rows, three or ten are of label 0."""
+        rate = 1 - others / 1_000
         count = sum(
-            refused(users(seed, 997, rate=0.997), seed) for seed in range(REPEATS)
+            refused(users(seed, 1_000 - others, rate=rate), seed)
+            for seed in range(REPEATS)
         )
 
         assert count / REPEATS <= 0.05

@@ -100,6 +100,15 @@ class TestResiduals:
         assert season.residual(rare)[0] == pytest.approx(np.log(1e9), abs=1e-6)
 
 
+def test_levels_differ_by_what_a_newer_model_has_learned():
+    """Of the same rows, the shift that gives the champion the challenger's mean."""
+    champion = np.random.default_rng(0).beta(1, 9, 500)
+    weight = np.random.default_rng(1).choice([1.0, 3.0], 500)
+    later = season.apply(champion, 0.3)
+
+    assert season.level_difference(later, champion, weight=weight) == pytest.approx(0.3)
+
+
 def test_levels_carry_weeks_over_several_versions():
     """Back to a version that is served again, and over one that never was; weeks
     of a version that was never compared are left out."""

@@ -38,8 +38,8 @@ class Rows(NamedTuple):
 @st.composite
 def scored(draw: st.DrawFn) -> Rows:
     """Rows of both classes, with ties and weights, and probabilities of 0 and 1."""
-    size = draw(st.integers(2, 40))
-    steps = draw(st.integers(1, 20))
+    size = draw(st.integers(2, 60))
+    steps = draw(st.integers(1, 40))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     label = random.random(size) < draw(st.floats(0.05, 0.95))
     label[:2] = [True, False]
@@ -332,6 +332,24 @@ class TestIntervals:
 
             assert found == pytest.approx(ends(rows.outcomes), abs=1e-9)
 
+    @pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
+    @given(scored())
+    def test_slopes_are_how_far_a_metric_moves(self, name, rows):
+        """With a little more of a row, of either label."""
+        measure, slopes_of = getattr(metrics, name), getattr(metrics, f"{name}_slopes")
+        observed = rows.outcomes
+        slopes, place = slopes_of(observed), len(observed.users) // 2
+        for label, slope in ((1, slopes.positive), (0, slopes.negative)):
+            step = np.where(np.arange(len(observed.users)) == place, 1e-7, 0.0)
+            more = Outcomes(
+                observed.probability,
+                observed.users + step,
+                observed.conversions + label * step,
+            )
+            moved = (measure(more) - measure(observed)) / 1e-7
+
+            assert moved == pytest.approx(slope[place], rel=1e-3, abs=1e-4)
+
 
 def ends(observed: Outcomes, name: str = "roc_auc"):
     """The interval of a metric of independent rows."""
@@ -340,11 +358,12 @@ def ends(observed: Outcomes, name: str = "roc_auc"):
     return intervals.interval(value, *intervals.of_rows(observed, slopes))
 
 
-def test_the_noise_of_the_calibration_error_is_what_perfect_probabilities_show():
+@pytest.mark.parametrize("size", [500, 5_000])
+def test_the_noise_of_the_calibration_error_is_what_perfect_probabilities_show(size):
     """On average of 200 draws, to a tenth."""
     errors = []
     for seed in range(200):
-        observed = calibrated(500, seed=seed).outcomes
+        observed = calibrated(size, seed=seed).outcomes
         errors.append(metrics.calibration_error(observed))
 
     assert metrics.calibration_noise(observed) == pytest.approx(
