@@ -118,16 +118,16 @@ def is_close(text: str, other: str) -> bool:
 
 
 def written(name: str, text: str, printed: list[str]) -> tuple[str, list[str]]:
-    """Return a page with the numbers of a demo, and the lines that it did not print."""
-    missing: list[str] = []
+    """Return a page with the numbers of a demo, and what is still wrong with it."""
+    wrong: list[str] = []
 
     def block(found: re.Match[str]) -> str:
         left, lines = [*printed], []
         for line in found[2].splitlines():
             new = renewed(line, left) if line.strip() else line
             lines.append(line if new is None else new)
-            if new is None and not RULES.match(line):
-                missing.append(line.strip())
+            if new is None and not (RULES.match(line) or CHANCE.search(line)):
+                wrong.append(f"the demo prints no line like: {line.strip()}")
         return "\n".join([f"```{found[1]}", *lines, "```"])
 
     text = BLOCK.sub(block, text)
@@ -137,16 +137,15 @@ def written(name: str, text: str, printed: list[str]) -> tuple[str, list[str]]:
             said = sentence.format(*values)
             anything = re.sub(r"\\\{[^}]*\}", r"[\\d.,%]+", re.escape(sentence))
             text, count = re.subn(anything, lambda _, said=said: said, text)
-            missing += [] if count else [sentence]
-    return text, missing
+            wrong += [] if count else [f"it should say: {said}"]
+    return text, wrong
 
 
 def problems(name: str, text: str, printed: list[str]) -> Iterator[str]:
     """Yield what a page quotes otherwise than a demo printed it."""
-    new, missing = written(name, text, printed)
-    for line in missing:
-        if not CHANCE.search(f" {line}"):
-            yield f"{name}: the demo prints no line like: {line}"
+    new, wrong = written(name, text, printed)
+    for one in wrong:
+        yield f"{name}: {one}"
     for line, other in zip(text.splitlines(), new.splitlines(), strict=True):
         both = zip(numbers(line), numbers(other), strict=True)
         if not (CHANCE.search(line) or all(is_close(*pair) for pair in both)):
