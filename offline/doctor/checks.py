@@ -306,7 +306,7 @@ def _check_ended(exam: Examination, run: str, lease: Note) -> Iterator[Finding]:
     waits = code == ExportLate.code and bool(
         since and since > exam.now - timedelta(minutes=minutes)
     )
-    if state == "running" and lease.expires_at and lease.expires_at < exam.now:
+    if state == "running" and not (lease.expires_at and lease.expires_at >= exam.now):
         yield Finding(f"{run} is stuck: it began and did not end", log)
     elif state == "failed" and waits:
         yield Finding(

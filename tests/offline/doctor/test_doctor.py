@@ -198,6 +198,13 @@ class TestRuns:
         damaged = found(place.examine())
         assert len([one for one in damaged if one.endswith("lease is damaged")]) == 2
 
+    def test_a_run_whose_lease_has_no_end_is_stuck(self, place):
+        name = f"runs/{STREAMED}/train/2026-03-01.json"
+        place.artifacts.overwrite(name, b'{"state": "running"}')
+
+        [stuck] = found(place.examine())
+        assert "2026-03-01 is stuck" in stuck
+
     def test_runs_that_nothing_calls_are_missed_in_a_deployment_alone(self, place):
         """Locally there is no schedule; what failed is a fault all the same."""
         for name in place.artifacts.names(f"runs/{STREAMED}/evaluate/"):
