@@ -6,9 +6,9 @@ Cloud Storage on this machine, for the unmodified client; and secrets.
 
 What the registry builds on holds: ``ifGenerationMatch`` of a write is checked for one
 request at a time, so that of two writers one gets a 412. A generation is newer than all
-before. A bucket with versioning keeps old objects. An object is a
-file ``DATA_DIR/BUCKET/NAME``; its metadata is in a database beside. There is no
-access control, and no condition of a read, change of metadata or page of a list.
+before. A bucket with versioning keeps objects that are overwritten or deleted. An
+object is a file ``DATA_DIR/BUCKET/NAME``; its metadata is in a database beside. There
+is no access control, and no condition of a read, change of metadata or page of a list.
 
 Of Secret Manager there is the newest version of a secret: a file ``SECRETS_DIR/NAME``,
 read at each access.
@@ -44,6 +44,7 @@ from propensity.settings import BUCKET
 
 Resource = dict[str, Any]
 Query = Mapping[str, str]
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, resource TEXT);
 CREATE TABLE IF NOT EXISTS objects (
@@ -255,6 +256,7 @@ class Service:
                 Route(f"/download{bucket}/o/{{name:path}}", self.read),
                 Route(f"{bucket}/o/{{name:path}}", self.delete, methods=["DELETE"]),
                 Route("/v1/{version:path}/versions/latest:access", self.secret),
+                Route("/{path:path}", self.unknown, methods=METHODS),
             ],
             exception_handlers={HTTPException: refuse},
         )
@@ -340,6 +342,10 @@ class Service:
         data = base64.b64encode(file.read_bytes()).decode()
         name = f"{version}/versions/1"
         return JSONResponse({"name": name, "payload": {"data": data}})
+
+    async def unknown(self, request: Request) -> Response:
+        message = f"There is no {request.method} {request.url.path} here."
+        raise HTTPException(HTTPStatus.NOT_FOUND, message)
 
 
 async def refuse(request: Request, error: Any) -> Response:

@@ -75,6 +75,18 @@ def test_a_bucket_keeps_its_name_and_folder(emulators, bucket, tmp_path):
     assert not elsewhere.exists()
 
 
+@pytest.mark.parametrize("place", ["o/x/rewriteTo/b/y/o/z", "acl"])
+def test_a_call_that_the_emulator_lacks_is_named_in_its_answer(
+    emulators, bucket, place
+):
+    url = f"{emulators.url('storage')}/storage/v1/b/{bucket.name}/{place}"
+    answer = requests.post(url, timeout=10)
+
+    assert answer.status_code == 404
+    message = answer.json()["error"]["message"]
+    assert message.startswith("There is no POST /storage/v1/b/")
+
+
 class TestServer:
     def test_the_server_keeps_objects_as_files(self, emulators, bucket):
         """Which can be opened; none is outside the bucket's folder."""
