@@ -118,11 +118,9 @@ def main() -> int:
         rounds = in_turns(ROUNDS, ways)
         rates = {way: [rate for _, rate in of] for way, of in rounds.items()}
         lines.append(Line(f"{name}, {ROWS:,} rows", "k rows/s", rates, least=least))
-        [scores, *_], [expected, *_] = (
-            [one for one, _ in of] for of in rounds.values()
-        )
-        if (difference := np.max(np.abs(scores - expected))) > TOLERANCE:
-            problems.append(f"{name}: a probability differs by {difference:.2g}")
+        for (scores, _), (expected, _) in zip(*rounds.values(), strict=True):
+            if (difference := np.max(np.abs(scores - expected))) > TOLERANCE:
+                problems.append(f"{name}: a probability differs by {difference:.2g}")
     return finish(lines, problems=problems)
 
 
