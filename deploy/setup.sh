@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Create everything that the functions need, or update it: the script changes all that
-# differs from deploy/terraform and the settings, and removes all that is in neither.
+# Create everything that the functions need, or update it: the script changes all of it
+# that differs from deploy/terraform and the settings, and removes what it created
+# earlier that is in neither any more.
 # Exits with 3 if everything is done except some alerts.
 #
 #   deploy/setup.sh [--dry-run] [--yes] [--settings FILE]

@@ -117,7 +117,7 @@ variable "producers" {
   default     = []
   validation {
     condition     = alltrue([for one in var.producers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+$", one))])
-    error_message = "Each is a user:, group:, serviceAccount: or domain:. Functions must stay private, so they cannot be open to everyone."
+    error_message = "Each is a user:, group:, serviceAccount: or domain:. Topics must stay private, so they cannot be open to everyone."
   }
 }
 
