@@ -5,8 +5,8 @@ Half-Space Trees against river's: rows a second, and equality to the last bit. G
 
 Both score each row and then learn it, on the same rows of 28 features and with the same
 trees, after a window of warm-up. River gets one mapping a row, as it takes no other
-form, in a virtual environment of its own; we get arrays, in chunks. It
-compares processor time.
+form, in a virtual environment of its own; we get arrays, in chunks. Processor time is
+compared.
 """
 
 from __future__ import annotations

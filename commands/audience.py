@@ -123,7 +123,7 @@ def send(audience: str, use_case: str | None, **chosen: Any) -> Any:
 @use_case()
 def ledger(audience: str, use_case: str | None) -> Any:
     """
-    Show which users were accepted, rejected, or are pending.
+    Show how many users were accepted, rejected, or are pending.
 
     Counts pending, accepted and rejected users by date, destination, action and reason.
     """

@@ -227,7 +227,7 @@ def build_preprocessor(*, file: Path | None, is_default: bool, **arguments: Any)
 
     The file defines preprocessor(use_case), which returns an unfitted scikit-learn
     ColumnTransformer over the columns named in use_case.features. It is pickled, so it
-    may use installed packages, but nothing defined in the file itself.
+    may use packages that the functions have, but nothing defined in the file itself.
     """
     if (file is None) != is_default:
         raise click.UsageError("give either --from FILE or --default")

@@ -75,7 +75,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     Yield assignments of all names that scripts use.
 
     Raises:
-        DeploymentError: Nothing has been set up, so that its state is not known.
+        DeploymentError: Nothing has been set up, so that no names are known.
     """
     yield from _own_folder()
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())

@@ -30,7 +30,7 @@ NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
 
 
 class StageError(Exception):
-    """A function cannot be staged; the message names the file that is missing."""
+    """A function cannot be staged; the message names what is missing or in the way."""
 
 
 def sources(

@@ -92,6 +92,6 @@ def index_has(data: bytes, users: Sequence[str]) -> bool:
         try:
             opened = Index(path)
         except ArtifactError:
-            # Its users cannot be told apart, so it is deleted as well.
+            # Whom it contains cannot be known, so it is deleted as well.
             return True
         return any(opened.find(user) for user in users)

@@ -278,7 +278,7 @@ class Stack:
             stop_all(self.state, self._record)
 
     def _refuse_what_runs(self) -> None:
-        """Stop if a state is up or ports are taken; stop what a killed program left."""
+        """Refuse a state that is up or a taken port; stop what a killed run left."""
         record = self.state.record()
         if record.serves:
             raise LocalError(

@@ -1,4 +1,4 @@
-"""Checks: of rights, the export, sources, champions, dead letters."""
+"""Checks: of rights, the export, sources, champions, runs, audiences, dead letters."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Report:
 
     Attributes:
         use_case: Its name.
-        problems: Faults; the folder cannot be deployed.
+        problems: Faults, and where they are.
         skipped: What was not checked, and why.
         warnings: Correct, but perhaps not meant so.
     """
