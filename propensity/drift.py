@@ -238,7 +238,7 @@ def _texts(
         kind=FEATURE,
         name=name,
         values=shown["value"].to_pylist(),
-        shares=shares.clip(min=0.0).round(6).tolist(),
+        shares=[round(share, 6) for share in shares.clip(min=0.0).tolist()],
         moved=0.0,
     )
 

@@ -103,7 +103,8 @@ def _number(name: str, values: Floats, labels: Floats) -> dict[str, object]:
     for side, label in (("negative", 0), ("positive", 1)):
         shown = inside[(labels == label) & np.isfinite(values)]
         counts, _ = np.histogram(shown, edges)
-        entry[side] = (counts / max(counts.sum(), 1)).round(4).tolist()
+        shares = (counts / max(counts.sum(), 1)).tolist()
+        entry[side] = [round(share, 4) for share in shares]
     quartiles = np.quantile(known, [0.25, 0.5, 0.75])
     return entry | {"quartiles": quartiles.tolist(), "edges": edges.tolist()}
 
