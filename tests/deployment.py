@@ -13,6 +13,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -51,7 +52,6 @@ from tests.clocks import ManualClock
 from tests.conftest import Workplace, only
 from tests.described import check_described
 from tests.emptied import empty_bucket, empty_tables
-from tests.partitions import of_all_days
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.registry.versions import store
 from tests.rows import append_rows
@@ -66,6 +66,9 @@ OF_A_STREAM = {
     "PROPENSITY_USE_CASE": STREAMED,
     "PROPENSITY_DEADLINE_S": "30",
 }
+# The column of which a query must say something, by the table; the last is a view.
+DAY_OF = {one.name: one.partition for one in tables.TABLES if one.requires_filter}
+DAY_OF[tables.PREDICTIONS_HISTORY] = "as_of"
 # Of the list of suppressed users, where a test has one.
 KEY = "a key of the tests, long enough for one"
 # A machine under load may be slow; nothing that works waits as long.
@@ -97,6 +100,16 @@ def entered(environment: Mapping[str, str]) -> Iterator[None]:
                 for client in clients()[1:]:
                     client.close()
             clients.cache_clear()
+
+
+def of_all_days(sql: str) -> str:
+    """Return a query with all days of those tables that ask which are meant."""
+
+    def every_day(found: re.Match[str]) -> str:
+        day = f"{DAY_OF[found[1]]} >= DATE '1970-01-01'"
+        return f"FROM (SELECT * FROM {found[1]} WHERE {day})"
+
+    return re.sub(rf"(?<!DELETE )\bFROM ({'|'.join(DAY_OF)})\b", every_day, sql)
 
 
 class Deployment:

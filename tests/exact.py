@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from statistics import mean, variance
 from typing import Any
 
 from local.generators.games import AMOUNT_FIELDS
@@ -22,10 +23,10 @@ def expected_features(
     """
     Compute the stream's twelve features of every user, in rational numbers.
 
-    By the textbook, and with nothing of the stream's code: amounts are read as the
-    decimals that they are written as, the mean is their sum over their count, the
-    variance the sum of squared distances from the mean over the count less one. Only
-    then, once, is a result rounded: half away from zero, to nine decimals.
+    With nothing of the stream's code: amounts are read as the decimals that they are
+    written as; mean and variance are the standard library's, which are exact for
+    fractions. Only then, once, is a result rounded: half away from zero, to nine
+    decimals.
 
     Args:
         events: In any order, as ``Games.events`` yields them or as JSON decodes them.
@@ -38,9 +39,6 @@ def expected_features(
         For each user id ``purchase_count`` (int), ``purchase_sum`` (Decimal, exact),
         ``purchase_mean`` (None without events) and ``purchase_var`` (None below two),
         and the same of ``bet`` and ``win``.
-
-    Raises:
-        ValueError: An amount is not finite.
     """
     counted: dict[tuple[Any, ...], tuple[Mapping[str, Any], datetime]] = {}
     registered: dict[str, datetime] = {}
@@ -63,14 +61,7 @@ def expected_features(
         if event_type in MEASURES:
             amount = Fraction(str(event[AMOUNT_FIELDS[event_type]]))
             mine[MEASURES[event_type]].append(amount)
-    return {
-        user: {
-            name: value
-            for measure, values in mine.items()
-            for name, value in _statistics(measure, values).items()
-        }
-        for user, mine in amounts.items()
-    }
+    return {user: _statistics(mine) for user, mine in amounts.items()}
 
 
 def _instant(time: str | datetime) -> datetime:
@@ -79,24 +70,18 @@ def _instant(time: str | datetime) -> datetime:
     return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
 
-def _statistics(measure: str, amounts: Sequence[Fraction]) -> dict[str, Any]:
+def _statistics(amounts: Mapping[str, Sequence[Fraction]]) -> dict[str, Any]:
     """Return count, sum, mean and sample variance, each under its feature's name."""
-    count = len(amounts)
-    total = sum(amounts, Fraction(0))
-    mean = total / count if count else None
-    variance = None
-    if mean is not None and count > 1:
-        squares = sum(((x - mean) ** 2 for x in amounts), Fraction(0))
-        variance = rounded(squares / (count - 1))
-    return {
-        f"{measure}_count": count,
-        f"{measure}_sum": rounded(total, decimals=2),
-        f"{measure}_mean": None if mean is None else rounded(mean),
-        f"{measure}_var": variance,
-    }
+    found: dict[str, Any] = {}
+    for measure, mine in amounts.items():
+        found[f"{measure}_count"] = len(mine)
+        found[f"{measure}_sum"] = _rounded(sum(mine, Fraction()), decimals=2)
+        found[f"{measure}_mean"] = _rounded(mean(mine)) if mine else None
+        found[f"{measure}_var"] = _rounded(variance(mine)) if len(mine) > 1 else None
+    return found
 
 
-def rounded(exact: Fraction, *, decimals: int = 9) -> Decimal:
+def _rounded(exact: Fraction, *, decimals: int = 9) -> Decimal:
     """Round half away from zero, whatever the context's precision is."""
     units = math.floor(abs(exact) * 10**decimals + Fraction(1, 2))
     digits = tuple(int(digit) for digit in str(units))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,11 @@ def execute(
     output = f"{process.args}\n{process.stdout}\n{process.stderr}"
     assert status is None or process.returncode == status, output
     return process
+
+
+def wait_until(is_so: Callable[[], Any], what: str = "") -> None:
+    """Wait for what comes soon."""
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import io
-import signal
-import subprocess
-import sys
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from google.api_core.exceptions import BadRequest, GoogleAPICallError
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.emulators.bigquery.rewriting import rewritten
-from local.processes import HOST, answers, free_ports
-from propensity.gcp.clients import open_client
-from tests.local.projects import wait_until
 
 DAY = date(2026, 3, 1)
 Scalar = bigquery.ScalarQueryParameter
@@ -61,39 +52,6 @@ class Warehouse:
 @pytest.fixture
 def warehouse(workplace) -> Warehouse:
     return Warehouse(workplace.bigquery.client(), workplace.dataset)
-
-
-def command(folder: Path, port: int, grpc_port: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "local.emulators.bigquery"),
-        *("--port", str(port), "--grpc-port", str(grpc_port)),
-        *("--project", "propensity-local", "--data-dir", str(folder)),
-    ]
-
-
-class Emulator:
-    """An emulator of its own for a test that stops it; gone after the block."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> Emulator:
-        port, self.grpc_port = free_ports(2)
-        self.url = f"http://{HOST}:{port}"
-        self.process = subprocess.Popen(command(self.folder, port, self.grpc_port))
-        wait_until(lambda: answers(f"{self.url}/docs"))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def client(self, project: str = "propensity-local") -> bigquery.Client:
-        return bigquery.Client(
-            project=project,
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": self.url},
-        )
 
 
 class TestTransactions:
@@ -210,31 +168,6 @@ class TestViews:
             warehouse.rows(sql.format(warehouse.dataset, ""))
 
 
-def test_a_killed_emulator_keeps_tables_and_views_of_every_project(tmp_path):
-    """Times are UTC wherever it runs."""
-    projects = ("propensity-local", "other-project")
-    with Emulator(tmp_path) as emulator:
-        for project in projects:
-            client = emulator.client(project)
-            client.create_dataset("kept")
-            text = "SELECT TIMESTAMP '2026-03-01 23:30:00' AS at"
-            client.query(f"CREATE TABLE kept.t AS {text}").result()
-            view = "CREATE VIEW kept.v AS SELECT at, DATE(at) AS day FROM kept.t"
-            client.query(view).result()
-        emulator.process.send_signal(signal.SIGKILL)
-        emulator.process.wait(timeout=20)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "Asia/Tokyo")
-        with Emulator(tmp_path) as emulator:
-            for project in projects:
-                result = emulator.client(project).query("SELECT * FROM kept.v")
-                address = f"{HOST}:{emulator.grpc_port}"
-                reader = open_client(BigQueryReadClient, address)
-                table = result.result().to_arrow(bqstorage_client=reader)
-                assert table.schema.field("at").type == pa.timestamp("us", "UTC")
-                assert table["day"].to_pylist() == [DAY]
-
-
 def test_another_release_is_refused():
     """A rewrite that finds nothing to do says so."""
     with pytest.raises(ImportError, match="differs from local-bigquery"):
@@ -261,11 +194,6 @@ def test_a_statement_reads_and_writes_no_file_of_the_machine(warehouse, tmp_path
         warehouse.rows(sql.replace("{file}", str(file)))
 
     assert not file.parent.exists()
-
-
-def test_a_bucket_has_a_name_and_no_path(workplace):
-    with workplace.storage.client() as client, pytest.raises(BadRequest):
-        client.create_bucket("a/../../b")
 
 
 # What something on the way could read as more than a text.

@@ -11,7 +11,7 @@ import requests
 from local.processes import HOST, answers, free_ports, is_listening
 from local.receiver import Receiver
 from local.stack.stack import LOOPBACK
-from tests.local.projects import wait_until
+from tests.programs import wait_until
 
 FOREIGN = (
     {"Host": "evil.example"},

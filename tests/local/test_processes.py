@@ -10,20 +10,35 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from importlib.metadata import requires
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from local import install, venvs
 from local.errors import LocalError
-from local.processes import Process, free_ports, is_free, spawn, start_time, stop
+from local.processes import (
+    HOST,
+    Process,
+    free_ports,
+    is_free,
+    is_listening,
+    spawn,
+    start_time,
+    stop,
+)
 from local.progress import QUIET_S, TICK_S, Progress, Step
-from tests.local.projects import wait_until
+from propensity.gcp.clients import open_client
+from tests.conftest import BigQueryEmulator, StorageEmulator
+from tests.programs import wait_until
 
 # As a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
@@ -86,6 +101,65 @@ class TestStop:
         assert stranger.is_running
         stop([stranger])
         assert not is_free(killed.port)
+
+
+@contextmanager
+def killed_after(service: str, folder: Path, *words: str) -> Iterator[str]:
+    """An emulator with its data in a folder; yield its address, kill it at the end."""
+    [port] = free_ports(1)
+    module = [sys.executable, "-m", f"local.emulators.{service}"]
+    command = [*module, "--port", str(port), "--data-dir", str(folder), *words]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_until(lambda: is_listening(port))
+            yield f"http://{HOST}:{port}"
+        finally:
+            process.kill()
+
+
+class TestKilledEmulators:
+    def test_a_killed_emulator_keeps_tables_and_views_of_every_project(
+        self, tmp_path, monkeypatch
+    ):
+        """Times are UTC wherever it runs."""
+        projects = ("propensity-local", "other-project")
+        [grpc_port] = free_ports(1)
+        words = ["--grpc-port", str(grpc_port), "--project", projects[0]]
+        with killed_after("bigquery", tmp_path, *words) as url:
+            for project in projects:
+                client = BigQueryEmulator(url, "", project).client()
+                client.create_dataset("kept")
+                for sql in (
+                    "TABLE kept.t AS SELECT TIMESTAMP '2026-03-01 23:30:00' AS at",
+                    "VIEW kept.v AS SELECT at, DATE(at) AS day FROM kept.t",
+                ):
+                    client.query(f"CREATE {sql}").result()
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        with killed_after("bigquery", tmp_path, *words) as url:
+            reader = open_client(BigQueryReadClient, f"{HOST}:{grpc_port}")
+            for project in projects:
+                client = BigQueryEmulator(url, "", project).client()
+                rows = client.query("SELECT * FROM kept.v").result()
+                table = rows.to_arrow(bqstorage_client=reader)
+                assert table.schema.field("at").type == pa.timestamp("us", "UTC")
+                assert table["day"].to_pylist() == [date(2026, 3, 1)]
+
+    def test_a_killed_emulator_keeps_objects_with_their_generations(self, tmp_path):
+        generations = []
+        for _ in range(2):
+            with killed_after("storage", tmp_path) as url:
+                client = StorageEmulator(url, "p").client()
+                bucket = client.bucket("bucket")
+                if not bucket.exists():
+                    bucket.create()
+                blob = bucket.get_blob("a/b") or bucket.blob("a/b")
+                generations.append(blob.generation)
+                is_same = {"if_generation_match": blob.generation or 0}
+                blob.upload_from_string(b"1", **is_same)
+                generations.append(blob.generation)
+
+        assert generations[0] is None
+        assert generations[1] == generations[2] < generations[3]
 
 
 class TestVirtualEnvironments:

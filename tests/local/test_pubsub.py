@@ -23,7 +23,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import types
 
 from local.receiver import Receiver
-from tests.local.projects import wait_until
+from tests.programs import wait_until
 
 PATIENCE_S = 15
 OK, ERROR = 204, 500

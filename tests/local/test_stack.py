@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
+from deploy.functions import Function
 from local import venvs
 from local.errors import LocalError
 from local.loopback import REFUSAL
@@ -25,6 +28,7 @@ from local.stack import commands
 from local.stack import stack as stacks
 from local.stack.stack import SECRET, Stack
 from local.stack.state import (
+    FUNCTIONS,
     LOCAL,
     PORT_BASE,
     PORTS,
@@ -35,31 +39,82 @@ from local.stack.state import (
     port_base,
     states,
 )
-from tests.local.projects import (
-    ASYNCHRONOUS_FUNCTION,
-    FACTS_FUNCTION,
-    OTHER_FUNCTION,
-    make_project,
-    project_stack,
-    wait_until,
-)
 from tests.local.test_loopback import FOREIGN
-from tests.programs import execute
+from tests.programs import execute, wait_until
 
 KEY = "a-key-of-the-user-and-of-nobody-else"
 BROKEN = "raise RuntimeError('no champion in sight')\n"
 PROGRAM = """
 import signal, sys, time
 from pathlib import Path
-from local.stack.state import State
-from tests.local.projects import project_stack
+from local.processes import free_ports
+from local.stack.stack import Stack
+from local.stack.state import PORTS, State
 # A shell has what it runs in the background ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-state = State("test", Path(sys.argv[2]))
-with project_stack(Path(sys.argv[1]), state=state) as stack:
+state, [base, *_] = State("test", Path(sys.argv[1])), free_ports(PORTS)
+with Stack(state, base=base, functions=()):
     print("ready", flush=True)
     time.sleep(600)
 """
+
+
+FACTS = """
+import importlib.util, os, sys
+import functions_framework
+import propensity
+
+@functions_framework.http
+def {target}(request):
+    return {{
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "package": propensity.__file__,
+        "python": sys.prefix,
+        "pytest": importlib.util.find_spec("pytest") is not None,
+    }}
+"""
+ASYNCHRONOUS = """
+import functions_framework.aio
+
+@functions_framework.aio.http
+async def {target}(request):
+    return {{"server": type(request).__module__}}
+"""
+_FUNCTIONS = {function.target: function for function in FUNCTIONS}
+FACTS_FUNCTION = _FUNCTIONS["model_training"]
+OTHER_FUNCTION = _FUNCTIONS["predictions"]
+ASYNCHRONOUS_FUNCTION = _FUNCTIONS["get_proba"]
+
+
+def make_project(folder: Path, *packages: str) -> Path:
+    """Write a project with this project's functions, a few lines each."""
+    for function in FUNCTIONS:
+        place = folder / function.folder
+        place.mkdir(parents=True, exist_ok=True)
+        source = ASYNCHRONOUS if function.is_asynchronous else FACTS
+        # Functions of one folder are in one file, each under its own name.
+        with (place / "main.py").open("a") as file:
+            file.write(source.format(target=function.target))
+        # What reads the functions reads how they are deployed.
+        for script in (ROOT / function.folder).glob("*.sh"):
+            shutil.copy(script, place)
+        shutil.copy(ROOT / function.folder / function.requirements, place)
+    for name in ("propensity", *packages):
+        skipped = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=skipped)
+    return folder
+
+
+def project_stack(project: Path, *functions: Function, **options: Any) -> Stack:
+    """Return a stack of some functions of a project, on free ports, not started."""
+    return Stack(
+        options.pop("state", State("test", project / ".local" / "states")),
+        base=free_ports(PORTS)[0],
+        functions=functions,
+        root=project,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("value", ["many", "0", "65530"])
@@ -192,13 +247,13 @@ class TestStack:
         assert "predictions ended while it was starting" in str(caught.value)
         assert all(is_free(stack.base + offset) for offset in range(PORTS))
 
-    def test_a_stack_stops_with_its_program(self, project, tmp_path):
+    def test_a_stack_stops_with_its_program(self, tmp_path):
         """Of a program that was killed whoever comes next stops the rest; after Ctrl-C,
         as after a termination, nothing is left."""
         state, started = State("test", tmp_path), []
         for number in (signal.SIGKILL, signal.SIGINT):
             program = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, str(project), str(tmp_path)],
+                [sys.executable, "-c", PROGRAM, str(tmp_path)],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 start_new_session=True,

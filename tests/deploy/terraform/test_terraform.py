@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -21,7 +20,7 @@ from deploy import configuration
 from deploy.__main__ import named
 from deploy.render import TERRAFORM
 from tests.deploy.conftest import SETTINGS, WHOLE, settings_file
-from tests.deploy.terraform import schema
+from tests.deploy.terraform import provider
 from tests.programs import execute
 
 HERE = Path(__file__).parent
@@ -82,18 +81,14 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
         sorted(set(re.findall(rf'^{kind} "(google_\w+)"', text, re.M)))
         for kind in ("resource", "data")
     )
-    types = schema.read(fetched(line, tmp_path / "package"), resources, data)
-    (tmp_path / "schema.json").write_text(json.dumps(types))
+    package = fetched(line, tmp_path / "package")
     execute([sys.executable, "-m", "deploy.render"])
     main = shutil.copytree(TERRAFORM, tmp_path / "main")
-    with subprocess.Popen(
-        [sys.executable, HERE / "provider.py", tmp_path / "schema.json"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as provider:  # fmt: skip
+    with provider.serving(package, resources, data) as address:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),
-            "TF_REATTACH_PROVIDERS": provider.stdout.readline().strip(),
+            "TF_REATTACH_PROVIDERS": address,
             "TF_CLI_CONFIG_FILE": os.devnull,
             "CHECKPOINT_DISABLE": "1",
         }
@@ -103,4 +98,3 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
             values(root, place)
             for words in (["init", "-input=false"], ["test", "-no-color"]):
                 execute(["terraform", f"-chdir={place}", *words], env=environment)
-        provider.stdin.close()

@@ -6,16 +6,19 @@ caller is answered for its own, whatever fails.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import pyarrow as pa
 import pytest
 from google.cloud.bigquery_storage_v1.types import AppendRowsResponse
 
+from local.processes import HOST
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp import writes
 from propensity.gcp.warehouse import Warehouse
@@ -23,9 +26,12 @@ from propensity.gcp.writes import Appends, RowsRefused
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests.propensity.gcp.conftest import SCORES, counted, of_run
-from tests.proxy import GrpcProxy
 
 DOWN = grpc.StatusCode.UNAVAILABLE
+UNLIMITED = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def warehouse(warehouse) -> Iterator[Warehouse]:
     warehouse.execute("DELETE FROM ma_predictions_runs WHERE TRUE")
 
 
-class Faulty(GrpcProxy):
+class Faulty(grpc.GenericRpcHandler):
     """
     Stands before the emulator, and fails as it is told.
 
@@ -48,11 +54,28 @@ class Faulty(GrpcProxy):
         settings: Settings,
         rule: Callable[[str, int], tuple[grpc.StatusCode, bool] | None],
     ) -> None:
-        super().__init__(settings.bigquery_storage_endpoint)
+        self._upstream = settings.bigquery_storage_endpoint
         self.rule = rule
         self.calls: dict[str, int] = {}
 
-    def serve(
+    def __enter__(self) -> Self:
+        self._channel = grpc.insecure_channel(self._upstream, options=UNLIMITED)
+        pool = futures.ThreadPoolExecutor(64)
+        self._server = grpc.server(pool, handlers=[self], options=UNLIMITED)
+        self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(0).wait()
+        self._channel.close()
+
+    def service(self, details: Any) -> Any:
+        """Return what serves a method."""
+        answer = functools.partial(self.answer, details.method)
+        return grpc.stream_stream_rpc_method_handler(answer)
+
+    def answer(
         self, method: str, sent: Iterator[bytes], context: Any
     ) -> Iterator[bytes]:
         name = method.rpartition("/")[2]
@@ -64,11 +87,20 @@ class Faulty(GrpcProxy):
             # One request arrives, and then the connection breaks, or ends. All might
             # be stored otherwise, before the client knows.
             sent = itertools.islice(sent, 1)
-        answers = super().serve(method, sent, context)
-        if status is None or name == "AppendRows":
-            yield from answers
-        else:
-            list(answers)
+        routing = [
+            pair
+            for pair in context.invocation_metadata()
+            if pair[0] == "x-goog-request-params"
+        ]
+        call = self._channel.stream_stream(method)(sent, metadata=routing)
+        context.add_callback(call.cancel)
+        try:
+            if status is None or name == "AppendRows":
+                yield from call
+            else:
+                list(call)
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
         if status not in {None, grpc.StatusCode.OK}:
             context.abort(status, "broken")
 
