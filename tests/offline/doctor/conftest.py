@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.cloud import bigquery
 from google.pubsub_v1 import SubscriberClient
 
 from commands.cli import main
 from deploy import functions
 from local.stack import topics as local_topics
-from offline import load_model
+from offline import dead_letters, load_model
 from offline.doctor.checks import Examination
-from offline.doctor.run import Report, examine
+from offline.doctor.run import CHECKS, Report, examine
 from propensity import usecases
 from propensity.gcp.clients import open_client
 from propensity.registry.leases import Lease
 from propensity.runs import setup
+from propensity.tables import every as tables
 from propensity.timeframe import midnight
 from tests import shop
 from tests.deployment import STREAMED, Deployment, entered
-from tests.emptied import Objects
+from tests.emptied import Objects, empty_tables
 
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -62,11 +65,16 @@ class Place(Deployment):
         project, endpoint = self.settings.project, self.settings.pubsub_endpoint
         local_topics.create(project, endpoint, endpoints=endpoints)
 
-    def drop_export(self, *days: date) -> None:
-        """Remove days of the export."""
+    def over(self, days: list[date]) -> Place:
+        """Return the same over another export, of which there are only table names."""
+        dataset = f"{self.export}_{uuid.uuid4().hex[:6]}"
         with self.workplace.bigquery.client() as client:
+            client.create_dataset(dataset)
             for day in days:
-                client.delete_table(f"{self.export}.events_{day:%Y%m%d}")
+                name = f"{client.project}.{dataset}.events_{day:%Y%m%d}"
+                column = bigquery.SchemaField("event_name", "STRING")
+                client.create_table(bigquery.Table(name, [column]))
+        return self.with_settings(PROPENSITY_GA4_DATASET=dataset)
 
     def point(self, **changed: Any) -> None:
         """Change the champion's pointer."""
@@ -94,8 +102,7 @@ class Place(Deployment):
         lease.waiting_since = waiting_since
         lease.write(state, stored, at=at, error=error)
 
-    def examine(self, **changed: Any) -> Report:
-        """Run every check."""
+    def examination(self, **changed: Any) -> Examination:
         given = {
             "settings": self.settings,
             "warehouse": self.warehouse,
@@ -103,21 +110,44 @@ class Place(Deployment):
             "now": NOW,
             "use_cases": [usecases.load(STREAMED)],
         }
+        return Examination(**given | changed)
+
+    def examine(self, **changed: Any) -> Report:
+        """Run every check."""
         with entered(self.environment):
-            return examine(Examination(**given | changed))
+            return examine(self.examination(**changed))
+
+    def found(self, check: str, **changed: Any) -> list[str]:
+        """Return what one check finds."""
+        with entered(self.environment):
+            findings = [*CHECKS[check](self.examination(**changed))]
+        return [finding.what for finding in findings]
 
     def doctor(self, *arguments: str, **extra: str) -> int:
         """Run the command."""
         with entered({**self.environment, **extra}):
             return main(["doctor", "--as-of", "2026-03-03", *arguments])
 
-    def forget_messages(self) -> None:
-        """Leave no message for the next test."""
+    def repair(self) -> None:
+        """Put back views and tables, and leave no message for the next test."""
+        with self.workplace.bigquery.client() as client:
+            client.delete_table(
+                f"{self.export}.{VIEW_IN_THE_EXPORT}", not_found_ok=True
+            )
+        self.warehouse.create(tables.POSTCODE_INDEX)
+        empty_tables(self.warehouse, [tables.DEAD_LETTERS])
+        setup.prepare_export(self.warehouse, self.settings)
         name = f"projects/{self.settings.project}/subscriptions/dead-letters-replay"
         endpoint = self.settings.pubsub_endpoint
         with open_client(SubscriberClient, endpoint) as subscriber:
             subscriber.delete_subscription(subscription=name)
         self.create_topics()
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch) -> None:
+    """Wait no longer than needed for dead letters, of which there are none."""
+    monkeypatch.setattr(dead_letters, "PULL_S", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -128,31 +158,7 @@ def healthy(new_deployment) -> Place:
 
 @pytest.fixture
 def place(healthy) -> Iterator[Place]:
-    """The same, whose objects, views and messages are put back after a test."""
+    """The same, whose objects are put back after a test."""
     objects = Objects(healthy.artifacts)
     yield healthy
     objects.put_back()
-    with healthy.workplace.bigquery.client() as client:
-        client.delete_table(f"{healthy.export}.{VIEW_IN_THE_EXPORT}", not_found_ok=True)
-    setup.prepare_export(healthy.warehouse, healthy.settings)
-    healthy.forget_messages()
-
-
-@pytest.fixture(scope="module")
-def gapped(new_deployment) -> Place:
-    """A deployment of its own, whose export lacks two days."""
-    place = new_deployment(Place)
-    place.drop_export(date(2026, 2, 17), date(2026, 2, 18))
-    return place
-
-
-@pytest.fixture
-def fresh(new_deployment) -> Place:
-    """A deployment of its own, whose export a test may change."""
-    return new_deployment(Place)
-
-
-def found(report: Report) -> list[str]:
-    """Return what was found, and that nothing failed."""
-    assert report.failed == {}
-    return [f"{finding.check}: {finding.what}" for finding in report.findings]

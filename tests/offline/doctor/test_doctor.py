@@ -21,7 +21,7 @@ from google.pubsub_v1 import PublisherClient
 from msgspec import structs
 
 from local.exports import sources as loading
-from offline.doctor import checks
+from offline.doctor import checks, run
 from offline.doctor.run import CHECKS
 from propensity import usecases
 from propensity.gcp.clients import open_client
@@ -30,12 +30,12 @@ from propensity.tables import every as tables
 from propensity.usecases.declaration import Events, Source
 from tests.deployment import STREAMED
 from tests.offline.doctor.conftest import (
+    EXPORT,
     MONDAY,
     NOW,
     POINTER,
     VIEW_IN_THE_EXPORT,
     Place,
-    found,
 )
 
 
@@ -44,20 +44,13 @@ def missing_table(place: Place) -> str:
     return r"rights: \w+ lacks the tables postcode_index"
 
 
-def missing_days(place: Place) -> str:
-    """The fixture has dropped them."""
-    assert place.settings.ga4_dataset == place.export
+def missing_days(_: Place) -> str:
+    """Those that ``GAPPED`` lacks."""
     return "export: 2 days of the export are missing within .*: 2026-02-17, 2026-02-18"
 
 
-def late_export(place: Place) -> str:
+def late_export(_: Place) -> str:
     """A table of a later day is of a clock that was wrong, and not its end."""
-    place.drop_export(date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3))
-    with place.workplace.bigquery.client() as client:
-        client.query_and_wait(
-            f"CREATE TABLE {place.export}.events_20991231 AS "
-            f"SELECT * FROM {place.export}.events_20260227 LIMIT 1"
-        )
     return "export: the export ends at 2026-02-28; 3 days are overdue"
 
 
@@ -127,17 +120,14 @@ def dead_letters(place: Place) -> str:
     return "dead letters: 3 messages .* became dead letters: bad_amount 3"
 
 
-# What is wrong with the export needs one that no other test reads.
+GAPPED = [day for day in EXPORT if day not in (date(2026, 2, 17), date(2026, 2, 18))]
+LATE = [*(day for day in EXPORT if day < date(2026, 3, 1)), date(2099, 12, 31)]
+# What is wrong at the same time, with the days that the export has.
 TOGETHER = (
-    (
-        "gapped",
-        [missing_days, missing_table, flipped_model, missed_run, dead_letters],
-    ),
-    ("place", [broken_view, unrecorded, stuck_run, waiting_dead_letters]),
-    ("place", [damaged_lease, damaged_pointer]),
-    ("place", [no_champion]),
-    ("fresh", [late_export]),
-    ("place", [view_in_the_export]),
+    (GAPPED, [missing_days, missing_table, flipped_model, missed_run, dead_letters]),
+    (EXPORT, [broken_view, unrecorded, stuck_run, waiting_dead_letters]),
+    (LATE, [late_export, damaged_pointer, damaged_lease]),
+    (EXPORT, [view_in_the_export, no_champion]),
 )
 
 
@@ -147,23 +137,25 @@ def test_the_doctor_finds_nothing_where_all_is_well(healthy, capsys):
     status = healthy.doctor()
     written = capsys.readouterr()
 
-    assert found(report) == []
+    assert (report.findings, report.failed) == ([], {})
     assert report.checks == ["settings", *CHECKS]
     assert (report.status, status) == (0, 0), written.out
     assert written.out.rstrip().endswith("Nothing is wrong.")
 
 
-@pytest.mark.parametrize(("where", "faults"), TOGETHER)
-def test_the_doctor_names_each_fault(request, where, faults):
+@pytest.mark.parametrize(("days", "faults"), TOGETHER)
+def test_the_doctor_names_each_fault(place, days, faults):
     """Whatever is wrong is found, with what to do, and nothing else is."""
-    place = request.getfixturevalue(where)
-    patterns = [fault(place) for fault in faults]
-    report = place.examine()
+    wrong = place if days == EXPORT else place.over(days)
+    patterns = [fault(wrong) for fault in faults]
+    report = wrong.examine()
+    place.repair()
+    found = [f"{finding.check}: {finding.what}" for finding in report.findings]
 
+    assert report.failed == {}
     for pattern in patterns:
-        messages = found(report)
-        assert any(re.match(pattern, one) for one in messages), (pattern, messages)
-    for one in found(report):
+        assert any(re.match(pattern, one) for one in found), (pattern, found)
+    for one in found:
         assert any(re.match(pattern, one) for pattern in patterns), one
     assert report.status == 1
     assert all(len(finding.advice) > 10 for finding in report.findings)
@@ -178,12 +170,13 @@ class TestRuns:
         since = {"waiting_since": NOW - timedelta(minutes=119)}
         place.note("predict", MONDAY, "failed", error="ZeroDivisionError", **since)
         place.note("train", date(2026, 3, 1), "failed", error="ExportLate", **since)
-        trained, predicted, evaluated = place.examine().findings
-        later = place.examine(now=NOW + timedelta(minutes=2)).findings[0]
+        exam = place.examination()
+        trained, predicted, evaluated = checks.check_runs(exam)
+        later = place.found("runs", now=NOW + timedelta(minutes=2))[0]
 
         assert "waits for the export" in trained.what
         assert "failed" not in trained.what
-        assert "failed: export_late" in later.what
+        assert "failed: export_late" in later
         assert "failed: schema" in evaluated.what
         assert evaluated.advice == "docs/operate.md#schema says what to do"
         assert "failed: ZeroDivisionError" in predicted.what
@@ -195,14 +188,14 @@ class TestRuns:
             place.artifacts.overwrite(f"runs/{STREAMED}/{kind}/{MONDAY}.json", text)
         place.artifacts.create(f"runs/{STREAMED}/predict/2026-13-40.json", b"{}")
 
-        damaged = found(place.examine())
+        damaged = place.found("runs")
         assert len([one for one in damaged if one.endswith("lease is damaged")]) == 2
 
     def test_a_run_whose_lease_has_no_end_is_stuck(self, place):
         name = f"runs/{STREAMED}/train/2026-03-01.json"
         place.artifacts.overwrite(name, b'{"state": "running"}')
 
-        [stuck] = found(place.examine())
+        [stuck] = place.found("runs")
         assert "2026-03-01 is stuck" in stuck
 
     def test_runs_that_nothing_calls_are_missed_in_a_deployment_alone(self, place):
@@ -213,8 +206,8 @@ class TestRuns:
         failed = f"predictions of {STREAMED} for {NOW.date()} failed: missing_table"
         never = f"model_evaluation of {STREAMED} has never run"
 
-        assert found(place.examine(is_local=True)) == [f"runs: {failed}"]
-        assert found(place.examine()) == [f"runs: {failed}", f"runs: {never}"]
+        assert place.found("runs", is_local=True) == [failed]
+        assert place.found("runs") == [failed, never]
 
 
 class TestCommand:
@@ -224,15 +217,14 @@ class TestCommand:
         assert "unknown setting PROPENSITY_NO_SUCH" in capsys.readouterr().out
 
     def test_the_doctor_looks_at_every_use_case_with_a_champion(
-        self, healthy, emulators, capsys
+        self, place, emulators, capsys
     ):
         """Whatever use case the settings name, and whatever another's pointer has."""
         pointer = "models/card_fraud/champion.json"
-        healthy.artifacts.create(pointer, b"{}")
-        storage = emulators.state.folder / "storage" / healthy.settings.bucket
+        place.artifacts.create(pointer, b"{}")
+        storage = emulators.state.folder / "storage" / place.settings.bucket
         (storage / pointer).write_bytes(b"[]")
-        healthy.doctor("--as-of", "2026-06-01", PROPENSITY_USE_CASE="ga4_purchase")
-        healthy.artifacts.delete(pointer)
+        place.doctor("--as-of", "2026-06-01", PROPENSITY_USE_CASE="ga4_purchase")
 
         printed = capsys.readouterr().out
         assert f"predictions of {STREAMED} is overdue" in printed
@@ -254,6 +246,7 @@ class TestCommand:
         evaluation of two weeks. Locally nothing is billed."""
         ga4 = [usecases.load("ga4_purchase")]
         monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
+        monkeypatch.setattr(run, "CHECKS", {})
 
         report = healthy.examine(use_cases=ga4)
 
@@ -267,9 +260,9 @@ class TestCommand:
         """Settings that do not go together are told."""
         settings = replace(healthy.settings, ga4_dataset="")
         ga4 = [usecases.load("ga4_purchase")]
-        findings = healthy.examine(settings=settings, use_cases=ga4).findings
+        [needed] = healthy.found("export", settings=settings, use_cases=ga4)
 
-        assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in findings[0].what
+        assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in needed
 
 
 def test_an_export_without_a_day_and_a_champion_not_warm_are_named(
@@ -282,20 +275,22 @@ def test_an_export_without_a_day_and_a_champion_not_warm_are_named(
     dataset = healthy.settings.dataset
     settings = replace(healthy.settings, ga4_dataset=dataset)
 
-    assert found(healthy.examine(settings=settings)) == [
-        f"export: {dataset} has no daily table, such as events_20260301",
-        f"champions: {STREAMED}: the live version has not seen enough events to score",
+    assert healthy.found("export", settings=settings) == [
+        f"{dataset} has no daily table, such as events_20260301"
+    ]
+    assert healthy.found("champions") == [
+        f"{STREAMED}: the live version has not seen enough events to score"
     ]
 
 
-def test_days_that_no_use_case_reads_are_not_missed(gapped):
+def test_days_that_no_use_case_reads_are_not_missed(healthy):
     """A use case of events of its own looks back further than the export is read."""
     ga4, cards = (usecases.load(name) for name in ("ga4_purchase", "card_fraud"))
     assert cards.lookback_days > 30
 
-    reading = structs.replace(ga4, lookback_days=7)
-    findings = gapped.examine(use_cases=[reading, cards]).findings
-    assert not [finding.what for finding in findings if "missing: " in finding.what]
+    gapped, reading = healthy.over(GAPPED), structs.replace(ga4, lookback_days=7)
+    assert gapped.found("export", use_cases=[ga4, cards])
+    assert gapped.found("export", use_cases=[reading, cards]) == []
 
 
 LOYALTY = Source(
@@ -314,7 +309,7 @@ def test_an_audience_that_cannot_be_sent_is_named(healthy, tmp_path, monkeypatch
     own = {**healthy.extra, "PROPENSITY_USE_CASES": str(tmp_path)}
     monkeypatch.setattr(healthy, "extra", own)
 
-    secret, file, first = found(healthy.examine())
+    secret, file, first = healthy.found("audiences")
     assert "there is no secret NO_TOKEN" in secret
     assert "winback.toml: unknown entry number" in file
     assert f"audience winback of {STREAMED} was never sent" in first
@@ -328,8 +323,7 @@ def test_sources_that_runs_could_not_read_are_named(healthy):
         source = structs.replace(LOYALTY, **changes)
         shop = usecases.load(STREAMED)
         use_case = structs.replace(shop, sources={"loyalty": source})
-        report = healthy.examine(use_cases=[use_case])
-        return "; ".join(f.what for f in report.findings if f.check == "sources")
+        return "; ".join(healthy.found("sources", use_cases=[use_case]))
 
     assert findings() == ""
     assert "doctored.none" in findings(table="crm-project.doctored.none")
@@ -345,8 +339,7 @@ def test_a_table_of_events_that_runs_could_not_read_is_named(healthy):
     def findings(**changes: Any) -> str:
         shop = usecases.load(STREAMED)
         use_case = structs.replace(shop, own_events=structs.replace(own, **changes))
-        report = healthy.examine(use_cases=[use_case])
-        return "; ".join(f.what for f in report.findings if f.check == "sources")
+        return "; ".join(healthy.found("sources", use_cases=[use_case]))
 
     assert findings(time="day") == ""
     assert "column at, the time of [events], is STRING, but must be" in findings()
