@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.report import Line, by_peer, finish, in_turns
 from propensity import usecases
-from propensity.arrays import Floats
+from propensity.models.encoding import Floats
 from propensity.models.half_space_trees import HalfSpaceTrees
 
 FEATURES = tuple(sorted(f"V{number}" for number in range(1, 29)))

@@ -53,13 +53,12 @@ from local.generators.shop import Shop
 from local.progress import showing, step
 from local.stack.state import FUNCTIONS
 from propensity import usecases
-from propensity.arrays import Flags, Floats
 from propensity.errors import NoChampion
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Slice
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import Flags, Floats, numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.statements import statement

@@ -28,11 +28,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from local import sandbox, ship_model
 from local.generators.games import Games
 from propensity import usecases
-from propensity.arrays import Floats
 from propensity.first_look.table import candidates
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
 from propensity.learning.rows import Parts, Slice
+from propensity.models.encoding import Floats
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
 from propensity.usecases.declaration import FOREST

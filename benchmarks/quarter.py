@@ -39,16 +39,15 @@ from benchmarks.report import Line, by_peer, finish
 from local import sandbox
 from local.progress import showing
 from propensity import usecases
-from propensity.arrays import Floats
 from propensity.errors import NotEnoughData
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import candidates, fit, value
 from propensity.learning import rows as learning_rows
-from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
+from propensity.learning.candidates import default_preprocessor, fitted, transformed
 from propensity.learning.rows import Slice, slice_of
 from propensity.learning.trained import Model
 from propensity.measures import revenue
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import Floats, numbers_of
 from propensity.settings import Settings
 from propensity.timeframe import DAY
 from propensity.usecases import UseCase

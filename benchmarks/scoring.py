@@ -28,8 +28,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from benchmarks.report import Line, finish, in_turns
 from benchmarks.training import labelled_rows
 from propensity import usecases
-from propensity.arrays import Floats
-from propensity.models.encoding import to_frame
+from propensity.models.encoding import Floats, to_frame
 from propensity.models.scoring import Scorer
 from propensity.usecases import CATEGORY, NUMBER
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from propensity import usecases
 from propensity.errors import SchemaError
-from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
+from propensity.learning.candidates import check_preprocessor, default_preprocessor
 from propensity.registry.deployment import opened
 from propensity.registry.versions import pickled, unpickled
 from propensity.settings import Settings

@@ -11,7 +11,6 @@ Beside the packages:
 - ``schema``: what a table is; ``statements``: SQL files by name
 - ``suppression``: users of whom nothing is kept
 - ``drift``: what differs from the training
-- ``arrays``: types of arrays
 - ``concurrency``: groups, values kept fresh; ``clock``: the time
 - ``ids``: which ids are none; ``entries``: TOML files; ``folders``: use cases
 

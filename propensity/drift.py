@@ -24,8 +24,7 @@ import pyarrow.compute as pc
 from msgspec import Struct, convert
 from msgspec.structs import replace
 
-from propensity.arrays import Floats, Integers
-from propensity.models.encoding import numbers_of, texts_of
+from propensity.models.encoding import Floats, Integers, numbers_of, texts_of
 from propensity.pages.words import Plain, compact, percent, plural
 from propensity.tables.models import Bin, Signal
 

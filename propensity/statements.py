@@ -20,9 +20,7 @@ from propensity.errors import UseCaseError
 
 # Editors on Windows begin a file with a byte order mark, which is no part of its text.
 ENCODING = "utf-8-sig"
-FOLDERS = (
-    *("runs", "audience", "stream", "registry", "online", "ga4", "fraud", "usecases"),
-)
+FOLDERS = ("runs", "audience", "stream", "registry", "online", "ga4", "usecases")
 
 _PART = re.compile(r"`(\w+)`")
 _INCLUDE = re.compile(r" *-- include: (\w+(?:/\w+)?)\.sql")

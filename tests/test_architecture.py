@@ -21,12 +21,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {
-        *("arrays", "clock", "concurrency", "entries", "errors", "folders", "ids"),
+        *("clock", "concurrency", "entries", "errors", "folders", "ids"),
         *("schema", "statements", "timeframe"),
     },
     {"settings", "models", "pages", "tables"},
     {"drift", "measures", "usecases"},
-    {"fraud", "gcp"},
+    {"gcp"},
     {"ga4", "suppression"},
     {"events"},
     {"registry"},

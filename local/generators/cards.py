@@ -48,8 +48,8 @@ from local.generators.streams import (
     without,
 )
 from offline import table_files
-from propensity.arrays import Flags, Floats
 from propensity.errors import SchemaError
+from propensity.models.encoding import Flags, Floats
 
 USE_CASE = "card_fraud"
 COMPONENTS = tuple(f"V{number}" for number in range(1, 29))

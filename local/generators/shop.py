@@ -30,7 +30,7 @@ import pandas as pd
 import pyarrow as pa
 
 from local.exports.ga4_schema import ARROW_SCHEMA
-from propensity.arrays import Floats
+from propensity.models.encoding import Floats
 from propensity.timeframe import DAY
 
 DAY_US, SECOND_US = 86_400_000_000, 1_000_000

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.arrays import Floats
+from propensity.models.encoding import Floats
 
 Ints = NDArray[np.int64]
 Event = dict[str, Any]

@@ -13,8 +13,7 @@ from offline.dashboard.cases import Case, Facts
 from offline.dashboard.reading import STREAM_DAYS, TITLES, Reading, Row, Window
 from propensity.measures.intervals import rate_interval
 from propensity.pages import words
-from propensity.pages.charts import Line, lines_svg
-from propensity.pages.page import filled
+from propensity.pages.page import Line, filled, lines_svg
 from propensity.pages.words import Format, Number, compact, count, present
 
 # Weeks or days that a chart has at most, and audiences.

@@ -132,7 +132,7 @@ def files(name: str) -> Iterator[str]:
 def _model(use_case: UseCase) -> Iterator[str]:
     """Yield the faults of model.py and candidates, each fitted to generated rows."""
     from propensity.learning import candidates
-    from propensity.learning.preprocessor import (
+    from propensity.learning.candidates import (
         check_preprocessor,
         default_preprocessor,
     )

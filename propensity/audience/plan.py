@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from propensity.arrays import Floats
 from propensity.audience.declared import Named
 from propensity.audience.lift import ERRORS, POWER
 from propensity.audience.members import Audience
 from propensity.measures.intervals import NORMAL
 from propensity.measures.metrics import ratio, tenths
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import Floats, numbers_of
 from propensity.registry.deployment import Deployment
 from propensity.tables.audiences import Decile, Plan, Power
 

@@ -3,7 +3,6 @@ A first look: how well the columns of a labelled table predict its label.
 
 Nothing here reads or writes outside the process; models and metrics are ``learning``'s.
 
-- ``table``: a table, tried
+- ``table``: a table, tried; what a column tells by itself
 - ``columns``: what its columns hold; its rows as snapshots
-- ``alone``: what a column tells by itself: the best one, and likely leaks
 """

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from propensity.arrays import Floats
 from propensity.errors import SchemaError
+from propensity.models.encoding import Floats
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
 # What spreadsheets and data frames write in a column of numbers where there is none.

@@ -1,6 +1,7 @@
 """
-The GA4 export: the view ``ga_events`` that all statements read, and its days.
+The GA4 export.
 
-- ``view``: the text of the view, with the columns that use cases name, and consent
-- ``days``: which daily tables are there, and up to which day a run may read
+- ``view``: the view ``ga_events`` that all statements read, with the columns that use
+  cases name, and consent; which daily tables are there, and up to which day a run may
+  read
 """

@@ -1,5 +1,5 @@
 """
-The view ``ga_events`` of the GA4 export, with the values that use cases name.
+The GA4 export: its view ``ga_events``, with what use cases name, and its days.
 
 The export holds the values that a site sends with its events in two lists,
 ``event_params`` and ``user_properties``. A use case names the ones that its statements
@@ -9,16 +9,24 @@ The export also says for every event whether the user had allowed analytics stor
 ads storage at that moment: Yes, No, or nothing if the site has no consent mode. Only a
 Yes is consent. The view leaves out events without it, so that no statement can forget.
 
+A run that reads without the newest day would see every user a day less recent. So it
+first looks at the names of the tables, which bills nothing, waits for the newest day,
+and after the longest wait goes on as of a day earlier.
+
 Source:
     https://support.google.com/analytics/answer/7029846, privacy_info;
-    https://support.google.com/analytics/answer/9976101, consent mode.
+    https://support.google.com/analytics/answer/9976101, consent mode;
+    https://support.google.com/analytics/answer/9358801 and 9823238: daily and streaming
+    export, their limits, late events.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +34,7 @@ from propensity import usecases
 from propensity.errors import SchemaError, SettingsError
 from propensity.schema import Column, Row, columns_of
 from propensity.statements import statement
+from propensity.timeframe import DAY, midnight, open_weekdays
 from propensity.usecases.declaration import VIEW, Value
 
 if TYPE_CHECKING:
@@ -44,6 +53,15 @@ KINDS = (*PREFIXES,)
 
 # The table of a day.
 SHARD = re.compile(r"(events_(?:fresh_)?(?:intraday_)?)([0-9]{8})")
+
+# A daily table may come for so long after its day.
+SETTLES = timedelta(hours=72)
+
+# A streamed table is complete so long after its day.
+STREAMED = timedelta(hours=3)
+
+# After so many days without a daily table a property only streams.
+STREAMS = 3
 
 # The statement that reads a value as a type.
 _READERS = {
@@ -196,4 +214,116 @@ def _selected(value: Value) -> str:
         record=value.record,
         key=f"'{value.key}'",
         column=value.column,
+    )
+
+
+# -- days ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """The days with a daily table, and those with a fresh or streamed one."""
+
+    daily: frozenset[date] = frozenset()
+    intraday: frozenset[date] = frozenset()
+
+    @classmethod
+    def of(cls, names: Iterable[str], *, kinds: Collection[str] = KINDS) -> Shards:
+        """
+        Sort table names; those of no day are left out.
+
+        Of a day only the table of the first kind counts: a view that does not read
+        this ``kind`` shows nothing of the day.
+        """
+        days: dict[date, int] = {}
+        order = list(PREFIXES.values())
+        for match in filter(None, map(SHARD.fullmatch, names)):
+            with contextlib.suppress(ValueError):
+                day, place = date.fromisoformat(match[2]), order.index(match[1])
+                days[day] = min(place, days.get(day, place))
+        read = {day: KINDS[place] for day, place in days.items()}
+        return cls(
+            daily=frozenset(d for d in read if read[d] == DAILY and DAILY in kinds),
+            intraday=frozenset(d for d in read if read[d] in {*kinds} - {DAILY}),
+        )
+
+    @property
+    def days(self) -> frozenset[date]:
+        """The days with a table of either kind."""
+        return self.daily | self.intraday
+
+    def expected(self, first: date, last: date) -> list[date]:
+        """
+        Return the days of a span that have a table or should have one.
+
+        Nothing is usual yet in an export of less than a week.
+        """
+        is_new = max(self.days) - min(self.days) < 7 * DAY
+        weekdays = set() if is_new else open_weekdays(self.days)
+        span = (first + n * DAY for n in range((last - first).days + 1))
+        return [day for day in span if day in self.days or day.weekday() in weekdays]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """
+    How far the export can be read.
+
+    Attributes:
+        data_until: The newest as-of date, at most the requested, with all days before.
+        late: Days from it on without a complete table.
+        missing: Earlier days of the window without a table.
+        streamed: Days with only a streamed table.
+        is_awaited: Whether a late day, or more of a streamed one, may still come.
+    """
+
+    data_until: date
+    late: tuple[date, ...] = ()
+    missing: tuple[date, ...] = ()
+    streamed: tuple[date, ...] = ()
+    is_awaited: bool = False
+
+
+def local_days(since: date, until: date, *, utc_offset_hours: int) -> tuple[date, date]:
+    """Return the first and the last local day with events of ``[since, until)``."""
+    first = since - DAY if utc_offset_hours < 0 else since
+    return first, until if utc_offset_hours > 0 else until - DAY
+
+
+def look(
+    shards: Shards, since: date, until: date, *, now: datetime, utc_offset_hours: int
+) -> Freshness:
+    """
+    Return how far the export can be read for events of ``[since, until)`` in UTC.
+
+    A window without any day is left to the statements that read it.
+    """
+
+    def ends(day: date) -> datetime:
+        return midnight(day + DAY) - timedelta(hours=utc_offset_hours)
+
+    def is_there(day: date) -> bool:
+        # The window needs the last local day only up to its own end.
+        is_over = now >= min(ends(day), midnight(until)) + STREAMED
+        return day in shards.daily or (day in shards.intraday and is_over)
+
+    first, last = local_days(since, until, utc_offset_hours=utc_offset_hours)
+    if not any(first <= day <= last for day in shards.days):
+        return Freshness(data_until=until)
+    read = shards.expected(max(first, min(shards.days)), last)
+    late: list[date] = []
+    while read and not is_there(read[-1]):
+        late.insert(0, read.pop())
+    streamed = [day for day in read if day in shards.intraday - shards.daily]
+    # Where daily tables come, the one to come has more than the streamed one.
+    awaited = [*late]
+    for day in streamed:
+        if any(day - n * DAY in shards.daily for n in range(1, STREAMS + 1)):
+            awaited.append(day)
+    return Freshness(
+        data_until=until - (last - late[0] + DAY if late else 0 * DAY),
+        late=tuple(late),
+        missing=tuple(day for day in read if day not in shards.days),
+        streamed=tuple(streamed),
+        is_awaited=any(ends(day) <= now < ends(day) + SETTLES for day in awaited),
     )

@@ -4,8 +4,7 @@ Learning: from rows to a model, its metrics, its card and its page.
 Read in this order. Nothing here reads or writes outside the process.
 
 - ``rows``: the rows of a training, split by time, if they are enough
-- ``preprocessor``: from features to numbers
-- ``candidates``: from a declaration to a fitted classifier
+- ``candidates``: from a declaration to a fitted preprocessor and classifier
 - ``trained``: what a training gives, and which features a model needs
 - ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
 - ``value``: what buyers pay, beside their probabilities

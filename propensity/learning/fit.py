@@ -24,13 +24,14 @@ from joblib import cpu_count
 from msgspec import structs
 from threadpoolctl import threadpool_limits
 
-from propensity.arrays import Floats
 from propensity.errors import NotEnoughData
-from propensity.fraud import alerts
-from propensity.fraud.alerts import Stakes
 from propensity.learning import candidates
-from propensity.learning.candidates import PARALLEL_ROWS
-from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
+from propensity.learning.candidates import (
+    PARALLEL_ROWS,
+    default_preprocessor,
+    fitted,
+    transformed,
+)
 from propensity.learning.rows import Block, Parts, Slice
 from propensity.learning.trained import (
     Holdout,
@@ -40,9 +41,10 @@ from propensity.learning.trained import (
     baseline_score,
     importance,
 )
-from propensity.measures import metrics, thresholds
+from propensity.measures import alerts, metrics, thresholds
+from propensity.measures.alerts import Stakes
 from propensity.measures.revenue import amounts
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import Floats, numbers_of
 from propensity.settings import Settings
 from propensity.tables.models import Metrics
 from propensity.usecases import Candidate, UseCase

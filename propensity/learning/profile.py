@@ -17,9 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from propensity.arrays import Floats
 from propensity.ids import INEXACT
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import Floats, numbers_of
 from propensity.usecases import NUMBER
 
 BINS = 16

@@ -15,8 +15,7 @@ from markupsafe import Markup
 from propensity import drift
 from propensity.learning import season
 from propensity.measures.intervals import rate_interval
-from propensity.pages.charts import Line, histogram_svg, lines_svg
-from propensity.pages.page import filled
+from propensity.pages.page import Line, filled, histogram_svg, lines_svg
 from propensity.pages.words import Plain, cleaned, decimals, percent, period, present
 from propensity.usecases import UseCase
 

@@ -19,13 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity.arrays import Flags, Floats
 from propensity.errors import NotEnoughData
-from propensity.fraud.rows import counts
 from propensity.measures import metrics
 from propensity.measures.intervals import by_user
 from propensity.measures.metrics import Outcomes
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import Flags, Floats, numbers_of
 from propensity.settings import Settings
 from propensity.timeframe import (
     BLOCK_SNAPSHOTS,
@@ -39,6 +37,9 @@ from propensity.usecases import UseCase
 # Share of the labelled events to hold out: the first that has enough frauds, or the
 # last.
 _HOLDOUT_SHARES = (0.2, 0.25, 0.3)
+
+# What is known of an event's label.
+_STATES = ("known", "unknown", "pending")
 
 # Share of the labelled events before them to choose on.
 _CHOOSING_SHARE = 0.25
@@ -330,7 +331,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     Split scored events; most have no label yet, and some never get one.
 
     Args:
-        rows: As ``event_rows.dataset`` returns them.
+        rows: As ``runs.train.dataset`` returns them.
         settings: The minimum of rows and of frauds.
     """
     least = settings.minimum_conversions
@@ -349,7 +350,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
         holdout=holdout,
         every=before.followed_by(holdout),
         unlabelled=(older, rows.slice(0, hold)),
-        outcomes=counts(rows),
+        outcomes=_counts(rows),
     )
 
 
@@ -427,3 +428,11 @@ def _known(rows: pa.Table) -> Slice:
 
 def _days(rows: pa.Table) -> tuple[date, ...]:
     return tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
+
+
+def _counts(rows: pa.Table) -> dict[str, int]:
+    """Return the numbers of rows by state, and of those with conflicting labels."""
+    return {
+        **{state: pc.sum(pc.equal(rows["state"], state)).as_py() for state in _STATES},
+        "conflicting": pc.sum(rows["is_conflicting"]).as_py() or 0,
+    }

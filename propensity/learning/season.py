@@ -20,8 +20,8 @@ from operator import attrgetter
 
 import numpy as np
 
-from propensity.arrays import Floats
 from propensity.measures.metrics import Outcomes
+from propensity.models.encoding import Floats
 
 # Weeks that are remembered: a quarter, as far as 03 goes back. Of fewer than two weeks
 # nothing is known: a single one may be odd.

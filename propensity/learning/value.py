@@ -25,13 +25,11 @@ import pyarrow as pa
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from propensity.arrays import Floats
-from propensity.learning.candidates import PARALLEL_ROWS
-from propensity.learning.preprocessor import fitted, transformed
+from propensity.learning.candidates import PARALLEL_ROWS, fitted, transformed
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.measures.revenue import amounts, total
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import Floats, numbers_of
 from propensity.models.value import ValueModel
 from propensity.usecases import UseCase
 

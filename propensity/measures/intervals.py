@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.arrays import Floats
 from propensity.measures.metrics import Outcomes, Slopes
+from propensity.models.encoding import Floats
 
 Ends = tuple[float | None, float | None]
 # From a metric's slopes to the users of the rarer label, and its variance.

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from propensity.arrays import Floats
+from propensity.models.encoding import Floats
 from propensity.tables.models import Decile
 
 BINS = 10

@@ -12,9 +12,9 @@ from decimal import Decimal
 
 import numpy as np
 
-from propensity.arrays import Floats
 from propensity.measures.intervals import FEW, NORMAL, Ends
 from propensity.measures.metrics import BINS, of_first, summed, tenths
+from propensity.models.encoding import Floats
 from propensity.tables.models import Value, ValueDecile
 
 # A larger amount is a mistake: so sums stay within BigQuery's NUMERIC.

@@ -1,5 +1,5 @@
 """
-Features from Arrow columns: as a pandas frame, floats, or texts.
+Features from Arrow columns: as a pandas frame, floats, or texts; types of arrays.
 
 Training fits on the frames of ``to_frame``; ``encoder`` has the same results.
 """
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+# Counts, and places in other arrays.
+Integers = NDArray[np.intp]
 
 
 def to_frame(

@@ -38,7 +38,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from propensity.arrays import Floats, Integers
+from propensity.models.encoding import Floats, Integers
 
 # Share of a node's width at either end without thresholds (river's padding).
 _PADDING = 0.15

@@ -22,10 +22,9 @@ import pyarrow as pa
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
-from propensity.arrays import Floats
 from propensity.errors import SchemaError
 from propensity.models.encoder import Encoder
-from propensity.models.encoding import check, numbers_of
+from propensity.models.encoding import Floats, check, numbers_of
 
 # Large enough to make the cost of a call to scikit-learn small per row, small enough
 # for a chunk of thirty features to stay in the cache.

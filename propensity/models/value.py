@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from propensity.arrays import Floats
-from propensity.models.encoding import check
+from propensity.models.encoding import Floats, check
 
 if TYPE_CHECKING:
     from propensity.models.encoder import Encoder

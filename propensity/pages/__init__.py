@@ -2,8 +2,8 @@
 Pages: what every page has in common; one HTML file that needs nothing else.
 
 - ``words``: numbers as a page writes them
-- ``charts``: inline SVG: lines and histograms
-- ``page``: templates, filled; they escape whatever they are given
+- ``page``: templates, filled, which escape whatever they are given; charts, as inline
+  SVG: lines and histograms
 - ``templates/``: ``page.html``, the frame and the look; ``look.html``, the parts,
   bars among them
 """

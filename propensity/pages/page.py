@@ -1,19 +1,27 @@
 """
-The templates of pages, filled.
+Pages: their templates, filled, and their charts, as inline SVG.
 
 A template extends ``page.html`` and takes parts from ``look.html``; both stand here.
 Those of one kind of page stand in a folder ``templates`` of their own package.
+
+Charts take their colours from the page's stylesheet, so that they follow light, dark
+and print. They are drawn 360 units wide, the width of a phone, and are scaled from
+there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from propensity.pages import words
+from propensity.pages.words import Format, Number, compact, percent, present
 
 # Pages have styles of their own, an empty icon, and no script. So whatever a text may
 # bring in, a browser runs and loads nothing.
@@ -21,6 +29,13 @@ POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
     "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">"
 )
+
+WIDTH = 360.0
+# Points that lie closer than this many to a chart hide their own line.
+_MARKED = 30
+
+Point = tuple[float, float]
+Scale = Callable[[float], float]
 
 
 def filled(package: str, template: str, content: Mapping[str, object]) -> str:
@@ -61,3 +76,184 @@ def _templates(package: str) -> Environment:
     templates.filters["decimals"] = lambda value, n: words.decimals(n)(value)
     templates.filters["interval"] = words.interval
     return templates
+
+
+# -- charts ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """
+    A line of a chart.
+
+    Attributes:
+        name: What it is, for who hovers.
+        y: Its values; None where there is none, which is a gap.
+        x: Where they stand; 0, 1, 2, … if empty.
+        low, high: Ends of their intervals; empty without any.
+        style: ``line``, or ``guide`` for what it is compared with.
+    """
+
+    name: str = ""
+    y: Sequence[Number]
+    x: Sequence[float] = ()
+    low: Sequence[Number] = ()
+    high: Sequence[Number] = ()
+    style: str = "line"
+
+    def points(self, values: Sequence[Number]) -> dict[int, Point]:
+        """Return x and y by position, of the values that there are."""
+        points = dict[int, Point]()
+        for n, value in enumerate(values):
+            if present(value):
+                points[n] = self.x[n] if self.x else n, float(value)
+        return points
+
+
+def lines_svg(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    write: Format = percent,
+    times: Sequence[str] = (),
+    starts_at_zero: bool = False,
+) -> Markup:
+    """
+    Draw lines, each with a band for its interval.
+
+    Args:
+        lines: Those in front last.
+        write: Format of the values.
+        times: Names of the places 0, 1, 2, … along x; without any, x is written as y.
+        starts_at_zero: Whether the y axis must have 0.
+    """
+    shown, x_values = list[float](), list[float]()
+    for line in lines:
+        x_values += line.x
+        for values in (line.y, line.low, line.high):
+            shown += [y for _, y in line.points(values).values()]
+    y_ticks = ticks([0.0, *shown] if starts_at_zero else shown, write)
+    x_ticks = [float(n) for n in range(len(times))] or ticks(x_values, write)
+    last = len(x_ticks) - 1
+    x_ends = (x_ticks[0], x_ticks[-1]) if last else (-1.0, 1.0)
+    # The left margin takes as much as "−20.0%".
+    left, right, base, height = 58.0, WIDTH - 10, 184.0, 210.0
+    across, up = _scale(*x_ends, left, right), _scale(y_ticks[0], y_ticks[-1], base, 12)
+    parts = []
+    for y in y_ticks:
+        place, name = up(y), write(y)
+        parts.append(
+            f'<path class="grid" d="M{left:g} {place:.1f}H{right:g}"/><text '
+            f'class="tick end" x="{left - 6:g}" y="{place + 4:.1f}">{name}</text>'
+        )
+    for n in sorted({0, len(x_ticks) // 2, last}) if last > 3 else range(last + 1):
+        # The last one would otherwise stand half outside.
+        side, shift = ("end", 9) if n and n == last else ("middle", 0)
+        name = times[n] if times else write(x_ticks[n])
+        parts.append(
+            f'<text class="tick {side}" x="{across(x_ticks[n]) + shift:.1f}" '
+            f'y="{base + 18:g}">{escape(name)}</text>'
+        )
+    parts.append(f'<path class="axis" d="M{left:g} {base:g}H{right:g}"/>')
+    for line in lines:
+        low, high = line.points(line.low), line.points(line.high)
+        for run in _runs(low.keys() & high.keys()):
+            around = [high[n] for n in run] + [low[n] for n in run[::-1]]
+            # A single week has no area: an upright line.
+            style, end = ("whisker", "") if len(run) == 1 else ("band", "Z")
+            d = _path(around, across, up)
+            parts.append(f'<path class="{style}" d="{d}{end}"/>')
+    for line in lines:
+        points = line.points(line.y)
+        for run in _runs(points):
+            # One alone is no line: a short one around it.
+            end = "m-5 0h10" if len(run) == 1 else ""
+            d = _path([points[n] for n in run], across, up)
+            parts.append(f'<path class="{line.style}" d="{d}{end}"/>')
+        if line.style != "line" or len(points) > _MARKED:
+            continue
+        for n, (x, y) in points.items():
+            label = f"{times[n] if times else write(x)}, {line.name}: {write(y)}"
+            parts.append(
+                f'<circle class="dot" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3.5">'
+                f"<title>{escape(label)}</title></circle>"
+            )
+    ends = f"From {write(min(shown))} to {write(max(shown))}." if shown else "No value."
+    return _svg(WIDTH, height, parts, title=title, description=ends)
+
+
+def histogram_svg(
+    edges: Sequence[float], shares: Sequence[Sequence[float]], *, title: str
+) -> Markup:
+    """
+    Draw histograms over the same bins, bins of one width on the page.
+
+    Args:
+        edges: B + 1 edges in the feature's unit.
+        shares: B shares each, the one behind first.
+    """
+    width, height, base, bins = 220.0, 92.0, 76.0, len(edges) - 1
+    highest = max((share for one in shares for share in one), default=0) or 1
+    up = _scale(0, highest, base, 14)
+    parts = [f'<text class="tick" x="0" y="9">{percent(highest)}</text>']
+    for n, one in enumerate(shares):
+        steps = "".join(f"V{up(share):.1f}h{width / bins:.2f}" for share in one)
+        parts.append(f'<path class="fill-{n}" d="M0 {base:g}{steps}V{base:g}"/>')
+    parts.append(f'<path class="axis" d="M0 {base:g}H{width:g}"/>')
+    for place, side in {0: "", bins // 2: " middle", bins: " end"}.items():
+        parts.append(
+            f'<text class="tick{side}" x="{place / bins * width:.1f}" '
+            f'y="{height - 3:g}">{compact(edges[place])}</text>'
+        )
+    return _svg(width, height, parts, title=title, description="Shares by value.")
+
+
+def ticks(values: Sequence[float], write: Format) -> list[float]:
+    """
+    Return a few round values that begin at or below and end at or above all.
+
+    Args:
+        values: Finite, in any order; none is as 0 alone.
+        write: Format of their labels: steps are so wide that no two labels are alike.
+    """
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
+        # All alike, or one alone: room around it.
+        around = abs(high) / 10 or 1.0
+        low, high = (0.0, around) if not high else (low - around, high + around)
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    found: list[float] = []
+    for step in (n * power for n in (1, 2, 5, 10, 20, 50, 100) if n * power >= rough):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        found = [n * step for n in range(first, max(last, first + 2) + 1)]
+        if len({write(tick) for tick in found}) == len(found):
+            break
+    return found
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Scale:
+    """Return what turns a value into a place between start and end."""
+    span = (high - low) or 1
+    return lambda value: start + (value - low) / span * (end - start)
+
+
+def _path(points: Iterable[Point], across: Scale, up: Scale) -> str:
+    return "M" + "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in points)
+
+
+def _runs(places: Iterable[int]) -> list[list[int]]:
+    """Cut places where one between them is left out."""
+    numbered = enumerate(sorted(places))
+    runs = groupby(numbered, key=lambda one: one[1] - one[0])
+    return [[place for _, place in run] for _, run in runs]
+
+
+def _svg(
+    width: float, height: float, parts: Iterable[str], *, title: str, description: str
+) -> Markup:
+    return Markup(
+        f'<svg class="chart" role="img" viewBox="0 0 {width:g} {height:g}">'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+        f"{''.join(parts)}</svg>"
+    )

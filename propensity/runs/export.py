@@ -11,12 +11,19 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from propensity.errors import ExportLate, SchemaError
-from propensity.ga4 import days as ga4_days
-from propensity.ga4.view import KINDS, check_view, kinds_read
+from propensity.ga4.view import (
+    KINDS,
+    STREAMS,
+    Shards,
+    check_view,
+    kinds_read,
+    local_days,
+    look,
+)
 from propensity.usecases.declaration import VIEW
 
 if TYPE_CHECKING:
-    from propensity.ga4.days import Freshness
+    from propensity.ga4.view import Freshness
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
@@ -66,12 +73,12 @@ def wait_for_days(
     export = run.settings.export
     # A kind of tables that is newer than the set-up is not in the view.
     kinds = kinds_read(run.warehouse.view_text(VIEW)) or KINDS
-    shards = ga4_days.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
+    shards = Shards.of(run.warehouse.tables_of(export), kinds=kinds)
     check_view(run.warehouse, run.use_case)
     since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
     until = until or run.as_of
     offset = run.settings.property_utc_offset_hours
-    state = ga4_days.look(shards, since, until, now=run.now(), utc_offset_hours=offset)
+    state = look(shards, since, until, now=run.now(), utc_offset_hours=offset)
     if state.is_awaited and not run.force:
         _wait(run, state)
     if state.late:
@@ -124,7 +131,7 @@ def lacked_days(run: Run, as_of: date) -> list[date]:
 
     Who bought on a day that never arrived has label 0 by mistake.
     """
-    first, last = ga4_days.local_days(
+    first, last = local_days(
         as_of,
         as_of + run.timeframe.horizon,
         utc_offset_hours=run.settings.property_utc_offset_hours,
@@ -141,7 +148,7 @@ def _wait(run: Run, state: Freshness) -> None:
         return
     raise ExportLate(
         f"the GA4 export {run.settings.export} is incomplete: the daily table of "
-        f"{listed(state.late or state.streamed[-ga4_days.STREAMS :])} has not arrived",
+        f"{listed(state.late or state.streamed[-STREAMS:])} has not arrived",
         hint=f"Call again in {wait_s} s. After {ends:%Y-%m-%d %H:%M} UTC "
         '(PROPENSITY_EXPORT_WAIT_MINUTES), or with "force": true, the run uses what '
         f"happened before {state.data_until}",

@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 from joblib import cpu_count
 
 from propensity import suppression
-from propensity.arrays import Floats
 from propensity.drift import Observed, of_card
 from propensity.errors import (
     NoChampion,
@@ -37,6 +36,7 @@ from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
+from propensity.models.encoding import Floats
 from propensity.registry import index, suppressed
 from propensity.registry.serving import (
     Serving,

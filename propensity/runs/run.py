@@ -49,7 +49,7 @@ from propensity.settings import Settings
 from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
 
 if TYPE_CHECKING:
-    from propensity.ga4.days import Freshness
+    from propensity.ga4.view import Freshness
     from propensity.schema import Table
     from propensity.timeframe import Timeframe
 

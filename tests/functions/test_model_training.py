@@ -19,7 +19,7 @@ from sklearn.compose import ColumnTransformer
 from propensity import usecases
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning.preprocessor import default_preprocessor
+from propensity.learning.candidates import default_preprocessor
 from propensity.learning.value import AMOUNT
 from propensity.registry.versions import Registry, pickled
 from propensity.runs import setup

@@ -253,7 +253,7 @@ def place(new_place, tmp_path_factory) -> Deployment:
     join(place, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
     load_model.load(place.warehouse, place.registry.artifacts, place.settings)
     file = tmp_path_factory.mktemp("own") / "own.py"
-    own = "from propensity.learning.preprocessor import default_preprocessor as {}"
+    own = "from propensity.learning.candidates import default_preprocessor as {}"
     file.write_text(own.format("preprocessor"))
     with entered(place.environment):
         build_preprocessor.run(file, use_case="ga4_purchase")

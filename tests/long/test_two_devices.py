@@ -13,8 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from local.generators.shop import LAST_DATE, Shop
 from propensity import usecases
-from propensity.learning.candidates import estimator
-from propensity.learning.preprocessor import default_preprocessor
+from propensity.learning.candidates import default_preprocessor, estimator
 from tests import shop
 from tests.usecases.ga4_purchase.conftest import Export
 

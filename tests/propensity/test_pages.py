@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.pages.charts import Line, histogram_svg, lines_svg, ticks
+from propensity.pages.page import Line, histogram_svg, lines_svg, ticks
 from propensity.pages.words import compact, count, decimals, percent
 
 NUMBERS = st.floats(-1e9, 1e9) | st.none()

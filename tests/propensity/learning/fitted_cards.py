@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from propensity.fraud import rows as event_rows
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
 from propensity.learning.trained import Trained
+from propensity.runs.train import dataset
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
 from tests.constants import altered
@@ -58,7 +58,7 @@ def train(
     """Make a data set of joined rows and train on it."""
     settings = altered(SETTINGS, **changed)
     return fit.train(
-        learning_rows.of_events(event_rows.dataset(rows, use_case), settings=settings),
+        learning_rows.of_events(dataset(rows, use_case), settings=settings),
         use_case,
         preprocessor=preprocessor,
         settings=settings,

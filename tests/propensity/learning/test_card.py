@@ -24,8 +24,8 @@ from msgspec import structs
 
 from propensity.learning import candidates, profile
 from propensity.learning import card as cards
+from propensity.learning.candidates import default_preprocessor, fitted, transformed
 from propensity.learning.gate import Verdict
-from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.trained import Model, Trained
 from propensity.measures.intervals import Difference
 from propensity.models.encoding import to_frame

@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import candidates
-from propensity.learning.preprocessor import (
+from propensity.learning.candidates import (
     check_preprocessor,
     default_preprocessor,
     fitted,

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.fraud import rows as event_rows
 from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.runs.train import dataset
 from tests.propensity.learning.fitted_cards import (
     ALONE,
     FOREST,
@@ -27,7 +27,7 @@ from tests.scored_cards import USE_CASE, drawn
 def test_a_dataset_refuses_other_features(text):
     """What another model was given is not guessed at."""
     with pytest.raises(SchemaError, match="inference_log has"):
-        event_rows.dataset(joined(drawn(2), features=[text, text]), USE_CASE)
+        dataset(joined(drawn(2), features=[text, text]), USE_CASE)
 
 
 class TestSplit:

@@ -13,12 +13,12 @@ import pytest
 from msgspec.structs import replace
 
 from propensity import usecases
-from propensity.fraud import rows as event_rows
 from propensity.learning import card as cards
 from propensity.learning import gate, season
 from propensity.learning.report import verdict, version_page, week_page
 from propensity.measures import metrics
 from propensity.measures.thresholds import measured
+from propensity.runs.train import dataset
 from propensity.settings import Budget
 from propensity.usecases import UseCase
 from tests.propensity.learning import fitted_cards
@@ -152,7 +152,7 @@ def of_events(count: int, **changed: Any) -> str:
         model,
         gate.first_verdict(model),
         version=0,
-        rows=event_rows.dataset(rows, fitted_cards.USE_CASE),
+        rows=dataset(rows, fitted_cards.USE_CASE),
         as_of=date(2026, 4, 1),
         trained_at=datetime(2026, 4, 1, tzinfo=UTC),
     )

@@ -19,7 +19,7 @@ import pytest
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import ArtifactError, SchemaError, Unavailable
-from propensity.ga4.days import Freshness
+from propensity.ga4.view import Freshness
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased

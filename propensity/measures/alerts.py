@@ -28,11 +28,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity.arrays import Flags, Floats
 from propensity.measures.intervals import FEW, NORMAL, Difference, difference
 from propensity.measures.metrics import grouped, of_best, ratio, summed
 from propensity.measures.revenue import amounts, money, total
-from propensity.models.encoding import numbers_of
+from propensity.models.encoding import Flags, Floats, numbers_of
 from propensity.tables.models import Savings
 
 # Scores are at most 1, so none reaches it.
