@@ -9,31 +9,17 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol
 
 
-class Clock(Protocol):
-    """Tells the time."""
-
-    def now(self) -> datetime:
-        """Return the time of day, aware and in UTC; it may be set back."""
-
-    def monotonic(self) -> float:
-        """Return seconds that only grow, from an arbitrary start."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class SystemClock:
+class Clock:
     """The clock of the machine."""
 
     def now(self) -> datetime:
-        """Return the time of day in UTC."""
+        """Return the time of day, aware and in UTC; it may be set back."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds since some start; setting the machine's time has no effect."""
+        """Return seconds that only grow; setting the machine's time has no effect."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -41,4 +27,4 @@ class SystemClock:
         time.sleep(seconds)
 
 
-SYSTEM: Clock = SystemClock()
+SYSTEM = Clock()

@@ -244,10 +244,8 @@ def _texts(
 
 def _psi(expected: Floats, observed: Floats, users: float) -> float:
     """Return the index of two shares by bin, with half a user more in every bin."""
-    before, now = (
-        (share * users + 0.5) / (users + 0.5 * len(share))
-        for share in (expected, observed)
-    )
+    total = users + 0.5 * len(expected)
+    before, now = (expected * users + 0.5) / total, (observed * users + 0.5) / total
     return float(((now - before) * np.log(now / before)).sum())
 
 
@@ -277,10 +275,9 @@ class Observed:
         for batch, probability in scored:
             self._users += batch.num_rows
             for place, signal in enumerate(self._signals):
-                kind, values = "category", probability
-                if signal.values is None:
-                    kind = "number"
+                values = probability
                 if signal.kind != SCORE:
+                    kind = "number" if signal.values is None else "category"
                     values = _column(batch, signal.name, kind)
                 self._counts[place] += signal.counts(values)
             yield batch, probability
@@ -388,7 +385,8 @@ def value_alarm(row: Plain) -> str | None:
         A sentence; None without an alarm, for a week whose values were published for
         another one, and where too few paid to tell.
     """
-    error, low, high = (row.get(f"value_error{end}") for end in ("", "_low", "_high"))
+    error, low = row.get("value_error"), row.get("value_error_low")
+    high = row.get("value_error_high")
     is_own = row.get("prediction_as_of") == row.get("week")
     if error is None or low is None or high is None or not is_own:
         return None

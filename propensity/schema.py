@@ -92,9 +92,8 @@ class Row(Struct, metaclass=_Frozen):
             given |= json.loads(str(details))
         known = {name: value for name, value in given.items() if value is not None}
         for name, part in _parts(cls).items():
-            names = [column.name for column in columns_of(part)]
-            own = {column: known[column] for column in names if column in known}
-            if any(value != [] for value in own.values()):
+            own = {column.name: known.get(column.name) for column in columns_of(part)}
+            if any(value not in (None, []) for value in own.values()):
                 known[name] = part.of(own)
         return convert({**_nulls(cls), **known}, cls)
 
@@ -310,7 +309,7 @@ class Table:
             wrong = names ^ {*rows.column_names}
         else:
             values += [row.stored() if isinstance(row, Row) else row for row in rows]
-            wrong = {name for row in values for name in row} - names
+            wrong = set[str]().union(*values) - names
         if wrong:
             raise SchemaError(
                 f"rows for {self.name} lack these columns, or have too many: "

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 from msgspec import Meta, ValidationError, convert
@@ -211,11 +210,10 @@ class Settings:
             raise SettingsError(
                 which, hint="docs/settings.md has all settings", field=unknown[0]
             )
-        values = {
-            setting.name: _value(variable, setting.name, text)
-            for variable, setting in known.items()
-            if (text := given.get(variable, "").strip())
-        }
+        values = dict[str, Any]()
+        for variable, setting in known.items():
+            if text := given.get(variable, "").strip():
+                values[setting.name] = _value(variable, setting.name, text)
         if "project" not in values:
             raise SettingsError(
                 "GOOGLE_CLOUD_PROJECT is not set",
@@ -259,14 +257,9 @@ _VARIABLES = {
 }
 
 
-@cache
-def _type_of(name: str) -> Any:
-    return get_type_hints(Settings, include_extras=True)[name]
-
-
 def _value(variable: str, name: str, text: str) -> Any:
     """Return the setting that a variable's text says, or raise SettingsError."""
-    kind = _type_of(name)
+    kind = get_type_hints(Settings, include_extras=True)[name]
     try:
         if name == "budget":
             return str(Budget.parse(text))

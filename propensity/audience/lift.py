@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 from math import erfc, hypot, sqrt
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from propensity.measures.intervals import rate_interval
+from propensity.measures.intervals import Difference, rate_interval
 from propensity.tables.audiences import Figures, GroupSums, Revenue
 
 # p-value of the groups' sizes below which no figure can be trusted.
@@ -32,14 +31,6 @@ MINIMUM_BUYERS = 20
 ERRORS = 2.85
 # Standard errors beyond the interval at which an effect is found in 80% of cases.
 POWER = 0.8416
-
-
-class Interval(NamedTuple):
-    """An estimate with the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def figures(
@@ -72,7 +63,7 @@ def figures(
         control_users=control.users,
         treated_conversions=treated.conversions,
         control_conversions=control.conversions,
-        conversion_difference=difference and difference.value,
+        conversion_difference=difference and difference.estimate,
         conversion_difference_low=difference and difference.low,
         conversion_difference_high=difference and difference.high,
         conversion_lift=lift,
@@ -107,19 +98,21 @@ def _revenue(treated: GroupSums, control: GroupSums) -> Revenue | None:
     """Return what members have paid; None where no amount is known."""
     if treated.revenue is None and control.revenue is None:
         return None
-    value = low = high = None
+    difference = None
     if treated.users and control.users:
-        value, low, high = mean_difference(treated, control)
+        difference = mean_difference(treated, control)
     return Revenue(
         treated_revenue=treated.revenue or Decimal(0),
         control_revenue=control.revenue or Decimal(0),
-        revenue_difference=value,
-        revenue_difference_low=low,
-        revenue_difference_high=high,
+        revenue_difference=difference and difference.estimate,
+        revenue_difference_low=difference and difference.low,
+        revenue_difference_high=difference and difference.high,
     )
 
 
-def rate_difference(treated: tuple[float, int], control: tuple[float, int]) -> Interval:
+def rate_difference(
+    treated: tuple[float, int], control: tuple[float, int]
+) -> Difference:
     """
     Return the share of converters among the treated less that among the control group.
 
@@ -136,22 +129,18 @@ def rate_difference(treated: tuple[float, int], control: tuple[float, int]) -> I
     low, high = rate_interval(*treated, errors=ERRORS)
     other_low, other_high = rate_interval(*control, errors=ERRORS)
     value = rates[0] - rates[1]
-    return Interval(
-        value=value,
+    return Difference(
+        value,
         low=value - hypot(rates[0] - low, other_high - rates[1]),
         high=value + hypot(high - rates[0], rates[1] - other_low),
     )
 
 
-def mean_difference(
-    treated: GroupSums, control: GroupSums
-) -> tuple[float, float | None, float | None]:
+def mean_difference(treated: GroupSums, control: GroupSums) -> Difference:
     """
     Return the amount per user of the treated minus the control group's.
 
-    Returns:
-        The difference with the ends of its interval, which are None where a group has
-        less than ``MINIMUM_BUYERS``.
+    It has no interval where a group has less than ``MINIMUM_BUYERS``.
     """
     means, variance = [], 0.0
     for group in (treated, control):
@@ -161,8 +150,8 @@ def mean_difference(
         variance += max(squares - mean**2, 0.0) / group.users
     value, half = means[0] - means[1], ERRORS * sqrt(variance)
     if min(treated.conversions, control.conversions) < MINIMUM_BUYERS:
-        return value, None, None
-    return value, value - half, value + half
+        return Difference(value, None, None)
+    return Difference(value, value - half, value + half)
 
 
 def detectable(treated: GroupSums, control: GroupSums) -> float:
@@ -179,7 +168,7 @@ def detectable(treated: GroupSums, control: GroupSums) -> float:
     rate = (treated.conversions + control.conversions) / sum(users)
     alike = rate_difference((rate * users[0], users[0]), (rate * users[1], users[1]))
     error = sqrt(rate * (1 - rate) * (1 / users[0] + 1 / users[1]))
-    return POWER * error - alike.low if rate else 0.0
+    return POWER * error - (alike.low or 0.0) if rate else 0.0
 
 
 def sample_ratio(treated: int, control: int, *, share: float) -> float:
@@ -198,7 +187,7 @@ def sample_ratio(treated: int, control: int, *, share: float) -> float:
 
 
 def verdict(
-    difference: Interval | None, *, conversions: int, is_sound: bool, is_final: bool
+    difference: Difference | None, *, conversions: int, is_sound: bool, is_final: bool
 ) -> str:
     """
     Return the verdict on a campaign: helps, harms, open, or why there is none.
@@ -217,6 +206,6 @@ def verdict(
         return "too_few"
     if not is_final:
         return "open"
-    if difference.low > 0:
+    if difference.is_above():
         return "helps"
-    return "harms" if difference.high < 0 else "open"
+    return "harms" if difference.is_below() else "open"

@@ -100,8 +100,10 @@ class DataManager:
         for one in answer.request_status_per_destination:
             status = one.request_status
             if status in {_STATUS.SUCCESS, _STATUS.FAILED, _STATUS.PARTIAL_SUCCESS}:
-                counts = one.error_info.error_counts
-                failed = {_short(each.reason): each.record_count for each in counts}
+                failed = {}
+                for each in one.error_info.error_counts:
+                    reason = each.reason.name.removeprefix("PROCESSING_ERROR_REASON_")
+                    failed[reason] = each.record_count
                 return str(status.name), failed
         return None
 
@@ -147,7 +149,3 @@ def _faults(error: api.GoogleAPICallError) -> list[tuple[str, str]]:
         for fault in detail.get("fieldViolations", ()):
             found.append((str(fault.get("field")), str(fault.get("reason") or "wrong")))
     return found
-
-
-def _short(reason: Any) -> str:
-    return str(reason.name).removeprefix("PROCESSING_ERROR_REASON_")

@@ -46,7 +46,6 @@ from propensity.measures.alerts import Stakes
 from propensity.measures.revenue import amounts
 from propensity.models.encoding import Floats, numbers_of
 from propensity.settings import Settings
-from propensity.tables.models import Metrics
 from propensity.usecases import Candidate, UseCase
 from propensity.usecases.declaration import FOREST, MEAN
 
@@ -246,11 +245,8 @@ class _Training:
             rows=part,
             probability=score,
             live=score if live is measured else live.scores(part.rows, use_case),
-            metrics=Metrics(),
             baseline=baseline,
             baseline_roc_auc=metrics.roc_auc(of_holdout),
-            curves=metrics.Curves(),
-            importance=(),
         )
         if not len(part) or np.isnan(score).any():
             return holdout

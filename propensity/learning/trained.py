@@ -109,11 +109,11 @@ class Holdout:
     rows: Slice
     probability: Floats
     live: Floats
-    metrics: Metrics
     baseline: Floats
     baseline_roc_auc: float | None
-    curves: Curves
-    importance: Sequence[Importance]
+    metrics: Metrics = Metrics()
+    curves: Curves = Curves()
+    importance: Sequence[Importance] = ()
     at_rates: Sequence[Mapping[str, float | None]] = ()
     savings: Savings | None = None
     baseline_saved: Decimal | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,11 @@ FEW = 20
 NORMAL = 1.959964
 
 
+@final
 @dataclass(frozen=True)
 class Difference:
     """
-    A challenger's metric less another's, with the ends of its 95% interval.
-
-    There is no interval without two users of each label.
+    A metric less another one, with the ends of its interval, if there is one.
     """
 
     estimate: float
@@ -130,8 +129,8 @@ def difference(
     Return a difference with its interval, by Student's distribution.
 
     Its degrees of freedom are those of the users of the rarer label: where they are few
-    it is wide, so that no other rule is needed for them. Arguments are as for
-    ``by_user``.
+    it is wide, so that no other rule is needed for them. Without two users of each
+    label there is none. Arguments are as for ``by_user``.
     """
     from scipy.special import stdtrit  # 03 has no SciPy
 

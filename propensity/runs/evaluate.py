@@ -70,11 +70,7 @@ def evaluations(run: Run) -> list[Evaluation]:
     scored = _days if run.use_case.scores_events else _weeks
     rows = []
     for found, groups in scored(run, since, newest):
-        row = found
-        if groups is not None:
-            row = _measured(
-                run, row, groups, best=best_known_threshold(run, known, row)
-            )
+        row = found if groups is None else _measured(run, found, groups, known)
         # The row of an earlier run stays, because it was known before this run.
         if key(row) not in known or not known[key(row)].thresholds:
             known[key(row)] = row
@@ -176,7 +172,7 @@ def best_known_threshold(
 
 
 def _measured(
-    run: Run, row: Evaluation, groups: pa.Table, *, best: float | None
+    run: Run, row: Evaluation, groups: pa.Table, known: Mapping[Key, Evaluation]
 ) -> Evaluation:
     """
     Return an evaluation with its metrics.
@@ -184,12 +180,13 @@ def _measured(
     Args:
         groups: As ``evaluation_rows.sql`` gives them; with ``is_anomaly`` where scores
             are no probabilities.
+        known: As for ``best_known_threshold``.
     """
     observed, unscored = outcomes_of(groups)
     scores = thresholds.measured(
         observed,
         threshold=run.use_case.threshold,
-        best_threshold=best,
+        best_threshold=best_known_threshold(run, known, row),
         budget=run.use_case.chosen_budget(run.settings),
         is_anomaly="is_anomaly" in groups.column_names
         and bool(pc.any(groups["is_anomaly"]).as_py()),
@@ -210,10 +207,8 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
     Args:
         groups: ``probability``, ``users`` and ``conversions``; null for no probability.
     """
-    probability, users, conversions = (
-        groups[name].to_numpy().astype(np.float64)
-        for name in ("probability", "users", "conversions")
-    )
+    counted = groups.select(["probability", "users", "conversions"])
+    probability, users, conversions = map(numbers_of, counted.columns)
     scored = ~np.isnan(probability)
     observed = metrics.grouped(probability[scored], users[scored], conversions[scored])
     return observed, int(conversions[~scored].sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from decimal import Decimal
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from scipy.stats import chisquare
 
 from propensity.audience import lift
-from propensity.audience.lift import Interval, figures
-from propensity.measures.intervals import NORMAL
+from propensity.audience.lift import figures
+from propensity.measures.intervals import NORMAL, Difference
 from propensity.tables.audiences import GroupSums
 
 
@@ -44,7 +45,7 @@ class TestFigures:
 
         assert [first[name] for name in columns] == [1_000, 1_000, 300, 250, 10.5, 7]
         assert [both[name] for name in columns] == [2_000, 2_000, 601, 500, 21, 14]
-        assert both["conversion_difference"] == expected.value
+        assert both["conversion_difference"] == expected.estimate
         assert both["conversion_difference_low"] == expected.low
         assert both["conversion_lift"] == pytest.approx(0.202)
         assert both["revenue_difference"] == pytest.approx(0.0035)
@@ -78,14 +79,14 @@ def test_a_difference_of_money_has_the_standard_error_of_means():
         group(len(paid), 20, is_control=True, revenue=paid.sum(), squares=paid @ paid)
         for paid in amounts
     ]
-    value, low, high = lift.mean_difference(*sums)
+    value, low, high = astuple(lift.mean_difference(*sums))
     error = np.sqrt(sum(paid.var() / len(paid) for paid in amounts))
 
     assert value == pytest.approx(7.5)
     assert high - value == pytest.approx(value - low)
     assert high - value == pytest.approx(2.85 * error)
     few = group(25, 19, is_control=True, revenue=300.0)
-    assert lift.mean_difference(sums[0], few) == (value, None, None)
+    assert lift.mean_difference(sums[0], few) == Difference(value, None, None)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
@@ -99,8 +100,8 @@ def test_an_interval_of_money_covers_the_truth_in_94_of_100_audiences(sigma):
             paid = random.lognormal(0, sigma, random.binomial(users, 0.1))
             total = {"revenue": paid.sum(), "squares": paid @ paid}
             sums.append(group(users, len(paid), is_control=True, **total))
-        _, low, high = lift.mean_difference(*sums)
-        covered += low <= 0 <= high
+        found = lift.mean_difference(*sums)
+        covered += found.low <= 0 <= found.high
 
     assert covered >= 0.94 * tries
 
@@ -156,7 +157,7 @@ def test_sample_ratio_is_the_chi_square_test():
 def test_a_verdict_needs_final_outcomes_enough_of_them_and_an_interval(
     ends, known, expected
 ):
-    difference = Interval(value=sum(ends) / 2, low=ends[0], high=ends[1])
+    difference = Difference(sum(ends) / 2, low=ends[0], high=ends[1])
     options = {"conversions": 50, "is_sound": True, "is_final": True} | known
 
     assert lift.verdict(difference, **options) == expected
@@ -168,4 +169,4 @@ def test_rate_difference_is_that_of_newcombe(monkeypatch):
     found = lift.rate_difference((56, 70), (48, 80))
 
     expected = pytest.approx([0.2, 0.0524, 0.3339], abs=1e-4)
-    assert [found.value, found.low, found.high] == expected
+    assert [found.estimate, found.low, found.high] == expected
