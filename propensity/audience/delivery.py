@@ -74,12 +74,16 @@ class Request:
     members: Sequence[Member]
     recorded_as: str = ""
 
+    @property
+    def users(self) -> list[str]:
+        """The ids of its users, in order."""
+        return [member.user_id for member in self.members]
+
     @cached_property
     def key(self) -> str:
         """The idempotency key: the same for the same users, however often sent."""
-        users = [member.user_id for member in self.members]
         named = map(str, self.audience.key.values())
-        parts = (*named, self.action, self.destination, users)
+        parts = (*named, self.action, self.destination, self.users)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -193,8 +197,7 @@ class Ledger:
 
     def record_suppressed(self, request: Request) -> None:
         """Record users who are not sent, because they were suppressed meanwhile."""
-        users = [member.user_id for member in request.members]
-        self.record(request, REJECTED, dict.fromkeys(users, SUPPRESSED))
+        self.record(request, REJECTED, dict.fromkeys(request.users, SUPPRESSED))
 
     def settle(self, recorded: Sequence[Delivery]) -> int:
         """
@@ -334,8 +337,7 @@ class Done:
 
     def count(self, request: Request, rejected: Mapping[str, str]) -> None:
         """Count the users of a request; of those sent ``Later`` the rejected ones."""
-        users = [member.user_id for member in request.members]
-        known = [*rejected] if isinstance(rejected, Later) else users
+        known = [*rejected] if isinstance(rejected, Later) else request.users
         self.reasons[request.action].update(rejected.get(user, "") for user in known)
         self.pending -= len(known)
 
@@ -415,12 +417,10 @@ def deliver(
 def _halves(request: Request, ledger: Ledger) -> list[Request]:
     """Record the halves of a request as pending; return them, the first one last."""
     middle = len(request.members) // 2
-    halves = [
-        replace(request, members=part)
-        for part in (request.members[middle:], request.members[:middle])
-    ]
-    for half in halves:
-        ledger.record(half, PENDING)
+    halves = []
+    for part in (request.members[middle:], request.members[:middle]):
+        halves.append(replace(request, members=part))
+        ledger.record(halves[-1], PENDING)
     ledger.flush()
     return halves
 

@@ -137,7 +137,13 @@ class Google(Destination):
             self._sent(request, validate_only=True)
 
     def _sent(self, request: Request, *, validate_only: bool) -> Mapping[str, str]:
-        self._check_age(request)
+        chosen_at = request.audience.chosen_at
+        if self._is_events and self._clock.now() - chosen_at > _BACKDATED:
+            raise RequestError(
+                f"the audience was chosen at {chosen_at:%Y-%m-%d %H:%M} UTC, and "
+                "Analytics accepts events for 72 hours: send the next date",
+                field="as_of",
+            )
         of = self._event if self._is_events else self._member
         records, rejected = [], {}
         for member in request.members:
@@ -181,15 +187,6 @@ class Google(Destination):
             words = f"some of {receipt} failed, Google does not say who: {reasons}"
             return Outcome(is_accepted=True, reason=words)
         return Outcome(is_accepted=False, reason=f"Google failed: {reasons}")
-
-    def _check_age(self, request: Request) -> None:
-        chosen_at = request.audience.chosen_at
-        if self._is_events and self._clock.now() - chosen_at > _BACKDATED:
-            raise RequestError(
-                f"the audience was chosen at {chosen_at:%Y-%m-%d %H:%M} UTC, and "
-                "Analytics accepts events for 72 hours: send the next date",
-                field="as_of",
-            )
 
     def _request(
         self, records: Sequence[Mapping[str, object]], action: str

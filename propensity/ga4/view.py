@@ -241,11 +241,11 @@ class Shards:
             with contextlib.suppress(ValueError):
                 day, place = date.fromisoformat(match[2]), order.index(match[1])
                 days[day] = min(place, days.get(day, place))
-        read = {day: KINDS[place] for day, place in days.items()}
-        return cls(
-            daily=frozenset(d for d in read if read[d] == DAILY and DAILY in kinds),
-            intraday=frozenset(d for d in read if read[d] in {*kinds} - {DAILY}),
-        )
+        daily, intraday = set[date](), set[date]()
+        for day, place in days.items():
+            if KINDS[place] in kinds:
+                (daily if KINDS[place] == DAILY else intraday).add(day)
+        return cls(daily=frozenset(daily), intraday=frozenset(intraday))
 
     @property
     def days(self) -> frozenset[date]:

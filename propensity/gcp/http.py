@@ -232,7 +232,10 @@ def answers_failures(name: str, callers: Callers) -> Callable[[Function], Functi
         name: Of the function, in the log.
         callers: Of the function.
     """
-    keep_connections()
+    from uvicorn_worker import UvicornWorker
+
+    # Idle connections are kept for longer than callers keep them.
+    UvicornWorker.CONFIG_KWARGS |= {"timeout_keep_alive": KEEP_ALIVE_S}
     disable_worker_timeout()
 
     def decorate(function: Function) -> Function:
@@ -262,13 +265,6 @@ def answers_failures(name: str, callers: Callers) -> Callable[[Function], Functi
 
 
 # -- the server -----------------------------------------------------------------------
-
-
-def keep_connections() -> None:
-    """Keep idle connections of an asynchronous function for longer than callers do."""
-    from uvicorn_worker import UvicornWorker
-
-    UvicornWorker.CONFIG_KWARGS |= {"timeout_keep_alive": KEEP_ALIVE_S}
 
 
 def keep_modules() -> None:

@@ -10,6 +10,6 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``value``: what buyers pay, beside their probabilities
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow
-- ``card``: the record of a version: row, card, files; ``profile``: its data set
+- ``card``: the record of a version: row, card, its data set, files
 - ``report``: a version, or a week, as an HTML page
 """

@@ -202,11 +202,7 @@ def warn(use_case: str, message: str) -> None:
 class Table:
     """``ma_predictions_table``. Belongs to one event loop."""
 
-    def __init__(
-        self,
-        queries: Callable[[], Queries],
-        settings: Settings,
-    ) -> None:
+    def __init__(self, queries: Callable[[], Queries], settings: Settings) -> None:
         """``queries`` opens BigQuery, in a thread."""
         self._queries = queries
         self._settings = settings

@@ -180,14 +180,13 @@ class Online:
         at = self._clock.now()
         request_ms = round((self._clock.monotonic() - began) * 1e3, 3)
         events = _events(question, instances, at=at, request_ms=request_ms)
-        rows = list[Inference]()
+        rows, kept = list[Inference](), list[Inference]()
         for event, score in zip(events, scores, strict=True):
             row = row_of(use_case, state, event, score, source=ONLINE, at=at)
             rows.append(row)
-        # An instance's identity may be the id of a user on the list.
-        kept = [
-            row for row in rows if not suppressed.covers(row.user_id, use_case.name)
-        ]
+            # An instance's identity may be the id of a user on the list.
+            if not suppressed.covers(row.user_id, use_case.name):
+                kept.append(row)
         size = sum(ROW_BYTES + len(row.features) for row in kept)
         logged = self._log.submit(kept, size=size)
         self._counts.add(requests=1, scored=len(instances))
@@ -261,9 +260,10 @@ def scores_of(group: Sequence[Waiting]) -> list[Any]:
     for position, waiting in enumerate(group):
         positions_of[id(waiting.serving)].append(position)
     for positions in positions_of.values():
-        every = [each for position in positions for each in group[position].instances]
         try:
-            first = group[positions[0]]
+            first, every = group[positions[0]], list[Instance]()
+            for position in positions:
+                every += group[position].instances
             rows = _rows(first, every)
             scores = iter(first.serving.scorer.probabilities(rows).tolist())
             for position in positions:

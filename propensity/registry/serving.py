@@ -152,8 +152,7 @@ def loaded(
             f"version {version} {mismatch}, so its features would mean something else",
             hint="Train again, or set them back",
         )
-    changed = {name for name, _ in card["features"].items() ^ use_case.features.items()}
-    if changed:
+    if changed := dict(card["features"].items() ^ use_case.features.items()):
         raise SchemaError(
             f"version {version} was trained on features that have changed since: "
             f"{', '.join(sorted(changed))}",
@@ -194,12 +193,11 @@ def trained_otherwise(
     if use_case.reads_export or use_case.own_events:
         for name in ("lookback_days", "horizon_days"):
             then[name], now[name] = card[name], getattr(use_case, name)
-    changed = [
-        f"{name} {then.get(name)!r}, which is {now.get(name)!r} today"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name)
-        and (not statement or re.search(rf"@{name}\b", statement))
-    ]
+    changed = []
+    for name in sorted(then.keys() | now.keys()):
+        is_read = not statement or re.search(rf"@{name}\b", statement)
+        if is_read and (old := then.get(name)) != (new := now.get(name)):
+            changed.append(f"{name} {old!r}, which is {new!r} today")
     return f"was trained with {', '.join(changed)}" if changed else ""
 
 

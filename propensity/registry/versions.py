@@ -308,7 +308,8 @@ def announce(
         champion: The pointer after the change.
     """
     named = {"use_case": use_case, "action": action}
-    state = {name: getattr(champion, name) for name in ("version", "pinned", "epoch")}
+    version, pinned, epoch = champion.version, champion.pinned, champion.epoch
+    state = {"version": version, "pinned": pinned, "epoch": epoch}
     data = json.dumps({**named, **state, "at": at.isoformat()}).encode()
     try:
         # Imported here: a training without a promotion needs no Pub/Sub.

@@ -25,6 +25,7 @@ from propensity.registry.leases import Note, leased
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables import every as tables
+from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 # Of the lease that all compactions share; the lease of a run is of its as-of date.
 SCOPE, KIND = "stream", "compact"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY = timedelta(days=1)
 
 # A row gets its time before it is appended. Rows still on their way when a run begins
 # are younger than this: no request to the function takes as long.

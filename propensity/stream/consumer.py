@@ -319,8 +319,8 @@ class StreamFeatures(Consumer):
     def __init__(self, clients: Clients) -> None:
         super().__init__(clients)
         self._topic = clients.settings.prefixed(ENRICHED)
-        self._postcodes: Refreshed[PostcodeIndex] = Refreshed(
-            self._read_postcodes,
+        self._postcodes = Refreshed(
+            lambda: PostcodeIndex(clients.warehouse.table(statement("postcodes"))),
             ttl_s=POSTCODE_TTL_S,
             grace_s=inf,
             clock=clients.clock.monotonic,
@@ -328,9 +328,6 @@ class StreamFeatures(Consumer):
                 "WARNING", f"postcodes not read: {error}", function=self.name
             ),
         )
-
-    def _read_postcodes(self) -> PostcodeIndex:
-        return PostcodeIndex(self.clients.warehouse.table(statement("postcodes")))
 
     async def postcodes(self) -> PostcodeIndex:
         """Return the table of postcodes, of the last hour."""

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec import structs
 
-from propensity.learning import candidates, profile
+from propensity.learning import candidates
 from propensity.learning import card as cards
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
 from propensity.learning.gate import Verdict
@@ -192,7 +192,7 @@ def described() -> dict:
         "site": pa.array(site.tolist()),
         "label": label,
     }
-    return profile.described(pa.table(rows), FEATURES)
+    return cards.described(pa.table(rows), FEATURES)
 
 
 def test_numbers_have_histograms_by_label(described):
@@ -200,7 +200,7 @@ def test_numbers_have_histograms_by_label(described):
     has a bin of its own."""
     amount, _, flag = described["numbers"]
 
-    assert len(amount["edges"]) == profile.BINS + 1
+    assert len(amount["edges"]) == cards.BINS + 1
     for name in ("negative", "positive"):
         assert sum(amount[name]) == pytest.approx(1, abs=0.01)
     assert amount["correlation"] > 0.3
@@ -215,9 +215,9 @@ def test_odd_numbers_have_histograms_too(values):
     """Two values, whole numbers far apart, and a constant that no 1 can be added to."""
     rows = {"as_of": [1] * len(values), "user_id": values, "x": values}
     table = pa.table(rows | {"label": [0] * len(values)})
-    [number] = profile.described(table, {"x": "number"})["numbers"]
+    [number] = cards.described(table, {"x": "number"})["numbers"]
 
-    assert len(number["edges"]) == profile.BINS + 1
+    assert len(number["edges"]) == cards.BINS + 1
     assert sum(number["negative"]) == pytest.approx(1)
 
 
