@@ -13,32 +13,15 @@ from datetime import date, timedelta
 import msgspec
 import pyarrow as pa
 
+from propensity import errors
+from propensity.audience import delivery
 from propensity.audience.declared import SECRET, Named
-from propensity.audience.delivery import (
-    ADD,
-    REMOVE,
-    Destination,
-    Done,
-    Ledger,
-    Refused,
-    Request,
-    Watched,
-    deliver,
-    requests_left,
-    users_of,
-)
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile, concealed, filled
 from propensity.audience.members import Audience, find_or_choose, store
 from propensity.audience.plan import planned
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explained
-from propensity.errors import (
-    AudienceStopped,
-    AudienceWaits,
-    RequestError,
-    UseCaseError,
-)
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
@@ -80,7 +63,7 @@ def preview(
     """
     ledger = _opened(deployment, named, secret, until, clock)
     audience = ledger.audience
-    requests = requests_left(ledger, ledger.recorded())
+    requests = delivery.requests_left(ledger, ledger.recorded())
     cost, treated = named.declared.cost, audience.treated
     plan = planned(deployment, named, audience).columns()
     del plan["planned_at"]
@@ -93,8 +76,8 @@ def preview(
         "outcome": deployment.use_case.outcome,
         "expected": round(sum(member.probability or 0 for member in treated), 1),
         "suppressed": audience.suppressed,
-        "sent_before": len(treated) - users_of(requests, ADD),
-        "to_remove": users_of(requests, REMOVE),
+        "sent_before": len(treated) - delivery.users_of(requests, delivery.ADD),
+        "to_remove": delivery.users_of(requests, delivery.REMOVE),
         "requests": len(requests),
         "cost": None if cost is None else cost * len(treated),
         "validated": _validated(ledger.destination, requests) if validate else None,
@@ -102,11 +85,13 @@ def preview(
     }
 
 
-def _validated(destination: Destination, requests: Sequence[Request]) -> str:
+def _validated(
+    destination: delivery.Destination, requests: Sequence[delivery.Request]
+) -> str:
     """Return in a word what a receiver says of the first request."""
     try:
         destination.validate(requests)
-    except Refused as refusal:
+    except delivery.Refused as refusal:
         return f"refused: {refusal}"
     return "yes"
 
@@ -119,9 +104,9 @@ def send(
     until: date | None = None,
     may_be_empty: bool = False,
     scheduled_on: date | None = None,
-    watched: Watched = iter,
+    watched: delivery.Watched = iter,
     clock: Clock = SYSTEM,
-) -> Done:
+) -> delivery.Done:
     """
     Store the members of an audience, and send those who are treated.
 
@@ -154,7 +139,9 @@ def send(
             deployment.warehouse.write(tables.AUDIENCE_PLANS, [plan])
         recorded = ledger.recorded()
         waiting = ledger.settle(recorded)
-        done = deliver(requests_left(ledger, recorded), ledger, watched=watched)
+        done = delivery.deliver(
+            delivery.requests_left(ledger, recorded), ledger, watched=watched
+        )
         done.pending += waiting
     return done
 
@@ -165,13 +152,13 @@ def _opened(
     secret: Secret,
     until: date | None,
     clock: Clock,
-) -> Ledger:
+) -> delivery.Ledger:
     audience = find_or_choose(deployment, named, until=until, now=clock.now())
     destination = opened(named, deployment, secret, columns=audience.columns)
-    return Ledger(deployment, audience, destination, clock)
+    return delivery.Ledger(deployment, audience, destination, clock)
 
 
-def _hesitate(audience: Audience, destination: Destination, day: date) -> None:
+def _hesitate(audience: Audience, destination: delivery.Destination, day: date) -> None:
     """
     Stop a delivery by the clock that a person must look at.
 
@@ -180,7 +167,7 @@ def _hesitate(audience: Audience, destination: Destination, day: date) -> None:
     """
     name, size, before = audience.name, len(audience.members), audience.last_size
     if audience.as_of <= day - FRESH:
-        raise AudienceWaits(
+        raise errors.AudienceWaits(
             f"{name} waits: the newest predictions are of {audience.as_of}, a week or "
             f"more before {day}. Once 01-Predictions has published newer ones, the "
             "next call sends it"
@@ -188,28 +175,28 @@ def _hesitate(audience: Audience, destination: Destination, day: date) -> None:
     by_hand = f"look at `propensity audience preview {name}`, then send this date "
     by_hand += f"yourself: propensity audience send {name}"
     if destination.name not in audience.sent_to:
-        raise AudienceStopped(
+        raise errors.AudienceStopped(
             f"{name} was never sent to {destination.name}, and a person sends the "
             f"first date: {by_hand}"
         )
     if audience.is_stored or before is None:
         return
     if size > 2 * before or 2 * size < before:
-        raise AudienceStopped(
+        raise errors.AudienceStopped(
             f"{name} has {size:,} members, and had {before:,} as of the date before: "
             f"more than twice or less than half as many are not sent. {by_hand}"
         )
 
 
 def _check_not_empty(
-    audience: Audience, destination: Destination, *, may_be_empty: bool
+    audience: Audience, destination: delivery.Destination, *, may_be_empty: bool
 ) -> None:
-    can_remove = REMOVE in destination.actions
+    can_remove = delivery.REMOVE in destination.actions
     if not (audience.members or (may_be_empty and can_remove)):
         advice = f"{destination.name} cannot remove the users added earlier"
         if can_remove:
             advice = "If that is intended, --allow-empty removes everyone added earlier"
-        raise RequestError(
+        raise errors.RequestError(
             f"the audience is empty for {audience.as_of}: {audience.selection}",
             hint=advice,
             field="audience",
@@ -221,7 +208,7 @@ def _check_not_empty(
 
 def opened(
     named: Named, deployment: Deployment, secret: Secret, *, columns: Sequence[str] = ()
-) -> Destination:
+) -> delivery.Destination:
     """
     Open the destination of an audience.
 
@@ -257,14 +244,14 @@ def opened(
         said = "there is no such file"
         if isinstance(error, ValueError):
             said = explained(error, template, kind)
-        raise UseCaseError(
+        raise errors.UseCaseError(
             f"audiences/destinations/{file}: {concealed(said, variables.values())}. "
             f"docs/destinations.md has the entries of such a file; the destination "
             f"{BUCKET!r} needs none"
         ) from None
     column = deployment.use_case.chosen(deployment.settings).get("user_column")
     if google.account_type == ANALYTICS and column != "user_pseudo_id":
-        raise RequestError(
+        raise errors.RequestError(
             f"users of {deployment.use_case.name} are not browsers of Analytics "
             f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
             field="destination",
@@ -272,7 +259,7 @@ def opened(
     return destination
 
 
-class Bucket(Destination):
+class Bucket(delivery.Destination):
     """
     Parquet files: ``audiences/<use case>/<audience>/<as of>/<key>.parquet``.
 
@@ -286,7 +273,7 @@ class Bucket(Destination):
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
 
-    def send(self, request: Request) -> Mapping[str, str]:
+    def send(self, request: delivery.Request) -> Mapping[str, str]:
         """Write a file."""
         of = request.audience
         same = {"audience": of.name, "as_of": of.as_of}

@@ -17,15 +17,7 @@ import requests.exceptions
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
-from propensity.errors import (
-    AccessDenied,
-    Conflict,
-    MissingTable,
-    PropensityError,
-    QueryTooExpensive,
-    SchemaError,
-    Unavailable,
-)
+from propensity import errors
 from propensity.settings import Settings, variable_of
 
 Client = TypeVar("Client")
@@ -109,7 +101,7 @@ def translated(
 
 def error_of(  # noqa: PLR0911 an error each
     error: Exception, settings: Settings, service: str, *, on: str = "", needs: str = ""
-) -> PropensityError:
+) -> errors.PropensityError:
     """
     Return why a call of a client failed.
 
@@ -131,21 +123,21 @@ def error_of(  # noqa: PLR0911 an error each
         case api.BadRequest() if "does not match any table" in text:
             return _missing(service, on, text)
         case api.BadRequest() | api.Forbidden() if _BILLED in text:
-            return QueryTooExpensive(
+            return errors.QueryTooExpensive(
                 "the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED, "
                 f"{settings.maximum_bytes_billed}, and did not run: {text}",
                 hint="If your data are that large, raise it and deploy again",
             )
         case api.BadRequest() if _RACE.search(text):
-            return Conflict(
+            return errors.Conflict(
                 f"another run wrote the same table meanwhile: {text}", hint="Call again"
             )
         case api.BadRequest() if _QUEUE in text:
-            return Unavailable(
+            return errors.Unavailable(
                 f"too many statements wait for one table: {text}", hint="Call again"
             )
         case api.BadRequest() if _SCHEMA.search(text):
-            return SchemaError(
+            return errors.SchemaError(
                 f"a query needs a column that does not exist: {text}",
                 hint="If the table belongs to Propensity, run deploy/setup.sh. For the "
                 "export or your own tables, run `propensity doctor`",
@@ -156,13 +148,13 @@ def error_of(  # noqa: PLR0911 an error each
         case api.Forbidden() if service != BIGQUERY or "Access Denied" in text:
             return _denied(text, settings, service, needs=needs, on=on)
         case api.BadRequest() | api.Forbidden():
-            return PropensityError(refused)
+            return errors.PropensityError(refused)
     return _unavailable(error, settings, service)
 
 
-def _missing(service: str, on: str, text: str) -> MissingTable:
+def _missing(service: str, on: str, text: str) -> errors.MissingTable:
     export = ", and check PROPENSITY_GA4_DATASET and the use case's sources"
-    return MissingTable(
+    return errors.MissingTable(
         f"{service} does not find {on or 'a table or dataset'}: {text}",
         hint=f"Run deploy/setup.sh{export if service == BIGQUERY else ''}",
     )
@@ -170,7 +162,7 @@ def _missing(service: str, on: str, text: str) -> MissingTable:
 
 def _denied(
     text: str, settings: Settings, service: str, *, needs: str, on: str
-) -> AccessDenied:
+) -> errors.AccessDenied:
     """Return the error for a refusal: permission, resource, and what to do."""
     export, remedy = settings.export, REMEDY
     project, _, dataset = export.rpartition(".")
@@ -183,20 +175,22 @@ def _denied(
                 "command"
             )
     where = f" on {on}" if on else ""
-    return AccessDenied(
+    return errors.AccessDenied(
         f"{service} denies access: the account that this runs as lacks "
         f"{needs or 'a permission'}{where}. It says: {text}",
         hint=remedy,
     )
 
 
-def _unavailable(error: Exception, settings: Settings, service: str) -> Unavailable:
+def _unavailable(
+    error: Exception, settings: Settings, service: str
+) -> errors.Unavailable:
     """Return the error for a call without an answer."""
     cause = getattr(error, "cause", None)
     last = cause if isinstance(cause, Exception) else error
     if isinstance(last, auth.RefreshError):
         text = str(last).partition("\n")[0][:300]
-        return Unavailable(
+        return errors.Unavailable(
             f"there is no access to {service}, because the account has no token: "
             f"{text}",
             hint="Log in with `gcloud auth application-default login`",
@@ -216,4 +210,4 @@ def _unavailable(error: Exception, settings: Settings, service: str) -> Unavaila
             f"This is the emulator at {address} ({variable}), not Google. `make "
             "status` shows running states; `make up` starts it"
         )
-    return Unavailable(message, hint=hint)
+    return errors.Unavailable(message, hint=hint)

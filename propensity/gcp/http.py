@@ -19,15 +19,8 @@ from pathlib import Path
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from propensity import errors
 from propensity.clock import SYSTEM
-from propensity.errors import (
-    MissingTable,
-    PropensityError,
-    RequestError,
-    TooLarge,
-    Unavailable,
-    UnsupportedType,
-)
 from propensity.gcp.log import log, trace_of
 
 Function = Callable[[Request], Awaitable[Response]]
@@ -70,8 +63,8 @@ class Callers(Enum):
 
 _HIDDEN = "not answered; the function's log says why"
 _HIDDEN_OF = {
-    MissingTable: "a table is not there yet; the function's log says which",
-    Unavailable: "not answered at the moment; try again",
+    errors.MissingTable: "a table is not there yet; the function's log says which",
+    errors.Unavailable: "not answered at the moment; try again",
 }
 
 
@@ -97,10 +90,10 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
             not its message, which may name a user.
         callers: Of the function.
     """
-    if isinstance(raised, PropensityError):
+    if isinstance(raised, errors.PropensityError):
         error, message = raised, raised.message
     else:
-        error = PropensityError("unexpected error; the log has its trace")
+        error = errors.PropensityError("unexpected error; the log has its trace")
         frames = "".join(traceback.format_tb(raised.__traceback__))
         message = f"unexpected error\n{type(raised).__name__}\n{frames}"
     status, body, headers = error.status, error.body(), error.headers
@@ -114,7 +107,7 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
                 "message": _HIDDEN_OF.get(type(error), _HIDDEN),
                 "retryable": error.retryable,
             }
-            if status == Unavailable.status:
+            if status == errors.Unavailable.status:
                 headers = {"Retry-After": "1"}
     # A wait for the export, or for predictions, is normal.
     is_fault = status >= 500 and not error.is_waiting
@@ -162,16 +155,16 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
     """
     chunks, size = [], 0
     if int(dict(request.scope["headers"]).get(b"content-length", 0)) > maximum:
-        raise TooLarge(f"the body is larger than {maximum} bytes")
+        raise errors.TooLarge(f"the body is larger than {maximum} bytes")
     try:
         async for chunk in request.stream():
             chunks.append(chunk)
             size += len(chunk)
             if size > maximum:
-                raise TooLarge(f"the body is larger than {maximum} bytes")
+                raise errors.TooLarge(f"the body is larger than {maximum} bytes")
     except ClientDisconnect:
         message = "the connection was closed within the body"
-        raise RequestError(message, field="body") from None
+        raise errors.RequestError(message, field="body") from None
     return b"".join(chunks)
 
 
@@ -188,7 +181,7 @@ async def object_of(request: Request, *, maximum: int) -> dict[str, object]:
     """
     content_type = request.headers.get("content-type", "").partition(";")[0]
     if content_type.strip().lower() != _JSON_TYPE:
-        raise UnsupportedType(
+        raise errors.UnsupportedType(
             "the body must be JSON, with the header Content-Type: application/json",
             field="Content-Type",
         )
@@ -201,9 +194,11 @@ def object_in(body: bytes) -> dict[str, object]:
         # Only UTF-8, as everywhere else; bytes may be of other encodings, too.
         fields = json.loads(body.decode(), object_pairs_hook=each_once)
     except (ValueError, RecursionError):
-        raise RequestError("the body is not JSON in UTF-8", field="body") from None
+        raise errors.RequestError(
+            "the body is not JSON in UTF-8", field="body"
+        ) from None
     if not isinstance(fields, dict):
-        raise RequestError("the body must be a JSON object", field="body")
+        raise errors.RequestError("the body must be a JSON object", field="body")
     return fields
 
 
@@ -220,7 +215,7 @@ def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise RequestError(f"{name[:64]} must be given once", field=name[:64])
+        raise errors.RequestError(f"{name[:64]} must be given once", field=name[:64])
     return fields
 
 

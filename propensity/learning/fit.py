@@ -25,7 +25,7 @@ from msgspec import structs
 from threadpoolctl import threadpool_limits
 
 from propensity.errors import NotEnoughData
-from propensity.learning import candidates
+from propensity.learning import candidates, trained
 from propensity.learning.candidates import (
     PARALLEL_ROWS,
     default_preprocessor,
@@ -33,14 +33,6 @@ from propensity.learning.candidates import (
     transformed,
 )
 from propensity.learning.rows import Block, Parts, Slice
-from propensity.learning.trained import (
-    Holdout,
-    Judged,
-    Model,
-    Trained,
-    baseline_score,
-    importance,
-)
 from propensity.measures import alerts, metrics, thresholds
 from propensity.measures.alerts import Stakes
 from propensity.measures.revenue import amounts
@@ -57,7 +49,7 @@ def train(
     preprocessor: Any | None,
     settings: Settings,
     jobs: int | None = None,
-) -> Trained:
+) -> trained.Trained:
     """
     Train, choose and measure.
 
@@ -100,7 +92,7 @@ class _Training:
     settings: Settings
     jobs: int
 
-    def run(self) -> Trained:
+    def run(self) -> trained.Trained:
         parts = self.parts
         judged = [*self._judged_trees(), *self._judged_classifiers()]
         if not judged:
@@ -122,7 +114,7 @@ class _Training:
         threshold = None
         if not np.isnan(best.score).any():
             threshold = thresholds.best_threshold(parts.choosing.outcomes(best.score))
-        return Trained(
+        return trained.Trained(
             parts=parts,
             judged=judged,
             chosen=best.candidate,
@@ -133,7 +125,7 @@ class _Training:
             holdout=self._holdout(models[0], models[-1], best.score, threshold),
         )
 
-    def _judged_classifiers(self) -> list[Judged]:
+    def _judged_classifiers(self) -> list[trained.Judged]:
         """Judge the candidates that learn from labels, if there are enough."""
         parts, blocks = self.parts, self.parts.blocks
         learning = [c for c in self.use_case.candidates if c.algorithm != FOREST]
@@ -165,7 +157,7 @@ class _Training:
                 scores[one.name] = np.concatenate([*islice(results, len(blocks))])
         return [self._judged(one, scores[one.name]) for one in learning]
 
-    def _judged_trees(self) -> list[Judged]:
+    def _judged_trees(self) -> list[trained.Judged]:
         """Judge Half-Space Trees, fitted on all rows before those to choose on."""
         parts, judged = self.parts, []
         for candidate in self.use_case.candidates:
@@ -175,11 +167,11 @@ class _Training:
                 judged.append(self._judged(candidate, score))
         return judged
 
-    def _trees(self, candidate: Candidate, rows: Any) -> Model:
+    def _trees(self, candidate: Candidate, rows: Any) -> trained.Model:
         seed = self.settings.seed
         return candidates.fit_trees(candidate, rows, self.use_case.features, seed=seed)
 
-    def _judged(self, candidate: Candidate, score: Floats) -> Judged:
+    def _judged(self, candidate: Candidate, score: Floats) -> trained.Judged:
         """Return a candidate with the metrics that it is compared by."""
         is_anomaly = candidate.algorithm == FOREST
         names = ("roc_auc", "pr_auc", "log_loss", "brier")
@@ -195,9 +187,9 @@ class _Training:
                 alerted = stakes.alerts(score, threshold)
                 saved = alerts.savings(alerted, stakes, threshold=threshold)
                 values["cost"] = float(saved.cost)
-        return Judged(candidate=candidate, score=score, metrics=values)
+        return trained.Judged(candidate=candidate, score=score, metrics=values)
 
-    def _loss(self, judged: Judged) -> tuple[float, float]:
+    def _loss(self, judged: trained.Judged) -> tuple[float, float]:
         """Return the values to minimise: log loss; of events cost, then PR AUC."""
         values = judged.metrics
         if not self.use_case.scores_events:
@@ -210,7 +202,7 @@ class _Training:
 
     def _fitted(
         self, members: Sequence[Candidate], learned: Sequence[Slice]
-    ) -> list[Model]:
+    ) -> list[trained.Model]:
         """Return the mean of candidates, fitted on each of several slices."""
         features, encoders, calls = self.use_case.features, [], []
         for part in learned:
@@ -223,12 +215,16 @@ class _Training:
         models = []
         for encoder in encoders:
             combined = candidates.combined([*islice(fits, len(members))])
-            models.append(Model(preprocessor=encoder, classifier=combined))
+            models.append(trained.Model(preprocessor=encoder, classifier=combined))
         return models
 
     def _holdout(
-        self, measured: Model, live: Model, judged: Floats, threshold: float | None
-    ) -> Holdout:
+        self,
+        measured: trained.Model,
+        live: trained.Model,
+        judged: Floats,
+        threshold: float | None,
+    ) -> trained.Holdout:
         """
         Measure a model on the rows held out.
 
@@ -239,9 +235,9 @@ class _Training:
         part, use_case, seed = self.parts.holdout, self.use_case, self.settings.seed
         score = measured.scores(part.rows, use_case)
         judged_rows = self.parts.choosing
-        baseline = baseline_score(use_case, judged_rows, part)
+        baseline = trained.baseline_score(use_case, judged_rows, part)
         of_holdout = part.outcomes(baseline[len(judged_rows) :])
-        holdout = Holdout(
+        holdout = trained.Holdout(
             rows=part,
             probability=score,
             live=score if live is measured else live.scores(part.rows, use_case),
@@ -271,15 +267,15 @@ class _Training:
                 is_anomaly=is_anomaly,
             ),
             curves=curves,
-            importance=importance(measured, use_case, part, seed=seed),
+            importance=trained.importance(measured, use_case, part, seed=seed),
         )
         if not self.use_case.scores_events:
             return holdout
         return self._with_alerts(holdout, measured, judged)
 
     def _with_alerts(
-        self, holdout: Holdout, measured: Model, judged: Floats
-    ) -> Holdout:
+        self, holdout: trained.Holdout, measured: trained.Model, judged: Floats
+    ) -> trained.Holdout:
         """
         Return a holdout of events with what alerts on it cost and save.
 
@@ -296,7 +292,7 @@ class _Training:
             earlier = self.parts.before
             judged = measured.scores(earlier.rows, self.use_case)
             threshold = alerts.cheapest_threshold(judged, self._stakes(earlier))
-        ranks = baseline_score(self.use_case, earlier, part)
+        ranks = trained.baseline_score(self.use_case, earlier, part)
         before, now = np.split(ranks, [len(earlier)])
         cheapest = alerts.cheapest_threshold(before, self._stakes(earlier))
         alerted = stakes.alerts(now, cheapest)

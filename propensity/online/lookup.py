@@ -25,17 +25,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import folders, suppression
+from propensity import errors, folders, suppression
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit, Refreshed
-from propensity.errors import (
-    ArtifactError,
-    MethodNotAllowed,
-    NoSuchPath,
-    PropensityError,
-    RequestError,
-    Unavailable,
-)
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.http import Json, each_once, instance_bytes, object_of
 from propensity.gcp.log import log
@@ -140,7 +132,7 @@ class Indexes:
             )
         try:
             return (await followed.current()).index
-        except PropensityError:
+        except errors.PropensityError:
             return None
 
     def _load(self, use_case: str) -> Loaded:
@@ -158,7 +150,7 @@ class Indexes:
         index, size = None, 0
         try:
             if stored is None:
-                raise ArtifactError(NOT_PUBLISHED)
+                raise errors.ArtifactError(NOT_PUBLISHED)
             name = pointer_name(use_case)
             pointer = content_of(stored, IndexPointer, name=name)
             index, size = self._opened(use_case, pointer), pointer.size
@@ -171,7 +163,7 @@ class Indexes:
                 rows_out=pointer.users,
                 bytes=size,
             )
-        except (ArtifactError, OSError) as error:
+        except (errors.ArtifactError, OSError) as error:
             # The disk of an instance may be full.
             warn(use_case, f"lookups read the table instead of the index: {error}")
         return Loaded(generation, size, index)
@@ -183,7 +175,7 @@ class Indexes:
             if name != use_case and followed.last is not None:
                 others += followed.last.size
         if others + pointer.size > self._most_bytes:
-            raise ArtifactError(
+            raise errors.ArtifactError(
                 f"{pointer.name} has {pointer.size} bytes: with it indexes would not "
                 "fit twice into this instance's memory"
             )
@@ -232,7 +224,7 @@ class Table:
             limit = self._settings.deadline_s
             _, late = await asyncio.wait(reads.values(), timeout=limit)
             if late:
-                raise Unavailable(f"no answer within {limit} s")
+                raise errors.Unavailable(f"no answer within {limit} s")
         return {user_id: read.result() for user_id, read in reads.items()}
 
     async def _read(self, keys: Sequence[Key]) -> list[Prediction | None]:
@@ -341,7 +333,7 @@ class Lookups:
         if index is not None:
             try:
                 return {user_id: index.find(user_id) for user_id in user_ids}
-            except ArtifactError as error:
+            except errors.ArtifactError as error:
                 warn(use_case, f"a lookup reads the table instead: {error}")
         return await self.table.find(use_case, user_ids)
 
@@ -373,13 +365,15 @@ async def read_question(request: Request) -> Question:
     """
     scope = request.scope
     if scope["path"] != "/":
-        raise NoSuchPath("the path must be /")
+        raise errors.NoSuchPath("the path must be /")
     if scope["method"] in {"GET", "HEAD"}:
         return _in_query_string(scope["query_string"])
     if scope["method"] != "POST":
-        raise MethodNotAllowed(scope["method"], allowed=("GET", "HEAD", "POST"))
+        raise errors.MethodNotAllowed(scope["method"], allowed=("GET", "HEAD", "POST"))
     if scope["query_string"]:
-        raise RequestError("a POST takes no query parameters; put them in the body")
+        raise errors.RequestError(
+            "a POST takes no query parameters; put them in the body"
+        )
     return _in_body(await object_of(request, maximum=MAXIMUM_BODY_BYTES))
 
 
@@ -389,17 +383,19 @@ def _in_query_string(encoded: bytes) -> Question:
     try:
         pairs = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict")
     except ValueError:
-        raise RequestError(
+        raise errors.RequestError(
             "the query string must be percent-encoded UTF-8", field="user_id"
         ) from None
     parameters: dict[str, object] = each_once([*pairs])
     _check_known(parameters, ("user_id", "use_case", "value"))
     if "user_id" not in parameters:
-        raise RequestError("user_id is missing: GET /?user_id=...", field="user_id")
+        raise errors.RequestError(
+            "user_id is missing: GET /?user_id=...", field="user_id"
+        )
     user_id = _user(parameters["user_id"], field="user_id")
     value = parameters.get("value", "0")
     if value not in {"0", "1"}:
-        raise RequestError("value must be 1 or 0", field="value")
+        raise errors.RequestError("value must be 1 or 0", field="value")
     return Question((user_id,), _use_case(parameters), True, values=value == "1")
 
 
@@ -407,7 +403,7 @@ def _in_body(fields: dict[str, object]) -> Question:
     _check_known(fields, ("user_ids", "use_case"))
     user_ids = fields.get("user_ids")
     if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MAXIMUM_USERS:
-        raise RequestError(
+        raise errors.RequestError(
             f"user_ids must be a list of 1 to {MAXIMUM_USERS} strings", field="user_ids"
         )
     for position, user_id in enumerate(user_ids):
@@ -418,12 +414,12 @@ def _in_body(fields: dict[str, object]) -> Question:
 def _check_known(fields: dict[str, object], known: tuple[str, ...]) -> None:
     if unknown := fields.keys() - {*known}:
         message = f"unknown; known are {', '.join(known)}"
-        raise RequestError(message, field=min(unknown)[:64])
+        raise errors.RequestError(message, field=min(unknown)[:64])
 
 
 def _user(user_id: Any, *, field: str) -> str:
     if problem := problem_of(user_id):
-        raise RequestError(f"{field} {problem}", field=field)
+        raise errors.RequestError(f"{field} {problem}", field=field)
     return str(user_id)
 
 
@@ -432,7 +428,7 @@ def _use_case(fields: dict[str, object]) -> str | None:
         return None
     use_case = fields["use_case"]
     if not isinstance(use_case, str) or not NAME.fullmatch(use_case):
-        raise RequestError(
+        raise errors.RequestError(
             f"use_case is not a valid name: use {NAME_RULE}", field="use_case"
         )
     return use_case

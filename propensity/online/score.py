@@ -23,18 +23,9 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from propensity import suppression, usecases
+from propensity import errors, suppression, usecases
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
-from propensity.errors import (
-    ArtifactError,
-    MethodNotAllowed,
-    NoChampion,
-    NoSuchPath,
-    PropensityError,
-    RequestError,
-    SchemaError,
-)
 from propensity.events.values import CLOCK_SKEW
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Callers, failure_of, keep_modules, object_of
@@ -45,13 +36,7 @@ from propensity.gcp.writes import Appends, RowsRefused, append_accepted
 # Its import takes seconds, which no request is to wait for.
 from propensity.models.scoring import each_score
 from propensity.online.score_request import Instance, Question, question_of
-from propensity.registry.inference_log import (
-    ONLINE,
-    Scored,
-    batch_of,
-    latency_ms,
-    row_of,
-)
+from propensity.registry import inference_log
 from propensity.registry.serving import (
     Champions,
     Serving,
@@ -153,9 +138,9 @@ class Online:
         """
         began = self._clock.monotonic()
         if request.scope["path"] != "/":
-            raise NoSuchPath("the path must be /")
+            raise errors.NoSuchPath("the path must be /")
         if request.method != "POST":
-            raise MethodNotAllowed(request.method, allowed=("POST",))
+            raise errors.MethodNotAllowed(request.method, allowed=("POST",))
         fields = await object_of(request, maximum=MAXIMUM_BODY_BYTES)
         question = question_of(
             fields,
@@ -182,7 +167,9 @@ class Online:
         events = _events(question, instances, at=at, request_ms=request_ms)
         rows, kept = list[Inference](), list[Inference]()
         for event, score in zip(events, scores, strict=True):
-            row = row_of(use_case, state, event, score, source=ONLINE, at=at)
+            row = inference_log.row_of(
+                use_case, state, event, score, source=inference_log.ONLINE, at=at
+            )
             rows.append(row)
             # An instance's identity may be the id of a user on the list.
             if not suppressed.covers(row.user_id, use_case.name):
@@ -199,7 +186,7 @@ class Online:
         """Return what scores; its champion is the requested version."""
         try:
             state = await self._champions.state(use_case)
-        except (ArtifactError, SchemaError):
+        except (errors.ArtifactError, errors.SchemaError):
             if version is None:
                 raise
             state = ServingState(champion=None, epoch=-1)
@@ -207,7 +194,7 @@ class Online:
         if version is not None and (champion is None or champion.version != version):
             champion = await self._champions.version(use_case, version)
         if champion is None:
-            raise NoChampion(
+            raise errors.NoChampion(
                 f"{use_case.name} has no live version yet",
                 hint="Call 00-ModelTraining, or run `propensity load model`",
             )
@@ -218,7 +205,7 @@ class Online:
     ) -> Features | None:
         """Return the features of a user as of now, None without features."""
         if use_case.name not in self._users:
-            raise RequestError(
+            raise errors.RequestError(
                 f"{use_case.name} has no features of users in the stream; send the "
                 "features themselves",
                 field="user_id",
@@ -287,11 +274,11 @@ def _scores_or_error(waiting: Waiting) -> Any:
     scores = list[float]()
     try:
         for score in each_score(waiting.serving.scorer, rows):
-            if isinstance(score, SchemaError):
+            if isinstance(score, errors.SchemaError):
                 prefix = waiting.instances[len(scores)].prefix
                 # Of no feature alone, such as a category that the model does not know.
                 field = f"{prefix}{score.field or ''}".strip(".") or "features"
-                return RequestError(f"{field}: {score.message}", field=field)
+                return errors.RequestError(f"{field}: {score.message}", field=field)
             scores.append(score)
     except Exception as error:  # every waiting request must get an answer
         return error.with_traceback(None)
@@ -304,7 +291,7 @@ async def append_all(
     group: Sequence[Sequence[Inference]],
 ) -> list[None]:
     """Append rows of ``inference_log``, and repeat until they are durable."""
-    rows = batch_of([row for each in group for row in each])
+    rows = inference_log.batch_of([row for each in group for row in each])
     refused = await append_accepted(partial(_append_durably, append, counts), rows)
     if refused:
         _lost(len(refused), RowsRefused.code)
@@ -322,7 +309,7 @@ async def _append_durably(
         except RowsRefused:
             raise
         except Exception as error:  # no error may lose a row that waits
-            if type(error) is PropensityError:
+            if type(error) is errors.PropensityError:
                 # BigQuery refuses the request itself, and would do so again.
                 _lost(rows.num_rows, error.code)
                 return
@@ -346,15 +333,15 @@ def _events(
     *,
     at: datetime,
     request_ms: float,
-) -> list[Scored]:
+) -> list[inference_log.Scored]:
     """Return the instances of a question as events that were scored at a time."""
-    unique, events = uuid.uuid4().hex, list[Scored]()
+    unique, events = uuid.uuid4().hex, list[inference_log.Scored]()
     for position, instance in enumerate(instances):
         event_id = unique if question.is_single else f"{unique}-{position}"
         latency: float | None = request_ms
         if instance.has_time:
-            latency = latency_ms(instance.ingested_at, at)
-        event = Scored(
+            latency = inference_log.latency_ms(instance.ingested_at, at)
+        event = inference_log.Scored(
             event_id=instance.event_id or event_id,
             user_id=question.user_id,
             time=instance.ingested_at or at,

@@ -23,13 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import convert
 
+from propensity import errors
 from propensity.concurrency import Refreshed
-from propensity.errors import (
-    ArtifactError,
-    SchemaError,
-    Unavailable,
-    UnknownVersion,
-)
 from propensity.gcp.log import log
 from propensity.registry.versions import NOTHING_SERVES, Record, Registry
 from propensity.statements import statement
@@ -88,7 +83,7 @@ def recorded(warehouse: Queries, use_case: str, version: int) -> Record:
     """Return the same, or raise ArtifactError."""
     record = find_recorded(warehouse, use_case, version)
     if record is None:
-        raise ArtifactError(
+        raise errors.ArtifactError(
             f"version {version} of {use_case} is not recorded in "
             "ma_model_training_metadata, so its files cannot be verified"
         )
@@ -148,12 +143,12 @@ def loaded(
 
     version, card = record.model_version, record.card
     if mismatch := trained_otherwise(record, use_case, settings):
-        raise SchemaError(
+        raise errors.SchemaError(
             f"version {version} {mismatch}, so its features would mean something else",
             hint="Train again, or set them back",
         )
     if changed := dict(card["features"].items() ^ use_case.features.items()):
-        raise SchemaError(
+        raise errors.SchemaError(
             f"version {version} was trained on features that have changed since: "
             f"{', '.join(sorted(changed))}",
             hint="Train again",
@@ -275,7 +270,7 @@ class Champions:
         key = use_case.name, number
         if key not in self._versions:
             if self._wanted >= WANTED_VERSIONS:
-                raise Unavailable("too many versions are asked for: try again")
+                raise errors.Unavailable("too many versions are asked for: try again")
             self._wanted += 1
             try:
                 # One at a time: each load is a query, which is billed.
@@ -294,7 +289,7 @@ class Champions:
     def _version(self, use_case: UseCase, number: int) -> Serving:
         record = find_recorded(self._warehouse, use_case.name, number)
         if record is None:
-            raise UnknownVersion(
+            raise errors.UnknownVersion(
                 f"{use_case.name} has no version {number}", field="version"
             )
         return self._loaded(use_case, record)
@@ -307,7 +302,7 @@ class Champions:
         champion = before.champion if before else None
         if pointer is None:
             if champion:
-                raise ArtifactError(
+                raise errors.ArtifactError(
                     f"{registry.pointer} is gone: version {champion.version} goes on"
                 )
             return ServingState(champion=None, epoch=NOTHING_SERVES)

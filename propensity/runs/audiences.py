@@ -13,14 +13,9 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from propensity import errors
 from propensity.audience import declared
 from propensity.audience.run import send
-from propensity.errors import (
-    AudienceStopped,
-    AudienceWaits,
-    PropensityError,
-    Unavailable,
-)
 from propensity.gcp import secrets
 
 if TYPE_CHECKING:
@@ -53,7 +48,7 @@ def send_due(run: Run) -> Answer:
         outcome, done, failure = "sent", None, None
         try:
             outcome, done = _sent(run, name)
-        except PropensityError as error:
+        except errors.PropensityError as error:
             outcome, failure = error.code, error
         if done and done.failure:
             outcome, failure = "interrupted", done.failure
@@ -74,7 +69,7 @@ def send_due(run: Run) -> Answer:
         entries.append(entry)
     answer = {"audiences": entries, **sums}
     if failed:
-        raise (AudienceWaits if waits else AudienceStopped)(
+        raise (errors.AudienceWaits if waits else errors.AudienceStopped)(
             f"{len(failed)} of {len(entries)} audiences were not sent whole. "
             + "; ".join(failed),
             detail=answer,
@@ -105,5 +100,7 @@ def _sent(run: Run, name: str) -> tuple[str, Done | None]:
 def _in_time(run: Run, requests: Sequence[Request]) -> Iterator[Request]:
     for request in requests:
         if run.elapsed_s() > LONGEST_S:
-            raise Unavailable("the delivery takes long, and the next call continues it")
+            raise errors.Unavailable(
+                "the delivery takes long, and the next call continues it"
+            )
         yield request

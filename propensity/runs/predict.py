@@ -21,30 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from joblib import cpu_count
 
-from propensity import suppression
+from propensity import errors, suppression
 from propensity.drift import Observed, of_card
-from propensity.errors import (
-    NoChampion,
-    NotEnoughData,
-    PropensityError,
-    RequestError,
-    SchemaError,
-    ScoreShift,
-    Unavailable,
-)
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.encoding import Floats
-from propensity.registry import index, suppressed
-from propensity.registry.serving import (
-    Serving,
-    find_promoted,
-    loaded,
-    newest_recorded,
-    recorded,
-)
+from propensity.registry import index, serving, suppressed
 from propensity.runs.run import check_no_user_twice
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -107,7 +91,7 @@ class Scored:
 def check_scores_users(run: Run) -> None:
     """Raise RequestError for a use case whose events are scored as they happen."""
     if run.use_case.scores_events:
-        raise RequestError(
+        raise errors.RequestError(
             f"{run.use_case.name} scores events as they happen, so it has no users to "
             "predict by day",
             hint="Send events to the stream, or call the function score",
@@ -128,7 +112,7 @@ def is_evaluated(run: Run) -> bool:
     return bool(run.rows("evaluations", since=since, until=newest))
 
 
-def champion(run: Run) -> Serving:
+def champion(run: Run) -> serving.Serving:
     """
     Load the champion or, for a date before its training, the version promoted by then.
 
@@ -144,36 +128,36 @@ def champion(run: Run) -> Serving:
     live = run.registry.champion()
     if live is None:
         raise _no_champion(run)
-    record = recorded(run.warehouse, run.use_case.name, live.version)
+    record = serving.recorded(run.warehouse, run.use_case.name, live.version)
     if (age := run.as_of - record.as_of).days >= 0:
         # The alert of this name reads it, where no compaction runs as well.
         run.log("INFO", "the age of the live version", champion_age_days=age.days)
     else:
         name, champions = run.use_case.name, (live.version, *live.earlier)
-        version = find_promoted(
+        version = serving.find_promoted(
             run.warehouse, name, as_of=run.as_of, champions=champions
         )
         if version is None:
             message = "no version was live by then, so the live version of today scores"
             run.log("WARNING", message)
         else:
-            record = recorded(run.warehouse, name, version)
+            record = serving.recorded(run.warehouse, name, version)
     settings, threads = run.settings, cpu_count()
-    return loaded(
+    return serving.loaded(
         run.registry, run.use_case, record, settings=settings, threads=threads
     )
 
 
-def _no_champion(run: Run) -> NoChampion:
+def _no_champion(run: Run) -> errors.NoChampion:
     """Return why there is no live version: no training yet, or all were rejected."""
-    is_trained = newest_recorded(run.warehouse, run.use_case.name) >= 0
+    is_trained = serving.newest_recorded(run.warehouse, run.use_case.name) >= 0
     why, hint = "it was never trained", "Call 00-ModelTraining first"
     if is_trained:
         why = f"no training was promoted, or {run.registry.pointer} was deleted"
         hint = (
             "`propensity versions` lists the verdicts; `propensity promote` a version"
         )
-    return NoChampion(
+    return errors.NoChampion(
         f"{run.use_case.name} has no live version: {why}",
         hint=hint,
         # The alert ignores use cases that were never trained.
@@ -226,7 +210,7 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         yield suppressed.without(batch, use_case.name)
 
 
-def score(run: Run, model: Serving, shift: float | None) -> Scored:
+def score(run: Run, model: serving.Serving, shift: float | None) -> Scored:
     """
     Score every user of the lookback, in bounded memory, and append the scores.
 
@@ -248,13 +232,13 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
         # Free these rows before the next million is gathered.
         del rows
     if suppression.read(run.warehouse) != listed:
-        raise Unavailable(
+        raise errors.Unavailable(
             "nothing was published, because a user was suppressed meanwhile",
             hint="Call again",
         )
     [row] = run.warehouse.rows(statement("scored"), key)
     if not row["users"]:
-        raise NotEnoughData(
+        raise errors.NotEnoughData(
             "nothing was published, because no user has an event in the "
             f"{run.use_case.lookback_days} days before {run.as_of}"
         )
@@ -281,8 +265,8 @@ def removed_on_failure(run: Run) -> Iterator[None]:
     """Remove what the run has scored where it fails: it would never be read."""
     try:
         yield
-    except PropensityError:
-        with contextlib.suppress(PropensityError):
+    except errors.PropensityError:
+        with contextlib.suppress(errors.PropensityError):
             run.warehouse.execute(statement("remove_scored"), _key(run))
         raise
 
@@ -301,7 +285,9 @@ def _scores(
     """Yield rows with shifted probabilities and expected values, null without any."""
     for batch, unshifted in scored:
         if not np.all((unshifted >= 0) & (unshifted <= 1)):
-            raise SchemaError("the model gives values that are not probabilities")
+            raise errors.SchemaError(
+                "the model gives values that are not probabilities"
+            )
         probability = season.apply(unshifted, log_odds_shift)
         value = pa.nulls(len(probability), _NUMERIC)
         if value_model is not None:
@@ -356,7 +342,7 @@ def score_shift(run: Run, scored: Scored) -> float | None:
     bound = run.settings.maximum_score_shift
     if shift > bound and not run.force:
         causes = "; ".join(f"{one.message}" for one in scored.alarms[:CAUSES])
-        raise ScoreShift(
+        raise errors.ScoreShift(
             "nothing was published, because scores changed too much since "
             f"{last['as_of']}: by {shift:.2f} of their mean (limit {bound:g}). Likely "
             f"cause: {causes or 'a feature'}",
@@ -375,7 +361,7 @@ def _unshifted(quantiles: Sequence[float], log_odds_shift: float | None) -> Floa
     return season.apply(np.asarray(quantiles), -(log_odds_shift or 0.0))
 
 
-def publish(run: Run, model: Serving, scored: Scored) -> None:
+def publish(run: Run, model: serving.Serving, scored: Scored) -> None:
     """Publish what the run has scored, in one transaction."""
     run.check_lease()
     run.warehouse.execute(
@@ -399,7 +385,7 @@ def publish(run: Run, model: Serving, scored: Scored) -> None:
     )
 
 
-def publish_drift(run: Run, model: Serving, scored: Scored) -> None:
+def publish_drift(run: Run, model: serving.Serving, scored: Scored) -> None:
     """
     Append the rows of ``ma_drift``; readers see those of the newest run.
 
@@ -418,7 +404,7 @@ def publish_drift(run: Run, model: Serving, scored: Scored) -> None:
     ]
     try:
         run.append(tables.DRIFT, rows)
-    except PropensityError as error:
+    except errors.PropensityError as error:
         run.log("WARNING", f"drift is not in its table: {error.message}")
 
 
@@ -435,7 +421,7 @@ def publish_index(run: Run) -> int:
         suppressed.publish(run.warehouse, artifacts)
         days = use_case.index_span
         return index.publish(run.warehouse, artifacts, use_case.name, days=days)
-    except PropensityError as error:
+    except errors.PropensityError as error:
         error.message = (
             f"the predictions were published, but not their index: {error.message}. "
             "Lookups answer from the index before until a run is repeated"

@@ -22,24 +22,10 @@ import flask
 import functions_framework
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from propensity import usecases
+from propensity import errors, usecases
 from propensity.clock import SYSTEM, Clock
-from propensity.errors import (
-    MethodNotAllowed,
-    NoSuchPath,
-    PropensityError,
-    RequestError,
-    SchemaError,
-    TooLarge,
-)
-from propensity.gcp import log
+from propensity.gcp import http, log
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import (
-    Callers,
-    disable_worker_timeout,
-    failure_of,
-    object_in,
-)
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
@@ -173,7 +159,7 @@ def run(
         has_trials: Whether a request may be for a trial. Trials have leases of their
             own, so that none is answered in the place of a run, or keeps one waiting.
     """
-    disable_worker_timeout()
+    http.disable_worker_timeout()
 
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
@@ -208,8 +194,8 @@ def run(
                 line |= _plain_fields(answer)
             except Exception as raised:  # the last place before the caller
                 by_clock = request.headers.get("X-CloudScheduler") == "true"
-                caller = Callers.SCHEDULER if by_clock else Callers.OPERATORS
-                failure = failure_of(raised, caller)
+                caller = http.Callers.SCHEDULER if by_clock else http.Callers.OPERATORS
+                failure = http.failure_of(raised, caller)
                 status, headers = failure.status, dict(failure.headers)
                 answer = failure.body
                 severity, message = failure.severity, failure.message
@@ -269,30 +255,30 @@ def parse(
         MethodNotAllowed, TooLarge, RequestError: As named.
     """
     if request.method != "POST":
-        raise MethodNotAllowed(request.method, allowed=("POST",))
+        raise errors.MethodNotAllowed(request.method, allowed=("POST",))
     request.max_content_length = MAXIMUM_BODY
     try:
         read = request.get_data()
     except RequestEntityTooLarge as error:
-        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
+        raise errors.TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
     except Exception as error:  # whatever the server raises while it reads
-        raise RequestError("the body is cut short", field="body") from error
+        raise errors.RequestError("the body is cut short", field="body") from error
     finally:
         # The framework reads the rest of a body that was rejected.
         request.max_content_length = None
-    body = object_in(read.strip() or b"{}")
+    body = http.object_in(read.strip() or b"{}")
     known = ["use_case", "as_of", "force", *(["trial"] if has_trials else [])]
     if unknown := sorted(name[:64] for name in {*body} - {*known}):
-        raise RequestError(
+        raise errors.RequestError(
             f"unknown field {', '.join(unknown)}; known are {', '.join(known)}",
             field=unknown[0],
         )
     use_case = body.get("use_case", default_use_case)
     if not isinstance(use_case, str):
-        raise RequestError("use_case must be a string", field="use_case")
+        raise errors.RequestError("use_case must be a string", field="use_case")
     for name in ("force", "trial"):
         if not isinstance(body.get(name, False), bool):
-            raise RequestError(f"{name} must be true or false", field=name)
+            raise errors.RequestError(f"{name} must be true or false", field=name)
     return RunRequest(
         use_case,
         _as_of(body.get("as_of"), today),
@@ -307,13 +293,15 @@ def _as_of(value: object, today: date) -> date:
     try:
         as_of = day_of(value if isinstance(value, str) else repr(value))
     except ValueError as error:
-        raise RequestError(f"as_of must be a date: {error}", field="as_of") from error
+        raise errors.RequestError(
+            f"as_of must be a date: {error}", field="as_of"
+        ) from error
     if as_of > today:
         problem = f"as_of is in the future: {as_of}. Today is {today} (UTC)"
-        raise RequestError(problem, field="as_of")
+        raise errors.RequestError(problem, field="as_of")
     if as_of < EARLIEST:
         problem = f"as_of is {as_of}; the earliest is {EARLIEST}"
-        raise RequestError(problem, field="as_of")
+        raise errors.RequestError(problem, field="as_of")
     return as_of
 
 
@@ -351,7 +339,7 @@ def _under_lease(
 def check_no_user_twice(extra_rows: int) -> None:
     """Raise SchemaError if features have more than a row of some user and date."""
     if extra_rows:
-        raise SchemaError(
+        raise errors.SchemaError(
             "features.sql returned more than one row for some users "
             f"({plural(extra_rows, 'extra row')}), so nothing was published. It must "
             "return one row per user and as-of date",
@@ -372,12 +360,12 @@ def _plain_fields(entries: object) -> dict[str, object]:
 
 def _framework_failure(error: HTTPException) -> flask.Response:
     """Answer in JSON where the framework refuses a request before the function."""
-    status = error.code or PropensityError.status
-    failure = PropensityError("unexpected error; the log has its trace")
-    if status == NoSuchPath.status:
-        failure = NoSuchPath("there is nothing at this path")
-    elif status < PropensityError.status:
-        failure = RequestError(error.name)
+    status = error.code or errors.PropensityError.status
+    failure = errors.PropensityError("unexpected error; the log has its trace")
+    if status == errors.NoSuchPath.status:
+        failure = errors.NoSuchPath("there is nothing at this path")
+    elif status < errors.PropensityError.status:
+        failure = errors.RequestError(error.name)
     return _json_response(failure.body(), status)
 
 

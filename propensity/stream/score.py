@@ -23,19 +23,7 @@ from propensity.events.messages import MAXIMUM_EVENT_BYTES, published
 from propensity.events.rows import Accepted, Event
 from propensity.events.values import EPOCH, MICROSECOND, Refused
 from propensity.models.scoring import each_score
-from propensity.registry.inference_log import (
-    STREAM,
-    Scored,
-    batch_of,
-    latency_ms,
-    row_of,
-)
-from propensity.registry.serving import (
-    Champions,
-    ServingState,
-    UserFeatures,
-    users_on_the_stream,
-)
+from propensity.registry import inference_log, serving
 from propensity.settings import SCORES
 from propensity.stream.consumer import Clients, Consumer
 from propensity.tables.stream import INFERENCE_LOG, Inference
@@ -74,7 +62,7 @@ class ScoreStream(Consumer):
     def __init__(self, clients: Clients, artifacts: Artifacts) -> None:
         super().__init__(clients)
         self._scoring = threading.Lock()
-        self._champions = Champions(
+        self._champions = serving.Champions(
             artifacts,
             clients.warehouse,
             clock=clients.clock,
@@ -116,7 +104,9 @@ class ScoreStream(Consumer):
         )
         if not rows:
             return counts
-        await self.append(INFERENCE_LOG, batch_of([*rows.values()]), [*rows], refused)
+        await self.append(
+            INFERENCE_LOG, inference_log.batch_of([*rows.values()]), [*rows], refused
+        )
         scores = []
         for place, row in rows.items():
             is_scored = (row.probability, row.anomaly_score) != (None, None)
@@ -132,7 +122,7 @@ class ScoreStream(Consumer):
         self,
         use_case: UseCase,
         events: Sequence[Event],
-        state: ServingState,
+        state: serving.ServingState,
         refused: dict[int, Refused],
     ) -> tuple[dict[int, Inference], dict[str, int]]:
         """
@@ -171,15 +161,15 @@ class ScoreStream(Consumer):
                     "refused_by_model", score.message, field=score.field
                 )
                 continue
-            scored = Scored(
+            scored = inference_log.Scored(
                 event_id=event.event_id,
                 user_id=event.user_id,
                 time=_time(event),
                 features=values,
-                latency_ms=latency_ms(self._taken_at(event, time), at),
+                latency_ms=inference_log.latency_ms(self._taken_at(event, time), at),
             )
-            rows[event.place] = row_of(
-                use_case, state, scored, score, source=STREAM, at=at
+            rows[event.place] = inference_log.row_of(
+                use_case, state, scored, score, source=inference_log.STREAM, at=at
             )
         return rows, counts
 
@@ -196,11 +186,11 @@ class ScoreStream(Consumer):
         delay = timedelta(days=self.clients.settings.maximum_score_delay_days)
         oldest = self.clients.clock.now() - delay
         in_time = [event for event in events if _time(event) >= oldest]
-        features: Mapping[str, UserFeatures] | None = None
+        features: Mapping[str, serving.UserFeatures] | None = None
         while in_time and features is None:
             first = min(map(_time, in_time)).date()
             try:
-                features = users_on_the_stream(
+                features = serving.users_on_the_stream(
                     self.clients.warehouse,
                     use_case,
                     {event.user_id for event in in_time},
