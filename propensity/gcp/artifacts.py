@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 from google.api_core import exceptions as api
@@ -25,9 +25,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.errors import AccessDenied, ArtifactError, Conflict
 from propensity.gcp.clients import STORAGE, translated
-
-if TYPE_CHECKING:
-    from propensity.settings import Settings
+from propensity.settings import Settings
 
 Result = TypeVar("Result")
 Content = TypeVar("Content")

@@ -10,15 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from google.pubsub_v1.services.publisher import PublisherAsyncClient
 from google.pubsub_v1.types import PublishRequest
 
 from propensity.gcp.clients import PUBSUB, open_client, translated
-
-if TYPE_CHECKING:
-    from propensity.settings import Settings
+from propensity.settings import Settings
 
 # Of one Publish request, by Pub/Sub's limits.
 MAXIMUM_MESSAGES = 1_000

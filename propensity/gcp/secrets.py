@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.api_core import exceptions as api
 from google.auth.credentials import AnonymousCredentials
 
 from propensity.errors import SettingsError
 from propensity.gcp.clients import SECRETS, translated
-
-if TYPE_CHECKING:
-    from propensity.settings import Settings
+from propensity.settings import Settings
 
 
 def reader(settings: Settings) -> Callable[[str], str]:

@@ -11,17 +11,15 @@ import hashlib
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 from msgspec.structs import asdict
 
+from propensity.registry.serving import ServingState
 from propensity.tables.stream import INFERENCE_LOG, Inference
-
-if TYPE_CHECKING:
-    from propensity.registry.serving import ServingState
-    from propensity.usecases import Features, UseCase
+from propensity.usecases import Features, UseCase
 
 # Values of ``source``.
 STREAM = "stream"

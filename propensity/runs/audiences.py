@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from propensity import errors
 from propensity.audience import declared
+from propensity.audience.delivery import Done, Request
 from propensity.audience.run import send
 from propensity.gcp import secrets
-
-if TYPE_CHECKING:
-    from propensity.audience.delivery import Done, Request
-    from propensity.runs.run import Answer, Run
+from propensity.runs.run import Answer, Run
 
 # For so long the scheduler's calls try again: its last one is later than that.
 PATIENCE = timedelta(minutes=150)

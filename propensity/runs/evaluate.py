@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from propensity.measures import alerts, metrics, revenue, thresholds
 from propensity.models.encoding import numbers_of
 from propensity.registry.serving import find_recorded, trained_otherwise
 from propensity.runs import export
+from propensity.runs.run import Run
 from propensity.tables.models import (
     EVALUATION,
     Evaluation,
@@ -27,9 +27,6 @@ from propensity.tables.models import (
     Truths,
     Value,
 )
-
-if TYPE_CHECKING:
-    from propensity.runs.run import Run
 
 Key = tuple[date, int]
 # An evaluation without metrics, and the scores and outcomes to measure, if any.

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,16 +27,12 @@ from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.encoding import Floats
+from propensity.models.value import ValueModel
 from propensity.registry import index, serving, suppressed
-from propensity.runs.run import check_no_user_twice
+from propensity.runs.run import Run, check_no_user_twice
 from propensity.statements import statement
 from propensity.tables import every as tables
 from propensity.tables.models import Drift, Signal
-
-if TYPE_CHECKING:
-    from propensity.models.value import ValueModel
-    from propensity.runs.run import Run
-
 
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000

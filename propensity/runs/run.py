@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import flask
 import functions_framework
@@ -24,20 +24,16 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from propensity import errors, usecases
 from propensity.clock import SYSTEM, Clock
+from propensity.ga4.view import Freshness
 from propensity.gcp import http, log
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import Lease, leased
-from propensity.schema import Row, plain
+from propensity.schema import Row, Table, plain
 from propensity.settings import Settings
-from propensity.timeframe import TRUTH_DELAY_DAYS, day_of
-
-if TYPE_CHECKING:
-    from propensity.ga4.view import Freshness
-    from propensity.schema import Table
-    from propensity.timeframe import Timeframe
+from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, day_of
 
 Answer = Mapping[str, object]
 

@@ -4,15 +4,11 @@ Set-up: the dataset with its tables and views, created where missing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from propensity.ga4.view import KINDS, events_view, kinds_of
+from propensity.gcp.warehouse import Warehouse
+from propensity.settings import Settings
 from propensity.tables import every as tables
 from propensity.usecases.declaration import VIEW
-
-if TYPE_CHECKING:
-    from propensity.gcp.warehouse import Warehouse
-    from propensity.settings import Settings
 
 
 def prepare(warehouse: Warehouse, settings: Settings) -> None:

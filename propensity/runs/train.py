@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,10 @@ from propensity.errors import ArtifactError, Conflict, NotEnoughData, SchemaErro
 from propensity.learning import card as cards
 from propensity.learning import fit, gate, value
 from propensity.learning import rows as learning_rows
+from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
+from propensity.learning.trained import Trained
+from propensity.learning.value import Valued
 from propensity.measures.alerts import NO_ALERTS
 from propensity.pages.words import Plain, plural
 from propensity.registry.serving import (
@@ -31,19 +34,12 @@ from propensity.registry.serving import (
     newest_recorded,
     recorded,
 )
-from propensity.registry.versions import HTML, Champion, announce
+from propensity.registry.versions import HTML, Champion, Published, announce
 from propensity.runs.export import lacked_days
-from propensity.runs.run import check_no_user_twice
+from propensity.runs.run import Answer, Run, check_no_user_twice
 from propensity.tables import every as tables
 from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
 from propensity.usecases import Candidate, UseCase
-
-if TYPE_CHECKING:
-    from propensity.learning.gate import Verdict
-    from propensity.learning.trained import Trained
-    from propensity.learning.value import Valued
-    from propensity.registry.versions import Published
-    from propensity.runs.run import Answer, Run
 
 
 def training_rows(run: Run) -> pa.Table:

@@ -12,7 +12,6 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -22,15 +21,13 @@ from propensity.errors import PropensityError, QueryTooExpensive, SchemaError
 from propensity.events.messages import MAXIMUM_EVENT_BYTES, published
 from propensity.events.rows import Accepted, Event
 from propensity.events.values import EPOCH, MICROSECOND, Refused
+from propensity.gcp.artifacts import Artifacts
 from propensity.models.scoring import each_score
 from propensity.registry import inference_log, serving
 from propensity.settings import SCORES
 from propensity.stream.consumer import Clients, Consumer
 from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.usecases import Features, UseCase
-
-if TYPE_CHECKING:
-    from propensity.gcp.artifacts import Artifacts
 
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
