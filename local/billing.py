@@ -89,9 +89,8 @@ def bytes_read(
             if scan.table == table:
                 for one in _partitions(scan, known, parameters):
                     columns[one] = columns.get(one, frozenset()) | scan.columns
-        billed[table] = sum(
-            known.rows[one] * _size(read, known.sizes) for one, read in columns.items()
-        )
+        sizes = {read: _size(read, known.sizes) for read in {*columns.values()}}
+        billed[table] = sum(known.rows[one] * sizes[of] for one, of in columns.items())
     return billed
 
 

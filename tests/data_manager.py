@@ -9,6 +9,7 @@ requests by the client's own types, so unknown fields are refused.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,17 +18,21 @@ from google.ads import datamanager_v1 as api
 
 from local.receiver import Answer, Receiver
 
-LIMITS = {"events": 2_000, "audience_members": 10_000}
-# Method of the API by path: the type of its request, and where its records are.
-METHODS: dict[str, tuple[Any, str]] = {
-    "/v1/events:ingest": (api.IngestEventsRequest, "events"),
-    "/v1/audienceMembers:ingest": (
+# The only account that there is.
+ACCOUNT = "123"
+# Method of the API by path: the type of its request, where its records are, and how
+# many of them it takes.
+METHODS: dict[str, tuple[Any, str, int]] = {
+    "events:ingest": (api.IngestEventsRequest, "events", 2_000),
+    "audienceMembers:ingest": (
         api.IngestAudienceMembersRequest,
         "audience_members",
+        10_000,
     ),
-    "/v1/audienceMembers:remove": (
+    "audienceMembers:remove": (
         api.RemoveAudienceMembersRequest,
         "audience_members",
+        10_000,
     ),
 }
 
@@ -37,7 +42,6 @@ class DataManager(Receiver):
     The API, on a port of its own, as a context.
 
     Args:
-        account: The only one that there is.
         late: How often the status of a request is PROCESSING before it is known.
         fails: Gives the reason of a record that fails later, by its identifier; empty
             for others.
@@ -45,8 +49,6 @@ class DataManager(Receiver):
 
     Attributes:
         users: How often a record was taken, by action and identifier.
-        statuses: By request id, the reasons of failed records, and how many came.
-        asked: How often the status of a request was asked for.
         taken: Requests that were taken, in their order.
         validated: Requests that were only checked.
     """
@@ -54,17 +56,17 @@ class DataManager(Receiver):
     def __init__(
         self,
         *,
-        account: str = "123",
         late: int = 1,
         fails: Callable[[str], str] = lambda user: "",
         **faults: Any,
     ) -> None:
         super().__init__(**faults)
-        self._account, self._late, self._fails = account, late, fails
-        self.statuses: dict[str, tuple[list[str], int]] = {}
-        self.asked: dict[str, int] = {}
+        self._late, self._fails = late, fails
         self.taken: list[Any] = []
         self.validated: list[Any] = []
+        # The status of requests by their ids, and how often each was asked for.
+        self._statuses: dict[str, tuple[str, Counter[str]]] = {}
+        self._asked: Counter[str] = Counter()
 
     @property
     def unavailable(self) -> Answer:  # type: ignore[override]
@@ -73,75 +75,69 @@ class DataManager(Receiver):
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         """Return the answer to a request."""
         url = urlsplit(path)
-        if method == "GET" and url.path == "/v1/requestStatus:retrieve":
+        called = url.path.removeprefix("/v1/")
+        if method == "GET" and called == "requestStatus:retrieve":
             return self._status(parse_qs(url.query)["requestId"][0])
-        if url.path not in METHODS:
+        if called not in METHODS:
             return _error(404, "NOT_FOUND", "NOT_FOUND")
-        kind, name = METHODS[url.path]
+        kind, name, limit = METHODS[called]
         try:
             request = kind.from_json(body.decode())
         except ValueError:
             return _error(400, "INVALID_ARGUMENT", "INVALID_FORMAT")
         records = list(getattr(request, name))
-        refusal = self._refusal(request, name, records)
-        if refusal:
+        if refusal := _refusal(request, name, records, limit):
             return refusal
         if request.validate_only:
             self.validated.append(request)
             return 200, {}, {}
-        self.taken.append(request)
-        return 200, {}, {"requestId": self._take(url.path, records)}
-
-    def _refusal(
-        self, request: Any, name: str, records: Sequence[Any]
-    ) -> Answer | None:
-        """Return the error of a request that the API does not take."""
-        accounts = [one.operating_account.account_id for one in request.destinations]
-        if accounts != [self._account]:
-            return _error(403, "PERMISSION_DENIED", "PERMISSION_DENIED")
-        if not 0 < len(records) <= LIMITS[name]:
-            return _error(400, "INVALID_ARGUMENT", f"TOO_MANY_{name.upper()}")
-        faults = [
-            {"field": f"{name}.{name}[{place}]", "reason": reason}
-            for place, record in enumerate(records)
-            if (reason := _fault(record))
-        ]
-        if not faults:
-            return None
-        return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", faults)
-
-    def _take(self, path: str, records: Sequence[Any]) -> str:
-        """Return the id of a request; its records count at once, whatever it says."""
-        failed = []
+        # Records count at once, whatever the status says.
+        failed: Counter[str] = Counter()
         for record in records:
             user = identifier(record)
             if reason := self._fails(user):
-                failed.append(reason)
-                continue
-            self.users["remove" if path.endswith("remove") else "add", user] += 1
-        number = f"request-{len(self.statuses)}"
-        self.statuses[number] = failed, len(records)
-        return number
+                failed[reason] += 1
+            else:
+                self.users["remove" if called.endswith("remove") else "add", user] += 1
+        is_partial = failed.total() < len(records)
+        status = "PARTIAL_SUCCESS" if is_partial else "FAILED"
+        number = f"request-{len(self._statuses)}"
+        self._statuses[number] = status if failed else "SUCCESS", failed
+        self.taken.append(request)
+        return 200, {}, {"requestId": number}
 
     def _status(self, number: str) -> Answer:
-        if number not in self.statuses:
+        if number not in self._statuses:
             return _error(400, "INVALID_ARGUMENT", "INVALID_REQUEST_ID")
-        self.asked[number] = self.asked.get(number, 0) + 1
-        failed, records = self.statuses[number]
-        status = "SUCCESS"
-        if failed:
-            status = "FAILED" if len(failed) == records else "PARTIAL_SUCCESS"
+        self._asked[number] += 1
+        status, failed = self._statuses[number]
+        if self._asked[number] <= self._late:
+            status, failed = "PROCESSING", Counter()
         counts = [
-            {
-                "reason": f"PROCESSING_ERROR_REASON_{reason}",
-                "recordCount": str(failed.count(reason)),
-            }
-            for reason in sorted(set(failed))
+            {"reason": f"PROCESSING_ERROR_REASON_{reason}", "recordCount": str(count)}
+            for reason, count in sorted(failed.items())
         ]
-        if self.asked[number] <= self._late:
-            status, counts = "PROCESSING", []
         said = {"requestStatus": status, "errorInfo": {"errorCounts": counts}}
         return 200, {}, {"requestStatusPerDestination": [said]}
+
+
+def _refusal(
+    request: Any, name: str, records: Sequence[Any], limit: int
+) -> Answer | None:
+    """Return the error of a request that the API does not take."""
+    accounts = [one.operating_account.account_id for one in request.destinations]
+    if accounts != [ACCOUNT]:
+        return _error(403, "PERMISSION_DENIED", "PERMISSION_DENIED")
+    if not 0 < len(records) <= limit:
+        return _error(400, "INVALID_ARGUMENT", f"TOO_MANY_{name.upper()}")
+    faults = [
+        {"field": f"{name}.{name}[{place}]", "reason": reason}
+        for place, record in enumerate(records)
+        if (reason := _fault(record))
+    ]
+    if not faults:
+        return None
+    return _error(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", faults)
 
 
 def identifier(record: Any) -> str:

@@ -8,7 +8,7 @@ them are received.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -59,26 +59,60 @@ SPIN = {
 SLOTS = Catalogue([use_case("slots", ["spin"], SPIN)])
 
 
-def bet(**fields: Any) -> dict[str, Any]:
-    """Return a bet; a field that is ``...`` is left out."""
-    return _with(
-        {
-            "event_id": "e1",
-            "use_case": "first_day_churn",
-            "user_id": "u1",
-            "event_type": "new_bet",
-            "event_time": "2026-03-01T12:00:00.25Z",
-            "bet_amount": 12.3,
-        },
-        fields,
-    )
+def event_of(**usual: Any) -> Callable[..., dict[str, Any]]:
+    """Return a builder of events like this; a field that is ``...`` is left out."""
+
+    def build(**fields: Any) -> dict[str, Any]:
+        whole = {**usual, **fields}
+        return {name: value for name, value in whole.items() if value is not ...}
+
+    return build
 
 
-def spin(**fields: Any) -> dict[str, Any]:
-    """Return an event of the type of ``SLOTS``; a field that is ``...`` is left out."""
-    own = {"use_case": "slots", "event_type": "spin", "bet_amount": ..., "stake": 2.5}
-    further = {"machine": "m7", "odds": -1.25, "phone": "555", "born": "1990-05-04"}
-    return bet(**own, **{**further, "churned": 0, "postcode": "M1 1AA", **fields})
+bet = event_of(
+    event_id="e1",
+    use_case="first_day_churn",
+    user_id="u1",
+    event_type="new_bet",
+    event_time="2026-03-01T12:00:00.25Z",
+    bet_amount=12.3,
+)
+# Of the type of SLOTS.
+spin = event_of(
+    **bet(use_case="slots", event_type="spin", bet_amount=...),
+    stake=2.5,
+    machine="m7",
+    odds=-1.25,
+    phone="555",
+    born="1990-05-04",
+    churned=0,
+    postcode="M1 1AA",
+)
+registration = event_of(
+    event_id="r1",
+    use_case="first_day_churn",
+    user_id="u1",
+    event_type="new_registration",
+    event_time="2026-03-01T12:00:00Z",
+    name="Ada Muster",
+    date_of_birth="1990-05-04",
+    street_address="1 High Street",
+    city="Aberdeen",
+    country="GB",
+    postcode="AB10 1AB",
+    affiliate_url="https://example.org/a",
+    campaign="spring",
+    label=1,
+)
+# Of a card, bare.
+transaction = event_of(
+    transaction_id="t1",
+    **{name: n / 8 for n, name in enumerate(FEATURES)},
+    event_time="2026-03-01T12:00:00Z",
+    ingest_ts="2026-03-01T12:00:00.5Z",
+)
+# Of a transaction.
+truth = event_of(transaction_id="t1", is_fraud=1, truth_time="2026-03-01T18:00:00Z")
 
 
 def spoilt(literal: str, field: str = "bet_amount") -> bytes:
@@ -89,42 +123,6 @@ def spoilt(literal: str, field: str = "bet_amount") -> bytes:
 def timed(text: str) -> dict[str, Any]:
     """Return a bet that says this is when it happened."""
     return bet(event_time=text)
-
-
-def registration(**fields: Any) -> dict[str, Any]:
-    """Return a registration; a field that is ``...`` is left out."""
-    return _with(
-        {
-            "event_id": "r1",
-            "use_case": "first_day_churn",
-            "user_id": "u1",
-            "event_type": "new_registration",
-            "event_time": "2026-03-01T12:00:00Z",
-            "name": "Ada Muster",
-            "date_of_birth": "1990-05-04",
-            "street_address": "1 High Street",
-            "city": "Aberdeen",
-            "country": "GB",
-            "postcode": "AB10 1AB",
-            "affiliate_url": "https://example.org/a",
-            "campaign": "spring",
-            "label": 1,
-        },
-        fields,
-    )
-
-
-def transaction(**fields: Any) -> dict[str, Any]:
-    """Return a card transaction, bare; a field that is ``...`` is left out."""
-    return _with(
-        {
-            "transaction_id": "t1",
-            **{name: n / 8 for n, name in enumerate(FEATURES)},
-            "event_time": "2026-03-01T12:00:00Z",
-            "ingest_ts": "2026-03-01T12:00:00.5Z",
-        },
-        fields,
-    )
 
 
 def enriched_card(name: str, **fields: Any) -> dict[str, Any]:
@@ -139,20 +137,6 @@ def enriched_card(name: str, **fields: Any) -> dict[str, Any]:
             **fields,
         }
     )
-
-
-def truth(**fields: Any) -> dict[str, Any]:
-    """Return the truth of a transaction; a field that is ``...`` is left out."""
-    return _with(
-        {"transaction_id": "t1", "is_fraud": 1, "truth_time": "2026-03-01T18:00:00Z"},
-        fields,
-    )
-
-
-def _with(event: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value for name, value in {**event, **fields}.items() if value is not ...
-    }
 
 
 def written(

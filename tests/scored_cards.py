@@ -124,15 +124,12 @@ def stored(
     **changed: Any,
 ) -> None:
     """Append transactions, and after a day the truth of all or of some of them."""
-    places = range(len(cards)) if known is None else known
-    store(
-        warehouse,
-        [
-            inference(cards.ids[place], cards.at[place], cards.given(place), **changed)
-            for place in range(len(cards))
-        ],
-        [
-            truth(cards.ids[place], cards.at[place] + DAY, int(cards.is_fraud[place]))
-            for place in places
-        ],
-    )
+    every = range(len(cards))
+    log = [
+        inference(cards.ids[n], cards.at[n], cards.given(n), **changed) for n in every
+    ]
+    truths = [
+        truth(cards.ids[n], cards.at[n] + DAY, int(cards.is_fraud[n]))
+        for n in (every if known is None else known)
+    ]
+    store(warehouse, log, truths)

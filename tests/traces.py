@@ -19,6 +19,8 @@ from urllib.parse import quote
 import pyarrow.parquet as pq
 from google.cloud import bigquery, storage
 
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+
 
 def forms_of(user: str) -> set[bytes]:
     """
@@ -54,7 +56,7 @@ def traces(
         view = f"SELECT * FROM `{dataset}.{name}`"
         is_table = listed.table_type == "TABLE"
         rows = client.list_rows(listed) if is_table else client.query(view).result()
-        if _has(forms, (cell for row in rows for cell in row.values())):
+        if _has(forms, [row.values() for row in rows]):
             found.add(name)
     for blob in bucket.client.list_blobs(bucket, versions=True):
         data = blob.download_as_bytes()
@@ -63,7 +65,7 @@ def traces(
         elif data.startswith(b"SQLite format 3"):
             is_found = any(_is_in_index(data, user, forms) for user in users)
         else:
-            is_found = _has(forms, [data])
+            is_found = _has(forms, data)
         if is_found:
             found.add(blob.name)
     return found
@@ -71,28 +73,23 @@ def traces(
 
 def is_named(log: str, user: str) -> bool:
     """Whether a log names a user."""
-    return _has(forms_of(user), [log])
+    return _has(forms_of(user), log)
 
 
-def _has(forms: set[bytes], cells: Iterator[object] | list[object]) -> bool:
-    """Whether any of some values has one of the forms in it."""
-    for cell in cells:
-        # A text in a list or a record is written as Python does, which escapes it.
-        whole = cell if isinstance(cell, bytes) else str(cell).encode()
-        plain = b"\n".join(_flat(cell)).lower()
-        if any(form in whole.lower() or form in plain for form in forms):
-            return True
-    return False
+def _has(forms: set[bytes], value: object) -> bool:
+    """Whether a value, or one within it, has one of the forms in it."""
+    written = b"\n".join(_flat(value)).lower()
+    return any(form in written for form in forms)
 
 
-def _flat(cell: object) -> Iterator[bytes]:
-    if isinstance(cell, dict):
-        cell = [*cell.items()]
-    if isinstance(cell, list | tuple):
-        for one in cell:
+def _flat(value: object) -> Iterator[bytes]:
+    if isinstance(value, dict):
+        value = [*value.items()]
+    if isinstance(value, list | tuple):
+        for one in value:
             yield from _flat(one)
     else:
-        yield cell if isinstance(cell, bytes) else str(cell).encode()
+        yield value if isinstance(value, bytes) else str(value).encode()
 
 
 def _is_in_index(data: bytes, user: str, forms: set[bytes]) -> bool:
@@ -101,17 +98,14 @@ def _is_in_index(data: bytes, user: str, forms: set[bytes]) -> bool:
         file.write(data)
         file.flush()
         database = sqlite3.connect(file.name)
-        names = "SELECT name FROM sqlite_master WHERE type = 'table'"
-        cells = [
-            cell
-            for (table,) in database.execute(names).fetchall()
-            for row in database.execute(f"SELECT * FROM {table}")
-            for cell in row
-        ]
+        cells: list[object] = []
+        for (table,) in database.execute(TABLES).fetchall():
+            for row in database.execute(f"SELECT * FROM {table}"):
+                cells += row
         database.close()
-    keys = [cell for cell in cells if isinstance(cell, bytes)]
-    digests = [
-        hashlib.blake2b(user.encode(), digest_size=8, key=key).digest() for key in keys
-    ]
-    hashed = {int.from_bytes(digest, "little", signed=True) for digest in digests}
+    hashed = set()
+    for key in cells:
+        if isinstance(key, bytes):
+            digest = hashlib.blake2b(user.encode(), digest_size=8, key=key).digest()
+            hashed.add(int.from_bytes(digest, "little", signed=True))
     return not hashed.isdisjoint(cells) or _has(forms, cells)

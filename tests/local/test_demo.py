@@ -7,12 +7,9 @@ The whole of it is what ``make demo`` runs.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import threading
 import time
-import uuid
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -186,17 +183,7 @@ def test_weeks_end_with_the_data():
 
 
 NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
-ROW = '{"event_timestamp": 1740830400000000, "event_name": "page_view"}\n'
-
-
-def demo(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run the user's command, in the environment that is set up already."""
-    return execute(
-        ["make", "-o", "setup", f"VENV={sys.prefix}", "demo", *words],
-        env=os.environ,
-        timeout=120,
-        status=None,
-    )
+VIEW = '"event_name": "page_view"'
 
 
 class TestRefusals:
@@ -213,33 +200,29 @@ class TestRefusals:
         """By the name of the data; no process is started, and no state is left."""
         path = tmp_path / name
         path.write_text(text)
-        process = demo(f"{variable}={path}")
+        make = ["make", "-o", "setup", f"VENV={sys.prefix}", "demo"]
+        process = execute([*make, f"{variable}={path}"], env=os.environ, status=2)
 
-        assert process.returncode == 2
-        assert "demo: " in process.stderr
-        assert message in process.stderr
-        assert str(path) in process.stderr
+        for part in ("demo: ", message, str(path)):
+            assert part in process.stderr
         assert "Traceback" not in process.stderr
         assert "starting" not in process.stdout
         assert not State.of_data(path).folder.exists()
 
     def test_refusals_of_later_rows_leave_no_state_either(self, tmp_path, monkeypatch):
         """Where only a later row gives the data away, what was made for them goes."""
-        file = tmp_path / "export.ndjson"
-        times = [NOON + n for n in range(200)]
-        file.write_text("".join(ROW.replace(str(NOON), str(one)) for one in times))
-        state = State(f"test-{uuid.uuid4().hex[:8]}")
-        ports = free_ports(PORTS)
+        file, row = tmp_path / "export.ndjson", '{{"event_timestamp": {}, {}}}\n'
+        times = range(NOON, NOON + 200)
+        file.write_text("".join(row.format(one, VIEW) for one in times))
+        state, ports = State("test", tmp_path / "states"), free_ports(PORTS)
         # No function is called before all rows are loaded.
         monkeypatch.setattr(play, "PLAYED", ())
         monkeypatch.setattr(play, "Stack", partial(Stack, base=ports[0]))
-        try:
-            says = pytest.raises(UnusableData, match="have no 'purchase'")
-            with says, showing():
-                play.play(state, play.Choice(data=file))
-            assert not state.folder.exists()
-        finally:
-            shutil.rmtree(state.folder, ignore_errors=True)
+        says = pytest.raises(UnusableData, match="have no 'purchase'")
+        with says, showing():
+            play.play(state, play.Choice(data=file))
+
+        assert not state.folder.exists()
         assert all(map(is_free, ports))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import json
 import queue
@@ -95,30 +96,19 @@ class Emulator:
         ]
         return [future.result(PATIENCE_S) for future in futures]
 
-    def pull(self, subscription: str, count: int = 1) -> list[Any]:
-        """Pull until so many messages have come."""
+    def pull(
+        self, subscription: str, count: int = 1, *, patience_s: float = PATIENCE_S
+    ) -> list[Any]:
+        """Pull until so many messages have come, or a time has passed."""
         received: list[Any] = []
-        deadline = time.monotonic() + PATIENCE_S
-        while len(received) < count and time.monotonic() < deadline:
-            answer = self.subscriber.pull(
-                subscription=subscription, max_messages=count, timeout=3, retry=None
-            )
-            received += answer.received_messages
+        deadline = time.monotonic() + patience_s
+        while len(received) < count and (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(exceptions.DeadlineExceeded):
+                answer = self.subscriber.pull(
+                    subscription=subscription, max_messages=9, timeout=left, retry=None
+                )
+                received += answer.received_messages
         return received
-
-    def pull_now(self, subscription: str) -> list[Any]:
-        """Return what waits, if anything does."""
-        try:
-            answer = self.subscriber.pull(
-                subscription=subscription, max_messages=9, timeout=1.5, retry=None
-            )
-        except exceptions.DeadlineExceeded:
-            return []
-        return list(answer.received_messages)
-
-    def acknowledge(self, subscription: str, messages: list[Any]) -> None:
-        ids = [message.ack_id for message in messages]
-        self.subscriber.acknowledge(subscription=subscription, ack_ids=ids)
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +129,6 @@ def topic(emulator) -> str:
     return emulator.topic()
 
 
-def pushing(url: str) -> types.PushConfig:
-    return types.PushConfig(push_endpoint=url)
-
-
 def test_dead_letters_are_made_of_failed_pushes(emulator, topic):
     """Its neighbours are delivered; the envelope counts the attempts, and the letter
     says where it comes from."""
@@ -150,12 +136,13 @@ def test_dead_letters_are_made_of_failed_pushes(emulator, topic):
     letters = emulator.subscription(dead, ack_deadline_seconds=1)
     with Endpoint(lambda push: ERROR if push.text == "bad" else OK) as endpoint:
         policy = types.DeadLetterPolicy(dead_letter_topic=dead, max_delivery_attempts=5)
-        to = pushing(endpoint.url)
+        to = {"push_endpoint": endpoint.url}
         emulator.subscription(topic, "work", push_config=to, dead_letter_policy=policy)
         emulator.publish(topic, "good", "bad", "fine", use_case="x")
         [letter] = emulator.pull(letters)
         [again] = emulator.pull(letters)
-        emulator.acknowledge(letters, [again])
+        ids = [again.ack_id]
+        emulator.subscriber.acknowledge(subscription=letters, ack_ids=ids)
     bad = [push for push in endpoint.pushes if push.text == "bad"]
 
     source = "CloudPubSubDeadLetterSource"
@@ -168,18 +155,15 @@ def test_dead_letters_are_made_of_failed_pushes(emulator, topic):
         f"{source}Subscription": "work",
         f"{source}SubscriptionProject": topic.split("/")[1],
     }
-    assert Counter(push.text for push in endpoint.pushes) == {
-        "good": 1,
-        "bad": 5,
-        "fine": 1,
-    }
+    texts = Counter(push.text for push in endpoint.pushes)
+    assert texts == {"good": 1, "bad": 5, "fine": 1}
     assert [push.body["deliveryAttempt"] for push in bad] == [1, 2, 3, 4, 5]
 
 
 class TestPushes:
     def test_pushes_post_the_envelope_of_pubsub(self, emulator, topic):
         with Endpoint() as endpoint:
-            to = pushing(f"{endpoint.url}/events?a=b")
+            to = {"push_endpoint": f"{endpoint.url}/events?a=b"}
             subscription = emulator.subscription(topic, push_config=to)
             [message_id] = emulator.publish(topic, "Köln", use_case="x")
             [push] = endpoint.wait_for(1)
@@ -216,7 +200,7 @@ class TestPushes:
         with Endpoint(answer) as endpoint:
             emulator.subscription(
                 topic,
-                push_config=pushing(endpoint.url),
+                push_config={"push_endpoint": endpoint.url},
                 retry_policy=policy,
                 ack_deadline_seconds=1,
             )
@@ -240,7 +224,7 @@ class TestPushes:
 
         texts = [str(number) for number in range(1_000)]
         with Endpoint(answer) as endpoint:
-            emulator.subscription(topic, push_config=pushing(endpoint.url))
+            emulator.subscription(topic, push_config={"push_endpoint": endpoint.url})
             emulator.publish(topic, *texts)
             wait_until(lambda: accepted.total() >= len(texts))
             time.sleep(0.3)
@@ -278,7 +262,7 @@ class TestStreamingPull:
         future.result(PATIENCE_S)
 
         assert got == Counter(texts)
-        assert emulator.pull_now(subscription) == []
+        assert emulator.pull(subscription, patience_s=1.5) == []
 
     def test_a_lease_holds_as_long_as_it_is_extended_and_not_longer(
         self, emulator, topic
@@ -295,13 +279,11 @@ class TestStreamingPull:
             for one in next(stream).received_messages:
                 ids[one.message.data] = one.ack_id
         kept, done = [ids[b"held"]], [ids[b"acknowledged"]]
-        own = {"subscription": subscription}
-        emulator.subscriber.modify_ack_deadline(
-            ack_ids=kept, ack_deadline_seconds=3, **own
-        )
-        emulator.subscriber.acknowledge(ack_ids=done, **own)
+        client, own = emulator.subscriber, {"subscription": subscription}
+        client.modify_ack_deadline(ack_ids=kept, ack_deadline_seconds=3, **own)
+        client.acknowledge(ack_ids=done, **own)
         time.sleep(1.2)
-        assert emulator.pull_now(subscription) == []
+        assert emulator.pull(subscription, patience_s=1.5) == []
         stream.cancel()
         asked.put(None)
 

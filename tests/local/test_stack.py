@@ -14,12 +14,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
-from deploy.functions import Function
 from local import venvs
 from local.errors import LocalError
 from local.loopback import REFUSAL
@@ -81,10 +79,7 @@ import functions_framework.aio
 async def {target}(request):
     return {{"server": type(request).__module__}}
 """
-_FUNCTIONS = {function.target: function for function in FUNCTIONS}
-FACTS_FUNCTION = _FUNCTIONS["model_training"]
-OTHER_FUNCTION = _FUNCTIONS["predictions"]
-ASYNCHRONOUS_FUNCTION = _FUNCTIONS["get_proba"]
+BY_TARGET = {function.target: function for function in FUNCTIONS}
 
 
 def make_project(folder: Path, *packages: str) -> Path:
@@ -106,15 +101,12 @@ def make_project(folder: Path, *packages: str) -> Path:
     return folder
 
 
-def project_stack(project: Path, *functions: Function, **options: Any) -> Stack:
+def project_stack(project: Path, *targets: str) -> Stack:
     """Return a stack of some functions of a project, on free ports, not started."""
-    return Stack(
-        options.pop("state", State("test", project / ".local" / "states")),
-        base=free_ports(PORTS)[0],
-        functions=functions,
-        root=project,
-        **options,
-    )
+    state = State("test", project / ".local" / "states")
+    functions = [BY_TARGET[target] for target in targets]
+    base, *_ = free_ports(PORTS)
+    return Stack(state, base=base, functions=functions, root=project)
 
 
 @pytest.mark.parametrize("value", ["many", "0", "65530"])
@@ -174,7 +166,7 @@ def running(project):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROPENSITY_STRANGER", "1")
         patch.setenv(SECRET, KEY)
-        with project_stack(project, FACTS_FUNCTION, ASYNCHRONOUS_FUNCTION) as stack:
+        with project_stack(project, "model_training", "get_proba") as stack:
             yield stack
 
 
@@ -201,14 +193,11 @@ class TestFunctions:
         assert SECRET not in running.environment
         assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
 
-    @pytest.mark.parametrize("function", [FACTS_FUNCTION, ASYNCHRONOUS_FUNCTION])
-    @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-    def test_functions_refuse_what_a_page_of_the_web_can_send(
-        self, running, function, headers
-    ):
-        answer = requests.post(running.url(function.target), "{}", headers=headers)
-
-        assert (answer.status_code, answer.text) == (421, REFUSAL)
+    @pytest.mark.parametrize("target", ["model_training", "get_proba"])
+    def test_functions_refuse_what_a_page_of_the_web_can_send(self, running, target):
+        for headers in FOREIGN:
+            answer = requests.post(running.url(target), "{}", headers=headers)
+            assert (answer.status_code, answer.text) == (421, REFUSAL)
 
 
 class TestStack:
@@ -217,7 +206,7 @@ class TestStack:
     ):
         beside = f"make demo STATE=test-2 PROPENSITY_PORT_BASE={running.base + 1000}"
         with pytest.raises(LocalError, match=f"(?s)by process {os.getpid()}.*{beside}"):
-            project_stack(project, FACTS_FUNCTION).start()
+            project_stack(project, "model_training").start()
 
         assert not running.state.record().ended
 
@@ -236,11 +225,11 @@ class TestStack:
         assert not running.state.record().ended
         assert not late.record().processes
 
-    def test_a_stack_says_why_a_function_did_not_start(self, project, tmp_path):
+    def test_a_stack_says_why_a_function_did_not_start(self, tmp_path):
         """The message has the end of the log, and everything is stopped again."""
         broken = make_project(tmp_path)
-        (broken / OTHER_FUNCTION.folder / "main.py").write_text(BROKEN)
-        stack = project_stack(broken, FACTS_FUNCTION, OTHER_FUNCTION)
+        (broken / BY_TARGET["predictions"].folder / "main.py").write_text(BROKEN)
+        stack = project_stack(broken, "model_training", "predictions")
         with pytest.raises(LocalError, match="no champion in sight") as caught:
             stack.__enter__()
 
@@ -269,9 +258,7 @@ class TestStack:
         assert all(is_free(process.port) for process in started)
         assert not state.record().processes
 
-    def test_a_stack_stops_what_a_signal_came_between(
-        self, project, tmp_path, monkeypatch
-    ):
+    def test_a_stack_stops_what_a_signal_came_between(self, tmp_path, monkeypatch):
         """Defect: a process that had started and was not recorded yet was left behind,
         and so were all that a second signal found while they were stopped."""
         started = []
@@ -289,7 +276,7 @@ class TestStack:
         monkeypatch.setattr(stacks, "spawn", spawned)
         monkeypatch.setattr(stacks, "stop", stopped)
         with pytest.raises(SystemExit):
-            project_stack(project, state=State("test", tmp_path)).start()
+            Stack(State("test", tmp_path), base=free_ports(PORTS)[0]).start()
 
         assert [process.is_running for process in started] == [False]
 

@@ -142,13 +142,6 @@ def test_a_request_by_hand_is_sent_once_and_leaves_no_schedule(deployed, line, s
     assert removed.startswith(f"gcloud scheduler jobs delete {job} ")
 
 
-def test_a_set_up_meanwhile_lets_a_request_by_hand_be(deployed):
-    deployed.rules.insert(0, ("scheduler jobs list", "propensity-by-hand-1-2", 0))
-
-    assert deployed.run("deploy/setup.sh", "--yes").returncode == 0
-    assert deployed.count("jobs delete") == 0
-
-
 def test_a_dry_run_shows_a_request_by_hand_and_sends_none(deployed):
     result = deployed.run("deploy/call.sh", "model_evaluation", "--dry-run")
     jobs = [line.split()[3] for line in result.stdout.splitlines() if "jobs" in line]

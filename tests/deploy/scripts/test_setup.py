@@ -9,7 +9,7 @@ import time
 import pytest
 
 from deploy.__main__ import main
-from tests.deploy.conftest import OUTPUTS, SETTINGS, Cloud, settings_file
+from tests.deploy.conftest import OUTPUTS, SETTINGS, Cloud, cloud_of, settings_file
 
 SOURCE = """
 [sources.loyalty]
@@ -20,10 +20,42 @@ columns = { points = "INT64" }
 """
 
 
+SERVICE = {
+    "metadata": {"name": "propensity-get-proba"},
+    "status": {"url": "https://propensity-get-proba-1.run.app"},
+}
+# One function is there, and so are things that no function has any more, and a request
+# that somebody sends by hand meanwhile.
+LISTED = {
+    "region=us-central1 --format=json": [json.dumps([SERVICE])],
+    "scheduler jobs list": [
+        *("propensity-compact-features", "propensity-predictions-old"),
+        *("propensity-report", "propensity-by-hand-1-2"),
+    ],
+    "run services list": [
+        *("propensity-get-proba", "propensity-score", "propensity-dashboard"),
+    ],
+    "run jobs list": ["propensity-training-job-old"],
+}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, project) -> Cloud:
+    """A cloud where a set-up went through, and what this has left in ``left``."""
+    cloud = cloud_of(tmp_path_factory.mktemp("ran"), project)
+    cloud.rules.insert(0, ("buckets describe", "", 1))
+    for part, names in LISTED.items():
+        cloud.rules.append((part, "\n".join(names), 0))
+    result = cloud.run("deploy/setup.sh", "--yes")
+    assert result.returncode == 0, result.stderr
+    shutil.copytree(project / ".local", cloud.folder / "left")
+    return cloud
+
+
 @pytest.fixture
 def set_up(cloud, ran) -> Cloud:
     """The cloud once the set-up has run."""
-    shutil.copytree(ran.left, cloud.project / ".local")
+    shutil.copytree(ran.folder / "left", cloud.project / ".local")
     return cloud
 
 
@@ -71,15 +103,19 @@ class TestSetup:
             "output -json scripts",
             "-chdir=deploy/terraform/watch apply",
         )
-        places = [[part in call for call in ran.calls].index(True) for part in parts]
+        calls = ran.calls()
+        places = [[part in call for call in calls].index(True) for part in parts]
 
         assert places == sorted(places)
 
     def test_the_set_up_removes_what_no_function_and_no_use_case_has_any_more(
         self, ran
     ):
-        """Schedules, services and jobs, and none that are called likewise."""
-        deleted = [call.partition(" --")[0] for call in ran.calls if " delete " in call]
+        """Schedules, services and jobs, and none that are called likewise, nor the
+        schedule of a request by hand."""
+        deleted = [
+            call.partition(" --")[0] for call in ran.changes() if " delete " in call
+        ]
 
         assert deleted == [
             "gcloud scheduler jobs delete propensity-predictions-old",
@@ -91,7 +127,9 @@ class TestSetup:
         """What Cloud Run has goes to Terraform, by its address."""
         address = "https://propensity-get-proba-1.run.app"
 
-        assert f'services = {{"get_proba": "{address}"}}' in ran.variables
+        [file] = ran.folder.glob("left/deploy/*/main.tfvars")
+
+        assert f'services = {{"get_proba": "{address}"}}' in file.read_text()
 
     @pytest.mark.parametrize(("times", "status"), [(1, 0), (2, 1)])
     def test_the_set_up_tries_once_more_what_is_not_known_everywhere_yet(
