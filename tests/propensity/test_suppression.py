@@ -139,16 +139,6 @@ class TestRead:
         assert suppressed.covers("björn", SHOP)
         assert warehouse.bytes_billed == 0
 
-    def test_a_read_of_the_list_refuses_a_list_under_another_key(self, warehouse):
-        """With the wrong key, or without, everybody would come back unnoticed."""
-        warehouse.create(tables.SUPPRESSED_USERS)
-        add(warehouse, "anna")
-        for key in ("x" * 32, ""):
-            with pytest.raises(SettingsError) as raised:
-                suppression.read(other(warehouse, key))
-            assert raised.value.field == "PROPENSITY_SUPPRESSION_KEY"
-            assert KEY not in raised.value.message
-
     def test_a_read_of_the_list_needs_a_table_where_there_is_a_key(self, warehouse):
         """A key without a table is a set-up that was not run again; without either
         there is no list."""

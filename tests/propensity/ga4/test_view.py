@@ -209,15 +209,6 @@ def test_the_view_of_the_export_has_events_with_the_required_consent_alone(
     assert events[CHANGED] == (2 if consents else 3)
 
 
-def test_a_training_reads_users_by_their_events_with_consent(warehouse_of):
-    warehouse = warehouse_of("both")
-    window = SHOP.window(warehouse.settings, [DAY])
-    sql = SHOP.statement("training_rows")
-    [user] = warehouse.rows(sql, {**window, "maximum_rows": 1_000})
-
-    assert (user["user_id"], user["events"], user["label"]) == (CHANGED, 1, 1)
-
-
 def test_a_view_of_an_older_setting_is_refused_until_the_set_up_has_run(warehouse_of):
     """A setting alone changes no view."""
     warehouse = warehouse_of("false")

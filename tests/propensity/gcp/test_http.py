@@ -84,7 +84,8 @@ def test_the_public_is_told_what_will_pass():
     ],
 )
 def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monkeypatch):
-    """It has the trace of the request, for Cloud Logging to show it under."""
+    """It has the trace of the request, for Cloud Logging to show it under; and of an
+    error that nobody foresaw the place in the code."""
 
     @answers_failures("tested", Callers.PUSHES)
     async def failing(request):
@@ -100,6 +101,7 @@ def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monke
     assert line["outcome"] == json.loads(answer.body)["error"]
     assert line["status"] == answer.status_code == status
     assert line["severity"] == severity
+    assert ("in failing\n" in line["message"]) == isinstance(error, RuntimeError)
     assert line["logging.googleapis.com/trace"].startswith("projects/p/traces/1054")
 
 

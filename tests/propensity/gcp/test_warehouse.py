@@ -8,9 +8,9 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from propensity.errors import MissingTable, SchemaError, SettingsError
+from propensity.errors import SchemaError, SettingsError
 from propensity.gcp.queries import query_parameter
-from propensity.tables.every import AUDIENCE_MEMBERS, POSTCODE_INDEX
+from propensity.tables.every import POSTCODE_INDEX
 from tests.propensity.gcp.conftest import DAY, SCORES, staged
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
@@ -135,14 +135,6 @@ class TestRows:
 
 
 class TestTables:
-    def test_tables_are_made_where_missing(self, warehouse):
-        with pytest.raises(MissingTable, match="ma_audience_members"):
-            warehouse.rows("SELECT * FROM ma_audience_members")
-        for _ in range(2):
-            warehouse.create(AUDIENCE_MEMBERS)
-
-        assert warehouse.rows("SELECT * FROM ma_audience_members") == []
-
     def test_tables_of_another_location_are_refused(self, warehouse, opened):
         """BigQuery joins nothing across locations; the message names the setting."""
         dataset = f"{warehouse.settings.project}.{warehouse.settings.dataset}"

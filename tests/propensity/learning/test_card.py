@@ -9,7 +9,6 @@ import io
 import json
 import math
 import pickle
-from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache
@@ -17,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 from msgspec import structs
 
@@ -39,6 +36,7 @@ CANDIDATES = (
     FOREST,
     type(MEAN)("mean", MEAN.algorithm, {"of": ["linear", "forest"]}),
 )
+ROWS = snapshots(4, 150)
 WORSE = Verdict(
     promoted=False,
     reason="worse: ROC AUC",
@@ -51,16 +49,8 @@ LIBRARIES = {"builtins", "copyreg", "functools", "numpy", "scipy", "sklearn"}
 
 
 @cache
-def rows() -> pa.Table:
-    """Four weeks of users whose ids no other bytes of a file can be."""
-    weeks = snapshots(4, 150)
-    users = pc.binary_join_element_wise("an-id-of", weeks["user_id"], "-")
-    return weeks.set_column(1, "user_id", users)
-
-
-@cache
 def trained() -> Trained:
-    return train(rows(), candidates=CANDIDATES)
+    return train(ROWS, candidates=CANDIDATES)
 
 
 def card(verdict: Verdict = WORSE, model: Trained | None = None) -> dict[str, Any]:
@@ -70,7 +60,7 @@ def card(verdict: Verdict = WORSE, model: Trained | None = None) -> dict[str, An
         model or trained(),
         verdict,
         version=3,
-        rows=rows(),
+        rows=ROWS,
         as_of=date(2026, 2, 28),
         data_until=date(2026, 2, 27),
         settle_days=3,
@@ -109,24 +99,6 @@ class TestFiles:
             published, abs=1e-12
         )
         assert len(np.unique(published)) > 1
-
-    def test_files_hold_the_rows_with_numbers_in_the_place_of_users(self):
-        """No id is in the file, so that none has to be removed from what is never
-        rewritten."""
-        data = cards.files(card(), trained(), rows())[cards.DATASET][0]
-        stored = pq.read_table(io.BytesIO(data))
-        sizes = [
-            Counter(Counter(table["user_id"].to_pylist()).values())
-            for table in (stored, rows())
-        ]
-        contents = [
-            sorted(map(repr, table.drop("user_id").to_pylist()))
-            for table in (stored, rows())
-        ]
-
-        assert sizes[0] == sizes[1]
-        assert contents[0] == contents[1]
-        assert b"an-id-of" not in data
 
     def test_a_training_set_numbers_its_users_at_random(self):
         """Whoever has a list of ids could name them again by numbers in its order."""

@@ -190,16 +190,6 @@ def outcomes(capfd) -> list[str]:
 
 
 class TestIndexes:
-    async def test_indexes_are_loaded_once_for_all_who_wait(self, publish):
-        """A hundred first lookups read the file once; whoever it lacks is unknown."""
-        publish(ANA)
-        served = Served()
-        await asyncio.gather(*[served.body() for _ in range(100)])
-
-        assert served.bucket.downloads == 1
-        assert (await served.body("nobody"))[:3] == b"404"
-        assert served.shelf.reads == []
-
     async def test_indexes_follow_the_pointer_behind_the_answers(self, publish):
         """An answer of memory starts the look, and does not wait for it; after a long
         pause the first lookup waits."""

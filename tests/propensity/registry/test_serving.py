@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from msgspec import structs
@@ -21,10 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
-from propensity.errors import ArtifactError, SchemaError, Unavailable, UnknownVersion
+from propensity.errors import ArtifactError, SchemaError, Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.models.encoding import to_frame
-from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.serving import (
     KEPT_VERSIONS,
     Champions,
@@ -147,19 +145,6 @@ async def after_a_while(place: Place, champions: Champions) -> ServingState:
 
 
 class TestLoaded:
-    def test_a_loaded_model_is_what_training_recorded(self, place):
-        """A probability for each row; what another use case recorded, or nobody, is
-        not verified."""
-        row = recorded(place.warehouse, USE_CASE.name, place.publish())
-        serving = loaded(place.registry, USE_CASE, row, settings=place.settings)
-
-        assert (serving.version, serving.record) == (0, row)
-        assert labels_of(serving) == [0, 0, 1, 1]
-        with pytest.raises(ArtifactError, match="version 7 .* is not recorded"):
-            recorded(place.warehouse, USE_CASE.name, 7)
-        with pytest.raises(ArtifactError, match="version 0 of other is not recorded"):
-            recorded(place.warehouse, "other", 0)
-
     def test_a_loaded_model_has_the_features_of_the_use_case(self, place):
         """In any order. A model of other features, or of others in the same columns,
         would score nonsense: it is refused, and what has changed is named."""
@@ -177,19 +162,6 @@ class TestLoaded:
             other = structs.replace(USE_CASE, **changed)
             with pytest.raises(SchemaError, match=name):
                 loaded(place.registry, other, row, settings=place.settings)
-
-    @pytest.mark.parametrize(("window", "is_warm"), [(100, False), (2, True)])
-    def test_a_loaded_model_gives_anomaly_scores_once_it_is_warm(
-        self, place, window, is_warm
-    ):
-        """They are no probabilities, and none before the first window is full."""
-        trees = HalfSpaceTrees(2, 2, window_size=window, random_state=1)
-        row = recorded(place.warehouse, USE_CASE.name, place.publish(model=trees))
-        serving = loaded(place.registry, USE_CASE, row, settings=place.settings)
-
-        assert (serving.is_anomaly, serving.is_warm) == (True, is_warm)
-        scores = serving.scorer.probabilities(PLAYERS)
-        assert np.isnan(scores).all() == (not is_warm)
 
 
 class TestChampions:
@@ -302,11 +274,3 @@ class TestVersion:
         assert again is serving
         loads = [place.bucket.asked[place.model(n)] for n in range(KEPT_VERSIONS + 1)]
         assert loads == [1, 2, 1, 1, 2]
-
-    @pytest.mark.parametrize("number", [7, -1, 10**30])
-    async def test_a_version_that_was_never_recorded_is_unknown(self, place, number):
-        """A clear 404 that names the field, and no try of BigQuery's patience."""
-        with pytest.raises(UnknownVersion, match=f"has no version {number}") as error:
-            await place.champions().version(USE_CASE, number)
-
-        assert (error.value.status, error.value.field) == (404, "version")

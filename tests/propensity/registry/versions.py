@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,6 @@ from propensity.tables.every import TRAINING_METADATA
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 SHA = "0" * 64
-RACERS = 16
-
-
-def at_once(action: Callable[[int], Any]) -> list[Any]:
-    """Return what an action gives for 0 to 15, called by as many threads at once."""
-    barrier = threading.Barrier(RACERS)
-
-    def call(number: int) -> Any:
-        barrier.wait()
-        return action(number)
-
-    with ThreadPoolExecutor(RACERS) as pool:
-        return list(pool.map(call, range(RACERS)))
 
 
 def overwrite(registry: Registry, name: str, data: bytes) -> None:

@@ -32,10 +32,9 @@ from tests.functions.streaming import prepare_stream
 
 USE_CASE = usecases.load("first_day_churn")
 ELAPSED = USE_CASE.stream.elapsed
-MEASURES = ("purchase", "bet", "win")
 TWELVE = [
     f"{measure}_{figure}"
-    for measure in MEASURES
+    for measure in ("purchase", "bet", "win")
     for figure in ("count", "sum", "mean", "var")
 ]
 AS_OF = date(2026, 3, 2)

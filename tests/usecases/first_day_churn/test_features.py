@@ -30,7 +30,6 @@ from tests.usecases.first_day_churn.conftest import (
     HOME,
     HOUR,
     LATER,
-    MEASURES,
     MICROSECOND,
     MIDNIGHT,
     POSTCODES,
@@ -74,56 +73,54 @@ class TestCohort:
         assert sum(map(len, alone)) == len(everyone)
 
 
-class TestFirstDay:
-    def test_the_first_day_counts_an_event_of_its_time_once(self, features):
-        """From the registration on, and not a day after it, however late it came. An
-        id names one event of a user's day, however often it came."""
-        bets = {user: row["bet_count"] for user, row in features.items()}
+# What a user's first day comes to.
+FIRST_DAYS: dict[str, dict[str, object]] = {
+    # It begins with the registration, and ends a day later, however late events come.
+    "before": {"bet_count": 0},
+    "at registration": {"bet_count": 1},
+    "at the last moment": {"bet_count": 1},
+    "a day later": {"bet_count": 0},
+    "late": {"bet_sum": 7.25},
+    # Received the day before it happened, by a fast clock at the edge.
+    "fast clock": {"bet_count": 1},
+    # An id names one event of a user's day, however often it came.
+    "sent twice": {"bet_sum": 3},
+    "one id": {"bet_sum": 3},
+    "the same id": {"bet_sum": 3},
+    "one id, two days": {"bet_count": 2},
+    # The first registration counts.
+    "registers twice": {"campaign": "first", "bet_sum": 1},
+    "second comes first": {"campaign": "first", "bet_count": 1},
+    "plain": {"bet_mean": 2.5, "bet_var": None},
+    # Nothing played is zero and no mean; an unknown postcode has no index.
+    "silent": {
+        **{name: 0 if name.endswith(("count", "sum")) else None for name in TWELVE},
+        "age": 35,
+        "country": "England",
+        "campaign": "derby_day",
+        "affiliate_url": None,
+        "registration_hour": 0,
+        "socioeconomic_idx": POSTCODES.find(HOME),
+    },
+    "small letters": {"socioeconomic_idx": POSTCODES.find(HOME)},
+    "unknown unit": {"socioeconomic_idx": POSTCODES.find(UNKNOWN_UNIT)},
+    "nowhere": {"socioeconomic_idx": None},
+}
 
-        assert (bets["before"], bets["at registration"]) == (0, 1)
-        assert (bets["at the last moment"], bets["a day later"]) == (1, 0)
-        assert features["late"]["bet_sum"] == 7.25
-        assert features["sent twice"]["bet_sum"] == 3
-        assert features["one id"]["bet_sum"] == features["the same id"]["bet_sum"] == 3
-        assert bets["one id, two days"] == 2
 
-    def test_the_first_day_is_that_of_the_first_registration(self, features):
-        twice, disordered = features["registers twice"], features["second comes first"]
+@pytest.mark.parametrize("user", FIRST_DAYS)
+def test_the_first_day_comes_to_what_happened_in_it(features, user):
+    """Both postcodes are known, or nothing would be compared."""
+    expected = FIRST_DAYS[user]
 
-        assert (twice["campaign"], twice["bet_sum"]) == ("first", 1)
-        assert (disordered["campaign"], disordered["bet_count"]) == ("first", 1)
+    assert None not in {POSTCODES.find(HOME), POSTCODES.find(UNKNOWN_UNIT)}
+    assert {name: features[user][name] for name in expected} == expected
 
-    def test_the_first_day_comes_once(self, trapped, features):
-        """Who registers anew a week later had the first day then. What was received
-        the day before it happened, by a fast clock at the edge, still counts."""
-        assert "comes back" in trapped.first_days(AS_OF - WEEK)
-        assert "comes back" not in features
-        assert features["fast clock"]["bet_count"] == 1
 
-    def test_the_first_day_may_be_without_play(self, features):
-        """Nothing played is zero and no mean; nothing is left out."""
-        row = features["silent"]
-
-        for measure in MEASURES:
-            assert (row[f"{measure}_count"], row[f"{measure}_sum"]) == (0, 0)
-            assert row[f"{measure}_mean"] is None
-            assert row[f"{measure}_var"] is None
-        assert features["plain"]["bet_mean"] == 2.5
-        assert features["plain"]["bet_var"] is None
-
-    def test_the_first_day_begins_with_what_the_registration_says(self, features):
-        """Age, place and channel; an unknown postcode has no index."""
-        row = features["silent"]
-
-        said = [row[name] for name in ("age", "country", "campaign", "affiliate_url")]
-
-        assert said == [35, "England", "derby_day", None]
-        assert row["registration_hour"] == 0
-        index = {user: features[user]["socioeconomic_idx"] for user in features}
-        assert index["silent"] == index["small letters"] == POSTCODES.find(HOME)
-        assert index["unknown unit"] == POSTCODES.find(UNKNOWN_UNIT)
-        assert None not in {index["silent"], index["unknown unit"]}
-        assert index["nowhere"] is None
+def test_the_first_day_comes_once(trapped, features):
+    """Who registers anew a week later had the first day then."""
+    assert "comes back" in trapped.first_days(AS_OF - WEEK)
+    assert "comes back" not in features
 
 
 def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):
@@ -135,18 +132,6 @@ def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):
 
 
 class TestHours:
-    def test_hours_are_the_same_in_training_and_serving(self, generated):
-        exact = expected_features(GAMES.events(), cut_off=DAY)
-        trained = generated.training(*WEEKS, AS_OF + WEEK)
-        served = generated.served(GAMES.user_ids, since=AS_OF - 28 * DAY)
-
-        assert set(trained) == set(served) == set(GAMES.user_ids)
-        for user, row in trained.items():
-            assert {name: row[name] for name in TWELVE} == as_numbers(exact[user])
-            assert model_input(row, without=ELAPSED) == model_input(
-                served[user], without=ELAPSED
-            )
-
     def test_a_model_learns_from_moments_of_the_first_day(self, generated):
         """Its ends and three random ones, the same in each run: each row has what had
         happened by then, and how many hours had passed."""

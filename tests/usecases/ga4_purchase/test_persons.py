@@ -14,7 +14,7 @@ from offline.usecases import new
 from propensity import usecases
 from tests import own_use_cases, shop
 from tests.shop import DAY, event, purchase
-from tests.usecases.ga4_purchase.conftest import AS_OF, DAY_US, MIDNIGHT, ago
+from tests.usecases.ga4_purchase.conftest import AS_OF, DAY_US, MIDNIGHT, Export, ago
 
 LATER = {"user_id": "late"}
 ROWS = [
@@ -51,9 +51,10 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def export(module_workplace, over):
-    shop.load_shards(module_workplace, shop.shards(ROWS))
-    return over(module_workplace, PROPENSITY_USER_COLUMN="person").prepare()
+def export(module_workplace):
+    export = Export(module_workplace, PROPENSITY_USER_COLUMN="person")
+    yield export.load(shop.shards(ROWS))
+    export.close()
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +95,12 @@ def test_a_login_of_tomorrow_joins_nothing_of_yesterday(export, features):
 
 def test_labels_and_amounts_are_of_the_person_of_the_date(export):
     """Of a browser that was there its owner's; of a new one the event's own user's."""
-    window = usecases.load("ga4_purchase").window(export.settings, [AS_OF])
-    sql = usecases.load("ga4_purchase").statement("converter_amounts")
-    amounts = {
-        row["user_id"]: row["amount"] for row in export.warehouse.rows(sql, window)
-    }
+    paid = export.outcomes("converter_amounts")
+    labels = {row["user_id"] for row in export.training_rows() if row["label"]}
 
-    assert amounts == {"ann": 12, "late.1": 11, "cem": 13, "nobody": 17}
-    labels = {user for (_, user), label in export.labels().items() if label}
+    assert {row["user_id"]: row["amount"] for row in paid} == {
+        "ann": 12, "late.1": 11, "cem": 13, "nobody": 17,
+    }  # fmt: skip
     assert labels == {"ann", "late.1", "cem"}
 
 
