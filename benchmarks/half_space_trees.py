@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -78,12 +79,9 @@ def main() -> int:
         seconds = time.process_time() - start
         return seconds, np.concatenate(scores).tolist()
 
-    def rivers() -> Run:
-        options = {**OPTIONS, "seed": SEED}
-        run: Run = by_peer("river", RIVER, WINDOW, options, mappings)
-        return run
-
-    runs = in_turns(ROUNDS, {"ours": ours, "river": rivers})
+    options = {**OPTIONS, "seed": SEED}
+    rivers = partial(by_peer, "river", RIVER, WINDOW, options, mappings)
+    runs: dict[str, list[Run]] = in_turns(ROUNDS, {"ours": ours, "river": rivers})
     rates = {name: [ROWS / seconds for seconds, _ in of] for name, of in runs.items()}
     _, expected = runs["river"][0]
     is_same = all(scores == expected for _, scores in runs["ours"])

@@ -19,19 +19,14 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.report import Line, finish, in_turns
-from benchmarks.serving import (
-    EMPTY_ASYNCHRONOUS,
-    Source,
-    loads,
-    place,
-    running,
-)
+from benchmarks.serving import EMPTY_ASYNCHRONOUS, Source, loads, place, running
 from local.processes import HOST
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry import index
@@ -52,24 +47,21 @@ def empty(request):
 """
 
 
-class Made:
-    """A warehouse whose predictions table is made up."""
-
-    def batches(self, sql: str, parameters: object = None) -> Iterator[pa.RecordBatch]:
-        """Yield a million users, as BigQuery streams them."""
-        draws, count = np.random.default_rng(1), 20_000
-        today = pa.array([datetime.now(UTC).date()] * count, pa.date32())
-        for first in range(0, USERS, count):
-            yield pa.RecordBatch.from_pydict(
-                {
-                    "user_id": [f"user.{first + n}" for n in range(count)],
-                    "probability": draws.random(count),
-                    "as_of": today,
-                    "percentile": draws.integers(1, 101, count),
-                    "model_version": draws.integers(0, 3, count),
-                    "expected_value": draws.random(count),
-                }
-            )
+def predictions(sql: str, parameters: object = None) -> Iterator[pa.RecordBatch]:
+    """Yield a million users, as BigQuery streams the predictions table."""
+    draws, count = np.random.default_rng(1), 20_000
+    today = pa.array([datetime.now(UTC).date()] * count, pa.date32())
+    for first in range(0, USERS, count):
+        yield pa.RecordBatch.from_pydict(
+            {
+                "user_id": [f"user.{first + n}" for n in range(count)],
+                "probability": draws.random(count),
+                "as_of": today,
+                "percentile": draws.integers(1, 101, count),
+                "model_version": draws.integers(0, 3, count),
+                "expected_value": draws.random(count),
+            }
+        )
 
 
 def cold_start(name: str, source: Source, environment: Mapping[str, str]) -> float:
@@ -84,16 +76,16 @@ def cold_start(name: str, source: Source, environment: Mapping[str, str]) -> flo
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    table: Any = Made()
+    warehouse: Any = SimpleNamespace(batches=predictions)
     with place() as here:
         with contextlib.closing(Artifacts.open(here.settings)) as artifacts:
-            index.publish(table, artifacts, here.settings.use_case, days=60)
-        client = f"from google.cloud import bigquery\n{EMPTY_ASYNCHRONOUS}"
+            index.publish(warehouse, artifacts, here.settings.use_case, days=60)
         sources = {
             OWN: here.function("02-GetProba", "get_proba"),
             ASYNCHRONOUS: here.handler("asynchronous", EMPTY_ASYNCHRONOUS),
             THREADED: here.handler("threaded", EMPTY_THREADED, is_asynchronous=False),
         }
+        client = f"from google.cloud import bigquery\n{EMPTY_ASYNCHRONOUS}"
         base = here.handler("base", client)
         ways = {
             OWN: partial(cold_start, OWN, sources[OWN], here.environment),
@@ -113,14 +105,9 @@ def main() -> int:
         Line(what, "", {OWN: per_cpu_s[OWN], peer: per_cpu_s[peer]}, least=least)
         for peer, least in LEAST.items()
     ]
-    lines += [
-        Line(
-            f"lookups at {CONNECTIONS} connections",
-            "/s",
-            {OWN: rates[OWN], peer: rates[peer]},
-        )
-        for peer in LEAST
-    ]
+    what = f"lookups at {CONNECTIONS} connections"
+    for peer in LEAST:
+        lines.append(Line(what, "/s", {OWN: rates[OWN], peer: rates[peer]}))
     start = Line("cold start", "s", starts, most=MOST_OF_COLD_START)
     return finish([*lines, start])
 

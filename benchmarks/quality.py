@@ -40,7 +40,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
+from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from benchmarks import quality_tables
@@ -129,9 +129,7 @@ def read(
 
 def fitted(known: Slice, seed: int) -> Score:
     """Fit the plain model on all weeks that are known."""
-    model = HistGradientBoostingClassifier(
-        max_iter=80, max_leaf_nodes=15, learning_rate=0.05, random_state=seed
-    )
+    model = quality_tables.plain(seed)
 
     def columns(rows: pa.Table) -> Floats:
         return np.column_stack([numbers_of(rows[name]) for name in RFM])

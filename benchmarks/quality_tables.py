@@ -42,6 +42,8 @@ Scored = tuple[str, Slice, Floats, Floats]
 
 SETTINGS = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "benchmark"})
 SHOPPERS = "online_shoppers_intention.csv.zst"
+# Columns of shoppers whose numbers are names.
+CODES = ("OperatingSystems", "Browser", "Region", "TrafficType")
 CARDS = "creditcard_day1.parquet"
 FIRST = date(2026, 1, 5)
 # Dates of a table, and how many of the newest are scored.
@@ -53,17 +55,17 @@ def scored(name: str, parts: Parts, later: Slice, use_case: UseCase) -> Scored:
     """Train on the parts, and score later rows."""
     model = fit.train(parts, use_case, preprocessor=None, settings=SETTINGS)
     known = parts.every
-    plain = HistGradientBoostingClassifier(
-        categorical_features="from_dtype",
-        max_iter=80,
-        max_leaf_nodes=15,
-        learning_rate=0.05,
-        random_state=SETTINGS.seed,
-    )
-    plain.fit(_frame(known.rows, use_case), known.label)
+    trees = plain(SETTINGS.seed).fit(_frame(known.rows, use_case), known.label)
     ours = model.live.scores(later.rows, use_case)
-    theirs = plain.predict_proba(_frame(later.rows, use_case))[:, 1]
+    theirs = trees.predict_proba(_frame(later.rows, use_case))[:, 1]
     return name, later, ours, np.asarray(theirs)
+
+
+def plain(seed: int) -> HistGradientBoostingClassifier:
+    """Return the plain model, unfitted: few and small trees, with their defaults."""
+    return HistGradientBoostingClassifier(
+        max_iter=80, max_leaf_nodes=15, learning_rate=0.05, random_state=seed
+    )
 
 
 def _frame(rows: pa.Table, use_case: UseCase) -> pd.DataFrame:
@@ -74,26 +76,26 @@ def _frame(rows: pa.Table, use_case: UseCase) -> pd.DataFrame:
 
 def shoppers(file: Path) -> Scored:
     """Train on sessions of a shop: who buys before the session ends."""
-    table = duckdb.sql(f"FROM '{file}'").to_arrow_table()
-    texts = ["Month", "VisitorType", "OperatingSystems", "Browser", "Region"]
-    texts.append("TrafficType")
-    for name in texts:
-        place = table.column_names.index(name)
-        table = table.set_column(place, name, table[name].cast(pa.string()))
-    names = [name for name in table.column_names if name != "Revenue"]
-    use_case = _of_users(
-        {name: CATEGORY if name in texts else NUMBER for name in names},
-        baseline="PageValues",
+    codes = ", ".join(f"{name}::TEXT AS {name}" for name in CODES)
+    query = f"SELECT * REPLACE ({codes}) RENAME (Revenue AS label) FROM '{file}'"
+    table = duckdb.sql(query).to_arrow_table()
+    texts = ("Month", "VisitorType", *CODES)
+    *names, _ = table.column_names
+    # The use case of a shop, with other features and candidates.
+    use_case = replace(
+        usecases.load("ga4_purchase"),
+        features={name: CATEGORY if name in texts else NUMBER for name in names},
+        candidates=candidates(),
+        baseline=usecases.Baseline(feature="PageValues", ascending=False),
+        stream=Stream(),
     )
-    rows = _dealt(table.rename_columns([*names, "label"]))
-    return _of_dates("online shoppers", rows, use_case)
+    return _of_dates("online shoppers", _dealt(table), use_case)
 
 
 def cards(file: Path) -> Scored:
     """Train on transactions of a day, with all of its frauds."""
-    whole = pq.read_table(file).rename_columns({"Class": "label"})
     use_case = usecases.load("card_fraud")
-    rows = _dealt(whole)
+    rows = _dealt(pq.read_table(file).rename_columns({"Class": "label"}))
     end = FIRST + timedelta(days=7 * (DATES - NEWEST))
     known = rows.filter(pc.less(rows["as_of"], end))
     later = rows.filter(pc.greater_equal(rows["as_of"], end))
@@ -110,14 +112,12 @@ def players() -> Scored:
     end = PLAYERS.end.date()
     as_ofs = [end - timedelta(days=7 * number) for number in range(DATES)]
     with sandbox.opened() as opened:
-        warehouse = opened.warehouse
-        ship_model.store(warehouse, PLAYERS)
-        window = use_case.window(
-            warehouse.settings, as_ofs, today=end + timedelta(days=30)
-        )
-        rows = warehouse.table(
-            use_case.statement("training_rows"), {**window, "maximum_rows": 10**9}
-        )
+        ship_model.store(opened.warehouse, PLAYERS)
+        today = end + timedelta(days=30)
+        window = use_case.window(opened.warehouse.settings, as_ofs, today=today)
+        parameters = {**window, "maximum_rows": 10**9}
+        statement = use_case.statement("training_rows")
+        rows = opened.warehouse.table(statement, parameters)
     elapsed = rows[use_case.stream.elapsed]
     return _of_dates(
         "churn at moments", rows.append_column("moment", elapsed), use_case
@@ -155,17 +155,6 @@ def _dealt(table: pa.Table) -> pa.Table:
         rows = rows.append_column(name, column)
     label = rows["label"].cast(pa.int64())
     return rows.set_column(rows.column_names.index("label"), "label", label)
-
-
-def _of_users(features: dict[str, str], *, baseline: str) -> UseCase:
-    """Return the shipped use case of a shop with other features and candidates."""
-    return replace(
-        usecases.load("ga4_purchase"),
-        features=features,
-        candidates=candidates(),
-        baseline=usecases.Baseline(feature=baseline, ascending=False),
-        stream=Stream(),
-    )
 
 
 def tables(folder: Path | None) -> Iterator[Scored]:

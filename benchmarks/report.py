@@ -104,16 +104,7 @@ HEAD = "| what | ours | peer | ratio | target |\n|:--|:--|:--|:--|:--|"
 
 
 def finish(lines: Iterable[Line], *, problems: Sequence[str] = ()) -> int:
-    """
-    Print lines as a table; return the exit status.
-
-    Args:
-        lines: What was measured.
-        problems: What went wrong meanwhile, and makes any figure worthless.
-
-    Returns:
-        1 if a target is missed or something went wrong, else 0.
-    """
+    """Print lines as a table; return 1 if a target is missed or there were problems."""
     every = [*lines]
     print("", HEAD, *every, sep="\n", flush=True)
     for problem in problems:

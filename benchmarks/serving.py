@@ -45,29 +45,8 @@ import functions_framework.aio
 async def empty(request):
     return "OK"
 """
-# Requests lie in a file, each behind a line with its length.
-WRK_SCRIPT = """
-local requests = {{}}
-local count = 0
-function init(args)
-  local file = io.open("{file}", "rb")
-  while true do
-    local length = file:read("*l")
-    if not length then break end
-    requests[#requests + 1] = file:read(tonumber(length))
-  end
-  file:close()
-end
-function request()
-  count = count + 1
-  return requests[(count - 1) % #requests + 1]
-end
-function done(summary, latency)
-  local errors = summary.errors
-  local failures = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-  io.write(string.format("\\n%d %d %d\\n", summary.requests, summary.duration, failures))
-end
-"""  # noqa: E501
+# Sends the requests of a file.
+WRK_SCRIPT = Path(__file__).with_name("requests.lua")
 
 
 class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -79,8 +58,7 @@ class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
     measured.
     """
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self) -> None:
         self._appended: list[tuple[str, int]] = []
 
     def service(self, call: Any) -> Any:
@@ -93,7 +71,7 @@ class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
             )
         return grpc.unary_unary_rpc_method_handler(
             lambda request, _: PublishResponse.pb()(
-                message_ids=[message.message_id or "1" for message in request.messages]
+                message_ids=["1"] * len(request.messages)
             ),
             PublishRequest.pb().FromString,
             PublishResponse.pb().SerializeToString,
@@ -117,23 +95,6 @@ class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
     def appended(self, table: str) -> list[int]:
         """Return the rows of each append to a table."""
         return [rows for stream, rows in self._appended if f"/{table}/" in stream]
-
-
-@contextlib.contextmanager
-def append_service() -> Iterator[AppendService]:
-    """Run the service on a free port."""
-    [port] = free_ports(1)
-    service = AppendService(port)
-    server = grpc.server(
-        ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", -1)]
-    )
-    server.add_generic_rpc_handlers((service,))
-    server.add_insecure_port(f"{HOST}:{port}")
-    server.start()
-    try:
-        yield service
-    finally:
-        server.stop(None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,19 +150,26 @@ class Load:
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
     """Run emulators; appends and publishes go to the append service."""
-    with sandbox.emulators() as stack, append_service() as service:
+    [port] = free_ports(1)
+    service, unlimited = AppendService(), ("grpc.max_receive_message_length", -1)
+    server = grpc.server(ThreadPoolExecutor(32), options=[unlimited])
+    server.add_generic_rpc_handlers((service,))
+    server.add_insecure_port(f"{HOST}:{port}")
+    with sandbox.emulators() as stack, contextlib.ExitStack() as undo:
+        server.start()
+        undo.callback(server.stop, None)
         # Google's client in this process finds the bucket there.
         os.environ["STORAGE_EMULATOR_HOST"] = stack.url("storage")
         yield Place(
             settings=Settings.from_environment(stack.environment),
             folder=stack.state.home,
-            environment=stack.environment
-            | {
+            environment={
+                **stack.environment,
                 "PATH": "/usr/bin:/bin",
                 "HOME": str(stack.state.home),
                 "OMP_NUM_THREADS": "1",
-                "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{service.port}",
-                "PUBSUB_EMULATOR_HOST": f"{HOST}:{service.port}",
+                "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{port}",
+                "PUBSUB_EMULATOR_HOST": f"{HOST}:{port}",
             },
             service=service,
         )
@@ -256,19 +224,18 @@ def loads(
     """Send each the same requests, in turns; none may fail of the first."""
     if not shutil.which("wrk"):
         raise SystemExit("this benchmark needs wrk: apt-get install wrk")
-    with (here.folder / "requests").open("wb") as file:
+    asked = here.folder / "requests"
+    with asked.open("wb") as file:
         for data in requests:
             file.write(b"%d\n%b" % (len(data), data))
-    script = here.folder / "requests.lua"
-    script.write_text(WRK_SCRIPT.format(file=here.folder / "requests"))
     wrk = [
-        *("wrk", "--threads", "1", "--connections", f"{connections}"),
-        *("--duration", f"{seconds}s", "--timeout", "30s", "--script", f"{script}"),
+        *("wrk", "--threads", "1", "--connections", f"{connections}", "--timeout"),
+        *("30s", "--duration", f"{seconds}s", "--script", f"{WRK_SCRIPT}"),
     ]
 
     def load(process: Process) -> Load:
         began, url = cpu_s(process), f"http://{HOST}:{process.port}"
-        text = subprocess.check_output([*wrk, url], text=True)
+        text = subprocess.check_output([*wrk, url, "--", f"{asked}"], text=True)
         count, micros, failures = map(int, text.splitlines()[-1].split())
         if failures and process.name == next(iter(sources)):
             raise SystemExit(f"{process.name}: {failures} requests failed")

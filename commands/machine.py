@@ -128,13 +128,8 @@ def _status_of(answer: dict[str, Any]) -> tuple[dict[str, Any], Exit]:
 
 def enter_state(name: str | None) -> State:
     """
-    Take on the environment of the local state that is up, and return the state.
-
-    Args:
-        name: Of the state; None for the one that is up.
-
-    Raises:
-        RequestError: None is, or the one named is not, or several are.
+    Take on the environment of the local state that is up, or of the one that is named,
+    and return the state. Raises RequestError unless exactly one is up.
     """
     from local.stack.stack import Stack
     from propensity.errors import RequestError

@@ -71,12 +71,7 @@ def _own_folder() -> Iterator[str]:
 
 
 def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """
-    Yield assignments of all names that scripts use.
-
-    Raises:
-        DeploymentError: Nothing has been set up, so that no names are known.
-    """
+    """Yield assignments of all names that scripts use, if there was a set-up."""
     yield from _own_folder()
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
@@ -194,10 +189,7 @@ def behind(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
 
 def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
-    Look for what tables would lose by a plan of Terraform; yield nothing.
-
-    Raises:
-        DeploymentError: A table would lose columns, would be made anew, or would go.
+    Raise DeploymentError if a plan of Terraform takes columns or tables; yield nothing.
     """
     lost = []
     for one in _read(options.json)["resource_changes"]:

@@ -126,13 +126,7 @@ class Function:
 
 @cache
 def load(file: Path = FILE) -> tuple[Function, ...]:
-    """
-    Return every function, as the file orders them; read once in a process.
-
-    Raises:
-        DeploymentError: A table or topic is named that there is not, or a function that
-            no script deploys.
-    """
+    """Return every function, as the file orders them; read once in a process."""
     deployed, scheduled = _deployed(), _scheduled()
     functions = []
     for target, entry in tomllib.loads(file.read_text()).items():

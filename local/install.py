@@ -50,12 +50,7 @@ def main() -> int:
 
 
 def install_development() -> None:
-    """
-    Install requirements.txt, the BigQuery emulator and the command, in here.
-
-    Raises:
-        LocalError: uv failed; the message has its last lines.
-    """
+    """Install requirements.txt, the BigQuery emulator and the command, in here."""
     python = ("--python", sys.executable)
     say("· the packages of requirements.txt …")
     venvs.uv("pip", "sync", *python, str(REQUIREMENTS))
@@ -76,12 +71,7 @@ def write_command(folder: Path, *, python: Path) -> None:
 
 
 def install_functions() -> None:
-    """
-    Make the environments of the functions and of what tests compare with.
-
-    Raises:
-        LocalError: Requirements could not be installed.
-    """
+    """Make the environments of the functions and of what tests compare with."""
     folder = ROOT / ".local" / "venvs"
     say("· the functions' environment …")
     venvs.functions_python(ROOT, folder=folder)

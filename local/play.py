@@ -24,10 +24,7 @@ PLAYED = [function for function in FUNCTIONS if function.target != "score"]
 
 def run(choice: Choice) -> dict[str, Any]:
     """
-    Run the demo.
-
-    Returns:
-        The local state to go on with, the page to open, and how long it took.
+    Run the demo; return the local state to go on with, its page, and how long it took.
 
     Raises:
         LocalError, StageError: It could not be played; the message says why.
@@ -79,10 +76,7 @@ def check(choice: Choice) -> None:
 
 def play(state: State, choice: Choice) -> str:
     """
-    Start everything, and play.
-
-    Returns:
-        The dashboard's first page; empty where there is none.
+    Start everything, and play; return the dashboard's first page, if there is one.
 
     Raises:
         LocalError: Something did not work.

@@ -153,9 +153,9 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             # A client takes what follows a 204 for the beginning of the next answer.
             is_empty = status == HTTPStatus.NO_CONTENT
             data = b"" if is_empty else json.dumps(content).encode()
-            self.send_response(status)
             about = {"Content-Type": "application/json", **headers}
-            for name, value in {**about, "Content-Length": str(len(data))}.items():
+            self.send_response(status)
+            for name, value in {**about, "Content-Length": f"{len(data)}"}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)

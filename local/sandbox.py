@@ -40,14 +40,12 @@ class Sandbox:
     def load(self, rows: Iterable[Row]) -> None:
         """Have the export hold these events alone; only days that differ are sent."""
         client, settings = self.warehouse.client, self.warehouse.settings
-        tables = by_day(rows)
+        tables, changed = by_day(rows), {}
         for name in self._loaded.keys() - tables.keys():
             client.delete_table(f"{settings.export}.{name}")
-        changed = {
-            name: table
-            for name, table in tables.items()
-            if not table.equals(self._loaded.get(name, table.slice(0, 0)))
-        }
+        for name, table in tables.items():
+            if table != self._loaded.get(name):
+                changed[name] = table
         ga4_export.load_tables(client, settings.ga4_dataset, changed)
         self._loaded = tables
 
@@ -63,10 +61,10 @@ def by_day(rows: Iterable[Row]) -> dict[str, pa.Table]:
     days: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         days[f"{ga4_export.PREFIX}{row['event_date']}"].append(row)
-    return {
-        name: pa.Table.from_pylist(events, ARROW_SCHEMA)
-        for name, events in sorted(days.items())
-    }
+    tables = {}
+    for name, events in sorted(days.items()):
+        tables[name] = pa.Table.from_pylist(events, ARROW_SCHEMA)
+    return tables
 
 
 @contextlib.contextmanager

@@ -56,14 +56,8 @@ FIGURES = (
 
 def make(games: Games, folder: Path) -> dict[str, Any]:
     """
-    Make the model in a local state of its own, and write its files.
-
-    Returns:
-        What metadata.json has.
-
-    Raises:
-        OSError: The files cannot be written.
-        LocalError: The training failed, as with too few players.
+    Make the model in a local state of its own, write its files, and return its
+    metadata.
     """
     began = time.monotonic()
     [training] = [one for one in FUNCTIONS if one.target == "model_training"]
@@ -74,10 +68,9 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
             store(warehouse, games)
         as_of = games.end.astimezone(UTC).date().isoformat()
         answer = call(stack, "model_training", {"use_case": USE_CASE, "as_of": as_of})
-        objects = {
-            name: stack.bucket_folder / answer["objects"][name] for name in FILES
-        }
-        files = {name: path.read_bytes() for name, path in objects.items()}
+        files = {}
+        for name in FILES:
+            files[name] = (stack.bucket_folder / answer["objects"][name]).read_bytes()
     card = json.loads(files[CARD])
     reason = f"shipped: trained on {games.users:,} generated users"
     card["verdict"]["reason"] = reason

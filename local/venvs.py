@@ -31,10 +31,8 @@ COMPLETE = "complete"
 @contextmanager
 def locked(file: Path, *, wait: bool = True) -> Iterator[None]:
     """
-    Hold a lock between processes; it is released however the process ends.
-
-    Raises:
-        BlockingIOError: Another one holds it, and is not to be waited for.
+    Hold a lock between processes; it is released however the process ends. Without
+    waiting, raise BlockingIOError if another one holds it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
@@ -108,9 +106,9 @@ def uv(*arguments: str) -> None:
             env=environment,
         )
     if process.returncode:
-        lines = [f"    {line}" for line in process.stdout.splitlines()[-12:]]
+        lines = [f"\n    {line}" for line in process.stdout.splitlines()[-12:]]
         raise LocalError(
-            "\n".join([f"`uv {' '.join(arguments)}` failed:", *lines]),
+            f"`uv {' '.join(arguments)}` failed:{''.join(lines)}",
             hint="Check that the package index can be reached, then try again",
         )
 

@@ -33,14 +33,15 @@ FOLDER = resources.files(__package__)
 def declare(stack: Stack, use_case: str) -> None:
     """Write the audience's files and the secret of its destination, before a start."""
     folder = stack.audiences_folder / use_case / "audiences"
-    secrets = stack.state.folder / "secrets"
-    for one in (folder / "destinations", secrets):
-        one.mkdir(parents=True, exist_ok=True)
+    destination = Template(FOLDER.joinpath("crm.toml").read_text())
     address = {"url": stack.url("receiver"), "batch": BATCH}
-    for name, target in {NAME: folder, "crm": folder / "destinations"}.items():
-        text = Template(FOLDER.joinpath(f"{name}.toml").read_text())
-        (target / f"{name}.toml").write_text(text.substitute(address))
-    (secrets / "CRM_TOKEN").write_text("a token of the demo")
+    for path, text in {
+        folder / f"{NAME}.toml": FOLDER.joinpath(f"{NAME}.toml").read_text(),
+        folder / "destinations" / "crm.toml": destination.substitute(address),
+        stack.state.folder / "secrets" / "CRM_TOKEN": "a token of the demo",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def act(
@@ -52,16 +53,7 @@ def act(
     is_first: bool,
 ) -> None:
     """
-    Send the audience of a date, and print the results.
-
-    Args:
-        stack: Running.
-        use_case: By its name.
-        as_of: Of a publication.
-        is_first: Whether it is the first date of the audience.
-
-    Raises:
-        LocalError: It could not be sent, or the receiver heard something else.
+    Send the audience of a date and print the results; raise LocalError if it fails.
     """
     from local.demos.calls import call, rows
 
@@ -69,8 +61,8 @@ def act(
     with Receiver(batch=BATCH, rejects=unsubscribed, port=port) as receiver:
         if is_first:
             done = _by_hand(stack, use_case, as_of)
-            tally = done["tallies"]["add"]
-            done |= {**tally, "rejected": sum(tally["rejected"].values())}
+            done |= done["tallies"]["add"]
+            done["rejected"] = sum(done["rejected"].values())
         else:
             body = {"use_case": use_case, "as_of": as_of.isoformat()}
             [done] = call(stack, "audiences", body)["audiences"]

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
+from tabulate import tabulate
+
 from local.errors import LocalError
 from local.generators.streams import Delivery
 from local.progress import step
@@ -34,13 +36,7 @@ def call(
     stack: Stack, function: str, body: Mapping[str, Any], *, accepted: str = ""
 ) -> dict[str, Any]:
     """
-    Call a function as the scheduler does.
-
-    Args:
-        accepted: Code of an error that is an answer, too.
-
-    Raises:
-        LocalError: It failed.
+    Call a function as the scheduler does; an ``accepted`` error is an answer, too.
     """
     [scheduled] = [one for one in stack.functions if one.target == function]
     with step(f"{function} as of {body.get('as_of', 'today')}"):
@@ -52,9 +48,9 @@ def call(
     if answer.ok and result.get("error", accepted) == accepted:
         return result
     reason = result.get("message", answer.text[:1000])
+    asked = json.dumps(dict(body))
     raise LocalError(
-        f"{function} answered {answer.status_code} to {json.dumps(dict(body))}: "
-        f"{reason}",
+        f"{function} answered {answer.status_code} to {asked}: {reason}",
         hint=f"Its log is {stack.state.logs}/{function}.log",
     )
 
@@ -76,9 +72,6 @@ def settled(
 ) -> Mapping[str, int]:
     """
     Wait until all that was sent has come through; return the row of ``counts.sql``.
-
-    Raises:
-        LocalError: It takes too long.
     """
     deadline = time.monotonic() + TIMEOUT_S
     while True:
@@ -114,15 +107,11 @@ def table(
 
     Args:
         columns: Title, key in the rows and format of each.
-        rows: One a line.
     """
     cells = [[title for title, _, _ in columns]]
     for row in rows:
         values = ((row.get(key), form) for _, key, form in columns)
         cells.append([form.format(v) if v is not None else "-" for v, form in values])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    text = tabulate(cells, tablefmt="plain", stralign="right", disable_numparse=True)
+    head, *lines = text.splitlines()
+    return "\n".join([head, "-" * len(head), *lines])

@@ -60,10 +60,7 @@ def play(
     """
     Play transactions and truths, train under traffic, and yield the results.
 
-    Args:
-        stack: Running.
-        warehouse: Of the stack.
-        cards: A file of real transactions; None for generated ones.
+    ``cards`` is a file of real transactions; without it they are generated.
 
     Raises:
         LocalError: Something did not come through.
@@ -83,9 +80,8 @@ def play(
             days=DAYS,
             end=end,
         )
-    prefix = f"{now:%Y%m%d%H%M%S}-"
-    transactions = replace(history, prefix=prefix)
-    first_day, last_day = (moment(int(transactions.time_ms[n])).date() for n in (0, -1))
+    transactions = replace(history, prefix=f"{now:%Y%m%d%H%M%S}-")
+    first_day, last_day = (moment(int(history.time_ms[n])).date() for n in (0, -1))
     of_file = f" of {cards}, stretched" if cards else ""
     yield (
         f"\nCard fraud: {len(transactions):,} transactions{of_file} over {first_day} "
@@ -116,7 +112,7 @@ def play(
         warehouse,
         "first_scores",
         use_case=USE_CASE,
-        prefix=prefix,
+        prefix=transactions.prefix,
         since_day=now.date(),
         since=first_day,
         as_of=datetime.now(UTC).date(),
@@ -134,13 +130,7 @@ def play(
 
 
 def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:
-    """
-    Return what a producer sends, in order, in parts of as many transactions each.
-
-    Args:
-        transactions: In order of time.
-        now: What comes later is not sent.
-    """
+    """Return what a producer has sent by now, in parts of as many transactions each."""
     sent = [one for one in transactions.deliveries() if one.sent_time < now]
     times = [delivery.sent_time for delivery in sent]
     rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
@@ -180,13 +170,13 @@ def by_version(
         Rows of ``COLUMNS``. Version -1 is for none. Areas are missing where all known
         rows are of one class; alerts and what they save where there is no threshold.
     """
-    columns = ["event_id", "model_version", "score", "label"]
-    frame = pd.DataFrame(scores, columns=columns).set_index("event_id")
     known_of_all = {
         "amount": transactions.amounts,
         "is_fraud": transactions.is_fraud,
         "optimum": transactions.true_probabilities,
     }
+    columns = ["event_id", "model_version", "score", "label"]
+    frame = pd.DataFrame(scores, columns=columns).set_index("event_id")
     frame = frame.join(pd.DataFrame(known_of_all, transactions.ids))
     trained = {training["model_version"]: training for training in trainings}
     rows = []

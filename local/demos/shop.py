@@ -68,12 +68,7 @@ LOYALTY = declaration.Source(
 
 
 def run(stack: Stack, options: Choice) -> None:
-    """
-    Play what was chosen and show the results, on a stack whose emulators answer.
-
-    Raises:
-        LocalError: A function or the data did not do.
-    """
+    """Play what was chosen and show the results, on a stack whose emulators answer."""
     settings = Settings.from_environment(stack.environment)
 
     def streams() -> list[str]:
@@ -219,8 +214,9 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
     """Return a line on an evaluation."""
     parts = []
     for row in answer["weeks"]:
-        is_evaluated = row["outcome"] == "evaluated"
-        what = f"ROC AUC {row['roc_auc']:.3f}" if is_evaluated else row["outcome"]
+        what = row["outcome"]
+        if what == "evaluated":
+            what = f"ROC AUC {row['roc_auc']:.3f}"
         parts.append(f"week {row['week']} {row['status']} {what}")
     return f"{answer['as_of']}  evaluate  {'; '.join(parts) or 'nothing'}"
 
@@ -261,35 +257,26 @@ def loyalty_text(
     Load the shop's loyalty table, and return a line on what it adds.
 
     A logistic regression on published probability and points is fitted on the first
-    half of the weeks, and judged on the second but for its first; too few weeks or
-    outcomes are known.
-
-    Args:
-        scores: Rows of ``published_users.sql``.
+    half of the weeks, and judged on the second but for its first. ``scores`` are rows
+    of ``published_users.sql``.
     """
     weeks = sorted({row["as_of"] for row in scores})
     sources.load(warehouse.client, LOYALTY, shop.loyalty())
     window = use_case.window(warehouse.settings, weeks)
     buyers = warehouse.table(use_case.statement("labels"), window).select(_KEYS)
     before, after = declaration.around({"loyalty": LOYALTY.text()})
-    points = warehouse.table(
+    loyalty = warehouse.table(
         f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
         {"as_ofs": weeks, "known_before": max(weeks)},
     )
-    rows = pd.DataFrame(scores).merge(points.to_pandas(), "left", _KEYS)
+    rows = pd.DataFrame(scores).merge(loyalty.to_pandas(), "left", _KEYS)
     rows = rows.merge(buyers.to_pandas().assign(label=1), "left", _KEYS)
     label = rows["label"].fillna(0)
-    inputs = np.column_stack(
-        [
-            logit(rows["probability"].clip(1e-6, 1 - 1e-6)),
-            np.log1p(rows["points"].fillna(0)),
-            rows["points"].isna(),
-        ]
-    )
-    half = len(weeks) // 2
-    fitted, judged = (
-        rows["as_of"].isin(part) for part in (weeks[:half], weeks[half + 1 :])
-    )
+    odds, points = logit(rows["probability"].clip(1e-6, 1 - 1e-6)), rows["points"]
+    inputs = np.column_stack([odds, np.log1p(points.fillna(0)), points.isna()])
+    later = weeks[len(weeks) // 2 + 1 :]
+    fitted = rows["as_of"].isin(weeks[: len(weeks) // 2])
+    judged = rows["as_of"].isin(later)
     if min(label[fitted].nunique(), label[judged].nunique()) < 2:
         return "Too few weeks to show what a loyalty table adds as a source."
     model = LogisticRegression().fit(inputs[fitted], label[fitted])
@@ -297,5 +284,5 @@ def loyalty_text(
     alone = roc_auc_score(label[judged], rows["probability"][judged])
     return (
         f"With loyalty points as an extra source, ROC AUC is {together:.4f} instead of "
-        f"{alone:.4f} (weeks {', '.join(map(str, weeks[half + 1 :]))})"
+        f"{alone:.4f} (weeks {', '.join(map(str, later))})"
     )

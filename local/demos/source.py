@@ -25,10 +25,7 @@ DAYS, HISTORY_DAYS = 365, 262
 
 def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | Summary:
     """
-    Generate or load the export that the options name, and the sources beside it.
-
-    Raises:
-        UnusableData: The user's data do not do.
+    Generate the export of a demo, or load the user's; raise UnusableData if it can't.
     """
     path, own = options.data or options.events, use_case.own_events
     if bool(options.events) != bool(own):
@@ -68,12 +65,7 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Shop | S
 
 
 def check(summary: Summary, settings: Settings) -> None:
-    """
-    Refuse an export without users, or without the event that is predicted.
-
-    Raises:
-        UnusableData: Names what the data lack, and what they hold.
-    """
+    """Refuse an export without users, or without the event that is predicted."""
     for variable, wanted, there in (
         ("LABEL_EVENT", settings.label_event, summary.events),
         ("USER_COLUMN", settings.user_column, summary.user_columns),
@@ -125,10 +117,7 @@ def weeks_allowed(dates: Collection[date], last: date, use_case: UseCase) -> lis
     One horizon apart, counted back from the last whole day, with which the newest label
     window ends; each has data on nine tenths of its lookback.
     """
-    timeframe = Timeframe(
-        lookback_days=use_case.lookback_days,
-        horizon_days=use_case.horizon_days,
-        settle_days=0,
-    )
-    at_most = 1 + (last - min(dates)).days // use_case.horizon_days
-    return [*timeframe.snapshots(today=last + DAY, days=dates, at_most=at_most)]
+    lookback, horizon = use_case.lookback_days, use_case.horizon_days
+    frame = Timeframe(lookback_days=lookback, horizon_days=horizon, settle_days=0)
+    at_most = 1 + (last - min(dates)).days // horizon
+    return [*frame.snapshots(today=last + DAY, days=dates, at_most=at_most)]

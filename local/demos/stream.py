@@ -30,12 +30,7 @@ COLUMNS = (
 
 
 def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
-    """
-    Publish a generated stream, wait until it is stored, and yield the results.
-
-    Raises:
-        LocalError: It did not come through.
-    """
+    """Publish a generated stream, wait until it is stored, and yield the results."""
     load_postcodes.load(warehouse, postcodes(), loaded_on=datetime.now(UTC).date())
     deliveries = GAMES.deliveries()
     yield (
@@ -75,13 +70,10 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
     player = max(
         streamed.values(), key=lambda row: (row["win_count"] >= 2, row["user_id"])
     )
-    measures = [
-        {
-            "measure": m,
-            **{n: player[f"{m}_{n}"] for n in ("count", "sum", "mean", "var")},
-        }
-        for m in ("purchase", "bet", "win")
-    ]
+    measures = []
+    for measure in ("purchase", "bet", "win"):
+        figures = {key: player[f"{measure}_{key}"] for _, key, _ in COLUMNS[1:]}
+        measures.append({"measure": measure, **figures})
     yield table(COLUMNS, measures)
 
 

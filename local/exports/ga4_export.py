@@ -306,12 +306,7 @@ def _quoted(path: Path) -> str:
 
 
 def check(source: Path) -> None:
-    """
-    Reject files that are no export by their first rows, which is quick.
-
-    Raises:
-        SchemaError: As of ``opened``.
-    """
+    """Reject files that are no export by their first rows, which is quick."""
     with opened(source, limit=CHECKED_ROWS):
         pass
 

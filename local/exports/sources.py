@@ -71,10 +71,7 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
 
 def read(path: Path, source: Source | Events) -> pa.Table:
     """
-    Read the rows of a table of one's own, in the types that it declares.
-
-    Raises:
-        SchemaError: A column is missing, or holds something else.
+    Read a table in the types that it declares; raise SchemaError for other values.
     """
     rows = table_files.read(path, list(source.types))
     with table_files.named(path):

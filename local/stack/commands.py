@@ -14,12 +14,7 @@ from local.stack.state import State
 
 
 def up(state: State) -> dict[str, Any]:
-    """
-    Start a state, unless it is up already, and leave it running.
-
-    Returns:
-        As ``status``, and how to use it from a shell, by lines.
-    """
+    """Start a state, unless it is up already; return its status, and how to use it."""
     if (record := state.record()).serves:
         stack = Stack(state, base=record.base)
     else:
@@ -31,11 +26,9 @@ def up(state: State) -> dict[str, Any]:
 
 def down(states: Sequence[State]) -> dict[str, Any]:
     """
-    Stop the processes of ``up``, and those that a killed program left behind.
-
-    Returns:
-        What was ``stopped``, and which states are ``in_use`` by a program, which stops
-        what it started itself.
+    Stop the processes of ``up``, and those that a killed program left behind; return
+    what was ``stopped``, and which states are ``in_use`` by a program, which stops what
+    it started itself.
     """
     stopped: list[dict[str, Any]] = []
     in_use = []
@@ -51,18 +44,15 @@ def down(states: Sequence[State]) -> dict[str, Any]:
 
 def status(states: Sequence[State]) -> dict[str, Any]:
     """Return what was started and not stopped, and what of it has ended by itself."""
-    records = [(state, state.record()) for state in states]
-    running = [
-        service
-        for state, record in records
-        for service in services(state, record.processes)
-    ]
-    ended = [
-        f"{process.name} of state {state.name!r} has ended. {end_of(process)}\n"
-        "`make down` stops the rest; then start again."
-        for state, record in records
-        for process in record.ended
-    ]
+    running, ended = list[dict[str, Any]](), []
+    for state in states:
+        record = state.record()
+        running += services(state, record.processes)
+        for process in record.ended:
+            ended.append(
+                f"{process.name} of state {state.name!r} has ended. {end_of(process)}\n"
+                "`make down` stops the rest; then start again."
+            )
     return {"services": running, "ended": ended}
 
 
@@ -115,9 +105,9 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
     """Return a user that has a prediction and its date; placeholders without any."""
     import requests
 
-    address = f"{tables(stack)}/datasets/{stack.options.dataset}/tables"
+    dataset = f"{tables(stack)}/datasets/{stack.options.dataset}"
+    table = f"{dataset}/tables/ma_predictions_table/data"
     parameters = {"maxResults": "1000", "selectedFields": "user_id,as_of"}
-    table = f"{address}/ma_predictions_table/data"
     try:
         rows = requests.get(table, parameters, timeout=5).json().get("rows") or []
     except (OSError, ValueError):

@@ -258,12 +258,7 @@ class Stack:
             self._undo = undo.pop_all()
 
     def ready(self) -> None:
-        """
-        Create what the functions expect, and wait until they answer.
-
-        Raises:
-            LocalError: A process ended or did not answer in time.
-        """
+        """Create what the functions expect, and wait until they answer."""
         self.prepare()
         for process in self._record.processes:
             self._wait_for(process.name)
@@ -298,12 +293,7 @@ class Stack:
     def _processes(
         self, python: Path
     ) -> Iterator[tuple[str, list[str], dict[str, str], Path]]:
-        """
-        Yield name, command, environment and folder of all that is to run.
-
-        Args:
-            python: Of the functions.
-        """
+        """Yield name, command, environment and folder of all that is to run."""
         folder = self.state.folder
         parent = [] if self._stays else ["--parent", str(os.getpid())]
         for service, words in {
@@ -394,10 +384,8 @@ class Stack:
 
 def stop_all(state: State, record: Record) -> list[Process]:
     """
-    Stop the processes of a state, functions first: they may be using tables.
-
-    Returns:
-        The processes that were still running.
+    Stop the processes of a state, functions first, since they may be using tables;
+    return those that were still running.
     """
     emulators = [p for p in record.processes if p.name in EMULATORS]
     functions = [p for p in record.processes if p.name not in EMULATORS]

@@ -97,11 +97,7 @@ class State:
     @classmethod
     def of_data(cls, data: Path | None, options: Options = Options()) -> State:
         """
-        Return the state of a data set and a prediction: always the same one.
-
-        Args:
-            data: File or folder of a data set; None for the generated one.
-            options: Name the use cases and the data.
+        Return the state of a data set, or the generated one, and of what is predicted.
         """
         if not data and options == Options():
             return cls()
@@ -132,10 +128,7 @@ class State:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """
-        Hold the state while it is started, used or stopped, until the program ends.
-
-        Raises:
-            LocalError: Another program holds it.
+        Hold the state until the program ends; raise LocalError if another one holds it.
         """
         with contextlib.ExitStack() as undo:
             try:
@@ -152,10 +145,8 @@ class State:
 
     def record(self) -> Record:
         """
-        Return its record; for a new state the defaults.
-
-        Raises:
-            LocalError: A crash or another version left a file that cannot be read.
+        Return its record, for a new state the defaults; raise LocalError if it is
+        damaged.
         """
         if not self.record_file.exists():
             return Record()
@@ -178,12 +169,7 @@ class State:
 
 
 def port_base(environment: Mapping[str, str] = os.environ) -> int:
-    """
-    Return the first port, which ``PROPENSITY_PORT_BASE`` moves.
-
-    Raises:
-        LocalError: It is no port, or leaves no room for the others.
-    """
+    """Return the first port, which ``PROPENSITY_PORT_BASE`` moves, if it is one."""
     value, most = environment.get(PORT_BASE, f"{DEFAULT_PORT_BASE}"), 65_535 - PORTS
     if not (value.isdecimal() and 1 <= int(value) <= most):
         raise LocalError(

@@ -20,11 +20,8 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
     """
     Create the topics and subscriptions that are missing.
 
-    Args:
-        project: Of the topics.
-        address: Of the emulator, HOST:PORT.
-        endpoints: URL by function. A subscription of a function that does not run here
-            is left out: its messages would only pile up.
+    A subscription of a function that does not run here is left out: its messages would
+    only pile up. ``endpoints`` are URLs by function, ``address`` the emulator's.
     """
     with open_client(PublisherClient, address) as publisher:
         for topic in TOPICS:

@@ -68,12 +68,7 @@ def handler(broker: Broker, rpc: str) -> Any:
 
 
 async def serve(port: int) -> None:
-    """
-    Serve until SIGTERM or SIGINT.
-
-    Raises:
-        RuntimeError: The port is taken.
-    """
+    """Serve until SIGTERM or SIGINT; raise RuntimeError where the port is taken."""
     server, broker = grpc.aio.server(options=OPTIONS), Broker(Pusher)
     server.add_generic_rpc_handlers(
         [

@@ -1,0 +1,27 @@
+-- For wrk: sends the requests of a file in turn, and prints how many were answered, in
+-- how many microseconds, and how many failed.
+-- Requests lie in the file that is named behind "--", each behind a line with its length.
+local requests = {}
+local count = 0
+
+function init(args)
+  local file = io.open(args[1], "rb")
+  while true do
+    local length = file:read("*l")
+    if not length then break end
+    requests[#requests + 1] = file:read(tonumber(length))
+  end
+  file:close()
+end
+
+function request()
+  count = count + 1
+  return requests[(count - 1) % #requests + 1]
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  local failures = errors.connect + errors.read + errors.write + errors.status
+  failures = failures + errors.timeout
+  io.write(string.format("\n%d %d %d\n", summary.requests, summary.duration, failures))
+end
