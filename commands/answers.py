@@ -7,7 +7,7 @@ import errno
 import json
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -65,15 +65,12 @@ class Command(click.Command):
     def __init__(
         self, *arguments: Any, failure: Exit = Exit.FAILED, **options: Any
     ) -> None:
-        """
-        Args:
-            failure: Exit code of a command that failed.
-        """
+        """Make a command that ends with the exit code ``failure`` if it fails."""
         super().__init__(*arguments, **options)
         self.failure = failure
         text = "Print the answer as JSON."
-        json_flag = click.Option(["--json", "as_json"], is_flag=True, help=text)
-        self.params.append(json_flag)
+        flag = click.Option(["--json", "as_json"], is_flag=True, help=text)
+        self.params.append(flag)
 
     def invoke(self, ctx: click.Context) -> Exit:
         """Run the function, print its answer or the failure, and return the code."""
@@ -108,6 +105,11 @@ class Group(click.Group):
     command_class = Command
 
 
+def command(*examples: str, **options: Any) -> Callable[..., Command]:
+    """Declare a command whose help ends with examples."""
+    return click.command(cls=Command, epilog=example(*examples), **options)
+
+
 def example(*lines: str) -> str:
     """Return the end of a help: how the command is typed."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
@@ -124,10 +126,11 @@ def explained(error: Exception) -> tuple[str, str] | None:
     if isinstance(error, OSError):
         # The target of a copy is named first: its disk may be full.
         name = error.filename2 or error.filename
-        problem = error.strerror or str(error)
-        return f"{name}: {problem}" if name else problem, _ADVICE.get(
-            error.errno or 0, ""
+        problem, advice = (
+            error.strerror or str(error),
+            _ADVICE.get(error.errno or 0, ""),
         )
+        return f"{name}: {problem}" if name else problem, advice
     if isinstance(error, GoogleAuthError):
         login = f"Log in with `gcloud auth application-default login`: {error}"
         return "there is no access to Google Cloud", login

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from commands.answers import Command, Exit, Group, example
+from commands.answers import Exit, Group, command, example
 from commands.options import DRY_RUN, FILE, moment, use_case
 
 
@@ -73,10 +73,7 @@ def model(**arguments: Any) -> Any:
     return run(**arguments)
 
 
-@click.command(
-    cls=Command,
-    epilog=example("propensity forget 1234.5678", "propensity forget - < ids.txt"),
-)
+@command("propensity forget 1234.5678", "propensity forget - < ids.txt")
 @click.argument(
     "user_id",
     nargs=-1,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from commands.answers import Command, Exit, Printed, example, printable
+from commands.answers import Exit, Printed, command, printable
 from commands.options import (
     DRY_RUN,
     FORCE,
@@ -24,24 +24,16 @@ _VERSION_HELP = "Number of the version, from `propensity versions`."
 
 def local_or_not(function: Function) -> Function:
     """Add the options that say which deployment is meant, and as of which day."""
-    options = (
-        click.option(
-            "--local",
-            "is_local",
-            is_flag=True,
-            help="Use what `propensity up` started, instead of your settings.",
-        ),
-        local_state("the one that is up"),
-        click.option(
-            "--as-of", type=day, show_default="now", help="Report as of this day's end."
-        ),
+    text = "Report as of this day's end."
+    function = click.option("--as-of", type=day, show_default="now", help=text)(
+        function
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    function = local_state("the one that is up")(function)
+    text = "Use what `propensity up` started, instead of your settings."
+    return click.option("--local", "is_local", is_flag=True, help=text)(function)
 
 
-@click.command(cls=Command, epilog=example("propensity versions"))
+@command("propensity versions")
 @use_case()
 def versions(**arguments: Any) -> Any:
     """
@@ -54,7 +46,7 @@ def versions(**arguments: Any) -> Any:
     return program(**arguments)
 
 
-@click.command(cls=Command, epilog=example("propensity promote 3"))
+@command("propensity promote 3")
 @click.argument("version", type=VERSION, help=_VERSION_HELP)
 @FORCE
 @use_case()
@@ -71,7 +63,7 @@ def promote(**arguments: Any) -> Any:
     return run("promote", **arguments)
 
 
-@click.command(cls=Command, epilog=example("propensity rollback"))
+@command("propensity rollback")
 @use_case()
 @DRY_RUN
 def rollback(**arguments: Any) -> Any:
@@ -86,7 +78,7 @@ def rollback(**arguments: Any) -> Any:
     return run("rollback", **arguments)
 
 
-@click.command(cls=Command, epilog=example("propensity pin 3", "propensity pin --off"))
+@command("propensity pin 3", "propensity pin --off")
 @click.argument("version", type=VERSION, required=False, help=_VERSION_HELP)
 @click.option("--off", "is_off", is_flag=True, help="Let training promote again.")
 @FORCE
@@ -105,9 +97,7 @@ def pin(*, version: int | None, is_off: bool, **arguments: Any) -> Any:
     return run("unpin" if is_off else "pin", version=version, **arguments)
 
 
-@click.command(
-    cls=Command, failure=Exit.NOT_EXAMINED, epilog=example("propensity doctor --local")
-)
+@command("propensity doctor --local", failure=Exit.NOT_EXAMINED)
 @local_or_not
 def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     """
@@ -126,9 +116,7 @@ def doctor(*, is_local: bool, state: str | None, **arguments: Any) -> Any:
     return Printed(status=report.status, **asdict(report)), report.status
 
 
-@click.command(
-    cls=Command, epilog=example("propensity dashboard --out gs://my-bucket/dashboard")
-)
+@command("propensity dashboard --out gs://my-bucket/dashboard")
 @click.option(
     "--out",
     metavar="FOLDER",
@@ -151,8 +139,8 @@ def dashboard(
     from offline.dashboard.run import run
 
     if is_local:
-        local = enter_state(state)
-        out = out or str(local.dashboard)
+        folder = enter_state(state).dashboard
+        out = out or str(folder)
     if not out:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     return run(out, is_local=is_local, **arguments)

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.answers import Command, Exit, Printed, example
+from commands.answers import Exit, Printed, command
 from commands.options import FILE, Count, local_state, use_case
 
 if TYPE_CHECKING:
     from local.stack.state import State
 
 
-@click.command(
-    cls=Command,
-    epilog=example("propensity demo", "propensity demo --data export/ --weeks 8"),
-)
+@command("propensity demo", "propensity demo --data export/ --weeks 8")
 @click.option(
     "--data", type=FILE, help="GA4 export, a file or folder: JSON (.gz, .zst), Parquet."
 )
@@ -73,7 +70,7 @@ def demo(**choice: Any) -> Any:
     return Printed(run(Choice(options=options, **choice)))
 
 
-@click.command(cls=Command, epilog=example("propensity up"))
+@command("propensity up")
 @local_state()
 def up(*, state: str | None) -> Any:
     """
@@ -88,7 +85,7 @@ def up(*, state: str | None) -> Any:
     return _status_of(commands.up(State(state) if state else State()))
 
 
-@click.command(cls=Command, epilog=example("propensity down"))
+@command("propensity down")
 @local_state("all of them")
 def down(*, state: str | None) -> Any:
     """
@@ -105,7 +102,7 @@ def down(*, state: str | None) -> Any:
     return answer, Exit.FAILED if answer["in_use"] else Exit.DONE
 
 
-@click.command(cls=Command, epilog=example("propensity status"))
+@command("propensity status")
 @local_state("all of them")
 def status(*, state: str | None) -> Any:
     """

@@ -9,18 +9,14 @@ from typing import Any
 
 import click
 
-from commands.answers import Command, Exit, Group, Printed, example, printable, say
+from commands.answers import Exit, Group, Printed, command, example, printable, say
 from commands.options import DRY_RUN, FILE, Count, day, use_case
 
 DAYS = Count(min=1)
 
 
-@click.command(
-    "try",
-    cls=Command,
-    epilog=example(
-        "propensity try churn.csv --user customer --time month --label churned"
-    ),
+@command(
+    "propensity try churn.csv --user customer --time month --label churned", name="try"
 )
 @click.argument("target", help="A file, project.dataset.table or use case.")
 @click.option("--user", metavar="COLUMN", help="Column that names the user.")
@@ -105,9 +101,7 @@ def usecase() -> None:
     help="Predict that an event comes, or (churn) that none does.",
 )
 @click.option(
-    "--label-event",
-    metavar="EVENT",
-    help="Event to predict.  [default: purchase]",
+    "--label-event", metavar="EVENT", help="Event to predict.  [default: purchase]"
 )
 @click.option(
     "--lookback-days", type=DAYS, default=30, help="Days of events that features read."
@@ -160,14 +154,13 @@ def new(
 
     own = None
     if events and user and time:
-        own = Events(
-            table=events, user_id=user, time=time, name=event_name, amount=amount
-        )
+        named = {"table": events, "user_id": user, "time": time}
+        own = Events(**named, name=event_name, amount=amount)
     elif events or user or time or event_name or amount:
         raise click.UsageError("a table of events needs --events, --user and --time")
-    named = [one.strip() for one in counts.split(",") if one.strip()]
+    counted = [one.strip() for one in counts.split(",") if one.strip()]
     try:
-        return program.write(events=own, counts=named, **arguments)
+        return program.write(events=own, counts=counted, **arguments)
     except RequestError as error:
         raise click.UsageError(error.message) from None
 
@@ -199,16 +192,11 @@ def list_usecases() -> Any:
 
     rows = []
     for name in usecases.names():
-        declared = usecases.load(name)
-        rows.append({"use_case": name, "title": declared.title})
+        rows.append({"use_case": name, "title": usecases.load(name).title})
     return {"use_cases": rows}
 
 
-@click.command(
-    "build-preprocessor",
-    cls=Command,
-    epilog=example("propensity build-preprocessor --from my_preprocessor.py"),
-)
+@command("propensity build-preprocessor --from my_preprocessor.py")
 @click.option(
     "--from",
     "file",

@@ -199,7 +199,8 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         if "delete" in one["change"]["actions"]:
             lost.append(f"{one['index']} whole, which its protection refuses")
         elif before:
-            gone = _columns(before["schema"]) - _columns(after["schema"])
+            kept = {*_names(json.loads(after["schema"]))}
+            gone = {*_names(json.loads(before["schema"]))} - kept
             lost += [f"{one['index']}.{name}" for name in sorted(gone)]
     if lost:
         raise DeploymentError(
@@ -211,28 +212,18 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     yield from ()
 
 
-def _columns(schema: str) -> set[str]:
-    """Return the names of a schema's columns, and of the fields of its records."""
-
-    def names(columns: list[dict[str, Any]], within: str) -> Iterator[str]:
-        for column in columns:
-            yield within + column["name"]
-            yield from names(column.get("fields", []), f"{within}{column['name']}.")
-
-    return set(names(json.loads(schema), ""))
+def _names(columns: list[dict[str, Any]], within: str = "") -> Iterator[str]:
+    """Yield the names of columns, and of the fields of records."""
+    for column in columns:
+        yield within + column["name"]
+        yield from _names(column.get("fields", []), f"{within}{column['name']}.")
 
 
 def _read(file: Path | None) -> Any:
     return json.loads(file.read_text() or "[]") if file else []
 
 
-VERBS = {
-    "environment": environment,
-    "shell": shell,
-    "variables": variables,
-    "behind": behind,
-    "losses": losses,
-}
+VERBS = {one.__name__: one for one in (environment, shell, variables, behind, losses)}
 
 if __name__ == "__main__":
     sys.exit(main())

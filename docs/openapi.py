@@ -208,10 +208,7 @@ def description() -> Schema:
             path: {method: _operation(method, one) for method, one in methods.items()}
             for path, methods in SOURCE["paths"].items()
         },
-        "components": {
-            "securitySchemes": {"identity": identity},
-            "schemas": schemas(),
-        },
+        "components": {"securitySchemes": {"identity": identity}, "schemas": schemas()},
     }
 
 

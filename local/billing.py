@@ -158,13 +158,14 @@ def event_sizes() -> dict[str, float]:
 
 
 @cache
-def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """Return columns and partition columns by table, and texts of views."""
+def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
+    """Return columns and partition columns by table, and views, parsed."""
     columns = {one.stored: dict(one.types) for one in tables.TABLES}
     columns[EXPORT] = {one.name: one.sql_type for one in ga4_schema.COLUMNS}
     columns[EXPORT]["table_suffix"] = "STRING"
     partitions = {one.stored: one.partition for one in tables.TABLES}
-    views = {VIEW: statement(VIEW, columns_of_use_cases=""), **tables.views("")}
+    texts = {VIEW: statement(VIEW, columns_of_use_cases=""), **tables.views("")}
+    views = {name: _parsed(text)[0] for name, text in texts.items()}
     return columns, partitions | {EXPORT: "table_suffix"}, views
 
 
@@ -190,25 +191,20 @@ def _queries(tree: Any) -> Iterator[Any]:
 
 
 def _scans(tree: Any) -> list[Scan]:
-    types, partitions, _ = _catalogue()
+    types, partitions, views = _catalogue()
+    tree = exp.expand(tree, views, dialect="bigquery")
     tree = qualify(
-        _inlined(tree), schema=types, dialect="bigquery", validate_qualify_columns=False
+        tree, schema=types, dialect="bigquery", validate_qualify_columns=False
     )
     tree = pushdown_predicates(pushdown_projections(tree))
     found: list[Scan] = []
     for scope in traverse_scope(tree):
         for alias, (_, source) in scope.selected_sources.items():
             if isinstance(source, exp.Table):
-                columns = frozenset(_columns(scope.expression, alias))
-                conditions = _conditions(scope.expression, alias)
                 partition = partitions[source.name]
-                found.append(
-                    Scan(
-                        source.name,
-                        columns,
-                        tuple(one for one in conditions if _is_on(one, partition)),
-                    )
-                )
+                columns = frozenset(_columns(scope.expression, alias))
+                conditions = _conditions(scope.expression, alias, partition)
+                found.append(Scan(source.name, columns, tuple(conditions)))
     return found
 
 
@@ -220,21 +216,6 @@ def _parsed(sql: str) -> list[Any]:
             table.set("db", None)
             table.set("catalog", None)
     return trees
-
-
-def _inlined(tree: Any) -> Any:
-    _, _, views = _catalogue()
-    for table in list(tree.find_all(exp.Table)):
-        if table.name in views:
-            alias = exp.TableAlias(this=exp.to_identifier(table.alias or table.name))
-            body = _body(views[table.name]).copy()
-            table.replace(exp.Subquery(this=body, alias=alias))
-    return tree
-
-
-@cache
-def _body(view: str) -> Any:
-    return _inlined(_parsed(view)[0])
 
 
 def _columns(select: Any, alias: str) -> Iterator[str]:
@@ -265,8 +246,8 @@ def _path(column: Any) -> str:
     return ".".join(parts)
 
 
-def _conditions(select: Any, alias: str) -> Iterator[Any]:
-    """Yield the conditions of a SELECT on a table alone, which all must hold."""
+def _conditions(select: Any, alias: str, column: str) -> Iterator[Any]:
+    """Yield the conditions of a SELECT on a column alone, which all must hold."""
     where = select.args.get("where")
     left = [where.this] if where is not None else []
     while left:
@@ -274,10 +255,6 @@ def _conditions(select: Any, alias: str) -> Iterator[Any]:
         if isinstance(condition, exp.And):
             left += [condition.left, condition.right]
         elif not condition.find(exp.Select):
-            columns = [*condition.find_all(exp.Column)]
-            if columns and all(one.table == alias for one in columns):
+            columns = {(one.table, one.name) for one in condition.find_all(exp.Column)}
+            if columns == {(alias, column)}:
                 yield condition
-
-
-def _is_on(condition: Any, partition: str) -> bool:
-    return all(one.name == partition for one in condition.find_all(exp.Column))

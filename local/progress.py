@@ -48,9 +48,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.stream, self.clock = stream, clock
         self.steps: list[Step] = []

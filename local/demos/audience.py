@@ -45,12 +45,7 @@ def declare(stack: Stack, use_case: str) -> None:
 
 
 def act(
-    stack: Stack,
-    warehouse: Warehouse,
-    use_case: str,
-    as_of: date,
-    *,
-    is_first: bool,
+    stack: Stack, warehouse: Warehouse, use_case: str, as_of: date, *, is_first: bool
 ) -> None:
     """
     Send the audience of a date and print the results; raise LocalError if it fails.

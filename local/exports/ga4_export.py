@@ -41,10 +41,7 @@ LOAD_WORKERS, AT_ONCE = 4, 16
 COMPARED_DAYS = 14
 PARQUET, JSON = ".parquet", (".json", ".ndjson", ".jsonl")
 PACKED = {".gz": "GZIP", ".zst": "ZSTD"}
-ENDINGS = (
-    *(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)),
-    PARQUET,
-)
+ENDINGS = (*(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)), PARQUET)
 # The name of a day's table, what follows it, and what parts of a table have there.
 TABLE = re.compile(r"(?<![a-z0-9_])(events_(?:fresh_)?(?:intraday_)?)([0-9]{8})(.*)")
 ENDING = re.compile(r"(\.(json|ndjson|jsonl|parquet))?(\.(gz|zst))?$")
@@ -145,13 +142,10 @@ def opened(
     source: Path, *, limit: int | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """
-    Read rows into the table ``events`` of a database on disk.
+    Read rows into the table ``events`` of a database on disk; with a ``limit``, so many
+    rows of the first file.
 
     Of each day the rows of one table count: the first of ``PREFIXES`` that has it.
-
-    Args:
-        source: A file, or a folder.
-        limit: Rows of the first file to read, and no others; None for all.
 
     Raises:
         SchemaError: A row is no export's, which names file, row and field; there is
@@ -368,18 +362,10 @@ def summary(database: Any) -> Summary:
 
 def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
     """
-    Load anyone's export rows into ``events_YYYYMMDD`` shards.
+    Load anyone's export rows into ``events_YYYYMMDD`` shards of a GA4 dataset.
 
     Every day found replaces its shard; other shards stay. Nothing is loaded unless
-    every row can be read.
-
-    Args:
-        client: BigQuery or an emulator of it.
-        dataset: Name of the GA4 dataset; is created where it is missing.
-        source: File or folder.
-
-    Raises:
-        SchemaError: A row is no export's, or there is none.
+    every row can be read; a SchemaError names one that is no export's.
     """
     with opened(source) as database:
         found = database.execute("SELECT DISTINCT event_date FROM events ORDER BY ALL")

@@ -135,9 +135,8 @@ def load_events(client: Any, path: Path, events: Events) -> Summary:
             ".csv.zst"
         )
     rows = pa.concat_tables(tables)
-    rows = rows.filter(
-        pc.and_(*(rows[name].is_valid() for name in rows.column_names[:2]))
-    )
+    known = pc.and_(rows[events.user_id].is_valid(), rows[events.time].is_valid())
+    rows = rows.filter(known)
     if not len(rows):
         raise SchemaError(f"{path} has no row with {events.user_id} and {events.time}")
     load(client, events, rows)
@@ -147,14 +146,13 @@ def load_events(client: Any, path: Path, events: Events) -> Summary:
 def summary_of(rows: pa.Table, events: Events) -> Summary:
     """Return what the demo needs to know of the events."""
     times, names = rows[events.time], set[str]()
-    days: dict[date, int] = {}
-    for one in times.cast(pa.date32(), safe=False).value_counts().to_pylist():
-        days[one["values"]] = one["counts"]
+    days = times.cast(pa.date32(), safe=False)
     if events.name:
         names.update(rows[events.name].unique().drop_null().to_pylist())
-    dates = days_of_data(days)
+    counts = days.value_counts().to_pylist()
+    dates = days_of_data({one["values"]: one["counts"] for one in counts})
     # Days are whole where times are days; else the last may still have gone on.
-    has_hours = pc.any(pc.not_equal(times, times.cast(pa.date32(), safe=False))).as_py()
+    has_hours = pc.any(pc.not_equal(times, days)).as_py()
     return Summary(
         rows=len(rows),
         users=pc.count_distinct(rows[events.user_id]).as_py(),
