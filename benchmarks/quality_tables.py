@@ -103,7 +103,7 @@ def cards(file: Path) -> Scored:
     # Of the candidates that learn from labels.
     learning = [one for one in use_case.candidates if one.algorithm != FOREST]
     use_case = replace(use_case, candidates=learning)
-    return scored("cards with labels", parts, Slice.of(later), use_case)
+    return scored("cards with labels", parts, Slice(rows=later), use_case)
 
 
 def players() -> Scored:

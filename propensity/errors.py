@@ -25,6 +25,13 @@ class PropensityError(Exception):
     # HTTP headers of the response.
     headers: Mapping[str, str] = MappingProxyType({})
 
+    def __init_subclass__(cls, *, code: str, **facts: int) -> None:
+        """Set what the head of a class says of it; all else is as in its base."""
+        super().__init_subclass__()
+        cls.code = code
+        for name, value in facts.items():
+            setattr(cls, name, value)
+
     def __init__(
         self,
         problem: str,
@@ -57,141 +64,88 @@ class PropensityError(Exception):
         }
 
 
-class RequestError(PropensityError):
+class RequestError(PropensityError, status=400, code="bad_request", is_public=True):
     """The request cannot be understood; its field is named."""
 
-    status = 400
-    code = "bad_request"
-    is_public = True
 
-
-class NoSuchPath(PropensityError):
+class NoSuchPath(PropensityError, status=404, code="no_such_path", is_public=True):
     """There is nothing at this path."""
 
-    status = 404
-    code = "no_such_path"
-    is_public = True
 
-
-class MethodNotAllowed(PropensityError):
+class MethodNotAllowed(
+    PropensityError, status=405, code="method_not_allowed", is_public=True
+):
     """The method is not allowed at this address."""
-
-    status = 405
-    code = "method_not_allowed"
-    is_public = True
 
     def __init__(self, method: str, *, allowed: tuple[str, ...]) -> None:
         super().__init__(f"{method} is not allowed here; use {' or '.join(allowed)}")
         self.headers = {"Allow": ", ".join(allowed)}
 
 
-class TooLarge(PropensityError):
+class TooLarge(PropensityError, status=413, code="too_large", is_public=True):
     """The request's body is over the limit."""
 
-    status = 413
-    code = "too_large"
-    is_public = True
 
-
-class UnsupportedType(PropensityError):
+class UnsupportedType(
+    PropensityError, status=415, code="unsupported_type", is_public=True
+):
     """The request's body is not declared to be JSON."""
 
-    status = 415
-    code = "unsupported_type"
-    is_public = True
 
-
-class SettingsError(PropensityError):
+class SettingsError(PropensityError, code="settings"):
     """A setting is missing, unknown or malformed: nothing has been done."""
 
-    code = "settings"
 
-
-class UseCaseError(PropensityError):
+class UseCaseError(PropensityError, code="use_case"):
     """The use case's own files are wrong: its TOML, its SQL or its model."""
 
-    code = "use_case"
 
-
-class SchemaError(PropensityError):
+class SchemaError(PropensityError, status=409, code="schema"):
     """A table, a preprocessor or a model does not have the expected shape."""
 
-    status = 409
-    code = "schema"
 
-
-class NotEnoughData(PropensityError):
+class NotEnoughData(PropensityError, status=422, code="not_enough_data"):
     """There is too little data, or only one class, to train on."""
 
-    status = 422
-    code = "not_enough_data"
 
-
-class MissingTable(PropensityError):
+class MissingTable(PropensityError, status=424, code="missing_table"):
     """A table that the run reads does not exist (yet)."""
 
-    status = 424
-    code = "missing_table"
 
-
-class NoChampion(PropensityError):
+class NoChampion(PropensityError, status=409, code="no_champion", is_public=True):
     """No model has been promoted yet for the use case."""
 
-    status = 409
-    code = "no_champion"
-    is_public = True
 
-
-class ArtifactError(PropensityError):
+class ArtifactError(PropensityError, code="artifact"):
     """An artifact is missing or its bytes are not the ones that were recorded."""
 
-    code = "artifact"
 
-
-class UnknownVersion(PropensityError):
+class UnknownVersion(
+    PropensityError, status=404, code="unknown_version", is_public=True
+):
     """There is no record of this version."""
 
-    status = 404
-    code = "unknown_version"
-    is_public = True
 
-
-class ScoreShift(PropensityError):
+class ScoreShift(PropensityError, status=409, code="score_shift"):
     """The scores jumped beyond the bound since the last run; nothing was published."""
 
-    status = 409
-    code = "score_shift"
 
-
-class RunInProgress(PropensityError):
+class RunInProgress(
+    PropensityError, status=409, code="run_in_progress", retryable=True
+):
     """The same run is under way elsewhere; its lease has not expired."""
 
-    status = 409
-    code = "run_in_progress"
-    retryable = True
 
-
-class Conflict(PropensityError):
+class Conflict(PropensityError, status=409, code="conflict", retryable=True):
     """Another writer changed the object since it was read (compare-and-set lost)."""
 
-    status = 409
-    code = "conflict"
-    retryable = True
 
-
-class Unavailable(PropensityError):
+class Unavailable(PropensityError, status=503, code="unavailable", retryable=True):
     """A service that the run needs failed or was too slow; trying again may help."""
 
-    status = 503
-    code = "unavailable"
-    retryable = True
 
-
-class ExportLate(Unavailable):
+class ExportLate(Unavailable, code="export_late", is_waiting=True):
     """Days of the export that the run would read are not there yet; they may come."""
-
-    code = "export_late"
-    is_waiting = True
 
     def __init__(
         self, problem: str, *, hint: str = "", retry_after_s: int, detail: object
@@ -200,27 +154,17 @@ class ExportLate(Unavailable):
         self.headers = {"Retry-After": str(retry_after_s)}
 
 
-class AudienceWaits(Unavailable):
+class AudienceWaits(Unavailable, code="audience_waits", is_waiting=True):
     """An audience's predictions of the week are not there yet; they may come."""
 
-    code = "audience_waits"
-    is_waiting = True
 
-
-class AudienceStopped(PropensityError):
+class AudienceStopped(PropensityError, status=409, code="audience_stopped"):
     """An audience was not sent: a person must look at it first."""
 
-    status = 409
-    code = "audience_stopped"
 
-
-class AccessDenied(PropensityError):
+class AccessDenied(PropensityError, code="access_denied"):
     """The function's account lacks a right; the message names it, and on what."""
 
-    code = "access_denied"
 
-
-class QueryTooExpensive(PropensityError):
+class QueryTooExpensive(PropensityError, code="query_too_expensive"):
     """A query would scan more than ``maximum_bytes_billed``; it was not run."""
-
-    code = "query_too_expensive"

@@ -218,10 +218,8 @@ class Ledger:
                 waiting += 1
                 continue
             status = ACCEPTED if outcome.is_accepted else REJECTED
-            known = {"status": status, "reason": outcome.reason}
-            self.rows.append(
-                structs.replace(row, **known, recorded_at=self.clock.now())
-            )
+            known = {"reason": outcome.reason, "recorded_at": self.clock.now()}
+            self.rows.append(structs.replace(row, status=status, **known))
         self.flush()
         return waiting
 

@@ -106,16 +106,14 @@ def power(
     rows = []
     for weeks in WEEKS if new_a_week is not None else WEEKS[:1]:
         count = members + (weeks - 1) * (new_a_week or 0.0)
-        rows.append(
-            Power(
-                weeks=weeks,
-                members=round(count),
-                smallest_lift=smallest_lift(rate, count, share=share),
-                smallest_lift_one_look=smallest_lift(
-                    rate, count, share=share, errors=NORMAL
-                ),
-            )
+        once = smallest_lift(rate, count, share=share, errors=NORMAL)
+        row = Power(
+            weeks=weeks,
+            members=round(count),
+            smallest_lift=smallest_lift(rate, count, share=share),
+            smallest_lift_one_look=once,
         )
+        rows.append(row)
     return rows
 
 
@@ -183,16 +181,15 @@ class Ranked:
             pays_from = None
             if expected is not None and costs is not None and margin is not None:
                 pays_from = ratio(costs, margin * expected)
-            rows.append(
-                Decile(
-                    decile=place + 1,
-                    users=count,
-                    conversions=conversions[place],
-                    value=expected,
-                    cost=costs,
-                    pays_from=pays_from,
-                )
+            row = Decile(
+                decile=place + 1,
+                users=count,
+                conversions=conversions[place],
+                value=expected,
+                cost=costs,
+                pays_from=pays_from,
             )
+            rows.append(row)
         return rows
 
     def best_number(self, *, lift: float, cost: float, margin: float) -> int | None:

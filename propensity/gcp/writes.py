@@ -72,10 +72,8 @@ _PASSING = if_exception_type(
 )
 
 
-class RowsRefused(PropensityError):
+class RowsRefused(PropensityError, code="rows_refused"):
     """The table refuses some rows for good; none of the batch was appended."""
-
-    code = "rows_refused"
 
     def __init__(self, rows: Mapping[int, str]) -> None:
         super().__init__(f"the table rejects {len(rows)} rows")

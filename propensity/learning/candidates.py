@@ -135,9 +135,9 @@ def check_preprocessor(
         else:
             texts = np.array([f"v{n % 4}" for n in row], dtype=object)
             columns[name] = pa.array(texts, pa.string(), mask=row % 9 == 0)
-    rows, label = pa.table(columns), (row % 2).astype(np.int8)
-    part = Slice(rows=rows, label=label, weight=np.ones(count))
-    fit = fitted(preprocessor, part, features)
+    label = (row % 2).astype(np.int8)
+    rows = pa.table({**columns, "label": label, "weight": np.ones(count)})
+    fit = fitted(preprocessor, Slice(rows=rows), features)
     encoded = np.asarray(transformed(fit, rows, features))
     if encoded.ndim != 2 or len(encoded) != count or not encoded.size:
         raise SchemaError(

@@ -71,18 +71,12 @@ def train(
     if preprocessor is None:
         preprocessor = default_preprocessor(use_case)
     is_small = len(parts.every) <= PARALLEL_ROWS
-    training = _Training(
-        parts=parts,
-        use_case=use_case,
-        preprocessor=preprocessor,
-        settings=settings,
-        jobs=(jobs or int(cpu_count())) if is_small else 1,
-    )
+    jobs = (jobs or int(cpu_count())) if is_small else 1
     with threadpool_limits(1 if is_small else None):
-        return training.run()
+        return _Training(parts, use_case, preprocessor, settings, jobs).run()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Training:
     """A training under way."""
 

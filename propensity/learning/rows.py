@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -47,47 +48,34 @@ _CHOOSING_SHARE = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Labelled rows in time order: raw features, label 0 or 1, and weight."""
+    """Labelled rows in time order: raw features, ``label`` 0 or 1, and ``weight``."""
 
     rows: pa.Table
-    label: NDArray[np.int8]
-    weight: Floats
 
-    @classmethod
-    def of(cls, rows: pa.Table) -> Slice:
-        """Return rows with their columns ``label`` and ``weight`` as arrays."""
-        return cls(
-            rows=rows,
-            label=rows["label"].to_numpy().astype(np.int8),
-            weight=rows["weight"].to_numpy().astype(np.float64),
-        )
+    @cached_property
+    def label(self) -> NDArray[np.int8]:
+        """The labels, (rows,)."""
+        return np.asarray(self.rows["label"].to_numpy().astype(np.int8))
+
+    @cached_property
+    def weight(self) -> Floats:
+        """The weights, (rows,)."""
+        return np.asarray(self.rows["weight"].to_numpy().astype(np.float64))
 
     def __len__(self) -> int:
-        return len(self.label)
+        return len(self.rows)
 
     def between(self, first: int, end: int | None = None) -> Slice:
         """Return the rows from ``first`` up to ``end``, without a copy."""
-        return Slice(
-            rows=self.rows[first:end],
-            label=self.label[first:end],
-            weight=self.weight[first:end],
-        )
+        return Slice(rows=self.rows[first:end])
 
     def where(self, kept: Flags) -> Slice:
         """Return the rows whose flag is true, (rows,)."""
-        return Slice(
-            rows=self.rows.filter(pa.array(kept)),
-            label=self.label[kept],
-            weight=self.weight[kept],
-        )
+        return Slice(rows=self.rows.filter(pa.array(kept)))
 
     def followed_by(self, later: Slice) -> Slice:
         """Return these rows and later ones."""
-        return Slice(
-            rows=pa.concat_tables([self.rows, later.rows]),
-            label=np.concatenate([self.label, later.label]),
-            weight=np.concatenate([self.weight, later.weight]),
-        )
+        return Slice(rows=pa.concat_tables([self.rows, later.rows]))
 
     @property
     def conversions(self) -> int:
@@ -237,7 +225,7 @@ def of_users(
     days = rows["as_of"].to_numpy().astype("datetime64[D]")
     firsts = np.searchsorted(days, np.array(as_ofs, "datetime64[D]"))
     cut = [*firsts.tolist(), len(rows)]
-    every, count, held = Slice.of(rows), len(as_ofs), 1
+    every, count, held = Slice(rows=rows), len(as_ofs), 1
     least = settings.minimum_conversions
     while held < count // 4 and every.between(cut[-held - 1]).conversions < least:
         held += 1
@@ -365,7 +353,7 @@ def _is_enough(part: Slice, settings: Settings) -> bool:
 def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
     """Return the rows of some as-of dates."""
     values = pa.array(as_ofs, pa.date32())
-    return Slice.of(rows.filter(pc.is_in(rows["as_of"], value_set=values)))
+    return Slice(rows=rows.filter(pc.is_in(rows["as_of"], value_set=values)))
 
 
 def in_order(rows: pa.Table, *, elapsed: str = "") -> pa.Table:
@@ -423,7 +411,7 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
 
 def _known(rows: pa.Table) -> Slice:
     """Return the rows with a label."""
-    return Slice.of(rows.filter(pc.is_valid(rows["label"])))
+    return Slice(rows=rows.filter(pc.is_valid(rows["label"])))
 
 
 def _days(rows: pa.Table) -> tuple[date, ...]:

@@ -201,8 +201,9 @@ def importance(
         places = np.flatnonzero(holdout.label == label)
         drawn.append(generator.permutation(places)[:half])
     sample = np.sort(np.concatenate(drawn))
-    rows = holdout.rows.select(features).take(pa.array(sample)).combine_chunks()
-    part = Slice(rows=rows, label=holdout.label[sample], weight=holdout.weight[sample])
+    taken = holdout.rows.select([*features, "label", "weight"]).take(pa.array(sample))
+    part = Slice(rows=taken.combine_chunks())
+    rows = part.rows.select(features)
     varying = [name for name in features if pc.count_distinct(rows[name]).as_py() > 1]
     shuffled = [rows]
     for name in varying:

@@ -76,11 +76,6 @@ class Stakes:
             return np.asarray(score * self.amount >= self.review_cost)
         return (score >= threshold) & (self.amount >= self.review_cost)
 
-    @property
-    def frauds(self) -> int:
-        """Rows that are fraud."""
-        return int(self.is_fraud.sum())
-
 
 def cheapest_threshold(score: Floats, stakes: Stakes) -> float:
     """
@@ -113,7 +108,7 @@ def savings(alerted: Flags, stakes: Stakes, *, threshold: float | None) -> Savin
     saved = total(gain)
     # As often as each row may have come: the variance of a Poisson count is its mean.
     half = NORMAL * math.sqrt(float((gain**2).sum()))
-    has_interval = stakes.frauds >= FEW
+    has_interval = stakes.is_fraud.sum() >= FEW
     caught = alerted & stakes.is_fraud
     return Savings(
         review_cost=money(stakes.review_cost),
@@ -190,15 +185,14 @@ def at_rates(
         # Rounding in the sums must not give more hits than alerts.
         hits = min(float(of_best(observed, observed.conversions, count)), count)
         stopped = float(of_best(observed, amount, count))
-        entries.append(
-            {
-                "rate": rate,
-                "alerts": count,
-                "true_positives": hits,
-                "recall": ratio(hits, fraud.sum()),
-                "precision": ratio(hits, count),
-                "cost": lost - stopped + count * stakes.review_cost,
-                "cost_without": lost,
-            }
-        )
+        entry: dict[str, float | None] = {
+            "rate": rate,
+            "alerts": count,
+            "true_positives": hits,
+            "recall": ratio(hits, fraud.sum()),
+            "precision": ratio(hits, count),
+            "cost": lost - stopped + count * stakes.review_cost,
+            "cost_without": lost,
+        }
+        entries.append(entry)
     return entries

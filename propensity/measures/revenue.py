@@ -123,16 +123,15 @@ def _deciles(expected: Floats, paid: Floats, users: Floats) -> list[ValueDecile]
     parts = []
     for n in range(BINS):
         low, high = _around(observed[n], apart[n], fourths[n], payers[n])
-        parts.append(
-            ValueDecile(
-                decile=n + 1,
-                users=float(count[n]),
-                expected=float(promised[n]),
-                paid=float(observed[n]),
-                paid_low=low,
-                paid_high=high,
-            )
+        part = ValueDecile(
+            decile=n + 1,
+            users=float(count[n]),
+            expected=float(promised[n]),
+            paid=float(observed[n]),
+            paid_low=low,
+            paid_high=high,
         )
+        parts.append(part)
     return parts
 
 

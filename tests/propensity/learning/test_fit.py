@@ -227,8 +227,9 @@ def test_one_odd_row_hardly_moves_the_probability_of_those_like_it(rows, usual, 
     other = random.gamma(2, 2, rows) if usual is None else np.full(rows, usual)
     other[first] = np.nan if odd is None else odd
     use_case = replace(SHOP, features=dict.fromkeys(("spend", "other"), "number"))
-    table = pa.table({"spend": spend, "other": pa.array(other, from_pandas=True)})
-    part = Slice(rows=table, label=label.astype(np.int8), weight=np.ones(rows))
+    columns = {"spend": spend, "other": pa.array(other, from_pandas=True)}
+    table = pa.table({**columns, "label": label, "weight": np.ones(rows)})
+    part = Slice(rows=table)
     encoder = fitted(default_preprocessor(use_case), part, use_case.features)
     encoded = transformed(encoder, table, use_case.features)
     model = candidates.fit(

@@ -62,9 +62,8 @@ def made(label: np.ndarray, user: np.ndarray, score: np.ndarray, *, judged: int)
     """A training of these rows: the first were judged, and the others held out. Its
     baseline knows nothing."""
     model = small()
-    rows = Slice(
-        rows=pa.table({"user_id": user}), label=label, weight=np.ones(len(label))
-    )
+    columns = {"user_id": user, "label": label, "weight": np.ones(len(label))}
+    rows = Slice(rows=pa.table(columns))
     before, held = rows.between(0, judged), rows.between(judged)
     holdout = replace(
         model.holdout,
@@ -243,7 +242,8 @@ class TestChallenger:
 
     def test_a_challenger_stays_out_where_nothing_can_be_compared(self):
         """Rows of one class; or it is not warm yet, and has no scores."""
-        rows = replace(trained().holdout.rows, label=np.zeros(500, np.int8))
+        table = trained().holdout.rows.rows.drop_columns("label")
+        rows = Slice(rows=table.append_column("label", pa.array(np.zeros(500))))
         one_class = with_scores(trained(), distorted(0), rows=rows)
         cold = against(np.zeros(20), cards(100))
 

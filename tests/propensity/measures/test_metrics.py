@@ -319,11 +319,12 @@ class TestIntervals:
         that a row stands for no more than the row."""
         rows, users = calibrated(500, seed=7), np.arange(500)
         for times, weight in ((1, 25.0), (8, 1.0)):
-            every = Slice(
-                rows=pa.table({"user_id": np.tile(users, times)}),
-                label=np.tile(rows.label, times),
-                weight=np.full(times * 500, weight),
-            )
+            columns = {
+                "user_id": np.tile(users, times),
+                "label": np.tile(rows.label, times),
+                "weight": np.full(times * 500, weight),
+            }
+            every = Slice(rows=pa.table(columns))
             score = np.tile(rows.probability, times)
             area = metrics.roc_auc(every.outcomes(score))
             found = intervals.interval(
