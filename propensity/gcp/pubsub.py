@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from google.pubsub_v1.services.publisher import PublisherAsyncClient
@@ -22,11 +23,11 @@ MAXIMUM_MESSAGES = 1_000
 MAXIMUM_REQUEST_BYTES = 9 * 1024**2
 
 
+@dataclass(eq=False)
 class Bus:
     """Pub/Sub for one instance of a function. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    settings: Settings
 
     @cached_property
     def _client(self) -> PublisherAsyncClient:

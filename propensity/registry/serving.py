@@ -16,7 +16,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -210,6 +210,7 @@ class ServingState:
     epoch: int
 
 
+@dataclass(eq=False)
 class Champions:
     """
     The champions of all use cases, and versions by number. Belongs to one event loop.
@@ -217,22 +218,20 @@ class Champions:
     While calls come, ``state`` does not wait: every PROPENSITY_REFRESH_S a thread reads
     the pointer again and loads a new champion. The first call for a use case waits for
     that, and so does one after a pause.
+
+    Attributes:
+        warehouse: Has the training records, and the settings.
+        clock: Measures the seconds between reads of a pointer.
+        function: In the log.
     """
 
-    def __init__(
-        self, artifacts: Artifacts, warehouse: Queries, *, clock: Clock, function: str
-    ) -> None:
-        """
-        Args:
-            artifacts: Of the bucket.
-            warehouse: Has the training records, and the settings.
-            clock: Measures the seconds between reads of a pointer.
-            function: In the log.
-        """
-        self._artifacts = artifacts
-        self._warehouse = warehouse
-        self._clock = clock.monotonic
-        self._function = function
+    artifacts: Artifacts
+    warehouse: Queries
+    _: KW_ONLY
+    clock: Clock
+    function: str
+
+    def __post_init__(self) -> None:
         self._followed: dict[str, Refreshed[ServingState]] = {}
         self._versions: dict[tuple[str, int], Serving] = {}
         self._loading = asyncio.Lock()
@@ -248,12 +247,12 @@ class Champions:
         """
         followed = self._followed.get(use_case.name)
         if followed is None:
-            ttl_s = self._warehouse.settings.refresh_s
+            ttl_s = self.warehouse.settings.refresh_s
             followed = self._followed[use_case.name] = Refreshed(
                 partial(self._read, use_case),
                 ttl_s=ttl_s,
                 grace_s=ttl_s,
-                clock=self._clock,
+                clock=self.clock.monotonic,
                 on_error=self._log,
                 keeps=True,
             )
@@ -287,7 +286,7 @@ class Champions:
         return serving
 
     def _version(self, use_case: UseCase, number: int) -> Serving:
-        record = find_recorded(self._warehouse, use_case.name, number)
+        record = find_recorded(self.warehouse, use_case.name, number)
         if record is None:
             raise errors.UnknownVersion(
                 f"{use_case.name} has no version {number}", field="version"
@@ -296,7 +295,7 @@ class Champions:
 
     def _read(self, use_case: UseCase) -> ServingState:
         """Read the pointer, and load its champion unless it is live already."""
-        registry = Registry(self._artifacts, use_case.name)
+        registry = Registry(self.artifacts, use_case.name)
         pointer = registry.champion()
         before = self._followed[use_case.name].last
         champion = before.champion if before else None
@@ -307,16 +306,16 @@ class Champions:
                 )
             return ServingState(champion=None, epoch=NOTHING_SERVES)
         if champion is None or champion.version != pointer.version:
-            record = recorded(self._warehouse, use_case.name, pointer.version)
+            record = recorded(self.warehouse, use_case.name, pointer.version)
             champion = self._loaded(use_case, record)
         return ServingState(champion=champion, epoch=pointer.epoch)
 
     def _loaded(self, use_case: UseCase, record: Record) -> Serving:
-        registry = Registry(self._artifacts, use_case.name)
-        return loaded(registry, use_case, record, settings=self._warehouse.settings)
+        registry = Registry(self.artifacts, use_case.name)
+        return loaded(registry, use_case, record, settings=self.warehouse.settings)
 
     def _log(self, error: BaseException) -> None:
-        log("ERROR", str(error), function=self._function, outcome="champion")
+        log("ERROR", str(error), function=self.function, outcome="champion")
 
 
 _HOUR = timedelta(hours=1)

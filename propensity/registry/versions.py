@@ -111,6 +111,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str = ""
 
 
+@dataclass(frozen=True)
 class Registry:
     """
     The objects of one use case in the bucket.
@@ -118,9 +119,8 @@ class Registry:
     Changes of the pointer raise Conflict if another was quicker.
     """
 
-    def __init__(self, artifacts: Artifacts, use_case: str) -> None:
-        self.artifacts = artifacts
-        self.use_case = use_case
+    artifacts: Artifacts
+    use_case: str
 
     @property
     def pointer(self) -> str:
