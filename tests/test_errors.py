@@ -8,27 +8,13 @@ import json
 import pytest
 
 from propensity import errors
-from propensity.errors import (
-    ExportLate,
-    MethodNotAllowed,
-    PropensityError,
-    RequestError,
-)
+from propensity.errors import PropensityError, RequestError
 
 CLASSES = [
     member
     for _, member in inspect.getmembers(errors, inspect.isclass)
     if issubclass(member, Exception)
 ]
-
-
-def example(kind: type[PropensityError]) -> PropensityError:
-    """An error of a kind, as the code raises it."""
-    if kind is MethodNotAllowed:
-        return MethodNotAllowed("PUT", allowed=("GET", "POST"))
-    if kind is ExportLate:
-        return ExportLate("a day is missing", retry_after_s=600, detail={})
-    return kind("what was expected, what was there, what to do")
 
 
 @pytest.mark.parametrize("kind", CLASSES)

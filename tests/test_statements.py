@@ -46,18 +46,6 @@ def own(tmp_path):
 
 
 class TestAStatement:
-    @pytest.mark.parametrize("name", FILES)
-    def test_a_statement_is_complete_for_some_use_case(self, name):
-        """A shared one may include what each use case has of its own."""
-        complete = []
-        for use_case in usecases.names():
-            with suppress(UseCaseError):
-                own = resources.files(usecases) / use_case
-                complete.append(statement(name, own=own))
-
-        assert complete
-        assert all("-- include:" not in text for text in complete)
-
     def test_a_statement_stands_once(self):
         """A name is of one file, in a folder that is searched."""
         assert len({*FILES}) == len(SHARED)
