@@ -143,7 +143,7 @@ def events_view(
     """
     named = usecases.export_values() if values is None else values
     columns = "".join(map(_selected, named))
-    conditions = "".join(statement(name) for name in _CONDITIONS[require])
+    conditions = "".join(map(statement, _CONDITIONS[require]))
     tables = f"`{dataset}.INFORMATION_SCHEMA.TABLES`"
     parts: list[str] = []
     for kind in kinds:

@@ -157,13 +157,15 @@ def _staged(
     limits: Any = {"retry": None, "timeout": timeout}
     pending = WriteStream(type_=WriteStream.Type.PENDING)
     stream = client.create_write_stream(parent=path, write_stream=pending, **limits)
-    requests = (
-        request_of(batch, *(() if number else (stream.name, rows.schema)))
-        for number, batch in enumerate(slices(rows))
-    )
-    answers: Any = client.append_rows(
-        requests, metadata=metadata(stream.name), **limits
-    )
+
+    def requests() -> Iterator[Any]:
+        first: Any = (stream.name, rows.schema)
+        for batch in slices(rows):
+            yield request_of(batch, *first)
+            first = ()
+
+    routed = metadata(stream.name)
+    answers: Any = client.append_rows(requests(), metadata=routed, **limits)
     try:
         for answer in answers:
             check(answer)

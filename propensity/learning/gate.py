@@ -46,17 +46,13 @@ class Verdict:
     promoted: bool
     reason: str
     compared_version: int | None = None
-    differences: Mapping[str, Difference] = field(default_factory=dict)
     level_difference: float | None = None
+    differences: Mapping[str, Difference] = field(default_factory=dict)
 
     def entry(self) -> dict[str, object]:
         """Return what a card has of it."""
-        entry: dict[str, object] = {
-            "promoted": self.promoted,
-            "reason": self.reason,
-            "compared_version": self.compared_version,
-            "level_difference": self.level_difference,
-        }
+        entry: dict[str, object] = {**vars(self)}
+        del entry["differences"]
         for name, apart in self.differences.items():
             entry |= {
                 f"{name}_difference": apart.estimate,

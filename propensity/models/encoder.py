@@ -229,7 +229,9 @@ def _categories(
         or getattr(encoder, "target_type_", "") == "multiclass"
     ):
         return None
-    known = [[v for v in fit if isinstance(v, str)] for fit in encoder.categories_]
+    known = []
+    for fit in encoder.categories_:
+        known.append([value for value in fit if isinstance(value, str)])
     # Below the known values a null, and at the end a new one.
     rows = max(map(len, known)) + 2
     columns = dict[str, pd.Series]()

@@ -360,10 +360,9 @@ def _answer(
     request_ms: float,
 ) -> dict[str, object]:
     """Return the answer to a question, from the rows that are logged."""
-    scores = [
-        {name: getattr(row, name) for name in (*_IN_ANSWERS, "latency_ms")}
-        for row in rows
-    ]
+    scores = list[dict[str, object]]()
+    for row in rows:
+        scores.append({name: getattr(row, name) for name in _OF_INSTANCES})
     use_case = {"use_case": question.use_case.name}
     model = {"model_version": serving.version, "is_warm": serving.is_warm}
     request = {"request_ms": request_ms}
@@ -374,6 +373,7 @@ def _answer(
 
 
 _IN_ANSWERS = ("probability", "anomaly_score", "event_id", "inference_id")
+_OF_INSTANCES = (*_IN_ANSWERS, "latency_ms")
 
 
 def _unknown_user(use_case: UseCase, user_id: str) -> Response:

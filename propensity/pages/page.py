@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
+from itertools import chain, groupby
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -133,7 +133,7 @@ def lines_svg(
         for values in (line.y, line.low, line.high):
             shown += [y for _, y in line.points(values).values()]
     y_ticks = ticks([0.0, *shown] if starts_at_zero else shown, write)
-    x_ticks = [float(n) for n in range(len(times))] or ticks(x_values, write)
+    x_ticks = [*map(float, range(len(times)))] or ticks(x_values, write)
     last = len(x_ticks) - 1
     x_ends = (x_ticks[0], x_ticks[-1]) if last else (-1.0, 1.0)
     # The left margin takes as much as "−20.0%".
@@ -193,7 +193,7 @@ def histogram_svg(
         shares: B shares each, the one behind first.
     """
     width, height, base, bins = 220.0, 92.0, 76.0, len(edges) - 1
-    highest = max((share for one in shares for share in one), default=0) or 1
+    highest = max(chain(*shares), default=0) or 1
     up = _scale(0, highest, base, 14)
     parts = [f'<text class="tick" x="0" y="9">{percent(highest)}</text>']
     for n, one in enumerate(shares):
@@ -227,7 +227,7 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
     for step in (n * power for n in (1, 2, 5, 10, 20, 50, 100) if n * power >= rough):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         found = [n * step for n in range(first, max(last, first + 2) + 1)]
-        if len({write(tick) for tick in found}) == len(found):
+        if len({*map(write, found)}) == len(found):
             break
     return found
 

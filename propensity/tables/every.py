@@ -68,8 +68,10 @@ def retention(text: str) -> dict[str, int]:
         SettingsError: It names a table that there is not, or that never expires:
             without its entry in the list of suppressed users a user would come back.
     """
-    parts = (part.partition("=") for part in text.replace(",", " ").split())
-    days_by_table = {name: int(days) for name, _, days in parts}
+    days_by_table = dict[str, int]()
+    for part in text.replace(",", " ").split():
+        name, _, days = part.partition("=")
+        days_by_table[name] = int(days)
     allowed = {table.stored for table in TABLES} - {SUPPRESSED_USERS.name}
     if unknown := sorted({*days_by_table} - allowed):
         variable = "PROPENSITY_RETENTION_DAYS"

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from propensity import folders, statements
 from propensity.errors import RequestError, SettingsError, UseCaseError
+from propensity.folders import names as names
 from propensity.settings import Budget
 from propensity.statements import Line
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
@@ -292,11 +293,6 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         if not (self.folder / "model.py").is_file():
             return None
         return importlib.import_module(f"{__name__}.{self.name}.model")
-
-
-def names() -> list[str]:
-    """Return the names of the use cases that this deploy holds."""
-    return folders.names()
 
 
 def loaded(wrong: Callable[[UseCaseError], object]) -> dict[str, UseCase]:
