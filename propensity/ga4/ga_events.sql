@@ -124,13 +124,15 @@ SELECT
           NULL,
           i.item_id
         )
-      ) + COUNTIF(
-        IFNULL(LOWER(TRIM(i.item_id)), '') IN (
-          -- include: meaningless_ids.sql
-        )
       )
     FROM UNNEST(items) AS i
-  ) AS n_distinct_items,
+  ) + IFNULL((
+    SELECT SUM(1)
+    FROM UNNEST(items) AS i
+    WHERE IFNULL(LOWER(TRIM(i.item_id)), '') IN (
+      -- include: meaningless_ids.sql
+    )
+  ), 0) AS n_distinct_items,
   NULLIF(NULLIF(NULLIF(traffic_source.source, ''), '(not set)'), '(data deleted)')
     AS source,
   NULLIF(NULLIF(NULLIF(traffic_source.medium, ''), '(not set)'), '(data deleted)')

@@ -103,12 +103,12 @@ class Queries:
             ``google.cloud.bigquery.Row``s: by position, name or attribute.
         """
         with self._translated():
-            return list(self._run(sql, parameters)[1])
+            return list(self._run(sql, parameters, page_size=_SMALL_ROWS)[1])
 
     def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """Run a statement and return all its rows, which must fit in memory."""
         with self._translated():
-            result = self._run(sql, parameters)[1]
+            result = self._run(sql, parameters, page_size=_SMALL_ROWS)[1]
             # A few rows are faster with the answer than through the Storage API.
             if (result.total_rows or 0) <= _SMALL_ROWS:
                 return result.to_arrow(create_bqstorage_client=False)
@@ -206,8 +206,15 @@ class Queries:
             job = self._start(sql, parameters, dry_run=True)
             return int(job.total_bytes_processed or 0)
 
-    def _run(self, sql: str, parameters: Parameters | None) -> tuple[Any, Any]:
-        """Run a statement to its end; return its job and its rows."""
+    def _run(
+        self, sql: str, parameters: Parameters | None, *, page_size: int | None = None
+    ) -> tuple[Any, Any]:
+        """
+        Run a statement to its end; return its job and its rows.
+
+        With a size of pages, the first comes with the news that the statement has
+        ended; without, that news has no rows.
+        """
         job = self._start(
             sql,
             parameters,
@@ -215,7 +222,7 @@ class Queries:
             # A query that timed out here must not go on beside the next try.
             job_timeout_ms=1000 * self.settings.query_timeout_s,
         )
-        rows = job.result(retry=self._retry, timeout=self._query_s)
+        rows = job.result(page_size=page_size, retry=self._retry, timeout=self._query_s)
         self.bytes_billed += int(job.total_bytes_billed or 0)
         return job, rows
 
