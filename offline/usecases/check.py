@@ -327,17 +327,18 @@ def _rows(
     """Return a statement's rows, by date and user, on events before a day, or all."""
     end = math.inf if until is None else midnight(until).timestamp() * 1e6
     seen = [row for row in events if row["event_timestamp"] < end]
-    sandbox.load(seen)
+    settings, statement = sandbox.warehouse.settings, use_case.statement(name)
+    if VIEW in statement:
+        sandbox.load(seen)
+        view = ga4_view.events_view(settings.export, require="false")
+        sandbox.warehouse.replace_view(VIEW, view)
     if own := use_case.own_events:
         sandbox.load_source(own, made_up.own_events(own, seen))
-    settings = sandbox.warehouse.settings
-    view = ga4_view.events_view(settings.export, require="false")
-    sandbox.warehouse.replace_view(VIEW, view)
     for source in use_case.sources.values():
         made = made_up.source_rows(source, AS_OF, is_leaking=until is None)
         sandbox.load_source(source, made)
     window = use_case.window(settings, [AS_OF])
-    frame = sandbox.warehouse.table(use_case.statement(name), window).to_pandas()
+    frame = sandbox.warehouse.table(statement, window).to_pandas()
     return frame.set_index(["as_of", "user_id"]).sort_index()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -33,7 +36,7 @@ CRM = """
 kind = "http"
 name = "crm"
 url = "{url}/users"
-batch = 7
+batch = {batch}
 rate = 0
 [headers]
 Authorization = "Bearer ${{AUDIENCE_TOKEN}}"
@@ -61,34 +64,72 @@ class Crm(Receiver):
         return super().take(method, path, headers, body)
 
 
-@pytest.fixture
-def crm(request, monkeypatch) -> Iterator[Crm]:
-    monkeypatch.setattr(Http, "first_pause_s", 0.0)
-    kind = getattr(request, "param", Crm)
-    with kind(rejects=lambda user: "unsubscribed" * (user == "u150")) as receiver:
+@contextlib.contextmanager
+def receiving(kind: type[Crm] = Crm) -> Iterator[Crm]:
+    """Start a receiver that rejects one user, and pause for none of its answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Http, "first_pause_s", 0.0)
+        with kind(rejects=lambda user: "unsubscribed" * (user == "u150")) as receiver:
+            yield receiver
+
+
+@pytest.fixture(scope="module")
+def crm() -> Iterator[Crm]:
+    with receiving() as receiver:
         yield receiver
 
 
-@pytest.fixture
-def site(place, crm, emulators, tmp_path) -> Deployment:
-    """A place with predictions of Monday, an audience, and its destination's secret."""
-    folder = tmp_path / "ga4_purchase" / "audiences"
-    (folder / "destinations").mkdir(parents=True)
-    (folder / "destinations" / "crm.toml").write_text(CRM.format(url=crm.url))
-    (folder / "winback.toml").write_text(WINBACK)
-    kept = emulators.state.folder / "secrets" / "AUDIENCE_TOKEN"
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(TOKEN)
-    publish(place.warehouse, MONDAY, USERS)
-    return place.with_settings(PROPENSITY_USE_CASES=str(tmp_path))
+@pytest.fixture(scope="module")
+def new_site(new_place, emulators, tmp_path_factory) -> Callable[..., Deployment]:
+    """Make a place with predictions of Monday, an audience, and a secret for it."""
+
+    def make(crm: Crm, batch: int = 50) -> Deployment:
+        folder = tmp_path_factory.mktemp("own")
+        site = new_place(PROPENSITY_USE_CASES=str(folder))
+        write(site, crm, batch)
+        kept = emulators.state.folder / "secrets" / "AUDIENCE_TOKEN"
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(TOKEN)
+        publish(site.warehouse, MONDAY, USERS)
+        return site
+
+    return make
 
 
-@pytest.fixture
-def running(site) -> Deployment:
-    """The same, once a person has sent Monday, and with predictions of a week later."""
+@pytest.fixture(scope="module")
+def shared(new_site, crm) -> Deployment:
+    """The same, once a person has sent Monday."""
+    site = new_site(crm)
     by_hand(site, MONDAY)
-    publish(site.warehouse, NEXT, USERS)
     return site
+
+
+WEEKS = itertools.count(1)
+
+
+@pytest.fixture
+def day(shared, crm) -> date:
+    """A later week, of which there are predictions; files are as they were."""
+    shutil.rmtree(file_of(shared, ""))
+    write(shared, crm)
+    forget_leases(shared)
+    day = MONDAY + timedelta(days=14 * next(WEEKS))
+    publish(shared.warehouse, day, USERS)
+    return day
+
+
+@pytest.fixture
+def running(shared, day) -> Deployment:
+    """The shared place, in that week."""
+    return shared
+
+
+def write(site: Deployment, crm: Crm, batch: int = 50) -> None:
+    """Write the files of the audience and of its destination."""
+    file = file_of(site, "destinations/crm.toml")
+    file.parent.mkdir(parents=True)
+    file.write_text(CRM.format(url=crm.url, batch=batch))
+    declare(site, "winback", WINBACK)
 
 
 def by_hand(site: Deployment, day: date, use_case="ga4_purchase", name="winback"):
@@ -109,7 +150,7 @@ def declare(site: Deployment, name: str, text: str) -> None:
     file_of(site, f"{name}.toml").write_text(text)
 
 
-def post(site: Deployment, day: date = NEXT, **more):
+def post(site: Deployment, day: date, **more):
     return site.post("audiences", {"as_of": day, **more})
 
 
@@ -144,29 +185,37 @@ def check_account(site: Deployment, crm: Crm) -> None:
     assert crm.changed == []
 
 
-def test_the_first_date_of_an_audience_is_sent_by_a_person(site, crm):
-    message = refused(post(site, MONDAY), 409, "audience_stopped")
+def test_the_first_date_of_an_audience_is_sent_by_a_person(new_site):
+    """The scheduler, which would call again, is answered 200."""
+    with receiving() as crm:
+        site = new_site(crm)
+        message = refused(post(site, MONDAY), 409, "audience_stopped")
+        headers = {"X-CloudScheduler": "true"}
+        answer = site.post("audiences", {"as_of": MONDAY}, headers=headers)
 
     assert "a person sends the first date" in message
     assert "propensity audience send winback" in message
+    assert (answer.status_code, answer.json["error"]) == (200, "audience_stopped")
     assert crm.requests == 0
     assert site.rows("SELECT * FROM ma_audience_members") == []
 
 
-def test_a_first_date_that_was_sent_to_another_destination_is_a_first_date(running):
+def test_a_first_date_that_was_sent_to_another_destination_is_a_first_date(
+    running, day
+):
     file = file_of(running, "destinations/crm.toml")
     file.write_text(file.read_text().replace('name = "crm"', 'name = "mail"'))
 
-    assert "never sent to mail" in refused(post(running), 409, "audience_stopped")
+    assert "never sent to mail" in refused(post(running, day), 409, "audience_stopped")
 
 
 def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
-    running, crm
+    running, day, crm
 ):
     before = crm.users.total()
-    answer = post(running).json
+    answer = post(running, day).json
     requests_before = crm.requests
-    again = post(running).json
+    again = post(running, day).json
 
     [entry] = answer["audiences"]
     assert (entry["outcome"], entry["members"]) == ("sent", 100)
@@ -177,59 +226,63 @@ def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
     check_account(running, crm)
 
 
-def test_a_run_beside_another_one_is_refused_and_may_come_again(running, crm):
+def test_a_run_beside_another_one_is_refused_and_may_come_again(running, day):
     artifacts, now = running.registry.artifacts, "2999-01-01T00:00:00.000000+00:00"
     note = {"state": "running", "run_id": "x", "began_at": now, "expires_at": now}
     artifacts.overwrite(
         "runs/ga4_purchase/audience-winback/1970-01-01.json", json.dumps(note).encode()
     )
 
-    assert "under way" in refused(post(running), 503, "audience_waits")
+    assert "under way" in refused(post(running, day), 503, "audience_waits")
     assert timedelta(minutes=10) > DURATION, "the scheduler's first pause"
 
 
-def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(running, crm):
+def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(new_site):
+    """A person decides, and the clock goes on from there."""
     users = {f"u{n:03}": (n + 1) / 400 for n in range(250)}
-    first, second, third = (NEXT + timedelta(days=7 * n) for n in (1, 2, 3))
+    first, second = (MONDAY + timedelta(days=7 * n) for n in (1, 2))
 
     def posted(day: date, top: int):
-        declare(running, "winback", WINBACK.replace("top = 100", f"top = {top}"))
-        return post(running, day)
+        declare(site, "winback", WINBACK.replace("top = 100", f"top = {top}"))
+        return post(site, day)
 
-    publish(running.warehouse, first, users)
-    before = crm.requests
-    for top in (49, 201):
-        message = refused(posted(first, top), 409, "audience_stopped")
-        assert f"{top} members, and had 100" in message
-    assert crm.requests == before
-    assert posted(first, 200).status_code == 200
-    publish(running.warehouse, second, users)
-    refused(posted(second, 99), 409, "audience_stopped")
-    # A person decides, and the clock goes on from there.
-    by_hand(running, second)
-    publish(running.warehouse, third, users)
-    assert posted(third, 50).status_code == 200
-    check_account(running, crm)
+    with receiving() as crm:
+        site = new_site(crm)
+        by_hand(site, MONDAY)
+        publish(site.warehouse, first, users)
+        before = crm.requests
+        for top in (49, 201):
+            message = refused(posted(first, top), 409, "audience_stopped")
+            assert f"{top} members, and had 100" in message
+        assert crm.requests == before
+        assert posted(first, 200).status_code == 200
+        publish(site.warehouse, second, users)
+        refused(posted(second, 99), 409, "audience_stopped")
+        by_hand(site, second)
+        publish(site.warehouse, second + timedelta(days=7), users)
+        assert posted(second + timedelta(days=7), 50).status_code == 200
+        check_account(site, crm)
 
 
-def test_an_audience_is_sent_on_its_days_until_its_last(running, crm):
-    declare(running, "winback", f"{WINBACK}until = {NEXT}\n")
+def test_an_audience_is_sent_on_its_days_until_its_last(running, day):
+    declare(running, "winback", f"{WINBACK}until = {day}\n")
     outcomes = [
-        post(running, day).json["audiences"][0]["outcome"]
-        for day in (NEXT + timedelta(days=n) for n in (0, 7))
+        post(running, one).json["audiences"][0]["outcome"]
+        for one in (day, day + timedelta(days=7))
     ]
     declare(running, "winback", f'{WINBACK}days = ["thursday"]\n')
-    [entry] = post(running).json["audiences"]
+    [entry] = post(running, day).json["audiences"]
 
     assert outcomes == ["sent", "ended"]
     assert entry["outcome"] == "not_due"
-    assert post(running, force=True).json["audiences"][0]["outcome"] == "sent"
+    forced = post(running, day, force=True).json["audiences"][0]
+    assert forced["outcome"] == "sent"
 
 
 def test_late_predictions_are_waited_for_and_then_a_person_is_told(
-    running, crm, log_lines
+    running, day, crm, log_lines
 ):
-    later, before = NEXT + timedelta(days=7), crm.requests
+    later, before = day + timedelta(days=7), crm.requests
     log_lines()
     message = refused(post(running, later), 503, "audience_waits")
     waiting = log_lines()
@@ -240,7 +293,7 @@ def test_late_predictions_are_waited_for_and_then_a_person_is_told(
     artifacts.overwrite(name, json.dumps(note).encode())
     refused(post(running, later), 409, "audience_stopped")
 
-    assert f"predictions are of {NEXT}" in message
+    assert f"predictions are of {day}" in message
     assert {line["severity"] for line in waiting} == {"WARNING"}
     assert {line["severity"] for line in log_lines()} == {"ERROR", "WARNING"}
     assert crm.requests == before
@@ -248,33 +301,33 @@ def test_late_predictions_are_waited_for_and_then_a_person_is_told(
     assert post(running, later).json["sent"] > 0
 
 
-def test_a_receiver_that_is_down_is_tried_again(running, crm):
-    crm.is_down = True
-    message = refused(post(running), 503, "audience_waits")
-    crm.is_down = False
-    answer = post(running).json
+def test_a_receiver_that_is_down_is_tried_again(running, day, crm, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(crm, "is_down", True)
+        message = refused(post(running, day), 503, "audience_waits")
+    answer = post(running, day).json
 
     assert "failed 8 times" in message
     assert answer["sent"] == answer["accepted"] + answer["rejected"] > 0
     check_account(running, crm)
 
 
-def test_a_long_delivery_is_continued_by_the_next_call(running, crm, monkeypatch):
+def test_a_long_delivery_is_continued_by_the_next_call(running, day, crm, monkeypatch):
     """Before the scheduler, which waits for half an hour, takes it for lost."""
     before = crm.requests
     with monkeypatch.context() as patch:
         patch.setattr(audiences, "LONGEST_S", -1)
-        message = refused(post(running), 503, "audience_waits")
+        message = refused(post(running, day), 503, "audience_waits")
 
     assert "the next call continues it" in message
     assert crm.requests == before
-    assert post(running).json["sent"] > 0
+    assert post(running, day).json["sent"] > 0
     check_account(running, crm)
 
 
-def test_an_audience_that_is_wrong_is_named_and_stops_no_other(running, crm):
+def test_an_audience_that_is_wrong_is_named_and_stops_no_other(running, day, crm):
     bucket = WINBACK.replace("crm", "bucket")
-    crm_elsewhere = CRM.format(url="https://x.com")
+    crm_elsewhere = CRM.format(url="https://x.com", batch=50)
     file_of(running, "bad.sql").write_text("SELECT user_id FROM nowhere")
     secretless = crm_elsewhere.replace("AUDIENCE_TOKEN", "NOT_THERE")
     file_of(running, "destinations/bad.toml").write_text(secretless)
@@ -282,7 +335,7 @@ def test_an_audience_that_is_wrong_is_named_and_stops_no_other(running, crm):
     declare(running, "entry", "number = 7")
     declare(running, "nowhere", 'destination = "none"\ntop = 5')
     declare(running, "secretless", WINBACK.replace("crm", "bad"))
-    answer = post(running)
+    answer = post(running, day)
     message = refused(answer, 409, "audience_stopped")
 
     assert "audiences/bad.sql: " in message
@@ -295,13 +348,6 @@ def test_an_audience_that_is_wrong_is_named_and_stops_no_other(running, crm):
     }
     assert outcomes["winback"] == "sent"
     check_account(running, crm)
-
-
-def test_what_is_for_a_person_is_answered_200_to_the_scheduler(site):
-    headers = {"X-CloudScheduler": "true"}
-    answer = site.post("audiences", {"as_of": MONDAY}, headers=headers)
-
-    assert (answer.status_code, answer.json["error"]) == (200, "audience_stopped")
 
 
 def test_a_use_case_without_audiences_has_nothing_to_do(place):
@@ -341,20 +387,26 @@ class Deadly(Crm):
         return super().take(method, path, only, body)
 
 
-@pytest.mark.parametrize("crm", [Deadly], indirect=True)
 def test_a_clock_that_fires_twice_and_a_kill_between_requests_send_nobody_twice(
-    running, crm, tmp_path
+    new_site, tmp_path
 ):
     """In a process as it is deployed, with its own requirements alone. Nor does Google,
     which says late what it has taken, and takes some in part."""
     body = {"use_case": "ga4_purchase", "as_of": f"{NEXT}"}
     with (
+        receiving(Deadly) as crm,
         DataManager(fails=lambda user: "NO_CONSENT" * user.endswith("7")) as fake,
-        Instance("audiences", running.environment, tmp_path) as process,
+        contextlib.ExitStack() as stack,
     ):
+        running = new_site(crm, batch=7)
+        by_hand(running, MONDAY)
+        publish(running.warehouse, NEXT, USERS)
         file_of(running, "destinations/ads.toml").write_text(ADS.format(url=fake.url))
         declare(running, "ads", WINBACK.replace("crm", "ads"))
         by_hand(running, MONDAY, name="ads")
+        process = stack.enter_context(
+            Instance("audiences", running.environment, tmp_path)
+        )
 
         def revived(_: float) -> None:
             """Start the process again, once its leases have ended."""

@@ -43,7 +43,7 @@ def use_cases(tmp_path) -> Iterator[Path]:
 @pytest.fixture
 def folder(use_cases) -> Path:
     """The folder of a new use case, for this test alone."""
-    new.write(NAME, label_event="sign_up", lookback_days=10, horizon_days=7)
+    new.write(NAME, label_event="sign_up", lookback_days=4, horizon_days=2)
     return use_cases / NAME
 
 

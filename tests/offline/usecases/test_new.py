@@ -71,7 +71,7 @@ POINTS = "MAX(loyalty.points) AS loyalty_points"
 def folder(use_cases) -> Path:
     """A use case that ``usecase new --source`` has written."""
     new.write(
-        NAME, label_event="sign_up", lookback_days=10, horizon_days=7, source=TABLE
+        NAME, label_event="sign_up", lookback_days=4, horizon_days=2, source=TABLE
     )
     return use_cases / NAME
 
