@@ -38,8 +38,8 @@ OUTCOMES = [
     purchase("t20", MONDAY + WEEK, 99.0),
     purchase("stranger", MONDAY + DAY, 99.0),
     purchase("new", SECOND + DAY, 5.0),
-    # No other day of the export is missing.
-    *(event("daily", MONDAY + n * DAY) for n in range(-22, 21) if n != 4),
+    # The shop is open on that weekday, and no other one of the export is missing.
+    *(event("weekly", LATE + n * WEEK) for n in (-4, -3, -2, -1, 1, 2)),
 ]
 
 
@@ -84,7 +84,7 @@ def weeks(new_place) -> tuple[dict, list[dict], list[dict]]:
     join(place, SECOND, ["new", "t20"], ["c0"])
     answer = place.run("model_evaluation", SECOND + 2 * WEEK)
     before = lifts(place)
-    shop.load(place.workplace, [BOUGHT_LATE, event("daily", LATE)])
+    shop.load(place.workplace, [BOUGHT_LATE])
     place.run("model_evaluation", SECOND + 2 * WEEK)
     return answer, before, lifts(place)
 

@@ -139,7 +139,7 @@ print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules
         assert json.loads(process.stdout.splitlines()[-1]) == [ANA, []]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site(emulators) -> Iterator[Deployment]:
     """All tables, a bucket with versioning, and a key of the list."""
     with new_deployment(emulators, **SUPPRESSING) as site:

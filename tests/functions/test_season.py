@@ -120,29 +120,23 @@ def test_a_publication_adds_the_shift_to_the_log_odds_of_all_users(
 class TestWeeks:
     """Which evaluated weeks 01 follows."""
 
-    @pytest.mark.parametrize(
-        "row",
-        [
-            {"outcome": "one_class", "log_odds": None},
-            {"use_case": "first_day_churn"},
-            {"model_version": -1},
-            {"prediction_as_of": BEFORE - WEEK},
-            {"as_of": LATER + DAY},
-            {"week": LATER},
-        ],
-        ids=[
-            "one class",
-            "another use case",
-            "no predictions",
-            "probabilities of weeks before",
-            "known a day later",
-            "a week that is not over",
-        ],
-    )
-    def test_weeks_that_say_nothing_of_the_season_do_not_count(self, place, row):
-        """Beside one that does, with the shift that it was published with."""
+    def test_weeks_that_say_nothing_of_the_season_do_not_count(self, place):
+        """Of one class, of another use case, without predictions or with probabilities
+        of weeks before, known a day later, or not over. Beside them there is one that
+        does, with the shift that it was published with."""
         evaluated(place, BEFORE, 0.5, log_odds_shift=0.25)
-        evaluated(place, **{"week": TRAINED, "log_odds": 0.7, **row})
+        for version, row in enumerate(
+            (
+                {"outcome": "one_class", "log_odds": None},
+                {"use_case": "first_day_churn"},
+                {"model_version": -1},
+                {"prediction_as_of": BEFORE - WEEK},
+                {"as_of": LATER + DAY},
+                {"week": LATER},
+            )
+        ):
+            own = {"week": TRAINED, "log_odds": 0.7, "model_version": version}
+            evaluated(place, **{**own, **row})
 
         assert log_odds_of(place, LATER) == {BEFORE: 0.75}
 

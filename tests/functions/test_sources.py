@@ -101,22 +101,20 @@ def test_runs_train_on_a_source_and_publish(place, load):
     assert "loyalty_points" in version["card"]["features"]
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"table": "crm-project.crm.nothing"}, (424, "crm.nothing")),
-        ({"user_id": "member"}, (409, "member")),
-    ],
-    ids=["no table", "no column"],
-)
-def test_what_cannot_be_read_is_named(place, load, monkeypatch, change, expected):
+def test_what_cannot_be_read_is_named(place, load, monkeypatch):
     """The table or the column."""
     load()
     use_case = usecases.load(NAME)
     [(name, source)] = use_case.sources.items()
-    wrong = replace(use_case, sources={name: replace(source, **change)})
-    monkeypatch.setattr(usecases, "load", lambda _: wrong)
-    answer = place.post("model_training", {"as_of": TRAINED, "use_case": NAME})
+    for change, status, named in (
+        ({"table": "crm-project.crm.nothing"}, 424, "crm.nothing"),
+        ({"user_id": "member"}, 409, "member"),
+    ):
+        wrong = replace(use_case, sources={name: replace(source, **change)})
+        with monkeypatch.context() as patch:
+            patch.setattr(usecases, "load", lambda _, wrong=wrong: wrong)
+            body = {"as_of": TRAINED, "use_case": NAME}
+            answer = place.post("model_training", body)
 
-    assert answer.status_code == expected[0]
-    assert expected[1] in answer.json["message"]
+        assert answer.status_code == status
+        assert named in answer.json["message"]

@@ -92,7 +92,7 @@ def quick(monkeypatch):
 def crm(tmp_path):
     """Return the folder of audiences with the destination of a receiver."""
 
-    def write(receiver: Receiver, *, remove: bool = False, batch: int = 7) -> Path:
+    def write(receiver: Receiver, *, remove: bool = False, batch: int = 25) -> Path:
         path = tmp_path / "destinations" / "crm.toml"
         path.parent.mkdir(exist_ok=True)
         removal = '[remove]\nmethod = "DELETE"\n' if remove else ""

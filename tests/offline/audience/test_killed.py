@@ -102,7 +102,8 @@ class TestKilled:
             lost=0.05, rejects=lambda user: "x" * (user == "u120")
         ) as receiver:
             fate = Fate(monkeypatch)
-            killed = kill_and_resume(site, crm(receiver), fate, at_most=6, seed=0)
+            folder = crm(receiver, batch=7)
+            killed = kill_and_resume(site, folder, fate, at_most=6, seed=0)
 
         assert killed >= 4
         check_account(site, receiver, rejected={"u120"})
@@ -118,7 +119,7 @@ class TestKilled:
                 return super().take(method, path, {}, body)
 
         with Keyless() as receiver:
-            to, fate = crm(receiver), Fate(monkeypatch)
+            to, fate = crm(receiver, batch=7), Fate(monkeypatch)
             # Members, plan, pending users, and what became of each request are written.
             fate.left = 6 + 4 * requests + 1
             with pytest.raises(Killed):

@@ -110,18 +110,22 @@ class TestStatements:
         assert site.given("publications", window) == []
 
 
+@pytest.fixture
+def known(site, monkeypatch) -> None:
+    """What is read is known: the test is about what is done with it."""
+    site.whole()
+    readings = [*site._read[WINDOW].values()]
+    monkeypatch.setattr("offline.dashboard.run.read", lambda *_, **__: readings)
+
+
 class TestCommand:
     def test_the_dashboard_writes_a_folder(self, site, tmp_path, capsys):
         """Every page, and answers a program; again replaces what is there. No id of a
         user is in one: neither from a table of users, nor in words of a receiver."""
         folder = tmp_path / "new" / "site"
+        words = ("dashboard", "--out", str(folder), "--as-of", str(DAY))
         for how in ((), ("--json",)):
-            assert (
-                site.command(
-                    "dashboard", "--out", str(folder), "--as-of", str(DAY), *how
-                )
-                == Exit.DONE
-            )
+            assert site.command(*words, *how) == Exit.DONE
         output, _, answer = capsys.readouterr().out.partition("{")
 
         names = {file.name for file in folder.iterdir()}
@@ -132,7 +136,7 @@ class TestCommand:
             assert SOMEBODY not in file.read_text(), file.name
 
     def test_a_damaged_pointer_is_named_and_hides_no_other_use_case(
-        self, site, tmp_path
+        self, site, known, tmp_path
     ):
         pointer = f"models/{CARDS}/champion.json"
         site.artifacts.create(pointer, b"[]")
@@ -144,7 +148,7 @@ class TestCommand:
         assert "champion.json" in (tmp_path / f"use-case-{CARDS}.html").read_text()
 
     def test_a_wrong_folder_of_a_use_case_is_named_and_hides_no_other_one(
-        self, site, tmp_path, monkeypatch, capsys
+        self, site, known, tmp_path, monkeypatch, capsys
     ):
         load = usecases.load
 
@@ -161,14 +165,12 @@ class TestCommand:
         assert answer["wrong"] == ["card_fraud/usecase.toml: a comma is missing"]
         assert (tmp_path / SHOP).is_file()
 
-    def test_the_dashboard_writes_a_bucket(self, site, capsys):
+    def test_the_dashboard_writes_a_bucket(self, site, known, capsys):
         """Under a prefix, as pages that a browser shows; again replaces them."""
         address = f"gs://{site.settings.bucket}/shown/here"
+        words = ("dashboard", "--out", f"{address}/", "--as-of", str(DAY))
         for _ in range(2):
-            assert (
-                site.command("dashboard", "--out", f"{address}/", "--as-of", str(DAY))
-                == Exit.DONE
-            )
+            assert site.command(*words) == Exit.DONE
 
         assert f"{address}/index.html" in capsys.readouterr().out
         names = site.artifacts.names("shown/here/")
@@ -178,7 +180,7 @@ class TestCommand:
             assert blob.content_type.startswith("text/html")
 
     def test_the_dashboard_copies_reports_of_weeks_without_scripts(
-        self, site, tmp_path
+        self, site, known, tmp_path
     ):
         """Under a policy of their own, before anything that a report says."""
         week = DAY - WEEK
@@ -205,7 +207,7 @@ class TestCommand:
         assert f"{folder}/index.html" in output
         assert not folder.exists()
 
-    def test_the_dashboard_shows_what_serves(self, site, tmp_path):
+    def test_the_dashboard_shows_what_serves(self, site, known, tmp_path):
         """Today, by the pointer."""
         registry = Registry(site.artifacts, "ga4_purchase")
         registry.promote(7, model_sha256="0" * 64, at=NOW, instead_of=None)

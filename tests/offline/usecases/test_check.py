@@ -219,9 +219,7 @@ class TestModel:
 class TestLeaks:
     """Features as of a day are those of the events before it."""
 
-    def test_leaks_of_features_labels_and_amounts_are_found(
-        self, folder, edit, checked
-    ):
+    def test_leaks_of_features_labels_and_amounts_are_found(self, folder, edit, leaks):
         """Whatever the window of a statement is, an event at or after the day shows; an
         event after the horizon is no outcome."""
         time = "          event_time,\n"
@@ -230,7 +228,7 @@ class TestLeaks:
         (folder / "converter_amounts.sql").write_text(AMOUNTS)
         edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
         edit("converter_amounts.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
-        *features, labels, amounts = checked().problems
+        *features, labels, amounts = leaks()
 
         start = f"{NAME}/features.sql: events reads events from the prediction date on"
         assert any(problem.startswith(start) for problem in features), features
@@ -240,7 +238,7 @@ class TestLeaks:
         ]
 
     def test_a_leak_blames_no_other_feature_and_rows_of_a_user_twice_are_named(
-        self, edit, checked
+        self, edit, leaks
     ):
         edit(
             "features.sql",
@@ -248,7 +246,7 @@ class TestLeaks:
             "(SELECT COUNT(*) FROM user_days) AS active_days",
         )
         edit("labels.sql", "SELECT DISTINCT", "SELECT")
-        feature, labels = checked().problems
+        feature, labels = leaks()
 
         assert feature.startswith(f"{NAME}/features.sql: active_days reads")
         assert "labels.sql returns several rows for a user and date" in labels

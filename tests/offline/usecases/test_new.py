@@ -96,7 +96,7 @@ class TestANewUseCaseWithASource:
 
 class TestALeak:
     def test_a_leak_of_a_column_that_is_filled_after_the_purchase_is_found(
-        self, folder, edit, checked
+        self, folder, edit, leaks
     ):
         """The row is of before, and tells of the purchase all the same. It is none
         where the moment is compared, or planned, such as the end of a contract."""
@@ -114,7 +114,7 @@ class TestALeak:
             f"{compared} + COUNT(loyalty.ends_at) AS active_days",
         )
 
-        [problem] = checked().problems
+        [problem] = leaks()
         assert "loyalty_points reads events from" in problem
 
     def test_a_leak_by_the_table_itself_is_refused(self, folder, edit, checked):

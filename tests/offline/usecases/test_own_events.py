@@ -62,9 +62,7 @@ def test_what_is_written_for_a_table_of_events_is_right_and_leaks_nothing(
     assert (report.problems, report.skipped) == ([], "")
 
 
-def test_a_statement_that_reads_the_table_itself_is_found_to_leak(
-    folder, edit, checked
-):
+def test_a_statement_that_reads_the_table_itself_is_found_to_leak(folder, edit, leaks):
     """What it reads by the name events ends at the as-of date, whatever it says; all
     else is right as it is written."""
     edit(
@@ -73,7 +71,7 @@ def test_a_statement_that_reads_the_table_itself_is_found_to_leak(
         "(SELECT COUNT(*) FROM `shop.events`) AS events,",
     )
 
-    [problem] = checked().problems
+    [problem] = leaks()
     assert "events reads events from the prediction date on" in problem
 
 
