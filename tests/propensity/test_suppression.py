@@ -9,6 +9,7 @@ import hmac
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -147,22 +148,6 @@ class TestRead:
         assert suppression.read(other(warehouse, "")) == NOBODY
 
 
-class Bucket:
-    """Gives one object, or fails; None for no object."""
-
-    def __init__(self, answer: bytes | Exception | None) -> None:
-        self._answer = answer
-
-    def find(self, name: str) -> Stored | None:
-        return None if self._answer is None else self.read(name)
-
-    def read(self, name: str) -> Stored:
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        assert self._answer is not None
-        return Stored(self._answer, 1)
-
-
 def entries(*users: str, key: str = KEY) -> bytes:
     """The object's bytes."""
     rows = [("", user_hash(key, user), key_id(key)) for user in users]
@@ -171,7 +156,13 @@ def entries(*users: str, key: str = KEY) -> bytes:
 
 def published(answer: bytes | Exception | None, key: str = KEY) -> Suppressed:
     """The list that lookups read, with "tab" on the table's."""
-    bucket: Any = Bucket(answer)
+
+    def read(_: str) -> Stored | None:
+        if isinstance(answer, Exception):
+            raise answer
+        return None if answer is None else Stored(answer, 1)
+
+    bucket: Any = SimpleNamespace(find=read, read=read)
     settings = Settings(project="p", suppression_key=key)
     return suppressed.read_published(bucket, settings, table=lambda: listed("tab"))
 

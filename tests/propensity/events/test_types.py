@@ -195,6 +195,38 @@ PAYMENTS = replace(
 )
 
 
+# Types that a use case cannot declare: dead letters lose fields by their names, and
+# columns have one type.
+WRONG_TYPES: list[tuple[dict[str, dict[str, str]], str]] = [
+    *(
+        ({"spin": dict.fromkeys("ab", kind)}, "more than one field")
+        for kind in ("amount", "label", "birth date", "identity")
+    ),
+    *(
+        ({"spin": {name: "text"}}, f"a field cannot be named '{name}'")
+        for name in ("user_id", "age", "received_on")
+    ),
+    ({"new_bet": {"a": "text"}}, "another use case has the name"),
+    ({"spin": {"end": "truth"}}, "an outcome needs three fields"),
+    ({"spin": {"id": "identity", "end": "truth"}}, "an outcome needs three fields"),
+    ({"spin": {"amount": "text"}}, "amount is text here, but amount elsewhere"),
+    ({"spin": {"name": "text"}}, "name is text here, but personal elsewhere"),
+    ({"spin": {"city": "number"}}, "city is number here, but text elsewhere"),
+]
+UNDECLARED = replace(PAYMENTS, stream=Stream(events=["payment"], scored=["no"]))
+REFUSED = [
+    *(([use_case("slots", [*one], one)], problem) for one, problem in WRONG_TYPES),
+    ([use_case("slots", ["spin"])], "names spin, which no usecase.toml declares"),
+    (
+        [use_case("a", ["spin"], SPIN), use_case("b", ["spin"], SPIN)],
+        "usecases/b events.spin: another use case has the name",
+    ),
+    ([use_case("ga4_purchase", [])], "no use case takes events"),
+    ([UNDECLARED], "names no, which must be among stream.events"),
+    ([replace(PAYMENTS, features={"x": "number"})], "lacks the numerals x"),
+]
+
+
 class TestCatalogue:
     @pytest.mark.parametrize(
         ("field", "literal", "reason"),
@@ -218,52 +250,7 @@ class TestCatalogue:
             event = bet(use_case=named, event_type=name)
             assert refusal(event, catalogue=slots) == (reason, "event_type")
 
-    @pytest.mark.parametrize(
-        ("types", "problem"),
-        [
-            *(
-                ({"spin": dict.fromkeys("ab", kind)}, "more than one field")
-                for kind in ("amount", "label", "birth date", "identity")
-            ),
-            ({"new_bet": {"a": "text"}}, "another use case has the name"),
-            *(
-                ({"spin": {name: "text"}}, f"a field cannot be named '{name}'")
-                for name in ("user_id", "age", "received_on")
-            ),
-            ({"spin": {"end": "truth"}}, "an outcome needs three fields"),
-            (
-                {"spin": {"id": "identity", "end": "truth"}},
-                "an outcome needs three fields",
-            ),
-            ({"spin": {"amount": "text"}}, "amount is text here, but amount elsewhere"),
-            ({"spin": {"name": "text"}}, "name is text here, but personal elsewhere"),
-            ({"spin": {"city": "number"}}, "city is number here, but text elsewhere"),
-        ],
-    )
-    def test_a_catalogue_refuses_types_that_cannot_be(self, types, problem):
-        """Dead letters lose fields by their names, and columns have one type."""
-        with pytest.raises(UseCaseError, match=re.escape(problem)):
-            Catalogue([use_case("slots", [*types], types)])
-
-    @pytest.mark.parametrize(
-        ("use_cases", "problem"),
-        [
-            (
-                [use_case("slots", ["spin"])],
-                "names spin, which no usecase.toml declares",
-            ),
-            (
-                [use_case("a", ["spin"], SPIN), use_case("b", ["spin"], SPIN)],
-                "usecases/b events.spin: another use case has the name",
-            ),
-            ([use_case("ga4_purchase", [])], "no use case takes events"),
-            (
-                [replace(PAYMENTS, stream=Stream(events=["payment"], scored=["no"]))],
-                "names no, which must be among stream.events",
-            ),
-            ([replace(PAYMENTS, features={"x": "number"})], "lacks the numerals x"),
-        ],
-    )
+    @pytest.mark.parametrize(("use_cases", "problem"), REFUSED)
     def test_a_catalogue_refuses_what_contradicts_itself(self, use_cases, problem):
         """At the deploy, and not at the first event."""
         with pytest.raises(UseCaseError, match=re.escape(problem)):

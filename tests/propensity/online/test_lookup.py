@@ -42,6 +42,7 @@ from propensity.settings import Settings
 from propensity.suppression import NOBODY, Suppressed, user_hash
 from tests.clocks import ManualClock
 from tests.propensity.registry.test_index import batch
+from tests.propensity.registry.versions import Bucket
 
 TODAY = date(2026, 3, 3)
 DAY = timedelta(days=1)
@@ -127,24 +128,6 @@ def publish(artifacts: Artifacts, tmp_path):
 
 def point(artifacts: Artifacts, content: bytes) -> None:
     artifacts.overwrite(pointer_name("c"), content)
-
-
-class Bucket(Artifacts):
-    """The bucket, which counts what is asked of it and may not answer."""
-
-    downloads, finds, is_down = 0, 0, False
-
-    def find(self, *arguments: Any, **named: Any) -> Any:
-        self.finds += 1
-        if self.is_down:
-            raise Unavailable("injected")
-        return super().find(*arguments, **named)
-
-    def download(self, *arguments: Any) -> None:
-        self.downloads += 1
-        if self.is_down:
-            raise Unavailable("injected")
-        super().download(*arguments)
 
 
 def listing(users: Suppressed) -> Any:
@@ -248,7 +231,7 @@ class TestIndexes:
         served = Served()
         for number in range(200):
             assert (await served.body(use_case=f"guess_{number}"))[:3] == b"404"
-        assert served.bucket.finds == 0
+        assert not served.bucket.asked
         assert served.shelf.reads == []
         assert b"0.8125" in await served.body()
 

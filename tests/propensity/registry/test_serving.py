@@ -7,7 +7,6 @@ Tiny models are published as training publishes them.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -20,8 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
-from propensity.errors import ArtifactError, SchemaError, Unavailable
-from propensity.gcp.artifacts import Artifacts
+from propensity.errors import ArtifactError, SchemaError
 from propensity.models.encoding import to_frame
 from propensity.registry.serving import (
     KEPT_VERSIONS,
@@ -36,7 +34,7 @@ from propensity.tables.every import TRAINING_METADATA
 from tests.clocks import ManualClock
 from tests.deployment import Deployment, entered
 from tests.emptied import empty_bucket, empty_tables
-from tests.propensity.registry.versions import promote
+from tests.propensity.registry.versions import Bucket, promote
 
 TTL_S = 60.0
 FEATURES = {"bet_count": "number", "country": "category"}
@@ -61,20 +59,6 @@ def classifier(labels: tuple[int, ...]) -> bytes:
     """Return the bytes of a model that tells the players apart by such labels."""
     _, encoded = fitted_preprocessor()
     return pickled(LogisticRegression().fit(encoded, labels))
-
-
-class Bucket(Artifacts):
-    """The bucket, which counts what is read and may not answer."""
-
-    def __init__(self, *of: Any) -> None:
-        super().__init__(*of)
-        self.is_down, self.asked = False, Counter[str]()
-
-    def find(self, name: str, **named: Any) -> Any:
-        self.asked[name] += 1
-        if self.is_down:
-            raise Unavailable("injected")
-        return super().find(name, **named)
 
 
 class Place(Deployment):

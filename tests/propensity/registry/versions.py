@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from propensity import usecases
+from propensity.errors import Unavailable
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import Champion, Registry
 from propensity.tables.every import TRAINING_METADATA
 
@@ -55,6 +58,27 @@ def store(
         row[f"{part}_object"] = published.objects[f"{part}.joblib"]
         row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
     return version, TRAINING_METADATA.arrow([row])
+
+
+class Bucket(Artifacts):
+    """The bucket, which counts what is asked of it and may not answer."""
+
+    def __init__(self, *of: Any) -> None:
+        super().__init__(*of)
+        self.is_down, self.asked = False, Counter[str]()
+
+    def find(self, name: str, **named: Any) -> Any:
+        self._ask(name)
+        return super().find(name, **named)
+
+    def download(self, name: str, path: Path) -> None:
+        self._ask(name)
+        super().download(name, path)
+
+    def _ask(self, name: str) -> None:
+        self.asked[name] += 1
+        if self.is_down:
+            raise Unavailable("injected")
 
 
 class Malicious:

@@ -23,8 +23,10 @@ from propensity.settings import Settings
 from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
 from tests.clocks import ManualClock
-from tests.events import DEPLOYED, NOW, bet, enriched_card, written
+from tests.events import DEPLOYED, NOW, bet, enriched_card, message
 from tests.shop import DAY
+
+FEATURES = dict.fromkeys(usecases.load("first_day_churn").features)
 
 
 class Log:
@@ -72,12 +74,12 @@ async def test_a_group_that_comes_again_is_counted_once(capsys):
     could not be stored, and those of suppressed users likewise. While nothing serves a
     transaction is logged without a score."""
     log = Log(2)
-    message = Message(written(enriched_card("t")), "1")
+    card = message(enriched_card("t"))
     consumer = stream_of(log)
     for _ in range(2):
-        [failed] = (await consumer.consume([message])).values()
+        [failed] = (await consumer.consume([card])).values()
         assert isinstance(failed, Unavailable)
-    assert await consumer.consume([message]) == {}
+    assert await consumer.consume([card]) == {}
 
     counts = counted(consumer, capsys)
     assert log.rows == 1
@@ -92,9 +94,7 @@ async def test_events_while_no_model_is_live_are_counted_and_not_scored(capsys):
     """Their events are acknowledged, and wait for nothing; none is scored or logged."""
     log = Log()
     consumer = stream_of(log)
-    refused = await consumer.consume(
-        [Message(written(bet()), str(n)) for n in range(3)]
-    )
+    refused = await consumer.consume([message(bet(), str(n)) for n in range(3)])
 
     counts = counted(consumer, capsys)
     assert (refused, log.rows) == ({}, 0)
@@ -102,11 +102,14 @@ async def test_events_while_no_model_is_live_are_counted_and_not_scored(capsys):
 
 
 def scoring(
-    consumer: ScoreStream,
-    batches: list[pa.RecordBatch],
+    log: Log,
+    warehouse: Any = None,
+    *,
     refuses: Callable[[dict[str, Any]], bool] = lambda _: False,
-) -> None:
-    """Let a model serve that gives everybody the same, and keeps what it was given."""
+) -> tuple[ScoreStream, list[pa.RecordBatch]]:
+    """The consumer where a model serves that gives everybody the same, and what that
+    was given."""
+    consumer, batches = stream_of(log, warehouse), []
 
     def probabilities(batch: pa.RecordBatch) -> list[float]:
         batches.append(batch)
@@ -129,6 +132,7 @@ def scoring(
         return state
 
     consumer._champions = SimpleNamespace(state=serves)  # type: ignore[assignment]
+    return consumer, batches
 
 
 async def test_users_are_scored_by_their_features_at_that_moment(capsys):
@@ -137,19 +141,15 @@ async def test_users_are_scored_by_their_features_at_that_moment(capsys):
 
     Defect: Arrow refuses a whole number above 2**53 as a float, and with one user's
     the group failed at each delivery. 01-Predictions and score round it."""
-    features = dict.fromkeys(usecases.load("first_day_churn").features)
     users = {"u1": (2**53 + 1, NOW + DAY), "u2": (3, NOW + DAY), "u3": (4, None)}
     rows = [
-        {"user_id": user, "scored_until": until, **features, "bet_count": count}
+        {"user_id": user, "scored_until": until, **FEATURES, "bet_count": count}
         for user, (count, until) in users.items()
     ]
-    log, batches = Log(), []
-    consumer = stream_of(log, SimpleNamespace(lookup=lambda *_: rows))
-    scoring(consumer, batches)
-
-    await consumer.consume(
-        [Message(written(bet(user_id=user, event_id=user)), user) for user in users]
-    )
+    log = Log()
+    consumer, batches = scoring(log, SimpleNamespace(lookup=lambda *_: rows))
+    events = [bet(user_id=user, event_id=user) for user in users]
+    await consumer.consume([message(event) for event in events])
 
     assert log.rows == 2
     assert batches[0]["bet_count"].to_pylist() == [float(2**53), 3.0]
@@ -163,21 +163,13 @@ async def test_a_use_case_that_fails_holds_up_no_other(capsys):
         raise SchemaError("division by zero")
 
     log = Log()
-    run = SimpleNamespace(lookup=lookup)
-    consumer = stream_of(log, run)
-    scoring(consumer, [])
-
-    unhandled = await consumer.consume(
-        [Message(written(bet()), "1"), Message(written(enriched_card("t")), "2")]
-    )
+    consumer, _ = scoring(log, SimpleNamespace(lookup=lookup))
+    unhandled = await consumer.consume([message(bet()), message(enriched_card("t"))])
 
     counts = counted(consumer, capsys)
     assert [*map(str, unhandled.values())] == ["division by zero"]
     assert [*unhandled] == [0]
     assert (counts["rows_in"], counts["rows_out"], log.rows) == (1, 1, 1)
-
-
-FEATURES = dict.fromkeys(usecases.load("first_day_churn").features)
 
 
 def users(*, rows_per_day: int = 0, asked: list[date] | None = None) -> SimpleNamespace:
@@ -199,10 +191,7 @@ def users(*, rows_per_day: int = 0, asked: list[date] | None = None) -> SimpleNa
 def bets(ages: Sequence[timedelta]) -> list[Message]:
     """Bets of so long ago, each of a user of its own."""
     return [
-        Message(
-            written(bet(user_id=f"u{n}", event_id=f"e{n}", event_time=str(NOW - age))),
-            str(n),
-        )
+        message(bet(user_id=f"u{n}", event_id=f"e{n}", event_time=str(NOW - age)))
         for n, age in enumerate(ages)
     ]
 
@@ -211,8 +200,7 @@ async def test_a_late_event_does_not_refuse_its_group(capsys):
     """It is not scored any more, and the read is that of the fresh ones."""
     asked: list[date] = []
     log = Log()
-    consumer = stream_of(log, users(rows_per_day=2_000_000, asked=asked))
-    scoring(consumer, [])
+    consumer, _ = scoring(log, users(rows_per_day=2_000_000, asked=asked))
 
     group = bets([*[timedelta(minutes=1)] * 200, 29 * DAY])
     assert await consumer.consume(group) == {}
@@ -223,19 +211,17 @@ async def test_a_late_event_does_not_refuse_its_group(capsys):
 async def test_events_of_days_that_may_not_be_read_do_not_refuse_their_group(capsys):
     """However long a deployment scores after an event."""
     log = Log()
-    consumer = stream_of(log, users(rows_per_day=2_000_000))
+    consumer, _ = scoring(log, users(rows_per_day=2_000_000))
     consumer.clients = replace(
         consumer.clients,
         settings=replace(consumer.clients.settings, maximum_score_delay_days=36_500),
     )
-    scoring(consumer, [])
 
     group = bets([*[timedelta(0)] * 10, 5 * DAY, 29 * DAY, 400 * DAY])
     assert await consumer.consume(group) == {}
     assert (log.rows, counted(consumer, capsys)["too_late"]) == (11, 2)
 
-    consumer = stream_of(log, users(rows_per_day=2_000_000_000))
-    scoring(consumer, [])
+    consumer, _ = scoring(log, users(rows_per_day=2_000_000_000))
     [error, *_] = (await consumer.consume(group)).values()
     assert isinstance(error, QueryTooExpensive)
 
@@ -263,13 +249,10 @@ class Tables(Log):
 async def test_an_event_that_the_model_refuses_does_not_refuse_its_group(wrong, capsys):
     """It is a dead letter, with the feature; all others are scored."""
     tables = Tables()
-    consumer = stream_of(tables)
-    scoring(consumer, [], lambda row: row["V1"] > 1e38)
+    consumer, _ = scoring(tables, refuses=lambda row: row["V1"] > 1e38)
     sent = [enriched_card(f"t{n}", V1=1e39 if n in wrong else 1.0) for n in range(7)]
 
-    handled = await consumer.consume(
-        [Message(written(card), card["event_id"]) for card in sent]
-    )
+    handled = await consumer.consume([message(one, one["event_id"]) for one in sent])
     letters, rows = tables.of["dead_letters"], tables.of.get("inference_log", [])
     assert [*handled] == wrong
     assert [row["message_id"] for row in letters] == [f"t{n}" for n in wrong]
@@ -284,14 +267,9 @@ async def test_an_event_that_the_model_refuses_does_not_refuse_its_group(wrong, 
 
 async def test_a_score_that_the_table_refuses_does_not_refuse_its_group():
     tables = Tables(refuses="t1")
-    consumer = stream_of(tables)
-    scoring(consumer, [])
-
-    [refusal] = (
-        await consumer.consume(
-            [Message(written(enriched_card(name)), name) for name in ("t0", "t1", "t2")]
-        )
-    ).values()
+    consumer, _ = scoring(tables)
+    cards = [message(enriched_card(name)) for name in ("t0", "t1", "t2")]
+    [refusal] = (await consumer.consume(cards)).values()
     assert refusal.reason == "refused_by_table"
     assert [row["event_id"] for row in tables.of["inference_log"]] == ["t0", "t2"]
 
@@ -303,8 +281,7 @@ async def test_scores_with_long_texts_are_several_appends():
     long = dict.fromkeys(("country", "campaign", "affiliate_url"), "x" * 4_096)
     warehouse.lookup = lambda *asked: [row | long for row in found(*asked)]
     tables = Tables()
-    consumer = stream_of(tables, warehouse)
-    scoring(consumer, [])
+    consumer, _ = scoring(tables, warehouse)
 
     assert await consumer.consume(bets([timedelta(0)] * 1_000)) == {}
     assert len(tables.of["inference_log"]) == 1_000
