@@ -238,17 +238,6 @@ class TestLoad:
         assert refused.value.field == "use_case"
         assert len(refused.value.message) < 500
 
-    def test_loading_refuses_a_use_case_without_a_statement(self, monkeypatch):
-        has = UseCase.has_statement
-        monkeypatch.setattr(
-            UseCase,
-            "has_statement",
-            lambda self, name: name != "labels" and has(self, name),
-        )
-
-        with pytest.raises(UseCaseError, match=r"ga4_purchase/labels\.sql is missing"):
-            usecases.load.__wrapped__("ga4_purchase")
-
 
 class TestOfOnesOwn:
     @pytest.fixture

@@ -7,17 +7,15 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from local.generators.games import AMOUNT_FIELDS, Games, postcodes
 from local.generators.streams import attributes_of, encode
 from local.stack.stack import Stack
-from offline import load_model, load_postcodes
+from offline import load_postcodes
 from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.messages import Message
@@ -28,7 +26,6 @@ from tests.conftest import new_workplace
 from tests.deployment import OF_A_STREAM, Deployment
 from tests.emptied import empty_tables
 from tests.events import CATALOGUE, LATENESS
-from tests.functions.streaming import prepare_stream
 
 USE_CASE = usecases.load("first_day_churn")
 ELAPSED = USE_CASE.stream.elapsed
@@ -48,8 +45,6 @@ LATER = AS_OF + 60 * DAY
 Row = dict[str, Any]
 
 HOME = postcodes()["postcode"][0].as_py()
-# Of the same district, which has 30 units of 4,000.
-UNKNOWN_UNIT = f"{HOME.split()[0]} 0ZZ"
 
 
 def event(
@@ -156,103 +151,8 @@ def ago(**span: float) -> datetime:
 
 REGISTERED = ago(days=3)
 EVERYTHING = ("new_purchases", "new_bet", "new_win")
-
-
-def traps() -> list[tuple[Row, datetime]]:
-    """Return everybody's events with when they came; the user says what they test."""
-    soon, late = timedelta(seconds=1), 5 * DAY
-    rows: list[tuple[Row, datetime]] = []
-
-    def add(*events: Row, after: timedelta = soon) -> None:
-        for row in events:
-            at = datetime.fromisoformat(row["event_time"])
-            rows.append((row, at + after))
-
-    def player(user: str, at: datetime = REGISTERED, **fields: Any) -> str:
-        add(registration(user, at, **fields))
-        return user
-
-    add(event(player("plain"), REGISTERED + HOUR, amount="2.50"))
-    player("silent")
-    add(*(event("never registered", REGISTERED, kind) for kind in EVERYTHING))
-    for user, offset in (
-        ("before", -MICROSECOND),
-        ("at registration", timedelta()),
-        ("at the last moment", DAY - MICROSECOND),
-        ("a day later", DAY),
-    ):
-        add(event(player(user), REGISTERED + offset))
-    add(event(player("late"), REGISTERED + HOUR, amount="7.25"), after=late)
-
-    player("sent twice")
-    again = event("sent twice", REGISTERED + HOUR, amount=3)
-    add(again)
-    add(again, after=2 * DAY)
-    same = event(player("one id"), REGISTERED + HOUR, amount=3, event_id="one")
-    add(same, same | {"user_id": player("the same id")})
-    # Over midnight: an id names one event of one day.
-    player("one id, two days", REGISTERED + 12 * HOUR)
-    for offset in (13 * HOUR, 25 * HOUR):
-        add(event("one id, two days", REGISTERED + offset, event_id="one"))
-
-    add(event(player("registers twice", campaign="first", label=1), REGISTERED + HOUR))
-    player("registers twice", REGISTERED + 5 * HOUR, campaign="second", label=0)
-    add(event("registers twice", REGISTERED + DAY + HOUR, amount=99))
-    second = registration("second comes first", REGISTERED + HOUR, campaign="second")
-    add(second, registration("second comes first", REGISTERED, campaign="first"))
-    add(event("second comes first", REGISTERED))
-    player("comes back", REGISTERED - WEEK)
-    player("comes back")
-
-    player("ends at as_of", MIDNIGHT - DAY)
-    player("ends after as_of", MIDNIGHT - DAY + MICROSECOND)
-    player("ended the week before", MIDNIGHT - 8 * DAY)
-    player("first of the week", MIDNIGHT - 8 * DAY + MICROSECOND)
-    # A clock that is ten minutes fast: received the day before it happened.
-    fast = registration("fast clock", MIDNIGHT - 8 * DAY + 5 * MINUTE)
-    add(fast, event("fast clock", MIDNIGHT - 8 * DAY + 6 * MINUTE), after=-10 * MINUTE)
-
-    player("nowhere", postcode="ZZ99 9ZZ")
-    player("unknown unit", postcode=UNKNOWN_UNIT)
-    player("small letters", postcode=f" {HOME.lower().replace(' ', '')}")
-    player("label not known", label=None)
-    unsaid = registration("label not said", REGISTERED)
-    del unsaid["label"]
-    add(unsaid)
-    player("label comes later", label=None, event_id="r")
-    known = registration("label comes later", REGISTERED, label=1, event_id="r")
-    add(known, after=late)
-    return rows
-
-
-@cache
-def large_amounts() -> tuple[Row, ...]:
-    """Return players whose amounts reach the bounds that an event may have."""
-    random = np.random.default_rng(5)
-    rows = [registration("three of a billion", REGISTERED)]
-    for cents in (99_999_999_999, 99_999_999_998, 99_999_999_997):
-        amount = Decimal(cents).scaleb(-2)
-        rows.append(event("three of a billion", REGISTERED, "new_win", amount))
-    for number in range(12):
-        user, most = f"large {number}", 100 * 10 ** (number % 10)
-        rows.append(registration(user, REGISTERED))
-        for kind in EVERYTHING:
-            for cents in random.integers(0, most + 1, 3 + 9 * number).tolist():
-                at = REGISTERED + timedelta(seconds=int(random.integers(80_000)))
-                rows.append(event(user, at, kind, Decimal(cents).scaleb(-2)))
-    return tuple(rows)
-
-
 GAMES = Games(seed=3, users=150, maximum_events=60, days=28, end=MIDNIGHT)
 WEEKS = [AS_OF - week * WEEK for week in range(5)]
-
-
-def served_by_the_shipped_model(place: Stream) -> Stream:
-    """Return a place where postcodes are loaded, and the shipped model serves."""
-    prepare_stream(place)
-    load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
-    load_model.load(place.warehouse, place.artifacts, place.settings)
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -286,23 +186,6 @@ def empty(spare) -> Stream:
     stored = (tables.STREAM_EVENTS, tables.STREAM_FEATURES_DAILY)
     empty_tables(spare.warehouse, stored)
     return spare
-
-
-@pytest.fixture(scope="module")
-def trapped(opened) -> Stream:
-    """Everybody's events, each as it came."""
-    place = opened()
-    place.store(
-        *(accepted([row], received_at=received) for row, received in traps()),
-        accepted(large_amounts(), received_at=MIDNIGHT),
-    )
-    return place
-
-
-@pytest.fixture(scope="module")
-def features(trapped) -> dict[str, Row]:
-    """Everybody's features at the as-of date."""
-    return trapped.first_days()
 
 
 @pytest.fixture(scope="module")

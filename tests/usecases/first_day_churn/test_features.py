@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -32,95 +36,196 @@ from tests.usecases.first_day_churn.conftest import (
     LATER,
     MICROSECOND,
     MIDNIGHT,
+    MINUTE,
     POSTCODES,
     REGISTERED,
     TWELVE,
-    UNKNOWN_UNIT,
     USE_CASE,
     WEEK,
     WEEKS,
+    Row,
+    Stream,
     accepted,
     ago,
     as_numbers,
     event,
-    large_amounts,
     model_input,
     registration,
-    traps,
 )
 
+# Of the same district, which has 30 units of 4,000.
+UNKNOWN_UNIT = f"{HOME.split()[0]} 0ZZ"
+SOON, LATE = timedelta(seconds=1), 5 * DAY
 
-class TestCohort:
-    def test_the_cohort_is_everyone_whose_first_day_ended_in_the_lookback(
-        self, features
-    ):
-        """(as_of - 7 days, as_of], to the microsecond; a day later it is over. Who
-        plays without a registration has none."""
-        assert {"ends at as_of", "first of the week", "plain", "silent"} <= set(
-            features
-        )
-        others = {"ends after as_of", "ended the week before", "never registered"}
-        assert not others & set(features)
-
-    def test_the_cohort_has_everyone_once_over_all_snapshots(self, trapped):
-        """Weekly as-of dates share nobody, and leave nobody out."""
-        weeks = [AS_OF + week * WEEK for week in range(-3, 3)]
-        events = [*(row for row, _ in traps()), *large_amounts()]
-        everyone = {row["user_id"] for row in events} - {"never registered"}
-        alone = [trapped.first_days(week) for week in weeks]
-
-        assert set(trapped.first_days(*weeks)) == everyone
-        assert sum(map(len, alone)) == len(everyone)
+# Events with when they came; the user is the one whose trap they are.
+Came = list[tuple[Row, datetime]]
 
 
-# What a user's first day comes to.
-FIRST_DAYS: dict[str, dict[str, object]] = {
-    # It begins with the registration, and ends a day later, however late events come.
-    "before": {"bet_count": 0},
-    "at registration": {"bet_count": 1},
-    "at the last moment": {"bet_count": 1},
-    "a day later": {"bet_count": 0},
-    "late": {"bet_sum": 7.25},
-    # Received the day before it happened, by a fast clock at the edge.
-    "fast clock": {"bet_count": 1},
-    # An id names one event of a user's day, however often it came.
-    "sent twice": {"bet_sum": 3},
-    "one id": {"bet_sum": 3},
-    "the same id": {"bet_sum": 3},
-    "one id, two days": {"bet_count": 2},
-    # The first registration counts.
-    "registers twice": {"campaign": "first", "bet_sum": 1},
-    "second comes first": {"campaign": "first", "bet_count": 1},
-    "plain": {"bet_mean": 2.5, "bet_var": None},
-    # Nothing played is zero and no mean; an unknown postcode has no index.
-    "silent": {
+def came(*events: Row, after: timedelta = SOON) -> Came:
+    return [(row, datetime.fromisoformat(row["event_time"]) + after) for row in events]
+
+
+def joined(at: datetime = REGISTERED, **fields: Any) -> Came:
+    return came(registration("", at, **fields))
+
+
+def played(since: timedelta, *, after: timedelta = SOON, **fields: Any) -> Came:
+    """Return a bet so long after the registration."""
+    return came(event("", REGISTERED + since, **fields), after=after)
+
+
+def known_of(postcode: str | None) -> Row:
+    return {"socioeconomic_idx": postcode and POSTCODES.find(postcode)}
+
+
+UNSAID, MIDDAY = registration("", REGISTERED), REGISTERED + 12 * HOUR
+del UNSAID["label"]
+NO_TIME, FAST = timedelta(), MIDNIGHT - 8 * DAY + 5 * MINUTE
+# Whoever is of the cohort: what happened, and what the first day comes to.
+TRAPS: dict[str, tuple[Came, Row]] = {
+    # The first day ends in the lookback, (as_of - 7 days, as_of], to the microsecond.
+    "ends at as_of": (joined(MIDNIGHT - DAY), {}),
+    "first of the week": (joined(MIDNIGHT - 8 * DAY + MICROSECOND), {}),
+    # Nothing played is zero and no mean; nothing is left out.
+    "silent": (joined(), {
         **{name: 0 if name.endswith(("count", "sum")) else None for name in TWELVE},
-        "age": 35,
-        "country": "England",
-        "campaign": "derby_day",
-        "affiliate_url": None,
+        **known_of(HOME),
+        "age": 35, "country": "England", "campaign": "derby_day", "affiliate_url": None,
         "registration_hour": 0,
-        "socioeconomic_idx": POSTCODES.find(HOME),
+    }),
+    "plain": (
+        joined() + played(HOUR, amount="2.50"), {"bet_mean": 2.5, "bet_var": None},
+    ),
+    # It begins with the registration, and ends a day later, however late events come.
+    **{
+        user: (joined() + played(since), {"bet_count": count})
+        for user, since, count in (
+            ("before", -MICROSECOND, 0), ("at registration", NO_TIME, 1),
+            ("at the last moment", DAY - MICROSECOND, 1), ("a day later", DAY, 0),
+        )
     },
-    "small letters": {"socioeconomic_idx": POSTCODES.find(HOME)},
-    "unknown unit": {"socioeconomic_idx": POSTCODES.find(UNKNOWN_UNIT)},
-    "nowhere": {"socioeconomic_idx": None},
+    "late": (joined() + played(HOUR, amount="7.25", after=LATE), {"bet_sum": 7.25}),
+    # Received the day before it happened, by a fast clock at the edge.
+    "fast clock": (
+        came(registration("", FAST), event("", FAST + MINUTE), after=-10 * MINUTE),
+        {"bet_count": 1},
+    ),
+    # An id names one event of a user's day, however often it came.
+    "sent twice": (
+        joined() + played(HOUR, amount=3, event_id="twice")
+        + played(HOUR, amount=3, event_id="twice", after=2 * DAY),
+        {"bet_sum": 3},
+    ),
+    **{
+        user: (joined() + played(HOUR, amount=3, event_id="one"), {"bet_sum": 3})
+        for user in ("one id", "the same id")
+    },
+    "one id, two days": (
+        joined(MIDDAY) + played(13 * HOUR, event_id="one")
+        + played(25 * HOUR, event_id="one"),
+        {"bet_count": 2},
+    ),
+    # The first registration counts.
+    "registers twice": (
+        joined(campaign="first", label=1) + played(HOUR)
+        + joined(MIDDAY, campaign="second") + played(DAY + HOUR, amount=99),
+        {"campaign": "first", "bet_sum": 1},
+    ),
+    "second comes first": (
+        joined(REGISTERED + HOUR, campaign="second") + joined(campaign="first")
+        + played(NO_TIME),
+        {"campaign": "first", "bet_count": 1},
+    ),
+    # An unknown postcode has no index.
+    "nowhere": (joined(postcode="ZZ99 9ZZ"), known_of(None)),
+    "unknown unit": (joined(postcode=UNKNOWN_UNIT), known_of(UNKNOWN_UNIT)),
+    "small letters": (
+        joined(postcode=f" {HOME.lower().replace(' ', '')}"), known_of(HOME),
+    ),
+    "label not known": (joined(label=None), {}),
+    "label not said": (came(UNSAID), {}),
+    "label comes later": (
+        joined(label=None, event_id="r")
+        + came(registration("", REGISTERED, label=1, event_id="r"), after=LATE),
+        {},
+    ),
+}  # fmt: skip
+# Whoever is not of the cohort.
+OTHERS: dict[str, Came] = {
+    "ends after as_of": joined(MIDNIGHT - DAY + MICROSECOND),
+    "ended the week before": joined(MIDNIGHT - 8 * DAY),
+    "comes back": joined(REGISTERED - WEEK) + joined(),
+    "never registered": came(*(event("", REGISTERED, kind) for kind in EVERYTHING)),
 }
 
 
-@pytest.mark.parametrize("user", FIRST_DAYS)
+@cache
+def large_amounts() -> tuple[Row, ...]:
+    """Return players whose amounts reach the bounds that an event may have."""
+    random = np.random.default_rng(5)
+    rows = [registration("three of a billion", REGISTERED)]
+    for cents in (99_999_999_999, 99_999_999_998, 99_999_999_997):
+        amount = Decimal(cents).scaleb(-2)
+        rows.append(event("three of a billion", REGISTERED, "new_win", amount))
+    for number in range(12):
+        user, most = f"large {number}", 100 * 10 ** (number % 10)
+        rows.append(registration(user, REGISTERED))
+        for kind in EVERYTHING:
+            for cents in random.integers(0, most + 1, 3 + 9 * number).tolist():
+                at = REGISTERED + timedelta(seconds=int(random.integers(80_000)))
+                rows.append(event(user, at, kind, Decimal(cents).scaleb(-2)))
+    return tuple(rows)
+
+
+@pytest.fixture(scope="module")
+def trapped(opened) -> Stream:
+    """Everybody's events, each as it came."""
+    events = {user: rows for user, (rows, _) in TRAPS.items()} | OTHERS
+    place = opened()
+    place.store(
+        *(
+            accepted([row | {"user_id": user}], received_at=received)
+            for user, rows in events.items()
+            for row, received in rows
+        ),
+        accepted(large_amounts(), received_at=MIDNIGHT),
+    )
+    return place
+
+
+@pytest.fixture(scope="module")
+def features(trapped) -> dict[str, Row]:
+    """Everybody's features at the as-of date."""
+    return trapped.first_days()
+
+
+@pytest.mark.parametrize("user", TRAPS)
 def test_the_first_day_comes_to_what_happened_in_it(features, user):
     """Both postcodes are known, or nothing would be compared."""
-    expected = FIRST_DAYS[user]
+    expected = TRAPS[user][1]
 
     assert None not in {POSTCODES.find(HOME), POSTCODES.find(UNKNOWN_UNIT)}
     assert {name: features[user][name] for name in expected} == expected
 
 
-def test_the_first_day_comes_once(trapped, features):
-    """Who registers anew a week later had the first day then."""
-    assert "comes back" in trapped.first_days(AS_OF - WEEK)
-    assert "comes back" not in features
+class TestCohort:
+    def test_the_cohort_is_everyone_whose_first_day_ended_in_the_lookback(
+        self, trapped, features
+    ):
+        """Who plays without a registration has none. Who registers anew a week later
+        had the first day then."""
+        assert not OTHERS.keys() & features.keys()
+        assert "comes back" in trapped.first_days(AS_OF - WEEK)
+
+    def test_the_cohort_has_everyone_once_over_all_snapshots(self, trapped):
+        """Weekly as-of dates share nobody, and leave nobody out."""
+        weeks = [AS_OF + week * WEEK for week in range(-3, 3)]
+        large = {row["user_id"] for row in large_amounts()}
+        everyone = {*TRAPS, *OTHERS, *large} - {"never registered"}
+        alone = [trapped.first_days(week) for week in weeks]
+
+        assert set(trapped.first_days(*weeks)) == everyone
+        assert sum(map(len, alone)) == len(everyone)
 
 
 def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss
 
-from local.generators.games import Games
+from local.generators.games import Games, postcodes
 from local.generators.streams import Delivery
+from offline import load_model, load_postcodes
 from offline.load_model import MODEL, MODELS, PREPROCESSOR
 from propensity.clock import SYSTEM
 from propensity.events.messages import Message
@@ -33,6 +34,7 @@ from propensity.stream.score import ScoreStream
 from tests.constants import set_parameter
 from tests.deployment import entered
 from tests.exact import expected_features
+from tests.functions.streaming import prepare_stream
 from tests.rows import publish
 from tests.usecases.first_day_churn.conftest import (
     AS_OF,
@@ -50,8 +52,15 @@ from tests.usecases.first_day_churn.conftest import (
     as_numbers,
     model_input,
     registration,
-    served_by_the_shipped_model,
 )
+
+
+def served_by_the_shipped_model(place: Stream) -> Stream:
+    """Return a place where postcodes are loaded, and the shipped model serves."""
+    prepare_stream(place)
+    load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
+    load_model.load(place.warehouse, place.artifacts, place.settings)
+    return place
 
 
 def test_no_feature_depends_on_the_label(empty, generated):
