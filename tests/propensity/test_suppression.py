@@ -7,8 +7,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import replace
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,13 +22,12 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.gcp.artifacts import Stored
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry import suppressed
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
 from propensity.tables import every as tables
+from tests.deployment import KEY, Deployment
 
-KEY = "k" * 32
 CHURN, SHOP = "first_day_churn", "ga4_purchase"
 
 
@@ -103,49 +100,28 @@ class TestList:
         assert not listed(user).is_mentioned(data, [])
 
 
-@pytest.fixture
-def warehouse(environment) -> Warehouse:
-    """A warehouse with a key to the list, and no table yet."""
-    settings = Settings.from_environment(
-        {**environment, "PROPENSITY_SUPPRESSION_KEY": KEY}
-    )
-    return Warehouse.open(settings)
-
-
-def other(warehouse: Warehouse, key: str) -> Warehouse:
-    """The same with another key."""
-    settings = replace(warehouse.settings, suppression_key=key)
-    return Warehouse(settings, client=warehouse.client)
-
-
-def add(warehouse: Warehouse, *users: str) -> None:
-    """Put users on the list."""
-    at = datetime.now(UTC)
-    own = {"use_case": EVERYWHERE, "key_id": key_id(KEY)}
-    when = {"suppressed_at": at, "suppressed_on": at.date()}
-    rows = [{**own, **when, "user_hash": user_hash(KEY, user)} for user in users]
-    warehouse.write(tables.SUPPRESSED_USERS, rows)
-
-
 class TestRead:
-    def test_a_read_of_the_list_is_of_the_table(self, warehouse):
+    def test_a_read_of_the_list_is_of_the_table(self, workplace):
         """Every entry is read, and no query is run for it."""
-        warehouse.create(tables.SUPPRESSED_USERS)
-        empty = suppression.read(warehouse)
-        add(warehouse, "anna", "björn")
-        suppressed = suppression.read(warehouse)
+        place = Deployment(workplace, PROPENSITY_SUPPRESSION_KEY=KEY)
+        place.warehouse.create(tables.SUPPRESSED_USERS)
+        empty = suppression.read(place.warehouse)
+        place.suppress("anna")
+        place.suppress("björn")
+        suppressed = suppression.read(place.warehouse)
 
         assert not empty
         assert len(suppressed) == 2
         assert suppressed.covers("björn", SHOP)
-        assert warehouse.bytes_billed == 0
+        assert place.warehouse.bytes_billed == 0
 
-    def test_a_read_of_the_list_needs_a_table_where_there_is_a_key(self, warehouse):
+    def test_a_read_of_the_list_needs_a_table_where_there_is_a_key(self, workplace):
         """A key without a table is a set-up that was not run again; without either
         there is no list."""
+        keyed = Deployment(workplace, PROPENSITY_SUPPRESSION_KEY=KEY)
         with pytest.raises(MissingTable):
-            suppression.read(warehouse)
-        assert suppression.read(other(warehouse, "")) == NOBODY
+            suppression.read(keyed.warehouse)
+        assert suppression.read(Deployment(workplace).warehouse) == NOBODY
 
 
 def entries(*users: str, key: str = KEY) -> bytes:

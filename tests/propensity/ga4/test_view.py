@@ -20,11 +20,11 @@ from propensity import usecases
 from propensity.errors import SchemaError, SettingsError, UseCaseError
 from propensity.ga4.view import GA_EVENTS, check_view, columns, events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.settings import Settings
 from propensity.usecases import Value
 from propensity.usecases.declaration import VIEW, merged
 from tests import shop
 from tests.conftest import new_workplace
+from tests.deployment import Deployment
 
 DAY = date(2026, 3, 2)
 SHOP = usecases.load("ga4_purchase")
@@ -68,13 +68,11 @@ def warehouse(module_workplace) -> Iterator[Warehouse]:
         ]
         + [shop.event("other", DAY, params={"other": 1})],
     )
-    settings = Settings.from_environment(module_workplace.environment)
-    opened = Warehouse.open(settings)
-    values = [*VALUES, PLAN]
-    text = events_view(settings.export, require="false", values=values)
-    opened.replace_view(VIEW, text)
-    yield opened
-    opened.close()
+    place, values = Deployment(module_workplace), [*VALUES, PLAN]
+    text = events_view(place.settings.export, require="false", values=values)
+    place.warehouse.replace_view(VIEW, text)
+    yield place.warehouse
+    place.close()
 
 
 @pytest.fixture(scope="module")
@@ -114,16 +112,6 @@ class TestColumns:
             (column.name, kinds.get(column.field_type, column.field_type))
             for column in schema
         } == {(column.name, column.type) for column in documented}
-
-
-def test_the_view_is_the_same_for_set_up_and_for_whoever_compares():
-    """Conditions follow the view's own; the deploy, local mode and doctor take their
-    text from one function."""
-    plain, strict = (events_view("p.d", require=one) for one in ("false", "both"))
-
-    assert plain.endswith("WHERE TRUE\n")
-    assert strict.startswith(plain)
-    assert strict.endswith("AND privacy_info.ads_storage = 'Yes'\n")
 
 
 def test_two_use_cases_share_a_column_that_they_name_alike():
@@ -172,13 +160,11 @@ def warehouse_of(emulators) -> Iterator[Callable[..., Warehouse]]:
     with contextlib.ExitStack() as stack:
 
         def make(require: str) -> Warehouse:
-            variable = {"PROPENSITY_REQUIRE_CONSENT": require}
-            settings = Settings.from_environment({**place.environment, **variable})
-            warehouse = Warehouse.open(settings)
-            stack.callback(warehouse.close)
-            text = events_view(settings.export, require=require)
-            warehouse.replace_view(VIEW, text)
-            return warehouse
+            strict = Deployment(place, PROPENSITY_REQUIRE_CONSENT=require)
+            stack.callback(strict.close)
+            text = events_view(strict.settings.export, require=require)
+            strict.warehouse.replace_view(VIEW, text)
+            return strict.warehouse
 
         yield make
 

@@ -378,27 +378,6 @@ def test_features_are_exact_in_any_history(strict, seed):
 
 
 class TestLateEvents:
-    def test_late_events_are_counted_by_a_compaction_that_computes_their_days(
-        self, strict
-    ):
-        """The bound is so many days before the day of receipt, whatever the hour. Of a
-        clock of 1971 that day is computed, and none between."""
-        events = [
-            of("beyond", "e", "2026-02-17"),
-            bet(user_id="last day", event_time="2026-02-18T00:00:00Z"),
-            of("last day", "e2", "1971-05-06"),
-        ]
-        strict.store(rows_of(events, received_at=NOW, lateness=BOUND))
-        before = strict.features()
-        summary = strict.compact(NOW + HOUR, as_of=FIRST)
-
-        counts = {user: row["bet_count"] for user, row in before.items()}
-        assert counts == {"last day": 1}
-        days = [date(1971, 5, 6), date(2026, 2, 17), date(2026, 2, 18)]
-        assert summary["days"] == days
-        assert sorted(row["day"] for row in strict.tiles()) == days
-        assert strict.features() == expected(events)
-
     def test_late_events_count_once_where_the_bound_was_another_before(self, strict):
         """A row of an instance that has an older, larger bound is left to a run."""
         old = bet(event_time="2025-12-24T12:00:00Z")

@@ -21,7 +21,6 @@ from propensity.clock import SYSTEM
 from propensity.errors import ArtifactError, SchemaError, Unavailable
 from propensity.ga4.view import Freshness
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate, predict, setup, train
@@ -31,7 +30,7 @@ from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests import shop
-from tests.rows import append_rows
+from tests.deployment import Deployment
 
 AS_OF = date(2026, 6, 1)
 WEEK = AS_OF - timedelta(days=178)
@@ -134,19 +133,18 @@ class TestOutcomes:
 def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(module_workplace):
     """As they are declared; twice equals once, and tables with rows are left alone."""
     shop.load(module_workplace, [shop.event("u", AS_OF)])
-    settings = Settings.from_environment(module_workplace.environment)
-    warehouse = Warehouse.open(settings)
-    setup.prepare(warehouse, settings)
+    place = Deployment(module_workplace)
+    client, settings = place.warehouse.client, place.settings
+    setup.prepare(place.warehouse, settings)
     row = {"use_case": "u", "as_of": AS_OF, "users": 1, "model_version": 0}
-    append_rows(warehouse, tables.PUBLICATIONS, [row])
-    setup.prepare(warehouse, settings)
-    place = f"{settings.project}.{settings.dataset}"
-    made = warehouse.client.get_table(f"{place}.dead_letters")
-    users = warehouse.rows("SELECT user_pseudo_id FROM ga_events")
-    listed = warehouse.client.list_tables(settings.dataset)
+    place.append(tables.PUBLICATIONS, row)
+    setup.prepare(place.warehouse, settings)
+    made = client.get_table(f"{settings.project}.{settings.dataset}.dead_letters")
+    users = place.rows("SELECT user_pseudo_id FROM ga_events")
+    listed = client.list_tables(settings.dataset)
     views = {"ga_events", *tables.views("")}
 
-    assert len(warehouse.rows("SELECT * FROM ma_publications")) == 1
+    assert place.count("ma_publications") == 1
     assert [row["user_pseudo_id"] for row in users] == ["u"]
     assert {table.table_id for table in listed} == views | {
         table.stored for table in tables.TABLES
@@ -155,7 +153,7 @@ def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(module_workplac
     assert [field.name for field in made.schema] == [*declared.types]
     assert made.clustering_fields == [*declared.clustering]
     assert made.time_partitioning.field == declared.partition
-    warehouse.close()
+    place.close()
 
 
 TODAY = date(2026, 4, 20)
