@@ -10,7 +10,6 @@ the request alone, so that anybody may read its message.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 
 class PropensityError(Exception):
@@ -23,7 +22,7 @@ class PropensityError(Exception):
     # Whether a run waits for what may still come; its lease then has since when.
     is_waiting = False
     # HTTP headers of the response.
-    headers: Mapping[str, str] = MappingProxyType({})
+    headers: Mapping[str, str] = {}
 
     def __init_subclass__(cls, *, code: str, **facts: int) -> None:
         """Set what the head of a class says of it; all else is as in its base."""

@@ -15,13 +15,11 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from types import MappingProxyType
 
 # A line an event would cost more than the event.
 LOG_EVERY_S = 10.0
 
 _TRACE = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-")
-_NO_REASONS: Mapping[str, int] = MappingProxyType({})
 
 
 def log(severity: str, message: str, **fields: object) -> None:
@@ -57,7 +55,7 @@ class Counts:
         self._reasons: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, reasons: Mapping[str, int] = _NO_REASONS, /, **counts: int) -> None:
+    def add(self, reasons: Mapping[str, int] | None = None, /, **counts: int) -> None:
         """
         Add to the counts; they are logged within ``LOG_EVERY_S``.
 
@@ -68,7 +66,7 @@ class Counts:
         # Counter.update would take several times as long, for each request.
         for name, count in counts.items():
             self._counts[name] += count
-        for reason, count in reasons.items():
+        for reason, count in (reasons or {}).items():
             self._reasons[reason] += count
         if self._timer is None:
             loop = asyncio.get_running_loop()

@@ -17,7 +17,6 @@ from datetime import date, datetime
 from decimal import Decimal
 from itertools import combinations
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,7 @@ def card(
     version: int | None = None,
     data_until: date | None = None,
     settle_days: int = 0,
-    chosen: Mapping[str, object] = MappingProxyType({}),
+    chosen: Mapping[str, object] | None = None,
     bytes_billed: int = 0,
     valued: Valued | None = None,
 ) -> Plain:
@@ -144,7 +143,7 @@ def card(
             "lookback_days": use_case.lookback_days,
             "horizon_days": use_case.horizon_days,
             "settle_days": settle_days,
-            "statement_parameters": dict(chosen),
+            "statement_parameters": dict(chosen or {}),
             "split": split,
             "trained_until": max(learned, default=None),
             "rows": {

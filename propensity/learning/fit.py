@@ -113,7 +113,6 @@ class _Training:
             judged=judged,
             chosen=best.candidate,
             members=members,
-            best_threshold=threshold,
             measured=models[0],
             live=models[-1],
             holdout=self._holdout(models[0], models[-1], best.score, threshold),

@@ -136,7 +136,6 @@ class Trained:
 
     Attributes:
         chosen: The best candidate, and ``members`` those that it is the mean of.
-        best_threshold: With the best F1 on the judged rows, if any.
         measured: Fitted without the holdout; ``live`` fitted on all rows.
     """
 
@@ -144,7 +143,6 @@ class Trained:
     judged: Sequence[Judged]
     chosen: Candidate
     members: Sequence[Candidate]
-    best_threshold: float | None
     measured: Model
     live: Model
     holdout: Holdout

@@ -84,7 +84,6 @@ class Champion(msgspec.Struct, frozen=True, kw_only=True):
 class Published:
     """A version's objects and their SHA-256, by file name."""
 
-    version: int
     objects: Mapping[str, str]
     checksums: Mapping[str, str]
 
@@ -239,7 +238,7 @@ class Registry:
             objects[name] = self._object(version, name)
             checksums[name] = sha256(data)
             self.artifacts.create(objects[name], data, content_type=content_type)
-        return Published(version=version, objects=objects, checksums=checksums)
+        return Published(objects=objects, checksums=checksums)
 
     def load(self, record: Record) -> tuple[Any, Any]:
         """

@@ -58,8 +58,7 @@ def send_due(run: Run) -> Answer:
             severity = "WARNING" if may_wait else "ERROR"
             run.log(severity, failure.message, audience=name, outcome=outcome)
         if done:
-            counts = [done.sent, done.accepted, done.rejected, done.pending]
-            counted = dict(zip(COUNTS, counts, strict=True))
+            counted = {name: getattr(done, name) for name in COUNTS}
             sums.update(counted)
             entry["prediction_as_of"] = f"{done.about['as_of']}"
             entry |= {key: done.about[key] for key in ABOUT} | counted

@@ -123,7 +123,6 @@ def test_the_row_of_a_version_has_every_column_and_the_card():
     """But for those of alerts; features are in order: the model reads its input so."""
     names = ("model.joblib", "preprocessor.joblib")
     published = Published(
-        version=3,
         objects={name: f"models/shop/3/{name}" for name in names},
         checksums={name: f"sha of {name}" for name in names},
     )

@@ -123,7 +123,10 @@ class TestTime:
         assert pickled(after.measured) == pickled(before.measured)
         assert pickled(after.live) != pickled(before.live)
         assert after.chosen == before.chosen
-        assert after.best_threshold == before.best_threshold
+        assert (
+            after.holdout.metrics.best_threshold
+            == before.holdout.metrics.best_threshold
+        )
         assert after.holdout.metrics.roc_auc != before.holdout.metrics.roc_auc
 
     def test_a_fit_judges_candidates_by_models_of_older_rows(self):
