@@ -225,8 +225,7 @@ def rolling_blocks(
     blocks: list[Block] = []
     left = snapshots
     while len(blocks) < BLOCKS:
-        judged = left[-BLOCK_SNAPSHOTS:]
-        older = left[: -len(judged)] if judged else ()
+        judged, older = left[-BLOCK_SNAPSHOTS:], left[:-BLOCK_SNAPSHOTS]
         fitting = older
         while fitting and not timeframe.is_matured(fitting[-1], today=judged[0]):
             fitting = fitting[:-1]

@@ -26,15 +26,10 @@ import grpc
 import grpc.aio
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry, if_exception_type
+from google.cloud.bigquery_storage_v1 import types
 from google.cloud.bigquery_storage_v1.services.big_query_write import (
     BigQueryWriteAsyncClient,
     BigQueryWriteClient,
-)
-from google.cloud.bigquery_storage_v1.types import (
-    AppendRowsRequest,
-    BatchCommitWriteStreamsRequest,
-    StorageError,
-    WriteStream,
 )
 
 from propensity.errors import PropensityError, Unavailable
@@ -89,12 +84,12 @@ def request_of(
     rows: pa.RecordBatch, stream: str = "", schema: pa.Schema | None = None
 ) -> Any:
     """Return a request; the first of a call names its stream, and the rows' schema."""
-    request = AppendRowsRequest.pb()(write_stream=stream)
+    request = types.AppendRowsRequest.pb()(write_stream=stream)
     request.arrow_rows.rows.serialized_record_batch = rows.serialize().to_pybytes()
     if schema is not None:
         writer = request.arrow_rows.writer_schema
         writer.serialized_schema = schema.serialize().to_pybytes()
-    return AppendRowsRequest.wrap(request)
+    return types.AppendRowsRequest.wrap(request)
 
 
 def metadata(stream: str) -> list[tuple[str, str]]:
@@ -139,11 +134,11 @@ def write(settings: Settings, table: str, rows: pa.Table) -> None:
         stream = again(_staged)(client, path, rows, float(settings.query_timeout_s))
         # May be repeated: BigQuery reports a stream that is committed.
         answer = client.batch_commit_write_streams(
-            BatchCommitWriteStreamsRequest(parent=path, write_streams=[stream]),
+            types.BatchCommitWriteStreamsRequest(parent=path, write_streams=[stream]),
             retry=again,
             timeout=float(settings.deadline_s),
         )
-    committed = StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
+    committed = types.StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
     errors = [error for error in answer.stream_errors if error.code != committed]
     if errors:
         raise Unavailable(f"BigQuery did not commit rows: {errors[0].error_message}")
@@ -155,7 +150,7 @@ def _staged(
     """Send rows to a pending stream, and return its name."""
     # No retry of a call: one of the connection would lack the requests already sent.
     limits: Any = {"retry": None, "timeout": timeout}
-    pending = WriteStream(type_=WriteStream.Type.PENDING)
+    pending = types.WriteStream(type_=types.WriteStream.Type.PENDING)
     stream = client.create_write_stream(parent=path, write_stream=pending, **limits)
 
     def requests() -> Iterator[Any]:

@@ -18,14 +18,9 @@ import numpy as np
 import pyarrow as pa
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn import ensemble
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-    VotingClassifier,
-)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
@@ -63,9 +58,9 @@ _FARTHEST = (0.95 / 0.05) ** 0.5
 
 ALGORITHMS: Mapping[str, type] = {
     "LogisticRegression": LogisticRegression,
-    "HistGradientBoostingClassifier": HistGradientBoostingClassifier,
-    "RandomForestClassifier": RandomForestClassifier,
-    "ExtraTreesClassifier": ExtraTreesClassifier,
+    "HistGradientBoostingClassifier": ensemble.HistGradientBoostingClassifier,
+    "RandomForestClassifier": ensemble.RandomForestClassifier,
+    "ExtraTreesClassifier": ensemble.ExtraTreesClassifier,
 }
 
 
@@ -232,7 +227,9 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
         UseCaseError: It cannot be fitted on these rows.
     """
     model, is_large = estimator(candidate, seed=seed), len(part) > PARALLEL_ROWS
-    is_forest = isinstance(model, RandomForestClassifier | ExtraTreesClassifier)
+    is_forest = isinstance(
+        model, ensemble.RandomForestClassifier | ensemble.ExtraTreesClassifier
+    )
     if is_forest and is_large:
         model.set_params(n_jobs=-1)
     threads = native_threads().limit(limits=None if is_large else 1, user_api="openmp")
@@ -265,7 +262,7 @@ def combined(models: Sequence[Any]) -> Any:
     if len(models) == 1:
         return models[0]
     named = [(f"model_{n}", FrozenEstimator(model)) for n, model in enumerate(models)]
-    mean = VotingClassifier(named, voting="soft")
+    mean = ensemble.VotingClassifier(named, voting="soft")
     # A row of each class: all parts are fitted, and learn nothing of these.
     return mean.fit(np.zeros((2, models[0].n_features_in_)), np.array([0, 1]))
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
     from propensity.registry.leases import Lease
     from propensity.runs.run import Run
-    from propensity.settings import Settings
 
 # Of the lease that all compactions share; the lease of a run is of its as-of date.
 SCOPE, KIND = "stream", "compact"
@@ -114,7 +113,10 @@ def _count(
     run: Run, lease: Lease, days: Sequence[date], *, counted_until: datetime
 ) -> int:
     """Compute the sums of days anew; return how many there are."""
-    first = _first_whole_day(run.settings, run.as_of)
+    # The sums of a day whose events have expired can not be computed anew: what comes
+    # of it so late is in no feature.
+    kept = tables.retention(run.settings.retention_days).get(tables.STREAM_EVENTS.name)
+    first = run.as_of - kept * DAY + 2 * DAY if kept else EPOCH.date()
     counted = [day for day in days if day >= first]
     lease.check()
     [row] = run.warehouse.rows(
@@ -130,17 +132,6 @@ def _count(
         },
     )
     return int(row["tiles"])
-
-
-def _first_whole_day(settings: Settings, today: date) -> date:
-    """
-    Return the first day all of whose events are kept, 1970 where all are.
-
-    The sums of a day whose events have expired can not be computed anew: what comes of
-    it so late is in no feature.
-    """
-    days = tables.retention(settings.retention_days).get(tables.STREAM_EVENTS.name)
-    return today - days * DAY + 2 * DAY if days else EPOCH.date()
 
 
 def export(run: Run, table: str, days: Sequence[date]) -> None:

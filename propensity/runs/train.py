@@ -50,7 +50,14 @@ def training_rows(run: Run) -> pa.Table:
         NotEnoughData: The source has no event, or too few days for a snapshot.
         MissingTable, SchemaError: The source is not what the use case reads.
     """
-    return _event_rows(run) if run.use_case.scores_events else _user_rows(run)
+    if not run.use_case.scores_events:
+        return _user_rows(run)
+    joined = run.warehouse.table(
+        run.use_case.statement("event_training_rows"),
+        {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
+    )
+    joined = suppression.read(run.warehouse).without(joined, run.use_case.name)
+    return dataset(joined, run.use_case)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,16 +182,6 @@ def _snapshots(run: Run) -> Sequence[date]:
         lacking = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"
         run.log("WARNING", lacking)
     return whole
-
-
-def _event_rows(run: Run) -> pa.Table:
-    """Read scored events with their labels."""
-    joined = run.warehouse.table(
-        run.use_case.statement("event_training_rows"),
-        {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
-    )
-    joined = suppression.read(run.warehouse).without(joined, run.use_case.name)
-    return dataset(joined, run.use_case)
 
 
 def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Annotated
 
 from propensity.schema import NULLABLE, Part, Row, RunId, Table, UseCaseName
-from propensity.tables.models import Money, Number
+from propensity.tables.models import Count, Money, Number
 
 _EFFECT = "contacted minus control"
 Audience = Annotated[str, "Name of the audience"]
@@ -72,9 +72,7 @@ class Plan(Row):
         None
     )
     measured_lift: Annotated[Number, "Newest decided lift"] = None
-    recommended_users: Annotated[int | None, "How many are worth contacting by it"] = (
-        None
-    )
+    recommended_users: Annotated[Count, "How many are worth contacting by it"] = None
     power: Annotated[Sequence[Power], "Smallest effects after 1, 4 and 13 weeks"] = ()
     deciles: Annotated[Sequence[Decile], "Possible members, in tenths"] = ()
 
