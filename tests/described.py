@@ -33,16 +33,10 @@ def path_of(target: str) -> str:
     return f"/propensity-{target.replace('_', '-')}"
 
 
-def _operations(target: str) -> dict[str, Any]:
-    """Return what a function takes, by method."""
-    operations: dict[str, Any] = whole()["paths"][path_of(target)]
-    return operations
-
-
 @cache
 def _validator(target: str, method: str, status: str) -> Any:
     """Return the validator of an answer's JSON; None where it has no body."""
-    answers = _operations(target)[method]["responses"]
+    answers = whole()["paths"][path_of(target)][method]["responses"]
     assert status in answers, f"{target} answers {status}, which is not described"
     answer = answers[status]
     if "$ref" in answer:
@@ -63,7 +57,7 @@ def check_described(target: str, answer: Any, *, method: str = "POST") -> Any:
         answer: Of ``requests``, or of Flask's client.
     """
     status = answer.status_code
-    if method.lower() not in _operations(target):
+    if method.lower() not in whole()["paths"][path_of(target)]:
         assert status in (404, 405), f"{method} is not described, and answered {status}"
         method = "POST"
     validator = _validator(target, method.lower(), str(status))

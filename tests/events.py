@@ -120,11 +120,6 @@ def spoilt(literal: str, field: str = "bet_amount") -> bytes:
     return written(bet(), **{field: literal})
 
 
-def timed(text: str) -> dict[str, Any]:
-    """Return a bet that says this is when it happened."""
-    return bet(event_time=text)
-
-
 def enriched_card(name: str, **fields: Any) -> dict[str, Any]:
     """Return a card transaction as ``stream_features`` publishes it."""
     return transaction(
@@ -215,19 +210,13 @@ def places(events: Sequence[Any]) -> list[int]:
 def row(
     event: Mapping[str, Any] | bytes, *, lateness: timedelta = LATENESS, **how: Any
 ) -> dict[str, Any]:
-    """Return the row of an event that must be accepted."""
+    """Return the row of an event, or of a truth, that must be accepted."""
     accepted = accept(message(event), **how)
     assert not accepted.refused, accepted.refused[0].detail
-    [stored] = rows(accepted, lateness=lateness).to_pylist()
-    return dict(stored)
-
-
-def told(event: Mapping[str, Any] | bytes, **how: Any) -> dict[str, Any]:
-    """Return the row of a truth that must be accepted."""
-    accepted = accept(message(event), **{"catalogue": DEPLOYED, **how})
-    assert not accepted.refused, accepted.refused[0].detail
-    [stored] = truths(accepted).to_pylist()
-    return dict(stored)
+    is_event = bool(accepted.events)
+    stored = rows(accepted, lateness=lateness) if is_event else truths(accepted)
+    [only] = stored.to_pylist()
+    return dict(only)
 
 
 def refusal(event: Mapping[str, Any] | bytes, **how: Any) -> tuple[str, str | None]:

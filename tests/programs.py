@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +36,3 @@ def execute(
     output = f"{process.args}\n{process.stdout}\n{process.stderr}"
     assert status is None or process.returncode == status, output
     return process
-
-
-def wait_until(is_so: Callable[[], Any], what: str = "") -> None:
-    """Wait for what comes soon."""
-    deadline = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)

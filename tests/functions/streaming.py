@@ -44,7 +44,7 @@ def prepare_view(warehouse: Warehouse) -> None:
 
 
 def eventually(
-    is_so: Callable[[], Any], what: str, *, deadline_s: float = DEADLINE_S
+    is_so: Callable[[], Any], what: str = "it is so", *, deadline_s: float = DEADLINE_S
 ) -> Any:
     """Ask until the answer is true, and return it."""
     until = time.monotonic() + deadline_s

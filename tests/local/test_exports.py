@@ -55,10 +55,10 @@ def read(source: Path) -> list[dict[str, Any]]:
 
 def present(value: Any) -> Any:
     if isinstance(value, list):
-        return [present(one) for one in value]
-    if not isinstance(value, dict):
-        return value
-    return {name: present(one) for name, one in value.items() if one is not None}
+        return [*map(present, value)]
+    if isinstance(value, dict):
+        return {name: present(one) for name, one in value.items() if one is not None}
+    return value
 
 
 class TestFiles:
@@ -182,22 +182,16 @@ def test_days_that_only_another_table_has_are_read(tmp_path):
     (folder / "events_intraday_20250302.json").write_bytes(ndjson(streamed))
 
     with ga4_export.opened(folder) as database:
-        found = database.execute(
-            "SELECT event_name FROM events ORDER BY ALL"
-        ).fetchall()
-    assert found == [(TABLES[0],), ("streamed",)]
+        found = database.execute("SELECT event_name FROM events ORDER BY ALL")
+        assert found.fetchall() == [(TABLES[0],), ("streamed",)]
 
 
 def test_files_that_are_left_out_or_say_no_table_are_named(tmp_path):
     """Copies, parts without an ending, and formats that are not read."""
-    for name in (
-        "events_20250301.json",
-        "export.json",
-        "events_20250301_backup.json",
-        "events_20250302-000000000000",
-        "events_20250303.csv",
-        ".hidden.csv",
-    ):
+    read_ones = ["events_20250301.json", "export.json"]
+    others = ["20250301_backup.json", "20250302-000000000000", "20250303.csv"]
+    others = [f"events_{name}" for name in others]
+    for name in (*read_ones, *others, ".hidden.csv"):
         (tmp_path / name).write_bytes(ndjson(event()))
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources" / "loyalty.csv").touch()
@@ -207,8 +201,7 @@ def test_files_that_are_left_out_or_say_no_table_are_named(tmp_path):
     assert untold.startswith("1 files do not name a table")
     assert "export.json" in untold
     assert left_out.startswith("3 files are left out")
-    for name in ("20250301_backup.json", "20250302-000000000000", "20250303.csv"):
-        assert f"events_{name}" in left_out
+    assert all(name in left_out for name in others)
     assert len(ga4_export.remarks(tmp_path / "events_20250301.json")) == 0
 
 
@@ -392,11 +385,8 @@ class TestSummary:
         self, table, hours, is_cut, name
     ):
         """The days, the last whole one, and what can be predicted."""
-        usual = [
-            at(day, hour)
-            for day in range(20)
-            for hour in range(12 if is_cut and day == 19 else 24)
-        ]
+        usual = [at(day, hour) for day in range(20) for hour in range(24)]
+        usual = usual[:-12] if is_cut else usual
         wrong = at(table, hours, event_name=name, user_id="u")
         with tempfile.TemporaryDirectory() as folder:
             found = self.summed(Path(folder), *usual, wrong)
@@ -416,10 +406,8 @@ class TestSummary:
         """A last day that ends earlier than on any of the two weeks before does not
         count. A local day that goes on past midnight UTC has the UTC day to its end:
         east of UTC the last one is a day earlier."""
-        rows = [
-            at(day, hour - zone)
-            for day in range(20)
-            for hour in range(hours if day == 19 else 24)
-        ]
+        whole = [at(day, hour - zone) for day in range(19) for hour in range(24)]
+        last = [at(19, hour - zone) for hour in range(hours)]
 
-        assert self.summed(tmp_path, *rows).last_full_day == date(2025, 3, full)
+        found = self.summed(tmp_path, *whole, *last)
+        assert found.last_full_day == date(2025, 3, full)

@@ -11,7 +11,7 @@ import requests
 from local.processes import HOST, answers, free_ports, is_listening
 from local.receiver import Receiver
 from local.stack.stack import LOOPBACK
-from tests.programs import wait_until
+from tests.functions.streaming import eventually
 
 FOREIGN = (
     {"Host": "evil.example"},
@@ -33,7 +33,7 @@ def pages(tmp_path):
     with subprocess.Popen(
         [sys.executable, LOOPBACK, f"{port}"], cwd=tmp_path
     ) as server:
-        wait_until(lambda: answers(f"{url}/not-there"))
+        eventually(lambda: answers(f"{url}/not-there"))
         yield f"{url}/index.html"
         server.terminate()
 
@@ -65,7 +65,7 @@ def test_the_receiver_to_practise_with_has_the_faults_of_real_ones():
     seen, reasons = set[object](), set[str]()
     command = [sys.executable, "-m", "local.receiver", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        wait_until(lambda: is_listening(port))
+        eventually(lambda: is_listening(port))
         for number in range(100):
             body = {"users": [{"id": f"u{number}"}]}
             try:

@@ -38,7 +38,7 @@ from local.processes import (
 from local.progress import QUIET_S, TICK_S, Progress, Step
 from propensity.gcp.clients import open_client
 from tests.conftest import BigQueryEmulator, StorageEmulator
-from tests.programs import wait_until
+from tests.functions.streaming import eventually
 
 # As a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
@@ -57,10 +57,10 @@ def killed(tmp_path) -> Iterator[Process]:
         port=port,
         log=tmp_path / "log",
     )
-    wait_until(lambda: not is_free(port))
+    eventually(lambda: not is_free(port))
     [worker] = psutil.Process(process.pid).children()
     os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not process.is_running)
+    eventually(lambda: not process.is_running)
     yield process
     if worker.is_running():
         worker.kill()
@@ -78,11 +78,11 @@ class TestStop:
         ignoring = "(trap '' TERM; echo $BASHPID; exec sleep 600) & wait"
         program = ["bash", "-c", ignoring]
         process = started(tmp_path, "parent", program)
-        wait_until(lambda: Path(process.log).read_text().strip())
+        eventually(lambda: Path(process.log).read_text().strip())
         child = int(Path(process.log).read_text())
 
         assert stop([process]) == [process]
-        wait_until(lambda: start_time(child) is None)
+        eventually(lambda: start_time(child) is None)
         assert not process.is_running
 
     def test_a_stop_ends_what_a_killed_leader_left_behind(self, killed):
@@ -90,7 +90,7 @@ class TestStop:
         another program"."""
         stop([killed])
 
-        wait_until(lambda: is_free(killed.port))
+        eventually(lambda: is_free(killed.port))
 
     def test_a_stop_touches_no_stranger_of_the_same_number(self, killed, tmp_path):
         """A number is given again: a group of another command is somebody else's, also
@@ -111,7 +111,7 @@ def killed_after(service: str, folder: Path, *words: str) -> Iterator[str]:
     command = [*module, "--port", str(port), "--data-dir", str(folder), *words]
     with subprocess.Popen(command) as process:
         try:
-            wait_until(lambda: is_listening(port))
+            eventually(lambda: is_listening(port))
             yield f"http://{HOST}:{port}"
         finally:
             process.kill()

@@ -24,7 +24,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import types
 
 from local.receiver import Receiver
-from tests.programs import wait_until
+from tests.functions.streaming import eventually
 
 PATIENCE_S = 15
 OK, ERROR = 204, 500
@@ -67,7 +67,7 @@ class Endpoint(Receiver):
 
     def wait_for(self, count: int) -> list[Push]:
         """Wait until so many pushes have come, and return all."""
-        wait_until(lambda: len(self.pushes) >= count)
+        eventually(lambda: len(self.pushes) >= count)
         return list(self.pushes)
 
 
@@ -226,7 +226,7 @@ class TestPushes:
         with Endpoint(answer) as endpoint:
             emulator.subscription(topic, push_config={"push_endpoint": endpoint.url})
             emulator.publish(topic, *texts)
-            wait_until(lambda: accepted.total() >= len(texts))
+            eventually(lambda: accepted.total() >= len(texts))
             time.sleep(0.3)
 
         assert accepted == Counter(texts)
@@ -249,7 +249,7 @@ class TestStreamingPull:
 
         flow = pubsub_v1.types.FlowControl(max_messages=5)
         future = emulator.subscriber.subscribe(subscription, take, flow_control=flow)
-        wait_until(lambda: len(held) == 5)
+        eventually(lambda: len(held) == 5)
         time.sleep(0.3)
         assert len(held) == 5
 
@@ -305,12 +305,12 @@ class TestStreamingPull:
             for n in range(2)
         )
         emulator.publish(topic, *map(str, range(40)))
-        wait_until(lambda: sum(map(len, got)) == 40)
+        eventually(lambda: sum(map(len, got)) == 40)
         first.cancel()
         first.result(PATIENCE_S)
         before = len(got[0])
         emulator.publish(topic, *map(str, range(40, 80)))
-        wait_until(lambda: sum(map(len, got)) == 80)
+        eventually(lambda: sum(map(len, got)) == 80)
         second.cancel()
         second.result(PATIENCE_S)
 

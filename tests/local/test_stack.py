@@ -37,8 +37,9 @@ from local.stack.state import (
     port_base,
     states,
 )
+from tests.functions.streaming import eventually
 from tests.local.test_loopback import FOREIGN
-from tests.programs import execute, wait_until
+from tests.programs import execute
 
 KEY = "a-key-of-the-user-and-of-nobody-else"
 BROKEN = "raise RuntimeError('no champion in sight')\n"
@@ -360,7 +361,7 @@ class TestCommandLine:
 
         victim = processes[-1]
         os.kill(victim.pid, signal.SIGKILL)
-        wait_until(lambda: not victim.is_running)
+        eventually(lambda: not victim.is_running)
         for verb in ("status", "up"):
             output = command(verb)
             assert output.returncode == 1

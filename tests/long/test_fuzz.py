@@ -16,7 +16,7 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
 
@@ -26,7 +26,7 @@ import requests
 
 from offline import load_model
 from tests.deployment import Deployment
-from tests.events import bet, registration
+from tests.events import bet, registration, written
 from tests.functions.instances import Instance, push, together
 from tests.functions.looked_up import ANA
 from tests.functions.looked_up import publish as publish_prediction
@@ -55,12 +55,13 @@ RAW = (
     *(b"[" * 50_000, b'{"a":' * 5_000, b'{"x": NaN}', b'{"x": 1, "x": 2}'),
     *("{}".encode("utf-16"), b"x" * 70_000, b" " * 5_000_000, b"9" * 200_000),
 )
-TYPES = (
-    "application/json",
-    "text/plain",
-    "",
-    "application/json; charset=x",
-    "x/",
+TYPES = ("application/json", "text/plain", "", "application/json; charset=x", "x/")
+# What no client would send after the first lines of a request.
+BROKEN = (
+    *("Content-Length: 1000\r\n\r\n{}", "Content-Length: -1\r\n\r\n{}"),
+    "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n5\r\n{}",
+    *(f"X: {'y' * 100_000}\r\n\r\n", "\x00\x01\x02\r\n\r\n"),
 )
 
 
@@ -74,9 +75,7 @@ def valid(target: str, chance: random.Random) -> Any:
         return {"use_case": "ga4_purchase", "as_of": "2026-03-01", "force": False}
     make = chance.choice([registration, bet])
     event = make(user_id=f"fuzz-{chance.randrange(30)}", event_id=uuid.uuid4().hex)
-    data = json.dumps(event).encode()
-    if chance.random() < 0.6:
-        data = mutated(event, chance)
+    data = mutated(event, chance) if chance.random() < 0.6 else written(event)
     return push(data, uuid.uuid4().hex)
 
 
@@ -111,48 +110,40 @@ def mutated(body: Any, chance: random.Random) -> bytes:
     return data
 
 
-def sent(target: str, url: str, seed: int) -> tuple[int, float, bytes, bytes]:
-    """Send a request; return status, seconds, what was sent and the answer."""
+def sent(target: str, url: str, seed: int) -> tuple[str, int, float, bytes, bytes]:
+    """Send a request; return target, status, seconds, what was sent and the answer."""
     chance = random.Random(seed)
-    kind = chance.random()
-    headers = {"Content-Type": "application/json"}
-    method, body = "POST", b""
+    method, headers, kind = (
+        "POST",
+        {"Content-Type": "application/json"},
+        chance.random(),
+    )
+    body = mutated(valid(target, chance), chance)
     if kind < 0.1:
         body = b"[" if target in RUNS else json.dumps(valid(target, chance)).encode()
-    elif kind < 0.75:
-        body = mutated(valid(target, chance), chance)
-    elif kind < 0.85:
+    elif kind < 0.2:
         body = chance.choice(RAW)
-    elif kind < 0.9:
+    elif kind < 0.25:
         headers["Content-Type"] = chance.choice(TYPES)
-        body = mutated(valid(target, chance), chance)
-    elif kind < 0.95:
+    elif kind < 0.3:
         method = chance.choice(["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD"])
         words = "".join(chance.choices("abcdefuser_id=&%/?é\x01", k=30))
         url += chance.choice(["", f"?{words}", f"?user_id={words}", f"{words}"])
-    else:
-        return (raw(url, chance), 0.0, b"", b"")
+        body = b""
+    elif kind < 0.35:
+        return target, broken(url, chance.choice(BROKEN)), 0.0, b"", b""
     began = time.monotonic()
     answer = requests.request(method, url, data=body, headers=headers, timeout=60)
-    return answer.status_code, time.monotonic() - began, body, answer.content
+    took = time.monotonic() - began
+    return target, answer.status_code, took, body, answer.content
 
 
-def raw(url: str, chance: random.Random) -> int:
+def broken(url: str, rest: str) -> int:
     """Send what no client would; return the status, 0 where the server hangs up."""
     host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
     head = f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    text = chance.choice(
-        [
-            f"{head}Content-Length: 1000\r\n\r\n{{}}",
-            f"{head}Content-Length: -1\r\n\r\n{{}}",
-            f"{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n0\r\n\r\n",
-            f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{}}",
-            f"{head}X: {'y' * 100_000}\r\n\r\n",
-            "\x00\x01\x02\r\n\r\n",
-        ]
-    )
     with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(text.encode("latin-1"))
+        connection.sendall((head + rest).encode("latin-1"))
         connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(OSError):
             words = connection.recv(200).split(b" ")
@@ -182,43 +173,33 @@ def memory(instance: Instance) -> int:
     return sum(one.memory_info().rss for one in [own, *own.children(recursive=True)])
 
 
-def rest(instances: dict[str, Instance], count: Callable[[str], int], turn: int) -> Any:
-    """Send a share of the requests to all functions at once; yield what came."""
-    jobs = [
-        (target, instance.url, SEED + 10_000 * turn + number)
-        for target, instance in instances.items()
-        for number in range(count(target))
-    ]
-    random.Random(turn).shuffle(jobs)
-    with futures.ThreadPoolExecutor(THREADS) as pool:
-        return [
-            (job[0], *of)
-            for job, of in zip(jobs, pool.map(lambda j: sent(*j), jobs), strict=True)
-        ]
-
-
 def test_hostile_requests_break_nothing(site, tmp_path):
     instances = {
         target: Instance(target, site.environment, tmp_path / target)
         for target in TARGETS
     }
-    with together([*instances.values()]):
-        known = [
-            instances["get_proba"].get(user_id="ana.1").json(),
-            instances["score"].ask(FEATURES).json()["probability"],
-        ]
-        answers, grown = [], {}
+
+    def ask() -> list[Any]:
+        probability = instances["score"].ask(FEATURES).json()["probability"]
+        return [instances["get_proba"].get(user_id="ana.1").json(), probability]
+
+    with (
+        together([*instances.values()]),
+        futures.ThreadPoolExecutor(THREADS) as pool,
+    ):
+        known, answers, grown = ask(), [], {}
         for turn in range(4):
-            answers += rest(
-                instances, lambda target: (RUN if target in RUNS else ASKED) // 4, turn
-            )
+            jobs = [
+                (target, instance.url, SEED + 10_000 * turn + number)
+                for target, instance in instances.items()
+                for number in range((RUN if target in RUNS else ASKED) // 4)
+            ]
+            random.Random(turn).shuffle(jobs)
+            answers += pool.map(lambda job: sent(*job), jobs)
             if turn == 1:
                 grown = {name: memory(one) for name, one in instances.items()}
         grown = {name: memory(one) - grown[name] for name, one in instances.items()}
-        again = [
-            instances["get_proba"].get(user_id="ana.1").json(),
-            instances["score"].ask(FEATURES).json()["probability"],
-        ]
+        again = ask()
 
         assert all(one.process.is_running for one in instances.values())
     statuses = Counter((target, status) for target, status, *_ in answers)

@@ -27,15 +27,9 @@ SERVICE = {
 # One function is there, and so are things that no function has any more, and a request
 # that somebody sends by hand meanwhile.
 LISTED = {
-    "region=us-central1 --format=json": [json.dumps([SERVICE])],
-    "scheduler jobs list": [
-        *("propensity-compact-features", "propensity-predictions-old"),
-        *("propensity-report", "propensity-by-hand-1-2"),
-    ],
-    "run services list": [
-        *("propensity-get-proba", "propensity-score", "propensity-dashboard"),
-    ],
-    "run jobs list": ["propensity-training-job-old"],
+    "scheduler jobs list": ("compact-features", "predictions-old", "by-hand-1-2"),
+    "run services list": ("get-proba", "score", "dashboard"),
+    "run jobs list": ("training-job-old",),
 }
 
 
@@ -44,8 +38,10 @@ def ran(tmp_path_factory, project) -> Cloud:
     """A cloud where a set-up went through, and what this has left in ``left``."""
     cloud = cloud_of(tmp_path_factory.mktemp("ran"), project)
     cloud.rules.insert(0, ("buckets describe", "", 1))
+    cloud.rules.append(("region=us-central1 --format=json", json.dumps([SERVICE]), 0))
     for part, names in LISTED.items():
-        cloud.rules.append((part, "\n".join(names), 0))
+        lines = [f"propensity-{name}" for name in names]
+        cloud.rules.append((part, "\n".join(lines), 0))
     result = cloud.run("deploy/setup.sh", "--yes")
     assert result.returncode == 0, result.stderr
     shutil.copytree(project / ".local", cloud.folder / "left")
