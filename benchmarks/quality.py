@@ -105,8 +105,7 @@ def exported(
         last, days = shop.last_full_day, shop.dates
         tables = {f"events_{day:%Y%m%d}": shop.shard(day) for day in days}
         ga4_export.load_tables(client, settings.ga4_dataset, tables)
-    view = events_view(settings.export, require="false")
-    warehouse.replace_view(VIEW, view)
+    warehouse.replace_view(VIEW, events_view(settings.export, require="false"))
     return name, days, last
 
 
@@ -143,7 +142,7 @@ def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
     use_case = usecases.load("ga4_purchase")
     with sandbox.emulators(*RUNS) as stack:
         settings = Settings.from_environment(stack.environment)
-        timeframe = use_case.timeframe(settings)
+        frame = use_case.timeframe(settings)
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             name, days, last = exported(warehouse, file)
             month, trained_on = None, tuple[date, ...]()
@@ -156,9 +155,7 @@ def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
                     month = week.year, week.month
                     call(stack, "model_training", body)
                     most = settings.training_snapshots
-                    trained_on = timeframe.snapshots(
-                        today=week, days={*days}, at_most=most
-                    )
+                    trained_on = frame.snapshots(today=week, days={*days}, at_most=most)
                 if known:
                     call(stack, "model_evaluation", body)
                 answer = call(stack, "predictions", body, accepted=NoChampion.code)
@@ -167,10 +164,8 @@ def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
             as_ofs = sorted({*known}.union(*known.values()))
             keys = [("as_of", "ascending"), ("user_id", "ascending")]
             rows = read(warehouse, use_case, as_ofs).sort_by(keys)
-            published = warehouse.table(
-                statement("published_users", own=FOLDER),
-                {"use_case": use_case.name, "weeks": [*known]},
-            )
+            asked = {"use_case": use_case.name, "weeks": [*known]}
+            published = warehouse.table(statement("published_users", own=FOLDER), asked)
     parts = {week: learning_rows.slice_of(rows, [week]) for week in known}
     plain = []
     with step("fitting the plain model"):
@@ -206,12 +201,7 @@ def compared(
     Yield each figure beside the rival's, and the interval of the difference.
 
     A user counts a Poisson(1) number of times in a resample, with all of its weeks.
-
-    Args:
-        name: Of the shop.
-        rows: Whose scores they are.
-        scores: Ours, then the rival's, by name; higher is more likely.
-        is_gate: Whether the benchmark fails where ours are worse.
+    ``scores`` are ours, then the rival's; with ``is_gate`` ours may not be worse.
     """
     random = np.random.default_rng(1)
     ours, theirs = scores

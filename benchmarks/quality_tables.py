@@ -119,9 +119,8 @@ def players() -> Scored:
         statement = use_case.statement("training_rows")
         rows = opened.warehouse.table(statement, parameters)
     elapsed = rows[use_case.stream.elapsed]
-    return _of_dates(
-        "churn at moments", rows.append_column("moment", elapsed), use_case
-    )
+    rows = rows.append_column("moment", elapsed)
+    return _of_dates("churn at moments", rows, use_case)
 
 
 def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Scored:
@@ -129,9 +128,8 @@ def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Scored:
     as_ofs = sorted(pc.unique(rows["as_of"]).to_pylist())
     known = learning_rows.slice_of(rows, as_ofs[:-NEWEST])
     later = learning_rows.slice_of(rows, as_ofs[-NEWEST:])
-    parts = learning_rows.of_users(
-        known.rows, use_case, use_case.timeframe(SETTINGS), settings=SETTINGS
-    )
+    frame = use_case.timeframe(SETTINGS)
+    parts = learning_rows.of_users(known.rows, use_case, frame, settings=SETTINGS)
     return scored(name, parts, later, use_case)
 
 

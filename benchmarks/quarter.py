@@ -153,7 +153,7 @@ def expected(
 def by_lifetimes(bought: pd.DataFrame, starts: Sequence[date], days: int) -> list[Any]:
     """Return what BG/NBD with Gamma-Gamma expects of each user, by start."""
     # Plain values: its environment may have another pandas.
-    columns = {name: bought[name].to_list() for name in ("user", "day", "amount")}
+    columns = bought.to_dict("list")
     asked = [(number(start), days) for start in starts]
     answer: list[Any] = by_peer("lifetimes", LIFETIMES, columns, asked)
     return answer
@@ -167,8 +167,7 @@ def compared(
     dates = sorted(set(rows["as_of"].to_pylist()))
     known = {}
     for start in dates:
-        final = [day for day in dates if frame.is_matured(day, today=start)]
-        if final:
+        if final := [day for day in dates if frame.is_matured(day, today=start)]:
             known[start] = final
     # The rows that 00-ModelTraining would train on, or all if it would use none.
     enough = [start for start in known if frame.are_enough(known[start])]
@@ -196,12 +195,9 @@ def compared(
             figures[GINI][way].append(gini or 0.0)
     for what, by_way in figures.items():
         for rival in (PEER, BEFORE):
-            yield Line(
-                f"{days} days, {len(starts)} starts: {what}",
-                "",
-                {OURS: by_way[OURS], rival: by_way[rival]},
-                **TARGETS[what],
-            )
+            both = {OURS: by_way[OURS], rival: by_way[rival]}
+            about = f"{days} days, {len(starts)} starts: {what}"
+            yield Line(about, "", both, **TARGETS[what])
 
 
 def main() -> int:
@@ -211,18 +207,18 @@ def main() -> int:
     if not folder:
         print("PROPENSITY_DATA names no folder with a real shop: nothing to compare")
         return finish([])
-    lines: list[Line] = []
+    lines = list[Line]()
     with showing(), sandbox.opened() as opened:
         [(_, sales), *horizons] = loaded(opened.warehouse, Path(folder) / quality.REAL)
-    bought = pd.DataFrame(
-        {
-            "user": sales["user_id"].to_pylist(),
-            "day": [number(day) for day in sales["as_of"].to_pylist()],
-            "amount": paid(sales, "amount"),
-        }
-    )
+    bought = {
+        "user": sales["user_id"].to_pylist(),
+        "day": [*map(number, sales["as_of"].to_pylist())],
+        "amount": paid(sales, "amount"),
+    }
     for use_case, rows in horizons:
-        lines += compared(bought, use_case, rows, opened.warehouse.settings)
+        lines += compared(
+            pd.DataFrame(bought), use_case, rows, opened.warehouse.settings
+        )
     return finish(lines)
 
 

@@ -61,9 +61,8 @@ def pipelines() -> dict[str, tuple[Pipeline, float]]:
 
 
 def _columns(numbers: object, categories: object) -> ColumnTransformer:
-    return ColumnTransformer(
-        [("numbers", numbers, NUMBERS), ("categories", categories, CATEGORIES)]
-    )
+    kinds = ("numbers", numbers, NUMBERS), ("categories", categories, CATEGORIES)
+    return ColumnTransformer([*kinds])
 
 
 def fitted(pipeline: Pipeline) -> Pipeline:

@@ -70,12 +70,13 @@ class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
                 AppendRowsResponse.pb().SerializeToString,
             )
         return grpc.unary_unary_rpc_method_handler(
-            lambda request, _: PublishResponse.pb()(
-                message_ids=["1"] * len(request.messages)
-            ),
+            self._publish,
             PublishRequest.pb().FromString,
             PublishResponse.pb().SerializeToString,
         )
+
+    def _publish(self, request: Any, _: Any) -> Any:
+        return PublishResponse.pb()(message_ids=["1"] * len(request.messages))
 
     def _append(self, requests: Iterable[Any], _: Any) -> Iterator[Any]:
         stream, schema = "", pa.schema([])
@@ -88,9 +89,8 @@ class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
             batch = pa.ipc.read_record_batch(buffer, schema)
             self._appended.append((stream, batch.num_rows))
             time.sleep(APPEND_S)
-            yield AppendRowsResponse.pb()(
-                append_result=AppendRowsResponse.AppendResult.pb()()
-            )
+            done = AppendRowsResponse.AppendResult.pb()()
+            yield AppendRowsResponse.pb()(append_result=done)
 
     def appended(self, table: str) -> list[int]:
         """Return the rows of each append to a table."""

@@ -109,8 +109,7 @@ def ours(path: Path) -> float:
     ]
 
     def made(part: Sequence[Message]) -> int:
-        accepted = accept(part, catalogue, index, received_at=at)
-        events = accepted.events
+        events = accept(part, catalogue, index, received_at=at).events
         rows = rows_of(STREAM_EVENTS, events, received_at=at, lateness=LATENESS)
         return min(rows.num_rows, len(events)) if rows.serialize() else 0
 

@@ -35,12 +35,10 @@ PARTS = re.compile(
 CHANCE = re.compile(r" (audience|lift) |^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ ")
 RULES = re.compile(r"^-+$")
 # Pictures: the file of a state that they show, and their size.
+REPORT = "storage/propensity-local/models/ga4_purchase/1/report.html"
 PICTURES = {
     "dashboard.png": ("dashboard/use-case-ga4_purchase.html", 1180, 1140),
-    "report.png": (
-        "storage/propensity-local/models/ga4_purchase/1/report.html",
-        *(1000, 560),
-    ),
+    "report.png": (REPORT, 1000, 560),
 }
 # Sentences about the numbers of a line: the line, and where its numbers stand in it.
 SENTENCES = (
@@ -173,13 +171,12 @@ def pictures() -> None:
         sys.exit("no pictures are taken: install Chromium, such as by its package")
     for name, (file, width, height) in PICTURES.items():
         page = (ROOT / ".local" / "states" / STATE / file).resolve(strict=True)
-        options = [
-            *("--headless", "--no-sandbox", "--hide-scrollbars", "--log-level=3"),
-            *(f"--window-size={width},{height}", f"--screenshot={ROOT}/docs/{name}"),
+        command = [
+            *(browser, "--headless", "--no-sandbox", "--hide-scrollbars"),
+            *("--log-level=3", f"--window-size={width},{height}"),
+            *(f"--screenshot={ROOT}/docs/{name}", page.as_uri()),
         ]
-        subprocess.run(
-            [browser, *options, page.as_uri()], check=True, stderr=subprocess.DEVNULL
-        )
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         print(f"wrote docs/{name}")
 
 
@@ -189,12 +186,9 @@ def main() -> int:
     parser.add_argument("--check", type=Path, metavar="FILE")
     options = parser.parse_args()
     if options.check:
-        printed = options.check.read_text("utf-8").splitlines()
-        wrong = [
-            problem
-            for name in PAGES
-            for problem in problems(name, (ROOT / name).read_text("utf-8"), printed)
-        ]
+        printed, wrong = options.check.read_text("utf-8").splitlines(), list[str]()
+        for name in PAGES:
+            wrong += problems(name, (ROOT / name).read_text("utf-8"), printed)
         print(*wrong, sep="\n")
         return int(bool(wrong))
     printed = played().splitlines()

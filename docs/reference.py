@@ -8,16 +8,15 @@ Columns are those of ``propensity/tables/``; who writes a table is what
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, product
-from pathlib import Path
 
 import click
 
 from commands import cli
 from commands.answers import MEANINGS
+from deploy import functions
 from local import billing
 from propensity import usecases
 from propensity.ga4.view import GA_EVENTS
@@ -36,16 +35,10 @@ PLAIN = {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"}
 
 # Tables that people rarely query: the page has no columns of them.
 INTERNAL = {
-    "ma_publications",
-    "ma_predictions_runs",
-    "ma_preprocessors",
-    "stream_features_daily",
-    "stream_compactions",
-    "postcode_index",
-    "suppressed_users",
+    *("ma_publications", "ma_predictions_runs", "ma_preprocessors"),
+    *("stream_features_daily", "stream_compactions"),
+    *("postcode_index", "suppressed_users"),
 }
-
-RIGHTS = Path(__file__).resolve().parent.parent / "deploy" / "functions.toml"
 
 # What a reader of a table must know, and its columns do not say.
 NOTES = {
@@ -128,11 +121,8 @@ def _about(table: Table) -> Iterator[str]:
 
 def _writers(table: str) -> list[str]:
     """Return which functions write a table."""
-    rights_by_target = tomllib.loads(RIGHTS.read_text("utf-8")).items()
     return [
-        target
-        for target, rights in rights_by_target
-        if table in [*rights.get("writes", ()), *rights.get("appends", ())]
+        one.target for one in functions.load() if table in (*one.writes, *one.appends)
     ]
 
 

@@ -116,14 +116,10 @@ def _partitions(
         # sqlglot writes DIV(a + b, c) as a + b // c.
         division.set("this", exp.paren(division.this))
     sql = where.sql("duckdb")
-    given = {
-        parameter.name: parameters[parameter.name]
-        for parameter in where.find_all(exp.Parameter)
-    }
-    query = (
-        f"SELECT {known.partition} FROM "
-        f"(SELECT UNNEST($values::{kind}[]) AS {known.partition}) WHERE {sql}"
-    )
+    named = {parameter.name for parameter in where.find_all(exp.Parameter)}
+    given = {name: parameters[name] for name in named}
+    every = f"(SELECT UNNEST($values::{kind}[]) AS {known.partition})"
+    query = f"SELECT {known.partition} FROM {every} WHERE {sql}"
     rows = _database().execute(query, {**given, "values": values}).fetchall()
     return {value for (value,) in rows}
 

@@ -37,12 +37,8 @@ def refusing(app: Any) -> Any:
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            names = dict(scope["headers"])
-            host, origin = (
-                names[name].decode("latin-1") if name in names else None
-                for name in (b"host", b"origin")
-            )
-            if is_foreign(host, origin):
+            texts = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            if is_foreign(texts.get(b"host"), texts.get(b"origin")):
                 await send({"type": "http.response.start", "status": STATUS.value})
                 await send({"type": "http.response.body", "body": REFUSAL.encode()})
                 return

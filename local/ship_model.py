@@ -72,8 +72,7 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
         for name in FILES:
             files[name] = (stack.bucket_folder / answer["objects"][name]).read_bytes()
     card = json.loads(files[CARD])
-    reason = f"shipped: trained on {games.users:,} generated users"
-    card["verdict"]["reason"] = reason
+    card["verdict"]["reason"] = f"shipped: trained on {games.users:,} generated users"
     files[CARD] = json.dumps(card, indent=1).encode()
     about = {
         "use_case": USE_CASE,
@@ -113,9 +112,8 @@ def store(warehouse: Warehouse, games: Games) -> None:
     accepted = accept(messages, catalogue, index, received_at=games.end)
     if accepted.refused:
         raise ArtifactError(f"generated events are refused: {accepted.refused}")
-    rows = rows_of(
-        STREAM_EVENTS, accepted.events, received_at=games.end, lateness=lateness
-    )
+    at, events = games.end, accepted.events
+    rows = rows_of(STREAM_EVENTS, events, received_at=at, lateness=lateness)
     warehouse.write(STREAM_EVENTS, pa.Table.from_batches([rows]))
 
 

@@ -117,10 +117,10 @@ def play(
         since=first_day,
         as_of=datetime.now(UTC).date(),
     )
+    stored, dead = counts["stored_rows"], counts["dead_letters"]
     yield (
-        f"{counts['stored_rows']:,} transactions stored, "
-        f"{counts['stored_rows'] - counts['events']:,} of them duplicates; "
-        f"{counts['truths']:,} truths; {counts['dead_letters']:,} dead letters; "
+        f"{stored:,} transactions stored, {stored - counts['events']:,} of them "
+        f"duplicates; {counts['truths']:,} truths; {dead:,} dead letters; "
         f"{len(scores):,} scored\n"
     )
     review_cost = warehouse.settings.alert_review_cost

@@ -202,11 +202,10 @@ def show(
 def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
     """Load the days before a date, and those before them that GA4 may rewrite."""
     days = (until - n * DAY for n in range(count + LATEST_ARRIVAL_DAYS + 1, 0, -1))
-    tables = {
-        f"events_{day:%Y%m%d}": shop.shard(day, seen_on=until - DAY)
-        for day in days
-        if day >= shop.dates[0]
-    }
+    tables = {}
+    for day in days:
+        if day >= shop.dates[0]:
+            tables[f"events_{day:%Y%m%d}"] = shop.shard(day, seen_on=until - DAY)
     ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
 
 
@@ -229,10 +228,10 @@ def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
         return None
     shift = answer["log_odds_shift"]
     shifted = "" if shift is None else f", log-odds shifted by {shift:+.2f}"
+    users, version = answer["users"], answer["model_version"]
     say(
-        f"{answer['as_of']}  predict   {answer['users']:,} users by version "
-        f"{answer['model_version']}, mean probability "
-        f"{answer['mean_probability']:.4f}{shifted}"
+        f"{answer['as_of']}  predict   {users:,} users by version {version}, mean "
+        f"probability {answer['mean_probability']:.4f}{shifted}"
     )
     # Without an export there is no day of it to wait for.
     return date.fromisoformat(answer.get("data_until", answer["as_of"]))

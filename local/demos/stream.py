@@ -42,16 +42,12 @@ def play(stack: Stack, warehouse: Warehouse) -> Iterator[str]:
     accepted = sum(delivery.event is not None for delivery in deliveries)
     expected = {"stored_rows": accepted, "dead_letters": len(deliveries) - accepted}
     counts = settled(warehouse, USE_CASE, expected, since=since)
-    yield (
-        f"{counts['stored_rows']:,} stored, "
-        f"{counts['stored_rows'] - counts['events']:,} of them duplicates; "
-        f"{counts['dead_letters']:,} dead letters"
-    )
+    stored, dead = counts["stored_rows"], counts["dead_letters"]
+    twice = stored - counts["events"]
+    yield f"{stored:,} stored, {twice:,} of them duplicates; {dead:,} dead letters"
     compacted = call(stack, "compact_features", {})
-    yield (
-        f"compacted {len(compacted['days'])} days; "
-        f"{compacted['exported_days']['stream_events']} days exported to Parquet"
-    )
+    days, exported = len(compacted["days"]), compacted["exported_days"]["stream_events"]
+    yield f"compacted {days} days; {exported} days exported to Parquet"
     streamed = features(warehouse, "streamed_features")
     clean = features(
         warehouse,

@@ -63,9 +63,8 @@ class Store:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._database = sqlite3.connect(
-            folder / ".objects.sqlite", isolation_level=None
-        )
+        file = folder / ".objects.sqlite"
+        self._database = sqlite3.connect(file, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(SCHEMA)
@@ -92,27 +91,23 @@ class Store:
 
     def _rows(self, table: str, where: str, *values: Any) -> list[tuple[Resource, Any]]:
         content = "kept" if table == "objects" else "NULL"
-        found = self._database.execute(
-            f"SELECT resource, {content} FROM {table} WHERE {where}", values
-        )
+        query = f"SELECT resource, {content} FROM {table} WHERE {where}"
+        found = self._database.execute(query, values)
         return [(json.loads(resource), kept) for resource, kept in found]
 
     def bucket(self, name: str) -> Resource:
         for resource, _ in self._rows("buckets", "name = ?", name):
             return resource
-        raise HTTPException(
-            HTTPStatus.NOT_FOUND, "The specified bucket does not exist."
-        )
+        raise HTTPException(404, "The specified bucket does not exist.")
 
     def create_bucket(self, metadata: Resource) -> Resource:
         if not BUCKET.fullmatch(metadata["name"]):
-            message = f"{metadata['name']!r} is not a valid bucket name."
-            raise HTTPException(HTTPStatus.BAD_REQUEST, message)
+            name = metadata["name"]
+            raise HTTPException(400, f"{name!r} is not a valid bucket name.")
         if self._rows("buckets", "name = ?", metadata["name"]):
-            raise HTTPException(HTTPStatus.CONFLICT, "You already own this bucket.")
-        return self.save_bucket(
-            {**metadata, "kind": "storage#bucket", "id": metadata["name"]}
-        )
+            raise HTTPException(409, "You already own this bucket.")
+        about = {"kind": "storage#bucket", "id": metadata["name"]}
+        return self.save_bucket(metadata | about)
 
     def save_bucket(self, resource: Resource) -> Resource:
         name = resource["name"]
@@ -123,13 +118,10 @@ class Store:
 
     def objects(self, bucket: str, query: Query) -> list[Resource]:
         self.bucket(bucket)
-        prefix = query.get("prefix", "")
-        rows = self._rows(
-            "objects",
-            "bucket = ? AND SUBSTR(name, 1, LENGTH(?)) = ? AND (kept IS NULL OR ?) "
-            "ORDER BY name, generation",
-            *(bucket, prefix, prefix, query.get("versions", "").lower() == "true"),
-        )
+        prefix, versions = query.get("prefix", ""), query.get("versions", "")
+        where = "bucket = ? AND SUBSTR(name, 1, LENGTH(?)) = ? AND (kept IS NULL OR ?)"
+        values = bucket, prefix, prefix, versions.lower() == "true"
+        rows = self._rows("objects", f"{where} ORDER BY name, generation", *values)
         return [resource for resource, _ in rows]
 
     def live(self, bucket: str, name: str) -> Resource | None:
@@ -148,7 +140,7 @@ class Store:
         old = "bucket = ? AND name = ? AND generation = ?"
         for row in self._rows("objects", old, bucket, name, generation):
             return row
-        raise HTTPException(HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}")
+        raise HTTPException(404, f"No such object: {bucket}/{name}")
 
     def write(
         self, bucket: str, content: bytes, metadata: Resource, query: Query
@@ -159,7 +151,7 @@ class Store:
         last = int(live["generation"]) if live else 0
         if int(query.get("ifGenerationMatch", last)) != last:
             message = f"The precondition did not hold: the generation is {last}."
-            raise HTTPException(HTTPStatus.PRECONDITION_FAILED, message)
+            raise HTTPException(412, message)
         resource = _resource({**metadata, "bucket": bucket}, content, after=last)
         with self._database:  # all of the block, or nothing of it
             self._database.execute("BEGIN")
@@ -175,9 +167,7 @@ class Store:
             self._retire(bucket, live, for_good=named is not None)
             self._file(bucket, name).unlink(missing_ok=True)
         elif not named or not self._drop(bucket, name, named):
-            raise HTTPException(
-                HTTPStatus.NOT_FOUND, f"No such object: {bucket}/{name}"
-            )
+            raise HTTPException(404, f"No such object: {bucket}/{name}")
 
     def _retire(
         self, bucket: str, live: Resource | None, *, for_good: bool = False
@@ -193,22 +183,21 @@ class Store:
             self._drop(bucket, live["name"], live["generation"])
 
     def _drop(self, bucket: str, name: str, generation: str) -> int:
+        where = "bucket = ? AND name = ? AND generation = ?"
+        key = [bucket, name, generation]
         return self._database.execute(
-            "DELETE FROM objects WHERE bucket = ? AND name = ? AND generation = ?",
-            [bucket, name, generation],
+            f"DELETE FROM objects WHERE {where}", key
         ).rowcount
 
     def _save(self, resource: Resource, kept: bytes | None = None) -> None:
         key = resource["bucket"], resource["name"], int(resource["generation"])
-        self._database.execute(
-            "REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
-            [*key, json.dumps(resource), kept],
-        )
+        row = [*key, json.dumps(resource), kept]
+        self._database.execute("REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", row)
 
     def _file(self, bucket: str, name: str) -> Path:
         # Two names have two files: a path may have no part that leads elsewhere.
         if {"", ".", ".."} & {*name.split("/")} or "\0" in name:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, f"{name!r} cannot name a file")
+            raise HTTPException(400, f"{name!r} cannot name a file")
         return self.folder / bucket / name
 
 
@@ -276,7 +265,7 @@ class Service:
 
     async def delete(self, request: Request) -> Response:
         self.store.delete(**request.path_params, query=request.query_params)
-        return Response(status_code=HTTPStatus.NO_CONTENT)
+        return Response(status_code=204)
 
     async def read(self, request: Request) -> Response:
         """Return an object's resource, its content, or a part of the content."""
@@ -294,11 +283,10 @@ class Service:
             return Response(content, headers=about)
         first, last = int(wanted[1]), int(wanted[2] or len(content))
         if first >= len(content):
-            status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-            return Response(status_code=status)
+            return Response(status_code=416)
         part = content[first : last + 1]
         about["Content-Range"] = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
-        return Response(part, HTTPStatus.PARTIAL_CONTENT, about)
+        return Response(part, 206, about)
 
     async def upload(self, request: Request) -> Response:
         """Take an upload: at once, in two parts, or in chunks."""
@@ -310,7 +298,7 @@ class Service:
             total = request.headers["Content-Range"].rpartition("/")[2]
             if total == "*" or len(content) < int(total):
                 done = {"Range": f"bytes=0-{len(content) - 1}"} if content else {}
-                return Response(status_code=HTTPStatus.PERMANENT_REDIRECT, headers=done)
+                return Response(status_code=308, headers=done)
             del self._uploads[upload]
             return self._written(bucket, bytes(content), metadata, conditions)
         kind = query["uploadType"]
@@ -338,14 +326,14 @@ class Service:
         version = request.path_params["version"]
         file = self.secrets / Path(version).name
         if not file.is_file():
-            raise HTTPException(HTTPStatus.NOT_FOUND, f"Secret [{version}] not found.")
-        data = base64.b64encode(file.read_bytes()).decode()
-        name = f"{version}/versions/1"
-        return JSONResponse({"name": name, "payload": {"data": data}})
+            raise HTTPException(404, f"Secret [{version}] not found.")
+        payload = {"data": base64.b64encode(file.read_bytes()).decode()}
+        return JSONResponse({"name": f"{version}/versions/1", "payload": payload})
 
     async def unknown(self, request: Request) -> Response:
-        message = f"There is no {request.method} {request.url.path} here."
-        raise HTTPException(HTTPStatus.NOT_FOUND, message)
+        raise HTTPException(
+            404, f"There is no {request.method} {request.url.path} here."
+        )
 
 
 async def refuse(request: Request, error: Any) -> Response:

@@ -84,18 +84,18 @@ def remarks(source: Path) -> list[str]:
     """Return how files were read, and which are left out, in words."""
     files = export_files(source)
     unclear = [path for path in files if _table(path) is None]
-    groups = [(unclear, "do not name a table, and count as daily tables")]
-    if source.is_dir():
-        others = [path for path in _visible(source) if path not in files]
-        groups.append(
-            (others, "are left out, because of their ending or as a copy of a table")
-        )
-    return [
-        f"{len(paths):,} files {what}: {', '.join(path.name for path in paths[:NAMED])}"
-        + (" …" if len(paths) > NAMED else "")
-        for paths, what in groups
-        if paths
-    ]
+    found = _visible(source) if source.is_dir() else files
+    others = [path for path in found if path not in files]
+    said = []
+    for paths, what in (
+        (unclear, "do not name a table, and count as daily tables"),
+        (others, "are left out, because of their ending or as a copy of a table"),
+    ):
+        if paths:
+            names = [path.name for path in paths[:NAMED]]
+            more = " …" if len(paths) > NAMED else ""
+            said.append(f"{len(paths):,} files {what}: {', '.join(names)}{more}")
+    return said
 
 
 def export_files(source: Path) -> list[Path]:
@@ -109,13 +109,11 @@ def export_files(source: Path) -> list[Path]:
     """
     if not source.exists():
         raise SchemaError(f"there is no file or folder {source}", hint="Check the path")
-    found = _visible(source) if source.is_dir() else [source]
-    files = [
-        path
-        for path in found
-        if path.name.lower().endswith(ENDINGS)
-        and (path == source or order_of(path) is not None)
-    ]
+    files = []
+    for path in _visible(source) if source.is_dir() else [source]:
+        is_copy = path != source and order_of(path) is None
+        if path.name.lower().endswith(ENDINGS) and not is_copy:
+            files.append(path)
     if not files:
         raise SchemaError(f"{source} has no file that ends with {', '.join(ENDINGS)}")
     return files
@@ -166,18 +164,14 @@ def opened(
             try:
                 _read(database, path, copy=Path(folder) / "copy.json", limit=limit)
             except (OSError, duckdb.Error) as error:
-                reason = str(error).splitlines()[0]
-                raise SchemaError(
-                    f"{path} cannot be read",
-                    hint=f"Extract or download it again: {reason}",
-                ) from error
+                hint = f"Extract or download it again: {str(error).splitlines()[0]}"
+                raise SchemaError(f"{path} cannot be read", hint=hint) from error
         database.execute(
             "DELETE FROM events AS e WHERE place > (SELECT MIN(place) FROM events AS o "
             "WHERE o.event_date = e.event_date)"
         )
-        [(usual,)] = database.execute(
-            "SELECT QUANTILE_DISC(event_timestamp, 0.9) FROM events"
-        ).fetchall()
+        nine_tenths = "SELECT QUANTILE_DISC(event_timestamp, 0.9) FROM events"
+        [(usual,)] = database.execute(nine_tenths).fetchall()
         if usual is None:
             raise SchemaError(f"{source} has no rows of a GA4 export")
         if usual < OLDEST:
@@ -220,10 +214,9 @@ def _read(
     numbered = (
         "CREATE OR REPLACE TEMP TABLE given AS SELECT ROW_NUMBER() OVER () AS row"
     )
+    plain_date = "REPLACE(event_date, '-', '') AS event_date"
     try:
-        read(
-            f"{numbered}, * REPLACE (REPLACE(event_date, '-', '') AS event_date)", kinds
-        )
+        read(f"{numbered}, * REPLACE ({plain_date})", kinds)
     except duckdb.InvalidInputException as problem:
         if malformed := re.search(r"Malformed JSON.* in \S+ (\d+): (.*)", str(problem)):
             # DuckDB names the next row.
@@ -312,10 +305,8 @@ def summary(database: Any) -> Summary:
     Raises:
         SchemaError: Its events happened on other days than their tables are of.
     """
-    counts = database.execute(
-        "SELECT STRPTIME(event_date, '%Y%m%d')::DATE, COUNT(*) FROM events GROUP BY ALL"
-    ).fetchall()
-    rows = dict(counts)
+    per_day = "SELECT STRPTIME(event_date, '%Y%m%d')::DATE, COUNT(*) FROM events"
+    rows = dict(database.execute(f"{per_day} GROUP BY ALL").fetchall())
     # A few stray days are no part of the data's span, nor are the events of devices
     # whose clock is days ahead or behind.
     dates = days_of_data(rows)
@@ -329,19 +320,16 @@ def summary(database: Any) -> Summary:
         "SELECT COUNT(DISTINCT COALESCE(user_pseudo_id, user_id)), "
         "COUNT(user_pseudo_id), COUNT(user_id) FROM usual"
     ).fetchall()
-    names = database.execute(
-        "SELECT event_name FROM usual GROUP BY ALL HAVING COUNT(*) > 1"
-    ).fetchall()
+    several = "SELECT event_name FROM usual GROUP BY ALL HAVING COUNT(*) > 1"
+    names = database.execute(several).fetchall()
     # When the bulk of each UTC day, which is none of the property's, has happened.
     by_day = database.execute(
         "SELECT moment::DATE, COUNT(*), QUANTILE_DISC(moment, 0.95) FROM usual "
         "GROUP BY 1"
     ).fetchall()
     if not by_day:
-        raise SchemaError(
-            "event_timestamp and event_date are of different days",
-            hint="Correct one of them",
-        )
+        problem = "event_timestamp and event_date are of different days"
+        raise SchemaError(problem, hint="Correct one of them")
     whole = days_of_data({day: count for day, count, _ in by_day})
     ends = sorted(end for day, _, end in by_day if day in whole)
     *before, end = (at.time() for at in ends)
@@ -379,10 +367,8 @@ def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
 
 def rows_of(database: duckdb.DuckDBPyConnection, name: str) -> pa.Table:
     """Return the rows of a shard in ``ARROW_SCHEMA``."""
-    found = database.execute(
-        "SELECT * EXCLUDE place FROM events WHERE event_date = ?",
-        [name.removeprefix(PREFIX)],
-    )
+    of_day = "SELECT * EXCLUDE place FROM events WHERE event_date = ?"
+    found = database.execute(of_day, [name.removeprefix(PREFIX)])
     return found.to_arrow_table().cast(ARROW_SCHEMA)
 
 

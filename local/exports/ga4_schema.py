@@ -16,9 +16,7 @@ import pyarrow as pa
 
 from propensity.schema import Column, arrow_type, in_sql
 
-_IN_API: list[dict[str, Any]] = json.loads(
-    resources.files(__package__).joinpath("ga4_schema.json").read_text()
-)
+_FILE = resources.files(__package__).joinpath("ga4_schema.json")
 
 
 def _column(described: dict[str, Any]) -> Column:
@@ -31,5 +29,5 @@ def _column(described: dict[str, Any]) -> Column:
     )
 
 
-COLUMNS = tuple(map(_column, _IN_API))
+COLUMNS = tuple(map(_column, json.loads(_FILE.read_text())))
 ARROW_SCHEMA = pa.schema([(column.name, arrow_type(column)) for column in COLUMNS])

@@ -111,11 +111,8 @@ def replace_table(client: Any, table: str, rows: pa.Table) -> None:
     parquet.enable_list_inference = True
     file = io.BytesIO()
     pq.write_table(rows, file)
-    config = LoadJobConfig(
-        source_format="PARQUET",
-        write_disposition="WRITE_TRUNCATE",
-        parquet_options=parquet,
-    )
+    config = LoadJobConfig(source_format="PARQUET", parquet_options=parquet)
+    config.write_disposition = "WRITE_TRUNCATE"
     job = client.load_table_from_file(file, table, rewind=True, job_config=config)
     job.result(timeout=LOAD_TIMEOUT_S)
 

@@ -325,11 +325,8 @@ class Stack:
                 *("--host", HOST, "--port", str(self.port(target))),
                 *(["--asgi"] if function.is_asynchronous else []),
             ]
-            staged = stage.stage(
-                self._root / function.folder,
-                folder / "staged" / target,
-                requirements=function.requirements,
-            )
+            source, staged = self._root / function.folder, folder / "staged" / target
+            stage.stage(source, staged, requirements=function.requirements)
             if self.audiences_folder.is_dir():
                 own_folder = staged / folders.OWN
                 shutil.copytree(self.audiences_folder, own_folder, dirs_exist_ok=True)
@@ -387,10 +384,10 @@ def stop_all(state: State, record: Record) -> list[Process]:
     Stop the processes of a state, functions first, since they may be using tables;
     return those that were still running.
     """
-    emulators = [p for p in record.processes if p.name in EMULATORS]
-    functions = [p for p in record.processes if p.name not in EMULATORS]
+    emulators = [one for one in record.processes if one.name in EMULATORS]
     with deferred_signals():
-        stopped = stop(functions) + stop(emulators)
+        stopped = stop(one for one in record.processes if one not in emulators)
+        stopped += stop(emulators)
         if record.processes:
             state.write(Record(record.options, record.base))
     return stopped

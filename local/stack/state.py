@@ -135,11 +135,11 @@ class State:
                 undo.enter_context(venvs.locked(self.folder / "lock", wait=False))
             except BlockingIOError:
                 record = self.record()
+                other = f"STATE={self.name[:60]}-2 {PORT_BASE}={record.base + 1000}"
                 raise LocalError(
                     f"state {self.name!r} is in use by process {record.pid}",
                     hint="Wait for it, or use another state and other ports: "
-                    f"make demo STATE={self.name[:60]}-2 "
-                    f"{PORT_BASE}={record.base + 1000}",
+                    f"make demo {other}",
                 ) from None
             yield
 
@@ -156,11 +156,10 @@ class State:
             fields["processes"] = [Process(**one) for one in fields["processes"]]
             return Record(**fields)
         except (ValueError, TypeError, KeyError) as error:
-            raise LocalError(
-                f"{self.record_file} cannot be read",
-                hint="Stop what still runs of this state by hand, and remove "
-                f"{self.folder}",
-            ) from error
+            hint = (
+                f"Stop what still runs of this state by hand, and remove {self.folder}"
+            )
+            raise LocalError(f"{self.record_file} cannot be read", hint=hint) from error
 
     def write(self, record: Record) -> None:
         """Write its record."""
@@ -181,8 +180,5 @@ def port_base(environment: Mapping[str, str] = os.environ) -> int:
 def states(home: Path = LOCAL / "states") -> list[State]:
     """List the states that there are."""
     # A file, or a copy by another name, is none.
-    return [
-        State(place.name, home)
-        for place in sorted(home.glob("*"))
-        if place.is_dir() and NAME.fullmatch(place.name)
-    ]
+    folders = [one.name for one in sorted(home.glob("*")) if one.is_dir()]
+    return [State(name, home) for name in folders if NAME.fullmatch(name)]

@@ -60,24 +60,20 @@ def handler(broker: Broker, rpc: str) -> Any:
     def encode(response: Proto) -> bytes:
         return EMPTY if response is EMPTY else bytes(response.SerializeToString())
 
+    decode = request_type.FromString
     if rpc == "StreamingPull":
-        return grpc.stream_stream_rpc_method_handler(
-            stream, request_type.FromString, encode
-        )
-    return grpc.unary_unary_rpc_method_handler(answer, request_type.FromString, encode)
+        return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
+    return grpc.unary_unary_rpc_method_handler(answer, decode, encode)
 
 
 async def serve(port: int) -> None:
     """Serve until SIGTERM or SIGINT; raise RuntimeError where the port is taken."""
     server, broker = grpc.aio.server(options=OPTIONS), Broker(Pusher)
-    server.add_generic_rpc_handlers(
-        [
-            grpc.method_handlers_generic_handler(
-                f"google.pubsub.v1.{name}", {rpc: handler(broker, rpc) for rpc in rpcs}
-            )
-            for name, rpcs in RPCS.items()
-        ]
-    )
+    for name, rpcs in RPCS.items():
+        handlers = {rpc: handler(broker, rpc) for rpc in rpcs}
+        service = f"google.pubsub.v1.{name}"
+        generic = grpc.method_handlers_generic_handler(service, handlers)
+        server.add_generic_rpc_handlers([generic])
     server.add_insecure_port(f"{HOST}:{port}")
     await server.start()
     stopping = asyncio.Event()

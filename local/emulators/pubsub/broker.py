@@ -130,12 +130,11 @@ class Subscription:
         if not self.config.HasField("retry_policy"):
             return PUSH_RETRY_S if self.config.push_config.push_endpoint else 0.0
         policy = self.config.retry_policy
-        shortest, longest = (
-            backoff.ToMilliseconds() / 1_000
-            for backoff in (policy.minimum_backoff, policy.maximum_backoff)
-        )
         # The exponent is bounded: floats end at some thousand attempts.
-        return float(min(shortest * 2.0 ** min(attempts - 1, 60), longest))
+        pause_ms = policy.minimum_backoff.ToMilliseconds() * 2.0 ** min(
+            attempts - 1, 60
+        )
+        return float(min(pause_ms, policy.maximum_backoff.ToMilliseconds()) / 1_000)
 
 
 class Broker:
