@@ -82,12 +82,15 @@ def test_the_newest_month_tests_a_model_of_older_ones(look):
     assert "2025-08" in look.page()
 
 
-def test_neither_the_order_of_the_rows_nor_an_index_changes_anything(look):
-    """The user and the time may be the index of a data frame."""
-    shuffled = customers().sample(frac=1, random_state=1)
+def test_neither_order_nor_names_nor_an_index_change_anything(look):
+    """The user and the time may be the index of a data frame, and columns have names
+    that a training uses itself."""
+    names = {"visits": "weight", "plan": "label", "postcode": "weight_"}
+    shuffled = customers().sample(frac=1, random_state=1).rename(columns=names)
     other = try_table(shuffled.set_index(["customer", "month"]), **NAMES)
 
     assert other.card["metrics"] == look.card["metrics"]
+    assert [*other.kinds.values()] == [*look.kinds.values()]
 
 
 @pytest.mark.parametrize(
@@ -277,15 +280,6 @@ def test_a_table_without_users_whose_times_are_seconds_is_put_into_blocks():
     look = try_table(frame, time="seconds", label="churned")
 
     assert "tested on 540 to 599, 120 rows" in look.lines[0]
-
-
-def test_names_that_a_training_uses_itself_may_be_columns():
-    names = {"visits": "weight", "plan": "label", "postcode": "weight_"}
-    look = try_table(customers().rename(columns=names), **NAMES)
-
-    assert [look.kinds[name] for name in names.values()] == [
-        *("number", "category", "category")
-    ]
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,6 @@ def train(
 
 
 @cache
-def trained() -> Trained:
-    """The model of a thousand known transactions; no test changes it."""
-    return train(joined(drawn(1_000)))
+def trained(count: int = 1_000, share: float = 0.05) -> Trained:
+    """The model of so many known transactions; no test changes it."""
+    return train(joined(drawn(count, share=share)))

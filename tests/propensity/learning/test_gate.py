@@ -289,8 +289,7 @@ class TestEvents:
     @pytest.mark.parametrize("sd", [0.0, 6.0])
     def test_events_are_decided_by_the_cost_of_alerts(self, sd):
         """With each model's own threshold."""
-        cards = fitted_cards.joined(fitted_cards.drawn(4_000, share=0.1))
-        model = fitted_cards.train(cards)
+        model = fitted_cards.trained(4_000, share=0.1)
         threshold = model.holdout.savings.alert_threshold
         spoilt = with_scores(model, distorted(sd, model))
         verdict = against(model.holdout.probability, spoilt, alert_threshold=threshold)

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from propensity import usecases
 from propensity.learning import card as cards
 from propensity.learning import gate, season
 from propensity.learning.report import verdict, version_page, week_page
+from propensity.learning.trained import Trained
 from propensity.measures import metrics
 from propensity.measures.thresholds import measured
 from propensity.runs.train import dataset
@@ -143,10 +145,8 @@ def hostile(value: Any) -> Any:
     return [*map(hostile, value)] if isinstance(value, list | tuple) else value
 
 
-def of_events(count: int, **changed: Any) -> str:
-    """Return the page of a model of so many transactions."""
-    rows = fitted_cards.joined(fitted_cards.drawn(count))
-    model = fitted_cards.train(rows, **changed)
+def of_events(rows: pa.Table, model: Trained) -> str:
+    """Return the page of a model of transactions."""
     written = cards.card(
         fitted_cards.USE_CASE,
         model,
@@ -177,11 +177,13 @@ class TestVersion:
         assert "<script>" not in written
 
     def test_a_version_of_events_tells_what_alerts_save_or_that_it_is_not_warm(self):
-        warm = of_events(1_000)
+        rows, few = map(fitted_cards.joined, map(fitted_cards.drawn, (1_000, 100)))
+        warm = of_events(rows, fitted_cards.trained())
+        cold = of_events(few, fitted_cards.train(few, fitted_cards.ALONE))
 
         assert "Alerts at fixed rates" in warm
         assert "probability times amount" in warm
-        assert "it is not warm yet" in of_events(100, use_case=fitted_cards.ALONE)
+        assert "it is not warm yet" in cold
 
 
 class TestWeek:

@@ -29,13 +29,7 @@ from starlette.requests import Request
 from propensity.errors import RequestError, Unavailable
 from propensity.gcp.artifacts import Artifacts, json_of
 from propensity.online import lookup
-from propensity.online.lookup import (
-    Indexes,
-    Lookups,
-    Question,
-    Table,
-    read_question,
-)
+from propensity.online.lookup import Indexes, Lookups, Question, Table, read_question
 from propensity.registry import index
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
 from propensity.settings import Settings

@@ -14,13 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import ArtifactError, Conflict
 from propensity.registry.versions import EARLIER, Registry, pickled, unpickled
-from tests.propensity.registry.versions import (
-    NOW,
-    SHA,
-    Malicious,
-    overwrite,
-    promote,
-)
+from tests.propensity.registry.versions import NOW, SHA, Malicious, overwrite, promote
 
 
 class TestVersions:

@@ -56,12 +56,6 @@ def run_without(*missing: date, utc_offset_hours: int = 0) -> Run:
     )
 
 
-def outcomes(probability: list[float | None], users: list[int], buyers: list[int]):
-    groups = {"users": users, "conversions": buyers}
-    column = pa.array(probability, pa.float64())
-    return evaluate.outcomes_of(pa.table({"probability": column, **groups}))
-
-
 @pytest.mark.parametrize(("hours", "days"), [(0, 0), (0, 6), (9, 7), (-8, -1)], ids=str)
 def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
     """The first and the last day of a horizon count; the days around it do not. East
@@ -104,16 +98,6 @@ class TestScores:
 
 
 class TestOutcomes:
-    def test_outcomes_are_apart_from_converters_whom_nobody_had_scored(self):
-        """Defect: an inner join forgets who was not scored, and who did not buy."""
-        observed, unscored = outcomes([0.5, None, 0.25], [4, 3, 10], [2, 3, 0])
-
-        assert unscored == 3
-        assert observed.probability.tolist() == [0.25, 0.5]
-        assert observed.users.tolist() == [10, 4]
-        assert observed.conversions.tolist() == [0, 2]
-        assert outcomes([None], [3], [3])[1] == 3
-
     @pytest.mark.parametrize(
         ("missing", "lacked"), [((-1, 7), -0.81), ((0,), None), ((6,), None)]
     )
