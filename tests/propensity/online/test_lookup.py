@@ -68,18 +68,36 @@ class Shelf:
         return [Row((user, *values.values()), names) for user in found]
 
 
-def opened(*user_ids: str, **changed: Any) -> tuple[Shelf, Table]:
-    """A shelf, and the table that it is; some settings may be changed."""
-    shelf: Any = Shelf(*user_ids)
-    settings = replace(SETTINGS, **changed)
-    return shelf, Table(lambda: shelf, settings)
+NO_INDEX: Any = SimpleNamespace(current=lambda _: asyncio.sleep(0))
+
+
+def lookups_of(
+    shelf: Any,
+    settings: Settings = SETTINGS,
+    *,
+    indexes: Any = NO_INDEX,
+    suppressed: Suppressed = NOBODY,
+) -> Lookups:
+    """Lookups as the function opens them, but for the table."""
+    listed: Any = SimpleNamespace(current=lambda: asyncio.sleep(0, suppressed))
+    table = Table(lambda: shelf, settings)
+    return Lookups(table, settings, indexes, listed, frozenset({"c", "d"}))
+
+
+async def answer_of(
+    lookups: Lookups, user_id: str, use_case: str = "c", *, today: date = TODAY
+) -> Any:
+    """The answer for a user, as it is sent."""
+    question = Question([user_id], use_case, is_single=True)
+    return await lookups.answer(question, today=today)
 
 
 class TestTable:
     async def test_the_table_reads_all_who_arrive_together_at_once(self):
         """Requests of one moment are one read; use cases are apart."""
         users = [f"user.{number}" for number in range(50)]
-        shelf, rows = opened(*users)
+        shelf: Any = Shelf(*users)
+        rows = Table(lambda: shelf, SETTINGS)
         answers = await asyncio.gather(*(rows.find("c", [u]) for u in users))
         await rows.find("d", users)
 
@@ -88,7 +106,8 @@ class TestTable:
 
     async def test_the_table_gives_up_a_read_that_takes_too_long(self):
         """Others wait no longer for it, either."""
-        shelf, rows = opened("u", deadline_s=1)
+        shelf: Any = Shelf("u")
+        rows = Table(lambda: shelf, replace(SETTINGS, deadline_s=1))
         shelf.goes_on.clear()
         with pytest.raises(Unavailable, match="within 1 s"):
             await rows.find("c", ["u"])
@@ -124,32 +143,19 @@ def point(artifacts: Artifacts, content: bytes) -> None:
     artifacts.overwrite(pointer_name("c"), content)
 
 
-def listing(users: Suppressed) -> Any:
-    """A list of suppressed users, as it is kept fresh."""
-    return SimpleNamespace(current=lambda: asyncio.sleep(0, users))
-
-
 class Served:
-    """Lookups as the function opens them, but for the table, and with a clock."""
+    """Lookups with indexes, and with a clock."""
 
     def __init__(self) -> None:
         settings = replace(Settings.from_environment(), use_case="c", refresh_s=300)
         self.clock, self.shelf = ManualClock(), Shelf("ana")
         self.bucket: Any = Bucket.open(settings)
-        shelf: Any = self.shelf
-        clock = self.clock.monotonic
-        self.lookups = Lookups(
-            Table(lambda: shelf, settings),
-            settings,
-            indexes=Indexes(self.bucket, settings, clock=clock),
-            suppressed=listing(NOBODY),
-            use_cases=frozenset("c"),
-        )
+        indexes = Indexes(self.bucket, settings, clock=self.clock.monotonic)
+        self.lookups = lookups_of(self.shelf, settings, indexes=indexes)
 
     async def body(self, user_id: str = "ana", use_case: str = "c") -> bytes:
         """The answer for a user, as it is sent."""
-        question = Question([user_id], use_case, is_single=True)
-        answer = await self.lookups.answer(question, today=TODAY)
+        answer = await answer_of(self.lookups, user_id, use_case)
         return b"%d %s" % (answer.status_code, answer.body)
 
     async def until(self, text: bytes) -> None:
@@ -274,25 +280,15 @@ class TestIndexes:
 
 
 LISTED = Suppressed("key", [("c", user_hash("key", "u"))])
-KNOWN = frozenset({"c", "d", SETTINGS.use_case})
-NO_INDEX: Any = SimpleNamespace(current=lambda _: asyncio.sleep(0))
-
-
-async def answer_of(rows: Table, user_id: str, *, today=TODAY) -> dict[str, Any]:
-    """The answer to a question, as it is sent."""
-    question = Question([user_id], None, is_single=True)
-    lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(NOBODY), KNOWN)
-    answer = await lookups.answer(question, today=today)
-    return json.loads(answer.body)
 
 
 class TestAnswer:
     @given(user_id=TEXT)
     def test_an_answer_is_json_whatever_the_user_is_called(self, user_id):
         """The answer parses to exactly the fields of the contract, in their order."""
-        answer = asyncio.run(answer_of(opened(user_id)[1], user_id))
+        answer = asyncio.run(answer_of(lookups_of(Shelf(user_id)), user_id))
 
-        assert list(answer.items()) == [
+        assert list(json.loads(answer.body).items()) == [
             ("user_id", user_id),
             ("probability", 0.25),
             ("prediction_date", TODAY.isoformat()),
@@ -303,21 +299,19 @@ class TestAnswer:
 
     async def test_an_answer_says_whether_it_is_stale(self):
         """That is after eight days, by the day of the request."""
-        rows = opened("u")[1]
+        lookups = lookups_of(Shelf("u"))
         days = [TODAY + age * DAY for age in (0, 8, 9)]
-        answers = [await answer_of(rows, "u", today=day) for day in days]
+        answers = [await answer_of(lookups, "u", today=day) for day in days]
 
-        assert [answer["stale"] for answer in answers] == [False, False, True]
+        stale = [json.loads(answer.body)["stale"] for answer in answers]
+        assert stale == [False, False, True]
 
     async def test_an_answer_of_a_suppressed_user_is_that_of_an_unknown_one(self):
         """In the use case that the list names; the table is not asked."""
-        shelf, rows = opened("u", "v")
-        lookups = Lookups(rows, SETTINGS, NO_INDEX, listing(LISTED), KNOWN)
-        asked = [("c", "u"), ("c", "v"), ("d", "u")]
-        answers = [
-            await lookups.answer(Question([user], use_case, True), today=TODAY)
-            for use_case, user in asked
-        ]
+        shelf = Shelf("u", "v")
+        lookups = lookups_of(shelf, suppressed=LISTED)
+        asked = [("u", "c"), ("v", "c"), ("u", "d")]
+        answers = [await answer_of(lookups, *one) for one in asked]
 
         assert [answer.status_code for answer in answers] == [404, 200, 200]
         assert len(shelf.reads) == 2
