@@ -255,11 +255,12 @@ _VARIABLES = {
     "storage_endpoint": "STORAGE_EMULATOR_HOST",
     "secrets_endpoint": "SECRET_MANAGER_EMULATOR_HOST",
 }
+_KINDS = get_type_hints(Settings, include_extras=True)
 
 
 def _value(variable: str, name: str, text: str) -> Any:
     """Return the setting that a variable's text says, or raise SettingsError."""
-    kind = get_type_hints(Settings, include_extras=True)[name]
+    kind = _KINDS[name]
     try:
         if name == "budget":
             return str(Budget.parse(text))
