@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,8 @@ import requests
 
 from deploy import functions, stage
 from deploy.functions import ROOT, Function
-from local.processes import HOST, answers, free_ports, spawn, stop
-from tests.functions.instances import python_of
+from local.processes import spawn
+from tests.functions.instances import Instance, python_of
 from tests.programs import execute
 
 EVERY = {function.target: function for function in functions.load()}
@@ -46,43 +45,35 @@ def staged(function: Function, folder: Path) -> Path:
 def check_served(function: Function, *, program: Path, folder: Path) -> None:
     """Serve a staged function as the platform does. It answers, asynchronously or with
     threads; a line of the log stays one of JSON, with the platform's execution id."""
-    [port] = free_ports(1)
-    log = folder.with_name("log")
-    process = spawn(
+    environment = {
+        "PATH": os.environ["PATH"],
+        # What the buildpack and the platform set.
+        "FUNCTION_TARGET": function.target,
+        "FUNCTION_SIGNATURE_TYPE": "http",
+        "K_SERVICE": function.target,
+        "LOG_EXECUTION_ID": "true",
+        "CLOUD_RUN_TIMEOUT_SECONDS": function.flags["timeout"],
+        "THREADS": "1",
+        # What is deployed with it. Nothing listens at these endpoints.
+        "GOOGLE_CLOUD_PROJECT": "p",
+        "PROPENSITY_BUCKET": "bucket",
+        "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
+        "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
+        "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
+    }
+    instance = Instance(function.target, environment, folder.parent)
+    instance.process = spawn(
         function.target,
         [str(program)],
-        environment={
-            "PATH": os.environ["PATH"],
-            # What the buildpack and the platform set.
-            "FUNCTION_TARGET": function.target,
-            "FUNCTION_SIGNATURE_TYPE": "http",
-            "PORT": str(port),
-            "K_SERVICE": function.target,
-            "LOG_EXECUTION_ID": "true",
-            "CLOUD_RUN_TIMEOUT_SECONDS": function.flags["timeout"],
-            "THREADS": "1",
-            # What is deployed with it. Nothing listens at these endpoints.
-            "GOOGLE_CLOUD_PROJECT": "p",
-            "PROPENSITY_BUCKET": "bucket",
-            "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
-            "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
-            "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
-        },
+        environment={**environment, "PORT": str(instance.port)},
         folder=folder,
-        port=port,
-        log=log,
+        port=instance.port,
+        log=folder.with_name("log-0"),
     )
-    url = f"http://{HOST}:{port}/"
-    try:
-        while not answers(f"{url}robots.txt"):
-            assert process.is_running, log.read_text()
-            time.sleep(0.1)
-        answer = requests.put(url, timeout=120)
-    finally:
-        stop([process])
-    lines = [
-        json.loads(line) for line in log.read_text().splitlines() if line[:1] == "{"
-    ]
+    with instance:
+        instance.wait()
+        answer = requests.put(instance.url, timeout=120)
+    lines = instance.lines()
 
     assert answer.status_code == 405
     assert answer.json()["error"] == "method_not_allowed"

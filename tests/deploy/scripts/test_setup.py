@@ -27,7 +27,9 @@ SERVICE = {
 # One function is there, and so are things that no function has any more, and a request
 # that somebody sends by hand meanwhile.
 LISTED = {
-    "scheduler jobs list": ("compact-features", "predictions-old", "by-hand-1-2"),
+    "scheduler jobs list": (
+        *("compact-features", "predictions-old", "report", "by-hand-1-2"),
+    ),
     "run services list": ("get-proba", "score", "dashboard"),
     "run jobs list": ("training-job-old",),
 }
