@@ -398,7 +398,7 @@ def test_a_clock_that_fires_twice_and_a_kill_between_requests_send_nobody_twice(
         DataManager(fails=lambda user: "NO_CONSENT" * user.endswith("7")) as fake,
         contextlib.ExitStack() as stack,
     ):
-        running = new_site(crm, batch=7)
+        running = new_site(crm, batch=25)
         by_hand(running, MONDAY)
         publish(running.warehouse, NEXT, USERS)
         file_of(running, "destinations/ads.toml").write_text(ADS.format(url=fake.url))
@@ -418,13 +418,13 @@ def test_a_clock_that_fires_twice_and_a_kill_between_requests_send_nobody_twice(
             assert answer.ok, answer.text
             return answer.json()
 
-        crm.dies_at, crm.kill = crm.requests + 5, process.kill
+        crm.dies_at, crm.kill = crm.requests + 3, process.kill
         first, again = call(), call()
 
     assert process.starts == 2
-    # The users of four requests were recorded before the kill.
+    # The users of two requests were recorded before the kill.
     ads, winback = first["audiences"]
-    assert winback["sent"] == 100 - winback["held_out"] - 4 * 7
+    assert winback["sent"] == 100 - winback["held_out"] - 2 * 25
     assert again["sent"] == 0
     check_account(running, crm)
     ledger = running.rows("SELECT * FROM ma_audience_ledger WHERE audience = 'ads'")

@@ -216,10 +216,11 @@ class TestAgain:
         assert (again["model_version"], again["repeated"]) == (2, True)
 
     def test_a_training_of_a_later_day_goes_live_unless_it_is_worse(
-        self, champion_place
+        self, champion_place, log_lines
     ):
         """One by a useless preprocessor is kept and stays out; a pinned champion stays
-        beside a good one, and the verdict says both."""
+        beside a good one, and the verdict says both. With a champion whose file is lost
+        nothing can be compared, and whatever scores is better."""
         useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
         upload(champion_place, useless)
         champion_place.run("model_training", TRAINED + 2 * WEEK)
@@ -234,7 +235,18 @@ class TestAgain:
         assert worse["roc_auc"] == 0.5
         assert not pinned["promoted"]
         assert pinned["verdict"].startswith("version 0 is pinned and stays; not worse")
-        assert champion_place.registry.champion().version == 0
+        champion = champion_place.registry.champion()
+        assert champion.version == 0
+
+        champion_place.registry.unpin(champion)
+        champion_place.registry.artifacts.delete("models/ga4_purchase/0/model.joblib")
+        log_lines()
+        answer = champion_place.run("model_training", TRAINED + 4 * WEEK)
+
+        assert (answer["model_version"], answer["promoted"]) == (3, True)
+        assert "cannot score" in answer["verdict"]
+        logged = " ".join(line["message"] for line in log_lines())
+        assert "cannot be compared" in logged
 
 
 def test_two_at_once_give_two_versions_and_one_champion(place, monkeypatch):
@@ -390,14 +402,3 @@ class TestFailures:
 
         assert name in message
         assert not (tmp_path / "was_here").exists()
-
-
-def test_a_training_goes_on_where_the_champions_file_is_lost(champion_place, log_lines):
-    """Nothing can be compared with it, and whatever scores is better."""
-    [row] = champion_place.versions()
-    champion_place.registry.artifacts.delete(row["model_object"])
-    answer = champion_place.run("model_training", LATER)
-
-    assert (answer["model_version"], answer["promoted"]) == (1, True)
-    assert "cannot score" in answer["verdict"]
-    assert "cannot be compared" in " ".join(line["message"] for line in log_lines())

@@ -332,11 +332,6 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
         for value in (3, "\ud800", "x" * 5_000)
     },
     "an instance that is none": ({"instances": [FEATURES, 3]}, 400, "instances[1]"),
-    "a transaction that lacks a feature": (
-        {name: of for name, of in FEATURES.items() if name != "V7"},
-        400,
-        "V7",
-    ),
     "no instances": ({"instances": []}, 400, "instances"),
     "too many instances": ({"instances": [FEATURES] * 1_001}, 413, "instances"),
     "two ways at once": ({"features": FEATURES, "instances": None}, 400, "instances"),

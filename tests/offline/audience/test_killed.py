@@ -108,9 +108,8 @@ class TestKilled:
         assert killed >= 4
         check_account(site, receiver, rejected={"u120"})
 
-    @pytest.mark.parametrize("requests", [1, 4])
     def test_a_delivery_killed_between_two_requests_is_resumed_with_the_second(
-        self, site, crm, monkeypatch, requests
+        self, site, crm, monkeypatch
     ):
         """Also a receiver that knows no keys hears of each user once."""
 
@@ -119,7 +118,7 @@ class TestKilled:
                 return super().take(method, path, {}, body)
 
         with Keyless() as receiver:
-            to, fate = crm(receiver, batch=7), Fate(monkeypatch)
+            to, fate, requests = crm(receiver), Fate(monkeypatch), 2
             # Members, plan, pending users, and what became of each request are written.
             fate.left = 6 + 4 * requests + 1
             with pytest.raises(Killed):
