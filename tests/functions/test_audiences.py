@@ -36,7 +36,7 @@ CRM = """
 kind = "http"
 name = "crm"
 url = "{url}/users"
-batch = {batch}
+batch = 25
 rate = 0
 [headers]
 Authorization = "Bearer ${{AUDIENCE_TOKEN}}"
@@ -83,10 +83,10 @@ def crm() -> Iterator[Crm]:
 def new_site(new_place, emulators, tmp_path_factory) -> Callable[..., Deployment]:
     """Make a place with predictions of Monday, an audience, and a secret for it."""
 
-    def make(crm: Crm, batch: int = 50) -> Deployment:
+    def make(crm: Crm) -> Deployment:
         folder = tmp_path_factory.mktemp("own")
         site = new_place(PROPENSITY_USE_CASES=str(folder))
-        write(site, crm, batch)
+        write(site, crm)
         kept = emulators.state.folder / "secrets" / "AUDIENCE_TOKEN"
         kept.parent.mkdir(exist_ok=True)
         kept.write_text(TOKEN)
@@ -97,7 +97,7 @@ def new_site(new_place, emulators, tmp_path_factory) -> Callable[..., Deployment
 
 
 @pytest.fixture(scope="module")
-def shared(new_site, crm) -> Deployment:
+def running(new_site, crm) -> Deployment:
     """The same, once a person has sent Monday."""
     site = new_site(crm)
     by_hand(site, MONDAY)
@@ -108,27 +108,21 @@ WEEKS = itertools.count(1)
 
 
 @pytest.fixture
-def day(shared, crm) -> date:
+def day(running, crm) -> date:
     """A later week, of which there are predictions; files are as they were."""
-    shutil.rmtree(file_of(shared, ""))
-    write(shared, crm)
-    forget_leases(shared)
+    shutil.rmtree(file_of(running, ""))
+    write(running, crm)
+    forget_leases(running)
     day = MONDAY + timedelta(days=14 * next(WEEKS))
-    publish(shared.warehouse, day, USERS)
+    publish(running.warehouse, day, USERS)
     return day
 
 
-@pytest.fixture
-def running(shared, day) -> Deployment:
-    """The shared place, in that week."""
-    return shared
-
-
-def write(site: Deployment, crm: Crm, batch: int = 50) -> None:
+def write(site: Deployment, crm: Crm) -> None:
     """Write the files of the audience and of its destination."""
     file = file_of(site, "destinations/crm.toml")
     file.parent.mkdir(parents=True)
-    file.write_text(CRM.format(url=crm.url, batch=batch))
+    file.write_text(CRM.format(url=crm.url))
     declare(site, "winback", WINBACK)
 
 
@@ -327,7 +321,7 @@ def test_a_long_delivery_is_continued_by_the_next_call(running, day, crm, monkey
 
 def test_an_audience_that_is_wrong_is_named_and_stops_no_other(running, day, crm):
     bucket = WINBACK.replace("crm", "bucket")
-    crm_elsewhere = CRM.format(url="https://x.com", batch=50)
+    crm_elsewhere = CRM.format(url="https://x.com")
     file_of(running, "bad.sql").write_text("SELECT user_id FROM nowhere")
     secretless = crm_elsewhere.replace("AUDIENCE_TOKEN", "NOT_THERE")
     file_of(running, "destinations/bad.toml").write_text(secretless)
@@ -398,7 +392,7 @@ def test_a_clock_that_fires_twice_and_a_kill_between_requests_send_nobody_twice(
         DataManager(fails=lambda user: "NO_CONSENT" * user.endswith("7")) as fake,
         contextlib.ExitStack() as stack,
     ):
-        running = new_site(crm, batch=25)
+        running = new_site(crm)
         by_hand(running, MONDAY)
         publish(running.warehouse, NEXT, USERS)
         file_of(running, "destinations/ads.toml").write_text(ADS.format(url=fake.url))

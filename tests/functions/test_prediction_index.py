@@ -5,6 +5,7 @@ between.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -23,7 +24,6 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index, suppressed
 from propensity.registry.index import INDEXES, Index, IndexPointer, pointer_name
 from propensity.registry.suppressed import OBJECT
-from propensity.settings import Settings
 from propensity.suppression import user_hash
 from tests.deployment import KEY, Deployment, entered
 from tests.functions.conftest import LATER, TRAINED
@@ -41,19 +41,16 @@ SUPPRESSING = {
 
 
 @pytest.fixture
-def clients(workplace, environment):
+def place(workplace) -> Iterator[Deployment]:
     """The table and the bucket of one test alone."""
-    settings = Settings.from_environment()
-    warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
-    yield warehouse, artifacts
-    warehouse.close()
-    artifacts.close()
+    with contextlib.closing(Deployment(workplace)) as place:
+        yield place
 
 
-def publish_index(clients, *, use_case: str = USE_CASE) -> IndexPointer:
+def publish_index(place: Deployment, *, use_case: str = USE_CASE) -> IndexPointer:
     """Publish the index of what the table has; return its pointer."""
-    index.publish(*clients, use_case, days=60)
-    return pointer(clients[1], use_case)
+    index.publish(place.warehouse, place.artifacts, use_case, days=60)
+    return pointer(place.artifacts, use_case)
 
 
 def pointer(artifacts: Artifacts, use_case: str = USE_CASE) -> IndexPointer:
@@ -75,12 +72,12 @@ def files(artifacts: Artifacts) -> list[str]:
     return [entry.name for entry in every if entry.name.endswith(".sqlite")]
 
 
-def test_an_index_has_the_users_of_the_newest_days(workplace, clients, tmp_path):
+def test_an_index_has_the_users_of_the_newest_days(workplace, place, tmp_path):
     """Those who were not scored for a lookback are unknown to lookups."""
     old, kept = (str(TODAY - timedelta(days=days)) for days in (60, 59))
     cyd = ANA | {"user_id": "cyd.3", "prediction_date": kept}
     publish(workplace, [ANA, BEN | {"prediction_date": old}, cyd])
-    data = clients[1].read(publish_index(clients).name).data
+    data = place.artifacts.read(publish_index(place).name).data
     index = opened(data, tmp_path)
 
     assert [bool(index.find(user)) for user in ("ana.1", BEN["user_id"], "cyd.3")] == [
@@ -89,7 +86,7 @@ def test_an_index_has_the_users_of_the_newest_days(workplace, clients, tmp_path)
 
 
 class TestLookups:
-    def test_lookups_answer_as_from_the_table_without_a_query(self, workplace, clients):
+    def test_lookups_answer_as_from_the_table_without_a_query(self, workplace, place):
         """Known users, unknown ones, and many at once; of two use cases."""
         publish(workplace, [ANA, BEN])
         publish(workplace, [ANA | {"probability": 0.5}], use_case="first_day_churn")
@@ -106,20 +103,20 @@ class TestLookups:
                 replies.append(lookups.ask(users))
             answers[source] = [(answer.status_code, answer.text) for answer in replies]
             if source == "bigquery":
-                publish_index(clients)
-                publish_index(clients, use_case="first_day_churn")
+                publish_index(place)
+                publish_index(place, use_case="first_day_churn")
                 queries = len(lookups_sent(workplace))
 
         assert answers["index"] == answers["bigquery"]
         assert len(lookups_sent(workplace)) == queries
 
     def test_lookups_import_no_bigquery_nor_anything_heavy(
-        self, workplace, clients, tmp_path
+        self, workplace, place, tmp_path
     ):
         """From the staged source, with its own requirements only: the index answers,
         and no client of BigQuery is loaded."""
         publish(workplace, [ANA])
-        publish_index(clients)
+        publish_index(place)
         program = """
 import asyncio, json, sys, main
 from starlette.requests import Request
@@ -156,7 +153,7 @@ class TestForgottenUsers:
         publish(site.workplace, [ANA, ANA | {"user_id": "kept"}])
         artifacts = site.artifacts
         suppressed.publish(site.warehouse, artifacts)
-        publish_index((site.warehouse, artifacts))
+        publish_index(site)
         queries = len(lookups_sent(site.workplace))
         with serving("get_proba", site.environment) as lookups:
 
@@ -210,23 +207,23 @@ class TestForgottenUsers:
 
 class TestPublication:
     def test_a_publication_of_the_index_leaves_one_file_to_which_the_pointer_leads(
-        self, workplace, clients
+        self, workplace, place
     ):
         """A file is written once; older ones are deleted for good."""
         publish(workplace, [ANA])
         for _ in range(3):
-            newest = publish_index(clients)
+            newest = publish_index(place)
 
-        assert pointer(clients[1]) == newest
-        assert files(clients[1]) == [newest.name]
+        assert pointer(place.artifacts) == newest
+        assert files(place.artifacts) == [newest.name]
 
     def test_the_index_of_the_slower_of_two_has_what_both_published(
-        self, workplace, clients, monkeypatch, tmp_path
+        self, workplace, place, monkeypatch, tmp_path
     ):
         """Who read the table before the other one published builds once more, and
         leaves no other file."""
         publish(workplace, [ANA])
-        artifacts = clients[1]
+        artifacts = place.artifacts
         create, others = artifacts.create_from, []
 
         def late(*arguments):
@@ -234,10 +231,10 @@ class TestPublication:
             if not others:
                 others.append(None)
                 publish(workplace, [BEN])
-                others.append(publish_index(clients))
+                others.append(publish_index(place))
 
         monkeypatch.setattr(artifacts, "create_from", late)
-        entry = publish_index(clients)
+        entry = publish_index(place)
 
         newest = opened(artifacts.read(entry.name).data, tmp_path)
         assert newest.find("ana.1")
@@ -246,11 +243,11 @@ class TestPublication:
         assert files(artifacts) == [entry.name]
 
     def test_an_index_whose_answer_is_lost_leaves_another_one(
-        self, workplace, clients, monkeypatch
+        self, workplace, place, monkeypatch
     ):
         """The client's retry meets its own file, and the next try names its own."""
         publish(workplace, [ANA])
-        artifacts = clients[1]
+        artifacts = place.artifacts
         create, lost = artifacts.create_from, []
 
         def losing(*arguments):
@@ -260,22 +257,22 @@ class TestPublication:
                 raise Conflict("it was written by somebody else")
 
         monkeypatch.setattr(artifacts, "create_from", losing)
-        entry = publish_index(clients)
+        entry = publish_index(place)
 
         assert files(artifacts) == [entry.name] != [lost[0][0]]
 
     def test_a_publication_of_the_index_refuses_a_table_that_has_a_user_twice(
-        self, workplace, clients
+        self, workplace, place
     ):
         """No key helps; the pointer stays as it was, and no file is left."""
         publish(workplace, [ANA])
-        before = publish_index(clients)
+        before = publish_index(place)
         publish(workplace, [ANA])
 
         with pytest.raises(SchemaError, match="twice"):
-            publish_index(clients)
-        assert files(clients[1]) == [before.name]
-        assert pointer(clients[1]) == before
+            publish_index(place)
+        assert files(place.artifacts) == [before.name]
+        assert pointer(place.artifacts) == before
 
 
 class TestPredictions:

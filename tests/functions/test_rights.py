@@ -46,6 +46,8 @@ FUNCTIONS = render.files()[TERRAFORM / "generated" / "functions.json"]
 CARDS_KNOWN = date(2026, 3, 14)
 PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)
+# With more rows than these, what is read whole comes by the Storage API.
+SMALL_ROWS = 10
 AUDIENCE = 'destination = "bucket"\ntop = 5\n'
 # By use case, a table that its audience reads.
 AUDIENCES = {
@@ -220,7 +222,7 @@ def recording(place: Deployment) -> Iterator[Record]:
         patch.setattr(writes, "path_of", appending)
         patch.setattr(queries, "_reader", reading)
         # All that is read whole could be too much for the answer to a query.
-        patch.setattr(queries, "_SMALL_ROWS", 0)
+        patch.setattr(queries, "_SMALL_ROWS", SMALL_ROWS)
         patch.setattr(Bus, "publish", publishing)
         yield record
 
@@ -242,8 +244,9 @@ def place(new_place, tmp_path_factory) -> Deployment:
     place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(own))
     place = place.with_constants(minimum_training_rows=20, minimum_conversions=2)
     place.suppress("user.004")
-    code = {"postcode": "AB1", "socioeconomic_idx": 5.0, "loaded_on": TRAINED}
-    append_rows(place.warehouse, tables.POSTCODE_INDEX, [code | {"is_outward": True}])
+    code = {"socioeconomic_idx": 5.0, "loaded_on": TRAINED, "is_outward": True}
+    codes = [{**code, "postcode": f"AB{n}"} for n in range(2 * SMALL_ROWS)]
+    append_rows(place.warehouse, tables.POSTCODE_INDEX, codes)
     games = Games(users=150, days=42, maximum_events=8).events()
     players = rows_of(map(encode, games), received_at=DEFAULT_END)
     place.warehouse.write(tables.STREAM_EVENTS, players)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from google.api_core.exceptions import DeadlineExceeded
-from google.cloud import pubsub_v1
 
 from commands.cli import main
 from offline import dead_letters
@@ -22,37 +19,26 @@ from offline.dead_letters import ORIGIN, SUBSCRIPTION
 from propensity.events import messages as stream
 from propensity.events import rows as accepting
 from propensity.events.messages import Message
-from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import Appends
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
 from propensity.tables import every as tables
+from tests.deployment import Deployment
 from tests.events import DEPLOYED
 
 NOW = datetime.now(UTC)
 EVER = ("--from", "2020-01-01", "--to", "2030-01-01")
 
 
-@dataclass
-class Bus:
-    """The topics of a deployment, under a prefix of its own."""
+class Bus(Deployment):
+    """Topics under a prefix of their own, each with a subscription to read it by."""
 
-    project: str
-    prefix: str
-    publisher: Any
-    subscriber: Any
-
-    def topic(self, name: str) -> str:
-        return f"projects/{self.project}/topics/{self.prefix}-{name}"
-
-    def path(self, name: str) -> str:
-        return f"projects/{self.project}/subscriptions/{self.prefix}-{name}"
+    def subscription(self, name: str) -> str:
+        return f"projects/{self.workplace.project}/subscriptions/{self.topic(name)}"
 
     def create(self, topic: str) -> None:
-        """Make a topic, and a subscription by which a test reads it."""
-        self.publisher.create_topic(name=self.topic(topic))
+        self.create_topic(self.topic(topic))
         name = SUBSCRIPTION if topic == DEAD_LETTERS else topic
         self.subscriber.create_subscription(
-            name=self.path(name), topic=self.topic(topic)
+            name=self.subscription(name), topic=self.path(self.topic(topic))
         )
 
     def bury(self, data: bytes, *, failed_at: str = "", **own: str) -> None:
@@ -60,48 +46,44 @@ class Bus:
         added = {ORIGIN: failed_at, f"{dead_letters.ADDED}SourceDeliveryCount": "5"}
         attributes = {**own, **(added if failed_at else {})}
         topic = self.topic(DEAD_LETTERS)
-        self.publisher.publish(topic, data, **attributes).result(timeout=20)
+        self.publish(topic, [{"data": data, "attributes": attributes}])
 
     def receive(self, name: str, count: int) -> list[tuple[bytes, dict[str, str]]]:
         """So many messages or, where they do not come, fewer; and no more follow."""
         found: dict[str, tuple[bytes, dict[str, str]]] = {}
-        while pulled := self.pull(name, within=10.0 if len(found) < count else 1.2):
+        while pulled := self.come(name, within=10.0 if len(found) < count else 1.2):
             for one in pulled:
                 message = one.message
                 found[message.message_id] = (message.data, dict(message.attributes))
         return list(found.values())
 
-    def pull(self, name: str, *, within: float) -> list[Any]:
-        try:
+    def come(self, name: str, *, within: float) -> list[Any]:
+        """Pull, and acknowledge nothing."""
+        with contextlib.suppress(DeadlineExceeded):
             answer = self.subscriber.pull(
-                subscription=self.path(name),
+                subscription=self.subscription(name),
                 max_messages=1000,
                 retry=None,
                 timeout=within,
             )
-        except DeadlineExceeded:
-            return []
-        return list(answer.received_messages)
+            return list(answer.received_messages)
+        return []
 
 
 @pytest.fixture
-def bus(environment, monkeypatch) -> Iterator[Bus]:
+def bus(workplace, environment, monkeypatch) -> Iterator[Bus]:
     """Topics and subscriptions of a deployment of the test's own."""
-    prefix = f"l{uuid.uuid4().hex[:10]}"
-    monkeypatch.setenv("PROPENSITY_TOPIC_PREFIX", prefix)
+    bus = Bus(workplace)
+    monkeypatch.setenv("PROPENSITY_TOPIC_PREFIX", bus.name)
     monkeypatch.setattr(dead_letters, "PULL_S", 2.0)
-    clients = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
-    bus = Bus(environment["GOOGLE_CLOUD_PROJECT"], prefix, *clients)
     for topic in (EVENTS, ENRICHED, DEAD_LETTERS):
         bus.create(topic)
     yield bus
-    bus.publisher.stop()
-    bus.publisher.transport.close()
-    bus.subscriber.close()
+    bus.close()
 
 
 @pytest.fixture
-def stored(environment) -> None:
+def stored(workplace, environment) -> None:
     """Messages that were refused and are stored, one of them twice."""
     sent = [
         Message(b'{"user_id":1}', "m-1", {"event_id": "e-1", "from": "shop"}),
@@ -110,17 +92,11 @@ def stored(environment) -> None:
         Message(b"\xff\x00", "m-4", {}),
     ]
     refused = accepting.accept(sent, DEPLOYED, None, received_at=NOW).refused
-    warehouse = Warehouse.open(Settings.from_environment())
-    warehouse.create(tables.DEAD_LETTERS)
-    appends = Appends(warehouse.settings)
-
-    async def store() -> None:
+    with contextlib.closing(Deployment(workplace)) as site:
+        site.warehouse.create(tables.DEAD_LETTERS)
         for chosen in (refused, {0: refused[0]}):
             rows = stream.dead_letters(sent, chosen, received_at=NOW, personal={})
-            await appends.append(tables.DEAD_LETTERS, rows)
-
-    asyncio.run(store())
-    warehouse.close()
+            site.warehouse.write(tables.DEAD_LETTERS, pa.Table.from_batches([rows]))
 
 
 def replay(*options: str) -> int:
@@ -134,10 +110,10 @@ class TestFailedTooOften:
         """As they were, less what Pub/Sub added, each to its topic; then they are
         gone from the subscription."""
         event = {"event_id": "e-1", "use_case": "first_day_churn"}
-        at_events = f"{bus.prefix}-events-stream-features"
+        at_events = f"{bus.name}-events-stream-features"
         bus.bury(b'{"a":1}', failed_at=at_events, **event)
         bus.bury(b"broken", failed_at=at_events)
-        at_scores = f"{bus.prefix}-enriched-score-stream"
+        at_scores = f"{bus.name}-enriched-score-stream"
         bus.bury(b'{"event_id":"e-2"}', failed_at=at_scores)
         bus.bury(b"by hand")
         assert replay() == 0
@@ -149,7 +125,7 @@ class TestFailedTooOften:
         assert by_data == {}
         assert bus.receive(ENRICHED, 1) == [(b'{"event_id":"e-2"}', {})]
         assert bus.receive(SUBSCRIPTION, 0) == []
-        assert f"{bus.prefix}-events 3" in capsys.readouterr().out
+        assert f"{bus.name}-events 3" in capsys.readouterr().out
 
     def test_messages_that_failed_too_often_are_kept_until_they_are_published(
         self, bus, capsys
@@ -158,11 +134,11 @@ class TestFailedTooOften:
         for the next time."""
         bus.bury(b"1")
         bus.bury(b"2")
-        bus.publisher.delete_topic(topic=bus.topic(EVENTS))
+        bus.publisher.delete_topic(topic=bus.path(bus.topic(EVENTS)))
 
         assert replay() == 1
         assert "events" in capsys.readouterr().err
-        bus.subscriber.delete_subscription(subscription=bus.path(EVENTS))
+        bus.subscriber.delete_subscription(subscription=bus.subscription(EVENTS))
         bus.create(EVENTS)
         assert replay() == 0
         assert {data for data, _ in bus.receive(EVENTS, 2)} == {b"1", b"2"}

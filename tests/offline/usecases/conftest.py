@@ -12,25 +12,18 @@ from local.sandbox import Sandbox
 from offline.usecases import check, new
 from offline.usecases.check import Report
 from propensity import usecases
-from propensity.errors import MissingTable
-from propensity.gcp.warehouse import Warehouse
-from propensity.runs import setup
-from propensity.settings import Settings
 from tests import own_use_cases
+from tests.deployment import Deployment
 
 NAME = "shop_sign_up"
 
 
 @pytest.fixture(scope="module")
-def sandbox(module_workplace) -> Sandbox:
+def sandbox(module_workplace) -> Iterator[Sandbox]:
     """An emulated BigQuery with all tables."""
-    settings = Settings.from_environment(module_workplace.environment)
-    warehouse = Warehouse.open(settings)
-    # There is no export yet; all else is made.
-    with contextlib.suppress(MissingTable):
-        setup.prepare(warehouse, settings)
-    yield Sandbox(warehouse)
-    warehouse.close()
+    with contextlib.closing(Deployment(module_workplace)) as place:
+        place.prepare()
+        yield Sandbox(place.warehouse)
 
 
 @pytest.fixture
