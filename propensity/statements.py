@@ -20,7 +20,9 @@ from propensity.errors import UseCaseError
 
 # Editors on Windows begin a file with a byte order mark, which is no part of its text.
 ENCODING = "utf-8-sig"
-FOLDERS = ("runs", "audience", "stream", "registry", "online", "ga4", "usecases")
+FOLDERS = (
+    *("runs", "audience", "stream", "registry", "online", "ga4", "fraud", "usecases"),
+)
 
 _PART = re.compile(r"`(\w+)`")
 _INCLUDE = re.compile(r" *-- include: (\w+(?:/\w+)?)\.sql")

@@ -26,7 +26,7 @@ FLOORS = (
     },
     {"settings", "models", "pages", "tables"},
     {"drift", "measures", "usecases"},
-    {"gcp"},
+    {"fraud", "gcp"},
     {"ga4", "suppression"},
     {"events"},
     {"registry"},

@@ -25,6 +25,8 @@ from msgspec import structs
 from threadpoolctl import threadpool_limits
 
 from propensity.errors import NotEnoughData
+from propensity.fraud import alerts
+from propensity.fraud.alerts import Stakes
 from propensity.learning import candidates, trained
 from propensity.learning.candidates import (
     PARALLEL_ROWS,
@@ -33,8 +35,7 @@ from propensity.learning.candidates import (
     transformed,
 )
 from propensity.learning.rows import Block, Parts, Slice
-from propensity.measures import alerts, metrics, thresholds
-from propensity.measures.alerts import Stakes
+from propensity.measures import metrics, thresholds
 from propensity.measures.revenue import amounts
 from propensity.models.encoding import Floats, numbers_of
 from propensity.settings import Settings

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from propensity.fraud import alerts
 from propensity.learning import season
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
-from propensity.measures import alerts, metrics
+from propensity.measures import metrics
 from propensity.measures.intervals import FEW, Difference, difference
 from propensity.measures.metrics import roc_auc_slopes
 from propensity.models.encoding import Flags, Floats

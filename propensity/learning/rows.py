@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import NotEnoughData
+from propensity.fraud.rows import counts
 from propensity.measures import metrics
 from propensity.measures.intervals import by_user
 from propensity.measures.metrics import Outcomes
@@ -38,9 +39,6 @@ from propensity.usecases import UseCase
 # Share of the labelled events to hold out: the first that has enough frauds, or the
 # last.
 _HOLDOUT_SHARES = (0.2, 0.25, 0.3)
-
-# What is known of an event's label.
-_STATES = ("known", "unknown", "pending")
 
 # Share of the labelled events before them to choose on.
 _CHOOSING_SHARE = 0.25
@@ -319,7 +317,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     Split scored events; most have no label yet, and some never get one.
 
     Args:
-        rows: As ``runs.train.dataset`` returns them.
+        rows: As ``fraud.rows.dataset`` returns them.
         settings: The minimum of rows and of frauds.
     """
     least = settings.minimum_conversions
@@ -338,7 +336,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
         holdout=holdout,
         every=before.followed_by(holdout),
         unlabelled=(older, rows.slice(0, hold)),
-        outcomes=_counts(rows),
+        outcomes=counts(rows),
     )
 
 
@@ -416,11 +414,3 @@ def _known(rows: pa.Table) -> Slice:
 
 def _days(rows: pa.Table) -> tuple[date, ...]:
     return tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
-
-
-def _counts(rows: pa.Table) -> dict[str, int]:
-    """Return the numbers of rows by state, and of those with conflicting labels."""
-    return {
-        **{state: pc.sum(pc.equal(rows["state"], state)).as_py() for state in _STATES},
-        "conflicting": pc.sum(rows["is_conflicting"]).as_py() or 0,
-    }

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
+from propensity.fraud.alerts import Stakes
 from propensity.learning.rows import Parts, Slice
 from propensity.measures import metrics
-from propensity.measures.alerts import Stakes
 from propensity.measures.metrics import Curves
 from propensity.models.encoding import Floats, numbers_of, texts_of
 from propensity.models.half_space_trees import HalfSpaceTrees

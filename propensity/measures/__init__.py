@@ -4,6 +4,5 @@ Measures of scores: pure functions on arrays, for trainings and for evaluations.
 - ``metrics``: of scores and their outcomes
 - ``intervals``: the 95% intervals of these
 - ``revenue``: of expected amounts and what was paid
-- ``alerts``: which events people review, and what that saves
 - ``thresholds``: metrics from a threshold on, and of a budget
 """

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from propensity import drift
+from propensity.fraud import alerts
 from propensity.learning import season
-from propensity.measures import alerts, metrics, revenue, thresholds
+from propensity.measures import metrics, revenue, thresholds
 from propensity.models.encoding import numbers_of
 from propensity.registry.serving import find_recorded, trained_otherwise
 from propensity.runs import export

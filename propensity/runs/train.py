@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from joblib import cpu_count
 from msgspec import structs
-from pyarrow import json
 
 from propensity import suppression
 from propensity.errors import ArtifactError, Conflict, NotEnoughData, SchemaError
+from propensity.fraud.alerts import NO_ALERTS
+from propensity.fraud.rows import dataset
 from propensity.learning import card as cards
 from propensity.learning import fit, gate, value
 from propensity.learning import rows as learning_rows
@@ -26,7 +26,6 @@ from propensity.learning.gate import Verdict
 from propensity.learning.report import version_page
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
-from propensity.measures.alerts import NO_ALERTS
 from propensity.pages.words import Plain, plural
 from propensity.registry.serving import (
     find_recorded,
@@ -39,7 +38,7 @@ from propensity.runs.export import lacked_days
 from propensity.runs.run import Answer, Run, check_no_user_twice
 from propensity.tables import every as tables
 from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
-from propensity.usecases import Candidate, UseCase
+from propensity.usecases import Candidate
 
 
 def training_rows(run: Run) -> pa.Table:
@@ -182,53 +181,6 @@ def _snapshots(run: Run) -> Sequence[date]:
         lacking = f"{plural(left_out, 'snapshot')} left out, whose outcomes lack a day"
         run.log("WARNING", lacking)
     return whole
-
-
-def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
-    """
-    Return the data set of a training: events in time order, features in columns.
-
-    Args:
-        joined: The result of ``event_training_rows.sql``: ``event_id``, ``user_id``,
-            ``event_time``, ``as_of`` (the event's day), ``features`` as JSON, ``label``
-            (0, 1 or null), ``truth_time``, ``is_conflicting``, ``state`` and
-            ``weight``.
-        use_case: Its features are read from the JSON; missing features are null.
-
-    Raises:
-        NotEnoughData: There is no row.
-        SchemaError: A feature is of another type than the use case's.
-    """
-    if not len(joined):
-        raise NotEnoughData(
-            "there are no events before the as-of date",
-            hint="Send some to the stream, or run `propensity load transactions`",
-        )
-    order = [("event_time", "ascending"), ("event_id", "ascending")]
-    rows = joined.sort_by(order)
-    options = json.ParseOptions(
-        explicit_schema=use_case.feature_schema(),
-        newlines_in_values=True,
-        unexpected_field_behavior="ignore",
-    )
-    texts = pc.fill_null(rows["features"], "{}").to_pylist()
-    try:
-        lines = BytesIO("\n".join(texts).encode())
-        features = json.read_json(lines, parse_options=options)
-    except pa.ArrowInvalid as error:
-        raise SchemaError(
-            "inference_log has features of other types than usecase.toml",
-            hint=f"Correct the types in usecase.toml: {error}",
-        ) from error
-    if len(features) != len(rows):
-        raise SchemaError(
-            f"inference_log has {len(rows) - len(features)} rows whose features are "
-            "not JSON objects"
-        )
-    rows = rows.drop_columns(["features"])
-    for name in use_case.features:
-        rows = rows.append_column(name, features[name])
-    return rows
 
 
 def _compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
+from propensity.fraud.rows import dataset
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
 from propensity.learning.trained import Trained
-from propensity.runs.train import dataset
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
 from tests.constants import altered

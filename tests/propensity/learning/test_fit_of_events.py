@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from propensity.errors import NotEnoughData, SchemaError
+from propensity.fraud.rows import dataset
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.runs.train import dataset
 from tests.propensity.learning.fitted_cards import (
     ALONE,
     FOREST,

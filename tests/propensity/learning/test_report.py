@@ -14,13 +14,13 @@ import pytest
 from msgspec.structs import replace
 
 from propensity import usecases
+from propensity.fraud.rows import dataset
 from propensity.learning import card as cards
 from propensity.learning import gate, season
 from propensity.learning.report import verdict, version_page, week_page
 from propensity.learning.trained import Trained
 from propensity.measures import metrics
 from propensity.measures.thresholds import measured
-from propensity.runs.train import dataset
 from propensity.settings import Budget
 from propensity.usecases import UseCase
 from tests.propensity.learning import fitted_cards

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.measures import alerts
-from propensity.measures.alerts import NO_ALERTS, Stakes
+from propensity.fraud import alerts
+from propensity.fraud.alerts import NO_ALERTS, Stakes
 from propensity.measures.revenue import amounts
 
 
