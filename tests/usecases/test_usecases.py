@@ -274,28 +274,26 @@ class TestOfOnesOwn:
             usecases.names()
 
 
-class TestWindow:
-    def test_the_window_bounds_the_shards_by_one_day_on_each_side(self, toy):
-        """A shop's local date differs from UTC's by one day at most: features of
-        [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of, and labels
-        of [as_of, as_of + 7) in those from as_of - 1 to as_of + 7."""
-        window = toy.window(SETTINGS, [DAY])
+def test_the_window_bounds_the_shards_by_one_day_on_each_side(toy):
+    """A shop's local date differs from UTC's by one day at most: features of
+    [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of, and labels
+    of [as_of, as_of + 7) in those from as_of - 1 to as_of + 7."""
+    window = toy.window(SETTINGS, [DAY])
 
-        assert window["first_suffix"] == "20251231"
-        assert window["last_suffix"] == "20260302"
-        assert window["first_label_suffix"] == "20260301"
-        assert window["last_label_suffix"] == "20260309"
+    assert window["first_suffix"] == "20251231"
+    assert window["last_suffix"] == "20260302"
+    assert window["first_label_suffix"] == "20260301"
+    assert window["last_label_suffix"] == "20260309"
 
-    @pytest.mark.parametrize(
-        "chosen", [{}, {"user_column": "user_id", "label_event": "sign_up"}]
-    )
-    def test_the_window_has_the_parameters_of_the_use_case_or_of_the_settings(
-        self, toy, chosen
-    ):
-        window = toy.window(Settings(project="p", **chosen), [DAY])
 
-        defaults = {"user_column": "user_pseudo_id", "label_event": "purchase"}
-        assert {name: window[name] for name in defaults} == {**defaults, **chosen}
+@pytest.mark.parametrize(
+    "chosen", [{}, {"user_column": "user_id", "label_event": "sign_up"}]
+)
+def test_the_window_has_the_parameters_of_the_use_case_or_of_the_settings(toy, chosen):
+    window = toy.window(Settings(project="p", **chosen), [DAY])
+
+    defaults = {"user_column": "user_pseudo_id", "label_event": "purchase"}
+    assert {name: window[name] for name in defaults} == {**defaults, **chosen}
 
 
 def test_pages_say_what_a_setting_has_it_predict(toy):

@@ -112,51 +112,48 @@ def fates(messages: Sequence[Message], **how: Any) -> list[Any]:
     return [fate[place] for place in range(len(messages))]
 
 
-class TestGroups:
-    @given(BATCHES)
-    def test_groups_are_the_sum_of_their_messages_and_lose_nothing(self, messages):
-        """No message, however broken, changes what becomes of another."""
-        assert fates(messages) == [fates([one])[0] for one in messages]
+@given(BATCHES)
+def test_groups_are_the_sum_of_their_messages_and_lose_nothing(messages):
+    """No message, however broken, changes what becomes of another."""
+    assert fates(messages) == [fates([one])[0] for one in messages]
 
-    @given(BATCHES)
-    def test_groups_are_rows_of_the_tables(self, messages):
-        accepted = accept(*messages, catalogue=BOTH)
 
-        reasons = [one.reason for one in accepted.refused.values()]
-        letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
-        for table, batch in (
-            (STREAM_EVENTS, rows(accepted)),
-            (TRUTH_EVENTS, truths(accepted)),
-            (DEAD_LETTERS, letters),
-        ):
-            batch.validate(full=True)
-            assert batch.schema == table.arrow_schema()
-            for field in batch.schema:
-                assert field.nullable or batch[field.name].null_count == 0
-        assert letters["reason"].to_pylist() == reasons
-        assert set(reasons) <= set(REASONS)
-        taken = zip(accepted.events, rows(accepted).to_pylist(), strict=True)
-        for event, stored in taken:
-            assert stored["message_id"] == messages[event.place].message_id
-            assert (stored["received_at"], stored["received_on"]) == (NOW, NOW.date())
+@given(BATCHES)
+def test_groups_are_rows_of_the_tables(messages):
+    accepted = accept(*messages, catalogue=BOTH)
 
-    @given(BATCHES)
-    def test_groups_give_the_same_rows_when_what_was_published_is_taken_again(
-        self, messages
+    reasons = [one.reason for one in accepted.refused.values()]
+    letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
+    for table, batch in (
+        (STREAM_EVENTS, rows(accepted)),
+        (TRUTH_EVENTS, truths(accepted)),
+        (DEAD_LETTERS, letters),
     ):
-        first = accept(*messages, catalogue=BOTH, postcodes=POSTCODES)
-        again = accept(
-            *(
-                msgspec.structs.replace(
-                    event.message, data=event.published, attributes={}
-                )
-                for event in first.events
-            ),
-            catalogue=BOTH,
-        )
+        batch.validate(full=True)
+        assert batch.schema == table.arrow_schema()
+        for field in batch.schema:
+            assert field.nullable or batch[field.name].null_count == 0
+    assert letters["reason"].to_pylist() == reasons
+    assert set(reasons) <= set(REASONS)
+    taken = zip(accepted.events, rows(accepted).to_pylist(), strict=True)
+    for event, stored in taken:
+        assert stored["message_id"] == messages[event.place].message_id
+        assert (stored["received_at"], stored["received_on"]) == (NOW, NOW.date())
 
-        index = ["socioeconomic_idx"]
-        assert rows(again).drop_columns(index) == rows(first).drop_columns(index)
+
+@given(BATCHES)
+def test_groups_give_the_same_rows_when_what_was_published_is_taken_again(messages):
+    first = accept(*messages, catalogue=BOTH, postcodes=POSTCODES)
+    again = accept(
+        *(
+            msgspec.structs.replace(event.message, data=event.published, attributes={})
+            for event in first.events
+        ),
+        catalogue=BOTH,
+    )
+
+    index = ["socioeconomic_idx"]
+    assert rows(again).drop_columns(index) == rows(first).drop_columns(index)
 
 
 class TestRows:

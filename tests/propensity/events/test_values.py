@@ -103,22 +103,20 @@ def test_a_numeral_longer_than_a_text_may_be_is_refused_with_its_field():
         numeral_of(longer, field="V1")
 
 
-class TestNumerals:
-    @given(st.floats(allow_nan=False, allow_infinity=False))
-    def test_numerals_arrive_to_the_last_bit_as_number_and_as_text(self, number):
-        plain, quoted = (
-            row(written(transaction(), V7=literal), catalogue=DEPLOYED)
-            for literal in (repr(number), f'" {number!r} "')
-        )
-
-        assert plain == quoted
-        assert repr(json.loads(plain["attributes"])["V7"]) == repr(number)
-
-    @pytest.mark.parametrize(
-        ("text", "number"), [("+1.5", 1.5), (".5", 0.5), ("5.", 5.0)]
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numerals_arrive_to_the_last_bit_as_number_and_as_text(number):
+    plain, quoted = (
+        row(written(transaction(), V7=literal), catalogue=DEPLOYED)
+        for literal in (repr(number), f'" {number!r} "')
     )
-    def test_numerals_may_be_written_as_programs_write_numbers(self, text, number):
-        assert numeral_of(text, field="V1") == number
+
+    assert plain == quoted
+    assert repr(json.loads(plain["attributes"])["V7"]) == repr(number)
+
+
+@pytest.mark.parametrize(("text", "number"), [("+1.5", 1.5), (".5", 0.5), ("5.", 5.0)])
+def test_numerals_may_be_written_as_programs_write_numbers(text, number):
+    assert numeral_of(text, field="V1") == number
 
 
 @pytest.mark.parametrize(

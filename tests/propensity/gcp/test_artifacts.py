@@ -111,50 +111,45 @@ def test_an_object_is_replaced_as_it_was_read_or_not_at_all(artifacts):
     assert artifacts.read("pointer").data == b"2"
 
 
-class TestRead:
-    def test_a_read_of_an_object_that_does_not_exist_says_so(self, artifacts):
-        """It is None to find."""
-        assert artifacts.find("nothing") is None
-        with pytest.raises(ArtifactError, match="nothing does not exist"):
-            artifacts.read("nothing")
-
-    def test_a_read_refuses_bytes_that_are_damaged(
-        self, artifacts, emulators, environment
-    ):
-        """Bytes that are not those of their checksum are an error of the artifact."""
-        artifacts.create("model", b"model")
-        [live] = artifacts.generations("model")
-        bucket = emulators.state.folder / "storage" / environment["PROPENSITY_BUCKET"]
-        (bucket / "model").write_bytes(b"modem")
-
-        for generation in (None, live.generation):
-            with pytest.raises(ArtifactError, match="/model is damaged"):
-                artifacts.find("model", generation=generation)
+def test_a_read_of_an_object_that_does_not_exist_says_so(artifacts):
+    """It is None to find."""
+    assert artifacts.find("nothing") is None
+    with pytest.raises(ArtifactError, match="nothing does not exist"):
+        artifacts.read("nothing")
 
 
-class TestFailures:
-    def test_failures_name_a_bucket_that_nobody_made(self, environment):
-        settings = replace(Settings.from_environment(), bucket="nobody-made-this")
+def test_a_read_refuses_bytes_that_are_damaged(artifacts, emulators, environment):
+    """Bytes that are not those of their checksum are an error of the artifact."""
+    artifacts.create("model", b"model")
+    [live] = artifacts.generations("model")
+    bucket = emulators.state.folder / "storage" / environment["PROPENSITY_BUCKET"]
+    (bucket / "model").write_bytes(b"modem")
 
-        with pytest.raises(PropensityError, match="nobody-made-this"):
-            Artifacts.open(settings).create("a", b"")
+    for generation in (None, live.generation):
+        with pytest.raises(ArtifactError, match="/model is damaged"):
+            artifacts.find("model", generation=generation)
 
-    @pytest.mark.parametrize(
-        ("status", "error"), [(403, AccessDenied), (500, Unavailable)]
-    )
-    def test_failures_tell_refusals_from_outages(
-        self, through, status, error, tmp_path
-    ):
-        """Outages are repeated until the deadline; a right is a matter for a person."""
-        (tmp_path / "file").write_bytes(b"one")
-        bucket = through(lambda _: status)
 
-        with pytest.raises(error):
-            bucket.find("a")
-        with pytest.raises(error):
-            bucket.create_from("a", tmp_path / "file")
+def test_failures_name_a_bucket_that_nobody_made(environment):
+    settings = replace(Settings.from_environment(), bucket="nobody-made-this")
 
-    def test_failures_that_pass_are_not_seen(self, through):
-        bucket = through(lambda request: 503 if request.number == 0 else None)
+    with pytest.raises(PropensityError, match="nobody-made-this"):
+        Artifacts.open(settings).create("a", b"")
 
-        assert bucket.find("a") is None
+
+@pytest.mark.parametrize(("status", "error"), [(403, AccessDenied), (500, Unavailable)])
+def test_failures_tell_refusals_from_outages(through, status, error, tmp_path):
+    """Outages are repeated until the deadline; a right is a matter for a person."""
+    (tmp_path / "file").write_bytes(b"one")
+    bucket = through(lambda _: status)
+
+    with pytest.raises(error):
+        bucket.find("a")
+    with pytest.raises(error):
+        bucket.create_from("a", tmp_path / "file")
+
+
+def test_failures_that_pass_are_not_seen(through):
+    bucket = through(lambda request: 503 if request.number == 0 else None)
+
+    assert bucket.find("a") is None

@@ -243,39 +243,37 @@ class Service:
         await self.appends.append(TABLE, rows)
 
 
-class TestAppendsOfTheStream:
-    async def test_appends_of_the_stream_are_each_answered_for_their_own_rows(self):
-        """Neither who is late nor who gives up nor who is refused leaves the next one
-        a wrong answer; none of that takes longer than the deadline."""
-        service = Service()
-        service.hangs = True
-        async with asyncio.timeout(10):
-            with pytest.raises(Unavailable):
-                await service.append("late")
-        given_up = asyncio.create_task(service.append("given up"))
-        await asyncio.sleep(0.05)
-        given_up.cancel()
-        await asyncio.sleep(0.05)
-        service.hangs = False
-        with pytest.raises(RowsRefused) as refused:
-            await service.append("bad")
-        await asyncio.gather(*(service.append(name) for name in "abc"))
+async def test_appends_of_the_stream_are_each_answered_for_their_own_rows():
+    """Neither who is late nor who gives up nor who is refused leaves the next one
+    a wrong answer; none of that takes longer than the deadline."""
+    service = Service()
+    service.hangs = True
+    async with asyncio.timeout(10):
         with pytest.raises(Unavailable):
-            await service.append("the last")
+            await service.append("late")
+    given_up = asyncio.create_task(service.append("given up"))
+    await asyncio.sleep(0.05)
+    given_up.cancel()
+    await asyncio.sleep(0.05)
+    service.hangs = False
+    with pytest.raises(RowsRefused) as refused:
+        await service.append("bad")
+    await asyncio.gather(*(service.append(name) for name in "abc"))
+    with pytest.raises(Unavailable):
+        await service.append("the last")
 
-        assert refused.value.rows == {0: "bad"}
-        assert sorted(service.taken) == ["a", "b", "c"]
-        assert all(call.is_closed for call in service.calls[:2])
+    assert refused.value.rows == {0: "bad"}
+    assert sorted(service.taken) == ["a", "b", "c"]
+    assert all(call.is_closed for call in service.calls[:2])
 
-    async def test_appends_go_by_a_new_connection_where_bigquery_has_closed_an_idle_one(
-        self,
-    ):
-        """Who sends the first rows after a pause does not notice."""
-        service = Service()
-        await service.append("a")
-        await service.append("b")
-        service.calls[0].is_closed = True
-        await service.append("c")
 
-        assert service.taken == ["a", "b", "c"]
-        assert len(service.calls) == 2
+async def test_appends_go_by_a_new_connection_where_bigquery_has_closed_an_idle_one():
+    """Who sends the first rows after a pause does not notice."""
+    service = Service()
+    await service.append("a")
+    await service.append("b")
+    service.calls[0].is_closed = True
+    await service.append("c")
+
+    assert service.taken == ["a", "b", "c"]
+    assert len(service.calls) == 2

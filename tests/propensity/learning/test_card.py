@@ -70,45 +70,43 @@ def card(verdict: Verdict = WORSE, model: Trained | None = None) -> dict[str, An
     )
 
 
-class TestFiles:
-    @pytest.mark.parametrize("members", [[LINEAR], [LINEAR, FOREST]])
-    def test_files_load_without_this_package(self, members):
-        """Preprocessor and model are of scikit-learn's own classes, whatever is chosen,
-        and their product is what is published."""
-        parts = trained().parts
-        encoder = fitted(default_preprocessor(SHOP), parts.before, SHOP.features)
-        encoded = transformed(encoder, parts.before.rows, SHOP.features)
-        fits = [candidates.fit(one, encoded, parts.before, seed=1) for one in members]
-        combined = candidates.combined(fits)
-        named: set[str] = set()
+@pytest.mark.parametrize("members", [[LINEAR], [LINEAR, FOREST]])
+def test_files_load_without_this_package(members):
+    """Preprocessor and model are of scikit-learn's own classes, whatever is chosen,
+    and their product is what is published."""
+    parts = trained().parts
+    encoder = fitted(default_preprocessor(SHOP), parts.before, SHOP.features)
+    encoded = transformed(encoder, parts.before.rows, SHOP.features)
+    fits = [candidates.fit(one, encoded, parts.before, seed=1) for one in members]
+    combined = candidates.combined(fits)
+    named: set[str] = set()
 
-        class Reader(pickle.Unpickler):
-            def find_class(self, module, name):
-                named.add(module.partition(".")[0])
-                return super().find_class(module, name)
+    class Reader(pickle.Unpickler):
+        def find_class(self, module, name):
+            named.add(module.partition(".")[0])
+            return super().find_class(module, name)
 
-        preprocessor, classifier = Reader(
-            io.BytesIO(pickle.dumps((encoder, combined)))
-        ).load()
-        read = preprocessor.transform(to_frame(parts.holdout.rows, SHOP.features))
-        model = Model(preprocessor=encoder, classifier=combined)
-        published = model.scores(parts.holdout.rows, SHOP)
+    preprocessor, classifier = Reader(
+        io.BytesIO(pickle.dumps((encoder, combined)))
+    ).load()
+    read = preprocessor.transform(to_frame(parts.holdout.rows, SHOP.features))
+    model = Model(preprocessor=encoder, classifier=combined)
+    published = model.scores(parts.holdout.rows, SHOP)
 
-        assert named <= LIBRARIES
-        assert classifier.predict_proba(read)[:, 1] == pytest.approx(
-            published, abs=1e-12
-        )
-        assert len(np.unique(published)) > 1
+    assert named <= LIBRARIES
+    assert classifier.predict_proba(read)[:, 1] == pytest.approx(published, abs=1e-12)
+    assert len(np.unique(published)) > 1
 
-    def test_a_training_set_numbers_its_users_at_random(self):
-        """Whoever has a list of ids could name them again by numbers in its order."""
-        ids = [f"user {number:04}" for number in range(1_000)]
-        table = pa.table({"user_id": ids, "recency": range(1_000)})
-        stored = cards.nameless(table)
 
-        assert stored["user_id"].to_pylist() == sorted(stored["user_id"].to_pylist())
-        assert abs(np.corrcoef(stored["user_id"], stored["recency"])[0, 1]) < 0.2
-        assert not stored.equals(cards.nameless(table))
+def test_a_training_set_numbers_its_users_at_random():
+    """Whoever has a list of ids could name them again by numbers in its order."""
+    ids = [f"user {number:04}" for number in range(1_000)]
+    table = pa.table({"user_id": ids, "recency": range(1_000)})
+    stored = cards.nameless(table)
+
+    assert stored["user_id"].to_pylist() == sorted(stored["user_id"].to_pylist())
+    assert abs(np.corrcoef(stored["user_id"], stored["recency"])[0, 1]) < 0.2
+    assert not stored.equals(cards.nameless(table))
 
 
 def test_a_card_keeps_an_infinite_parameter():

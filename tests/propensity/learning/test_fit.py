@@ -95,55 +95,53 @@ class TestModel:
         assert np.array_equal(once.holdout.probability, again.holdout.probability)
 
 
-class TestTime:
-    def test_a_fit_holds_out_the_newest_and_more_where_conversions_are_few(self):
-        """The newest week, which nothing else has seen; with too few conversions up to
-        a quarter of the weeks. A budget in users is for each week."""
-        columns = drawn(12, 200, seed=3)
-        settings = {"minimum_conversions": 15, "budget": "10"}
-        rare = train(table(columns, propensity(columns) / 4), settings=settings)
-        weeks = len(rare.parts.split.holdout)
+def test_a_fit_holds_out_the_newest_and_more_where_conversions_are_few():
+    """The newest week, which nothing else has seen; with too few conversions up to
+    a quarter of the weeks. A budget in users is for each week."""
+    columns = drawn(12, 200, seed=3)
+    settings = {"minimum_conversions": 15, "budget": "10"}
+    rare = train(table(columns, propensity(columns) / 4), settings=settings)
+    weeks = len(rare.parts.split.holdout)
 
-        assert trained().holdout.metrics.users == 500
-        assert 1 < weeks <= 3
-        assert rare.holdout.metrics.users_at_budget == 10 * weeks
+    assert trained().holdout.metrics.users == 500
+    assert 1 < weeks <= 3
+    assert rare.holdout.metrics.users_at_budget == 10 * weeks
 
-    @pytest.mark.parametrize("candidate", [LINEAR, FOREST], ids=lambda one: one.name)
-    def test_a_fit_lets_nothing_of_the_holdout_into_the_measured_model(self, candidate):
-        """Other labels and features in the holdout: the choice, and what is measured,
-        are the same bytes. What serves has learned from the holdout."""
-        rows = snapshots(users=150)
-        before = train(rows, candidates=(candidate,))
-        held = before.parts.split.holdout
-        other = changed(rows, held, "label", lambda label: 1 - label)
-        other = changed(other, held, "spend", lambda spend: spend * 1e6)
-        other = changed(other, held, "country", lambda country: ["XX"] * len(country))
-        after = train(other, candidates=(candidate,))
 
-        assert pickled(after.measured) == pickled(before.measured)
-        assert pickled(after.live) != pickled(before.live)
-        assert after.chosen == before.chosen
-        assert (
-            after.holdout.metrics.best_threshold
-            == before.holdout.metrics.best_threshold
-        )
-        assert after.holdout.metrics.roc_auc != before.holdout.metrics.roc_auc
+@pytest.mark.parametrize("candidate", [LINEAR, FOREST], ids=lambda one: one.name)
+def test_a_fit_lets_nothing_of_the_holdout_into_the_measured_model(candidate):
+    """Other labels and features in the holdout: the choice, and what is measured,
+    are the same bytes. What serves has learned from the holdout."""
+    rows = snapshots(users=150)
+    before = train(rows, candidates=(candidate,))
+    held = before.parts.split.holdout
+    other = changed(rows, held, "label", lambda label: 1 - label)
+    other = changed(other, held, "spend", lambda spend: spend * 1e6)
+    other = changed(other, held, "country", lambda country: ["XX"] * len(country))
+    after = train(other, candidates=(candidate,))
 
-    def test_a_fit_judges_candidates_by_models_of_older_rows(self):
-        """Other labels and features of what is judged change no score that does not
-        read them; categories that only later rows have are unknown to the encoder."""
-        rows, two = snapshots(users=150), (LINEAR, FOREST)
-        before = train(rows, candidates=two)
-        later = before.parts.split.calibrate
-        other = changed(rows, later, "label", lambda label: 1 - label)
-        after = train(other, candidates=two)
-        odd = changed(rows, later, "country", lambda country: ["XX"] * len(country))
-        rare = changed(rows, later, "country", lambda country: ["YY"] * len(country))
+    assert pickled(after.measured) == pickled(before.measured)
+    assert pickled(after.live) != pickled(before.live)
+    assert after.chosen == before.chosen
+    assert after.holdout.metrics.best_threshold == before.holdout.metrics.best_threshold
+    assert after.holdout.metrics.roc_auc != before.holdout.metrics.roc_auc
 
-        for first, second in zip(before.judged, after.judged, strict=True):
-            assert np.array_equal(first.score, second.score)
-            assert first.metrics != second.metrics
-        assert np.array_equal(train(odd).judged[0].score, train(rare).judged[0].score)
+
+def test_a_fit_judges_candidates_by_models_of_older_rows():
+    """Other labels and features of what is judged change no score that does not
+    read them; categories that only later rows have are unknown to the encoder."""
+    rows, two = snapshots(users=150), (LINEAR, FOREST)
+    before = train(rows, candidates=two)
+    later = before.parts.split.calibrate
+    other = changed(rows, later, "label", lambda label: 1 - label)
+    after = train(other, candidates=two)
+    odd = changed(rows, later, "country", lambda country: ["XX"] * len(country))
+    rare = changed(rows, later, "country", lambda country: ["YY"] * len(country))
+
+    for first, second in zip(before.judged, after.judged, strict=True):
+        assert np.array_equal(first.score, second.score)
+        assert first.metrics != second.metrics
+    assert np.array_equal(train(odd).judged[0].score, train(rare).judged[0].score)
 
 
 class TestCandidates:

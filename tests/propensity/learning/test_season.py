@@ -63,41 +63,37 @@ def test_shifting_keeps_every_rank(probability, by):
         assert np.array_equal(season.apply(probability, nothing), probability)
 
 
-class TestResiduals:
-    @given(st.integers(0, 2**32), st.integers(2, 80), SHIFTS)
-    def test_residuals_make_the_expected_conversions_those_that_came(
-        self, seed, users, by
-    ):
-        """With the error of a logistic regression of this one coefficient."""
-        random = np.random.default_rng(seed)
-        probability = np.round(random.random(users), 3)
-        label = random.random(users) < season.apply(probability, by)
-        observed = metrics.outcomes(probability, label.astype(int))
-        lacked = season.residual(observed)
-        assume(lacked is not None)
-        moved = season.apply(observed.probability, lacked[0])
-        information = observed.users @ (moved * (1 - moved))
+@given(st.integers(0, 2**32), st.integers(2, 80), SHIFTS)
+def test_residuals_make_the_expected_conversions_those_that_came(seed, users, by):
+    """With the error of a logistic regression of this one coefficient."""
+    random = np.random.default_rng(seed)
+    probability = np.round(random.random(users), 3)
+    label = random.random(users) < season.apply(probability, by)
+    observed = metrics.outcomes(probability, label.astype(int))
+    lacked = season.residual(observed)
+    assume(lacked is not None)
+    moved = season.apply(observed.probability, lacked[0])
+    information = observed.users @ (moved * (1 - moved))
 
-        assert moved @ observed.users == pytest.approx(
-            observed.conversions.sum(), abs=1e-7
-        )
-        assert lacked[1] == pytest.approx(information**-0.5, rel=1e-6)
+    assert moved @ observed.users == pytest.approx(observed.conversions.sum(), abs=1e-7)
+    assert lacked[1] == pytest.approx(information**-0.5, rel=1e-6)
 
-    @pytest.mark.parametrize(
-        ("probability", "conversions"),
-        [([0.1, 0.2], [0, 0]), ([0.1, 0.2], [9, 9]), ([0, 1], [1, 4])],
-        ids=["nobody", "everybody", "certain probabilities"],
+
+@pytest.mark.parametrize(
+    ("probability", "conversions"),
+    [([0.1, 0.2], [0, 0]), ([0.1, 0.2], [9, 9]), ([0, 1], [1, 4])],
+    ids=["nobody", "everybody", "certain probabilities"],
+)
+def test_residuals_need_both_classes(probability, conversions):
+    """No shift makes a probability 0 or 1, or moves what is 0 or 1. Any other is
+    found, however far."""
+    observed = grouped(
+        np.array(probability, float), np.full(2, 9.0), np.array(conversions, float)
     )
-    def test_residuals_need_both_classes(self, probability, conversions):
-        """No shift makes a probability 0 or 1, or moves what is 0 or 1. Any other is
-        found, however far."""
-        observed = grouped(
-            np.array(probability, float), np.full(2, 9.0), np.array(conversions, float)
-        )
-        rare = grouped(np.array([1e-9]), np.array([1e6]), np.array([5e5]))
+    rare = grouped(np.array([1e-9]), np.array([1e6]), np.array([5e5]))
 
-        assert season.residual(observed) is None
-        assert season.residual(rare)[0] == pytest.approx(np.log(1e9), abs=1e-6)
+    assert season.residual(observed) is None
+    assert season.residual(rare)[0] == pytest.approx(np.log(1e9), abs=1e-6)
 
 
 def test_levels_differ_by_what_a_newer_model_has_learned():

@@ -215,79 +215,77 @@ PIPELINES = [
 ]
 
 
-class TestScores:
-    @pytest.mark.parametrize(("numbers", "categories", "model"), PIPELINES)
-    @pytest.mark.filterwarnings("ignore:Found unknown categories")
-    def test_scores_are_those_of_the_pipeline(
-        self, numbers, categories, model, monkeypatch
+@pytest.mark.parametrize(("numbers", "categories", "model"), PIPELINES)
+@pytest.mark.filterwarnings("ignore:Found unknown categories")
+def test_scores_are_those_of_the_pipeline(numbers, categories, model, monkeypatch):
+    """Unseen categories and nulls included; however rows are cut into batches and
+    chunks, on threads or without, and of a single row; it is left as it was."""
+    monkeypatch.setattr(scoring, "CHUNK_ROWS", 7)
+    is_dense = re.search("Hist|HalfSpace", repr(model))
+    options = {"sparse_threshold": 0.0 if is_dense else 0.3}
+    fitted = fit(columns(numbers, categories, **options), model)
+    batch = users(60, seed=3)
+    batches = [batch.slice(0, 7), batch.slice(7, 0), batch.slice(7)]
+    scorer = Scorer(*fitted, features=FEATURES)
+    probability = expected(batch, *fitted)
+    alone = [scorer.probabilities(batch.slice(row, 1)) for row in range(4)]
+
+    for actual in (
+        scored(batches, *fitted),
+        scored(batches, *fitted, threads=0),
+        scorer.probabilities(batch),
+        np.concatenate(alone),
     ):
-        """Unseen categories and nulls included; however rows are cut into batches and
-        chunks, on threads or without, and of a single row; it is left as it was."""
-        monkeypatch.setattr(scoring, "CHUNK_ROWS", 7)
-        is_dense = re.search("Hist|HalfSpace", repr(model))
-        options = {"sparse_threshold": 0.0 if is_dense else 0.3}
-        fitted = fit(columns(numbers, categories, **options), model)
-        batch = users(60, seed=3)
-        batches = [batch.slice(0, 7), batch.slice(7, 0), batch.slice(7)]
-        scorer = Scorer(*fitted, features=FEATURES)
-        probability = expected(batch, *fitted)
-        alone = [scorer.probabilities(batch.slice(row, 1)) for row in range(4)]
+        own = probability[: len(actual)]
+        np.testing.assert_allclose(actual, own, rtol=0, atol=1e-9)
+    assert np.array_equal(expected(batch, *fitted), probability)
 
-        for actual in (
-            scored(batches, *fitted),
-            scored(batches, *fitted, threads=0),
-            scorer.probabilities(batch),
-            np.concatenate(alone),
-        ):
-            own = probability[: len(actual)]
-            np.testing.assert_allclose(actual, own, rtol=0, atol=1e-9)
-        assert np.array_equal(expected(batch, *fitted), probability)
 
-    @pytest.mark.parametrize(
-        "preprocessor",
-        [
-            make_pipeline(columns(imputed(), one_hot()), MinMaxScaler()),
-            columns(imputed(), one_hot(), transformer_weights={"numbers": 2.0}),
-            ColumnTransformer(
-                [("one", FunctionTransformer(pd.Series.to_frame), "spend")]
-            ),
-            *(
-                ColumnTransformer([("some", imputed(), some)], remainder=ordinal())
-                for some in ([0, 1], slice("amount", "spend"), [True] * 2 + [False] * 7)
-            ),
-        ],
-    )
-    def test_scores_are_those_of_preprocessors_of_any_sort(self, preprocessor):
-        """What is not a plain ColumnTransformer is run as it is."""
-        fitted, batch = fit(preprocessor, boosted()), users(40, seed=4)
+@pytest.mark.parametrize(
+    "preprocessor",
+    [
+        make_pipeline(columns(imputed(), one_hot()), MinMaxScaler()),
+        columns(imputed(), one_hot(), transformer_weights={"numbers": 2.0}),
+        ColumnTransformer([("one", FunctionTransformer(pd.Series.to_frame), "spend")]),
+        *(
+            ColumnTransformer([("some", imputed(), some)], remainder=ordinal())
+            for some in ([0, 1], slice("amount", "spend"), [True] * 2 + [False] * 7)
+        ),
+    ],
+)
+def test_scores_are_those_of_preprocessors_of_any_sort(preprocessor):
+    """What is not a plain ColumnTransformer is run as it is."""
+    fitted, batch = fit(preprocessor, boosted()), users(40, seed=4)
 
-        assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
+    assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
 
-    def test_scores_come_with_their_own_batch(self):
-        """One pair per batch, in order, the batch as it came, empty ones included."""
-        fitted = fit(columns("passthrough", ordinal()), boosted())
-        batches = [users(n, seed=n) for n in (3, 0, 5, 1, 0)]
-        pairs = list(score(iter(batches), *fitted))
 
-        assert [batch for batch, _ in pairs] == batches
-        assert [len(scores) for _, scores in pairs] == [3, 0, 5, 1, 0]
+def test_scores_come_with_their_own_batch():
+    """One pair per batch, in order, the batch as it came, empty ones included."""
+    fitted = fit(columns("passthrough", ordinal()), boosted())
+    batches = [users(n, seed=n) for n in (3, 0, 5, 1, 0)]
+    pairs = list(score(iter(batches), *fitted))
 
-    @pytest.mark.parametrize(("threads", "ahead"), [(2, 3), (0, 1)])
-    def test_scores_take_bounded_memory(self, threads, ahead):
-        """No more batches are read ahead than there are threads."""
-        fitted = fit(columns("passthrough", ordinal()), boosted())
-        pulled = []
+    assert [batch for batch, _ in pairs] == batches
+    assert [len(scores) for _, scores in pairs] == [3, 0, 5, 1, 0]
 
-        def stream():
-            for index in range(20):
-                pulled.append(index)
-                yield users(2, seed=index)
 
-        scores = score(stream(), *fitted, threads=threads)
-        next(scores)
+@pytest.mark.parametrize(("threads", "ahead"), [(2, 3), (0, 1)])
+def test_scores_take_bounded_memory(threads, ahead):
+    """No more batches are read ahead than there are threads."""
+    fitted = fit(columns("passthrough", ordinal()), boosted())
+    pulled = []
 
-        assert len(pulled) == ahead
-        scores.close()
+    def stream():
+        for index in range(20):
+            pulled.append(index)
+            yield users(2, seed=index)
+
+    scores = score(stream(), *fitted, threads=threads)
+    next(scores)
+
+    assert len(pulled) == ahead
+    scores.close()
 
 
 class TestRefusal:

@@ -66,86 +66,84 @@ def function(new_function) -> Function:
     return new_function(once=False)
 
 
-class TestRequests:
-    def test_requests_say_what_to_run(self, function):
-        """Without a body it is today, the default use case, and no force."""
-        answer = function.post()
-        function.post(
-            {"use_case": "first_day_churn", "as_of": "2026-03-02", "force": True}
-        )
-        usual, asked = function.runs
+def test_requests_say_what_to_run(function):
+    """Without a body it is today, the default use case, and no force."""
+    answer = function.post()
+    function.post({"use_case": "first_day_churn", "as_of": "2026-03-02", "force": True})
+    usual, asked = function.runs
 
-        assert (answer.status_code, answer.mimetype) == (200, "application/json")
-        assert answer.json == {
-            "use_case": "ga4_purchase",
-            "as_of": str(usual.as_of),
-            "answer": 42,
-            "bytes_billed": 0,
-            "repeated": False,
-        }
-        assert usual.as_of in (TODAY, TODAY + timedelta(days=1))
-        assert (usual.force, asked.force) == (False, True)
-        assert asked.use_case.name == "first_day_churn"
-        assert asked.as_of == date(2026, 3, 2)
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    assert answer.json == {
+        "use_case": "ga4_purchase",
+        "as_of": str(usual.as_of),
+        "answer": 42,
+        "bytes_billed": 0,
+        "repeated": False,
+    }
+    assert usual.as_of in (TODAY, TODAY + timedelta(days=1))
+    assert (usual.force, asked.force) == (False, True)
+    assert asked.use_case.name == "first_day_churn"
+    assert asked.as_of == date(2026, 3, 2)
 
-    def test_requests_that_name_no_use_case_need_one_that_there_is(self, function):
-        """Where the setting names none that is the setting's fault, not a field's."""
-        function.set("PROPENSITY_USE_CASE", "ga4_purchases")
-        refused = function.post({}).json
-        accepted = function.post({"use_case": "ga4_purchase"})
 
-        assert (refused["error"], refused["field"]) == (
-            "settings",
-            "PROPENSITY_USE_CASE",
-        )
-        assert "ga4_purchase" in refused["message"]
-        assert accepted.status_code == 200
+def test_requests_that_name_no_use_case_need_one_that_there_is(function):
+    """Where the setting names none that is the setting's fault, not a field's."""
+    function.set("PROPENSITY_USE_CASE", "ga4_purchases")
+    refused = function.post({}).json
+    accepted = function.post({"use_case": "ga4_purchase"})
 
-    @pytest.mark.parametrize(
-        ("body", "field"),
-        [
-            (b"{", "body"),
-            (b"\xff\xfe\xfd", "body"),
-            (b"[" * 50_000, "body"),
-            (b"null", "body"),
-            ({"use_case": 1}, "use_case"),
-            ({"use_case": None}, "use_case"),
-            ({"use_case": "nobody_wrote_this"}, "use_case"),
-            ({"as_of": 20260302}, "as_of"),
-            ({"as_of": "yesterday"}, "as_of"),
-            ({"as_of": "0001-01-01"}, "as_of"),
-            ({"as_of": str(TODAY + timedelta(days=2))}, "as_of"),
-            ({"force": "yes"}, "force"),
-            ({"force": 1}, "force"),
-            ({"as_off": "2026-03-02"}, "as_off"),
-            # Of two nobody knows which one was meant.
-            (b'{"as_of": "2026-02-16", "force": true, "as_of": "2026-02-23"}', "as_of"),
-            (b'{"force": true, "force": true}', "force"),
-        ],
+    assert (refused["error"], refused["field"]) == (
+        "settings",
+        "PROPENSITY_USE_CASE",
     )
-    def test_requests_that_cannot_be_understood_are_refused(
-        self, function, body, field
-    ):
-        """A bad request is 400 and names its field; nothing runs. Which texts are a
-        date ``tests/test_timeframe.py`` says."""
-        answer = function.post(body)
-        [line] = function.lines()
+    assert "ga4_purchase" in refused["message"]
+    assert accepted.status_code == 200
 
-        assert answer.status_code == 400
-        assert answer.json["error"] == "bad_request"
-        assert answer.json["field"] == field
-        assert function.runs == []
-        assert (line["outcome"], line["severity"]) == ("bad_request", "WARNING")
 
-    def test_requests_are_posts_of_a_size(self, function):
-        """Only POST runs anything, and the answer says so; the limit is allowed."""
-        got = function.app.test_client().get("/")
-        refused = function.post(b"{}".ljust(MAXIMUM_BODY + 1))
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"{", "body"),
+        (b"\xff\xfe\xfd", "body"),
+        (b"[" * 50_000, "body"),
+        (b"null", "body"),
+        ({"use_case": 1}, "use_case"),
+        ({"use_case": None}, "use_case"),
+        ({"use_case": "nobody_wrote_this"}, "use_case"),
+        ({"as_of": 20260302}, "as_of"),
+        ({"as_of": "yesterday"}, "as_of"),
+        ({"as_of": "0001-01-01"}, "as_of"),
+        ({"as_of": str(TODAY + timedelta(days=2))}, "as_of"),
+        ({"force": "yes"}, "force"),
+        ({"force": 1}, "force"),
+        ({"as_off": "2026-03-02"}, "as_off"),
+        # Of two nobody knows which one was meant.
+        (b'{"as_of": "2026-02-16", "force": true, "as_of": "2026-02-23"}', "as_of"),
+        (b'{"force": true, "force": true}', "force"),
+    ],
+)
+def test_requests_that_cannot_be_understood_are_refused(function, body, field):
+    """A bad request is 400 and names its field; nothing runs. Which texts are a
+    date ``tests/test_timeframe.py`` says."""
+    answer = function.post(body)
+    [line] = function.lines()
 
-        assert (got.status_code, got.headers["Allow"]) == (405, "POST")
-        assert refused.status_code == 413
-        assert function.runs == []
-        assert function.post(b"{}".ljust(MAXIMUM_BODY)).status_code == 200
+    assert answer.status_code == 400
+    assert answer.json["error"] == "bad_request"
+    assert answer.json["field"] == field
+    assert function.runs == []
+    assert (line["outcome"], line["severity"]) == ("bad_request", "WARNING")
+
+
+def test_requests_are_posts_of_a_size(function):
+    """Only POST runs anything, and the answer says so; the limit is allowed."""
+    got = function.app.test_client().get("/")
+    refused = function.post(b"{}".ljust(MAXIMUM_BODY + 1))
+
+    assert (got.status_code, got.headers["Allow"]) == (405, "POST")
+    assert refused.status_code == 413
+    assert function.runs == []
+    assert function.post(b"{}".ljust(MAXIMUM_BODY)).status_code == 200
 
 
 class TestLine:

@@ -97,21 +97,18 @@ class TestScores:
         assert list(map(float, rows["expected_value"].to_pylist())) == [1.5, 1e15]
 
 
-class TestOutcomes:
-    @pytest.mark.parametrize(
-        ("missing", "lacked"), [((-1, 7), -0.81), ((0,), None), ((6,), None)]
-    )
-    def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(
-        self, missing, lacked
-    ):
-        """Half as many bought as expected; if the export lacks a day of the week, 01
-        has nothing to follow: it would predict too little of everybody."""
-        groups = {"probability": [0.2], "users": [1000], "conversions": [100]}
-        run = run_without(*(WEEK + days * DAY for days in missing))
-        residual = evaluate._residual(run, WEEK, pa.table(groups))
+@pytest.mark.parametrize(
+    ("missing", "lacked"), [((-1, 7), -0.81), ((0,), None), ((6,), None)]
+)
+def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(missing, lacked):
+    """Half as many bought as expected; if the export lacks a day of the week, 01
+    has nothing to follow: it would predict too little of everybody."""
+    groups = {"probability": [0.2], "users": [1000], "conversions": [100]}
+    run = run_without(*(WEEK + days * DAY for days in missing))
+    residual = evaluate._residual(run, WEEK, pa.table(groups))
 
-        found = residual and residual.residual_log_odds
-        assert found == (lacked and pytest.approx(lacked, abs=0.01))
+    found = residual and residual.residual_log_odds
+    assert found == (lacked and pytest.approx(lacked, abs=0.01))
 
 
 def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(module_workplace):

@@ -236,63 +236,61 @@ def test_figures_are_the_numbers_nearest_to_the_exact_ones(features):
         assert {name: features[user][name] for name in TWELVE} == as_numbers(row)
 
 
-class TestHours:
-    def test_a_model_learns_from_moments_of_the_first_day(self, generated):
-        """Its ends and three random ones, the same in each run: each row has what had
-        happened by then, and how many hours had passed."""
-        rows = generated.moments(*WEEKS)
-        hours: dict[str, list[float]] = defaultdict(list)
-        for row in rows:
-            hours[row["user_id"]].append(row[ELAPSED])
-        events = defaultdict(list)
-        for one in GAMES.events():
-            events[one["user_id"]].append(one)
+def test_a_model_learns_from_moments_of_the_first_day(generated):
+    """Its ends and three random ones, the same in each run: each row has what had
+    happened by then, and how many hours had passed."""
+    rows = generated.moments(*WEEKS)
+    hours: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        hours[row["user_id"]].append(row[ELAPSED])
+    events = defaultdict(list)
+    for one in GAMES.events():
+        events[one["user_id"]].append(one)
 
-        assert sorted(rows, key=repr) == sorted(generated.moments(*WEEKS), key=repr)
-        for of in hours.values():
-            beginning, *random, end = sorted(of)
-            assert beginning < 1e-6
-            assert end == 24
-            assert len(set(random)) == 3
-        assert {row["weight"] for row in rows} == {0.2}
-        for row in rows:
-            passed = timedelta(microseconds=round(row[ELAPSED] * 3.6e9))
-            exact = expected_features(events[row["user_id"]], cut_off=passed)
-            assert {name: row[name] for name in TWELVE} == as_numbers(
-                exact[row["user_id"]]
-            )
+    assert sorted(rows, key=repr) == sorted(generated.moments(*WEEKS), key=repr)
+    for of in hours.values():
+        beginning, *random, end = sorted(of)
+        assert beginning < 1e-6
+        assert end == 24
+        assert len(set(random)) == 3
+    assert {row["weight"] for row in rows} == {0.2}
+    for row in rows:
+        passed = timedelta(microseconds=round(row[ELAPSED] * 3.6e9))
+        exact = expected_features(events[row["user_id"]], cut_off=passed)
+        assert {name: row[name] for name in TWELVE} == as_numbers(exact[row["user_id"]])
 
-    def test_hours_are_read_whole_at_the_edges(self, empty, monkeypatch):
-        """
-        Who is the first of a week is there with all events, in training as in serving,
-        even if a clock was a day fast: no partition is left out that holds one.
-        """
-        place, last = empty, MIDNIGHT - WEEK
-        began = {hours: last - hours * HOUR + MICROSECOND for hours in (1, 24, 25, 71)}
-        events = [
-            row
-            for hours, moment in began.items()
-            for row in (
-                registration(f"edge {hours}", moment),
-                event(f"edge {hours}", moment),
-                event(f"edge {hours}", last),
-            )
-        ]
-        rows = accepted(events, received_at=MIDNIGHT).to_pylist()
-        for row in rows:
-            row["received_at"] = row["event_time"] - DAY
-            row["received_on"] = row["received_at"].date()
-        place.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
-        for hours in began:
-            user = f"edge {hours}"
-            set_parameter(monkeypatch, USE_CASE, first_day_hours=hours)
-            served = place.served([user], since=last.date())[user]
 
-            assert served["bet_count"] == 2
-            assert served["scored_until"] == last + MICROSECOND
-            assert model_input(place.first_days()[user], without=ELAPSED) == (
-                model_input(served, without=ELAPSED)
-            )
+def test_hours_are_read_whole_at_the_edges(empty, monkeypatch):
+    """
+    Who is the first of a week is there with all events, in training as in serving,
+    even if a clock was a day fast: no partition is left out that holds one.
+    """
+    place, last = empty, MIDNIGHT - WEEK
+    began = {hours: last - hours * HOUR + MICROSECOND for hours in (1, 24, 25, 71)}
+    events = [
+        row
+        for hours, moment in began.items()
+        for row in (
+            registration(f"edge {hours}", moment),
+            event(f"edge {hours}", moment),
+            event(f"edge {hours}", last),
+        )
+    ]
+    rows = accepted(events, received_at=MIDNIGHT).to_pylist()
+    for row in rows:
+        row["received_at"] = row["event_time"] - DAY
+        row["received_on"] = row["received_at"].date()
+    place.store(pa.RecordBatch.from_pylist(rows, STREAM_EVENTS.arrow_schema()))
+    for hours in began:
+        user = f"edge {hours}"
+        set_parameter(monkeypatch, USE_CASE, first_day_hours=hours)
+        served = place.served([user], since=last.date())[user]
+
+        assert served["bet_count"] == 2
+        assert served["scored_until"] == last + MICROSECOND
+        assert model_input(place.first_days()[user], without=ELAPSED) == (
+            model_input(served, without=ELAPSED)
+        )
 
 
 def test_a_registration_is_known_to_trainings_for_ever_and_to_scores_for_a_month(empty):

@@ -585,33 +585,31 @@ def test_a_user_may_be_the_login(export):
     assert [by_user[f"login.{n}"]["label"] for n in (1, 2)] == [1, 0]
 
 
-class TestBatches:
-    def test_batches_give_each_date_the_outcomes_that_it_has_alone(self, export):
-        """So it is with who converted, and with what they paid: once, at first."""
-        name, dates = "converter_amounts", [AS_OF - 7 * DAY, AS_OF]
-        alone = [row for day in dates for row in export.outcomes(name, day)]
-        paid = export.outcomes(name, *dates)
-        labels = export.outcomes("labels", *dates)
-        [again] = [row for row in alone if row["user_id"] == "opens it again"]
+def test_batches_give_each_date_the_outcomes_that_it_has_alone(export):
+    """So it is with who converted, and with what they paid: once, at first."""
+    name, dates = "converter_amounts", [AS_OF - 7 * DAY, AS_OF]
+    alone = [row for day in dates for row in export.outcomes(name, day)]
+    paid = export.outcomes(name, *dates)
+    labels = export.outcomes("labels", *dates)
+    [again] = [row for row in alone if row["user_id"] == "opens it again"]
 
-        assert (again["as_of"], again["amount"]) == (dates[0], 100)
-        assert "in a later table" not in {row["user_id"] for row in alone}
-        assert sorted(map(str, paid)) == sorted(map(str, alone))
-        assert {(row["as_of"], row["user_id"]) for row in labels} == {
-            (row["as_of"], row["user_id"]) for row in alone
-        }
+    assert (again["as_of"], again["amount"]) == (dates[0], 100)
+    assert "in a later table" not in {row["user_id"] for row in alone}
+    assert sorted(map(str, paid)) == sorted(map(str, alone))
+    assert {(row["as_of"], row["user_id"]) for row in labels} == {
+        (row["as_of"], row["user_id"]) for row in alone
+    }
 
-    def test_batches_give_each_date_the_rows_that_it_has_alone(
-        self, export, features, later
-    ):
-        """Several as-of dates in one query are what each is in its own, also where an
-        event lies in the table of a later day."""
-        alone = {AS_OF: features, AS_OF + 7 * DAY: later}
-        counts = [rows["in a later table"]["events"] for rows in alone.values()]
 
-        assert counts == [2, 3]
-        assert export.features(*alone) == {
-            (as_of, user): row
-            for as_of, rows in alone.items()
-            for user, row in rows.items()
-        }
+def test_batches_give_each_date_the_rows_that_it_has_alone(export, features, later):
+    """Several as-of dates in one query are what each is in its own, also where an
+    event lies in the table of a later day."""
+    alone = {AS_OF: features, AS_OF + 7 * DAY: later}
+    counts = [rows["in a later table"]["events"] for rows in alone.values()]
+
+    assert counts == [2, 3]
+    assert export.features(*alone) == {
+        (as_of, user): row
+        for as_of, rows in alone.items()
+        for user, row in rows.items()
+    }
