@@ -168,11 +168,7 @@ def loaded(
 
 
 def trained_otherwise(
-    record: Record,
-    use_case: UseCase,
-    settings: Settings,
-    *,
-    statement: str = "",
+    record: Record, use_case: UseCase, settings: Settings, *, statement: str = ""
 ) -> str:
     """
     Say what a version was trained with that is set otherwise today; "" for nothing.

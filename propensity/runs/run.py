@@ -302,12 +302,7 @@ def _as_of(value: object, today: date) -> date:
 
 
 def _under_lease(
-    current: Run,
-    body: Callable[[Run], Answer],
-    scope: str,
-    *,
-    kind: str,
-    once: bool,
+    current: Run, body: Callable[[Run], Answer], scope: str, *, kind: str, once: bool
 ) -> Answer:
     """Do a run while it has its lease, unless one that is done answers it."""
     with leased(

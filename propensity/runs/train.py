@@ -27,12 +27,7 @@ from propensity.learning.report import version_page
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.pages.words import Plain, plural
-from propensity.registry.serving import (
-    find_recorded,
-    loaded,
-    newest_recorded,
-    recorded,
-)
+from propensity.registry.serving import find_recorded, loaded, newest_recorded, recorded
 from propensity.registry.versions import HTML, Champion, Published, announce
 from propensity.runs.export import lacked_days
 from propensity.runs.run import Answer, Run, check_no_user_twice
@@ -378,10 +373,7 @@ def _promoted(
     while verdict.promoted:
         try:
             serving = run.registry.promote(
-                version,
-                model_sha256=sha256,
-                at=run.began_at,
-                instead_of=champion,
+                version, model_sha256=sha256, at=run.began_at, instead_of=champion
             )
         except Conflict:
             champion = run.registry.champion()

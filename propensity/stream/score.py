@@ -60,10 +60,7 @@ class ScoreStream(Consumer):
         super().__init__(clients)
         self._scoring = threading.Lock()
         self._champions = serving.Champions(
-            artifacts,
-            clients.warehouse,
-            clock=clients.clock,
-            function=self.name,
+            artifacts, clients.warehouse, clock=clients.clock, function=self.name
         )
 
     async def handle(
