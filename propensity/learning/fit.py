@@ -28,12 +28,6 @@ from propensity.errors import NotEnoughData
 from propensity.fraud import alerts
 from propensity.fraud.alerts import Stakes
 from propensity.learning import candidates, trained
-from propensity.learning.candidates import (
-    PARALLEL_ROWS,
-    default_preprocessor,
-    fitted,
-    transformed,
-)
 from propensity.learning.rows import Block, Parts, Slice
 from propensity.measures import metrics, thresholds
 from propensity.measures.revenue import amounts
@@ -70,8 +64,8 @@ def train(
         UseCaseError: A candidate is wrong.
     """
     if preprocessor is None:
-        preprocessor = default_preprocessor(use_case)
-    is_small = len(parts.every) <= PARALLEL_ROWS
+        preprocessor = candidates.default_preprocessor(use_case)
+    is_small = len(parts.every) <= candidates.PARALLEL_ROWS
     jobs = (jobs or int(cpu_count())) if is_small else 1
     with threadpool_limits(1 if is_small else None):
         return _Training(parts, use_case, preprocessor, settings, jobs).run()
@@ -128,8 +122,8 @@ class _Training:
         # The encoder knows nothing that any block judges.
         features, known = self.use_case.features, parts.before
         first = known.between(0, blocks[0].fit_end)
-        encoder = fitted(self.preprocessor, first, features)
-        encoded = transformed(encoder, known.rows, features)
+        encoder = candidates.fitted(self.preprocessor, first, features)
+        encoded = candidates.transformed(encoder, known.rows, features)
 
         def scored(candidate: Candidate, block: Block) -> Floats:
             rows, seed = known.between(0, block.fit_end), self.settings.seed
@@ -200,8 +194,8 @@ class _Training:
         """Return the mean of candidates, fitted on each of several slices."""
         features, encoders, calls = self.use_case.features, [], []
         for part in learned:
-            encoders.append(fitted(self.preprocessor, part, features))
-            encoded = transformed(encoders[-1], part.rows, features)
+            encoders.append(candidates.fitted(self.preprocessor, part, features))
+            encoded = candidates.transformed(encoders[-1], part.rows, features)
             for one in members:
                 seed = self.settings.seed
                 calls.append(partial(candidates.fit, one, encoded, part, seed=seed))

@@ -35,15 +35,11 @@ from propensity.usecases.declaration import (
     FOREST,
     MEAN,
     NUMBER,
-    RESERVED,
-    RUN_PARAMETERS,
     SOURCE_TABLE,
     TABLE_FORM,
-    VIEW,
     Baseline,
     Candidate,
     Events,
-    Source,
     Stream,
     Value,
 )
@@ -99,7 +95,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     user_properties: Mapping[declaration.Key, declaration.ValueType] = {}
     budget: str = declaration.BUDGET
     span: declaration.Text = ""
-    sources: Mapping[declaration.Name, Source] = {}
+    sources: Mapping[declaration.Name, declaration.Source] = {}
     # In a file it is [events] as well: ``parse`` tells the two apart.
     own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
     stride_days: declaration.DaysOrNone = 0
@@ -177,7 +173,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     @property
     def reads_export(self) -> bool:
         """Whether its features come from the GA4 export."""
-        return not self.scores_events and VIEW in self.statement("features")
+        return not self.scores_events and declaration.VIEW in self.statement("features")
 
     def statement(self, name: str) -> str:
         """
@@ -379,9 +375,9 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     except ValueError as error:
         yield f"budget is {use_case.budget!r}: {error}"
     for name in features:
-        if name.lower() in RESERVED:
+        if name.lower() in declaration.RESERVED:
             yield f"features.{name}: training has a column of this name; rename it"
-    for name in sorted({*use_case.parameters} & RUN_PARAMETERS):
+    for name in sorted({*use_case.parameters} & declaration.RUN_PARAMETERS):
         yield f"parameters.{name}: every run sets @{name}; rename it"
     baseline = use_case.baseline.feature
     # That of users may be a column of features.sql that no model reads.
