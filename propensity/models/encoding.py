@@ -47,16 +47,15 @@ def to_frame(
     import pandas as pd  # 03 has none
 
     check(batch.schema, features)
-    return pd.DataFrame(
-        {
-            name: numbers_of(batch.column(name))
-            if kind == "number"
-            else pd.Series(texts_of(batch.column(name)).to_pandas(), dtype="str")
-            for name, kind in features.items()
-        },
-        index=pd.RangeIndex(batch.num_rows),
-        columns=list(features),
-    )
+    columns = dict[str, Any]()
+    for name, kind in features.items():
+        column = batch.column(name)
+        if kind == "number":
+            columns[name] = numbers_of(column)
+        else:
+            columns[name] = pd.Series(texts_of(column).to_pandas(), dtype="str")
+    index = pd.RangeIndex(batch.num_rows)
+    return pd.DataFrame(columns, index=index, columns=list(features))
 
 
 def check(schema: pa.Schema, features: Mapping[str, str]) -> None:
