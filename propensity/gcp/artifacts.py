@@ -217,12 +217,11 @@ class Artifacts:
             ArtifactError: There is none (any more).
         """
         blob = self._bucket.blob(name, generation=generation)
-        with self._translated(name):
-            try:
-                with blob.open("rb", chunk_size=PIECE_BYTES, **self._limits) as file:
-                    yield file
-            except api.NotFound as error:
-                raise self._missing(name) from error
+        with (
+            self._translated(name, must_exist=True),
+            blob.open("rb", chunk_size=PIECE_BYTES, **self._limits) as file,
+        ):
+            yield file
 
     def read(self, name: str) -> Stored:
         """
@@ -243,11 +242,8 @@ class Artifacts:
         Raises:
             ArtifactError: It does not exist, or its bytes are damaged.
         """
-        with self._translated(name), file.open("wb") as content:
-            try:
-                self._bucket.blob(name).download_to_file(content, **self._limits)
-            except api.NotFound as error:
-                raise self._missing(name) from error
+        with self._translated(name, must_exist=True), file.open("wb") as content:
+            self._bucket.blob(name).download_to_file(content, **self._limits)
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the objects under ``prefix``, sorted."""
@@ -281,13 +277,15 @@ class Artifacts:
         return ArtifactError(f"{self.uri(name)} does not exist")
 
     @contextlib.contextmanager
-    def _translated(self, name: str) -> Iterator[None]:
+    def _translated(self, name: str, *, must_exist: bool = False) -> Iterator[None]:
         with translated(self._settings, STORAGE, on=self.uri(name)):
             try:
                 yield
             except api.PreconditionFailed as error:
                 raise self._conflict(name) from error
             except api.NotFound as error:
+                if must_exist:
+                    raise self._missing(name) from error
                 bucket = f"gs://{self._bucket.name}"
                 raise ArtifactError(
                     f"there is no bucket {bucket}", hint="Check PROPENSITY_BUCKET"
