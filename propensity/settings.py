@@ -210,7 +210,7 @@ class Settings:
             raise SettingsError(
                 which, hint="docs/settings.md has all settings", field=unknown[0]
             )
-        values = dict[str, Any]()
+        values = {}
         for variable, setting in known.items():
             if text := given.get(variable, "").strip():
                 values[setting.name] = _value(variable, setting.name, text)

@@ -47,7 +47,7 @@ def to_frame(
     import pandas as pd  # 03 has none
 
     check(batch.schema, features)
-    columns = dict[str, Any]()
+    columns = {}
     for name, kind in features.items():
         column = batch.column(name)
         if kind == "number":
