@@ -39,6 +39,21 @@ def test_a_lease_keeps_others_out_while_it_lasts(registry):
     assert (caught.value.retryable, caught.value.status) == (True, 409)
 
 
+def test_a_lease_is_won_by_one_of_two_that_find_it_free_at_once(registry, monkeypatch):
+    find, others = Artifacts.find, contextlib.ExitStack()
+
+    def late(*arguments):
+        stored = find(*arguments)
+        patch.undo()
+        others.enter_context(leased(registry))
+        return stored
+
+    with others, monkeypatch.context() as patch:
+        patch.setattr(Artifacts, "find", late)
+        with pytest.raises(RunInProgress, match="has just begun"), leased(registry):
+            pass
+
+
 def test_a_lease_is_taken_over_when_it_ends(registry):
     """A run that died blocks until then; if it lives, it publishes nothing, and its
     end changes nothing."""

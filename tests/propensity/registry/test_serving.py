@@ -243,7 +243,8 @@ class TestChampions:
 
 class TestVersion:
     async def test_a_version_is_any_that_was_recorded(self, place):
-        """Also one that never served. The few that were asked for last are kept."""
+        """Also one that never served; of that use case alone. The few that were asked
+        for last are kept."""
         for _ in range(KEPT_VERSIONS):
             place.publish()
         version = place.publish(labels=(1, 1, 0, 0))
@@ -256,5 +257,7 @@ class TestVersion:
 
         assert labels_of(serving) == [1, 1, 0, 0]
         assert again is serving
+        with pytest.raises(ArtifactError, match="version 0 of other is not recorded"):
+            recorded(place.warehouse, "other", 0)
         loads = [place.bucket.asked[place.model(n)] for n in range(KEPT_VERSIONS + 1)]
         assert loads == [1, 2, 1, 1, 2]

@@ -13,7 +13,8 @@ from msgspec.structs import asdict
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import ArtifactError, Conflict
-from propensity.registry.versions import EARLIER, Registry, pickled, unpickled
+from propensity.gcp.artifacts import Artifacts
+from propensity.registry.versions import EARLIER, Record, Registry, pickled, unpickled
 from tests.propensity.registry.versions import NOW, SHA, Malicious, overwrite, promote
 
 
@@ -57,6 +58,26 @@ class TestArtifacts:
         with pytest.raises(ArtifactError, match="has changed since it was recorded"):
             registry.verified(name, checksum)
         assert not file.exists()
+
+    @pytest.mark.parametrize("part", ["model", "preprocessor", "value"])
+    def test_artifacts_of_a_version_are_those_of_its_record(self, registry, part):
+        files = {
+            name: (pickled(name), "") for name in ("model", "preprocessor", "value")
+        }
+        published = registry.publish(0, files)
+        objects, sha256s = published.objects, {**published.checksums, part: SHA}
+        record = Record(
+            model_version=0,
+            card={"files": {"value": {"object": objects["value"], "sha256": SHA}}},
+            model_object=objects["model"],
+            model_sha256=sha256s["model"],
+            preprocessor_object=objects["preprocessor"],
+            preprocessor_sha256=sha256s["preprocessor"],
+        )
+        load = registry.load_value if part == "value" else registry.load
+
+        with pytest.raises(ArtifactError, match=f"/0/{part} has changed since"):
+            load(record)
 
     @pytest.mark.parametrize(
         "data",
@@ -124,6 +145,24 @@ class TestPromotion:
                 promote(registry, 2, instead_of=before)
 
         assert registry.champion() == champion
+
+    def test_a_promotion_does_not_undo_one_that_came_between(
+        self, registry, monkeypatch
+    ):
+        find = Artifacts.find
+
+        def late(*arguments):
+            stored = find(*arguments)
+            patch.undo()
+            promote(registry, 1, instead_of=None)
+            return stored
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Artifacts, "find", late)
+            with pytest.raises(Conflict):
+                promote(registry, 2, instead_of=None)
+
+        assert (registry.champion().version, registry.champion().epoch) == (1, 0)
 
 
 @pytest.mark.parametrize("promoted", [(0, 1, 2), (0, 1, 2, 1, 2), (0, 2, 1, 2)])
