@@ -130,7 +130,7 @@ class TestWeeks:
                 {"outcome": "one_class", "log_odds": None},
                 {"use_case": "first_day_churn"},
                 {"model_version": -1},
-                {"prediction_as_of": BEFORE - WEEK},
+                {"week": BEFORE - WEEK, "prediction_as_of": BEFORE - 2 * WEEK},
                 {"as_of": LATER + DAY},
                 {"week": LATER},
             )
