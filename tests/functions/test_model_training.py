@@ -144,6 +144,10 @@ class TestVersion:
         assert len(stored) == sum(answer["rows"].values()) == 640
         assert snapshot.to_pylist() == expected.to_pylist()
         assert users[0] == users[1]
+        assert not any(
+            user.encode() in data for user in set(again["user_id"].to_pylist())
+        )
+        assert pa.types.is_integer(stored.schema.field("user_id").type)
 
         # What was promised is held against what users paid, of the rows held out.
         [version] = place.versions()

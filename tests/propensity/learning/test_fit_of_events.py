@@ -62,6 +62,12 @@ class TestSplit:
 
 
 class TestCandidates:
+    def test_candidates_learn_from_truths_once_there_are_enough(self):
+        """Then a classifier is tried beside the trees."""
+        assert [one.candidate for one in trained().judged] == [FOREST, LINEAR]
+        assert trained().chosen == LINEAR
+        assert trained().holdout.metrics.brier is not None
+
     @pytest.mark.parametrize(
         "few", [{"minimum_conversions": 60}, {"minimum_training_rows": 601}], ids=str
     )
