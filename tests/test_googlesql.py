@@ -211,6 +211,11 @@ def test_views_of_tables_are_taken_by_googles_own_analyzer(relations, name):
     assert columns(text, named(text, relations), {})
 
 
+def test_a_statement_that_the_analyzer_cannot_read_is_refused(relations):
+    with pytest.raises(Refused, match="was not read"):
+        columns("SELECT SEARCH(user_id, 'a') AS x FROM ma_publications", relations, {})
+
+
 def test_every_file_of_sql_is_read_by_googles_own_analyzer():
     """It is a statement, a part of one, or put together by Python."""
     read = set(PUT_TOGETHER)

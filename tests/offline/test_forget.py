@@ -188,7 +188,7 @@ def forgotten(emulators) -> Iterator[tuple[Deployment, dict[str, Any], dict[str,
         create = made.artifacts.create
         create(EXPORT, parquet(GONE, KEPT, GONE))
         create(SCORES, parquet(KEPT, GONE))
-        create(ALONE, parquet(GONE))
+        create(ALONE, parquet(GONE, GONE))
         create(GENERATIONS, parquet(GONE, KEPT))
         made.artifacts.overwrite(GENERATIONS, parquet(KEPT, GONE))
         create(DELETED, parquet(GONE))

@@ -168,5 +168,8 @@ class TestPublished:
     def test_a_list_under_another_key_is_refused(self, key):
         """Nobody on it could be recognised, in the table neither. Defect: without a
         key it was not read."""
-        with pytest.raises(SettingsError):
+        with pytest.raises(SettingsError) as raised:
             published(entries("ana"), key=key)
+
+        assert raised.value.field == "PROPENSITY_SUPPRESSION_KEY"
+        assert KEY not in raised.value.message

@@ -78,14 +78,14 @@ def test_the_public_is_told_what_will_pass():
         # Nothing behind the function is a fault of the push: no 4xx.
         (errors.MissingTable("x"), 500, "ERROR"),
         (errors.Unavailable("x"), 503, "ERROR"),
-        (RuntimeError("x"), 500, "ERROR"),
+        (RuntimeError(INSIDE), 500, "ERROR"),
         # A run that waits is no error.
         (WAITS, 503, "WARNING"),
     ],
 )
 def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monkeypatch):
     """It has the trace of the request, for Cloud Logging to show it under; and of an
-    error that nobody foresaw the place in the code."""
+    error that nobody foresaw its type and the place in the code."""
 
     @answers_failures("tested", Callers.PUSHES)
     async def failing(request):
@@ -102,6 +102,8 @@ def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monke
     assert line["status"] == answer.status_code == status
     assert line["severity"] == severity
     assert ("in failing\n" in line["message"]) == isinstance(error, RuntimeError)
+    assert ("RuntimeError" in line["message"]) == isinstance(error, RuntimeError)
+    assert INSIDE not in f"{line} {answer.body}"
     assert line["logging.googleapis.com/trace"].startswith("projects/p/traces/1054")
 
 
