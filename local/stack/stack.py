@@ -386,7 +386,7 @@ def stop_all(state: State, record: Record) -> list[Process]:
     """
     emulators = [one for one in record.processes if one.name in EMULATORS]
     with deferred_signals():
-        stopped = stop(one for one in record.processes if one not in emulators)
+        stopped = stop([one for one in record.processes if one not in emulators])
         stopped += stop(emulators)
         if record.processes:
             state.write(Record(record.options, record.base))
