@@ -275,9 +275,9 @@ class TestStack:
             return started[-1]
 
         def stopped(processes):
-            if processes:
+            if those := [*processes]:
                 signal.raise_signal(signal.SIGTERM)
-            return stop(processes)
+            return stop(those)
 
         monkeypatch.setattr(stacks, "spawn", spawned)
         monkeypatch.setattr(stacks, "stop", stopped)
