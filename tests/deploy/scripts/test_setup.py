@@ -173,6 +173,7 @@ class TestSetup:
         assert result.returncode == status
         assert told in result.stderr.splitlines()[-1]
         assert cloud.count("deploy/terraform apply") == (applied or 0)
+        assert applied or cloud.count(" apply") == 0
         assert applied is not None or cloud.changes() == []
 
     @pytest.mark.parametrize("part", ["output -json", "buckets describe"])
