@@ -71,7 +71,12 @@ def _own_folder() -> Iterator[str]:
 
 
 def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """Yield assignments of all names that scripts use, if there was a set-up."""
+    """
+    Yield assignments of all names that scripts use.
+
+    Raises:
+        DeploymentError: Nothing has been set up, so that no names are known.
+    """
     yield from _own_folder()
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")

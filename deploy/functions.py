@@ -126,7 +126,13 @@ class Function:
 
 @cache
 def load(file: Path = FILE) -> tuple[Function, ...]:
-    """Return every function, as the file orders them; read once in a process."""
+    """
+    Return every function, as the file orders them; read once in a process.
+
+    Raises:
+        DeploymentError: A table or topic is named that there is not, or a function that
+            no script deploys.
+    """
     deployed, scheduled = _deployed(), _scheduled()
     functions = []
     for target, entry in tomllib.loads(file.read_text()).items():

@@ -72,6 +72,9 @@ def settled(
 ) -> Mapping[str, int]:
     """
     Wait until all that was sent has come through; return the row of ``counts.sql``.
+
+    Raises:
+        LocalError: It takes too long.
     """
     deadline = time.monotonic() + TIMEOUT_S
     while True:

@@ -293,7 +293,12 @@ def _quoted(path: Path) -> str:
 
 
 def check(source: Path) -> None:
-    """Reject files that are no export by their first rows, which is quick."""
+    """
+    Reject files that are no export by their first rows, which is quick.
+
+    Raises:
+        SchemaError: As of ``opened``.
+    """
     with opened(source, limit=CHECKED_ROWS):
         pass
 

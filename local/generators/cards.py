@@ -307,7 +307,12 @@ class Transactions:
 
 
 def read_cards(path: Path, *, start: datetime, end: datetime) -> Transactions:
-    """Read the first real transactions of a file, stretched between two times."""
+    """
+    Read the first real transactions of a file, stretched between two times.
+
+    Raises:
+        SchemaError: As of ``checked``.
+    """
     rows = checked(path)[:MAXIMUM_TRANSACTIONS]
     since = np.rint((rows["Time"] - rows["Time"][0]).to_numpy() * SECOND_MS)
     begins, ends = milliseconds(start), milliseconds(end)

@@ -258,7 +258,12 @@ class Stack:
             self._undo = undo.pop_all()
 
     def ready(self) -> None:
-        """Create what the functions expect, and wait until they answer."""
+        """
+        Create what the functions expect, and wait until they answer.
+
+        Raises:
+            LocalError: A process ended or did not answer in time.
+        """
         self.prepare()
         for process in self._record.processes:
             self._wait_for(process.name)

@@ -145,8 +145,10 @@ class State:
 
     def record(self) -> Record:
         """
-        Return its record, for a new state the defaults; raise LocalError if it is
-        damaged.
+        Return its record; for a new state the defaults.
+
+        Raises:
+            LocalError: A crash or another version left a file that cannot be read.
         """
         if not self.record_file.exists():
             return Record()
@@ -168,7 +170,12 @@ class State:
 
 
 def port_base(environment: Mapping[str, str] = os.environ) -> int:
-    """Return the first port, which ``PROPENSITY_PORT_BASE`` moves, if it is one."""
+    """
+    Return the first port, which ``PROPENSITY_PORT_BASE`` moves.
+
+    Raises:
+        LocalError: It is no port, or leaves no room for the others.
+    """
     value, most = environment.get(PORT_BASE, f"{DEFAULT_PORT_BASE}"), 65_535 - PORTS
     if not (value.isdecimal() and 1 <= int(value) <= most):
         raise LocalError(
