@@ -2,88 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from google.cloud.storage import Blob
 
 from commands.answers import Exit
 from commands.cli import main
 from offline import forget as program
-from offline.forget import users_of
 from propensity import suppression
 from propensity.clock import SYSTEM
 from propensity.errors import RunInProgress, SettingsError
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.gcp.writes import Appends
-from propensity.learning.card import nameless
 from propensity.registry import index, suppressed
 from propensity.registry.leases import leased
 from propensity.runs import compact
-from propensity.schema import Table
 from propensity.tables import every as tables
 from propensity.usecases.declaration import VIEW
 from tests import shop
-from tests.deployment import KEY, Deployment, entered
+from tests.deployment import KEY, Deployment
 from tests.functions.streaming import new_deployment
-
-GONE, KEPT = "player-1", "player-11"
-OTHER = "ga4_purchase"
-EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
-SCORES = "exports/inference_log/date=2026-03-01/run=a/part-000000000000.parquet"
-USE_CASE = "first_day_churn"
-NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
-
-
-def row_of(table: Table, user: str, **values: Any) -> dict[str, Any]:
-    """A row about a user: what must be there, and what a test says."""
-    kinds = {"INT64": 1, "FLOAT64": 0.5, "BOOL": True, "DATE": NOW.date()}
-    row = {
-        column.name: {**kinds, "TIMESTAMP": NOW, "STRING": column.name}[column.type]
-        for column in table.columns
-        if column.required or column.name == "user_id"
-    }
-    own = {
-        "user_id": user,
-        "event_id": f"event of {user}",
-        "message_id": f"message of {user}",
-        "use_case": USE_CASE,
-    }
-    return {**row, **{name: of for name, of in own.items() if name in row}, **values}
-
-
-def parquet_of(rows: pa.Table) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(rows, file)
-    return file.getvalue()
-
-
-def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
-    """A file with a row for each user."""
-    table = tables.STREAM_EVENTS
-    rows = [row_of(table, user, use_case=use_case) for user in users]
-    return parquet_of(pa.Table.from_pylist(rows, schema=table.arrow_schema()))
-
-
-def users_in(data: bytes) -> list[str]:
-    return pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
-
-
-def append(site: Deployment, table: Table, *rows: dict[str, Any]) -> None:
-    """Store rows, as the stream does."""
-    given = pa.RecordBatch.from_pylist(list(rows), schema=table.arrow_schema())
-    asyncio.run(Appends(site.settings).append(table, given))
+from tests.offline.forgetting import (
+    EXPORT,
+    GONE,
+    KEPT,
+    OTHER,
+    SCORES,
+    USE_CASE,
+    append,
+    before,
+    forget,
+    parquet,
+    parquet_of,
+    row_of,
+    users_in,
+)
 
 
 def fill(site: Deployment, *users: str, times: int = 2) -> None:
@@ -108,14 +68,6 @@ def counts(site: Deployment) -> dict[str, int]:
     return {row["name"]: row["n"] for row in site.rows(" UNION ALL ".join(each))}
 
 
-def forget(site: Deployment, *users: str, **how: Any) -> dict[str, Any]:
-    return program.run(site.settings, users or (GONE,), **how)
-
-
-def before(report: dict[str, Any]) -> dict[str, int]:
-    return {place["where"]: place["before"] for place in report["places"]}
-
-
 @pytest.fixture(scope="module")
 def shared(emulators) -> Iterator[Deployment]:
     """All tables, and a bucket that keeps what is overwritten."""
@@ -131,135 +83,6 @@ def site(shared, monkeypatch) -> Deployment:
     for name, value in shared.environment.items():
         monkeypatch.setenv(name, value)
     return shared
-
-
-# As the export has ids: longer than a lookup takes, with control characters.
-ODD = ["a" * 5000, "two\nlines", "nul\0", " ", "'; --"]
-SNAPSHOT = "models/x/0/dataset/rows.parquet"
-ALONE, OTHERS = (SCORES.replace("run=a", f"run={run}") for run in "bc")
-GENERATIONS, DELETED = (
-    EXPORT.replace("run=a", f"run={run}") for run in ("generations", "deleted")
-)
-
-
-def of_all_types() -> dict[str, pa.Table]:
-    """Files with an id in the first row: data frames write ids as large strings or as
-    categories; and a number may be an id, outside of training sets."""
-    files = []
-    for kind in (
-        pa.large_string(),
-        pa.string_view(),
-        pa.binary(),
-        pa.binary_view(),
-        pa.dictionary(pa.int8(), pa.string()),
-    ):
-        ids = pa.array([GONE, KEPT, None]).cast(kind)
-        files.append(pa.table({"user_id": ids, "n": [1, 2, 3]}))
-    for kind in (pa.string(), pa.binary()):
-        ids = [pa.array([GONE, KEPT, None]).cast(kind), pa.array([1, 2, 3])]
-        user = pa.StructArray.from_arrays(ids, ["user_id", "age"])
-        lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3]), user)
-        for column in ({"user": user}, {"users": lists}, {"user_id": lists}):
-            files.append(pa.table({**column, "n": [1, 2, 3]}))
-    for kind in (pa.int64(), pa.float64()):
-        files.append(pa.table({"user_id": pa.array([7, 8, 9], kind)}))
-    return {EXPORT.replace("run=a", f"run={n}"): rows for n, rows in enumerate(files)}
-
-
-@pytest.fixture(scope="module")
-def forgotten(emulators) -> Iterator[tuple[Deployment, dict[str, Any], dict[str, int]]]:
-    """A deployment with users in many forms, after they were forgotten: with the
-    report, and generations of objects before."""
-    log, truths, letters = (
-        tables.INFERENCE_LOG,
-        tables.TRUTH_EVENTS,
-        tables.DEAD_LETTERS,
-    )
-    users = users_of([GONE, "7", *ODD], None)
-    with new_deployment(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as made:
-        append(made, log, row_of(log, GONE, event_id="e7"))
-        append(made, log, row_of(log, KEPT, event_id="e8"))
-        for event_id in ("e7", "e8", GONE):
-            append(made, truths, row_of(truths, GONE, event_id=event_id))
-        for raw in (b'{"user_id": "player-1"', b'[{"who": "player-1"}]'):
-            append(made, letters, row_of(letters, GONE, raw=raw, attributes="{}"))
-        rows = (row_of(tables.STREAM_EVENTS, user) for user in (*ODD, KEPT))
-        append(made, tables.STREAM_EVENTS, *rows)
-        create = made.artifacts.create
-        create(EXPORT, parquet(GONE, KEPT, GONE))
-        create(SCORES, parquet(KEPT, GONE))
-        create(ALONE, parquet(GONE, GONE))
-        create(GENERATIONS, parquet(GONE, KEPT))
-        made.artifacts.overwrite(GENERATIONS, parquet(KEPT, GONE))
-        create(DELETED, parquet(GONE))
-        made.artifacts.delete(DELETED)
-        assert len(made.artifacts.generations(DELETED)) == 1
-        for name, rows in of_all_types().items():
-            create(name, parquet_of(rows))
-        numbers = pa.table({"user_id": [KEPT, GONE, KEPT], "n": [1, 2, 3]})
-        generations = {
-            OTHERS: create(OTHERS, parquet(KEPT)),
-            SNAPSHOT: create(SNAPSHOT, parquet_of(nameless(numbers))),
-        }
-        with entered(made.environment):
-            report = forget(made, *users)
-        yield made, report, generations
-
-
-class TestForms:
-    """Whatever has the user: all is removed by one run."""
-
-    def test_truths_are_removed_by_the_user_s_events(self, forgotten):
-        """A truth names no user: its event does, while it is there."""
-        [left] = forgotten[0].rows("SELECT event_id FROM truth_events")
-
-        assert left["event_id"] == "e8"
-
-    def test_dead_letters_are_removed_however_they_name_the_user(self, forgotten):
-        """Cut or nested."""
-        assert forgotten[0].count("dead_letters") == 0
-
-    def test_ids_are_removed_as_the_export_has_them(self, forgotten):
-        [row] = forgotten[0].rows("SELECT DISTINCT user_id FROM stream_events")
-
-        assert row["user_id"] == KEPT
-
-    def test_the_bucket_has_files_without_the_user(self, forgotten):
-        """Exports are written again; a file of nobody else is deleted; one without
-        the user keeps its bytes and its generation, as have rows of a training, whose
-        numbers are no ids."""
-        site, report, generations = forgotten
-        read = {name: site.artifacts.find(name) for name in (EXPORT, SCORES, ALONE)}
-
-        assert users_in(read[EXPORT].data) == users_in(read[SCORES].data) == [KEPT]
-        assert read[ALONE] is None
-        for name, generation in generations.items():
-            assert site.artifacts.read(name).generation == generation
-        counted = [
-            (place["what"], place["before"])
-            for place in report["places"]
-            if place["where"] == "exports/inference_log"
-        ]
-        assert counted == [("objects", 2)]
-        assert report["left"] == 0
-
-    def test_the_bucket_has_no_generation_with_the_user(self, forgotten):
-        """A bucket with versioning keeps what is overwritten and deleted: not this."""
-        site = forgotten[0]
-        every = site.artifacts.generations("exports/")
-        [left] = [one for one in every if one.name == GENERATIONS]
-
-        stored = site.artifacts.find(left.name, generation=left.generation)
-        assert users_in(stored.data) == [KEPT]
-        assert not {ALONE, DELETED} & {one.name for one in every}
-
-    def test_a_file_loses_the_user_whatever_the_type_and_depth_of_its_ids(
-        self, forgotten
-    ):
-        for name, rows in of_all_types().items():
-            data = forgotten[0].read(name)
-            left = pq.read_table(io.BytesIO(data)).to_pylist()
-            assert left == rows.to_pylist()[1:], rows.schema
 
 
 class TestTables:

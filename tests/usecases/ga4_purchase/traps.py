@@ -1,0 +1,385 @@
+"""What happened to users of a shop, and what their features are: each is one trap."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tests import shop
+from tests.shop import event, paid, purchase
+from tests.usecases.ga4_purchase.conftest import DAY_US, MIDNIGHT, USE_CASE, ago
+
+CATEGORIES = [name for name, kind in USE_CASE.features.items() if kind == "category"]
+FIRST_DAY = ago(60)
+# The first microsecond after the last that there is.
+AFTER_ALL = 253402300800 * 10**6
+
+PLACEHOLDERS = ["", "(not set)", "(data deleted)", None]
+# Ids that mean nothing, in any case, with blanks around.
+NOBODY = [
+    *PLACEHOLDERS,
+    *("null", "undefined", "None", "(none)", "NaN", "0", "-", " NULL "),
+]
+# What tells two events apart, each also if nothing else does.
+DIFFERENCES = (
+    *("batch_event_index", "batch_ordering_id", "batch_page_id"),
+    "event_bundle_sequence_id",
+)
+TYPES: dict[str, shop.Row] = {
+    "int": {"int_value": 1500},
+    "double": {"double_value": 1500.0},
+    "float": {"float_value": 1500.0},
+    "string": {"string_value": "1500"},
+    "text of a double": {"string_value": "1500.0"},
+}
+NOT_NUMBERS: dict[str, shop.Row] = {
+    "garbage": {"string_value": "soon"},
+    "empty": {"string_value": ""},
+    "nan": {"double_value": math.nan},
+    "infinite": {"double_value": math.inf},
+    "negative": {"int_value": -5},
+    "absurd": {"int_value": 2**62},
+    "nothing": {},
+}
+SHAPES = np.random.default_rng(11)
+
+
+def at(days: float, name: str = "page_view", *, plus: int = 0, **fields: Any) -> Any:
+    """Return an event so many days ago, of the user whose trap it is."""
+    return event("", ago(days, plus=plus), name, **fields)
+
+
+def sold(
+    days: float, revenue: float | None = 10.0, order: Any = None, **fields: Any
+) -> Any:
+    """Return a purchase so many days ago."""
+    return purchase("", ago(days), revenue, transaction=order, **fields)
+
+
+def refund(days: float, order: Any = None, *items: str, **amounts: float) -> Any:
+    """Return a refund so many days ago, of an order or of some of its items."""
+    goods = [{"item_id": item} for item in items]
+    ecommerce = {"transaction_id": order, **amounts}
+    return at(days, "refund", ecommerce=ecommerce, items=goods)
+
+
+def abroad(days: float, currency: str, order: str, **rate: float) -> Any:
+    """Return a purchase of a hundred in a currency."""
+    return paid("", ago(days), 100.0, currency, transaction=order, **rate)
+
+
+def seen_at(place: str | None) -> shop.Row:
+    return {
+        "traffic_source": {"source": place, "medium": place},
+        "device": {"category": place, "operating_system": place},
+        "geo": {"country": place},
+    }
+
+
+def timed(**fields: int | None) -> Any:
+    """Return an event with another time than its table says."""
+    return at(3, **fields)
+
+
+def windows() -> list[shop.Row]:
+    """Return what lies at the first moment of a window, and just before it."""
+    rows = []
+    for n, when in enumerate((ago(28, plus=-1), ago(28), ago(7, plus=-1), ago(7)), 1):
+        params = {"ga_session_id": n, "ga_session_number": n}
+        rows += [
+            event("", when, "view_item", params=params),
+            purchase("", when, 10.0**n, transaction=f"W{n}", params=params),
+        ]
+    last = {"ga_session_id": 5, "ga_session_number": 9}
+    rows += [at(1, name, params=last) for name in ("add_to_cart", "begin_checkout")]
+    return rows
+
+
+def twice_but_for(difference: str) -> list[shop.Row]:
+    """Return an event that came twice, and once more with something else in it."""
+    one, bought = at(9, "add_to_cart", items=[{"item_id": "a"}]), sold(9, 5.0)
+    return [one, one, one | {difference: 2}, bought, bought | {difference: 2}]
+
+
+CART = [{"item_id": "a"}, {"item_id": "b"}]
+ORDER = at(20, "purchase", items=CART,
+           ecommerce={"transaction_id": "R1", "purchase_revenue": 60.0})  # fmt: skip
+IMPOSSIBLE = (None, ago(3) * 1000, 2**63 - 1, -(2**63), AFTER_ALL)
+
+# What happened to a user, and what the user's features are.
+TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
+    # The window is half-open, to the microsecond.
+    "at first": ([event("", FIRST_DAY)], {"recency_days": 60}),
+    "at last": ([event("", MIDNIGHT - 1)], {"recency_days": 1 / DAY_US, "events": 1}),
+    # Shards are named by local dates; windows are UTC, and lose nothing.
+    **{
+        f"zone {zone} {name}": ([event("", when, zone=zone)], {"recency_days": days})
+        for zone in (-12, 14)
+        for name, when, days in (
+            ("first", FIRST_DAY, 60), ("last", MIDNIGHT - 1, 1 / DAY_US),
+        )
+    },
+    # A parameter is a number in whichever field; what is none counts nothing.
+    **{
+        f"engaged {name}": (
+            [at(5, params={"ga_session_id": 7, "engagement_time_msec": value})],
+            {"events": 1, "engagement_s": 1.5 if name in TYPES else 0},
+        )
+        for name, value in (TYPES | NOT_NUMBERS).items()
+    },
+    **{
+        f"value {name}": (
+            [sold(5, None, params={"ga_session_id": 7, "value": value})],
+            {"purchases": 1,
+             "revenue": -5 if name == "negative" else 1500 if name in TYPES else 0},
+        )
+        for name, value in (TYPES | NOT_NUMBERS).items()
+    },
+    # A session id is the same one as int, double or text, engaged or "1"; an event
+    # without any parameter is of none.
+    "one session": (
+        [at(4, plus=n, params={"ga_session_id": value, "session_engaged": engaged})
+         for n, value in enumerate(TYPES.values())
+         for engaged in [{"string_value": "1"} if n % 2 else {"int_value": 1}]],
+        {"sessions": 1, "events": len(TYPES)},
+    ),
+    "bare": ([at(2, params={})], {"events": 1, "sessions": 0}),
+    "session zero": (
+        [at(9, params={"ga_session_id": 0}), at(8, params={"ga_session_id": 7})],
+        {"events": 2, "sessions": 1},
+    ),
+    # Where a user was last counts. (not set), (data deleted), empty and null mean the
+    # same: not known; <Other> is a value like any other. Who never bought has no gap.
+    "moved": (
+        [at(9, **seen_at("old")), at(8, **seen_at("new"))],
+        {"purchase_days_two_lookbacks": 0, "mean_purchase_gap_days": None,
+         "purchase_recency_in_gaps": None, "last_day_page_views": 1,
+         **dict.fromkeys(CATEGORIES, "new")},
+    ),
+    "pooled": ([at(2, **seen_at("<Other>"))], dict.fromkeys(CATEGORIES, "<Other>")),
+    **{
+        f"placeholder {n}": ([at(2, **seen_at(value))], dict.fromkeys(CATEGORIES))
+        for n, value in enumerate(PLACEHOLDERS)
+    },
+    # The first touch after the first event is a broken clock; 90 days is the most.
+    "clock ahead": (
+        [at(9, user_first_touch_timestamp=ago(-400))], {"days_since_first_seen": 9},
+    ),
+    "clock at zero": (
+        [at(9, user_first_touch_timestamp=0)], {"days_since_first_seen": 90},
+    ),
+    "newcomer": ([at(9)], {"days_since_first_seen": 9}),
+    "old friend": (
+        [sold(9, user_first_touch_timestamp=ago(70), params={"ga_session_number": 7})],
+        {"days_since_first_seen": 70, "purchases_per_day_known": 1 / 60,
+         "sessions_per_day_ever": 7 / 70},
+    ),
+    # Nanoseconds, or nothing, in the place of microseconds: BigQuery has no moment for
+    # them, and the other events are read. So it is with a first visit before all times.
+    "kept": (
+        [*(timed(event_timestamp=time) for time in IMPOSSIBLE),
+         timed(user_first_touch_timestamp=-(2**63))],
+        {"events": 1, "recency_days": 3, "days_since_first_seen": 90},
+    ),
+    # Days may have other columns than those before.
+    "over the years": ([], {"purchases": 3, "revenue": 15, "active_days": 3}),
+    # Rows equal in every field are one event.
+    "exported twice": (
+        [at(6, "view_item", params={"ga_session_id": 3}), sold(6, 12.5, "A")] * 2,
+        {"events": 2, "view_items": 1, "purchases": 1, "revenue": 12.5, "items": 1},
+    ),
+    # Whatever tells two events apart makes them two.
+    **{
+        f"{name} differs": (
+            twice_but_for(name),
+            {"events": 4, "add_to_carts": 2, "purchases": 2, "revenue": 10},
+        )
+        for name in DIFFERENCES
+    },
+    # A refund counts by its size, whatever its sign.
+    "refunded": (
+        [refund(18, "P2", purchase_revenue=-20.0)], {"refunds": 1, "refund_value": 20},
+    ),
+    # Refunds may share an id.
+    "refunds twice": (
+        [refund(days, "R1", refund_value=5.0) for days in (9, 8)],
+        {"refunds": 2, "refund_value": 10},
+    ),
+    # A refund that says no amount is of its whole order, if that is known and it names
+    # no fewer items. Two lookbacks have the old order, and only one its amount.
+    "refunds an order": (
+        [ORDER, refund(15, "R1")], {"refunds": 1, "revenue": 60, "refund_value": 60},
+    ),
+    "refunds all items": (
+        [ORDER, refund(15, "R1", "a", "b")], {"refunds": 1, "refund_value": 60},
+    ),
+    "refunds an item": (
+        [ORDER, refund(15, "R1", "a")], {"refunds": 1, "refund_value": 0},
+    ),
+    "refunds another order": (
+        [ORDER, refund(15, "R2")], {"refunds": 1, "refund_value": 0},
+    ),
+    "refunds no order": ([ORDER, refund(15)], {"refunds": 1, "refund_value": 0}),
+    "refunds an old order": (
+        [at(3), sold(64, 60.0, "R"), at(70, "refund"), refund(15, "R")],
+        {"refunds": 1, "refund_value": 0, "purchase_days_two_lookbacks": 1},
+    ),
+    # Money is decimal: a tenth and two tenths are three.
+    "cents": (
+        [sold(9, 0.1, "C1"), sold(8, 0.2, "C2")],
+        {"revenue": 0.3, "mean_order_value": 0.15},
+    ),
+    # An unknown amount is not nothing, and a refund makes no amount known.
+    **{
+        user: (
+            [at(9, "purchase"), *refunds],
+            {"purchases": 1, "mean_order_value": None, "revenue": 0,
+             "largest_day_revenue": 0},
+        )
+        for user, refunds in (
+            ("no ecommerce", []),
+            ("no ecommerce, refunded", [refund(8, "R", refund_value=3.0)]),
+        )
+    },
+    # A revenue that is no amount of money is left out; the purchase counts.
+    "negative": ([sold(9, -5.0, "N")], {"purchases": 1, "revenue": -5}),
+    "revenue nan": ([sold(9, math.nan, "N")], {"purchases": 1, "revenue": 0}),
+    "huge": ([sold(9, 1e300, "N")], {"purchases": 1, "revenue": 0}),
+    "nearly huge": (
+        [sold(9, 2.0**69, "N1"), sold(8, 2.0**69, "N2")],
+        {"purchases": 2, "revenue": 0},
+    ),
+    # Without a revenue the value counts; an item without a quantity is one.
+    **{
+        f"value alone {unit} {revenue}": (
+            [at(9, "purchase", ecommerce={f"purchase_revenue{unit}": revenue},
+                items=[{"item_id": "a"}, {"item_id": "b", "quantity": 2}], **value)],
+            {"revenue": 7, "items": 3},
+        )
+        for unit, value in (
+            ("", {"params": {"value": 7.0}}), ("_in_usd", {"event_value_in_usd": 7.0}),
+        )
+        for revenue in (None, 0.0)
+    },
+    # A euro, a pound and a dollar are no three of anything: they add up in dollars.
+    "travels": (
+        [abroad(9, "EUR", "E"), abroad(8, "GBP", "G"), abroad(7, "USD", "U")],
+        {"purchases": 3, "revenue": 125 + 150 + 100},
+    ),
+    "refunds abroad": (
+        [refund(9, refund_value=10.0, refund_value_in_usd=12.5)],
+        {"refund_value": 12.5},
+    ),
+    # A reload on another day is worth other dollars: the first count.
+    "rate moved": (
+        [abroad(9, "EUR", "M"), abroad(8, "EUR", "M", rate=1.5)],
+        {"purchases": 1, "revenue": 125},
+    ),
+    # An amount without dollars is taken as it is.
+    "no rate": ([abroad(9, "XXX", "X")], {"revenue": 100}),
+    # A purchase without items is a purchase; of absurd quantities none is added.
+    "no items": ([sold(9, 4.0, items=[])], {"purchases": 1, "items": 0}),
+    "many items": (
+        [sold(9, 4.0, items=[
+            ("a", 2**62), ("b", 2**62), ("c", 2), ("c", -1), ("b", 10**7),
+        ])],
+        {"items": 2, "distinct_items": 3},
+    ),
+    # Items are told apart by their ids; one whose id means nothing is one of its own.
+    **{
+        f"items {n} without ids": (
+            [at(9, "purchase", items=[{"item_id": unknown, "item_name": name}
+                                      for name in ("Cup", "Plate", "Bowl")])],
+            {"items": 3, "distinct_items": 3},
+        )
+        for n, unknown in enumerate(NOBODY)
+    },
+    "items with and without ids": (
+        [at(9, "purchase",
+            items=[{"item_id": one} for one in ("a", "a", None, "(not set)")])],
+        {"items": 4, "distinct_items": 3},
+    ),
+    # One transaction id is one purchase, the first, with its day; the order page comes
+    # days later, and once more within the horizon.
+    "opens it again": (
+        [at(9), *(sold(days, 100.0, "T1") for days in (6.5, 4, -2))],
+        {"purchases": 1, "revenue": 100, "purchase_recency_days": 6.5},
+    ),
+    # It may be among the parameters alone, as a text or as a number.
+    **{
+        f"parameter {order}": (
+            [sold(9, params={"transaction_id": order}),
+             sold(8.9, order="(not set)", params={"transaction_id": order})],
+            {"purchases": 1},
+        )
+        for order in ("T1", 1001)
+    },
+    # Windows of 7 and 28 days begin at midnight; rates are of the days that are known,
+    # a week at least and the lookback at most.
+    "windows": (windows(), {
+        "events": 10, "events_7d": 4, "events_trend": 4 * 60 / (10 * 7),
+        "sessions": 5, "sessions_7d": 2, "sessions_ever": 9,
+        "sessions_per_day_ever": 9 / 60,
+        "active_days": 5, "active_days_7d": 2, "mean_gap_days": (27 + 1 / DAY_US) / 4,
+        "view_items": 4, "add_to_carts": 1, "begin_checkouts": 1, "funnel_events_7d": 3,
+        "purchases": 4, "purchases_7d": 1, "purchases_28d": 3, "purchase_days": 4,
+        "purchases_per_day_known": 4 / (28 + 1 / DAY_US),
+        "purchase_recency_days": 7, "items": 4,
+        "revenue": 11_110, "revenue_7d": 10_000, "largest_day_revenue": 10_000,
+        "purchase_days_two_lookbacks": 4, "mean_purchase_gap_days": (29 - 7) / 3,
+        "purchase_recency_in_gaps": 7 / ((29 - 7) / 3),
+        "last_day_page_views": 0, "last_day_view_items": 0, "last_day_add_to_carts": 1,
+        "last_day_begin_checkouts": 1,
+    }),
+    "bought before": (
+        [at(1), purchase("", MIDNIGHT - 1)],
+        {"purchases_per_day_known": 1 / 7, "mean_gap_days": None},
+    ),
+    # How often somebody buys is read of two lookbacks, in days: two orders of a day, or
+    # two pages of an order, are one. What was bought, and for how much, of one.
+    "bought once": ([at(3), sold(100, 7.0, "T100")], {
+        "purchases": 0, "purchase_days": 0, "revenue": 0, "mean_order_value": None,
+        "purchase_recency_days": None, "purchase_days_two_lookbacks": 1,
+        "mean_purchase_gap_days": None, "purchase_recency_in_gaps": None,
+    }),
+    "bought in both": (
+        [at(3), *(sold(day, 7.0, f"T{day}") for day in (110, 75.5, 75.2, 40.5, 10))],
+        {"purchases": 2, "purchase_days": 2, "revenue": 14, "items": 2,
+         "purchase_recency_days": 10, "purchase_days_two_lookbacks": 4,
+         "mean_purchase_gap_days": 100 / 3,
+         "purchase_recency_in_gaps": 10 / (100 / 3)},
+    ),
+    "bought on one day": (
+        [at(3), sold(9.5, 7.0, "T9.5"), sold(9.2, 7.0, "T9.2")],
+        {"purchases": 2, "purchase_days_two_lookbacks": 1,
+         "mean_purchase_gap_days": None, "purchase_recency_in_gaps": None},
+    ),
+    # Neither the moment before two lookbacks nor the as-of date counts.
+    "bought at the bounds": (
+        [at(3), sold(120, 7.0, "T120"), sold(1.5, 7.0, "T1.5"),
+         purchase("", ago(120, plus=-1)), purchase("", MIDNIGHT)],
+        {"purchases": 1, "purchase_days_two_lookbacks": 2,
+         "mean_purchase_gap_days": 118, "purchase_recency_in_gaps": 2 / 118},
+    ),
+    # An id among the parameters alone is not read of days before the lookback.
+    "bought without an id": (
+        [at(3), *(sold(day, 7.0) for day in (64, 64, 62, 8)),
+         sold(90, params={"transaction_id": "T"})],
+        {"purchases": 1, "purchase_days_two_lookbacks": 4,
+         "mean_purchase_gap_days": 82 / 3},
+    ),
+    "opened for months": (
+        [at(3), *(sold(day, 7.0, "T1") for day in (100, 64, 10))],
+        {"purchases": 0, "purchase_days_two_lookbacks": 1},
+    ),
+    # In the shapes of Google's samples empty parameters and records change no figure.
+    "wild": (
+        [shop.seen_in_the_wild(row, SHAPES) for row in (
+            *(at(12, plus=n, params={"ga_session_id": 5}) for n in range(8)),
+            purchase("", ago(12, plus=9), 30.0, items=[]),
+        )],
+        {"events": 9, "sessions": 2, "purchases": 1, "revenue": 30, "items": 0},
+    ),
+}  # fmt: skip
