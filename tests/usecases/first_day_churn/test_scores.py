@@ -330,4 +330,5 @@ def test_a_week_has_the_players_whose_label_is_known(place):
     assert (early["status"], early["users"]) == ("provisional", len(known))
     assert (final["status"], final["users"]) == ("final", PLAYERS)
     assert final["conversions"] == PLAYERS // 4
-    assert evaluation(place, AS_OF + WEEK) == final
+    for again in (AS_OF + WEEK, AS_OF + 2 * WEEK + DAY):
+        assert evaluation(place, again) == final
