@@ -37,7 +37,11 @@ def refusing(app: Any) -> Any:
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            texts = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            texts = {
+                name: value.decode("latin-1")
+                for name, value in scope["headers"]
+                if name in (b"host", b"origin")
+            }
             if is_foreign(texts.get(b"host"), texts.get(b"origin")):
                 await send({"type": "http.response.start", "status": STATUS.value})
                 await send({"type": "http.response.body", "body": REFUSAL.encode()})
