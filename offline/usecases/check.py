@@ -132,15 +132,11 @@ def files(name: str) -> Iterator[str]:
 def _model(use_case: UseCase) -> Iterator[str]:
     """Yield the faults of model.py and candidates, each fitted to generated rows."""
     from propensity.learning import candidates
-    from propensity.learning.candidates import (
-        check_preprocessor,
-        default_preprocessor,
-    )
     from propensity.registry.versions import pickled
 
     try:
-        preprocessor = default_preprocessor(use_case)
-        rows, label = check_preprocessor(preprocessor, use_case)
+        preprocessor = candidates.default_preprocessor(use_case)
+        rows, label = candidates.check_preprocessor(preprocessor, use_case)
         # Training pickles it, which a lambda in it prevents.
         pickled(preprocessor)
     except PropensityError as error:
