@@ -126,10 +126,8 @@ def explained(error: Exception) -> tuple[str, str] | None:
     if isinstance(error, OSError):
         # The target of a copy is named first: its disk may be full.
         name = error.filename2 or error.filename
-        problem, advice = (
-            error.strerror or str(error),
-            _ADVICE.get(error.errno or 0, ""),
-        )
+        problem = error.strerror or str(error)
+        advice = _ADVICE.get(error.errno or 0, "")
         return f"{name}: {problem}" if name else problem, advice
     if isinstance(error, GoogleAuthError):
         login = f"Log in with `gcloud auth application-default login`: {error}"
