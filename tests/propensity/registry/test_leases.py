@@ -12,7 +12,7 @@ import pytest
 from propensity.errors import Conflict, ExportLate, RunInProgress, Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry import leases
-from tests.propensity.registry.versions import NOW, overwrite
+from tests.propensity.registry.versions import NOW, after_the_next_find, overwrite
 
 AS_OF = date(2026, 3, 2)
 
@@ -40,16 +40,9 @@ def test_a_lease_keeps_others_out_while_it_lasts(registry):
 
 
 def test_a_lease_is_won_by_one_of_two_that_find_it_free_at_once(registry, monkeypatch):
-    find, others = Artifacts.find, contextlib.ExitStack()
-
-    def late(*arguments):
-        stored = find(*arguments)
-        patch.undo()
-        others.enter_context(leased(registry))
-        return stored
-
-    with others, monkeypatch.context() as patch:
-        patch.setattr(Artifacts, "find", late)
+    with contextlib.ExitStack() as others:
+        other = leased(registry)
+        after_the_next_find(monkeypatch, lambda: others.enter_context(other))
         with pytest.raises(RunInProgress, match="has just begun"), leased(registry):
             pass
 

@@ -5,6 +5,7 @@ promoted, pinned, rolled back, never two at once.
 
 from __future__ import annotations
 
+import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,9 +14,15 @@ from msgspec.structs import asdict
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import ArtifactError, Conflict
-from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import EARLIER, Record, Registry, pickled, unpickled
-from tests.propensity.registry.versions import NOW, SHA, Malicious, overwrite, promote
+from tests.propensity.registry.versions import (
+    NOW,
+    SHA,
+    Malicious,
+    after_the_next_find,
+    overwrite,
+    promote,
+)
 
 
 class TestVersions:
@@ -149,18 +156,10 @@ class TestPromotion:
     def test_a_promotion_does_not_undo_one_that_came_between(
         self, registry, monkeypatch
     ):
-        find = Artifacts.find
-
-        def late(*arguments):
-            stored = find(*arguments)
-            patch.undo()
-            promote(registry, 1, instead_of=None)
-            return stored
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Artifacts, "find", late)
-            with pytest.raises(Conflict):
-                promote(registry, 2, instead_of=None)
+        other = functools.partial(promote, registry, 1, instead_of=None)
+        after_the_next_find(monkeypatch, other)
+        with pytest.raises(Conflict):
+            promote(registry, 2, instead_of=None)
 
         assert (registry.champion().version, registry.champion().epoch) == (1, 0)
 
