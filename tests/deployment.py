@@ -304,13 +304,13 @@ class Deployment:
             statement("streamed_features", own=DEMO_SQL), {"use_case": STREAMED}
         )
 
-    def clean_features(self, as_of: datetime = FOREVER) -> dict[str, dict[str, Any]]:
-        """Return the same from one computation over all events before a moment."""
+    def clean_features(self) -> dict[str, dict[str, Any]]:
+        """Return the same from one computation over all events."""
         return self._by_user(
             statement("stream_features_as_of"),
             {
                 "use_case": STREAMED,
-                "as_of": as_of,
+                "as_of": FOREVER,
                 "earliest": datetime(1970, 1, 1, tzinfo=UTC).date(),
             },
         )

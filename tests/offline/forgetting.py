@@ -47,10 +47,10 @@ def parquet_of(rows: pa.Table) -> bytes:
     return file.getvalue()
 
 
-def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
+def parquet(*users: str) -> bytes:
     """A file with a row for each user."""
     table = tables.STREAM_EVENTS
-    rows = [row_of(table, user, use_case=use_case) for user in users]
+    rows = [row_of(table, user) for user in users]
     return parquet_of(pa.Table.from_pylist(rows, schema=table.arrow_schema()))
 
 

@@ -31,9 +31,9 @@ from tests.deployment import KEY, Deployment
 CHURN, SHOP = "first_day_churn", "ga4_purchase"
 
 
-def listed(*users: str, use_case: str = EVERYWHERE, key: str = KEY) -> Suppressed:
+def listed(*users: str, use_case: str = EVERYWHERE) -> Suppressed:
     """A list of users."""
-    return Suppressed(key, frozenset((use_case, user_hash(key, u)) for u in users))
+    return Suppressed(KEY, frozenset((use_case, user_hash(KEY, u)) for u in users))
 
 
 class TestList:
@@ -124,9 +124,9 @@ class TestRead:
         assert suppression.read(Deployment(workplace).warehouse) == NOBODY
 
 
-def entries(*users: str, key: str = KEY) -> bytes:
+def entries(*users: str) -> bytes:
     """The object's bytes."""
-    rows = [("", user_hash(key, user), key_id(key)) for user in users]
+    rows = [("", user_hash(KEY, user), key_id(KEY)) for user in users]
     return json.dumps({"users": rows}).encode()
 
 

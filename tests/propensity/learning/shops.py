@@ -109,9 +109,9 @@ def table(columns: Columns, chance: np.ndarray, weight: Any = 1.0) -> pa.Table:
 
 
 @cache
-def snapshots(weeks: int = 8, users: int = 300, *, seed: int = 1) -> pa.Table:
+def snapshots(weeks: int = 8, users: int = 300) -> pa.Table:
     """Labelled rows of some weeks."""
-    columns = drawn(weeks, users, seed=seed)
+    columns = drawn(weeks, users, seed=1)
     return table(columns, propensity(columns))
 
 

@@ -53,12 +53,12 @@ FEATURES = dict.fromkeys(NUMBERS, "number") | dict.fromkeys(CATEGORIES, "categor
 LABEL = np.random.default_rng(0).random(300) < 0.3
 
 
-def users(n, *, seed, values=12, nulls=0.1):
+def users(n, *, seed, values=12):
     """Users with every Arrow type that BigQuery or a Parquet file may bring."""
     random = np.random.default_rng(seed)
 
     def gaps():
-        return random.random(n) < nulls
+        return random.random(n) < 0.1
 
     def category(name):
         codes = (values * random.random(n) ** 2).astype(int)
