@@ -67,7 +67,8 @@ test-long: setup ## run the tests that take minutes: processes killed, deploys, 
 imports: setup ## import every module, and run no test
 	@$(BIN)/python -m pytest --collect-only -q tests >$(VENV)/imports || { cat $(VENV)/imports; exit 1; }
 
-check: $(STAMP) ## formatting, lint and types
+check: $(STAMP) ## formatting, lint and types; of scripts, too
+	@$(BIN)/shellcheck .ci/run deploy/*.sh 0*/*.sh
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy

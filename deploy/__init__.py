@@ -5,7 +5,7 @@ manual.
 ``functions``      what each function may touch, from ``functions.toml``; begin here
 ``configuration``  the settings of a deployment, checked
 ``stage``          the folder that a deploy uploads
-``render``         what Terraform reads, in ``terraform/generated/``
+``render``         what Terraform reads
 ``__main__``       what the shell scripts ask
 
 ``common.sh`` has what the scripts share; ``deploy_all.sh`` calls them in order.

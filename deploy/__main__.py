@@ -3,30 +3,26 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
 
     .venv/bin/python -m deploy environment       the settings as functions have them
     .venv/bin/python -m deploy shell             the names that scripts use
-    .venv/bin/python -m deploy variables main    Terraform's variables, as .tfvars
+    .venv/bin/python -m deploy variables         write what Terraform reads
     .venv/bin/python -m deploy losses            what tables would lose by a plan of it
-    .venv/bin/python -m deploy behind            services on an older revision
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy import configuration, functions
-from deploy.configuration import SEPARATOR, Deployment, words
+from deploy import configuration, functions, render
+from deploy.configuration import SEPARATOR, Deployment
 from deploy.functions import ROOT, DeploymentError
-from deploy.render import TERRAFORM
 from propensity import usecases
 from propensity.audience.declared import secrets_of
 from propensity.folders import own_use_cases
-from propensity.tables import every as tables
 
 # Cloud Run's and Terraform's names for the values of settings.
 INGRESS = {
@@ -42,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = argparse.ArgumentParser("python -m deploy", description=__doc__)
     parser.add_argument("verb", choices=VERBS)
-    parser.add_argument("root", nargs="?", choices=("main", "watch"), default="main")
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
     parser.add_argument("--without-outputs", action="store_true")
@@ -141,51 +136,21 @@ def named(d: Deployment) -> dict[str, str]:
 
 
 def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """Yield the values of the variables of a root that settings say, a line each."""
-    folder = TERRAFORM if options.root == "main" else TERRAFORM / options.root
-    text = (folder / "variables.tf").read_text()
-    settings, services = d.settings, _read(options.json)
-    urls = {one["metadata"]["name"]: one["status"].get("url") for one in services}
-    values: dict[str, Any] = {
-        **d.own,
-        "project": d.project,
-        "location": settings.location,
-        "dataset": settings.dataset,
-        "bucket": settings.bucket,
-        "functions": [function.target for function in d.functions],
-        "use_cases": list(d.use_cases),
-        # Addresses of the services that Cloud Run has.
-        "services": {
-            one.target: url
-            for one in d.functions
-            if (url := urls.get(d.name(one.target)))
-        },
-        "ga4_dataset": settings.ga4_dataset,
-        "require_consent": settings.require_consent,
-        "retention_days": tables.retention(settings.retention_days),
-        "callers": words(d.own["callers"]),
-        "producers": words(d.own["producers"]),
-    }
-    for name in re.findall(r'^variable "(\w+)"', text, re.M):
-        # A number is one in Terraform, too: it takes "7" for 7. Others are off.
-        if name in values:
-            yield f"{name} = {json.dumps(values[name])}"
+    """
+    Write what Terraform reads; yield the services that run an older revision.
 
-
-def behind(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
-    """Yield the services whose traffic is not on their latest revision, a line each."""
-    names = {d.name(function.target) for function in d.functions}
-    for one in _read(options.json):
+    Values of variables go beside the file with Cloud Run's services, one of each root.
+    """
+    services = json.loads(options.json.read_text() or "[]")
+    render.write(d, services, options.json.parent)
+    for one in services:
         name, status = one["metadata"]["name"], one["status"]
         latest = status.get("latestCreatedRevisionName", "")
-        serving = {
-            part.get("revisionName")
-            for part in status.get("traffic", [])
-            if part.get("percent")
-        }
-        if name in names and serving - {latest}:
+        traffic = [part for part in status.get("traffic", []) if part.get("percent")]
+        older = {part.get("revisionName") for part in traffic} - {latest}
+        if older and name in {d.name(function.target) for function in d.functions}:
             yield (
-                f"deploy: {name} runs {', '.join(sorted(serving))} instead of its "
+                f"deploy: {name} runs {', '.join(sorted(older))} instead of its "
                 f"latest revision, {latest}. To change: gcloud run services "
                 f"update-traffic {name} "
                 f"--to-latest --region={d.own['region']} --project={d.project}"
@@ -197,7 +162,7 @@ def losses(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     Raise DeploymentError if a plan of Terraform takes columns or tables; yield nothing.
     """
     lost = []
-    for one in _read(options.json)["resource_changes"]:
+    for one in json.loads(options.json.read_text())["resource_changes"]:
         before, after = one["change"]["before"], one["change"]["after"]
         if (one["type"], one["name"]) != ("google_bigquery_table", "table"):
             continue
@@ -224,11 +189,7 @@ def _names(columns: list[dict[str, Any]], within: str = "") -> Iterator[str]:
         yield from _names(column.get("fields", []), f"{within}{column['name']}.")
 
 
-def _read(file: Path | None) -> Any:
-    return json.loads(file.read_text() or "[]") if file else []
-
-
-VERBS = {one.__name__: one for one in (environment, shell, variables, behind, losses)}
+VERBS = {one.__name__: one for one in (environment, shell, variables, losses)}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,7 +12,6 @@ function="" request="{}"
 [[ "${1:--}" == -* ]] || { function="$1" && shift; }
 [[ "${1:--}" == -* ]] || { request="$1" && shift; }
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-read_names
 
 case "$function" in
 model_training | predictions | model_evaluation | audiences | compact_features) ;;

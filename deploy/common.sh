@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Sourced by every script: reads its options and deploy/settings.env, and runs commands,
 # or prints them with --dry-run. A script names in `takes` what else it takes: --yes, or
-# --postcodes= with a value, which is then in given_postcodes.
+# --postcodes= with a value, which is then in given_postcodes; and sets `before=yes` if it
+# needs no names of what a set-up has made.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"
@@ -43,7 +44,8 @@ if [[ -n "$dry_run" && ! -f "$settings" && "$settings" == "$root/deploy/settings
 fi
 
 python="$root/.venv/bin/python"
-"$python" -c 'import msgspec' 2>/dev/null || { echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2 && exit 1; }
+# The last file that `make setup` writes.
+[[ -x "$python" && -e "$root/.venv/.set-up" ]] || { echo "deploy: $root/.venv is missing or incomplete. Run 'make setup' in $root first" >&2 && exit 1; }
 
 # project, region, prefix and all else that scripts call by name: settings, checked, and
 # what Terraform has created, by its outputs.
@@ -52,7 +54,7 @@ read_names() {
   names="$("$python" -m deploy shell --settings "$settings" ${dry_run:+--dry-run} "$@")"
   eval "$names"
 }
-case "$folder" in deploy) read_names --without-outputs ;; *) read_names ;; esac
+read_names ${before:+--without-outputs}
 
 # Print for how many more seconds rights may be on their way: IAM takes minutes to spread
 # what the set-up has granted.

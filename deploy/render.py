@@ -1,7 +1,5 @@
 """
-What Terraform reads: tables, topics, rights and use cases, as JSON files.
-
-    python -m deploy.render
+What Terraform reads: tables, topics, rights and use cases, and the settings.
 
 ``setup.sh`` and ``teardown.sh`` write them anew each time, since they depend on the use
 cases of your own, and git ignores them. ``terraform/`` lists none of these itself: its
@@ -11,12 +9,14 @@ files say ``jsondecode(file(...))``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deploy import functions
+from deploy.configuration import Deployment, words
 from deploy.functions import Function
 from propensity import usecases
 from propensity.audience.declared import secrets_of
@@ -27,6 +27,9 @@ from propensity.tables import every as tables
 
 TERRAFORM = Path(__file__).with_name("terraform")
 
+VARIABLE = r'^variable "(\w+)"'
+# The services of Cloud Run, as gcloud lists them.
+Services = Sequence[Mapping[str, Any]]
 # Placeholders for the dataset and the export in the text of a view.
 DATASET, EXPORT = "PROJECT.DATASET", "PROJECT.EXPORT"
 
@@ -147,7 +150,38 @@ def files() -> dict[Path, Any]:
     }
 
 
-if __name__ == "__main__":
+def _settings(d: Deployment, services: Services) -> dict[str, Any]:
+    """Return the values of variables that settings say, of both roots."""
+    urls = {one["metadata"]["name"]: one["status"].get("url") for one in services}
+    # Addresses of the services that Cloud Run has.
+    called = {one.target: urls.get(d.name(one.target)) for one in d.functions}
+    settings = d.settings
+    return {
+        **d.own,
+        "project": d.project,
+        "location": settings.location,
+        "dataset": settings.dataset,
+        "bucket": settings.bucket,
+        "functions": [*called],
+        "use_cases": list(d.use_cases),
+        "services": {target: url for target, url in called.items() if url},
+        "ga4_dataset": settings.ga4_dataset,
+        "require_consent": settings.require_consent,
+        "retention_days": tables.retention(settings.retention_days),
+        "callers": words(d.own["callers"]),
+        "producers": words(d.own["producers"]),
+    }
+
+
+def write(d: Deployment, services: Services, folder: Path) -> None:
+    """Write what the code says where Terraform is, and values of variables here."""
     (TERRAFORM / "generated").mkdir(exist_ok=True)
     for file, content in files().items():
         file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    values = _settings(d, services)
+    for name, root in (("main", TERRAFORM), ("watch", TERRAFORM / "watch")):
+        text = (root / "variables.tf").read_text()
+        # A number is one in Terraform, too: it takes "7" for 7. Others are off.
+        known = [one for one in re.findall(VARIABLE, text, re.M) if one in values]
+        lines = [f"{one} = {json.dumps(values[one])}\n" for one in known]
+        (folder / f"{name}.tfvars").write_text("".join(lines))

@@ -8,6 +8,7 @@
 set -euo pipefail
 member=""
 [[ "${1:--}" == -* ]] || { member="$1" && shift; }
+before=yes
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [[ "$member" =~ ^(user|group|serviceAccount):[^@\ ]+@[^@\ ]+$ ]] || {

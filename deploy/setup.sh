@@ -9,7 +9,7 @@
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also load postcodes, the shipped model
 #   deploy/setup.sh --outputs                           only fetch the outputs that scripts read
 set -euo pipefail
-takes="--yes --drop-columns --postcodes= --with-model --outputs"
+before=yes takes="--yes --drop-columns --postcodes= --with-model --outputs"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
@@ -26,9 +26,7 @@ if [[ -n "$postcodes" ]]; then
 fi
 require_gcloud
 enable_first
-values main
-values watch
-"$python" -m deploy behind --settings "$settings" --json "$work/services.json" >&2
+values >&2
 if [[ -n "$dry_run" ]]; then
   preview main
   preview watch
@@ -41,7 +39,7 @@ grant_sources
 prune
 
 # What the functions start with.
-eval "$("$python" -m deploy environment --settings "$settings")"
+[[ -z "$postcodes" && "$options" != *" --with-model "* ]] || eval "$("$python" -m deploy environment --settings "$settings")"
 [[ -z "$postcodes" ]] || "$python" -m propensity load postcodes "$postcodes"
 [[ "$options" != *" --with-model "* ]] || "$python" -m propensity load model
 

@@ -5,7 +5,7 @@
 #   deploy/teardown.sh --dry-run
 #   deploy/teardown.sh [--delete-data] [--yes] [--settings FILE]
 set -euo pipefail
-takes="--delete-data --yes"
+before=yes takes="--delete-data --yes"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
@@ -14,8 +14,7 @@ if [[ "$options" == *" --delete-data "* ]]; then
   data="DELETED, with all that is in it" deletes=yes
 fi
 require_state
-values watch
-values main
+values >/dev/null
 echo "keep_only_data = true" >>"$work/main.tfvars"
 [[ -z "$deletes" ]] || echo "delete_data = true" >>"$work/main.tfvars"
 if [[ -n "$dry_run" ]]; then

@@ -3,9 +3,6 @@
 # or OpenTofu where that is what there is. A root is `main` or `watch`; each has a state
 # of its own in the bucket.
 
-# What the code and your use cases say, as Terraform reads it.
-"$python" -m deploy.render
-
 by=terraform
 command -v terraform >/dev/null || by=tofu
 # A plan asks Google what there is. Without a login a dry run prints the commands alone.
@@ -69,7 +66,8 @@ deploy: the functions cannot read sources in another project yet. Their owner ru
 END
 }
 
-# Write the values of a root's variables.
+# Write what both roots read: values of variables, and what the code and your use cases
+# say. Prints which services run an older revision than their latest.
 values() {
   mkdir -p "$work"
   # Without this list all callers would look foreign: only a plan does without.
@@ -81,8 +79,7 @@ values() {
     echo "deploy: planned as if no function was deployed yet" >&2
     echo '[]' >"$work/services.json"
   fi
-  "$python" -m deploy variables "$1" --settings "$settings" \
-    --json "$work/services.json" >"$work/$1.tfvars"
+  "$python" -m deploy variables --settings "$settings" --json "$work/services.json"
 }
 
 # Say that there is nothing, and stop: what goes on would make something, or find nothing.
@@ -124,7 +121,7 @@ without_state() {
   echo "# there is no gs://$state_bucket yet: all is new" >&2
   if [[ "$from" == deploy/terraform ]]; then
     rm -rf "$work/first" && cp -r "$from" "$work/first"
-    rm -f "$work/first/backend.tf" "$work/first/watch/backend.tf"
+    printf 'terraform {\n  backend "local" {}\n}\n' | tee "$work"/first/{.,watch}/backend_override.tf >/dev/null
     from="$work/first"
   fi
   tf "$1" init ${lock[@]+"${lock[@]}"} -reconfigure

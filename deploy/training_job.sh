@@ -7,7 +7,6 @@
 set -euo pipefail
 takes="--schedule"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-read_names
 
 image="IMAGE_OF_THE_FUNCTION"
 [[ -n "$dry_run" ]] || image="$(gcloud run services describe "$prefix-model-training" \

@@ -1,4 +1,4 @@
-# What the code knows, as `python -m deploy.render` writes it, and what follows for this
+# What the code knows, as `python -m deploy variables` writes it, and what follows for this
 # deployment.
 locals {
   tables    = jsondecode(file("${path.module}/generated/tables.json"))

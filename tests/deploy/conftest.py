@@ -114,6 +114,16 @@ class Cloud:
             status=None,
         )
 
+    def has(self, **outputs: str) -> None:
+        """Leave what a set-up leaves, with these among the names that it puts out."""
+        self.outputs.parent.mkdir(parents=True, exist_ok=True)
+        self.outputs.write_text(json.dumps(OUTPUTS | outputs))
+
+    @property
+    def outputs(self) -> Path:
+        """The file with the names that a set-up puts out."""
+        return self.project / ".local/deploy/my-project-propensity/outputs.json"
+
     def calls(self) -> list[str]:
         """What the programs were asked, each call with its words."""
         file = self.folder / "calls"
@@ -139,6 +149,26 @@ OUTPUTS = {
     "services": "propensity-get-proba propensity-compact-features",
     "training_jobs": "",
 }
+
+
+def planned(table: str, actions: list[str], before: object, after: object) -> str:
+    """
+    A plan of Terraform that changes a table, as ``show -json`` has it.
+
+    Columns are names, or a name with those of the fields of a record, or none.
+    """
+
+    def column(one: str | tuple[str, list[str]]) -> dict[str, object]:
+        name, fields = (one, []) if isinstance(one, str) else one
+        return {"name": name, "fields": [{"name": field} for field in fields]}
+
+    before, after = (
+        columns and {"schema": json.dumps([column(one) for one in columns])}
+        for columns in (before, after)
+    )
+    change = {"actions": actions, "before": before, "after": after}
+    kind = {"type": "google_bigquery_table", "name": "table", "index": table}
+    return json.dumps({"resource_changes": [{**kind, "change": change}]})
 
 
 @pytest.fixture(scope="session")
@@ -169,3 +199,10 @@ def cloud_of(folder: Path, project: Path) -> Cloud:
 @pytest.fixture
 def cloud(tmp_path, project) -> Cloud:
     return cloud_of(tmp_path, project)
+
+
+@pytest.fixture
+def set_up(cloud) -> Cloud:
+    """The cloud once a set-up has run."""
+    cloud.has()
+    return cloud

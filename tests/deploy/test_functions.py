@@ -41,23 +41,19 @@ def of_main(folder: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
-class TestEveryFunction:
-    def test_every_function_can_be_deployed_in_a_new_project(self, function):
-        """Cloud Run refuses more instances than the quota of a region has processors
-        and memory for: 20 and 40 GiB in a project that has asked for no more."""
-        instances = int(function.flags["max-instances"])
+def test_every_function_fits_a_new_project_and_what_calls_it(function):
+    """Cloud Run refuses more instances than the quota of a region has processors and
+    memory for: 20 and 40 GiB in a project that has asked for no more. A push is
+    answered before it comes again, and what the scheduler or Pub/Sub calls takes no
+    request from outside."""
+    instances = int(function.flags["max-instances"])
+    is_called = bool(function.schedule or function.subscriptions)
 
-        assert instances * int(function.flags["cpu"]) <= NEW_PROJECT_CPUS
-        assert instances * GIB[function.flags["memory"]] <= NEW_PROJECT_GIB
-
-    def test_every_function_answers_a_push_before_it_comes_again(self, function):
-        for subscription in function.subscriptions:
-            assert int(function.flags["timeout"]) <= subscription.acknowledge_s
-
-    def test_every_function_is_closed_to_networks_that_need_it_not(self, function):
-        """What the scheduler or Pub/Sub calls takes no request from outside."""
-        is_called = bool(function.schedule or function.subscriptions)
-        assert function.is_public == (not is_called)
+    assert instances * int(function.flags["cpu"]) <= NEW_PROJECT_CPUS
+    assert instances * GIB[function.flags["memory"]] <= NEW_PROJECT_GIB
+    assert function.is_public == (not is_called)
+    for subscription in function.subscriptions:
+        assert int(function.flags["timeout"]) <= subscription.acknowledge_s
 
 
 def patience_s(target: str) -> int:
@@ -115,11 +111,6 @@ class TestTogether:
         for name in of_days:
             cron = BY_TARGET[name].schedule.flags["schedule"]
             assert cron.endswith(f"* * $days_{name}")
-
-    @pytest.mark.parametrize("days", ["monday", "MON,", "0", "*", "MON FRI"])
-    def test_days_that_are_none_are_refused(self, days):
-        with pytest.raises(DeploymentError, match="DEPLOY_PREDICTION_DAYS=daily"):
-            configuration.of({**SETTINGS, "DEPLOY_PREDICTION_DAYS": days})
 
     def test_the_compaction_comes_every_24_hours(self):
         """A zone's days are of 23 and of 25 hours, and some lack an hour: a run would

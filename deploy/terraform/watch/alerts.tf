@@ -1,5 +1,5 @@
-# Alert policies, from alerts/, with the bounds of the settings. A root
-# of its own: where one of these cannot be made, all else is done.
+# Alert policies, with the bounds of the settings. A root of its own: where one of these
+# cannot be made, all else is done.
 
 locals {
   known         = jsondecode(file("${path.module}/../generated/functions.json"))
@@ -25,43 +25,130 @@ locals {
     ]
   }
 
-  words = {
-    prefix                   = var.prefix
-    project                  = var.project
-    roc_auc                  = var.alert_roc_auc
-    champion_days            = var.alert_champion_days
-    run_bytes                = var.alert_run_bytes
-    day_bytes                = var.alert_day_bytes
-    lag_s                    = var.alert_lag_s
-    subscriptions_pushed     = join("|", local.pushed)
-    subscriptions_of_letters = join("|", local.letters)
-    letters                  = "${var.prefix}-dead-letters"
-    services_scheduled       = join(" OR ", [for name, one in local.known : "\\\"${var.prefix}-${replace(name, "_", "-")}\\\"" if one.is_scheduled])
-    compactions              = google_logging_metric.compactions.name
-    use_cases                = join(" OR ", [for one in sort(var.use_cases) : "\\\"${one}\\\""])
-  }
+  # Lines of the log that functions and training jobs write, the functions that the clock
+  # calls, and the use cases that it calls them for.
+  of_ours         = "(resource.labels.service_name=~\"^${var.prefix}-\" OR resource.labels.job_name=~\"^${var.prefix}-\")"
+  scheduled       = join(" OR ", [for name, one in local.known : "\"${var.prefix}-${replace(name, "_", "-")}\"" if one.is_scheduled])
+  use_cases_asked = join(" OR ", [for one in sort(var.use_cases) : "\"${one}\""])
 
-  # Each file once; run_missed once for each function whose runs the compaction knows
-  # the age of. What asks for a stream or a compaction that there is not is left out.
-  files = toset([for file in fileset("${path.module}/alerts", "*.json") : trimsuffix(file, ".json")])
+  # Each is raised by a line of the log, by a metric above a value, or by a metric that is
+  # absent. A line is mailed once a day at most, unless `pause` says otherwise.
+  alerts = {
+    audience_not_sent = {
+      title    = "an audience was not sent"
+      severity = "ERROR"
+      log      = "${local.of_ours} AND jsonPayload.function=\"audiences\" AND jsonPayload.outcome=\"audience_stopped\""
+      text     = "05-Audiences did not send an audience, or only some of its users, and will not try again today. No user is sent twice when it continues."
+    }
+    bytes_billed_day = {
+      title    = "the project's queries billed more than a day's budget"
+      severity = "WARNING"
+      metric   = "metric.type=\"bigquery.googleapis.com/query/scanned_bytes_billed\" AND resource.type=\"global\""
+      above    = var.alert_day_bytes
+      lasting  = "0s"
+      period   = "86400s"
+      aligner  = "ALIGN_SUM"
+      reducer  = "REDUCE_SUM"
+      text     = "All queries of project ${var.project} together, also other people's, billed more than ${var.alert_day_bytes} bytes in a day."
+    }
+    bytes_billed_run = {
+      title    = "a run billed more than it should"
+      severity = "WARNING"
+      log      = "${local.of_ours} AND jsonPayload.bytes_billed>${var.alert_run_bytes}"
+      text     = "The queries of one run billed more than ${var.alert_run_bytes} bytes."
+    }
+    champion_age = {
+      title    = "the champion was trained long ago"
+      severity = "WARNING"
+      log      = "${local.of_ours} AND jsonPayload.use_case=(${local.use_cases_asked}) AND jsonPayload.champion_age_days>${var.alert_champion_days}"
+      text     = "The live version was trained more than ${var.alert_champion_days} days ago: trainings fail, are missed, or produce no better version."
+    }
+    dead_letters = {
+      title    = "messages were given up"
+      severity = "ERROR"
+      metric   = "metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", local.letters)}\")"
+      above    = 0
+      lasting  = "0s"
+      period   = "300s"
+      aligner  = "ALIGN_MAX"
+      text     = "Messages failed as often as is allowed. They wait in the topic ${var.prefix}-dead-letters for seven days."
+    }
+    evaluation_missing = {
+      title    = "predictions ran without the week's evaluation"
+      severity = "WARNING"
+      log      = "${local.of_ours} AND jsonPayload.function=\"predictions\" AND jsonPayload.evaluation_missing=true"
+      text     = "01-Predictions published, but 03-ModelEvaluation had not run for a week. Nothing is lost: its next run catches up, thirteen weeks back at most."
+    }
+    events_refused = {
+      title    = "events were refused"
+      severity = "WARNING"
+      log      = "${local.of_ours} AND jsonPayload.function=(\"streamFeatures\" OR \"scoreStream\") AND jsonPayload.reasons:*"
+      text     = "Messages that can never be events are in the table dead_letters. The log entry counts them by reason."
+    }
+    no_index = {
+      title    = "lookups are queries, without an index"
+      severity = "WARNING"
+      log      = "${local.of_ours} AND jsonPayload.function=\"getProba\" AND jsonPayload.outcome=\"no_index\" AND NOT jsonPayload.message=~\"^no index has been published yet\""
+      text     = "Lookups query the table, because the index can't be used. Each query takes about a second and bills 10 MB or more."
+    }
+    roc_auc = {
+      title    = "ROC AUC of the evaluated week is under the bound"
+      severity = "WARNING"
+      log      = "${local.of_ours} AND jsonPayload.function=\"modelEvaluation\" AND jsonPayload.roc_auc<${var.alert_roc_auc}"
+      text     = "The ROC AUC of the newest evaluated week is below ${var.alert_roc_auc}."
+    }
+    run_failed = {
+      title    = "a run failed"
+      severity = "ERROR"
+      log = join(" OR ", [
+        # A line of ours, but for what is expected.
+        "(${local.of_ours} AND jsonPayload.function=(\"modelTraining\" OR \"predictions\" OR \"modelEvaluation\" OR \"audiences\" OR \"compactFeatures\") AND jsonPayload.status>=400 AND NOT jsonPayload.outcome=(\"run_in_progress\" OR \"export_late\" OR \"audience_waits\" OR \"audience_stopped\") AND NOT (jsonPayload.outcome=\"no_champion\" AND jsonPayload.is_trained=false))",
+        # The scheduler's, but for what it repeats.
+        "(resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=~\"^${var.prefix}-\" AND severity>=ERROR AND NOT httpRequest.status=(409 OR 503))",
+        # Killed for its memory, a function answers 503 and writes nothing.
+        "(resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(${local.scheduled}) AND log_id(\"run.googleapis.com/varlog/system\") AND severity>=ERROR)",
+        # A job that ends without a line of its own has told the scheduler 200 before.
+        "(resource.type=\"cloud_run_job\" AND resource.labels.job_name=~\"^${var.prefix}-training-job-\" AND severity>=ERROR)",
+      ])
+      pause = "3600s"
+      text  = "A scheduled run failed with an error that a retry won't fix, was killed, or took too long."
+    }
+    run_missed_compact_features = {
+      title    = "no compaction was done for 25 hours"
+      severity = "ERROR"
+      absent   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.compactions.name}\" AND resource.type=\"cloud_run_revision\""
+      lasting  = "84600s"
+      period   = "5400s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      text     = "No compaction has finished for more than a day. Until one does, missed runs of other functions go unnoticed."
+    }
+    stream_lag = {
+      title    = "the stream lags behind"
+      severity = "ERROR"
+      metric   = "metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=monitoring.regex.full_match(\"${join("|", local.pushed)}\")"
+      above    = var.alert_lag_s
+      lasting  = "300s"
+      period   = "60s"
+      aligner  = "ALIGN_MAX"
+      text     = "The oldest message has waited for more than ${var.alert_lag_s} seconds."
+    }
+  }
+  # One for each function whose runs the compaction knows the age of.
+  missed = {
+    for name, age in local.ages : "run_missed_${name}" => {
+      title    = "no run of ${var.prefix}-${replace(name, "_", "-")} was done for more than ${age.days} days"
+      severity = "ERROR"
+      log      = "${local.of_ours} AND jsonPayload.function=\"compactFeatures\" AND jsonPayload.use_case=(${join(" OR ", [for one in local.called_for[name] : "\"${one}\""])}) AND jsonPayload.${age.field}>${age.days}"
+      text     = "The newest finished run is more than ${age.days} days old: later ones failed, were paused or were never called."
+    } if local.is_watched && contains(var.functions, name) && length(local.called_for[name]) > 0
+  }
+  # What asks for a stream or a compaction that there is not.
   left_out = concat(
-    ["run_missed"],
     length(local.pushed) == 0 ? ["dead_letters", "stream_lag"] : [],
     local.is_watched ? [] : ["run_missed_compact_features"],
   )
-  plain = {
-    for name in setsubtract(local.files, local.left_out) : name => templatefile("${path.module}/alerts/${name}.json", local.words)
-  }
-  missed = {
-    for name, age in local.ages : "run_missed_${name}" => templatefile("${path.module}/alerts/run_missed.json", merge(local.words, {
-      function  = "${var.prefix}-${replace(name, "_", "-")}"
-      target    = name
-      field     = age.field
-      days      = age.days
-      use_cases = join(" OR ", [for one in local.called_for[name] : "\\\"${one}\\\""])
-    })) if local.is_watched && contains(var.functions, name) && length(local.called_for[name]) > 0
-  }
-  policies = { for name, text in merge(local.plain, local.missed) : name => jsondecode(text) }
+  policies = { for name, one in merge(local.alerts, local.missed) : name => one if !contains(local.left_out, name) }
 }
 
 # Monitoring notices where this count is absent.
@@ -87,66 +174,57 @@ resource "google_monitoring_notification_channel" "mail" {
 resource "google_monitoring_alert_policy" "policy" {
   for_each              = local.policies
   project               = var.project
-  display_name          = each.value.displayName
+  display_name          = "${var.prefix}: ${each.value.title}"
   severity              = each.value.severity
-  combiner              = each.value.combiner
+  combiner              = "OR"
   user_labels           = { deployment = var.prefix, alert = each.key }
   notification_channels = [for one in google_monitoring_notification_channel.mail : one.name]
 
   documentation {
-    content   = each.value.documentation.content
-    mime_type = each.value.documentation.mimeType
+    content   = "${each.value.text} What to do: docs/operate.md, section Alerts, `${each.key}`."
+    mime_type = "text/markdown"
   }
   alert_strategy {
-    auto_close = each.value.alertStrategy.autoClose
+    auto_close = "604800s"
     dynamic "notification_rate_limit" {
-      for_each = try([each.value.alertStrategy.notificationRateLimit.period], [])
+      for_each = can(each.value.log) ? [try(each.value.pause, "86400s")] : []
       content {
         period = notification_rate_limit.value
       }
     }
   }
 
-  dynamic "conditions" {
-    for_each = each.value.conditions
-    content {
-      display_name = conditions.value.displayName
-      dynamic "condition_matched_log" {
-        for_each = try([conditions.value.conditionMatchedLog], [])
-        content {
-          filter = condition_matched_log.value.filter
+  conditions {
+    display_name = each.value.title
+    dynamic "condition_matched_log" {
+      for_each = try([each.value.log], [])
+      content {
+        filter = condition_matched_log.value
+      }
+    }
+    dynamic "condition_threshold" {
+      for_each = try([each.value.metric], [])
+      content {
+        filter          = condition_threshold.value
+        comparison      = "COMPARISON_GT"
+        threshold_value = each.value.above
+        duration        = each.value.lasting
+        aggregations {
+          alignment_period     = each.value.period
+          per_series_aligner   = each.value.aligner
+          cross_series_reducer = try(each.value.reducer, null)
         }
       }
-      dynamic "condition_threshold" {
-        for_each = try([conditions.value.conditionThreshold], [])
-        content {
-          filter          = condition_threshold.value.filter
-          comparison      = condition_threshold.value.comparison
-          threshold_value = condition_threshold.value.thresholdValue
-          duration        = condition_threshold.value.duration
-          dynamic "aggregations" {
-            for_each = condition_threshold.value.aggregations
-            content {
-              alignment_period     = aggregations.value.alignmentPeriod
-              per_series_aligner   = aggregations.value.perSeriesAligner
-              cross_series_reducer = try(aggregations.value.crossSeriesReducer, null)
-            }
-          }
-        }
-      }
-      dynamic "condition_absent" {
-        for_each = try([conditions.value.conditionAbsent], [])
-        content {
-          filter   = condition_absent.value.filter
-          duration = condition_absent.value.duration
-          dynamic "aggregations" {
-            for_each = condition_absent.value.aggregations
-            content {
-              alignment_period     = aggregations.value.alignmentPeriod
-              per_series_aligner   = aggregations.value.perSeriesAligner
-              cross_series_reducer = try(aggregations.value.crossSeriesReducer, null)
-            }
-          }
+    }
+    dynamic "condition_absent" {
+      for_each = try([each.value.absent], [])
+      content {
+        filter   = condition_absent.value
+        duration = each.value.lasting
+        aggregations {
+          alignment_period     = each.value.period
+          per_series_aligner   = each.value.aligner
+          cross_series_reducer = each.value.reducer
         }
       }
     }

@@ -30,7 +30,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
 from tests import shop
-from tests.deploy.conftest import SETTINGS
+from tests.deploy.conftest import SETTINGS, settings_file
 from tests.programs import execute
 
 FIRST = date(2026, 4, 20)  # a Monday
@@ -70,7 +70,10 @@ def release(folder: Path, *, column: bool = False, use_case: str = "") -> Path:
     if use_case:
         cases = folder / "propensity" / "usecases"
         shutil.copytree(cases / SHOP, cases / use_case)
-    execute([ROOT / ".venv/bin/python", "-m", "deploy.render"], cwd=folder)
+    services, settings = folder / "services.json", settings_file(folder, SETTINGS)
+    services.write_text("[]")
+    words = ["variables", "--settings", settings, "--json", services]
+    execute([ROOT / ".venv/bin/python", "-m", "deploy", *words], cwd=folder)
     return folder
 
 
@@ -99,13 +102,11 @@ class Rehearsal:
             columns = {"before": before, "after": table["schema"]}
             change = {at: {"schema": json.dumps(of)} for at, of in columns.items()}
             changes.append({**kind, "change": {**change, "actions": ["update"]}})
-        plan, settings = self._home / "plan.json", self._home / "settings.env"
+        plan = root / "plan.json"
         plan.write_text(json.dumps({"resource_changes": changes}))
-        settings.write_text(
-            "".join(f"{name}={of!r}\n" for name, of in SETTINGS.items())
-        )
-        words = ["-m", "deploy", "losses", "--settings", settings, "--json", plan]
-        done = execute([ROOT / ".venv/bin/python", *words], cwd=root, status=None)
+        words = ["losses", "--settings", root / "settings.env", "--json", plan]
+        python = ROOT / ".venv/bin/python"
+        done = execute([python, "-m", "deploy", *words], cwd=root, status=None)
         for name, table in {} if done.returncode else planned.items():
             stored = client.get_table(f"{stack.options.dataset}.{name}")
             stored.schema = [SchemaField.from_api_repr(one) for one in table["schema"]]

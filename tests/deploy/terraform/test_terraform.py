@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy import configuration
+from deploy import configuration, render
 from deploy.__main__ import named
 from deploy.render import TERRAFORM
-from tests.deploy.conftest import SETTINGS, WHOLE, settings_file
+from tests.deploy.conftest import SETTINGS, WHOLE
 from tests.deploy.terraform import provider
 from tests.programs import execute
 
@@ -30,6 +30,7 @@ LINES = {
     "6": "cdktf-cdktf-provider-google==16.12.1",
     "7": "cdktn-provider-google==20.3.1",
 }
+NO_BUCKET = 'terraform {\n  backend "local" {}\n}\n'
 CALLED = SETTINGS | {
     name: WHOLE[name] for name in ("DEPLOY_USE_CASES", "DEPLOY_CALLERS")
 }
@@ -54,26 +55,6 @@ def fetched(line: str, place: Path) -> Path:
     return place / "package"
 
 
-def values(root: str, place: Path) -> None:
-    """Write what settings say, where all functions are deployed."""
-    d = configuration.of(CALLED)
-    there = [
-        {
-            "metadata": {"name": d.name(function.target)},
-            "status": {"url": f"https://{d.name(function.target)}.run.app"},
-        }
-        for function in d.functions
-    ]
-    services = place / "services.json"
-    services.write_text(json.dumps(there))
-    done = execute(
-        [sys.executable, "-m", "deploy", "variables", root, "--json", services,
-         "--settings", settings_file(place, CALLED)]
-    )  # fmt: skip
-    (place / "terraform.tfvars").write_text(done.stdout)
-    (place / "named.json").write_text(json.dumps(named(d)))
-
-
 @pytest.mark.parametrize("line", ["6", pytest.param("7", marks=pytest.mark.long)])
 def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
     text = "".join(file.read_text() for file in TERRAFORM.rglob("*.tf"))
@@ -82,8 +63,14 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
         for kind in ("resource", "data")
     )
     package = fetched(line, tmp_path / "package")
-    execute([sys.executable, "-m", "deploy.render"])
+    d = configuration.of(CALLED)
+    there = [
+        {"metadata": {"name": name}, "status": {"url": f"https://{name}.run.app"}}
+        for name in (d.name(function.target) for function in d.functions)
+    ]
+    render.write(d, there, tmp_path)
     main = shutil.copytree(TERRAFORM, tmp_path / "main")
+    (main / "named.json").write_text(json.dumps(named(d)))
     with provider.serving(package, resources, data) as address:
         environment = {
             "PATH": os.environ["PATH"],
@@ -93,8 +80,8 @@ def test_terraform_makes_what_its_own_tests_expect(line, tmp_path):
             "CHECKPOINT_DISABLE": "1",
         }
         for root, place in (("main", main), ("watch", main / "watch")):
-            (place / "backend.tf").unlink()
+            (place / "backend_override.tf").write_text(NO_BUCKET)
             shutil.copy(HERE / f"{root}.tftest.hcl", place)
-            values(root, place)
+            shutil.copy(tmp_path / f"{root}.tfvars", place / "terraform.tfvars")
             for words in (["init", "-input=false"], ["test", "-no-color"]):
                 execute(["terraform", f"-chdir={place}", *words], env=environment)
