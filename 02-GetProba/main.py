@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import Callers, answers_failures, keep_modules
+from propensity.gcp.http import Callers, freeze_gc, json_errors
 from propensity.online.lookup import FUNCTION, Lookups, read_question
 from propensity.settings import Settings, target_here
 
@@ -27,12 +27,12 @@ if target_here() == "score":
 @cache
 def lookups() -> Lookups:
     """Open the clients on the first request; a warm instance keeps what they read."""
-    keep_modules()
+    freeze_gc()
     return Lookups.open(Settings.from_environment(), SYSTEM)
 
 
 @functions_framework.aio.http
-@answers_failures(FUNCTION, Callers.PUBLIC)
+@json_errors(FUNCTION, Callers.PUBLIC)
 async def get_proba(request: Request) -> Response:
     question = await read_question(request)
     return await lookups().answer(question, today=SYSTEM.now().date())

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import Callers, answers_failures
+from propensity.gcp.http import Callers, json_errors
 from propensity.online.score import Online
 from propensity.settings import Settings
 
@@ -28,6 +28,6 @@ def online() -> Online:
 
 
 @functions_framework.aio.http
-@answers_failures("score", Callers.PUBLIC)
+@json_errors("score", Callers.PUBLIC)
 async def score(request: Request) -> Response:
     return await online().take(request)

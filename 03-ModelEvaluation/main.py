@@ -32,7 +32,7 @@ def model_evaluation(run: Run) -> Answer:
     lifts = report.publish_lifts(run)
     reports = report.write_reports(run, rows)
     return {
-        **evaluate.answered(run, rows),
+        **evaluate.to_json(run, rows),
         **report.shown_lifts(lifts),
         **reports,
         **export.answer(run),

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.http import Callers, answers_failures
+from propensity.gcp.http import Callers, json_errors
 from propensity.settings import Settings, target_here
 from propensity.stream.consumer import Clients, StreamFeatures
 
@@ -36,6 +36,6 @@ def consumer() -> StreamFeatures:
 
 
 @functions_framework.aio.http
-@answers_failures("streamFeatures", Callers.PUSHES)
+@json_errors("streamFeatures", Callers.PUSHES)
 async def stream_features(request: Request) -> Response:
     return await consumer().take(request)

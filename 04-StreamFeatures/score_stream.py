@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import Callers, answers_failures
+from propensity.gcp.http import Callers, json_errors
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
@@ -31,6 +31,6 @@ def consumer() -> ScoreStream:
 
 
 @functions_framework.aio.http
-@answers_failures("scoreStream", Callers.PUSHES)
+@json_errors("scoreStream", Callers.PUSHES)
 async def score_stream(request: Request) -> Response:
     return await consumer().take(request)

@@ -37,7 +37,7 @@ from propensity import usecases
 from propensity.events.messages import Message
 from propensity.events.rows import PostcodeIndex, accept, normalised, rows_of
 from propensity.events.types import Catalogue
-from propensity.gcp.http import keep_modules
+from propensity.gcp.http import freeze_gc
 from propensity.tables.stream import STREAM_EVENTS
 
 # How many times storey's speed, in groups of so many messages.
@@ -130,7 +130,7 @@ def main() -> int:
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["OMP_NUM_THREADS"] = "1"
     pa.set_cpu_count(1)
-    keep_modules()  # as an instance of the function does
+    freeze_gc()  # as an instance of the function does
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "events.ndjson"
         games = Games(users=EVENTS // EVENTS_PER_USER)

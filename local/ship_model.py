@@ -78,7 +78,7 @@ def make(games: Games, folder: Path) -> dict[str, Any]:
         "use_case": USE_CASE,
         "command": "python -m local.ship_model",
         "generator": {**dataclasses.asdict(games), "end": games.end.isoformat()},
-        "parameters": usecases.load(USE_CASE).chosen(settings),
+        "parameters": usecases.load(USE_CASE).statement_parameters(settings),
         "figures": {
             "algorithm": card["algorithm"],
             **{name: card["metrics"][name] for name in FIGURES},

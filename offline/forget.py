@@ -118,7 +118,10 @@ def _names(use_case: str) -> list[str]:
 def browsers_of(warehouse: Warehouse, users: Sequence[str], use_case: str) -> list[str]:
     """Return the browsers of persons, who were users before the persons' logins."""
     loaded = [usecases.load(name) for name in _names(use_case)]
-    chosen = [one.chosen(warehouse.settings).get("user_column") for one in loaded]
+    chosen = [
+        one.statement_parameters(warehouse.settings).get("user_column")
+        for one in loaded
+    ]
     found: set[str] = set()
     if "person" in chosen and warehouse.settings.ga4_dataset:
         sql = statement("forget_browsers", own=SQL)

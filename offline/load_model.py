@@ -135,7 +135,7 @@ def load(
     seconds = shipped.about["seconds"]
     row = cards.row(card, published, run_id=run_id, seconds=seconds)
     # Readers see the newest row of a version, so this one counts until the next.
-    warehouse.write(tables.TRAINING_METADATA, [cards.undecided(row)])
+    warehouse.write(tables.TRAINING_METADATA, [cards.pending_row(row)])
     registry.promote(
         version,
         model_sha256=row.model_sha256,

@@ -268,7 +268,7 @@ class Observed:
         self._counts = [np.zeros(len(one.shares)) for one in self._signals]
         self._users = 0
 
-    def watching(
+    def count(
         self, scored: Iterable[tuple[pa.RecordBatch, Floats]]
     ) -> Iterator[tuple[pa.RecordBatch, Floats]]:
         """Yield scored batches as they are, counted, as the model gave them."""

@@ -172,7 +172,7 @@ def read(warehouse: Queries) -> Suppressed:
 
 def entries_of(warehouse: Queries) -> list[Entry]:
     """Return what the table has, or raise MissingTable."""
-    rows = warehouse.listed(TABLE, Entry._fields)
+    rows = warehouse.read_small_table(TABLE, Entry._fields)
     return [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
 
 

@@ -122,7 +122,7 @@ def play(
 ) -> None:
     """Load the export, play the scheduler over its last weeks, and show the results."""
     settings = warehouse.settings
-    use_case = usecases.load(settings.use_case).titled(settings)
+    use_case = usecases.load(settings.use_case).with_label_event(settings)
     source = opened(warehouse, options, use_case)
     weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
     horizon = timedelta(days=use_case.horizon_days)
@@ -263,7 +263,7 @@ def loyalty_text(
     sources.load(warehouse.client, LOYALTY, shop.loyalty())
     window = use_case.window(warehouse.settings, weeks)
     buyers = warehouse.table(use_case.statement("labels"), window).select(_KEYS)
-    before, after = declaration.around({"loyalty": LOYALTY.text()})
+    before, after = declaration.with_sources({"loyalty": LOYALTY.text()})
     loyalty = warehouse.table(
         f"{before}SELECT as_of, user_id, points FROM loyalty{after}",
         {"as_ofs": weeks, "known_before": max(weeks)},

@@ -251,7 +251,7 @@ def find(
     settings: Settings,
 ) -> Facts:
     """Find the facts of a use case."""
-    use_case = usecases.load(name).titled(settings)
+    use_case = usecases.load(name).with_label_event(settings)
     rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
     weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
     champion, reports, damage = None, dict[date, str](), ""

@@ -27,7 +27,7 @@ from propensity.ga4.view import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.leases import Note
+from propensity.registry.leases import LeaseFile
 from propensity.registry.serving import loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs.export import check_own_events, listed
@@ -296,7 +296,7 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
                 yield Finding(f"{who} has never run", advice)
 
 
-def _check_ended(exam: Examination, run: str, lease: Note) -> Iterator[Finding]:
+def _check_ended(exam: Examination, run: str, lease: LeaseFile) -> Iterator[Finding]:
     state, error = lease.state, lease.error or "no reason"
     # A lease has the name of the class, docs/operate.md goes by the code.
     code = getattr(getattr(errors, error, None), "code", "")
@@ -347,9 +347,9 @@ def newest_runs(artifacts: Artifacts) -> dict[tuple[str, str], date]:
     return newest
 
 
-def _lease(artifacts: Artifacts, name: str) -> Note:
+def _lease(artifacts: Artifacts, name: str) -> LeaseFile:
     """Return what a lease says; nothing if it is damaged."""
     try:
-        return content_of(artifacts.read(name), Note, name=name)
+        return content_of(artifacts.read(name), LeaseFile, name=name)
     except ArtifactError:
-        return Note()
+        return LeaseFile()

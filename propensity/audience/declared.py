@@ -146,7 +146,9 @@ class Named(Struct, frozen=True):
         # What stands for the default is the file's own statement.
         own = {"eligible": self.name} if self.sql_file.is_file() else {}
         around = (
-            {"eligible": declaration.around(use_case.tables("features"))} if own else {}
+            {"eligible": declaration.with_sources(use_case.tables("features"))}
+            if own
+            else {}
         )
         lines = statements.lines(name, own=self.folder, around=around, renamed=own)
         return statements.joined(lines)

@@ -249,7 +249,9 @@ def opened(
             f"docs/destinations.md has the entries of such a file; the destination "
             f"{BUCKET!r} needs none"
         ) from None
-    column = deployment.use_case.chosen(deployment.settings).get("user_column")
+    column = deployment.use_case.statement_parameters(deployment.settings).get(
+        "user_column"
+    )
     if google.account_type == ANALYTICS and column != "user_pseudo_id":
         raise errors.RequestError(
             f"users of {deployment.use_case.name} are not browsers of Analytics "

@@ -196,11 +196,11 @@ def _parsed(text: str) -> Any:
         parse_float=raw,
         parse_int=raw,
         parse_constant=raw,
-        object_pairs_hook=_each_once,
+        object_pairs_hook=_reject_duplicates,
     )
 
 
-def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, object]:
+def _reject_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise ValueError("a name appears twice")  # one of its values would not be seen

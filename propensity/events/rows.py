@@ -216,7 +216,7 @@ def _use_cases(message: Message, sent: Any, catalogue: Catalogue) -> Sequence[st
     if named is None and takers:
         return takers
     if named not in takers:
-        raise catalogue.no_taker(named, event_type)
+        raise catalogue.unknown_type(named, event_type)
     return (named,)
 
 

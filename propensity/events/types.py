@@ -113,7 +113,7 @@ class EventType:
         """Return the fields of some kinds, and their kinds."""
         return {name: kind for name, kind in self.fields.items() if kind in kinds}
 
-    def lacking(self, fields: Collection[str]) -> float:
+    def missing_share(self, fields: Collection[str]) -> float:
         """Return the share of its required fields that are not among some."""
         required = self.fields.keys() - self.of_kinds(*_OPTIONAL)
         return len(required - {*fields}) / len(required)
@@ -237,7 +237,7 @@ class Catalogue:
         """
         fields = _decode_fields(data)
         types = self.types.items()
-        lacking = {n: one.lacking(fields) for n, one in types if one.identity}
+        lacking = {n: one.missing_share(fields) for n, one in types if one.identity}
         least = min([*lacking.values(), 0.5])
         likely = [name for name, share in lacking.items() if share == least < 0.5]
         return likely[0] if len(likely) == 1 else ""
@@ -249,7 +249,7 @@ class Catalogue:
         text = str(error)
         field = at[1] if (at := _AT.search(text)) else None
         if field == "event_type" and text.startswith("Invalid value"):
-            return self.no_taker(None, None)
+            return self.unknown_type(None, None)
         if missing := _MISSING.match(text):
             return Refused("missing_field", "the field is missing", field=missing[1])
         if text.startswith("Expected `object`") and field is None:
@@ -264,7 +264,7 @@ class Catalogue:
                 )
         return Refused("wrong_type", problem, field=field)
 
-    def no_taker(self, use_case: str | None, event_type: str | None) -> Refused:
+    def unknown_type(self, use_case: str | None, event_type: str | None) -> Refused:
         """Return the refusal of an event that no use case takes."""
         reason, field = "unknown_event_type", "event_type"
         if event_type not in self.types:

@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.measures.intervals import FEW, NORMAL, Difference, difference
-from propensity.measures.metrics import grouped, of_best, ratio, summed
+from propensity.measures.metrics import grouped, ratio, sum_of_top, summed
 from propensity.measures.revenue import amounts, money, total
 from propensity.models.encoding import Flags, Floats, numbers_of
 from propensity.tables.models import Savings
@@ -183,8 +183,8 @@ def at_rates(
     for rate in rates:
         count = float(rate * stakes.weight.sum())
         # Rounding in the sums must not give more hits than alerts.
-        hits = min(float(of_best(observed, observed.conversions, count)), count)
-        stopped = float(of_best(observed, amount, count))
+        hits = min(float(sum_of_top(observed, observed.conversions, count)), count)
+        stopped = float(sum_of_top(observed, amount, count))
         entry: dict[str, float | None] = {
             "rate": rate,
             "alerts": count,

@@ -290,7 +290,7 @@ def local_days(since: date, until: date, *, utc_offset_hours: int) -> tuple[date
     return first, until if utc_offset_hours > 0 else until - DAY
 
 
-def look(
+def check_days(
     shards: Shards, since: date, until: date, *, now: datetime, utc_offset_hours: int
 ) -> Freshness:
     """

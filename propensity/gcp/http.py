@@ -192,7 +192,7 @@ def object_in(body: bytes) -> dict[str, object]:
     """Return the JSON object that a body is, or raise RequestError."""
     try:
         # Only UTF-8, as everywhere else; bytes may be of other encodings, too.
-        fields = json.loads(body.decode(), object_pairs_hook=each_once)
+        fields = json.loads(body.decode(), object_pairs_hook=reject_duplicates)
     except (ValueError, RecursionError):
         raise errors.RequestError(
             "the body is not JSON in UTF-8", field="body"
@@ -202,7 +202,7 @@ def object_in(body: bytes) -> dict[str, object]:
     return fields
 
 
-def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """
     Return an object of JSON: an ``object_pairs_hook``.
 
@@ -219,7 +219,7 @@ def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def answers_failures(name: str, callers: Callers) -> Callable[[Function], Function]:
+def json_errors(name: str, callers: Callers) -> Callable[[Function], Function]:
     """
     Turn any error of an asynchronous function into JSON, and log it in one line.
 
@@ -262,7 +262,7 @@ def answers_failures(name: str, callers: Callers) -> Callable[[Function], Functi
 # -- the server -----------------------------------------------------------------------
 
 
-def keep_modules() -> None:
+def freeze_gc() -> None:
     """
     Look for garbage among new objects only, and less often; once the clients are open.
 

@@ -241,7 +241,7 @@ class Queries:
             **options,
         )
 
-    def listed(self, table: str, columns: Sequence[str]) -> list[Any]:
+    def read_small_table(self, table: str, columns: Sequence[str]) -> list[Any]:
         """Return columns of texts of all rows of a small table; it bills nothing."""
         fields = [bigquery.SchemaField(name, "STRING") for name in columns]
         whole = bigquery.Table(self._id(table), schema=fields)

@@ -244,7 +244,7 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
     return model.set_params(n_jobs=None) if is_forest else model
 
 
-def side_by_side(calls: Sequence[Callable[[], T]], *, jobs: int) -> list[T]:
+def run_parallel(calls: Sequence[Callable[[], T]], *, jobs: int) -> list[T]:
     """Return the results of fits of few rows, so many at once."""
     # Filters of warnings belong to the process, and scikit-learn sets and resets them
     # in every thread: none may be there that turns a warning into an error.

@@ -106,7 +106,7 @@ def card(
     learned, known = [*split.train, *split.calibrate], parts.before
     if not use_case.scores_events:
         learned, known = [*learned, *split.holdout], parts.every
-    positives, negatives = known.per_row
+    positives, negatives = known.row_weights
     train_rows = parts.blocks[0].first if parts.blocks else len(parts.before)
     if trained.is_anomaly:
         train_rows = len(parts.unlabelled[0])
@@ -282,7 +282,7 @@ def answer(card: Plain, objects: Mapping[str, str]) -> dict[str, object]:
     return answered
 
 
-def nameless(rows: pa.Table) -> pa.Table:
+def pseudonymise(rows: pa.Table) -> pa.Table:
     """
     Return rows with numbers in the place of ids of users and events.
 
@@ -313,7 +313,7 @@ def files(
     contents = {
         MODEL: (versions.pickled(trained.live.classifier), binary),
         PREPROCESSOR: (versions.pickled(trained.live.preprocessor), binary),
-        DATASET: (versions.parquet_of(nameless(rows)), versions.PARQUET),
+        DATASET: (versions.parquet_of(pseudonymise(rows)), versions.PARQUET),
         CARD: (to_json(card), versions.JSON),
         REPORT: (version_page(card).encode(), versions.HTML),
     }
@@ -322,7 +322,7 @@ def files(
     return contents
 
 
-def undecided(row: Training) -> Training:
+def pending_row(row: Training) -> Training:
     """Return a row as it is before the pointer moves, and if the run ends here."""
     why = f"interrupted before it was recorded whether it is live: {row.verdict}"
     return structs.replace(row, promoted=None, verdict=why)

@@ -135,7 +135,7 @@ class _Training:
         for candidate in learning:
             if candidate.algorithm != MEAN:
                 fits += [partial(scored, candidate, block) for block in blocks]
-        results = iter(candidates.side_by_side(fits, jobs=self.jobs))
+        results = iter(candidates.run_parallel(fits, jobs=self.jobs))
         scores: dict[str, Floats] = {}
         for one in learning:
             if one.algorithm == MEAN:
@@ -199,7 +199,7 @@ class _Training:
             for one in members:
                 seed = self.settings.seed
                 calls.append(partial(candidates.fit, one, encoded, part, seed=seed))
-        fits = iter(candidates.side_by_side(calls, jobs=self.jobs))
+        fits = iter(candidates.run_parallel(calls, jobs=self.jobs))
         models = []
         for encoder in encoders:
             combined = candidates.combined([*islice(fits, len(members))])

@@ -130,7 +130,7 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
         return replace(verdict, reason=reason)
     mine, theirs = held.probability[is_new], champion.score[is_new]
     area = _roc_auc(rows, mine, theirs)
-    compared, words = {"roc_auc": area}, f"ROC AUC {area.written()}"
+    compared, words = {"roc_auc": area}, f"ROC AUC {area.format()}"
     is_worse = area.is_below()
     if held.savings is not None and held.stakes is not None:
         cost = alerts.cost_difference(
@@ -140,12 +140,12 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
             user=held.rows.users,
         )
         compared["cost"], is_worse = cost, cost.is_above()
-        words = f"cost {cost.written('+,.2f')}, {words}"
+        words = f"cost {cost.format('+,.2f')}, {words}"
     elif not trained.is_anomaly:
         loss, least = _log_loss(rows, mine, theirs)
         compared["log_loss"] = loss
         is_worse = is_worse or (loss.is_above() and loss.estimate > least)
-        words = f"{words}, log loss {loss.written()}"
+        words = f"{words}, log loss {loss.format()}"
     return replace(
         verdict,
         promoted=not is_worse,
@@ -175,7 +175,7 @@ def beside_baseline(trained: Trained, name: str) -> str:
         which = "better than" if apart.is_above() else "worse than"
     return (
         f"the model ranks the test set {which} {name}: ROC AUC {area:.3f} against "
-        f"{held.baseline_roc_auc:.3f}, {apart.written('+.3f')}"
+        f"{held.baseline_roc_auc:.3f}, {apart.format('+.3f')}"
     )
 
 
@@ -224,7 +224,7 @@ def first_verdict(trained: Trained) -> Verdict:
     chance = np.full(len(rows), 0.5)
     for name, other in (("chance", chance), ("the baseline", baseline)):
         area = _roc_auc(rows, score, other)
-        written.append(f"{area.written()} against {name}")
+        written.append(f"{area.format()} against {name}")
         if not area.is_above():
             unbeaten.append(name)
     measured = f"ROC AUC {', '.join(written)}, on {len(rows)} rows of later weeks"
@@ -240,7 +240,7 @@ def first_verdict(trained: Trained) -> Verdict:
         reason = (
             "its probabilities are farther from the outcomes than the share of label "
             f"1, {rate:.4f}, for all: their mean is {mean:.4f}, log loss "
-            f"{loss.written()}. If a candidate weighs the classes, remove the weights; "
+            f"{loss.format()}. If a candidate weighs the classes, remove the weights; "
             f"otherwise wait for more data, or {BY_HAND}"
         )
     elif saved is not None and saved.saved < 0:

@@ -87,7 +87,7 @@ class Slice:
         return bool(self.label.any() and not self.label.all())
 
     @property
-    def per_row(self) -> tuple[float, float]:
+    def row_weights(self) -> tuple[float, float]:
         """Source rows that a row stands for, of label 1 and of label 0."""
         means = [1.0, 1.0]
         for place, label in enumerate((1, 0)):

@@ -48,7 +48,7 @@ class Difference:
         """Tell whether it is below 0 beyond chance."""
         return self.high is not None and self.high < 0
 
-    def written(self, form: str = "+.4f") -> str:
+    def format(self, form: str = "+.4f") -> str:
         """Write it with its interval."""
         if self.low is None or self.high is None:
             return f"{self.estimate:{form}} (too few for an interval)"

@@ -337,7 +337,7 @@ def lift_by_decile(observed: Outcomes) -> list[Decile]:
     ]
 
 
-def of_best(observed: Outcomes, quantity: Floats, counts: Any) -> Floats:
+def sum_of_top(observed: Outcomes, quantity: Floats, counts: Any) -> Floats:
     """Return how much of a quantity is in the rows with the highest scores."""
     return of_first(observed.users[::-1], quantity[::-1], counts)
 

@@ -95,7 +95,9 @@ def _at_budget(observed: Outcomes, budget: Budget, *, dates: int) -> Metrics:
     count = min(budget.rows(total, dates=dates), total)
     # Rounding in the sums must not give more hits than rows or conversions.
     hits = min(
-        float(metrics.of_best(observed, observed.conversions, count)), count, positives
+        float(metrics.sum_of_top(observed, observed.conversions, count)),
+        count,
+        positives,
     )
     precision = ratio(hits, count)
     lift = None if precision is None else ratio(precision, positives / total)

@@ -29,7 +29,7 @@ from propensity import errors, folders, suppression
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit, Refreshed
 from propensity.gcp.artifacts import Artifacts, content_of
-from propensity.gcp.http import Json, each_once, instance_bytes, object_of
+from propensity.gcp.http import Json, instance_bytes, object_of, reject_duplicates
 from propensity.gcp.log import log
 from propensity.ids import NAME, NAME_RULE, problem_of
 from propensity.registry import suppressed
@@ -386,7 +386,7 @@ def _in_query_string(encoded: bytes) -> Question:
         raise errors.RequestError(
             "the query string must be percent-encoded UTF-8", field="user_id"
         ) from None
-    parameters: dict[str, object] = each_once([*pairs])
+    parameters: dict[str, object] = reject_duplicates([*pairs])
     _check_known(parameters, ("user_id", "use_case", "value"))
     if "user_id" not in parameters:
         raise errors.RequestError(

@@ -28,7 +28,7 @@ from propensity.clock import Clock
 from propensity.concurrency import GroupCommit
 from propensity.events.values import CLOCK_SKEW
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import Callers, failure_of, keep_modules, object_of
+from propensity.gcp.http import Callers, failure_of, freeze_gc, object_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.queries import Queries
 from propensity.gcp.writes import Appends, RowsRefused, append_accepted
@@ -124,7 +124,7 @@ class Online:
             size=APPEND_BYTES,
             waiting=WAITING_BYTES,
         )
-        keep_modules()
+        freeze_gc()
 
     async def take(self, request: Request) -> Response:
         """

@@ -57,7 +57,7 @@ def opened(
         settings: Others than those of the environment.
     """
     settings = settings or Settings.from_environment()
-    chosen = usecases.load(use_case or settings.use_case).titled(settings)
+    chosen = usecases.load(use_case or settings.use_case).with_label_event(settings)
     with (
         contextlib.closing(Artifacts.open(settings)) as artifacts,
         contextlib.closing(Warehouse.open(settings)) as warehouse,

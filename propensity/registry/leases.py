@@ -30,7 +30,7 @@ ANY_DATE = date(1970, 1, 1)
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class Note(Struct, kw_only=True, omit_defaults=True):
+class LeaseFile(Struct, kw_only=True, omit_defaults=True):
     """
     What the object of a lease says of the newest run.
 
@@ -78,8 +78,8 @@ class Lease:
             Conflict: The run has outlived its lease, and another run has it.
         """
         stored = self.artifacts.find(self.name)
-        note = content_of(stored, Note, name=self.name) if stored else Note()
-        if stored is None or (note.state, note.run_id) != ("running", self.run_id):
+        file = content_of(stored, LeaseFile, name=self.name) if stored else LeaseFile()
+        if stored is None or (file.state, file.run_id) != ("running", self.run_id):
             raise Conflict(
                 "another run took over because this one was too slow (lease "
                 f"{self.name}). This run published nothing"
@@ -96,14 +96,14 @@ class Lease:
             before: The object until now; after ``check``, the one with the run's lease.
             at: Now, in UTC; while the run works the lease ends some time later.
         """
-        note = Note(state=state, run_id=self.run_id, written_at=at, error=error)
+        file = LeaseFile(state=state, run_id=self.run_id, written_at=at, error=error)
         if state == "running":
-            note.began_at, note.expires_at = self.began_at, at + DURATION
+            file.began_at, file.expires_at = self.began_at, at + DURATION
         if state == "done":
-            note.answer = self.answer
+            file.answer = self.answer
         else:
-            note.waiting_since = self.waiting_since
-        self.artifacts.replace(self.name, json_of(note), before)
+            file.waiting_since = self.waiting_since
+        self.artifacts.replace(self.name, json_of(file), before)
 
 
 @contextlib.contextmanager
@@ -135,20 +135,20 @@ def leased(
     name = f"runs/{use_case}/{kind}/{as_of.isoformat()}.json"
     what = f"{kind} of {use_case}" + ("" if as_of == ANY_DATE else f" for {as_of}")
     stored, now = artifacts.find(name), clock()
-    note = content_of(stored, Note, name=name) if stored else Note()
+    file = content_of(stored, LeaseFile, name=name) if stored else LeaseFile()
     run_id = run_id or uuid.uuid4().hex
     lease = Lease(artifacts=artifacts, name=name, run_id=run_id, began_at=now)
-    if note.state == "done" and note.answer is not None and not again:
-        lease.answer, lease.is_finished = note.answer, True
+    if file.state == "done" and file.answer is not None and not again:
+        lease.answer, lease.is_finished = file.answer, True
         yield lease
         return
-    began, ends = note.began_at, note.expires_at
-    if note.state == "running" and began and ends and now < ends:
+    began, ends = file.began_at, file.expires_at
+    if file.state == "running" and began and ends and now < ends:
         raise RunInProgress(
             f"{what} has been under way since {instant_of(began)}; its lease ends at "
             f"{instant_of(ends)}"
         )
-    lease.waiting_since = note.waiting_since
+    lease.waiting_since = file.waiting_since
     try:
         try:
             lease.write("running", stored, at=now)

@@ -142,7 +142,7 @@ def loaded(
     from propensity.models.scoring import Scorer
 
     version, card = record.model_version, record.card
-    if mismatch := trained_otherwise(record, use_case, settings):
+    if mismatch := training_mismatch(record, use_case, settings):
         raise errors.SchemaError(
             f"version {version} {mismatch}, so its features would mean something else",
             hint="Train again, or set them back",
@@ -167,7 +167,7 @@ def loaded(
     )
 
 
-def trained_otherwise(
+def training_mismatch(
     record: Record, use_case: UseCase, settings: Settings, *, statement: str = ""
 ) -> str:
     """
@@ -180,7 +180,8 @@ def trained_otherwise(
         statement: Only its parameters count; "" for all.
     """
     card = record.card
-    then, now = dict(card["statement_parameters"]), dict(use_case.chosen(settings))
+    then = dict(card["statement_parameters"])
+    now = dict(use_case.statement_parameters(settings))
     if use_case.reads_export or use_case.own_events:
         for name in ("lookback_days", "horizon_days"):
             then[name], now[name] = card[name], getattr(use_case, name)

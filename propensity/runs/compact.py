@@ -21,7 +21,7 @@ from msgspec import Struct
 from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import content_of
-from propensity.registry.leases import Note, leased
+from propensity.registry.leases import LeaseFile, leased
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -214,7 +214,7 @@ def ages_of(artifacts: Artifacts, use_case: str, *, today: date) -> dict[str, in
         names = artifacts.names(f"runs/{use_case}/{kind}/")
         for name in sorted(names, reverse=True):
             stored = artifacts.find(name)
-            if stored and content_of(stored, Note, name=name).state == "done":
+            if stored and content_of(stored, LeaseFile, name=name).state == "done":
                 day = name.rpartition("/")[2].removesuffix(".json")
                 ages[field] = (today - date.fromisoformat(day)).days
                 break

@@ -17,7 +17,7 @@ from propensity.fraud import alerts
 from propensity.learning import season
 from propensity.measures import metrics, revenue, thresholds
 from propensity.models.encoding import numbers_of
-from propensity.registry.serving import find_recorded, trained_otherwise
+from propensity.registry.serving import find_recorded, training_mismatch
 from propensity.runs import export
 from propensity.runs.run import Run
 from propensity.tables.models import (
@@ -98,7 +98,7 @@ def key(row: Evaluation) -> Key:
     return row.week, row.model_version
 
 
-def answered(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
+def to_json(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     """Return the weeks for an answer, and the drift alarms of the newest one."""
     weeks = [row.columns() for row in rows]
     alarms = []
@@ -268,7 +268,7 @@ def _label_mismatch(run: Run, version: int) -> str:
     if recorded is None:
         return ""
     labels = run.use_case.statement("evaluation_rows")
-    return trained_otherwise(recorded, run.use_case, run.settings, statement=labels)
+    return training_mismatch(recorded, run.use_case, run.settings, statement=labels)
 
 
 def _residual(run: Run, week: date, groups: pa.Table) -> Residual | None:
@@ -279,7 +279,7 @@ def _residual(run: Run, week: date, groups: pa.Table) -> Residual | None:
     season that 01 may follow.
     """
     lacked = season.residual(outcomes_of(groups)[0])
-    if lacked is None or export.lacked_days(run, week):
+    if lacked is None or export.missing_label_days(run, week):
         return None
     return Residual(residual_log_odds=lacked[0], residual_standard_error=lacked[1])
 

@@ -70,7 +70,9 @@ def wait_for_days(
     since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
     until = until or run.as_of
     offset = run.settings.property_utc_offset_hours
-    state = view.look(shards, since, until, now=run.now(), utc_offset_hours=offset)
+    state = view.check_days(
+        shards, since, until, now=run.now(), utc_offset_hours=offset
+    )
     if state.is_awaited and not run.force:
         _wait(run, state)
     if state.late:
@@ -114,10 +116,10 @@ def status(run: Run, as_of: date) -> str:
     Labels may be mature and still lack a day whose table may come, however late.
     """
     is_mature = run.timeframe.is_matured(as_of, today=run.as_of)
-    return "provisional" if lacked_days(run, as_of) or not is_mature else "final"
+    return "provisional" if missing_label_days(run, as_of) or not is_mature else "final"
 
 
-def lacked_days(run: Run, as_of: date) -> list[date]:
+def missing_label_days(run: Run, as_of: date) -> list[date]:
     """
     Return the days of a date's horizon that the export lacks.
 

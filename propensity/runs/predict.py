@@ -221,7 +221,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> Scored:
     listed, key = suppression.read(run.warehouse), _key(run)
     value_model = model.value() if model.value is not None else None
     observed = Observed(of_card(model.record.card))
-    batches = observed.watching(model.scorer.score(features(run)))
+    batches = observed.count(model.scorer.score(features(run)))
     for rows in _gathered(_scores(batches, key, shift, value_model)):
         run.warehouse.write(tables.SCORES, rows)
         # Free these rows before the next million is gathered.

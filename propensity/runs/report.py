@@ -15,7 +15,7 @@ from propensity.audience.lift import figures
 from propensity.learning.report import week_page
 from propensity.registry.versions import HTML
 from propensity.runs.evaluate import CATCH_UP, key
-from propensity.runs.export import lacked_days, status
+from propensity.runs.export import missing_label_days, status
 from propensity.schema import columns_of
 from propensity.tables.audiences import AUDIENCE_LIFT, GroupSums, Lift
 from propensity.tables.models import Evaluation
@@ -105,7 +105,7 @@ def _pages(
             trained={row["model_version"]: row for row in trained},
             alarms=[row for row in alarms if row["as_of"] == week],
             lifts=[_shown(row) for row in lifts if week <= row.week < week + horizon],
-            lacked=lacked_days(run, week),
+            lacked=missing_label_days(run, week),
         )
         yield week, page
 

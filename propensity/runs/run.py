@@ -214,7 +214,7 @@ def begun(parsed: RunRequest, function: str, *, clock: Clock) -> Run:
     settings, warehouse, artifacts = clients()
     if parsed.use_case == settings.use_case:
         usecases.require_default(settings)
-    use_case = usecases.load(parsed.use_case).titled(settings)
+    use_case = usecases.load(parsed.use_case).with_label_event(settings)
     return Run(
         function=function,
         run_id=uuid.uuid4().hex,

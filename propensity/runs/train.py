@@ -29,7 +29,7 @@ from propensity.learning.value import Valued
 from propensity.pages.words import Plain, plural
 from propensity.registry.serving import find_recorded, loaded, newest_recorded, recorded
 from propensity.registry.versions import HTML, Champion, Published, announce
-from propensity.runs.export import lacked_days
+from propensity.runs.export import missing_label_days
 from propensity.runs.run import Answer, Run, check_no_user_twice
 from propensity.tables import every as tables
 from propensity.timeframe import FEWEST_SNAPSHOTS, days_of_data
@@ -157,7 +157,7 @@ def _snapshots(run: Run) -> Sequence[date]:
             f"earlier, and 90% of the {timeframe.lookback_days} days before each must "
             "have data"
         )
-    whole = [as_of for as_of in snapshots if not lacked_days(run, as_of)]
+    whole = [as_of for as_of in snapshots if not missing_label_days(run, as_of)]
     if not whole:
         raise NotEnoughData(
             f"each of {len(snapshots)} snapshots lacks a day of the export within its "
@@ -330,7 +330,7 @@ def card_of(run: Run, challenger: Challenger, *, version: int | None = None) -> 
         as_of=run.as_of,
         data_until=run.data_until,
         settle_days=run.timeframe.settle_days,
-        chosen=run.use_case.chosen(run.settings),
+        chosen=run.use_case.statement_parameters(run.settings),
         trained_at=run.began_at,
         bytes_billed=run.warehouse.bytes_billed,
         valued=challenger.valued,
@@ -357,7 +357,7 @@ def _record(
     """Append a row about the version; readers see the newest."""
     row = cards.row(card, published, run_id=run.run_id, seconds=run.elapsed_s())
     if is_undecided:
-        row = cards.undecided(row)
+        row = cards.pending_row(row)
     run.warehouse.write(tables.TRAINING_METADATA, [row])
 
 

@@ -40,7 +40,7 @@ from propensity.events.messages import Message, dead_letters
 from propensity.events.rows import Accepted, Event, PostcodeIndex, accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
-from propensity.gcp.http import Json, body_of, keep_modules
+from propensity.gcp.http import Json, body_of, freeze_gc
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
@@ -124,7 +124,7 @@ class Consumer(ABC):
     outcome = "stored"
 
     def __init__(self, clients: Clients) -> None:
-        keep_modules()
+        freeze_gc()
         self.clients = clients
         self.counts = Counts(self.name)
         self.suppressed = suppression.suppressed_users(

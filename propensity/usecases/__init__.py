@@ -153,7 +153,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """Return its spans; figures are not final before labels are known."""
         settle_days = TRUTH_DELAY_DAYS
         if not self.scores_events:
-            known = int(self.chosen(settings).get("label_known_days", 0))
+            known = int(self.statement_parameters(settings).get("label_known_days", 0))
             settle_days = max(settings.settle_days, known - self.horizon_days)
         return Timeframe(
             lookback_days=self.lookback_days,
@@ -189,7 +189,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     def lines(self, name: str) -> Iterator[Line]:
         """Yield the lines of ``statement``, and where each is written."""
         names = ("features", "labels", "days", "converter_amounts")
-        around = {key: declaration.around(self.tables(key)) for key in names}
+        around = {key: declaration.with_sources(self.tables(key)) for key in names}
         return statements.lines(name, own=self.folder, around=around)
 
     def tables(self, name: str) -> dict[str, str]:
@@ -222,7 +222,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
         """
         first, last, lookback = min(as_ofs), max(as_ofs), self.lookback_days
         return {
-            **self.chosen(settings),
+            **self.statement_parameters(settings),
             "use_case": self.name,
             "as_ofs": sorted(as_ofs),
             "today": today or last,
@@ -237,7 +237,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             "last_label_suffix": first_suffix(last, days=-self.horizon_days - 1),
         }
 
-    def chosen(self, settings: Settings) -> dict[str, str | int]:
+    def statement_parameters(self, settings: Settings) -> dict[str, str | int]:
         """Return its parameters; settings name another user column or label event."""
         chosen = {**self.parameters}
         for name in ("user_column", "label_event"):
@@ -245,14 +245,14 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
                 chosen[name] = getattr(settings, name) or chosen[name]
         return chosen
 
-    def titled(self, settings: Settings) -> UseCase:
+    def with_label_event(self, settings: Settings) -> UseCase:
         """
         Return the use case in words about the predicted outcome.
 
         Its own words are of its own label event: where a setting names another one,
         pages would say of those who sign up that they buy.
         """
-        event = self.chosen(settings).get("label_event")
+        event = self.statement_parameters(settings).get("label_event")
         if event == self.parameters.get("label_event"):
             return self
         return replace(
@@ -277,7 +277,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             first_event_day: Day of the oldest event to score.
         """
         return {
-            **self.chosen(settings),
+            **self.statement_parameters(settings),
             "use_case": self.name,
             "user_ids": sorted(user_ids),
             "first_event_day": first_event_day,

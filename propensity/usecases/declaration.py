@@ -356,7 +356,7 @@ def _column(name: str | None) -> str:
     return f"`{name}`" if name else "NULL"
 
 
-def around(tables: Mapping[str, str]) -> tuple[str, str]:
+def with_sources(tables: Mapping[str, str]) -> tuple[str, str]:
     """
     Return what stands before and after a statement, so that it can read tables.
 

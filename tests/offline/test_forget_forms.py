@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from offline.forget import users_of
-from propensity.learning.card import nameless
+from propensity.learning.card import pseudonymise
 from propensity.tables import every as tables
 from tests.deployment import KEY, Deployment, entered
 from tests.functions.streaming import new_deployment
@@ -94,7 +94,7 @@ def forgotten(emulators) -> Iterator[tuple[Deployment, dict[str, Any], dict[str,
         numbers = pa.table({"user_id": [KEPT, GONE, KEPT], "n": [1, 2, 3]})
         generations = {
             OTHERS: create(OTHERS, parquet(KEPT)),
-            SNAPSHOT: create(SNAPSHOT, parquet_of(nameless(numbers))),
+            SNAPSHOT: create(SNAPSHOT, parquet_of(pseudonymise(numbers))),
         }
         with entered(made.environment):
             report = forget(made, *users)

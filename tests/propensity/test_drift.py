@@ -60,7 +60,7 @@ def signals(
     observed = drift.Observed(summary)
     score = scores(2, len(rows)) if score is None else score
     for batch in rows.combine_chunks().to_batches():
-        list(observed.watching([(batch, score)]))
+        list(observed.count([(batch, score)]))
     return {signal.name: signal for signal in observed.signals()}
 
 

@@ -299,8 +299,8 @@ def test_the_window_has_the_parameters_of_the_use_case_or_of_the_settings(toy, c
 def test_pages_say_what_a_setting_has_it_predict(toy):
     """Of nobody who signs up that they buy."""
     same = Settings(project="p", label_event=toy.parameters["label_event"])
-    titled = toy.titled(Settings(project="p", label_event="sign_up"))
+    titled = toy.with_label_event(Settings(project="p", label_event="sign_up"))
 
-    assert toy.titled(SETTINGS) == toy.titled(same) == toy
+    assert toy.with_label_event(SETTINGS) == toy.with_label_event(same) == toy
     assert titled.title == "Who will have sign_up in the next 7 days?"
     assert titled.outcome == "have the event sign_up"

@@ -86,7 +86,8 @@ def read(tmp_path):
         path.write_text(text)
         named = Named(audience, tmp_path, Declared(destination="of_the_crm", top=1))
         use_case = SimpleNamespace(
-            name="ga4_purchase", chosen=lambda _: {"user_column": "user_pseudo_id"}
+            name="ga4_purchase",
+            statement_parameters=lambda _: {"user_column": "user_pseudo_id"},
         )
         deployment = SimpleNamespace(use_case=use_case, settings=None)
         return opened(named, deployment, VARIABLES.__getitem__, columns=columns)

@@ -34,7 +34,7 @@ def look(
     zone: int = 0,
 ) -> Freshness:
     shards = Shards(daily=frozenset(daily), intraday=frozenset(intraday or ()))
-    return export_days.look(
+    return export_days.check_days(
         shards, AS_OF - 60 * DAY, AS_OF, now=now, utc_offset_hours=zone
     )
 

@@ -13,7 +13,7 @@ import pytest
 from starlette.requests import Request
 
 from propensity import errors
-from propensity.gcp.http import Callers, answers_failures, each_once, failure_of
+from propensity.gcp.http import Callers, failure_of, json_errors, reject_duplicates
 from propensity.gcp.log import Counts, trace_of
 from tests.programs import execute
 
@@ -87,7 +87,7 @@ def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monke
     """It has the trace of the request, for Cloud Logging to show it under; and of an
     error that nobody foresaw its type and the place in the code."""
 
-    @answers_failures("tested", Callers.PUSHES)
+    @json_errors("tested", Callers.PUSHES)
     async def failing(request):
         raise error
 
@@ -120,11 +120,11 @@ def test_a_name_is_once_in_an_object(body, name):
     """However deep, and however it is written; an answer repeats 64 characters. In
     several objects it may be."""
     with pytest.raises(errors.RequestError) as refused:
-        json.loads(body, object_pairs_hook=each_once)
+        json.loads(body, object_pairs_hook=reject_duplicates)
 
     assert refused.value.field == name
     apart = '{"a": {"a": "a"}, "b": [{"a": 1}, {"a": 2}]}'
-    assert json.loads(apart, object_pairs_hook=each_once) == json.loads(apart)
+    assert json.loads(apart, object_pairs_hook=reject_duplicates) == json.loads(apart)
 
 
 THREADS, LINES = 8, 500

@@ -102,11 +102,11 @@ def test_a_training_set_numbers_its_users_at_random():
     """Whoever has a list of ids could name them again by numbers in its order."""
     ids = [f"user {number:04}" for number in range(1_000)]
     table = pa.table({"user_id": ids, "recency": range(1_000)})
-    stored = cards.nameless(table)
+    stored = cards.pseudonymise(table)
 
     assert stored["user_id"].to_pylist() == sorted(stored["user_id"].to_pylist())
     assert abs(np.corrcoef(stored["user_id"], stored["recency"])[0, 1]) < 0.2
-    assert not stored.equals(cards.nameless(table))
+    assert not stored.equals(cards.pseudonymise(table))
 
 
 def test_a_card_keeps_an_infinite_parameter():

@@ -205,7 +205,7 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     assert training.live.scores(whole, SHOP).mean() == pytest.approx(base_rate, rel=0.1)
     before = np.average(training.judged[0].score, weights=judged.weight)
     assert before == pytest.approx(base_rate, rel=0.3)
-    assert training.parts.every.per_row == (1, 10)
+    assert training.parts.every.row_weights == (1, 10)
     assert held.metrics.base_rate == pytest.approx(base_rate, rel=0.25)
     assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)
 

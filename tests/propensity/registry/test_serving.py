@@ -86,7 +86,7 @@ class Place(Deployment):
         files = {"model": fitted, "preprocessor": preprocessor}
         return self.publish_version(USE_CASE.name, **files, features=FEATURES)
 
-    def enthrone(self, **model: Any) -> int:
+    def promote_new(self, **model: Any) -> int:
         """Publish a model and make it the champion."""
         version = self.publish(**model)
         promote(self.registry, version)
@@ -156,12 +156,12 @@ class TestChampions:
         champions = place.champions()
         nothing = ServingState(champion=None, epoch=-1)
         assert await champions.state(USE_CASE) == nothing
-        version = place.enthrone()
+        version = place.promote_new()
         place.clock.advance(TTL_S - 0.001)
         assert await champions.state(USE_CASE) == nothing
         before = await after_a_while(place, champions)
         again = await after_a_while(place, champions)
-        place.enthrone(labels=(1, 1, 0, 0))
+        place.promote_new(labels=(1, 1, 0, 0))
         assert await champions.state(USE_CASE) is again
         after = await after_a_while(place, champions)
 
@@ -187,10 +187,10 @@ class TestChampions:
     ):
         """Bytes that are not those recorded take nobody's place, and whoever writes
         nonsense stops nothing. It is told each time; what is put right serves."""
-        place.enthrone()
+        place.promote_new()
         champions = place.champions()
         before = (await champions.state(USE_CASE)).champion
-        version = place.enthrone(labels=(1, 1, 0, 0))
+        version = place.promote_new(labels=(1, 1, 0, 0))
         name = place.model(version) if broken == "model" else place.registry.pointer
         artifacts = place.registry.artifacts
         right = artifacts.read(name).data
@@ -212,7 +212,7 @@ class TestChampions:
     async def test_champions_that_cannot_be_loaded_at_first_are_an_error(self, place):
         """With none to go on with the caller is told, until it can be loaded; then many
         callers at once wait for one load."""
-        model = place.model(place.enthrone())
+        model = place.model(place.promote_new())
         right = place.registry.artifacts.read(model).data
         place.registry.artifacts.overwrite(model, b"other bytes")
         champions = place.champions()
@@ -232,10 +232,10 @@ class TestChampions:
     async def test_champions_are_those_promoted_during_a_pause(self, place):
         """Defect: an instance that nobody had called for an hour answered the next
         calls by the champion of an hour ago, though it had been rolled back."""
-        place.enthrone()
+        place.promote_new()
         champions = place.champions()
         await champions.state(USE_CASE)
-        place.enthrone(labels=(1, 1, 0, 0))
+        place.promote_new(labels=(1, 1, 0, 0))
         place.clock.advance(60 * TTL_S)
 
         assert (await champions.state(USE_CASE)).champion.version == 1

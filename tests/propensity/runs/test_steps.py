@@ -25,7 +25,7 @@ from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import evaluate, predict, setup, train
 from propensity.runs.compact import ages_of, log_ages
-from propensity.runs.export import lacked_days
+from propensity.runs.export import missing_label_days
 from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.tables import every as tables
@@ -63,8 +63,8 @@ def test_a_week_lacks_the_local_days_of_its_outcomes(hours, days):
     in the day's before."""
     lost = WEEK + days * DAY
 
-    assert lacked_days(run_without(lost, utc_offset_hours=hours), WEEK) == [lost]
-    assert not lacked_days(run_without(WEEK - 2 * DAY, WEEK + 8 * DAY), WEEK)
+    assert missing_label_days(run_without(lost, utc_offset_hours=hours), WEEK) == [lost]
+    assert not missing_label_days(run_without(WEEK - 2 * DAY, WEEK + 8 * DAY), WEEK)
 
 
 def test_a_training_leaves_out_snapshots_that_lack_a_day_of_their_outcomes(capfd):

@@ -122,7 +122,7 @@ async def test_loaded_postcodes_are_there_within_the_hour_and_stay(capsys):
 
     settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
     warehouse: Any = SimpleNamespace(
-        settings=settings, table=read, listed=lambda *_: []
+        settings=settings, table=read, read_small_table=lambda *_: []
     )
     log: Any = Log()
     clock = ManualClock(NOW)

@@ -55,7 +55,7 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
     """The consumer, a minute after ``NOW``, where nothing has ever served."""
     settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
     warehouse = warehouse or SimpleNamespace()
-    warehouse.settings, warehouse.listed = settings, lambda *_: []
+    warehouse.settings, warehouse.read_small_table = settings, lambda *_: []
     clock: Any = ManualClock(NOW + timedelta(minutes=1))
     all_others: Any = log
     clients = Clients(settings, warehouse, all_others, all_others, DEPLOYED, clock)

@@ -118,7 +118,7 @@ class Stream(Deployment):
     def training(self, *as_ofs: date, today: date = LATER) -> dict[str, Row]:
         """Return training rows of whole days by user."""
         rows = self.moments(*as_ofs, today=today)
-        end = USE_CASE.chosen(self.settings)["first_day_hours"]
+        end = USE_CASE.statement_parameters(self.settings)["first_day_hours"]
         return {row["user_id"]: row for row in rows if row[ELAPSED] == end}
 
     def served(self, users: Iterable[str], *, since: date) -> dict[str, Row]:
