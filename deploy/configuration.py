@@ -169,7 +169,7 @@ def read(file: Path) -> Deployment:
         )
     try:
         variables = _variables(file.read_text("utf-8"))
-        # Which use cases there are is asked below, and by scripts; functions need not
+        # The code below, and scripts, look for use cases; functions need not
         # know where they are from.
         if folder := variables.pop(OWN_FOLDER, ""):
             os.environ[OWN_FOLDER] = folder

@@ -12,7 +12,7 @@ from docs import openapi, reference
 
 FOLDER = Path(__file__).resolve().parent
 PAGES = {"openapi.yaml": openapi.page}
-# What stands between two comments of a page.
+# These functions write what stands between two comments of a page.
 PARTS = {
     ("commands.md", "exit codes"): reference.exit_codes,
     ("commands.md", "commands"): reference.commands,

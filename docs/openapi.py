@@ -34,14 +34,14 @@ _OF_A_WEEK = ("use_case", "week", "week_end", "status")
 # Columns of a run's row that its answer has once, or not at all.
 _OF_THE_RUN = ("run_id", "as_of", "thresholds", "metrics", "sums")
 
-# With these Pub/Sub delivers again, whatever the cause is.
+# Pub/Sub delivers again after any error of these.
 CONSUMERS = ("stream_features", "score_stream")
 MAXIMUM_BODIES = {
     "get_proba": lookup.MAXIMUM_BODY_BYTES,
     "score": score.MAXIMUM_BODY_BYTES,
     **dict.fromkeys(CONSUMERS, messages.MAXIMUM_BODY_BYTES),
 }
-# What else a status may say than an error.
+# A status may also have a body that is no error.
 UNKNOWN_USERS = {"get_proba_of_one": "UnknownUser", "score": "UnfeaturedUser"}
 
 

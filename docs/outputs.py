@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STATE = "pages"
 PAGES = ("README.md", "docs/quickstart.md", "docs/tour.md")
 BLOCK = re.compile(r"^```(text|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# What a number may be off by between two machines: a part of itself, or so much.
+# Numbers of two machines may differ by a share of themselves, or by so much.
 SHARE, LEAST = 0.01, 0.002
 NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?"
 # Parts of a line that stay as they are, and then numbers.

@@ -40,7 +40,7 @@ INTERNAL = {
     *("postcode_index", "suppressed_users"),
 }
 
-# What a reader of a table must know, and its columns do not say.
+# A reader of a table must know this, and its columns do not say it.
 NOTES = {
     "stream_events": "Take one row for each `use_case`, `user_id`, `event_date` and "
     "`event_id`.",

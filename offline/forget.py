@@ -172,7 +172,7 @@ def allow_again(
     return {"users": len(users), "entries_removed": removed}
 
 
-# What it is, rows or objects, and the name of the table or folder.
+# A place is rows or objects, and the name of the table or folder.
 Place = tuple[str, str]
 
 

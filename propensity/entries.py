@@ -115,7 +115,7 @@ def _first_at_fault(
     values, *_ = _at(table, entries, kind)
     *outer, last = table.split(".")
     for key, value in values.items() if isinstance(values, Mapping) else ():
-        # With this entry alone in the table.
+        # The table keeps this entry alone, so that the fault must be its own.
         changed: Any = copy.deepcopy(entries)
         reduce(getitem, outer, changed)[last] = {key: value}
         try:

@@ -170,7 +170,7 @@ class Settings:
     require_consent: Annotated[
         str, _like("|".join(CONSENTS), f"one of {', '.join(CONSENTS)}", "both")
     ] = "false"
-    # Which tables there are, ``tables.every`` knows, for who sets them up.
+    # The set-up checks the names of the tables, which ``tables.every`` knows.
     retention_days: Annotated[
         str,
         _like(r"([a-z_]+=[0-9]{1,5}([ ,]+|$))*", "days by table", "stream_events=400"),
@@ -187,9 +187,9 @@ class Settings:
     settle_days = 3
     training_snapshots = 65
     minimum_training_rows = 200
-    # With fewer of a class, a metric says nothing.
+    # A metric says nothing about fewer rows of a class.
     minimum_conversions = 20
-    # From a publication to the next, as a share of the earlier mean probability.
+    # A mean probability may differ from the last publication's by this share of it.
     maximum_score_shift = 0.75
 
     @classmethod

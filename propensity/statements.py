@@ -86,12 +86,12 @@ def lines(
         raise UseCaseError(f"there is no file {stem}.sql")
     file = f"{folder.name}/{stem}.sql"
     if "/" in name:
-        # What another use case's statement includes is that one's own, too.
+        # A statement of another use case includes that use case's own parts.
         own = folder / name.partition("/")[0]
     before, after = (around or {}).get(name, ("", ""))
     for text in before.splitlines():
         yield Line(file, 1, text)
-    # What includes it goes on after its end.
+    # A statement that includes it continues after its end.
     whole = read(folder, f"{stem}.sql").rstrip().removesuffix(";")
     for number, line in enumerate(whole.splitlines(), start=1):
         if include := _INCLUDE.fullmatch(line):

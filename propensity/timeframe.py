@@ -28,7 +28,7 @@ STRAY = 0.1
 # season changes slower than that, and an outage is over sooner.
 NEIGHBOURS = 14
 
-# To train, to choose and to hold out.
+# One trains, one chooses and one is the test set.
 FEWEST_SNAPSHOTS = 3
 # Candidates are judged on so many blocks of so many snapshots: a block is about what a
 # model is live between two monthly trainings.

@@ -25,7 +25,7 @@ Columns = Mapping[str, str]
 _PLACE = re.compile(r"\s*\[at (\d+):\d+\]")
 # The analyzer lacks these aggregates of BigQuery, which return their first argument.
 _OF_A_ROW = ("MAX_BY", "MIN_BY")
-# What BigQuery has beside its analyzer: models, functions in a name's space and these.
+# BigQuery has these beside its analyzer, and models, and functions of a namespace.
 _UNKNOWN = re.compile(
     r"Table-valued function not found: |Function not found: ([^;]*\.|("
     "BAG_OF_WORDS|CONTAINS_SUBSTR|SEARCH|TEXT_ANALYZE|TF_IDF|"

@@ -26,7 +26,7 @@ EVENT, CHURN = "event", "churn"
 PURCHASE = "purchase"
 # Spans of the lookback that features count by themselves, in days before the date.
 WINDOWS = (7, 28)
-# What names a kind of event in a statement.
+# A statement may quote this as the name of an event.
 _EVENT = re.compile(r"[^'\"\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}")
 
 
@@ -81,7 +81,7 @@ def write(
     substitutions = {
         "title": name.replace("_", " ").capitalize(),
         "outcome": outcome,
-        # Who was here last is likelier to come, and less likely to stay away.
+        # The newest visitors are likelier to come, and less likely to stay away.
         "ascending": str(label != CHURN).lower(),
         "lookback_days": lookback_days,
         "horizon_days": horizon_days,

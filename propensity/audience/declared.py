@@ -143,7 +143,7 @@ class Named(Struct, frozen=True):
 
     def statement(self, name: str, use_case: UseCase) -> str:
         """Return a statement about all who may be members, as far as its SQL lets."""
-        # What stands for the default is the file's own statement.
+        # The file's own statement replaces the default one.
         own = {"eligible": self.name} if self.sql_file.is_file() else {}
         around = (
             {"eligible": declaration.with_sources(use_case.tables("features"))}

@@ -32,7 +32,7 @@ from propensity.tables.audiences import AUDIENCE_LEDGER, Delivery
 ADD, REMOVE = "add", "remove"
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 SUPPRESSED = "suppressed, and not sent"
-# So many users refused in a row end a delivery: its file is at fault.
+# Ten users refused in a row end a delivery, because its file must be at fault.
 REFUSED_IN_A_ROW = 10
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from propensity.gcp.data_manager import DataManager
 
 ANALYTICS, ADS = "GOOGLE_ANALYTICS_PROPERTY", "GOOGLE_ADS"
-# Of a request, by Google's limits.
+# Google takes no more in a request.
 EVENTS, MEMBERS = 2_000, 10_000
 _OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
 _PROPERTY = rf"^(?!{_OWN})[A-Za-z][A-Za-z0-9_]{{0,23}}\Z"

@@ -200,7 +200,7 @@ class Http(Destination):
         by = file.answer.by if file.answer else "user_id"
         if by not in {"index", "user_id", *columns}:
             raise ValueError(f"[answer] has by = {by!r}, but no column of this name")
-        # No host may contain that: it must not depend on a value.
+        # A host must not contain this mark, because it must not depend on a value.
         unknown = dict.fromkeys(PLACES, "{}")
         samples = [self._parts(of, somebody, unknown) for of in self.actions]
         if not all(re.match(URL, url) for _, url, _, _ in samples):
@@ -350,6 +350,6 @@ class Http(Destination):
     def _excerpt(self, words: str) -> str:
         """Return the beginning of a receiver's words, without addresses and secrets."""
         words = concealed(words, self._variables.values())
-        # What neither a table nor a terminal takes is cleaned away.
+        # Neither tables nor terminals take all characters of a receiver's words.
         line = " ".join(str(cleaned(words[: 2 * REASON_CHARACTERS])).split())
         return _EMAIL.sub("(an address)", line)[:REASON_CHARACTERS]

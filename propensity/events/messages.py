@@ -36,7 +36,7 @@ MAXIMUM_EVENT_BYTES = 256 * 1024
 REMOVED = "(removed)"
 
 UTC_TIME = pa.timestamp("us", "UTC")
-# Beyond it neither Python nor BigQuery has a time.
+# Neither Python nor BigQuery knows a later time.
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 
 

@@ -46,7 +46,7 @@ from propensity.timeframe import midnight
 _COLUMNS = frozenset(STREAM_EVENTS.types)
 _CENTS, _NUMERIC = pa.decimal128(14, 2), pa.decimal128(38, 9)
 _BAD_TIME = f"the time is not in ISO 8601, or not from {EARLIEST:%Y} to now"
-# Of an event, by column.
+# These are an event's values, by column.
 Values = Mapping[str, Any]
 _NO_VALUES: Values = {}
 
@@ -94,7 +94,7 @@ class PostcodeIndex:
         """Return the index of a postcode in any spelling, None if unknown."""
         code = normalised(postcode)
         for name in (code, outward(code)):
-            # Of a longer one numpy would widen the whole array for the comparison.
+            # numpy would widen the whole array to compare it with a longer name.
             if name is not None and len(name) <= self._codes.itemsize:
                 key = name.encode("ascii")
                 position = int(np.searchsorted(self._codes, key))

@@ -19,7 +19,7 @@ from propensity.errors import SchemaError
 from propensity.models.encoding import Floats
 from propensity.timeframe import FEWEST_SNAPSHOTS
 
-# What spreadsheets and data frames write in a column of numbers where there is none.
+# Spreadsheets and data frames write these where a column of numbers has a gap.
 _GAPS = ["", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"]
 # Numbers for people: with a currency, separators of thousands, a percent sign.
 _WRITTEN = r"[-+]?[$€£]? ?\d{1,3}([,. ']?\d{3})*([.,]\d+)? ?[%€$£]?"
@@ -27,7 +27,7 @@ _WRITTEN = r"[-+]?[$€£]? ?\d{1,3}([,. ']?\d{3})*([.,]\d+)? ?[%€$£]?"
 _CODE = r"-?0\d+"
 # Digits without dashes may be anything.
 _DAY = r"\d{4}-\d\d.*"
-# What says how far a clock is from UTC; the digits before it stay.
+# This says how far a clock is from UTC; the digits before it stay.
 _OFFSET = r"(:\d\d(?:[.,]\d+)?) ?(?:Z|UTC|[+-]\d\d(?::?\d\d)?)$"
 # Texts with more values, each of fewer than two rows on average, are ids or prose.
 _MOST_VALUES = 50
@@ -36,7 +36,7 @@ _FORMATS = ("ISO8601", "%Y-%m", "%Y/%m", "%d.%m.%Y", "%b %Y", "%B %Y", "%Y %b", 
 # Values of a label, and their opposites.
 _PAIRS = {"1": "0", "yes": "no", "y": "n", "true": "false", "t": "f"}
 _CONSTANT = "empty, or the same in every row"
-# With more times than that a table has no list of them.
+# A table with more times than that has no list of them.
 _MOST_TIMES = 60
 # Steps in time that have no date count from this day on, which no page shows.
 _FIRST_DAY = date(2001, 1, 1)
@@ -294,7 +294,7 @@ def steps_of(
 def _periods(times: pd.Series, *, horizon: int | None) -> Steps | None:
     """Return months, weeks or days, whichever are enough first; None if none are."""
     days = times.dt.tz_localize(None)
-    # With a horizon there is nothing else: days are taken, and refused if too few.
+    # A horizon is in days: so days are taken, and refused if there are too few.
     fewest_days = FEWEST_SNAPSHOTS if horizon is None else 1
     for unit, fewest in (("M", 4), ("W", 4), ("D", fewest_days)):
         starts = days.dt.to_period(unit).dt.start_time

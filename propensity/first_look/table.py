@@ -35,12 +35,12 @@ from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
 from propensity.usecases import CATEGORY, Baseline, Candidate, UseCase
 from propensity.usecases.declaration import MEAN, RESERVED, FeatureKind
 
-# Where so many outcomes are expected, none is no chance.
+# If this many outcomes are expected and none is there, it is not by chance.
 _EXPECTED = 10
 _ADVICE = "Add older rows, or rows of more users"
 # A rarer value says nothing of its rate.
 _FEWEST_OF_A_VALUE = 10
-# With more values a column is no list of them.
+# A column with more values than that is no list of them.
 _MOST_VALUES = 60
 # Rows of a value, and their share of label 1, from which the value tells the outcome.
 _SURE_ROWS, _SURE_SHARE = 20, 0.98

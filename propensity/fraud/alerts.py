@@ -106,7 +106,7 @@ def savings(alerted: Flags, stakes: Stakes, *, threshold: float | None) -> Savin
     lost = total((stakes.amount * stakes.weight)[stakes.is_fraud])
     gain = np.where(alerted, stakes.gain, 0.0)
     saved = total(gain)
-    # As often as each row may have come: the variance of a Poisson count is its mean.
+    # A row may have come more or less often: a Poisson count's variance is its mean.
     half = NORMAL * math.sqrt(float((gain**2).sum()))
     has_interval = stakes.is_fraud.sum() >= FEW
     caught = alerted & stakes.is_fraud

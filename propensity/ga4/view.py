@@ -315,7 +315,7 @@ def check_days(
     while read and not is_there(read[-1]):
         late.insert(0, read.pop())
     streamed = [day for day in read if day in shards.intraday - shards.daily]
-    # Where daily tables come, the one to come has more than the streamed one.
+    # A daily table that is still to come has more than the streamed one.
     awaited = [*late]
     for day in streamed:
         if any(day - n * DAY in shards.daily for n in range(1, STREAMS + 1)):

@@ -95,7 +95,7 @@ class Artifacts:
     def __init__(self, bucket: Bucket, settings: Settings) -> None:
         self._bucket = bucket
         self._settings = settings
-        # Of every call: its repetitions, and the time for each.
+        # Every call has this policy of repetitions, and this time for each.
         limit = float(settings.deadline_s)
         self._limits: Any = {
             "retry": DEFAULT_RETRY.with_timeout(limit),

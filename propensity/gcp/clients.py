@@ -34,7 +34,7 @@ _ENDPOINTS = {
     SECRETS: "secrets_endpoint",
 }
 
-# What clients raise: of a service's answer, or on the way to it.
+# Clients raise these for a service's answer, or on the way to it.
 RAISED = (
     api.GoogleAPICallError,
     api.RetryError,
@@ -57,13 +57,13 @@ _SCHEMA = re.compile(
     "Referenced column|Referenced table|does not have a column|Could not find key"
 )
 
-# For two statements that change the same rows.
+# BigQuery says this of two statements that change the same rows.
 _RACE = re.compile("concurrent update|Could not serialize access")
 
-# For more statements that change a table than BigQuery queues, which is 20.
+# BigQuery queues 20 statements that change a table, and refuses more with this.
 _QUEUE = "Too many DML statements outstanding"
 
-# For a query that would bill more than it may.
+# BigQuery says this of a query that would bill more than it may.
 _BILLED = "limit for bytes billed"
 
 

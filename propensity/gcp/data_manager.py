@@ -22,10 +22,10 @@ from google.protobuf.json_format import ParseError
 from propensity.errors import AccessDenied, Unavailable
 from propensity.gcp.clients import RAISED
 
-# Of a request and its repetitions.
+# A request and its repetitions may take this long.
 DEADLINE_S = 300.0
 _STATUS = RequestStatusPerDestination.RequestStatus
-# What the client raises where an answer is none of an API.
+# The client raises these if the answer is not an API's.
 _NONSENSE = (AttributeError, TypeError, ValueError, ParseError)
 _REPEATED = (
     api.TooManyRequests,

@@ -30,7 +30,7 @@ Function = Callable[[Request], Awaitable[Response]]
 # https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries
 KEEP_ALIVE_S = 620
 
-# Of control groups, version 2 and version 1.
+# Linux keeps a container's limit here: control groups version 2, and version 1.
 _MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -101,7 +101,7 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
         if callers is Callers.PUSHES:
             status = max(status, 500)
         if callers is Callers.PUBLIC:
-            # No field and no detail: they may name the same as the message.
+            # Field and detail are left out: they may tell the same as the message.
             body = {
                 "error": error.code,
                 "message": _HIDDEN_OF.get(type(error), _HIDDEN),
@@ -191,7 +191,7 @@ async def object_of(request: Request, *, maximum: int) -> dict[str, object]:
 def object_in(body: bytes) -> dict[str, object]:
     """Return the JSON object that a body is, or raise RequestError."""
     try:
-        # Only UTF-8, as everywhere else; bytes may be of other encodings, too.
+        # Without decode() json would also take UTF-16, which nothing else here reads.
         fields = json.loads(body.decode(), object_pairs_hook=reject_duplicates)
     except (ValueError, RecursionError):
         raise errors.RequestError(

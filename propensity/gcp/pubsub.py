@@ -18,7 +18,7 @@ from google.pubsub_v1.types import PublishRequest
 from propensity.gcp.clients import PUBSUB, open_client, translated
 from propensity.settings import Settings
 
-# Of one Publish request, by Pub/Sub's limits.
+# Pub/Sub takes no more in a request to publish.
 MAXIMUM_MESSAGES = 1_000
 MAXIMUM_REQUEST_BYTES = 9 * 1024**2
 

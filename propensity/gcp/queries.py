@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, object]
 LABELS = {"application": "propensity"}
 
-# So many rows are read as JSON with the answer; more as Arrow, through the Storage API.
+# Results up to this size come as JSON with the answer, larger ones as Arrow.
 _SMALL_ROWS = 1_000
 
 # bool is a subclass of int, and datetime of date, so they are looked for first.

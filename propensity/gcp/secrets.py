@@ -53,7 +53,7 @@ def reader(settings: Settings) -> Callable[[str], str]:
 
 @cache
 def _client(endpoint: str) -> Any:
-    # Only what sends to receivers loads it.
+    # Most functions send nothing to receivers, and need not load it.
     from google.cloud.secretmanager import SecretManagerServiceClient
 
     return SecretManagerServiceClient(

@@ -52,7 +52,7 @@ REQUEST_BYTES = 2 * 1024**2
 _of_status: Any = api.from_grpc_status
 _of_grpc: Any = api.from_grpc_error
 
-# Of a connection that is closed.
+# A closed connection raises these.
 _BROKEN = (api.GoogleAPICallError, Unavailable, asyncio.InvalidStateError)
 
 # Errors of calls that may succeed later.
@@ -148,7 +148,7 @@ def _staged(
     client: BigQueryWriteClient, path: str, rows: pa.Table, timeout: float
 ) -> str:
     """Send rows to a pending stream, and return its name."""
-    # No retry of a call: one of the connection would lack the requests already sent.
+    # A call is not retried: a new connection would lack the requests already sent.
     limits: Any = {"retry": None, "timeout": timeout}
     pending = types.WriteStream(type_=types.WriteStream.Type.PENDING)
     stream = client.create_write_stream(parent=path, write_stream=pending, **limits)

@@ -179,7 +179,7 @@ def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> An
             hint="Set handle_unknown of encoders, so that they know what to do with a "
             f"new category: {error}",
         ) from error
-    # Without names of columns: what scores has none.
+    # Arrays have no names of columns, and neither has what is scored.
     return np.asarray(encoded.toarray() if hasattr(encoded, "toarray") else encoded)
 
 

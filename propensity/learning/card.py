@@ -186,7 +186,7 @@ def card(
 
 def _plain(card: Mapping[str, object]) -> Plain:
     """Return a card of values that JSON has: days are texts, and money is numbers."""
-    # By Python's own JSON, which keeps an infinite parameter of a candidate.
+    # Python's own JSON keeps an infinite parameter of a candidate.
     values = to_builtins(card, builtin_types=(Decimal,))
     plain: Plain = json.loads(json.dumps(values, default=float))
     return plain
@@ -391,7 +391,7 @@ def _number(name: str, values: Floats, labels: Floats) -> dict[str, object]:
     if not len(known):
         return entry
     edges = _edges(known)
-    # What lies beyond counts in the last bins, and a last whole number in its own.
+    # Values beyond the edges count in the last bins, a last whole number in its own.
     inside = np.clip(values, edges[0], np.nextafter(edges[-1], -np.inf))
     for side, label in (("negative", 0), ("positive", 1)):
         shown = inside[(labels == label) & np.isfinite(values)]
@@ -406,7 +406,7 @@ def _edges(known: Floats) -> Floats:
     """Return the edges of bins: one for each of a few whole numbers, or equal ones."""
     low, high = np.quantile(known, _ENDS)
     distinct = np.unique(known[(known >= low) & (known <= high)])
-    # Of two values none is between the quantiles; whole numbers are exact below 2^53.
+    # Two values have none between their quantiles; integers are exact below 2^53.
     is_whole = len(distinct) > 0 and np.all(distinct == np.floor(distinct))
     is_exact = is_whole and abs(distinct).max() < INEXACT
     if is_exact and distinct[-1] - distinct[0] < BINS:

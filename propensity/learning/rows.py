@@ -244,7 +244,7 @@ def of_users(
     if not blocks:
         # Too few weeks: one block, as close to the holdout as can be.
         share = min(BLOCK_SNAPSHOTS, max(1, count // 5))
-        # Of these some outcomes before are over, which can be learned from.
+        # Only these dates have earlier ones, whose outcomes are over, to learn from.
         judged = tuple(day for day in over[-share:] if timeframe.over(over, today=day))
         if not judged:
             # Outcomes so long that none would be left to learn from overlap those of

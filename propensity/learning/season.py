@@ -37,7 +37,7 @@ MAXIMUM_LOG_ODDS_SHIFT = 1.0
 # moves by in a week, and of what moves a single week only, such as a bank holiday.
 _SEASON, _MOVE, _WEEK = 0.05, 0.1, 0.05
 
-# No shift beyond this is looked for; halvings of the span that leave the last bit.
+# The bisection ends at this shift, and 64 halvings reach a float's last bit.
 _FARTHEST, _HALVINGS = 64.0, 64
 
 

@@ -209,7 +209,7 @@ def importance(
         for _ in range(_REPEATS):
             column = rows[name].take(pa.array(generator.permutation(len(rows))))
             shuffled.append(rows.set_column(place, name, column))
-    # All at once: trees take half the time a row if there are many.
+    # All are scored at once: trees take half the time a row if there are many.
     whole = model.scores(pa.concat_tables(shuffled).combine_chunks(), use_case)
     scores = np.split(whole, len(shuffled))
     best, *areas = (metrics.roc_auc(part.outcomes(score)) or 0.0 for score in scores)

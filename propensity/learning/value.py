@@ -100,7 +100,7 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
     first = parts.before.between(0, parts.blocks[0].fit_end)
     if not _paid(first)[first.label == 1].any():
         return None
-    # As with classifiers, the encoder knows nothing that any block judges.
+    # The encoder must know nothing that any block judges, as with classifiers.
     encoder = fitted(trained.measured.preprocessor, first, use_case.features)
     fit = partial(fit_amounts, use_case=use_case, seed=seed)
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):

@@ -19,7 +19,7 @@ from propensity.measures.metrics import Outcomes, Slopes
 from propensity.models.encoding import Floats
 
 Ends = tuple[float | None, float | None]
-# From a metric's slopes to the users of the rarer label, and its variance.
+# This turns a metric's slopes into the users of the rarer label and its variance.
 Spread = Callable[[Callable[[Outcomes], Slopes]], tuple[float, float]]
 
 # Users of a label: of fewer, a metric has no interval.

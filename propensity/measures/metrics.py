@@ -22,7 +22,7 @@ BINS = 10
 # Parts of a day, by the hours at which they end: most happens early.
 HOURS = (1.0, 3.0, 6.0, 12.0)
 
-# Of a curve on a page.
+# A curve on a page shows no more points than this.
 _POINTS = 200
 
 # log(0) is infinite: a wrong probability of exactly 0 or 1 costs as much as 1e-15.
@@ -45,7 +45,7 @@ class Outcomes:
     def __post_init__(self) -> None:
         if np.any(np.diff(self.probability) <= 0):
             raise ValueError("probabilities must ascend and be distinct")
-        # In this form NaN, for which no comparison holds, fails too.
+        # NaN, for which no comparison holds, must fail too.
         if not np.all((self.probability >= 0) & (self.probability <= 1)):
             raise ValueError("probabilities must be in [0, 1]")
         if not np.all((self.conversions >= 0) & (self.conversions <= self.users)):

@@ -160,7 +160,7 @@ def pooled(weeks: Iterable[Sequence[Selected]]) -> Outcomes:
     for week in weeks:
         rows = [[row.threshold, row.users, row.conversions] for row in week]
         table = np.array(rows, dtype=np.float64).reshape(-1, 3)
-        # From counts above each threshold to counts between it and the next.
+        # Counts above each threshold become counts between it and the next.
         table[1:, 1:] = np.diff(table[:, 1:], axis=0)
         tables.append(table)
     return metrics.grouped(*np.concatenate(tables).T)

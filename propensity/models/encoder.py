@@ -93,7 +93,7 @@ class Encoder:
         if len(blocks) == 1:
             return blocks[0][1]
         kinds = [block.dtype for _, block in blocks] or [np.dtype(np.float64)]
-        # By column, as Arrow has it: trees read it as fast as by row.
+        # Arrow has columns in one piece, and trees read these as fast as rows.
         shape = (batch.num_rows, self.width or 0)
         encoded = np.empty(shape, dtype=np.result_type(*kinds), order="F")
         for columns, block in blocks:
@@ -127,7 +127,7 @@ class _Numbers:
     def encode(self, batch: pa.RecordBatch) -> Array:
         columns = [numbers_of(batch.column(name)) for name in self._names]
         kind = np.result_type(*(column.dtype for column in columns))
-        # By column: Arrow's buffers are copied whole.
+        # In this order Arrow's buffers are copied whole.
         values: Any = np.empty((batch.num_rows, len(columns)), dtype=kind, order="F")
         for position, column in enumerate(columns):
             values[:, position] = column

@@ -109,7 +109,7 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._n_live = 0
         if self.is_warm:
             del self._leaf_scores
-        # Of earlier windows nothing is left.
+        # Earlier windows leave nothing, so they need not be learned.
         self.score_and_learn(rows[-(self.window_size + len(rows) % self.window_size) :])
         return self
 
@@ -149,7 +149,7 @@ class HalfSpaceTrees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return scores
 
     def _check_parameters(self) -> None:
-        # With these, sums of masses are below 2**53, so that scores are exact.
+        # Within these bounds sums of masses are below 2**53, so that scores are exact.
         bounds = {"n_trees": 1_000, "height": 20, "window_size": 1 << 20}
         for name, most in bounds.items():
             value = getattr(self, name)

@@ -73,7 +73,7 @@ class Scorer:
         if width is not None and type(model) is LogisticRegression:
             self._model, self._weights = _folded(model)
         self._threads = threads
-        # By number, whether the model refuses rows where it is null.
+        # The model may refuse rows with a null in a number: this remembers in which.
         self._null_refused: dict[str, bool] = {}
 
     def score(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Scored]:

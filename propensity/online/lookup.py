@@ -50,7 +50,7 @@ NOT_PUBLISHED = "no index has been published yet"
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up all other requests.
 CONCURRENT_QUERIES = 4
-# Of a request, and of a query.
+# A request has at most so many users, and so has a query.
 MAXIMUM_USERS = 1_000
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
 MAXIMUM_WAITING_USERS = 20 * MAXIMUM_USERS
@@ -68,7 +68,7 @@ _UNKNOWN_USER = {
     "message": "no probability has been published for this user in this use case",
     "retryable": False,
 }
-# What most requests ask; to parse it in full takes a tenth of a lookup's time.
+# Most requests look like this; to parse one in full takes a tenth of a lookup.
 _PLAIN = re.compile(rb"user_id=([A-Za-z0-9._-]{1,256})")
 
 _encode = msgspec.json.Encoder().encode
@@ -110,7 +110,7 @@ class Indexes:
         self._bucket = bucket
         self._clock = clock
         self._ttl_s = float(settings.refresh_s)
-        # Of all indexes together; of a use case there are two during a switch.
+        # All indexes share this memory; a use case has two of them during a switch.
         self._most_bytes = (instance_bytes() - RESERVED_BYTES) // 2
         self._followed: dict[str, Refreshed[Loaded]] = {}
 

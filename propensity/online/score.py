@@ -64,9 +64,9 @@ WAITING_USERS = 20_000
 # Bytes of one append to the log; with more that wait, requests are refused.
 APPEND_BYTES = 1024**2
 WAITING_BYTES = 64 * 1024**2
-# What a row takes beside its features.
+# A row takes this many bytes beside its features.
 ROW_BYTES = 512
-# Pause after a failed append.
+# A failed append is repeated after this pause.
 RETRY_S = 1.0
 
 
@@ -231,7 +231,7 @@ class Online:
 
     async def _score_group(self, group: Sequence[Waiting]) -> list[Any]:
         self._counts.add(groups=1)
-        # Not in a thread, where scikit-learn waits for the event loop again and again.
+        # In a thread scikit-learn would wait for the event loop again and again.
         return scores_of(group)
 
 
@@ -276,7 +276,7 @@ def _scores_or_error(waiting: Waiting) -> Any:
         for score in each_score(waiting.serving.scorer, rows):
             if isinstance(score, errors.SchemaError):
                 prefix = waiting.instances[len(scores)].prefix
-                # Of no feature alone, such as a category that the model does not know.
+                # The model may refuse a row as a whole, such as an unknown category.
                 field = f"{prefix}{score.field or ''}".strip(".") or "features"
                 return errors.RequestError(f"{field}: {score.message}", field=field)
             scores.append(score)

@@ -107,7 +107,7 @@ def question_of(
             f"themselves: {', '.join(use_case.features)}",
             field="features",
         )
-    # What stands around features goes before what is among them.
+    # Fields around features go before equal ones among them.
     around = {"": fields} if way == "features" else {}
     instances = []
     for prefix, item in items.items():
@@ -146,7 +146,7 @@ def _use_case(
         if len(some) == 1 and some[0].name != default:
             return some[0]
         name = default
-    # For a use case that was left out, the report names the fault.
+    # If the use case was left out, loading it raises its fault.
     return known.get(str(name)) or usecases.load(str(name))
 
 

@@ -166,7 +166,7 @@ def lines_svg(
     for line in lines:
         points = line.points(line.y)
         for run in _runs(points):
-            # One alone is no line: a short one around it.
+            # A single point is no line, so it gets a short one.
             end = "m-5 0h10" if len(run) == 1 else ""
             d = _path([points[n] for n in run], across, up)
             parts.append(f'<path class="{line.style}" d="{d}{end}"/>')
@@ -218,7 +218,7 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
     """
     low, high = min(values, default=0.0), max(values, default=0.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
-        # All alike, or one alone: room around it.
+        # Equal values have no span, so they get room around them.
         around = abs(high) / 10 or 1.0
         low, high = (0.0, around) if not high else (low - around, high + around)
     rough = (high - low) / 5

@@ -276,7 +276,7 @@ class Champions:
                         self._versions[key] = await load
             finally:
                 self._wanted -= 1
-        # To the end: the versions requested last stay loaded.
+        # It moves to the end, so that the versions requested last stay loaded.
         self._versions[key] = serving = self._versions.pop(key)
         if len(self._versions) > KEPT_VERSIONS:
             del self._versions[next(iter(self._versions))]

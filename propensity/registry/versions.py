@@ -48,7 +48,7 @@ _LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
 
 # The epoch where there is no pointer yet.
 NOTHING_SERVES = -1
-# Most earlier champions that the pointer names, for roll backs.
+# The pointer names at most so many earlier champions, for roll backs.
 EARLIER = 10
 
 Number = Annotated[int, msgspec.Meta(ge=0)]

@@ -19,7 +19,7 @@ from propensity.audience.run import send
 from propensity.gcp import secrets
 from propensity.runs.run import Answer, Run
 
-# For so long the scheduler's calls try again: its last one is later than that.
+# The scheduler calls again for longer than this, so a wait ends with an error.
 PATIENCE = timedelta(minutes=150)
 # The scheduler waits for 30 minutes. Its next call continues a longer delivery.
 LONGEST_S = 25 * 60

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from propensity.registry.leases import Lease
     from propensity.runs.run import Run
 
-# Of the lease that all compactions share; the lease of a run is of its as-of date.
+# All compactions share this lease, although each has one of its own date, too.
 SCOPE, KIND = "stream", "compact"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,7 +43,7 @@ IN_FLIGHT = timedelta(minutes=15)
 # Days that one statement exports: at 20 million events a day each takes some 30 s.
 DAYS_AT_ONCE = 7
 
-# By exported table: the statements that list its days, and that choose their rows.
+# Two statements list the days of an exported table, and select their rows.
 EXPORTED = {
     "stream_events": ("stream_events_days", "export_stream_events"),
     "inference_log": ("inference_log_days", "export_inference_log"),
@@ -180,7 +180,7 @@ def log_ages(run: Run) -> None:
         try:
             ages = ages_of(run.artifacts, name, today=run.as_of)
         except ArtifactError as error:
-            # Of one use case: the compaction, and the ages of the others, go on.
+            # One use case must not stop the compaction, or the ages of the others.
             broken = {"outcome": error.code, "status": error.status}
             run.log("ERROR", error.message, use_case=name, **broken)
             continue

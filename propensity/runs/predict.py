@@ -37,7 +37,7 @@ from propensity.tables.models import Drift, Signal
 # Rows that are appended at once; they are gathered in memory.
 ROWS_AT_ONCE = 1_000_000
 
-# So many alarms of drift are named where scores jumped.
+# If scores jumped, the error names this many drift alarms.
 CAUSES = 5
 
 _NUMERIC = tables.SCORES.arrow_schema().field("expected_value").type

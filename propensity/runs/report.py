@@ -131,7 +131,7 @@ def publish_lifts(run: Run) -> list[Lift]:
     if not shares:
         return []
     ever = {"since": date(1970, 1, 1), "until": date(9999, 1, 1)}
-    # What was mature once is so in a run for an earlier date, too.
+    # Outcomes that were mature once are so in a run for an earlier date, too.
     final, sums = set[Key](), dict[Key, Sequence[GroupSums]]()
     for row in run.read(Lift, "audience_lifts", **ever):
         sums[row.audience, row.week] = row.sums

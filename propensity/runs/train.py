@@ -219,7 +219,7 @@ def _rival(run: Run, champion: Champion, rows: pa.Table) -> gate.Rival:
     if threshold is None and card.get("is_anomaly"):
         threshold = NO_ALERTS
     until = card.get("trained_until")
-    # Of events, rows that it may have learned from are left out when they are read.
+    # Events that it may have learned from are left out when they are read.
     if until and not run.use_case.scores_events:
         known = date.fromisoformat(until) + run.timeframe.horizon
         is_new = pc.greater_equal(rows["as_of"], known).to_numpy()

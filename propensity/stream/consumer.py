@@ -83,7 +83,7 @@ class Clients:
     bus: Bus
     catalogue: Catalogue
     clock: Clock
-    # Of folders of use cases that were left out.
+    # These folders of use cases were left out.
     wrong: Sequence[UseCaseError] = ()
 
     @classmethod

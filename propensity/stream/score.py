@@ -125,7 +125,7 @@ class ScoreStream(Consumer):
         """
         champion = state.champion
         if use_case.scores_events:
-            # By their own fields.
+            # These events have their features in their own fields.
             to_score = [
                 (event, json.loads(event.values["attributes"]))
                 for event in events

@@ -148,7 +148,7 @@ class Figures(Part):
     conversion_difference_high: Annotated[Number, f"Upper end: positives, {_EFFECT}"]
     # Null without a conversion in the control group.
     conversion_lift: Annotated[Number, "Ratio of the two shares, minus 1"]
-    # What these users would show in 80% of cases.
+    # These users would show this difference in 80% of cases.
     detectable_difference: Annotated[Number, "Smallest difference they can show"]
     sample_ratio_p: Annotated[float, "p-value of sizes; ignore below 0.001", NULLABLE]
     # Also too_few, no_control or sample_ratio.

@@ -45,7 +45,7 @@ USER, EVENT, RAW = "user_id", "event_id", "raw"
 
 def views(dataset: str) -> dict[str, str]:
     """Return the queries of the views of tables, by name."""
-    # Of tables alone: a view of another view could only be created after it.
+    # Views read tables alone: one of another view could only be created after it.
     tables = {table.name: f"`{dataset}.{table.stored}`" for table in TABLES}
     history = statement(
         "predictions_history",

@@ -96,7 +96,7 @@ class UseCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     budget: str = declaration.BUDGET
     span: declaration.Text = ""
     sources: Mapping[declaration.Name, declaration.Source] = {}
-    # In a file it is [events] as well: ``parse`` tells the two apart.
+    # A file calls both [events]: ``parse`` tells the two apart.
     own_events: Events | None = field(default=None, name=declaration.OWN_EVENTS)
     stride_days: declaration.DaysOrNone = 0
     index_days: declaration.DaysOrNone = 0

@@ -26,7 +26,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 
 FILE = "usecase.toml"
-# What entries of [events] become that are no types of events.
+# Entries of [events] that describe no event type are moved to this name.
 OWN_EVENTS = "[events]"
 # Dates that a training reads at most.
 _SNAPSHOTS = Settings.training_snapshots
@@ -100,10 +100,10 @@ RESERVED = frozenset(
     }
 )
 
-# Of a use case that states none.
+# A use case that states no budget has this one.
 BUDGET = "10%"
 
-# Of a lookback and a horizon: ten years, more than Google Analytics has existed for.
+# A lookback or horizon has at most ten years, more than GA4 has existed for.
 MAXIMUM_DAYS = 3_650
 
 Text = Annotated[str, Meta(pattern=r"\S", description="a text that is not blank")]
@@ -113,7 +113,7 @@ Probability = Annotated[float, Meta(ge=0, le=1)]
 Currency = Annotated[
     str, Meta(pattern=r"^[A-Z]{3}\Z", description="three capitals, for example EUR")
 ]
-# Of a use case's folder, an event type, or a source.
+# A use case's folder, an event type and a source are named like this.
 Name = Annotated[str, Meta(pattern=rf"^{NAME.pattern}\Z", description=NAME_RULE)]
 # A column of BigQuery, or a parameter of a statement.
 Column = Annotated[
