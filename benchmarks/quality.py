@@ -81,7 +81,7 @@ COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
 REAL = "online_retail_ga4.ndjson.zst"
 # Real transactions that are learned from, the first ones.
 CARDS_FITTED = 3_000
-# As-of dates a query: the emulator's memory grows with them.
+# A query has so many as-of dates: the emulator's memory grows with them.
 AS_OFS = 24
 # Columns of the plain model: recency, frequency and money.
 RFM = (
@@ -146,7 +146,7 @@ def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
         with contextlib.closing(Warehouse.open(settings)) as warehouse:
             name, days, last = exported(warehouse, file)
             month, trained_on = None, tuple[date, ...]()
-            # What the live version could learn from, by the date of a publication.
+            # The live version could learn from these dates, by that of a publication.
             known: dict[date, tuple[date, ...]] = {}
             for week in weeks_allowed(days, last, use_case)[-WEEKS:]:
                 body = {"use_case": use_case.name, "as_of": week.isoformat()}

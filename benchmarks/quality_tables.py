@@ -100,7 +100,7 @@ def cards(file: Path) -> Scored:
     known = rows.filter(pc.less(rows["as_of"], end))
     later = rows.filter(pc.greater_equal(rows["as_of"], end))
     parts = learning_rows.of_events(known, settings=SETTINGS)
-    # Of the candidates that learn from labels.
+    # Only these candidates learn from labels.
     learning = [one for one in use_case.candidates if one.algorithm != FOREST]
     use_case = replace(use_case, candidates=learning)
     return scored("cards with labels", parts, Slice(rows=later), use_case)

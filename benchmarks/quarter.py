@@ -67,7 +67,7 @@ columns, asked = pickle.load(sys.stdin.buffer)
 frame = pandas.DataFrame(columns)
 
 def fitted(kind, *columns):
-    # As the package advises where it finds no optimum.
+    # The package advises a larger penalty where it finds no optimum.
     for penalty in (0.0, 0.001, 0.01, 0.1):
         model = kind(penalizer_coef=penalty)
         try:
@@ -109,8 +109,8 @@ def loaded(warehouse: Warehouse, file: Path) -> Iterator[tuple[UseCase, pa.Table
     yield daily, quality.read(warehouse, daily, every, "converter_amounts")
     for days in HORIZONS:
         use_case = replace(shop, horizon_days=days)
-        # All dates whose outcomes the data hold, settled or not. On days without a row
-        # the shop was closed, as over Christmas: nothing is missing.
+        # The data hold these dates' outcomes, settled or not. On days without a row the
+        # shop was closed, as over Christmas: nothing is missing.
         timeframe = use_case.timeframe(warehouse.settings)
         frame = dataclasses.replace(timeframe, settle_days=0)
         dates = frame.snapshots(today=last + DAY, days=every, at_most=len(every))

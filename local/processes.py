@@ -156,7 +156,7 @@ def answers(url: str) -> bool:
     import requests  # after the first line of a demo
 
     with requests.Session() as session:
-        # No proxy of the user's.
+        # A proxy of the user's could not reach this machine's own ports.
         session.trust_env = False
         try:
             return session.get(url, timeout=5).status_code < 500

@@ -135,7 +135,7 @@ def unsubscribed(user: str) -> str:
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Without this every small answer waits 40 ms for the client's delayed ACK.
+        # Every small answer would wait 40 ms for the client's delayed ACK.
         disable_nagle_algorithm = True
 
         def _respond(self) -> None:

@@ -44,8 +44,8 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # Tests are of what ships, whatever a checkout has of its own: no use case is in there.
 os.environ["PROPENSITY_USE_CASES"] = str(Path(__file__).parent / "usecases")
 
-# All that is asked is on this machine: a tenth of each request goes into looking for a
-# proxy where nothing says so.
+# Every request is to this machine, and a tenth of its time would go into looking for a
+# proxy.
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 
 # Machines are shared: how long an example takes says nothing of what it tests.

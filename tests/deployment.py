@@ -69,7 +69,7 @@ OF_A_STREAM = {
 # The column of which a query must say something, by the table; the last is a view.
 DAY_OF = {one.name: one.partition for one in tables.TABLES if one.requires_filter}
 DAY_OF[tables.PREDICTIONS_HISTORY] = "as_of"
-# Of the list of suppressed users, where a test has one.
+# Tests with a list of suppressed users hash them with this key.
 KEY = "a key of the tests, long enough for one"
 # A machine under load may be slow; nothing that works waits as long.
 DEADLINE_S = 120.0
@@ -124,7 +124,7 @@ class Deployment:
     def __init__(self, workplace: Workplace, **settings: str) -> None:
         self.workplace = workplace
         self.extra: Mapping[str, str] = settings
-        # Of topics.
+        # The topics' names begin with it.
         self.name = f"t{uuid.uuid4().hex[:10]}"
         self.constants: Mapping[str, float] = SMALL
         # A training fits the first candidate alone: most tests are not about the model.

@@ -41,10 +41,10 @@ def use_case(
 
 
 CATALOGUE = Catalogue([use_case()])
-# All that are deployed together.
+# These use cases are deployed together.
 DEPLOYED = Catalogue([usecases.load(name) for name in usecases.names()])
 FEATURES = tuple(usecases.load("card_fraud").features)
-# Of a use case's own type, with a field of most kinds.
+# This is a use case's own type, with a field of most kinds.
 SPIN = {
     "spin": {
         "stake": "amount",
@@ -77,7 +77,7 @@ bet = event_of(
     event_time="2026-03-01T12:00:00.25Z",
     bet_amount=12.3,
 )
-# Of the type of SLOTS.
+# These events are of the type of SLOTS.
 spin = event_of(
     **bet(use_case="slots", event_type="spin", bet_amount=...),
     stake=2.5,
@@ -104,14 +104,14 @@ registration = event_of(
     campaign="spring",
     label=1,
 )
-# Of a card, bare.
+# A transaction of a card has these fields at least.
 transaction = event_of(
     transaction_id="t1",
     **{name: n / 8 for n, name in enumerate(FEATURES)},
     event_time="2026-03-01T12:00:00Z",
     ingest_ts="2026-03-01T12:00:00.5Z",
 )
-# Of a transaction.
+# A truth names its transaction.
 truth = event_of(transaction_id="t1", is_fraud=1, truth_time="2026-03-01T18:00:00Z")
 
 

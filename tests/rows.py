@@ -17,7 +17,7 @@ from propensity.schema import Table
 from propensity.tables import every as tables
 from propensity.tables.models import EVALUATION, TRAINING_METADATA, Evaluation
 
-# Of a version that was trained on nothing, as much as whoever loads it reads.
+# The card of a version that learned nothing: whatever loads it reads no more.
 CARD = {
     "features": {},
     "statement_parameters": {},

@@ -35,7 +35,7 @@ FLOORS = (
     {"runs"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-# What stands around the package, the top first.
+# These rooms stand around the package, the top first.
 HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
 HOUSE = [
     path
@@ -49,7 +49,7 @@ ANSWERING = {"gcp", "online", "runs", "stream"}
 FRAMEWORKS = {"flask", "functions_framework", "starlette"}
 RECEIVERS = {"requests", "urllib3"}
 CLIENTS = {"google", "grpc", "httpx", "socket", "subprocess"}
-# What reads the time of day. Measuring how long something took is not among it.
+# These calls read the time of day, and do not measure how long something takes.
 CLOCK = re.compile(
     r"\b(datetime|date)\.(now|today|utcnow)\b"
     r"|\btime\.(time|time_ns|localtime|gmtime|monotonic|sleep)\b"

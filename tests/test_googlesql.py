@@ -75,7 +75,7 @@ def columns(script: str, relations: dict[str, Columns], given: Columns) -> Colum
         if resolved is None:
             raise Refused("it has what the analyzer does not know, and was not read")
         found = googlesql.output_of(resolved)
-        # What a script has made, those after it read.
+        # Statements read what those before them in the script have created.
         created = sqlglot.parse_one(one, read="bigquery")
         if isinstance(created, exp.Create) and created.expression:
             known[created.this.name] = found
@@ -96,7 +96,7 @@ def statements(script: str) -> Iterator[str]:
 def parameters_of(sql: str) -> dict[str, str]:
     """Return the types of a statement's parameters, as its comments have them."""
     lines = [line[2:].strip() for line in sql.splitlines() if line[:2] == "--"]
-    # Of the statement itself, and of those that it includes.
+    # The statement has parameters, and so have those that it includes.
     comments = " ".join(" ".join(lines).split("Parameters:")[1:])
     types: dict[str, str] = {}
     for name in re.finditer(r"@(\w+)", comments):

@@ -27,7 +27,7 @@ RIDDLES = re.compile(
     """,
     re.VERBOSE,
 )
-# What only a regular expression has.
+# Only a regular expression has these.
 PATTERN = re.compile(r"\[\^|\[[a-zA-Z0-9]-[a-zA-Z0-9]|\\[dswW]|\(\?|\]\{|\.\*|\]\+")
 # Functions whose texts a person sees; so are all that are raised.
 PRINTING = {"echo", "fail", "log", "print", "say", "Finding", "Refused", "warning"}
@@ -63,7 +63,7 @@ def messages(path: Path) -> Iterator[tuple[int, str]]:
             if name in PRINTING or name.endswith("Error"):
                 shown = [node]
         elif isinstance(node, ast.Yield | ast.Return) and node.value:
-            # As a check yields what is wrong, and a helper returns a part of it.
+            # A check yields what is wrong, and a helper returns a part of it.
             shown = [node.value]
         elif isinstance(node, ast.Assign):
             shown = [node.value] if ast.unparse(node.targets[0]) in NAMED else []

@@ -63,7 +63,7 @@ def test_a_pattern_takes_no_longer_than_its_text(name, pattern, method):
             assert time.process_time() - began < WITHIN_S, seed
 
 
-# Of a quarter of a mebibyte, nearly the longest event.
+# These have a quarter of a mebibyte, nearly as the longest event.
 HOSTILE = ["9" * 250_000 + end for end in ("", "x", ".x", "e", " ", "e-5")]
 HOSTILE += ["2026-03-01T12:00:00." + "1" * 250_000 + "x", " " * 250_000, "é" * 125_000]
 EVENTS = [*EXAMPLES.values(), transaction(), truth()]

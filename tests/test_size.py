@@ -33,7 +33,7 @@ from propensity.tables import every as tables
 GIB, TIB = 1024**3, 1024**4
 TODAY = date(2026, 11, 23)
 SETTINGS = Settings(project="p")
-# Of a text, with two bytes for its length: an id, and any other.
+# BigQuery counts a text with two more bytes: these are an id, and any other.
 ID, TEXT = 38, 18
 # JSON of an event or of features.
 LONG_TEXTS = {"features", "attributes", "card", "metrics", "raw", "thresholds"}

@@ -71,7 +71,7 @@ class TestAStatement:
             ),
             # A part that two places share is in both, as it is written.
             ("-- include: part.sql\n-- include: part.sql", f"{PART}\n{PART}\n"),
-            # What only mentions another file is a comment.
+            # A comment that only mentions another file stays one.
             (MENTIONS, MENTIONS),
         ],
     )
@@ -146,7 +146,7 @@ def unfiltered(sql: str) -> list[str]:
     """
     if not any(name in sql for name in DAY_OF):
         return []
-    # What sqlglot has no grammar for, and says nothing of what is read.
+    # sqlglot has no grammar for these, which read nothing.
     sql = re.sub(r"\b(BEGIN|COMMIT) TRANSACTION;", "", sql)
     sql = re.sub(r"EXPORT DATA\s+OPTIONS\s*\([^)]*\)\s*AS", "", sql)
     found = []

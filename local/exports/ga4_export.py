@@ -200,7 +200,7 @@ def _read(
         file = _quoted(copy)
     described = database.execute("DESCRIBE no_events").fetchall()
     kinds = {name: kind for name, kind, *_ in described}
-    # As JSON, an id that is a number is recognised as one.
+    # JSON tells an id that is a number from a text.
     kinds |= dict.fromkeys(("user_pseudo_id", "user_id"), "JSON")
 
     form = "array" if _is_marked_array(path) else "auto"

@@ -158,7 +158,7 @@ def cards(
     is_fraud[shuffled(random_of(seed, "frauds"), n)[: round(n * fraud_rate)]] = True
     weight = HOURS[(start_ms // HOUR_MS + np.arange(days * 24)) % 24]
     time_ms = moments(random_of(seed, "moments"), n, start_ms=start_ms, weight=weight)
-    # Where in its drift the process is, from 0 to 1.
+    # This says where in its drift the process is, from 0 to 1.
     since = ((time_ms - start_ms) / (days * DAY_MS))[:, None]
     share = FIRST_SHARE + (LAST_SHARE - FIRST_SHARE) * since
     way = np.sin(2 * np.pi * (START + since)) - np.sin(2 * np.pi * START)

@@ -245,7 +245,7 @@ class Shop:
             sells = -np.expm1(-conversion * BUY[mood] * demand)
             buys = visits & (random.random(n) < sells)
             parts.append(np.array([everyone, np.full(n, day), mood, buys])[:, visits])
-            # Without a visit interest fades, by one mood; who is gone stays gone.
+            # Interest fades by one mood without a visit; a user who is gone stays gone.
             fade = -np.expm1(-FADE[mood] / patience)
             tomorrow = np.zeros((n, 4))
             tomorrow[everyone, mood - 1] = fade

@@ -24,11 +24,11 @@ DEFAULT_STATE = "demo"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 FUNCTIONS = functions.load()
 EMULATORS = ("bigquery", "storage", "pubsub")
-# By the distances of their ports from the first.
+# A service's place here is the distance of its port from the first.
 SERVICES = (
     *("model_training", "predictions", "get_proba", "model_evaluation"),
     *("stream_features", "score_stream", "compact_features", "audiences", "score"),
-    # Not started here: what the demo sends audiences to.
+    # The demo, which sends audiences to it, starts this one.
     "receiver",
     *("bigquery", "bigquery_storage", "storage", "pubsub", "dashboard"),
 )

@@ -26,7 +26,7 @@ SETTINGS = {
     "DEPLOY_ALERT_EMAIL": "team@example.com",
 }
 KEY = "projects/keys/locations/us-central1/keyRings/data/cryptoKeys/propensity"
-# With all that can be set.
+# This configuration sets all that can be set.
 WHOLE = {
     **SETTINGS,
     "PROPENSITY_LOCATION": "us-central1",

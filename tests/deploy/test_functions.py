@@ -79,7 +79,7 @@ class TestTogether:
         scheduler waits."""
         retries = BY_TARGET["model_evaluation"].schedule.flags["max-retry-attempts"]
         longest_s = ATTEMPT_DEADLINE_S * (1 + int(retries))
-        # From the earliest to the latest, with halves and quarters of hours.
+        # These go from the earliest to the latest, with half and quarter hours.
         for zone in ZONES:
             hours = configuration.of({**SETTINGS, "DEPLOY_TIME_ZONE": zone}).hours
             first, later = hours["model_evaluation"], hours["predictions"]

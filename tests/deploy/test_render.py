@@ -108,7 +108,7 @@ TEXTS = {
 }
 
 
-# What protects data, and who may call: lines of the files.
+# These lines of the files protect data, and say who may call.
 LINES = [
     ("bucket.tf", "uniform_bucket_level_access = true"),
     ("bucket.tf", 'public_access_prevention = "enforced"'),

@@ -47,14 +47,14 @@ def check_served(function: Function, *, program: Path, folder: Path) -> None:
     threads; a line of the log stays one of JSON, with the platform's execution id."""
     environment = {
         "PATH": os.environ["PATH"],
-        # What the buildpack and the platform set.
+        # The buildpack and the platform set these.
         "FUNCTION_TARGET": function.target,
         "FUNCTION_SIGNATURE_TYPE": "http",
         "K_SERVICE": function.target,
         "LOG_EXECUTION_ID": "true",
         "CLOUD_RUN_TIMEOUT_SECONDS": function.flags["timeout"],
         "THREADS": "1",
-        # What is deployed with it. Nothing listens at these endpoints.
+        # It is deployed with these. Nothing listens at the endpoints.
         "GOOGLE_CLOUD_PROJECT": "p",
         "PROPENSITY_BUCKET": "bucket",
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",

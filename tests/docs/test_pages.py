@@ -57,7 +57,7 @@ PORTS = {
 }
 # Its words are those of the commands' help.
 GENERATED = {"docs/commands.md"}
-# Whose address a page means; the one about a deploy ends with a lookup.
+# A page means this function's address; the one about a deploy ends with a lookup.
 OWN = {f"{one.folder}/README.md": one.target for one in reversed(FUNCTIONS)}
 OWN["docs/deploy.md"] = "get_proba"
 
@@ -168,7 +168,7 @@ def _default_and_bounds(variable: str) -> list[str]:
 
 
 def _read(variable: str, value: float) -> Settings:
-    # What bounds another setting is at its own bound, so that it does not.
+    # A setting that bounds another one is at its own bound, so that it does not.
     above = {"PROPENSITY_MAXIMUM_TRAINING_ROWS": "50000000"}
     return Settings.from_environment(
         {"GOOGLE_CLOUD_PROJECT": "p", **above, variable: str(value)}

@@ -33,7 +33,7 @@ OUTCOMES = [
     purchase("t0", MONDAY + 3 * DAY, 12.5, transaction="T"),
     # A correction alone: a buyer who has paid nothing.
     purchase("c20", MONDAY + 2 * DAY, -70.0),
-    # Not in the horizon, or nobody's member.
+    # These are not in the horizon, or of no member.
     purchase("t20", MONDAY - DAY, 99.0),
     purchase("t20", MONDAY + WEEK, 99.0),
     purchase("stranger", MONDAY + DAY, 99.0),
@@ -80,7 +80,7 @@ def weeks(new_place) -> tuple[dict, list[dict], list[dict]]:
     place = new_place(OUTCOMES)
     join(place, MONDAY, TREATED, HELD_OUT)
     join(place, MONDAY, TREATED[:10], HELD_OUT[:10], audience="upsell")
-    # Who is a member again counts in the first week alone.
+    # A user who is a member again counts in the first week alone.
     join(place, SECOND, ["new", "t20"], ["c0"])
     answer = place.run("model_evaluation", SECOND + 2 * WEEK)
     before = lifts(place)

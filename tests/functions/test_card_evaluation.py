@@ -349,7 +349,7 @@ def test_a_caller_of_score_cannot_change_how_a_version_is_measured(place, drawn)
     assert beside["roc_auc"] == alone["roc_auc"] < 1
 
 
-def test_predictions_are_refused(place):
+def test_predictions_refuse_a_use_case_of_transactions(place):
     """01 scores users by day; transactions are scored as they happen."""
     refused = place.post("predictions", {"use_case": NAME, "as_of": str(FIRST)})
 

@@ -76,6 +76,6 @@ def test_a_documented_command_starts_its_function(target, module_workplace, tmp_
     finally:
         stop([process])
 
-    # Of a lookup GET is served, and wants a user.
+    # A lookup takes GET, and needs a user.
     assert status == (400 if target == "get_proba" else 405)
     assert error in ("bad_request", "method_not_allowed")

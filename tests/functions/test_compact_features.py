@@ -245,7 +245,7 @@ class TestKilled:
         clock = NOW
         for step in range(1, 100):
             clock += LEASE
-            # For a tile that there is, for one that is new, and a score.
+            # One is for an existing tile, one for a new one, and one is a score.
             events += [
                 bet(user_id="always", event_id=f"e{step}"),
                 bet(user_id=f"u{step}"),

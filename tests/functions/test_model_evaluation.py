@@ -45,7 +45,7 @@ def week(new_place, scores, converters) -> tuple[Deployment, dict[str, Any]]:
         purchase("stranger 1", MONDAY + 3 * DAY, 1_000.0),
         purchase("stranger 2", MONDAY + 4 * DAY, 1_000.0, transaction="again"),
         purchase("stranger 2", MONDAY + 4 * DAY, 1_000.0),
-        # What is not of the week.
+        # These are not of the week.
         *(purchase(user, MONDAY - DAY, 1_000.0) for user in scores),
         *(purchase(user, MONDAY + WEEK, 1_000.0) for user in scores),
         *(event("u1", MONDAY + n * DAY) for n in range(-1, 8)),
@@ -53,7 +53,7 @@ def week(new_place, scores, converters) -> tuple[Deployment, dict[str, Any]]:
     place = new_place(rows)
     values = {user: 1.0 + n % 7 for n, user in enumerate(scores)}
     publish(place.warehouse, MONDAY, scores, values=values)
-    # What is in force later is not what was in force for the week.
+    # A later publication is not the one that was in force for the week.
     publish(place.warehouse, MONDAY + WEEK, dict.fromkeys(scores, 0.99), version=1)
     publish(place.warehouse, MONDAY, {"u0": 1.0}, use_case="first_day_churn")
     same = {"use_case": NAME}

@@ -149,7 +149,7 @@ class TestVersion:
         )
         assert pa.types.is_integer(stored.schema.field("user_id").type)
 
-        # What was promised is held against what users paid, of the rows held out.
+        # The test set's expected amounts are compared with what users paid.
         [version] = place.versions()
         held = [
             (row["label"], row[AMOUNT])

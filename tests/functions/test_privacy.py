@@ -26,7 +26,7 @@ from tests.functions.streaming import new_site
 from tests.traces import is_named
 
 USER, OTHER = "player-5f1c9é/\\", "player-else"
-# What nobody may find again; the year of the birth date is the age.
+# Nobody may find these again; the year of the birth date is the age.
 PERSONAL = {
     "name": "Zebediah Quillfeather",
     "street_address": "77 Xylophone Crescent",

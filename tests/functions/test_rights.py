@@ -46,10 +46,10 @@ FUNCTIONS = render.files()[TERRAFORM / "generated" / "functions.json"]
 CARDS_KNOWN = date(2026, 3, 14)
 PLAYED = DEFAULT_END.date()
 WEEK = timedelta(days=7)
-# With more rows than these, what is read whole comes by the Storage API.
+# A result with more rows than these comes by the Storage API.
 SMALL_ROWS = 10
 AUDIENCE = 'destination = "bucket"\ntop = 5\n'
-# By use case, a table that its audience reads.
+# A use case's audience reads this table.
 AUDIENCES = {
     "ga4_purchase": "(SELECT event_name FROM ga_events WHERE table_suffix = '1')",
     "first_day_churn": "(SELECT city FROM stream_events WHERE received_on IS NULL)",
@@ -165,7 +165,7 @@ class Record:
                 self.need("tables.getData", name)
                 if exported:
                     self.need("tables.export", name)
-                # Who reads a view reads its tables.
+                # A reader of a view reads its tables.
                 self.sql(self.views.get(name, ""))
 
     def storage(
@@ -184,7 +184,7 @@ class Record:
             case "GET", ["o", *_]:
                 self.need("objects.get", name)
                 if status == 404:
-                    # Who may not list is refused where there is nothing.
+                    # A reader who may not list is refused where there is nothing.
                     self.need("objects.list", "gs:")
             case "DELETE", ["o", *_]:
                 self.need("objects.delete", name)
@@ -221,7 +221,7 @@ def recording(place: Deployment) -> Iterator[Record]:
         patch.setattr(requests.Session, "send", sending)
         patch.setattr(writes, "path_of", appending)
         patch.setattr(queries, "_reader", reading)
-        # All that is read whole could be too much for the answer to a query.
+        # Every result could be too large for the answer to a query.
         patch.setattr(queries, "_SMALL_ROWS", SMALL_ROWS)
         patch.setattr(Bus, "publish", publishing)
         yield record

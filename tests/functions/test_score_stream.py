@@ -217,7 +217,7 @@ class TestInTrouble:
 
 NOW = datetime.now(UTC)
 TAKEN = NOW - timedelta(seconds=1)
-# What is no moment costs a transaction its latency, and nothing else.
+# A time that is none costs a transaction its latency, and nothing else.
 NO_MOMENTS = [-5, 4e9, None, True, "soon", [1], {"a": 1}, "2999-01-01"]
 
 

@@ -67,7 +67,7 @@ def bets(user: str, count: int) -> list[dict[str, Any]]:
 
 
 class TestStores:
-    def test_an_event_once(self, site, stream, user):
+    def test_an_event_that_is_delivered_twice_counts_once(self, site, stream, user):
         """It is in the view, and once if it is delivered again."""
         event = bet(user_id=user, bet_amount=12.3)
 

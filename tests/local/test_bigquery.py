@@ -196,7 +196,7 @@ def test_a_statement_reads_and_writes_no_file_of_the_machine(warehouse, tmp_path
     assert not file.parent.exists()
 
 
-# What something on the way could read as more than a text.
+# Something on the way could read these as more than a text.
 TEXTS = st.text() | st.lists(
     st.sampled_from(
         ["$q", "$day", "${p}", "@q", "?", "'", '"', "\\", "\\u00e9", "\\1", "é"]

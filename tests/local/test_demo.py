@@ -145,7 +145,7 @@ class TestCards:
         training = {"model_version": 0, "cost": {"alert_threshold": threshold}}
         truth, score = transactions.is_fraud, transactions.true_probabilities
         columns = {"event_id": transactions.ids, "score": score, "label": truth}
-        # As first_scores.sql gives them.
+        # first_scores.sql returns rows like these.
         scored = pa.table(columns | {"model_version": [0] * len(truth)}).to_pylist()
         [row] = by_version(scored, transactions, [training], 5.0)
         amount = transactions.amounts

@@ -265,7 +265,7 @@ class TestRefusals:
     )
     def test_refusals_name_file_row_and_field(self, tmp_path, row, message):
         path = tmp_path / "events.ndjson"
-        # As BigQuery extracts whole numbers: as texts.
+        # BigQuery extracts whole numbers as texts.
         right = event(
             event_timestamp=str(NOON),
             items=[{"quantity": "1", "price": 2.5}],

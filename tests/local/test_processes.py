@@ -40,7 +40,7 @@ from propensity.gcp.clients import open_client
 from tests.conftest import BigQueryEmulator, StorageEmulator
 from tests.functions.streaming import eventually
 
-# As a server whose workers do not notice that it was killed.
+# This is a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
 LEADER = "import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}, *sys.argv[1:]])"  # noqa: E501
 

@@ -51,7 +51,7 @@ from local.stack import stack
 from local.stack.state import PORTS, State
 # A shell has what it runs in the background ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Not BigQuery, whose start takes seconds.
+# BigQuery is left out, because its start takes seconds.
 stack.EMULATORS = ("storage", "pubsub")
 state, [base, *_] = State("test", Path(sys.argv[1])), free_ports(PORTS)
 made = stack.Stack(state, base=base, functions=())
@@ -97,7 +97,7 @@ def make_project(folder: Path, *packages: str) -> Path:
         # Functions of one folder are in one file, each under its own name.
         with (place / "main.py").open("a") as file:
             file.write(source.format(target=function.target))
-        # What reads the functions reads how they are deployed.
+        # Each function's script says how it is deployed.
         for script in (ROOT / function.folder).glob("*.sh"):
             shutil.copy(script, place)
         shutil.copy(ROOT / function.folder / function.requirements, place)

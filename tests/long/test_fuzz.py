@@ -56,7 +56,7 @@ RAW = (
     *("{}".encode("utf-16"), b"x" * 70_000, b" " * 5_000_000, b"9" * 200_000),
 )
 TYPES = ("application/json", "text/plain", "", "application/json; charset=x", "x/")
-# What no client would send after the first lines of a request.
+# No client would send these after the first lines of a request.
 BROKEN = (
     *("Content-Length: 1000\r\n\r\n{}", "Content-Length: -1\r\n\r\n{}"),
     "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",

@@ -20,7 +20,7 @@ from tests.usecases.ga4_purchase.conftest import Export
 pytestmark = pytest.mark.long
 
 WEEK = timedelta(days=7)
-# As-of dates, the newest four of which judge a model of those before.
+# The newest four of these dates judge a model of those before.
 AS_OFS = [LAST_DATE + timedelta(days=1) - n * WEEK for n in range(12, 0, -1)]
 TESTED = 4
 

@@ -29,7 +29,7 @@ BASE = 9500
 PAGE = ROOT / "docs" / "use-cases.md"
 NAME = "shop_checkout"
 
-# What `make demo` has before it plays the weeks, but not its first months.
+# `make demo` has this before it plays the weeks, but not its first months.
 LOAD = """
 from local.exports import ga4_export
 from local.generators.shop import Shop

@@ -28,7 +28,7 @@ from tests.offline.forgetting import (
     users_in,
 )
 
-# As the export has ids: longer than a lookup takes, with control characters.
+# The export has such ids: longer than a lookup takes, with control characters.
 ODD = ["a" * 5000, "two\nlines", "nul\0", " ", "'; --"]
 SNAPSHOT = "models/x/0/dataset/rows.parquet"
 ALONE, OTHERS = (SCORES.replace("run=a", f"run={run}") for run in "bc")

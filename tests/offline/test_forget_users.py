@@ -21,7 +21,7 @@ def test_users_are_lines_of_standard_input(written):
     assert users_of(["-"], stdin) == ("Jürgen", "anna")
 
 
-def test_users_are_written_in_utf_8():
+def test_users_in_another_encoding_than_utf_8_are_refused():
     """As PowerShell or an old editor does not: nobody would be found."""
     for encoding in ("utf-16", "latin-1"):
         stdin = io.TextIOWrapper(io.BytesIO("Jürgen\n".encode(encoding)))
@@ -32,7 +32,7 @@ def test_users_are_written_in_utf_8():
         users_of(["J\udcfcrgen"], None)
 
 
-def test_users_are_needed():
+def test_forgetting_nobody_is_refused():
     """Standard input may be closed, as in a job that nobody watches."""
     assert users_of(["anna"], None) == ("anna",)
     with pytest.raises(RequestError, match="there is no user id"):

@@ -203,7 +203,7 @@ class TestVersions:
         place.change(action, version=version, force=True)
 
         assert place.champion.version == version
-        # What serves need not be forced again.
+        # A live version need not be forced again.
         assert place.change(action, version=version)["is_changed"] is False
 
     def test_versions_that_lost_to_a_champion_need_no_force(self, place):

@@ -75,7 +75,7 @@ def with_column(name: str, change: Any, seed: int = 2) -> pa.Table:
     return rows.set_column(place, name, change(rows[name]))
 
 
-# What became of a column, why there is an alarm, and what is said of it.
+# A column's new values, the cause of the alarm, and a part of its message.
 ALARMS = [
     (
         *("spend", lambda column: pc.multiply(column, 0.0), "feature"),

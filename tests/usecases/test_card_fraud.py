@@ -133,7 +133,7 @@ CASES: dict[str, tuple[list[Row], dict[str, Row]]] = {
          inference("a", START, source="online", scored_at=START + 3 * DAY)],
         {"a": {"features": '{"V1": 1.0}'}},
     ),
-    # Where an event came from does not matter to what can be learned of it.
+    # An event can be learned from, wherever it came from.
     "from anywhere": (
         [inference(one, START, source=one) for one in ("stream", "online", "loaded")],
         {"stream": {}, "online": {}, "loaded": {}},

@@ -29,7 +29,7 @@ OLDER_SYNTAX: dict[str, Rewrites] = {
         ),
     ),
 }
-# With parameters, DuckDB runs a query to find its columns, even in a dry run.
+# DuckDB runs a query with parameters to find its columns, even in a dry run.
 _DRY_RUN = (
     "_fields(cur.sql(sql, params=bound))",
     '_fields(cur.sql(f"SELECT * FROM ({sql}) LIMIT 0", params=bound))',

@@ -60,7 +60,7 @@ def follow_views() -> None:
         stored = metadata.load(Table, *reference)
         if stored is None or stored.view is None:
             return columns(*reference)
-        # As in BigQuery, a view keeps the columns that it had when it was made.
+        # A view keeps the columns that it had when it was made, as in BigQuery.
         key = (*reference, stored.etag)
         if key not in known:
             try:

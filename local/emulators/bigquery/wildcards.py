@@ -32,7 +32,7 @@ class Gathered:
 
         self._database = database
         self._writes = Counter[tuple[str, ...]]()
-        # Of each dataset; and the names that it had then, which DuckDB lists slowly.
+        # Changes of each dataset, and its names then, which DuckDB lists slowly.
         self._changes = Counter[tuple[str, ...]]()
         self._names: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
         # The writes of each table when it was read, by project, dataset and prefix.
@@ -106,7 +106,7 @@ class Gathered:
                     sql = f"CREATE OR REPLACE TABLE {kept} AS {rows(names)}"
                     [(count,)] = cursor.execute(sql).fetchall()
                     if count > MANY:
-                        # Only now it is compressed.
+                        # DuckDB compresses a table when it is written to the file.
                         cursor.execute("CHECKPOINT wildcards")
                 self._read[key] = now
         return kept

@@ -41,7 +41,7 @@ SCHEDULED = sorted(
 )
 DEPLOYED = [*SCHEDULED, *(one for one in FUNCTIONS if one.target == "get_proba")]
 TABLES = "deploy/terraform/generated/tables.json"
-# What the newer release has beyond the older one.
+# The newer release has this column beyond the older one.
 COLUMN = 'approved_by: Annotated[str | None, "Who looked at it"] = None\n    '
 PUBLISHED = "SELECT DISTINCT use_case, as_of FROM ma_predictions_history WHERE TRUE"
 OF_SHOP = f"use_case = '{SHOP}' AND week IS NOT NULL"
@@ -168,7 +168,7 @@ def test_a_deployment_lives_through_releases_a_lost_week_and_another_use_case(tm
         published = {tuple(row) for row in warehouse.rows(PUBLISHED)}
         evaluated = {tuple(row) for row in warehouse.rows(EVALUATED)}
 
-    # What the removed use case has published stays.
+    # The removed use case's publications stay.
     shop_days = {(SHOP, day(number)) for number in (0, 14, 21)}
     assert published == {*shop_days, (COPY, day(14))}
     # Before the first predictions a week has version -1, and in the lost week those of

@@ -45,7 +45,7 @@ def test_the_page_names_make_setup_before_what_needs_it():
 
 
 ANA = "user:ana@example.com"
-# What each kind of resource of Terraform needs of the roles.
+# Each kind of Terraform's resources needs one of these roles.
 NEEDS = {
     "google_project_service": "serviceusage.serviceUsageAdmin",
     "google_project_iam": "resourcemanager.projectIamAdmin",

@@ -19,8 +19,8 @@ SERVICE = {
         "traffic": [{"revisionName": "r1", "percent": 100}, {"tag": "x"}],
     },
 }
-# And so are things that no function has any more, and a request that somebody sends by
-# hand meanwhile.
+# These are things that no function has any more, and a request that somebody sends
+# by hand meanwhile.
 LISTED = {
     "scheduler jobs list": (
         *("compact-features", "predictions-old", "report", "by-hand-1-2"),

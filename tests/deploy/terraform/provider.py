@@ -36,7 +36,7 @@ TYPES: dict[str, Any] = {
     "numberList": ["list", "number"],
     "stringMap": ["map", "string"],
 }
-# What Google fills in has a getter alone.
+# An attribute that Google fills in has a getter alone.
 GETTER = re.compile(r"this\.get(String|Boolean|Number)Attribute\('(\w+)'\)")
 ATTRIBUTE = re.compile(
     r"^ {8,12}(\w+): \{\n\s+value: (.*),\n\s+isBlock: (true|false),\n"

@@ -309,7 +309,7 @@ class TestFailure:
         assert {user for _, user in receiver.users} == {
             row["user_id"] for row in site.ledger()
         } - taken
-        # Who is pending is recorded as that once.
+        # A pending user is recorded once.
         stored = site.rows(f"SELECT status FROM {tables.AUDIENCE_LEDGER.stored}")
         assert [row["status"] for row in stored].count("pending") == 100
 

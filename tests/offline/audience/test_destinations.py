@@ -201,7 +201,7 @@ class TestHttp:
                     *("http://example.com/", "http://127.0.0.1.example.com"),
                     *("https://[", "https://example.com/a b", "example.com/users", ""),
                     *("https://{audience}.example.com", "http://127.0.0.1{action}"),
-                    # To some clients the host is what is before the backslash.
+                    # Some clients take what is before the backslash as the host.
                     "http://example.com\\@127.0.0.1/",
                 )
             ),

@@ -23,7 +23,7 @@ EVENT = {"event_name": "PropensityAudience", "event_time": 1772431200,
          "event_id": "winback 2026-03-02 u1", "action_source": "system_generated",
          "user_data": {"em": ["0" * 64]},
          "custom_data": {"audience": "winback", "propensity": 0.5}}  # fmt: skip
-# Of each: users in a request, method, url, headers and body.
+# Each has users in a request, method, url, headers and body.
 EXPECTED = {
     "braze": (
         75, "POST", "https://rest.iad-01.braze.com/users/track",

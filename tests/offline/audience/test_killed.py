@@ -97,7 +97,9 @@ def check_account(site: Site, receiver: Receiver, *, rejected: set[str]) -> None
 
 
 class TestKilled:
-    def test_delivery_is_resumed(self, site, crm, monkeypatch):
+    def test_a_delivery_that_is_killed_again_and_again_reaches_everybody_once(
+        self, site, crm, monkeypatch
+    ):
         with Receiver(
             lost=0.05, rejects=lambda user: "x" * (user == "u120")
         ) as receiver:

@@ -23,7 +23,7 @@ from tests.rows import publish
 
 pytestmark = pytest.mark.usefixtures("quick")
 PROBABILITIES = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
-# Who buys the least often pays the most.
+# Users who buy the least often pay the most.
 VALUES = {f"u{n:03}": float(USERS - n) for n in range(USERS)}
 MONEY = {"order": "expected_value", "cost_per_contact": 1.9, "margin": 0.5}
 

@@ -122,7 +122,7 @@ def dead_letters(place: Place) -> str:
 
 GAPPED = [day for day in EXPORT if day not in (date(2026, 2, 17), date(2026, 2, 18))]
 LATE = [*(day for day in EXPORT if day < date(2026, 3, 1)), date(2099, 12, 31)]
-# What is wrong at the same time, with the days that the export has.
+# These faults occur at the same time, with the days that the export has.
 TOGETHER = (
     (GAPPED, [missing_days, missing_table, flipped_model, missed_run, dead_letters]),
     (EXPORT, [broken_view, unrecorded, stuck_run, waiting_dead_letters]),

@@ -18,7 +18,7 @@ from propensity import folders, usecases
 from propensity.errors import RequestError
 from tests.offline.usecases.conftest import NAME
 
-# What those who sign up within the horizon paid by it: one row for each of them.
+# One row for each user who signs up within the horizon: what the user paid by then.
 AMOUNTS = """\
 -- One row per user with label 1 and as-of date, with what the user paid.
 -- Parameters: those of labels.sql.

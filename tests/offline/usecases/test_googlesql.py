@@ -34,7 +34,7 @@ class TestColumns:
     @pytest.mark.parametrize(
         ("sql", "message"),
         [
-            # What the emulator takes.
+            # The emulator takes these.
             ("moment < day", "for operator < for argument types: TIMESTAMP, DATE"),
             ("n = '5'", "for operator = for argument types: INT64, STRING"),
             ("user_id + 1 > 0", "for operator +, Argument types: STRING, INT64"),

@@ -249,10 +249,10 @@ class TestCards:
             *((transaction(V5=...), "V5"), (transaction(event_time=...), "event_time")),
             *((truth(is_fraud=...), "is_fraud"), (truth(truth_time=...), "truth_time")),
             (transaction(transaction_id=...), "transaction_id"),
-            # Of what is next to nothing, the type is missing.
+            # An event with next to nothing lacks its type.
             *((one, "event_type") for one in ({}, {"transaction_id": "t1"}, {"V1": 1})),
             (bet(event_type=...), "event_type"),
-            # What could be either has to say what it is.
+            # An event that could be either has to say what it is.
             ({**transaction(), **truth()}, "event_type"),
         ],
     )

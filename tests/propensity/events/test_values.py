@@ -31,7 +31,7 @@ AMOUNTS = {
     "0": ["0", "-0", "-0.00", "0e5", "0e999999", "0e-999999999", "0." + "0" * 500],
     "1": ["1", "1.0", "1e0", "100E-2", "1" + "0" * 500 + "e-500"],
     "100": ["1e2", "1E2", "1e+2"],
-    # With the nine decimals of NUMERIC, as a stored amount is sent again.
+    # A stored amount that is sent again has the nine decimals of NUMERIC.
     "12.3": ["12.3", "12.30", "12.300000000", "1.23e1"],
     "0.01": ["1e-2"],
     "0.07": ["0.07"],

@@ -154,7 +154,7 @@ def test_a_statement_that_lost_a_race_is_tried_again_for_the_time_of_a_query(
 )
 def test_an_outage_names_who_was_asked_and_what_starts_it(cause, what):
     """A refused connection is no matter of time. Google needs no name."""
-    # As Google's clients, which wrap the failure that they gave up with.
+    # Google's clients wrap the failure that they gave up with.
     error = api.RetryError("gave up", cause)
     local = Settings(project="p", bigquery_endpoint="http://127.0.0.1:1")
     message = error_of(error, local, BIGQUERY).message

@@ -118,7 +118,7 @@ class TestTable:
 
 ANA = {"ana": (0.8125, 99, TODAY - DAY, 2, None)}
 NEWER = {"ana": (0.75, 99, TODAY - DAY, 3, None)}
-# What the shelf has of her.
+# The table has this of her.
 OF_TABLE = b'"probability":0.25'
 
 

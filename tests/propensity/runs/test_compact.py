@@ -257,7 +257,7 @@ AGES = (0, 1, 29, 30, 31, 32, 400, 20_000)
 def event_of(user: str, number: int, day: date) -> dict[str, Any]:
     """Return a user's event of a number and day: one of all types and amounts."""
     chance = random.Random(f"{user[-1]} {number} {day}")
-    # No later than clocks may differ, of the day of its receipt, too.
+    # Clocks may differ by so much, also on the day of the receipt.
     second = chance.choice([0, 1, 540])
     own: dict[str, Any] = {
         "event_type": "new_registration",
@@ -301,7 +301,7 @@ def drawn(chance: random.Random) -> list[Any]:
                 (draw(range(4)), draw(range(6)), draw(AGES))
                 for _ in range(draw(range(13)))
             ],
-            # As long as an append can be on its way, and no longer.
+            # An append can be on its way for so long.
             draw([0 * MINUTE, 15 * MINUTE]),
             draw([MINUTE, HOUR, DAY, 20 * DAY, 45 * DAY]),
             draw(["", "", "compact", "compact", "force", "die"]),
@@ -362,7 +362,7 @@ def test_features_are_exact_in_any_history(strict, seed):
             strict.compact(clock, as_of=FIRST, force=follows == "force")
             counted, unsure, perhaps = set(sent), set(), set()
         if follows:
-            # What came just before it began may not have been there yet.
+            # Rows of just before it began may not have been there yet.
             anew = {day: at for day, at in anew.items() if at >= began - IN_FLIGHT}
         sure = {user for user, _, _ in sent} - unsure
         must = [sent[key] for key in sent if key in counted and key[0] in sure]

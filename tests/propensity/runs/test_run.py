@@ -31,7 +31,7 @@ class Function:
         self.app = flask.Flask("function")
         self.set = patch.setenv
         self.capfd = capfd
-        # As the framework has it while it loads a function: that of its application.
+        # While it loads a function, the framework has the one of its application.
         patch.setattr(functions_framework, "errorhandler", self.app.errorhandler)
 
         @run("tested", kind="test", once=once, clock=SYSTEM)
@@ -117,7 +117,7 @@ def test_requests_that_name_no_use_case_need_one_that_there_is(function):
         ({"force": "yes"}, "force"),
         ({"force": 1}, "force"),
         ({"as_off": "2026-03-02"}, "as_off"),
-        # Of two nobody knows which one was meant.
+        # If a name is there twice, nobody knows which one was meant.
         (b'{"as_of": "2026-02-16", "force": true, "as_of": "2026-02-23"}', "as_of"),
         (b'{"force": true, "force": true}', "force"),
     ],

@@ -32,7 +32,7 @@ SETTINGS = Settings(
     pubsub_endpoint="127.0.0.1:9",
 )
 TOML = "usecase.toml"
-# What is done to a folder: a file, a text in it and what stands there instead.
+# Each change of a folder: a file, a text in it and what replaces it.
 WRONG = [
     (TOML, 'outcome = "leave"\n', ""),
     (TOML, "[stream]", "[stream"),

@@ -53,7 +53,7 @@ from tests.usecases.first_day_churn.conftest import (
     registration,
 )
 
-# Of the same district, which has 30 units of 4,000.
+# This unit is in the same district, which has 30 units of 4,000.
 UNKNOWN_UNIT = f"{HOME.split()[0]} 0ZZ"
 SOON, LATE = timedelta(seconds=1), 5 * DAY
 

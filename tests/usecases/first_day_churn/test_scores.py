@@ -237,7 +237,7 @@ def test_scores_are_probabilities_at_every_hour_of_the_first_day(opened):
         assert log_loss(label, score) < log_loss(label, rate) - least
 
 
-# Of these fewer leave than of those whom the shipped model knows.
+# Fewer of these leave than of the players whom the shipped model knows.
 COLLECTED = Games(seed=5, users=1_600, maximum_events=40, churn_rate=0.5, end=MIDNIGHT)
 # The ROC AUC of the true probability, given the registration and the first day, is
 # 0.85; at moments of that day it is less.
@@ -251,7 +251,7 @@ def test_what_a_stream_collects_is_learned_predicted_and_evaluated(opened):
     time, the shipped one, which ranks players that it has never seen. 03 counts a
     churner who came late, whom nobody had scored, and nobody else."""
     place = served_by_the_shipped_model(opened())
-    # What training, predictions and evaluation write besides.
+    # Training, predictions and evaluation also write.
     setup.prepare(place.warehouse, place.settings)
     place.add(*COLLECTED.events(), received_at=MIDNIGHT)
     place.run("model_training", AS_OF)
@@ -262,7 +262,7 @@ def test_what_a_stream_collects_is_learned_predicted_and_evaluated(opened):
     champion = Registry(place.artifacts, USE_CASE.name).champion()
 
     assert (champion.version, champion.previous) == (1, 0)
-    # Of two hundred users: a ROC AUC has a standard deviation of some 0.03.
+    # A ROC AUC of two hundred users has a standard deviation of about 0.03.
     assert row["roc_auc"] > max(baseline["roc_auc"] + 0.1, POSSIBLE - 0.05)
 
     predicted = place.run("predictions", AS_OF)

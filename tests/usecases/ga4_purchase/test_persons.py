@@ -37,11 +37,11 @@ ROWS = [
     event("old", ago(1)),
     event("older", ago(121), user_id="eve"),
     event("older", ago(1)),
-    # From the date on nothing joins what was before.
+    # A log-in on or after the date joins no browser with a person.
     event("late.1", ago(7)),
     event("late.2", ago(0, plus=-1), **LATER),
     event("late.1", ago(0), **LATER),
-    # Who buys in the horizon: on a known browser, on a new one, on one without login.
+    # These buy in the horizon: on a known browser, on a new one, on one without login.
     purchase("ann.2", MIDNIGHT + DAY_US, 5.0),
     purchase("ann.3", MIDNIGHT + 2 * DAY_US, 7.0, user_id="ann"),
     purchase("late.1", MIDNIGHT + DAY_US, 11.0, **LATER),

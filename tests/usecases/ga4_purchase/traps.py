@@ -22,7 +22,7 @@ NOBODY = [
     *PLACEHOLDERS,
     *("null", "undefined", "None", "(none)", "NaN", "0", "-", " NULL "),
 ]
-# What tells two events apart, each also if nothing else does.
+# Each of these tells two events apart, also if nothing else does.
 DIFFERENCES = (
     *("batch_event_index", "batch_ordering_id", "batch_page_id"),
     "event_bundle_sequence_id",
@@ -108,7 +108,7 @@ ORDER = at(20, "purchase", items=CART,
            ecommerce={"transaction_id": "R1", "purchase_revenue": 60.0})  # fmt: skip
 IMPOSSIBLE = (None, ago(3) * 1000, 2**63 - 1, -(2**63), AFTER_ALL)
 
-# What happened to a user, and what the user's features are.
+# Each trap: what happened to a user, and what the user's features are.
 TRAPS: dict[str, tuple[list[Any], shop.Row]] = {
     # The window is half-open, to the microsecond.
     "at first": ([event("", FIRST_DAY)], {"recency_days": 60}),
