@@ -92,14 +92,13 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "secrets": " ".join({one for named in secrets for one in named}),
         **{f"hour_{name}": f"{hour}" for name, hour in d.hours.items()},
         **{f"days_{name}": days for name, days in d.days.items()},
-        # Scripts name those, too, that are not deployed.
-        **{f"account_{function.target}": "" for function in every},
-        **{f"use_cases_{function.target}": "" for function in every},
     }
-    names = named(d)
+    # Scripts name those, too, that are not deployed.
+    for part in (*(function.target for function in every), *HELPERS):
+        values |= {f"account_{part}": "", f"use_cases_{part}": ""}
     # A dry run says what the settings are for, whatever was set up before.
-    if not (options.without_outputs or options.dry_run):
-        names = dict.fromkeys(names, "") | _put_out(d, ROOT / work / "outputs.json")
+    is_planned = options.without_outputs or options.dry_run
+    names = named(d) if is_planned else _put_out(d, ROOT / work / "outputs.json")
     for name, value in (values | names).items():
         yield f"{name}={shlex.quote(value)}"
 

@@ -33,56 +33,6 @@ class StageError(Exception):
     """A function cannot be staged; the message names what is missing or in the way."""
 
 
-def sources(
-    function_folder: Path,
-    *,
-    requirements: str = "requirements.txt",
-    locked: bool = False,
-) -> dict[str, Path]:
-    """
-    List what a deploy of a function uploads.
-
-    Args:
-        function_folder: Holds ``main.py`` and its requirements; ``propensity/`` and
-            the locks are beside it.
-        requirements: File of ``function_folder`` that is staged as
-            ``requirements.txt``: entry points of one folder may have their own.
-        locked: Whether its lock is staged in its place.
-
-    Returns:
-        Path in the staged folder, with slashes, to source file; ordered by path.
-
-    Raises:
-        StageError: One of them is missing.
-    """
-    root = function_folder.resolve().parent
-    locks = root / "deploy" / "locks" / function_folder.name
-    files = {
-        "main.py": function_folder / "main.py",
-        **{file.name: file for file in function_folder.glob("*.py")},
-        "requirements.txt": (locks if locked else function_folder) / requirements,
-    }
-    try:
-        own_names = folders.own_names(root)
-    except UseCaseError as error:
-        raise StageError(f"cannot stage {function_folder}: {error.message}") from error
-    trees = {PACKAGE: root / PACKAGE}
-    for name in own_names:
-        trees[f"{folders.OWN}/{name}"] = folders.own(root) / name
-    # Audiences of your own for use cases that ship.
-    for name in folders.shipped():
-        added = f"{name}/audiences"
-        trees[f"{folders.OWN}/{added}"] = folders.own(root) / added
-    # Path.rglob follows no link, and a use case may be a link to a folder elsewhere.
-    for tree, top in trees.items():
-        for name in glob.glob("**", root_dir=top, recursive=True):  # noqa: PTH207
-            if (top / name).is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
-                files[Path(tree, name).as_posix()] = top / name
-    if missing := [str(file) for file in files.values() if not file.is_file()]:
-        raise StageError(f"cannot stage {function_folder}: no {', no '.join(missing)}")
-    return dict(sorted(files.items()))
-
-
 def stage(
     function_folder: Path,
     target: Path,
@@ -93,14 +43,33 @@ def stage(
     """
     Copy what a deploy uploads into a folder, replacing what was staged there before.
 
+    Args:
+        function_folder: Holds ``main.py`` and its requirements; ``propensity/`` and
+            the locks are beside it.
+        target: May be missing, empty, or an earlier staged folder.
+        requirements: File of ``function_folder`` that is staged as
+            ``requirements.txt``: entry points of one folder may have their own.
+        locked: Whether its lock is staged in its place.
+
     Returns:
-        ``target``, which may be missing, empty, or an earlier staged folder; of the
-        others see ``sources``.
+        ``target``.
 
     Raises:
         StageError: A source is missing, or ``target`` holds something else.
     """
-    files = sources(function_folder, requirements=requirements, locked=locked)
+    root = function_folder.resolve().parent
+    locks = root / "deploy" / "locks" / function_folder.name
+    try:
+        files = {
+            "main.py": function_folder / "main.py",
+            **{file.name: file for file in function_folder.glob("*.py")},
+            "requirements.txt": (locks if locked else function_folder) / requirements,
+            **_modules(root),
+        }
+    except UseCaseError as error:
+        raise StageError(f"cannot stage {function_folder}: {error.message}") from error
+    if missing := [str(file) for file in files.values() if not file.is_file()]:
+        raise StageError(f"cannot stage {function_folder}: no {', no '.join(missing)}")
     there = {file.name for file in target.iterdir()} if target.is_dir() else set()
     # An earlier deploy may have had another module beside main.py.
     ours = {"requirements.txt", PACKAGE, folders.OWN, "__pycache__"}
@@ -113,7 +82,7 @@ def stage(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:
         staged = Path(folder, target.name)
-        for name, source in files.items():
+        for name, source in sorted(files.items()):
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, staged / name)
         # Whatever the umask: another user may run the function.
@@ -123,6 +92,23 @@ def stage(
             shutil.rmtree(target)
         staged.rename(target)
     return target
+
+
+def _modules(root: Path) -> dict[str, Path]:
+    """Return the package and use cases of your own: path in the folder to source."""
+    own = folders.own(root)
+    trees = {PACKAGE: root / PACKAGE}
+    trees |= {f"{folders.OWN}/{name}": own / name for name in folders.own_names(root)}
+    # Audiences of your own for use cases that ship.
+    added = [f"{name}/audiences" for name in folders.shipped()]
+    trees |= {f"{folders.OWN}/{name}": own / name for name in added}
+    files = {}
+    # Path.rglob follows no link, and a use case may be a link to a folder elsewhere.
+    for tree, top in trees.items():
+        for name in glob.glob("**", root_dir=top, recursive=True):  # noqa: PTH207
+            if (top / name).is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
+                files[Path(tree, name).as_posix()] = top / name
+    return files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -175,7 +175,7 @@ def planned(table: str, actions: list[str], before: object, after: object) -> st
 def project(tmp_path_factory) -> Path:
     """A copy of what is deployed, and of what deploys it."""
     copy = tmp_path_factory.mktemp("clone") / "project"
-    ignored = shutil.ignore_patterns("__pycache__", ".terraform*")
+    ignored = shutil.ignore_patterns(".terraform*")
     parts = ("deploy", "propensity", "offline", *(p.name for p in ROOT.glob("0*")))
     for part in parts:
         shutil.copytree(ROOT / part, copy / part, ignore=ignored)

@@ -87,13 +87,6 @@ def test_a_training_job_starts_by_the_launchers_rules(cloud, google, tmp_path):
     assert all("/b/my-bucket/o/runs" in one.path for one in google.asked)
 
 
-def test_a_shell_of_the_launcher_would_spoil_the_request():
-    """So the words above begin with ``--``."""
-    told = execute(launched(["printf", "%s", '{"use_case": "mine"}'])).stdout
-
-    assert told == "{use_case: mine}"
-
-
 def answered(target, google, headers, body="{}"):
     """Call a function with the variables of its deploy."""
     variables = {name: of for name, of in SETTINGS.items() if "DEPLOY" not in name}
