@@ -15,7 +15,7 @@ import time
 import functions_framework
 
 target, body = sys.argv[1:]
-app = functions_framework.create_app(target, "main.py")  # type: ignore[no-untyped-call]
+app = functions_framework.create_app(target, "main.py")
 client = app.test_client()
 # Seconds to wait where the answer names none.
 pauses = [600, 1800]

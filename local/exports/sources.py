@@ -107,7 +107,7 @@ def replace_table(client: Any, table: str, rows: pa.Table) -> None:
     """Have a table hold these rows alone, by a load job."""
     from google.cloud.bigquery import LoadJobConfig, ParquetOptions
 
-    parquet = ParquetOptions()  # type: ignore[no-untyped-call]
+    parquet = ParquetOptions()
     parquet.enable_list_inference = True
     file = io.BytesIO()
     pq.write_table(rows, file)

@@ -172,7 +172,7 @@ class Stack:
         warehouse.create_dataset(self.options.ga4_dataset)
         objects = Client(
             project=self.options.project,
-            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            credentials=AnonymousCredentials(),
             client_options={"api_endpoint": self.url("storage")},
         )
         bucket = objects.bucket(self.options.bucket)

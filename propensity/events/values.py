@@ -146,8 +146,8 @@ def sensible_instant(value: object, *, latest: datetime) -> datetime | None:
             return None
         if isinstance(value, str) and not NUMERAL.fullmatch(value.strip()):
             moment = timeframe.moment_of(value)
-        elif type(value) in {float, int, str}:
-            since = float(value)  # type: ignore[arg-type]
+        elif isinstance(value, (float, int, str)) and not isinstance(value, bool):
+            since = float(value)
             scale = 1e3 if abs(since) > MILLISECONDS_FROM else 1e6
             moment = EPOCH + timedelta(microseconds=round(since * scale))
         else:

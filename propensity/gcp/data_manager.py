@@ -60,7 +60,7 @@ class DataManager:
     def _client(self) -> IngestionServiceClient:
         is_local = self._endpoint.startswith("http:")
         return IngestionServiceClient(
-            credentials=AnonymousCredentials() if is_local else None,  # type: ignore[no-untyped-call]
+            credentials=AnonymousCredentials() if is_local else None,
             transport="rest",
             client_options={"api_endpoint": self._endpoint},
         )

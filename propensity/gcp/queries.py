@@ -75,7 +75,7 @@ class Queries:
             project=settings.project,
             location=settings.location,
             # An emulator asks for none.
-            credentials=AnonymousCredentials() if endpoint else None,  # type: ignore[no-untyped-call]
+            credentials=AnonymousCredentials() if endpoint else None,
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
         client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
@@ -83,7 +83,7 @@ class Queries:
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
-        self.client.close()  # type: ignore[no-untyped-call]
+        self.client.close()
 
     def for_run(self) -> Self:
         """Return an object with the same client and a meter of its own."""

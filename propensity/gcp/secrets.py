@@ -58,6 +58,6 @@ def _client(endpoint: str) -> Any:
 
     return SecretManagerServiceClient(
         transport="rest",
-        credentials=AnonymousCredentials() if endpoint else None,  # type: ignore[no-untyped-call]
+        credentials=AnonymousCredentials() if endpoint else None,
         client_options={"api_endpoint": endpoint} if endpoint else None,
     )

@@ -256,7 +256,7 @@ def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
                 prediction_scored_at=week["scored_at"],
                 log_odds_shift=week["log_odds_shift"],
             ),
-            residual=_residual(run, first_day, groups),
+            residual=residual_of(run, first_day, groups),
             value=_value(run, groups, values),
         )
         yield row, groups
@@ -271,7 +271,7 @@ def _label_mismatch(run: Run, version: int) -> str:
     return training_mismatch(recorded, run.use_case, run.settings, statement=labels)
 
 
-def _residual(run: Run, week: date, groups: pa.Table) -> Residual | None:
+def residual_of(run: Run, week: date, groups: pa.Table) -> Residual | None:
     """
     Return by how much the week's log-odds were too low, as 01-Predictions reads it.
 

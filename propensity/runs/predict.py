@@ -222,7 +222,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> Scored:
     value_model = model.value() if model.value is not None else None
     observed = Observed(of_card(model.record.card))
     batches = observed.count(model.scorer.score(features(run)))
-    for rows in _gathered(_scores(batches, key, shift, value_model)):
+    for rows in in_tables(prediction_rows(batches, key, shift, value_model)):
         run.warehouse.write(tables.SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
@@ -271,7 +271,7 @@ def _key(run: Run) -> dict[str, object]:
     return {"use_case": run.use_case.name, "as_of": run.as_of, "run_id": run.run_id}
 
 
-def _scores(
+def prediction_rows(
     scored: Iterable[tuple[pa.RecordBatch, Floats]],
     key: Mapping[str, object],
     log_odds_shift: float | None,
@@ -301,7 +301,7 @@ def money(values: Floats) -> pa.Array:
     return pc.cast(pa.array(np.minimum(values, MAXIMUM_AMOUNT)), _NUMERIC)
 
 
-def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def in_tables(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Yield tables of about ``ROWS_AT_ONCE`` rows."""
     gathered: list[pa.RecordBatch] = []
     for batch in batches:

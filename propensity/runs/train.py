@@ -109,7 +109,7 @@ def _uploaded_preprocessor(run: Run) -> Any | None:
 def _user_rows(run: Run) -> pa.Table:
     """Read labelled snapshots: one row per user and as-of date."""
     use_case = run.use_case
-    window = use_case.window(run.settings, _snapshots(run), today=run.as_of)
+    window = use_case.window(run.settings, training_dates(run), today=run.as_of)
     rows = run.warehouse.table(
         use_case.statement("training_rows"),
         {**window, "maximum_rows": run.settings.maximum_training_rows},
@@ -129,7 +129,7 @@ def _user_rows(run: Run) -> pa.Table:
     return value.with_known_amounts(rows)
 
 
-def _snapshots(run: Run) -> Sequence[date]:
+def training_dates(run: Run) -> Sequence[date]:
     """
     Return the as-of dates before which the source has data, newest last.
 

@@ -59,7 +59,7 @@ class ScoreStream(Consumer):
     def __init__(self, clients: Clients, artifacts: Artifacts) -> None:
         super().__init__(clients)
         self._scoring = threading.Lock()
-        self._champions = serving.Champions(
+        self.champions = serving.Champions(
             artifacts, clients.warehouse, clock=clients.clock, function=self.name
         )
 
@@ -92,7 +92,7 @@ class ScoreStream(Consumer):
         """
         if not (use_case.scores_events or use_case.has_statement("stream_rows")):
             return {"not_scored_on_the_stream": len(events)}
-        state = await self._champions.state(use_case)
+        state = await self.champions.state(use_case)
         rows, counts = await asyncio.to_thread(
             self._score, use_case, events, state, refused
         )

@@ -123,8 +123,7 @@ async def after_a_while(place: Place, champions: Champions) -> ServingState:
     place.clock.advance(TTL_S)
     await champions.state(USE_CASE)
     async with asyncio.timeout(60):
-        while champions._followed[USE_CASE.name]._reading:
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
     return await champions.state(USE_CASE)
 
 

@@ -73,8 +73,8 @@ def test_a_training_leaves_out_snapshots_that_lack_a_day_of_their_outcomes(capfd
     run = run_without(WEEK + DAY)
     run = replace(run, warehouse=SimpleNamespace(rows=lambda *_: days))
 
-    assert len(train._snapshots(run)) == 64
-    assert WEEK not in train._snapshots(run)
+    assert len(train.training_dates(run)) == 64
+    assert WEEK not in train.training_dates(run)
     assert "1 snapshot left out" in capfd.readouterr().err
 
 
@@ -82,17 +82,19 @@ class TestScores:
     def test_scores_take_memory_for_some_rows_only(self, monkeypatch):
         monkeypatch.setattr(predict, "ROWS_AT_ONCE", 4)
 
-        assert [*map(len, predict._gathered(5 * [BATCH]))] == [4, 4, 2]
+        assert [*map(len, predict.in_tables(5 * [BATCH]))] == [4, 4, 2]
 
     @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.1, np.inf])
     def test_scores_that_are_no_probabilities_are_not_appended(self, wrong):
+        scored = [(BATCH, np.array([0.5, wrong]))]
         with pytest.raises(SchemaError, match="not probabilities"):
-            list(predict._scores([(BATCH, np.array([0.5, wrong]))], {}, None, None))
+            list(predict.prediction_rows(scored, {}, None, None))
 
     def test_scores_are_worth_what_a_column_of_money_can_hold(self):
         """An amount beyond that is the greatest, and no error for all other users."""
         amounts: Any = SimpleNamespace(amounts=lambda _: np.array([3.0, 1e300]))
-        [rows] = predict._scores([(BATCH, np.array([0.5, 1.0]))], {}, None, amounts)
+        scored = [(BATCH, np.array([0.5, 1.0]))]
+        [rows] = predict.prediction_rows(scored, {}, None, amounts)
 
         assert list(map(float, rows["expected_value"].to_pylist())) == [1.5, 1e15]
 
@@ -105,7 +107,7 @@ def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(missing, lack
     has nothing to follow: it would predict too little of everybody."""
     groups = {"probability": [0.2], "users": [1000], "conversions": [100]}
     run = run_without(*(WEEK + days * DAY for days in missing))
-    residual = evaluate._residual(run, WEEK, pa.table(groups))
+    residual = evaluate.residual_of(run, WEEK, pa.table(groups))
 
     found = residual and residual.residual_log_odds
     assert found == (lacked and pytest.approx(lacked, abs=0.01))

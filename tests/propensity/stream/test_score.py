@@ -131,7 +131,8 @@ def scoring(
     async def serves(_: Any) -> Any:
         return state
 
-    consumer._champions = SimpleNamespace(state=serves)  # type: ignore[assignment]
+    champions: Any = SimpleNamespace(state=serves)
+    consumer.champions = champions
     return consumer, batches
 
 

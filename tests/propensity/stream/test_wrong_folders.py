@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +14,9 @@ import pytest
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
-from propensity.events.rows import PostcodeIndex
 from propensity.online.score_request import question_of
 from propensity.settings import Settings
 from propensity.stream.consumer import Clients, StreamFeatures
-from propensity.suppression import NOBODY
 from tests import own_use_cases
 from tests.clocks import ManualClock
 from tests.events import NOW, bet, message, registration, transaction
@@ -68,23 +67,12 @@ def wrong(request, folder) -> Path:
 def consumer() -> tuple[StreamFeatures, Tables]:
     """The consumer as it opens in this deployment, before tables that take all."""
     clients, tables = Clients.open(SETTINGS, ManualClock(NOW)), Tables()
-    stream = StreamFeatures(clients)
-    fakes: Any = {"appends": tables, "bus": tables, "warehouse": tables}
-    stream.clients = Clients(**{**vars(clients), **fakes})
-    none = pa.table({"postcode": [""], "socioeconomic_idx": [0.0]})[:0]
-    stream._postcodes = Known(PostcodeIndex(none))  # type: ignore[assignment]
-    stream.suppressed = Known(NOBODY)  # type: ignore[assignment]
-    return stream, tables
-
-
-class Known:
-    """What is read in the background, and is there already."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    async def current(self) -> object:
-        return self.value
+    postcodes = pa.table({"postcode": [""], "socioeconomic_idx": [0.0]})[:0]
+    warehouse = SimpleNamespace(
+        settings=SETTINGS, table=lambda _: postcodes, read_small_table=lambda *_: []
+    )
+    fakes: Any = {"appends": tables, "bus": tables, "warehouse": warehouse}
+    return StreamFeatures(Clients(**{**vars(clients), **fakes})), tables
 
 
 async def test_a_wrong_folder_does_not_stop_the_stream(wrong, capsys):
