@@ -190,7 +190,7 @@ def accept(
             accepted.refused[place] = _alone(error)
             continue
         for use_case in use_cases:
-            if suppressed and suppressed.covers(user_id, use_case):
+            if suppressed.covers(user_id, use_case):
                 continue
             ids = use_case, event_id, user_id
             data = _enriched(json, sent, ids, values)

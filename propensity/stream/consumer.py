@@ -40,7 +40,7 @@ from propensity.events.messages import Message, dead_letters
 from propensity.events.rows import Accepted, Event, PostcodeIndex, accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
-from propensity.gcp.http import Json, body_of, freeze_gc
+from propensity.gcp.http import Json, body_of, freeze_gc, length_of
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
@@ -66,8 +66,6 @@ READING_BYTES = 64 * 1024**2
 
 # Seconds after which the table of postcodes is read anew.
 POSTCODE_TTL_S = 3600
-# Attributes of published messages.
-KEPT = ("use_case", "event_id", "event_type")
 
 # Why a message is a dead letter, or is to be delivered again.
 Unhandled = Refused | PropensityError
@@ -174,9 +172,7 @@ class Consumer(ABC):
     async def _read(self, request: Request) -> bytes:
         """Read a body, unless the instance is reading as much as it has memory for."""
         most = messages.MAXIMUM_BODY_BYTES
-        # A body in chunks does not say how long it will be.
-        length = dict(request.scope["headers"]).get(b"content-length", most)
-        size = min(int(length), most)
+        size = length_of(request, maximum=most)
         if self._reading + size > READING_BYTES:
             raise Unavailable("too much is being read in this instance; try again")
         self._reading += size
@@ -341,7 +337,11 @@ class StreamFeatures(Consumer):
         events = await self._store(STREAM_EVENTS, accepted.events, accepted)
         messages, unknown_postcodes = [], 0
         for event in events:
-            attributes = {name: getattr(event, name) for name in KEPT}
+            attributes = {
+                "use_case": event.use_case,
+                "event_id": event.event_id,
+                "event_type": event.event_type,
+            }
             messages.append((event.published, attributes))
             if event.values.get("postcode") is not None:
                 unknown_postcodes += event.values["socioeconomic_idx"] is None
