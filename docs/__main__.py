@@ -11,7 +11,6 @@ from pathlib import Path
 from docs import openapi, reference
 
 FOLDER = Path(__file__).resolve().parent
-PAGES = {"openapi.yaml": openapi.page}
 # These functions write what stands between two comments of a page.
 PARTS = {
     ("commands.md", "exit codes"): reference.exit_codes,
@@ -36,6 +35,5 @@ if __name__ == "__main__":
         path = FOLDER / name
         path.write_text(with_part(path.read_text("utf-8"), part, write()), "utf-8")
         print(f"wrote {part} in docs/{name}")
-    for name, page in PAGES.items():
-        (FOLDER / name).write_text(page(), "utf-8")
-        print(f"wrote docs/{name}")
+    (FOLDER / "openapi.yaml").write_text(openapi.page(), "utf-8")
+    print("wrote docs/openapi.yaml")

@@ -140,8 +140,10 @@ def _count(most: int) -> Schema:
 
 def _errors(of: type[PropensityError]) -> dict[str, type[PropensityError]]:
     """Return an error and those below it, by their codes."""
-    below = (_errors(one) for one in of.__subclasses__())
-    return {of.code: of} | {code: one for found in below for code, one in found.items()}
+    found = {of.code: of}
+    for below in of.__subclasses__():
+        found |= _errors(below)
+    return found
 
 
 ERRORS = _errors(PropensityError)

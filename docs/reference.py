@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, product
 
 import click
@@ -27,8 +27,8 @@ from propensity.tables.every import TABLES
 # A column that at least so many tables have is described once.
 SHARED_BY = 3
 
-# A table that has more columns of another one than these refers to it.
-SHARED_COLUMNS = 4
+# A table that has most columns of another one refers to it.
+LIKE = {"ma_model_evaluation": "ma_model_training_metadata"}
 
 # Types that a query need not know, or that the column's name says.
 PLAIN = {"STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"}
@@ -72,16 +72,15 @@ def shared_columns() -> str:
 def tables() -> str:
     """Return the tables that people query, with their columns."""
     shared, parts = _shared(), list[str]()
-    shown = [table for table in TABLES if table.name not in INTERNAL]
-    for number, table in enumerate(shown):
+    columns_of = {table.name: table.columns for table in TABLES}
+    for table in (table for table in TABLES if table.name not in INTERNAL):
         own = [column for column in table.columns if column not in shared]
         also = [column for column in table.columns if column in shared]
         parts += [*_about(table), f"\nColumns, besides {_code(_shown(also))}"]
-        like = max(shown[:number], default=table, key=_same_as(own))
-        same = [column for column in own if column in like.columns and like != table]
-        if len(same) > SHARED_COLUMNS:
+        if like := LIKE.get(table.name):
+            same = [column for column in own if column in columns_of[like]]
             own = [column for column in own if column not in same]
-            parts.append(f", and {_code(_shown(same))} of [{like.name}](#{like.name})")
+            parts.append(f", and {_code(_shown(same))} of [{like}](#{like})")
         parts += [":\n\n", *_lines(own)]
     return "".join(parts)
 
@@ -95,11 +94,6 @@ def internal_tables() -> str:
 def events_columns() -> str:
     """Return the columns of the view of the export."""
     return "".join(_lines(GA_EVENTS))
-
-
-def _same_as(columns: Sequence[Column]) -> Callable[[Table], int]:
-    """Return how many of these columns a table has, as a function."""
-    return lambda table: sum(column in table.columns for column in columns)
 
 
 def _shared() -> list[Column]:
