@@ -40,10 +40,7 @@ def ends(part: Slice) -> list:
 
 @pytest.mark.parametrize(
     ("weeks", "stride", "horizon"),
-    [
-        *((weeks, 7, 35) for weeks in (11, 13, 16, 24, 40, 60)),
-        *((40, 1, 7), (40, 7, 30), (20, 13, 30), (12, 30, 7), (40, 7, 91), (9, 13, 1)),
-    ],
+    [(11, 7, 35), (40, 7, 35), (40, 1, 7), (20, 13, 30), (12, 30, 7)],
 )
 def test_no_model_is_judged_by_outcomes_that_overlap_those_it_learned(
     weeks, stride, horizon
