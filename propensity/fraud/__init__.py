@@ -1,6 +1,266 @@
 """
 Events that are scored one by one, such as payments that may be fraud.
 
-- ``rows``: the data set of a training on events, from what was scored and became known
-- ``alerts``: which events people review, and what that saves
+``dataset`` makes the rows of a training from what was scored and became known. The rest
+is about alerts: which events they are, and what they save.
+
+A person reviews an alert. A review has one cost whatever it finds, and stops a fraud; a
+fraud without an alert costs its amount. So an event is an alert where its probability
+times its amount reaches the cost of a review. An anomaly score is no probability: there
+an event is an alert from the cheapest threshold on, if its amount reaches that cost.
+Where the amount is unknown nothing is known to be lost, and there is no alert.
+
+No alerts at all cost the amounts of all frauds, and the difference is what alerts save:
+negative where reviews cost more than they brought.
+
+Source:
+    Bahnsen, Stojanovic, Aouada and Ottersten, "Cost Sensitive Credit Card Fraud
+    Detection Using Bayes Minimum Risk", ICMLA 2013: the costs, and probability times
+    amount. Sheng and Ling, "Thresholding for Making Classifiers Cost-sensitive", AAAI
+    2006: the threshold of anomaly scores.
 """
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import json
+
+from propensity.errors import NotEnoughData, SchemaError
+from propensity.measures.intervals import FEW, NORMAL, Difference, difference
+from propensity.measures.metrics import grouped, ratio, sum_of_top, summed
+from propensity.measures.revenue import amounts, money, total
+from propensity.models.encoding import Flags, Floats, numbers_of
+from propensity.tables.models import Savings
+from propensity.usecases import UseCase
+
+# Scores are at most 1, so none reaches it.
+NO_ALERTS = 2.0
+
+# Shares of the rows that people may review: one in a thousand to one in a hundred.
+RATES = (0.001, 0.005, 0.01)
+
+# What is known of an event's outcome.
+STATES = ("known", "unknown", "pending")
+
+
+def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
+    """
+    Return the data set of a training: events in time order, features in columns.
+
+    Args:
+        joined: The result of ``event_training_rows.sql``: ``event_id``, ``user_id``,
+            ``event_time``, ``as_of`` (the event's day), ``features`` as JSON, ``label``
+            (0, 1 or null), ``truth_time``, ``is_conflicting``, ``state`` and
+            ``weight``.
+        use_case: Its features are read from the JSON; missing features are null.
+
+    Raises:
+        NotEnoughData: There is no row.
+        SchemaError: A feature is of another type than the use case's.
+    """
+    if not len(joined):
+        raise NotEnoughData(
+            "there are no events before the as-of date",
+            hint="Send some to the stream, or run `propensity load transactions`",
+        )
+    order = [("event_time", "ascending"), ("event_id", "ascending")]
+    rows = joined.sort_by(order)
+    options = json.ParseOptions(
+        explicit_schema=use_case.feature_schema(),
+        newlines_in_values=True,
+        unexpected_field_behavior="ignore",
+    )
+    texts = pc.fill_null(rows["features"], "{}").to_pylist()
+    try:
+        lines = BytesIO("\n".join(texts).encode())
+        features = json.read_json(lines, parse_options=options)
+    except pa.ArrowInvalid as error:
+        raise SchemaError(
+            "inference_log has features of other types than usecase.toml",
+            hint=f"Correct the types in usecase.toml: {error}",
+        ) from error
+    if len(features) != len(rows):
+        raise SchemaError(
+            f"inference_log has {len(rows) - len(features)} rows whose features are "
+            "not JSON objects"
+        )
+    rows = rows.drop_columns(["features"])
+    for name in use_case.features:
+        rows = rows.append_column(name, features[name])
+    return rows
+
+
+def counts(rows: pa.Table) -> dict[str, int]:
+    """Return the numbers of rows by state, and of those with conflicting labels."""
+    return {
+        **{state: pc.sum(pc.equal(rows["state"], state)).as_py() for state in STATES},
+        "conflicting": pc.sum(rows["is_conflicting"]).as_py() or 0,
+    }
+
+
+# -- alerts ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stakes:
+    """
+    Events of known truth, and what they cost.
+
+    Attributes:
+        is_fraud: (rows,).
+        amount: Lost with a fraud that is missed, (rows,), as ``revenue.amounts``.
+        weight: Events that a row stands for, (rows,), positive.
+        review_cost: Of an alert.
+    """
+
+    is_fraud: Flags
+    amount: Floats
+    weight: Floats
+    review_cost: float
+
+    @property
+    def gain(self) -> Floats:
+        """What a row saves if it is an alert, and costs if negative, (rows,)."""
+        lost = np.where(self.is_fraud, self.amount, 0.0)
+        return np.asarray(self.weight * (lost - self.review_cost), dtype=np.float64)
+
+    def alerts(self, score: Floats, threshold: float | None) -> Flags:
+        """
+        Return which rows are alerts, (rows,).
+
+        Args:
+            score: (rows,), in [0, 1].
+            threshold: Of a score that only ranks; None for a probability.
+        """
+        if threshold is None:
+            return np.asarray(score * self.amount >= self.review_cost)
+        return (score >= threshold) & (self.amount >= self.review_cost)
+
+
+def cheapest_threshold(score: Floats, stakes: Stakes) -> float:
+    """
+    Return the score from which alerts are cheapest on these rows, (rows,) in [0, 1].
+
+    No row is an alert whose amount does not reach the cost of a review.
+    It lies halfway between the last score that is an alert and the next one. Of two
+    that cost the same the higher counts. NO_ALERTS if no alert pays.
+    """
+    gain = np.where(stakes.amount >= stakes.review_cost, stakes.gain, 0.0)
+    distinct, group = np.unique(score, return_inverse=True)
+    saved = np.cumsum(summed(group, gain, len(distinct))[::-1])
+    if not saved.max(initial=0.0) > 0:
+        return NO_ALERTS
+    best, descending = int(np.argmax(saved)), distinct[::-1]
+    following = descending[min(best + 1, len(distinct) - 1)]
+    return float((descending[best] + following) / 2)
+
+
+def savings(alerted: Flags, stakes: Stakes, *, threshold: float | None) -> Savings:
+    """
+    Return what alerts save, with a 95% interval of FEW frauds.
+
+    Args:
+        alerted: Which rows are alerts, (rows,).
+        threshold: By which they are; None where they are by probability and amount.
+    """
+    lost = total((stakes.amount * stakes.weight)[stakes.is_fraud])
+    gain = np.where(alerted, stakes.gain, 0.0)
+    saved = total(gain)
+    # A row may have come more or less often: a Poisson count's variance is its mean.
+    half = NORMAL * math.sqrt(float((gain**2).sum()))
+    has_interval = stakes.is_fraud.sum() >= FEW
+    caught = alerted & stakes.is_fraud
+    return Savings(
+        review_cost=money(stakes.review_cost),
+        alert_threshold=threshold,
+        alerted=round(float(stakes.weight[alerted].sum())),
+        alerted_conversions=round(float(stakes.weight[caught].sum())),
+        cost=lost - saved,
+        cost_without=lost,
+        saved=saved,
+        saved_low=money(float(saved) - half) if has_interval else None,
+        saved_high=money(float(saved) + half) if has_interval else None,
+        saved_share=float(saved / lost) if lost else None,
+    )
+
+
+def saved_by_groups(groups: pa.Table, review_cost: float) -> Savings | None:
+    """
+    Return what the alerts of a day save; None for a version without alerts.
+
+    Args:
+        groups: Rows of ``event_evaluation_rows.sql`` whose outcome is known.
+        review_cost: Of an alert.
+    """
+    scored = groups.filter(pc.is_valid(groups["probability"])).sort_by("probability")
+    if not len(scored) or scored["is_alert"].null_count:
+        return None
+    events = numbers_of(scored["users"])
+    is_fraud = scored["conversions"].to_numpy() > 0
+    # Each fraud is drawn by itself for the interval, others by their group.
+    own = np.repeat(np.arange(len(events)), np.where(is_fraud, events, 1).astype(int))
+    stakes = Stakes(
+        is_fraud=is_fraud[own],
+        amount=amounts(numbers_of(scored["lost"]))[own],
+        weight=np.where(is_fraud, 1.0, events)[own],
+        review_cost=review_cost,
+    )
+    threshold = scored["alert_threshold"][0].as_py()
+    return savings(scored["is_alert"].to_numpy()[own], stakes, threshold=threshold)
+
+
+def cost_difference(
+    challenger: Flags, champion: Flags, stakes: Stakes, *, user: NDArray[np.int64]
+) -> Difference:
+    """
+    Return the cost of a challenger's alerts, (rows,), minus a champion's.
+
+    Args:
+        user: Number of the row's user, (rows,): what happens to one is one draw.
+    """
+    gain = np.where(champion, stakes.gain, 0.0) - np.where(challenger, stakes.gain, 0.0)
+    return difference(float(total(gain)), gain, stakes.is_fraud, user)
+
+
+def at_rates(
+    score: Floats, stakes: Stakes, rates: Sequence[float] = RATES
+) -> list[dict[str, float | None]]:
+    """
+    Return recall and cost of reviewing the rows with the highest scores, by rate.
+
+    Rows with the same score are divided in proportion, so numbers may be fractions.
+
+    Returns:
+        By ``rate``: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost``
+        of missed rows and reviews, and ``cost_without`` any review. Without positives
+        recall is None.
+    """
+    fraud = np.where(stakes.is_fraud, stakes.weight, 0.0)
+    observed = grouped(score, stakes.weight, fraud)
+    distinct, group = np.unique(score, return_inverse=True)
+    amount = summed(group, fraud * stakes.amount, len(distinct))
+    lost, entries = float(total(fraud * stakes.amount)), []
+    for rate in rates:
+        count = float(rate * stakes.weight.sum())
+        # Rounding in the sums must not give more hits than alerts.
+        hits = min(float(sum_of_top(observed, observed.conversions, count)), count)
+        stopped = float(sum_of_top(observed, amount, count))
+        entry: dict[str, float | None] = {
+            "rate": rate,
+            "alerts": count,
+            "true_positives": hits,
+            "recall": ratio(hits, fraud.sum()),
+            "precision": ratio(hits, count),
+            "cost": lost - stopped + count * stakes.review_cost,
+            "cost_without": lost,
+        }
+        entries.append(entry)
+    return entries

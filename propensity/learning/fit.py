@@ -24,9 +24,9 @@ from joblib import cpu_count
 from msgspec import structs
 from threadpoolctl import threadpool_limits
 
+from propensity import fraud
 from propensity.errors import NotEnoughData
-from propensity.fraud import alerts
-from propensity.fraud.alerts import Stakes
+from propensity.fraud import Stakes
 from propensity.learning import candidates, trained
 from propensity.learning.rows import Block, Parts, Slice
 from propensity.measures import metrics, thresholds
@@ -171,9 +171,9 @@ class _Training:
             if self.use_case.stream.amount:
                 stakes, threshold = self._stakes(self.parts.choosing), None
                 if is_anomaly:
-                    threshold = alerts.cheapest_threshold(score, stakes)
+                    threshold = fraud.cheapest_threshold(score, stakes)
                 alerted = stakes.alerts(score, threshold)
-                saved = alerts.savings(alerted, stakes, threshold=threshold)
+                saved = fraud.savings(alerted, stakes, threshold=threshold)
                 values["cost"] = float(saved.cost)
         return trained.Judged(candidate=candidate, score=score, metrics=values)
 
@@ -273,23 +273,23 @@ class _Training:
         """
         part, earlier = holdout.rows, self.parts.choosing
         stakes, threshold = self._stakes(part), None
-        at_rates = alerts.at_rates(holdout.probability, stakes)
+        at_rates = fraud.at_rates(holdout.probability, stakes)
         if not self.use_case.stream.amount:
             return replace(holdout, at_rates=at_rates)
         if measured.is_anomaly:
             earlier = self.parts.before
             judged = measured.scores(earlier.rows, self.use_case)
-            threshold = alerts.cheapest_threshold(judged, self._stakes(earlier))
+            threshold = fraud.cheapest_threshold(judged, self._stakes(earlier))
         ranks = trained.baseline_score(self.use_case, earlier, part)
         before, now = np.split(ranks, [len(earlier)])
-        cheapest = alerts.cheapest_threshold(before, self._stakes(earlier))
+        cheapest = fraud.cheapest_threshold(before, self._stakes(earlier))
         alerted = stakes.alerts(now, cheapest)
-        beside = alerts.savings(alerted, stakes, threshold=cheapest)
+        beside = fraud.savings(alerted, stakes, threshold=cheapest)
         alerted = stakes.alerts(holdout.probability, threshold)
         return replace(
             holdout,
             at_rates=at_rates,
-            savings=alerts.savings(alerted, stakes, threshold=threshold),
+            savings=fraud.savings(alerted, stakes, threshold=threshold),
             baseline_saved=beside.saved,
             stakes=stakes,
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from propensity.fraud import alerts
+from propensity import fraud
 from propensity.learning import season
 from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
@@ -79,7 +79,7 @@ class Rival:
     version: int
     score: Floats | None
     is_new: Flags | None = None
-    alert_threshold: float | None = alerts.NO_ALERTS
+    alert_threshold: float | None = fraud.NO_ALERTS
 
 
 def compare(trained: Trained, champion: Rival | None) -> Verdict:
@@ -133,7 +133,7 @@ def _compared(trained: Trained, champion: Rival | None) -> Verdict:
     compared, words = {"roc_auc": area}, f"ROC AUC {area.format()}"
     is_worse = area.is_below()
     if held.savings is not None and held.stakes is not None:
-        cost = alerts.cost_difference(
+        cost = fraud.cost_difference(
             held.stakes.alerts(held.probability, held.savings.alert_threshold),
             held.stakes.alerts(champion.score, champion.alert_threshold),
             held.stakes,

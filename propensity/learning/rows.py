@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import NotEnoughData
-from propensity.fraud.rows import counts
+from propensity.fraud import counts
 from propensity.measures import metrics
 from propensity.measures.intervals import by_user
 from propensity.measures.metrics import Outcomes
@@ -317,7 +317,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     Split scored events; most have no label yet, and some never get one.
 
     Args:
-        rows: As ``fraud.rows.dataset`` returns them.
+        rows: As ``fraud.dataset`` returns them.
         settings: The minimum of rows and of frauds.
     """
     least = settings.minimum_conversions

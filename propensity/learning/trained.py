@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from propensity.fraud.alerts import Stakes
+from propensity.fraud import Stakes
 from propensity.learning.rows import Parts, Slice
 from propensity.measures import metrics
 from propensity.measures.metrics import Curves

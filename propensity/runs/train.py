@@ -17,8 +17,7 @@ from msgspec import structs
 
 from propensity import suppression
 from propensity.errors import ArtifactError, Conflict, NotEnoughData, SchemaError
-from propensity.fraud.alerts import NO_ALERTS
-from propensity.fraud.rows import dataset
+from propensity.fraud import NO_ALERTS, dataset
 from propensity.learning import card as cards
 from propensity.learning import fit, gate, value
 from propensity.learning import rows as learning_rows

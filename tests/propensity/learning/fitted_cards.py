@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from propensity.fraud.rows import dataset
+from propensity.fraud import dataset
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
 from propensity.learning.trained import Trained

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from propensity.errors import NotEnoughData, SchemaError
-from propensity.fraud.rows import dataset
+from propensity.fraud import dataset
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.propensity.learning.fitted_cards import (
     ALONE,

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from propensity import usecases
-from propensity.fraud.rows import dataset
+from propensity.fraud import dataset
 from propensity.learning import card as cards
 from propensity.learning import gate, season
 from propensity.learning.report import verdict, version_page, week_page
