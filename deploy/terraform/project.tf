@@ -1,4 +1,5 @@
-# What the project itself is given: APIs, roles, and one account for each function.
+# What the project itself is given: APIs, roles, one account for each function, keys, and
+# a bucket of the log.
 
 locals {
   apis = concat(
@@ -114,4 +115,66 @@ resource "google_artifact_registry_repository_iam_member" "build" {
   repository = google_artifact_registry_repository.images[each.key].repository_id
   role       = "roles/artifactregistry.writer"
   member     = "serviceAccount:${google_service_account.helper["build"].email}"
+}
+
+# What lets Google's services use the customer's keys, before anything does. A key and
+# its ring are made by who administers keys. They stay while there are data: without
+# these rights what is kept could not be read.
+
+data "google_bigquery_default_service_account" "this" {
+  count      = var.kms_key != "" ? 1 : 0
+  project    = var.project
+  depends_on = [google_project_service.api]
+}
+
+data "google_storage_project_service_account" "this" {
+  count      = var.kms_key != "" || var.functions_kms_key != "" ? 1 : 0
+  project    = var.project
+  depends_on = [google_project_service.api]
+}
+
+locals {
+  number = data.google_project.this.number
+  agents = {
+    bigquery         = try(data.google_bigquery_default_service_account.this[0].email, "")
+    storage          = try(data.google_storage_project_service_account.this[0].email_address, "")
+    pubsub           = "service-${local.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+    run              = "service-${local.number}@serverless-robot-prod.iam.gserviceaccount.com"
+    artifactregistry = "service-${local.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+  }
+  # https://cloud.google.com/run/docs/securing/using-cmek
+  encrypts = merge(
+    { for one in ["bigquery", "storage", "pubsub"] : "data ${one}" => { service = one, key = var.kms_key } if var.kms_key != "" },
+    { for one in ["run", "artifactregistry", "storage"] : "functions ${one}" => { service = one, key = var.functions_kms_key } if var.functions_kms_key != "" },
+  )
+}
+
+resource "google_kms_crypto_key_iam_member" "agent" {
+  for_each      = local.encrypts
+  crypto_key_id = each.value.key
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = "serviceAccount:${local.agents[each.value.service]}"
+}
+
+# A bucket of the log for the lines that functions write: one a run, none with a user's
+# id. The project's own bucket, _Default, keeps all lines for thirty days; runs can be
+# looked up here for longer, in the region of the deployment.
+
+resource "google_logging_project_bucket_config" "runs" {
+  project        = "projects/${var.project}"
+  location       = var.region
+  bucket_id      = var.prefix
+  description    = "What the functions of ${var.prefix} write"
+  retention_days = var.log_days
+  depends_on     = [google_project_service.api]
+}
+
+resource "google_logging_project_sink" "runs" {
+  for_each    = var.keep_only_data ? {} : { runs = "${var.prefix}-runs" }
+  project     = var.project
+  name        = each.value
+  destination = "logging.googleapis.com/${google_logging_project_bucket_config.runs.id}"
+  # Lines of ours name the function; the platform's, one a request, do not.
+  filter                 = "(resource.labels.service_name=~\"^${var.prefix}-\" OR resource.labels.job_name=~\"^${var.prefix}-\") AND jsonPayload.function:*"
+  unique_writer_identity = true
 }

@@ -119,8 +119,8 @@ LINES = [
     ("bucket.tf", "days_since_noncurrent_time = 1 "),
     ("dataset.tf", "delete_contents_on_destroy = var.delete_data"),
     ("dataset.tf", "deletion_protection = !var.delete_data"),
-    ("callers.tf", 'role = "roles/run.invoker" members = each.value'),
-    ("callers.tf", "local.functions[name].is_public ? sort(var.callers) : []"),
+    ("rights.tf", 'role = "roles/run.invoker" members = each.value'),
+    ("rights.tf", "local.functions[name].is_public ? sort(var.callers) : []"),
 ]
 
 
