@@ -9,40 +9,35 @@ against it.
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from propensity import folders, ids, usecases
+from propensity import folders, usecases
 from propensity.errors import PropensityError
-from propensity.events import messages, values
-from propensity.online import lookup, score
-from propensity.online.score_request import MAXIMUM_INSTANCES
 from propensity.runs.run import MAXIMUM_BODY
 from propensity.schema import Column
 from propensity.tables import every as tables
 
 Schema = dict[str, Any]
 
-SOURCE: Schema = yaml.safe_load(Path(__file__).with_name("http.yaml").read_text())
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``!code module:name`` as the constant of this name."""
+
+
+_Loader.add_constructor("!code", lambda _, node: pkgutil.resolve_name(node.value))
+_TEXT = Path(__file__).with_name("http.yaml").read_text()
+SOURCE: Schema = yaml.load(_TEXT, _Loader)
 NULL = {"type": "null"}
 _COLUMNS = {"STRING": "str", "INT64": "int", "FLOAT64": "float", "NUMERIC": "float",
             "BOOL": "bool", "DATE": "date", "TIMESTAMP": "moment"}  # fmt: skip
 _OF_A_WEEK = ("use_case", "week", "week_end", "status")
 # Columns of a run's row that its answer has once, or not at all.
 _OF_THE_RUN = ("run_id", "as_of", "thresholds", "metrics", "sums")
-
-# Pub/Sub delivers again after any error of these.
-CONSUMERS = ("stream_features", "score_stream")
-MAXIMUM_BODIES = {
-    "get_proba": lookup.MAXIMUM_BODY_BYTES,
-    "score": score.MAXIMUM_BODY_BYTES,
-    **dict.fromkeys(CONSUMERS, messages.MAXIMUM_BODY_BYTES),
-}
-# A status may also have a body that is no error.
-UNKNOWN_USERS = {"get_proba_of_one": "UnknownUser", "score": "UnfeaturedUser"}
 
 
 def kind(of: str | list[str]) -> Schema:
@@ -86,12 +81,11 @@ def _of_column(column: Column) -> Schema:
 
 def _features(use_case: usecases.UseCase) -> Schema:
     """Return the schema of features, where a number may be a text."""
-    text = {"type": "string", "maxLength": values.MAXIMUM_TEXT_CHARACTERS}
-    number = kind(["numeral", "float", "null"])
+    text, number = kind(["text", "null"]), kind(["numeral", "float", "null"])
     return {
         "type": "object",
         "properties": {
-            name: number if of == usecases.NUMBER else {"anyOf": [text, NULL]}
+            name: number if of == usecases.NUMBER else text
             for name, of in use_case.features.items()
         },
         "required": [*use_case.features],
@@ -115,27 +109,18 @@ def schemas() -> Schema:
             name: _object(fields, is_closed=False)
             for name, fields in SOURCE["open"].items()
         },
-        "UserId": {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": ids.MAXIMUM_ID_CHARACTERS,
-            "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
-        },
-        "UserIds": kind("UserId[]") | _count(lookup.MAXIMUM_USERS),
+        "UserId": kind("user_id"),
+        "UserIds": kind("user_ids"),
         "UseCase": {"enum": shipped, "description": "or PROPENSITY_USE_CASE"},
         "UseCaseOfUsers": {"enum": of_users, "description": "or PROPENSITY_USE_CASE"},
         "PredictionOrNone": kind(["Prediction", "UnpredictedUser"]),
         **{f"Features_{one.name}": _features(one) for one in loaded},
         "Features": kind([f"Features_{one.name}" for one in loaded]),
-        "Instances": kind("Features[]") | _count(MAXIMUM_INSTANCES),
+        "Instances": kind("instances"),
         "Question": {"anyOf": [*kind(requests)["anyOf"], flat]},
         "EvaluatedWeek": _row(week, *_OF_A_WEEK, "outcome"),
         "AudienceLift": _row(lift, *_OF_A_WEEK, "audience"),
     }
-
-
-def _count(most: int) -> Schema:
-    return {"minItems": 1, "maxItems": most}
 
 
 def _errors(of: type[PropensityError]) -> dict[str, type[PropensityError]]:
@@ -149,19 +134,21 @@ def _errors(of: type[PropensityError]) -> dict[str, type[PropensityError]]:
 ERRORS = _errors(PropensityError)
 
 
-def _failures(target: str, codes: list[str]) -> Schema:
-    """Return the answers of errors, by status."""
+def _failures(source: Schema) -> Schema:
+    """Return a function's answers of errors, by status."""
+    codes = source["errors"].split()
     by_status: dict[int, list[str]] = {}
     for code in codes:
         status = ERRORS[code].status
-        if target in CONSUMERS and status not in (400, 405, 413):
+        # Pub/Sub delivers again after any error of a function that takes its messages.
+        if source.get("request") == "Push" and status not in (400, 405, 413):
             status = max(status, 500)
         by_status.setdefault(status, []).append(code)
     answers: Schema = {}
     for status, of_status in sorted(by_status.items()):
         named = {"properties": {"error": {"enum": of_status}}}
         schema: Schema = {"allOf": [kind("Error"), named]}
-        if status == 404 and (unknown := UNKNOWN_USERS.get(target)):
+        if status == 404 and (unknown := source.get("unknown_user")):
             schema = {"anyOf": [kind(unknown), schema]}
         answers[str(status)] = _json(", ".join(of_status), schema)
     if "405" in answers:
@@ -177,8 +164,8 @@ def _json(description: str, schema: Schema) -> Schema:
 
 
 def _operation(method: str, source: Schema) -> Schema:
-    own = ("request", "answer", "errors")
-    target, request, answer, codes = (source.get(k) for k in ("operationId", *own))
+    own = ("request", "maximum_body", "answer", "unknown_user", "errors")
+    request, answer = source.get("request"), source["answer"]
     made = {name: of for name, of in source.items() if name not in own}
     is_run = str(request).endswith("Run")
     done = _json("Done", kind(answer))
@@ -186,16 +173,15 @@ def _operation(method: str, source: Schema) -> Schema:
         schema = {"anyOf": [kind(answer), kind("Error")]}
         done = _json("Done; to Cloud Scheduler also an error that cannot pass", schema)
         made["parameters"] = [SOURCE["by_the_clock"]]
-    responses = {"200": done, **_failures(target, codes.split())}
+    responses = {"200": done, **_failures(source)}
     if method == "head":
-        target = "get_proba_of_one"
         responses = {
             status: {"description": one["description"]}
             for status, one in responses.items()
         }
     if request:
         content = _json("", kind(request))["content"]
-        made["x-maximum-body-bytes"] = MAXIMUM_BODIES.get(target, MAXIMUM_BODY)
+        made["x-maximum-body-bytes"] = source.get("maximum_body", MAXIMUM_BODY)
         made["requestBody"] = {"required": not is_run, "content": content}
     return {**made, "responses": responses}
 
