@@ -8,10 +8,14 @@ was final then, and each week an evaluation and a publication. All weeks togethe
 compared, on the same users and labels, with a plain model, fitted on the same rows:
 trees that scikit-learn boosts on twelve columns of recency, frequency and money.
 
-It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder.
-``benchmarks.quality_tables`` adds players at moments of their first day and, with that
-folder, sessions and labelled card transactions; what the plain model is worth there
-informs.
+It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder. Other
+labelled tables inform: a model is trained on the older dates, as 00-ModelTraining does,
+and scores the newer ones; so does a plain model of the same rows and features.
+
+- Generated players, at moments of their first day, in the order of registration.
+- With that folder, sessions of a real shop, and real card transactions with the frauds
+  of a whole day. Both files keep no order in time that a model could be judged by, so
+  their rows are dealt out to dates at random.
 
 With that folder, the trees of card fraud are compared with two other scores that need
 no labels, on the frauds of a day of real transactions: a round a seed. It informs.
@@ -32,40 +36,43 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from functools import reduce
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sklearn.ensemble import IsolationForest
+from msgspec import structs
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from benchmarks import quality_tables
 from benchmarks.report import Line, finish
-from local import sandbox
+from local import sandbox, ship_model
 from local.demos.calls import FOLDER, call
 from local.demos.source import weeks_allowed
 from local.exports import ga4_export
+from local.generators.games import Games
 from local.generators.shop import Shop
 from local.progress import showing, step
 from local.stack.state import FUNCTIONS
 from propensity import usecases
 from propensity.errors import NoChampion
+from propensity.first_look.table import candidates
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
+from propensity.learning import fit
 from propensity.learning import rows as learning_rows
-from propensity.learning.rows import Slice
-from propensity.models.encoding import Flags, Floats, numbers_of
+from propensity.learning.rows import Parts, Slice
+from propensity.models.encoding import Flags, Floats, numbers_of, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.usecases import UseCase
-from propensity.usecases.declaration import VIEW
-
-Score = Callable[[pa.Table], Floats]
+from propensity.usecases import CATEGORY, NUMBER, Stream, UseCase
+from propensity.usecases.declaration import FOREST, VIEW
 
 WEEKS, RESAMPLES = 13, 200
 TARGETS = ("model_training", "model_evaluation", "predictions")
@@ -79,8 +86,6 @@ COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
     "log loss": (log_loss, False),
 }
 REAL = "online_retail_ga4.ndjson.zst"
-# Real transactions that are learned from, the first ones.
-CARDS_FITTED = 3_000
 # A query has so many as-of dates: the emulator's memory grows with them.
 AS_OFS = 24
 # Columns of the plain model: recency, frequency and money.
@@ -89,6 +94,31 @@ RFM = (
     "purchases", "purchases_7d", "purchases_28d", "purchase_days", "revenue",
     "revenue_7d", "largest_day_revenue", "mean_order_value",
 )  # fmt: skip
+
+SETTINGS = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "benchmark"})
+PLAYERS = Games(users=6_000, maximum_events=40)
+SHOPPERS = "online_shoppers_intention.csv.zst"
+# Columns of shoppers whose numbers are names.
+CODES = ("OperatingSystems", "Browser", "Region", "TrafficType")
+CARDS = "creditcard_day1.parquet"
+# Without labels the first transactions are learned from.
+CARDS_FITTED = 3_000
+FIRST = date(2026, 1, 5)
+# Dates of a table, and how many of the newest are scored.
+DATES, NEWEST = 12, 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """
+    Rows of a name, their scores by two rivals, ours first, and whether they gate:
+    whether ours may not be worse.
+    """
+
+    name: str
+    rows: Slice
+    scores: Mapping[str, Floats]
+    is_gate: bool
 
 
 def exported(
@@ -114,31 +144,39 @@ def read(
     use_case: UseCase,
     as_ofs: Sequence[date],
     statement: str = "training_rows",
+    *,
+    today: date | None = None,
 ) -> pa.Table:
     """Return the rows of a statement of many dates."""
     parts = []
     with step("") as bar:
         for start in range(0, len(as_ofs), AS_OFS):
             bar.label = f"{statement}, {start} of {len(as_ofs)} dates are done"
-            window = use_case.window(warehouse.settings, as_ofs[start : start + AS_OFS])
+            some = as_ofs[start : start + AS_OFS]
+            window = use_case.window(warehouse.settings, some, today=today)
             parameters = {**window, "maximum_rows": 10**9}
             parts.append(warehouse.table(use_case.statement(statement), parameters))
     return pa.concat_tables(parts)
 
 
-def fitted(known: Slice, seed: int) -> Score:
-    """Fit the plain model on all weeks that are known."""
-    model = quality_tables.plain(seed)
+def plain(
+    known: Slice, asked: Slice, features: Mapping[str, str], *, seed: int
+) -> Floats:
+    """Return what few and small trees, with their defaults, say of the rows asked."""
+    names = [name for name, kind in features.items() if kind == CATEGORY]
+    frames = [
+        to_frame(part.rows, features).astype(dict.fromkeys(names, "category"))
+        for part in (known, asked)
+    ]
+    model = HistGradientBoostingClassifier(
+        max_iter=80, max_leaf_nodes=15, learning_rate=0.05, random_state=seed
+    )
+    model.fit(frames[0], known.label)
+    return np.asarray(model.predict_proba(frames[1])[:, 1])
 
-    def columns(rows: pa.Table) -> Floats:
-        return np.column_stack([numbers_of(rows[name]) for name in RFM])
 
-    model.fit(columns(known.rows), known.label)
-    return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])
-
-
-def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
-    """Play the last weeks of a shop; return its name, rows, and scores by name."""
+def played(file: Path | None) -> Scored:
+    """Play the last weeks of a shop."""
     use_case = usecases.load("ga4_purchase")
     with sandbox.emulators(*RUNS) as stack:
         settings = Settings.from_environment(stack.environment)
@@ -167,15 +205,16 @@ def played(file: Path | None) -> tuple[str, Slice, dict[str, Floats]]:
             asked = {"use_case": use_case.name, "weeks": [*known]}
             published = warehouse.table(statement("published_users", own=FOLDER), asked)
     parts = {week: learning_rows.slice_of(rows, [week]) for week in known}
-    plain = []
+    features, rivals = {name: use_case.features[name] for name in RFM}, []
     with step("fitting the plain model"):
         for week, dates in known.items():
-            score = fitted(learning_rows.slice_of(rows, dates), settings.seed)
-            plain.append(score(parts[week].rows))
+            older = learning_rows.slice_of(rows, dates)
+            rivals.append(plain(older, parts[week], features, seed=settings.seed))
     whole = reduce(Slice.followed_by, parts.values())
     is_published, probability = matched(whole, published)
-    scores = {PUBLISHED: probability, PLAIN: np.concatenate(plain)[is_published]}
-    return name, whole.where(is_published), scores
+    scores = {PUBLISHED: probability, PLAIN: np.concatenate(rivals)[is_published]}
+    whole = whole.where(is_published)
+    return Scored(name=name, rows=whole, scores=scores, is_gate=True)
 
 
 def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
@@ -187,22 +226,106 @@ def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
     return is_there, numbers_of(both["probability"])
 
 
-def keep(file: Path, rows: Slice, probability: Floats) -> None:
-    """Write what was published, and of whom."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    kept = rows.rows.select([name for name in KEYS if name in rows.rows.column_names])
-    pq.write_table(kept.append_column("probability", [probability]), file)
+# -- labelled tables -----------------------------------------------------------------
 
 
-def compared(
-    name: str, rows: Slice, scores: Mapping[str, Floats], *, is_gate: bool = True
-) -> Iterator[Line]:
+def scored(name: str, parts: Parts, later: Slice, use_case: UseCase) -> Scored:
+    """Train on the parts, and score later rows."""
+    model = fit.train(parts, use_case, preprocessor=None, settings=SETTINGS)
+    scores = {
+        PUBLISHED: model.live.scores(later.rows, use_case),
+        PLAIN: plain(parts.every, later, use_case.features, seed=SETTINGS.seed),
+    }
+    return Scored(name=name, rows=later, scores=scores, is_gate=False)
+
+
+def shoppers(file: Path) -> Scored:
+    """Train on sessions of a shop: who buys before the session ends."""
+    codes = ", ".join(f"{name}::TEXT AS {name}" for name in CODES)
+    query = f"SELECT * REPLACE ({codes}) RENAME (Revenue AS label) FROM '{file}'"
+    table = duckdb.sql(query).to_arrow_table()
+    texts = ("Month", "VisitorType", *CODES)
+    *names, _ = table.column_names
+    # The use case of a shop, with other features and candidates.
+    use_case = structs.replace(
+        usecases.load("ga4_purchase"),
+        features={name: CATEGORY if name in texts else NUMBER for name in names},
+        candidates=candidates(),
+        baseline=usecases.Baseline(feature="PageValues", ascending=False),
+        stream=Stream(),
+    )
+    return _of_dates("online shoppers", _dealt(table), use_case)
+
+
+def cards(file: Path) -> Scored:
+    """Train on transactions of a day, with all of its frauds."""
+    use_case = usecases.load("card_fraud")
+    rows = _dealt(pq.read_table(file).rename_columns({"Class": "label"}))
+    end = FIRST + timedelta(days=7 * (DATES - NEWEST))
+    known = rows.filter(pc.less(rows["as_of"], end))
+    later = rows.filter(pc.greater_equal(rows["as_of"], end))
+    parts = learning_rows.of_events(known, settings=SETTINGS)
+    # Only these candidates learn from labels.
+    learning = [one for one in use_case.candidates if one.algorithm != FOREST]
+    use_case = structs.replace(use_case, candidates=learning)
+    return scored("cards with labels", parts, Slice(rows=later), use_case)
+
+
+def players() -> Scored:
+    """Train on generated players, at moments of their first day."""
+    use_case = usecases.load("first_day_churn")
+    end = PLAYERS.end.date()
+    as_ofs = [end - timedelta(days=7 * number) for number in range(DATES)]
+    with sandbox.opened() as opened:
+        ship_model.store(opened.warehouse, PLAYERS)
+        today = end + timedelta(days=30)
+        rows = read(opened.warehouse, use_case, as_ofs, today=today)
+    rows = rows.append_column("moment", rows[use_case.stream.elapsed])
+    return _of_dates("churn at moments", rows, use_case)
+
+
+def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Scored:
+    """Train on the older dates and score the newest."""
+    as_ofs = sorted(pc.unique(rows["as_of"]).to_pylist())
+    known = learning_rows.slice_of(rows, as_ofs[:-NEWEST])
+    later = learning_rows.slice_of(rows, as_ofs[-NEWEST:])
+    frame = use_case.timeframe(SETTINGS)
+    parts = learning_rows.of_users(known.rows, use_case, frame, settings=SETTINGS)
+    return scored(name, parts, later, use_case)
+
+
+def _dealt(table: pa.Table) -> pa.Table:
+    """Return rows with what a training needs beside the features, by date."""
+    order = np.random.default_rng(1).permutation(len(table))
+    rows = table.take(pa.array(order))
+    number = np.arange(len(rows))
+    as_of = np.datetime64(FIRST) + number * DATES // len(rows) * 7
+    at = as_of.astype("datetime64[us]") + number.astype("timedelta64[s]")
+    columns = {
+        "as_of": pa.array(as_of),
+        "user_id": pa.array([f"row {place}" for place in order]),
+        "event_time": pa.array(at, pa.timestamp("us", tz="UTC")),
+        "weight": pa.array(np.ones(len(rows))),
+        "moment": pa.array(np.zeros(len(rows))),
+        "state": pa.array(["known"] * len(rows)),
+        "is_conflicting": pa.array(np.zeros(len(rows), bool)),
+    }
+    for name, column in columns.items():
+        rows = rows.append_column(name, column)
+    label = rows["label"].cast(pa.int64())
+    return rows.set_column(rows.column_names.index("label"), "label", label)
+
+
+# -- comparisons ----------------------------------------------------------------------
+
+
+def compared(one: Scored) -> Iterator[Line]:
     """
     Yield each figure beside the rival's, and the interval of the difference.
 
     A user counts a Poisson(1) number of times in a resample, with all of its weeks.
-    ``scores`` are ours, then the rival's; with ``is_gate`` ours may not be worse.
     """
+    name, rows, scores = one.name, one.rows, one.scores
     random = np.random.default_rng(1)
     ours, theirs = scores
     users = rows.rows["user_id"].combine_chunks()
@@ -221,14 +344,14 @@ def compared(
             f"{name}: {figure} minus {theirs}'s, 95% {low:+.4f} to {high:+.4f}",
             "",
             {ours: [float(high if is_more_better else low)]},
-            least=0.0 if is_gate and is_more_better else None,
-            most=0.0 if is_gate and not is_more_better else None,
+            least=0.0 if one.is_gate and is_more_better else None,
+            most=0.0 if one.is_gate and not is_more_better else None,
         )
 
 
-def cards(folder: Path) -> Iterator[Line]:
+def without_labels(folder: Path) -> Iterator[Line]:
     """Yield the ROC AUC of scores without labels, fitted on the first rows."""
-    table = pq.read_table(folder / quality_tables.CARDS)
+    table = pq.read_table(folder / CARDS)
     candidate, *_ = usecases.load("card_fraud").candidates
     names = [name for name in table.column_names if name not in ("Time", "Class")]
     rows = np.column_stack([numbers_of(table[name]) for name in names])
@@ -249,6 +372,32 @@ def cards(folder: Path) -> Iterator[Line]:
     yield Line(what, "", {"trees": ours, "isolation forest": forest})
 
 
+def keep(one: Scored, file: Path) -> None:
+    """Write what was published, and of whom."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = one.rows.rows
+    kept = rows.select([name for name in KEYS if name in rows.column_names])
+    pq.write_table(kept.append_column("probability", [one.scores[PUBLISHED]]), file)
+
+
+def beside_kept(one: Scored, file: Path) -> Scored:
+    """Return what was published beside what a file keeps of the same rows."""
+    is_kept, kept = matched(one.rows, pq.read_table(file))
+    scores = {PUBLISHED: one.scores[PUBLISHED][is_kept], KEPT: kept}
+    return replace(one, rows=one.rows.where(is_kept), scores=scores, is_gate=True)
+
+
+def measured(folder: Path | None) -> Iterator[Scored]:
+    """Yield the shops and the tables: real ones where their folder is known."""
+    yield played(None)
+    if folder:
+        yield played(folder / REAL)
+    yield players()
+    if folder:
+        yield shoppers(folder / SHOPPERS)
+        yield cards(folder / CARDS)
+
+
 def main() -> int:
     """Run the benchmark; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality")
@@ -258,27 +407,16 @@ def main() -> int:
     warnings.simplefilter("ignore")
     data = os.environ.get("PROPENSITY_DATA")
     folder, lines = Path(data) if data else None, list[Line]()
-
-    def measure(
-        name: str, rows: Slice, scores: Mapping[str, Floats], *, is_gate: bool = True
-    ) -> None:
-        file = f"{name}.parquet"
-        lines.extend(compared(name, rows, scores, is_gate=is_gate))
-        if options.against:
-            is_kept, kept = matched(rows, pq.read_table(options.against / file))
-            both = {PUBLISHED: scores[PUBLISHED][is_kept], KEPT: kept}
-            lines.extend(compared(name, rows.where(is_kept), both))
-        if options.keep:
-            keep(options.keep / file, rows, scores[PUBLISHED])
-
     with showing():
-        for file in (None, *([folder / REAL] if folder else [])):
-            measure(*played(file))
-        for name, rows, ours, plain in quality_tables.tables(folder):
-            scores = {PUBLISHED: ours, PLAIN: plain}
-            measure(name, rows, scores, is_gate=False)
+        for one in measured(folder):
+            lines += compared(one)
+            file = f"{one.name}.parquet"
+            if options.against:
+                lines += compared(beside_kept(one, options.against / file))
+            if options.keep:
+                keep(one, options.keep / file)
         if folder:
-            lines += cards(folder)
+            lines += without_labels(folder)
     return finish(lines)
 
 
