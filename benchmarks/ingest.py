@@ -5,7 +5,7 @@ Speed of the stream through HTTP: stream_features against a handler that does no
 
 stream_features and an empty asynchronous handler take turns with the same requests:
 pushes of Pub/Sub, every one a distinct event. What stream_features appends and
-publishes goes to an ``AppendService``: it must get as many rows as events were
+publishes goes to an ``append_server``: it must get as many rows as events were
 acknowledged. Gates.
 """
 
@@ -72,7 +72,8 @@ def main() -> int:
         }
         how = {"connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS}
         sent = loads(here, sources, pushes(REQUESTS), **how)
-        appended = here.service.appended(tables.STREAM_EVENTS.name)
+    events = f"/{tables.STREAM_EVENTS.name}/"
+    appended = [rows for stream, rows in here.appended if events in stream]
     rates = {name: [one.requests_per_s for one in of] for name, of in sent.items()}
     cpu_us = {name: [one.cpu_us for one in of] for name, of in sent.items()}
     lines = [

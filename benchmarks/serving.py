@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import psutil
 import pyarrow as pa
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 from google.pubsub_v1.types import PublishRequest, PublishResponse
@@ -29,7 +28,7 @@ from google.pubsub_v1.types import PublishRequest, PublishResponse
 from benchmarks.report import in_turns
 from deploy import stage
 from local import sandbox, venvs
-from local.processes import HOST, Process, answers, free_ports, spawn, stop
+from local.processes import HOST, Process, answers, free_ports, served, spawn, stop
 from local.stack.state import LOCAL, ROOT
 from propensity.settings import Settings
 
@@ -48,37 +47,23 @@ async def empty(request):
 # Sends the requests of a file.
 WRK_SCRIPT = Path(__file__).with_name("requests.lua")
 
+# Stream and rows of each append.
+Appended = list[tuple[str, int]]
 
-class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
+
+@contextlib.contextmanager
+def append_server(port: int) -> Iterator[Appended]:
     """
-    Takes what functions append and publish, and counts the rows of appends.
+    Take what functions append and publish, in threads of this process.
 
-    It speaks BigQueryWrite.AppendRows and Publisher.Publish, in a thread of this
-    process, and answers an append 10 ms after it came: the emulators are not what is
-    measured.
+    It answers an append 10 ms after it came: the emulators are not what is measured.
     """
+    appended: Appended = []
 
-    def __init__(self) -> None:
-        self._appended: list[tuple[str, int]] = []
-
-    def service(self, call: Any) -> Any:
-        """Return the handler of a method; grpc calls this."""
-        if call.method.endswith("/AppendRows"):
-            return grpc.stream_stream_rpc_method_handler(
-                self._append,
-                AppendRowsRequest.pb().FromString,
-                AppendRowsResponse.pb().SerializeToString,
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            self._publish,
-            PublishRequest.pb().FromString,
-            PublishResponse.pb().SerializeToString,
-        )
-
-    def _publish(self, request: Any, _: Any) -> Any:
+    def publish(request: Any, _: Any) -> Any:
         return PublishResponse.pb()(message_ids=["1"] * len(request.messages))
 
-    def _append(self, requests: Iterable[Any], _: Any) -> Iterator[Any]:
+    def append(requests: Iterable[Any], _: Any) -> Iterator[Any]:
         stream, schema = "", pa.schema([])
         for request in requests:
             stream, rows = request.write_stream or stream, request.arrow_rows
@@ -87,14 +72,39 @@ class AppendService(grpc.GenericRpcHandler):  # type: ignore[misc]
                 schema = pa.ipc.read_schema(buffer)
             buffer = pa.py_buffer(rows.rows.serialized_record_batch)
             batch = pa.ipc.read_record_batch(buffer, schema)
-            self._appended.append((stream, batch.num_rows))
+            appended.append((stream, batch.num_rows))
             time.sleep(APPEND_S)
             done = AppendRowsResponse.AppendResult.pb()()
             yield AppendRowsResponse.pb()(append_result=done)
 
-    def appended(self, table: str) -> list[int]:
-        """Return the rows of each append to a table."""
-        return [rows for stream, rows in self._appended if f"/{table}/" in stream]
+    appends = grpc.stream_stream_rpc_method_handler(
+        append,
+        AppendRowsRequest.pb().FromString,
+        AppendRowsResponse.pb().SerializeToString,
+    )
+    publishes = grpc.unary_unary_rpc_method_handler(
+        publish,
+        PublishRequest.pb().FromString,
+        PublishResponse.pb().SerializeToString,
+    )
+    services = {
+        "google.cloud.bigquery.storage.v1.BigQueryWrite": {"AppendRows": appends},
+        "google.pubsub.v1.Publisher": {"Publish": publishes},
+    }
+    unlimited = ("grpc.max_receive_message_length", -1)
+    server = grpc.server(ThreadPoolExecutor(32), options=[unlimited])
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(service, methods)
+            for service, methods in services.items()
+        ]
+    )
+    server.add_insecure_port(f"{HOST}:{port}")
+    server.start()
+    try:
+        yield appended
+    finally:
+        server.stop(None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +114,7 @@ class Place:
     settings: Settings
     folder: Path
     environment: Mapping[str, str]
-    service: AppendService
+    appended: Appended
 
     def function(self, folder: str, target: str) -> Source:
         """Stage a function as a deploy does."""
@@ -128,16 +138,6 @@ class Source:
     is_asynchronous: bool = True
 
 
-def command(python: Path, source: Source, port: int) -> list[str]:
-    """Return the command that serves a source, in its folder, as it is deployed."""
-    return [
-        *(str(python), "-m", "functions_framework"),
-        *("--source", "main.py", "--target", source.target),
-        *("--host", HOST, "--port", str(port)),
-        *(["--asgi"] if source.is_asynchronous else []),
-    ]
-
-
 @dataclass(frozen=True)
 class Load:
     """What one round of requests gave, and the processor time of each of them."""
@@ -149,15 +149,9 @@ class Load:
 
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
-    """Run emulators; appends and publishes go to the append service."""
+    """Run emulators; appends and publishes go to an ``append_server``."""
     [port] = free_ports(1)
-    service, unlimited = AppendService(), ("grpc.max_receive_message_length", -1)
-    server = grpc.server(ThreadPoolExecutor(32), options=[unlimited])
-    server.add_generic_rpc_handlers((service,))
-    server.add_insecure_port(f"{HOST}:{port}")
-    with sandbox.emulators() as stack, contextlib.ExitStack() as undo:
-        server.start()
-        undo.callback(server.stop, None)
+    with append_server(port) as appended, sandbox.emulators() as stack:
         # Google's client in this process finds the bucket there.
         os.environ["STORAGE_EMULATOR_HOST"] = stack.url("storage")
         yield Place(
@@ -171,7 +165,7 @@ def place() -> Iterator[Place]:
                 "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{port}",
                 "PUBSUB_EMULATOR_HOST": f"{HOST}:{port}",
             },
-            service=service,
+            appended=appended,
         )
 
 
@@ -181,13 +175,14 @@ def running(
 ) -> Iterator[dict[str, Process]]:
     """Serve sources by name until all answer; stops them afterwards."""
     python = venvs.functions_python(ROOT, folder=LOCAL / "venvs")
+    framework = [f"{python}", "-m", "functions_framework"]
     processes: dict[str, Process] = {}
     try:
         ports = free_ports(len(sources))
         for (name, source), port in zip(sources.items(), ports, strict=True):
             processes[name] = spawn(
                 name,
-                command(python, source, port),
+                [*framework, *served(source.target, port, source.is_asynchronous)],
                 environment=environment,
                 folder=source.folder,
                 port=port,
@@ -206,10 +201,8 @@ def running(
 
 def cpu_s(process: Process) -> float:
     """Return the seconds of a processor that a server and its workers have used."""
-    server = psutil.Process(process.pid)
-    members = [server, *server.children(recursive=True)]
     # In user and system mode, and those of ended children.
-    return sum(sum(member.cpu_times()[:4]) for member in members)
+    return sum(sum(member.cpu_times()[:4]) for member in process.members())
 
 
 def loads(

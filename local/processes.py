@@ -113,6 +113,15 @@ def spawn(
     return Process(name, child.pid, start_time(child.pid) or "ended", port, str(log))
 
 
+def served(target: str, port: int, is_asynchronous: bool) -> list[str]:
+    """Return functions-framework's options that serve what is in the working folder."""
+    return [
+        *("--source", "main.py", "--target", target),
+        *("--host", HOST, "--port", str(port)),
+        *(["--asgi"] if is_asynchronous else []),
+    ]
+
+
 def stop(processes: Iterable[Process]) -> list[Process]:
     """
     Stop processes with everything they started: SIGTERM, then SIGKILL.

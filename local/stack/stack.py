@@ -36,6 +36,7 @@ from local.processes import (
     ending_on_signals,
     is_free,
     is_listening,
+    served,
     spawn,
     stop,
 )
@@ -324,12 +325,8 @@ class Stack:
             # functions'.
             runtime = folder / "run" / target
             runtime.mkdir(parents=True, exist_ok=True)
-            command = [
-                *(str(python), str(LOOPBACK)),
-                *("--source", "main.py", "--target", target),
-                *("--host", HOST, "--port", str(self.port(target))),
-                *(["--asgi"] if function.is_asynchronous else []),
-            ]
+            options = served(target, self.port(target), function.is_asynchronous)
+            command = [str(python), str(LOOPBACK), *options]
             source, staged = self._root / function.folder, folder / "staged" / target
             stage.stage(source, staged, requirements=function.requirements)
             if self.audiences_folder.is_dir():

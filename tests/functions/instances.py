@@ -28,10 +28,9 @@ import pytest
 import requests
 import uvicorn
 
-from benchmarks.serving import Source, command
 from deploy import stage
 from local import venvs
-from local.processes import HOST, Process, free_ports, spawn, stop
+from local.processes import HOST, Process, free_ports, served, spawn, stop
 from local.stack.state import FUNCTIONS, LOCAL, ROOT
 from propensity.gcp.writes import Appends
 from propensity.schema import Table
@@ -128,21 +127,20 @@ class Instance(Endpoint):
         runtime = self.home / "run"
         runtime.mkdir(parents=True, exist_ok=True)
         self.starts += 1
-        source = Source(
-            folder=self._staged,
-            target=self.target,
-            is_asynchronous=_FUNCTIONS[self.target].is_asynchronous,
-        )
+        is_asynchronous = _FUNCTIONS[self.target].is_asynchronous
         self.process = spawn(
             self.target,
-            command(python_of(self.target), source, self.port),
+            [
+                *(str(python_of(self.target)), "-m", "functions_framework"),
+                *served(self.target, self.port, is_asynchronous),
+            ],
             environment={
                 "PATH": os.environ["PATH"],
                 "PYTHONUNBUFFERED": "1",
                 "XDG_RUNTIME_DIR": str(runtime),
                 **self.environment,
             },
-            folder=source.folder,
+            folder=self._staged,
             port=self.port,
             log=self.home / f"log-{self.starts}",
         )
