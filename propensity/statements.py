@@ -1,9 +1,12 @@
 """
 SQL statements by name: from the use case's folder, else from a package's.
 
-A line ``-- include: name.sql`` stands for the text of that file. Names are unique among
-the packages, so that a use case can replace any shared statement, or a part of one. A
-line ``-- include: ga4_purchase/features.sql`` is the statement of that use case.
+Short statements of a package share its file ``statements.sql``, each below a line
+``-- statement: name``; the others are ``name.sql``.
+
+A line ``-- include: name.sql`` stands for the text of that statement. Names are unique
+among the packages, so that a use case can replace any shared statement, or a part of
+one. A line ``-- include: ga4_purchase/features.sql`` is the statement of that use case.
 
 What no parameter can hold, such as the name of a table, is a part: a word in backticks,
 which stands for the text that the caller gives.
@@ -24,6 +27,8 @@ FOLDERS = (
     *("runs", "audience", "stream", "registry", "online", "ga4", "fraud", "usecases"),
 )
 
+SHARED_FILE = "statements.sql"
+
 _PART = re.compile(r"`(\w+)`")
 _INCLUDE = re.compile(r" *-- include: (\w+(?:/\w+)?)\.sql")
 _PACKAGE = resources.files("propensity")
@@ -32,6 +37,7 @@ _PACKAGE = resources.files("propensity")
 class Line(NamedTuple):
     """A line of a statement, and where it is written."""
 
+    statement: str
     file: str
     number: int
     text: str
@@ -42,7 +48,7 @@ def statement(name: str, *, own: Any = None, **parts: str) -> str:
     Return the text of a statement, with its includes.
 
     Args:
-        name: Name of the file, without ``.sql``.
+        name: Name of the statement, without ``.sql``.
         own: A folder that is searched before ``FOLDERS``.
         parts: The text of each part.
 
@@ -80,20 +86,21 @@ def lines(
     folders = [_PACKAGE / folder for folder in FOLDERS]
     stem = (renamed or {}).get(name, name)
     for folder in folders if own is None else [own, *folders]:
-        if (folder / f"{stem}.sql").is_file():
+        if found := _found(folder, stem):
             break
     else:
         raise UseCaseError(f"there is no file {stem}.sql")
-    file = f"{folder.name}/{stem}.sql"
-    if "/" in name:
+    file, first, whole = found
+    use_case, _, short = stem.rpartition("/")
+    if use_case:
         # A statement of another use case includes that use case's own parts.
-        own = folder / name.partition("/")[0]
+        own = folder / use_case
     before, after = (around or {}).get(name, ("", ""))
     for text in before.splitlines():
-        yield Line(file, 1, text)
+        yield Line(short, file, first, text)
     # A statement that includes it continues after its end.
-    whole = read(folder, f"{stem}.sql").rstrip().removesuffix(";")
-    for number, line in enumerate(whole.splitlines(), start=1):
+    whole = whole.rstrip().removesuffix(";")
+    for number, line in enumerate(whole.splitlines(), start=first):
         if include := _INCLUDE.fullmatch(line):
             if include[1] in (*within, name):
                 raise UseCaseError(f"{file}:{number} includes itself")
@@ -102,9 +109,35 @@ def lines(
                 include[1], own=own, around=around, renamed=renamed, within=inner
             )
         else:
-            yield Line(file, number, line)
+            yield Line(short, file, number, line)
     for text in after.splitlines():
-        yield Line(file, 1, text)
+        yield Line(short, file, first, text)
+
+
+def _found(folder: Any, name: str) -> tuple[str, int, str] | None:
+    """Return a statement's file, its first line there and its text, if there is one."""
+    if (folder / f"{name}.sql").is_file():
+        return f"{folder.name}/{name}.sql", 1, read(folder, f"{name}.sql")
+    if not (folder / SHARED_FILE).is_file():
+        return None
+    whole = read(folder, SHARED_FILE)
+    form = rf"^-- statement: {re.escape(name)}\n(.*?)(?=^-- statement: |\Z)"
+    found = re.search(form, whole, re.M | re.S)
+    if found is None:
+        return None
+    first = whole.count("\n", 0, found.start(1)) + 1
+    return f"{folder.name}/{SHARED_FILE}", first, found[1]
+
+
+def names(folder: Any) -> list[str]:
+    """Return the names of the statements that are written in a folder."""
+    found = []
+    for file in sorted(one.name for one in folder.iterdir()):
+        if file == SHARED_FILE:
+            found += re.findall(r"^-- statement: (\w+)$", read(folder, file), re.M)
+        elif file.endswith(".sql"):
+            found.append(file.removesuffix(".sql"))
+    return found
 
 
 def read(folder: Any, file: str) -> str:

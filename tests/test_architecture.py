@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from propensity import statements
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "propensity"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -190,15 +192,16 @@ def test_the_core_reads_neither_clock_nor_environment(reading, rooms):
 def test_every_statement_is_used():
     """No statement lies there that nothing runs or includes."""
     folders = ("propensity", "offline", "local")
-    statements = [path for of in folders for path in (ROOT / of).rglob("*.sql")]
+    texts = [path for of in folders for path in (ROOT / of).rglob("*.sql")]
+    written = {name for path in texts for name in statements.names(path.parent)}
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
-    programs = "".join([*map(code, files), *(one.read_text() for one in statements)])
+    programs = "".join([*map(code, files), *(one.read_text() for one in texts)])
     unused = {
-        path.stem
-        for path in statements
-        if f"'{path.stem}'" not in programs
-        and f"'{path.name}'" not in programs
-        and f"include: {path.stem}.sql" not in programs
+        name
+        for name in written
+        if f"'{name}'" not in programs
+        and f"'{name}.sql'" not in programs
+        and f"include: {name}.sql" not in programs
     }
 
     assert unused == set()

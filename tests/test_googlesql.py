@@ -19,20 +19,20 @@ from propensity import folders, usecases
 from propensity.ga4.view import KINDS, PREFIXES, events_view
 from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
-from propensity.statements import Line, joined, lines, statement
+from propensity.statements import FOLDERS, Line, joined, lines, names, statement
 from propensity.tables import every
 
 pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[1]
-SHARED = [*ROOT.glob("propensity/*/*.sql")]
-OFFLINE = [
-    *ROOT.glob("offline/*.sql"),
-    *ROOT.glob("offline/[!u]*/*.sql"),
-    # Those of local/exports are DuckDB's.
-    *ROOT.glob("local/demos/*.sql"),
-]
-OWN = [file for name in usecases.names() for file in folders.place(name).glob("*.sql")]
+SHARED = {name for folder in FOLDERS for name in names(ROOT / "propensity" / folder)}
+# The statements of local/exports are DuckDB's.
+OFFLINE = {
+    name: folder
+    for folder in (ROOT / "offline", ROOT / "offline/dashboard", ROOT / "local/demos")
+    for name in names(folder)
+}
+OWN = {name for one in usecases.names() for name in names(folders.place(one))}
 AS_OF = date(2026, 3, 3)
 SETTINGS = Settings(project="p")
 # Python puts these together, and tests of their own have what comes of it.
@@ -128,18 +128,23 @@ def named(text: str, relations: dict[str, Columns]) -> dict[str, Columns]:
 def written(name: str) -> dict[str, list[Line]]:
     """Return the statements of a use case, and those that it shares with others."""
     use_case = usecases.load(name)
-    own = {file.stem for file in folders.place(name).glob("*.sql")}
-    names = own | {file.stem for file in SHARED} if use_case.reads_export else own
-    found = {one: [*use_case.lines(one)] for one in names - PUT_TOGETHER}
+    own = {*names(folders.place(name))}
+    known = own | SHARED if use_case.reads_export else own
+    found = {one: [*use_case.lines(one)] for one in known - PUT_TOGETHER}
     if use_case.reads_export:
-        others = [file for file in OFFLINE if file.stem not in PUT_TOGETHER]
-        found |= {file.stem: [*lines(file.stem, own=file.parent)] for file in others}
-    parts = {line.file for one in found for line in found[one] if _name(line) != one}
-    return {one: text for one, text in found.items() if text[0].file not in parts}
-
-
-def _name(line: Line) -> str:
-    return Path(line.file).stem
+        others = OFFLINE.keys() - PUT_TOGETHER
+        found |= {one: [*lines(one, own=OFFLINE[one])] for one in others}
+    parts = {
+        (line.file, line.statement)
+        for one in found
+        for line in found[one]
+        if line.statement != one
+    }
+    return {
+        one: text
+        for one, text in found.items()
+        if (text[0].file, text[0].statement) not in parts
+    }
 
 
 @pytest.mark.parametrize("name", usecases.names())
@@ -221,6 +226,6 @@ def test_every_file_of_sql_is_read_by_googles_own_analyzer():
     read = set(PUT_TOGETHER)
     for name in usecases.names():
         for text in written(name).values():
-            read |= {_name(line) for line in text}
+            read |= {line.statement for line in text}
 
-    assert read == {file.stem for file in [*SHARED, *OFFLINE, *OWN]}
+    assert read == {*SHARED, *OFFLINE, *OWN}

@@ -26,6 +26,7 @@ from propensity.gcp.writes import APPEND_BYTES
 from propensity.online import lookup
 from propensity.schema import Column, Table
 from propensity.settings import Settings
+from propensity.statements import names
 from propensity.stream import consumer
 from propensity.suppression import Entry, user_hash
 from propensity.tables import every as tables
@@ -128,17 +129,11 @@ def statements(name: str) -> list[str]:
     """Return the statements of a use case that are queries of a run or an answer."""
     use_case = usecases.load(name)
     root = folders.FOLDER.parent
-    files = [
-        *folders.place(name).glob("*.sql"),
-        *(
-            file
-            for room in ("runs", "registry", "online")
-            for file in (root / room).glob("*.sql")
-        ),
-    ]
+    rooms = [root / room for room in ("runs", "registry", "online")]
+    written = {one for folder in (folders.place(name), *rooms) for one in names(folder)}
     found = []
     # A part of statements, which reads what they have made.
-    for stem in sorted({file.stem for file in files} - {"audience_sums"}):
+    for stem in sorted(written - {"audience_sums"}):
         try:
             text = use_case.statement(stem)
         except UseCaseError:  # of use cases of the other kind

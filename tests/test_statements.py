@@ -20,13 +20,12 @@ from propensity.tables.every import holding_users
 from tests.deployment import DAY_OF
 
 ROOT = Path(__file__).parents[1]
-SHARED = [*ROOT.glob("propensity/*/*.sql")]
-FILES = sorted(file.stem for file in SHARED)
-OFFLINE = sorted(
-    file
-    for pattern in ("offline/*.sql", "offline/[!u]*/*.sql", "local/*/*.sql")
-    for file in ROOT.glob(pattern)
-)
+SHARED = [ROOT / "propensity" / folder for folder in statements.FOLDERS]
+NAMES = [name for folder in SHARED for name in statements.names(folder)]
+OFFLINE = [
+    *(ROOT / "offline", ROOT / "offline/dashboard"),
+    *(ROOT / "local/demos", ROOT / "local/exports"),
+]
 PART = r"'\1 \g<0> \n'"
 # Whoever reads it says which days are meant.
 VIEWS = {f"{name}/predictions_history" for name in usecases.names()}
@@ -47,9 +46,10 @@ def own(tmp_path):
 
 class TestAStatement:
     def test_a_statement_stands_once(self):
-        """A name is of one file, in a folder that is searched."""
-        assert len({*FILES}) == len(SHARED)
-        assert {file.parent.name for file in SHARED} == {*statements.FOLDERS}
+        """A name is of one statement, in a folder that is searched."""
+        assert len({*NAMES}) == len(NAMES)
+        files = ROOT.glob("propensity/*/*.sql")
+        assert {file.parent.name for file in files} == {*statements.FOLDERS}
 
     def test_a_statement_may_be_that_of_another_use_case(self, own):
         """With all that this one includes, and nothing of the folder that names it."""
@@ -118,12 +118,12 @@ def every_statement() -> dict[str, str]:
     texts = {}
     for use_case in usecases.names():
         own = resources.files(usecases) / use_case
-        names = {file.name for file in own.iterdir() if file.name.endswith(".sql")}
-        for name in {*FILES, *(name.removesuffix(".sql") for name in names)}:
+        for name in {*NAMES, *statements.names(own)}:
             with suppress(UseCaseError):
                 texts[f"{use_case}/{name}"] = statement(name, own=own)
-    for file in OFFLINE:
-        texts[file.stem] = statement(file.stem, own=file.parent)
+    for folder in OFFLINE:
+        for name in statements.names(folder):
+            texts[f"{folder.name}/{name}"] = statement(name, own=folder)
     return {
         # A part of a statement is none; what it is a part of has it.
         name: text

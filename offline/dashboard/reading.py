@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 _PARAMETER = re.compile(r"(?P<comment>--.*)|@(?P<name>\w+)")
 
 SQL = resources.files(__package__)
-# The SQL files of this folder, with their titles on the page of statements.
+# The statements of this folder, with their titles on the page of SQL.
 TITLES = {
     "evaluations": "Evaluated weeks",
     "versions": "Model versions",

@@ -1,0 +1,133 @@
+-- statement: forget_browsers
+-- One row per browser whose last user id in the export is one of some users.
+-- Parameters: @user_ids ARRAY<STRING>.
+SELECT user_pseudo_id
+FROM ga_events
+WHERE
+  table_suffix BETWEEN '00000000' AND '99999999'
+  AND user_pseudo_id IS NOT NULL
+  AND user_id IS NOT NULL
+GROUP BY user_pseudo_id
+HAVING MAX_BY(user_id, event_timestamp) IN UNNEST(@user_ids)
+
+-- statement: forget_events
+-- One row per event of some users that is known by the stream or by a score.
+-- Parameters: @keys ARRAY<STRING>, the users; @use_case STRING, empty for all.
+-- Source: stream_events and inference_log, in all partitions.
+SELECT CONCAT(use_case, '/', event_id) AS event
+FROM stream_events
+WHERE
+  received_on >= DATE '1970-01-01'
+  AND user_id IN UNNEST(@keys)
+  AND (@use_case = '' OR use_case = @use_case)
+UNION DISTINCT
+SELECT CONCAT(use_case, '/', event_id) AS event
+FROM inference_log
+WHERE
+  scored_on >= DATE '1970-01-01'
+  AND user_id IN UNNEST(@keys)
+  AND (@use_case = '' OR use_case = @use_case)
+
+-- statement: forget_count
+-- One row: how many rows of a table are about some users.
+-- Parameters: @keys ARRAY<STRING>; @use_case STRING, empty for all. The program puts in
+--   the table, all of its partitions, and how its rows are known by the keys.
+SELECT COUNT(*) AS found
+FROM `some_table`
+WHERE
+  `every_partition`
+  AND `is_about_users`
+  AND (@use_case = '' OR `some_use_case` = @use_case)
+
+-- statement: forget_rows
+-- Remove the rows of a table that are about some users; see forget_count.
+DELETE FROM `some_table`
+WHERE
+  `every_partition`
+  AND `is_about_users`
+  AND (@use_case = '' OR `some_use_case` = @use_case)
+
+-- statement: forget_letters
+-- One row per dead letter, however old, with all that may name a user.
+SELECT
+  message_id,
+  raw,
+  attributes
+FROM dead_letters
+WHERE received_on >= DATE '1970-01-01'
+
+-- statement: forget_export_events
+-- One row: how many events of some users the export has, of the events that we read.
+-- Parameters: @user_ids ARRAY<STRING>.
+SELECT COUNT(*) AS events
+FROM ga_events
+WHERE
+  table_suffix BETWEEN '00000000' AND '99999999'
+  AND (user_pseudo_id IN UNNEST(@user_ids) OR user_id IN UNNEST(@user_ids))
+
+-- statement: forget_ga4_export
+-- Remove some users from every table of a GA4 export, intraday tables too.
+-- Parameters: @user_ids ARRAY<STRING>. Export and project are put in before it is shown.
+-- Never run by us: the export is the customer's, and Analytics writes it anew for days.
+FOR day IN (
+  SELECT table_name
+  FROM export_dataset.INFORMATION_SCHEMA.TABLES
+  WHERE STARTS_WITH(table_name, 'events_')
+) DO
+  EXECUTE IMMEDIATE
+    FORMAT(
+      'DELETE FROM export_dataset.%s WHERE user_pseudo_id IN UNNEST(@ids) OR user_id IN UNNEST(@ids)',
+      day.table_name
+    )
+    USING @user_ids AS ids;
+END FOR
+
+-- statement: allow_again
+-- Take users off the list of those of whom nothing may be kept.
+-- Parameters: @hashes ARRAY<STRING>; @use_case STRING, the entry's own.
+DELETE FROM suppressed_users
+WHERE
+  suppressed_on >= DATE '1970-01-01'
+  AND use_case = @use_case
+  AND user_hash IN UNNEST(@hashes)
+
+-- statement: refused_by_reason
+-- One row per reason and field, of which the beginning: how many messages were refused
+-- since a moment.
+-- Parameters: @since TIMESTAMP; @since_day DATE, its day.
+-- Source: dead_letters.
+SELECT
+  reason,
+  SUBSTR(field, 1, 64) AS field,
+  COUNT(DISTINCT message_id) AS messages,
+  MAX(received_at) AS last_at
+FROM dead_letters
+WHERE
+  received_on >= @since_day
+  AND received_at >= @since
+GROUP BY 1, 2
+ORDER BY messages DESC, reason, field
+
+-- statement: replay_dead_letters
+-- One row per message that was refused in a period, each once, in the order of receipt.
+-- Parameters: @since, @until TIMESTAMP, from the first up to the second; @first_day,
+--   @last_day DATE, their days.
+-- Source: dead_letters.
+SELECT
+  message_id,
+  raw,
+  attributes,
+  received_at
+FROM dead_letters
+WHERE
+  received_on >= @first_day
+  AND received_on <= @last_day
+  AND received_at >= @since
+  AND received_at < @until
+QUALIFY ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY received_at) = 1
+ORDER BY received_at, message_id
+
+-- statement: first_look_rows
+-- All rows of a labelled table, which `some_table` stands for.
+SELECT *
+FROM `some_table`
