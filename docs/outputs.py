@@ -4,8 +4,8 @@ What the demo prints and shows, in the pages that quote it.
     python -m docs.outputs                 play the demo; write its numbers and pictures
     python -m docs.outputs --check FILE    compare the pages with what a demo printed
 
-A line of a page quotes a line of the demo if both are the same but for their numbers;
-"…" stands for anything. Pictures need the browser Chromium.
+A line of a page quotes a line of the demo if both are the same but for their numbers.
+Pictures need the browser Chromium.
 
 Exit code 1 if a page quotes a line that the demo does not print, or another number.
 """
@@ -17,7 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,10 +26,9 @@ PAGES = ("README.md", "docs/quickstart.md", "docs/tour.md")
 BLOCK = re.compile(r"^```(text|json)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Numbers of two machines may differ by a share of themselves, or by so much.
 SHARE, LEAST = 0.01, 0.002
-NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?"
-# Parts of a line that stay as they are, and then numbers.
+# Texts and dates of a line stay as they are; times and other numbers may differ.
 PARTS = re.compile(
-    rf'(?P<fixed>"[^"]*"|\d{{4}}-\d\d-\d\d)|(?P<time>\d+ ms)|(?P<rest> ?… ?)|{NUMBER}'
+    r'(?P<fixed>"[^"]*"|\d{4}-\d\d-\d\d)|(?P<time>\d+ ms)|[+-]?\d[\d,]*(?:\.\d+)?'
 )
 # Drawn anew by each run: who is in the control group, and what comes in real time.
 CHANCE = re.compile(r" (audience|lift) |^ *-?\d+ +(-|[A-Z]\w+) +[\d,]+ ")
@@ -42,53 +41,28 @@ PICTURES = {
 }
 
 
-def pattern(line: str) -> re.Pattern[str]:
-    """Return what matches a line with any numbers, each a group."""
-    text, end = "", 0
-    for part in PARTS.finditer(line):
-        text += re.escape(line[end : part.start()])
-        end = part.end()
-        if part["fixed"]:
-            text += re.escape(part[0])
-        elif part["time"]:
-            text += r"\d+ ms"
-        else:
-            text += ".*?" if part["rest"] else f"({NUMBER})"
-    return re.compile(text + re.escape(line[end:]))
+def shape(line: str) -> str:
+    """Return a line without its numbers: lines of the same shape are compared."""
+    return PARTS.sub(lambda found: found["fixed"] or "#", " ".join(line.split()))
 
 
 def numbers(line: str) -> list[str]:
-    """Return the numbers of a line of a page, as the groups of its pattern."""
-    found = PARTS.finditer(" ".join(line.split()))
-    return [part[0] for part in found if not any(part.groupdict().values())]
-
-
-def filled(line: str, values: Iterable[str]) -> str:
-    """Return a line of a page with other numbers."""
-    left = iter(values)
-
-    def part(found: re.Match[str]) -> str:
-        return found[0] if any(found.groupdict().values()) else next(left)
-
-    return PARTS.sub(part, line)
+    """Return the numbers of a line that are no times."""
+    return [one[0] for one in PARTS.finditer(line) if not any(one.groupdict().values())]
 
 
 def renewed(line: str, printed: list[str]) -> str | None:
     """
-    Return a line of a page with the numbers of the demo; None if there is none like it.
+    Return a line of a page as the demo printed it; None if there is none like it.
 
     The demo's line leaves the list: a page quotes each once.
     """
-    wanted = pattern(" ".join(line.split()))
-    # The answer to a lookup is a part of its line.
-    is_part = line.startswith("{")
-    is_like = wanted.search if is_part else wanted.fullmatch
     for place, one in enumerate(printed):
-        if found := is_like(" ".join(one.split())):
-            whole = printed.pop(place).rstrip()
-            if not is_part and "…" not in line:
-                return whole
-            return filled(line, found.groups())
+        # The answer to a lookup is a part of its line.
+        part = one[one.find("{") :] if line.startswith("{") else one
+        if shape(part) == shape(line):
+            del printed[place]
+            return part.rstrip()
     return None
 
 
