@@ -54,7 +54,7 @@ doctor: $(STAMP) ## check what is running, and suggest what to fix
 	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || exit $$?
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds the tests on real data
-	@$(BIN)/python -m pytest -m "not long and not installs" $(OF_SLICE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
+	@$(BIN)/python -m pytest -m "not long and not installs$(if $(ONLY), and $(ONLY))" $(OF_SLICE) -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 test-install: setup ## run the tests that install packages, from the package index
 	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests

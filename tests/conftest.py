@@ -68,6 +68,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slice", help="N/M: the N-th of every M files with such tests")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests that need the emulators."""
+    if "emulators" in getattr(item, "fixturenames", ()):
+        item.add_marker("emulated")
+
+
 # Markers have been looked at by then, so that slices are of the tests that are run.
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(
