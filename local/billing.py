@@ -1,5 +1,5 @@
 """
-How many bytes BigQuery would bill for a statement, from its tables' sizes.
+How many bytes BigQuery would bill for a query, from its tables' sizes.
 
 BigQuery bills every column that a statement reads, whole, and once however often the
 statement names it. Conditions on rows change nothing. Those that compare a wildcard's
@@ -161,34 +161,15 @@ def _catalogue() -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
     columns[EXPORT]["table_suffix"] = "STRING"
     partitions = {one.stored: one.partition for one in tables.TABLES}
     texts = {VIEW: statement(VIEW, columns_of_use_cases=""), **tables.views("")}
-    views = {name: _parsed(text)[0] for name, text in texts.items()}
+    views = {name: _parsed(text) for name, text in texts.items()}
     return columns, partitions | {EXPORT: "table_suffix"}, views
 
 
 @cache
 def scans(sql: str) -> list[Scan]:
-    """Return how a statement, or a script of some, reads the tables of a deployment."""
-    queries = (query for tree in _parsed(sql) for query in _queries(tree))
-    return [scan for query in queries for scan in _scans(query)]
-
-
-def _queries(tree: Any) -> Iterator[Any]:
-    """Yield what a statement reads: of the table that it changes, every column."""
-    if isinstance(tree, exp.Query):
-        yield tree
-    elif isinstance(tree, exp.Insert) and isinstance(tree.expression, exp.Query):
-        yield tree.expression
-    elif isinstance(tree, exp.Merge):
-        yield exp.select("*").from_(tree.args["using"])
-        yield exp.select("*").from_(tree.this)
-    elif isinstance(tree, exp.Delete | exp.Update):
-        where = tree.args["where"]
-        yield exp.select("*").from_(tree.this).where(where.this if where else None)
-
-
-def _scans(tree: Any) -> list[Scan]:
+    """Return how a query reads the tables of a deployment."""
     types, partitions, views = _catalogue()
-    tree = exp.expand(tree, views, dialect="bigquery")
+    tree = exp.expand(_parsed(sql), views, dialect="bigquery")
     tree = qualify(
         tree, schema=types, dialect="bigquery", validate_qualify_columns=False
     )
@@ -204,14 +185,13 @@ def _scans(tree: Any) -> list[Scan]:
     return found
 
 
-def _parsed(sql: str) -> list[Any]:
-    """Return statements whose tables are named without project and dataset."""
-    trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree]
-    for tree in trees:
-        for table in tree.find_all(exp.Table):
-            table.set("db", None)
-            table.set("catalog", None)
-    return trees
+def _parsed(sql: str) -> Any:
+    """Return a query whose tables are named without project and dataset."""
+    tree = sqlglot.parse_one(sql, read="bigquery")
+    for table in tree.find_all(exp.Table):
+        table.set("db", None)
+        table.set("catalog", None)
+    return tree
 
 
 def _columns(select: Any, alias: str) -> Iterator[str]:

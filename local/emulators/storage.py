@@ -6,9 +6,10 @@ Cloud Storage on this machine, for the unmodified client; and secrets.
 
 What the registry builds on holds: ``ifGenerationMatch`` of a write is checked for one
 request at a time, so that of two writers one gets a 412. A generation is newer than all
-before. A bucket with versioning keeps objects that are overwritten or deleted. An
-object is a file ``DATA_DIR/BUCKET/NAME``; its metadata is in a database beside. There
-is no access control, and no condition of a read, change of metadata or page of a list.
+before. A bucket with versioning keeps objects that are overwritten or deleted. All is
+in one database, and a live object is also a file ``DATA_DIR/BUCKET/NAME``, which can be
+opened. There is no access control, and no condition of a read, change of metadata or
+page of a list.
 
 Of Secret Manager there is the newest version of a secret: a file ``SECRETS_DIR/NAME``,
 read at each access.
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import json
 import re
 import sqlite3
@@ -47,17 +47,17 @@ Query = Mapping[str, str]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, resource TEXT);
-CREATE TABLE IF NOT EXISTS objects (
-  bucket TEXT, name TEXT, generation INTEGER, resource TEXT, kept BLOB,
-  PRIMARY KEY (bucket, name, generation)
+CREATE TABLE IF NOT EXISTS generations (
+  bucket TEXT, name TEXT, generation INTEGER, is_live INTEGER, resource TEXT,
+  content BLOB, PRIMARY KEY (bucket, name, generation)
 );
 """
 
 
 class Store:
     """
-    Buckets and objects. A live object has its content in a file; ``kept`` is the
-    content of one that was overwritten or deleted in a bucket with versioning.
+    Buckets, and the generations of objects: the live one of each, and those that were
+    overwritten or deleted in a bucket with versioning.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,78 +68,60 @@ class Store:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.executescript(SCHEMA)
-        self._adopt()
 
     def close(self) -> None:
         """Close the database; the store is of no use then."""
         self._database.close()
 
-    def _adopt(self) -> None:
-        """
-        Take the files for written whose write was cut off before its row was.
-
-        No client was answered, and a new generation shows that the object has changed.
-        """
-        for resource, _ in self._rows("objects", "kept IS NULL"):
-            bucket, name = resource["bucket"], resource["name"]
-            with contextlib.suppress(OSError):
-                content = self._file(bucket, name).read_bytes()
-                if _checksum(content) != resource["crc32c"]:
-                    self._drop(bucket, name, resource["generation"])
-                    last = int(resource["generation"])
-                    self._save(_resource(resource, content, after=last))
-
-    def _rows(self, table: str, where: str, *values: Any) -> list[tuple[Resource, Any]]:
-        content = "kept" if table == "objects" else "NULL"
-        query = f"SELECT resource, {content} FROM {table} WHERE {where}"
-        found = self._database.execute(query, values)
-        return [(json.loads(resource), kept) for resource, kept in found]
+    def _resources(self, rest: str, *values: Any) -> list[Resource]:
+        """Return resources by what follows SELECT resource FROM."""
+        rows = self._database.execute(f"SELECT resource FROM {rest}", values)
+        return [json.loads(resource) for (resource,) in rows]
 
     def bucket(self, name: str) -> Resource:
-        for resource, _ in self._rows("buckets", "name = ?", name):
+        for resource in self._resources("buckets WHERE name = ?", name):
             return resource
         raise HTTPException(404, "The specified bucket does not exist.")
 
     def create_bucket(self, metadata: Resource) -> Resource:
-        if not BUCKET.fullmatch(metadata["name"]):
-            name = metadata["name"]
+        name = metadata["name"]
+        if not BUCKET.fullmatch(name):
             raise HTTPException(400, f"{name!r} is not a valid bucket name.")
-        if self._rows("buckets", "name = ?", metadata["name"]):
+        if self._resources("buckets WHERE name = ?", name):
             raise HTTPException(409, "You already own this bucket.")
-        about = {"kind": "storage#bucket", "id": metadata["name"]}
-        return self.save_bucket(metadata | about)
+        return self.save_bucket(metadata | {"kind": "storage#bucket", "id": name})
 
     def save_bucket(self, resource: Resource) -> Resource:
-        name = resource["name"]
-        row = [name, json.dumps(resource)]
+        row = [resource["name"], json.dumps(resource)]
         self._database.execute("REPLACE INTO buckets VALUES (?, ?)", row)
-        (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / resource["name"]).mkdir(exist_ok=True)
         return resource
 
     def objects(self, bucket: str, query: Query) -> list[Resource]:
         self.bucket(bucket)
         prefix, versions = query.get("prefix", ""), query.get("versions", "")
-        where = "bucket = ? AND SUBSTR(name, 1, LENGTH(?)) = ? AND (kept IS NULL OR ?)"
-        values = bucket, prefix, prefix, versions.lower() == "true"
-        rows = self._rows("objects", f"{where} ORDER BY name, generation", *values)
-        return [resource for resource, _ in rows]
+        return self._resources(
+            "generations WHERE bucket = ? AND SUBSTR(name, 1, LENGTH(?)) = ? "
+            "AND (is_live OR ?) ORDER BY name, generation",
+            *(bucket, prefix, prefix, versions.lower() == "true"),
+        )
 
     def live(self, bucket: str, name: str) -> Resource | None:
         """Return the resource of an object as it is now."""
         self.bucket(bucket)
-        live = "bucket = ? AND name = ? AND kept IS NULL"
-        rows = self._rows("objects", live, bucket, name)
-        return rows[0][0] if rows else None
+        live = "generations WHERE bucket = ? AND name = ? AND is_live"
+        return next(iter(self._resources(live, bucket, name)), None)
 
     def read(self, bucket: str, name: str, query: Query) -> tuple[Resource, bytes]:
         """Return the resource and content of an object, or of its generation."""
-        live = self.live(bucket, name)
-        generation = query.get("generation")
-        if live and generation in (None, live["generation"]):
-            return live, self._file(bucket, name).read_bytes()
-        old = "bucket = ? AND name = ? AND generation = ?"
-        for row in self._rows("objects", old, bucket, name, generation):
-            return row
+        live = self.live(bucket, name) or {}
+        generation = query.get("generation", live.get("generation"))
+        for resource, content in self._database.execute(
+            "SELECT resource, content FROM generations "
+            "WHERE bucket = ? AND name = ? AND generation = ?",
+            [bucket, name, generation],
+        ):
+            return json.loads(resource), content
         raise HTTPException(404, f"No such object: {bucket}/{name}")
 
     def write(
@@ -147,52 +129,51 @@ class Store:
     ) -> Resource:
         """Write an object, if it still has the generation that is expected."""
         name = metadata["name"]
-        live = self.live(bucket, name)
+        live, file = self.live(bucket, name), self._file(bucket, name)
         last = int(live["generation"]) if live else 0
         if int(query.get("ifGenerationMatch", last)) != last:
             message = f"The precondition did not hold: the generation is {last}."
             raise HTTPException(412, message)
         resource = _resource({**metadata, "bucket": bucket}, content, after=last)
+        row = [bucket, name, resource["generation"], True, json.dumps(resource)]
         with self._database:  # all of the block, or nothing of it
             self._database.execute("BEGIN")
-            self._retire(bucket, live)
-            self._save(resource)
-            whole_files.write(self._file(bucket, name), content)
+            self._retire(live)
+            self._database.execute(
+                "INSERT INTO generations VALUES (?, ?, ?, ?, ?, ?)", [*row, content]
+            )
+        # It is there to be opened; what is read comes from the database.
+        whole_files.write(file, content)
         return resource
 
     def delete(self, bucket: str, name: str, query: Query) -> None:
         """Delete an object, or for good the generation that is named."""
         live, named = self.live(bucket, name), query.get("generation")
         if live and named in (None, live["generation"]):
-            self._retire(bucket, live, for_good=named is not None)
+            self._retire(live, for_good=named is not None)
             self._file(bucket, name).unlink(missing_ok=True)
-        elif not named or not self._drop(bucket, name, named):
+        elif not named or not self._change(
+            "DELETE FROM generations", bucket, name, named
+        ):
             raise HTTPException(404, f"No such object: {bucket}/{name}")
 
-    def _retire(
-        self, bucket: str, live: Resource | None, *, for_good: bool = False
-    ) -> None:
+    def _retire(self, live: Resource | None, *, for_good: bool = False) -> None:
         """Keep a live object as an old generation where its bucket does, or drop it."""
         if live is None:
             return
-        is_kept = self.bucket(bucket).get("versioning", {}).get("enabled")
+        key = live["bucket"], live["name"], live["generation"]
+        is_kept = self.bucket(live["bucket"]).get("versioning", {}).get("enabled")
         if is_kept and not for_good:
-            live = {**live, "timeDeleted": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-            self._save(live, self._file(bucket, live["name"]).read_bytes())
+            old = {**live, "timeDeleted": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+            change = "UPDATE generations SET is_live = FALSE, resource = ?"
+            self._change(change, json.dumps(old), *key)
         else:
-            self._drop(bucket, live["name"], live["generation"])
+            self._change("DELETE FROM generations", *key)
 
-    def _drop(self, bucket: str, name: str, generation: str) -> int:
-        where = "bucket = ? AND name = ? AND generation = ?"
-        key = [bucket, name, generation]
-        return self._database.execute(
-            f"DELETE FROM objects WHERE {where}", key
-        ).rowcount
-
-    def _save(self, resource: Resource, kept: bytes | None = None) -> None:
-        key = resource["bucket"], resource["name"], int(resource["generation"])
-        row = [*key, json.dumps(resource), kept]
-        self._database.execute("REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", row)
+    def _change(self, change: str, *values: str) -> int:
+        """Change a generation; return whether there is one."""
+        where = "WHERE bucket = ? AND name = ? AND generation = ?"
+        return self._database.execute(f"{change} {where}", values).rowcount
 
     def _file(self, bucket: str, name: str) -> Path:
         # Two names have two files: a path may have no part that leads elsewhere.
@@ -213,15 +194,11 @@ def _resource(metadata: Resource, content: bytes, *, after: int) -> Resource:
         "generation": str(generation),
         "metageneration": "1",
         "size": str(len(content)),
-        "crc32c": _checksum(content),
+        "crc32c": base64.b64encode(google_crc32c.value(content).to_bytes(4)).decode(),
         "etag": str(generation),
         "timeCreated": now,
         "updated": now,
     }
-
-
-def _checksum(content: bytes) -> str:
-    return base64.b64encode(google_crc32c.value(content).to_bytes(4)).decode()
 
 
 class Service:

@@ -34,27 +34,6 @@ def test_a_column_is_billed_once_and_whole_of_the_days_that_a_constant_leaves():
     assert billed(twice, first="20260103") == 10 * 100 * 2
 
 
-def test_a_statement_that_changes_a_table_is_billed_for_all_of_it():
-    """Of the days that its condition leaves; what it reads elsewhere comes on top."""
-    stored = Contents(
-        "as_of",
-        {"use_case": 10, "user_id": 20, "probability": 8},
-        dict.fromkeys(DAYS, 100),
-    )
-    known = {"ma_predictions_runs": stored, "ma_predictions_table": stored}
-    source = "(SELECT user_id FROM ma_predictions_runs WHERE as_of = @day)"
-    merge = (
-        f"MERGE ma_predictions_table AS t USING {source} AS s ON t.user_id = s.user_id "
-        "WHEN MATCHED THEN DELETE"
-    )
-    delete = "DELETE FROM ma_predictions_runs WHERE as_of >= @day"
-    script = f"BEGIN TRANSACTION; {merge}; {delete}; COMMIT TRANSACTION;"
-    read = bytes_read(scans(script), known, {"day": DAYS[-2]})
-
-    assert read["ma_predictions_table"] == 38 * 100 * 10
-    assert read["ma_predictions_runs"] == 38 * 100 * 2
-
-
 def test_parameters_are_billed_only_where_a_statement_reads_them():
     assert billed("SELECT COUNT(*) FROM ga_events") == 0
     assert billed("SELECT event_digest FROM ga_events") == 10 * 1_000

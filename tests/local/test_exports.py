@@ -211,8 +211,6 @@ def test_files_that_are_left_out_or_say_no_table_are_named(tmp_path):
         # INT64 is a number, a string in BigQuery's extract, a float in pandas'.
         ({"event_timestamp": str(NOON)}, {}),
         ({"event_timestamp": float(NOON)}, {}),
-        # It was a number once.
-        ({"stream_id": 2100450278}, {"stream_id": "2100450278"}),
         ({"user_id": 2**53 - 1}, {"user_id": str(2**53 - 1)}),
         ({"user_ltv": {"revenue": "1.5"}}, {"user_ltv": {"revenue": 1.5}}),
         ({"user_id": None, "event_value_in_usd": float("nan")}, {}),
@@ -235,30 +233,24 @@ class TestRefusals:
         ("row", "message"),
         [
             ({"event_name": "x"}, ", row 2: event_timestamp: expected a value"),
-            (event(event_name=None), ", row 2: event_name: expected a value"),
             (event(event_timestamp="noon"), ", row 2: event_timestamp: .*noon"),
-            (event(event_timestamp=2**63), "event_timestamp: expected BIGINT"),
             # Nanoseconds, whose years have five digits.
             (event(event_timestamp=NOON * 1000), "expected microseconds since 1970"),
             (event(event_date="2025-13-01"), "event_date: expected a date as YYYYMMDD"),
             (event(items={"item_id": "a"}), "items: expected records"),
             (
-                event(items=[{"price": "dear"}]),
-                r'row 2: items\[0\].price: expected DOUBLE, found "dear"',
+                event(items=[{}, {"price": "dear"}]),
+                r'row 2: items\[1\].price: expected DOUBLE, found "dear"',
             ),
-            (event(items=[{}, {"quantity": "2,0"}]), r"items\[1\].quantity: .* BIGINT"),
             (
                 event(event_params=[{"key": "a", "value": {"int_value": 1.5e30}}]),
                 r"event_params\[0\].value.int_value: expected BIGINT, found 1.5",
             ),
-            (event(device={"web_info": "b"}), "row 2: device.web_info"),
             (event(geo="Peru"), "geo: expected a record, found .*Peru"),
-            (event(is_active_user="maybe"), "is_active_user: expected BOOLEAN"),
             (event(user_id=["a"]), "user_id: expected a text, found"),
             # Defect: it was read as 1022133605.1731383.
             (event(user_pseudo_id=1022133605.1731382094), "row 2: user_pseudo_id: .*"),
             (event(user_id=2**53), "row 2: user_id: expected a text.* 90071992547"),
-            (event(user_id=1.0), "row 2: user_id: expected a text.* 1.0"),
             ([event()], "expected"),
         ],
         ids=str,
@@ -306,12 +298,10 @@ class TestRefusals:
         ("name", "content", "message"),
         [
             ("events.json", b"{}\nno", "row 2: expected JSON, a row a line"),
-            ("events.json", b"a,b\n1,2", "expected JSON, a row a line or an array"),
             ("events.json", "{}".encode("utf-16"), "UTF-16 encoding is not supported"),
             ("events.parquet", b"PAR?", "events.parquet cannot be read.*too small"),
             ("events.csv", b"a,b", r"events.csv has no file that ends with"),
             ("missing.ndjson", None, "there is no file or folder"),
-            ("", None, "has no file that ends with"),
         ],
     )
     def test_refusals_are_of_what_holds_no_rows(self, tmp_path, name, content, message):

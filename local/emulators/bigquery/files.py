@@ -6,6 +6,7 @@ import functools
 import importlib.resources
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,57 +18,41 @@ CATALOG_SUFFIX = ".bq.duckdb"
 def connect_plainly(database: Any, data_dir: Path) -> None:
     """Replace the emulator's DuckLake catalog by one DuckDB file per project."""
     import duckdb
-    from local_bigquery.errors import BigQueryError
-    from local_bigquery.jobs import storage
+    from local_bigquery.jobs import extract, load
 
-    settings = database.settings
-
-    def catalog(project: str) -> Path:
-        return data_dir / f"{project}{CATALOG_SUFFIX}"
-
-    def attach(connection: Any, project: str) -> None:
-        path = _literal(catalog(project))
-        connection.execute(
-            f"ATTACH IF NOT EXISTS {path} AS {database.quote(project)} "
-            "(STORAGE_VERSION 'v1.4.0')"
-        )
-        database._attached.add(project)
+    # Files under way are in the emulator's folder, too.
+    staged = data_dir / "staged"
+    staged.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(staged)
+    connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+    # The extension is in a package, so nothing is downloaded.
+    package = Path(str(importlib.resources.files("duckdb_extension_icu")))
+    icu = f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
+    connection.execute(f"LOAD {_literal(package / icu)}")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    # DuckDB gets as many threads as a fit, since other processes run as well.
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        connection.execute(f"SET threads = {int(threads)}")
+    emulator = _literal(data_dir / "emulator.duckdb")
+    connection.execute(f"ATTACH {emulator} AS emulator")
+    connection.execute("SET checkpoint_threshold = '64MB'")
+    connection.execute(f"SET temp_directory = {_literal(data_dir / 'spilled')}")
+    connection.execute(database.EMULATOR_SCHEMA)
+    connection.execute("ATTACH ':memory:' AS bq")
+    database.native.register(connection)
+    for path in database.FUNCTIONS:
+        macro = database.MACRO.sub(r"CREATE MACRO bq.main.\1", path.read_text())
+        connection.execute(macro)
+    numbers.define(connection)
 
     @functools.cache
-    def connect() -> Any:
-        connection = duckdb.connect(config={"autoinstall_known_extensions": False})
-        # The extension is in a package, so nothing is downloaded.
-        package = Path(str(importlib.resources.files("duckdb_extension_icu")))
-        icu = f"extensions/v{duckdb.__version__}/icu.duckdb_extension"
-        connection.execute(f"LOAD {_literal(package / icu)}")
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        # DuckDB gets as many threads as a fit, since other processes run as well.
-        if threads := os.environ.get("OMP_NUM_THREADS"):
-            connection.execute(f"SET threads = {int(threads)}")
-        emulator = _literal(data_dir / "emulator.duckdb")
-        connection.execute(f"ATTACH {emulator} AS emulator")
-        connection.execute("SET checkpoint_threshold = '64MB'")
-        connection.execute(f"SET temp_directory = {_literal(data_dir / 'spilled')}")
-        connection.execute(database.EMULATOR_SCHEMA)
-        connection.execute("ATTACH ':memory:' AS bq")
-        database.native.register(connection)
-        for path in database.FUNCTIONS:
-            macro = database.MACRO.sub(r"CREATE MACRO bq.main.\1", path.read_text())
-            connection.execute(macro)
-        numbers.define(connection)
-        known = {
-            path.name.removesuffix(CATALOG_SUFFIX)
-            for path in data_dir.glob(f"*{CATALOG_SUFFIX}")
-        }
-        for project in sorted(known | {settings.default_project_id}):
-            attach(connection, project)
-        # A statement is anybody's who reaches the port: it reads and writes no files
-        # but those of the emulator, and changes no setting that says so.
-        own = _literal(data_dir)
-        connection.execute(f"SET GLOBAL allowed_directories = [{own}]")
-        connection.execute("SET GLOBAL enable_external_access = false")
-        connection.execute("SET GLOBAL lock_configuration = true")
-        return connection
+    def attach(project: str) -> None:
+        path = _literal(data_dir / f"{project}{CATALOG_SUFFIX}")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"ATTACH IF NOT EXISTS {path} AS {database.quote(project)} "
+                "(STORAGE_VERSION 'v1.4.0')"
+            )
 
     def projects() -> list[str]:
         rows = database.fetch(
@@ -76,17 +61,32 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         )
         return [name for (name,) in rows]
 
-    def refuse(uri: str) -> str:
-        raise BigQueryError("invalid", f"Source or target is not in a bucket: {uri}")
-
-    # Files under way are in the emulator's folder, too.
-    staged = data_dir / "staged"
-    staged.mkdir(parents=True, exist_ok=True)
-    tempfile.tempdir = str(staged)
-    storage._local = refuse
-    database._attach = attach
-    database._connect = connect
+    for file in data_dir.glob(f"*{CATALOG_SUFFIX}"):
+        attach(file.name.removesuffix(CATALOG_SUFFIX))
+    attach(database.settings.default_project_id)
+    # A statement is anybody's who reaches the port: it reads and writes no files
+    # but those of the emulator, and changes no setting that says so.
+    own = _literal(data_dir)
+    connection.execute(f"SET GLOBAL allowed_directories = [{own}]")
+    connection.execute("SET GLOBAL enable_external_access = false")
+    connection.execute("SET GLOBAL lock_configuration = true")
+    database.connection, database.attach = (lambda: connection), attach
     database.projects = projects
+    load.paths = _of_buckets(load.paths)
+    extract.written = _of_buckets(extract.written)
+
+
+def _of_buckets(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse a URI, the last argument, that is not one of Cloud Storage."""
+    from local_bigquery.errors import BigQueryError
+
+    def checked(*arguments: Any) -> Any:
+        if not arguments[-1].startswith("gs://"):
+            problem = f"Source or target is not in a bucket: {arguments[-1]}"
+            raise BigQueryError("invalid", problem)
+        return function(*arguments)
+
+    return checked
 
 
 def _literal(path: Path) -> str:

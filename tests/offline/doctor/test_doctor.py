@@ -7,8 +7,10 @@ they are in a deployment. A fault is put in by hand, and nothing else may be fou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 from dataclasses import replace
 from datetime import date, timedelta
 from types import SimpleNamespace
@@ -222,8 +224,10 @@ class TestCommand:
         """Whatever use case the settings name, and whatever another's pointer has."""
         pointer = "models/card_fraud/champion.json"
         place.artifacts.create(pointer, b"{}")
-        storage = emulators.state.folder / "storage" / place.settings.bucket
-        (storage / pointer).write_bytes(b"[]")
+        stored = emulators.state.folder / "storage" / ".objects.sqlite"
+        with contextlib.closing(sqlite3.connect(stored)) as database, database:
+            change = "UPDATE generations SET content = ? WHERE bucket = ? AND name = ?"
+            database.execute(change, [b"[]", place.settings.bucket, pointer])
         place.doctor("--as-of", "2026-06-01", PROPENSITY_USE_CASE="ga4_purchase")
 
         printed = capsys.readouterr().out

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -122,8 +123,12 @@ def test_a_read_refuses_bytes_that_are_damaged(artifacts, emulators, environment
     """Bytes that are not those of their checksum are an error of the artifact."""
     artifacts.create("model", b"model")
     [live] = artifacts.generations("model")
-    bucket = emulators.state.folder / "storage" / environment["PROPENSITY_BUCKET"]
-    (bucket / "model").write_bytes(b"modem")
+    stored = emulators.state.folder / "storage" / ".objects.sqlite"
+    with contextlib.closing(sqlite3.connect(stored)) as database, database:
+        change = (
+            "UPDATE generations SET content = ? WHERE bucket = ? AND name = 'model'"
+        )
+        database.execute(change, [b"modem", environment["PROPENSITY_BUCKET"]])
 
     for generation in (None, live.generation):
         with pytest.raises(ArtifactError, match="/model is damaged"):
