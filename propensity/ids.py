@@ -45,7 +45,7 @@ def is_encodable(value: str) -> bool:
 
 def is_text(value: str) -> bool:
     """Return whether an id is free of control characters and lone surrogates."""
-    return _NOT_TEXT.search(value) is None
+    return value.isprintable() or _NOT_TEXT.search(value) is None
 
 
 def is_event_name(value: str) -> bool:

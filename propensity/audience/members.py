@@ -329,7 +329,6 @@ def _key_of(deployment: Deployment, *, is_new: bool) -> bytes:
 
 
 def _check_not_over(named: Named, day: date) -> None:
-    """Raise RequestError if the audience is not sent any more on a day."""
     last = named.declared.until
     if last and day > last:
         raise RequestError(
@@ -342,7 +341,6 @@ def _check_not_over(named: Named, day: date) -> None:
 def _check_comparable(
     named: Named, before: Mapping[str, object], control: Control
 ) -> None:
-    """Raise RequestError if the audience had another control group before."""
     group, share = before["control_group"], before["control_share"]
     if (group, share) != (control.group, control.share):
         raise RequestError(

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from propensity import timeframe
 from propensity.errors import RequestError
-from propensity.events.values import EARLIEST, Refused, age_at
+from propensity.events.values import EARLIEST, Refused, age_at, letters_of
 from propensity.tables.stream import DEAD_LETTERS
 
 # The largest message that Pub/Sub takes is 10 MB; base64 and the envelope add a third.
@@ -161,7 +161,7 @@ def redacted(data: bytes, personal: Mapping[str, str]) -> bytes | None:
 
     Args:
         data: The message.
-        personal: Kinds of the personal fields, by name.
+        personal: Kinds of the personal fields, by the letters of their names.
 
     Returns:
         None for a message that is no JSON object, or has a name twice in one.
@@ -170,19 +170,10 @@ def redacted(data: bytes, personal: Mapping[str, str]) -> bytes | None:
         fields = _parsed(data.decode("utf-8-sig"))
         if not isinstance(fields, dict):
             return None
-        left = _without(fields, _by_letters(personal))
+        left = _without(fields, personal)
         return data if left == fields else msgspec.json.encode(left)
     except (ValueError, RecursionError):
         return None
-
-
-def _letters(name: str) -> str:
-    """Return a field's name as producers may spell it: dateOfBirth is date_of_birth."""
-    return "".join(filter(str.isalnum, name)).lower()
-
-
-def _by_letters(personal: Mapping[str, str]) -> dict[str, str]:
-    return {_letters(name): kind for name, kind in personal.items()}
 
 
 def _parsed(text: str) -> Any:
@@ -217,7 +208,7 @@ def _without(value: Any, kinds: Mapping[str, str]) -> Any:
         return value
     left: dict[str, object] = {}
     for name, one in value.items():
-        kind = kinds.get(_letters(name))
+        kind = kinds.get(letters_of(name))
         age = _age(value.get("event_time"), one) if kind == "birth date" else None
         if age is not None:
             left["age"] = age
@@ -261,11 +252,10 @@ def dead_letters(
         messages: Of the group.
         refused: The reasons, by place in ``messages``.
         received_at: Now, in UTC.
-        personal: Kinds of the personal fields, by name.
+        personal: As of ``redacted``.
     """
-    kinds = _by_letters(personal)
     letters = [messages[place] for place in refused]
-    attributes = [_without({**one.attributes}, kinds) for one in letters]
+    attributes = [_without({**one.attributes}, personal) for one in letters]
     columns: dict[str, object] = {
         "raw": [redacted(one.data, personal) for one in letters],
         "raw_size": [one.dropped or len(one.data) for one in letters],

@@ -37,7 +37,7 @@ from propensity.events.values import (
     numeral_of,
     with_fields,
 )
-from propensity.ids import MAXIMUM_ID_CHARACTERS, is_meaningless, is_text
+from propensity.ids import is_meaningless, problem_of
 from propensity.schema import Table
 from propensity.suppression import NOBODY, Suppressed
 from propensity.tables.stream import STREAM_EVENTS
@@ -208,7 +208,6 @@ def _alone(error: Refused) -> Refused:
 
 
 def _use_cases(message: Message, sent: Any, catalogue: Catalogue) -> Sequence[str]:
-    """Return the use case that an event names, or all that take its type."""
     event_type, named = sent.declared.name, sent.use_case
     if named is None:
         named = message.attributes.get("use_case") or None
@@ -221,7 +220,6 @@ def _use_cases(message: Message, sent: Any, catalogue: Catalogue) -> Sequence[st
 
 
 def _ids(message: Message, sent: Any) -> tuple[str, str]:
-    """Return event id and user id of an event."""
     declared, attributes = sent.declared, message.attributes
     if declared.identity:
         event_id = user_id = str(getattr(sent, declared.identity))
@@ -235,21 +233,16 @@ def _ids(message: Message, sent: Any) -> tuple[str, str]:
 
 
 def _check_id(value: str, field: str) -> None:
-    if len(value) > MAXIMUM_ID_CHARACTERS:
-        detail = f"longer than {MAXIMUM_ID_CHARACTERS} characters"
-        raise Refused("bad_value", detail, field=field)
+    problem = problem_of(value)
     if is_meaningless(value):
-        detail = "the id is a placeholder such as null or (not set)"
-        raise Refused("bad_value", detail, field=field)
-    if not (value.isprintable() or is_text(value)):
-        detail = "the id contains a control character; remove it"
-        raise Refused("bad_value", detail, field=field)
+        problem = "is a placeholder such as null or (not set)"
+    if problem:
+        raise Refused("bad_value", f"the id {problem}", field=field)
 
 
 def _values(
     sent: Any, moment: datetime, postcodes: PostcodeIndex | None, latest: datetime
 ) -> dict[str, object]:
-    """Return the values of an event beside its amount, by column."""
     values: dict[str, object] = {}
     attributes: dict[str, object] = {}
     for name, kind in sent.declared.stored.items():

@@ -26,6 +26,7 @@ from propensity.events.values import (
     MAXIMUM_AGE,
     MAXIMUM_TEXT_CHARACTERS,
     Refused,
+    letters_of,
     with_fields,
 )
 from propensity.ids import INEXACT, MAXIMUM_ID_CHARACTERS
@@ -158,7 +159,8 @@ class Catalogue:
         types: By name.
         use_cases: Names of the use cases that take events.
         takers: The use cases that take a type, by its name.
-        personal: The personal fields of all types, taken or not, and their kinds.
+        personal: Kinds of the personal fields of all types, taken or not, by the
+            letters of their names.
     """
 
     def __init__(
@@ -200,7 +202,8 @@ class Catalogue:
                 self.takers.setdefault(name, []).append(use_case.name)
         self.personal: dict[str, str] = {}
         for event_type in types.values():
-            self.personal |= event_type.personal
+            for name, kind in event_type.personal.items():
+                self.personal[letters_of(name)] = kind
         structs: Any = (one.struct() for one in self.types.values())
         # msgspec demands the type of an event only in a union. The nameless type makes
         # one of a single type, too.
@@ -243,7 +246,6 @@ class Catalogue:
         return likely[0] if len(likely) == 1 else ""
 
     def _refusal(self, data: bytes, error: Exception) -> Refused:
-        """Return the reason for an error of msgspec or Python that an event raised."""
         if not isinstance(error, msgspec.ValidationError):
             return _malformed(data)
         text = str(error)
@@ -284,7 +286,6 @@ class Catalogue:
 def _problems_declared(
     use_case: UseCase, types: Mapping[str, EventType]
 ) -> Iterator[str]:
-    """Yield the faults of the types that a use case declares."""
     for name, fields in use_case.event_types.items():
         for problem in _problems(name, fields, types):
             yield f"events.{name}: {problem}"
@@ -293,7 +294,6 @@ def _problems_declared(
 def _problems(
     name: str, fields: Mapping[str, str], known: Mapping[str, EventType]
 ) -> Iterator[str]:
-    """Yield the faults of a type that a use case declares."""
     shared = dict[str, str]()
     for event_type in shared_types().values():
         shared |= event_type.fields
@@ -314,7 +314,6 @@ def _problems(
 
 
 def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterator[str]:
-    """Yield the faults of a use case's lists of events."""
     if missing := ", ".join(sorted(set(use_case.stream.events) - set(types))):
         yield f"stream.events names {missing}, which no usecase.toml declares"
     for name in use_case.stream.scored:
@@ -329,7 +328,6 @@ def _problems_taken(use_case: UseCase, types: Mapping[str, EventType]) -> Iterat
 
 
 def _malformed(data: bytes) -> Refused:
-    """Return the reason for bytes that are not JSON."""
     # JSON starts with ASCII: a zero byte there means UTF-16 or UTF-32.
     if data.startswith(_BYTE_ORDER_MARK) or b"\0" in data[:4]:
         return Refused("wrong_encoding", "the event is not plain UTF-8")

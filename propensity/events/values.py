@@ -70,6 +70,11 @@ def _name(field: str) -> str:
     return "".join(islice(shown, MAXIMUM_FIELD_CHARACTERS))
 
 
+def letters_of(name: str) -> str:
+    """Return a field's name as producers may spell it: dateOfBirth is date_of_birth."""
+    return "".join(filter(str.isalnum, name)).lower()
+
+
 def amount_of(value: float, *, field: str) -> float:
     """
     Return an amount of money, which has two decimals at most.

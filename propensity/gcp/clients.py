@@ -49,12 +49,10 @@ REMEDY = (
     "permission may take some minutes"
 )
 
-# Words for a column or field that a table lacks: BigQuery's and, from "Referenced" on,
-# its emulator's.
+# BigQuery says these of a column or field that a table lacks.
 _SCHEMA = re.compile(
     "Unrecognized name|not found inside|does not exist in|has no|is not present in|"
-    "Schema mismatch|extra field|Cannot add fields|"
-    "Referenced column|Referenced table|does not have a column|Could not find key"
+    "Schema mismatch|extra field|Cannot add fields"
 )
 
 # BigQuery says this of two statements that change the same rows.
@@ -163,7 +161,6 @@ def _missing(service: str, on: str, text: str) -> errors.MissingTable:
 def _denied(
     text: str, settings: Settings, service: str, *, needs: str, on: str
 ) -> errors.AccessDenied:
-    """Return the error for a refusal: permission, resource, and what to do."""
     export, remedy = settings.export, REMEDY
     project, _, dataset = export.rpartition(".")
     named = rf"{re.escape(f'{project}:{dataset}')}\b"
@@ -185,7 +182,6 @@ def _denied(
 def _unavailable(
     error: Exception, settings: Settings, service: str
 ) -> errors.Unavailable:
-    """Return the error for a call without an answer."""
     cause = getattr(error, "cause", None)
     last = cause if isinstance(cause, Exception) else error
     if isinstance(last, auth.RefreshError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -217,7 +217,6 @@ class Online:
     async def _features_of(
         self, use_case: UseCase, user_ids: Sequence[str]
     ) -> list[Features | None]:
-        """Read features of users, by one query."""
         now = self._clock.now()
         found = await asyncio.to_thread(
             users_on_the_stream,
@@ -247,42 +246,31 @@ def scores_of(group: Sequence[Waiting]) -> list[Any]:
     for position, waiting in enumerate(group):
         positions_of[id(waiting.serving)].append(position)
     for positions in positions_of.values():
+        first, features = group[positions[0]], list[Features]()
+        for position in positions:
+            features += [one.features for one in group[position].instances]
         try:
-            first, every = group[positions[0]], list[Instance]()
+            rows = pa.RecordBatch.from_pylist(features, first.use_case.feature_schema())
+            scores = each_score(first.serving.scorer, rows)
             for position in positions:
-                every += group[position].instances
-            rows = _rows(first, every)
-            scores = iter(first.serving.scorer.probabilities(rows).tolist())
+                results[position] = _own_scores(group[position].instances, scores)
+        except Exception as error:  # every waiting request must get an answer
             for position in positions:
-                results[position] = [next(scores) for _ in group[position].instances]
-        except Exception:  # a bad request must not fail the others
-            for position in positions:
-                results[position] = _scores_or_error(group[position])
+                results[position] = error.with_traceback(None)
     return results
 
 
-def _rows(waiting: Waiting, instances: Sequence[Instance]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(
-        [instance.features for instance in instances],
-        waiting.use_case.feature_schema(),
-    )
-
-
-def _scores_or_error(waiting: Waiting) -> Any:
-    """Score the instances of a request, or return the error that names one."""
-    rows = _rows(waiting, waiting.instances)
-    scores = list[float]()
-    try:
-        for score in each_score(waiting.serving.scorer, rows):
-            if isinstance(score, errors.SchemaError):
-                prefix = waiting.instances[len(scores)].prefix
-                # The model may refuse a row as a whole, such as an unknown category.
-                field = f"{prefix}{score.field or ''}".strip(".") or "features"
-                return errors.RequestError(f"{field}: {score.message}", field=field)
-            scores.append(score)
-    except Exception as error:  # every waiting request must get an answer
-        return error.with_traceback(None)
-    return scores
+def _own_scores(
+    instances: Sequence[Instance], scores: Iterator[float | errors.SchemaError]
+) -> Any:
+    """Take a request's scores, or return the error that names its refused instance."""
+    own = [next(scores) for _ in instances]
+    for instance, score in zip(instances, own, strict=True):
+        if isinstance(score, errors.SchemaError):
+            # The model may refuse a row as a whole, such as an unknown category.
+            field = f"{instance.prefix}{score.field or ''}".strip(".") or "features"
+            return errors.RequestError(f"{field}: {score.message}", field=field)
+    return own
 
 
 async def append_all(
@@ -334,7 +322,6 @@ def _events(
     at: datetime,
     request_ms: float,
 ) -> list[inference_log.Scored]:
-    """Return the instances of a question as events that were scored at a time."""
     unique, events = uuid.uuid4().hex, list[inference_log.Scored]()
     for position, instance in enumerate(instances):
         event_id = unique if question.is_single else f"{unique}-{position}"
@@ -359,7 +346,6 @@ def _answer(
     *,
     request_ms: float,
 ) -> dict[str, object]:
-    """Return the answer to a question, from the rows that are logged."""
     scores = list[dict[str, object]]()
     for row in rows:
         scores.append({name: getattr(row, name) for name in _OF_INSTANCES})
@@ -377,7 +363,6 @@ _OF_INSTANCES = (*_IN_ANSWERS, "latency_ms")
 
 
 def _unknown_user(use_case: UseCase, user_id: str) -> Response:
-    """Return the 404 for a user without features."""
     body = {
         "use_case": use_case.name,
         "user_id": user_id,

@@ -19,7 +19,8 @@ from propensity.audience.run import send
 from propensity.gcp import secrets
 from propensity.runs.run import Answer, Run
 
-# The scheduler calls again for longer than this, so a wait ends with an error.
+# The scheduler's last call comes after 190 minutes (05-Audiences/scheduler.sh), so that
+# a wait ends with an error.
 PATIENCE = timedelta(minutes=150)
 # The scheduler waits for 30 minutes. Its next call continues a longer delivery.
 LONGEST_S = 25 * 60

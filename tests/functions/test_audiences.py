@@ -13,24 +13,18 @@ from pathlib import Path
 import pytest
 
 from local.receiver import Receiver
-from local.stack import scheduler
-from local.stack.state import FUNCTIONS
 from propensity.audience import run
 from propensity.audience.declared import load
 from propensity.audience.http import Http
 from propensity.gcp import secrets
 from propensity.registry.deployment import opened
-from propensity.registry.leases import DURATION
 from propensity.runs import audiences
-from tests.data_manager import DataManager
 from tests.deployment import Deployment, entered
-from tests.functions.instances import Instance
 from tests.rows import publish
 
 TOKEN = "a token of the tests"
 BEARER = f"Bearer {TOKEN}"
 MONDAY = date(2026, 3, 2)
-NEXT = MONDAY + timedelta(days=7)
 USERS = {f"u{n:03}": (n + 1) / 400 for n in range(200)}
 CRM = """
 kind = "http"
@@ -220,17 +214,6 @@ def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
     check_account(running, crm)
 
 
-def test_a_run_beside_another_one_is_refused_and_may_come_again(running, day):
-    artifacts, now = running.registry.artifacts, "2999-01-01T00:00:00.000000+00:00"
-    note = {"state": "running", "run_id": "x", "began_at": now, "expires_at": now}
-    artifacts.overwrite(
-        "runs/ga4_purchase/audience-winback/1970-01-01.json", json.dumps(note).encode()
-    )
-
-    assert "under way" in refused(post(running, day), 503, "audience_waits")
-    assert timedelta(minutes=10) > DURATION, "the scheduler's first pause"
-
-
 def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(new_site):
     """A person decides, and the clock goes on from there."""
     users = {f"u{n:03}": (n + 1) / 400 for n in range(250)}
@@ -348,88 +331,3 @@ def test_a_use_case_without_audiences_has_nothing_to_do(place):
     answer = place.run("audiences", MONDAY)
 
     assert (answer["audiences"], answer["sent"]) == ([], 0)
-
-
-[AUDIENCES] = [one for one in FUNCTIONS if one.target == "audiences"]
-ADS = """
-kind = "google"
-name = "ads"
-account_type = "GOOGLE_ADS"
-account = "123"
-target = "456"
-url = "{url}"
-"""
-
-
-class Deadly(Crm):
-    """A receiver that knows no keys; while it hears some request the sender dies."""
-
-    def __init__(self, **more) -> None:
-        super().__init__(**more)
-        self.dies_at, self.kill = 0, lambda: None
-
-    def answer(self, *request):
-        if self.requests + 1 == self.dies_at:
-            self.dies_at = 0
-            self.kill()
-            return None
-        return super().answer(*request)
-
-    def take(self, method, path, headers, body):
-        assert headers["Idempotency-Key"]
-        only = {"Authorization": headers["Authorization"]}
-        return super().take(method, path, only, body)
-
-
-def test_a_clock_that_fires_twice_and_a_kill_between_requests_send_nobody_twice(
-    new_site, tmp_path
-):
-    """In a process as it is deployed, with its own requirements alone. Nor does Google,
-    which says late what it has taken, and takes some in part."""
-    body = {"use_case": "ga4_purchase", "as_of": f"{NEXT}"}
-    with (
-        receiving(Deadly) as crm,
-        DataManager(fails=lambda user: "NO_CONSENT" * user.endswith("7")) as fake,
-        contextlib.ExitStack() as stack,
-    ):
-        running = new_site(crm)
-        by_hand(running, MONDAY)
-        publish(running.warehouse, NEXT, USERS)
-        file_of(running, "destinations/ads.toml").write_text(ADS.format(url=fake.url))
-        declare(running, "ads", WINBACK.replace("crm", "ads"))
-        by_hand(running, MONDAY, name="ads")
-        process = stack.enter_context(
-            Instance("audiences", running.environment, tmp_path)
-        )
-
-        def revived(_: float) -> None:
-            """Start the process again, once its leases have ended."""
-            process.start()
-            forget_leases(running)
-
-        def call() -> dict:
-            answer = scheduler.run(process.url, AUDIENCES, body, sleep=revived)
-            assert answer.ok, answer.text
-            return answer.json()
-
-        crm.dies_at, crm.kill = crm.requests + 3, process.kill
-        first, again = call(), call()
-
-    assert process.starts == 2
-    # The users of two requests were recorded before the kill.
-    ads, winback = first["audiences"]
-    assert winback["sent"] == 100 - winback["held_out"] - 2 * 25
-    assert again["sent"] == 0
-    check_account(running, crm)
-    ledger = running.rows("SELECT * FROM ma_audience_ledger WHERE audience = 'ads'")
-    assert {row["status"] for row in ledger} == {"accepted"}
-    assert {row["receipt"] for row in ledger} == {"request-0", "request-1"}
-    assert all("failed" in row["reason"] for row in ledger)
-    taken = {("add", row["user_id"]) for row in ledger} - {
-        ("add", f"u{n:03}") for n in range(7, 200, 10)
-    }
-    assert dict(fake.users) == dict.fromkeys(taken, 2)
-    members = running.rows("SELECT * FROM ma_audience_members WHERE audience = 'ads'")
-    treated = [row["user_id"] for row in members if not row["is_control"]]
-    assert sorted(row["user_id"] for row in ledger) == sorted(treated)
-    assert ads["members"] - ads["held_out"] == len(treated) / 2

@@ -10,7 +10,6 @@ import requests
 
 from deploy import stage
 from local import venvs
-from local.processes import HOST, free_ports
 from local.stack.state import LOCAL, ROOT
 from propensity.settings import Settings
 from tests.functions.instances import Served, serving
@@ -207,26 +206,6 @@ class TestFailures:
             "message": "a table is not there yet; the function's log says which",
             "retryable": False,
         }
-
-    def test_a_failure_of_bigquery_can_be_tried_again(self, workplace):
-        """While BigQuery does not answer, the answer is 503, retryable."""
-        [nobody_listens] = free_ports(1)
-        unreachable = {
-            "BIGQUERY_EMULATOR_HOST": f"http://{HOST}:{nobody_listens}",
-            "PROPENSITY_DEADLINE_S": "1",
-        }
-        with serving("get_proba", workplace.environment | unreachable) as lookups:
-            answers = [
-                lookups.get(user_id="ana.1"),
-                lookups.ask({"user_ids": ["ana.1"]}),
-            ]
-
-        for answer in answers:
-            assert answer.status_code == 503
-            assert answer.headers["retry-after"] == "1"
-            assert answer.json()["error"] == "unavailable"
-            assert answer.json()["retryable"] is True
-            assert str(nobody_listens) not in answer.text
 
     def test_failures_of_lookups_are_logged_by_one_line_without_the_user(
         self, workplace, capfd

@@ -18,7 +18,7 @@ import pytest
 from deploy import stage
 from local.stack.state import ROOT
 from offline import forget
-from propensity.errors import Conflict, SchemaError
+from propensity.errors import SchemaError
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index, suppressed
@@ -241,25 +241,6 @@ class TestPublication:
         assert newest.find(BEN["user_id"])
         assert pointer(artifacts) == entry
         assert files(artifacts) == [entry.name]
-
-    def test_an_index_whose_answer_is_lost_leaves_another_one(
-        self, workplace, place, monkeypatch
-    ):
-        """The client's retry meets its own file, and the next try names its own."""
-        publish(workplace, [ANA])
-        artifacts = place.artifacts
-        create, lost = artifacts.create_from, []
-
-        def losing(*arguments):
-            create(*arguments)
-            if not lost:
-                lost.append(arguments)
-                raise Conflict("it was written by somebody else")
-
-        monkeypatch.setattr(artifacts, "create_from", losing)
-        entry = publish_index(place)
-
-        assert files(artifacts) == [entry.name] != [lost[0][0]]
 
     def test_a_publication_of_the_index_refuses_a_table_that_has_a_user_twice(
         self, workplace, place

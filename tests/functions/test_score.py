@@ -265,15 +265,6 @@ class TestAnswers:
         assert answer["probability"] == pytest.approx(expected(row), abs=1e-9)
         assert json.loads(logged(site, event_id)[0]["features"])[NAMES[3]] is None
 
-    def test_a_transaction_again_under_its_own_name(self, score, event_id):
-        """The same transaction and version is the same inference; others are others."""
-        named = FEATURES | {"transaction_id": event_id}
-        bodies = [named, named, named | {"version": 1}, FEATURES, FEATURES]
-        first, again, *others = [scored(score, body)["inference_id"] for body in bodies]
-
-        assert first == again
-        assert len({first, *others}) == 4
-
     def test_a_user_by_fresh_features(self, site, score, user):
         """What the stream has of a user is what is scored, as long as they are."""
         now = datetime.now(UTC)
@@ -423,19 +414,3 @@ class TestVersions:
         for one in (answer, *logged(site, answer["event_id"])):
             assert (one["model_version"], one["is_warm"]) == (version, False)
             assert one["probability"] is one["anomaly_score"] is None
-
-    def test_versions_take_over_without_a_restart(self, site, score):
-        """A promotion is followed while the function serves; its answers say so."""
-        [row] = transactions(1, seed=12)
-        promote(site, 1)
-
-        def answer_of(version: int) -> dict[str, Any] | None:
-            answer = scored(score, flat(row))
-            return answer if answer["model_version"] == version else None
-
-        answer = eventually(lambda: answer_of(1), "the new version serves")
-        promote(site, 0)
-
-        trees = expected(row, model=fitted()[2])
-        assert answer["anomaly_score"] == pytest.approx(trees, abs=1e-9)
-        eventually(lambda: answer_of(0), "the old one does")

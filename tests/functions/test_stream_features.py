@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,9 +15,8 @@ from propensity.errors import Unavailable
 from propensity.events.messages import redacted
 from propensity.gcp.writes import Appends, RowsRefused
 from propensity.tables import every as tables
-from tests.deployment import DEADLINE_S, Deployment
+from tests.deployment import Deployment
 from tests.events import CATALOGUE, bet, registration, transaction, truth, written
-from tests.exact import expected_features
 from tests.functions.instances import Served, failing, serving
 from tests.functions.streaming import eventually, new_site
 from tests.rows import append_rows
@@ -99,18 +95,6 @@ class TestStores:
         assert {name: features[name] for name in expected} == expected
         assert "label" not in features
 
-    def test_events_that_come_together_each_for_itself(self, site, stream, user):
-        """Many at once, some of them twice, and one that is broken."""
-        events = bets(user, 200)
-
-        answers = stream.post_all([*events, b"{", *events[:20]])
-
-        assert {answer.status_code for answer in answers} == {200}
-        assert answers[200].json()["reason"] == "malformed_json"
-        [expected] = expected_features(events).values()
-        features = site.features()[user]
-        assert {name: features[name] for name in expected} == expected
-
 
 class TestRefuses:
     @pytest.mark.parametrize("name", FAULTS)
@@ -134,24 +118,6 @@ class TestRefuses:
         assert letter["raw_size"] == len(data)
         assert json.loads(letter["attributes"]) == attributes
         assert letter["published_at"] == PUBLISHED_AT
-
-    def test_a_message_of_ten_megabytes(self, site, stream):
-        """Of the largest message that Pub/Sub takes the size is kept, and no more."""
-        data = b'{"padding": "' + b"x" * (10_000_000 - 15) + b'"}'
-
-        answer = stream.post(data, message_id="huge")
-
-        assert (answer.status_code, answer.json()["reason"]) == (200, "too_large")
-        [letter] = letters_of(site, "huge")
-        assert letter["raw_size"] == 10_000_000
-        assert letter["raw"] is None
-
-    def test_what_is_no_push(self, stream):
-        """A body that nobody pushes is refused, and the field at fault is named."""
-        answer = stream.ask(b'{"message": {"data": "e30="}}')
-
-        assert (answer.status_code, answer.json()["error"]) == (400, "bad_request")
-        assert answer.json()["field"] == "message.messageId"
 
     def test_the_row_that_the_table_refuses(self, site, stream, user, monkeypatch):
         """One bad row does not hold up all that came with it."""
@@ -239,41 +205,3 @@ class TestInTrouble:
         assert (refused.status_code, refused.json()["error"]) == (500, "missing_table")
         assert json.loads(message.data)["user_id"] == user
         assert site.features()[user]["bet_count"] == 1
-
-    def test_an_instance_in_trouble_takes_no_more_than_it_can_hold(
-        self, site, user, monkeypatch
-    ):
-        """While appends hang, events wait up to a bound; beyond it they are refused.
-        When appends go on so does all, and what was acknowledged is stored."""
-        go_on, append = threading.Event(), Appends.append
-
-        async def hanging(self: Appends, table: Any, rows: Any) -> None:
-            await asyncio.to_thread(go_on.wait, DEADLINE_S)
-            await append(self, table, rows)
-
-        monkeypatch.setattr(Appends, "append", hanging)
-        with (
-            serving("stream_features", site.environment) as stream,
-            ThreadPoolExecutor(100) as pool,
-        ):
-
-            def post(number: int) -> tuple[int, str]:
-                event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
-                answer = stream.post({**event, "padding": "x" * 200_000})
-                return answer.status_code, answer.text
-
-            try:
-                futures = [pool.submit(post, number) for number in range(100)]
-                refused = eventually(
-                    lambda: [future.result() for future in futures if future.done()],
-                    "some are refused",
-                )
-            finally:
-                go_on.set()
-            answers = [future.result()[0] for future in futures]
-
-        assert {status for status, _ in refused} == {503}
-        assert "too much waits" in refused[0][1]
-        taken = {f"e{n}" for n, status in enumerate(answers) if status == 200}
-        assert len(taken) > 40
-        assert taken == {row["event_id"] for row in stored(site, user)}

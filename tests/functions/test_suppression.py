@@ -13,8 +13,7 @@ from tests.deployment import KEY, STREAMED, Deployment
 from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import Served, serving
-from tests.functions.looked_up import ANA, publish
-from tests.functions.streaming import eventually, new_site, rows_of
+from tests.functions.streaming import new_site, rows_of
 from tests.scored_cards import drawn, stored
 
 FORGOTTEN = "user-forgotten"
@@ -82,18 +81,6 @@ class TestStream:
         assert b"somebody else" in message.data
         assert FORGOTTEN not in capfd.readouterr().err
 
-    def test_the_stream_follows_the_list_within_its_time(self, site, stream, user):
-        """Events of a listed user are dropped twice the TTL later at the latest."""
-        stream.post(bet(user_id=user))
-        site.suppress(user)
-
-        def is_dropped() -> bool:
-            before = row_counts(site, user)["stream_events"]
-            assert stream.post(bet(user_id=user)).status_code == 200
-            return row_counts(site, user)["stream_events"] == before
-
-        eventually(is_dropped, "the user's events are dropped")
-
     @pytest.mark.parametrize("key", ["z" * 40, ""])
     def test_the_stream_stops_rather_than_letting_anybody_back(self, site, key):
         """Under another key no user is recognised, nor without one: nothing is
@@ -115,27 +102,6 @@ class TestStream:
         assert row_counts(site, FORGOTTEN) == NOTHING
         counts = row_counts(site, user)
         assert (counts["inference_log"], counts["dead_letters"]) == (1, 1)
-
-
-class TestLookups:
-    def test_lookups_answer_as_for_an_unknown_user(self, site, user, capfd):
-        """Nothing tells the user from one who was never there; nor once somebody is
-        put on the list whose answer was given before."""
-        predictions = [ANA | {"user_id": one} for one in (user, FORGOTTEN)]
-        publish(site.workplace, predictions, use_case=STREAMED)
-        with serving("get_proba", site.environment) as lookups:
-            answers = [lookups.get(user_id=one) for one in (FORGOTTEN, "nobody")]
-            before = lookups.get(user_id=user).status_code
-            site.suppress(user)
-            eventually(
-                lambda: lookups.get(user_id=user).status_code == 404, "it is unknown"
-            )
-
-        assert before == 200
-        assert [answer.status_code for answer in answers] == [404, 404]
-        bodies = [answer.json() | {"user_id": ""} for answer in answers]
-        assert bodies[0] == bodies[1]
-        assert user not in capfd.readouterr().err
 
 
 class TestScores:
@@ -210,11 +176,3 @@ class TestScheduledRuns:
 
         assert sum(every["rows"].values()) == 1_499
         assert 700 < sum(sample["rows"].values()) <= 1_000
-
-    def test_scheduled_runs_refuse_where_the_key_is_lost(self, shop_place):
-        """Without a key they would take everybody on the list in again."""
-        keyless = shop_place.with_settings(PROPENSITY_SUPPRESSION_KEY="")
-        answer = keyless.post("model_training", {"as_of": TRAINED})
-
-        assert answer.status_code == 500
-        assert answer.json["field"] == "PROPENSITY_SUPPRESSION_KEY"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import re
 import signal
 import sys
 from concurrent import futures
@@ -24,6 +25,13 @@ from local.processes import HOST, options_of_child
 GRPC_THREADS = 256
 # A translation makes so many objects that Python would look for garbage many times.
 GARBAGE = 100_000
+# DuckDB's words for a column, a table or a field that a statement names in vain.
+MISSING = (
+    r'Referenced table "(?P<name>[^"]+)" not found',
+    r"Referenced update column (?P<name>\S+) not found",
+    r'does not have a column (?:named|with name) "(?P<name>[^"]+)"',
+    r'Could not find key "(?P<name>[^"]+)" in struct',
+)
 
 
 def serve_storage_api(port: int) -> Any:
@@ -81,6 +89,10 @@ def main() -> None:
     append_batches(queue_writes(runner))
     # An error inside the emulator gets a status that clients do not retry.
     errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
+    for words in MISSING:
+        errors.DUCKDB_ERRORS.append(
+            (re.compile(words), "invalidQuery", "Unrecognized name: {name}")
+        )
 
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)

@@ -66,7 +66,8 @@ def test_payload_that_is_not_base64_is_kept_with_the_reason(data):
 
 @pytest.mark.parametrize("size", [7, 8, 9, 10, 1_000])
 def test_payload_that_is_too_large_is_dropped_and_its_size_is_known(size):
-    """To keep it while it waits would take memory, and it can never be an event."""
+    """To keep it while it waits would take memory, and it can never be an event. The
+    largest message of Pub/Sub, of 10 MB, is read."""
     pushed = {**SENT, "data": base64.b64encode(b"x" * size).decode()}
 
     parsed = messages.message(body(pushed), maximum_bytes=size - 1)
@@ -74,6 +75,7 @@ def test_payload_that_is_too_large_is_dropped_and_its_size_is_known(size):
     assert parsed.problem is not None
     assert parsed.problem.reason == "too_large"
     assert messages.message(body(pushed), maximum_bytes=size).data == b"x" * size
+    assert len(base64.b64encode(bytes(10**7))) < messages.MAXIMUM_BODY_BYTES
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 
 import pytest
 from starlette.requests import Request
@@ -15,7 +14,6 @@ from starlette.requests import Request
 from propensity import errors
 from propensity.gcp.http import Callers, failure_of, json_errors, reject_duplicates
 from propensity.gcp.log import Counts, trace_of
-from tests.programs import execute
 
 INSIDE = "the table p.d.secrets has no column x"
 WAITS = errors.ExportLate("x", retry_after_s=600, detail={})
@@ -125,37 +123,6 @@ def test_a_name_is_once_in_an_object(body, name):
     assert refused.value.field == name
     apart = '{"a": {"a": "a"}, "b": [{"a": 1}, {"a": 2}]}'
     assert json.loads(apart, object_pairs_hook=reject_duplicates) == json.loads(apart)
-
-
-THREADS, LINES = 8, 500
-WRITERS = f"""
-import sys, threading
-from propensity.gcp.log import log
-
-sys.setswitchinterval(1e-6)
-start = threading.Barrier({THREADS})
-
-def write(thread):
-    start.wait()
-    for line in range({LINES}):
-        log("INFO", "a line", thread=thread, line=line)
-
-threads = [threading.Thread(target=write, args=(n,)) for n in range({THREADS})]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-"""
-
-
-def test_a_line_is_one_object_whatever_other_threads_write():
-    """Requests are answered by threads: no line is cut or joined by another's."""
-    ran = execute([sys.executable, "-c", WRITERS])
-
-    lines = [json.loads(line) for line in ran.stderr.splitlines()]
-    written = {(line["thread"], line["line"]) for line in lines}
-    assert len(lines) == len(written) == THREADS * LINES
-    assert {(line["severity"], line["message"]) for line in lines} == {
-        ("INFO", "a line")
-    }
 
 
 @pytest.mark.parametrize(

@@ -310,11 +310,13 @@ class TestAnswer:
         """In the use case that the list names; the table is not asked."""
         shelf = Shelf("u", "v")
         lookups = lookups_of(shelf, suppressed=LISTED)
+        unknown = await answer_of(lookups, "w")
         asked = [("u", "c"), ("v", "c"), ("u", "d")]
         answers = [await answer_of(lookups, *one) for one in asked]
 
         assert [answer.status_code for answer in answers] == [404, 200, 200]
-        assert len(shelf.reads) == 2
+        assert answers[0].body == unknown.body.replace(b'"w"', b'"u"')
+        assert len(shelf.reads) == 3
 
 
 def question_of(

@@ -19,6 +19,7 @@ from propensity.errors import Unavailable
 from propensity.events.messages import MAXIMUM_BODY_BYTES, Message
 from propensity.events.values import Refused
 from propensity.settings import Settings
+from propensity.stream import consumer as consumers
 from propensity.stream.consumer import (
     POSTCODE_TTL_S,
     READING_BYTES,
@@ -75,6 +76,18 @@ async def test_a_body_is_refused_unread_while_others_fill_the_memory(length):
         one.comes.set()
     assert {answer.status_code for answer in await asyncio.gather(*taken)} == {200}
     assert (await consumer.take(further.request)).status_code == 200
+
+
+async def test_more_messages_than_an_instance_can_hold_are_sent_again(monkeypatch):
+    monkeypatch.setattr(consumers, "WAITING_BYTES", 0)
+    consumer, pushed = stream_of(Log()), [Pushed(len(BODY)) for _ in range(3)]
+    for one in pushed:
+        one.comes.set()
+    takes = [consumer.take(one.request) for one in pushed]
+    first, *others = await asyncio.gather(*takes, return_exceptions=True)
+
+    assert first.status_code == 200
+    assert [type(other) for other in others] == [Unavailable] * 2
 
 
 async def lettered(consumer: ScoreStream, sent: Message, suppressed: Suppressed) -> Any:

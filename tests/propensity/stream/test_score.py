@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from math import isnan, nan
 from types import SimpleNamespace
 from typing import Any
 
@@ -106,6 +107,7 @@ def scoring(
     warehouse: Any = None,
     *,
     refuses: Callable[[dict[str, Any]], bool] = lambda _: False,
+    score: float = 0.5,
 ) -> tuple[ScoreStream, list[pa.RecordBatch]]:
     """The consumer where a model serves that gives everybody the same, and what that
     was given."""
@@ -115,7 +117,7 @@ def scoring(
         batches.append(batch)
         if any(map(refuses, batch.to_pylist())):
             raise ValueError("Input X contains infinity")
-        return [0.5] * batch.num_rows
+        return [score] * batch.num_rows
 
     def refusal(rows: pa.RecordBatch) -> SchemaError:
         return SchemaError("feature 'age' is too large", field="age")
@@ -123,7 +125,7 @@ def scoring(
     champion: Any = SimpleNamespace(
         version=0,
         is_anomaly=False,
-        is_warm=True,
+        is_warm=not isnan(score),
         scorer=SimpleNamespace(probabilities=probabilities, refusal=refusal),
     )
     state: Any = SimpleNamespace(champion=champion, epoch=1)
@@ -134,6 +136,30 @@ def scoring(
     champions: Any = SimpleNamespace(state=serves)
     consumer.champions = champions
     return consumer, batches
+
+
+async def test_a_score_that_is_not_published_is_given_again():
+    log = Log()
+    consumer, _ = scoring(log)
+
+    async def refuse(*_: object) -> None:
+        raise Unavailable("Pub/Sub did not take messages")
+
+    log.publish = refuse
+    [failed] = (await consumer.consume([message(enriched_card("t"))])).values()
+    assert isinstance(failed, Unavailable)
+
+
+async def test_a_score_waits_for_a_model_that_has_seen_enough(capsys):
+    """The event is logged without one, and nothing is published that could be taken
+    for a score."""
+    log = Log()
+    consumer, _ = scoring(log, score=nan)
+    assert await consumer.consume([message(enriched_card("t"))]) == {}
+
+    counts = counted(consumer, capsys)
+    assert (counts["not_warm"], counts["rows_out"]) == (1, 0)
+    assert (log.last["probability"], log.last["is_warm"]) == (None, False)
 
 
 async def test_users_are_scored_by_their_features_at_that_moment(capsys):
