@@ -22,7 +22,7 @@ from propensity.settings import Settings
 from propensity.statements import FOLDERS, Line, joined, lines, names, statement
 from propensity.tables import every
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("analyzer")]
 
 ROOT = Path(__file__).parents[1]
 SHARED = {name for folder in FOLDERS for name in names(ROOT / "propensity" / folder)}

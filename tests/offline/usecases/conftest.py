@@ -18,6 +18,11 @@ from tests.deployment import Deployment
 NAME = "shop_sign_up"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def with_analyzer(analyzer) -> None:
+    """Statements are read by Google's analyzer in most of these tests."""
+
+
 @pytest.fixture(scope="module")
 def sandbox(module_workplace) -> Iterator[Sandbox]:
     """An emulated BigQuery with all tables."""
