@@ -71,9 +71,9 @@ def write(
         problem = f"{name} already exists. Choose another name or remove it"
         raise RequestError(problem, field="name")
     if events is None:
-        template, parts = TEMPLATES, _of_export(str(label_event))
+        statements, parts = _parts("export.sql"), _of_export(str(label_event))
     else:
-        template = TEMPLATES / "events"
+        statements = _parts("events.sql")
         parts = _of_events(events, label_event, counts, lookback_days)
     outcome = f"have the event {label_event}" if label_event else "have an event"
     if label == CHURN:
@@ -90,19 +90,17 @@ def write(
             source, "COALESCE(p.person, d.visitor)" if events is None else "d.user_id"
         ),
     }
-    templates = {
-        "features.sql": template / "features.sql",
-        "labels.sql": template / ("churn.sql" if label == CHURN else "labels.sql"),
-        "days.sql": template / "days.sql",
+    chosen = {
+        "features.sql": statements["features"],
+        "labels.sql": statements[CHURN if label == CHURN else "labels"],
+        "days.sql": statements["days"],
     }
     if label != CHURN and events and events.amount:
-        templates["converter_amounts.sql"] = template / "converter_amounts.sql"
+        chosen["converter_amounts.sql"] = statements["converter_amounts"]
     # The last makes a folder a use case: there is no half of one.
-    templates["usecase.toml"] = TEMPLATES / "usecase.toml"
-    files = {
-        file: Template(path.read_text("utf-8")).substitute(substitutions)
-        for file, path in templates.items()
-    }
+    declaration = TEMPLATES / "usecase.toml"
+    chosen["usecase.toml"] = Template(declaration.read_text("utf-8"))
+    files = {file: one.substitute(substitutions) for file, one in chosen.items()}
     try:
         usecases.parse(name, files["usecase.toml"])
     except UseCaseError as error:
@@ -118,6 +116,14 @@ def write(
         "is_dry": is_dry,
         "next": f"change the files, then: `propensity usecase check {name}`",
     }
+
+
+def _parts(file: str) -> dict[str, Template]:
+    """Return the parts of a file of templates, each below a line with its name."""
+    text = (TEMPLATES / file).read_text("utf-8")
+    _, *found = re.split(r"^(?:--|#) part: (\w+)\n", text, flags=re.MULTILINE)
+    parts = zip(found[::2], found[1::2], strict=True)
+    return {name: Template(f"{part.rstrip()}\n") for name, part in parts}
 
 
 def _check(
@@ -153,16 +159,11 @@ def _of_export(label_event: str) -> dict[str, str]:
         f"--   {column.name:<{width}}  {column.type:<9}  {column.description}"
         for column in GA_EVENTS
     )
-    inputs, features = (
-        Template((TEMPLATES / file).read_text("utf-8")).substitute(
-            label_event=label_event
-        )
-        for file in ("inputs.toml", "features.toml")
-    )
+    parts = _parts("parts.toml")
     return {
         "origin": "the Google Analytics (GA4) BigQuery export",
-        "inputs": inputs,
-        "features": features,
+        "inputs": parts["export_inputs"].substitute(label_event=label_event),
+        "features": parts["export_features"].template,
         "columns": "\n".join(columns),
     }
 
@@ -194,9 +195,9 @@ def _of_events(
     parameters = f"converting_event = {json.dumps(label_event)}" if label_event else ""
     return {
         "origin": f"events of {events.table}",
-        "inputs": Template(
-            (TEMPLATES / "events" / "inputs.toml").read_text("utf-8")
-        ).substitute(declared=declared, parameters=parameters),
+        "inputs": _parts("parts.toml")["events_inputs"].substitute(
+            declared=declared, parameters=parameters
+        ),
         "features": "".join(f'{one} = "number"\n' for one in [*kinds, *features]),
         "columns": "".join(f",\n  {sql} AS {one}" for one, sql in features.items()),
         "condition": "\n  AND event_name = @converting_event" if label_event else "",
@@ -209,16 +210,11 @@ def _of_source(table: str | None, user: str) -> dict[str, str]:
         names = ("source", "source_features", "source_columns", "source_join")
         return dict.fromkeys(names, "")
     name = re.sub(r"\W", "_", table.rpartition(".")[2]).lower()
-    text, join = (
-        Template((TEMPLATES / f"source.{kind}").read_text("utf-8")).substitute(
-            name=name, table=table, user=user
-        )
-        for kind in ("toml", "sql")
-    )
+    text, join = _parts("parts.toml")["source"], _parts("export.sql")["source"]
     return {
-        "source": text,
+        "source": text.substitute(name=name, table=table),
         "source_features": f'{name}_points = "number"\n{name}_tier = "category"\n',
         "source_columns": f",\n  MAX({name}.points) AS {name}_points"
         f",\n  MAX({name}.tier) AS {name}_tier",
-        "source_join": join,
+        "source_join": join.substitute(name=name, user=user),
     }

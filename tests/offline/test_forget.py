@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from commands.cli import main
 from offline import forget as program
 from propensity import suppression
 from propensity.clock import SYSTEM
-from propensity.errors import RunInProgress, SettingsError
+from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.ga4.view import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index, suppressed
@@ -300,3 +301,32 @@ class TestCommand:
         assert report["ga4_events"] == 3
         assert f"{export}.INFORMATION_SCHEMA.TABLES" in report["ga4_statement"]
         assert GONE not in str(report)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["Jürgen\nanna", "\ufeffJürgen\r\n\nanna\r\n", "Jürgen\ranna\rJürgen"],
+    ids=["Unix", "Windows", "old Mac"],
+)
+def test_users_are_lines_of_standard_input(written):
+    """In UTF-8, whatever the locale of the terminal is, each once."""
+    stdin = io.TextIOWrapper(io.BytesIO(written.encode()), "latin-1")
+    assert program.users_of(["-"], stdin) == ("Jürgen", "anna")
+
+
+def test_users_in_another_encoding_than_utf_8_are_refused():
+    """As PowerShell or an old editor does not: nobody would be found."""
+    for encoding in ("utf-16", "latin-1"):
+        stdin = io.TextIOWrapper(io.BytesIO("Jürgen\n".encode(encoding)))
+        with pytest.raises(RequestError, match="UTF-8"):
+            program.users_of(["-"], stdin)
+    # Python passes other bytes as halves of pairs, which no table can hold.
+    with pytest.raises(RequestError, match="UTF-8"):
+        program.users_of(["J\udcfcrgen"], None)
+
+
+def test_forgetting_nobody_is_refused():
+    """Standard input may be closed, as in a job that nobody watches."""
+    assert program.users_of(["anna"], None) == ("anna",)
+    with pytest.raises(RequestError, match="there is no user id"):
+        program.users_of(["-"], None)

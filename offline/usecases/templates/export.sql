@@ -1,3 +1,4 @@
+-- part: features
 -- One row per user and as-of date: every user with an event in the lookback.
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
 --   @user_column, @converting_event STRING; @first_suffix and @last_suffix STRING, the
@@ -125,3 +126,97 @@ LEFT JOIN
 ${source_join}GROUP BY
   as_of,
   user_id
+
+-- part: labels
+-- One row per user with label 1 and as-of date; all others of the cohort have label 0.
+-- Parameters: @as_ofs ARRAY<DATE>; @lookback_days and @horizon_days INT64; @user_column
+--   and @converting_event STRING; @first_suffix and @last_label_suffix STRING, the daily
+--   tables that can hold events of the lookbacks and the horizons.
+-- Source: view ga_events, events in [as_of, as_of + @horizon_days), midnight UTC. An event
+-- with the transaction id of an earlier one is none, as transactions.sql says.
+WITH
+  windows AS (
+    SELECT
+      as_of,
+      @converting_event AS event_name,
+      as_of AS since,
+      DATE_ADD(as_of, INTERVAL @horizon_days DAY) AS until
+    FROM UNNEST(@as_ofs) AS as_of
+  ),
+  candidates AS (
+    SELECT *
+    FROM ga_events
+    WHERE
+      table_suffix BETWEEN @first_suffix AND @last_label_suffix
+      AND event_name = @converting_event
+  ),
+-- include: transactions.sql
+SELECT DISTINCT
+  as_of,
+  user_id
+FROM transactions
+
+-- part: churn
+-- One row per user who does not come back and as-of date: with an event in the lookback,
+-- and none in the horizon. All others of the cohort have label 0.
+-- Parameters: @as_ofs ARRAY<DATE>; @lookback_days and @horizon_days INT64; @user_column
+--   STRING; @first_suffix and @last_label_suffix STRING, the daily tables that can hold
+--   events of the lookbacks and the horizons; and those of persons.sql.
+-- Source: view ga_events.
+WITH
+-- include: persons.sql
+  ,
+  visits AS (
+    SELECT DISTINCT
+      user_pseudo_id,
+      user_id,
+      EXTRACT(DATE FROM event_time) AS day
+    FROM ga_events
+    WHERE table_suffix BETWEEN @first_suffix AND @last_label_suffix
+  ),
+  user_days AS (
+    SELECT
+      as_of,
+      day,
+-- include: event_person.sql
+      AS visitor
+    FROM UNNEST(@as_ofs) AS as_of
+    INNER JOIN
+      visits
+      ON
+        day >= DATE_SUB(as_of, INTERVAL @lookback_days DAY)
+        AND day < DATE_ADD(as_of, INTERVAL @horizon_days DAY)
+    LEFT JOIN
+      persons
+      ON snapshot = as_of AND browser = user_pseudo_id
+  )
+SELECT
+  as_of,
+  visitor AS user_id
+FROM user_days
+WHERE visitor IS NOT NULL
+GROUP BY as_of, user_id
+HAVING MAX(day) < as_of
+
+-- part: days
+-- One row per day of the export, with its events. Reads no column.
+-- Parameters: @earliest DATE, the first day that a snapshot can read.
+-- Source: view ga_events.
+SELECT
+  PARSE_DATE('%Y%m%d', table_suffix) AS day,
+  COUNT(*) AS n_events
+FROM ga_events
+WHERE table_suffix >= FORMAT_DATE('%Y%m%d', @earliest)
+GROUP BY day
+
+-- part: source
+LEFT JOIN
+  (
+    SELECT
+      as_of AS known_on,
+      user_id AS member,
+      points,
+      tier
+    FROM $name
+  ) AS $name
+  ON $name.known_on = as_of AND $name.member = $user
