@@ -100,3 +100,77 @@ SELECT
 FROM scored
 WHERE score IS NOT NULL
 GROUP BY 1
+
+-- statement: audience_listed
+-- One row per user whom a destination may have on the list from before an as-of date:
+-- who was added, or may have been, and was not removed since; with the further columns
+-- that the user was last sent with.
+-- By the time of each row, and not its date: a user who is suppressed and allowed again
+-- within a week is removed and added as of one date.
+-- Parameters: @use_case, @audience, @destination STRING; @as_of DATE.
+-- Source: ma_audience_ledger, ma_audience_members.
+WITH
+  listed AS (
+    SELECT
+      user_id,
+      MAX(IF(action = 'add', as_of, NULL)) AS as_of
+    FROM ma_audience_ledger
+    WHERE
+      use_case = @use_case
+      AND audience = @audience
+      AND destination = @destination
+      AND as_of < @as_of
+      AND (status = 'accepted' OR action = 'add' AND status = 'pending')
+    GROUP BY user_id
+    HAVING
+      MAX(IF(action = 'add', recorded_at, NULL))
+      >= IFNULL(
+        MAX(IF(action = 'remove', recorded_at, NULL)),
+        TIMESTAMP '1970-01-01 00:00:00+00'
+      )
+  )
+SELECT
+  l.user_id,
+  m.attributes
+FROM listed AS l
+LEFT JOIN ma_audience_members AS m
+  ON
+    m.user_id = l.user_id
+    AND m.as_of = l.as_of
+    AND m.use_case = @use_case
+    AND m.audience = @audience
+ORDER BY user_id
+
+-- statement: audience_newcomers
+-- One row, if a user reaches a score: how many users reached it for the first time in
+-- recent weeks, in how many weeks, and how many users reach it at the newest date.
+-- Who reaches it at the first date may have done so before it, and is no newcomer.
+-- Parameters: @use_case, @order STRING, probability or expected_value; @least FLOAT64,
+--   that score; @since DATE and @as_of DATE, both included; @recent DATE.
+-- Source: ma_predictions_history.
+WITH
+  reached AS (
+    SELECT
+      MIN(as_of) AS first_as_of,
+      MAX(as_of) AS newest_as_of
+    FROM ma_predictions_history
+    WHERE
+      use_case = @use_case
+      AND as_of BETWEEN @since AND @as_of
+      AND @least <= IF(
+        @order = 'expected_value',
+        CAST(expected_value AS FLOAT64),
+        probability
+      )
+    GROUP BY user_id
+  )
+SELECT
+  COUNTIF(r.first_as_of > b.first_as_of) AS newcomers,
+  COUNTIF(r.newest_as_of = @as_of) AS users_now,
+  DATE_DIFF(@as_of, b.first_as_of, DAY) / 7 AS weeks
+FROM reached AS r
+CROSS JOIN (
+  SELECT GREATEST(MIN(first_as_of), @recent) AS first_as_of
+  FROM reached
+) AS b
+GROUP BY b.first_as_of

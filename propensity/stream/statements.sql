@@ -112,3 +112,39 @@ OPTIONS (
 AS
 SELECT * FROM chosen
 WHERE event_date = `day`
+
+-- statement: export_stream_events
+-- Choose the events of some days that were not late, each once, for export_day.sql.
+-- Parameters: @days ARRAY<DATE>; @earliest, @latest DATE, the first and the last day on
+--   which an event of these days can have been received; @lateness_days INT64.
+-- Source: stream_events.
+CREATE TEMP TABLE chosen
+PARTITION BY event_date
+AS
+SELECT * EXCEPT (is_late)
+FROM stream_events
+WHERE
+  received_on >= @earliest
+  AND received_on <= @latest
+  AND event_date IN UNNEST(@days)
+  AND event_date >= DATE_SUB(received_on, INTERVAL @lateness_days DAY)
+  AND is_late IS NOT TRUE
+QUALIFY
+-- include: event_identity.sql
+
+
+-- statement: export_inference_log
+-- Choose the scores given to the events of some days, each once, for export_day.sql.
+-- Parameters: @days ARRAY<DATE>; @earliest, @latest DATE, the first and the last day on
+--   which an event of these days can have been scored; @lateness_days INT64.
+-- Source: inference_log.
+CREATE TEMP TABLE chosen
+PARTITION BY event_date
+AS
+SELECT * FROM inference_log
+WHERE
+  scored_on >= @earliest
+  AND scored_on <= @latest
+  AND event_date IN UNNEST(@days)
+  AND event_date >= DATE_SUB(scored_on, INTERVAL @lateness_days DAY)
+QUALIFY ROW_NUMBER() OVER (PARTITION BY inference_id ORDER BY scored_at) = 1
