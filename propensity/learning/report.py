@@ -2,7 +2,7 @@
 Reports: a version, or an evaluated week, as a page; one HTML file that needs nothing
 else.
 
-The texts are in ``templates.html``; look, charts and formats are those of ``pages``.
+The texts are in ``templates/``; look, charts and formats are those of ``pages``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 Pages: their templates, filled, and their charts, as inline SVG.
 
-The templates of a package share its file ``templates.html``, each below a comment with
-its name. All extend ``page.html`` and take parts from ``look.html``, of this package.
+A template extends ``page.html`` and takes parts from ``look.html``; both stand here.
+Those of one kind of page stand in a folder ``templates`` of their own package.
 
 Charts take their colours from the page's stylesheet, so that they follow light, dark
 and print. They are drawn 360 units wide, the width of a phone, and are scaled from
@@ -12,14 +12,12 @@ there.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from itertools import chain, groupby
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from propensity.pages import words
@@ -45,8 +43,8 @@ def filled(package: str, template: str, content: Mapping[str, object]) -> str:
     Fill a page.
 
     Args:
-        package: Whose file ``templates.html`` has the page.
-        template: Its name there.
+        package: Whose folder ``templates`` has the page.
+        template: Its file.
         content: What it reads: texts, ``cleaned``, which are escaped, and markup.
 
     Returns:
@@ -55,19 +53,11 @@ def filled(package: str, template: str, content: Mapping[str, object]) -> str:
     return _templates(package).get_template(template).render(content)
 
 
-def _written(package: str) -> dict[str, str]:
-    """Return the templates of a package, by name."""
-    text = resources.files(package).joinpath("templates.html").read_text("utf-8")
-    _, *found = re.split(r"^\{# template: (\S+) #\}\n", text, flags=re.MULTILINE)
-    texts = (f"{one.rstrip()}\n" for one in found[1::2])
-    return dict(zip(found[::2], texts, strict=True))
-
-
 @cache
 def _templates(package: str) -> Environment:
     """Read the templates once; they escape what they are given, and miss nothing."""
     templates = Environment(
-        loader=DictLoader({**_written(__package__), **_written(package)}),
+        loader=ChoiceLoader([PackageLoader(one) for one in (__package__, package)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
