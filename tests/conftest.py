@@ -1,11 +1,10 @@
 """
-What tests share: the emulators, a workplace of one's own in them, the real data.
+What tests share: the emulators, a deployment of one's own in them, the real data.
 
 The emulators are started once a test process, on free ports and in a temporary folder,
 by the launchers of local mode: for the first test that needs them, or before that by
-``start_emulators``, while other modules are imported. A workplace is a project's worth
-of names that nobody else uses, so that tests neither see each other's tables nor depend
-on an order.
+``start_emulators``, while other modules are imported. A deployment has names that
+nobody else uses, so that tests neither see each other's tables nor depend on an order.
 """
 
 from __future__ import annotations
@@ -16,26 +15,23 @@ import os
 import shutil
 import signal
 import tempfile
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery, storage
 from hypothesis import settings
 
 from local.processes import free_ports
 from local.stack.stack import Stack
-from local.stack.state import PORTS, Options, State
+from local.stack.state import PORTS, State
 from offline.usecases import googlesql
-from propensity.gcp.artifacts import Artifacts
-from propensity.settings import Settings, is_setting
 from tests import shared
+
+if TYPE_CHECKING:
+    from tests.deployment import Deployment
 
 # Workers are the parallelism. Where each had a thread for each processor as well, they
 # would wait for one another: small fits took twice the processor's time.
@@ -103,74 +99,6 @@ def pytest_runtestloop() -> None:
     gc.freeze()
 
 
-@dataclass(frozen=True)
-class BigQueryEmulator:
-    """The BigQuery emulator of this test process."""
-
-    url: str
-    storage_address: str
-    project: str
-
-    @classmethod
-    def of(cls, stack: Stack) -> BigQueryEmulator:
-        """Return where it is."""
-        address = stack.environment["BIGQUERY_STORAGE_EMULATOR_HOST"]
-        return cls(stack.url("bigquery"), address, stack.options.project)
-
-    def client(self, project: str | None = None) -> bigquery.Client:
-        """Open a client of the REST API."""
-        return bigquery.Client(
-            project=project or self.project,
-            credentials=AnonymousCredentials(),
-            client_options=ClientOptions(api_endpoint=self.url),
-        )
-
-
-@dataclass(frozen=True)
-class StorageEmulator:
-    """The Cloud Storage emulator of this test process."""
-
-    url: str
-    project: str
-
-    def client(self) -> storage.Client:
-        """Open a client."""
-        return storage.Client(
-            project=self.project,
-            credentials=AnonymousCredentials(),
-            client_options=ClientOptions(api_endpoint=self.url),
-        )
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """
-    Datasets and a bucket that one test has for itself, made and empty: no table yet.
-
-    ``environment`` is what a function needs to work there.
-    """
-
-    environment: Mapping[str, str]
-    bigquery: BigQueryEmulator
-    storage: StorageEmulator
-
-    @property
-    def project(self) -> str:
-        return self.environment["GOOGLE_CLOUD_PROJECT"]
-
-    @property
-    def dataset(self) -> str:
-        return self.environment["PROPENSITY_DATASET"]
-
-    @property
-    def ga4_dataset(self) -> str:
-        return self.environment["PROPENSITY_GA4_DATASET"]
-
-    @property
-    def bucket(self) -> str:
-        return self.environment["PROPENSITY_BUCKET"]
-
-
 @pytest.fixture(scope="session", autouse=True)
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Give the processes of a test run a folder in common."""
@@ -217,77 +145,24 @@ def emulators() -> Stack:
     return start_emulators().result()
 
 
-@pytest.fixture(scope="session")
-def bigquery_emulator(emulators: Stack) -> BigQueryEmulator:
-    """The BigQuery emulator's addresses."""
-    return BigQueryEmulator.of(emulators)
+def opened(emulators: Stack) -> Iterator[Deployment]:
+    # Imported here: tests of what only computes need none of its clients.
+    from tests.deployment import Deployment
 
-
-@pytest.fixture(scope="session")
-def storage_emulator(emulators: Stack) -> StorageEmulator:
-    """The Cloud Storage emulator's address."""
-    return StorageEmulator(emulators.url("storage"), emulators.options.project)
-
-
-def new_workplace(emulators: Stack) -> Workplace:
-    """Make datasets and a bucket with names of their own."""
-    unique = uuid.uuid4().hex[:10]
-    options = replace(
-        Options(),
-        dataset=f"propensity_{unique}",
-        ga4_dataset=f"analytics_{unique}",
-        bucket=f"propensity-{unique}",
-    )
-    stack = Stack(emulators.state, options=options, base=emulators.base, functions=())
-    place = Workplace(
-        environment=stack.environment,
-        bigquery=BigQueryEmulator.of(stack),
-        storage=StorageEmulator(stack.url("storage"), options.project),
-    )
-    with place.bigquery.client() as warehouse:
-        warehouse.create_dataset(place.dataset)
-        warehouse.create_dataset(place.ga4_dataset)
-    with place.storage.client() as objects:
-        objects.create_bucket(place.bucket)
-    return place
+    with contextlib.closing(Deployment(emulators)) as deployment:
+        yield deployment
 
 
 @pytest.fixture
-def workplace(emulators: Stack) -> Workplace:
-    """Datasets and a bucket for one test alone."""
-    return new_workplace(emulators)
+def deployment(emulators: Stack) -> Iterator[Deployment]:
+    """Datasets and a bucket for one test alone, with nothing in them."""
+    yield from opened(emulators)
 
 
 @pytest.fixture(scope="module")
-def module_workplace(emulators: Stack) -> Workplace:
-    """Datasets and a bucket for the tests of one module, which build on each other."""
-    return new_workplace(emulators)
-
-
-@contextlib.contextmanager
-def only(environment: Mapping[str, str]) -> Iterator[None]:
-    """Hold these variables in the environment, and no other settings."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if is_setting(name)]:
-            patch.delenv(name)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture
-def environment(workplace: Workplace) -> Iterator[Mapping[str, str]]:
-    """The variables of this test's workplace, set for the test and no longer."""
-    with only(workplace.environment):
-        yield workplace.environment
-
-
-@pytest.fixture
-def artifacts(environment: Mapping[str, str]) -> Iterator[Artifacts]:
-    """The bucket of this test's workplace, which is empty."""
-    opened = Artifacts.open(Settings.from_environment(environment))
-    yield opened
-    opened.close()
+def module_deployment(emulators: Stack) -> Iterator[Deployment]:
+    """The same for the tests of one module, which build on each other."""
+    yield from opened(emulators)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import copy
 import json
 import os
 import re
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +27,9 @@ from unittest.mock import patch
 import functions_framework
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
@@ -33,7 +37,8 @@ from msgspec import structs
 
 from commands.cli import main
 from local.demos.calls import FOLDER as DEMO_SQL
-from local.stack.state import FUNCTIONS, ROOT
+from local.stack.stack import Stack
+from local.stack.state import FUNCTIONS, ROOT, Options
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.clients import open_client
@@ -43,13 +48,12 @@ from propensity.runs import setup
 from propensity.runs.compact import compact
 from propensity.runs.run import Run, clients
 from propensity.schema import Table
-from propensity.settings import Settings
+from propensity.settings import Settings, is_setting
 from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
 from tests.clocks import ManualClock
-from tests.conftest import Workplace, only
 from tests.described import check_described
 from tests.emptied import empty_bucket, empty_tables
 from tests.propensity.learning.report_pages import parse
@@ -91,7 +95,11 @@ def application(target: str) -> Any:
 @contextlib.contextmanager
 def entered(environment: Mapping[str, str]) -> Iterator[None]:
     """Hold exactly these settings in the environment, and no client opened before."""
-    with only(environment):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if is_setting(name)]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
         clients.cache_clear()
         try:
             yield
@@ -116,26 +124,50 @@ class Deployment:
     """
     Names of its own in the emulators, and what tests do there.
 
+    Its datasets and its bucket are made, and empty: there is no table yet.
+
     Args:
-        workplace: Its dataset and bucket.
+        emulators: Of this test process.
         settings: Of its functions and commands, beyond where all that is.
     """
 
-    def __init__(self, workplace: Workplace, **settings: str) -> None:
-        self.workplace = workplace
-        self.extra: Mapping[str, str] = settings
+    def __init__(self, emulators: Stack, **settings: str) -> None:
         # The topics' names begin with it.
         self.name = f"t{uuid.uuid4().hex[:10]}"
+        options = replace(
+            Options(),
+            dataset=f"propensity_{self.name}",
+            ga4_dataset=f"analytics_{self.name}",
+            bucket=f"propensity-{self.name}",
+        )
+        self.stack = Stack(
+            emulators.state, options=options, base=emulators.base, functions=()
+        )
+        self.project, self.dataset = options.project, options.dataset
+        self.ga4_dataset = options.ga4_dataset
+        self.extra: Mapping[str, str] = settings
         self.constants: Mapping[str, float] = SMALL
         # A training fits the first candidate alone: most tests are not about the model.
         self.fits_all = False
+        with contextlib.closing(Warehouse.open(self.settings)) as warehouse:
+            warehouse.create_dataset(self.dataset)
+            warehouse.create_dataset(self.ga4_dataset)
+        with self._storage() as client:
+            client.create_bucket(options.bucket)
+
+    def _storage(self) -> storage.Client:
+        return storage.Client(
+            project=self.project,
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self.stack.url("storage")},
+        )
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a function that works here."""
         own = os.environ.get("PROPENSITY_USE_CASES")
         folder = {"PROPENSITY_USE_CASES": own} if own else {}
-        return {**self.workplace.environment, **folder, **self.extra}
+        return {**self.stack.environment, **folder, **self.extra}
 
     @property
     def settings(self) -> Settings:
@@ -146,9 +178,12 @@ class Deployment:
         return Warehouse.open(self.settings)
 
     @cached_property
+    def bucket(self) -> storage.Bucket:
+        return self._storage().bucket(self.stack.options.bucket)
+
+    @cached_property
     def artifacts(self) -> Artifacts:
-        client = self.workplace.storage.client()
-        return Artifacts(client.bucket(self.workplace.bucket), self.settings)
+        return Artifacts(self.bucket, self.settings)
 
     @cached_property
     def registry(self) -> Registry:
@@ -168,9 +203,10 @@ class Deployment:
 
     def close(self) -> None:
         """Close what was opened."""
-        for client in ("warehouse", "artifacts"):
-            if client in vars(self):
-                vars(self)[client].close()
+        if "warehouse" in vars(self):
+            self.warehouse.close()
+        if "bucket" in vars(self):
+            self.bucket.client.close()
         for client in ("publisher", "subscriber"):
             if client in vars(self):
                 vars(self)[client].transport.close()
@@ -295,8 +331,7 @@ class Deployment:
 
     def traces(self, *users: str) -> set[str]:
         """Return the tables and objects that have one of some users."""
-        bucket = self.workplace.storage.client().bucket(self.workplace.bucket)
-        return traces(self.warehouse.client, self.workplace.dataset, bucket, *users)
+        return traces(self.warehouse.client, self.dataset, self.bucket, *users)
 
     def features(self) -> dict[str, dict[str, Any]]:
         """Return what the view says of each user."""
@@ -372,6 +407,13 @@ class Deployment:
             by_day.setdefault(day, []).extend(rows)
         return by_day
 
+    def damage(self, name: str, data: bytes) -> None:
+        """Give an object other bytes than those of its checksum."""
+        stored = self.stack.state.folder / "storage" / ".objects.sqlite"
+        with contextlib.closing(sqlite3.connect(stored)) as database, database:
+            change = "UPDATE generations SET content = ? WHERE bucket = ? AND name = ?"
+            database.execute(change, [data, self.bucket.name, name])
+
     # Topics
 
     def topic(self, name: str) -> str:
@@ -379,7 +421,7 @@ class Deployment:
         return f"{self.name}-{name}"
 
     def path(self, topic: str) -> str:
-        return f"projects/{self.workplace.project}/topics/{topic}"
+        return f"projects/{self.project}/topics/{topic}"
 
     def create_topic(self, name: str) -> None:
         self.publisher.create_topic(name=self.path(name))
@@ -398,7 +440,7 @@ class Deployment:
     def subscribe(self, topic: str, *, endpoint: str | None = None) -> str:
         """Subscribe to a topic, for pushes or to pull; return the subscription."""
         name = f"s{uuid.uuid4().hex[:10]}"
-        path = f"projects/{self.workplace.project}/subscriptions/{name}"
+        path = f"projects/{self.project}/subscriptions/{name}"
         self.subscriber.create_subscription(
             Subscription(
                 name=path,

@@ -161,15 +161,14 @@ def unconsented(when: int, generator: np.random.Generator) -> Row:
     return row
 
 
-def load(place: Any, rows: Iterable[Row]) -> None:
-    """Load rows into the GA4 dataset of a workplace, each day replacing its shard."""
-    load_shards(place, shards(rows))
+def load(deployment: Any, rows: Iterable[Row]) -> None:
+    """Load rows into the GA4 dataset of a deployment, each day replacing its shard."""
+    load_shards(deployment, shards(rows))
 
 
-def load_shards(place: Any, tables: Mapping[str, pa.Table]) -> None:
-    """Load tables into the GA4 dataset of a workplace."""
-    with place.bigquery.client() as client:
-        ga4_export.load_tables(client, place.ga4_dataset, tables)
+def load_shards(deployment: Any, tables: Mapping[str, pa.Table]) -> None:
+    """Load tables into the GA4 dataset of a deployment."""
+    ga4_export.load_tables(deployment.warehouse.client, deployment.ga4_dataset, tables)
 
 
 def weekly(first: date, weeks: int) -> list[Row]:

@@ -44,8 +44,8 @@ ORDER = [("user_id", "ascending"), ("as_of", "ascending")]
 
 
 @pytest.fixture(scope="module")
-def warehouse(module_workplace) -> Iterator[Warehouse]:
-    opened = Warehouse.open(Settings.from_environment(module_workplace.environment))
+def warehouse(module_deployment) -> Iterator[Warehouse]:
+    opened = Warehouse.open(Settings.from_environment(module_deployment.environment))
     yield opened
     opened.close()
 

@@ -23,8 +23,6 @@ from local.stack.state import DEFAULT_PORT_BASE, FUNCTIONS, PORT_OFFSETS, ROOT
 from propensity import errors, usecases
 from propensity.events import messages
 from propensity.events.types import Catalogue
-from propensity.gcp.warehouse import Warehouse
-from propensity.runs import setup
 from propensity.settings import Settings, variable_of
 from tests.described import JSON, path_of, whole
 from tests.docs.pages import FENCE, blocks, text
@@ -217,15 +215,12 @@ def test_a_documented_command_is_taken(page, command):
 class TestUseCases:
     """The pages on use cases have statements and code that a reader copies."""
 
-    def test_the_documented_statements_give_the_documented_columns(
-        self, workplace, environment
-    ):
+    def test_the_documented_statements_give_the_documented_columns(self, deployment):
         """Run as they are, they give each date the rows that it would have alone."""
         [toml] = blocks("docs/usecase-files.md", "toml")
         use_case = usecases.parse("documented", toml)
         features, labels, days = blocks("docs/usecase-files.md", "sql")
-        settings = Settings.from_environment(environment)
-        warehouse = Warehouse.open(settings)
+        settings, warehouse = deployment.settings, deployment.warehouse
         warehouse.execute(EVENTS)
         as_ofs = [date(2026, 2, 3), date(2026, 2, 5)]
 
@@ -274,14 +269,10 @@ def test_a_documented_query_runs_on_the_tables_of_a_deployment(page, sql, prepar
 
 
 @pytest.fixture(scope="module")
-def prepared(module_workplace):
+def prepared(module_deployment):
     """A warehouse that the set-up of a stream has prepared, and its dataset."""
-    environment = {**module_workplace.environment, "PROPENSITY_GA4_DATASET": ""}
-    settings = Settings.from_environment(environment)
-    warehouse = Warehouse.open(settings)
-    setup.prepare(warehouse, settings)
-    yield warehouse, settings.dataset
-    warehouse.close()
+    module_deployment.prepare()
+    return module_deployment.warehouse, module_deployment.dataset
 
 
 EVENTS = """

@@ -29,7 +29,7 @@ from local.stack.stack import Stack
 from propensity.runs import setup
 from propensity.tables.every import TRAINING_METADATA
 from tests import shared, shop
-from tests.conftest import new_workplace, start_emulators
+from tests.conftest import start_emulators
 from tests.deployment import Deployment
 from tests.rows import publish
 
@@ -80,7 +80,7 @@ class Places:
     idle: dict[str, list[Deployment]] = field(default_factory=lambda: defaultdict(list))
 
     def _new(self) -> Deployment:
-        deployment = Deployment(new_workplace(self.emulators))
+        deployment = Deployment(self.emulators)
         deployment.prepare()
         self.made.append(deployment)
         return deployment
@@ -104,10 +104,10 @@ class Places:
             lent.append((exported, place))
             place.empty()
             if rows is not None:
-                dataset = place.workplace.ga4_dataset
+                dataset = place.ga4_dataset
                 for table in place.warehouse.tables_of(dataset):
                     place.warehouse.client.delete_table(f"{dataset}.{table}")
-                shop.load(place.workplace, rows)
+                shop.load(place, rows)
             elif dataset is None:
                 dataset = self.shop_dataset
             place = place.with_settings(PROPENSITY_GA4_DATASET=dataset, **extra)
@@ -151,9 +151,9 @@ def shop_rows() -> list[shop.Row]:
 @pytest.fixture(scope="session")
 def shop_dataset(emulators, shop_rows) -> str:
     """The dataset that holds the small shop's export."""
-    workplace = new_workplace(emulators)
-    shop.load(workplace, shop_rows)
-    return workplace.ga4_dataset
+    with contextlib.closing(Deployment(emulators)) as deployment:
+        shop.load(deployment, shop_rows)
+        return deployment.ga4_dataset
 
 
 @pytest.fixture(scope="session")

@@ -30,9 +30,9 @@ BEN = {
 }
 
 
-def publish(workplace, predictions, *, use_case: str = "ga4_purchase") -> None:
+def publish(deployment, predictions, *, use_case: str = "ga4_purchase") -> None:
     """Create the table where it is missing, and add rows to it as answers show them."""
-    dataset = f"{workplace.project}.{workplace.dataset}"
+    dataset = f"{deployment.project}.{deployment.dataset}"
     name = f"{dataset}.{tables.PREDICTIONS.name}"
     rows = [
         {
@@ -43,21 +43,19 @@ def publish(workplace, predictions, *, use_case: str = "ga4_purchase") -> None:
         }
         for row in predictions
     ]
-    with workplace.bigquery.client() as client:
-        table = definition_of(tables.PREDICTIONS, name)
-        client.create_table(table, exists_ok=True)
-        load = bigquery.LoadJobConfig(schema=table.schema)
-        client.load_table_from_json(rows, name, job_config=load).result()
+    client, table = deployment.warehouse.client, definition_of(tables.PREDICTIONS, name)
+    client.create_table(table, exists_ok=True)
+    load = bigquery.LoadJobConfig(schema=table.schema)
+    client.load_table_from_json(rows, name, job_config=load).result()
 
 
-def lookups_sent(workplace) -> list[bigquery.QueryJob]:
-    """The lookup queries that reached BigQuery in this workplace."""
+def lookups_sent(deployment) -> list[bigquery.QueryJob]:
+    """The lookup queries that reached BigQuery in this deployment."""
     sql = statement("lookup")
-    with workplace.bigquery.client() as client:
-        return [
-            job
-            for job in client.list_jobs()
-            if isinstance(job, bigquery.QueryJob)
-            and job.query == sql
-            and job.default_dataset.dataset_id == workplace.dataset
-        ]
+    return [
+        job
+        for job in deployment.warehouse.client.list_jobs()
+        if isinstance(job, bigquery.QueryJob)
+        and job.query == sql
+        and job.default_dataset.dataset_id == deployment.dataset
+    ]

@@ -18,7 +18,6 @@ from propensity.events.messages import Message
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
-from tests.conftest import new_workplace
 from tests.deployment import DEADLINE_S, OF_A_STREAM, Deployment
 from tests.events import DEPLOYED, LATENESS, written
 
@@ -95,7 +94,7 @@ def new_site(
     emulators: Stack, *, kind: Callable[..., Any] = Deployment, **extra: str
 ) -> Iterator[Any]:
     """Make a deployment of the stream alone: no export, and topics."""
-    site = kind(new_workplace(emulators), **(OF_A_STREAM | extra))
+    site = kind(emulators, **(OF_A_STREAM | extra))
     site.extra = {"PROPENSITY_TOPIC_PREFIX": site.name, **site.extra}
     try:
         prepare_stream(site)
@@ -110,10 +109,8 @@ def new_deployment(emulators: Stack, **extra: str) -> Iterator[Deployment]:
     with new_site(emulators, **extra) as site:
         for table in tables.TABLES:
             site.warehouse.create(table)
-        with site.workplace.storage.client() as client:
-            bucket = client.bucket(site.workplace.bucket)
-            bucket.versioning_enabled = True
-            bucket.patch()
+        site.bucket.versioning_enabled = True
+        site.bucket.patch()
         yield site
 
 

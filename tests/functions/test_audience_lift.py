@@ -84,7 +84,7 @@ def weeks(new_place) -> tuple[dict, list[dict], list[dict]]:
     join(place, SECOND, ["new", "t20"], ["c0"])
     answer = place.run("model_evaluation", SECOND + 2 * WEEK)
     before = lifts(place)
-    shop.load(place.workplace, [BOUGHT_LATE])
+    shop.load(place, [BOUGHT_LATE])
     place.run("model_evaluation", SECOND + 2 * WEEK)
     return answer, before, lifts(place)
 
@@ -176,7 +176,7 @@ def test_a_run_of_an_older_date_leaves_final_rows(
     def written(self: Any, to: Any, rows: Any) -> None:
         if to is table and not final:
             final.append(None)
-            shop.load(monday.workplace, [purchase("u3", MONDAY + 2 * DAY)])
+            shop.load(monday, [purchase("u3", MONDAY + 2 * DAY)])
             monday.run("model_evaluation", MONDAY + 2 * WEEK)
             final[:] = published()
         write(self, to, rows)

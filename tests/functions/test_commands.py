@@ -45,7 +45,7 @@ def typed(target: str) -> list[str]:
         for target in TARGETS
     ],
 )
-def test_a_documented_command_starts_its_function(target, module_workplace, tmp_path):
+def test_a_documented_command_starts_its_function(target, module_deployment, tmp_path):
     """As everybody types it; its own answer comes back."""
     [port] = free_ports(1)
     program, *words = typed(target)
@@ -57,7 +57,7 @@ def test_a_documented_command_starts_its_function(target, module_workplace, tmp_
             "HOME": str(tmp_path),
             "HOST": HOST,
             "PORT": str(port),
-            **module_workplace.environment,
+            **module_deployment.environment,
         },
         folder=ROOT,
         port=port,

@@ -7,13 +7,16 @@ whether yesterday's table is there, and may wait for it.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from local.exports import ga4_export
+from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from tests import shop
 from tests.deployment import Deployment
@@ -125,7 +128,7 @@ def test_the_newest_day_is_waited_for_and_given_up_until_it_comes(borrow, log_li
     assert evaluation["weeks"] == []
     assert evaluation["data_until"] == str(BEFORE)
 
-    shop.load(place.workplace, visits(BEFORE))
+    shop.load(place, visits(BEFORE))
     whole = place.run("predictions", TODAY)
     [week] = place.run("model_evaluation", TODAY)["weeks"]
 
@@ -171,11 +174,12 @@ def test_an_export_that_is_only_streamed_is_read(borrow):
     assert answer["streamed_days"] == [str(day) for day in days]
 
 
-def test_an_export_in_another_project_is_read_there(borrow, workplace):
+def test_an_export_in_another_project_is_read_there(borrow, deployment):
     """By predictions and evaluations, through the view."""
-    name, days = workplace.ga4_dataset, [TODAY - n * DAY for n in range(30, 32)]
-    with workplace.bigquery.client("their-project") as client:
-        ga4_export.load_tables(client, name, shop.shards(visits(*days)))
+    name, days = deployment.ga4_dataset, [TODAY - n * DAY for n in range(30, 32)]
+    theirs = replace(deployment.settings, project="their-project")
+    with contextlib.closing(Warehouse.open(theirs)) as warehouse:
+        ga4_export.load_tables(warehouse.client, name, shop.shards(visits(*days)))
     place = borrow(dataset=f"their-project.{name}", champion=True)
     answer = place.run("predictions", TODAY - 29 * DAY)
     [week] = place.run("model_evaluation", TODAY - 29 * DAY)["weeks"]

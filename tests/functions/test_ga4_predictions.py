@@ -36,7 +36,7 @@ def export_users(place, day: date, scores: dict[str, float]) -> None:
         f" WHEN id = '{user}' THEN {score}" for user, score in scores.items()
     )
     sql = EXPORTED.format(
-        dataset=place.workplace.ga4_dataset,
+        dataset=place.ga4_dataset,
         day=day,
         score=f"CASE{cases} END",
         users=[*scores],
@@ -47,7 +47,7 @@ def export_users(place, day: date, scores: dict[str, float]) -> None:
 def create_view(place, zone: str = "Europe/Amsterdam") -> str:
     """Create the view of the page, in a time zone; return its name."""
     [sql] = blocks(PAGE, "sql")
-    dataset = place.workplace.ga4_dataset
+    dataset = place.ga4_dataset
     place.warehouse.execute(
         sql.replace(MADE_UP, f"`{dataset}.")
         .replace("CREATE VIEW", "CREATE OR REPLACE VIEW")

@@ -20,12 +20,12 @@ NOBODY = dict.fromkeys(KEYS) | {"user_id": "nobody"}
 
 
 @pytest.fixture(scope="module")
-def lookups(module_workplace) -> Iterator[Served]:
+def lookups(module_deployment) -> Iterator[Served]:
     """The function, with Ana, Ben and many others published."""
     others = [ANA | {"user_id": f"user.{number}"} for number in range(1_000)]
-    publish(module_workplace, [ANA, BEN, *others])
-    publish(module_workplace, [ANA | {"probability": 0.5}], use_case="first_day_churn")
-    with serving("get_proba", module_workplace.environment) as function:
+    publish(module_deployment, [ANA, BEN, *others])
+    publish(module_deployment, [ANA | {"probability": 0.5}], use_case="first_day_churn")
+    with serving("get_proba", module_deployment.environment) as function:
         yield function
 
 
@@ -120,14 +120,14 @@ class TestPost:
         assert answer.json() == {"predictions": [BEN, NOBODY, ANA, BEN]}
 
     def test_a_lookup_of_many_answers_a_thousand_users_by_one_query(
-        self, lookups, module_workplace
+        self, lookups, module_deployment
     ):
         """The largest request allowed is one query. The query is limited, carries a
         label, and has no value in its text."""
         users = [f"user.{number}" for number in reversed(range(1_000))]
-        before = len(lookups_sent(module_workplace))
+        before = len(lookups_sent(module_deployment))
         predictions = lookups.ask({"user_ids": users}).json()["predictions"]
-        jobs = lookups_sent(module_workplace)
+        jobs = lookups_sent(module_deployment)
 
         assert predictions == [ANA | {"user_id": user} for user in users]
         assert len(jobs) == before + 1
@@ -195,9 +195,9 @@ class TestPost:
 
 
 class TestFailures:
-    def test_a_lookup_without_a_table_says_that_nothing_is_published(self, workplace):
+    def test_a_lookup_without_a_table_says_that_nothing_is_published(self, deployment):
         """Without the table the answer is 424, and does not name it."""
-        with serving("get_proba", workplace.environment) as lookups:
+        with serving("get_proba", deployment.environment) as lookups:
             answer = lookups.get(user_id="ana.1")
 
         assert answer.status_code == 424
@@ -208,11 +208,11 @@ class TestFailures:
         }
 
     def test_failures_of_lookups_are_logged_by_one_line_without_the_user(
-        self, workplace, capfd
+        self, deployment, capfd
     ):
         """A failed request is one JSON line; nobody is named in any line."""
-        publish(workplace, [ANA])
-        with serving("get_proba", workplace.environment) as lookups:
+        publish(deployment, [ANA])
+        with serving("get_proba", deployment.environment) as lookups:
             lookups.get(user_id="ana.1")
             lookups.get(user_id="secret.7\n")
             lookups.ask({"user_ids": ["secret.7", "secret.8", ""]})

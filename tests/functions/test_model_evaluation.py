@@ -204,7 +204,7 @@ class TestMaturity:
         mature = MONDAY + WEEK + 3 * DAY
 
         early = place.run("model_evaluation", MONDAY + WEEK)
-        shop.load(place.workplace, [*some, purchase("u2", MONDAY + 2 * DAY)])
+        shop.load(place, [*some, purchase("u2", MONDAY + 2 * DAY)])
         late = place.run("model_evaluation", mature)
         # A run of the earlier date makes nothing provisional again.
         place.run("model_evaluation", MONDAY + WEEK)
@@ -292,7 +292,7 @@ class TestMaturity:
         lacking = place.run("model_evaluation", late)
         page = place.page(PAGE)
         came = [purchase(user, wednesday) for user in converters[half:]]
-        shop.load(place.workplace, came)
+        shop.load(place, came)
         whole = place.run("model_evaluation", late)
 
         assert lacking["missing_days"] == [str(wednesday)]

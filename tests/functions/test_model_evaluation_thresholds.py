@@ -73,7 +73,7 @@ def weeks(new_place, scores) -> tuple[Deployment, list[dict[str, Any]]]:
     second = WEEKS[1]
     place.run("model_evaluation", second + WEEK)
     late = [purchase(user, second + DAY) for user in [*scores][:90]]
-    shop.load(place.workplace, [*bought(scores, second), *late])
+    shop.load(place, [*bought(scores, second), *late])
     for weeks in (1, 2):
         place.run("model_evaluation", WEEKS[-1] + weeks * WEEK)
     return place, place.evaluations()[: len(WEEKS)]

@@ -5,7 +5,6 @@ between.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import uuid
@@ -40,17 +39,10 @@ SUPPRESSING = {
 }
 
 
-@pytest.fixture
-def place(workplace) -> Iterator[Deployment]:
-    """The table and the bucket of one test alone."""
-    with contextlib.closing(Deployment(workplace)) as place:
-        yield place
-
-
-def publish_index(place: Deployment, *, use_case: str = USE_CASE) -> IndexPointer:
+def publish_index(deployment: Deployment, *, use_case: str = USE_CASE) -> IndexPointer:
     """Publish the index of what the table has; return its pointer."""
-    index.publish(place.warehouse, place.artifacts, use_case, days=60)
-    return pointer(place.artifacts, use_case)
+    index.publish(deployment.warehouse, deployment.artifacts, use_case, days=60)
+    return pointer(deployment.artifacts, use_case)
 
 
 def pointer(artifacts: Artifacts, use_case: str = USE_CASE) -> IndexPointer:
@@ -72,12 +64,12 @@ def files(artifacts: Artifacts) -> list[str]:
     return [entry.name for entry in every if entry.name.endswith(".sqlite")]
 
 
-def test_an_index_has_the_users_of_the_newest_days(workplace, place, tmp_path):
+def test_an_index_has_the_users_of_the_newest_days(deployment, tmp_path):
     """Those who were not scored for a lookback are unknown to lookups."""
     old, kept = (str(TODAY - timedelta(days=days)) for days in (60, 59))
     cyd = ANA | {"user_id": "cyd.3", "prediction_date": kept}
-    publish(workplace, [ANA, BEN | {"prediction_date": old}, cyd])
-    data = place.artifacts.read(publish_index(place).name).data
+    publish(deployment, [ANA, BEN | {"prediction_date": old}, cyd])
+    data = deployment.artifacts.read(publish_index(deployment).name).data
     index = opened(data, tmp_path)
 
     assert [bool(index.find(user)) for user in ("ana.1", BEN["user_id"], "cyd.3")] == [
@@ -86,10 +78,10 @@ def test_an_index_has_the_users_of_the_newest_days(workplace, place, tmp_path):
 
 
 class TestLookups:
-    def test_lookups_answer_as_from_the_table_without_a_query(self, workplace, place):
+    def test_lookups_answer_as_from_the_table_without_a_query(self, deployment):
         """Known users, unknown ones, and many at once; of two use cases."""
-        publish(workplace, [ANA, BEN])
-        publish(workplace, [ANA | {"probability": 0.5}], use_case="first_day_churn")
+        publish(deployment, [ANA, BEN])
+        publish(deployment, [ANA | {"probability": 0.5}], use_case="first_day_churn")
         questions = [
             {"user_id": user, "use_case": name}
             for user in ("ana.1", BEN["user_id"], "nobody", "é" * 256)
@@ -98,25 +90,23 @@ class TestLookups:
         users = {"user_ids": ["nobody", "ana.1", BEN["user_id"], "ana.1"]}
         answers = {}
         for source in ("bigquery", "index"):
-            with serving("get_proba", workplace.environment) as lookups:
+            with serving("get_proba", deployment.environment) as lookups:
                 replies = [lookups.get(**question) for question in questions]
                 replies.append(lookups.ask(users))
             answers[source] = [(answer.status_code, answer.text) for answer in replies]
             if source == "bigquery":
-                publish_index(place)
-                publish_index(place, use_case="first_day_churn")
-                queries = len(lookups_sent(workplace))
+                publish_index(deployment)
+                publish_index(deployment, use_case="first_day_churn")
+                queries = len(lookups_sent(deployment))
 
         assert answers["index"] == answers["bigquery"]
-        assert len(lookups_sent(workplace)) == queries
+        assert len(lookups_sent(deployment)) == queries
 
-    def test_lookups_import_no_bigquery_nor_anything_heavy(
-        self, workplace, place, tmp_path
-    ):
+    def test_lookups_import_no_bigquery_nor_anything_heavy(self, deployment, tmp_path):
         """From the staged source, with its own requirements only: the index answers,
         and no client of BigQuery is loaded."""
-        publish(workplace, [ANA])
-        publish_index(place)
+        publish(deployment, [ANA])
+        publish_index(deployment)
         program = """
 import asyncio, json, sys, main
 from starlette.requests import Request
@@ -130,7 +120,7 @@ print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules
         process = execute(
             [python_of("get_proba"), "-c", program],
             cwd=stage.stage(ROOT / "02-GetProba", tmp_path / "staged"),
-            env={"PATH": os.environ["PATH"], **workplace.environment},
+            env={"PATH": os.environ["PATH"], **deployment.environment},
         )
 
         assert json.loads(process.stdout.splitlines()[-1]) == [ANA, []]
@@ -150,11 +140,11 @@ class TestForgottenUsers:
         """The list applies at once though an index in memory has them; then it is
         built anew. Others go on to be answered, and no query is sent for any of it.
         Who comes back is taken off the list."""
-        publish(site.workplace, [ANA, ANA | {"user_id": "kept"}])
+        publish(site, [ANA, ANA | {"user_id": "kept"}])
         artifacts = site.artifacts
         suppressed.publish(site.warehouse, artifacts)
         publish_index(site)
-        queries = len(lookups_sent(site.workplace))
+        queries = len(lookups_sent(site))
         with serving("get_proba", site.environment) as lookups:
 
             def status(user: str) -> int:
@@ -172,7 +162,7 @@ class TestForgottenUsers:
             forget.allow_again(site.settings, ["ana.1"], use_case="")
 
         assert (first, then) == (200, (404, 200))
-        assert len(lookups_sent(site.workplace)) == queries
+        assert len(lookups_sent(site)) == queries
         [indexed] = [one for one in report["places"] if "indexes" in one["where"]]
         assert (indexed["before"], indexed["after"], report["left"]) == (1, 0, 0)
         [name] = files(artifacts)
@@ -207,34 +197,34 @@ class TestForgottenUsers:
 
 class TestPublication:
     def test_a_publication_of_the_index_leaves_one_file_to_which_the_pointer_leads(
-        self, workplace, place
+        self, deployment
     ):
         """A file is written once; older ones are deleted for good."""
-        publish(workplace, [ANA])
+        publish(deployment, [ANA])
         for _ in range(3):
-            newest = publish_index(place)
+            newest = publish_index(deployment)
 
-        assert pointer(place.artifacts) == newest
-        assert files(place.artifacts) == [newest.name]
+        assert pointer(deployment.artifacts) == newest
+        assert files(deployment.artifacts) == [newest.name]
 
     def test_the_index_of_the_slower_of_two_has_what_both_published(
-        self, workplace, place, monkeypatch, tmp_path
+        self, deployment, monkeypatch, tmp_path
     ):
         """Who read the table before the other one published builds once more, and
         leaves no other file."""
-        publish(workplace, [ANA])
-        artifacts = place.artifacts
+        publish(deployment, [ANA])
+        artifacts = deployment.artifacts
         create, others = artifacts.create_from, []
 
         def late(*arguments):
             create(*arguments)
             if not others:
                 others.append(None)
-                publish(workplace, [BEN])
-                others.append(publish_index(place))
+                publish(deployment, [BEN])
+                others.append(publish_index(deployment))
 
         monkeypatch.setattr(artifacts, "create_from", late)
-        entry = publish_index(place)
+        entry = publish_index(deployment)
 
         newest = opened(artifacts.read(entry.name).data, tmp_path)
         assert newest.find("ana.1")
@@ -243,17 +233,17 @@ class TestPublication:
         assert files(artifacts) == [entry.name]
 
     def test_a_publication_of_the_index_refuses_a_table_that_has_a_user_twice(
-        self, workplace, place
+        self, deployment
     ):
         """No key helps; the pointer stays as it was, and no file is left."""
-        publish(workplace, [ANA])
-        before = publish_index(place)
-        publish(workplace, [ANA])
+        publish(deployment, [ANA])
+        before = publish_index(deployment)
+        publish(deployment, [ANA])
 
         with pytest.raises(SchemaError, match="twice"):
-            publish_index(place)
-        assert files(place.artifacts) == [before.name]
-        assert pointer(place.artifacts) == before
+            publish_index(deployment)
+        assert files(deployment.artifacts) == [before.name]
+        assert pointer(deployment.artifacts) == before
 
 
 class TestPredictions:
@@ -265,7 +255,7 @@ class TestPredictions:
         before = pointer(artifacts)
         row = {"user_id": "twice", "probability": 0.5, "percentile": 1}
         row |= {"prediction_date": str(TRAINED), "model_version": 0}
-        publish(champion_place.workplace, [row, row])
+        publish(champion_place, [row, row])
         artifacts.delete(OBJECT)
         answer = champion_place.post("predictions", {"as_of": LATER, "force": True})
         rows = champion_place.rows("SELECT MAX(as_of) AS day FROM ma_predictions_table")

@@ -57,7 +57,7 @@ def test_a_parquet_file_gives_the_same_as_the_csv_file(folder, capsys):
 
 
 def test_a_table_of_bigquery_is_tried(folder, place, capsys, monkeypatch):
-    table = f"{place.warehouse.client.project}.{place.workplace.dataset}.churn"
+    table = f"{place.warehouse.client.project}.{place.dataset}.churn"
     rows = json.loads(customers().to_json(orient="records", date_format="iso"))
     place.warehouse.client.load_table_from_json(rows, table).result()
     with entered(place.environment):

@@ -50,8 +50,8 @@ class Warehouse:
 
 
 @pytest.fixture
-def warehouse(workplace) -> Warehouse:
-    return Warehouse(workplace.bigquery.client(), workplace.dataset)
+def warehouse(deployment) -> Warehouse:
+    return Warehouse(deployment.warehouse.client, deployment.dataset)
 
 
 class TestTransactions:
@@ -206,9 +206,9 @@ TEXTS = st.text() | st.lists(
 
 @given(p=TEXTS, q=TEXTS, ids=st.lists(TEXTS, min_size=1))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_parameter_is_what_it_was_whatever_its_text(workplace, p, q, ids):
+def test_a_parameter_is_what_it_was_whatever_its_text(deployment, p, q, ids):
     """Also where a wildcard is read, and in a statement with such a text of its own."""
-    warehouse = Warehouse(workplace.bigquery.client(), workplace.dataset)
+    warehouse = Warehouse(deployment.warehouse.client, deployment.dataset)
     warehouse.rows("CREATE TABLE IF NOT EXISTS events_20260301 AS SELECT 1 AS n")
     given = [
         *(Scalar("p", "STRING", p), Scalar("q", "STRING", q)),

@@ -19,6 +19,8 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -37,7 +39,8 @@ from local.processes import (
 )
 from local.progress import QUIET_S, TICK_S, Progress, Step
 from propensity.gcp.clients import open_client
-from tests.conftest import BigQueryEmulator, StorageEmulator
+from propensity.gcp.warehouse import Warehouse
+from propensity.settings import Settings
 from tests.functions.streaming import eventually
 
 # This is a server whose workers do not notice that it was killed.
@@ -127,7 +130,8 @@ class TestKilledEmulators:
         words = ["--grpc-port", str(grpc_port), "--project", projects[0]]
         with killed_after("bigquery", tmp_path, *words) as url:
             for project in projects:
-                client = BigQueryEmulator(url, "", project).client()
+                settings = Settings(project=project, bigquery_endpoint=url)
+                client = Warehouse.open(settings).client
                 client.create_dataset("kept")
                 for sql in (
                     "TABLE kept.t AS SELECT TIMESTAMP '2026-03-01 23:30:00' AS at",
@@ -138,7 +142,8 @@ class TestKilledEmulators:
         with killed_after("bigquery", tmp_path, *words) as url:
             reader = open_client(BigQueryReadClient, f"{HOST}:{grpc_port}")
             for project in projects:
-                client = BigQueryEmulator(url, "", project).client()
+                settings = Settings(project=project, bigquery_endpoint=url)
+                client = Warehouse.open(settings).client
                 rows = client.query("SELECT * FROM kept.v").result()
                 table = rows.to_arrow(bqstorage_client=reader)
                 assert table.schema.field("at").type == pa.timestamp("us", "UTC")
@@ -148,7 +153,11 @@ class TestKilledEmulators:
         generations = []
         for _ in range(2):
             with killed_after("storage", tmp_path) as url:
-                client = StorageEmulator(url, "p").client()
+                client = storage.Client(
+                    project="p",
+                    credentials=AnonymousCredentials(),
+                    client_options={"api_endpoint": url},
+                )
                 bucket = client.bucket("bucket")
                 if not bucket.exists():
                     bucket.create()

@@ -11,11 +11,6 @@ import pytest
 from local import ship_model
 from local.generators.games import Games
 from offline import load_model
-from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.warehouse import Warehouse
-from propensity.runs import setup
-from propensity.settings import Settings
-from tests.deployment import entered
 
 GAMES = Games(seed=8, users=900, maximum_events=12, end=ship_model.END)
 MODELS = (load_model.MODEL, load_model.PREPROCESSOR)
@@ -30,16 +25,11 @@ def made(tmp_path_factory) -> Path:
 
 
 @pytest.mark.long
-def test_a_shipped_model_that_was_made_anew_can_be_loaded(made, module_workplace):
-    environment = dict(module_workplace.environment)
-    settings = Settings.from_environment({**environment, "PROPENSITY_GA4_DATASET": ""})
-    warehouse = Warehouse.open(settings)
-    with entered(environment):
-        artifacts = Artifacts.open(settings)
-    setup.prepare(warehouse, settings)
-    outcome = load_model.load(warehouse, artifacts, settings, folder=made)
-    warehouse.close()
-    artifacts.close()
+def test_a_shipped_model_that_was_made_anew_can_be_loaded(made, deployment):
+    deployment.prepare()
+    outcome = load_model.load(
+        deployment.warehouse, deployment.artifacts, deployment.settings, folder=made
+    )
 
     assert (outcome.version, outcome.is_new) == (0, True)
 

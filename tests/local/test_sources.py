@@ -92,7 +92,7 @@ class TestSources:
         return tmp_path
 
     @pytest.mark.parametrize("kind", ["csv", "parquet"])
-    def test_sources_are_loaded_by_their_names(self, folder, workplace, kind):
+    def test_sources_are_loaded_by_their_names(self, folder, deployment, kind):
         """A day is its midnight, and an id of digits a text."""
         path = folder / "sources" / f"loyalty.{kind}"
         if kind == "csv":
@@ -100,11 +100,11 @@ class TestSources:
         else:
             rows = {"customer_id": [17], "changed_at": [datetime(2026, 3, 1)]}  # noqa: DTZ001
             pq.write_table(pa.table(rows | {"points": [5], "more": ["x"]}), path)
-        with workplace.bigquery.client() as client:
-            sources.load_folder(client, folder, USE_CASE)
-            [row] = client.query_and_wait(
-                "SELECT customer_id, changed_at, points FROM `crm-project.crm.loyalty`"
-            )
+        client = deployment.warehouse.client
+        sources.load_folder(client, folder, USE_CASE)
+        [row] = client.query_and_wait(
+            "SELECT customer_id, changed_at, points FROM `crm-project.crm.loyalty`"
+        )
 
         assert tuple(row) == ("17", datetime(2026, 3, 1, tzinfo=UTC), 5)
 

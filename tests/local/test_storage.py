@@ -17,9 +17,8 @@ from local.emulators import storage as emulator
 
 
 @pytest.fixture
-def bucket(workplace):
-    with workplace.storage.client() as client:
-        yield client.bucket(workplace.bucket)
+def bucket(deployment):
+    return deployment.bucket
 
 
 @pytest.mark.parametrize("cut", ["_retire", "write"])

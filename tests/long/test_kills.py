@@ -53,7 +53,7 @@ def subscribe(site: Deployment, topic: str, instance: Instance) -> str:
         name=f"push-{topic}", topic=topic, function="stream_features"
     )
     endpoints = {"stream_features": instance.url.rstrip("/")}
-    subscription = topics.message(deployed, site.workplace.project, endpoints)
+    subscription = topics.message(deployed, site.project, endpoints)
     site.subscriber.create_subscription(subscription)
     return str(subscription.name)
 

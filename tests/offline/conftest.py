@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import new_workplace
 from tests.deployment import Deployment
 
 
@@ -18,7 +17,7 @@ def new_deployment(emulators) -> Iterator[Callable[..., Deployment]]:
 
     def make(kind: Callable[..., Any] = Deployment, **extra: str) -> Any:
         extra = {"PROPENSITY_GA4_DATASET": "", **extra}
-        made.append(kind(new_workplace(emulators), **extra))
+        made.append(kind(emulators, **extra))
         made[-1].prepare()
         return made[-1]
 
@@ -28,6 +27,6 @@ def new_deployment(emulators) -> Iterator[Callable[..., Deployment]]:
 
 
 @pytest.fixture(scope="session")
-def deployment(new_deployment) -> Deployment:
+def prepared(new_deployment) -> Deployment:
     """A deployment that tests of several commands write to, each its own tables."""
     return new_deployment()

@@ -60,34 +60,34 @@ def uploads(deployment: Deployment) -> list[str]:
 
 class TestBuildPreprocessor:
     def test_building_a_preprocessor_uploads_what_training_will_use(
-        self, tmp_path, deployment, capsys
+        self, tmp_path, prepared, capsys
     ):
         """What was uploaded is recorded, and verified and unpickled to the same.
         After --default the newest row says that training takes its own."""
         file = written(tmp_path, GOOD)
-        assert deployment.command("build-preprocessor", "--from", file) == 0
+        assert prepared.command("build-preprocessor", "--from", file) == 0
 
         assert "gs://" in capsys.readouterr().out
-        upload = newest(deployment)
-        read = deployment.registry.verified(upload["object"], upload["sha256"])
+        upload = newest(prepared)
+        read = prepared.registry.verified(upload["object"], upload["sha256"])
         assert isinstance(read, ColumnTransformer)
         assert [name for name, _, _ in read.transformers] == ["numbers", "words"]
-        assert deployment.command("build-preprocessor", "--default") == 0
-        assert newest(deployment)["is_default"]
+        assert prepared.command("build-preprocessor", "--default") == 0
+        assert newest(prepared)["is_default"]
 
     def test_building_a_preprocessor_uploads_nothing_on_a_dry_run(
-        self, tmp_path, deployment, capsys
+        self, tmp_path, prepared, capsys
     ):
         """A dry run checks, and answers in JSON alone, whatever the file prints."""
-        before = uploads(deployment)
+        before = uploads(prepared)
         file = written(tmp_path, f"print('so many columns')\n{textwrap.dedent(GOOD)}")
 
         words = ("build-preprocessor", "--from", file, "--dry-run", "--json")
-        assert deployment.command(*words) == 0
+        assert prepared.command(*words) == 0
         printed = capsys.readouterr()
         assert json.loads(printed.out)["uri"] is None
         assert "so many columns" in printed.err
-        assert uploads(deployment) == before
+        assert uploads(prepared) == before
 
     @pytest.mark.parametrize(
         ("text", "said"),
@@ -100,12 +100,12 @@ class TestBuildPreprocessor:
         ],
     )
     def test_building_a_preprocessor_refuses_what_training_could_not_use(
-        self, tmp_path, deployment, capsys, text, said
+        self, tmp_path, prepared, capsys, text, said
     ):
         """A preprocessor that can not work is refused before it is uploaded."""
-        before = uploads(deployment)
+        before = uploads(prepared)
         file = written(tmp_path, text)
 
-        assert deployment.command("build-preprocessor", "--from", file) == 1
+        assert prepared.command("build-preprocessor", "--from", file) == 1
         assert said in capsys.readouterr().err
-        assert uploads(deployment) == before
+        assert uploads(prepared) == before

@@ -19,9 +19,9 @@ from offline.dead_letters import ORIGIN, SUBSCRIPTION
 from propensity.events import messages as stream
 from propensity.events import rows as accepting
 from propensity.events.messages import Message
-from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
+from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS
 from propensity.tables import every as tables
-from tests.deployment import Deployment
+from tests.deployment import Deployment, entered
 from tests.events import DEPLOYED
 
 NOW = datetime.now(UTC)
@@ -32,7 +32,7 @@ class Bus(Deployment):
     """Topics under a prefix of their own, each with a subscription to read it by."""
 
     def subscription(self, name: str) -> str:
-        return f"projects/{self.workplace.project}/subscriptions/{self.topic(name)}"
+        return f"projects/{self.project}/subscriptions/{self.topic(name)}"
 
     def create(self, topic: str) -> None:
         self.create_topic(self.topic(topic))
@@ -71,19 +71,19 @@ class Bus(Deployment):
 
 
 @pytest.fixture
-def bus(workplace, environment, monkeypatch) -> Iterator[Bus]:
+def bus(emulators, monkeypatch) -> Iterator[Bus]:
     """Topics and subscriptions of a deployment of the test's own."""
-    bus = Bus(workplace)
-    monkeypatch.setenv("PROPENSITY_TOPIC_PREFIX", bus.name)
     monkeypatch.setattr(dead_letters, "PULL_S", 2.0)
-    for topic in (EVENTS, ENRICHED, DEAD_LETTERS):
-        bus.create(topic)
-    yield bus
-    bus.close()
+    with contextlib.closing(Bus(emulators)) as bus:
+        bus.extra = {"PROPENSITY_TOPIC_PREFIX": bus.name}
+        for topic in (EVENTS, ENRICHED, DEAD_LETTERS):
+            bus.create(topic)
+        with entered(bus.environment):
+            yield bus
 
 
 @pytest.fixture
-def stored(workplace, environment) -> None:
+def stored(bus) -> None:
     """Messages that were refused and are stored, one of them twice."""
     sent = [
         Message(b'{"user_id":1}', "m-1", {"event_id": "e-1", "from": "shop"}),
@@ -92,11 +92,10 @@ def stored(workplace, environment) -> None:
         Message(b"\xff\x00", "m-4", {}),
     ]
     refused = accepting.accept(sent, DEPLOYED, None, received_at=NOW).refused
-    with contextlib.closing(Deployment(workplace)) as site:
-        site.warehouse.create(tables.DEAD_LETTERS)
-        for chosen in (refused, {0: refused[0]}):
-            rows = stream.dead_letters(sent, chosen, received_at=NOW, personal={})
-            site.warehouse.write(tables.DEAD_LETTERS, pa.Table.from_batches([rows]))
+    bus.warehouse.create(tables.DEAD_LETTERS)
+    for chosen in (refused, {0: refused[0]}):
+        rows = stream.dead_letters(sent, chosen, received_at=NOW, personal={})
+        bus.warehouse.write(tables.DEAD_LETTERS, pa.Table.from_batches([rows]))
 
 
 def replay(*options: str) -> int:
@@ -189,7 +188,7 @@ def test_a_replay_goes_on_when_messages_come_again_that_it_holds(bus, monkeypatc
     monkeypatch.setattr(
         dead_letters, "open_client", lambda *_: contextlib.nullcontext(Client())
     )
-    answer = dead_letters.replay(Settings.from_environment())
+    answer = dead_letters.replay(bus.settings)
 
     assert answer["left_out"] == {"from the unknown subscription else": 2}
 

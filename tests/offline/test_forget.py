@@ -290,9 +290,8 @@ class TestCommand:
 
     def test_forgetting_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""
-        place = site.workplace
-        shop.load(place, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])
-        settings = replace(site.settings, ga4_dataset=place.ga4_dataset)
+        shop.load(site, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])
+        settings = replace(site.settings, ga4_dataset=site.ga4_dataset)
         export = f"{settings.project}.{settings.ga4_dataset}"
         text = events_view(export, require="false")
         site.warehouse.replace_view(VIEW, text)

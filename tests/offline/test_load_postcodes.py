@@ -60,23 +60,21 @@ def written(tmp_path):
 
 
 class TestTheCommand:
-    def test_the_command_replaces_the_table_by_a_file(
-        self, written, deployment, capsys
-    ):
+    def test_the_command_replaces_the_table_by_a_file(self, written, prepared, capsys):
         """Postcodes in capitals without spaces, and outward codes with the median of
         their postcodes, are in the table; nothing of what was loaded before is left,
         and twice equals once. The output counts every row."""
         for text in (ONE, CSV, CSV):
             command = ("load", "postcodes", written(text), "--json")
-            assert deployment.command(*command) == 0
+            assert prepared.command(*command) == 0
             answer = json.loads(capsys.readouterr().out)
 
         counted = ("rows", "postcodes", "outward_codes", "skipped", "conflicts")
         assert [answer[name] for name in counted] == [12, 7, 1, 2, 1]
-        rows = deployment.warehouse.table(statement("postcodes")).to_pylist()
+        rows = prepared.warehouse.table(statement("postcodes")).to_pylist()
         assert {row["postcode"]: row["socioeconomic_idx"] for row in rows} == LOADED
-        name = f"{deployment.settings.dataset}.postcode_index"
-        table = deployment.warehouse.client.get_table(name)
+        name = f"{prepared.settings.dataset}.postcode_index"
+        table = prepared.warehouse.client.get_table(name)
         # Still laid out as the tables are declared.
         assert table.time_partitioning.field == "loaded_on"
 

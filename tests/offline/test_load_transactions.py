@@ -116,7 +116,7 @@ class TestFile:
 
 class TestLoad:
     def test_a_load_logs_each_once_however_often_it_is_loaded(
-        self, deployment, tmp_path, capsys
+        self, prepared, tmp_path, capsys
     ):
         """As history that nothing has scored, with a truth of each; of a longer file
         only what is new counts, as a training reads it."""
@@ -127,15 +127,15 @@ class TestLoad:
         parameters = {"use_case": USE_CASE.name, **as_of, **limits}
         sql, trained = USE_CASE.statement("event_training_rows"), []
         for path in (short, short, whole):
-            assert deployment.command("load", "transactions", str(path)) == 0
-            table = deployment.warehouse.table(sql, parameters)
+            assert prepared.command("load", "transactions", str(path)) == 0
+            table = prepared.warehouse.table(sql, parameters)
             trained.append(table.sort_by("event_id"))
 
         assert "2026-03-03" in capsys.readouterr().out
         assert trained[0].equals(trained[1])
         assert [len(table) for table in trained] == [12, 12, N]
-        log = deployment.rows("SELECT * FROM inference_log")
-        truths = deployment.rows("SELECT * FROM truth_events")
+        log = prepared.rows("SELECT * FROM inference_log")
+        truths = prepared.rows("SELECT * FROM truth_events")
         assert len({row["inference_id"] for row in log}) == N
         assert len({row["message_id"] for row in truths}) == N
         for row in log:

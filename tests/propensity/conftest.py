@@ -7,6 +7,7 @@ import inspect
 
 import pytest
 
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry.versions import Registry
 
 
@@ -21,6 +22,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture
-def registry(artifacts) -> Registry:
+def artifacts(deployment) -> Artifacts:
+    """A bucket with nothing in it."""
+    return deployment.artifacts
+
+
+@pytest.fixture
+def registry(deployment) -> Registry:
     """The registry of a use case, with nothing in it."""
-    return Registry(artifacts, "ga4_purchase")
+    return deployment.registry

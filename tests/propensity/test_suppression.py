@@ -26,7 +26,7 @@ from propensity.registry import suppressed
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
 from propensity.tables import every as tables
-from tests.deployment import KEY, Deployment
+from tests.deployment import KEY
 
 CHURN, SHOP = "first_day_churn", "ga4_purchase"
 
@@ -101,9 +101,9 @@ class TestList:
 
 
 class TestRead:
-    def test_a_read_of_the_list_is_of_the_table(self, workplace):
+    def test_a_read_of_the_list_is_of_the_table(self, deployment):
         """Every entry is read, and no query is run for it."""
-        place = Deployment(workplace, PROPENSITY_SUPPRESSION_KEY=KEY)
+        place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         place.warehouse.create(tables.SUPPRESSED_USERS)
         empty = suppression.read(place.warehouse)
         place.suppress("anna")
@@ -115,13 +115,13 @@ class TestRead:
         assert suppressed.covers("björn", SHOP)
         assert place.warehouse.bytes_billed == 0
 
-    def test_a_read_of_the_list_needs_a_table_where_there_is_a_key(self, workplace):
+    def test_a_read_of_the_list_needs_a_table_where_there_is_a_key(self, deployment):
         """A key without a table is a set-up that was not run again; without either
         there is no list."""
-        keyed = Deployment(workplace, PROPENSITY_SUPPRESSION_KEY=KEY)
+        keyed = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         with pytest.raises(MissingTable):
             suppression.read(keyed.warehouse)
-        assert suppression.read(Deployment(workplace).warehouse) == NOBODY
+        assert suppression.read(deployment.warehouse) == NOBODY
 
 
 def entries(*users: str) -> bytes:

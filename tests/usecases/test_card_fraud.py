@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from propensity.tables import every as tables
-from tests.conftest import new_workplace
 from tests.deployment import Deployment
 from tests.emptied import empty_tables
 from tests.scored_cards import DAY, START, USE_CASE, Row, inference, store, truth
@@ -56,7 +55,7 @@ class Log(Deployment):
 
 @pytest.fixture(scope="module")
 def opened(emulators) -> Iterator[Log]:
-    opened = Log(new_workplace(emulators))
+    opened = Log(emulators)
     for table in TABLES:
         opened.warehouse.create(table)
     yield opened

@@ -175,9 +175,8 @@ class TestCommand:
         assert f"{address}/index.html" in capsys.readouterr().out
         names = site.artifacts.names("shown/here/")
         assert "shown/here/sql.html" in names
-        with site.workplace.storage.client() as client:
-            blob = client.bucket(site.settings.bucket).get_blob(names[0])
-            assert blob.content_type.startswith("text/html")
+        blob = site.bucket.get_blob(names[0])
+        assert blob.content_type.startswith("text/html")
 
     def test_the_dashboard_copies_reports_of_weeks_without_scripts(
         self, site, known, tmp_path
@@ -247,9 +246,10 @@ class TestCommand:
         assert "propensity dashboard: " in capsys.readouterr().err
 
 
-def test_missing_tables_are_sentences(workplace, environment, tmp_path):
+def test_missing_tables_are_sentences(deployment, tmp_path):
     """In a dataset without a table every page is written, and says so."""
-    written = run(str(tmp_path), weeks=26, clock=ManualClock(NOW))
+    with entered(deployment.environment):
+        written = run(str(tmp_path), weeks=26, clock=ManualClock(NOW))
 
     assert {*written["missing"]} == {*TITLES}
     assert "What could not be read" in (tmp_path / "index.html").read_text()

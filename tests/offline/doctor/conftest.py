@@ -42,10 +42,10 @@ class Place(Deployment):
 
     @property
     def export(self) -> str:
-        return self.workplace.ga4_dataset
+        return self.ga4_dataset
 
     def prepare(self) -> None:
-        shop.load(self.workplace, [shop.event("ana", day) for day in EXPORT])
+        shop.load(self, [shop.event("ana", day) for day in EXPORT])
         self.extra = {
             "PROPENSITY_GA4_DATASET": self.export,
             "PROPENSITY_USE_CASE": STREAMED,
@@ -68,12 +68,11 @@ class Place(Deployment):
     def over(self, days: list[date]) -> Place:
         """Return the same over another export, of which there are only table names."""
         dataset = f"{self.export}_{uuid.uuid4().hex[:6]}"
-        with self.workplace.bigquery.client() as client:
-            client.create_dataset(dataset)
-            for day in days:
-                name = f"{client.project}.{dataset}.events_{day:%Y%m%d}"
-                column = bigquery.SchemaField("event_name", "STRING")
-                client.create_table(bigquery.Table(name, [column]))
+        self.warehouse.create_dataset(dataset)
+        for day in days:
+            name = f"{self.project}.{dataset}.events_{day:%Y%m%d}"
+            column = bigquery.SchemaField("event_name", "STRING")
+            self.warehouse.client.create_table(bigquery.Table(name, [column]))
         return self.with_settings(PROPENSITY_GA4_DATASET=dataset)
 
     def point(self, **changed: Any) -> None:
@@ -130,10 +129,8 @@ class Place(Deployment):
 
     def repair(self) -> None:
         """Put back views and tables, and leave no message for the next test."""
-        with self.workplace.bigquery.client() as client:
-            client.delete_table(
-                f"{self.export}.{VIEW_IN_THE_EXPORT}", not_found_ok=True
-            )
+        view = f"{self.export}.{VIEW_IN_THE_EXPORT}"
+        self.warehouse.client.delete_table(view, not_found_ok=True)
         self.warehouse.create(tables.POSTCODE_INDEX)
         empty_tables(self.warehouse, [tables.DEAD_LETTERS])
         setup.prepare_export(self.warehouse, self.settings)

@@ -7,10 +7,8 @@ they are in a deployment. A fault is put in by hand, and nothing else may be fou
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import sqlite3
 from dataclasses import replace
 from datetime import date, timedelta
 from types import SimpleNamespace
@@ -60,8 +58,7 @@ def view_in_the_export(place: Place) -> str:
     name = f"{place.settings.project}.{place.export}.{VIEW_IN_THE_EXPORT}"
     view = bigquery.Table(name)
     view.view_query = f"SELECT * FROM `{place.export}.events_20260303`"
-    with place.workplace.bigquery.client() as client:
-        client.create_table(view)
+    place.warehouse.client.create_table(view)
     return "export: the view ga_events cannot be read: .*[Vv]iews"
 
 
@@ -218,16 +215,11 @@ class TestCommand:
         assert healthy.doctor(PROPENSITY_NO_SUCH_SETTING="1") == 1
         assert "unknown setting PROPENSITY_NO_SUCH" in capsys.readouterr().out
 
-    def test_the_doctor_looks_at_every_use_case_with_a_champion(
-        self, place, emulators, capsys
-    ):
+    def test_the_doctor_looks_at_every_use_case_with_a_champion(self, place, capsys):
         """Whatever use case the settings name, and whatever another's pointer has."""
         pointer = "models/card_fraud/champion.json"
         place.artifacts.create(pointer, b"{}")
-        stored = emulators.state.folder / "storage" / ".objects.sqlite"
-        with contextlib.closing(sqlite3.connect(stored)) as database, database:
-            change = "UPDATE generations SET content = ? WHERE bucket = ? AND name = ?"
-            database.execute(change, [b"[]", place.settings.bucket, pointer])
+        place.damage(pointer, b"[]")
         place.doctor("--as-of", "2026-06-01", PROPENSITY_USE_CASE="ga4_purchase")
 
         printed = capsys.readouterr().out

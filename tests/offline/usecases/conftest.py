@@ -13,7 +13,6 @@ from offline.usecases import check, new
 from offline.usecases.check import Report
 from propensity import usecases
 from tests import own_use_cases
-from tests.deployment import Deployment
 
 NAME = "shop_sign_up"
 
@@ -24,11 +23,10 @@ def with_analyzer(analyzer) -> None:
 
 
 @pytest.fixture(scope="module")
-def sandbox(module_workplace) -> Iterator[Sandbox]:
+def sandbox(module_deployment) -> Sandbox:
     """An emulated BigQuery with all tables."""
-    with contextlib.closing(Deployment(module_workplace)) as place:
-        place.prepare()
-        yield Sandbox(place.warehouse)
+    module_deployment.prepare()
+    return Sandbox(module_deployment.warehouse)
 
 
 @pytest.fixture

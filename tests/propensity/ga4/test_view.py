@@ -23,7 +23,6 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.usecases import Value
 from propensity.usecases.declaration import VIEW, merged
 from tests import shop
-from tests.conftest import new_workplace
 from tests.deployment import Deployment
 
 DAY = date(2026, 3, 2)
@@ -53,10 +52,10 @@ SENT = {
 
 
 @pytest.fixture(scope="module")
-def warehouse(module_workplace) -> Iterator[Warehouse]:
+def warehouse(module_deployment) -> Warehouse:
     """The events of ``SENT``, a user each, under a view with all columns."""
     shop.load(
-        module_workplace,
+        module_deployment,
         [
             shop.event(
                 user,
@@ -68,11 +67,10 @@ def warehouse(module_workplace) -> Iterator[Warehouse]:
         ]
         + [shop.event("other", DAY, params={"other": 1})],
     )
-    place, values = Deployment(module_workplace), [*VALUES, PLAN]
+    place, values = module_deployment, [*VALUES, PLAN]
     text = events_view(place.settings.export, require="false", values=values)
     place.warehouse.replace_view(VIEW, text)
-    yield place.warehouse
-    place.close()
+    return place.warehouse
 
 
 @pytest.fixture(scope="module")
@@ -155,16 +153,13 @@ def events() -> list[shop.Row]:
 @pytest.fixture(scope="module")
 def warehouse_of(emulators) -> Iterator[Callable[..., Warehouse]]:
     """Have the view of some setting, over events of all kinds of consent."""
-    place = new_workplace(emulators)
-    shop.load(place, events())
-    with contextlib.ExitStack() as stack:
+    with contextlib.closing(Deployment(emulators)) as place:
+        shop.load(place, events())
 
         def make(require: str) -> Warehouse:
-            strict = Deployment(place, PROPENSITY_REQUIRE_CONSENT=require)
-            stack.callback(strict.close)
-            text = events_view(strict.settings.export, require=require)
-            strict.warehouse.replace_view(VIEW, text)
-            return strict.warehouse
+            text = events_view(place.settings.export, require=require)
+            place.warehouse.replace_view(VIEW, text)
+            return place.warehouse
 
         yield make
 

@@ -39,9 +39,9 @@ def counted(warehouse: Warehouse) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def settings(module_workplace) -> Settings:
-    """The settings of the workplace of one module."""
-    return Settings.from_environment(module_workplace.environment)
+def settings(module_deployment) -> Settings:
+    """The settings of the deployment of one module."""
+    return Settings.from_environment(module_deployment.environment)
 
 
 @pytest.fixture(scope="module")

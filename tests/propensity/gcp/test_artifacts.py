@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -21,19 +20,18 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.gcp.artifacts import Artifacts, Stored
-from propensity.settings import Settings
 from tests.proxy import Proxy
 
 
 @pytest.fixture
-def through(environment, storage_emulator) -> Iterator[Callable[..., Artifacts]]:
+def through(deployment) -> Iterator[Callable[..., Artifacts]]:
     """Open the bucket behind a proxy with a rule, with a deadline of a second."""
     with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
 
         def open_through(rule: Callable[..., object]) -> Artifacts:
-            proxy = stack.enter_context(Proxy(storage_emulator.url, rule))
+            proxy = stack.enter_context(Proxy(deployment.stack.url("storage"), rule))
             patch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-            settings = replace(Settings.from_environment(), deadline_s=1)
+            settings = replace(deployment.settings, deadline_s=1)
             return stack.enter_context(contextlib.closing(Artifacts.open(settings)))
 
         yield open_through
@@ -119,27 +117,22 @@ def test_a_read_of_an_object_that_does_not_exist_says_so(artifacts):
         artifacts.read("nothing")
 
 
-def test_a_read_refuses_bytes_that_are_damaged(artifacts, emulators, environment):
+def test_a_read_refuses_bytes_that_are_damaged(artifacts, deployment):
     """Bytes that are not those of their checksum are an error of the artifact."""
     artifacts.create("model", b"model")
     [live] = artifacts.generations("model")
-    stored = emulators.state.folder / "storage" / ".objects.sqlite"
-    with contextlib.closing(sqlite3.connect(stored)) as database, database:
-        change = (
-            "UPDATE generations SET content = ? WHERE bucket = ? AND name = 'model'"
-        )
-        database.execute(change, [b"modem", environment["PROPENSITY_BUCKET"]])
+    deployment.damage("model", b"modem")
 
     for generation in (None, live.generation):
         with pytest.raises(ArtifactError, match="/model is damaged"):
             artifacts.find("model", generation=generation)
 
 
-def test_failures_name_a_bucket_that_nobody_made(environment):
-    settings = replace(Settings.from_environment(), bucket="nobody-made-this")
+def test_failures_name_a_bucket_that_nobody_made(deployment):
+    nowhere = deployment.bucket.client.bucket("nobody-made-this")
 
     with pytest.raises(PropensityError, match="nobody-made-this"):
-        Artifacts.open(settings).create("a", b"")
+        Artifacts(nowhere, deployment.settings).create("a", b"")
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, AccessDenied), (500, Unavailable)])

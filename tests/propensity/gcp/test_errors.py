@@ -104,10 +104,11 @@ class TestClasses:
 
         assert type(error_of(raised, GOOGLE, BIGQUERY)) is ours
 
-    def test_classes_that_pass_are_not_seen(self, opened, bigquery_emulator):
-        with Proxy(
-            bigquery_emulator.url, lambda request: 503 if request.number == 0 else None
-        ) as proxy:
+    def test_classes_that_pass_are_not_seen(self, opened, emulators):
+        def rule(request):
+            return 503 if request.number == 0 else None
+
+        with Proxy(emulators.url("bigquery"), rule) as proxy:
             [row] = opened(bigquery_endpoint=proxy.url).rows("SELECT 1 AS one")
 
         assert row["one"] == 1
@@ -116,7 +117,7 @@ class TestClasses:
 @pytest.mark.usefixtures("warehouse")
 @pytest.mark.parametrize(("aborted", "is_done"), [(1, True), (99, False)])
 def test_a_statement_that_lost_a_race_is_tried_again_for_the_time_of_a_query(
-    opened, bigquery_emulator, aborted, is_done
+    opened, emulators, aborted, is_done
 ):
     """BigQuery ends one of two that change the same rows, which has changed nothing.
     The error is the conflict itself."""
@@ -133,7 +134,7 @@ def test_a_statement_that_lost_a_race_is_tried_again_for_the_time_of_a_query(
         return None
 
     sql = "DELETE FROM ma_predictions_runs WHERE run_id = 'x'"
-    with Proxy(bigquery_emulator.url, rule) as proxy:
+    with Proxy(emulators.url("bigquery"), rule) as proxy:
         limit = 60 if is_done else 3
         warehouse = opened(bigquery_endpoint=proxy.url, query_timeout_s=limit)
         if is_done:

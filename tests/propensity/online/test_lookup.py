@@ -35,6 +35,7 @@ from propensity.registry.index import IndexPointer, Prediction, folder_of, point
 from propensity.settings import Settings
 from propensity.suppression import NOBODY, Suppressed, user_hash
 from tests.clocks import ManualClock
+from tests.deployment import entered
 from tests.propensity.registry.test_index import batch
 from tests.propensity.registry.versions import Bucket
 
@@ -123,7 +124,7 @@ OF_TABLE = b'"probability":0.25'
 
 
 @pytest.fixture
-def publish(artifacts: Artifacts, tmp_path):
+def publish(artifacts: Artifacts, deployment, tmp_path):
     """Write an index and point to it, as 01-Predictions does."""
 
     def publish(rows: Any) -> IndexPointer:
@@ -136,7 +137,8 @@ def publish(artifacts: Artifacts, tmp_path):
         point(artifacts, json_of(pointer))
         return pointer
 
-    return publish
+    with entered(deployment.environment):
+        yield publish
 
 
 def point(artifacts: Artifacts, content: bytes) -> None:

@@ -7,6 +7,7 @@ Tiny models are published as training publishes them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -32,8 +33,7 @@ from propensity.registry.serving import (
 from propensity.registry.versions import pickled
 from propensity.tables.every import TRAINING_METADATA
 from tests.clocks import ManualClock
-from tests.deployment import Deployment, entered
-from tests.emptied import empty_bucket, empty_tables
+from tests.deployment import Deployment
 from tests.propensity.registry.versions import Bucket, promote
 
 TTL_S = 60.0
@@ -61,56 +61,53 @@ def classifier(labels: tuple[int, ...]) -> bytes:
     return pickled(LogisticRegression().fit(encoded, labels))
 
 
-class Place(Deployment):
-    """A deployment, and what somebody does in it."""
+def model_of(version: int) -> str:
+    return f"models/{USE_CASE.name}/{version}/model.joblib"
 
-    def begin(self) -> None:
-        """Have no version, and a bucket that was asked for nothing."""
-        empty_tables(self.warehouse, (TRAINING_METADATA,))
-        empty_bucket(self.artifacts)
-        self.bucket = Bucket.open(self.settings)
-        self.clock = ManualClock()
 
-    def champions(self) -> Champions:
-        """Return what reads champions."""
-        return Champions(
-            self.bucket, self.warehouse, clock=self.clock, function="score"
-        )
+def publish(deployment: Deployment, labels: tuple[int, ...] = (0, 0, 1, 1)) -> int:
+    """Store a model as training does; return its version."""
+    preprocessor, _ = fitted_preprocessor()
+    files = {"model": classifier(labels), "preprocessor": preprocessor}
+    return deployment.publish_version(USE_CASE.name, **files, features=FEATURES)
 
-    def publish(
-        self, *, labels: tuple[int, ...] = (0, 0, 1, 1), model: Any = None
-    ) -> int:
-        """Store a model as training does; return its version."""
-        preprocessor, encoded = fitted_preprocessor()
-        fitted = pickled(model.fit(encoded, labels)) if model else classifier(labels)
-        files = {"model": fitted, "preprocessor": preprocessor}
-        return self.publish_version(USE_CASE.name, **files, features=FEATURES)
 
-    def promote_new(self, **model: Any) -> int:
-        """Publish a model and make it the champion."""
-        version = self.publish(**model)
-        promote(self.registry, version)
-        return version
-
-    def model(self, version: int) -> str:
-        return f"models/{USE_CASE.name}/{version}/model.joblib"
+def promote_new(deployment: Deployment, **model: Any) -> int:
+    """Publish a model and make it the champion."""
+    version = publish(deployment, **model)
+    promote(deployment.registry, version)
+    return version
 
 
 @pytest.fixture(scope="module")
-def shared(module_workplace) -> Iterator[Place]:
+def shared(emulators) -> Iterator[Deployment]:
     settings = {"PROPENSITY_REFRESH_S": "60", "PROPENSITY_USE_CASE": USE_CASE.name}
-    place = Place(module_workplace, **settings)
-    place.warehouse.create(TRAINING_METADATA)
-    with entered(place.environment):
-        yield place
-    place.close()
+    with contextlib.closing(Deployment(emulators, **settings)) as deployment:
+        deployment.warehouse.create(TRAINING_METADATA)
+        yield deployment
 
 
 @pytest.fixture
-def place(shared) -> Place:
+def deployment(shared) -> Deployment:
     """A registry without a version."""
-    shared.begin()
+    shared.empty([TRAINING_METADATA])
     return shared
+
+
+@pytest.fixture
+def bucket(deployment) -> Bucket:
+    return Bucket(deployment.bucket, deployment.settings)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def champions(bucket, deployment, clock) -> Champions:
+    """What reads champions, from a bucket that was asked for nothing."""
+    return Champions(bucket, deployment.warehouse, clock=clock, function="score")
 
 
 def labels_of(serving: Serving) -> list[int]:
@@ -118,9 +115,9 @@ def labels_of(serving: Serving) -> list[int]:
     return serving.scorer.probabilities(PLAYERS).round().tolist()
 
 
-async def after_a_while(place: Place, champions: Champions) -> ServingState:
+async def after_a_while(clock: ManualClock, champions: Champions) -> ServingState:
     """Return what serves once the pointer was too old, and was read again behind."""
-    place.clock.advance(TTL_S)
+    clock.advance(TTL_S)
     await champions.state(USE_CASE)
     async with asyncio.timeout(60):
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
@@ -128,12 +125,12 @@ async def after_a_while(place: Place, champions: Champions) -> ServingState:
 
 
 class TestLoaded:
-    def test_a_loaded_model_has_the_features_of_the_use_case(self, place):
+    def test_a_loaded_model_has_the_features_of_the_use_case(self, deployment):
         """In any order. A model of other features, or of others in the same columns,
         would score nonsense: it is refused, and what has changed is named."""
-        row = recorded(place.warehouse, USE_CASE.name, place.publish())
+        row = recorded(deployment.warehouse, USE_CASE.name, publish(deployment))
         turned = structs.replace(USE_CASE, features=dict(reversed(FEATURES.items())))
-        serving = loaded(place.registry, turned, row, settings=place.settings)
+        serving = loaded(deployment.registry, turned, row, settings=deployment.settings)
         assert labels_of(serving) == [0, 0, 1, 1]
 
         for changed, name in (
@@ -144,28 +141,29 @@ class TestLoaded:
         ):
             other = structs.replace(USE_CASE, **changed)
             with pytest.raises(SchemaError, match=name):
-                loaded(place.registry, other, row, settings=place.settings)
+                loaded(deployment.registry, other, row, settings=deployment.settings)
 
 
 class TestChampions:
-    async def test_champions_follow_the_pointer_behind_the_answers(self, place):
+    async def test_champions_follow_the_pointer_behind_the_answers(
+        self, deployment, champions, bucket, clock
+    ):
         """Nothing serves before a promotion, and that is no error. In the time to live
         the bucket is not asked; then the pointer is, and nothing is loaded again. A
         promotion changes the scores; whoever took what served before has it whole."""
-        champions = place.champions()
         nothing = ServingState(champion=None, epoch=-1)
         assert await champions.state(USE_CASE) == nothing
-        version = place.promote_new()
-        place.clock.advance(TTL_S - 0.001)
+        version = promote_new(deployment)
+        clock.advance(TTL_S - 0.001)
         assert await champions.state(USE_CASE) == nothing
-        before = await after_a_while(place, champions)
-        again = await after_a_while(place, champions)
-        place.promote_new(labels=(1, 1, 0, 0))
+        before = await after_a_while(clock, champions)
+        again = await after_a_while(clock, champions)
+        promote_new(deployment, labels=(1, 1, 0, 0))
         assert await champions.state(USE_CASE) is again
-        after = await after_a_while(place, champions)
+        after = await after_a_while(clock, champions)
 
         assert again.champion is before.champion
-        assert place.bucket.asked[place.model(version)] == 1
+        assert bucket.asked[model_of(version)] == 1
         assert (before.champion.version, before.epoch) == (0, 0)
         assert (after.champion.version, after.epoch) == (1, 1)
         assert labels_of(before.champion) == [0, 0, 1, 1]
@@ -182,72 +180,74 @@ class TestChampions:
         ],
     )
     async def test_champions_go_on_where_a_new_one_cannot_be_loaded(
-        self, place, broken, why, capsys
+        self, deployment, champions, *, bucket, clock, broken, why, capsys
     ):
         """Bytes that are not those recorded take nobody's place, and whoever writes
         nonsense stops nothing. It is told each time; what is put right serves."""
-        place.promote_new()
-        champions = place.champions()
+        promote_new(deployment)
         before = (await champions.state(USE_CASE)).champion
-        version = place.promote_new(labels=(1, 1, 0, 0))
-        name = place.model(version) if broken == "model" else place.registry.pointer
-        artifacts = place.registry.artifacts
+        version = promote_new(deployment, labels=(1, 1, 0, 0))
+        name = model_of(version) if broken == "model" else deployment.registry.pointer
+        artifacts = deployment.registry.artifacts
         right = artifacts.read(name).data
         if broken == "pointer to the index is damaged":
             artifacts.delete(name)
         elif broken == "no bucket":
-            place.bucket.is_down = True
+            bucket.is_down = True
         else:
             artifacts.overwrite(name, b"[]")
-        after = [await after_a_while(place, champions) for _ in range(2)]
+        after = [await after_a_while(clock, champions) for _ in range(2)]
 
         assert all(state.champion is before for state in after)
         assert capsys.readouterr().err.count(why) == 2
-        place.bucket.is_down = False
+        bucket.is_down = False
         artifacts.overwrite(name, right)
-        after = await after_a_while(place, champions)
+        after = await after_a_while(clock, champions)
         assert after.champion.version == version
 
-    async def test_champions_that_cannot_be_loaded_at_first_are_an_error(self, place):
+    async def test_champions_that_cannot_be_loaded_at_first_are_an_error(
+        self, deployment, champions, bucket, clock
+    ):
         """With none to go on with the caller is told, until it can be loaded; then many
         callers at once wait for one load."""
-        model = place.model(place.promote_new())
-        right = place.registry.artifacts.read(model).data
-        place.registry.artifacts.overwrite(model, b"other bytes")
-        champions = place.champions()
+        model = model_of(promote_new(deployment))
+        right = deployment.registry.artifacts.read(model).data
+        deployment.registry.artifacts.overwrite(model, b"other bytes")
         for _ in range(2):
             with pytest.raises(
                 ArtifactError, match="has changed since it was recorded"
             ):
                 await champions.state(USE_CASE)
-        place.registry.artifacts.overwrite(model, right)
-        place.clock.advance(TTL_S)
-        asked = place.bucket.asked[model]
+        deployment.registry.artifacts.overwrite(model, right)
+        clock.advance(TTL_S)
+        asked = bucket.asked[model]
         states = await asyncio.gather(*(champions.state(USE_CASE) for _ in range(16)))
 
         assert len({id(state.champion) for state in states}) == 1
-        assert place.bucket.asked[model] == asked + 1
+        assert bucket.asked[model] == asked + 1
 
-    async def test_champions_are_those_promoted_during_a_pause(self, place):
+    async def test_champions_are_those_promoted_during_a_pause(
+        self, deployment, champions, clock
+    ):
         """Defect: an instance that nobody had called for an hour answered the next
         calls by the champion of an hour ago, though it had been rolled back."""
-        place.promote_new()
-        champions = place.champions()
+        promote_new(deployment)
         await champions.state(USE_CASE)
-        place.promote_new(labels=(1, 1, 0, 0))
-        place.clock.advance(60 * TTL_S)
+        promote_new(deployment, labels=(1, 1, 0, 0))
+        clock.advance(60 * TTL_S)
 
         assert (await champions.state(USE_CASE)).champion.version == 1
 
 
 class TestVersion:
-    async def test_a_version_is_any_that_was_recorded(self, place):
+    async def test_a_version_is_any_that_was_recorded(
+        self, deployment, champions, bucket
+    ):
         """Also one that never served; of that use case alone. The few that were asked
         for last are kept."""
         for _ in range(KEPT_VERSIONS):
-            place.publish()
-        version = place.publish(labels=(1, 1, 0, 0))
-        champions = place.champions()
+            publish(deployment)
+        version = publish(deployment, labels=(1, 1, 0, 0))
         serving, again = await asyncio.gather(
             champions.version(USE_CASE, version), champions.version(USE_CASE, version)
         )
@@ -257,6 +257,6 @@ class TestVersion:
         assert labels_of(serving) == [1, 1, 0, 0]
         assert again is serving
         with pytest.raises(ArtifactError, match="version 0 of other is not recorded"):
-            recorded(place.warehouse, "other", 0)
-        loads = [place.bucket.asked[place.model(n)] for n in range(KEPT_VERSIONS + 1)]
+            recorded(deployment.warehouse, "other", 0)
+        loads = [bucket.asked[model_of(n)] for n in range(KEPT_VERSIONS + 1)]
         assert loads == [1, 2, 1, 1, 2]

@@ -54,8 +54,8 @@ class Function:
 
 
 @pytest.fixture
-def new_function(workplace, capfd):
-    variables = {**workplace.environment, "PROPENSITY_DEADLINE_S": "1"}
+def new_function(deployment, capfd):
+    variables = {**deployment.environment, "PROPENSITY_DEADLINE_S": "1"}
     with entered(variables), pytest.MonkeyPatch.context() as patch:
         yield lambda **how: Function(patch, capfd, **how)
 

@@ -30,7 +30,6 @@ from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.tables import every as tables
 from tests import shop
-from tests.deployment import Deployment
 
 AS_OF = date(2026, 6, 1)
 WEEK = AS_OF - timedelta(days=178)
@@ -113,10 +112,10 @@ def test_outcomes_say_nothing_of_the_season_where_a_day_never_came(missing, lack
     assert found == (lacked and pytest.approx(lacked, abs=0.01))
 
 
-def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(module_workplace):
+def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(deployment):
     """As they are declared; twice equals once, and tables with rows are left alone."""
-    shop.load(module_workplace, [shop.event("u", AS_OF)])
-    place = Deployment(module_workplace)
+    shop.load(deployment, [shop.event("u", AS_OF)])
+    place = deployment
     client, settings = place.warehouse.client, place.settings
     setup.prepare(place.warehouse, settings)
     row = {"use_case": "u", "as_of": AS_OF, "users": 1, "model_version": 0}
@@ -136,7 +135,6 @@ def test_a_set_up_makes_tables_and_views_and_keeps_what_is_there(module_workplac
     assert [field.name for field in made.schema] == [*declared.types]
     assert made.clustering_fields == [*declared.clustering]
     assert made.time_partitioning.field == declared.partition
-    place.close()
 
 
 TODAY = date(2026, 4, 20)

@@ -22,7 +22,6 @@ from propensity.events.messages import Message
 from propensity.events.rows import PostcodeIndex
 from propensity.registry.serving import users_on_the_stream
 from propensity.tables import every as tables
-from tests.conftest import new_workplace
 from tests.deployment import OF_A_STREAM, Deployment
 from tests.emptied import empty_tables
 from tests.events import CATALOGUE, LATENESS
@@ -162,7 +161,7 @@ def opened(emulators: Stack) -> Iterator[Callable[[], Stream]]:
     with contextlib.ExitStack() as stack:
 
         def make() -> Stream:
-            stream = Stream(new_workplace(emulators), **OF_A_STREAM)
+            stream = Stream(emulators, **OF_A_STREAM)
             stream.extra = {"PROPENSITY_TOPIC_PREFIX": stream.name, **stream.extra}
             stack.callback(stream.close)
             stream.warehouse.create(tables.STREAM_EVENTS)

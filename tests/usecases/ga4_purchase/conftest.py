@@ -27,14 +27,14 @@ def ago(days: float, *, plus: int = 0) -> int:
 
 
 class Export(Deployment):
-    """One workplace's export, and the use case's statements over it."""
+    """A deployment's export, and the use case's statements over it."""
 
     def load(self, tables: Mapping[str, pa.Table]) -> Export:
         """Load daily tables, and make the view, which is all that statements read."""
-        shop.load_shards(self.workplace, tables)
-        return self.prepare()
+        shop.load_shards(self, tables)
+        return self.view()
 
-    def prepare(self) -> Export:
+    def view(self) -> Export:
         """Make the view alone."""
         kinds = kinds_of(self.warehouse.tables_of(self.settings.export))
         text = events_view(

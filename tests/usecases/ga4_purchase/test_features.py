@@ -99,7 +99,7 @@ def of_three_schemas() -> dict[str, pa.Table]:
 
 
 @pytest.fixture(scope="module")
-def export(module_workplace) -> Iterator[Export]:
+def export(emulators) -> Iterator[Export]:
     """Everybody's events, and tables that the view must leave out."""
     trapped = [
         row | {"user_pseudo_id": user} for user in TRAPS for row in TRAPS[user][0]
@@ -111,7 +111,7 @@ def export(module_workplace) -> Iterator[Export]:
     kinds = ("fresh", "intraday", "fresh_intraday")
     for name in (*(f"{kind}_{day}" for kind in kinds), f"{day}_backup", day[:6]):
         tables[f"events_{name}"] = rows
-    export = Export(module_workplace)
+    export = Export(emulators)
     yield export.load(tables | of_three_schemas())
     export.close()
 

@@ -51,8 +51,8 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def export(module_workplace):
-    export = Export(module_workplace, PROPENSITY_USER_COLUMN="person")
+def export(emulators):
+    export = Export(emulators, PROPENSITY_USER_COLUMN="person")
     yield export.load(shop.shards(ROWS))
     export.close()
 
