@@ -62,7 +62,7 @@ from local.stack.state import FUNCTIONS
 from propensity import usecases
 from propensity.errors import NoChampion
 from propensity.first_look.table import candidates
-from propensity.ga4.view import events_view
+from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows

@@ -20,7 +20,7 @@ from deploy.configuration import Deployment, words
 from deploy.functions import Function
 from propensity import usecases
 from propensity.audience.declared import secrets_of
-from propensity.ga4.view import KINDS, PREFIXES, events_view
+from propensity.ga4 import KINDS, PREFIXES, events_view
 from propensity.schema import Table
 from propensity.settings import CONSENTS, TOPICS
 from propensity.tables import every as tables

@@ -19,7 +19,7 @@ from commands.answers import MEANINGS
 from deploy import functions
 from local import billing
 from propensity import usecases
-from propensity.ga4.view import GA_EVENTS
+from propensity.ga4 import GA_EVENTS
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.tables.every import TABLES

@@ -31,7 +31,7 @@ from propensity.errors import ArtifactError, Conflict, MissingTable, RequestErro
 from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import is_encodable
-from propensity.registry import index, suppressed
+from propensity.registry import index
 from propensity.registry.deployment import opened
 from propensity.registry.index import INDEXES, pointer_name
 from propensity.registry.leases import leased
@@ -168,7 +168,7 @@ def allow_again(
             warehouse.execute(sql, {**parameters, "hashes": hashes})
             for hashes in _pieces([user_hash(key, user) for user in users])
         )
-        suppressed.publish(warehouse, deployment.artifacts)
+        index.publish_suppressed(warehouse, deployment.artifacts)
     return {"users": len(users), "entries_removed": removed}
 
 
@@ -200,7 +200,7 @@ class Work:
         """Add the users to the list of suppressed users, unless they are on it."""
         key, table = self.warehouse.settings.suppression_key, tables.SUPPRESSED_USERS
         use_case, now = self.use_case or EVERYWHERE, datetime.now(UTC)
-        suppressed.check_key(self.artifacts, key)
+        index.check_key(self.artifacts, key)
         self.warehouse.create(table)
         known = suppression.read(self.warehouse)
         rows = [
@@ -216,7 +216,7 @@ class Work:
         ]
         if rows:
             self.warehouse.write(table, rows)
-        suppressed.publish(self.warehouse, self.artifacts)
+        index.publish_suppressed(self.warehouse, self.artifacts)
 
     def everywhere(self, *, is_search: bool) -> Counter[Place]:
         """Count rows and objects with the users, by place; remove them if asked to."""

@@ -16,7 +16,7 @@ from offline.forget import about, in_order
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
 from propensity import folders, usecases
-from propensity.ga4.view import KINDS, PREFIXES, events_view
+from propensity.ga4 import KINDS, PREFIXES, events_view
 from propensity.gcp.queries import type_of_parameter
 from propensity.settings import Settings
 from propensity.statements import FOLDERS, Line, joined, lines, names, statement

@@ -29,7 +29,7 @@ from local.exports.ga4_schema import ARROW_SCHEMA
 from local.exports.sources import SOURCES, Summary, replace_table
 from local.progress import step
 from propensity.errors import SchemaError
-from propensity.ga4.view import PREFIXES
+from propensity.ga4 import PREFIXES
 from propensity.timeframe import DAY, days_of_data
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from propensity.errors import (
     SchemaError,
     SettingsError,
 )
-from propensity.ga4.view import Shards
+from propensity.ga4 import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse

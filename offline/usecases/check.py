@@ -20,9 +20,8 @@ from typing import Any
 import pandas as pd
 
 from offline.usecases import googlesql, made_up
-from propensity import folders, statements, usecases
+from propensity import folders, ga4, statements, usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
-from propensity.ga4 import view as ga4_view
 from propensity.gcp.queries import type_of_parameter
 from propensity.ids import NAME
 from propensity.settings import Settings
@@ -267,7 +266,7 @@ def _statement(
 
 def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
     """Return the columns of all that a statement may read, by name."""
-    view = (*ga4_view.GA_EVENTS, *ga4_view.columns(use_case.export_values))
+    view = (*ga4.GA_EVENTS, *ga4.columns(use_case.export_values))
     return {
         **googlesql.deployment(),
         VIEW: {column.name: column.type for column in view},
@@ -326,7 +325,7 @@ def _rows(
     settings, statement = sandbox.warehouse.settings, use_case.statement(name)
     if VIEW in statement:
         sandbox.load(seen)
-        view = ga4_view.events_view(settings.export, require="false")
+        view = ga4.events_view(settings.export, require="false")
         sandbox.warehouse.replace_view(VIEW, view)
     if own := use_case.own_events:
         sandbox.load_source(own, made_up.own_events(own, seen))

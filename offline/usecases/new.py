@@ -17,7 +17,7 @@ from typing import Any
 
 from propensity import folders, usecases
 from propensity.errors import RequestError, UseCaseError
-from propensity.ga4.view import GA_EVENTS
+from propensity.ga4 import GA_EVENTS
 from propensity.ids import NAME, NAME_RULE, is_event_name
 from propensity.usecases.declaration import Events
 

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from propensity import suppression
 from propensity.audience.declared import MOST_USERS, Declared, Named
 from propensity.errors import PropensityError, RequestError, UseCaseError
-from propensity.ga4.view import check_view
+from propensity.ga4 import check_view
 from propensity.registry.deployment import Deployment
 from propensity.statements import statement
 from propensity.tables import every as tables

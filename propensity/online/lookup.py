@@ -32,8 +32,13 @@ from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.http import Json, instance_bytes, object_of, reject_duplicates
 from propensity.gcp.log import log
 from propensity.ids import NAME, NAME_RULE, problem_of
-from propensity.registry import suppressed
-from propensity.registry.index import Index, IndexPointer, Prediction, pointer_name
+from propensity.registry.index import (
+    Index,
+    IndexPointer,
+    Prediction,
+    pointer_name,
+    read_suppressed,
+)
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.suppression import Suppressed
@@ -282,7 +287,7 @@ class Lookups:
             return Queries.open(settings)
 
         def listed() -> Suppressed:
-            return suppressed.read_published(
+            return read_suppressed(
                 bucket, settings, table=lambda: suppression.read(queries())
             )
 

@@ -42,7 +42,6 @@ class LeaseFile(Struct, kw_only=True, omit_defaults=True):
 
     state: str = ""
     run_id: str = ""
-    written_at: Moment | None = None
     began_at: Moment | None = None
     expires_at: Moment | None = None
     waiting_since: Moment | None = None
@@ -96,7 +95,7 @@ class Lease:
             before: The object until now; after ``check``, the one with the run's lease.
             at: Now, in UTC; while the run works the lease ends some time later.
         """
-        file = LeaseFile(state=state, run_id=self.run_id, written_at=at, error=error)
+        file = LeaseFile(state=state, run_id=self.run_id, error=error)
         if state == "running":
             file.began_at, file.expires_at = self.began_at, at + DURATION
         if state == "done":

@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from propensity import ga4
 from propensity.errors import ExportLate, SchemaError
-from propensity.ga4 import view
 from propensity.usecases.declaration import VIEW
 
 if TYPE_CHECKING:
-    from propensity.ga4.view import Freshness
+    from propensity.ga4 import Freshness
     from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
@@ -64,15 +64,13 @@ def wait_for_days(
     run.settings.required("ga4_dataset")
     export = run.settings.export
     # A kind of tables that is newer than the set-up is not in the view.
-    kinds = view.kinds_read(run.warehouse.view_text(VIEW)) or view.KINDS
-    shards = view.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
-    view.check_view(run.warehouse, run.use_case)
+    kinds = ga4.kinds_read(run.warehouse.view_text(VIEW)) or ga4.KINDS
+    shards = ga4.Shards.of(run.warehouse.tables_of(export), kinds=kinds)
+    ga4.check_view(run.warehouse, run.use_case)
     since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
     until = until or run.as_of
     offset = run.settings.property_utc_offset_hours
-    state = view.check_days(
-        shards, since, until, now=run.now(), utc_offset_hours=offset
-    )
+    state = ga4.check_days(shards, since, until, now=run.now(), utc_offset_hours=offset)
     if state.is_awaited and not run.force:
         _wait(run, state)
     if state.late:
@@ -125,7 +123,7 @@ def missing_label_days(run: Run, as_of: date) -> list[date]:
 
     Who bought on a day that never arrived has label 0 by mistake.
     """
-    first, last = view.local_days(
+    first, last = ga4.local_days(
         as_of,
         as_of + run.timeframe.horizon,
         utc_offset_hours=run.settings.property_utc_offset_hours,
@@ -142,7 +140,7 @@ def _wait(run: Run, state: Freshness) -> None:
         return
     raise ExportLate(
         f"the GA4 export {run.settings.export} is incomplete: the daily table of "
-        f"{listed(state.late or state.streamed[-view.STREAMS :])} has not arrived",
+        f"{listed(state.late or state.streamed[-ga4.STREAMS :])} has not arrived",
         hint=f"Call again in {wait_s} s. After {ends:%Y-%m-%d %H:%M} UTC "
         '(PROPENSITY_EXPORT_WAIT_MINUTES), or with "force": true, the run uses what '
         f"happened before {state.data_until}",

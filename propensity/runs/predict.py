@@ -28,7 +28,7 @@ from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.encoding import Floats
 from propensity.models.value import ValueModel
-from propensity.registry import index, serving, suppressed
+from propensity.registry import index, serving
 from propensity.runs.run import Run, check_no_user_twice
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -286,7 +286,10 @@ def prediction_rows(
         probability = season.apply(unshifted, log_odds_shift)
         value = pa.nulls(len(probability), _NUMERIC)
         if value_model is not None:
-            value = money(probability * value_model.amounts(batch))
+            amounts = np.minimum(
+                probability * value_model.amounts(batch), MAXIMUM_AMOUNT
+            )
+            value = pc.cast(pa.array(amounts), _NUMERIC)
         columns = {
             "user_id": batch["user_id"].cast(pa.string()),
             "probability": pa.array(probability),
@@ -294,11 +297,6 @@ def prediction_rows(
         }
         same = {name: pa.repeat(one, len(probability)) for name, one in key.items()}
         yield pa.RecordBatch.from_pydict({**columns, **same})
-
-
-def money(values: Floats) -> pa.Array:
-    """Return amounts with the decimals of BigQuery's NUMERIC."""
-    return pc.cast(pa.array(np.minimum(values, MAXIMUM_AMOUNT)), _NUMERIC)
 
 
 def in_tables(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -413,7 +411,7 @@ def publish_index(run: Run) -> int:
     """
     artifacts, use_case = run.artifacts, run.use_case
     try:
-        suppressed.publish(run.warehouse, artifacts)
+        index.publish_suppressed(run.warehouse, artifacts)
         days = use_case.index_span
         return index.publish(run.warehouse, artifacts, use_case.name, days=days)
     except errors.PropensityError as error:

@@ -24,7 +24,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from propensity import errors, usecases
 from propensity.clock import SYSTEM, Clock
-from propensity.ga4.view import Freshness
+from propensity.ga4 import Freshness
 from propensity.gcp import http, log
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse

@@ -4,7 +4,7 @@ Set-up: the dataset with its tables and views, created where missing.
 
 from __future__ import annotations
 
-from propensity.ga4.view import KINDS, events_view, kinds_of
+from propensity.ga4 import KINDS, events_view, kinds_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.tables import every as tables

@@ -20,9 +20,9 @@ from offline import forget as program
 from propensity import suppression
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError, RunInProgress, SettingsError
-from propensity.ga4.view import events_view
+from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry import index, suppressed
+from propensity.registry import index
 from propensity.registry.leases import leased
 from propensity.runs import compact
 from propensity.tables import every as tables
@@ -256,7 +256,7 @@ class TestCommand:
     def test_forgetting_takes_the_key_of_the_functions_alone(self, site):
         """Under another key an empty list would get a user whom no function knows, and
         all would stop."""
-        suppressed.publish(site.warehouse, site.artifacts)
+        index.publish_suppressed(site.warehouse, site.artifacts)
         fill(site)
         with pytest.raises(SettingsError):
             program.run(replace(site.settings, suppression_key="x" * 32), [GONE])

@@ -22,7 +22,7 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.gcp.artifacts import Stored
-from propensity.registry import suppressed
+from propensity.registry import index
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
 from propensity.tables import every as tables
@@ -140,7 +140,7 @@ def published(answer: bytes | Exception | None, key: str = KEY) -> Suppressed:
 
     bucket: Any = SimpleNamespace(find=read, read=read)
     settings = Settings(project="p", suppression_key=key)
-    return suppressed.read_published(bucket, settings, table=lambda: listed("tab"))
+    return index.read_suppressed(bucket, settings, table=lambda: listed("tab"))
 
 
 class TestPublished:

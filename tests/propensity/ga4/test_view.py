@@ -18,7 +18,7 @@ from msgspec import structs
 
 from propensity import usecases
 from propensity.errors import SchemaError, SettingsError, UseCaseError
-from propensity.ga4.view import GA_EVENTS, check_view, columns, events_view
+from propensity.ga4 import GA_EVENTS, check_view, columns, events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.usecases import Value
 from propensity.usecases.declaration import VIEW, merged

@@ -19,7 +19,7 @@ import pytest
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.errors import ArtifactError, SchemaError, Unavailable
-from propensity.ga4.view import Freshness
+from propensity.ga4 import Freshness
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import leased
 from propensity.registry.versions import Registry

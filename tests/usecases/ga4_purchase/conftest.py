@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from propensity import usecases
-from propensity.ga4.view import DAILY, events_view, kinds_of
+from propensity.ga4 import DAILY, events_view, kinds_of
 from propensity.usecases.declaration import VIEW
 from tests import shop
 from tests.deployment import Deployment
