@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -83,6 +84,16 @@ def test_a_malformed_value_is_refused(variable, text, wanted):
 
     assert refused.value.field == variable
     assert repr(text) in refused.value.message
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(Settings)])
+def test_a_malformed_value_is_answered_without_a_pattern(name):
+    """Whatever the setting: a person reads what can be set instead, or an example."""
+    with pytest.raises(SettingsError) as refused:
+        read(**{variable_of(name): "☃ !"})
+
+    assert variable_of(name) in refused.value.problem
+    assert not re.search(r"\[a-z|\\Z|\.\*|Expected|must match", refused.value.message)
 
 
 def test_an_unknown_variable_is_refused():

@@ -59,11 +59,11 @@ class Crm(Receiver):
 
 
 @contextlib.contextmanager
-def receiving(kind: type[Crm] = Crm) -> Iterator[Crm]:
+def receiving() -> Iterator[Crm]:
     """Start a receiver that rejects one user, and pause for none of its answers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Http, "first_pause_s", 0.0)
-        with kind(rejects=lambda user: "unsubscribed" * (user == "u150")) as receiver:
+        with Crm(rejects=lambda user: "unsubscribed" * (user == "u150")) as receiver:
             yield receiver
 
 
@@ -120,10 +120,10 @@ def write(site: Deployment, crm: Crm) -> None:
     declare(site, "winback", WINBACK)
 
 
-def by_hand(site: Deployment, day: date, use_case="ga4_purchase", name="winback"):
+def by_hand(site: Deployment, day: date, use_case="ga4_purchase"):
     """Send an audience as `propensity audience send` does."""
     with entered(site.environment), opened(use_case) as deployment:
-        named = load(deployment.use_case, name)
+        named = load(deployment.use_case, "winback")
         secret = secrets.reader(site.settings)
         done = run.send(deployment, named, secret, until=day)
     assert done.failure is None

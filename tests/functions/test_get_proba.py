@@ -8,13 +8,9 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from deploy import stage
-from local import venvs
-from local.stack.state import LOCAL, ROOT
 from propensity.settings import Settings
 from tests.functions.instances import Served, serving
 from tests.functions.looked_up import ANA, BEN, KEYS, lookups_sent, publish
-from tests.programs import execute
 
 NOBODY = dict.fromkeys(KEYS) | {"user_id": "nobody"}
 
@@ -64,16 +60,11 @@ class TestGet:
         [
             ("", "user_id"),
             ("?user_id=", "user_id"),
-            ("?use_case=ga4_purchase", "user_id"),
             ("?user_id=a&user_id=a", "user_id"),
             (f"?user_id={'x' * 257}", "user_id"),
-            (f"?user_id={'x' * 20_000}", "user_id"),
             ("?user_id=a%00b", "user_id"),
-            ("?user_id=%C2%85", "user_id"),
             ("?user_id=%FF", "user_id"),
-            ("?user_id=%ED%A0%80", "user_id"),
             ("?user_id=a&user=b", "user"),
-            ("?user_id=a&use_case=", "use_case"),
             ("?user_id=a&use_case=../../etc", "use_case"),
             ("?user_id=a&use_case=a&use_case=b", "use_case"),
             ("?user_id=a&value=2", "value"),
@@ -140,7 +131,6 @@ class TestPost:
         ("body", "field"),
         [
             ("", "body"),
-            ("null", "body"),
             ('["ana.1"]', "body"),
             ("[" * 100_000, "body"),
             ('{"user_ids": ["ana.1"]}'.encode("utf-16"), "body"),
@@ -149,7 +139,6 @@ class TestPost:
             ('{"user_ids": []}', "user_ids"),
             (json.dumps({"user_ids": ["u"] * 1_001}), "user_ids"),
             ('{"user_ids": ["ana.1", 7]}', "user_ids[1]"),
-            ('{"user_ids": [""]}', "user_ids[0]"),
             ('{"user_ids": ["\\ud800"]}', "user_ids[0]"),
             (json.dumps({"user_ids": ["u" * 257]}), "user_ids[0]"),
             ('{"user_ids": ["ana.1"], "use_case": null}', "use_case"),
@@ -230,22 +219,3 @@ class TestFailures:
         assert {line["function"] for line in lines} == {"getProba"}
         assert (lines[1]["rows_in"], lines[1]["rows_out"]) == (1, 1)
         assert {"use_case", "bytes_billed"} <= set(lines[1])
-
-
-@pytest.mark.installs
-def test_a_lookup_neither_installs_nor_imports_what_is_heavy(tmp_path):
-    """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
-    program = (
-        "import importlib.util, json, sys, main; "
-        "from propensity.gcp import queries; "
-        "names = ['pandas', 'pyarrow', 'sklearn', 'numpy', "
-        "'google.cloud.bigquery_storage', 'google.cloud.bigquery_storage_v1']; "
-        "print(json.dumps([name for name in names if name in sys.modules "
-        "or importlib.util.find_spec(name)]))"
-    )
-    folder = ROOT / "02-GetProba"
-    staged = stage.stage(folder, tmp_path / "staged")
-    python = venvs.python_of(folder / "requirements.txt", folder=LOCAL / "venvs")
-    process = execute([python, "-c", program], cwd=staged)
-
-    assert json.loads(process.stdout) == []
