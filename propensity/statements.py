@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -30,6 +31,9 @@ FOLDERS = (
 SHARED_FILE = "statements.sql"
 
 _PART = re.compile(r"`(\w+)`")
+_NAMED = re.compile(
+    r"^-- statement: (?P<name>\w+)\n(?P<text>.*?)(?=^-- statement: |\Z)", re.M | re.S
+)
 _INCLUDE = re.compile(r" *-- include: (\w+(?:/\w+)?)\.sql")
 _PACKAGE = resources.files("propensity")
 
@@ -116,28 +120,30 @@ def lines(
 
 def _found(folder: Any, name: str) -> tuple[str, int, str] | None:
     """Return a statement's file, its first line there and its text, if there is one."""
+    if found := _short(folder).get(name):
+        return found
     if (folder / f"{name}.sql").is_file():
         return f"{folder.name}/{name}.sql", 1, read(folder, f"{name}.sql")
+    return None
+
+
+@cache
+def _short(folder: Any) -> dict[str, tuple[str, int, str]]:
+    """Return what ``_found`` returns of the short statements of a folder, by name."""
     if not (folder / SHARED_FILE).is_file():
-        return None
-    whole = read(folder, SHARED_FILE)
-    form = rf"^-- statement: {re.escape(name)}\n(.*?)(?=^-- statement: |\Z)"
-    found = re.search(form, whole, re.M | re.S)
-    if found is None:
-        return None
-    first = whole.count("\n", 0, found.start(1)) + 1
-    return f"{folder.name}/{SHARED_FILE}", first, found[1]
+        return {}
+    whole, found = read(folder, SHARED_FILE), {}
+    for one in _NAMED.finditer(whole):
+        first = whole.count("\n", 0, one.start("text")) + 1
+        found[one["name"]] = f"{folder.name}/{SHARED_FILE}", first, one["text"]
+    return found
 
 
 def names(folder: Any) -> list[str]:
     """Return the names of the statements that are written in a folder."""
-    found = []
-    for file in sorted(one.name for one in folder.iterdir()):
-        if file == SHARED_FILE:
-            found += re.findall(r"^-- statement: (\w+)$", read(folder, file), re.M)
-        elif file.endswith(".sql"):
-            found.append(file.removesuffix(".sql"))
-    return found
+    files = sorted(one.name for one in folder.iterdir() if one.name.endswith(".sql"))
+    own = [file.removesuffix(".sql") for file in files if file != SHARED_FILE]
+    return [*own, *_short(folder)]
 
 
 def read(folder: Any, file: str) -> str:

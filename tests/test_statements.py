@@ -91,6 +91,19 @@ class TestAStatement:
         assert "own sums" in statement("stream_features", own=folder)
         assert "own sums" not in statement("stream_features")
 
+    def test_a_short_statement_is_in_the_file_of_its_folder(self, own):
+        """Its lines say where they are: an analyzer's errors name them."""
+        folder = own(
+            statements="-- statement: one\nSELECT 1;\n-- statement: two\nSELECT\n  2;\n"
+        )
+        file = f"{folder.name}/statements.sql"
+
+        assert statement("one", own=folder) == "SELECT 1\n"
+        assert [*statements.lines("two", own=folder)] == [
+            ("two", file, 4, "SELECT"),
+            ("two", file, 5, "  2"),
+        ]
+
     @pytest.mark.parametrize(
         ("name", "told"),
         [
