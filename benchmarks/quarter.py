@@ -23,7 +23,7 @@ import dataclasses
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -150,15 +150,6 @@ def expected(
     return model.scores(asked.rows, use_case) * amounts.amounts_of(asked.rows)
 
 
-def by_lifetimes(bought: pd.DataFrame, starts: Sequence[date], days: int) -> list[Any]:
-    """Return what BG/NBD with Gamma-Gamma expects of each user, by start."""
-    # Plain values: its environment may have another pandas.
-    columns = bought.to_dict("list")
-    asked = [(number(start), days) for start in starts]
-    answer: list[Any] = by_peer("lifetimes", LIFETIMES, columns, asked)
-    return answer
-
-
 def compared(
     bought: pd.DataFrame, use_case: UseCase, rows: pa.Table, settings: Settings
 ) -> Iterator[Line]:
@@ -175,7 +166,9 @@ def compared(
     figures: dict[str, dict[str, list[float]]] = {
         what: {way: [] for way in (OURS, PEER, BEFORE)} for what in TARGETS
     }
-    others = by_lifetimes(bought, starts, days)
+    # Plain values: the environment of lifetimes may have another pandas.
+    columns, moments = bought.to_dict("list"), [(number(one), days) for one in starts]
+    others = by_peer("lifetimes", LIFETIMES, columns, moments)
     for start, by_user in zip(starts, others, strict=True):
         asked = slice_of(rows, [start])
         users = asked.rows["user_id"].to_pylist()

@@ -1,12 +1,13 @@
 """
-Batch scoring against a pandas pipeline: rows a second, and equality. Gates.
+Batch scoring against a pandas pipeline: rows a second. Gates.
 
     python -m benchmarks.scoring
 
 Users with the features of ``ga4_purchase``, in Arrow batches as BigQuery sends them,
 become probabilities twice: by ``propensity.models.scoring``, and by
 ``Pipeline.predict_proba`` on the same batches through ``to_pandas``, at the chunk size
-that is best for it, found first. The two take turns.
+that is best for it, found first. The two take turns. Tests hold the probabilities to
+the pipeline's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import sys
 import time
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
 from joblib import cpu_count
 from sklearn.compose import ColumnTransformer
@@ -28,14 +28,12 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from benchmarks.report import Line, finish, in_turns
 from benchmarks.training import labelled_rows
 from propensity import usecases
-from propensity.models.encoding import Floats, to_frame
+from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
 from propensity.usecases import CATEGORY, NUMBER
 
 ROWS, TRAINING_ROWS, SEARCH_ROWS, BATCH_ROWS = 500_000, 40_000, 200_000, 10_000
 CHUNKS, ROUNDS = (5_000, 10_000, 25_000, 100_000), 5
-# A larger difference of a probability is an error.
-TOLERANCE = 1e-9
 USE_CASE = usecases.load("ga4_purchase")
 FEATURES = dict(USE_CASE.features)
 NUMBERS = [name for name, kind in FEATURES.items() if kind == NUMBER]
@@ -72,31 +70,27 @@ def fitted(pipeline: Pipeline) -> Pipeline:
     return pipeline.fit(to_frame(batch, FEATURES), rows["label"].to_numpy())
 
 
-# Scores, and the thousands of rows that were scored in a second.
-Scored = tuple[Floats, float]
+def by_pandas(pipeline: Pipeline, batches: list[pa.RecordBatch], chunk: int) -> float:
+    """
+    Score as one would with pandas: a frame of ``chunk`` rows at a time.
 
-
-def by_pandas(pipeline: Pipeline, batches: list[pa.RecordBatch], chunk: int) -> Scored:
-    """Score as one would with pandas: a frame of ``chunk`` rows at a time."""
+    Returns:
+        The thousands of rows that were scored in a second.
+    """
     table = pa.Table.from_batches(batches)
-    began, scores = time.perf_counter(), []
+    began = time.perf_counter()
     for start in range(0, table.num_rows, chunk):
-        frame = table.slice(start, chunk).to_pandas()
-        scores.append(pipeline.predict_proba(frame)[:, 1])
-    return _rated(scores, began)
+        pipeline.predict_proba(table.slice(start, chunk).to_pandas())
+    return float(table.num_rows / (time.perf_counter() - began) / 1e3)
 
 
-def by_arrow(pipeline: Pipeline, batches: list[pa.RecordBatch]) -> Scored:
+def by_arrow(pipeline: Pipeline, batches: list[pa.RecordBatch]) -> float:
     """Score as 01-Predictions does, from compiling the scorer to the last batch."""
     began = time.perf_counter()
     steps = (step for _, step in pipeline.steps)
     scorer = Scorer(*steps, features=FEATURES, threads=cpu_count())
-    return _rated([scores for _, scores in scorer.score(batches)], began)
-
-
-def _rated(parts: list[Floats], began: float) -> Scored:
-    scores = np.concatenate(parts)
-    return scores, len(scores) / (time.perf_counter() - began) / 1e3
+    count = sum(len(scores) for _, scores in scorer.score(batches))
+    return count / (time.perf_counter() - began) / 1e3
 
 
 def main() -> int:
@@ -104,22 +98,18 @@ def main() -> int:
     rows = labelled_rows(USE_CASE, ROWS).select(["user_id", *FEATURES])
     batches = rows.to_batches(max_chunksize=BATCH_ROWS)
     few = batches[: SEARCH_ROWS // BATCH_ROWS]
-    lines, problems = [], []
+    lines = []
     for name, (unfitted, least) in pipelines().items():
         pipeline = fitted(unfitted)
-        rate_of = {chunk: by_pandas(pipeline, few, chunk)[1] for chunk in CHUNKS}
+        rate_of = {chunk: by_pandas(pipeline, few, chunk) for chunk in CHUNKS}
         best = max(CHUNKS, key=rate_of.__getitem__)
         ways = {
             "ours": partial(by_arrow, pipeline, batches),
             f"pandas, {best:,} at a time": partial(by_pandas, pipeline, batches, best),
         }
-        rounds = in_turns(ROUNDS, ways)
-        rates = {way: [rate for _, rate in of] for way, of in rounds.items()}
+        rates = in_turns(ROUNDS, ways)
         lines.append(Line(f"{name}, {ROWS:,} rows", "k rows/s", rates, least=least))
-        for (scores, _), (expected, _) in zip(*rounds.values(), strict=True):
-            if (difference := np.max(np.abs(scores - expected))) > TOLERANCE:
-                problems.append(f"{name}: a probability differs by {difference:.2g}")
-    return finish(lines, problems=problems)
+    return finish(lines)
 
 
 if __name__ == "__main__":
