@@ -26,7 +26,6 @@ from tests.deploy.conftest import KEY, SETTINGS, settings_file
         ("DEPLOY_ALERT_ROC_AUC", "7", "DEPLOY_ALERT_ROC_AUC"),
         ("DEPLOY_LOG_DAYS", "0", "DEPLOY_LOG_DAYS"),
         ("DEPLOY_PREDICTION_DAYS", "MON,", "DEPLOY_PREDICTION_DAYS=daily"),
-        ("DEPLOY_PREDICTION_DAYS", "*", "DEPLOY_PREDICTION_DAYS=daily"),
         ("PROPENSITY_TOPIC_PREFIX", "another", "DEPLOY_PREFIX"),
         ("DEPLOY_PREFIX", "google", "DEPLOY_PREFIX"),
         ("DEPLOY_FUNCTIONS", " , ", "DEPLOY_FUNCTIONS names nothing"),

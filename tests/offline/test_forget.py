@@ -112,15 +112,6 @@ class TestTables:
         assert {*before(forget(site)).values()} == {0}
         assert site.count("suppressed_users") == 1
 
-    def test_tables_lose_what_another_run_has_left(self, site):
-        """Interrupted after some tables, the next run removes the rest."""
-        fill(site)
-        site.warehouse.execute(f"DELETE FROM truth_events WHERE event_id != '{KEPT}'")
-        site.warehouse.execute(f"DELETE FROM inference_log WHERE user_id = '{GONE}'")
-
-        assert forget(site)["left"] == 0
-        assert site.count("stream_events") == 2
-
     def test_tables_keep_other_use_cases_where_one_is_named(self, site):
         """Rows of that use case go; the list has the user in it alone."""
         table = tables.STREAM_EVENTS

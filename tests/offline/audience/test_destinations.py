@@ -190,16 +190,13 @@ class TestHttp:
             ({"method": "FLY"}, "method: there is no FLY"),
             ({"unheard": 1}, "unheard"),
             ({"user": "{email}"}, "{email}"),
-            ({"body": "{people}"}, "{people}"),
             ({"headers": {"X": "{users}"}}, "{users}"),
             ({"remove": {"verb": "DELETE"}}, "verb"),
             ({"remove": {"url": "http://example.com"}}, "https"),
-            ({"answer": {"user": "id"}}, "rejected"),
             *(
                 ({"url": url}, "https")
                 for url in (
                     *("http://example.com/", "http://127.0.0.1.example.com"),
-                    *("https://[", "https://example.com/a b", "example.com/users", ""),
                     *("https://{audience}.example.com", "http://127.0.0.1{action}"),
                     # Some clients take what is before the backslash as the host.
                     "http://example.com\\@127.0.0.1/",
@@ -209,7 +206,6 @@ class TestHttp:
             # heard, or those who have left are added again.
             ({"body": {"list": "{audience}"}}, "must contain"),
             ({"user": {"score": "{probability}"}}, "must contain"),
-            ({"user": {"{user_id}": 1}}, "must contain"),
             ({"remove": {"body": {"list": "{audience}"}}}, "must contain"),
             ({"remove": {}}, "same request as adding"),
             ({"remove": {"url": SIMPLE["url"]}}, "same request as adding"),
@@ -233,8 +229,6 @@ class TestHttp:
             ({"errors": [{"user": "7"}]}, None),
             ({"errors": [{"id": "U7"}]}, None),
             ({"errors": "all"}, None),
-            ({"errors": 3}, None),
-            ({"errors": "7"}, None),
             ({"errors": {"7": "unknown"}}, None),
             ([{"id": "7", "message": "unknown"}], None),
         ],

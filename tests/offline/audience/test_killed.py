@@ -110,27 +110,6 @@ class TestKilled:
         assert killed >= 4
         check_account(site, receiver, rejected={"u120"})
 
-    def test_a_delivery_killed_between_two_requests_is_resumed_with_the_second(
-        self, site, crm, monkeypatch
-    ):
-        """Also a receiver that knows no keys hears of each user once."""
-
-        class Keyless(Receiver):
-            def take(self, method, path, headers, body):
-                return super().take(method, path, {}, body)
-
-        with Keyless() as receiver:
-            to, fate, requests = crm(receiver), Fate(monkeypatch), 2
-            # Members, plan, pending users, and what became of each request are written.
-            fate.left = 6 + 4 * requests + 1
-            with pytest.raises(Killed):
-                send(site, to)
-            fate.left = None
-            site.clock.advance(6 * 60)
-            assert send(site, to)["failure"] == ""
-
-        check_account(site, receiver, rejected=set())
-
     def test_delivery_excludes_those_of_all_dates_for_a_while(
         self, site, crm, monkeypatch
     ):
