@@ -42,10 +42,11 @@ COMPARED_DAYS = 14
 PARQUET, JSON = ".parquet", (".json", ".ndjson", ".jsonl")
 PACKED = {".gz": "GZIP", ".zst": "ZSTD"}
 ENDINGS = (*(f"{one}{packed}" for one in JSON for packed in ("", *PACKED)), PARQUET)
-# The name of a day's table, what follows it, and what parts of a table have there.
-TABLE = re.compile(r"(?<![a-z0-9_])(events_(?:fresh_)?(?:intraday_)?)([0-9]{8})(.*)")
-ENDING = re.compile(r"(\.(json|ndjson|jsonl|parquet))?(\.(gz|zst))?$")
-PARTS, LETTERS = re.compile("part|shard|of"), re.compile("[a-z]")
+# The name of a day's table, and what may follow it: words of parts, and an ending.
+TABLE = re.compile(r"(?<![a-z0-9_])(events_(?:fresh_)?(?:intraday_)?)[0-9]{8}(.*)")
+REST = re.compile(
+    r"(part|shard|of|[^a-z])*(\.(json|ndjson|jsonl|parquet))?(\.(gz|zst))?"
+)
 # The fields of a record's type that are no records.
 FIELDS = re.compile(r'(\w+)"? (BIGINT|DOUBLE|VARCHAR|BOOLEAN)\b')
 # Files that a remark names.
@@ -70,7 +71,7 @@ def order_of(path: Path) -> int | None:
     table = _table(path)
     if table is None:
         return 0
-    is_copy = LETTERS.search(PARTS.sub("", ENDING.sub("", table[3])))
+    is_copy = not REST.fullmatch(table[2])
     return None if is_copy else [*PREFIXES.values()].index(table[1])
 
 

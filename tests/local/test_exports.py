@@ -233,6 +233,7 @@ class TestRefusals:
         ("row", "message"),
         [
             ({"event_name": "x"}, ", row 2: event_timestamp: expected a value"),
+            (event(event_name=None), ", row 2: event_name: expected a value"),
             (event(event_timestamp="noon"), ", row 2: event_timestamp: .*noon"),
             # Nanoseconds, whose years have five digits.
             (event(event_timestamp=NOON * 1000), "expected microseconds since 1970"),

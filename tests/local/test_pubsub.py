@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 import json
 import queue
 import random
@@ -289,33 +288,6 @@ class TestStreamingPull:
 
         [again] = emulator.pull(subscription)
         assert again.message.data == b"held"
-
-    def test_subscribers_share_what_comes_and_one_that_stops_leaves_it_to_others(
-        self, emulator, topic
-    ):
-        subscription = emulator.subscription(topic)
-        got: list[list[str]] = [[], []]
-
-        def take(number, message):
-            got[number].append(message.data.decode())
-            message.ack()
-
-        first, second = (
-            emulator.subscriber.subscribe(subscription, functools.partial(take, n))
-            for n in range(2)
-        )
-        emulator.publish(topic, *map(str, range(40)))
-        eventually(lambda: sum(map(len, got)) == 40)
-        first.cancel()
-        first.result(PATIENCE_S)
-        before = len(got[0])
-        emulator.publish(topic, *map(str, range(40, 80)))
-        eventually(lambda: sum(map(len, got)) == 80)
-        second.cancel()
-        second.result(PATIENCE_S)
-
-        assert sorted(map(int, got[0] + got[1])) == [*range(80)]
-        assert len(got[0]) == before
 
     def test_a_subscriber_of_nothing_is_told_so(self, emulator, topic):
         pushed = emulator.subscription(

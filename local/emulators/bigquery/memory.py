@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any
 
 # The client reads a result in pages; this many newer jobs may come in between.
@@ -157,16 +156,19 @@ def look_up_by_name(database: Any) -> None:
             return columns(quote(*table), "name = ?", [column])
         return list(fetch(sql, parameters))
 
-    def summaries(project: str, dataset: str | None) -> list[Any]:
+    def table_list(project: str, dataset: str | None) -> Any:
+        """Return INFORMATION_SCHEMA.TABLES without looking into any table."""
         if dataset is None:
-            return list(information_schema._tables(project, dataset))
-        found = metadata.existing(tables.list_, [(project, dataset)])
-        return list(found[0]) if found else []
+            return list_tables(project, dataset)
+        rows = []
+        for listed in metadata.existing(tables.list_, [(project, dataset)]):
+            for one in listed:
+                kind = information_schema.TABLE_TYPES.get(one.type, one.type)
+                rows.append([project, dataset, one.tableReference.tableId, kind])
+        return [*information_schema.IDENTITY, "table_type"], rows
 
-    # INFORMATION_SCHEMA.TABLES has neither the columns nor the rows of a table.
-    named = {**vars(information_schema), "_tables": summaries}
-    list_tables = FunctionType(information_schema.table_list.__code__, named)
-    information_schema.VIEWS["TABLES"] = list_tables
+    list_tables = information_schema.VIEWS["TABLES"]
+    information_schema.VIEWS["TABLES"] = table_list
     database.objects, database.fetch = objects, fetch_by_name
     assert tables.database is database
     assert partitions.database is database

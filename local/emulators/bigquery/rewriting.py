@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import sys
-from collections.abc import Sequence
-from types import CodeType, ModuleType
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType
+from typing import Any
 
 EMULATOR_VERSION = "0.4.0"
 # Texts in the source of a module, and their replacements.
@@ -86,7 +85,7 @@ def rewritten(source: str, rewrites: Rewrites, *, module: str) -> str:
     return source
 
 
-class RewritingLoader(importlib.machinery.SourceFileLoader):
+class RewritingLoader(SourceFileLoader):
     """Compile one module from its rewritten source, past any cached bytecode."""
 
     def get_code(self, fullname: str) -> CodeType:
@@ -96,24 +95,17 @@ class RewritingLoader(importlib.machinery.SourceFileLoader):
         return compile(source, path, "exec", dont_inherit=True)
 
 
-class RewritingFinder(importlib.abc.MetaPathFinder):
+class RewritingFinder(PathFinder):
     """Find the modules of ``REWRITES`` for their loader."""
 
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,
-        target: ModuleType | None = None,
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in REWRITES:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
-        if spec is None or spec.origin is None:
-            return None
-        spec.loader = RewritingLoader(fullname, spec.origin)
+    @classmethod
+    def find_spec(cls, fullname: str, *where: Any) -> ModuleSpec | None:
+        spec = super().find_spec(fullname, *where) if fullname in REWRITES else None
+        if spec is not None and spec.origin is not None:
+            spec.loader = RewritingLoader(fullname, spec.origin)
         return spec
 
 
 def make_importable() -> None:
     """Have modules imported as ``RewritingFinder`` finds them, in this process."""
-    sys.meta_path.insert(0, RewritingFinder())
+    sys.meta_path.insert(0, RewritingFinder)

@@ -22,7 +22,7 @@ def follow_views() -> None:
     from local_bigquery.sql.translate import parse
     from sqlglot import exp
 
-    resolve, columns, define = rules.tables.resolve, tables.columns, ddl._definition
+    resolve, columns, apply = rules.tables.resolve, tables.columns, ddl.apply
     parsed = functools.lru_cache(KEPT_TEXTS)(parse)
     known: dict[Any, Any] = {}
 
@@ -69,12 +69,12 @@ def follow_views() -> None:
                 return tables.fields(stored)
         return known[key]
 
-    def define_qualified(tree: Any, project: str, dataset: str) -> Any:
+    def apply_qualified(tree: Any, project: str, dataset: str, evaluate: Any) -> None:
         if tree.args.get("kind") == "VIEW" and tree.expression is not None:
             _qualify(tree.expression, project, dataset)
-        return define(tree, project, dataset)
+        apply(tree, project, dataset, evaluate)
 
-    tables.columns, ddl._definition = columns_known, define_qualified
+    tables.columns, ddl.apply = columns_known, apply_qualified
     rules.STATEMENT_RULES.insert(0, inline)
 
 

@@ -25,14 +25,14 @@ def queue_writes(runner: Any) -> threading.RLock:
     """
     from local_bigquery.catalog import datasets, tabledata, tables
     from local_bigquery.grpc import write
+    from local_bigquery.jobs import query
     from local_bigquery.sql import script
 
-    lock = threading.RLock()
-    run_query, run_other = runner._query, runner._handle
+    lock, execute = threading.RLock(), query.execute
 
-    def is_read(configuration: Any) -> bool:
-        if configuration.destinationTable:
-            return False
+    def is_read(configuration: Any, *, dry_run: bool = False, **_: Any) -> bool:
+        if dry_run or configuration.destinationTable:
+            return dry_run
         try:
             statements = script.parse_script(configuration.query or "")
         except Exception:  # the job itself reports the fault in its text
@@ -49,11 +49,14 @@ def queue_writes(runner: Any) -> threading.RLock:
 
         return inner
 
-    def query(job: Any, *rest: Any) -> Any:
-        with contextlib.nullcontext() if is_read(job.configuration.query) else lock:
-            return run_query(job, *rest)
+    def execute_in_turn(*job: Any, **how: Any) -> Any:
+        # The last argument that has no name is the job's configuration.
+        with contextlib.nullcontext() if is_read(job[-1], **how) else lock:
+            return execute(*job, **how)
 
-    runner._query, runner._handle = query, queued(run_other)
+    query.execute = execute_in_turn
+    for kind, handle in runner.HANDLERS.items():
+        runner.HANDLERS[kind] = queued(handle)
     runner._executor = futures.ThreadPoolExecutor(JOB_THREADS, "job")
     tabledata.insert_all = write.tabledata.insert_all = queued(tabledata.insert_all)
     for name in ("create", "update", "delete"):
