@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
@@ -21,36 +20,20 @@ from tests.offline.dashboard.conftest import (
     case,
     pages,
 )
+from tests.propensity.learning.report_pages import parse
 
 SHOP, FRAUD = f"use-case-{USE_CASE}.html", f"use-case-{CARDS}.html"
 NONE = re.compile(r"\b(None|nan|Undefined)\b")
 
 
-class Read(HTMLParser):
-    """A page as a browser reads it: its tags, anchors, links and words."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.ids: set[str] = set()
-        self.links: list[str] = []
-        self.handlers: list[str] = []
-        self.texts: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        named = dict(attributes)
-        self.ids.add(named.get("id", ""))
-        self.links += [named[name] for name in ("href", "src") if name in named]
-        self.handlers += [name for name in named if name.startswith("on")]
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
 def words(page: str) -> str:
-    return " ".join(" ".join(Read(page).texts).split())
+    return " ".join(" ".join(parse(page).words).split())
+
+
+def attributes(page: str, *names: str) -> set[str]:
+    """The values of attributes of a page's elements."""
+    tags = parse(page).tags
+    return {of[name] for _, of in tags for name in names if name in of}
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +45,10 @@ def whole(site):
 class TestPages:
     def test_pages_lead_to_nothing_outside_and_to_no_dead_end(self, whole):
         """Every link is one of these pages, and its anchor is there."""
-        anchors = {name: Read(page).ids for name, page in whole.items()}
+        anchors = {name: attributes(page, "id") for name, page in whole.items()}
         assert {*whole} == {*(file for _, file in PAGES), SHOP, FRAUD}
         for name, page in whole.items():
-            for link in {*Read(page).links} - {"data:,"}:
+            for link in attributes(page, "href", "src") - {"data:,"}:
                 file, _, anchor = link.partition("#")
                 assert (file or name) in whole, link
                 assert not anchor or anchor in anchors[file or name], link
@@ -73,9 +56,9 @@ class TestPages:
     def test_pages_have_no_script_and_load_nothing(self, whole):
         """So that they work from a file, and tell nobody who reads them."""
         for page in whole.values():
-            read = Read(page)
-            assert not {"script", "iframe", "img", "object"} & {*read.tags}
-            assert read.handlers == []
+            tags = parse(page).tags
+            assert not {"script", "iframe", "img", "object"} & {tag for tag, _ in tags}
+            assert not any(name.startswith("on") for _, of in tags for name in of)
             assert not re.search(r"url\(|@import|https?://", page)
 
     def test_pages_lead_from_numbers_to_their_sql(self, whole):
@@ -86,7 +69,7 @@ class TestPages:
                     assert "sql.html#" in found, (name, found[:300])
             linked = r"</table></div>\s*<p class=\"note\">.*?sql\.html#"
             assert len(re.findall(linked, whole[name])) == whole[name].count("<table>")
-        assert {*TITLES} <= Read(whole["sql.html"]).ids
+        assert {*TITLES} <= attributes(whole["sql.html"], "id")
         assert "COUNTIF(is_control) AS held_out" in words(whole["sql.html"])
 
     def test_pages_show_what_every_table_has(self, whole):
@@ -167,7 +150,10 @@ class TestPages:
             }
             known = {USE_CASE: Facts(title=word, outcome=word, champion=3)}
             files = pages(rows, known, runs=word)
-            return [Read(page).tags for _, page in sorted(files.items())]
+            return [
+                [tag for tag, _ in parse(page).tags]
+                for _, page in sorted(files.items())
+            ]
 
         assert tags(name) == tags("Ordinary text")
 

@@ -2,71 +2,41 @@
 Half-Space Trees, specified: river's scores to the last bit, and limits that no absurd
 amount moves.
 
-River runs in a virtual environment of its own, as one process that is sent rows and
-answers with scores: of each row, before it learns the row.
+River runs in a virtual environment of its own. It scores each row before it learns the
+row.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
-import subprocess
-from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from local import venvs
-from local.stack.state import LOCAL, ROOT
+from benchmarks.report import by_peer
 from propensity import usecases
 from propensity.models.half_space_trees import HalfSpaceTrees
 
 CARDS = usecases.load("card_fraud")
+# Trees, height, window and seed, each with complete rows and with gaps.
+SIZES = [(6, 3, 100, 0), (5, 8, 100, 42), (1, 8, 30, 7), (6, 1, 1, 42)]
+CASES = [*product(SIZES, [0.0, 0.15])]
 RIVER = """
 import pickle, sys
 from river import anomaly
 
-while True:
-    try:
-        rows, options = pickle.load(sys.stdin.buffer)
-    except EOFError:
-        break
-    model = anomaly.HalfSpaceTrees(**options)
-    scores = []
+answers = []
+for rows, options in pickle.load(sys.stdin.buffer):
+    model, scores = anomaly.HalfSpaceTrees(**options), []
     for row in rows:
         scores.append(float(model.score_one(row)))
         model.learn_one(row)
-    pickle.dump(scores, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+    answers.append(scores)
+pickle.dump(answers, sys.stdout.buffer)
 """
-
-
-@pytest.fixture(scope="session")
-def river() -> Iterator[Callable[..., np.ndarray]]:
-    """River's scores of rows; without it these tests fail, they are not skipped."""
-    requirements = ROOT / "benchmarks" / "requirements-river.txt"
-    python = venvs.python_of(requirements, folder=LOCAL / "venvs")
-    with subprocess.Popen(
-        [python, "-c", RIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-
-        def scores_of(rows: np.ndarray, **options: object) -> np.ndarray:
-            # A gap is an absent key; two digits sort as numbers do.
-            named = [
-                {
-                    f"{column:02}": value
-                    for column, value in enumerate(row)
-                    if not math.isnan(value)
-                }
-                for row in rows.tolist()
-            ]
-            pickle.dump((named, options), process.stdin)
-            process.stdin.flush()
-            return np.array(pickle.load(process.stdout))
-
-        yield scores_of
-        process.stdin.close()
 
 
 def numbers(n: int, *, seed: int, gaps: float = 0.0) -> np.ndarray:
@@ -86,23 +56,31 @@ def scores_of(trees: HalfSpaceTrees, rows: np.ndarray) -> np.ndarray:
     return trees.predict_proba(rows)[:, 1]
 
 
-@pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
-@pytest.mark.parametrize(
-    "size", [(6, 3, 100, 0), (5, 8, 100, 42), (1, 8, 30, 7), (6, 1, 1, 42)]
-)
-def test_this_implementation_gives_the_same_scores_to_the_last_bit(river, gaps, size):
-    """Trees, windows and seeds; in chunks of any size. River gets rows that are
-    scaled by our limits."""
-    n_trees, height, window_size, seed = size
-    rows = numbers(300, seed=1, gaps=gaps) * [100, 1, 1, 0.01, 5, 1]
-    options = {"n_trees": n_trees, "height": height, "window_size": window_size}
-    trees = HalfSpaceTrees(**options, random_state=seed).fit(rows[:window_size])
-    chunks = np.split(rows[window_size:], [1, 90, 90])
-    scores = np.concatenate([*map(trees.score_and_learn, chunks)])
+def test_this_implementation_gives_the_same_scores_to_the_last_bit():
+    """In chunks of any size. River gets rows that are scaled by our limits; without it
+    the test fails, it is not skipped."""
+    ours, asked = [], []
+    for (n_trees, height, window_size, seed), gaps in CASES:
+        rows = numbers(300, seed=1, gaps=gaps) * [100, 1, 1, 0.01, 5, 1]
+        options = {"n_trees": n_trees, "height": height, "window_size": window_size}
+        trees = HalfSpaceTrees(**options, random_state=seed).fit(rows[:window_size])
+        chunks = np.split(rows[window_size:], [1, 90, 90])
+        ours.append(np.concatenate([*map(trees.score_and_learn, chunks)]))
+        low, high = trees.limits_.T
+        scaled = [named(row) for row in ((rows - low) / (high - low)).tolist()]
+        asked.append((scaled, {**options, "seed": seed}))
 
-    low, high = trees.limits_.T
-    expected = river((rows - low) / (high - low), seed=seed, **options)
-    np.testing.assert_array_equal(scores, expected[window_size:])
+    for case, scores, expected in zip(
+        CASES, ours, by_peer("river", RIVER, *asked), strict=True
+    ):
+        theirs = expected[-len(scores) :]
+        np.testing.assert_array_equal(scores, theirs, err_msg=f"{case}")
+
+
+def named(row: list[float]) -> dict[str, float]:
+    """Name the values of a row for river: a gap is an absent key."""
+    # Two digits sort as numbers do.
+    return {f"{n:02}": value for n, value in enumerate(row) if not math.isnan(value)}
 
 
 def test_the_seed_of_the_trees_of_card_fraud_hardly_moves_their_ranking():
