@@ -167,11 +167,8 @@ def _moved(counts: Floats, sizes: Integers, *, newest: int) -> float:
     Return how far a feature's newest snapshots are from all, if it moves by itself.
 
     A feature that moves by itself has done so before. One that jumps between two
-    snapshots, much further than ever before, broke or was changed.
-
-    Args:
-        counts: Users by snapshot and bin, (snapshots, bins).
-        sizes: Rows of each snapshot, (snapshots,).
+    snapshots, much further than ever before, broke or was changed. Counts are of users,
+    (snapshots, bins), and sizes of rows, (snapshots,).
     """
     bins = counts.shape[1]
     shares = counts / counts.sum(axis=1, keepdims=True)
@@ -255,12 +252,7 @@ def _by_chance(bins: int, users: float, users_before: float) -> float:
 
 
 class Observed:
-    """
-    Counts the features and scores of a publication, batch by batch.
-
-    Args:
-        summary: From ``reference``; None for a model without: nothing is counted.
-    """
+    """Counts a publication's features and scores by batch; nothing without summary."""
 
     def __init__(self, summary: Reference | None) -> None:
         self._summary = summary
@@ -293,14 +285,7 @@ class Observed:
 
 
 def compare(signal: Watched, counts: Floats, *, summary: Reference) -> Signal:
-    """
-    Compare a feature, or the scores, with the training.
-
-    Args:
-        signal: One of the summary's.
-        counts: Users of the publication by bin, (bins,).
-        summary: From ``reference``.
-    """
+    """Compare the users of a publication by bin, (bins,), with the training."""
     users, distinct = float(counts.sum()), max(summary.distinct_users, 1)
     expected, observed = np.array(signal.shares), counts / users
     psi = _psi(expected, observed, min(users, distinct))
@@ -351,14 +336,9 @@ def _of_users(now: int, before: int) -> Signal:
 
 def season_alarm(row: Plain) -> str | None:
     """
-    Say that the outcomes of an evaluated week were far from its probabilities.
+    Say that the outcomes of a row of ``ma_model_evaluation`` were far from expected.
 
-    Args:
-        row: Of ``ma_model_evaluation``.
-
-    Returns:
-        A sentence; None without an alarm, and for a week whose probabilities were
-        published for another one.
+    None without an alarm, and for a week with the probabilities of another one.
     """
     lacked, error = row.get("residual_log_odds"), row.get("residual_standard_error")
     is_own = row.get("prediction_as_of") == row.get("week")
@@ -378,12 +358,8 @@ def value_alarm(row: Plain) -> str | None:
     """
     Say that users paid far less or more than was expected, whatever chance did.
 
-    Args:
-        row: Of ``ma_model_evaluation``, with the values of ``metrics``.
-
-    Returns:
-        A sentence; None without an alarm, for a week whose values were published for
-        another one, and where too few paid to tell.
+    None without an alarm, for a week with the values of another one, and where too few
+    paid to tell.
     """
     error, low = row.get("value_error"), row.get("value_error_low")
     high = row.get("value_error_high")

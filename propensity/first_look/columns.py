@@ -100,8 +100,7 @@ def label_of(column: pd.Series, outcome: str | None) -> tuple[pd.Series, str]:
     """
     Read the label: 1, 0, or null where it is not known, and what 1 is in the table.
 
-    Args:
-        outcome: The value that is to be predicted; None where it is plain.
+    The outcome is the value to predict; None where it is plain.
     """
     # A gap makes 1 and 0 of data frames 1.0 and 0.0.
     values = texts(column).str.replace(r"\.0$", "", regex=True)
@@ -157,15 +156,7 @@ def times_of(column: pd.Series) -> pd.Series:
 
 
 def feature_of(column: pd.Series, times: pd.Series) -> Feature:
-    """
-    Decide what a column is.
-
-    Args:
-        times: As ``times_of`` returns them.
-
-    Raises:
-        SchemaError: A number is infinite, or a text stands among numbers.
-    """
+    """Decide what a column is; SchemaError for infinity, or text among numbers."""
     if pd.api.types.is_timedelta64_dtype(column):
         column = column.dt.total_seconds()
     if is_moments(column):
@@ -260,9 +251,7 @@ def steps_of(
     with a quarter of it, a third of the rest, and all that remains.
 
     Args:
-        times: As ``columns.times_of`` returns them.
-        shown: The same as the table has them.
-        label: 1 or 0.
+        times: As ``times_of`` returns them; ``shown`` as the table has them.
         horizon: Days until a label is known; None for until the next step.
     """
     is_dated = is_moments(times)

@@ -26,9 +26,7 @@ from propensity.learning import card as cards
 from propensity.learning import fit, gate
 from propensity.learning.report import version_page
 from propensity.learning.rows import Parts, Slice, of_users
-from propensity.learning.trained import LEAK, Trained
-from propensity.measures import metrics
-from propensity.models.encoding import Floats
+from propensity.learning.trained import LEAK, Trained, ranks_alone
 from propensity.pages.words import Plain, percent
 from propensity.settings import Settings
 from propensity.timeframe import FEWEST_SNAPSHOTS, Timeframe
@@ -38,8 +36,6 @@ from propensity.usecases.declaration import MEAN, RESERVED, FeatureKind
 # If this many outcomes are expected and none is there, it is not by chance.
 _EXPECTED = 10
 _ADVICE = "Add older rows, or rows of more users"
-# A rarer value says nothing of its rate.
-_FEWEST_OF_A_VALUE = 10
 # A column with more values than that is no list of them.
 _MOST_VALUES = 60
 # Rows of a value, and their share of label 1, from which the value tells the outcome.
@@ -308,12 +304,7 @@ def _check_newest(steps: Steps, shown: pd.Series, known: pd.Series) -> None:
 def _split(
     rows: pa.Table, use_case: UseCase, ways: Sequence[Steps], *, time: str, label: str
 ) -> tuple[pa.Table, Parts, Steps]:
-    """
-    Split the rows by the first steps that leave enough of them.
-
-    Raises:
-        NotEnoughData: No steps do; the message is about the first.
-    """
+    """Split by the first steps that leave enough, or say why the most natural don't."""
     refused: list[NotEnoughData] = []
     for steps in ways:
         horizon, count = steps.horizon_days, len(steps.days)
@@ -346,14 +337,13 @@ def _split(
 def _with_baseline(parts: Parts, use_case: UseCase) -> tuple[Parts, UseCase]:
     """Make the column that alone ranks the judged rows best the baseline."""
     older, every = parts.before.between(0, parts.blocks[0].fit_end), parts.every
-    areas = {
-        name: _area(_ranks(older, parts.choosing, name, kind), parts.choosing)
-        for name, kind in use_case.features.items()
-    }
+    areas = dict[str, float]()
+    for name, kind in use_case.features.items():
+        areas[name] = _area(older, parts.choosing, name, kind)
     best = max(areas, key=lambda name: abs(areas[name] - 0.5))
     baseline = Baseline(feature=best, ascending=areas[best] < 0.5)
     if use_case.features[best] == CATEGORY:
-        rates = _ranks(older, every, best, CATEGORY)
+        rates = ranks_alone(older, every, best, CATEGORY)
         baseline = Baseline(feature=f"{best} (rate)", ascending=False)
         rows = every.rows.append_column(baseline.feature, pa.array(rates))
         every = replace(every, rows=rows)
@@ -373,7 +363,7 @@ def _leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
     older, later = every.between(0, fit_end), every.between(fit_end)
     found = {}
     for name, kind in use_case.features.items():
-        area = _area(_ranks(older, later, name, kind), later)
+        area = _area(older, later, name, kind)
         filled, newest = (
             1 - part.rows[name].null_count / len(part)
             for part in (parts.before, parts.holdout)
@@ -390,21 +380,10 @@ def _leaks(parts: Parts, use_case: UseCase) -> dict[str, str]:
     return found
 
 
-def _area(ranks: Floats, part: Slice) -> float:
-    """Return the ROC AUC of ranks; 0.5 where there is one class."""
-    area = metrics.roc_auc(part.outcomes(ranks))
+def _area(older: Slice, part: Slice, name: str, kind: str) -> float:
+    """Return the ROC AUC of a column alone; 0.5 where there is one class."""
+    area = part.roc_auc(ranks_alone(older, part, name, kind))
     return 0.5 if area is None else area
-
-
-def _ranks(older: Slice, part: Slice, name: str, kind: str) -> Floats:
-    """Return ranks in [0, 1] by a column; a category by its rate in older rows."""
-    values = part.rows[name].to_pandas()
-    if kind == CATEGORY:
-        before = pd.Series(older.label).groupby(older.rows[name].to_pandas())
-        rates = before.mean()[before.size() >= _FEWEST_OF_A_VALUE]
-        values = values.map(rates).fillna(older.label.mean())
-    ranks: Floats = values.rank(method="dense", pct=True).to_numpy()
-    return np.nan_to_num(ranks)
 
 
 def _sure(every: Slice, name: str) -> str:

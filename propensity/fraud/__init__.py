@@ -35,7 +35,7 @@ from pyarrow import json
 
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.measures.intervals import FEW, NORMAL, Difference, difference
-from propensity.measures.metrics import grouped, ratio, sum_of_top, summed
+from propensity.measures.metrics import of_first, ratio, summed
 from propensity.measures.revenue import amounts, money, total
 from propensity.models.encoding import Flags, Floats, numbers_of
 from propensity.tables.models import Savings
@@ -133,13 +133,7 @@ class Stakes:
         return np.asarray(self.weight * (lost - self.review_cost), dtype=np.float64)
 
     def alerts(self, score: Floats, threshold: float | None) -> Flags:
-        """
-        Return which rows are alerts, (rows,).
-
-        Args:
-            score: (rows,), in [0, 1].
-            threshold: Of a score that only ranks; None for a probability.
-        """
+        """Return which rows are alerts; only anomaly scores have a threshold."""
         if threshold is None:
             return np.asarray(score * self.amount >= self.review_cost)
         return (score >= threshold) & (self.amount >= self.review_cost)
@@ -164,13 +158,7 @@ def cheapest_threshold(score: Floats, stakes: Stakes) -> float:
 
 
 def savings(alerted: Flags, stakes: Stakes, *, threshold: float | None) -> Savings:
-    """
-    Return what alerts save, with a 95% interval of FEW frauds.
-
-    Args:
-        alerted: Which rows are alerts, (rows,).
-        threshold: By which they are; None where they are by probability and amount.
-    """
+    """Return what alerts, (rows,), save, with a 95% interval of FEW frauds."""
     lost = total((stakes.amount * stakes.weight)[stakes.is_fraud])
     gain = np.where(alerted, stakes.gain, 0.0)
     saved = total(gain)
@@ -193,13 +181,7 @@ def savings(alerted: Flags, stakes: Stakes, *, threshold: float | None) -> Savin
 
 
 def saved_by_groups(groups: pa.Table, review_cost: float) -> Savings | None:
-    """
-    Return what the alerts of a day save; None for a version without alerts.
-
-    Args:
-        groups: Rows of ``event_evaluation_rows.sql`` whose outcome is known.
-        review_cost: Of an alert.
-    """
+    """Return what a day's alerts save; None for a version without alerts."""
     scored = groups.filter(pc.is_valid(groups["probability"])).sort_by("probability")
     if not len(scored) or scored["is_alert"].null_count:
         return None
@@ -220,12 +202,7 @@ def saved_by_groups(groups: pa.Table, review_cost: float) -> Savings | None:
 def cost_difference(
     challenger: Flags, champion: Flags, stakes: Stakes, *, user: NDArray[np.int64]
 ) -> Difference:
-    """
-    Return the cost of a challenger's alerts, (rows,), minus a champion's.
-
-    Args:
-        user: Number of the row's user, (rows,): what happens to one is one draw.
-    """
+    """Return the cost of a challenger's alerts less a champion's, drawn by user."""
     gain = np.where(champion, stakes.gain, 0.0) - np.where(challenger, stakes.gain, 0.0)
     return difference(float(total(gain)), gain, stakes.is_fraud, user)
 
@@ -236,23 +213,21 @@ def at_rates(
     """
     Return recall and cost of reviewing the rows with the highest scores, by rate.
 
-    Rows with the same score are divided in proportion, so numbers may be fractions.
-
-    Returns:
-        By ``rate``: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost``
-        of missed rows and reviews, and ``cost_without`` any review. Without positives
-        recall is None.
+    Rows with the same score are divided in proportion, so numbers may be fractions. The
+    cost is of missed rows and reviews. Without positives recall is None.
     """
     fraud = np.where(stakes.is_fraud, stakes.weight, 0.0)
-    observed = grouped(score, stakes.weight, fraud)
-    distinct, group = np.unique(score, return_inverse=True)
-    amount = summed(group, fraud * stakes.amount, len(distinct))
+    distinct, group = np.unique(-score, return_inverse=True)
+    rows, frauds, amount = (
+        summed(group, values, len(distinct))
+        for values in (stakes.weight, fraud, fraud * stakes.amount)
+    )
     lost, entries = float(total(fraud * stakes.amount)), []
     for rate in rates:
         count = float(rate * stakes.weight.sum())
         # Rounding in the sums must not give more hits than alerts.
-        hits = min(float(sum_of_top(observed, observed.conversions, count)), count)
-        stopped = float(sum_of_top(observed, amount, count))
+        hits = min(float(of_first(rows, frauds, count)), count)
+        stopped = float(of_first(rows, amount, count))
         entry: dict[str, float | None] = {
             "rate": rate,
             "alerts": count,

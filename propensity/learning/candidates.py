@@ -104,16 +104,12 @@ def check_preprocessor(
     preprocessor: Any, use_case: UseCase
 ) -> tuple[NDArray[Any], NDArray[np.int8]]:
     """
-    Make sure that a preprocessor can be fitted on the use case's features.
+    Fit a preprocessor on a few generated rows with gaps, or raise SchemaError.
 
-    A clone is fitted on a few generated rows of the right types, with gaps. It must
-    also encode a category that is new to it: next week has some.
+    It must also encode a category that is new to it: next week has some.
 
     Returns:
         These rows, encoded, and labels for them: what a candidate can be tried on.
-
-    Raises:
-        SchemaError: It can not.
     """
     if not isinstance(preprocessor, ColumnTransformer):
         raise SchemaError(
@@ -121,15 +117,10 @@ def check_preprocessor(
             f"not {type(preprocessor).__name__}"
         )
     count, features = 40, use_case.features
-    row = np.arange(count)
-    columns: dict[str, pa.Array] = {}
+    row, columns = np.arange(count), dict[str, pa.Array]()
     for place, (name, kind) in enumerate(features.items()):
-        if kind == NUMBER:
-            numbers = (row * (place + 3) % 11).astype(np.float64)
-            columns[name] = pa.array(numbers, mask=(row + place) % 7 == 0)
-        else:
-            texts = np.array([f"v{n % 4}" for n in row], dtype=object)
-            columns[name] = pa.array(texts, pa.string(), mask=row % 9 == 0)
+        values = pa.array(row * (place + 3) % 11, mask=(row + place) % 7 == 0)
+        columns[name] = values.cast(pa.float64() if kind == NUMBER else pa.string())
     label = (row % 2).astype(np.int8)
     rows = pa.table({**columns, "label": label, "weight": np.ones(count)})
     fit = fitted(preprocessor, Slice(rows=rows), features)
@@ -151,12 +142,7 @@ def check_preprocessor(
 
 
 def fitted(preprocessor: Any, part: Slice, features: Mapping[str, str]) -> Any:
-    """
-    Return a fitted clone of a preprocessor.
-
-    Raises:
-        SchemaError: It is none, or does not fit the features.
-    """
+    """Return a fitted clone of a preprocessor; SchemaError if it fits no features."""
     try:
         fit = clone(preprocessor).fit(to_frame(part.rows, features), part.label)
         if not hasattr(fit, "transform"):
@@ -187,12 +173,7 @@ def transformed(encoder: Any, rows: pa.Table, features: Mapping[str, str]) -> An
 
 
 def estimator(candidate: Candidate, *, seed: int) -> Any:
-    """
-    Return a candidate's unfitted classifier; its own seed comes first.
-
-    Raises:
-        UseCaseError: A parameter is unknown.
-    """
+    """Return an unfitted classifier; its own seed is first. UseCaseError if wrong."""
     algorithm = ALGORITHMS[candidate.algorithm]
     try:
         parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
@@ -220,12 +201,7 @@ def members(candidate: Candidate) -> list[str]:
 
 
 def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
-    """
-    Return a candidate, fitted on encoded rows; few rows take one processor.
-
-    Raises:
-        UseCaseError: It cannot be fitted on these rows.
-    """
+    """Return a candidate, fitted on encoded rows; UseCaseError if it cannot be."""
     model, is_large = estimator(candidate, seed=seed), len(part) > PARALLEL_ROWS
     is_forest = isinstance(
         model, ensemble.RandomForestClassifier | ensemble.ExtraTreesClassifier
@@ -270,12 +246,7 @@ def combined(models: Sequence[Any]) -> Any:
 def fit_trees(
     candidate: Candidate, rows: pa.Table, features: Mapping[str, str], *, seed: int
 ) -> Model:
-    """
-    Fit Half-Space Trees on the numbers of rows in time order.
-
-    Raises:
-        UseCaseError: A parameter is wrong.
-    """
+    """Fit Half-Space Trees on rows in time order; UseCaseError if they are wrong."""
     numbers = {name: kind for name, kind in features.items() if kind == NUMBER}
     passing = ColumnTransformer([("numbers", "passthrough", list(numbers))])
     encoded = passing.fit_transform(to_frame(_thinned(rows, seed), numbers))

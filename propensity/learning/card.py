@@ -15,9 +15,7 @@ import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import combinations
-from operator import itemgetter
-from typing import Any
+from pathlib import PurePath
 
 import numpy as np
 import pandas as pd
@@ -48,16 +46,6 @@ DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
 
-# Files by their names in the column ``card``.
-_FILES = {
-    "model": MODEL,
-    "preprocessor": PREPROCESSOR,
-    "value": VALUE,
-    "dataset": DATASET,
-    "card": CARD,
-    "report": REPORT,
-}
-
 BINS = 16
 # Quantiles at which a histogram ends; what lies beyond counts in its last bins.
 _ENDS = (0.01, 0.98)
@@ -65,9 +53,7 @@ _ENDS = (0.01, 0.98)
 _VALUES = 8
 # A rarer value may be a single person.
 FEWEST_USERS = 10
-# Pairs of features that correlate most.
-_PAIRS = 12
-# Rows sampled for all but counts: the error of a correlation is then below 0.01.
+# Rows sampled for all but counts: the error of a share is then below 0.01.
 _ROWS = 20_000
 
 
@@ -106,7 +92,6 @@ def card(
     learned, known = [*split.train, *split.calibrate], parts.before
     if not use_case.scores_events:
         learned, known = [*learned, *split.holdout], parts.every
-    positives, negatives = known.row_weights
     train_rows = parts.blocks[0].first if parts.blocks else len(parts.before)
     if trained.is_anomaly:
         train_rows = len(parts.unlabelled[0])
@@ -120,14 +105,8 @@ def card(
     if held.savings is not None:
         savings = {**held.savings.columns(), "baseline_saved": held.baseline_saved}
     if valued is not None:
-        value = {
-            "algorithm": valued.algorithm,
-            "losses": valued.losses,
-            "mean_amount": valued.model.mean,
-            "buyers": valued.buyers,
-            "predicted": valued.predicted,
-            "observed": valued.observed,
-        }
+        value = {**vars(valued), "mean_amount": valued.model.mean}
+        del value["model"]
     return _plain(
         {
             "use_case": use_case.name,
@@ -152,8 +131,8 @@ def card(
                 "holdout": len(held.rows),
             },
             # Several rows of a user weigh less than one together.
-            "negative_sampling_rate": min(1.0, 1 / negatives),
-            "positive_sampling_rate": min(1.0, 1 / positives),
+            "negative_sampling_rate": min(1.0, 1 / known.row_weight(0)),
+            "positive_sampling_rate": min(1.0, 1 / known.row_weight(1)),
             "algorithm": trained.chosen.algorithm,
             "parameters": trained.chosen.parameters,
             "members": [member.name for member in trained.members],
@@ -217,19 +196,13 @@ def _reference(trained: Trained, use_case: UseCase) -> Reference | None:
 
 
 def row(card: Plain, published: Published, *, run_id: str, seconds: float) -> Training:
-    """
-    Return the version's row of ``ma_model_training_metadata``.
-
-    Args:
-        published: Where its files are, and their checksums.
-        seconds: From the request to now.
-    """
+    """Return the row of a version, which took so many seconds since the request."""
     shown = dict(card)
     del shown["profile"], shown["curves"]
     objects, checksums, files = published.objects, published.checksums, {}
-    for kind, name in _FILES.items():
-        if name in objects:
-            files[kind] = {"object": objects[name], "sha256": checksums[name]}
+    for name in objects:
+        kind = PurePath(name).parts[0].partition(".")[0]
+        files[kind] = {"object": objects[name], "sha256": checksums[name]}
     savings, verdict = card["savings"] or {}, card["verdict"]
     trained_at = datetime.fromisoformat(card["trained_at"])
     return Training(
@@ -330,24 +303,15 @@ def pending_row(row: Training) -> Training:
 
 def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     """
-    Describe a training data set.
-
-    Args:
-        rows: ``as_of``, ``user_id``, the features and the label (0, 1 or null).
-        features: ``number`` or ``category`` by feature name.
+    Describe a training data set in plain values.
 
     Returns:
-        Plain values:
-
-        - ``rows``, ``users``, ``conversions``: counts; ``dates``: ``as_of``, ``rows``
-          and ``conversions`` of each.
+        - ``rows``, ``users``, ``conversions``: counts; ``dates``: those of each date.
         - ``numbers``: ``feature``, ``missing`` and ``zeros`` (shares), ``quartiles``,
-          ``correlation`` with the label (Spearman's), and a histogram: ``edges``, and
-          shares by bin of the rows of label 1, ``positive``, and of the others,
-          ``negative``; None without values.
+          and a histogram: ``edges``, and shares by bin of the rows of label 1,
+          ``positive``, and of the others, ``negative``; None without values.
         - ``categories``: ``feature``, ``missing``, ``values`` (``value``, ``share``,
           ``rate`` of label 1).
-        - ``correlations``: the pairs of numbers that correlate most.
     """
     labels = numbers_of(rows["label"])
     dates = pd.DataFrame({"as_of": rows["as_of"].to_pandas(), "label": labels})
@@ -356,35 +320,28 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     if len(rows) > _ROWS:
         places = np.random.default_rng(0).choice(len(rows), _ROWS, replace=False)
         frame, sampled = rows.take(pa.array(places)), labels[places]
-    numbers, categories = dict[str, Floats](), []
+    numbers, categories = [], []
     for name, kind in features.items():
         if kind == NUMBER:
-            numbers[name] = numbers_of(frame[name])
+            numbers.append(_number(name, numbers_of(frame[name]), sampled))
         else:
             categories.append(_category(name, frame, sampled))
-    # Spearman's, but for gaps: a column is ranked once, over its own values.
-    spearman = pd.DataFrame({**numbers, "": sampled}).rank().corr()
-    shown = []
-    for name, values in numbers.items():
-        entry = _number(name, values, sampled)
-        shown.append(entry | {"correlation": _finite(spearman.loc[name, ""])})
     return {
         "rows": len(rows),
         "users": pc.count_distinct(rows["user_id"]).as_py(),
         "conversions": int(np.nansum(labels)),
         "dates": counted.astype(int).reset_index().to_dict("records"),
-        "numbers": shown,
+        "numbers": numbers,
         "categories": categories,
-        "correlations": _pairs(spearman.drop(index="", columns="")),
     }
 
 
 def _number(name: str, values: Floats, labels: Floats) -> dict[str, object]:
-    known = values[np.isfinite(values)]
+    known, count = values[np.isfinite(values)], max(len(values), 1)
     entry: dict[str, object] = {
         "feature": name,
-        "missing": _finite(1 - len(known) / max(len(values), 1)),
-        "zeros": _finite(np.sum(values == 0) / max(len(values), 1)),
+        "missing": round(1 - len(known) / count, 6),
+        "zeros": round(float(np.sum(values == 0)) / count, 6),
         "quartiles": None,
         "edges": None,
     }
@@ -424,26 +381,12 @@ def _category(name: str, rows: pa.Table, labels: Floats) -> dict[str, object]:
     shown = []
     often = counts[counts["users"] >= FEWEST_USERS].nlargest(_VALUES, "rows")
     for value, row in often.iterrows():
-        share, rate = _finite(row["rows"] / len(rows)), _finite(row["rate"])
+        share = round(float(row["rows"]) / len(rows), 6)
+        rate = None if np.isnan(row["rate"]) else round(float(row["rate"]), 6)
         shown.append({"value": str(value), "share": share, "rate": rate})
     return {
         "feature": name,
-        "missing": _finite(values.isna().mean()) if len(rows) else None,
+        "missing": round(float(values.isna().mean()), 6) if len(rows) else None,
         "distinct": len(counts),
         "values": shown,
     }
-
-
-def _pairs(correlations: pd.DataFrame) -> list[dict[str, object]]:
-    pairs = []
-    for first, second in combinations(correlations.columns, 2):
-        value = float(correlations.loc[first, second])
-        if np.isfinite(value):
-            pairs.append((abs(value), [first, second], round(value, 4)))
-    pairs.sort(key=itemgetter(0), reverse=True)
-    return [{"features": two, "correlation": value} for _, two, value in pairs[:_PAIRS]]
-
-
-def _finite(value: Any) -> float | None:
-    number = float(value)
-    return round(number, 6) if np.isfinite(number) else None

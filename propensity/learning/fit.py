@@ -213,24 +213,17 @@ class _Training:
         judged: Floats,
         threshold: float | None,
     ) -> trained.Holdout:
-        """
-        Measure a model on the rows held out.
-
-        Args:
-            judged: Scores of the judged rows, (rows,).
-            threshold: With the best F1 on these.
-        """
+        """Measure a model on the rows held out, beside the scores of judged rows."""
         part, use_case, seed = self.parts.holdout, self.use_case, self.settings.seed
         score = measured.scores(part.rows, use_case)
         judged_rows = self.parts.choosing
         baseline = trained.baseline_score(use_case, judged_rows, part)
-        of_holdout = part.outcomes(baseline[len(judged_rows) :])
         holdout = trained.Holdout(
             rows=part,
             probability=score,
             live=score if live is measured else live.scores(part.rows, use_case),
             baseline=baseline,
-            baseline_roc_auc=metrics.roc_auc(of_holdout),
+            baseline_roc_auc=part.roc_auc(baseline[len(judged_rows) :]),
         )
         if not len(part) or np.isnan(score).any():
             return holdout
@@ -255,7 +248,9 @@ class _Training:
                 is_anomaly=is_anomaly,
             ),
             curves=curves,
-            importance=trained.importance(measured, use_case, part, seed=seed),
+            importance=trained.importance(
+                measured, use_case, part, older=self.parts.before, seed=seed
+            ),
         )
         if not self.use_case.scores_events:
             return holdout

@@ -27,12 +27,7 @@ _DRAWN = 24
 
 
 def version_page(card: Plain) -> str:
-    """
-    Write the page of a version, by its card.
-
-    Returns:
-        An HTML document without scripts or references to anything outside it.
-    """
+    """Write the page of a version, by its card."""
     # Models that are loaded from elsewhere have cards of earlier releases.
     plain: Plain = {"unit": "the events' currency", **cleaned(card)}
     number, is_promoted = plain["model_version"], plain["verdict"]["promoted"]
@@ -61,13 +56,7 @@ def scores_events(card: Plain) -> bool:
 
 
 def _curves(shown: Plain, base: float | None) -> dict[str, Markup]:
-    """
-    Draw ``roc``, ``pr`` and ``calibration``, where they exist.
-
-    Args:
-        shown: As ``metrics.curves`` has them.
-        base: The base rate: the precision of a coin.
-    """
+    """Draw ``roc``, ``pr`` and ``calibration``; the base rate is a coin's precision."""
     bins = shown.get("calibration") or ()
     points = {
         "roc": shown.get("roc"),
@@ -125,9 +114,6 @@ def week_page(
         trained: Rows of ``trained_versions`` by version.
         alarms, lifts: Rows of ``alarms_to_report`` and ``audience_lifts``.
         lacked: Days of the outcomes that the export lacks.
-
-    Returns:
-        An HTML document without scripts or references to anything outside it.
     """
     shown = [row for row in cleaned(rows) if row.get("users")]
     # A day may have several versions: the one that scored most comes first.
@@ -159,11 +145,7 @@ def week_page(
 
 
 def verdict(row: Plain) -> tuple[bool, str] | None:
-    """
-    Say whether the mean probability lies in the interval of the observed share.
-
-    None where nothing was predicted.
-    """
+    """Say whether the mean probability is as the observed share, if there is one."""
     predicted = row["mean_probability"]
     if not present(predicted):
         return None

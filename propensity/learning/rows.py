@@ -86,14 +86,10 @@ class Slice:
         """Whether there are rows with label 1 and rows with label 0."""
         return bool(self.label.any() and not self.label.all())
 
-    @property
-    def row_weights(self) -> tuple[float, float]:
-        """Source rows that a row stands for, of label 1 and of label 0."""
-        means = [1.0, 1.0]
-        for place, label in enumerate((1, 0)):
-            if np.any(self.label == label):
-                means[place] = float(self.weight[self.label == label].mean())
-        return means[0], means[1]
+    def row_weight(self, label: int) -> float:
+        """Return how many source rows a row with a label stands for, on average."""
+        weights = self.weight[self.label == label]
+        return float(weights.mean()) if len(weights) else 1.0
 
     @property
     def users(self) -> NDArray[np.int64]:
@@ -110,6 +106,10 @@ class Slice:
     def outcomes(self, score: Floats) -> Outcomes:
         """Group these rows by score, (rows,), as ``metrics.outcomes``."""
         return metrics.outcomes(score, self.label, weight=self.weight)
+
+    def roc_auc(self, score: Floats) -> float | None:
+        """Return the ROC AUC of these rows by score, (rows,); None with one class."""
+        return metrics.roc_auc(self.outcomes(score))
 
     def slopes(
         self, score: Floats, slopes_of: Callable[[Outcomes], metrics.Slopes]
@@ -313,13 +313,7 @@ def _check_enough(
 
 
 def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
-    """
-    Split scored events; most have no label yet, and some never get one.
-
-    Args:
-        rows: As ``fraud.dataset`` returns them.
-        settings: The minimum of rows and of frauds.
-    """
+    """Split scored events, as ``fraud.dataset`` has them; most have no label yet."""
     least = settings.minimum_conversions
     choose, hold = _split_rows(rows, minimum=least)
     older, newest = rows.slice(0, choose), rows.slice(hold)
@@ -355,12 +349,7 @@ def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
 
 
 def in_order(rows: pa.Table, *, elapsed: str = "") -> pa.Table:
-    """
-    Return rows of users by as-of date and user; the same table if they are so.
-
-    Args:
-        elapsed: As for ``repeated``: the same rows then have one order, and one model.
-    """
+    """Return rows by date, user and ``elapsed``, if any; the same table if they are."""
     names = ("as_of", "user_id", *([elapsed] if elapsed else []))
     order = [(name, "ascending") for name in names]
     places = pc.sort_indices(rows, order)
@@ -370,12 +359,7 @@ def in_order(rows: pa.Table, *, elapsed: str = "") -> pa.Table:
 
 
 def repeated(rows: pa.Table, *, elapsed: str = "") -> int:
-    """
-    Return how many rows are of the user and date of another one.
-
-    Args:
-        elapsed: The feature that tells moments of one date apart; empty for none.
-    """
+    """Return how many rows are of the date, user and ``elapsed`` of another one."""
     keys = ["as_of", "user_id", *([elapsed] if elapsed else [])]
     return len(rows) - len(rows.group_by(keys).aggregate([]))
 
@@ -384,8 +368,7 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
     """
     Return the first row to choose on, and the first row to hold out.
 
-    The newest rows seldom have a label yet, so shares are of the labelled rows. Rows
-    of the same time stay together.
+    Shares are of the labelled rows, since the newest seldom have a label yet.
     """
     label = numbers_of(rows["label"])
     at = rows["event_time"].cast(pa.int64()).to_numpy()

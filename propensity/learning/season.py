@@ -46,12 +46,8 @@ class EvaluatedWeek:
     """
     A week whose outcomes are over, as the season reads it.
 
-    Attributes:
-        week: First day of the outcomes.
-        model_version: The model of its probabilities.
-        log_odds: The shift that its log-odds, as the model gave them, lacked.
-        standard_error: Of ``log_odds``.
-        conversions, others: Users with label 1 and 0.
+    ``log_odds`` is the shift that its log-odds, as the model gave them, lacked. Those
+    with label 1 are ``conversions``, and the ``others`` have label 0.
     """
 
     week: date
@@ -109,12 +105,8 @@ def level_difference(
     """
     Return the shift of a champion's log-odds that gives the mean of a challenger's.
 
-    Args:
-        challenger, champion: Probabilities of the same rows, (rows,).
-        weight: (rows,), positive.
-
-    Returns:
-        None where no shift does.
+    Probabilities and positive weights are of the same rows, (rows,). None where no
+    shift does.
     """
     return _shift_to(champion, weight, total=float((challenger * weight).sum()))
 

@@ -11,15 +11,15 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
 from propensity.fraud import Stakes
 from propensity.learning.rows import Parts, Slice
-from propensity.measures import metrics
 from propensity.measures.metrics import Curves
-from propensity.models.encoding import Floats, numbers_of, texts_of
+from propensity.models.encoding import Floats, numbers_of
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import Scorer
 from propensity.tables.models import Metrics, Savings
@@ -32,7 +32,7 @@ LEAK = 0.99
 # than another candidate.
 _ROWS, _REPEATS = 1_000, 3
 
-# Rows of a category that tell its rate; those of rarer ones are pooled.
+# Rows of a category from which they tell its rate.
 _FEWEST = 10
 
 
@@ -177,13 +177,14 @@ class Trained:
 
 
 def importance(
-    model: Model, use_case: UseCase, holdout: Slice, *, seed: int
+    model: Model, use_case: UseCase, holdout: Slice, *, older: Slice, seed: int
 ) -> list[Importance]:
     """
     Return how much ROC AUC falls when one feature is shuffled, greatest fall first.
 
     Args:
         model: It has not seen the rows of ``holdout``; of one class there is nothing.
+        older: Rows that say how often a category has label 1.
 
     Source:
         Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
@@ -211,41 +212,48 @@ def importance(
             shuffled.append(rows.set_column(place, name, column))
     # All are scored at once: trees take half the time a row if there are many.
     whole = model.scores(pa.concat_tables(shuffled).combine_chunks(), use_case)
-    scores = np.split(whole, len(shuffled))
-    best, *areas = (metrics.roc_auc(part.outcomes(score)) or 0.0 for score in scores)
+    best, *areas = (part.roc_auc(one) or 0.0 for one in np.split(whole, len(shuffled)))
     falls = best - np.array(areas).reshape(len(varying), _REPEATS)
     entries = []
     for name, kind in use_case.features.items():
         fall = falls[varying.index(name)] if name in varying else np.zeros(1)
+        area = part.roc_auc(ranks_alone(older, part, name, kind)) or 0.0
         one = Importance(
             feature=name,
             mean=float(fall.mean()),
             std=float(fall.std()),
-            alone=_alone(part, name, kind),
+            alone=max(area, 1 - area),
         )
         entries.append(one)
     return sorted(entries, key=lambda entry: -entry.mean)
 
 
-def _alone(part: Slice, name: str, kind: str) -> float:
-    """Return the ROC AUC of rows ranked up or down by a feature; a gap is a value."""
-    column = part.rows[name].combine_chunks()
+def ranks_alone(older: Slice, part: Slice, name: str, kind: str) -> Floats:
+    """
+    Return ranks of rows in [0, 1] by one feature, (rows,); a gap is a value.
+
+    A category ranks by its rate in older rows; rare and new ones by that of all rows.
+    """
+    column = part.rows[name]
     if kind == NUMBER:
-        score = np.nan_to_num(numbers_of(column), nan=-np.inf)
-    else:
-        codes = pc.dictionary_encode(texts_of(column), null_encoding="encode").indices
-        _, code, rows = np.unique(codes, return_inverse=True, return_counts=True)
-        code[rows[code] < _FEWEST] = len(rows)
-        score = np.bincount(code, part.label)[code] / np.bincount(code)[code]
-    _, rank = np.unique(score, return_inverse=True)
-    area = metrics.roc_auc(part.outcomes(rank / max(1, rank.max()))) or 0.0
-    return max(area, 1 - area)
+        return _ranks(numbers_of(column))
+    before, own = (
+        pc.fill_null(one.cast(pa.string()), "").to_pandas()
+        for one in (older.rows[name], column)
+    )
+    known = pd.Series(older.label).groupby(before)
+    rates = known.mean()[known.size() >= _FEWEST]
+    return _ranks(own.map(rates).fillna(older.label.mean()).to_numpy(np.float64))
 
 
 def baseline_score(use_case: UseCase, *parts: Slice) -> Floats:
     """Return ranks in [0, 1] by the baseline's feature; missing values come last."""
     baseline = use_case.baseline
     values = np.concatenate([numbers_of(part.rows[baseline.feature]) for part in parts])
-    order = np.nan_to_num(-values if baseline.ascending else values, nan=-np.inf)
+    return _ranks(-values if baseline.ascending else values)
+
+
+def _ranks(values: Floats) -> Floats:
+    order = np.nan_to_num(values, nan=-np.inf)
     _, rank = np.unique(order, return_inverse=True)
     return np.asarray(rank / max(1, rank.max(initial=0)), dtype=np.float64)

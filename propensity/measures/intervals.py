@@ -32,9 +32,7 @@ NORMAL = 1.959964
 @final
 @dataclass(frozen=True)
 class Difference:
-    """
-    A metric less another one, with the ends of its interval, if there is one.
-    """
+    """A metric less another one, with the ends of its interval, if there is one."""
 
     estimate: float
     low: float | None
@@ -92,10 +90,8 @@ def by_user(
     """
     Return the number of users of the rarer label, and the variance of a metric.
 
-    Args:
-        slopes: How far each row moves it, (rows,).
-        label: 0 or 1, (rows,).
-        user: Number of the row's user, from 0 on, (rows,).
+    Slopes, (rows,), say how far each row moves it. A row has a label, 0 or 1, and the
+    number of its user, from 0 on.
     """
     fewest = min(len(np.unique(user[label == one])) for one in (0, 1))
     of_users = np.bincount(user, weights=slopes)

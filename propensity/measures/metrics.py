@@ -7,12 +7,12 @@ conversions of each: exact, and in bounded memory for many users.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from propensity.models.encoding import Floats
@@ -61,14 +61,7 @@ class Outcomes:
 def outcomes(
     probability: Floats, label: NDArray[Any], *, weight: Floats | None = None
 ) -> Outcomes:
-    """
-    Group rows by distinct probability.
-
-    Args:
-        probability: (rows,), in [0, 1].
-        label: (rows,), 0 or 1.
-        weight: (rows,), positive; one each when None.
-    """
+    """Group rows by probability; label is 0 or 1, and weight positive, (rows,)."""
     weights = np.ones(len(probability)) if weight is None else weight
     return grouped(probability, weights, np.where(np.asarray(label) == 1, weights, 0.0))
 
@@ -90,15 +83,14 @@ def roc_auc(observed: Outcomes) -> float | None:
         Hanley and McNeil, "The meaning and use of the area under a receiver operating
         characteristic (ROC) curve", Radiology 143, 1982: the Mann-Whitney statistic.
     """
+    if not observed.has_both_classes:
+        return None
     positives = observed.conversions
     negatives = observed.users - positives
-    n_positives, n_negatives = positives.sum(), negatives.sum()
-    if n_positives <= 0 or n_negatives <= 0:
-        return None
     below = np.cumsum(negatives) - negatives
     # Summed without BLAS, here as below: its threads cost more than they save.
     pairs = (positives * (below + negatives / 2)).sum()
-    return float(pairs / (n_positives * n_negatives))
+    return float(pairs / (positives.sum() * negatives.sum()))
 
 
 def pr_auc(observed: Outcomes) -> float | None:
@@ -160,18 +152,14 @@ def pr_auc_slopes(observed: Outcomes) -> Slopes:
 def brier(observed: Outcomes) -> float | None:
     """Return the mean squared error of the probabilities; None without rows."""
     p, n, c = observed.probability, observed.users, observed.conversions
-    if n.sum() <= 0:
-        return None
-    return float((c * (1 - p) ** 2 + (n - c) * p**2).sum() / n.sum())
+    return ratio((c * (1 - p) ** 2 + (n - c) * p**2).sum(), n.sum())
 
 
 def log_loss(observed: Outcomes) -> float | None:
     """Return the mean negative log-likelihood in nats; None without rows."""
     p = np.clip(observed.probability, _EPSILON, 1 - _EPSILON)
     n, c = observed.users, observed.conversions
-    if n.sum() <= 0:
-        return None
-    return float(-(c * np.log(p) + (n - c) * np.log1p(-p)).sum() / n.sum())
+    return ratio(-(c * np.log(p) + (n - c) * np.log1p(-p)).sum(), n.sum())
 
 
 def losses(probability: Floats, label: NDArray[Any]) -> Floats:
@@ -195,17 +183,24 @@ def calibration_bins(observed: Outcomes) -> list[CalibrationBin]:
     Users with the same probability stay together, so bins may differ in size, and there
     may be fewer.
     """
-    if observed.users.sum() <= 0:
-        return []
-    number = _bin(observed)
-    users = summed(number, observed.users, BINS)
-    mass = summed(number, observed.users * observed.probability, BINS)
-    conversions = summed(number, observed.conversions, BINS)
-    found = []
-    for place in np.flatnonzero(users > 0):
-        mean, rate = mass[place] / users[place], conversions[place] / users[place]
-        found.append(CalibrationBin(float(mean), float(rate), float(users[place])))
+    users, found = observed.users, []
+    if users.sum() > 0:
+        sums = (users, users * observed.probability, observed.conversions)
+        for _, count, mean, rate in _shares(_bin(observed), *sums):
+            found.append(CalibrationBin(mean, rate, count))
     return found
+
+
+def _shares(
+    group: NDArray[Any], users: Floats, expected: Floats, conversions: Floats
+) -> Iterator[tuple[int, float, float, float]]:
+    """Yield each group with its users, and their expected and actual shares."""
+    sums = []
+    for values in (users, expected, conversions):
+        sums.append(summed(group, values, BINS))
+    for place in np.flatnonzero(sums[0] > 0):
+        count, mean, rate = (float(one[place]) for one in sums)
+        yield int(place), count, mean / count, rate / count
 
 
 def _bin(observed: Outcomes) -> NDArray[np.int64]:
@@ -228,24 +223,14 @@ def by_hour(
     probability: Floats, label: NDArray[Any], weight: Floats, hours: Floats
 ) -> list[Hours]:
     """
-    Return expected and actual shares by the hours that have passed.
+    Return expected and actual shares by the hours that have passed, (rows,).
 
-    Args:
-        probability, label, weight, hours: Of each row, (rows,).
-
-    Returns:
-        Each part of ``HOURS`` with rows, and all rows that are later.
+    Each part of ``HOURS`` has an entry if it has rows, and so have all later hours.
     """
-    part = np.searchsorted(HOURS, hours)
     ends = [*HOURS, float(np.nanmax(hours, initial=0.0))]
-    users = summed(part, weight, len(ends))
-    mass = summed(part, weight * probability, len(ends))
-    positive = summed(part, weight * label, len(ends))
-    found = []
-    for place in np.flatnonzero(users > 0):
-        mean, rate = mass[place] / users[place], positive[place] / users[place]
-        one = Hours(ends[place], float(users[place]), float(mean), float(rate))
-        found.append(one)
+    part, found = np.searchsorted(HOURS, hours), []
+    for place, *shares in _shares(part, weight, weight * probability, weight * label):
+        found.append(Hours(ends[place], *shares))
     return found
 
 
@@ -253,8 +238,7 @@ def calibration_error(observed: Outcomes) -> float | None:
     """
     Return the expected calibration error over ten equally filled bins.
 
-    Equally filled rather than equally wide: purchase probabilities crowd near zero, in
-    the first of ten bins of width 0.1.
+    Bins of equal width would not do, because purchase probabilities crowd near zero.
 
     Source:
         Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
@@ -263,9 +247,8 @@ def calibration_error(observed: Outcomes) -> float | None:
     bins = calibration_bins(observed)
     if not bins:
         return None
-    users = [one.users for one in bins]
-    errors = [abs(one.mean_probability - one.rate) for one in bins]
-    return float(np.average(errors, weights=users))
+    mean, rate, users = np.array([structs.astuple(one) for one in bins]).T
+    return float(np.average(np.abs(mean - rate), weights=users))
 
 
 def calibration_noise(observed: Outcomes) -> float | None:
@@ -337,21 +320,12 @@ def lift_by_decile(observed: Outcomes) -> list[Decile]:
     ]
 
 
-def sum_of_top(observed: Outcomes, quantity: Floats, counts: Any) -> Floats:
-    """Return how much of a quantity is in the rows with the highest scores."""
-    return of_first(observed.users[::-1], quantity[::-1], counts)
-
-
 def of_first(users: Floats, quantity: Floats, counts: Any) -> Floats:
     """
-    Return how much of a quantity the first users have.
+    Return how much of a quantity, (groups,), the first of so many users have.
 
     A group at the border is divided in proportion, so that the order of users with one
     score makes no difference.
-
-    Args:
-        users, quantity: Of each group, in order, (groups,).
-        counts: Numbers of users, of any shape.
     """
     ends = np.concatenate([[0.0], np.cumsum(users)])
     running = np.concatenate([[0.0], np.cumsum(quantity)])
@@ -405,10 +379,8 @@ def score_shift(before: Floats, now: Floats) -> float:
     """
     Return how far scores moved between two runs, relative to the earlier mean.
 
-    0 if nothing changed, 1 if all scores fall to zero or double.
-
-    Args:
-        before, now: Percentiles of the probabilities, least first, of one shape.
+    Both are percentiles of probabilities, least first. 0 if nothing changed, 1 if all
+    scores fall to zero or double.
     """
     return float(np.abs(now - before).mean() / max(before.mean(), 1e-12))
 
@@ -420,4 +392,5 @@ def summed(group: NDArray[Any], values: Floats, count: int) -> Floats:
 
 
 def ratio(part: float, whole: float) -> float | None:
+    """Return a share; None of nothing."""
     return float(part / whole) if whole > 0 else None

@@ -141,12 +141,8 @@ def share_of_best(
     """
     Return the share of all that was paid by the n users with the highest scores.
 
-    Args:
-        score, paid, weight: Of each group of users, (groups,): their score, what one of
-            them paid on average, and how many they are.
-
-    Returns:
-        None where nothing was paid.
+    Each group of users, (groups,), has a score, what one of them paid on average, and
+    its size as weight. None where nothing was paid.
     """
     whole = float((paid * weight).sum())
     if whole <= 0:

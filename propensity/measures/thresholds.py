@@ -93,12 +93,9 @@ def _at_budget(observed: Outcomes, budget: Budget, *, dates: int) -> Metrics:
     """Return the metrics of the best rows only; ties at the border are shared out."""
     total, positives = float(observed.users.sum()), float(observed.conversions.sum())
     count = min(budget.rows(total, dates=dates), total)
+    users, conversions = observed.users[::-1], observed.conversions[::-1]
     # Rounding in the sums must not give more hits than rows or conversions.
-    hits = min(
-        float(metrics.sum_of_top(observed, observed.conversions, count)),
-        count,
-        positives,
-    )
+    hits = min(float(metrics.of_first(users, conversions, count)), count, positives)
     precision = ratio(hits, count)
     lift = None if precision is None else ratio(precision, positives / total)
     return Metrics(
@@ -130,8 +127,7 @@ def by_threshold(observed: Outcomes) -> list[Selected]:
     """
     Return the rows at or above thresholds, and how many of them converted.
 
-    Returns:
-        The highest threshold first; the last has all rows. All where they are few.
+    The highest threshold comes first, and the last has all rows.
     """
     selected, hits = above(observed)
     kept = np.arange(len(selected))
@@ -153,8 +149,7 @@ def pooled(weeks: Iterable[Sequence[Selected]]) -> Outcomes:
     """
     Return the outcomes of several weeks together, each as ``by_threshold`` has it.
 
-    Returns:
-        Outcomes by threshold: a group's probability is the lowest in it.
+    A group's probability is the lowest in it.
     """
     tables = [np.empty((0, 3))]
     for week in weeks:

@@ -78,15 +78,7 @@ class Encoder:
             self.width = max((columns.stop for columns, _ in self._parts), default=0)
 
     def encode(self, batch: pa.RecordBatch) -> Array:
-        """
-        Return a batch, encoded as the preprocessor would, dense.
-
-        Args:
-            batch: N > 0 rows that ``encoding.check`` accepts for ``features``.
-
-        Returns:
-            N rows and ``width`` columns, of the type the preprocessor would give.
-        """
+        """Return the N > 0 checked rows of a batch, encoded and dense, (N, width)."""
         if self._parts is None:
             return _dense(self._preprocessor.transform(to_frame(batch, self.features)))
         blocks = [(columns, part.encode(batch)) for columns, part in self._parts]

@@ -32,10 +32,6 @@ def to_frame(
     """
     Convert features to the pandas frame that preprocessors are fitted on.
 
-    Args:
-        batch: N rows with at least ``features``, in any order.
-        features: Kind of each feature by name, in the order of the frame.
-
     Returns:
         N rows, a column per feature: numbers as float64 (float32 stays) with NaN for
         null, booleans as 0 and 1, decimals rounded once to the nearest float;
@@ -59,12 +55,7 @@ def to_frame(
 
 
 def check(schema: pa.Schema, features: Mapping[str, str]) -> None:
-    """
-    Check that a schema holds the features, each once and with a type of its kind.
-
-    Raises:
-        SchemaError: A feature is missing, twice there, or of another type.
-    """
+    """Raise SchemaError unless each feature is there once, with a type of its kind."""
     for name, kind in features.items():
         positions = schema.get_all_field_indices(name)
         if len(positions) != 1:

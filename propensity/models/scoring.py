@@ -1,11 +1,10 @@
 """
-Probabilities from a preprocessor, a model and features, in bounded memory.
+Probabilities and amounts from a preprocessor, a model and features.
 
-Batches are cut into chunks that stay in the processor's cache, so that memory does not
-depend on the number of users. Each thread scores chunks of its own, without OpenMP:
-tree ensembles would else start and join OpenMP's threads for every tree, which on a
-shared processor, as in the cloud, costs several times the prediction itself
-(``benchmarks/scoring.py``).
+Batches are cut into chunks that stay in the processor's cache, so that memory is
+bounded. Each thread scores chunks of its own, without OpenMP: tree ensembles would else
+start and join OpenMP's threads for every tree, which on a shared processor, as in the
+cloud, costs several times the prediction itself (``benchmarks/scoring.py``).
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class Scorer:
             preprocessor: Fitted on frames of ``encoding.to_frame``.
             model: Binary classifier, fitted on the output of the preprocessor.
             features: Kind of each feature by name; may name more than were fitted.
-            threads: Chunks scored at once; 0 to score them in turn, in the thread of
-                the caller.
+            threads: Chunks scored at once; 0 to score them in turn, and each batch
+                before the next one is read.
 
         Raises:
             SchemaError: Features, preprocessor and model do not fit together.
@@ -91,11 +90,7 @@ class Scorer:
             SchemaError: A batch lacks a feature or holds it in another type, or the
                 model refuses a value; where that is known, it names the feature.
         """
-        if not self._threads:
-            for batch in batches:
-                yield _joined(batch, map(self._chunk, self._chunks(batch)))
-            return
-        with ThreadPoolExecutor(self._threads, "score") as pool:
+        with ThreadPoolExecutor(self._threads or 1, "score") as pool:
             # Threads work on while results are taken.
             running: deque[tuple[pa.RecordBatch, Iterator[Floats]]] = deque()
             for batch in batches:
@@ -217,6 +212,49 @@ def each_score(
 def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> Scored:
     """Return a batch with the probabilities of its chunks; it may be empty."""
     return batch, np.concatenate([np.empty(0), *parts])
+
+
+class ValueModel:
+    """
+    The amount that a user pays who buys. Pickles of models name this class.
+
+    Args:
+        preprocessor: Fitted on frames of the features; None with ``regressor``.
+        regressor: Gives the amount over ``mean``; None where all have the mean.
+        mean: Amount of a buyer, on average.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, str],
+        *,
+        preprocessor: Any | None,
+        regressor: Any | None,
+        mean: float,
+    ) -> None:
+        self.features = dict(features)
+        self.preprocessor = preprocessor
+        self.regressor = regressor
+        self.mean = mean
+        self._encoder: Encoder | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_encoder": None}
+
+    def amounts(self, batch: pa.RecordBatch) -> Floats:
+        """Return what each row's user pays, if they buy; SchemaError as ``check``."""
+        if self.regressor is None or not batch.num_rows:
+            return np.full(batch.num_rows, self.mean)
+        check(batch.schema, self.features)
+        if self._encoder is None:
+            self._encoder = Encoder(self.preprocessor, self.features)
+        with native_threads().limit(limits=1, user_api="openmp"):
+            over_mean = self.regressor.predict(self._encoder.encode(batch))
+        return np.asarray(self.mean * over_mean, dtype=np.float64)
+
+    def amounts_of(self, rows: pa.Table) -> Floats:
+        """Return the amounts of the rows of a table, in order."""
+        return np.concatenate([np.empty(0), *map(self.amounts, rows.to_batches())])
 
 
 def _folded(model: Any) -> tuple[Any, Floats]:

@@ -39,17 +39,7 @@ Scale = Callable[[float], float]
 
 
 def filled(package: str, template: str, content: Mapping[str, object]) -> str:
-    """
-    Fill a page.
-
-    Args:
-        package: Whose folder ``templates`` has the page.
-        template: Its file.
-        content: What it reads: texts, ``cleaned``, which are escaped, and markup.
-
-    Returns:
-        An HTML document without scripts or references to anything outside it.
-    """
+    """Fill a template of a package with texts, ``cleaned``, and markup."""
     return _templates(package).get_template(template).render(content)
 
 
@@ -185,13 +175,7 @@ def lines_svg(
 def histogram_svg(
     edges: Sequence[float], shares: Sequence[Sequence[float]], *, title: str
 ) -> Markup:
-    """
-    Draw histograms over the same bins, bins of one width on the page.
-
-    Args:
-        edges: B + 1 edges in the feature's unit.
-        shares: B shares each, the one behind first.
-    """
+    """Draw shares over the same bins, the ones behind first, in equal widths."""
     width, height, base, bins = 220.0, 92.0, 76.0, len(edges) - 1
     highest = max(chain(*shares), default=0) or 1
     up = _scale(0, highest, base, 14)
@@ -212,9 +196,7 @@ def ticks(values: Sequence[float], write: Format) -> list[float]:
     """
     Return a few round values that begin at or below and end at or above all.
 
-    Args:
-        values: Finite, in any order; none is as 0 alone.
-        write: Format of their labels: steps are so wide that no two labels are alike.
+    Steps are so wide that no two labels are alike.
     """
     low, high = min(values, default=0.0), max(values, default=0.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):

@@ -101,22 +101,18 @@ CHANGES = pytest.mark.parametrize(("name", "change", "cause", "said"), ALARMS)
 class TestAnAlarm:
     @CHANGES
     def test_an_alarm_says_what_has_changed(self, summary, name, change, cause, said):
-        [(found, (why, text))] = alarms(summary, with_column(name, change)).items()
+        """Also if it broke before the newest of eight snapshots of the training, or
+        before five of them."""
+        broken = with_column(name, change)
+        [(found, (why, text))] = alarms(summary, broken).items()
 
         assert (found, why) == (name, cause)
         assert text.startswith(said)
-
-    @pytest.mark.parametrize("broken", [1, 3, 5])
-    @CHANGES
-    def test_an_alarm_names_a_feature_that_broke_within_the_training(
-        self, name, change, cause, said, broken
-    ):
-        """It broke before so many of the training's newest snapshots of eight."""
-        sound = [shop(seed) for seed in range(10, 18 - broken)]
-        dead = [with_column(name, change, seed) for seed in range(20, 20 + broken)]
-        found = alarms(summarised(*sound, *dead), with_column(name, change))
-
-        assert {one: why for one, (why, _) in found.items()} == {name: cause}
+        for count in (1, 5):
+            sound = [shop(seed) for seed in range(10, 18 - count)]
+            dead = [with_column(name, change, seed) for seed in range(20, 20 + count)]
+            [(found, (why, _))] = alarms(summarised(*sound, *dead), broken).items()
+            assert (found, why) == (name, cause)
 
     def test_an_alarm_names_a_flag_that_nearly_all_had_and_nobody_has_any_more(self):
         def flagged(seed: int) -> pa.Table:
@@ -164,7 +160,7 @@ class TestNoAlarm:
         assert "home of one" not in known
         assert "google" in known
 
-    @pytest.mark.parametrize("users", [100, 1_000, 10_000, 1_000_000, 10_000_000])
+    @pytest.mark.parametrize("users", [100, 10_000, 10_000_000])
     def test_no_alarm_is_raised_in_two_years_of_weeks_in_which_nothing_breaks(
         self, users
     ):
@@ -203,20 +199,7 @@ class TestNoAlarm:
         assert source.shares == pytest.approx([*SHARES, 0], abs=0.05)
         assert summary.users == pytest.approx(USERS, rel=0.2)
 
-    def test_no_alarm_is_raised_of_a_feature_that_moves_by_itself(self):
-        """As the days since a first visit do while an export is young."""
-
-        def aged(by: float) -> pa.Table:
-            seen = np.random.default_rng(int(10 * by)).normal(by, 1, USERS)
-            return with_column("spend", lambda _: pa.array(seen))
-
-        months = [aged(by) for by in (0.0, 0.4, 0.8)]
-        summary = summarised(*months)
-
-        assert alarms(summary, aged(0.9)) == {}
-        assert list(alarms(summary, aged(2.0))) == ["spend"]
-
-    @pytest.mark.parametrize("snapshots", [4, 8, 12])
+    @pytest.mark.parametrize("snapshots", [4, 12])
     def test_no_alarm_is_raised_of_days_since_the_first_visit_while_an_export_is_young(
         self, snapshots
     ):
@@ -233,7 +216,19 @@ class TestNoAlarm:
         for weeks in range(3, 6):
             assert alarms(summary, after(snapshots + weeks)) == {}
 
-    @pytest.mark.parametrize("value", [0.0, 7.0, None])
+    def test_no_alarm_is_raised_of_a_feature_that_moves_by_itself(self):
+        """Unless it moves much further than it ever has."""
+
+        def aged(by: float) -> pa.Table:
+            seen = np.random.default_rng(int(10 * by)).normal(by, 1, USERS)
+            return with_column("spend", lambda _: pa.array(seen))
+
+        summary = summarised(*map(aged, (0.0, 0.4, 0.8)))
+
+        assert alarms(summary, aged(0.9)) == {}
+        assert list(alarms(summary, aged(2.0))) == ["spend"]
+
+    @pytest.mark.parametrize("value", [7.0, None])
     def test_no_alarm_is_raised_of_a_feature_that_was_constant_in_all_of_the_training(
         self, value
     ):
@@ -243,12 +238,7 @@ class TestNoAlarm:
 
         summary = summarised(*map(constant, range(10, 18)))
 
-        assert alarms(summary, constant(2)) == {}
-
-    def test_no_alarm_is_raised_in_sixty_weeks_like_those_of_the_training(self):
-        summary = summarised(*map(shop, range(10, 18)))
-
-        assert [alarms(summary, shop(seed)) for seed in range(100, 160)] == [{}] * 60
+        assert [alarms(summary, constant(seed)) for seed in range(60)] == [{}] * 60
 
     def test_no_alarm_is_raised_of_sums_in_another_order_or_without_a_summary(
         self, summary

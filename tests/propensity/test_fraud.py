@@ -50,11 +50,11 @@ def test_the_threshold_is_the_cheapest_there_is(seed):
     assert cost(best) == pytest.approx(min(every))
 
 
-@pytest.mark.parametrize("truth", [[0, 0], [0, 1]], ids=["no fraud", "a cheap one"])
-def test_there_is_no_threshold_where_no_alert_pays(truth):
-    at = stakes(truth, [1.0, 1.0])
+def test_there_is_no_threshold_where_no_alert_pays():
+    for truth in ([0, 0], [0, 1]):
+        at = stakes(truth, [1.0, 1.0])
 
-    assert fraud.cheapest_threshold(np.array([0.1, 0.9]), at) == NO_ALERTS
+        assert fraud.cheapest_threshold(np.array([0.1, 0.9]), at) == NO_ALERTS
 
 
 def test_an_alert_is_what_is_worth_its_review():

@@ -83,46 +83,30 @@ title = "t" | title = 3 | title must be a text; it is 3
 title = "t" | title = "t"\ntitel = "t" | unknown entry titel. Did you mean title?
 title = "t" | title = "t"\nname = "t" | name is unknown
 lookback_days = 60 | lookback_days = 0 | lookback_days is 0; it must be 1 or more
-horizon_days = 7 | horizon_days = true | horizon_days must be a whole
-horizon_days = 7 | horizon_days = 3651 | horizon_days is 3651; it must be 3650 or less
 horizon_days = 7 | horizon_days = 91\nstride_days = 1 | of 91 days; use 2 or more
 threshold = 0.5 | threshold = 1.5 | threshold is 1.5; it must be 1.0 or less
-threshold = 0.5 | threshold = -0.5 | threshold is -0.5; it must be 0.0 or more
-threshold = 0.5 | threshold = 0.5\nspan = 3 | span must be a text
 threshold = 0.5 | threshold = 0.5\nbudget = "0%" | budget is '0%': use a number
 outcome = "o" | outcome = " " | outcome is ' '; use a text that is not blank
 label_event = "purchase" | label_event = 0.5 | label_event must be a whole number or a
 label_event = "purchase" | horizon_days = 30 | parameters.horizon_days: every
-label_event = "purchase" | "a b" = "x" | parameters.a b is not a valid name
 coupon = "STRING" | coupon = "TEXT" | no TEXT. Use one of INT64, NUMERIC, STRING
 coupon = "STRING" | "cou'pon" = "STRING" | event_params.cou'pon is not a valid name
-plan = "STRING" | 2nd = "STRING" | user_properties.2nd is not a valid name
 country = "category" | country = "text" | there is no text. Use one of category, number
 country = "category" | Label = "number" | features.Label: training has
-country = "category" | weight = "number" | features.weight: training has
-country = "category" | user_id = "number" | features.user_id: training has
-country = "category" | sampled_by = "number" | features.sampled_by: training has
-country = "category" | truth_time = "number" | features.truth_time: training has
-country = "category" | "a-b" = "number" | features.a-b is not a valid name
 feature = "recency_days" | feature = "country" | baseline.feature: country is
-ascending = true | ascending = "yes" | baseline.ascending must be true or false
 "LogisticRegression" | "XGBoost" | candidates[0].algorithm: there is no XGBoost
 "ExtraTreesClassifier" | "HalfSpaceTrees" | candidates: trees is a HalfSp
 name = "trees" | name = "lr" | candidates: two are named lr
 name = "trees" | name = "trees"\nnam = "t" | unknown entry candidates[1].nam
 of = ["lr", "trees"] | of = ["lr", "tree"] | average needs one parameter, of
-of = ["lr", "trees"] | of = ["lr", "lr"] | average needs one parameter, of
 of = ["lr", "trees"] | of = ["lr"]\nC = 1 | average needs one parameter, of
+of = ["lr", "trees"] | of = ["lr", "lr"] | average needs one parameter, of
 of = ["lr", "trees"] | of = [] | candidates: average needs one parameter, of
 [stream] | [stream]\ncurrency = "euro" | is 'euro'; use three capitals
-[stream] | [stream]\nscored = [1] | stream.scored[0] must be a text
 [stream] | [stream]\namount = "country" | stream.amount: country is not a num
-[stream] | [stream]\namount = "" | stream.amount is ''
 events = ["spin"] | events = "spin" | stream.events must be a list
 [events.spin] | [events."a spin"] | events.a spin is not a valid name
 stake = "amount" | stake = "money" | events.spin.stake: there is no money
-user_id = "customer" | user_id = "a b" | sources.loyalty.user_id is 'a b'
-plans = ["ends"] | plans = "ends" | sources.loyalty.plans must be a list
 plans = ["ends"] | plans = ["end"] | sources.loyalty.plans: end is not among
 "crm.loyalty" | "loyalty" | sources.loyalty.table is 'loyalty'
 "crm.loyalty" | "crm.events_*" | sources.loyalty.table is 'crm
@@ -163,35 +147,22 @@ class TestProblems:
         assert problem.startswith("toy/usecase.toml: ")
         assert message in problem
 
-    @pytest.mark.parametrize("name", ["ga_events", "ma_drift", "stream_events"])
-    def test_problems_name_a_source_that_is_a_table_of_the_deployment(self, name):
-        [problem] = problems(TOML.replace("[sources.loyalty", f"[sources.{name}"))
+    def test_problems_name_a_source_that_is_a_table_of_the_deployment(self):
+        [problem] = problems(TOML.replace("[sources.loyalty", "[sources.ma_drift"))
 
-        assert f"sources.{name}: a deployment has a table of this name" in problem
+        assert "sources.ma_drift: a deployment has a table of this name" in problem
 
-    @pytest.mark.parametrize(
-        ("candidates", "wrong"), [("[]", "is empty"), ("3", "must be a list")]
-    )
-    def test_problems_name_candidates_that_are_no_tables(self, candidates, wrong):
+    def test_problems_name_candidates_that_are_none(self):
         head, _, rest = TOML.partition("[[candidates]]")
-        text = f"candidates = {candidates}\n{head}{rest[rest.index('[stream]') :]}"
 
-        [problem] = problems(text)
-        assert f"candidates {wrong}" in problem
+        [problem] = problems(f"candidates = []\n{head}{rest[rest.index('[stream]') :]}")
+        assert "candidates is empty" in problem
 
-    @pytest.mark.parametrize(
-        ("line", "entry"),
-        [
-            *((line, line.split(" ")[0]) for line in TOML.split("\n")[:5]),
-            ("ascending = true", "ascending"),
-            ('algorithm = "LogisticRegression"', "algorithm"),
-            ('valid_from = "at"', "valid_from"),
-        ],
-    )
-    def test_problems_name_what_is_missing(self, line, entry):
+    @pytest.mark.parametrize("line", ['title = "t"', "ascending = true"])
+    def test_problems_name_what_is_missing(self, line):
         [problem] = problems_of(line, "")
 
-        assert f"{entry} is missing" in problem
+        assert f"{line.split()[0]} is missing" in problem
 
     def test_problems_name_the_line_of_what_is_no_toml(self):
         [problem] = problems('a = 1\n[features\nb = "number"')

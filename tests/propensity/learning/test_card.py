@@ -24,41 +24,26 @@ from propensity.learning import card as cards
 from propensity.learning.candidates import default_preprocessor, fitted, transformed
 from propensity.learning.gate import Verdict
 from propensity.learning.trained import Model, Trained
-from propensity.measures.intervals import Difference
 from propensity.models.encoding import to_frame
-from propensity.registry.versions import Published
-from propensity.tables.every import TRAINING_METADATA
-from tests.propensity.learning.shops import FOREST, LINEAR, MEAN, SHOP, snapshots, train
+from tests.propensity.learning.shops import FOREST, LINEAR, SHOP, snapshots, train
 
 AT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)
-CANDIDATES = (
-    LINEAR,
-    FOREST,
-    type(MEAN)("mean", MEAN.algorithm, {"of": ["linear", "forest"]}),
-)
 ROWS = snapshots(4, 150)
-WORSE = Verdict(
-    promoted=False,
-    reason="worse: ROC AUC",
-    compared_version=2,
-    differences={"roc_auc": Difference(-0.1, -0.2, -0.05)},
-    level_difference=-0.02,
-)
 # Packages whose classes a pickle may name: those that come with scikit-learn.
 LIBRARIES = {"builtins", "copyreg", "functools", "numpy", "scipy", "sklearn"}
 
 
 @cache
 def trained() -> Trained:
-    return train(ROWS, candidates=CANDIDATES)
+    return train(ROWS, candidates=(LINEAR, FOREST))
 
 
-def card(verdict: Verdict = WORSE, model: Trained | None = None) -> dict[str, Any]:
+def card(model: Trained | None = None) -> dict[str, Any]:
     """The card of version 3."""
     return cards.card(
         SHOP,
         model or trained(),
-        verdict,
+        Verdict(promoted=False, reason="worse: ROC AUC", compared_version=2),
         version=3,
         rows=ROWS,
         as_of=date(2026, 2, 28),
@@ -117,31 +102,7 @@ def test_a_card_keeps_an_infinite_parameter():
     assert json.loads(cards.to_json(written))["parameters"] == {"C": math.inf}
 
 
-def test_the_row_of_a_version_has_every_column_and_the_card():
-    """But for those of alerts; features are in order: the model reads its input so."""
-    names = ("model.joblib", "preprocessor.joblib")
-    published = Published(
-        objects={name: f"models/shop/3/{name}" for name in names},
-        checksums={name: f"sha of {name}" for name in names},
-    )
-    row = cards.row(card(), published, run_id="r", seconds=1.5).stored()
-    full = json.loads(row["card"], parse_constant=pytest.fail)
-
-    assert set(row) == {column.name for column in TRAINING_METADATA.columns}
-    assert {name for name, entry in row.items() if entry is None} == {
-        "alert_threshold", "saved",
-    }  # fmt: skip
-    assert row["roc_auc"] == trained().holdout.metrics.roc_auc
-    assert (row["training_date"], row["trained_at"]) == (AT.date(), AT)
-    assert row["model_sha256"] == "sha of model.joblib"
-    assert full["verdict"]["roc_auc_difference_low"] == -0.2
-    assert list(full["features"].items()) == list(SHOP.features.items())
-    assert "profile" not in full
-
-
-FEATURES = {
-    "amount": "number", "double": "number", "flag": "number", "site": "category",
-}  # fmt: skip
+FEATURES = {"amount": "number", "flag": "number", "site": "category"}
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +117,6 @@ def described() -> dict:
         "as_of": pa.array([date(2026, 1, 5 + 7 * (n % 2)) for n in range(count)]),
         "user_id": [f"u{n}" for n in range(count)],
         "amount": pa.array(amount, mask=np.arange(count) % 4 == 3),
-        "double": 2 * amount,
         "flag": (random.random(count) < 0.5).astype(float),
         "site": pa.array(site.tolist()),
         "label": label,
@@ -167,21 +127,19 @@ def described() -> dict:
 def test_numbers_have_histograms_by_label(described):
     """Shares add up to one, whatever lies beyond the ends; of a few whole numbers each
     has a bin of its own."""
-    amount, _, flag = described["numbers"]
+    amount, flag = described["numbers"]
 
     assert len(amount["edges"]) == cards.BINS + 1
     for name in ("negative", "positive"):
         assert sum(amount[name]) == pytest.approx(1, abs=0.01)
-    assert amount["correlation"] > 0.3
     assert amount["missing"] == pytest.approx(0.25)
     assert flag["edges"] == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(
-    "values", [[0, 1], [0, 4e9], [0, 4e9] * 50, [2.0**53] * 3, [-1e300] * 3]
+    "values", [[0, 1], [0, 4e9] * 50, [2.0**53] * 3], ids=["two", "far apart", "large"]
 )
 def test_odd_numbers_have_histograms_too(values):
-    """Two values, whole numbers far apart, and a constant that no 1 can be added to."""
     rows = {"as_of": [1] * len(values), "user_id": values, "x": values}
     table = pa.table(rows | {"label": [0] * len(values)})
     [number] = cards.described(table, {"x": "number"})["numbers"]
@@ -191,18 +149,12 @@ def test_odd_numbers_have_histograms_too(values):
 
 
 def test_nothing_shows_a_single_user(described):
-    """The largest value is one person's; values of fewer than ten users are pooled."""
+    """The largest value is one person's; values of fewer than ten users are pooled.
+    Rows are counted by date."""
     [site] = described["categories"]
 
     assert "987654" not in str(described).replace("_", "")
     assert {entry["value"] for entry in site["values"]} == {"shop", "app"}
     assert site["distinct"] == 3
-
-
-def test_rows_are_counted_by_date_and_the_strongest_correlation_comes_first(described):
-    first = described["correlations"][0]
-
     assert [day["rows"] for day in described["dates"]] == [1_000, 1_000]
     assert (described["rows"], described["users"]) == (2_000, 2_000)
-    assert set(first["features"]) == {"amount", "double"}
-    assert first["correlation"] > 0.9

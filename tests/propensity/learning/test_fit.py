@@ -158,21 +158,15 @@ class TestCandidates:
         assert training.chosen == LINEAR
 
     @pytest.mark.parametrize(
-        ("algorithm", "parameters", "message"),
+        ("parameters", "message"),
         [
-            ("LogisticRegression", {"trees": 3}, "x cannot be fitted.*trees"),
-            ("LogisticRegression", {"C": -1}, "x cannot be fitted"),
-            (
-                "LogisticRegression",
-                {"class_weight": {"yes": 2}},
-                "x cannot be fitted.*'yes'",
-            ),
+            ({"trees": 3}, "x cannot be fitted.*trees"),
+            ({"C": -1}, "x cannot be fitted"),
+            ({"class_weight": {"yes": 2}}, "x cannot be fitted.*'yes'"),
         ],
     )
-    def test_candidates_that_are_wrong_are_refused_by_name(
-        self, algorithm, parameters, message
-    ):
-        wrong = Candidate("x", algorithm, parameters)
+    def test_candidates_that_are_wrong_are_refused_by_name(self, parameters, message):
+        wrong = Candidate("x", LINEAR.algorithm, parameters)
 
         with pytest.raises(UseCaseError, match=message):
             train(snapshots(users=80), candidates=(LINEAR, wrong))
@@ -205,23 +199,21 @@ def test_a_sample_is_weighted_and_proves_no_more_than_its_rows():
     assert training.live.scores(whole, SHOP).mean() == pytest.approx(base_rate, rel=0.1)
     before = np.average(training.judged[0].score, weights=judged.weight)
     assert before == pytest.approx(base_rate, rel=0.3)
-    assert training.parts.every.row_weights == (1, 10)
+    assert [training.parts.every.row_weight(label) for label in (1, 0)] == [1, 10]
     assert held.metrics.base_rate == pytest.approx(base_rate, rel=0.25)
     assert held.metrics.roc_auc_high - held.metrics.roc_auc_low > 1.2 * (high - low)
 
 
-@pytest.mark.parametrize("rows", [5_000, 100_000])
 @pytest.mark.parametrize(
     ("usual", "odd"),
-    [(None, None), (0.0, 1.0), (0.0, 1_000.0), (7.0, 8.0)],
-    ids=["a gap", "a flag", "a large number", "one more than always"],
+    [(None, None), (0.0, 1_000.0), (7.0, 8.0)],
+    ids=["a gap", "a large number", "one more than always"],
 )
-def test_one_odd_row_hardly_moves_the_probability_of_those_like_it(rows, usual, odd):
-    """A gap, or a number that is otherwise constant, in one training row of label 1,
-    however many rows there are. Users with it next week had 99%; the evidence of one
-    row is worth less than a factor of five on a usual 8%, and with a large number that
-    only one row has, all others keep their probability."""
-    random = np.random.default_rng(0)
+def test_one_odd_row_hardly_moves_the_probability_of_those_like_it(usual, odd):
+    """A gap, or a number that is otherwise constant, in one training row of label 1.
+    Users with it next week had 99%; the evidence of one row is worth less than a factor
+    of five on a usual 8%, and all others keep their probability."""
+    random, rows = np.random.default_rng(0), 100_000
     spend = random.gamma(2, 2, rows)
     label = random.random(rows) < 1 / (1 + np.exp(3.2 - 0.5 * np.log1p(spend)))
     first = np.flatnonzero(label)[0]
@@ -270,9 +262,8 @@ class TestTooFew:
         [
             (
                 {"minimum_training_rows": 901},
-                "900 rows to train on are too few: .* 901",
+                "900 rows to train .* are too few: .* 901",
             ),
-            ({"minimum_conversions": 400}, " of the 900 rows to train on .* 400 are"),
             ({"minimum_conversions": 90}, " of the 300 rows to choose on .* 90 are"),
         ],
     )

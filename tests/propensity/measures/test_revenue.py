@@ -30,27 +30,18 @@ def drawn(*, level: float, seed: int, users: int = 4_000) -> Value:
 
 
 @given(AMOUNTS)
-def test_groups_of_equal_users_measure_as_the_users_one_by_one(groups):
+def test_deciles_add_up_to_all_users_and_all_money(groups):
+    """Users with one expected amount are shared out, whatever each of them paid. Groups
+    of equal users measure as the users one by one."""
     expected, paid, users = np.array(groups, float).T
     alone = [np.repeat(values, users.astype(int)) for values in (expected, paid)]
-    one, many = (
-        measured(expected, paid, users),
-        measured(*alone, np.ones(len(alone[0]))),
-    )
-
-    for name in ("value_error", "value_top_share", "value_observed_low"):
-        assert getattr(one, name) == (
-            None if getattr(many, name) is None else pytest.approx(getattr(many, name))
-        )
-
-
-@given(AMOUNTS)
-def test_deciles_add_up_to_all_users_and_all_money(groups):
-    """Users with one expected amount are shared out, whatever each of them paid."""
-    expected, paid, users = np.array(groups, float).T
+    many = measured(*alone, np.ones(len(alone[0])))
     found = measured(expected, paid, users)
     deciles = found.value_deciles
 
+    for name in ("value_error", "value_top_share", "value_observed_low"):
+        one, other = getattr(found, name), getattr(many, name)
+        assert one == (None if other is None else pytest.approx(other))
     for name, of in (("users", np.ones_like(paid)), ("expected", expected)):
         assert sum(getattr(part, name) for part in deciles) == pytest.approx(of @ users)
     assert sum(part.paid for part in deciles) == pytest.approx(paid @ users)

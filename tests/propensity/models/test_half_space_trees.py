@@ -17,10 +17,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.report import by_peer
-from propensity import usecases
 from propensity.models.half_space_trees import HalfSpaceTrees
 
-CARDS = usecases.load("card_fraud")
 # Trees, height, window and seed, each with complete rows and with gaps.
 SIZES = [(6, 3, 100, 0), (5, 8, 100, 42), (1, 8, 30, 7), (6, 1, 1, 42)]
 CASES = [*product(SIZES, [0.0, 0.15])]
@@ -83,25 +81,6 @@ def named(row: list[float]) -> dict[str, float]:
     return {f"{n:02}": value for n, value in enumerate(row) if not math.isnan(value)}
 
 
-def test_the_seed_of_the_trees_of_card_fraud_hardly_moves_their_ranking():
-    """By less than 0.02 of ROC AUC; with 25 trees, as river has, by more than 0.05."""
-    [candidate, *_], random = CARDS.candidates, np.random.default_rng(3)
-    rows, is_fraud = random.standard_normal((4_000, 29)), random.random(4_000) < 0.02
-    rows[is_fraud, :12] += random.normal(0, 3, (is_fraud.sum(), 12))
-
-    def spread(**changed: int) -> float:
-        figures = []
-        for seed in range(6):
-            parameters = {**candidate.parameters, **changed, "random_state": seed}
-            trees = HalfSpaceTrees(**parameters).fit(rows[:2_000])
-            score = scores_of(trees, rows[2_000:])
-            figures.append(roc_auc_score(is_fraud[2_000:], score))
-        return max(figures) - min(figures)
-
-    assert spread() < 0.02
-    assert spread(n_trees=25) > 0.05
-
-
 class TestStream:
     def test_the_stream_of_trees_gives_no_score_until_the_first_window_is_full(self):
         """Nothing can be known before. Then scores lie in [0, 1], beyond all limits,
@@ -132,7 +111,7 @@ class TestStream:
 
     @pytest.mark.parametrize(
         ("name", "value"),
-        [("n_trees", 0), ("height", 1.5), ("height", 50), ("window_size", -1)],
+        [("n_trees", 0), ("height", 1.5), ("height", 50)],
     )
     def test_the_stream_of_trees_names_the_parameter_that_is_wrong(self, name, value):
         with pytest.raises(ValueError, match=f"{name} must be an integer from 1 to "):
@@ -152,7 +131,7 @@ class TestStream:
         assert pickle.dumps(trees) == before
 
 
-def area(absurd: tuple[int, object] | None = None) -> float:
+def area(absurd: int | None = None) -> float:
     """ROC AUC of payments by trees that go on learning after the first thousand; one
     row may have absurd amounts. Frauds are rare and stand out in the amount."""
     generator = np.random.default_rng(5)
@@ -169,12 +148,11 @@ def area(absurd: tuple[int, object] | None = None) -> float:
 
 class TestRobustLimits:
     @pytest.mark.parametrize("at", [100, 2_500])
-    @pytest.mark.parametrize("columns", [3, slice(None)], ids=["amount", "all"])
-    def test_limits_survive_an_absurd_amount(self, at, columns):
+    def test_limits_survive_an_absurd_row(self, at):
         """One row of billions, when trees are fitted or after it, costs less than 0.02
         of the area under the curve."""
         assert area() > 0.95
-        assert area() - area((at, columns)) < 0.02
+        assert area() - area(at) < 0.02
 
     @pytest.mark.parametrize(
         ("values", "limits"),

@@ -21,10 +21,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
-    StackingClassifier,
     VotingClassifier,
 )
-from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -83,6 +81,7 @@ def users(n, *, seed, values=12):
 
 
 TRAINING = users(len(LABEL), seed=1, values=8)
+FIRST = TRAINING.slice(0, 1)
 
 
 def with_column(batch, name, values):
@@ -153,21 +152,6 @@ def trees():
     return HalfSpaceTrees(n_trees=5, height=5, window_size=100)
 
 
-class Calibrated(BaseEstimator):
-    """A model of an earlier release, calibrated: it was fitted first, then frozen."""
-
-    def __init__(self, model, method):
-        self.model = model
-        self.method = method
-
-    def fit(self, encoded, label):
-        frozen = FrozenEstimator(self.model.fit(encoded, label))
-        calibrator = CalibratedClassifierCV(linear(), method=self.method)
-        return StackingClassifier(
-            [("model_0", frozen)], calibrator, cv="prefit", stack_method="predict_proba"
-        ).fit(encoded, label)
-
-
 class Doubled(TransformerMixin, BaseEstimator):
     """A user's own transformer, which asks for a frame with names."""
 
@@ -187,6 +171,13 @@ LOG = FunctionTransformer(np.log1p, feature_names_out="one-to-one")
 BINS = KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")
 RARE = OneHotEncoder(handle_unknown="ignore", drop="if_binary", max_categories=2)
 COUNTED = ordinal(encoded_missing_value=-2, dtype=np.int32)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit(columns("passthrough", ordinal()), boosted())
+
+
 # Every kind of transformer and model once: of numbers, of categories, a model of both.
 PIPELINES = [
     (imputed(), one_hot(), linear()),
@@ -195,19 +186,15 @@ PIPELINES = [
     (
         imputed(MinMaxScaler(clip=True), add_indicator=True),
         RARE,
-        Calibrated(linear(), "sigmoid"),
+        CalibratedClassifierCV(linear(), cv=2),
     ),
     (
         imputed(RobustScaler(), PolynomialFeatures(2)),
         filled(one_hot(), StandardScaler(with_mean=False)),
-        Calibrated(linear(), "isotonic"),
+        linear(),
     ),
-    (
-        imputed(QuantileTransformer(n_quantiles=20)),
-        filled(ordinal()),
-        Calibrated(boosted(), "isotonic"),
-    ),
-    (imputed(BINS), COUNTED, Calibrated(forest(), "sigmoid")),
+    (imputed(QuantileTransformer(n_quantiles=20)), filled(ordinal()), boosted()),
+    (imputed(BINS), COUNTED, forest()),
     (imputed(one_hot()), ordinal(encoded_missing_value=-2, min_frequency=30), VOTING),
     (Doubled(), TargetEncoder(random_state=0), linear()),
     (imputed(), "drop", boosted()),
@@ -260,9 +247,8 @@ def test_scores_are_those_of_preprocessors_of_any_sort(preprocessor):
     assert np.array_equal(scored([batch], *fitted), expected(batch, *fitted))
 
 
-def test_scores_come_with_their_own_batch():
+def test_scores_come_with_their_own_batch(fitted):
     """One pair per batch, in order, the batch as it came, empty ones included."""
-    fitted = fit(columns("passthrough", ordinal()), boosted())
     batches = [users(n, seed=n) for n in (3, 0, 5, 1, 0)]
     pairs = list(score(iter(batches), *fitted))
 
@@ -271,9 +257,8 @@ def test_scores_come_with_their_own_batch():
 
 
 @pytest.mark.parametrize(("threads", "ahead"), [(2, 3), (0, 1)])
-def test_scores_take_bounded_memory(threads, ahead):
+def test_scores_take_bounded_memory(fitted, threads, ahead):
     """No more batches are read ahead than there are threads."""
-    fitted = fit(columns("passthrough", ordinal()), boosted())
     pulled = []
 
     def stream():
@@ -289,9 +274,11 @@ def test_scores_take_bounded_memory(threads, ahead):
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("threads", [0, 2])
-    @pytest.mark.parametrize("model", [linear(), VOTING], ids=["linear", "mean"])
-    @pytest.mark.parametrize(("value", "state"), [(np.inf, "infinite"), (None, "null")])
+    @pytest.mark.parametrize(
+        ("value", "state", "model", "threads"),
+        [(np.inf, "infinite", linear(), 0), (None, "null", VOTING, 2)],
+        ids=["infinite", "null"],
+    )
     def test_a_refusal_names_the_feature_that_is_refused(
         self, value, state, model, threads
     ):
@@ -348,31 +335,16 @@ def test_a_frame_has_floats_and_strings_with_nan_for_null():
     pd.testing.assert_frame_equal(found, pd.DataFrame(same), check_exact=True)
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    return fit(columns("passthrough", ordinal()), boosted())
-
-
 class TestSchema:
     @pytest.mark.parametrize(
         ("changed", "field", "message"),
         [
             (TRAINING.drop_columns(["spend"]), "spend", "'spend'.*missing"),
-            (
-                TRAINING.append_column("spend", TRAINING["amount"]),
-                "spend",
-                "'spend'.*2 times",
-            ),
-            *(
-                (with_column(TRAINING.slice(0, 1), name, values), name, message)
-                for name, values, message in (
-                    ("visits", pa.array(["1"]), "'visits' is string"),
-                    ("source", pa.array([1]), "'source' is int64"),
-                    ("days", pa.array([0], pa.timestamp("us")), "'days' is timestamp"),
-                )
-            ),
+            (TRAINING.append_column("spend", TRAINING["amount"]), "spend", "2 times"),
+            (with_column(FIRST, "visits", ["1"]), "visits", "'visits' is string"),
+            (with_column(FIRST, "source", [1]), "source", "'source' is int64"),
         ],
-        ids=["missing", "twice", "text", "number", "timestamp"],
+        ids=["missing", "twice", "text", "number"],
     )
     def test_a_schema_names_the_feature_that_is_not_as_trained(
         self, fitted, changed, field, message
