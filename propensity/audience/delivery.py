@@ -203,9 +203,6 @@ class Ledger:
         """
         Record what the destination says now of users whom it has since an earlier time.
 
-        Args:
-            recorded: As ``recorded`` returns them.
-
         Returns:
             How many users it still says nothing of, as of all dates.
         """
@@ -252,9 +249,6 @@ def requests_left(ledger: Ledger, recorded: Sequence[Delivery]) -> list[Request]
     Return the requests that were not answered yet, removals first.
 
     Those that are pending in the ledger have the users, and so the key, that they had.
-
-    Args:
-        recorded: As ``Ledger.recorded`` returns them.
     """
     audience, destination = ledger.audience, ledger.destination
     known = {member.user_id: member for member in audience.members}

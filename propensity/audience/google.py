@@ -105,9 +105,6 @@ class Google(Destination):
         clock: Clock = SYSTEM,
     ) -> None:
         """
-        Args:
-            columns: Names of the members' further columns.
-
         Raises:
             ValueError: The file names a column that there is not.
         """

@@ -180,7 +180,6 @@ class Http(Destination):
         """
         Args:
             variables: Secrets, by ``$`` and name; no message has a value.
-            columns: Names of the members' further columns.
 
         Raises:
             ValueError: The file cannot be filled in, names no users, or would add those

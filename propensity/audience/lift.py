@@ -176,7 +176,6 @@ def sample_ratio(treated: int, control: int, *, share: float) -> float:
     Return the p-value of the groups' sizes, by the chi-square test.
 
     Args:
-        treated, control: Users.
         share: Of the control group, as set; below 1, and 0 for none.
     """
     users = treated + control
@@ -196,7 +195,6 @@ def verdict(
         difference: Of the rates of conversion; None without users in both groups.
         conversions: Of both groups.
         is_sound: Whether the groups' sizes raised no alarm.
-        is_final: Whether no outcome is missing any more.
     """
     if not is_sound:
         return "sample_ratio"

@@ -234,7 +234,6 @@ def most_candidates(
     Return how many candidates to read: no more than are needed.
 
     Args:
-        users: Number of users of the publication.
         suppressed: How many users are left out after that.
     """
     most, paid_for = declared.most(users), declared.paid_for

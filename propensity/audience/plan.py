@@ -166,10 +166,6 @@ class Ranked:
     def deciles(self, *, cost: float | None, margin: float | None) -> list[Decile]:
         """
         Return ten equal parts of the users; equal scores are divided in proportion.
-
-        Args:
-            cost: Of contacting a user.
-            margin: Share of the revenue that is left after the goods are paid for.
         """
         users = tenths(self.users, self.users).tolist()
         conversions = tenths(self.users, self.conversions).tolist()

@@ -50,7 +50,6 @@ def preview(
     Return what a delivery would do. Writes nothing, but for the key of control groups.
 
     Args:
-        secret: Returns the value of a secret by its name.
         until: The newest publication up to this date counts; None for today.
         validate: Whether the receiver is asked if it would take the first request; of
             those that can say so without taking it.
@@ -111,7 +110,6 @@ def send(
     Store the members of an audience, and send those who are treated.
 
     Args:
-        secret, until: As of ``preview``.
         may_be_empty: Whether an empty audience takes users of earlier dates off the
             list.
         scheduled_on: The day on which the clock sends it; None where a person does.

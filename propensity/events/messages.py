@@ -76,10 +76,6 @@ def message(body: bytes, *, maximum_bytes: int = MAXIMUM_EVENT_BYTES) -> Message
     """
     Return the message in the body of a push.
 
-    Args:
-        body: The body.
-        maximum_bytes: Of a payload.
-
     Raises:
         RequestError: It is not a push; the error names the field at fault. For a
             payload that is too large or not base64, ``problem`` is set instead.
@@ -160,7 +156,6 @@ def redacted(data: bytes, personal: Mapping[str, str]) -> bytes | None:
     A message without such fields stays the same bytes; of any other one numbers do.
 
     Args:
-        data: The message.
         personal: Kinds of the personal fields, by the letters of their names.
 
     Returns:
@@ -249,9 +244,7 @@ def dead_letters(
     Return rows of ``dead_letters``: refused messages, without personal values.
 
     Args:
-        messages: Of the group.
         refused: The reasons, by place in ``messages``.
-        received_at: Now, in UTC.
         personal: As of ``redacted``.
     """
     letters = [messages[place] for place in refused]

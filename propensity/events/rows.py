@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from propensity.events.messages import UTC_TIME, Message, receipt, times_of
 from propensity.events.types import Catalogue
@@ -152,10 +153,7 @@ def accept(
     Turn messages into events and truths.
 
     Args:
-        messages: In any order.
-        catalogue: Of the event types.
         postcodes: The postcode table; None for events that are enriched already.
-        received_at: Now, in UTC.
         suppressed: The users whose events are not kept. The user of a truth is its
             event id.
     """
@@ -311,11 +309,10 @@ def rows_of(
     Args:
         table: STREAM_EVENTS or TRUTH_EVENTS, for truths.
         events: Or truths.
-        received_at: Now, in UTC.
         lateness: An event of more days before is late.
     """
     times = pa.array([event.time_us for event in events], UTC_TIME)
-    oldest_us = microseconds_of(midnight((received_at - lateness).date()))
+    oldest = pa.scalar(midnight((received_at - lateness).date()), UTC_TIME)
     amounts = pa.array([event.amount for event in events], pa.float64())
     columns: dict[str, object] = {
         "event_time": times,
@@ -323,7 +320,7 @@ def rows_of(
         "event_date": times.cast(pa.timestamp("us")).cast(pa.date32()),
         # Rounded to the cent: a float is the nearest to its digits, not equal.
         "amount": amounts.cast(_CENTS).cast(_NUMERIC),
-        "is_late": [event.time_us < oldest_us for event in events],
+        "is_late": pc.less(times, oldest),
         **receipt([event.message for event in events], received_at),
     }
     for name in ("use_case", "event_id", "user_id", "event_type"):

@@ -170,7 +170,6 @@ class Catalogue:
     ) -> None:
         """
         Args:
-            use_cases: Of the deployment.
             wrong: Gets the error of a use case that takes an undeclared type, declares
                 one a second time, or an invalid one; it is left out. None raises it.
 

@@ -194,7 +194,6 @@ class Artifacts:
         Read an object, or return None if there is none (any more).
 
         Args:
-            name: Of the object.
             generation: The one to read; the newest by default.
 
         Raises:

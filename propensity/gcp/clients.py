@@ -70,7 +70,6 @@ def open_client(client: type[Client], endpoint: str) -> Client:
     Open a client; nothing is sent yet.
 
     Args:
-        client: Its class.
         endpoint: Of an emulator, as HOST:PORT; empty for Google's.
     """
     if not endpoint:
@@ -105,7 +104,6 @@ def error_of(  # noqa: PLR0911 an error each
 
     Args:
         error: Of ``RAISED``.
-        settings: Of the deployment.
         service: BIGQUERY, STORAGE, PUBSUB or SECRETS.
         on: The resource of the call; empty where the error names it.
         needs: The permission of the call; empty where the error names it.

@@ -30,6 +30,10 @@ Function = Callable[[Request], Awaitable[Response]]
 # https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries
 KEEP_ALIVE_S = 620
 
+# A thousand instances, or ids of the longest kind with every character escaped, need
+# less. While it is parsed, no other request is answered.
+MAXIMUM_OBJECT_BYTES = 4 * 1024**2
+
 # Linux keeps a container's limit here: control groups version 2, and version 1.
 _MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -88,7 +92,6 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
     Args:
         raised: Any error. An unexpected one is a 500; the log has its traceback, but
             not its message, which may name a user.
-        callers: Of the function.
     """
     if isinstance(raised, errors.PropensityError):
         error, message = raised, raised.message
@@ -141,29 +144,9 @@ class Json(Response):
         super().__init__(body, status, headers, media_type=_JSON_TYPE)
 
 
-def length_of(request: Request, *, maximum: int) -> int:
-    """
-    Return the bytes of a request's body by its header; the maximum without one.
-
-    Raises:
-        TooLarge: The body is larger than the maximum.
-    """
-    for name, value in request.scope["headers"]:
-        if name == b"content-length":
-            if int(value) > maximum:
-                raise _too_large(maximum)
-            return int(value)
-    # A body in chunks does not say how long it will be.
-    return maximum
-
-
 async def body_of(request: Request, *, maximum: int) -> bytes:
     """
     Read a request's body, up to a maximum.
-
-    Args:
-        request: With an unread body.
-        maximum: Bytes.
 
     Raises:
         TooLarge: The body is larger.
@@ -180,23 +163,17 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         is_whole = not part.get("more_body", False)
         size += len(chunk)
         if size > maximum:
-            raise _too_large(maximum)
+            raise errors.TooLarge(f"the body is larger than {maximum} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _too_large(maximum: int) -> errors.TooLarge:
-    return errors.TooLarge(f"the body is larger than {maximum} bytes")
-
-
-async def object_of(request: Request, *, maximum: int) -> dict[str, object]:
+async def object_of(request: Request) -> dict[str, object]:
     """
     Read a request's body, which must be a JSON object; NaN is for its reader to refuse.
 
-    Args:
-        request, maximum: As of ``body_of``, whose errors it raises.
-
     Raises:
+        TooLarge: It is larger than ``MAXIMUM_OBJECT_BYTES``.
         UnsupportedType: It is not declared to be JSON.
         RequestError: It is no JSON object, or has a name twice.
     """
@@ -206,7 +183,7 @@ async def object_of(request: Request, *, maximum: int) -> dict[str, object]:
             "the body must be JSON, with the header Content-Type: application/json",
             field="Content-Type",
         )
-    return object_in(await body_of(request, maximum=maximum))
+    return object_in(await body_of(request, maximum=MAXIMUM_OBJECT_BYTES))
 
 
 def object_in(body: bytes) -> dict[str, object]:
@@ -241,13 +218,7 @@ def reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def json_errors(name: str, callers: Callers) -> Callable[[Function], Function]:
-    """
-    Turn any error of an asynchronous function into JSON, and log it in one line.
-
-    Args:
-        name: Of the function, in the log.
-        callers: Of the function.
-    """
+    """Turn any error of an asynchronous function into JSON, and log it in one line."""
     from uvicorn_worker import UvicornWorker
 
     # Idle connections are kept for longer than callers keep them.

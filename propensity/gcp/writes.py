@@ -113,7 +113,6 @@ def write(settings: Settings, table: str, rows: pa.Table) -> None:
     first is never committed. After an error of the commit the rows may be there or not.
 
     Args:
-        settings: Project and dataset, and deadlines.
         table: Its name in the dataset.
         rows: In the table's Arrow schema.
 

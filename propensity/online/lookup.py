@@ -65,8 +65,6 @@ Key = tuple[str, str]
 
 # Older predictions are marked: a week, and a day for the run.
 STALE_AFTER = timedelta(days=8)
-# A thousand ids of the longest kind, every character escaped, need three quarters.
-MAXIMUM_BODY_BYTES = 4 * 1024**2
 
 _UNKNOWN_USER = {
     "error": "unknown_user",
@@ -379,7 +377,7 @@ async def read_question(request: Request) -> Question:
         raise errors.RequestError(
             "a POST takes no query parameters; put them in the body"
         )
-    return _in_body(await object_of(request, maximum=MAXIMUM_BODY_BYTES))
+    return _in_body(await object_of(request))
 
 
 def _in_query_string(encoded: bytes) -> Question:

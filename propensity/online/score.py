@@ -49,8 +49,6 @@ from propensity.tables.stream import INFERENCE_LOG, Inference
 from propensity.usecases import Features, UseCase
 
 FUNCTION = "score"
-# A thousand instances need one. While a body is parsed, no other request is answered.
-MAXIMUM_BODY_BYTES = 4 * 1024**2
 
 # Instances of one call of the model, unless a single request has more; the pause
 # between two calls, in which more come; and instances that may wait.
@@ -141,7 +139,7 @@ class Online:
             raise errors.NoSuchPath("the path must be /")
         if request.method != "POST":
             raise errors.MethodNotAllowed(request.method, allowed=("POST",))
-        fields = await object_of(request, maximum=MAXIMUM_BODY_BYTES)
+        fields = await object_of(request)
         question = question_of(
             fields,
             self._use_cases,

@@ -40,7 +40,7 @@ from propensity.events.messages import Message, dead_letters
 from propensity.events.rows import Accepted, Event, PostcodeIndex, accept, rows_of
 from propensity.events.types import Catalogue
 from propensity.events.values import Refused
-from propensity.gcp.http import Json, body_of, freeze_gc, length_of
+from propensity.gcp.http import Json, body_of, freeze_gc
 from propensity.gcp.log import Counts, log
 from propensity.gcp.pubsub import Bus
 from propensity.gcp.queries import Queries
@@ -171,8 +171,11 @@ class Consumer(ABC):
 
     async def _read(self, request: Request) -> bytes:
         """Read a body, unless the instance is reading as much as it has memory for."""
-        most = messages.MAXIMUM_BODY_BYTES
-        size = length_of(request, maximum=most)
+        # A body in chunks does not say how long it will be.
+        size = most = messages.MAXIMUM_BODY_BYTES
+        for name, value in request.scope["headers"]:
+            if name == b"content-length":
+                size = min(int(value), most)
         if self._reading + size > READING_BYTES:
             raise Unavailable("too much is being read in this instance; try again")
         self._reading += size

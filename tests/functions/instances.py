@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +122,7 @@ class Instance(Endpoint):
 
         return once(self.target, stage_it) / "staged"
 
-    def start(self, *, wait: bool = True) -> Instance:
+    def start(self) -> Instance:
         """Start the process, and wait until it answers."""
         runtime = self.home / "run"
         runtime.mkdir(parents=True, exist_ok=True)
@@ -144,8 +144,7 @@ class Instance(Endpoint):
             port=self.port,
             log=self.home / f"log-{self.starts}",
         )
-        if wait:
-            self.wait()
+        self.wait()
         return self
 
     def wait(self) -> None:
@@ -199,18 +198,6 @@ def failing(table: Table, error: Exception) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Appends, "append", appending)
-        yield
-
-
-@contextlib.contextmanager
-def together(instances: Sequence[Instance]) -> Iterator[None]:
-    """Start instances at the same time, and stop them."""
-    with contextlib.ExitStack() as undo:
-        for instance in instances:
-            undo.callback(instance.stop)
-            instance.start(wait=False)
-        for instance in instances:
-            instance.wait()
         yield
 
 

@@ -28,7 +28,7 @@ from propensity.settings import DEAD_LETTERS
 from tests.deployment import Deployment
 from tests.events import CATALOGUE
 from tests.exact import expected_features
-from tests.functions.instances import Instance, together
+from tests.functions.instances import Instance
 from tests.functions.streaming import eventually, new_site
 
 pytestmark = pytest.mark.timeout(3600)
@@ -134,7 +134,7 @@ def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path):
         Instance("stream_features", site.environment, tmp_path / name) for name in "ab"
     ]
     sent: dict[str, Delivery] = {}
-    with together(instances):
+    with instances[0], instances[1]:
         subscriptions = [
             subscribe(site, topic, instance)
             for topic, instance in zip(TOPICS, instances, strict=True)

@@ -53,11 +53,9 @@ ILL_TYPED = {
     "amount": (*NEVER, '"1.50"', '""', "true", "false", "null"),
     "label": (*NEVER, '"1"', "1.0", "0.5"),
 }
-WRONG = [
-    (name, field, literal)
-    for name, field, kind in FIELDS
-    for literal in ILL_TYPED[kind]
-]
+# A field of each kind.
+ONE_OF = {kind: (name, field) for name, field, kind in FIELDS}
+WRONG = [(*ONE_OF[kind], literal) for kind in ILL_TYPED for literal in ILL_TYPED[kind]]
 
 
 class TestEveryType:

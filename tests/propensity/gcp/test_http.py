@@ -12,7 +12,13 @@ import pytest
 from starlette.requests import Request
 
 from propensity import errors
-from propensity.gcp.http import Callers, failure_of, json_errors, reject_duplicates
+from propensity.gcp.http import (
+    Callers,
+    body_of,
+    failure_of,
+    json_errors,
+    reject_duplicates,
+)
 from propensity.gcp.log import Counts, trace_of
 
 INSIDE = "the table p.d.secrets has no column x"
@@ -103,6 +109,21 @@ def test_a_failure_is_one_line_of_the_log(error, status, severity, capsys, monke
     assert ("RuntimeError" in line["message"]) == isinstance(error, RuntimeError)
     assert INSIDE not in f"{line} {answer.body}"
     assert line["logging.googleapis.com/trace"].startswith("projects/p/traces/1054")
+
+
+async def test_a_body_is_read_up_to_its_maximum():
+    """Whether or not it says how long it will be."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"12345", "more_body": bool(more.pop())}
+
+    for headers in ([], [(b"content-length", b"10")]):
+        request = Request({"type": "http", "headers": headers}, receive)
+        more = [False, True]
+        assert await body_of(request, maximum=10) == b"1234512345"
+        more = [False, True]
+        with pytest.raises(errors.TooLarge, match="larger than 9 bytes"):
+            await body_of(request, maximum=9)
 
 
 @pytest.mark.parametrize(
