@@ -48,6 +48,7 @@ TAKEN: set[tuple[str, str]] = set()
 _TYPE = re.compile(r"(ARRAY<\w+>|STRING|INT64|FLOAT64|NUMERIC|BOOL|DATE|TIMESTAMP)")
 _TRANSACTION = re.compile(r"(BEGIN|COMMIT)( TRANSACTION)?", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
+_CREATE = re.compile(r"\bCREATE\b")
 
 
 EVENTS = {one.name: one.sql_type for one in ga4_schema.COLUMNS}
@@ -75,10 +76,12 @@ def columns(script: str, relations: dict[str, Columns], given: Columns) -> Colum
         if resolved is None:
             raise Refused("it has what the analyzer does not know, and was not read")
         found = googlesql.output_of(resolved)
-        # Statements read what those before them in the script have created.
-        created = sqlglot.parse_one(one, read="bigquery")
-        if isinstance(created, exp.Create) and created.expression:
-            known[created.this.name] = found
+        # Statements read what those before them in the script have created. Parsing
+        # takes long, so that it is done for few of them.
+        if _CREATE.search(one):
+            created = sqlglot.parse_one(one, read="bigquery")
+            if isinstance(created, exp.Create) and created.expression:
+                known[created.this.name] = found
     return found
 
 

@@ -159,10 +159,7 @@ def test_players_whose_label_is_not_known_are_in_no_group(borrow):
     assert {row["revenue"] for row in rows} == {None}
 
 
-@pytest.mark.parametrize("table", [tables.EVALUATION, tables.AUDIENCE_LIFT])
-def test_a_run_of_an_older_date_leaves_final_rows(
-    monday, converters, monkeypatch, table
-):
+def test_a_run_of_an_older_date_leaves_final_rows(monday, converters, monkeypatch):
     """Defect: what it had read before late rows came took the place of the final
     figures that a run of a newer date, with a lease of its own, had written meanwhile;
     and its page that of theirs."""
@@ -170,11 +167,10 @@ def test_a_run_of_an_older_date_leaves_final_rows(
     join(monday, MONDAY, users[:10], users[10:20])
 
     def published() -> list[Any]:
-        read = monday.evaluations() if table is tables.EVALUATION else lifts(monday)
-        return [*read, monday.read(PAGE)]
+        return [*monday.evaluations(), *lifts(monday), monday.read(PAGE)]
 
     def written(self: Any, to: Any, rows: Any) -> None:
-        if to is table and not final:
+        if to is tables.EVALUATION and not final:
             final.append(None)
             shop.load(monday, [purchase("u3", MONDAY + 2 * DAY)])
             monday.run("model_evaluation", MONDAY + 2 * WEEK)

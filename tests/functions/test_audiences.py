@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -58,9 +57,9 @@ class Crm(Receiver):
         return super().take(method, path, headers, body)
 
 
-@contextlib.contextmanager
-def receiving() -> Iterator[Crm]:
-    """Start a receiver that rejects one user, and pause for none of its answers."""
+@pytest.fixture(scope="module")
+def crm() -> Iterator[Crm]:
+    """A receiver that rejects one user, and for whose answers nobody pauses."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Http, "first_pause_s", 0.0)
         with Crm(rejects=lambda user: "unsubscribed" * (user == "u150")) as receiver:
@@ -68,32 +67,15 @@ def receiving() -> Iterator[Crm]:
 
 
 @pytest.fixture(scope="module")
-def crm() -> Iterator[Crm]:
-    with receiving() as receiver:
-        yield receiver
-
-
-@pytest.fixture(scope="module")
-def new_site(new_place, emulators, tmp_path_factory) -> Callable[..., Deployment]:
-    """Make a place with predictions of Monday, an audience, and a secret for it."""
-
-    def make(crm: Crm) -> Deployment:
-        folder = tmp_path_factory.mktemp("own")
-        site = new_place(PROPENSITY_USE_CASES=str(folder))
-        write(site, crm)
-        kept = emulators.state.folder / "secrets" / "AUDIENCE_TOKEN"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(TOKEN)
-        publish(site.warehouse, MONDAY, USERS)
-        return site
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def running(new_site, crm) -> Deployment:
-    """The same, once a person has sent Monday."""
-    site = new_site(crm)
+def running(new_place, crm, emulators, tmp_path_factory) -> Deployment:
+    """A place with an audience and a secret for it, once a person has sent Monday."""
+    folder = tmp_path_factory.mktemp("own")
+    site = new_place(PROPENSITY_USE_CASES=str(folder))
+    write(site, crm)
+    kept = emulators.state.folder / "secrets" / "AUDIENCE_TOKEN"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(TOKEN)
+    publish(site.warehouse, MONDAY, USERS)
     by_hand(site, MONDAY)
     return site
 
@@ -173,19 +155,21 @@ def check_account(site: Deployment, crm: Crm) -> None:
     assert crm.changed == []
 
 
-def test_the_first_date_of_an_audience_is_sent_by_a_person(new_site):
+def test_the_first_date_of_an_audience_is_sent_by_a_person(running, day, crm):
     """The scheduler, which would call again, is answered 200."""
-    with receiving() as crm:
-        site = new_site(crm)
-        message = refused(post(site, MONDAY), 409, "audience_stopped")
-        headers = {"X-CloudScheduler": "true"}
-        answer = site.post("audiences", {"as_of": MONDAY}, headers=headers)
+    file_of(running, "winback.toml").unlink()
+    declare(running, "newcomers", WINBACK)
+    before = crm.requests
+    message = refused(post(running, day), 409, "audience_stopped")
+    headers = {"X-CloudScheduler": "true"}
+    answer = running.post("audiences", {"as_of": day}, headers=headers)
+    members = "SELECT * FROM ma_audience_members WHERE audience = 'newcomers'"
 
     assert "a person sends the first date" in message
-    assert "propensity audience send winback" in message
+    assert "propensity audience send newcomers" in message
     assert (answer.status_code, answer.json["error"]) == (200, "audience_stopped")
-    assert crm.requests == 0
-    assert site.rows("SELECT * FROM ma_audience_members") == []
+    assert crm.requests == before
+    assert running.rows(members) == []
 
 
 def test_a_first_date_that_was_sent_to_another_destination_is_a_first_date(
@@ -214,31 +198,28 @@ def test_a_later_date_is_sent_and_a_clock_that_fires_twice_sends_nothing_twice(
     check_account(running, crm)
 
 
-def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(new_site):
+def test_a_size_beyond_twice_or_below_half_of_the_last_one_stops(running, day, crm):
     """A person decides, and the clock goes on from there."""
     users = {f"u{n:03}": (n + 1) / 400 for n in range(250)}
-    first, second = (MONDAY + timedelta(days=7 * n) for n in (1, 2))
+    second, third = day + timedelta(days=7), MONDAY + timedelta(days=14 * next(WEEKS))
 
     def posted(day: date, top: int):
-        declare(site, "winback", WINBACK.replace("top = 100", f"top = {top}"))
-        return post(site, day)
+        declare(running, "winback", WINBACK.replace("top = 100", f"top = {top}"))
+        return post(running, day)
 
-    with receiving() as crm:
-        site = new_site(crm)
-        by_hand(site, MONDAY)
-        publish(site.warehouse, first, users)
-        before = crm.requests
-        for top in (49, 201):
-            message = refused(posted(first, top), 409, "audience_stopped")
-            assert f"{top} members, and had 100" in message
-        assert crm.requests == before
-        assert posted(first, 200).status_code == 200
-        publish(site.warehouse, second, users)
-        refused(posted(second, 99), 409, "audience_stopped")
-        by_hand(site, second)
-        publish(site.warehouse, second + timedelta(days=7), users)
-        assert posted(second + timedelta(days=7), 50).status_code == 200
-        check_account(site, crm)
+    publish(running.warehouse, day, users)
+    before = crm.requests
+    for top in (49, 201):
+        message = refused(posted(day, top), 409, "audience_stopped")
+        assert f"{top} members, and had 100" in message
+    assert crm.requests == before
+    assert posted(day, 200).status_code == 200
+    publish(running.warehouse, second, users)
+    refused(posted(second, 99), 409, "audience_stopped")
+    by_hand(running, second)
+    publish(running.warehouse, third, users)
+    assert posted(third, 50).status_code == 200
+    check_account(running, crm)
 
 
 def test_an_audience_is_sent_on_its_days_until_its_last(running, day):
