@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
+from werkzeug import Request, Response
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from local.processes import HOST
 
@@ -25,60 +26,16 @@ class Asked:
     method: str
     path: str
     body: bytes
-    headers: Mapping[str, str]
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Proxy
+class Quiet(WSGIRequestHandler):
+    """Writes no log."""
 
-    def handle_one(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        outcome = self.server.outcome(self.command, self.path, body, self.headers)
-        if outcome is not None and outcome != Proxy.LOST:
-            status, text = (
-                outcome if isinstance(outcome, tuple) else (outcome, INJECTED)
-            )
-            self.reply(status, {}, text)
-            return
-        dropped = {*HOP_BY_HOP, "host"}
-        kept = {
-            name: value
-            for name, value in self.headers.items()
-            if name.lower() not in dropped
-        }
-        answer = requests.request(
-            self.command,
-            self.server.upstream + self.path,
-            data=body,
-            headers={**kept, "Accept-Encoding": "identity"},
-            allow_redirects=False,
-            timeout=60,
-        )
-        if outcome == Proxy.LOST:
-            self.reply(503, {}, INJECTED)
-        else:
-            self.reply(answer.status_code, answer.headers, answer.content)
-
-    def reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            if name.lower() not in HOP_BY_HOP:
-                # Resumable uploads go on at the address that they are told.
-                self.send_header(
-                    name, value.replace(self.server.upstream, self.server.url)
-                )
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
+    def log(self, *_: Any) -> None:
         pass
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_one
 
-
-class Proxy(ThreadingHTTPServer):
+class Proxy:
     """
     Forward to ``upstream`` whatever ``rule`` has nothing to say about.
 
@@ -87,30 +44,56 @@ class Proxy(ThreadingHTTPServer):
     """
 
     LOST = "lost"
-    daemon_threads = True
 
     def __init__(self, upstream: str, rule: Callable[[Asked], Any]) -> None:
         assert urlsplit(upstream).hostname == HOST
-        super().__init__((HOST, 0), Handler)
+        how = {"threaded": True, "request_handler": Quiet}
+        self._server = make_server(HOST, 0, self._answer, **how)
         self.upstream, self.rule = upstream, rule
         self.asked: list[Asked] = []
-        self.url = f"http://{HOST}:{self.server_port}"
+        self.url = f"http://{HOST}:{self._server.server_port}"
         self._counting = threading.Lock()
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
+        self._server.shutdown()
 
-    def outcome(self, *request: Any) -> Any:
-        """Note a request, and return what the rule says of it."""
+    @Request.application
+    def _answer(self, request: Request) -> Response:
+        # The path as it came: names of objects have escapes.
+        path, headers = request.environ["REQUEST_URI"], request.headers
         with self._counting:
-            asked = Asked(len(self.asked), *request)
+            number, body = len(self.asked), request.get_data()
+            asked = Asked(number, request.method, path, body)
             self.asked.append(asked)
-        return self.rule(asked)
+        outcome = self.rule(asked)
+        if outcome is not None and outcome != self.LOST:
+            is_whole = isinstance(outcome, tuple)
+            status, text = outcome if is_whole else (outcome, INJECTED)
+            return Response(text, status)
+        answer = requests.request(
+            request.method,
+            self.upstream + path,
+            data=body,
+            headers={**without(headers, "host"), "Accept-Encoding": "identity"},
+            allow_redirects=False,
+            timeout=60,
+        )
+        if outcome == self.LOST:
+            return Response(INJECTED, 503)
+        # Resumable uploads go on at the address that they are told.
+        told = {
+            name: value.replace(self.upstream, self.url)
+            for name, value in without(answer.headers).items()
+        }
+        return Response(answer.content, answer.status_code, told)
 
-    def handle_error(self, *_: Any) -> None:
-        """Say nothing of clients that have gone."""
+
+def without(headers: Mapping[str, str], *names: str) -> dict[str, str]:
+    """Headers that go on to the next server."""
+    left_out = HOP_BY_HOP.union(names)
+    return {name: of for name, of in headers.items() if name.lower() not in left_out}
