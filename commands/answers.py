@@ -119,7 +119,7 @@ def explained(error: Exception) -> tuple[str, str] | None:
     """Return what is wrong and what to do; None for a fault of ours."""
     from google.auth.exceptions import GoogleAuthError
 
-    from deploy.stage import StageError
+    from deploy import DeploymentError
     from local.errors import LocalError
     from propensity.errors import PropensityError
 
@@ -137,7 +137,7 @@ def explained(error: Exception) -> tuple[str, str] | None:
         return error.problem, error.hint or page
     if isinstance(error, LocalError):
         return error.problem, error.hint
-    return (str(error), "") if isinstance(error, StageError) else None
+    return (str(error), "") if isinstance(error, DeploymentError) else None
 
 
 def fail(name: str, problem: str, hint: str = "", *, code: Exit, as_json: bool) -> Exit:

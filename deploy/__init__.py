@@ -11,3 +11,7 @@ manual.
 ``common.sh`` has what the scripts share; ``deploy_all.sh`` calls them in order.
 ``roles.sh`` comes before them, ``call.sh`` after: it sends a request by hand.
 """
+
+
+class DeploymentError(Exception):
+    """Something cannot be deployed as it is described; the message says what."""

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy import configuration, functions, render
+from deploy import DeploymentError, configuration, functions, render
 from deploy.configuration import SEPARATOR, Deployment
-from deploy.functions import ROOT, DeploymentError
+from deploy.functions import ROOT
 from propensity import usecases
 from propensity.audience.declared import secrets_of
 from propensity.folders import own_use_cases
@@ -39,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m deploy", description=__doc__)
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
-    parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
-    parser.add_argument("--without-outputs", action="store_true")
+    parser.add_argument("--planned", action="store_true", help="read no outputs")
     parser.add_argument("--json", type=Path, help="services of Cloud Run, or a plan")
     options = parser.parse_args(arguments)
     try:
@@ -96,9 +95,8 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     # Scripts name those, too, that are not deployed.
     for part in (*(function.target for function in every), *HELPERS):
         values |= {f"account_{part}": "", f"use_cases_{part}": ""}
-    # A dry run says what the settings are for, whatever was set up before.
-    is_planned = options.without_outputs or options.dry_run
-    names = named(d) if is_planned else _put_out(d, ROOT / work / "outputs.json")
+    outputs = ROOT / work / "outputs.json"
+    names = named(d) if options.planned else _put_out(d, outputs)
     for name, value in (values | names).items():
         yield f"{name}={shlex.quote(value)}"
 

@@ -51,10 +51,11 @@ python="$root/.venv/bin/python"
 # what Terraform has created, by its outputs.
 read_names() {
   local names
-  names="$("$python" -m deploy shell --settings "$settings" ${dry_run:+--dry-run} "$@")"
+  names="$("$python" -m deploy shell --settings "$settings" "$@")"
   eval "$names"
 }
-read_names ${before:+--without-outputs}
+# A dry run says what the settings are for, whatever was set up before.
+read_names ${before:+--planned} ${dry_run:+--planned}
 
 # Print for how many more seconds rights may be on their way: IAM takes minutes to spread
 # what the set-up has granted.

@@ -17,8 +17,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from deploy import functions
-from deploy.functions import DeploymentError, Function
+from deploy import DeploymentError, functions
+from deploy.functions import Function
 from propensity import usecases
 from propensity.errors import PropensityError
 from propensity.settings import FOREIGN, Settings, unknown_setting, variable_of
@@ -154,11 +154,8 @@ class Deployment:
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""
-        if not (function.schedule and function.schedule.per_use_case):
-            return []
-        skips = function.schedule.skips
         loaded = [usecases.load(name) for name in self.use_cases]
-        return [one.name for one in loaded if not (skips and getattr(one, skips))]
+        return function.schedule.called_for(loaded) if function.schedule else []
 
 
 def read(file: Path) -> Deployment:

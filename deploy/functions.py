@@ -11,14 +11,16 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deploy import DeploymentError
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, TOPICS
 from propensity.tables import every as tables
+from propensity.usecases import UseCase
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = Path(__file__).with_name("functions.toml")
@@ -27,10 +29,6 @@ FILE = Path(__file__).with_name("functions.toml")
 LISTED = frozenset({tables.SUPPRESSED_USERS.name})
 # The only things that are read and no table of tables/.
 VIEWS = ("ga_events", *tables.views(""))
-
-
-class DeploymentError(Exception):
-    """Something cannot be deployed as it is described; the message says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +72,14 @@ class Schedule:
     @property
     def cron(self) -> str:
         return self.flags["schedule"]
+
+    def called_for(self, use_cases: Iterable[UseCase]) -> list[str]:
+        """Return the names of use cases that it calls for; none if it calls once."""
+        return [
+            one.name
+            for one in use_cases
+            if self.per_use_case and not (self.skips and getattr(one, self.skips))
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,16 +21,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy import DeploymentError
 from propensity import folders
 from propensity.errors import UseCaseError
 
 PACKAGE = "propensity"
 # The command of the repository is no part of a function.
 NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
-
-
-class StageError(Exception):
-    """A function cannot be staged; the message names what is missing or in the way."""
 
 
 def stage(
@@ -55,7 +52,7 @@ def stage(
         ``target``.
 
     Raises:
-        StageError: A source is missing, or ``target`` holds something else.
+        DeploymentError: A source is missing, or ``target`` holds something else.
     """
     root = function_folder.resolve().parent
     locks = root / "deploy" / "locks" / function_folder.name
@@ -67,15 +64,19 @@ def stage(
             **_modules(root),
         }
     except UseCaseError as error:
-        raise StageError(f"cannot stage {function_folder}: {error.message}") from error
+        raise DeploymentError(
+            f"cannot stage {function_folder}: {error.message}"
+        ) from error
     if missing := [str(file) for file in files.values() if not file.is_file()]:
-        raise StageError(f"cannot stage {function_folder}: no {', no '.join(missing)}")
+        raise DeploymentError(
+            f"cannot stage {function_folder}: no {', no '.join(missing)}"
+        )
     there = {file.name for file in target.iterdir()} if target.is_dir() else set()
     # An earlier deploy may have had another module beside main.py.
     ours = {"requirements.txt", PACKAGE, folders.OWN, "__pycache__"}
     others = {name for name in there - ours if not name.endswith(".py")}
     if target.is_file() or others or (there and PACKAGE not in there):
-        raise StageError(
+        raise DeploymentError(
             f"cannot stage into {target}, which has other files: "
             f"{', '.join(sorted(others)[:3]) or 'files'}. Name a new folder"
         )
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--locked", action="store_true", help="as a deploy does")
     try:
         print(stage(**vars(parser.parse_args(arguments))))
-    except StageError as error:
+    except DeploymentError as error:
         print(f"deploy.stage: {error}", file=sys.stderr)
         return 1
     return 0

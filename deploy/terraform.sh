@@ -189,7 +189,7 @@ keep_outputs() {
   mkdir -p "$work"
   tf main output -json scripts >"$work/outputs.new"
   mv "$work/outputs.new" "$work/outputs.json"
-  read_names
+  read_names ${dry_run:+--planned}
 }
 
 # Tell whether a schedule is called as one of ours: others have schedules, too.

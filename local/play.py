@@ -27,7 +27,7 @@ def run(choice: Choice) -> dict[str, Any]:
     Run the demo; return the local state to go on with, its page, and how long it took.
 
     Raises:
-        LocalError, StageError: It could not be played; the message says why.
+        LocalError, DeploymentError: It could not be played; the message says why.
     """
     began = time.monotonic()
     data = choice.cards or choice.data or choice.events

@@ -278,12 +278,8 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
         schedule, kind = function.schedule, KINDS.get(function.target)
         if schedule is None or kind is None:
             continue
-        names = [
-            one.name
-            for one in exam.use_cases
-            if not (schedule.skips and getattr(one, schedule.skips))
-        ]
-        for name in names if schedule.per_use_case else ["stream"]:
+        called_for = schedule.called_for(exam.use_cases)
+        for name in called_for if schedule.per_use_case else ["stream"]:
             who = f"{function.target} of {name}"
             if as_of := newest.get((name, kind)):
                 lease = _lease(exam.artifacts, f"runs/{name}/{kind}/{as_of}.json")

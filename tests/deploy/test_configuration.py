@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from deploy import configuration
+from deploy import DeploymentError, configuration
 from deploy.__main__ import main
 from tests.deploy.conftest import KEY, SETTINGS, settings_file
 
@@ -35,14 +35,14 @@ from tests.deploy.conftest import KEY, SETTINGS, settings_file
     ],
 )
 def test_wrong_settings_are_named(name, value, told):
-    with pytest.raises(configuration.DeploymentError, match=re.escape(told)):
+    with pytest.raises(DeploymentError, match=re.escape(told)):
         configuration.of({**SETTINGS, name: value})
 
 
 @pytest.mark.parametrize("name", sorted(configuration.FORMS))
 def test_wrong_settings_are_told_with_their_value_and_one_that_is_right(name):
     """In one line, and without a regular expression."""
-    with pytest.raises(configuration.DeploymentError) as told:
+    with pytest.raises(DeploymentError) as told:
         configuration.of({**SETTINGS, name: "\N{SNOWMAN}"})
     message = str(told.value)
 
@@ -73,7 +73,7 @@ def test_a_line_that_is_none_of_a_shell_is_refused(tmp_path, line):
     file = settings_file(tmp_path, SETTINGS)
     file.write_text(file.read_text() + line)
 
-    with pytest.raises(configuration.DeploymentError, match="NAME=value|quotation"):
+    with pytest.raises(DeploymentError, match="NAME=value|quotation"):
         configuration.read(file)
 
 

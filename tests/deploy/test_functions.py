@@ -9,8 +9,8 @@ import ast
 
 import pytest
 
-from deploy import configuration, functions
-from deploy.functions import ROOT, SUBSCRIPTIONS, DeploymentError
+from deploy import DeploymentError, configuration, functions
+from deploy.functions import ROOT, SUBSCRIPTIONS
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
 from tests.deploy.conftest import SETTINGS
 

@@ -33,7 +33,7 @@ def test_a_use_case_of_ones_own_is_deployed_from_its_folder(tmp_path, capsys):
         own_use_cases.set_folder(tmp_path / "none")
         chosen = {"PROPENSITY_USE_CASES": str(own), "DEPLOY_USE_CASES": "shop"}
         file = settings_file(tmp_path, SETTINGS | chosen)
-        assert main(["shell", "--dry-run", "--settings", str(file)]) == 0
+        assert main(["shell", "--planned", "--settings", str(file)]) == 0
         known = render.files()[render.TERRAFORM / "generated" / "use_cases.json"]
         deployment = configuration.read(file)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import functions
+from deploy import DeploymentError, functions
 from deploy.functions import ROOT, Function
-from deploy.stage import StageError, stage
+from deploy.stage import stage
 from tests.programs import execute
 
 STAGED = [
@@ -104,7 +104,7 @@ def test_a_use_case_that_also_ships_is_refused_by_its_name(
         (function.parent / folder).mkdir(parents=True)
         (function.parent / folder / "usecase.toml").touch()
 
-    with pytest.raises(StageError, match="shop is the name of .* rename yours"):
+    with pytest.raises(DeploymentError, match="shop is the name of .* rename yours"):
         stage(function, tmp_path / "staged")
 
 
@@ -124,7 +124,7 @@ def test_staging_refuses_a_folder_with_something_else(function, tmp_path):
     (tmp_path / "propensity").mkdir()
     (tmp_path / "thesis.tex").write_text("years of work")
 
-    with pytest.raises(StageError, match=r"thesis\.tex"):
+    with pytest.raises(DeploymentError, match=r"thesis\.tex"):
         stage(function, tmp_path)
 
     assert (tmp_path / "thesis.tex").exists()
@@ -134,7 +134,7 @@ def test_staging_refuses_a_folder_with_something_else(function, tmp_path):
 def test_staging_names_what_is_missing(function, tmp_path, missing):
     (function / missing).unlink()
 
-    with pytest.raises(StageError, match=missing):
+    with pytest.raises(DeploymentError, match=missing):
         stage(function, tmp_path / "staged")
 
 
