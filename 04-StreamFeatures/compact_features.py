@@ -17,7 +17,9 @@ from propensity.runs.run import Answer, Run, run
 
 
 @functions_framework.http
-@run("compactFeatures", kind="compact", once=False, clock=SYSTEM, scope="stream")
+@run(
+    "compactFeatures", kind=compact.KIND, scope=compact.SCOPE, once=False, clock=SYSTEM
+)
 def compact_features(current: Run) -> Answer:
     """Bring daily sums and exports up to date, and log the ages of published tables."""
     answer = compact.compact(current)

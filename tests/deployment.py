@@ -43,9 +43,10 @@ from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import setup
-from propensity.runs.compact import compact
+from propensity.runs.compact import KIND, SCOPE, compact
 from propensity.runs.run import Run, clients
 from propensity.schema import Table
 from propensity.settings import Settings, is_setting
@@ -386,8 +387,10 @@ class Deployment:
         )
 
     def compact(self, began_at: datetime, **changed: Any) -> dict[str, Any]:
-        """Compact as if it were a moment."""
-        return compact(self.compaction(began_at, **changed))
+        """Compact as if it were a moment, while no other compaction does."""
+        run = self.compaction(began_at, **changed)
+        with leased(self.artifacts, SCOPE, KIND, clock=run.now) as lease:
+            return compact(replace(run, lease=lease))
 
     # Objects
 

@@ -22,7 +22,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -194,16 +193,13 @@ def publish(
         Conflict: Others were quicker each time.
         PropensityError: BigQuery or the bucket failed. The pointer is as it was.
     """
-    pointer, own, tries = pointer_name(use_case), uuid.uuid4().hex, count()
+    pointer = pointer_name(use_case)
 
     def publish_once() -> int:
         stored = artifacts.find(pointer)
-        # Names sort by the pointer that they are to replace, and by the try. Each try
-        # has its own: after a lost answer the client's retry finds the file, which is a
-        # conflict, and the next try deletes it.
+        # Names sort by the pointer that they are to replace. Each try has its own.
         generation = stored.generation if stored else 0
-        file = f"g{generation:020}-{own}-{next(tries)}.sqlite"
-        name = f"{folder_of(use_case)}{file}"
+        name = f"{folder_of(use_case)}g{generation:020}-{uuid.uuid4().hex}.sqlite"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "index"
             parameters = {"use_case": use_case, "index_days": days}

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 # Versions that requests have named and that stay loaded.
 KEPT_VERSIONS = 4
-# Requests that may wait for other versions.
-WANTED_VERSIONS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +229,6 @@ class Champions:
         self._followed: dict[str, Refreshed[ServingState]] = {}
         self._versions: dict[tuple[str, int], Serving] = {}
         self._loading = asyncio.Lock()
-        self._wanted = 0
 
     async def state(self, use_case: UseCase) -> ServingState:
         """
@@ -264,17 +261,11 @@ class Champions:
         """
         key = use_case.name, number
         if key not in self._versions:
-            if self._wanted >= WANTED_VERSIONS:
-                raise errors.Unavailable("too many versions are asked for: try again")
-            self._wanted += 1
-            try:
-                # One at a time: each load is a query, which is billed.
-                async with self._loading:
-                    if key not in self._versions:
-                        load = asyncio.to_thread(self._version, use_case, number)
-                        self._versions[key] = await load
-            finally:
-                self._wanted -= 1
+            # One at a time: each load is a query, which is billed.
+            async with self._loading:
+                if key not in self._versions:
+                    load = asyncio.to_thread(self._version, use_case, number)
+                    self._versions[key] = await load
         # It moves to the end, so that the versions requested last stay loaded.
         self._versions[key] = serving = self._versions.pop(key)
         if len(self._versions) > KEPT_VERSIONS:

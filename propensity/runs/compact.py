@@ -21,7 +21,7 @@ from msgspec import Struct
 from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import content_of
-from propensity.registry.leases import LeaseFile, leased
+from propensity.registry.leases import LeaseFile
 from propensity.registry.versions import Registry
 from propensity.statements import statement
 from propensity.tables import every as tables
@@ -29,10 +29,9 @@ from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts
-    from propensity.registry.leases import Lease
     from propensity.runs.run import Run
 
-# All compactions share this lease, although each has one of its own date, too.
+# All compactions share this lease, and forgetting a user takes it as well.
 SCOPE, KIND = "stream", "compact"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -65,42 +64,39 @@ def compact(run: Run) -> dict[str, object]:
     A forced run counts all events again, and exports every closed day again.
 
     Raises:
-        RunInProgress: Another run is under way, whatever its as-of date.
         Conflict: Another run has taken this one's place; nothing is lost.
     """
     touched, exported = set[date](), dict[str, int]()
     since, closed_before = EPOCH, EPOCH.date()
-    artifacts = run.artifacts
-    with leased(artifacts, SCOPE, KIND, clock=run.now) as lease:
-        last = run.warehouse.rows(statement("last_compaction"))
-        if last and not run.force:
-            since, closed_before = last[0]["counted_until"], last[0]["closed_before"]
-        for table, (days_of, _) in EXPORTED.items():
-            rows = run.warehouse.rows(
-                statement(days_of),
-                {
-                    # A wrong clock may give an event up to a day before it happened.
-                    "since_day": min(since.date(), closed_before) - DAY,
-                    "lateness_days": run.settings.maximum_lateness_days,
-                },
-            )
-            closed = list[date]()
-            for row in rows:
-                day, is_touched = row["day"], row["newest"] >= since
-                if is_touched and table == tables.STREAM_EVENTS.name:
-                    touched.add(day)
-                is_closed = day < run.as_of and not row["is_late"]
-                if is_closed and (is_touched or day >= closed_before):
-                    closed.append(day)
-            exported[table] = len(closed)
-            while closed:
-                week = [day for day in closed if day - closed[0] < DAYS_AT_ONCE * DAY]
-                lease.check()
-                export(run, table, week)
-                closed = closed[len(week) :]
-        counted_until = max(since, run.began_at - IN_FLIGHT)
-        days = sorted(touched)
-        tiles = _count(run, lease, days, counted_until=counted_until)
+    last = run.warehouse.rows(statement("last_compaction"))
+    if last and not run.force:
+        since, closed_before = last[0]["counted_until"], last[0]["closed_before"]
+    for table, (days_of, _) in EXPORTED.items():
+        rows = run.warehouse.rows(
+            statement(days_of),
+            {
+                # A wrong clock may give an event up to a day before it happened.
+                "since_day": min(since.date(), closed_before) - DAY,
+                "lateness_days": run.settings.maximum_lateness_days,
+            },
+        )
+        closed = list[date]()
+        for row in rows:
+            day, is_touched = row["day"], row["newest"] >= since
+            if is_touched and table == tables.STREAM_EVENTS.name:
+                touched.add(day)
+            is_closed = day < run.as_of and not row["is_late"]
+            if is_closed and (is_touched or day >= closed_before):
+                closed.append(day)
+        exported[table] = len(closed)
+        while closed:
+            week = [day for day in closed if day - closed[0] < DAYS_AT_ONCE * DAY]
+            run.check_lease()
+            export(run, table, week)
+            closed = closed[len(week) :]
+    counted_until = max(since, run.began_at - IN_FLIGHT)
+    days = sorted(touched)
+    tiles = _count(run, days, counted_until=counted_until)
     return {
         "days": days,
         "tiles": tiles,
@@ -109,16 +105,14 @@ def compact(run: Run) -> dict[str, object]:
     }
 
 
-def _count(
-    run: Run, lease: Lease, days: Sequence[date], *, counted_until: datetime
-) -> int:
+def _count(run: Run, days: Sequence[date], *, counted_until: datetime) -> int:
     """Compute the sums of days anew; return how many there are."""
     # The sums of a day whose events have expired can not be computed anew: what comes
     # of it so late is in no feature.
     kept = tables.retention(run.settings.retention_days).get(tables.STREAM_EVENTS.name)
     first = run.as_of - kept * DAY + 2 * DAY if kept else EPOCH.date()
     counted = [day for day in days if day >= first]
-    lease.check()
+    run.check_lease()
     [row] = run.warehouse.rows(
         statement("compact_days"),
         {

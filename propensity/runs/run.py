@@ -30,7 +30,7 @@ from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import plural
 from propensity.registry.deployment import Deployment
-from propensity.registry.leases import Lease, leased
+from propensity.registry.leases import ANY_DATE, Lease, leased
 from propensity.schema import Row, Table, plain
 from propensity.settings import Settings
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, day_of
@@ -150,8 +150,8 @@ def run(
         once: Whether a finished run is answered from its lease, unless forced. If
             false it runs again, and must have the same result.
         clock: The time for the run.
-        scope: Folder of its lease, for a run about all use cases; None for the use
-            case's.
+        scope: Folder of its lease, for a run about all use cases, of which one works
+            at a time, whatever its date; None for the use case's.
         has_trials: Whether a request may be for a trial. Trials have leases of their
             own, so that none is answered in the place of a run, or keeps one waiting.
     """
@@ -185,8 +185,7 @@ def run(
                 line["as_of"] = current.as_of.isoformat()
                 of = "trial" if current.trial else kind
                 is_once = once and not current.trial
-                where = scope or current.use_case.name
-                answer = _under_lease(current, body, where, kind=of, once=is_once)
+                answer = _under_lease(current, body, kind=of, scope=scope, once=is_once)
                 line |= _plain_fields(answer)
             except Exception as raised:  # the last place before the caller
                 by_clock = request.headers.get("X-CloudScheduler") == "true"
@@ -302,14 +301,19 @@ def _as_of(value: object, today: date) -> date:
 
 
 def _under_lease(
-    current: Run, body: Callable[[Run], Answer], scope: str, *, kind: str, once: bool
+    current: Run,
+    body: Callable[[Run], Answer],
+    *,
+    kind: str,
+    scope: str | None,
+    once: bool,
 ) -> Answer:
     """Do a run while it has its lease, unless one that is done answers it."""
     with leased(
         current.artifacts,
-        scope,
+        scope or current.use_case.name,
         kind,
-        current.as_of,
+        ANY_DATE if scope else current.as_of,
         run_id=current.run_id,
         clock=current.now,
         again=current.force or not once,

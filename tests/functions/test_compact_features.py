@@ -15,6 +15,9 @@ import functions_framework
 import pytest
 
 from local.stack.state import ROOT
+from propensity.clock import SYSTEM
+from propensity.registry.leases import leased
+from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.stream import INFERENCE_LOG
 from tests.deployment import Deployment, entered
 from tests.events import bet, registration, transaction
@@ -80,7 +83,7 @@ def score(site: Deployment, user: str, event_id: str, day: str, at: datetime) ->
 
 def test_a_second_run_changes_nothing(site, log_lines):
     """A run over HTTP counts; another one comes to the same. Each is one line of the
-    log, which names no user."""
+    log, which names no user. Beside another one, of whatever date, none begins."""
     file = ROOT / "04-StreamFeatures" / "compact_features.py"
     client = functions_framework.create_app("compact_features", str(file)).test_client()
     events = [bet(user_id="somebody", event_id=f"e{n}") for n in range(3)]
@@ -91,7 +94,13 @@ def test_a_second_run_changes_nothing(site, log_lines):
             answers.append(client.post("/", json={}).json)
         tiles.append(site.tiles(when=False))
     lines = [line for line in log_lines() if "outcome" in line]
+    with (
+        leased(site.artifacts, SCOPE, KIND, clock=SYSTEM.now),
+        entered(site.environment),
+    ):
+        refused = client.post("/", json={"as_of": "2026-03-01"})
 
+    assert (refused.status_code, refused.json["error"]) == (409, "run_in_progress")
     assert [(line["function"], line["outcome"], line["tiles"]) for line in lines] == [
         ("compactFeatures", "ok", 1)
     ] * 2

@@ -22,9 +22,7 @@ import pytest
 from local.generators.streams import encode
 from propensity.errors import Conflict, RunInProgress
 from propensity.gcp.warehouse import Warehouse
-from propensity.runs import compact
 from propensity.runs.compact import IN_FLIGHT
-from propensity.runs.run import Run
 from propensity.statements import statement
 from tests.deployment import Deployment
 from tests.events import bet, registration
@@ -172,13 +170,13 @@ class Interrupted(Warehouse):
         return result
 
 
-def interrupted(
+def interrupt(
     site: Deployment, at: datetime, happens: Callable[[], object], **changed: Any
-) -> Run:
-    """A run that is interrupted."""
+) -> None:
+    """Compact, and be interrupted."""
     warehouse = Interrupted(site.settings, client=site.warehouse.client)
     warehouse.happens = happens
-    return site.compaction(at, warehouse=warehouse, **changed)
+    site.compact(at, warehouse=warehouse, **changed)
 
 
 class TestRun:
@@ -189,7 +187,7 @@ class TestRun:
         empty.compact(NOW + HOUR)
         empty.store(rows_of([bet()], received_at=NOW + DAY))
         late = rows_of([old, {**old, "event_id": "new"}], received_at=NOW + DAY)
-        compact.compact(interrupted(empty, NOW + DAY, lambda: empty.store(late)))
+        interrupt(empty, NOW + DAY, lambda: empty.store(late))
         between = empty.features()
         empty.compact(NOW + 2 * DAY)
 
@@ -207,7 +205,7 @@ class TestRun:
             with pytest.raises(RunInProgress):
                 empty.compact(midnight, as_of=date(2026, 3, 1))
 
-        compact.compact(interrupted(empty, midnight - MINUTE, another))
+        interrupt(empty, midnight - MINUTE, another)
 
         assert empty.compact(midnight + HOUR)["tiles"] == 0
         assert [row["bet_count"] for row in empty.tiles()] == [1]
@@ -226,7 +224,7 @@ class TestRun:
             empty.artifacts.overwrite(lease, b'{"run_id": "another"}')
 
         with pytest.raises(Conflict, match="took over"):
-            compact.compact(interrupted(empty, NOW + HOUR, taken_over, as_of=as_of))
+            interrupt(empty, NOW + HOUR, taken_over, as_of=as_of)
 
         assert empty.tiles() == []
         assert empty.artifacts.names("exports/") == []
