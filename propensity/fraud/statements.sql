@@ -2,7 +2,6 @@
 -- One row per day on which an event was scored, and whose metrics are not final.
 -- Parameters: @use_case STRING; @since DATE, the oldest day of interest; @until DATE, the
 --   newest one.
--- Source: inference_log, ma_model_evaluation.
 SELECT DISTINCT event_date AS week
 FROM inference_log
 WHERE

@@ -115,24 +115,17 @@ SELECT
     FROM UNNEST(items) AS i
   ) AS n_items,
   (
-    SELECT
-      COUNT(
-        DISTINCT IF(
-          LOWER(TRIM(i.item_id)) IN (
+    SELECT COUNT(DISTINCT IF(means_nothing, NULL, item_id)) + COUNTIF(means_nothing)
+    FROM
+      (
+        SELECT
+          i.item_id,
+          IFNULL(LOWER(TRIM(i.item_id)), '') IN (
             -- include: meaningless_ids.sql
-          ),
-          NULL,
-          i.item_id
-        )
+          ) AS means_nothing
+        FROM UNNEST(items) AS i
       )
-    FROM UNNEST(items) AS i
-  ) + IFNULL((
-    SELECT SUM(1)
-    FROM UNNEST(items) AS i
-    WHERE IFNULL(LOWER(TRIM(i.item_id)), '') IN (
-      -- include: meaningless_ids.sql
-    )
-  ), 0) AS n_distinct_items,
+  ) AS n_distinct_items,
   NULLIF(NULLIF(NULLIF(traffic_source.source, ''), '(not set)'), '(data deleted)')
     AS source,
   NULLIF(NULLIF(NULLIF(traffic_source.medium, ''), '(not set)'), '(data deleted)')

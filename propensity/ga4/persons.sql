@@ -4,7 +4,6 @@
 -- unless @user_column is person.
 -- Parameters: @as_ofs ARRAY<DATE>; @lookback_days INT64; @user_column STRING;
 --   @first_repeat_suffix and @last_suffix STRING, the days of the two lookbacks.
--- Source: view ga_events.
   logins AS (
     SELECT
       table_suffix,

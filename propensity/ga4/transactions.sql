@@ -24,44 +24,21 @@
 -- include: persons.sql
   ,
   every AS (
-    SELECT
-      event_name,
-      event_time,
-      event_timestamp,
-      table_suffix,
-      user_pseudo_id,
-      user_id,
-      ecommerce_transaction_id,
-      transaction_id,
-      event_digest,
-      n_items,
-      n_distinct_items,
-      refund_value_in_usd,
-      purchase_revenue_in_usd,
-      event_value_in_usd,
-      refund_value,
-      purchase_revenue,
-      event_value
-    FROM candidates
+    SELECT * FROM candidates
     UNION ALL
     SELECT
-      event_name,
-      event_time,
-      event_timestamp,
-      table_suffix,
-      user_pseudo_id,
-      user_id,
-      ecommerce_transaction_id,
-      ecommerce_transaction_id,
-      NULL,
-      NULL,
-      NULL,
-      NULL,
-      NULL,
-      NULL,
-      NULL,
-      NULL,
-      NULL
+      * REPLACE (
+        ecommerce_transaction_id AS transaction_id,
+        NULL AS event_digest,
+        NULL AS n_items,
+        NULL AS n_distinct_items,
+        NULL AS refund_value_in_usd,
+        NULL AS purchase_revenue_in_usd,
+        NULL AS event_value_in_usd,
+        NULL AS refund_value,
+        NULL AS purchase_revenue,
+        NULL AS event_value
+      )
     FROM ga_events
     WHERE
       table_suffix >= @first_repeat_suffix

@@ -2,7 +2,6 @@
 -- At most one row: the version that had been promoted by a past day.
 -- Parameters: @use_case STRING; @as_of DATE; @champions ARRAY<INT64>, versions that the
 --   pointer names: one of them was promoted even if its training was cut off then.
--- Source: ma_model_training_metadata.
 -- For reruns of past weeks: a model trained later has seen their outcomes.
 SELECT model_version
 FROM ma_model_training_metadata
@@ -55,7 +54,6 @@ LIMIT @at_most
 -- statement: trained_versions
 -- One row per recorded version of some: how it was trained and what it achieved.
 -- Parameters: @use_case STRING; @model_versions ARRAY<INT64>, those of interest.
--- Source: ma_model_training_metadata.
 SELECT * FROM ma_model_training_metadata
 WHERE
   use_case = @use_case

@@ -1,6 +1,5 @@
 -- Part of a query: scored, one row per user of the publication in force.
 -- Parameters: @use_case STRING; @prediction_as_of DATE, the publication.
--- Source: ma_predictions_history.
 -- Above two million users probabilities and values are rounded, which bounds the groups.
   publication AS (
     SELECT user_id, probability, expected_value

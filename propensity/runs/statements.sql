@@ -1,7 +1,6 @@
 -- statement: alarms_to_report
 -- One row per alarm of the publications of some dates, the newest publication first.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
--- Source: ma_drift.
 SELECT as_of, kind, name, cause, message
 FROM ma_drift
 WHERE
@@ -31,7 +30,6 @@ ORDER BY as_of DESC, psi DESC, name
 -- statement: audience_lifts
 -- One row per audience and week that was evaluated: treated users against those held out.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
--- Source: ma_audience_lift.
 SELECT * FROM ma_audience_lift
 WHERE
   use_case = @use_case
@@ -80,7 +78,6 @@ GROUP BY audience, as_of, is_control
 -- final, with the share that is held out.
 -- Parameters: @use_case STRING; @since DATE, the oldest date of interest; @until DATE,
 --   the newest whose outcomes are over.
--- Source: ma_audience_members, ma_audience_lift.
 SELECT
   m.audience,
   m.as_of AS week,
@@ -110,7 +107,6 @@ FROM
 -- One row per evaluated week (or day) and model version, the oldest first; version -1 is
 -- a week without predictions.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
--- Source: ma_model_evaluation.
 SELECT * FROM ma_model_evaluation
 WHERE
   use_case = @use_case
@@ -120,7 +116,6 @@ ORDER BY week, model_version
 -- statement: level_differences
 -- One row per version whose level was compared with another one's, on the same rows.
 -- Parameters: @use_case STRING; @as_of DATE, later trainings do not count.
--- Source: ma_model_training_metadata.
 SELECT
   model_version,
   compared_version,
@@ -134,7 +129,7 @@ ORDER BY model_version
 
 -- statement: newest_preprocessor
 -- At most one row: the preprocessor that was uploaded last.
--- Parameters: @use_case STRING. Source: ma_preprocessors.
+-- Parameters: @use_case STRING.
 SELECT object, sha256, is_default
 FROM ma_preprocessors
 WHERE use_case = @use_case
@@ -144,7 +139,6 @@ LIMIT 1
 -- statement: newest_publication
 -- At most one row: the newest publication of some as-of dates.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
--- Source: ma_publications.
 SELECT as_of, users, quantiles, log_odds_shift
 FROM ma_publications
 WHERE
@@ -167,7 +161,6 @@ WHERE
 -- Parameters: @use_case STRING; @as_of DATE; @run_id STRING.
 -- ``repeated`` counts rows of users who have another one; ``quantiles`` are the least
 -- probability, the 99 percentiles and the greatest.
--- Source: ma_predictions_runs.
 SELECT
   COUNT(*) AS users,
   COUNT(*) - COUNT(DISTINCT user_id) AS repeated,

@@ -5,7 +5,6 @@
 --   the newest whose outcomes are over; @with_newest BOOL, whether it is one in any case;
 --   @lookback_days INT64, for so long a publication is in force at the most;
 --   @horizon_days INT64.
--- Source: ma_publications, ma_model_evaluation.
 -- Of predictions each day the first of a week (from Monday on) stands for all of them, or
 -- the first of as many days as the outcomes have, if these are fewer. The newest date is
 -- one in any case only if it has no publication of its own, for which another one stands.

@@ -1,6 +1,5 @@
 -- One row per day of the export, with its events. Reads no column.
 -- Parameters: @earliest DATE, the first day that a snapshot can read.
--- Source: view ga_events.
 SELECT
   PARSE_DATE('%Y%m%d', table_suffix) AS day,
   COUNT(*) AS n_events

@@ -3,7 +3,6 @@
 --   @user_column STRING, user_pseudo_id, user_id or person; @first_suffix and @last_suffix
 --   STRING, the shards that can hold events of the windows (a constant prunes them);
 --   @first_repeat_suffix STRING, the first shard of the lookback before these.
--- Source: view ga_events.
 -- Many as-of dates scan the export once, and give each the rows that it would have alone.
 -- Windows begin and end at midnight UTC, so they are unions of UTC days, and an as-of
 -- date adds up its days. It reads the tables of its own window alone, as if it were the

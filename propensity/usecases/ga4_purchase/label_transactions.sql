@@ -1,6 +1,5 @@
 -- Part of a query: the common table ``transactions`` of the label event, by horizon.
 -- Parameters: those of labels.sql.
--- Source: view ga_events.
   windows AS (
     SELECT
       as_of,
