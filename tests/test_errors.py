@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 
 import pytest
 
 from propensity import errors
-from propensity.errors import PropensityError, RequestError
+from propensity.errors import PropensityError
 
 CLASSES = [
     member
@@ -25,18 +24,6 @@ def test_an_error_has_a_status_and_a_code_of_its_own(kind):
     assert 400 <= kind.status < 600
     assert kind.__doc__
     assert [other.code for other in CLASSES].count(kind.code) == 1
-
-
-def test_the_body_of_an_error_names_the_field_and_what_was_found():
-    error = RequestError("as_of is late", field="as_of", detail={"found": 3})
-
-    assert json.loads(json.dumps(error.body())) == {
-        "error": "bad_request",
-        "message": "as_of is late",
-        "retryable": False,
-        "field": "as_of",
-        "detail": {"found": 3},
-    }
 
 
 def test_only_what_may_pass_by_itself_is_retried():

@@ -9,7 +9,6 @@ sizes of types, from what each statement reads.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cache
@@ -23,12 +22,10 @@ from propensity import folders, usecases
 from propensity.errors import UseCaseError
 from propensity.events import messages
 from propensity.gcp.writes import APPEND_BYTES
-from propensity.online import lookup
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.statements import names
 from propensity.stream import consumer
-from propensity.suppression import Entry, user_hash
 from propensity.tables import every as tables
 
 GIB, TIB = 1024**3, 1024**4
@@ -161,21 +158,6 @@ def test_a_lookup_without_an_index_and_a_score_of_users_stay_small():
 
     assert billed(shop, "lookup") < 4 * GIB
     assert billed(players, "stream_rows") < 4 * GIB
-
-
-def test_the_index_of_five_million_users_a_week_fits_twice_into_an_instance():
-    """Nine weeks' users with half of them new, at 53 bytes each, in 1 GiB of memory."""
-    users = A_WEEK + 8 * A_WEEK // 20
-
-    assert 53 * users < (GIB - lookup.RESERVED_BYTES) / 2
-
-
-def test_the_list_of_suppressed_users_is_read_in_a_second():
-    """Two hundred thousand entries are some 20 MB of JSON."""
-    entry = Entry("", user_hash("a key of the tests, long enough", "u"), "0" * 16)
-    entries = json.dumps({"users": [entry] * 200_000}).encode()
-
-    assert len(entries) < 32 * 1024**2
 
 
 def test_what_an_instance_reads_holds_and_appends_is_bounded():

@@ -9,17 +9,12 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from deploy import stage
 from local.stack.state import ROOT
-from offline import forget
 from propensity.gcp.artifacts import Artifacts, content_of
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index
 from propensity.registry.index import (
     INDEXES,
@@ -28,20 +23,13 @@ from propensity.registry.index import (
     IndexPointer,
     pointer_name,
 )
-from propensity.suppression import user_hash
-from tests.deployment import KEY, Deployment, entered
+from tests.deployment import Deployment
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import python_of, serving
 from tests.functions.looked_up import ANA, BEN, TODAY, lookups_sent, publish
-from tests.functions.streaming import eventually, new_deployment
 from tests.programs import execute
 
 USE_CASE = "ga4_purchase"
-SUPPRESSING = {
-    "PROPENSITY_USE_CASE": USE_CASE,
-    "PROPENSITY_REFRESH_S": "1",
-    "PROPENSITY_SUPPRESSION_KEY": KEY,
-}
 
 
 def publish_index(deployment: Deployment, *, use_case: str = USE_CASE) -> IndexPointer:
@@ -131,75 +119,6 @@ print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules
         assert json.loads(process.stdout.splitlines()[-1]) == [ANA, []]
         locked = (ROOT / "deploy/locks/02-GetProba/requirements.txt").read_text()
         assert not {"pandas", "pyarrow", "numpy"} & {*re.findall(r"[\w-]+", locked)}
-
-
-@pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Deployment]:
-    """All tables, a bucket with versioning, and a key of the list."""
-    with new_deployment(emulators, **SUPPRESSING) as site:
-        yield site
-
-
-class TestForgottenUsers:
-    def test_forgotten_users_get_no_answer_and_are_in_no_generation(
-        self, site, tmp_path
-    ):
-        """The list applies at once though an index in memory has them; then it is
-        built anew. Others go on to be answered, and no query is sent for any of it.
-        Who comes back is taken off the list."""
-        publish(site, [ANA, ANA | {"user_id": "kept"}])
-        artifacts = site.artifacts
-        index.publish_suppressed(site.warehouse, artifacts)
-        publish_index(site)
-        queries = len(lookups_sent(site))
-        with serving("get_proba", site.environment) as lookups:
-
-            def status(user: str) -> int:
-                return lookups.get(user_id=user).status_code
-
-            first = status("ana.1")
-            site.suppress("ana.1")
-            index.publish_suppressed(site.warehouse, artifacts)
-            eventually(lambda: status("ana.1") == 404, "the list applies")
-            with entered(site.environment):
-                report = forget.run(site.settings, ["ana.1"])
-            then = status("ana.1"), status("kept")
-        listed = artifacts.read(SUPPRESSED).data
-        with entered(site.environment):
-            forget.allow_again(site.settings, ["ana.1"], use_case="")
-
-        assert (first, then) == (200, (404, 200))
-        assert len(lookups_sent(site)) == queries
-        [indexed] = [one for one in report["places"] if "indexes" in one["where"]]
-        assert (indexed["before"], indexed["after"], report["left"]) == (1, 0, 0)
-        [name] = files(artifacts)
-        generation = opened(artifacts.read(name).data, tmp_path)
-        assert generation.find("ana.1") is None
-        assert generation.find("kept")
-        name_on_list = user_hash(KEY, "ana.1").encode()
-        assert name_on_list in listed
-        assert name_on_list not in artifacts.read(SUPPRESSED).data
-
-    def test_forgotten_users_stay_away_if_two_write_the_list_at_once(
-        self, site, monkeypatch
-    ):
-        """The one that has read the table before cannot bring the old list back."""
-        listed, reads = Warehouse.read_small_table, []
-
-        def slow(self, *arguments):
-            rows = listed(self, *arguments)
-            reads.append(len(rows))
-            if len(reads) == 1:
-                site.suppress("second")
-                index.publish_suppressed(site.warehouse, site.artifacts)
-            return rows
-
-        monkeypatch.setattr(Warehouse, "read_small_table", slow)
-        site.suppress("first")
-        index.publish_suppressed(site.warehouse, site.artifacts)
-
-        assert reads == [1, 2, 2]
-        assert len(json.loads(site.artifacts.read(SUPPRESSED).data)["users"]) == 2
 
 
 class TestPublication:

@@ -266,14 +266,6 @@ class TestRefusals:
         assert name in refusal["message"]
         assert not (tmp_path / "was_here").exists()
 
-    def test_a_prediction_run_refuses_a_champion_without_a_record(self, published):
-        """Nothing says which bytes are its own."""
-        pointer = {**json.loads(published.read(POINTER)), "version": 5}
-        with altered(published, POINTER, json.dumps(pointer).encode()):
-            refusal = self.refused(published, status=500, error="artifact")
-
-        assert "version 5 of ga4_purchase is not recorded" in refusal["message"]
-
     @pytest.mark.parametrize(("days", "today"), [("lookback", 60), ("horizon", 7)])
     def test_a_prediction_run_refuses_what_the_model_was_not_trained_with(
         self, published, days, today

@@ -22,6 +22,7 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.gcp.artifacts import Stored
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
@@ -163,6 +164,32 @@ class TestPublished:
         """Lookups go on, and nobody on the list is answered for; the log says so."""
         assert published(answer) == listed("tab")
         assert "suppressed users" in capsys.readouterr().err
+
+    def test_the_published_list_is_the_newest_though_two_write_it_at_once(
+        self, deployment, monkeypatch
+    ):
+        """The one that has read the table before cannot bring the old list back."""
+        place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+        place.warehouse.create(tables.SUPPRESSED_USERS)
+        read, counts = Warehouse.read_small_table, []
+
+        def slow(self, *arguments):
+            rows = read(self, *arguments)
+            counts.append(len(rows))
+            if len(counts) == 1:
+                place.suppress("second")
+                index.publish_suppressed(place.warehouse, place.artifacts)
+            return rows
+
+        monkeypatch.setattr(Warehouse, "read_small_table", slow)
+        place.suppress("first")
+        index.publish_suppressed(place.warehouse, place.artifacts)
+        published = index.read_suppressed(
+            place.artifacts, place.settings, table=lambda: NOBODY
+        )
+
+        assert counts == [1, 2, 2]
+        assert published == listed("first", "second")
 
     @pytest.mark.parametrize("key", ["another key", ""])
     def test_a_list_under_another_key_is_refused(self, key):
