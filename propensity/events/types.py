@@ -25,6 +25,7 @@ from propensity.errors import UseCaseError
 from propensity.events.values import (
     MAXIMUM_AGE,
     MAXIMUM_TEXT_CHARACTERS,
+    OUT_OF_RANGE,
     Refused,
     letters_of,
     with_fields,
@@ -65,20 +66,15 @@ _AT = re.compile(r"at `\$\.?([^`]*)`$")
 _UNTYPED = frozenset(
     {"Object missing required field `event_type`", "Expected `str` - at `$.event_type`"}
 )
+_LENGTH = ("bad_value", "the text is too short or too long")
 _REASONS = {
-    "Expected `str` of length": ("bad_value", "the text is too short or too long"),
-    "Expected `str | null` of length": (
-        "bad_value",
-        "the text is too short or too long",
-    ),
+    "Expected `str` of length": _LENGTH,
+    "Expected `str | null` of length": _LENGTH,
     "Invalid RFC3339": ("bad_value", "the date must be written as 2026-03-01"),
     "Expected `int` >= 0": ("bad_value", f"the age must be from 0 to {MAXIMUM_AGE}"),
     f"Expected `int` <= {MAXIMUM_AGE}": ("bad_value", f"the age is over {MAXIMUM_AGE}"),
-    "Integer value out of range": (
-        "bad_value",
-        "the number is outside the range of a float",
-    ),
-    "Number out of range": ("not_finite", "the number is outside the range of a float"),
+    "Integer value out of range": ("bad_value", OUT_OF_RANGE),
+    "Number out of range": ("not_finite", OUT_OF_RANGE),
 }
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

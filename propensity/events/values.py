@@ -38,6 +38,7 @@ _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 # Raw values: a number that is parsed and written again may change.
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
+OUT_OF_RANGE = "the number is outside the range of a float"
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
 # Why an event can never succeed; 04-StreamFeatures/README.md says what each means.
@@ -113,9 +114,7 @@ def numeral_of(value: float | str, *, field: str) -> float:
         else:
             raise Refused("wrong_type", "the text is not a number", field=field)
     if not isfinite(value):
-        raise Refused(
-            "not_finite", "the number is outside the range of a float", field=field
-        )
+        raise Refused("not_finite", OUT_OF_RANGE, field=field)
     return value
 
 

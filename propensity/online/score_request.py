@@ -15,6 +15,7 @@ from propensity import usecases
 from propensity.errors import RequestError, TooLarge
 from propensity.events.values import (
     MAXIMUM_TEXT_CHARACTERS,
+    OUT_OF_RANGE,
     Refused,
     numeral_of,
     sensible_instant,
@@ -240,7 +241,7 @@ def _number(value: Any, field: str) -> float:
     try:
         return float(numeral_of(value, field=field))
     except (Refused, OverflowError) as error:
-        reason = getattr(error, "detail", "the number is outside the range of a float")
+        reason = getattr(error, "detail", OUT_OF_RANGE)
         raise RequestError(f"{field}: {reason}", field=field) from None
 
 

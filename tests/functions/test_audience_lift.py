@@ -13,7 +13,9 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from tests import shop
 from tests.deployment import Deployment
+from tests.events import registration
 from tests.functions.conftest import MONDAY
+from tests.functions.streaming import rows_of
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -131,20 +133,10 @@ def test_players_whose_label_is_not_known_are_in_no_group(borrow):
     place = borrow(dataset="")
     registered = datetime.combine(MONDAY - 5 * DAY, time(), UTC)
     registrations = [
-        {
-            "use_case": "first_day_churn",
-            "event_id": user,
-            "user_id": user,
-            "event_type": "new_registration",
-            "event_time": registered,
-            "event_date": registered.date(),
-            "label": label,
-            "received_at": registered,
-            "received_on": registered.date(),
-        }
+        registration(user_id=user, label=label, event_time=registered.isoformat())
         for user, label in (("t0", 1), ("t1", 0), ("t2", None), ("c0", 1))
     ]
-    append_rows(place.warehouse, tables.STREAM_EVENTS, registrations)
+    place.store(rows_of(registrations, received_at=registered))
     join(place, MONDAY, TREATED, HELD_OUT, use_case="first_day_churn")
     use_case = usecases.load("first_day_churn")
 
