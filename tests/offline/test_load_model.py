@@ -20,7 +20,6 @@ from propensity.gcp.artifacts import sha256
 from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
 from propensity.tables import every as tables
-from tests.constants import set_parameter
 from tests.deployment import Deployment
 from tests.emptied import empty_bucket
 from tests.propensity.registry.versions import Malicious, promote
@@ -215,14 +214,6 @@ class TestRefusals:
         libraries = {"scikit-learn": "0.1"}
         with pytest.raises(ArtifactError, match=r"0\.1"):
             refused(altered(load_model.METADATA, libraries=libraries))
-
-    def test_a_shipped_model_of_a_first_day_that_is_not_a_day_is_refused(
-        self, refused, monkeypatch
-    ):
-        """Features of six hours are others than those it was trained on."""
-        set_parameter(monkeypatch, USE_CASE, first_day_hours=6)
-        with pytest.raises(SchemaError, match="first_day_hours"):
-            refused(load_model.MODELS)
 
     def test_a_use_case_without_a_shipped_model_is_refused(self, shared, capsys):
         """There need not be a shipped model; then this says so."""
