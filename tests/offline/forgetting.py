@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from offline import forget as program
-from propensity.gcp.writes import Appends
+from propensity.registry.versions import parquet_of
 from propensity.schema import Table
 from propensity.tables import every as tables
 from tests.deployment import Deployment
@@ -41,12 +40,6 @@ def row_of(table: Table, user: str, **values: Any) -> dict[str, Any]:
     return {**row, **{name: of for name, of in own.items() if name in row}, **values}
 
 
-def parquet_of(rows: pa.Table) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(rows, file)
-    return file.getvalue()
-
-
 def parquet(*users: str) -> bytes:
     """A file with a row for each user."""
     table = tables.STREAM_EVENTS
@@ -56,12 +49,6 @@ def parquet(*users: str) -> bytes:
 
 def users_in(data: bytes) -> list[str]:
     return pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
-
-
-def append(site: Deployment, table: Table, *rows: dict[str, Any]) -> None:
-    """Store rows, as the stream does."""
-    given = pa.RecordBatch.from_pylist(list(rows), schema=table.arrow_schema())
-    asyncio.run(Appends(site.settings).append(table, given))
 
 
 def forget(site: Deployment, *users: str, **how: Any) -> dict[str, Any]:

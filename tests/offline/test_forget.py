@@ -24,6 +24,7 @@ from propensity.ga4 import events_view
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index
 from propensity.registry.leases import leased
+from propensity.registry.versions import parquet_of
 from propensity.runs import compact
 from propensity.tables import every as tables
 from propensity.usecases.declaration import VIEW
@@ -37,11 +38,9 @@ from tests.offline.forgetting import (
     OTHER,
     SCORES,
     USE_CASE,
-    append,
     before,
     forget,
     parquet,
-    parquet_of,
     row_of,
     users_in,
 )
@@ -57,7 +56,7 @@ def fill(site: Deployment, *users: str, times: int = 2) -> None:
                 raw = json.dumps({"user_id": user, "event_type": "unheard"})
                 values = {"raw": raw.encode(), "attributes": json.dumps({"from": user})}
             rows += times * [row_of(table, user, **values)]
-        append(site, table, *rows)
+        site.append(table, *rows)
 
 
 def counts(site: Deployment) -> dict[str, int]:
@@ -115,7 +114,7 @@ class TestTables:
     def test_tables_keep_other_use_cases_where_one_is_named(self, site):
         """Rows of that use case go; the list has the user in it alone."""
         table = tables.STREAM_EVENTS
-        append(site, table, row_of(table, GONE), row_of(table, GONE, use_case=OTHER))
+        site.append(table, row_of(table, GONE), row_of(table, GONE, use_case=OTHER))
         forget(site, use_case=USE_CASE)
         [row] = site.rows("SELECT use_case FROM stream_events")
         listed = suppression.read(site.warehouse)
@@ -129,13 +128,13 @@ class TestTables:
     ):
         """Afterwards nothing says any more whose it is."""
         log, truths = tables.INFERENCE_LOG, tables.TRUTH_EVENTS
-        append(site, log, row_of(log, GONE, event_id="e7"))
+        site.append(log, row_of(log, GONE, event_id="e7"))
         execute = Warehouse.execute
 
         def late(warehouse, sql, parameters=None):
             done = execute(warehouse, sql, parameters)
             if "inference_log" in sql and done:
-                append(site, truths, row_of(truths, GONE, event_id="e7"))
+                site.append(truths, row_of(truths, GONE, event_id="e7"))
             return done
 
         monkeypatch.setattr(Warehouse, "execute", late)

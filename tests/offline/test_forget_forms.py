@@ -12,6 +12,7 @@ import pytest
 
 from offline.forget import users_of
 from propensity.learning.card import pseudonymise
+from propensity.registry.versions import parquet_of
 from propensity.tables import every as tables
 from tests.deployment import KEY, Deployment, entered
 from tests.functions.streaming import new_deployment
@@ -20,10 +21,8 @@ from tests.offline.forgetting import (
     GONE,
     KEPT,
     SCORES,
-    append,
     forget,
     parquet,
-    parquet_of,
     row_of,
     users_in,
 )
@@ -72,14 +71,14 @@ def forgotten(emulators) -> Iterator[tuple[Deployment, dict[str, Any], dict[str,
     )
     users = users_of([GONE, "7", *ODD], None)
     with new_deployment(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as made:
-        append(made, log, row_of(log, GONE, event_id="e7"))
-        append(made, log, row_of(log, KEPT, event_id="e8"))
+        made.append(log, row_of(log, GONE, event_id="e7"))
+        made.append(log, row_of(log, KEPT, event_id="e8"))
         for event_id in ("e7", "e8", GONE):
-            append(made, truths, row_of(truths, GONE, event_id=event_id))
+            made.append(truths, row_of(truths, GONE, event_id=event_id))
         for raw in (b'{"user_id": "player-1"', b'[{"who": "player-1"}]'):
-            append(made, letters, row_of(letters, GONE, raw=raw, attributes="{}"))
+            made.append(letters, row_of(letters, GONE, raw=raw, attributes="{}"))
         rows = (row_of(tables.STREAM_EVENTS, user) for user in (*ODD, KEPT))
-        append(made, tables.STREAM_EVENTS, *rows)
+        made.append(tables.STREAM_EVENTS, *rows)
         create = made.artifacts.create
         create(EXPORT, parquet(GONE, KEPT, GONE))
         create(SCORES, parquet(KEPT, GONE))
