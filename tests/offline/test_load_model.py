@@ -35,11 +35,6 @@ class Place(Deployment):
             self.warehouse, self.artifacts, self.settings, folder=folder
         )
 
-    def recorded(self) -> list[dict[str, Any]]:
-        return self.rows(
-            "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
-        )
-
     def objects(self) -> list[str]:
         return self.artifacts.names("models/")
 
@@ -82,7 +77,7 @@ class TestLoad:
         older than any stream that it may serve, so that a rerun of a past week finds
         it, and not a model that has seen what came of the week."""
         outcome = place.load()
-        [row] = place.recorded()
+        [row] = place.versions()
         champion = place.registry.champion()
 
         assert (outcome.version, outcome.is_new) == (0, True)
@@ -93,7 +88,7 @@ class TestLoad:
         assert row["roc_auc"] > 0.8
         page = place.artifacts.read(f"models/{USE_CASE.name}/0/report.html").data
         assert page.lstrip().lower().startswith(b"<!doctype html")
-        assert max(json.loads(row["card"])["split"]["holdout"]) < "2025-01-01"
+        assert max(row["card"]["split"]["holdout"]) < "2025-01-01"
         assert str(row["as_of"]) == "2025-01-01"
         metadata = serving.recorded(place.warehouse, USE_CASE.name, 0)
         found = serving.loaded(
@@ -111,7 +106,7 @@ class TestLoad:
         )
         empty_bucket(place.artifacts)
         outcome = place.load()
-        rows = place.recorded()
+        rows = place.versions()
 
         assert outcome.version == 1
         assert [row["model_version"] for row in rows] == [0, 1]
@@ -125,7 +120,7 @@ class TestLoad:
         for options in (["--dry-run"], [], []):
             assert place.command("load", "model", "--json", *options) == 0
             answers.append(json.loads(capsys.readouterr().out))
-            kept.append((place.objects(), place.recorded()))
+            kept.append((place.objects(), place.versions()))
 
         assert [(one["version"], one["is_new"]) for one in answers] == [
             (None, False),
@@ -143,7 +138,7 @@ class TestInterruption:
         """Six loads at once have one champion; no other row says that it serves."""
         with ThreadPoolExecutor(6) as pool:
             loads = [pool.submit(place.load) for _ in range(6)]
-        live = {row["model_version"] for row in place.recorded() if row["promoted"]}
+        live = {row["model_version"] for row in place.versions() if row["promoted"]}
 
         assert {type(load.exception()) for load in loads} <= {type(None), Conflict}
         assert live == {place.registry.champion().version}
@@ -155,13 +150,13 @@ class TestInterruption:
         monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             place.load()
-        [row] = place.recorded()
+        [row] = place.versions()
         assert row["promoted"] is None
         assert row["verdict"].startswith("interrupted before it was recorded")
 
         monkeypatch.undo()
         assert place.load().version == 1
-        assert [row["promoted"] for row in place.recorded()] == [None, True]
+        assert [row["promoted"] for row in place.versions()] == [None, True]
 
     @pytest.mark.parametrize(("is_pinned", "serves"), [(False, 1), (True, 7)])
     def test_an_interruption_by_a_training_or_a_pin_leaves_that_one_serving(
@@ -178,7 +173,7 @@ class TestInterruption:
         monkeypatch.setattr(Registry, "publish", then_another)
         with pytest.raises(Conflict):
             place.load()
-        [row] = place.recorded()
+        [row] = place.versions()
 
         assert place.registry.champion().version == serves
         assert (row["model_version"], row["promoted"]) == (0, None)
@@ -189,7 +184,7 @@ class TestRefusals:
     def refused(self, shared) -> Iterator[Callable[[Path], Any]]:
         """A load that is refused, and writes nothing."""
         yield shared.load
-        assert (shared.objects(), shared.recorded()) == ([], [])
+        assert (shared.objects(), shared.versions()) == ([], [])
 
     @pytest.mark.parametrize("name", load_model.FILES)
     def test_a_shipped_model_of_other_bytes_is_refused(
