@@ -230,20 +230,18 @@ def importance(
 
 def ranks_alone(older: Slice, part: Slice, name: str, kind: str) -> Floats:
     """
-    Return ranks of rows in [0, 1] by one feature, (rows,); a gap is a value.
+    Return ranks of rows in [0, 1] by one feature, (rows,); a gap is the lowest number.
 
-    A category ranks by its rate in older rows; rare and new ones by that of all rows.
+    A category ranks by its rate in older rows; a gap, and rare or new ones, by that of
+    all rows.
     """
     column = part.rows[name]
     if kind == NUMBER:
         return _ranks(numbers_of(column))
-    before, own = (
-        pc.fill_null(one.cast(pa.string()), "").to_pandas()
-        for one in (older.rows[name], column)
-    )
-    known = pd.Series(older.label).groupby(before)
+    known = pd.Series(older.label).groupby(older.rows[name].to_pandas())
     rates = known.mean()[known.size() >= _FEWEST]
-    return _ranks(own.map(rates).fillna(older.label.mean()).to_numpy(np.float64))
+    own = column.to_pandas().map(rates).fillna(older.label.mean())
+    return _ranks(own.to_numpy(np.float64))
 
 
 def baseline_score(use_case: UseCase, *parts: Slice) -> Floats:

@@ -81,6 +81,7 @@ class TestVersion:
         assert card["rows"] == {"train": 320, "calibrate": 160, "holdout": 160}
         assert card["negative_sampling_rate"] == card["positive_sampling_rate"] == 1
         assert card["features"] == dict(USE_CASE.features)
+        assert "profile" not in card
         assert {candidate["algorithm"] for candidate in card["candidates"]} >= {
             "LogisticRegression",
             "HistGradientBoostingClassifier",

@@ -204,6 +204,10 @@ class TestChallenger:
 
         assert verdict.differences["roc_auc"].estimate == pytest.approx(0, abs=1e-9)
         assert verdict.promoted == is_promoted
+        # One that ranks worse does, too, however far off the champion's odds are.
+        assert not against(
+            expit(odds + 2), with_scores(trained(), distorted(1))
+        ).promoted
 
     def test_a_challenger_tells_how_much_higher_its_level_is(self):
         """The season is read off weeks of the champion."""

@@ -14,7 +14,14 @@ from sklearn.preprocessing import TargetEncoder
 
 from propensity.learning import value
 from propensity.learning.value import AMOUNT
-from tests.propensity.learning.shops import SHOP, drawn, propensity, table, train
+from tests.propensity.learning.shops import (
+    SHOP,
+    changed,
+    drawn,
+    propensity,
+    table,
+    train,
+)
 
 FIRST, SECOND = date(2026, 1, 5), date(2026, 1, 12)
 WEEKS, USERS = 12, 800
@@ -85,16 +92,10 @@ class TestTraining:
         label = ROWS["label"].to_numpy()
         paid = pa.array(np.round(MEANS * NOISE + 0.01, 2), mask=label != 1)
         rows = ROWS.append_column(AMOUNT, paid)
-        judged = train(ROWS).parts.split.calibrate
-        losses = []
+        judged, losses = train(ROWS).parts.split.calibrate, []
         for others in ("XX", "YY"):
-            own = np.where(label == 1, "XX", others).astype(object)
-            inside = np.isin(
-                ROWS["as_of"].to_numpy(), np.array(judged, "datetime64[D]")
-            )
-            country = np.where(inside, own, COLUMNS["country"])
-            place = rows.column_names.index("country")
-            other = rows.set_column(place, "country", pa.array(country, pa.string()))
+            own = np.where(label == 1, "XX", others)
+            other = changed(rows, judged, "country", lambda _, own=own: own)
             model = train(other, preprocessor=encoder)
             losses.append(value.train(model, SHOP, seed=1).losses)
 

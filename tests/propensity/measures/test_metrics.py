@@ -291,7 +291,8 @@ class TestIntervals:
 
     def test_intervals_count_users_and_neither_their_weight_nor_their_rows(self):
         """Eight rows of each user that are alike prove no more than one, and 25 users
-        that a row stands for no more than the row. Fewer than twenty prove nothing."""
+        that a row stands for no more than the row. Fewer than twenty prove nothing, and
+        a difference of three of each label is within Student's interval."""
         rows, users = calibrated(500, seed=7), np.arange(500)
         for times, weight in ((1, 25.0), (8, 1.0)):
             columns = {
@@ -308,6 +309,8 @@ class TestIntervals:
 
             assert found == pytest.approx(ends(rows.outcomes), abs=1e-9)
         assert intervals.interval(area, 19, 1e-4) == (None, None)
+        few = np.ones(6), np.arange(6) % 2, np.arange(6)
+        assert intervals.difference(0.0, *few).high > 4 * np.sqrt(6)
 
     @pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
     @given(scored())

@@ -62,9 +62,12 @@ def test_the_interval_of_the_error_holds_the_truth_in_95_of_100_draws(users):
 
 
 def test_users_who_all_pay_the_same_leave_nothing_to_chance():
+    """Others do, in each decile."""
     found = measured(np.full(30, 2.0), np.full(30, 4.0), np.ones(30))
 
     assert found.value_error_low == found.value_error_high == -0.5
+    for part in drawn(level=1.0, seed=1).value_deciles[:3]:
+        assert part.paid_low < 0.9 * part.paid < 1.1 * part.paid < part.paid_high
     assert found.value_observed_low == found.value_observed_high == 120.0
 
 

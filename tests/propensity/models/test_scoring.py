@@ -234,6 +234,7 @@ def test_scores_are_those_of_the_pipeline(numbers, categories, model, monkeypatc
         make_pipeline(columns(imputed(), one_hot()), MinMaxScaler()),
         columns(imputed(), one_hot(), transformer_weights={"numbers": 2.0}),
         ColumnTransformer([("one", FunctionTransformer(pd.Series.to_frame), "spend")]),
+        ColumnTransformer([("own", FunctionTransformer(pd.DataFrame.abs), ["spend"])]),
         *(
             ColumnTransformer([("some", imputed(), some)], remainder=ordinal())
             for some in ([0, 1], slice("amount", "spend"), [True] * 2 + [False] * 7)
