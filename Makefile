@@ -90,7 +90,7 @@ clean: ## stop everything, and remove all local state
 
 # -- set-up ---------------------------------------------------------------------------
 
-$(STAMP): requirements.txt local/requirements.txt local/install.py
+$(STAMP): requirements.txt local/requirements.txt local/venvs.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Propensity needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo missing)." >&2; \
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
@@ -99,9 +99,9 @@ $(STAMP): requirements.txt local/requirements.txt local/install.py
 	  $(PYTHON) -m venv --clear $(VENV) && \
 	  $(BIN)/python -m pip install -q --no-input --disable-pip-version-check --no-deps \
 	    $$(grep '^uv==' requirements.txt); }
-	@$(BIN)/python -m local.install
+	@$(BIN)/python -m local.venvs
 	@touch $@
 
 $(FUNCTION_STAMP): $(STAMP) $(FUNCTION_REQUIREMENTS)
-	@$(BIN)/python -m local.install functions
+	@$(BIN)/python -m local.venvs functions
 	@mkdir -p $(@D) && touch $@

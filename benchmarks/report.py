@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 from local import venvs
-from local.stack.state import LOCAL, ROOT
+from local.stack.state import ROOT
 
 Measured = TypeVar("Measured")
 
@@ -40,7 +40,7 @@ def by_peer(name: str, script: str, *asked: Any) -> Any:
     It reads what is asked from standard input, and writes an answer, both as pickles.
     """
     requirements = ROOT / "benchmarks" / f"requirements-{name}.txt"
-    python = venvs.python_of(requirements, folder=LOCAL / "venvs")
+    python = venvs.python_of(requirements)
     pipe = subprocess.PIPE
     command = [f"{python}", "-c", script]
     done = subprocess.run(command, input=pickle.dumps(asked), stdout=pipe, check=True)

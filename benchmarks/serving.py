@@ -29,7 +29,7 @@ from benchmarks.report import in_turns
 from deploy import stage
 from local import sandbox, venvs
 from local.processes import HOST, Process, answers, free_ports, served, spawn, stop
-from local.stack.state import LOCAL, ROOT
+from local.stack.state import ROOT
 from propensity.settings import Settings
 
 READY_S = 60.0
@@ -174,7 +174,7 @@ def running(
     sources: Mapping[str, Source], environment: Mapping[str, str]
 ) -> Iterator[dict[str, Process]]:
     """Serve sources by name until all answer; stops them afterwards."""
-    python = venvs.functions_python(ROOT, folder=LOCAL / "venvs")
+    python = venvs.functions_python()
     framework = [f"{python}", "-m", "functions_framework"]
     processes: dict[str, Process] = {}
     try:

@@ -1,5 +1,11 @@
 """
-Virtual environments beside the one for development, made by uv on demand.
+Set-up: environments that hold what local mode needs, from the package index, by uv.
+
+    python -m local.venvs    requirements.txt, the BigQuery emulator and the command,
+                             into the environment of this Python
+    python -m local.venvs functions    the functions' environment
+
+``make setup`` makes the environment for development, with uv in it, and calls both.
 
 Functions name the same versions, so that one environment serves them all here; `make
 test-install` installs each one's own. It lies in ``.local/venvs/<hash of requirements
@@ -23,9 +29,68 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.errors import LocalError
-from local.progress import say, step
+from local.progress import say, showing, step
 
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements.txt"
+EMULATOR = ROOT / "local" / "requirements.txt"
+FOLDER = ROOT / ".local" / "venvs"
+# Packages that a test compares the project's own trees with.
+COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
+# The shell runs the second line, which takes a path with blanks as a shebang does not;
+# to Python it is a text.
+COMMAND = """\
+#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
+import sys
+sys.path[0] = {root!r}
+from commands.cli import main
+sys.exit(main())
+"""
 COMPLETE = "complete"
+
+
+def main() -> int:
+    """Run a part of the set-up; return the exit status."""
+    try:
+        with showing(sys.stderr):
+            (install_functions if sys.argv[1:] else install_development)()
+    except LocalError as error:
+        print(f"\nmake setup: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nmake setup: stopped; run it again to continue", file=sys.stderr)
+        return 130
+    return 0
+
+
+def install_development() -> None:
+    """Install requirements.txt, the BigQuery emulator and the command, in here."""
+    python = ("--python", sys.executable)
+    say("· the packages of requirements.txt …")
+    uv("pip", "sync", *python, str(REQUIREMENTS))
+    say("· the BigQuery emulator …")
+    # It requires a newer Python and a newer DuckDB than it needs. uv has no option to
+    # ignore the first, but it can install for another Python, and this package is pure
+    # Python.
+    other = ("--no-deps", "--python-version", "3.13")
+    uv("pip", "install", *python, *other, "--requirement", str(EMULATOR))
+    write_command(Path(sys.prefix), python=Path(sys.executable))
+
+
+def write_command(folder: Path, *, python: Path) -> None:
+    """Put the one command into an environment of a Python, to run from anywhere."""
+    script = folder / "bin" / "propensity"
+    script.write_text(COMMAND.format(python=python, root=str(ROOT)))
+    script.chmod(0o755)
+
+
+def install_functions() -> None:
+    """Make the environments of the functions and of what tests compare with."""
+    say("· the functions' environment …")
+    functions_python()
+    python_of(COMPARED)
 
 
 @contextmanager
@@ -40,12 +105,12 @@ def locked(file: Path, *, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def functions_python(root: Path, *, folder: Path) -> Path:
-    """Return the Python that runs all functions of a checkout; see ``python_of``."""
-    return python_of(*sorted(root.glob("0*/requirements*.txt")), folder=folder)
+def functions_python() -> Path:
+    """Return the Python that runs all functions; see ``python_of``."""
+    return python_of(*sorted(ROOT.glob("0*/requirements*.txt")))
 
 
-def python_of(*requirements: Path, folder: Path) -> Path:
+def python_of(*requirements: Path, folder: Path = FOLDER) -> Path:
     """
     Return the Python of the environment with some requirements; make it if needed.
 
@@ -141,3 +206,7 @@ def indexes(pip: str) -> dict[str, str]:
                 values = str(ast.literal_eval(value)).split()
                 variables[variable] = between.join(values)
     return variables
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,15 +13,12 @@ from collections.abc import Mapping
 from datetime import date
 from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local.errors import LocalError
 from local.progress import say, step
 from local.receiver import Receiver, unsubscribed
 from local.stack.stack import Stack
-
-if TYPE_CHECKING:
-    from propensity.gcp.warehouse import Warehouse
 
 NAME = "best_customers"
 # The first by the command, the others by the schedule.
@@ -44,13 +41,11 @@ def declare(stack: Stack, use_case: str) -> None:
         path.write_text(text)
 
 
-def act(
-    stack: Stack, warehouse: Warehouse, use_case: str, as_of: date, *, is_first: bool
-) -> None:
+def act(stack: Stack, use_case: str, as_of: date, *, is_first: bool) -> None:
     """
     Send the audience of a date and print the results; raise LocalError if it fails.
     """
-    from local.demos.calls import call, rows
+    from local.demos.calls import call
 
     port = stack.port("receiver")
     with Receiver(batch=BATCH, rejects=unsubscribed, port=port) as receiver:
@@ -64,11 +59,6 @@ def act(
     heard = sum(receiver.users.values())
     if heard != done["accepted"]:
         raise LocalError(f"the receiver took {heard} users, and {done} was recorded")
-    key = {"use_case": use_case, "audience": NAME, "as_of": as_of}
-    members = rows(warehouse, "audience_members", **key)
-    held_out = {row["user_id"] for row in members if row["is_control"]}
-    if held_out & {user for _, user in receiver.users}:
-        raise LocalError("the receiver took users of the control group")
     say(
         f"{as_of}  audience  {'by command' if is_first else 'scheduled '}: "
         f"{done['sent']:,} users sent = {done['accepted']:,} accepted + "

@@ -162,7 +162,7 @@ def play(
             published.append(as_of)
         # Their outcomes are evaluated by the end, so that there is a lift to show.
         if as_of and day in weeks[-audience.WEEKS :]:
-            audience.act(stack, warehouse, use_case.name, day, is_first=not is_sent)
+            audience.act(stack, use_case.name, day, is_first=not is_sent)
             is_sent = True
     if not is_promoted:
         report = shown(stack.bucket_folder / trained["objects"]["report.html"])

@@ -44,7 +44,6 @@ from propensity.settings import BUCKET
 
 Resource = dict[str, Any]
 Query = Mapping[str, str]
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, resource TEXT);
 CREATE TABLE IF NOT EXISTS generations (
@@ -222,7 +221,6 @@ class Service:
                 Route(f"/download{bucket}/o/{{name:path}}", self.read),
                 Route(f"{bucket}/o/{{name:path}}", self.delete, methods=["DELETE"]),
                 Route("/v1/{version:path}/versions/latest:access", self.secret),
-                Route("/{path:path}", self.unknown, methods=METHODS),
             ],
             exception_handlers={HTTPException: refuse},
         )
@@ -306,11 +304,6 @@ class Service:
             raise HTTPException(404, f"Secret [{version}] not found.")
         payload = {"data": base64.b64encode(file.read_bytes()).decode()}
         return JSONResponse({"name": f"{version}/versions/1", "payload": payload})
-
-    async def unknown(self, request: Request) -> Response:
-        raise HTTPException(
-            404, f"There is no {request.method} {request.url.path} here."
-        )
 
 
 async def refuse(request: Request, error: Any) -> Response:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -41,8 +40,6 @@ def run(
     headers = {
         "User-Agent": "Google-Cloud-Scheduler",
         "X-CloudScheduler": "true",
-        "X-CloudScheduler-JobName": function.target.replace("_", "-"),
-        "X-CloudScheduler-ScheduleTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
     deadline_s = _seconds(flags["attempt-deadline"])
     pause_s, longest_s = _seconds(flags["min-backoff"]), _seconds(flags["max-backoff"])

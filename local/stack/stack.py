@@ -44,7 +44,6 @@ from local.progress import say
 from local.stack.state import (
     EMULATORS,
     FUNCTIONS,
-    LOCAL,
     PORT_BASE,
     PORT_OFFSETS,
     ROOT,
@@ -247,7 +246,7 @@ class Stack:
             self._refuse_what_runs()
             python = Path(sys.executable)
             if self.functions:
-                python = venvs.functions_python(self._root, folder=LOCAL / "venvs")
+                python = venvs.functions_python()
             self._began = time.monotonic()
             say(f"starting emulators and {len(self.functions)} functions …")
             self._record = Record(self.options, self.base, os.getpid())

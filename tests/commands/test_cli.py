@@ -23,8 +23,8 @@ import pytest
 from commands import answers, cli
 from commands.answers import Exit
 from commands.cli import main
-from local.install import write_command
 from local.stack.state import ROOT
+from local.venvs import write_command
 from propensity import usecases
 from propensity.errors import RequestError
 from propensity.gcp.log import log

@@ -31,7 +31,7 @@ import uvicorn
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, served, spawn, stop
-from local.stack.state import FUNCTIONS, LOCAL, ROOT
+from local.stack.state import FUNCTIONS, ROOT
 from propensity.gcp.writes import Appends
 from propensity.schema import Table
 from tests.deployment import DEADLINE_S, entered
@@ -46,7 +46,7 @@ _FUNCTIONS = {function.target: function for function in FUNCTIONS}
 def python_of(target: str) -> Path:
     """Return the Python with what functions require."""
     assert target in _FUNCTIONS
-    return venvs.functions_python(ROOT, folder=LOCAL / "venvs")
+    return venvs.functions_python()
 
 
 class Endpoint:

@@ -25,7 +25,7 @@ from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from local import install, venvs
+from local import venvs
 from local.errors import LocalError
 from local.processes import (
     HOST,
@@ -200,7 +200,7 @@ class TestVirtualEnvironments:
 
     def test_virtual_environments_have_all_that_what_is_pinned_depends_on(self):
         """Set-up installs what is listed, and looks for nothing."""
-        found = re.findall(r"(?m)^([\w.-]+)==(\S+)", install.REQUIREMENTS.read_text())
+        found = re.findall(r"(?m)^([\w.-]+)==(\S+)", venvs.REQUIREMENTS.read_text())
         pinned = {canonicalize_name(name): version for name, version in found}
         missing = []
         for name in pinned:

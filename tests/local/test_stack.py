@@ -182,7 +182,7 @@ class TestFunctions:
         nothing of the user's environment but places and the key, which no file has."""
         facts = requests.post(running.url("model_training"), timeout=10).json()
         staged = running.state.folder / "staged" / "model_training"
-        python = venvs.functions_python(ROOT, folder=LOCAL / "venvs")
+        python = venvs.functions_python()
         environment = facts["environment"]
 
         assert facts["folder"] == str(staged)

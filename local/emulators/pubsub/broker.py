@@ -23,8 +23,6 @@ STREAMED_MESSAGES = 100
 MAX_BYTES = 10_000_000
 MAX_DEADLINE_S = 600
 DEFAULT_DEADLINE_S = 10
-DEFAULT_ATTEMPTS = 5
-DEFAULT_BACKOFF_S = {"minimum_backoff": 10, "maximum_backoff": 600}
 # A failed push waits so long unless there is a retry policy.
 PUSH_RETRY_S = 0.1
 # A pull that finds nothing answers this long before its client gives up.
@@ -173,7 +171,12 @@ class Broker:
         if request.name in self._subscriptions:
             raise RefusedError("Subscription already exists", "ALREADY_EXISTS")
         self._check_topic(request.topic)
-        self._complete(request)
+        if request.HasField("dead_letter_policy"):
+            self._check_topic(request.dead_letter_policy.dead_letter_topic)
+        request.push_config.SetInParent()
+        request.ack_deadline_seconds = (
+            request.ack_deadline_seconds or DEFAULT_DEADLINE_S
+        )
         subscription = Subscription(request, self._bury)
         self._subscriptions[request.name] = subscription
         if request.push_config.push_endpoint:
@@ -229,20 +232,19 @@ class Broker:
         # Below one there is no limit.
         limit = first.max_outstanding_messages
         most = limit if limit > 0 else MAX_MESSAGES
-        held: dict[int, int] = {}  # sizes, by the number of the lease
+        held: set[int] = set()  # numbers of leases
         news = asyncio.Event()
         subscription.watchers.append(news.set)
         ended = asyncio.ensure_future(_end(requests))
         ended.add_done_callback(lambda _: news.set())
         try:
             while not (ended.done() or subscription.is_deleted):
-                held = {one: held[one] for one in held if subscription.is_leased(one)}
-                is_full = 0 < first.max_outstanding_bytes <= sum(held.values())
-                room = 0 if is_full else min(most - len(held), STREAMED_MESSAGES)
+                held = {*filter(subscription.is_leased, held)}
+                room = min(most - len(held), STREAMED_MESSAGES)
                 received = []
                 for number, delivery in subscription.take(room):
                     subscription.extend(number, first.stream_ack_deadline_seconds or 10)
-                    held[number] = delivery.message.ByteSize()
+                    held.add(number)
                     received.append(_received(subscription, number, delivery))
                 if received:
                     yield types.StreamingPullResponse.pb()(received_messages=received)
@@ -310,20 +312,6 @@ class Broker:
             letter.attributes[f"CloudPubSubDeadLetterSource{key}"] = value
         self._deliver(policy.dead_letter_topic, [letter])
         return True
-
-    def _complete(self, config: Proto) -> None:
-        """Fill in what a subscription's configuration leaves open."""
-        config.push_config.SetInParent()
-        config.ack_deadline_seconds = config.ack_deadline_seconds or DEFAULT_DEADLINE_S
-        if config.HasField("dead_letter_policy"):
-            policy = config.dead_letter_policy
-            self._check_topic(policy.dead_letter_topic)
-            attempts = policy.max_delivery_attempts or DEFAULT_ATTEMPTS
-            policy.max_delivery_attempts = attempts
-        if config.HasField("retry_policy"):
-            for name, seconds in DEFAULT_BACKOFF_S.items():
-                if not config.retry_policy.HasField(name):
-                    getattr(config.retry_policy, name).FromSeconds(seconds)
 
 
 async def _end(requests: AsyncIterator[Proto]) -> None:
