@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any, Self
 from unittest.mock import patch
 
@@ -39,6 +40,7 @@ from commands.cli import main
 from local.demos.calls import FOLDER as DEMO_SQL
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, ROOT, Options
+from offline import load_model
 from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.clients import open_client
@@ -150,6 +152,8 @@ class Deployment:
         self.constants: Mapping[str, float] = SMALL
         # A training fits the first candidate alone: most tests are not about the model.
         self.fits_all = False
+        # Tests move it, for what they begin with it.
+        self.clock = ManualClock()
         with contextlib.closing(Warehouse.open(self.settings)) as warehouse:
             warehouse.create_dataset(self.dataset)
             warehouse.create_dataset(self.ga4_dataset)
@@ -393,6 +397,12 @@ class Deployment:
             return compact(replace(run, lease=lease))
 
     # Objects
+
+    def load_model(self, folder: Path = load_model.MODELS) -> load_model.Outcome:
+        """Load the model that ships, or that of a folder."""
+        return load_model.load(
+            self.warehouse, self.artifacts, self.settings, folder=folder
+        )
 
     def publish_version(self, use_case: str, **files: Any) -> int:
         """Store and record a fitted model, as training does; return its version."""

@@ -26,7 +26,6 @@ import pytest
 
 from local.stack.state import ROOT
 from local.venvs import uv
-from offline import load_model
 from tests.deployment import STREAMED, Deployment
 from tests.docs.pages import FENCE, text
 from tests.events import bet, registration
@@ -117,7 +116,7 @@ def deployed(new_place, tmp_path_factory) -> Deployment:
     )
     for topic in ("enriched", "scores"):
         site.create_topic(site.topic(topic))
-    load_model.load(place.warehouse, place.registry.artifacts, site.settings)
+    place.load_model()
     home = tmp_path_factory.mktemp("score_stream")
     with Instance("score_stream", site.environment, home) as started:
         for user in ("ana", "ben", "eva"):

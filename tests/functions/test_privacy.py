@@ -16,7 +16,7 @@ import pytest
 
 from commands.answers import Exit
 from commands.cli import main
-from offline import forget, load_model
+from offline import forget
 from propensity.runs import setup
 from tests.deployment import KEY, entered
 from tests.events import bet, registration, written
@@ -57,7 +57,7 @@ def test_no_personal_field_is_stored_or_logged_and_a_user_can_be_forgotten(
     bets = [bet(user_id=user, event_time=at) for user in (USER, OTHER)]
     with new_site(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as site:
         setup.prepare(site.warehouse, site.settings)
-        load_model.load(site.warehouse, site.artifacts, site.settings)
+        site.load_model()
         for target in ("stream_features", "score_stream"):
             with serving(target, site.environment) as function:
                 for event in (right, *bets, *wrong):

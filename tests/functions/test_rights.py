@@ -28,7 +28,7 @@ from deploy.render import TERRAFORM
 from local.generators.games import DEFAULT_END, Games
 from local.generators.streams import encode
 from local.stack.state import ROOT
-from offline import build_preprocessor, load_model
+from offline import build_preprocessor
 from propensity.gcp import queries, writes
 from propensity.gcp.pubsub import Bus
 from propensity.tables import every as tables
@@ -254,7 +254,7 @@ def place(new_place, tmp_path_factory) -> Deployment:
     users = {f"u{number}": number / 100 for number in range(100)}
     publish(place.warehouse, TRAINED - WEEK, users)
     join(place, TRAINED - WEEK, ["u1"], ["u2"], audience="earlier")
-    load_model.load(place.warehouse, place.registry.artifacts, place.settings)
+    place.load_model()
     file = tmp_path_factory.mktemp("own") / "own.py"
     own = "from propensity.learning.candidates import default_preprocessor as {}"
     file.write_text(own.format("preprocessor"))

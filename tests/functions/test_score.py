@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import requests
 
-from offline import load_model
 from propensity import usecases
 from propensity.gcp.writes import Appends
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -60,7 +59,7 @@ def site(emulators) -> Iterator[Deployment]:
         for model in fitted()[1:]:
             publish(site, model)
         promote(site, 0)
-        load_model.load(site.warehouse, site.artifacts, site.settings)
+        site.load_model()
         yield site
 
 

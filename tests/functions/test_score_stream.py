@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from offline import load_model
 from tests.deployment import STREAMED, Deployment
 from tests.events import bet, enriched_card, registration, transaction, written
 from tests.functions.instances import serving
@@ -40,7 +39,7 @@ NO_MOMENTS = [-5, 4e9, None, True, "soon", [1], {"a": 1}, "2999-01-01"]
 def site(emulators) -> Iterator[Deployment]:
     """A site with a champion; events of the tests are of the past."""
     with new_site(emulators, PROPENSITY_MAXIMUM_SCORE_DELAY_DAYS="36500") as site:
-        load_model.load(site.warehouse, site.artifacts, site.settings)
+        site.load_model()
         yield site
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from offline import load_model
 from propensity import usecases
 from tests.deployment import KEY, STREAMED, Deployment
 from tests.events import bet, enriched_card, registration, truth
@@ -108,7 +107,7 @@ class TestScores:
     def test_scores_of_a_suppressed_user_are_not_given_or_logged(self, site, user):
         """A listed user has no features, and an identity of such a user is answered,
         as anything is that has features, and not logged."""
-        load_model.load(site.warehouse, site.artifacts, site.settings)
+        site.load_model()
         now = datetime.now(UTC)
         first = (now - timedelta(hours=2)).isoformat()
         known = [user, f"{user}-listed"]

@@ -27,9 +27,7 @@ def made(tmp_path_factory) -> Path:
 @pytest.mark.long
 def test_a_shipped_model_that_was_made_anew_can_be_loaded(made, deployment):
     deployment.prepare()
-    outcome = load_model.load(
-        deployment.warehouse, deployment.artifacts, deployment.settings, folder=made
-    )
+    outcome = deployment.load_model(made)
 
     assert (outcome.version, outcome.is_new) == (0, True)
 

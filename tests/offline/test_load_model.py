@@ -27,26 +27,18 @@ from tests.propensity.registry.versions import Malicious, promote
 USE_CASE = usecases.load("first_day_churn")
 
 
-class Place(Deployment):
-    """A deployment of the stream, with nothing that serves."""
-
-    def load(self, folder: Path = load_model.MODELS) -> load_model.Outcome:
-        return load_model.load(
-            self.warehouse, self.artifacts, self.settings, folder=folder
-        )
-
-    def objects(self) -> list[str]:
-        return self.artifacts.names("models/")
+def objects(deployment: Deployment) -> list[str]:
+    return deployment.artifacts.names("models/")
 
 
 @pytest.fixture(scope="module")
-def shared(new_deployment) -> Place:
-    return new_deployment(Place, PROPENSITY_USE_CASE=USE_CASE.name)
+def shared(new_deployment) -> Deployment:
+    return new_deployment(PROPENSITY_USE_CASE=USE_CASE.name)
 
 
 @pytest.fixture
-def place(shared) -> Iterator[Place]:
-    """The deployment, of which nothing is left afterwards."""
+def deployment(shared) -> Iterator[Deployment]:
+    """A deployment of the stream with nothing that serves."""
     yield shared
     shared.empty([tables.TRAINING_METADATA])
 
@@ -72,13 +64,15 @@ def altered(tmp_path) -> Callable[..., Path]:
 
 
 class TestLoad:
-    def test_a_load_of_the_shipped_model_lets_it_serve_where_nothing_does(self, place):
+    def test_a_load_of_the_shipped_model_lets_it_serve_where_nothing_does(
+        self, deployment
+    ):
         """As version 0, stored, recorded, promoted and loaded like any other; and
         older than any stream that it may serve, so that a rerun of a past week finds
         it, and not a model that has seen what came of the week."""
-        outcome = place.load()
-        [row] = place.versions()
-        champion = place.registry.champion()
+        outcome = deployment.load_model()
+        [row] = deployment.versions()
+        champion = deployment.registry.champion()
 
         assert (outcome.version, outcome.is_new) == (0, True)
         assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
@@ -86,41 +80,43 @@ class TestLoad:
         assert row["promoted"] is True
         assert row["verdict"].startswith("shipped")
         assert row["roc_auc"] > 0.8
-        page = place.artifacts.read(f"models/{USE_CASE.name}/0/report.html").data
+        page = deployment.artifacts.read(f"models/{USE_CASE.name}/0/report.html").data
         assert page.lstrip().lower().startswith(b"<!doctype html")
         assert max(row["card"]["split"]["holdout"]) < "2025-01-01"
         assert str(row["as_of"]) == "2025-01-01"
-        metadata = serving.recorded(place.warehouse, USE_CASE.name, 0)
+        metadata = serving.recorded(deployment.warehouse, USE_CASE.name, 0)
         found = serving.loaded(
-            place.registry, USE_CASE, metadata, settings=place.settings
+            deployment.registry, USE_CASE, metadata, settings=deployment.settings
         )
         assert found.version == 0
 
-    def test_a_load_of_the_shipped_model_is_no_version_that_was_recorded(self, place):
+    def test_a_load_of_the_shipped_model_is_no_version_that_was_recorded(
+        self, deployment
+    ):
         """Defect: with the bucket lost and the record kept, version 0 was stored under
         the record of another model, so that no function loaded what was promoted."""
-        place.load()
-        place.warehouse.execute(
+        deployment.load_model()
+        deployment.warehouse.execute(
             "UPDATE ma_model_training_metadata_runs SET model_sha256 = 'other' "
             "WHERE TRUE"
         )
-        empty_bucket(place.artifacts)
-        outcome = place.load()
-        rows = place.versions()
+        empty_bucket(deployment.artifacts)
+        outcome = deployment.load_model()
+        rows = deployment.versions()
 
         assert outcome.version == 1
         assert [row["model_version"] for row in rows] == [0, 1]
-        assert place.registry.champion().model_sha256 == rows[1]["model_sha256"]
+        assert deployment.registry.champion().model_sha256 == rows[1]["model_sha256"]
 
     def test_a_load_of_the_shipped_model_twice_is_once_and_a_dry_run_nothing(
-        self, place, capsys
+        self, deployment, capsys
     ):
         """Whatever serves is newer than what was shipped."""
         answers, kept = [], []
         for options in (["--dry-run"], [], []):
-            assert place.command("load", "model", "--json", *options) == 0
+            assert deployment.command("load", "model", "--json", *options) == 0
             answers.append(json.loads(capsys.readouterr().out))
-            kept.append((place.objects(), place.versions()))
+            kept.append((objects(deployment), deployment.versions()))
 
         assert [(one["version"], one["is_new"]) for one in answers] == [
             (None, False),
@@ -134,33 +130,35 @@ class TestLoad:
 
 
 class TestInterruption:
-    def test_an_interruption_of_other_loads_leaves_one_that_serves(self, place):
+    def test_an_interruption_of_other_loads_leaves_one_that_serves(self, deployment):
         """Six loads at once have one champion; no other row says that it serves."""
         with ThreadPoolExecutor(6) as pool:
-            loads = [pool.submit(place.load) for _ in range(6)]
-        live = {row["model_version"] for row in place.versions() if row["promoted"]}
+            loads = [pool.submit(deployment.load_model) for _ in range(6)]
+        live = {
+            row["model_version"] for row in deployment.versions() if row["promoted"]
+        }
 
         assert {type(load.exception()) for load in loads} <= {type(None), Conflict}
-        assert live == {place.registry.champion().version}
+        assert live == {deployment.registry.champion().version}
 
     def test_a_load_that_is_cut_off_before_it_serves_is_not_recorded_as_serving(
-        self, place, monkeypatch
+        self, deployment, monkeypatch
     ):
         """Defect: the row said "promoted" before anything did; the next load does."""
         monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
         with pytest.raises(ZeroDivisionError):
-            place.load()
-        [row] = place.versions()
+            deployment.load_model()
+        [row] = deployment.versions()
         assert row["promoted"] is None
         assert row["verdict"].startswith("interrupted before it was recorded")
 
         monkeypatch.undo()
-        assert place.load().version == 1
-        assert [row["promoted"] for row in place.versions()] == [None, True]
+        assert deployment.load_model().version == 1
+        assert [row["promoted"] for row in deployment.versions()] == [None, True]
 
     @pytest.mark.parametrize(("is_pinned", "serves"), [(False, 1), (True, 7)])
     def test_an_interruption_by_a_training_or_a_pin_leaves_that_one_serving(
-        self, place, monkeypatch, is_pinned, serves
+        self, deployment, monkeypatch, is_pinned, serves
     ):
         """The slower one is told. Defect: the row said that it was promoted."""
         publish = Registry.publish
@@ -172,19 +170,19 @@ class TestInterruption:
 
         monkeypatch.setattr(Registry, "publish", then_another)
         with pytest.raises(Conflict):
-            place.load()
-        [row] = place.versions()
+            deployment.load_model()
+        [row] = deployment.versions()
 
-        assert place.registry.champion().version == serves
+        assert deployment.registry.champion().version == serves
         assert (row["model_version"], row["promoted"]) == (0, None)
 
 
 class TestRefusals:
     @pytest.fixture
-    def refused(self, shared) -> Iterator[Callable[[Path], Any]]:
+    def refused(self, deployment) -> Iterator[Callable[[Path], Any]]:
         """A load that is refused, and writes nothing."""
-        yield shared.load
-        assert (shared.objects(), shared.versions()) == ([], [])
+        yield deployment.load_model
+        assert (objects(deployment), deployment.versions()) == ([], [])
 
     @pytest.mark.parametrize("name", load_model.FILES)
     def test_a_shipped_model_of_other_bytes_is_refused(

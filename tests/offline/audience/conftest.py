@@ -1,9 +1,10 @@
 """
-A site with published predictions and a suppressed user, and a receiver of audiences.
+A deployment with published predictions, and a receiver of audiences.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from propensity.audience.http import Http
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from tests.clocks import ManualClock
-from tests.deployment import KEY, Deployment
+from tests.deployment import KEY, Deployment, entered
 from tests.rows import publish
 
 MONDAY = date(2026, 3, 2)
@@ -38,48 +39,39 @@ TABLES = (
 )
 
 
-class Site(Deployment):
-    """A deployment with a publication, a list of suppressed users, and a clock."""
+def next_week(deployment: Deployment, users: dict[str, float]) -> None:
+    deployment.clock.advance(WEEK.total_seconds())
+    publish(deployment.warehouse, deployment.clock.now().date(), users)
 
-    clock = ManualClock(START)
 
-    def next_week(self, users: dict[str, float]) -> None:
-        self.clock.advance(WEEK.total_seconds())
-        self.publish(self.clock.now().date(), users)
+def ledger(deployment: Deployment) -> list[dict[str, Any]]:
+    return deployment.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
 
-    def publish(self, as_of: date, users: dict[str, float]) -> None:
-        publish(self.warehouse, as_of, users)
 
-    def suppress(self, user: str, **how: Any) -> None:
-        super().suppress(user, at=self.clock.now(), **how)
-
-    def ledger(self):
-        return self.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
-
-    def accepted(self, *, but: set[str]) -> set[str]:
-        """Return who was accepted; each treated user is in the ledger once."""
-        treated = members_of(self, is_control=False)
-        rows = self.ledger()
-        assert sorted(row["user_id"] for row in rows) == sorted(treated)
-        accepted = {row["user_id"] for row in rows if row["status"] == "accepted"}
-        assert treated - accepted == but & treated
-        return accepted
+def accepted(deployment: Deployment, *, but: set[str]) -> set[str]:
+    """Return who was accepted; each treated user is in the ledger once."""
+    treated = members_of(deployment, is_control=False)
+    rows = ledger(deployment)
+    assert sorted(row["user_id"] for row in rows) == sorted(treated)
+    accepted = {row["user_id"] for row in rows if row["status"] == "accepted"}
+    assert treated - accepted == but & treated
+    return accepted
 
 
 @pytest.fixture(scope="session")
-def shared(new_deployment) -> Site:
-    return new_deployment(Site, PROPENSITY_SUPPRESSION_KEY=KEY)
+def shared(new_deployment) -> Deployment:
+    return new_deployment(PROPENSITY_SUPPRESSION_KEY=KEY)
 
 
 @pytest.fixture
-def site(shared, monkeypatch) -> Site:
-    """A publication of two hundred users, and nothing else."""
-    for name, value in shared.environment.items():
-        monkeypatch.setenv(name, value)
+def deployment(shared) -> Iterator[Deployment]:
+    """A publication of two hundred users, and nothing else; its settings are set."""
     shared.empty(TABLES)
     shared.clock = ManualClock(START)
-    shared.publish(MONDAY, {f"u{n:03}": (n + 1) / 400 for n in range(USERS)})
-    return shared
+    users = {f"u{n:03}": (n + 1) / 400 for n in range(USERS)}
+    publish(shared.warehouse, MONDAY, users)
+    with entered(shared.environment):
+        yield shared
 
 
 @pytest.fixture
@@ -117,21 +109,21 @@ def winback(folder: Path | None = None, **changed) -> Named:
     return Named("winback", folder or Path(), declared)
 
 
-def act(site: Site, action, named: Named, **more):
+def act(deployment: Deployment, action, named: Named, **more):
     """Preview or send an audience, by the settings of the environment."""
-    with opened() as deployment:
-        return action(deployment, named, {}.__getitem__, clock=site.clock, **more)
+    with opened() as opened_run:
+        return action(opened_run, named, {}.__getitem__, clock=deployment.clock, **more)
 
 
-def send(site: Site, folder: Path | None = None, *, until=None, **changed):
+def send(deployment: Deployment, folder: Path | None = None, *, until=None, **changed):
     more = {name: changed.pop(name) for name in MORE & {*changed}}
     named = winback(folder, **changed)
-    return act(site, run.send, named, until=until, **more).answer()
+    return act(deployment, run.send, named, until=until, **more).answer()
 
 
-def members_of(site: Site, as_of=MONDAY, *, is_control: bool) -> set[str]:
+def members_of(deployment: Deployment, as_of=MONDAY, *, is_control: bool) -> set[str]:
     return {
         row["user_id"]
-        for row in site.rows("SELECT * FROM ma_audience_members")
+        for row in deployment.rows("SELECT * FROM ma_audience_members")
         if row["as_of"] == as_of and row["is_control"] == is_control
     }

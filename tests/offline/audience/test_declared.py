@@ -13,7 +13,7 @@ from local.receiver import Receiver
 from propensity import usecases
 from propensity.audience import declared
 from propensity.errors import RequestError, UseCaseError
-from tests.offline.audience.conftest import MONDAY, members_of, send
+from tests.offline.audience.conftest import MONDAY, ledger, members_of, next_week, send
 
 pytestmark = pytest.mark.usefixtures("quick")
 USE_CASE = usecases.load("ga4_purchase")
@@ -129,21 +129,21 @@ class TestStatement:
     """``winback.sql``: one row per user who may be a member."""
 
     def test_a_statement_says_who_may_be_a_member_and_what_a_destination_gets(
-        self, site, mail, tmp_path
+        self, deployment, mail, tmp_path
     ):
         (tmp_path / "winback.sql").write_text(EVEN)
         with Addressed() as receiver:
-            done = send(site, mail(receiver), top=15, control="50%")
+            done = send(deployment, mail(receiver), top=15, control="50%")
 
-        treated = members_of(site, is_control=False)
-        held_out = members_of(site, is_control=True)
+        treated = members_of(deployment, is_control=False)
+        held_out = members_of(deployment, is_control=True)
         assert treated | held_out == {f"u{n:03}" for n in range(50, 200, 10)}
         assert [one for _, one in receiver.sent] == [
             {"id": f"{user}@example.com", "points": 7} for user in sorted(treated)
         ]
         assert done["held_out"] == len(held_out) > 0
         # Nobody sends the control group: no address of it is kept.
-        kept = site.rows("SELECT user_id, attributes FROM ma_audience_members")
+        kept = deployment.rows("SELECT user_id, attributes FROM ma_audience_members")
         assert {r["user_id"] for r in kept if r["attributes"]} == treated
 
     @pytest.mark.parametrize(
@@ -168,45 +168,47 @@ class TestStatement:
              "an option's name", "no table", "no SQL", "no user", "fails"],
     )  # fmt: skip
     def test_a_statement_that_cannot_be_used_is_named_and_nobody_becomes_a_member(
-        self, site, crm, tmp_path, statement, said
+        self, deployment, crm, tmp_path, statement, said
     ):
         (tmp_path / "winback.sql").write_text(statement)
         with Receiver() as receiver, pytest.raises(UseCaseError) as raised:
-            send(site, crm(receiver), top=10)
+            send(deployment, crm(receiver), top=10)
 
         assert re.match(said, raised.value.message), raised.value.message
         assert "\n" not in raised.value.message
         assert receiver.requests == 0
-        assert site.rows("SELECT * FROM ma_audience_members") == []
+        assert deployment.rows("SELECT * FROM ma_audience_members") == []
 
     def test_a_statement_gives_the_treated_and_its_columns_to_files_of_the_bucket(
-        self, site, tmp_path
+        self, deployment, tmp_path
     ):
         (tmp_path / "winback.sql").write_text(EVEN)
-        send(site, tmp_path, top=15, control="50%", destination="bucket")
+        send(deployment, tmp_path, top=15, control="50%", destination="bucket")
 
-        [name] = site.artifacts.names("audiences/ga4_purchase/winback/")
-        rows = pq.read_table(BufferReader(site.artifacts.read(name).data)).to_pylist()
-        treated = members_of(site, is_control=False)
+        [name] = deployment.artifacts.names("audiences/ga4_purchase/winback/")
+        rows = pq.read_table(
+            BufferReader(deployment.artifacts.read(name).data)
+        ).to_pylist()
+        treated = members_of(deployment, is_control=False)
         assert name.endswith(".parquet")
         assert {(row["user_id"], row["address"]) for row in rows} == {
             (user, f"{user}@example.com") for user in treated
         }
 
     def test_a_statement_with_rows_without_a_user_makes_nobody_a_member(
-        self, site, tmp_path
+        self, deployment, tmp_path
     ):
         (tmp_path / "winback.sql").write_text(
             "SELECT IF(user_id < 'u190', NULL, user_id) AS user_id\n"
             "FROM ma_predictions_history WHERE as_of = @as_of\n"
         )
-        done = send(site, tmp_path, top=50, control="0%", destination="bucket")
+        done = send(deployment, tmp_path, top=50, control="0%", destination="bucket")
 
         assert done["members"] == 10
-        assert min(members_of(site, is_control=False)) == "u190"
+        assert min(members_of(deployment, is_control=False)) == "u190"
 
     def test_a_statement_that_has_changed_does_not_change_what_was_chosen(
-        self, site, mail, tmp_path
+        self, deployment, mail, tmp_path
     ):
         """A request that is repeated has the same key, so it has the same body."""
 
@@ -217,27 +219,27 @@ class TestStatement:
 
         (tmp_path / "winback.sql").write_text(EVEN)
         with Closed() as receiver:
-            assert send(site, mail(receiver), top=5, control="0%")["failure"]
+            assert send(deployment, mail(receiver), top=5, control="0%")["failure"]
             before = receiver.sent
         (tmp_path / "winback.sql").write_text(EVEN.replace("example.com", "b.com"))
         with Addressed() as receiver:
-            send(site, mail(receiver), top=5, control="0%")
+            send(deployment, mail(receiver), top=5, control="0%")
 
         assert receiver.sent == before
 
     def test_a_statement_gives_the_address_by_which_a_receiver_rejects_and_forgets(
-        self, site, mail, tmp_path
+        self, deployment, mail, tmp_path
     ):
         (tmp_path / "winback.sql").write_text(EVEN)
         with Addressed(rejects=lambda user: "x" * (user[:4] == "u190")) as receiver:
-            first = send(site, mail(receiver), top=2, control="0%")
-            site.next_week({"u180": 0.1, "u170": 0.9})
-            send(site, mail(receiver), top=1, control="0%")
+            first = send(deployment, mail(receiver), top=2, control="0%")
+            next_week(deployment, {"u180": 0.1, "u170": 0.9})
+            send(deployment, mail(receiver), top=1, control="0%")
 
         assert first["tallies"]["add"]["rejected"] == {"x": 1}
-        assert [(r["user_id"], r["as_of"]) for r in site.ledger() if r["reason"]] == [
-            ("u190", MONDAY)
-        ]
+        assert [
+            (r["user_id"], r["as_of"]) for r in ledger(deployment) if r["reason"]
+        ] == [("u190", MONDAY)]
         assert [(method, one["id"]) for method, one in receiver.sent][2:] == [
             ("DELETE", "u180@example.com"),
             ("POST", "u170@example.com"),

@@ -26,8 +26,11 @@ from tests.offline.audience.conftest import (
     MONDAY,
     USERS,
     WEEK,
+    accepted,
     act,
+    ledger,
     members_of,
+    next_week,
     send,
     winback,
 )
@@ -47,17 +50,19 @@ class Closing(Receiver):
 
 
 class TestPreview:
-    def test_a_preview_counts_what_is_sent_afterwards_and_writes_no_member(self, site):
-        site.suppress("u199")
-        preview = act(site, run.preview, winback(cost_per_contact=0.25))
+    def test_a_preview_counts_what_is_sent_afterwards_and_writes_no_member(
+        self, deployment
+    ):
+        deployment.suppress("u199", at=deployment.clock.now())
+        preview = act(deployment, run.preview, winback(cost_per_contact=0.25))
 
         assert preview["members"] == preview["held_out"] + preview["treated"] == 100
         assert 0 < preview["held_out"] < 30
         assert preview["suppressed"] == preview["requests"] == 1
         assert preview["cost"] == preview["treated"] * Decimal("0.25")
         assert preview["outcome"] == "buy"
-        assert site.rows("SELECT * FROM ma_audience_members") == []
-        delivery = send(site)
+        assert deployment.rows("SELECT * FROM ma_audience_members") == []
+        delivery = send(deployment)
         assert delivery["tallies"]["add"]["sent"] == preview["treated"]
         assert delivery["held_out"] == preview["held_out"]
 
@@ -68,97 +73,107 @@ class TestPreview:
             ({"budget": 5, "cost_per_contact": 1}, 5),
         ],
     )
-    def test_a_preview_has_the_best_users(self, site, rule, members):
-        preview = act(site, run.preview, winback(**rule, control="0%"))
+    def test_a_preview_has_the_best_users(self, deployment, rule, members):
+        preview = act(deployment, run.preview, winback(**rule, control="0%"))
 
         assert preview["treated"] == members
         best = [(n + 1) / 400 for n in range(USERS)][-preview["treated"] :]
         assert preview["expected"] == pytest.approx(sum(best), abs=0.06)
 
-    def test_the_same_ones_of_equal_users_are_chosen_and_not_the_first_ids(self, site):
-        site.next_week({f"v{number:03}": 0.5 for number in range(200)})
-        as_of = site.clock.now().date()
-        assert send(site, top=50)["members"] == 50
+    def test_the_same_ones_of_equal_users_are_chosen_and_not_the_first_ids(
+        self, deployment
+    ):
+        next_week(deployment, {f"v{number:03}": 0.5 for number in range(200)})
+        as_of = deployment.clock.now().date()
+        assert send(deployment, top=50)["members"] == 50
         chosen = {
-            held: members_of(site, as_of, is_control=held) for held in (True, False)
+            held: members_of(deployment, as_of, is_control=held)
+            for held in (True, False)
         }
-        site.next_week({f"v{number:03}": 0.7 for number in reversed(range(200))})
-        send(site, top=50)
-        as_of = site.clock.now().date()
+        next_week(deployment, {f"v{number:03}": 0.7 for number in reversed(range(200))})
+        send(deployment, top=50)
+        as_of = deployment.clock.now().date()
 
         assert chosen == {
-            held: members_of(site, as_of, is_control=held) for held in (True, False)
+            held: members_of(deployment, as_of, is_control=held)
+            for held in (True, False)
         }
         assert 5 < sum(user < "v100" for held in chosen.values() for user in held) < 45
 
-    def test_an_audience_that_has_ended_has_no_preview_and_is_not_sent(self, site):
+    def test_an_audience_that_has_ended_has_no_preview_and_is_not_sent(
+        self, deployment
+    ):
         """By the day, and not by the date of the predictions."""
-        site.clock.advance(3 * 86_400)
+        deployment.clock.advance(3 * 86_400)
         named = winback(until=MONDAY + timedelta(days=2))
         for action in (run.preview, run.send):
             with pytest.raises(RequestError, match="with 2026-03-04, and 2026-03-05"):
-                act(site, action, named)
+                act(deployment, action, named)
 
-    def test_a_preview_needs_a_publication(self, site):
+    def test_a_preview_needs_a_publication(self, deployment):
         with pytest.raises(RequestError, match="[Cc]all 01-Predictions"):
-            act(site, run.preview, winback(), until=MONDAY - WEEK)
+            act(deployment, run.preview, winback(), until=MONDAY - WEEK)
 
 
 class TestMembers:
-    def test_members_are_chosen_once(self, site):
-        send(site)
-        before = site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
+    def test_members_are_chosen_once(self, deployment):
+        send(deployment)
+        before = deployment.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
 
-        delivery = send(site, top=5)
+        delivery = send(deployment, top=5)
 
-        assert before == site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
+        assert before == deployment.rows(
+            "SELECT * FROM ma_audience_members ORDER BY user_id"
+        )
         assert delivery["tallies"]["add"]["sent"] == 0
 
-    def test_members_of_an_older_date_are_not_chosen_after_newer_ones(self, site):
+    def test_members_of_an_older_date_are_not_chosen_after_newer_ones(self, deployment):
         """Defect: users counted in the lift from distort the measured lift."""
-        site.next_week({"u001": 0.5})
-        send(site)
+        next_week(deployment, {"u001": 0.5})
+        send(deployment)
         for action in (run.preview, run.send):
             with pytest.raises(
                 RequestError, match="distort the measured lift"
             ) as raised:
-                act(site, action, winback(), until=MONDAY)
+                act(deployment, action, winback(), until=MONDAY)
 
         assert raised.value.field == "as_of"
 
-    def test_members_keep_their_control_group_and_the_key_that_draws_it(self, site):
+    def test_members_keep_their_control_group_and_the_key_that_draws_it(
+        self, deployment
+    ):
         """Who was held out would be treated."""
-        send(site)
-        site.next_week({"u001": 0.5})
+        send(deployment)
+        next_week(deployment, {"u001": 0.5})
         with pytest.raises(RequestError, match="another audience name") as raised:
-            send(site, control="20%")
-        site.artifacts.delete("audiences/key.json")
+            send(deployment, control="20%")
+        deployment.artifacts.delete("audiences/key.json")
         with pytest.raises(ArtifactError, match=r"key\.json does not exist"):
-            send(site)
+            send(deployment)
 
         assert raised.value.field == "control"
 
     def test_members_are_not_chosen_by_a_view_with_another_consent(
-        self, site, monkeypatch
+        self, deployment, monkeypatch
     ):
         """The view of events is older than the setting."""
-        site.warehouse.replace_view(VIEW, "SELECT 1 AS one")
+        deployment.warehouse.replace_view(VIEW, "SELECT 1 AS one")
         monkeypatch.setenv("PROPENSITY_REQUIRE_CONSENT", "both")
         for action in (run.preview, run.send):
             with pytest.raises(SettingsError, match="without that consent"):
-                act(site, action, winback())
+                act(deployment, action, winback())
 
-        assert site.rows("SELECT * FROM ma_audience_members") == []
+        assert deployment.rows("SELECT * FROM ma_audience_members") == []
 
 
 class TestLedger:
-    def test_the_ledger_has_a_row_for_everybody_who_was_sent(self, site, crm):
+    def test_the_ledger_has_a_row_for_everybody_who_was_sent(self, deployment, crm):
         with Receiver(
             rejects=lambda user: "no \ud83d user" * (user == "u150")
         ) as receiver:
-            delivery = send(site, crm(receiver), control="0%")
+            delivery = send(deployment, crm(receiver), control="0%")
 
-        rows, tally = site.ledger(), delivery["tallies"]["add"]
+        rows, tally = ledger(deployment), delivery["tallies"]["add"]
         assert len(rows) == tally["sent"] == tally["accepted"] + 1 == 100
         [rejected] = [row for row in rows if row["status"] == "rejected"]
         assert rejected["user_id"] == "u150"
@@ -167,13 +182,15 @@ class TestLedger:
         # The key is that of the request that was taken.
         assert {row["request"] for row in rows} == {*receiver.bodies}
 
-    def test_the_ledger_takes_users_off_a_list_before_it_adds_others(self, site, crm):
+    def test_the_ledger_takes_users_off_a_list_before_it_adds_others(
+        self, deployment, crm
+    ):
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
-            send(site, to, **BEST)
-            site.next_week({"u199": 0.3, "u002": 0.2})
+            send(deployment, to, **BEST)
+            next_week(deployment, {"u199": 0.3, "u002": 0.2})
             before = len(receiver.users)
-            delivery = send(site, to, **BEST)
+            delivery = send(deployment, to, **BEST)
 
         actions = [action for action, _ in [*receiver.users][before:]]
         assert actions == sorted(actions, reverse=True)
@@ -183,22 +200,22 @@ class TestLedger:
         assert ("remove", "u199") not in receiver.users
 
     def test_the_ledger_knows_who_was_taken_off_and_put_back_within_a_week(
-        self, site, crm
+        self, deployment, crm
     ):
         """A user who is suppressed, allowed again, and has left by the next week."""
         best = {"control": "0%", "top": 1}
         with Receiver() as receiver:
             to = crm(receiver, remove=True)
-            send(site, to, **best)
-            site.next_week({"u199": 0.3, "u002": 0.2})
-            send(site, **best)
-            site.suppress("u199")
-            send(site, to, **best)
-            site.clock.advance(60)
-            empty_tables(site.warehouse, [tables.SUPPRESSED_USERS])
-            send(site, to, **best)
-            site.next_week({"u002": 0.2})
-            delivery = send(site, to, **best)
+            send(deployment, to, **best)
+            next_week(deployment, {"u199": 0.3, "u002": 0.2})
+            send(deployment, **best)
+            deployment.suppress("u199", at=deployment.clock.now())
+            send(deployment, to, **best)
+            deployment.clock.advance(60)
+            empty_tables(deployment.warehouse, [tables.SUPPRESSED_USERS])
+            send(deployment, to, **best)
+            next_week(deployment, {"u002": 0.2})
+            delivery = send(deployment, to, **best)
 
         assert delivery["tallies"]["remove"]["accepted"] == 1
         assert receiver.users["add", "u199"] == 2
@@ -206,30 +223,30 @@ class TestLedger:
 
 
 def test_an_audience_of_nobody_takes_everybody_off_only_where_that_is_allowed(
-    site, crm
+    deployment, crm
 ):
     """A week in which no user is in the audience may be a mistake of the rule."""
     nobody = {"threshold": 0.9, "control": "0%"}
     with Receiver() as receiver:
         to = crm(receiver, remove=True)
-        send(site, to, **BEST)
-        site.next_week({"u199": 0.3})
+        send(deployment, to, **BEST)
+        next_week(deployment, {"u199": 0.3})
         with pytest.raises(RequestError, match="--allow-empty removes") as raised:
-            send(site, to, **nobody)
+            send(deployment, to, **nobody)
         with pytest.raises(RequestError, match="crm cannot remove"):
-            send(site, crm(receiver), **nobody, may_be_empty=True)
+            send(deployment, crm(receiver), **nobody, may_be_empty=True)
         assert raised.value.field == "audience"
         assert all(action == "add" for action, _ in receiver.users)
 
         to = crm(receiver, remove=True)
-        delivery = send(site, to, **nobody, may_be_empty=True)
-        again = send(site, to, **nobody, may_be_empty=True)
+        delivery = send(deployment, to, **nobody, may_be_empty=True)
+        again = send(deployment, to, **nobody, may_be_empty=True)
 
     assert delivery["failure"] == ""
     assert delivery["tallies"]["remove"]["accepted"] == 10
     assert again["tallies"]["remove"]["sent"] == 0
-    with opened() as deployment:
-        users = account(deployment, "winback")["users"]
+    with opened() as opened_run:
+        users = account(opened_run, "winback")["users"]
     assert [(row["action"], row["users"]) for row in users] == [
         ("remove", 10),
         ("add", 10),
@@ -237,21 +254,23 @@ def test_an_audience_of_nobody_takes_everybody_off_only_where_that_is_allowed(
     # Defect: an older date put back everybody, for no newer member was stored.
     for action in (run.preview, run.send):
         with pytest.raises(RequestError, match="who have left"):
-            act(site, action, winback(to, **BEST), until=MONDAY)
+            act(deployment, action, winback(to, **BEST), until=MONDAY)
 
 
 class TestSuppressed:
-    def test_suppressed_users_are_not_sent_though_they_are_members(self, site, crm):
-        send(site)
-        gone = min(members_of(site, is_control=False))
-        site.suppress(gone)
+    def test_suppressed_users_are_not_sent_though_they_are_members(
+        self, deployment, crm
+    ):
+        send(deployment)
+        gone = min(members_of(deployment, is_control=False))
+        deployment.suppress(gone, at=deployment.clock.now())
         with Receiver() as receiver:
-            send(site, crm(receiver))
+            send(deployment, crm(receiver))
 
         assert ("add", gone) not in receiver.users
 
     def test_users_suppressed_while_a_delivery_runs_are_not_sent_any_more(
-        self, site, crm
+        self, deployment, crm
     ):
         """Defect: who was forgotten while a delivery ran was sent and recorded.
 
@@ -261,18 +280,18 @@ class TestSuppressed:
         class Meanwhile(Receiver):
             def take(receiver, *request):
                 if not receiver.bodies:
-                    site.suppress(last)
-                    site.clock.advance(site.settings.refresh_s)
+                    deployment.suppress(last, at=deployment.clock.now())
+                    deployment.clock.advance(deployment.settings.refresh_s)
                 return super().take(*request)
 
         with Meanwhile() as receiver:
-            delivery = send(site, crm(receiver), control="0%")
+            delivery = send(deployment, crm(receiver), control="0%")
 
         assert delivery["failure"] == ""
         assert delivery["pending"] == 0
         assert ("add", last) not in receiver.users
         assert len(receiver.users) == 99
-        users = {row["user_id"]: row for row in site.ledger()}
+        users = {row["user_id"]: row for row in ledger(deployment)}
         assert {row["status"] for row in users.values()} == {"accepted", "rejected"}
         assert users[last]["reason"] == "suppressed, and not sent"
 
@@ -281,28 +300,30 @@ class TestFailure:
     """After it nothing more is sent, and what was under way is in the ledger."""
 
     def test_a_failure_of_a_receiver_ends_the_delivery_and_the_next_goes_on(
-        self, site, crm
+        self, deployment, crm
     ):
         with Closing() as receiver:
-            delivery = send(site, crm(receiver), control="0%")
+            delivery = send(deployment, crm(receiver), control="0%")
             taken = {user for _, user in receiver.users}
         assert "403" in delivery["failure"]
-        accepted = {r["user_id"] for r in site.ledger() if r["status"] == "accepted"}
+        accepted = {
+            r["user_id"] for r in ledger(deployment) if r["status"] == "accepted"
+        }
         assert taken == accepted
         assert delivery["pending"] == 100 - len(taken) > 0
 
         with Receiver() as receiver:
-            again = send(site, crm(receiver), control="0%")
+            again = send(deployment, crm(receiver), control="0%")
         assert again["failure"] == ""
         assert {user for _, user in receiver.users} == {
-            row["user_id"] for row in site.ledger()
+            row["user_id"] for row in ledger(deployment)
         } - taken
         # A pending user is recorded once.
-        stored = site.rows(f"SELECT status FROM {tables.AUDIENCE_LEDGER.stored}")
+        stored = deployment.rows(f"SELECT status FROM {tables.AUDIENCE_LEDGER.stored}")
         assert [row["status"] for row in stored].count("pending") == 100
 
     def test_a_failure_of_the_ledger_hides_neither_reason_nor_number(
-        self, site, crm, monkeypatch
+        self, deployment, crm, monkeypatch
     ):
         """Nothing more is sent: nobody who was taken is recorded, all are pending."""
         write, count = Warehouse.write, iter(range(100))
@@ -315,7 +336,7 @@ class TestFailure:
 
         monkeypatch.setattr(Warehouse, "write", failing)
         with Receiver() as receiver:
-            delivery = send(site, crm(receiver), control="0%")
+            delivery = send(deployment, crm(receiver), control="0%")
 
         assert "BigQuery is away" in delivery["failure"]
         assert delivery["tallies"]["add"]["accepted"] == len(receiver.users) == 25
@@ -341,24 +362,24 @@ class TestRefused:
             (30, {"u170", "u199"}),
         ],
     )
-    def test_users_are_found_and_the_others_are_sent(self, site, crm, bad, batch):
+    def test_users_are_found_and_the_others_are_sent(self, deployment, crm, bad, batch):
         with self.receiver(bad) as receiver:
             folder = crm(receiver, batch=batch)
-            delivery = send(site, folder, top=30, control="0%")
+            delivery = send(deployment, folder, top=30, control="0%")
 
         assert delivery["failure"] == ""
         assert delivery["pending"] == 0
-        assert site.accepted(but=bad) == {user for _, user in receiver.users}
-        reasons = {row["reason"] for row in site.ledger() if row["user_id"] in bad}
+        assert accepted(deployment, but=bad) == {user for _, user in receiver.users}
+        reasons = {row["reason"] for row in ledger(deployment) if row["user_id"] in bad}
         assert reasons == {'422 {"error": "unsubscribed"}'}
         # Two requests for each halving, and one for each batch.
         halvings = math.ceil(math.log2(batch))
         assert receiver.requests <= math.ceil(30 / batch) + 2 * halvings * len(bad)
 
-    def test_users_one_after_the_other_end_the_delivery(self, site, crm):
+    def test_users_one_after_the_other_end_the_delivery(self, deployment, crm):
         """The file is at fault: nobody is found by a thousand requests."""
         with self.receiver({f"u{n:03}" for n in range(200)}) as receiver:
-            delivery = send(site, crm(receiver, batch=100), control="0%")
+            delivery = send(deployment, crm(receiver, batch=100), control="0%")
 
         assert "rejected 10 users one after the other. " in delivery["failure"]
         assert "The last answer: 422 " in delivery["failure"]
@@ -367,10 +388,10 @@ class TestRefused:
 
     @pytest.mark.long
     def test_users_are_found_though_each_delivery_is_killed(
-        self, site, crm, monkeypatch
+        self, deployment, crm, monkeypatch
     ):
         bad = {f"u{number}" for number in range(105, 200, 9)}
-        clock = site.clock
+        clock = deployment.clock
 
         class Passing(Receiver):
             def take(self, *request):
@@ -381,7 +402,7 @@ class TestRefused:
             batch=1_000, rejects=lambda user: "x" * (user in bad), refuses_whole=True
         ) as receiver:
             fate, folder = Fate(monkeypatch), crm(receiver, batch=40)
-            killed = kill_and_resume(site, folder, fate, at_most=25, seed=1)
+            killed = kill_and_resume(deployment, folder, fate, at_most=25, seed=1)
 
         assert killed >= 4
-        check_account(site, receiver, rejected=bad)
+        check_account(deployment, receiver, rejected=bad)

@@ -25,7 +25,16 @@ from propensity.gcp import data_manager
 from propensity.gcp.data_manager import DataManager
 from tests.clocks import ManualClock
 from tests.data_manager import DataManager as Fake
-from tests.offline.audience.conftest import MONDAY, START, WEEK, act, send, winback
+from tests.offline.audience.conftest import (
+    MONDAY,
+    START,
+    WEEK,
+    act,
+    ledger,
+    next_week,
+    send,
+    winback,
+)
 from tests.offline.audience.test_destinations import AUDIENCE
 
 EVENTS = {
@@ -320,59 +329,61 @@ class TestDeliveries:
 
         return write
 
-    def test_deliveries_are_checked_by_google_in_a_preview(self, site, fake, ads):
-        answer = act(site, run.preview, winback(ads(fake)), validate=True)
+    def test_deliveries_are_checked_by_google_in_a_preview(self, deployment, fake, ads):
+        answer = act(deployment, run.preview, winback(ads(fake)), validate=True)
 
         assert answer["validated"] == "yes"
         assert (len(fake.validated), fake.taken) == (1, [])
 
     def test_users_are_recorded_as_accepted_once_google_has_taken_them(
-        self, site, fake, ads
+        self, deployment, fake, ads
     ):
         """Not before, and sent once whoever asks."""
         folder, best = ads(fake), {"top": 2, "control": "0%"}
 
-        assert [send(site, folder, **best)["pending"] for _ in range(2)] == [2, 2]
-        assert {row["status"] for row in site.ledger()} == {"pending"}
-        assert {row["receipt"] for row in site.ledger()} == {"request-0"}
-        assert send(site, folder, **best)["pending"] == 0
-        settled = site.ledger()
+        assert [send(deployment, folder, **best)["pending"] for _ in range(2)] == [2, 2]
+        assert {row["status"] for row in ledger(deployment)} == {"pending"}
+        assert {row["receipt"] for row in ledger(deployment)} == {"request-0"}
+        assert send(deployment, folder, **best)["pending"] == 0
+        settled = ledger(deployment)
         assert {row["status"] for row in settled} == {"accepted"}
-        assert send(site, folder, **best)["pending"] == 0
-        assert site.ledger() == settled
+        assert send(deployment, folder, **best)["pending"] == 0
+        assert ledger(deployment) == settled
         assert set(fake.users.values()) == {1}
 
     def test_deliveries_are_a_first_date_before_google_says_what_became_of_it(
-        self, site, ads
+        self, deployment, ads
     ):
         """A person has sent it, so the schedule goes on in the next week."""
         with Fake(late=99) as fake:
-            send(site, ads(fake))
-            site.next_week({f"u{n:03}": 0.5 for n in range(100)})
-            day = site.clock.now().date()
-            done = send(site, ads(fake), scheduled_on=day)
+            send(deployment, ads(fake))
+            next_week(deployment, {f"u{n:03}": 0.5 for n in range(100)})
+            day = deployment.clock.now().date()
+            done = send(deployment, ads(fake), scheduled_on=day)
 
         assert (done["as_of"], done["failure"]) == (MONDAY + WEEK, "")
 
-    def test_it_is_recorded_why_google_took_nobody(self, site, ads):
+    def test_it_is_recorded_why_google_took_nobody(self, deployment, ads):
         with Fake(late=0, fails=lambda user: "NO_CONSENT") as fake:
             for _ in range(2):
-                send(site, ads(fake), top=1, control="0%")
-        [row] = site.ledger()
+                send(deployment, ads(fake), top=1, control="0%")
+        [row] = ledger(deployment)
 
         assert (row["status"], row["reason"]) == (
             "rejected",
             "Google failed: NO_CONSENT (1)",
         )
 
-    def test_deliveries_of_a_week_read_what_became_of_the_week_before(self, site, ads):
+    def test_deliveries_of_a_week_read_what_became_of_the_week_before(
+        self, deployment, ads
+    ):
         """And who has left is taken off the list."""
         with Fake(late=0) as fake:
-            send(site, ads(fake), top=2, control="0%")
-            site.next_week({"u198": 0.5, "u197": 0.5})
-            send(site, ads(fake), top=2, control="0%")
+            send(deployment, ads(fake), top=2, control="0%")
+            next_week(deployment, {"u198": 0.5, "u197": 0.5})
+            send(deployment, ads(fake), top=2, control="0%")
 
-        first = [row for row in site.ledger() if row["as_of"] == MONDAY]
+        first = [row for row in ledger(deployment) if row["as_of"] == MONDAY]
         assert {row["status"] for row in first} == {"accepted"}
         assert dict(fake.users) == {
             ("add", "u199"): 1,

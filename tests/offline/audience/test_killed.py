@@ -16,12 +16,9 @@ import requests
 from local.receiver import Receiver
 from propensity.errors import RunInProgress
 from propensity.gcp.warehouse import Warehouse
-from tests.offline.audience.conftest import (
-    MONDAY,
-    WEEK,
-    Site,
-    send,
-)
+from tests.deployment import Deployment
+from tests.offline.audience.conftest import MONDAY, WEEK, accepted, send
+from tests.rows import publish
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -70,27 +67,35 @@ class Fate:
 
 
 def kill_and_resume(
-    site: Site, to: str, fate: Fate, *, at_most: int, seed: int, **changed: Any
+    deployment: Deployment,
+    to: str,
+    fate: Fate,
+    *,
+    at_most: int,
+    seed: int,
+    **changed: Any,
 ) -> int:
     """Kill deliveries until one gets through; return how many were killed."""
     generator = random.Random(seed)
     for killed in range(at_most):
         fate.left = generator.randint(1, 12)
         try:
-            assert send(site, to, **changed)["failure"] == ""
+            assert send(deployment, to, **changed)["failure"] == ""
         except Killed:
             # The lease of whom is killed ends by itself.
-            site.clock.advance(6 * 60)
+            deployment.clock.advance(6 * 60)
         else:
             return killed
     fate.left = None
-    assert send(site, to, **changed)["failure"] == ""
+    assert send(deployment, to, **changed)["failure"] == ""
     return at_most
 
 
-def check_account(site: Site, receiver: Receiver, *, rejected: set[str]) -> None:
-    accepted = site.accepted(but=rejected)
-    assert {user for _, user in receiver.users} == accepted
+def check_account(
+    deployment: Deployment, receiver: Receiver, *, rejected: set[str]
+) -> None:
+    taken = accepted(deployment, but=rejected)
+    assert {user for _, user in receiver.users} == taken
     # Nobody came twice in a way that a receiver could tell.
     assert set(receiver.users.values()) == {1}
     assert receiver.changed == []
@@ -98,31 +103,31 @@ def check_account(site: Site, receiver: Receiver, *, rejected: set[str]) -> None
 
 class TestKilled:
     def test_a_delivery_that_is_killed_again_and_again_reaches_everybody_once(
-        self, site, crm, monkeypatch
+        self, deployment, crm, monkeypatch
     ):
         with Receiver(
             lost=0.05, rejects=lambda user: "x" * (user == "u120")
         ) as receiver:
             fate = Fate(monkeypatch)
             folder = crm(receiver, batch=7)
-            killed = kill_and_resume(site, folder, fate, at_most=6, seed=0)
+            killed = kill_and_resume(deployment, folder, fate, at_most=6, seed=0)
 
         assert killed >= 4
-        check_account(site, receiver, rejected={"u120"})
+        check_account(deployment, receiver, rejected={"u120"})
 
     def test_delivery_excludes_those_of_all_dates_for_a_while(
-        self, site, crm, monkeypatch
+        self, deployment, crm, monkeypatch
     ):
         """Those who leave by a newer date would be put on the list after it."""
-        site.publish(MONDAY + WEEK, {"u001": 0.5})
+        publish(deployment.warehouse, MONDAY + WEEK, {"u001": 0.5})
         with Receiver() as receiver:
             to, fate = crm(receiver), Fate(monkeypatch)
             fate.left = 5
             with pytest.raises(Killed):
-                send(site, to, until=MONDAY)
+                send(deployment, to, until=MONDAY)
             fate.left = None
             for day in (MONDAY, MONDAY + WEEK):
                 with pytest.raises(RunInProgress, match="audience-winback"):
-                    send(site, to, until=day)
-            site.clock.advance(6 * 60)
-            assert send(site, to, until=MONDAY)["failure"] == ""
+                    send(deployment, to, until=day)
+            deployment.clock.advance(6 * 60)
+            assert send(deployment, to, until=MONDAY)["failure"] == ""

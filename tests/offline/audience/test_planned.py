@@ -29,14 +29,14 @@ MONEY = {"order": "expected_value", "cost_per_contact": 1.9, "margin": 0.5}
 
 
 @pytest.fixture
-def shop(site):
-    """The site with expected values of all users."""
-    publish(site.warehouse, MONDAY, PROBABILITIES, values=VALUES)
-    return site
+def shop(deployment):
+    """The deployment with expected values of all users."""
+    publish(deployment.warehouse, MONDAY, PROBABILITIES, values=VALUES)
+    return deployment
 
 
-def preview(site, **changed):
-    return act(site, run.preview, winback(**changed))
+def preview(deployment, **changed):
+    return act(deployment, run.preview, winback(**changed))
 
 
 class TestByMoney:
@@ -52,9 +52,11 @@ class TestByMoney:
             f"u{n}" for n in range(189, USERS)
         }
 
-    def test_a_by_money_without_expected_values_there_is_no_such_order(self, site):
+    def test_a_by_money_without_expected_values_there_is_no_such_order(
+        self, deployment
+    ):
         with pytest.raises(RequestError, match="publishes no expected_value"):
-            send(site, order="expected_value")
+            send(deployment, order="expected_value")
 
     def test_what_is_published_of_a_user_can_be_sent(self, shop, crm):
         """By a delivery that goes on as well: the request stays the same."""
@@ -93,28 +95,28 @@ class TestPlan:
         assert stored["deciles"] == shown["deciles"]
         assert stored["power"] == shown["power"]
 
-    def test_a_plan_has_no_money_where_none_is_known(self, site):
-        first = preview(site)["deciles"][0]
+    def test_a_plan_has_no_money_where_none_is_known(self, deployment):
+        first = preview(deployment)["deciles"][0]
 
         assert first["value"] is first["pays_from"] is first["cost"] is None
         assert first["conversions"] == pytest.approx(9.5, abs=0.3)
 
-    def test_a_plan_says_what_the_weeks_to_come_can_show(self, site):
+    def test_a_plan_says_what_the_weeks_to_come_can_show(self, deployment):
         """New members are those of earlier weeks: here ten a week of the hundred."""
         best = {f"u{n:03}": PROBABILITIES[f"u{n:03}"] for n in range(100, USERS)}
         for back in range(1, 5):
             others = {f"w{back}-{n}": 0.4 for n in range(10)}
             users = dict(list(best.items())[: 90 if back == 4 else 100]) | others
-            publish(site.warehouse, MONDAY - back * WEEK, users)
-        plan = preview(site, top=100, control="20%", effect=0.5)
+            publish(deployment.warehouse, MONDAY - back * WEEK, users)
+        plan = preview(deployment, top=100, control="20%", effect=0.5)
 
         assert plan["new_members_a_week"] == pytest.approx(10, abs=3)
         assert [week["weeks"] for week in plan["power"]] == [1, 4, 13]
         assert plan["power"][0]["members"] == 100
         assert plan["control_share_needed"] is None
 
-    def test_a_plan_looks_no_weeks_ahead_after_one_publication(self, site):
-        plan = preview(site)
+    def test_a_plan_looks_no_weeks_ahead_after_one_publication(self, deployment):
+        plan = preview(deployment)
 
         assert [week["weeks"] for week in plan["power"]] == [1]
         assert plan["new_members_a_week"] is None
@@ -135,10 +137,10 @@ class TestPlan:
         assert plan["recommended_users"] == users
 
 
-def test_a_receiver_that_only_takes_is_not_asked_to_validate(site):
+def test_a_receiver_that_only_takes_is_not_asked_to_validate(deployment):
     with pytest.raises(RequestError, match="cannot check"):
-        act(site, run.preview, winback(), validate=True)
+        act(deployment, run.preview, winback(), validate=True)
 
-    send(site)
+    send(deployment)
     with pytest.raises(RequestError, match="cannot check"):
-        act(site, run.preview, winback(), validate=True)
+        act(deployment, run.preview, winback(), validate=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import pytest
@@ -49,173 +50,174 @@ def ago(row: Row, weeks: int, **changed: Any) -> Row:
     return row | dates | changed
 
 
-class Site(Deployment):
-    """The deployment, and what the statements give in it."""
+@cache
+def read(deployment: Deployment, window: Window = WINDOW) -> dict[str, Reading]:
+    """What all statements give, by their names."""
+    readings = reading.read(deployment.warehouse, window)
+    return {one.name: one for one in readings}
 
-    def prepare(self) -> None:
-        super().prepare()
-        self._read: dict[Window, dict[str, Reading]] = {}
-        self.fill_models()
-        self.fill_stream()
-        self.fill_audiences()
 
-    def given(self, name: str, window: Window = WINDOW) -> list[Row]:
-        """What a statement gives; all of a window are read once."""
-        if window not in self._read:
-            readings = reading.read(self.warehouse, window)
-            self._read[window] = {one.name: one for one in readings}
-        return [dict(row) for row in self._read[window][name].rows]
+def given(deployment: Deployment, name: str, window: Window = WINDOW) -> list[Row]:
+    """What a statement gives."""
+    return [dict(row) for row in read(deployment, window)[name].rows]
 
-    def one(self, name: str, **changed: Any) -> Row:
-        """The newest row of a statement about the shop, with other values."""
-        rows = self.given(name)
-        return next(r for r in rows if r.get("use_case") == USE_CASE) | changed
 
-    def whole(self) -> dict[str, list[Row]]:
-        """What all statements give."""
-        return {name: self.given(name) for name in TITLES}
+def one(deployment: Deployment, name: str, **changed: Any) -> Row:
+    """The newest row of a statement about the shop, with other values."""
+    rows = given(deployment, name)
+    return next(r for r in rows if r.get("use_case") == USE_CASE) | changed
 
-    def fill_models(self) -> None:
-        trained = {"training_date": DAY - 5 * WEEK, "as_of": DAY - 5 * WEEK}
-        verdict = {"promoted": True, "verdict": "not worse", "algorithm": "Trees"}
-        old = {"training_date": DAY - 60 * WEEK, "use_case": CARDS, "model_version": 1}
-        self.append(
-            tables.TRAINING_METADATA,
-            {"use_case": USE_CASE, "model_version": 0, **trained, **verdict},
-            {**old, **verdict},
-        )
-        lift = [
-            {"decile": n, "users": 200.0, "conversions": 90.0 / n,
-             "mean_probability": 0.4 / n, "lift": 5.0 / n}
-            for n in range(1, 11)
-        ]  # fmt: skip
-        scored = {"model_version": 0, "status": "final", "outcome": "evaluated"}
-        shop = {
-            **scored,
-            "users": 2_000, "conversions": 170, "unscored_converters": 12,
-            "base_rate": 0.085, "mean_probability": 0.08, "lift": lift,
-            "roc_auc": 0.8, "roc_auc_low": 0.78, "roc_auc_high": 0.82,
-            "budget": "10%", "recall_at_budget": 0.53, "lift_at_budget": 5.3,
-            "pr_auc": 0.3, "log_loss": 0.22, "calibration_error": 0.02,
-            "value_promised": Decimal("12000.5"), "value_observed": Decimal("13050.5"),
-        }  # fmt: skip
-        # A day of 20 alerts, 15 of them right.
-        day = {
-            "use_case": CARDS, "week_end": DAY, "users": 900, "conversions": 25,
-            "alerted": 20, "alerted_conversions": 15, "review_cost": Decimal(5),
-            "cost": 200.0, "cost_without": 1000.0, "saved": Decimal(800),
-        }  # fmt: skip
-        self.append(
-            tables.EVALUATION,
-            *(of_week(n, **shop) for n in (1, 2, 40)),
-            {**scored, **day, "week": DAY - timedelta(days=1)},
-        )
-        published = {"use_case": USE_CASE, "model_version": 0, "scored_at": NOW}
-        published |= {"users": 2_000, "value_promised": Decimal("14000.25")}
-        published |= {"seconds": 48.0, "bytes_billed": 3 * 2**30}
-        days = (DAY, DAY - 40 * WEEK)
-        self.append(tables.PUBLICATIONS, *({**published, "as_of": day} for day in days))
-        drift = {"use_case": USE_CASE, "as_of": DAY, "bound": 0.2, "written_at": NOW}
-        score = {"kind": "score", "name": "probability", "psi": 0.05, "is_alarm": False}
-        bins = [{"value": "0% to 5%", "observed": 0.1, "expected": 0.09}]
-        message = "source is 'google' for 2% of users"
-        alarm = {"kind": "feature", "name": "source", "psi": 0.6, "is_alarm": True}
-        self.append(
-            tables.DRIFT,
-            {**drift, **score, "bins": bins},
-            {**drift, **score, "bins": [], "written_at": NOW - WEEK},
-            {**drift, **alarm, "cause": "feature", "message": message},
-        )
 
-    def fill_stream(self) -> None:
-        at = NOW - timedelta(hours=2)
-        event = {
-            "use_case": "first_day_churn", "user_id": SOMEBODY, "event_id": "1",
-            "event_type": "new_registration",
-            "event_time": at, "event_date": at.date(),
-            "received_at": at, "received_on": at.date(),
-            "published_at": at - timedelta(seconds=2),
-        }  # fmt: skip
-        older = {"received_at": at - 2 * WEEK, "received_on": at.date() - 2 * WEEK}
-        self.append(
-            tables.STREAM_EVENTS,
-            event,
-            # The same again, an hour later.
-            {**event, "received_at": at + timedelta(hours=1)},
-            {**event, "event_id": "2", "is_late": True},
-            {**event, "event_id": "3", **older},
-        )
-        scored = {
-            "use_case": CARDS, "event_id": "1", "user_id": SOMEBODY,
-            "event_time": at, "event_date": at.date(), "source": "stream",
-            "scored_at": at, "scored_on": at.date(), "model_version": 1,
-            "latency_ms": 120.0,
-        }  # fmt: skip
-        self.append(
-            tables.INFERENCE_LOG,
-            {**scored, "inference_id": "a", "probability": 0.9},
-            # A redelivery repeats its id.
-            {**scored, "inference_id": "a", "probability": 0.9},
-            {**scored, "inference_id": "b", "probability": 0.1},
-            # Came while nothing served.
-            {**scored, "inference_id": "c", "model_version": -1},
-        )
-        letter = {"received_at": at, "received_on": at.date(), "raw": SOMEBODY.encode()}
-        self.append(
-            tables.DEAD_LETTERS,
-            {**letter, "message_id": "1", "reason": "bad_value"},
-            {**letter, "message_id": "1", "reason": "bad_value"},
-            {**letter, "message_id": "2", "reason": "malformed_json"},
-        )
+def everything(deployment: Deployment) -> dict[str, list[Row]]:
+    """What all statements give."""
+    return {name: given(deployment, name) for name in TITLES}
 
-    def fill_audiences(self) -> None:
-        key = {"use_case": USE_CASE, "audience": "winback"}
-        member = {
+
+def fill_models(deployment: Deployment) -> None:
+    trained = {"training_date": DAY - 5 * WEEK, "as_of": DAY - 5 * WEEK}
+    verdict = {"promoted": True, "verdict": "not worse", "algorithm": "Trees"}
+    old = {"training_date": DAY - 60 * WEEK, "use_case": CARDS, "model_version": 1}
+    deployment.append(
+        tables.TRAINING_METADATA,
+        {"use_case": USE_CASE, "model_version": 0, **trained, **verdict},
+        {**old, **verdict},
+    )
+    lift = [
+        {"decile": n, "users": 200.0, "conversions": 90.0 / n,
+         "mean_probability": 0.4 / n, "lift": 5.0 / n}
+        for n in range(1, 11)
+    ]  # fmt: skip
+    scored = {"model_version": 0, "status": "final", "outcome": "evaluated"}
+    shop = {
+        **scored,
+        "users": 2_000, "conversions": 170, "unscored_converters": 12,
+        "base_rate": 0.085, "mean_probability": 0.08, "lift": lift,
+        "roc_auc": 0.8, "roc_auc_low": 0.78, "roc_auc_high": 0.82,
+        "budget": "10%", "recall_at_budget": 0.53, "lift_at_budget": 5.3,
+        "pr_auc": 0.3, "log_loss": 0.22, "calibration_error": 0.02,
+        "value_promised": Decimal("12000.5"), "value_observed": Decimal("13050.5"),
+    }  # fmt: skip
+    # A day of 20 alerts, 15 of them right.
+    day = {
+        "use_case": CARDS, "week_end": DAY, "users": 900, "conversions": 25,
+        "alerted": 20, "alerted_conversions": 15, "review_cost": Decimal(5),
+        "cost": 200.0, "cost_without": 1000.0, "saved": Decimal(800),
+    }  # fmt: skip
+    deployment.append(
+        tables.EVALUATION,
+        *(of_week(n, **shop) for n in (1, 2, 40)),
+        {**scored, **day, "week": DAY - timedelta(days=1)},
+    )
+    published = {"use_case": USE_CASE, "model_version": 0, "scored_at": NOW}
+    published |= {"users": 2_000, "value_promised": Decimal("14000.25")}
+    published |= {"seconds": 48.0, "bytes_billed": 3 * 2**30}
+    days = (DAY, DAY - 40 * WEEK)
+    deployment.append(
+        tables.PUBLICATIONS, *({**published, "as_of": day} for day in days)
+    )
+    drift = {"use_case": USE_CASE, "as_of": DAY, "bound": 0.2, "written_at": NOW}
+    score = {"kind": "score", "name": "probability", "psi": 0.05, "is_alarm": False}
+    bins = [{"value": "0% to 5%", "observed": 0.1, "expected": 0.09}]
+    message = "source is 'google' for 2% of users"
+    alarm = {"kind": "feature", "name": "source", "psi": 0.6, "is_alarm": True}
+    deployment.append(
+        tables.DRIFT,
+        {**drift, **score, "bins": bins},
+        {**drift, **score, "bins": [], "written_at": NOW - WEEK},
+        {**drift, **alarm, "cause": "feature", "message": message},
+    )
+
+
+def fill_stream(deployment: Deployment) -> None:
+    at = NOW - timedelta(hours=2)
+    event = {
+        "use_case": "first_day_churn", "user_id": SOMEBODY, "event_id": "1",
+        "event_type": "new_registration",
+        "event_time": at, "event_date": at.date(),
+        "received_at": at, "received_on": at.date(),
+        "published_at": at - timedelta(seconds=2),
+    }  # fmt: skip
+    older = {"received_at": at - 2 * WEEK, "received_on": at.date() - 2 * WEEK}
+    deployment.append(
+        tables.STREAM_EVENTS,
+        event,
+        # The same again, an hour later.
+        {**event, "received_at": at + timedelta(hours=1)},
+        {**event, "event_id": "2", "is_late": True},
+        {**event, "event_id": "3", **older},
+    )
+    scored = {
+        "use_case": CARDS, "event_id": "1", "user_id": SOMEBODY,
+        "event_time": at, "event_date": at.date(), "source": "stream",
+        "scored_at": at, "scored_on": at.date(), "model_version": 1,
+        "latency_ms": 120.0,
+    }  # fmt: skip
+    deployment.append(
+        tables.INFERENCE_LOG,
+        {**scored, "inference_id": "a", "probability": 0.9},
+        # A redelivery repeats its id.
+        {**scored, "inference_id": "a", "probability": 0.9},
+        {**scored, "inference_id": "b", "probability": 0.1},
+        # Came while nothing served.
+        {**scored, "inference_id": "c", "model_version": -1},
+    )
+    letter = {"received_at": at, "received_on": at.date(), "raw": SOMEBODY.encode()}
+    deployment.append(
+        tables.DEAD_LETTERS,
+        {**letter, "message_id": "1", "reason": "bad_value"},
+        {**letter, "message_id": "1", "reason": "bad_value"},
+        {**letter, "message_id": "2", "reason": "malformed_json"},
+    )
+
+
+def fill_audiences(deployment: Deployment) -> None:
+    key = {"use_case": USE_CASE, "audience": "winback"}
+    member = {
+        **key,
+        "as_of": DAY - 2 * WEEK,
+        "selection": "top 2",
+        "probability": 0.5,
+    }
+    deployment.append(
+        tables.AUDIENCE_MEMBERS,
+        {**member, "user_id": SOMEBODY, "is_control": False},
+        {**member, "user_id": "another", "is_control": True},
+    )
+    decile = {"decile": 1, "users": 20.0, "conversions": 9.5, "value": 3810.0}
+    power = {"weeks": 1, "members": 2, "smallest_lift": 0.47}
+    deployment.append(
+        tables.AUDIENCE_PLANS,
+        {
             **key,
             "as_of": DAY - 2 * WEEK,
-            "selection": "top 2",
-            "probability": 0.5,
-        }
-        self.append(
-            tables.AUDIENCE_MEMBERS,
-            {**member, "user_id": SOMEBODY, "is_control": False},
-            {**member, "user_id": "another", "is_control": True},
-        )
-        decile = {"decile": 1, "users": 20.0, "conversions": 9.5, "value": 3810.0}
-        power = {"weeks": 1, "members": 2, "smallest_lift": 0.47}
-        self.append(
-            tables.AUDIENCE_PLANS,
-            {
-                **key,
-                "as_of": DAY - 2 * WEEK,
-                "planned_at": NOW,
-                "new_members_a_week": 1.0,
-                "control_share_needed": 0.25,
-                "measured_lift": 0.4,
-                "recommended_users": 191,
-                "deciles": [decile | {"cost": 38.0, "pays_from": 0.02}],
-                "power": [power | {"smallest_lift_one_look": 0.31}],
-            },
-        )
-        sent = {**key, "as_of": DAY - 2 * WEEK, "destination": "crm", "action": "add"}
-        sent |= {"user_id": SOMEBODY, "request": "r", "recorded_at": NOW}
-        self.append(
-            tables.AUDIENCE_LEDGER,
-            {**sent, "status": "pending"},
-            {**sent, "status": "rejected", "reason": f"{SOMEBODY} is unknown"},
-        )
-        lift = {
-            "audience": "winback", "status": "final", "verdict": "open",
-            "treated_users": 900, "control_users": 100,
-            "treated_conversions": 90, "control_conversions": 8,
-            "conversion_difference": 0.02, "conversion_difference_low": -0.01,
-            "conversion_difference_high": 0.05, "conversion_lift": 0.25,
-        }  # fmt: skip
-        self.append(
-            tables.AUDIENCE_LIFT,
-            of_week(2, **lift),
-            of_week(1, **lift | {"status": "provisional"}),
-        )
+            "planned_at": NOW,
+            "new_members_a_week": 1.0,
+            "control_share_needed": 0.25,
+            "measured_lift": 0.4,
+            "recommended_users": 191,
+            "deciles": [decile | {"cost": 38.0, "pays_from": 0.02}],
+            "power": [power | {"smallest_lift_one_look": 0.31}],
+        },
+    )
+    sent = {**key, "as_of": DAY - 2 * WEEK, "destination": "crm", "action": "add"}
+    sent |= {"user_id": SOMEBODY, "request": "r", "recorded_at": NOW}
+    deployment.append(
+        tables.AUDIENCE_LEDGER,
+        {**sent, "status": "pending"},
+        {**sent, "status": "rejected", "reason": f"{SOMEBODY} is unknown"},
+    )
+    lift = {
+        "audience": "winback", "status": "final", "verdict": "open",
+        "treated_users": 900, "control_users": 100,
+        "treated_conversions": 90, "control_conversions": 8,
+        "conversion_difference": 0.02, "conversion_difference_low": -0.01,
+        "conversion_difference_high": 0.05, "conversion_lift": 0.25,
+    }  # fmt: skip
+    deployment.append(
+        tables.AUDIENCE_LIFT,
+        of_week(2, **lift),
+        of_week(1, **lift | {"status": "provisional"}),
+    )
 
 
 def readings(rows: Mapping[str, Sequence[Row]], **missing: str) -> dict[str, Reading]:
@@ -247,6 +249,10 @@ def case(known: Facts = KNOWN[USE_CASE], **rows: Sequence[Row]) -> Case:
 
 
 @pytest.fixture(scope="module")
-def site(new_deployment) -> Site:
+def deployment(new_deployment) -> Deployment:
     """The deployment; tests read it."""
-    return new_deployment(Site)
+    deployment = new_deployment()
+    fill_models(deployment)
+    fill_stream(deployment)
+    fill_audiences(deployment)
+    return deployment

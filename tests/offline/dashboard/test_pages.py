@@ -18,6 +18,9 @@ from tests.offline.dashboard.conftest import (
     WEEK,
     ago,
     case,
+    everything,
+    given,
+    one,
     pages,
 )
 from tests.propensity.learning.report_pages import parse
@@ -37,9 +40,9 @@ def attributes(page: str, *names: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(site):
+def whole(deployment):
     """The pages of a deployment with something in every table."""
-    return pages(site.whole())
+    return pages(everything(deployment))
 
 
 class TestPages:
@@ -127,13 +130,15 @@ class TestPages:
             {"mean_probability": None, "lift_at_budget": None},
         ],
     )
-    def test_pages_of_a_week_that_lacks_metrics_have_a_dash(self, site, changed):
-        week = site.one("evaluations", **changed)
-        for rows in ([week], [week, ago(site.one("evaluations"), 1)]):
+    def test_pages_of_a_week_that_lacks_metrics_have_a_dash(self, deployment, changed):
+        week = one(deployment, "evaluations", **changed)
+        for rows in ([week], [week, ago(one(deployment, "evaluations"), 1)]):
             assert not NONE.search(words(pages({"evaluations": rows})[SHOP]))
 
     @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x>'])
-    def test_pages_take_texts_from_data_for_words_and_nothing_else(self, site, name):
+    def test_pages_take_texts_from_data_for_words_and_nothing_else(
+        self, deployment, name
+    ):
         """The tags of the pages are those of an ordinary text."""
 
         def tags(word: str) -> list[list[str]]:
@@ -146,7 +151,7 @@ class TestPages:
                     | ({"use_case": USE_CASE} if of != "stream" else {})
                     for row in given
                 ]
-                for of, given in site.whole().items()
+                for of, given in everything(deployment).items()
             }
             known = {USE_CASE: Facts(title=word, outcome=word, champion=3)}
             files = pages(rows, known, runs=word)
@@ -164,9 +169,11 @@ class TestPages:
             (-100.0, "cost 200.00 (EUR) more than they saved"),
         ],
     )
-    def test_pages_count_what_alerts_saved_with_all_versions(self, site, saved, text):
+    def test_pages_count_what_alerts_saved_with_all_versions(
+        self, deployment, saved, text
+    ):
         """Two versions may serve on one day; a negative saving is none."""
-        rows = site.given("evaluations")
+        rows = given(deployment, "evaluations")
         day = next(row for row in rows if row["use_case"] == CARDS)
         days = [{**day, "saved": saved}, {**day, "saved": saved, "model_version": 2}]
         known = {CARDS: replace(KNOWN[CARDS], unit="EUR")}
@@ -175,8 +182,8 @@ class TestPages:
         assert f"Alerts {text}" in words(files[FRAUD])
         assert f"of card_fraud {text} over 1 day" in words(files["fraud.html"])
 
-    def test_pages_show_the_newest_final_row_of_an_audience(self, site):
-        row = site.one("lift")
+    def test_pages_show_the_newest_final_row_of_an_audience(self, deployment):
+        row = one(deployment, "lift")
         final = {"status": "final", "verdict": "helps"}
         rows = [
             {**row, "status": "provisional", "conversion_difference": 0.7},
@@ -184,7 +191,7 @@ class TestPages:
             ago(row, 2, **final, conversion_difference=0.9),
         ]
         page = words(
-            pages({"evaluations": [site.one("evaluations")], "lift": rows})[SHOP]
+            pages({"evaluations": [one(deployment, "evaluations")], "lift": rows})[SHOP]
         )
 
         assert "Audience winback: contacting helps." in page
@@ -200,13 +207,13 @@ class TestPages:
         ],
     )
     def test_pages_say_how_many_more_weeks_an_open_verdict_takes(
-        self, site, before, text
+        self, deployment, before, text
     ):
         """From the users who became members since the week before."""
         sums = {"control_users": 1_000, "control_conversions": 80}
-        row = site.one("lift", treated_users=9_000, **sums)
+        row = one(deployment, "lift", treated_users=9_000, **sums)
         earlier = ago(row, 1, treated_users=before - 50, control_users=50)
-        rows = {"evaluations": [site.one("evaluations")], "lift": [row, earlier]}
+        rows = {"evaluations": [one(deployment, "evaluations")], "lift": [row, earlier]}
 
         assert text in words(pages(rows)[SHOP])
 
@@ -215,21 +222,25 @@ class TestActions:
     """What needs attention: nothing where all is well."""
 
     @pytest.fixture
-    def week(self, site):
-        return site.one("evaluations")
+    def week(self, deployment):
+        return one(deployment, "evaluations")
 
     def texts(self, known=KNOWN[USE_CASE], **rows) -> list[str]:
         return [action.text for action in case(known, **rows).actions]
 
-    def test_actions_are_none_where_all_is_well(self, site, week):
+    def test_actions_are_none_where_all_is_well(self, deployment, week):
         """Fresh metrics, a champion, no alarm; an old alarm is past."""
-        calm = site.one("drift", is_alarm=False)
-        alarm = site.one("drift", is_alarm=True, as_of=DAY - WEEK)
+        calm = one(deployment, "drift", is_alarm=False)
+        alarm = one(deployment, "drift", is_alarm=True, as_of=DAY - WEEK)
         assert self.texts(evaluations=[week], drift=[calm, alarm]) == []
 
-    def test_an_action_is_to_look_at_the_largest_alarm_and_counts_all(self, site, week):
+    def test_an_action_is_to_look_at_the_largest_alarm_and_counts_all(
+        self, deployment, week
+    ):
         """Forty broken features are not forty lines."""
-        alarm = site.one("drift", is_alarm=True, message="revenue is 0 for all users")
+        alarm = one(
+            deployment, "drift", is_alarm=True, message="revenue is 0 for all users"
+        )
         assert self.texts(evaluations=[week], drift=[alarm] * 40) == [
             "Look at 40 drift warnings: revenue is 0 for all users."
         ]
@@ -240,20 +251,20 @@ class TestActions:
         (text,) = self.texts(evaluations=[week])
         assert text.startswith("In the week of 2026-02-24 users converted more often")
 
-    def test_actions_name_the_day_since_which_runs_are_late(self, site, week):
+    def test_actions_name_the_day_since_which_runs_are_late(self, deployment, week):
         """Two horizons without one are late."""
         assert self.texts(evaluations=[ago(week, 2)]) == []
         (text,) = self.texts(evaluations=[ago(week, 3)])
         assert text.startswith("No evaluation since 2026-02-10")
-        published = site.one("publications")
+        published = one(deployment, "publications")
         assert self.texts(evaluations=[week], publications=[ago(published, 2)]) == []
         (text,) = self.texts(evaluations=[week], publications=[ago(published, 3)])
         assert text.startswith("No predictions since 2026-02-10")
 
-    def test_actions_are_to_train_where_nothing_serves(self, site, week):
+    def test_actions_are_to_train_where_nothing_serves(self, deployment, week):
         """The first time, and with the verdict where a version was refused."""
         known = replace(KNOWN[USE_CASE], champion=None)
-        refused = site.one("versions", promoted=False, verdict="no better")
+        refused = one(deployment, "versions", promoted=False, verdict="no better")
 
         (text,) = self.texts(known, evaluations=[week])
         assert text == "No model is live yet. Your data team has to train one."
@@ -262,10 +273,10 @@ class TestActions:
 
     @pytest.mark.parametrize("verdict", ["harms", "sample_ratio"])
     def test_actions_stop_an_audience_that_harms_or_lost_users(
-        self, site, week, verdict
+        self, deployment, week, verdict
     ):
         """One that had no new members for weeks was stopped."""
-        row = site.one("lift", verdict=verdict)
+        row = one(deployment, "lift", verdict=verdict)
         (text,) = self.texts(evaluations=[week], lift=[row])
 
         assert "winback" in text

@@ -33,6 +33,8 @@ from tests.offline.dashboard.conftest import (
     USE_CASE,
     WEEK,
     WINDOW,
+    given,
+    read,
 )
 from tests.offline.dashboard.test_pages import words
 
@@ -46,86 +48,98 @@ def weeks_of(rows: list[reading.Row]) -> list[date]:
 
 
 class TestStatements:
-    def test_statements_read_the_weeks_of_the_window_alone(self, site):
+    def test_statements_read_the_weeks_of_the_window_alone(self, deployment):
         """Newest first; a champion may be a year older than these."""
         longer = Window(as_of=DAY, weeks=50, until=DAY)
 
-        assert weeks_of(site.given("evaluations")) == [DAY - WEEK, DAY - 2 * WEEK]
-        assert len(weeks_of(site.given("evaluations", longer))) == 3
-        assert {row["use_case"] for row in site.given("versions")} == {CARDS, USE_CASE}
+        assert weeks_of(given(deployment, "evaluations")) == [
+            DAY - WEEK,
+            DAY - 2 * WEEK,
+        ]
+        assert len(weeks_of(given(deployment, "evaluations", longer))) == 3
+        assert {row["use_case"] for row in given(deployment, "versions")} == {
+            CARDS,
+            USE_CASE,
+        }
 
-    def test_statements_count_events_by_hour_and_those_that_had_come_before(self, site):
+    def test_statements_count_events_by_hour_and_those_that_had_come_before(
+        self, deployment
+    ):
         """Also where the second came in another hour; older days are left out."""
-        first, second = site.given("stream")
+        first, second = given(deployment, "stream")
 
         assert (first["received"], first["duplicates"], first["late"]) == (2, 0, 1)
         assert first["wait_p50_ms"] == 2_000
         assert (second["received"], second["duplicates"]) == (1, 1)
 
-    def test_statements_count_scores_letters_and_members_once(self, site):
+    def test_statements_count_scores_letters_and_members_once(self, deployment):
         """A redelivery repeats its id, and nothing is a score while nothing serves; of
         a delivery the newest status counts, of a repeated publication the newest."""
-        (score,) = [row for row in site.given("drift") if row["kind"] == "score"]
+        (score,) = [row for row in given(deployment, "drift") if row["kind"] == "score"]
         assert len(score["bins"]) == 1
-        (chosen,) = site.given("audiences")
+        (chosen,) = given(deployment, "audiences")
         assert (chosen["members"], chosen["held_out"]) == (2, 1)
-        (sent,) = site.given("deliveries")
+        (sent,) = given(deployment, "deliveries")
         assert (sent["accepted"], sent["rejected"], sent["pending"]) == (0, 1, 0)
-        (scored,) = site.given("latency")
+        (scored,) = given(deployment, "latency")
 
         assert (scored["scores"], scored["latency_p99_ms"]) == (2, 120.0)
-        letters = {row["reason"]: row["messages"] for row in site.given("dead_letters")}
+        letters = {
+            row["reason"]: row["messages"] for row in given(deployment, "dead_letters")
+        }
         assert letters == {"bad_value": 1, "malformed_json": 1}
 
-    def test_statements_give_what_runs_billed(self, site):
+    def test_statements_give_what_runs_billed(self, deployment):
         """Of the weeks that are shown, not of all trainings that may serve."""
-        given = [row for row in site.given("runs") if row["use_case"] == USE_CASE]
-        assert {row["run"]: row["result"] for row in given} == {
+        runs = [row for row in given(deployment, "runs") if row["use_case"] == USE_CASE]
+        assert {row["run"]: row["result"] for row in runs} == {
             "training": "version 0, promoted",
             "evaluation": f"{DAY - 2 * WEEK} to {DAY - WEEK}",
             "publication": f"{DAY}, version 0",
             "delivery": f"{DAY - 2 * WEEK}, winback to crm",
         }
-        assert max(row["bytes_billed"] or 0 for row in site.given("runs")) == 3 * 2**30
+        assert (
+            max(row["bytes_billed"] or 0 for row in given(deployment, "runs"))
+            == 3 * 2**30
+        )
 
-    def test_statements_give_the_same_by_the_text_that_is_shown(self, site):
+    def test_statements_give_the_same_by_the_text_that_is_shown(self, deployment):
         """With its parameters as values. Where tables are is what the emulator is told
         beside it: it has no system variables."""
         for name in TITLES:
             text = reading.filled(
-                statement(name, own=SQL), WINDOW.parameters(name), site.warehouse
+                statement(name, own=SQL), WINDOW.parameters(name), deployment.warehouse
             )
             _, dataset, *lines = text.splitlines()
 
-            assert dataset == f"SET @@dataset_id = '{site.settings.dataset}';"
-            given = site.warehouse.table("\n".join(lines)).to_pylist()
-            assert [reading.plain(row) for row in given] == site.given(name), name
+            assert dataset == f"SET @@dataset_id = '{deployment.settings.dataset}';"
+            rows = deployment.warehouse.table("\n".join(lines)).to_pylist()
+            assert [reading.plain(row) for row in rows] == given(deployment, name), name
 
-    def test_statements_have_nothing_of_after_a_past_day(self, site):
+    def test_statements_have_nothing_of_after_a_past_day(self, deployment):
         """No week whose outcomes were not over, no lift of one, no publication."""
         window = Window(as_of=PAST, weeks=26, until=PAST)
 
         for name in ("evaluations", "lift"):
-            assert weeks_of(site.given(name, window)) == [DAY - 2 * WEEK]
-        assert site.given("publications", window) == []
+            assert weeks_of(given(deployment, name, window)) == [DAY - 2 * WEEK]
+        assert given(deployment, "publications", window) == []
 
 
 @pytest.fixture
-def known(site, monkeypatch) -> None:
+def known(deployment, monkeypatch) -> None:
     """What is read is known: the test is about what is done with it."""
-    site.whole()
-    readings = [*site._read[WINDOW].values()]
+    readings = [*read(deployment).values()]
     monkeypatch.setattr("offline.dashboard.run.read", lambda *_, **__: readings)
 
 
 class TestCommand:
-    def test_the_dashboard_writes_a_folder(self, site, tmp_path, capsys):
+    def test_the_dashboard_writes_a_folder(self, deployment, tmp_path, capsys):
         """Every page, and answers a program; again replaces what is there. No id of a
         user is in one: neither from a table of users, nor in words of a receiver."""
         folder = tmp_path / "new" / "site"
         words = ("dashboard", "--out", str(folder), "--as-of", str(DAY))
         for how in ((), ("--json",)):
-            assert site.command(*words, *how) == Exit.DONE
+            assert deployment.command(*words, *how) == Exit.DONE
         output, _, answer = capsys.readouterr().out.partition("{")
 
         names = {file.name for file in folder.iterdir()}
@@ -136,19 +150,21 @@ class TestCommand:
             assert SOMEBODY not in file.read_text(), file.name
 
     def test_a_damaged_pointer_is_named_and_hides_no_other_use_case(
-        self, site, known, tmp_path
+        self, deployment, known, tmp_path
     ):
         pointer = f"models/{CARDS}/champion.json"
-        site.artifacts.create(pointer, b"[]")
-        status = site.command("dashboard", "--out", str(tmp_path), "--as-of", str(DAY))
-        site.artifacts.delete(pointer)
+        deployment.artifacts.create(pointer, b"[]")
+        status = deployment.command(
+            "dashboard", "--out", str(tmp_path), "--as-of", str(DAY)
+        )
+        deployment.artifacts.delete(pointer)
 
         assert status == Exit.DONE
         assert (tmp_path / SHOP).is_file()
         assert "champion.json" in (tmp_path / f"use-case-{CARDS}.html").read_text()
 
     def test_a_wrong_folder_of_a_use_case_is_named_and_hides_no_other_one(
-        self, site, known, tmp_path, monkeypatch, capsys
+        self, deployment, known, tmp_path, monkeypatch, capsys
     ):
         load = usecases.load
 
@@ -159,34 +175,34 @@ class TestCommand:
 
         monkeypatch.setattr(usecases, "load", wrong)
         words = ("--out", str(tmp_path), "--as-of", str(DAY), "--json")
-        assert site.command("dashboard", *words) == Exit.DONE
+        assert deployment.command("dashboard", *words) == Exit.DONE
         answer = json.loads(capsys.readouterr().out)
 
         assert answer["wrong"] == ["card_fraud/usecase.toml: a comma is missing"]
         assert (tmp_path / SHOP).is_file()
 
-    def test_the_dashboard_writes_a_bucket(self, site, known, capsys):
+    def test_the_dashboard_writes_a_bucket(self, deployment, known, capsys):
         """Under a prefix, as pages that a browser shows; again replaces them."""
-        address = f"gs://{site.settings.bucket}/shown/here"
+        address = f"gs://{deployment.settings.bucket}/shown/here"
         words = ("dashboard", "--out", f"{address}/", "--as-of", str(DAY))
         for _ in range(2):
-            assert site.command(*words) == Exit.DONE
+            assert deployment.command(*words) == Exit.DONE
 
         assert f"{address}/index.html" in capsys.readouterr().out
-        names = site.artifacts.names("shown/here/")
+        names = deployment.artifacts.names("shown/here/")
         assert "shown/here/sql.html" in names
-        blob = site.bucket.get_blob(names[0])
+        blob = deployment.bucket.get_blob(names[0])
         assert blob.content_type.startswith("text/html")
 
     def test_the_dashboard_copies_reports_of_weeks_without_scripts(
-        self, site, known, tmp_path
+        self, deployment, known, tmp_path
     ):
         """Under a policy of their own, before anything that a report says."""
         week = DAY - WEEK
         name = report_name("ga4_purchase", week)
-        site.artifacts.overwrite(name, b"<p>a week", content_type="text/html")
+        deployment.artifacts.overwrite(name, b"<p>a week", content_type="text/html")
         assert (
-            site.command("dashboard", "--out", str(tmp_path), "--as-of", str(DAY))
+            deployment.command("dashboard", "--out", str(tmp_path), "--as-of", str(DAY))
             == Exit.DONE
         )
 
@@ -195,36 +211,39 @@ class TestCommand:
         assert f'href="{copy.name}"' in (tmp_path / SHOP).read_text()
 
     def test_the_dashboard_says_what_a_dry_run_would_read_and_write(
-        self, site, tmp_path, capsys
+        self, deployment, tmp_path, capsys
     ):
         """And does neither."""
         folder = tmp_path / "site"
-        assert site.command("dashboard", "--out", str(folder), "--dry-run") == Exit.DONE
+        assert (
+            deployment.command("dashboard", "--out", str(folder), "--dry-run")
+            == Exit.DONE
+        )
         output = capsys.readouterr().out
 
         assert all(name.replace("_", " ") in output for name in TITLES)
         assert f"{folder}/index.html" in output
         assert not folder.exists()
 
-    def test_the_dashboard_shows_what_serves(self, site, known, tmp_path):
+    def test_the_dashboard_shows_what_serves(self, deployment, known, tmp_path):
         """Today, by the pointer."""
-        registry = Registry(site.artifacts, "ga4_purchase")
+        registry = Registry(deployment.artifacts, "ga4_purchase")
         registry.promote(7, model_sha256="0" * 64, at=NOW, instead_of=None)
         clock = ManualClock(NOW)
-        with entered(site.environment):
+        with entered(deployment.environment):
             run(str(tmp_path), weeks=26, clock=clock)
 
         assert "Model version 7 is live" in words((tmp_path / SHOP).read_text())
 
     def test_the_dashboard_of_a_local_state_is_of_the_day_that_was_played(
-        self, site, tmp_path
+        self, deployment, tmp_path
     ):
         """Which may be of another year; the stream is that of today."""
         played = DAY - 52 * WEEK
-        name = site.settings.use_case
-        with leased(site.artifacts, name, "predict", played, clock=lambda: NOW):
+        name = deployment.settings.use_case
+        with leased(deployment.artifacts, name, "predict", played, clock=lambda: NOW):
             pass
-        with entered(site.environment):
+        with entered(deployment.environment):
             run(str(tmp_path), weeks=26, is_local=True, clock=ManualClock(NOW))
 
         page = words((tmp_path / "stream.html").read_text())
@@ -233,22 +252,22 @@ class TestCommand:
 
     @pytest.mark.parametrize("out", ["gs://", "gs:///x", "gs://-x/y", "FILE"])
     def test_the_dashboard_refuses_a_place_before_it_reads(
-        self, site, out, tmp_path, capsys
+        self, deployment, out, tmp_path, capsys
     ):
         """A file is no folder, and a bucket has a name."""
         file = tmp_path / "a-file"
         file.write_text("mine")
 
         assert (
-            site.command("dashboard", "--out", out.replace("FILE", str(file)))
+            deployment.command("dashboard", "--out", out.replace("FILE", str(file)))
             == Exit.FAILED
         )
         assert "propensity dashboard: " in capsys.readouterr().err
 
 
-def test_missing_tables_are_sentences(deployment, tmp_path):
+def test_missing_tables_are_sentences(module_deployment, tmp_path):
     """In a dataset without a table every page is written, and says so."""
-    with entered(deployment.environment):
+    with entered(module_deployment.environment):
         written = run(str(tmp_path), weeks=26, clock=ManualClock(NOW))
 
     assert {*written["missing"]} == {*TITLES}

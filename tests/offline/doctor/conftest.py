@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from google.pubsub_v1 import SubscriberClient
 from commands.cli import main
 from deploy import functions
 from local.stack import topics as local_topics
-from offline import dead_letters, load_model
+from offline import dead_letters
+from offline.doctor import run
 from offline.doctor.checks import Examination
-from offline.doctor.run import CHECKS, Report, examine
 from propensity import usecases
 from propensity.gcp.clients import open_client
 from propensity.registry.leases import Lease
@@ -37,108 +38,95 @@ VIEW_IN_THE_EXPORT = "events_2026_recent"
 POINTER = f"models/{STREAMED}/champion.json"
 
 
-class Place(Deployment):
-    """A deployment as healthy as can be: all is there, and ran when it was due."""
+def create_topics(deployment: Deployment) -> None:
+    """Create topics and subscriptions, whose names all places share."""
+    endpoints = {one.target: "http://127.0.0.1:9" for one in functions.load()}
+    project, endpoint = deployment.settings.project, deployment.settings.pubsub_endpoint
+    local_topics.create(project, endpoint, endpoints=endpoints)
 
-    @property
-    def export(self) -> str:
-        return self.ga4_dataset
 
-    def prepare(self) -> None:
-        shop.load(self, [shop.event("ana", day) for day in EXPORT])
-        self.extra = {
-            "PROPENSITY_GA4_DATASET": self.export,
-            "PROPENSITY_USE_CASE": STREAMED,
-            "PROPENSITY_DEADLINE_S": "5",
-        }
-        setup.prepare(self.warehouse, self.settings)
-        load_model.load(self.warehouse, self.artifacts, self.settings)
-        self.create_topics()
-        self.note("train", date(2026, 3, 1))
-        for kind in ("predict", "evaluate"):
-            self.note(kind, MONDAY)
-        self.note("audiences", NOW.date())
+def over(deployment: Deployment, days: list[date]) -> Deployment:
+    """Return the same over another export, of which there are only table names."""
+    dataset = f"{deployment.ga4_dataset}_{uuid.uuid4().hex[:6]}"
+    deployment.warehouse.create_dataset(dataset)
+    for day in days:
+        name = f"{deployment.project}.{dataset}.events_{day:%Y%m%d}"
+        column = bigquery.SchemaField("event_name", "STRING")
+        deployment.warehouse.client.create_table(bigquery.Table(name, [column]))
+    return deployment.with_settings(PROPENSITY_GA4_DATASET=dataset)
 
-    def create_topics(self) -> None:
-        """Create topics and subscriptions, whose names all places share."""
-        endpoints = {one.target: "http://127.0.0.1:9" for one in functions.load()}
-        project, endpoint = self.settings.project, self.settings.pubsub_endpoint
-        local_topics.create(project, endpoint, endpoints=endpoints)
 
-    def over(self, days: list[date]) -> Place:
-        """Return the same over another export, of which there are only table names."""
-        dataset = f"{self.export}_{uuid.uuid4().hex[:6]}"
-        self.warehouse.create_dataset(dataset)
-        for day in days:
-            name = f"{self.project}.{dataset}.events_{day:%Y%m%d}"
-            column = bigquery.SchemaField("event_name", "STRING")
-            self.warehouse.client.create_table(bigquery.Table(name, [column]))
-        return self.with_settings(PROPENSITY_GA4_DATASET=dataset)
+def point(deployment: Deployment, **changed: Any) -> None:
+    """Change the champion's pointer."""
+    pointer = json.loads(deployment.artifacts.read(POINTER).data)
+    deployment.artifacts.overwrite(POINTER, json.dumps(pointer | changed).encode())
 
-    def point(self, **changed: Any) -> None:
-        """Change the champion's pointer."""
-        pointer = json.loads(self.artifacts.read(POINTER).data)
-        self.artifacts.overwrite(POINTER, json.dumps(pointer | changed).encode())
 
-    def flip(self, name: str) -> None:
-        """Flip a bit of an object's first byte."""
-        first, *rest = self.artifacts.read(name).data
-        self.artifacts.overwrite(name, bytes([first ^ 1, *rest]))
+def flip(deployment: Deployment, name: str) -> None:
+    """Flip a bit of an object's first byte."""
+    first, *rest = deployment.artifacts.read(name).data
+    deployment.artifacts.overwrite(name, bytes([first ^ 1, *rest]))
 
-    def note(
-        self,
-        kind: str,
-        as_of: date,
-        state: str = "done",
-        *,
-        error: str = "",
-        waiting_since: datetime | None = None,
-    ) -> None:
-        """Let a run be done, have failed, or have begun."""
-        name = f"runs/{STREAMED}/{kind}/{as_of}.json"
-        at, stored = midnight(as_of) + timedelta(hours=13), self.artifacts.find(name)
-        lease = Lease(artifacts=self.artifacts, name=name, run_id="r", began_at=at)
-        lease.waiting_since = waiting_since
-        lease.write(state, stored, at=at, error=error)
 
-    def examination(self, **changed: Any) -> Examination:
-        given = {
-            "settings": self.settings,
-            "warehouse": self.warehouse,
-            "artifacts": self.artifacts,
-            "now": NOW,
-            "use_cases": [usecases.load(STREAMED)],
-        }
-        return Examination(**given | changed)
+def note(
+    deployment: Deployment,
+    kind: str,
+    as_of: date,
+    state: str = "done",
+    *,
+    error: str = "",
+    waiting_since: datetime | None = None,
+) -> None:
+    """Let a run be done, have failed, or have begun."""
+    name = f"runs/{STREAMED}/{kind}/{as_of}.json"
+    at, stored = midnight(as_of) + timedelta(hours=13), deployment.artifacts.find(name)
+    lease = Lease(artifacts=deployment.artifacts, name=name, run_id="r", began_at=at)
+    lease.waiting_since = waiting_since
+    lease.write(state, stored, at=at, error=error)
 
-    def examine(self, **changed: Any) -> Report:
-        """Run every check."""
-        with entered(self.environment):
-            return examine(self.examination(**changed))
 
-    def found(self, check: str, **changed: Any) -> list[str]:
-        """Return what one check finds."""
-        with entered(self.environment):
-            findings = [*CHECKS[check](self.examination(**changed))]
-        return [finding.what for finding in findings]
+def examination(deployment: Deployment, **changed: Any) -> Examination:
+    given = {
+        "settings": deployment.settings,
+        "warehouse": deployment.warehouse,
+        "artifacts": deployment.artifacts,
+        "now": NOW,
+        "use_cases": [usecases.load(STREAMED)],
+    }
+    return Examination(**given | changed)
 
-    def doctor(self, *arguments: str, **extra: str) -> int:
-        """Run the command."""
-        with entered({**self.environment, **extra}):
-            return main(["doctor", "--as-of", "2026-03-03", *arguments])
 
-    def repair(self) -> None:
-        """Put back views and tables, and leave no message for the next test."""
-        view = f"{self.export}.{VIEW_IN_THE_EXPORT}"
-        self.warehouse.client.delete_table(view, not_found_ok=True)
-        self.warehouse.create(tables.POSTCODE_INDEX)
-        empty_tables(self.warehouse, [tables.DEAD_LETTERS])
-        setup.prepare_export(self.warehouse, self.settings)
-        name = f"projects/{self.settings.project}/subscriptions/dead-letters-replay"
-        endpoint = self.settings.pubsub_endpoint
-        with open_client(SubscriberClient, endpoint) as subscriber:
-            subscriber.delete_subscription(subscription=name)
-        self.create_topics()
+def examine(deployment: Deployment, **changed: Any) -> run.Report:
+    """Run every check."""
+    with entered(deployment.environment):
+        return run.examine(examination(deployment, **changed))
+
+
+def found(deployment: Deployment, check: str, **changed: Any) -> list[str]:
+    """Return what one check finds."""
+    with entered(deployment.environment):
+        findings = [*run.CHECKS[check](examination(deployment, **changed))]
+    return [finding.what for finding in findings]
+
+
+def doctor(deployment: Deployment, *arguments: str, **extra: str) -> int:
+    """Run the command."""
+    with entered({**deployment.environment, **extra}):
+        return main(["doctor", "--as-of", "2026-03-03", *arguments])
+
+
+def repair(deployment: Deployment) -> None:
+    """Put back views and tables, and leave no message for the next test."""
+    view = f"{deployment.ga4_dataset}.{VIEW_IN_THE_EXPORT}"
+    deployment.warehouse.client.delete_table(view, not_found_ok=True)
+    deployment.warehouse.create(tables.POSTCODE_INDEX)
+    empty_tables(deployment.warehouse, [tables.DEAD_LETTERS])
+    setup.prepare_export(deployment.warehouse, deployment.settings)
+    name = f"projects/{deployment.settings.project}/subscriptions/dead-letters-replay"
+    endpoint = deployment.settings.pubsub_endpoint
+    with open_client(SubscriberClient, endpoint) as subscriber:
+        subscriber.delete_subscription(subscription=name)
+    create_topics(deployment)
 
 
 @pytest.fixture(autouse=True)
@@ -148,13 +136,24 @@ def brief(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def healthy(new_deployment) -> Place:
-    """A healthy deployment that no test changes."""
-    return new_deployment(Place)
+def healthy(emulators) -> Iterator[Deployment]:
+    """A deployment as healthy as can be, that no test changes: all is there, and ran
+    when it was due."""
+    settings = {"PROPENSITY_USE_CASE": STREAMED, "PROPENSITY_DEADLINE_S": "5"}
+    with contextlib.closing(Deployment(emulators, **settings)) as deployment:
+        shop.load(deployment, [shop.event("ana", day) for day in EXPORT])
+        setup.prepare(deployment.warehouse, deployment.settings)
+        deployment.load_model()
+        create_topics(deployment)
+        note(deployment, "train", date(2026, 3, 1))
+        for kind in ("predict", "evaluate"):
+            note(deployment, kind, MONDAY)
+        note(deployment, "audiences", NOW.date())
+        yield deployment
 
 
 @pytest.fixture
-def place(healthy) -> Iterator[Place]:
+def deployment(healthy) -> Iterator[Deployment]:
     """The same, whose objects are put back after a test."""
     objects = Objects(healthy.artifacts)
     yield healthy

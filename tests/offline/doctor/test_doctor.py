@@ -28,94 +28,104 @@ from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
 from propensity.tables import every as tables
 from propensity.usecases.declaration import Events, Source
-from tests.deployment import STREAMED
+from tests.deployment import STREAMED, Deployment
 from tests.offline.doctor.conftest import (
     EXPORT,
     MONDAY,
     NOW,
     POINTER,
     VIEW_IN_THE_EXPORT,
-    Place,
+    doctor,
+    examination,
+    examine,
+    flip,
+    found,
+    note,
+    over,
+    point,
+    repair,
 )
 
 
-def missing_table(place: Place) -> str:
-    place.warehouse.execute("DROP TABLE postcode_index")
+def missing_table(deployment: Deployment) -> str:
+    deployment.warehouse.execute("DROP TABLE postcode_index")
     return r"rights: \w+ lacks the tables postcode_index"
 
 
-def missing_days(_: Place) -> str:
+def missing_days(_: Deployment) -> str:
     """Those that ``GAPPED`` lacks."""
     return "export: 2 days of the export are missing within .*: 2026-02-17, 2026-02-18"
 
 
-def late_export(_: Place) -> str:
+def late_export(_: Deployment) -> str:
     """A table of a later day is of a clock that was wrong, and not its end."""
     return "export: the export ends at 2026-02-28; 3 days are overdue"
 
 
-def view_in_the_export(place: Place) -> str:
-    name = f"{place.settings.project}.{place.export}.{VIEW_IN_THE_EXPORT}"
+def view_in_the_export(deployment: Deployment) -> str:
+    name = (
+        f"{deployment.settings.project}.{deployment.ga4_dataset}.{VIEW_IN_THE_EXPORT}"
+    )
     view = bigquery.Table(name)
-    view.view_query = f"SELECT * FROM `{place.export}.events_20260303`"
-    place.warehouse.client.create_table(view)
+    view.view_query = f"SELECT * FROM `{deployment.ga4_dataset}.events_20260303`"
+    deployment.warehouse.client.create_table(view)
     return "export: the view ga_events cannot be read: .*[Vv]iews"
 
 
-def broken_view(place: Place) -> str:
-    place.warehouse.execute("DROP VIEW ga_events")
+def broken_view(deployment: Deployment) -> str:
+    deployment.warehouse.execute("DROP VIEW ga_events")
     return "export: the view ga_events cannot be read"
 
 
-def flipped_model(place: Place) -> str:
-    place.flip(f"models/{STREAMED}/0/model.joblib")
+def flipped_model(deployment: Deployment) -> str:
+    flip(deployment, f"models/{STREAMED}/0/model.joblib")
     return f"champions: {STREAMED}: .*cannot be loaded: .*has changed since"
 
 
-def unrecorded(place: Place) -> str:
-    place.point(version=7)
+def unrecorded(deployment: Deployment) -> str:
+    point(deployment, version=7)
     what = "the live version cannot be loaded: version 7 .*recorded"
     return f"champions: {STREAMED}: {what}"
 
 
-def damaged_pointer(place: Place) -> str:
-    place.artifacts.overwrite(POINTER, b"{")
+def damaged_pointer(deployment: Deployment) -> str:
+    deployment.artifacts.overwrite(POINTER, b"{")
     return f"champions: {STREAMED}: the live version cannot be loaded: .*{POINTER}"
 
 
-def no_champion(place: Place) -> str:
-    place.artifacts.delete(POINTER)
+def no_champion(deployment: Deployment) -> str:
+    deployment.artifacts.delete(POINTER)
     return f"champions: {STREAMED}: no version is live"
 
 
-def missed_run(place: Place) -> str:
-    place.artifacts.delete(f"runs/{STREAMED}/predict/{MONDAY}.json")
-    place.note("predict", MONDAY - timedelta(days=7))
+def missed_run(deployment: Deployment) -> str:
+    deployment.artifacts.delete(f"runs/{STREAMED}/predict/{MONDAY}.json")
+    note(deployment, "predict", MONDAY - timedelta(days=7))
     return f"runs: predictions of {STREAMED} is overdue: .* 7 days, .* for 2026-02-23"
 
 
-def damaged_lease(place: Place) -> str:
-    place.flip(f"runs/{STREAMED}/train/2026-03-01.json")
+def damaged_lease(deployment: Deployment) -> str:
+    flip(deployment, f"runs/{STREAMED}/train/2026-03-01.json")
     return f"runs: model_training of {STREAMED} for 2026-03-01: its lease is damaged"
 
 
-def stuck_run(place: Place) -> str:
-    place.note("train", date(2026, 3, 1), "running")
+def stuck_run(deployment: Deployment) -> str:
+    note(deployment, "train", date(2026, 3, 1), "running")
     return f"runs: model_training of {STREAMED} for 2026-03-01 is stuck"
 
 
-def waiting_dead_letters(place: Place) -> str:
-    topic = f"projects/{place.settings.project}/topics/dead-letters"
-    with open_client(PublisherClient, place.settings.pubsub_endpoint) as publisher:
+def waiting_dead_letters(deployment: Deployment) -> str:
+    topic = f"projects/{deployment.settings.project}/topics/dead-letters"
+    with open_client(PublisherClient, deployment.settings.pubsub_endpoint) as publisher:
         publisher.publish(topic=topic, messages=[{"data": b"secret-user"}] * 3)
     return "dead letters: 3 messages wait in dead-letters-replay"
 
 
-def dead_letters(place: Place) -> str:
+def dead_letters(deployment: Deployment) -> str:
     letter = {"reason": "bad_amount", "raw": b"secret-user", "received_at": NOW}
     letter["received_on"] = NOW.date()
     rows = [{**letter, "message_id": f"m{number}"} for number in range(3)]
-    place.append(tables.DEAD_LETTERS, *rows)
+    deployment.append(tables.DEAD_LETTERS, *rows)
     return "dead letters: 3 messages .* became dead letters: bad_amount 3"
 
 
@@ -132,8 +142,8 @@ TOGETHER = (
 
 def test_the_doctor_finds_nothing_where_all_is_well(healthy, capsys):
     """Every check ran and found nothing; the command exits with 0."""
-    report = healthy.examine()
-    status = healthy.doctor()
+    report = examine(healthy)
+    status = doctor(healthy)
     written = capsys.readouterr()
 
     assert (report.findings, report.failed) == ([], {})
@@ -143,12 +153,12 @@ def test_the_doctor_finds_nothing_where_all_is_well(healthy, capsys):
 
 
 @pytest.mark.parametrize(("days", "faults"), TOGETHER)
-def test_the_doctor_names_each_fault(place, days, faults):
+def test_the_doctor_names_each_fault(deployment, days, faults):
     """Whatever is wrong is found, with what to do, and nothing else is."""
-    wrong = place if days == EXPORT else place.over(days)
+    wrong = deployment if days == EXPORT else over(deployment, days)
     patterns = [fault(wrong) for fault in faults]
-    report = wrong.examine()
-    place.repair()
+    report = examine(wrong)
+    repair(deployment)
     found = [f"{finding.check}: {finding.what}" for finding in report.findings]
 
     assert report.failed == {}
@@ -162,16 +172,20 @@ def test_the_doctor_names_each_fault(place, days, faults):
 
 
 class TestRuns:
-    def test_a_run_that_failed_is_named_by_the_word_of_the_documents(self, place):
+    def test_a_run_that_failed_is_named_by_the_word_of_the_documents(self, deployment):
         """What operate.md does not know is looked for in the log; a run that waits for
         the export has not failed, until it has waited long enough."""
-        place.note("evaluate", MONDAY, "failed", error="SchemaError")
+        note(deployment, "evaluate", MONDAY, "failed", error="SchemaError")
         since = {"waiting_since": NOW - timedelta(minutes=119)}
-        place.note("predict", MONDAY, "failed", error="ZeroDivisionError", **since)
-        place.note("train", date(2026, 3, 1), "failed", error="ExportLate", **since)
-        exam = place.examination()
+        note(
+            deployment, "predict", MONDAY, "failed", error="ZeroDivisionError", **since
+        )
+        note(
+            deployment, "train", date(2026, 3, 1), "failed", error="ExportLate", **since
+        )
+        exam = examination(deployment)
         trained, predicted, evaluated = checks.check_runs(exam)
-        later = place.found("runs", now=NOW + timedelta(minutes=2))[0]
+        later = found(deployment, "runs", now=NOW + timedelta(minutes=2))[0]
 
         assert "waits for the export" in trained.what
         assert "failed" not in trained.what
@@ -181,46 +195,50 @@ class TestRuns:
         assert "failed: ZeroDivisionError" in predicted.what
         assert predicted.advice.startswith("see the log of predictions of that run")
 
-    def test_a_damaged_lease_ends_no_report(self, place):
+    def test_a_damaged_lease_ends_no_report(self, deployment):
         """Defect: JSON of another kind, or a name that is no date, was a traceback."""
         for kind, text in (("predict", b"[1]"), ("evaluate", b'{"state": ["done"]}')):
-            place.artifacts.overwrite(f"runs/{STREAMED}/{kind}/{MONDAY}.json", text)
-        place.artifacts.create(f"runs/{STREAMED}/predict/2026-13-40.json", b"{}")
+            deployment.artifacts.overwrite(
+                f"runs/{STREAMED}/{kind}/{MONDAY}.json", text
+            )
+        deployment.artifacts.create(f"runs/{STREAMED}/predict/2026-13-40.json", b"{}")
 
-        damaged = place.found("runs")
+        damaged = found(deployment, "runs")
         assert len([one for one in damaged if one.endswith("lease is damaged")]) == 2
 
-    def test_a_run_whose_lease_has_no_end_is_stuck(self, place):
+    def test_a_run_whose_lease_has_no_end_is_stuck(self, deployment):
         name = f"runs/{STREAMED}/train/2026-03-01.json"
-        place.artifacts.overwrite(name, b'{"state": "running"}')
+        deployment.artifacts.overwrite(name, b'{"state": "running"}')
 
-        [stuck] = place.found("runs")
+        [stuck] = found(deployment, "runs")
         assert "2026-03-01 is stuck" in stuck
 
-    def test_runs_that_nothing_calls_are_missed_in_a_deployment_alone(self, place):
+    def test_runs_that_nothing_calls_are_missed_in_a_deployment_alone(self, deployment):
         """Locally there is no schedule; what failed is a fault all the same."""
-        for name in place.artifacts.names(f"runs/{STREAMED}/evaluate/"):
-            place.artifacts.delete(name)
-        place.note("predict", NOW.date(), "failed", error="MissingTable")
+        for name in deployment.artifacts.names(f"runs/{STREAMED}/evaluate/"):
+            deployment.artifacts.delete(name)
+        note(deployment, "predict", NOW.date(), "failed", error="MissingTable")
         failed = f"predictions of {STREAMED} for {NOW.date()} failed: missing_table"
         never = f"model_evaluation of {STREAMED} has never run"
 
-        assert place.found("runs", is_local=True) == [failed]
-        assert place.found("runs") == [failed, never]
+        assert found(deployment, "runs", is_local=True) == [failed]
+        assert found(deployment, "runs") == [failed, never]
 
 
 class TestCommand:
     def test_the_doctor_says_what_is_wrong_with_the_settings(self, healthy, capsys):
         """A setting that stops every function is found without asking anybody."""
-        assert healthy.doctor(PROPENSITY_NO_SUCH_SETTING="1") == 1
+        assert doctor(healthy, PROPENSITY_NO_SUCH_SETTING="1") == 1
         assert "unknown setting PROPENSITY_NO_SUCH" in capsys.readouterr().out
 
-    def test_the_doctor_looks_at_every_use_case_with_a_champion(self, place, capsys):
+    def test_the_doctor_looks_at_every_use_case_with_a_champion(
+        self, deployment, capsys
+    ):
         """Whatever use case the settings name, and whatever another's pointer has."""
         pointer = "models/card_fraud/champion.json"
-        place.artifacts.create(pointer, b"{}")
-        place.damage(pointer, b"[]")
-        place.doctor("--as-of", "2026-06-01", PROPENSITY_USE_CASE="ga4_purchase")
+        deployment.artifacts.create(pointer, b"{}")
+        deployment.damage(pointer, b"[]")
+        doctor(deployment, "--as-of", "2026-06-01", PROPENSITY_USE_CASE="ga4_purchase")
 
         printed = capsys.readouterr().out
         assert f"predictions of {STREAMED} is overdue" in printed
@@ -229,7 +247,7 @@ class TestCommand:
     def test_the_doctor_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""
         away = {"BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9"}
-        status = healthy.doctor("--json", **away, PROPENSITY_DEADLINE_S="1")
+        status = doctor(healthy, "--json", **away, PROPENSITY_DEADLINE_S="1")
         report = json.loads(capsys.readouterr().out)
 
         assert status == 4
@@ -244,19 +262,19 @@ class TestCommand:
         monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 1024**4)
         monkeypatch.setattr(run, "CHECKS", {})
 
-        report = healthy.examine(use_cases=ga4)
+        report = examine(healthy, use_cases=ga4)
 
         assert report.costs["ga4_purchase"].startswith(
             "14.00 TiB a month, about 81 USD"
         )
         assert "cost of ga4_purchase" in str(report)
-        assert healthy.examine(use_cases=ga4, is_local=True).costs == {}
+        assert examine(healthy, use_cases=ga4, is_local=True).costs == {}
 
     def test_an_export_is_needed_where_a_use_case_reads_one(self, healthy):
         """Settings that do not go together are told."""
         settings = replace(healthy.settings, ga4_dataset="")
         ga4 = [usecases.load("ga4_purchase")]
-        [needed] = healthy.found("export", settings=settings, use_cases=ga4)
+        [needed] = found(healthy, "export", settings=settings, use_cases=ga4)
 
         assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in needed
 
@@ -271,10 +289,10 @@ def test_an_export_without_a_day_and_a_champion_not_warm_are_named(
     dataset = healthy.settings.dataset
     settings = replace(healthy.settings, ga4_dataset=dataset)
 
-    assert healthy.found("export", settings=settings) == [
+    assert found(healthy, "export", settings=settings) == [
         f"{dataset} has no daily table, such as events_20260301"
     ]
-    assert healthy.found("champions") == [
+    assert found(healthy, "champions") == [
         f"{STREAMED}: the live version has not seen enough events to score"
     ]
 
@@ -284,9 +302,9 @@ def test_days_that_no_use_case_reads_are_not_missed(healthy):
     ga4, cards = (usecases.load(name) for name in ("ga4_purchase", "card_fraud"))
     assert cards.lookback_days > 30
 
-    gapped, reading = healthy.over(GAPPED), structs.replace(ga4, lookback_days=7)
-    assert gapped.found("export", use_cases=[ga4, cards])
-    assert gapped.found("export", use_cases=[reading, cards]) == []
+    gapped, reading = over(healthy, GAPPED), structs.replace(ga4, lookback_days=7)
+    assert found(gapped, "export", use_cases=[ga4, cards])
+    assert found(gapped, "export", use_cases=[reading, cards]) == []
 
 
 LOYALTY = Source(
@@ -305,7 +323,7 @@ def test_an_audience_that_cannot_be_sent_is_named(healthy, tmp_path, monkeypatch
     own = {**healthy.extra, "PROPENSITY_USE_CASES": str(tmp_path)}
     monkeypatch.setattr(healthy, "extra", own)
 
-    secret, file, first = healthy.found("audiences")
+    secret, file, first = found(healthy, "audiences")
     assert "there is no secret NO_TOKEN" in secret
     assert "winback.toml: unknown entry number" in file
     assert f"audience winback of {STREAMED} was never sent" in first
@@ -319,7 +337,7 @@ def test_sources_that_runs_could_not_read_are_named(healthy):
         source = structs.replace(LOYALTY, **changes)
         shop = usecases.load(STREAMED)
         use_case = structs.replace(shop, sources={"loyalty": source})
-        return "; ".join(healthy.found("sources", use_cases=[use_case]))
+        return "; ".join(found(healthy, "sources", use_cases=[use_case]))
 
     assert findings() == ""
     assert "doctored.none" in findings(table="crm-project.doctored.none")
@@ -335,7 +353,7 @@ def test_a_table_of_events_that_runs_could_not_read_is_named(healthy):
     def findings(**changes: Any) -> str:
         shop = usecases.load(STREAMED)
         use_case = structs.replace(shop, own_events=structs.replace(own, **changes))
-        return "; ".join(healthy.found("sources", use_cases=[use_case]))
+        return "; ".join(found(healthy, "sources", use_cases=[use_case]))
 
     assert findings(time="day") == ""
     assert "column at, the time of [events], is STRING, but must be" in findings()

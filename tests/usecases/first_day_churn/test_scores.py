@@ -20,7 +20,7 @@ from sklearn.metrics import log_loss
 
 from local.generators.games import Games, postcodes
 from local.generators.streams import Delivery
-from offline import load_model, load_postcodes
+from offline import load_postcodes
 from offline.load_model import MODEL, MODELS, PREPROCESSOR
 from propensity.clock import SYSTEM
 from propensity.events.messages import Message
@@ -59,7 +59,7 @@ def served_by_the_shipped_model(place: Stream) -> Stream:
     """Return a place where postcodes are loaded, and the shipped model serves."""
     prepare_stream(place)
     load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
-    load_model.load(place.warehouse, place.artifacts, place.settings)
+    place.load_model()
     return place
 
 
