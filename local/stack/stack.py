@@ -251,7 +251,7 @@ class Stack:
             say(f"starting emulators and {len(self.functions)} functions …")
             self._record = Record(self.options, self.base, os.getpid())
             undo.callback(self._stop)
-            for name, command, environment, folder in self._processes(python):
+            for name, command, environment, folder in self.processes(python):
                 self._spawn(name, command, environment, folder)
             for name in EMULATORS:
                 self._wait_for(name)
@@ -295,7 +295,7 @@ class Stack:
                     f"set {PORT_BASE}={self.base + 1000}",
                 )
 
-    def _processes(
+    def processes(
         self, python: Path
     ) -> Iterator[tuple[str, list[str], dict[str, str], Path]]:
         """Yield name, command, environment and folder of all that is to run."""

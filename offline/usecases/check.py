@@ -98,7 +98,7 @@ def _checked(
     if use_case.scores_events:
         return Report(name, [], "statements: features are the event's own fields")
     with step("reading the statements by Google's analyzer"):
-        problems = _statements(use_case)
+        problems = faults_of_statements(use_case)
     if problems:
         return Report(name, problems, "leakage: correct the statements first")
     if not (use_case.reads_export or use_case.own_events):
@@ -185,7 +185,7 @@ def _warnings(use_case: UseCase) -> Iterator[str]:
 # -- the statements --------------------------------------------------------------------
 
 
-def _statements(use_case: UseCase) -> list[str]:
+def faults_of_statements(use_case: UseCase) -> list[str]:
     """
     Return the fault of the first wrong statement.
 

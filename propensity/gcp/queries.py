@@ -34,7 +34,7 @@ Parameters = Mapping[str, object]
 LABELS = {"application": "propensity"}
 
 # Results up to this size come as JSON with the answer, larger ones as Arrow.
-_SMALL_ROWS = 1_000
+SMALL_ROWS = 1_000
 
 # bool is a subclass of int, and datetime of date, so they are looked for first.
 _TYPES = {
@@ -103,17 +103,17 @@ class Queries:
             ``google.cloud.bigquery.Row``s: by position, name or attribute.
         """
         with self._translated():
-            return list(self._run(sql, parameters, page_size=_SMALL_ROWS)[1])
+            return list(self._run(sql, parameters, page_size=SMALL_ROWS)[1])
 
     def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """Run a statement and return all its rows, which must fit in memory."""
         with self._translated():
-            result = self._run(sql, parameters, page_size=_SMALL_ROWS)[1]
+            result = self._run(sql, parameters, page_size=SMALL_ROWS)[1]
             # A few rows are faster with the answer than through the Storage API.
-            if (result.total_rows or 0) <= _SMALL_ROWS:
+            if (result.total_rows or 0) <= SMALL_ROWS:
                 return result.to_arrow(create_bqstorage_client=False)
             return result.to_arrow(
-                bqstorage_client=_reader(self.settings.bigquery_storage_endpoint),
+                bqstorage_client=open_reader(self.settings.bigquery_storage_endpoint),
                 timeout=self._query_s,
             )
 
@@ -134,7 +134,7 @@ class Queries:
         with self._translated():
             # One stream keeps the order of the rows, and one page in memory.
             batches = result.to_arrow_iterable(
-                bqstorage_client=_reader(self.settings.bigquery_storage_endpoint),
+                bqstorage_client=open_reader(self.settings.bigquery_storage_endpoint),
                 max_queue_size=1,
                 max_stream_count=1,
                 timeout=self._query_s,
@@ -262,7 +262,7 @@ class Queries:
 
 
 @cache
-def _reader(endpoint: str) -> Any:
+def open_reader(endpoint: str) -> Any:
     """Open the client of the Storage Read API; a process keeps it."""
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 

@@ -46,7 +46,7 @@ def write_reports(run: Run, rows: Sequence[Evaluation]) -> dict[str, object]:
     weeks = sorted({row.week for row in rows if row.metrics and row.metrics.users})
     use_case, names = run.use_case.name, list[str]()
     try:
-        for week, page in _pages(run, weeks, rows) if weeks else ():
+        for week, page in pages_of_weeks(run, weeks, rows) if weeks else ():
             run.check_lease()
             name = report_name(use_case, week)
             run.artifacts.overwrite(name, page.encode(), content_type=HTML)
@@ -74,7 +74,7 @@ def up_to(week: date, rows: Sequence[Evaluation], *, first: date) -> list[Evalua
     return [row for row in rows if row.week in shown]
 
 
-def _pages(
+def pages_of_weeks(
     run: Run, weeks: Sequence[date], rows: Sequence[Evaluation]
 ) -> Iterator[tuple[date, str]]:
     """Yield weeks with their pages, in which is nothing from after the week."""
@@ -137,7 +137,7 @@ def publish_lifts(run: Run) -> list[Lift]:
         sums[row.audience, row.week] = row.sums
         if row.status == "final":
             final.add((row.audience, row.week))
-    sums |= _sums_of(run, shares)
+    sums |= sums_of_weeks(run, shares)
     rows = list[Lift]()
     for audience in sorted({name for name, _ in shares}):
         rows += _of_audience(run, audience, sums, shares, final=final)
@@ -182,7 +182,7 @@ def _of_audience(
     return rows
 
 
-def _sums_of(run: Run, weeks: Iterable[Key]) -> dict[Key, Sequence[GroupSums]]:
+def sums_of_weeks(run: Run, weeks: Iterable[Key]) -> dict[Key, Sequence[GroupSums]]:
     """Return sums by group of weeks; none where all were members before."""
     groups: dict[Key, Sequence[GroupSums]] = dict.fromkeys(weeks, ())
     as_ofs = sorted({week for _, week in groups})

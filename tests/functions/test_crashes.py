@@ -181,8 +181,8 @@ def reports(place: Deployment) -> list[str]:
             "evaluate",
             [
                 (evaluate, "evaluations", Deployment.evaluations),
-                (report, "_sums_of", lifts),
-                (report, "_pages", reports),
+                (report, "sums_of_weeks", lifts),
+                (report, "pages_of_weeks", reports),
             ],
         ),
     ],

@@ -198,7 +198,7 @@ class Record:
 def recording(place: Deployment) -> Iterator[Record]:
     """Record what the clients of this process ask for; topics get nothing."""
     record = Record(place)
-    send, reader, path_of = requests.Session.send, queries._reader, writes.path_of
+    send, reader, path_of = requests.Session.send, queries.open_reader, writes.path_of
 
     def sending(self: Any, request: Any, **how: Any) -> Any:
         answer = send(self, request, **how)
@@ -220,9 +220,9 @@ def recording(place: Deployment) -> Iterator[Record]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(requests.Session, "send", sending)
         patch.setattr(writes, "path_of", appending)
-        patch.setattr(queries, "_reader", reading)
+        patch.setattr(queries, "open_reader", reading)
         # Every result could be too large for the answer to a query.
-        patch.setattr(queries, "_SMALL_ROWS", SMALL_ROWS)
+        patch.setattr(queries, "SMALL_ROWS", SMALL_ROWS)
         patch.setattr(Bus, "publish", publishing)
         yield record
 

@@ -55,8 +55,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 stack.EMULATORS = ("storage", "pubsub")
 state, [base, *_] = State("test", Path(sys.argv[1])), free_ports(PORTS)
 made = stack.Stack(state, base=base, functions=())
-_, *processes = made._processes(Path(sys.executable))
-made._processes, made.ready = lambda _: processes, lambda: None
+_, *processes = made.processes(Path(sys.executable))
+made.processes, made.ready = lambda _: processes, lambda: None
 with made:
     print("ready", flush=True)
     time.sleep(600)

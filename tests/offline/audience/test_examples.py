@@ -5,6 +5,7 @@ publishes at the address in the file.
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -63,6 +64,13 @@ def test_each_example_has_a_form():
     assert {file.stem for file in files} == {*EXPECTED}
 
 
+def answered(body: object) -> requests.Response:
+    """Return an answer of a service."""
+    response = requests.Response()
+    response.status_code, response.raw = 200, io.BytesIO(json.dumps(body).encode())
+    return response
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
     batch, *expected = EXPECTED[name]
@@ -73,9 +81,7 @@ def test_an_example_sends_what_the_service_publishes(name, monkeypatch):
         # Retries know a request by its key.
         assert headers.pop("Idempotency-Key")
         sent.append([method, url, headers, json.loads(data)])
-        response = requests.Response()
-        response.status_code, response._content = 200, b"{}"
-        return response
+        return answered({})
 
     monkeypatch.setattr(requests.Session, "request", answer)
     client = opened(named, None, lambda _: SECRET, columns=[*COLUMNS])
@@ -93,7 +99,7 @@ def test_braze_rejects_a_user_by_the_place_in_the_request(monkeypatch):
     named = Named("winback", DOCS, Declared(destination="braze", top=1))
     client = opened(named, None, lambda _: SECRET)
     answer = {"message": "success", "errors": [{"type": "no such user", "index": 1}]}
-    monkeypatch.setattr(client, "_answer", lambda *_: json.dumps(answer).encode())
+    monkeypatch.setattr(requests.Session, "request", lambda *_, **__: answered(answer))
     request = Request(AUDIENCE, "braze", "add", [Member("u1"), Member("u2")])
 
     assert client.send(request) == {"u2": "no such user"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from propensity.audience import run
+from propensity.audience import google, run
 from propensity.audience.delivery import ADD, REMOVE, Later, Outcome, Refused, Request
 from propensity.audience.google import (
     ANALYTICS,
@@ -245,14 +245,13 @@ class TestRequests:
         with pytest.raises(RequestError, match="TOO_MANY"):
             client.send(request_of(*users, "more"))
 
-    def test_requests_that_are_wrong_say_where_and_no_address(self, fake):
+    def test_requests_that_are_wrong_say_where_and_no_address(self, fake, monkeypatch):
         """The reason may stand in a table."""
-        user = {"user_data": {"user_identifiers": [{"email_address": "ann@b.c"}]}}
-        client = opened(fake, LIST)
-        client._member = lambda *_: user
+        monkeypatch.setattr(google, "hashed_email", lambda text: text)
+        client = opened(fake, LIST | ADDRESSES, columns=[*ADDRESSES])
 
         with pytest.raises(Refused) as raised:
-            client.send(request_of("u1"))
+            client.send(request_of("u1", email="ann@b.c"))
         assert "audience_members[0]: INVALID_SHA256_FORMAT" in str(raised.value)
         assert "ann" not in str(raised.value)
 

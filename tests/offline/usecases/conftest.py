@@ -67,5 +67,5 @@ def checked(sandbox) -> Callable[[], Report]:
 @pytest.fixture
 def leaks(checked, monkeypatch) -> Callable[[], list[str]]:
     """Return what the leak test finds; the analyzer has its own tests."""
-    monkeypatch.setattr(check, "_statements", lambda _: [])
+    monkeypatch.setattr(check, "faults_of_statements", lambda _: [])
     return lambda: checked().problems

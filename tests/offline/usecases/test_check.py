@@ -102,7 +102,7 @@ class TestCheck:
         self, use_cases, monkeypatch
     ):
         """Its statements are right."""
-        monkeypatch.setattr(check, "_statements", lambda _: [])
+        monkeypatch.setattr(check, "faults_of_statements", lambda _: [])
         shutil.copytree(folders.place("first_day_churn"), use_cases / "second_churn")
         file = use_cases / "second_churn/days.sql"
         text = file.read_text().replace("@use_case\n", "'first_day_churn'\n")
