@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import combinations
 from pathlib import PurePath
 
 import numpy as np
@@ -53,7 +54,9 @@ _ENDS = (0.01, 0.98)
 _VALUES = 8
 # A rarer value may be a single person.
 FEWEST_USERS = 10
-# Rows sampled for all but counts: the error of a share is then below 0.01.
+# Pairs of features that correlate most.
+_PAIRS = 12
+# Rows sampled for all but counts: the error of a correlation is then below 0.01.
 _ROWS = 20_000
 
 
@@ -308,10 +311,12 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     Returns:
         - ``rows``, ``users``, ``conversions``: counts; ``dates``: those of each date.
         - ``numbers``: ``feature``, ``missing`` and ``zeros`` (shares), ``quartiles``,
-          and a histogram: ``edges``, and shares by bin of the rows of label 1,
-          ``positive``, and of the others, ``negative``; None without values.
+          ``correlation`` with the label (Spearman's), and a histogram: ``edges``, and
+          shares by bin of the rows of label 1, ``positive``, and of the others,
+          ``negative``; None without values.
         - ``categories``: ``feature``, ``missing``, ``values`` (``value``, ``share``,
           ``rate`` of label 1).
+        - ``correlations``: the pairs of numbers that correlate most.
     """
     labels = numbers_of(rows["label"])
     dates = pd.DataFrame({"as_of": rows["as_of"].to_pandas(), "label": labels})
@@ -320,19 +325,28 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, object]:
     if len(rows) > _ROWS:
         places = np.random.default_rng(0).choice(len(rows), _ROWS, replace=False)
         frame, sampled = rows.take(pa.array(places)), labels[places]
-    numbers, categories = [], []
+    numbers, categories = dict[str, Floats](), []
     for name, kind in features.items():
         if kind == NUMBER:
-            numbers.append(_number(name, numbers_of(frame[name]), sampled))
+            numbers[name] = numbers_of(frame[name])
         else:
             categories.append(_category(name, frame, sampled))
+    # Spearman's, but for gaps: a column is ranked once, over its own values.
+    spearman = pd.DataFrame({**numbers, "": sampled}).rank().corr().round(6)
+    shown = []
+    for name, values in numbers.items():
+        correlation = spearman.loc[name, ""]
+        entry = _number(name, values, sampled)
+        entry["correlation"] = None if np.isnan(correlation) else float(correlation)
+        shown.append(entry)
     return {
         "rows": len(rows),
         "users": pc.count_distinct(rows["user_id"]).as_py(),
         "conversions": int(np.nansum(labels)),
         "dates": counted.astype(int).reset_index().to_dict("records"),
-        "numbers": numbers,
+        "numbers": shown,
         "categories": categories,
+        "correlations": _pairs(spearman.drop(index="", columns="")),
     }
 
 
@@ -390,3 +404,13 @@ def _category(name: str, rows: pa.Table, labels: Floats) -> dict[str, object]:
         "distinct": len(counts),
         "values": shown,
     }
+
+
+def _pairs(correlations: pd.DataFrame) -> list[dict[str, object]]:
+    pairs = []
+    for first, second in combinations(correlations.columns, 2):
+        value = round(float(correlations.loc[first, second]), 4)
+        if np.isfinite(value):
+            pairs.append({"features": [first, second], "correlation": value})
+    pairs.sort(key=lambda pair: abs(pair["correlation"]), reverse=True)
+    return pairs[:_PAIRS]

@@ -102,7 +102,9 @@ def test_a_card_keeps_an_infinite_parameter():
     assert json.loads(cards.to_json(written))["parameters"] == {"C": math.inf}
 
 
-FEATURES = {"amount": "number", "flag": "number", "site": "category"}
+FEATURES = {
+    "amount": "number", "double": "number", "flag": "number", "site": "category",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,7 @@ def described() -> dict:
         "as_of": pa.array([date(2026, 1, 5 + 7 * (n % 2)) for n in range(count)]),
         "user_id": [f"u{n}" for n in range(count)],
         "amount": pa.array(amount, mask=np.arange(count) % 4 == 3),
+        "double": 2 * amount,
         "flag": (random.random(count) < 0.5).astype(float),
         "site": pa.array(site.tolist()),
         "label": label,
@@ -127,11 +130,12 @@ def described() -> dict:
 def test_numbers_have_histograms_by_label(described):
     """Shares add up to one, whatever lies beyond the ends; of a few whole numbers each
     has a bin of its own."""
-    amount, flag = described["numbers"]
+    amount, _, flag = described["numbers"]
 
     assert len(amount["edges"]) == cards.BINS + 1
     for name in ("negative", "positive"):
         assert sum(amount[name]) == pytest.approx(1, abs=0.01)
+    assert amount["correlation"] > 0.3
     assert amount["missing"] == pytest.approx(0.25)
     assert flag["edges"] == [0.0, 1.0, 2.0]
 
@@ -158,3 +162,10 @@ def test_nothing_shows_a_single_user(described):
     assert site["distinct"] == 3
     assert [day["rows"] for day in described["dates"]] == [1_000, 1_000]
     assert (described["rows"], described["users"]) == (2_000, 2_000)
+
+
+def test_the_strongest_correlation_comes_first(described):
+    first = described["correlations"][0]
+
+    assert first["features"] == ["amount", "double"]
+    assert first["correlation"] > 0.9
