@@ -109,7 +109,7 @@ DATES, NEWEST = 12, 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class Rivals:
     """
     Rows of a name, their scores by two rivals, ours first, and whether they gate:
     whether ours may not be worse.
@@ -175,7 +175,7 @@ def plain(
     return np.asarray(model.predict_proba(frames[1])[:, 1])
 
 
-def played(file: Path | None) -> Scored:
+def played(file: Path | None) -> Rivals:
     """Play the last weeks of a shop."""
     use_case = usecases.load("ga4_purchase")
     with sandbox.emulators(*RUNS) as stack:
@@ -214,7 +214,7 @@ def played(file: Path | None) -> Scored:
     is_published, probability = matched(whole, published)
     scores = {PUBLISHED: probability, PLAIN: np.concatenate(rivals)[is_published]}
     whole = whole.where(is_published)
-    return Scored(name=name, rows=whole, scores=scores, is_gate=True)
+    return Rivals(name=name, rows=whole, scores=scores, is_gate=True)
 
 
 def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
@@ -229,17 +229,17 @@ def matched(rows: Slice, other: pa.Table) -> tuple[Flags, Floats]:
 # -- labelled tables -----------------------------------------------------------------
 
 
-def scored(name: str, parts: Parts, later: Slice, use_case: UseCase) -> Scored:
+def scored(name: str, parts: Parts, later: Slice, use_case: UseCase) -> Rivals:
     """Train on the parts, and score later rows."""
     model = fit.train(parts, use_case, preprocessor=None, settings=SETTINGS)
     scores = {
         PUBLISHED: model.live.scores(later.rows, use_case),
         PLAIN: plain(parts.every, later, use_case.features, seed=SETTINGS.seed),
     }
-    return Scored(name=name, rows=later, scores=scores, is_gate=False)
+    return Rivals(name=name, rows=later, scores=scores, is_gate=False)
 
 
-def shoppers(file: Path) -> Scored:
+def shoppers(file: Path) -> Rivals:
     """Train on sessions of a shop: who buys before the session ends."""
     codes = ", ".join(f"{name}::TEXT AS {name}" for name in CODES)
     query = f"SELECT * REPLACE ({codes}) RENAME (Revenue AS label) FROM '{file}'"
@@ -257,7 +257,7 @@ def shoppers(file: Path) -> Scored:
     return _of_dates("online shoppers", _dealt(table), use_case)
 
 
-def cards(file: Path) -> Scored:
+def cards(file: Path) -> Rivals:
     """Train on transactions of a day, with all of its frauds."""
     use_case = usecases.load("card_fraud")
     rows = _dealt(pq.read_table(file).rename_columns({"Class": "label"}))
@@ -271,7 +271,7 @@ def cards(file: Path) -> Scored:
     return scored("cards with labels", parts, Slice(rows=later), use_case)
 
 
-def players() -> Scored:
+def players() -> Rivals:
     """Train on generated players, at moments of their first day."""
     use_case = usecases.load("first_day_churn")
     end = PLAYERS.end.date()
@@ -284,7 +284,7 @@ def players() -> Scored:
     return _of_dates("churn at moments", rows, use_case)
 
 
-def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Scored:
+def _of_dates(name: str, rows: pa.Table, use_case: UseCase) -> Rivals:
     """Train on the older dates and score the newest."""
     as_ofs = sorted(pc.unique(rows["as_of"]).to_pylist())
     known = learning_rows.slice_of(rows, as_ofs[:-NEWEST])
@@ -319,7 +319,7 @@ def _dealt(table: pa.Table) -> pa.Table:
 # -- comparisons ----------------------------------------------------------------------
 
 
-def compared(one: Scored) -> Iterator[Line]:
+def compared(one: Rivals) -> Iterator[Line]:
     """
     Yield each figure beside the rival's, and the interval of the difference.
 
@@ -372,7 +372,7 @@ def without_labels(folder: Path) -> Iterator[Line]:
     yield Line(what, "", {"trees": ours, "isolation forest": forest})
 
 
-def keep(one: Scored, file: Path) -> None:
+def keep(one: Rivals, file: Path) -> None:
     """Write what was published, and of whom."""
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = one.rows.rows
@@ -380,14 +380,14 @@ def keep(one: Scored, file: Path) -> None:
     pq.write_table(kept.append_column("probability", [one.scores[PUBLISHED]]), file)
 
 
-def beside_kept(one: Scored, file: Path) -> Scored:
+def beside_kept(one: Rivals, file: Path) -> Rivals:
     """Return what was published beside what a file keeps of the same rows."""
     is_kept, kept = matched(one.rows, pq.read_table(file))
     scores = {PUBLISHED: one.scores[PUBLISHED][is_kept], KEPT: kept}
     return replace(one, rows=one.rows.where(is_kept), scores=scores, is_gate=True)
 
 
-def measured(folder: Path | None) -> Iterator[Scored]:
+def measured(folder: Path | None) -> Iterator[Rivals]:
     """Yield the shops and the tables: real ones where their folder is known."""
     yield played(None)
     if folder:

@@ -15,7 +15,7 @@ from propensity.drift import season_alarm, value_alarm
 from propensity.errors import ArtifactError
 from propensity.gcp.artifacts import Artifacts
 from propensity.pages.page import POLICY
-from propensity.pages.words import cleaned, period, plural, present, ratio
+from propensity.pages.words import cleaned, period, plural, present, share_of
 from propensity.registry.versions import Registry
 from propensity.runs.report import report_name
 from propensity.settings import Settings
@@ -118,7 +118,7 @@ class Case:
         """Rows of drift of the newest publication that has any."""
         rows = self.rows["drift"]
         newest = [row for row in rows if row["as_of"] == rows[0]["as_of"]]
-        return [{**row, "share": ratio(row["psi"], row["bound"])} for row in newest]
+        return [{**row, "share": share_of(row["psi"], row["bound"])} for row in newest]
 
     @property
     def alarms(self) -> list[Row]:
@@ -238,7 +238,7 @@ def _derived(row: Row) -> dict[str, Any]:
     right = row["alerted_conversions"]
     return {
         "missed": None if recall is None else (1 - recall) * row["conversions"],
-        "paid_share": ratio(row["value_observed"], row["value_promised"]),
+        "paid_share": share_of(row["value_observed"], row["value_promised"]),
         "false_alerts": None if alerted is None else alerted - right,
     }
 

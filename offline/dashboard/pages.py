@@ -99,7 +99,7 @@ FUNCTIONS = {
     "rate_interval": rate_interval,
     "size": size,
     "milliseconds": milliseconds,
-    "ratio": words.ratio,
+    "share_of": words.share_of,
     "count": count,
     "compact": compact,
 }

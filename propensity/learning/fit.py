@@ -28,7 +28,7 @@ from propensity import fraud
 from propensity.errors import NotEnoughData
 from propensity.fraud import Stakes
 from propensity.learning import candidates, trained
-from propensity.learning.rows import Block, Parts, Slice
+from propensity.learning.rows import JudgedRows, Parts, Slice
 from propensity.measures import metrics, thresholds
 from propensity.measures.revenue import amounts
 from propensity.models.encoding import Floats, numbers_of
@@ -125,7 +125,7 @@ class _Training:
         encoder = candidates.fitted(self.preprocessor, first, features)
         encoded = candidates.transformed(encoder, known.rows, features)
 
-        def scored(candidate: Candidate, block: Block) -> Floats:
+        def scored(candidate: Candidate, block: JudgedRows) -> Floats:
             rows, seed = known.between(0, block.fit_end), self.settings.seed
             model = candidates.fit(candidate, encoded[: len(rows)], rows, seed=seed)
             judged = encoded[block.first : block.end]

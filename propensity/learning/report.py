@@ -138,13 +138,13 @@ def week_page(
         "lifts": cleaned(lifts),
         "lacked": lacked,
         "rate_interval": rate_interval,
-        "verdict": verdict(shown[0]),
+        "verdict": mean_verdict(shown[0]),
         "charts": _charts(cleaned(weeks)),
     }
     return filled(__package__, "week.html", content)
 
 
-def verdict(row: Plain) -> tuple[bool, str] | None:
+def mean_verdict(row: Plain) -> tuple[bool, str] | None:
     """Say whether the mean probability is as the observed share, if there is one."""
     predicted = row["mean_probability"]
     if not present(predicted):

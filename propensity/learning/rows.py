@@ -128,7 +128,7 @@ class Slice:
         return by_user(self.slopes(score, slopes_of), self.label, self.users)
 
 
-class Block(NamedTuple):
+class JudgedRows(NamedTuple):
     """
     Rows to judge candidates on, as places among those before the holdout.
 
@@ -162,7 +162,7 @@ class Parts:
 
     split: Split
     before: Slice
-    blocks: Sequence[Block]
+    blocks: Sequence[JudgedRows]
     fitting: Slice
     holdout: Slice
     every: Slice
@@ -236,7 +236,7 @@ def of_users(
     blocks = []
     for one in rolling_blocks(over, timeframe):
         first, end = place[one.judged[0]], after[one.judged[-1]]
-        block = Block(fit_end=after[one.fitting[-1]], first=first, end=end)
+        block = JudgedRows(fit_end=after[one.fitting[-1]], first=first, end=end)
         # The oldest blocks have the fewest rows to fit on.
         if _is_enough(every.between(0, block.fit_end), settings):
             blocks.append(block)
@@ -252,7 +252,7 @@ def of_users(
             judged = earlier[-share:]
         known, final = timeframe.over(over, today=judged[0]), [*over]
         fit_end = after[known[-1]] if known else 0
-        blocks = [Block(fit_end, place[judged[0]], after[judged[-1]])]
+        blocks = [JudgedRows(fit_end, place[judged[0]], after[judged[-1]])]
     fitting = every.between(0, after[final[-1]] if final else 0)
     first, end = blocks[0].first, blocks[-1].end
     parts = Parts(
@@ -321,7 +321,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     before, fitting, choosing = map(_known, (rows.slice(0, hold), older, later))
     holdout = _known(newest)
     is_enough = _is_enough(fitting, settings) and least <= choosing.conversions
-    block = Block(fit_end=len(fitting), first=len(fitting), end=len(before))
+    block = JudgedRows(fit_end=len(fitting), first=len(fitting), end=len(before))
     return Parts(
         split=Split(train=_days(older), calibrate=_days(later), holdout=_days(newest)),
         before=before,

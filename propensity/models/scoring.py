@@ -29,7 +29,7 @@ from propensity.models.encoding import Floats, check, numbers_of
 # for a chunk of thirty features to stay in the cache.
 CHUNK_ROWS = 16_384
 
-Scored = tuple[pa.RecordBatch, Floats]
+ScoredBatch = tuple[pa.RecordBatch, Floats]
 
 
 class Scorer:
@@ -75,7 +75,7 @@ class Scorer:
         # The model may refuse rows with a null in a number: this remembers in which.
         self._null_refused: dict[str, bool] = {}
 
-    def score(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Scored]:
+    def score(self, batches: Iterable[pa.RecordBatch]) -> Iterator[ScoredBatch]:
         """
         Yield each batch with its probabilities, in order.
 
@@ -209,7 +209,7 @@ def each_score(
     yield from each_score(scorer, rows[half:], is_refused=is_clean)
 
 
-def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> Scored:
+def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> ScoredBatch:
     """Return a batch with the probabilities of its chunks; it may be empty."""
     return batch, np.concatenate([np.empty(0), *parts])
 

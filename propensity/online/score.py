@@ -35,7 +35,7 @@ from propensity.gcp.writes import Appends, RowsRefused, append_accepted
 
 # Its import takes seconds, which no request is to wait for.
 from propensity.models.scoring import each_score
-from propensity.online.score_request import Instance, Question, question_of
+from propensity.online.score_request import Instance, ScoreQuestion, question_of
 from propensity.registry import inference_log
 from propensity.registry.serving import (
     Champions,
@@ -314,7 +314,7 @@ def _lost(rows: int, outcome: str) -> None:
 
 
 def _events(
-    question: Question,
+    question: ScoreQuestion,
     instances: Sequence[Instance],
     *,
     at: datetime,
@@ -338,7 +338,7 @@ def _events(
 
 
 def _answer(
-    question: Question,
+    question: ScoreQuestion,
     serving: Serving,
     rows: Sequence[Inference],
     *,

@@ -51,7 +51,7 @@ class Instance(NamedTuple):
     ingested_at: datetime | None = None
 
 
-class Question(NamedTuple):
+class ScoreQuestion(NamedTuple):
     """
     A parsed request: for scores of instances, or of a user.
 
@@ -76,7 +76,7 @@ def question_of(
     *,
     default: str,
     latest: datetime,
-) -> Question:
+) -> ScoreQuestion:
     """
     Read a request.
 
@@ -99,7 +99,7 @@ def question_of(
         use_case = _use_case(fields, {}, use_cases, default)
         user_id = identity(fields[way], way)
         instance = _named(use_case, {"": fields}, latest)
-        return Question(use_case, version, [instance], user_id)
+        return ScoreQuestion(use_case, version, [instance], user_id)
     items = _items(fields, way)
     use_case = _use_case(fields, next(iter(items.values())), use_cases, default)
     if not (way or fields.keys() & use_case.features.keys()):
@@ -118,7 +118,7 @@ def question_of(
             for name, kind in use_case.features.items()
         }
         instances.append(named._replace(prefix=prefix, features=features))
-    return Question(use_case, version, instances, is_single=way != "instances")
+    return ScoreQuestion(use_case, version, instances, is_single=way != "instances")
 
 
 def _use_case(

@@ -64,7 +64,7 @@ def _templates(package: str) -> Environment:
     for write in (words.percent, words.count, words.money, words.compact, words.plural):
         templates.filters[write.__name__] = write
     templates.filters["decimals"] = lambda value, n: words.decimals(n)(value)
-    templates.filters["interval"] = words.interval
+    templates.filters["ends"] = words.ends
     return templates
 
 

@@ -42,7 +42,7 @@ def present(value: Number) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def ratio(part: Number, whole: Number) -> float | None:
+def share_of(part: Number, whole: Number) -> float | None:
     """Return a share, None of nothing."""
     return part / whole if part is not None and whole else None
 
@@ -103,7 +103,7 @@ def compact(value: Number) -> str:
     return _minus(f"{value:,.{max(0, 2 - math.floor(math.log10(size)))}f}")
 
 
-def interval(row: Mapping[str, Number], key: str, write: Format) -> str:
+def ends(row: Mapping[str, Number], key: str, write: Format) -> str:
     """Write the interval of a metric."""
     low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
     return f"{write(low)} to {write(high)}" if present(low) else DASH

@@ -30,7 +30,7 @@ from propensity.tables.models import (
 
 Key = tuple[date, int]
 # An evaluation without metrics, and the scores and outcomes to measure, if any.
-Scored = tuple[Evaluation, pa.Table | None]
+Evaluated = tuple[Evaluation, pa.Table | None]
 
 # Left out of each week: the answer has the run's columns once, and counts are long.
 _NOT_ANSWERED = {"run_id", "as_of", "bytes_billed", "thresholds"}
@@ -214,7 +214,7 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
 # -- weeks of users --------------------------------------------------------------------
 
 
-def _weeks(run: Run, since: date, until: date) -> Iterator[Scored]:
+def _weeks(run: Run, since: date, until: date) -> Iterator[Evaluated]:
     """
     Yield weeks with the publication in force, and its outcomes.
 
@@ -316,7 +316,7 @@ def _value(run: Run, groups: pa.Table, values: pa.Table) -> Value | None:
 # -- days of events --------------------------------------------------------------------
 
 
-def _days(run: Run, since: date, until: date) -> Iterator[Scored]:
+def _days(run: Run, since: date, until: date) -> Iterator[Evaluated]:
     """Yield days, each with the scores of a version in the log, and their truths."""
     logged = run.rows("days_to_evaluate", since=since, until=until)
     days = sorted({row["week"] for row in logged} | {until})

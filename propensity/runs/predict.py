@@ -44,7 +44,7 @@ _NUMERIC = tables.SCORES.arrow_schema().field("expected_value").type
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ScoredUsers:
     """
     What a run has scored, and not published yet.
 
@@ -205,7 +205,7 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         yield suppressed.without(batch, use_case.name)
 
 
-def score(run: Run, model: serving.Serving, shift: float | None) -> Scored:
+def score(run: Run, model: serving.Serving, shift: float | None) -> ScoredUsers:
     """
     Score every user of the lookback, in bounded memory, and append the scores.
 
@@ -238,7 +238,7 @@ def score(run: Run, model: serving.Serving, shift: float | None) -> Scored:
             f"{run.use_case.lookback_days} days before {run.as_of}"
         )
     check_no_user_twice(row["repeated"])
-    scored = Scored(
+    scored = ScoredUsers(
         users=row["users"],
         mean_probability=row["mean_probability"],
         quantiles=row["quantiles"],
@@ -311,7 +311,7 @@ def in_tables(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(gathered)
 
 
-def score_shift(run: Run, scored: Scored) -> float | None:
+def score_shift(run: Run, scored: ScoredUsers) -> float | None:
     """
     Return how far scores moved since the last publication; None without one.
 
@@ -354,7 +354,7 @@ def _unshifted(quantiles: Sequence[float], log_odds_shift: float | None) -> Floa
     return season.apply(np.asarray(quantiles), -(log_odds_shift or 0.0))
 
 
-def publish(run: Run, model: serving.Serving, scored: Scored) -> None:
+def publish(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
     """Publish what the run has scored, in one transaction."""
     run.check_lease()
     run.warehouse.execute(
@@ -378,7 +378,7 @@ def publish(run: Run, model: serving.Serving, scored: Scored) -> None:
     )
 
 
-def publish_drift(run: Run, model: serving.Serving, scored: Scored) -> None:
+def publish_drift(run: Run, model: serving.Serving, scored: ScoredUsers) -> None:
     """
     Append the rows of ``ma_drift``; readers see those of the newest run.
 

@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from propensity.learning import gate
 from propensity.learning.gate import Rival, Verdict
-from propensity.learning.rows import Block, Slice
+from propensity.learning.rows import JudgedRows, Slice
 from propensity.learning.trained import Trained
 from propensity.measures import metrics
 from tests.propensity.learning import fitted_cards
@@ -68,7 +68,7 @@ def made(label: np.ndarray, user: np.ndarray, score: np.ndarray, *, judged: int)
     )
     return replace(
         model,
-        parts=replace(model.parts, before=before, blocks=[Block(0, 0, judged)]),
+        parts=replace(model.parts, before=before, blocks=[JudgedRows(0, 0, judged)]),
         judged=[replace(model.judged[0], score=score[:judged])],
         holdout=holdout,
     )
