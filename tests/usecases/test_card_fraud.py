@@ -7,7 +7,6 @@ by the emulator.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 
 from propensity.tables import every as tables
 from tests.deployment import Deployment
-from tests.emptied import empty_tables
 from tests.scored_cards import DAY, START, USE_CASE, Row, inference, store, truth
 
 AS_OF = (START + 20 * DAY).date()
@@ -25,47 +23,44 @@ SECOND = timedelta(seconds=1)
 TABLES = tables.INFERENCE_LOG, tables.TRUTH_EVENTS
 
 
-class Log(Deployment):
-    """The two tables, and the training rows that are made of them."""
+def add(deployment: Deployment, *rows: Row) -> None:
+    """Append rows, each to its table."""
+    store(
+        deployment.warehouse,
+        [row for row in rows if "inference_id" in row],
+        [row for row in rows if "truth_time" in row],
+    )
 
-    def add(self, *rows: Row) -> None:
-        """Append rows, each to its table."""
-        store(
-            self.warehouse,
-            [row for row in rows if "inference_id" in row],
-            [row for row in rows if "truth_time" in row],
-        )
 
-    def training_rows(self, **changed: Any) -> dict[str, Row]:
-        """Return training rows by event; there must be one an event."""
-        parameters = {
-            "use_case": USE_CASE.name,
-            "as_of": AS_OF,
-            "since": AS_OF - timedelta(days=USE_CASE.lookback_days),
-            "truth_delay_days": DELAY,
-            "maximum_rows": 1_000,
-            **changed,
-        }
-        sql = USE_CASE.statement("event_training_rows")
-        events = self.warehouse.table(sql, parameters).to_pylist()
-        by_event = {row["event_id"]: row for row in events}
-        assert len(by_event) == len(events)
-        return by_event
+def training_rows(deployment: Deployment, **changed: Any) -> dict[str, Row]:
+    """Return training rows by event; there must be one an event."""
+    parameters = {
+        "use_case": USE_CASE.name,
+        "as_of": AS_OF,
+        "since": AS_OF - timedelta(days=USE_CASE.lookback_days),
+        "truth_delay_days": DELAY,
+        "maximum_rows": 1_000,
+        **changed,
+    }
+    sql = USE_CASE.statement("event_training_rows")
+    events = deployment.warehouse.table(sql, parameters).to_pylist()
+    by_event = {row["event_id"]: row for row in events}
+    assert len(by_event) == len(events)
+    return by_event
 
 
 @pytest.fixture(scope="module")
-def opened(emulators) -> Iterator[Log]:
-    opened = Log(emulators)
+def shared(module_deployment) -> Deployment:
     for table in TABLES:
-        opened.warehouse.create(table)
-    yield opened
-    opened.close()
+        module_deployment.warehouse.create(table)
+    return module_deployment
 
 
 @pytest.fixture
-def log(opened) -> Log:
-    empty_tables(opened.warehouse, TABLES)
-    return opened
+def deployment(shared) -> Deployment:
+    """The log of scores and that of truths, without a row."""
+    shared.empty(TABLES)
+    return shared
 
 
 def found(day: float, label: int, event: str = "a", **changed: Any) -> Row:
@@ -141,38 +136,39 @@ CASES: dict[str, tuple[list[Row], dict[str, Row]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_training_row_is_an_event_with_the_truth_that_counts(log, case):
+def test_a_training_row_is_an_event_with_the_truth_that_counts(deployment, case):
     rows, expected = CASES[case]
-    log.add(*rows)
+    add(deployment, *rows)
 
-    found = log.training_rows()
+    found = training_rows(deployment)
     assert {
         event: {name: row[name] for name in expected.get(event, {})}
         for event, row in found.items()
     } == expected
 
 
-def test_a_training_row_leaves_out_what_is_found_or_logged_later(log):
+def test_a_training_row_leaves_out_what_is_found_or_logged_later(deployment):
     """What the day did not know does not count, nor does it make a conflict. What was
     logged on the as-of date itself is in, if it happened before."""
-    log.add(
+    add(
+        deployment,
         inference("a", START, scored_at=MIDNIGHT + DAY - SECOND),
         inference("b", START, scored_at=MIDNIGHT + DAY),
         *(found(2, 0), found(20, 1)),
     )
-    [row] = log.training_rows().values()
-    later = log.training_rows(as_of=AS_OF + DAY)
+    [row] = training_rows(deployment).values()
+    later = training_rows(deployment, as_of=AS_OF + DAY)
 
     assert {name: row[name] for name in known(0)} == known(0)
     assert {event: row["label"] for event, row in later.items()} == {"a": 1, "b": None}
 
 
-def test_a_training_row_stands_for_those_left_out(log):
+def test_a_training_row_stands_for_those_left_out(deployment):
     """Beyond the most rows, which they never are, frauds stay while they are less than
     half of them; the others weigh what they stand for."""
-    log.add(*(inference(f"t{n}", START) for n in range(400)))
-    log.add(*(truth(f"t{n}", START + DAY, int(n < 20)) for n in range(200)))
-    rows = log.training_rows(maximum_rows=120)
+    add(deployment, *(inference(f"t{n}", START) for n in range(400)))
+    add(deployment, *(truth(f"t{n}", START + DAY, int(n < 20)) for n in range(200)))
+    rows = training_rows(deployment, maximum_rows=120)
     frauds = [row for row in rows.values() if row["label"] == 1]
     others = [row for row in rows.values() if row["label"] != 1]
 
@@ -180,4 +176,4 @@ def test_a_training_row_stands_for_those_left_out(log):
     assert {row["weight"] for row in frauds} == {1.0}
     assert 95 <= len(others) <= 100
     assert sum(row["weight"] for row in others) == pytest.approx(380)
-    assert set(log.training_rows(maximum_rows=120)) == set(rows)
+    assert set(training_rows(deployment, maximum_rows=120)) == set(rows)
