@@ -19,16 +19,20 @@ def keep_jobs(database: Any) -> None:
     The emulator writes the JSON of each job to disk three times and its result beside
     it, and keeps both for good. Neither outlives the process.
     """
-    from local_bigquery.catalog import tables
+    from local_bigquery.catalog import tabledata, tables
+    from local_bigquery.engine import results, types
     from local_bigquery.jobs import store
 
     jobs = OrderedDict[tuple[str, str], Any]()
-    physical, write = tables.physical, tables.write
+    physical, write, list_all = tables.physical, tables.write, tabledata.list_rows
 
     def physical_or_result(project: str, dataset: str, name: str) -> Any:
         if dataset == tables.RESULTS:
             return "results", "main", f"{project}:{name}"
         return physical(project, dataset, name)
+
+    def is_of_bigquery(kind: Any) -> bool:
+        return kind.id not in ("list", "array") and types.normalised(kind) == str(kind)
 
     def write_once(
         cursor: Any, query: str, parameters: Any, reference: Any, *rest: Any, **how: Any
@@ -38,10 +42,24 @@ def keep_jobs(database: Any) -> None:
         # The emulator plans a query three times, which takes longer than to run it.
         rows = tables.name(*reference[:2], f"{reference[2]} as it came")
         cursor.execute(f"CREATE TABLE {rows} AS {query}", parameters)
+        kinds = cursor.sql(f"SELECT * FROM {rows} LIMIT 0").types
+        if all(map(is_of_bigquery, kinds)):
+            own = database.quote(tables.physical(*reference)[2])
+            cursor.execute(f"ALTER TABLE {rows} RENAME TO {own}")
+            return True
         try:
             return write(cursor, f"SELECT * FROM {rows}", None, reference, *rest, **how)
         finally:
             cursor.execute(f"DROP TABLE {rows}")
+
+    def list_rows(*arguments: Any) -> Any:
+        *reference, limit, start, chosen, int64 = arguments
+        if reference[1] != tables.RESULTS or chosen:
+            return list_all(*arguments)
+        fields = tables.columns(*reference)
+        with database.cursor() as cursor:
+            name = tables.name(*reference)
+            return results.page(cursor, name, limit, start, None, int64), fields
 
     def save(job: Any) -> Any:
         own = job.jobReference.projectId, job.jobReference.jobId
@@ -69,6 +87,7 @@ def keep_jobs(database: Any) -> None:
 
     database.execute("ATTACH ':memory:' AS results")
     tables.physical, tables.write = physical_or_result, write_once
+    tabledata.list_rows = list_rows
     store.load = lambda *key: jobs.get(key)
     store.save, store.list_, store.delete = save, newest, delete
 

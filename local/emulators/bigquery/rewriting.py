@@ -58,7 +58,16 @@ _FUNCTIONS = (
     """set((pathlib.Path(__file__).parent / "functions").glob("*.sql")) """
     """- {pathlib.Path(__file__).parent / "functions/geography.sql"}""",
 )
+# DuckDB plans twice what is asked for by ``sql``, once for its columns.
+_PAGE = (
+    ("[(total,)] = cur.sql(", "[(total,)] = cur.execute("),
+    ("rows = cur.sql(", "rows = cur.execute("),
+)
+# As a plain function it would wait for a thread, with each request.
+_DEPENDENCY = ("def valid_project(", "async def valid_project(")
 REWRITES: dict[str, Rewrites] = {
+    "local_bigquery.app": (_DEPENDENCY,),
+    "local_bigquery.engine.results": _PAGE,
     "local_bigquery.grpc.write": (_COMMIT,),
     "local_bigquery.jobs.merge": (_MERGE,),
     "local_bigquery.sql.dialect": (_FUNCTIONS,),
