@@ -58,7 +58,6 @@ from propensity.tables import every as tables
 from propensity.usecases import UseCase
 from tests.clocks import ManualClock
 from tests.described import check_described
-from tests.emptied import empty_bucket, empty_tables
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.registry.versions import store
 from tests.rows import append_rows
@@ -331,8 +330,32 @@ class Deployment:
 
     def empty(self, of: Iterable[Table] = tables.TABLES) -> None:
         """Remove all rows of tables, and all objects."""
-        empty_tables(self.warehouse, of)
-        empty_bucket(self.artifacts)
+        self.empty_tables(of)
+        self.empty_bucket()
+
+    def empty_tables(self, of: Iterable[Table]) -> None:
+        """
+        Remove all rows of tables.
+
+        It is done by DELETE, after which the emulator's translations still hold.
+        """
+        rows = {
+            table.stored: f"FROM {table.stored} WHERE "
+            + (
+                f"{table.partition} >= '1970-01-01'"
+                if table.requires_filter
+                else "TRUE"
+            )
+            for table in of
+        }
+        filled = " UNION ALL ".join(
+            f"(SELECT '{name}' AS name {every} LIMIT 1)" for name, every in rows.items()
+        )
+        script = "".join(
+            f"DELETE {rows[row['name']]};\n" for row in self.warehouse.rows(filled, {})
+        )
+        if script:
+            self.warehouse.execute(script)
 
     def traces(self, *users: str) -> set[str]:
         """Return the tables and objects that have one of some users."""
@@ -397,6 +420,24 @@ class Deployment:
             return compact(replace(run, lease=lease))
 
     # Objects
+
+    def empty_bucket(self) -> None:
+        """Remove all objects, with the generations that a versioned bucket keeps."""
+        for entry in self.artifacts.generations():
+            self.artifacts.delete(entry.name, generation=entry.generation)
+
+    @contextlib.contextmanager
+    def putting_objects_back(self) -> Iterator[None]:
+        """Delete what the block makes; write anew what it changes or deletes."""
+        artifacts = self.artifacts
+        data = {name: artifacts.read(name).data for name in artifacts.names("")}
+        kept = {*artifacts.generations()}
+        yield
+        there = {*artifacts.generations()}
+        for entry in there - kept:
+            artifacts.delete(entry.name, generation=entry.generation)
+        for name in {entry.name for entry in kept - there}:
+            artifacts.create(name, data[name])
 
     def load_model(self, folder: Path = load_model.MODELS) -> load_model.Outcome:
         """Load the model that ships, or that of a folder."""

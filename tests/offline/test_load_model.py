@@ -21,7 +21,6 @@ from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
 from propensity.tables import every as tables
 from tests.deployment import Deployment
-from tests.emptied import empty_bucket
 from tests.propensity.registry.versions import Malicious, promote
 
 USE_CASE = usecases.load("first_day_churn")
@@ -100,7 +99,7 @@ class TestLoad:
             "UPDATE ma_model_training_metadata_runs SET model_sha256 = 'other' "
             "WHERE TRUE"
         )
-        empty_bucket(deployment.artifacts)
+        deployment.empty_bucket()
         outcome = deployment.load_model()
         rows = deployment.versions()
 

@@ -24,7 +24,6 @@ from propensity.errors import (
     UnknownVersion,
 )
 from tests.deployment import STREAMED, Deployment, entered
-from tests.emptied import Objects
 from tests.functions.streaming import new_site
 from tests.propensity.registry import versions
 
@@ -63,24 +62,23 @@ def announced(
 
 
 @pytest.fixture(scope="module")
-def shared(emulators) -> Iterator[tuple[Deployment, Objects]]:
+def shared(emulators) -> Iterator[Deployment]:
     with new_site(emulators) as deployment:
         deployment.create_topic(deployment.topic("model-updates"))
         deployment.load_model()
-        yield deployment, Objects(deployment.artifacts)
+        yield deployment
 
 
 @pytest.fixture
 def deployment(shared) -> Iterator[Deployment]:
     """Version 0 is the shipped model, and serves; the topic has nothing in it."""
-    deployment, objects = shared
-    yield deployment
-    objects.put_back()
-    deployment.warehouse.execute(
+    with shared.putting_objects_back():
+        yield shared
+    shared.warehouse.execute(
         "DELETE FROM ma_model_training_metadata_runs WHERE model_version != 0"
     )
     with contextlib.suppress(AlreadyExists):
-        deployment.create_topic(deployment.topic("model-updates"))
+        shared.create_topic(shared.topic("model-updates"))
 
 
 class TestCommands:

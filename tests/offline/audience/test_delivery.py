@@ -21,7 +21,6 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.registry.deployment import opened
 from propensity.tables import every as tables
 from propensity.usecases.declaration import VIEW
-from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
     MONDAY,
     USERS,
@@ -212,7 +211,7 @@ class TestLedger:
             deployment.suppress("u199", at=deployment.clock.now())
             send(deployment, to, **best)
             deployment.clock.advance(60)
-            empty_tables(deployment.warehouse, [tables.SUPPRESSED_USERS])
+            deployment.empty_tables([tables.SUPPRESSED_USERS])
             send(deployment, to, **best)
             next_week(deployment, {"u002": 0.2})
             delivery = send(deployment, to, **best)

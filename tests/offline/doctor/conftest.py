@@ -27,7 +27,6 @@ from propensity.tables import every as tables
 from propensity.timeframe import midnight
 from tests import shop
 from tests.deployment import STREAMED, Deployment, entered
-from tests.emptied import Objects, empty_tables
 
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -120,7 +119,7 @@ def repair(deployment: Deployment) -> None:
     view = f"{deployment.ga4_dataset}.{VIEW_IN_THE_EXPORT}"
     deployment.warehouse.client.delete_table(view, not_found_ok=True)
     deployment.warehouse.create(tables.POSTCODE_INDEX)
-    empty_tables(deployment.warehouse, [tables.DEAD_LETTERS])
+    deployment.empty_tables([tables.DEAD_LETTERS])
     setup.prepare_export(deployment.warehouse, deployment.settings)
     name = f"projects/{deployment.settings.project}/subscriptions/dead-letters-replay"
     endpoint = deployment.settings.pubsub_endpoint
@@ -155,6 +154,5 @@ def healthy(emulators) -> Iterator[Deployment]:
 @pytest.fixture
 def deployment(healthy) -> Iterator[Deployment]:
     """The same, whose objects are put back after a test."""
-    objects = Objects(healthy.artifacts)
-    yield healthy
-    objects.put_back()
+    with healthy.putting_objects_back():
+        yield healthy

@@ -23,7 +23,6 @@ from propensity.events.rows import PostcodeIndex
 from propensity.registry.serving import users_on_the_stream
 from propensity.tables import every as tables
 from tests.deployment import OF_A_STREAM, Deployment
-from tests.emptied import empty_tables
 from tests.events import CATALOGUE, LATENESS
 
 USE_CASE = usecases.load("first_day_churn")
@@ -183,7 +182,7 @@ def spare(opened) -> Stream:
 def empty(spare) -> Stream:
     """The same, without a row."""
     stored = (tables.STREAM_EVENTS, tables.STREAM_FEATURES_DAILY)
-    empty_tables(spare.warehouse, stored)
+    spare.empty_tables(stored)
     return spare
 
 
