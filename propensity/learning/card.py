@@ -411,6 +411,8 @@ def _pairs(correlations: pd.DataFrame) -> list[dict[str, object]]:
     for first, second in combinations(correlations.columns, 2):
         value = round(float(correlations.loc[first, second]), 4)
         if np.isfinite(value):
-            pairs.append({"features": [first, second], "correlation": value})
-    pairs.sort(key=lambda pair: abs(pair["correlation"]), reverse=True)
-    return pairs[:_PAIRS]
+            pairs.append((value, [first, second]))
+    pairs.sort(key=lambda pair: abs(pair[0]), reverse=True)
+    return [
+        {"features": names, "correlation": value} for value, names in pairs[:_PAIRS]
+    ]
