@@ -1,9 +1,9 @@
 """
 What tests of the scheduled functions share: deployments, a small shop, and its model.
 
-``borrow`` gives a deployment to a test, ``new_place`` to the tests of a module:
-over the small shop, or over rows that the test names. The shop's model is trained once
-in a run.
+``borrow_deployment`` lends one to a test, ``borrow_module_deployment`` to the tests of
+a module: over the small shop, or over rows that the test names. The shop's model is
+trained once in a run.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Trained:
 
 
 @dataclass
-class Places:
+class Deployments:
     """
-    Places that tests have one after another, each without a row or an object.
+    Deployments that tests have one after another, each without a row or an object.
 
     A table that a test drops, or gives other columns, stays so: no test does that.
     """
@@ -87,7 +87,7 @@ class Places:
 
     @contextlib.contextmanager
     def lending(self) -> Iterator[Callable[..., Deployment]]:
-        """Lend places, until the end."""
+        """Lend deployments, until the end."""
         lent: list[tuple[str, Deployment]] = []
 
         def lend(
@@ -157,38 +157,38 @@ def shop_dataset(emulators, shop_rows) -> str:
 
 
 @pytest.fixture(scope="session")
-def places(emulators, shop_dataset) -> Iterator[Places]:
-    """Places that are used again."""
-    places = Places(emulators, shop_dataset)
-    yield places
-    for place in places.made:
+def deployments(emulators, shop_dataset) -> Iterator[Deployments]:
+    """Deployments that are used again."""
+    deployments = Deployments(emulators, shop_dataset)
+    yield deployments
+    for place in deployments.made:
         place.close()
 
 
 @pytest.fixture
-def borrow(places) -> Iterator[Callable[..., Deployment]]:
-    """Lend places to one test."""
-    with places.lending() as lend:
+def borrow_deployment(deployments) -> Iterator[Callable[..., Deployment]]:
+    """Lend deployments to one test."""
+    with deployments.lending() as lend:
         yield lend
 
 
 @pytest.fixture(scope="module")
-def new_place(places) -> Iterator[Callable[..., Deployment]]:
-    """Lend places to the tests of one module."""
-    with places.lending() as lend:
+def borrow_module_deployment(deployments) -> Iterator[Callable[..., Deployment]]:
+    """Lend deployments to the tests of one module."""
+    with deployments.lending() as lend:
         yield lend
 
 
 @pytest.fixture
-def place(borrow) -> Deployment:
+def place(borrow_deployment) -> Deployment:
     """A place over the small shop for one test, without a champion."""
-    return borrow()
+    return borrow_deployment()
 
 
 @pytest.fixture
-def champion_place(borrow) -> Deployment:
+def champion_place(borrow_deployment) -> Deployment:
     """The same, with a champion."""
-    return borrow(champion=True)
+    return borrow_deployment(champion=True)
 
 
 @pytest.fixture
@@ -218,9 +218,11 @@ def converters(scores) -> list[str]:
 
 
 @pytest.fixture
-def monday(borrow, scores, converters) -> Deployment:
+def monday(borrow_deployment, scores, converters) -> Deployment:
     """A place with a publication of Monday and the outcomes of its week."""
-    place = borrow([shop.purchase(user, MONDAY + shop.DAY) for user in converters])
+    place = borrow_deployment(
+        [shop.purchase(user, MONDAY + shop.DAY) for user in converters]
+    )
     publish(place.warehouse, MONDAY, scores)
     return place
 

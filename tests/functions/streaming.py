@@ -90,11 +90,9 @@ def prepare_stream(site: Deployment) -> None:
 
 
 @contextlib.contextmanager
-def new_site(
-    emulators: Stack, *, kind: Callable[..., Any] = Deployment, **extra: str
-) -> Iterator[Any]:
+def new_site(emulators: Stack, **extra: str) -> Iterator[Deployment]:
     """Make a deployment of the stream alone: no export, and topics."""
-    site = kind(emulators, **(OF_A_STREAM | extra))
+    site = Deployment(emulators, **(OF_A_STREAM | extra))
     site.extra = {"PROPENSITY_TOPIC_PREFIX": site.name, **site.extra}
     try:
         prepare_stream(site)
@@ -104,7 +102,7 @@ def new_site(
 
 
 @contextlib.contextmanager
-def new_deployment(emulators: Stack, **extra: str) -> Iterator[Deployment]:
+def new_versioned_site(emulators: Stack, **extra: str) -> Iterator[Deployment]:
     """Make a site with all tables, and a bucket that keeps what is overwritten."""
     with new_site(emulators, **extra) as site:
         for table in tables.TABLES:

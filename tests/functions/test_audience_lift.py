@@ -77,9 +77,9 @@ def lifts(place: Deployment):
 
 
 @pytest.fixture(scope="module")
-def weeks(new_place) -> tuple[dict, list[dict], list[dict]]:
+def weeks(borrow_module_deployment) -> tuple[dict, list[dict], list[dict]]:
     """Two weeks: the answer, the rows while a day is missing, and once it is there."""
-    place = new_place(OUTCOMES)
+    place = borrow_module_deployment(OUTCOMES)
     join(place, MONDAY, TREATED, HELD_OUT)
     join(place, MONDAY, TREATED[:10], HELD_OUT[:10], audience="upsell")
     # A user who is a member again counts in the first week alone.
@@ -128,9 +128,9 @@ class TestLift:
         assert after == [("final", 13), ("final", 14)]
 
 
-def test_players_whose_label_is_not_known_are_in_no_group(borrow):
+def test_players_whose_label_is_not_known_are_in_no_group(borrow_deployment):
     """Of players the labels are those that came with their registration."""
-    place = borrow(dataset="")
+    place = borrow_deployment(dataset="")
     registered = datetime.combine(MONDAY - 5 * DAY, time(), UTC)
     registrations = [
         registration(user_id=user, label=label, event_time=registered.isoformat())

@@ -67,10 +67,10 @@ def crm() -> Iterator[Crm]:
 
 
 @pytest.fixture(scope="module")
-def running(new_place, crm, emulators, tmp_path_factory) -> Deployment:
+def running(borrow_module_deployment, crm, emulators, tmp_path_factory) -> Deployment:
     """A place with an audience and a secret for it, once a person has sent Monday."""
     folder = tmp_path_factory.mktemp("own")
-    site = new_place(PROPENSITY_USE_CASES=str(folder))
+    site = borrow_module_deployment(PROPENSITY_USE_CASES=str(folder))
     write(site, crm)
     kept = emulators.state.folder / "secrets" / "AUDIENCE_TOKEN"
     kept.parent.mkdir(exist_ok=True)

@@ -34,9 +34,9 @@ PROBABILITY_FIGURES = (
 
 
 @pytest.fixture
-def place(borrow) -> Deployment:
+def place(borrow_deployment) -> Deployment:
     """A place without an export: all it has is transactions."""
-    return borrow(dataset="")
+    return borrow_deployment(dataset="")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def of_five(day: int, version: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def days(new_place, drawn) -> Deployment:
+def days(borrow_module_deployment, drawn) -> Deployment:
     """A place whose days were evaluated by one run."""
     score, label = drawn
     known = [None if n % 4 == 0 else outcome for n, outcome in enumerate(label)]
@@ -147,7 +147,7 @@ def days(new_place, drawn) -> Deployment:
         *truths(label, day=BEFORE),
         *truths(label, day=AFTER),
     ]
-    place = new_place(dataset="")
+    place = borrow_module_deployment(dataset="")
     at = START - DAY
     trained(place, 8, as_of=at.date(), at=at, alert_threshold=0.5)
     store(place.warehouse, log, truth_rows)

@@ -31,9 +31,9 @@ def cards() -> Cards:
 
 
 @pytest.fixture(scope="module")
-def unlabelled(new_place, cards) -> tuple[Deployment, dict[str, Any]]:
+def unlabelled(borrow_module_deployment, cards) -> tuple[Deployment, dict[str, Any]]:
     """A place where no truth is known yet, and what the first training answered."""
-    place = new_place(dataset="")
+    place = borrow_module_deployment(dataset="")
     place.fits_all = True
     stored(place.warehouse, cards, known=())
     return place, train(place)

@@ -80,12 +80,14 @@ def days_of(place: Deployment) -> list[set[tuple[date, date]]]:
     ]
 
 
-def test_the_newest_day_is_waited_for_and_given_up_until_it_comes(borrow, log_lines):
+def test_the_newest_day_is_waited_for_and_given_up_until_it_comes(
+    borrow_deployment, log_lines
+):
     """While it may come runs end with 503 and Retry-After, a warning and no error in
     the log, and nothing is written. After a while, counted from the first attempt, they
     go on as of the newest date whose days are there, and say so in answer, log and
     rows. Once it has come, a run of the date has all days, and its own rows."""
-    place = borrow(
+    place = borrow_deployment(
         visits(*(TODAY - n * DAY for n in range(2, DAYS + 1))), champion=True
     )
     stream(place, STREAMED, "intraday")
@@ -138,12 +140,12 @@ def test_the_newest_day_is_waited_for_and_given_up_until_it_comes(borrow, log_li
     assert week["week"] == str(TODAY - 7 * DAY)
 
 
-def test_a_day_is_read_from_one_table_alone(borrow):
+def test_a_day_is_read_from_one_table_alone(borrow_deployment):
     """Each event of a day is there once while the daily table and others are there, or
     the fresh one and the streamed ones, or both of these, or the fresh streamed one."""
     days = [TODAY - n * DAY for n in range(2, 6)]
     kinds = ("fresh", "intraday", "fresh_intraday")
-    place = borrow(visits(*days))
+    place = borrow_deployment(visits(*days))
     for gone, day in enumerate(days):
         stream(place, day, *kinds[max(gone - 1, 0) :])
         if gone:
@@ -160,10 +162,10 @@ def test_a_day_is_read_from_one_table_alone(borrow):
     }
 
 
-def test_an_export_that_is_only_streamed_is_read(borrow):
+def test_an_export_that_is_only_streamed_is_read(borrow_deployment):
     """A property may have no daily tables at all."""
     days = [TODAY - n * DAY for n in (31, 30)]
-    place = borrow(visits(*days), champion=True)
+    place = borrow_deployment(visits(*days), champion=True)
     for day in days:
         stream(place, day, "intraday")
         drop(place, day)
@@ -174,13 +176,13 @@ def test_an_export_that_is_only_streamed_is_read(borrow):
     assert answer["streamed_days"] == [str(day) for day in days]
 
 
-def test_an_export_in_another_project_is_read_there(borrow, deployment):
+def test_an_export_in_another_project_is_read_there(borrow_deployment, deployment):
     """By predictions and evaluations, through the view."""
     name, days = deployment.ga4_dataset, [TODAY - n * DAY for n in range(30, 32)]
     theirs = replace(deployment.settings, project="their-project")
     with contextlib.closing(Warehouse.open(theirs)) as warehouse:
         ga4_export.load_tables(warehouse.client, name, shop.shards(visits(*days)))
-    place = borrow(dataset=f"their-project.{name}", champion=True)
+    place = borrow_deployment(dataset=f"their-project.{name}", champion=True)
     answer = place.run("predictions", TODAY - 29 * DAY)
     [week] = place.run("model_evaluation", TODAY - 29 * DAY)["weeks"]
 

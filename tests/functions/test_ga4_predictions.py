@@ -56,9 +56,11 @@ def create_view(place, zone: str = "Europe/Amsterdam") -> str:
     return f"{dataset}.ga4_predictions"
 
 
-def test_a_prediction_is_read_once_its_day_has_ended_where_the_property_is(borrow):
+def test_a_prediction_is_read_once_its_day_has_ended_where_the_property_is(
+    borrow_deployment,
+):
     """A day in New York ends when the outcomes of the next have begun in UTC."""
-    place, as_of = borrow([event("a", date(2026, 3, 8))]), date(2026, 3, 10)
+    place, as_of = borrow_deployment([event("a", date(2026, 3, 8))]), date(2026, 3, 10)
     for day, value in ((8, 0.1), (9, 0.2), (10, 0.9)):
         export_users(place, date(2026, 3, day), {"a": value})
     scores = {}
@@ -80,10 +82,12 @@ def test_a_prediction_is_read_once_its_day_has_ended_where_the_property_is(borro
     }
 
 
-def test_the_report_says_whether_the_model_or_ga4_ranked_better(borrow, tmp_path):
+def test_the_report_says_whether_the_model_or_ga4_ranked_better(
+    borrow_deployment, tmp_path
+):
     """The prediction is the baseline, and no feature: the rows of the training have it,
     and the report compares."""
-    place = borrow(weekly(FIRST, WEEKS))
+    place = borrow_deployment(weekly(FIRST, WEEKS))
     users = [f"user.{number:03}" for number in range(160)]
     for days in (31, 24, 17, 10):
         # GA4 knows half of those who buy often, and no later day may be seen.

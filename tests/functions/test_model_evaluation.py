@@ -31,7 +31,9 @@ PAGE = f"reports/{NAME}/{MONDAY}.html"
 
 
 @pytest.fixture(scope="module")
-def week(new_place, scores, converters) -> tuple[Deployment, dict[str, Any]]:
+def week(
+    borrow_module_deployment, scores, converters
+) -> tuple[Deployment, dict[str, Any]]:
     """A week with its outcomes, and what must not count for it; the run's answer."""
     rows = [
         purchase(user, MONDAY + DAY, 10.0, transaction=f"T-{user}")
@@ -50,7 +52,7 @@ def week(new_place, scores, converters) -> tuple[Deployment, dict[str, Any]]:
         *(purchase(user, MONDAY + WEEK, 1_000.0) for user in scores),
         *(event("u1", MONDAY + n * DAY) for n in range(-1, 8)),
     ]
-    place = new_place(rows)
+    place = borrow_module_deployment(rows)
     values = {user: 1.0 + n % 7 for n, user in enumerate(scores)}
     publish(place.warehouse, MONDAY, scores, values=values)
     # A later publication is not the one that was in force for the week.
@@ -186,11 +188,11 @@ class TestWeek:
 
 
 class TestMaturity:
-    def test_a_week_is_provisional_then_final(self, borrow, scores):
+    def test_a_week_is_provisional_then_final(self, borrow_deployment, scores):
         """Defect: labels closed before GA4 did. Late rows still change the figures; a
         rerun of 01, which follows the season, must not know of them."""
         some = [purchase("u1", MONDAY + 2 * DAY)]
-        place = borrow([event("u1", MONDAY - DAY), *some])
+        place = borrow_deployment([event("u1", MONDAY - DAY), *some])
         publish(place.warehouse, MONDAY, scores)
         place.warehouse.execute(
             "UPDATE ma_publications_runs SET log_odds_shift = 0.25 WHERE TRUE"
@@ -243,12 +245,12 @@ class TestMaturity:
         assert after["prediction_scored_at"] == scored_at
 
     def test_a_week_is_of_what_stands_where_01_was_missed(
-        self, borrow, scores, converters
+        self, borrow_deployment, scores, converters
     ):
         """Defect: a final week without a publication of its own kept the figures of an
         earlier one that was replaced. It is evaluated again, once, and is of the newest
         before it alone; so is one that had no probabilities at all."""
-        place = borrow([purchase(user, MONDAY + DAY) for user in converters])
+        place = borrow_deployment([purchase(user, MONDAY + DAY) for user in converters])
         late = MONDAY + 2 * WEEK
         place.run("model_evaluation", MONDAY + WEEK)
         found = []
@@ -270,7 +272,7 @@ class TestMaturity:
         assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
 
     def test_a_week_waits_for_a_day_that_the_export_lacks(
-        self, borrow, scores, converters
+        self, borrow_deployment, scores, converters
     ):
         """Defect: a table that came weeks late was in no figure, and none said so. As
         long as a run catches up the week is provisional, and its report names the day;
@@ -279,7 +281,7 @@ class TestMaturity:
         others = [event("u0", wednesday + n * WEEK) for n in (-2, -1, *range(1, 10))]
         half = len(converters) // 2
         bought = [purchase(user, MONDAY + DAY) for user in converters[:half]]
-        place = borrow([*others, *bought])
+        place = borrow_deployment([*others, *bought])
         publish(place.warehouse, MONDAY, scores)
         # Longer ago than features read.
         late = MONDAY + 10 * WEEK
@@ -299,10 +301,12 @@ class TestMaturity:
 
 
 class TestWeeksWithout:
-    def test_two_classes_or_predictions_get_a_row_that_says_so(self, borrow, scores):
+    def test_two_classes_or_predictions_get_a_row_that_says_so(
+        self, borrow_deployment, scores
+    ):
         """Where nobody bought there is no ROC curve, and no crash. Once there are
         predictions, the row that says there were none is replaced."""
-        place = borrow([event("u1", MONDAY - DAY)])
+        place = borrow_deployment([event("u1", MONDAY - DAY)])
         answer = place.run("model_evaluation", MONDAY + WEEK)
         [before] = place.evaluations()
         publish(place.warehouse, MONDAY, scores)

@@ -62,12 +62,12 @@ def best_of(scores: dict[str, float], *weeks: date) -> float:
 
 
 @pytest.fixture(scope="module")
-def weeks(new_place, scores) -> tuple[Deployment, list[dict[str, Any]]]:
+def weeks(borrow_module_deployment, scores) -> tuple[Deployment, list[dict[str, Any]]]:
     """Six weeks of one publication each: two are evaluated, more buy in the second
     late, and the others are caught up with. Their rows, and the newest one's once
     it is final."""
     rows = [*bought(scores, *WEEKS), event("u0", WEEKS[-1] + WEEK + DAY)]
-    place = new_place(rows, PROPENSITY_BUDGET="20")
+    place = borrow_module_deployment(rows, PROPENSITY_BUDGET="20")
     for week in WEEKS:
         publish(place.warehouse, week, scores)
     second = WEEKS[1]
@@ -144,10 +144,12 @@ def test_thresholds_are_shown_beside_the_weeks_before(weeks):
     assert shown == [str(WEEKS[1]), str(MONDAY)]
 
 
-def test_thresholds_are_the_training_s_where_no_week_is_known(borrow, scores):
+def test_thresholds_are_the_training_s_where_no_week_is_known(
+    borrow_deployment, scores
+):
     """Outcomes that end after a week begins are none, nor are too few."""
     weeks = MONDAY + 3 * DAY, MONDAY + WEEK, MONDAY + 2 * WEEK
-    place = borrow(bought(scores, *weeks))
+    place = borrow_deployment(bought(scores, *weeks))
     for week in weeks:
         publish(place.warehouse, week, scores)
     row = {

@@ -54,9 +54,9 @@ def upload(place: Deployment, preprocessor: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(new_place, places) -> tuple[Deployment, dict]:
+def trained(borrow_module_deployment, deployments) -> tuple[Deployment, dict]:
     """A place whose first model was trained, and the answer of the training."""
-    return new_place(champion=True), places.first_model.answer
+    return borrow_module_deployment(champion=True), deployments.first_model.answer
 
 
 class TestVersion:
@@ -163,11 +163,11 @@ class TestVersion:
         assert answer["value"]["observed"] == sum(paid or 0 for _, paid in held)
 
 
-def test_amounts_are_of_the_horizon_and_in_one_currency(borrow):
+def test_amounts_are_of_the_horizon_and_in_one_currency(borrow_deployment):
     """A purchase before the as-of date, or after the horizon, does not matter. Of
     several currencies it is US dollars; what a purchase lacks counts as nothing."""
     as_of = TRAINED
-    place = borrow(
+    place = borrow_deployment(
         [
             purchase("u", as_of - DAY, 1_000.0),
             purchase("u", as_of, 3.0),
@@ -309,9 +309,9 @@ def test_two_at_once_give_two_versions_and_one_champion(place, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def serving(new_place) -> Deployment:
+def serving(borrow_module_deployment) -> Deployment:
     """A place with a champion that no failure may touch."""
-    return new_place(champion=True)
+    return borrow_module_deployment(champion=True)
 
 
 class TestFailures:

@@ -103,9 +103,9 @@ def check(python: str | Path, place: Deployment, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def deployed(new_place, tmp_path_factory) -> Deployment:
+def deployed(borrow_module_deployment, tmp_path_factory) -> Deployment:
     """A week published with a shift of the season, and players scored on the stream."""
-    place = new_place(champion=True)
+    place = borrow_module_deployment(champion=True)
     both_weeks(place, 0.7)
     assert place.run("predictions", LATER)["log_odds_shift"] > 0
     site = place.with_settings(

@@ -33,9 +33,9 @@ POINTER = "models/ga4_purchase/champion.json"
 
 
 @pytest.fixture(scope="module")
-def publication(new_place) -> tuple[Deployment, dict[str, Any]]:
+def publication(borrow_module_deployment) -> tuple[Deployment, dict[str, Any]]:
     """A place with predictions of before and a published week; the run's answer."""
-    place = new_place(champion=True)
+    place = borrow_module_deployment(champion=True)
     put(place.warehouse, "gone.1", as_of=TRAINED - WEEK)
     put(place.warehouse, "user.001", as_of=TRAINED - WEEK)
     put(place.warehouse, "user.002", as_of=TRAINED)
@@ -401,12 +401,12 @@ def test_drift_is_an_alarm_and_stops_nothing(champion_place, log_lines, monkeypa
 
 @pytest.mark.parametrize("step", ["write", "execute"])
 def test_no_publication_has_a_user_who_was_forgotten_meanwhile(
-    borrow, monkeypatch, step
+    borrow_deployment, monkeypatch, step
 ):
     """Forgotten before the scores are appended, nothing is published and nobody's score
     stays: the run is called again. Before the publication, all others are published."""
     user = "user.004"
-    place = borrow(champion=True, PROPENSITY_SUPPRESSION_KEY=KEY)
+    place = borrow_deployment(champion=True, PROPENSITY_SUPPRESSION_KEY=KEY)
     left: list[int] = []
     original = getattr(Warehouse, step)
 

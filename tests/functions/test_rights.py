@@ -231,7 +231,7 @@ def recording(place: Deployment) -> Iterator[Record]:
 
 
 @pytest.fixture(scope="module")
-def place(new_place, tmp_path_factory) -> Deployment:
+def place(borrow_module_deployment, tmp_path_factory) -> Deployment:
     """A shop and players, with what a deployment has collected when it trains."""
     own = tmp_path_factory.mktemp("own_use_cases")
     for name, table in AUDIENCES.items():
@@ -241,7 +241,9 @@ def place(new_place, tmp_path_factory) -> Deployment:
         statement = f"SELECT user_id FROM publication, {table} WHERE FALSE"
         both = f"{statement} UNION DISTINCT SELECT user_id FROM publication"
         (folder / "winback.sql").write_text(both)
-    place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(own))
+    place = borrow_module_deployment(
+        PROPENSITY_SUPPRESSION_KEY=KEY, PROPENSITY_USE_CASES=str(own)
+    )
     place = place.with_constants(minimum_training_rows=20, minimum_conversions=2)
     place.suppress("user.004")
     code = {"socioeconomic_idx": 5.0, "loaded_on": TRAINED, "is_outward": True}

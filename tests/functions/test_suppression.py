@@ -162,10 +162,10 @@ class TestScheduledRuns:
         assert self.USER not in {row["user_id"] for row in rows}
 
     def test_scheduled_runs_leave_the_user_out_of_cards_of_which_they_read_some(
-        self, borrow
+        self, borrow_deployment
     ):
         """One of 1,500 cards with a transaction each; and they read 1,000 if so set."""
-        place = borrow(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
+        place = borrow_deployment(dataset="", PROPENSITY_SUPPRESSION_KEY=KEY)
         stored(place.warehouse, cards := drawn(1_500))
         place.suppress(cards.ids[7])
         as_of, cards_only = date(2026, 3, 14), {"use_case": "card_fraud"}

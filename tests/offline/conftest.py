@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -15,9 +14,8 @@ def new_deployment(emulators) -> Iterator[Callable[..., Deployment]]:
     """Make a deployment that nobody else uses, with settings."""
     made: list[Deployment] = []
 
-    def make(kind: Callable[..., Any] = Deployment, **extra: str) -> Any:
-        extra = {"PROPENSITY_GA4_DATASET": "", **extra}
-        made.append(kind(emulators, **extra))
+    def make(**extra: str) -> Deployment:
+        made.append(Deployment(emulators, PROPENSITY_GA4_DATASET="", **extra))
         made[-1].prepare()
         return made[-1]
 

@@ -30,7 +30,7 @@ from propensity.tables import every as tables
 from propensity.usecases.declaration import VIEW
 from tests import shop
 from tests.deployment import KEY, Deployment
-from tests.functions.streaming import new_deployment
+from tests.functions.streaming import new_versioned_site
 from tests.offline.forgetting import (
     EXPORT,
     GONE,
@@ -72,7 +72,7 @@ def counts(site: Deployment) -> dict[str, int]:
 def shared(emulators) -> Iterator[Deployment]:
     """All tables, and a bucket that keeps what is overwritten."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
-    with new_deployment(emulators, **extra) as made:
+    with new_versioned_site(emulators, **extra) as made:
         yield made
 
 

@@ -15,7 +15,7 @@ from propensity.learning.card import pseudonymise
 from propensity.registry.versions import parquet_of
 from propensity.tables import every as tables
 from tests.deployment import KEY, Deployment, entered
-from tests.functions.streaming import new_deployment
+from tests.functions.streaming import new_versioned_site
 from tests.offline.forgetting import (
     EXPORT,
     GONE,
@@ -70,7 +70,7 @@ def forgotten(emulators) -> Iterator[tuple[Deployment, dict[str, Any], dict[str,
         tables.DEAD_LETTERS,
     )
     users = users_of([GONE, "7", *ODD], None)
-    with new_deployment(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as made:
+    with new_versioned_site(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as made:
         made.append(log, row_of(log, GONE, event_id="e7"))
         made.append(log, row_of(log, KEPT, event_id="e8"))
         for event_id in ("e7", "e8", GONE):
