@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from propensity import errors
-from propensity.errors import PropensityError
+from propensity.errors import PropensityError, RequestError
 
 CLASSES = [
     member
@@ -24,6 +24,16 @@ def test_an_error_has_a_status_and_a_code_of_its_own(kind):
     assert 400 <= kind.status < 600
     assert kind.__doc__
     assert [other.code for other in CLASSES].count(kind.code) == 1
+
+
+def test_the_body_of_an_error_names_the_field_and_what_was_found():
+    """Where there is none the body has no such entry, as openapi.yaml says."""
+    body = RequestError("as_of is late").body()
+    found = RequestError("as_of is late", field="as_of", detail={"found": 3}).body()
+
+    message = {"message": "as_of is late", "retryable": False}
+    assert body == {"error": "bad_request", **message}
+    assert found == {**body, "field": "as_of", "detail": {"found": 3}}
 
 
 def test_only_what_may_pass_by_itself_is_retried():

@@ -31,6 +31,7 @@ from tests.deploy.conftest import KEY, SETTINGS, settings_file
         ("DEPLOY_FUNCTIONS", " , ", "DEPLOY_FUNCTIONS names nothing"),
         ("PROPENSITY_BUCKET", "192.168.5.4", "PROPENSITY_BUCKET"),
         ("PROPENSITY_BUCKET", "a..b", "PROPENSITY_BUCKET"),
+        ("PROPENSITY_BUCKET", "google-x", "PROPENSITY_BUCKET"),
         ("GOOGLE_CLOUD_PROJECT", "--help", "GOOGLE_CLOUD_PROJECT"),
     ],
 )

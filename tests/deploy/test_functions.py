@@ -11,6 +11,7 @@ import pytest
 
 from deploy import DeploymentError, configuration, functions
 from deploy.functions import ROOT, SUBSCRIPTIONS
+from propensity.registry.leases import DURATION
 from propensity.settings import DEAD_LETTERS, ENRICHED, EVENTS, Settings
 from tests.deploy.conftest import SETTINGS
 
@@ -63,6 +64,14 @@ def patience_s(target: str) -> int:
     least, most = (int(flags[f"{one}-backoff"].rstrip("s")) for one in ("min", "max"))
     retries = int(flags["max-retry-attempts"])
     return sum(min(least * 2**n, most) for n in range(retries))
+
+
+@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
+def test_a_run_that_was_killed_can_begin_again_when_the_scheduler_calls_again(function):
+    """The lease of a dead run has ended by then."""
+    if function.schedule:
+        pause = int(function.schedule.flags["min-backoff"].rstrip("s"))
+        assert pause >= DURATION.total_seconds()
 
 
 class TestTogether:

@@ -58,6 +58,21 @@ def test_terraform_knows_every_table_that_is_kept_for_a_time(tmp_path):
     assert {*json.loads(line)} <= {*tables}
 
 
+@pytest.mark.parametrize(("runs", "is_named"), [("r1", True), ("r2", False)])
+def test_a_service_is_named_if_it_does_not_run_its_latest_revision(
+    tmp_path, capsys, runs, is_named
+):
+    """A revision without requests is none that runs."""
+    traffic = [{"revisionName": runs, "percent": 100}, {"revisionName": "r0"}]
+    status = {"url": "u", "latestCreatedRevisionName": "r2", "traffic": traffic}
+    name = configuration.of(SETTINGS).name("get_proba")
+    file, services = settings_file(tmp_path, SETTINGS), tmp_path / "services.json"
+    services.write_text(json.dumps([{"metadata": {"name": name}, "status": status}]))
+
+    assert main(["variables", "--settings", str(file), "--json", str(services)]) == 0
+    assert (f"{name} runs r1" in capsys.readouterr().out) == is_named
+
+
 @pytest.mark.parametrize(
     ("change", "lost"),
     [

@@ -46,6 +46,23 @@ def test_a_write_that_is_cut_off_leaves_an_object_whole(tmp_path, monkeypatch, c
     assert (resource["generation"] == first["generation"]) == (content == b"old")
 
 
+def test_a_generation_that_is_deleted_by_its_number_is_gone_for_good(tmp_path):
+    """Also the live one; all others stay, and are listed where versions are asked for:
+    the forgetting of users looks for them there."""
+    bucket, name, every = "bucket", "index", {"versions": "true"}
+    with contextlib.closing(emulator.Store(tmp_path)) as store:
+        store.create_bucket({"name": bucket, "versioning": {"enabled": True}})
+        old, live = (store.write(bucket, b"x", {"name": name}, {}) for _ in range(2))
+        store.delete(bucket, name, {"generation": live["generation"]})
+        [kept] = store.objects(bucket, every)
+
+        assert kept["generation"] == old["generation"]
+        assert "timeDeleted" in kept
+        assert store.objects(bucket, {}) == []
+        store.delete(bucket, name, {"generation": old["generation"]})
+        assert store.objects(bucket, every) == []
+
+
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a/../x", "a//x", "./x"])
 def test_an_object_has_a_file_of_its_own_in_the_folder_of_its_bucket(bucket, name):
     bucket.blob("x").upload_from_string(b"x")

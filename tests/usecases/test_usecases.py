@@ -89,10 +89,15 @@ threshold = 0.5 | threshold = 0.5\nbudget = "0%" | budget is '0%': use a number
 outcome = "o" | outcome = " " | outcome is ' '; use a text that is not blank
 label_event = "purchase" | label_event = 0.5 | label_event must be a whole number or a
 label_event = "purchase" | horizon_days = 30 | parameters.horizon_days: every
+label_event = "purchase" | "a b" = "x" | parameters.a b is not a valid name
 coupon = "STRING" | coupon = "TEXT" | no TEXT. Use one of INT64, NUMERIC, STRING
 coupon = "STRING" | "cou'pon" = "STRING" | event_params.cou'pon is not a valid name
+plan = "STRING" | 2nd = "STRING" | user_properties.2nd is not a valid name
 country = "category" | country = "text" | there is no text. Use one of category, number
 country = "category" | Label = "number" | features.Label: training has
+country = "category" | user_id = "number" | features.user_id: training has
+country = "category" | truth_time = "number" | features.truth_time: training has
+country = "category" | "a-b" = "number" | features.a-b is not a valid name
 feature = "recency_days" | feature = "country" | baseline.feature: country is
 "LogisticRegression" | "XGBoost" | candidates[0].algorithm: there is no XGBoost
 "ExtraTreesClassifier" | "HalfSpaceTrees" | candidates: trees is a HalfSp
@@ -107,6 +112,7 @@ of = ["lr", "trees"] | of = [] | candidates: average needs one parameter, of
 events = ["spin"] | events = "spin" | stream.events must be a list
 [events.spin] | [events."a spin"] | events.a spin is not a valid name
 stake = "amount" | stake = "money" | events.spin.stake: there is no money
+user_id = "customer" | user_id = "a b" | sources.loyalty.user_id is 'a b'
 plans = ["ends"] | plans = ["end"] | sources.loyalty.plans: end is not among
 "crm.loyalty" | "loyalty" | sources.loyalty.table is 'loyalty'
 "crm.loyalty" | "crm.events_*" | sources.loyalty.table is 'crm
@@ -147,10 +153,11 @@ class TestProblems:
         assert problem.startswith("toy/usecase.toml: ")
         assert message in problem
 
-    def test_problems_name_a_source_that_is_a_table_of_the_deployment(self):
-        [problem] = problems(TOML.replace("[sources.loyalty", "[sources.ma_drift"))
+    @pytest.mark.parametrize("name", ["ga_events", "ma_drift", "stream_events"])
+    def test_problems_name_a_source_that_is_a_table_of_the_deployment(self, name):
+        [problem] = problems(TOML.replace("[sources.loyalty", f"[sources.{name}"))
 
-        assert "sources.ma_drift: a deployment has a table of this name" in problem
+        assert f"sources.{name}: a deployment has a table of this name" in problem
 
     def test_problems_name_candidates_that_are_none(self):
         head, _, rest = TOML.partition("[[candidates]]")

@@ -127,6 +127,7 @@ def test_times_are_read_as_people_write_them(values, order):
         (["NA", "DE", None], "category"),
         (["2024-01-01", None, "2024-02-01"], "date"),
         ([None, None], None),
+        ([7, 7], None),
         ([1, 2, 3, 4], None),
         ([["a"], ["b"]], "category"),
     ],

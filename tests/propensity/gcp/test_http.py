@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 from starlette.requests import Request
@@ -19,7 +21,7 @@ from propensity.gcp.http import (
     json_errors,
     reject_duplicates,
 )
-from propensity.gcp.log import Counts, trace_of
+from propensity.gcp.log import Counts, log, trace_of
 
 INSIDE = "the table p.d.secrets has no column x"
 WAITS = errors.ExportLate("x", retry_after_s=600, detail={})
@@ -126,6 +128,14 @@ async def test_a_body_is_read_up_to_its_maximum():
             await body_of(request, maximum=9)
 
 
+async def test_a_connection_that_is_closed_within_the_body_is_the_callers_fault():
+    async def receive() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(errors.RequestError, match="closed within the body"):
+        await body_of(Request({"type": "http", "headers": []}, receive), maximum=10)
+
+
 @pytest.mark.parametrize(
     ("body", "name"),
     [
@@ -144,6 +154,18 @@ def test_a_name_is_once_in_an_object(body, name):
     assert refused.value.field == name
     apart = '{"a": {"a": "a"}, "b": [{"a": 1}, {"a": 2}]}'
     assert json.loads(apart, object_pairs_hook=reject_duplicates) == json.loads(apart)
+
+
+def test_a_line_of_the_log_is_written_at_once(monkeypatch):
+    """Threads answer requests: between two writes another one's line could come."""
+    writes: list[str] = []
+    stream = SimpleNamespace(write=writes.append, flush=lambda: None)
+    monkeypatch.setattr(sys, "stderr", stream)
+    log("INFO", "a line", thread=1)
+
+    [line] = writes
+    assert line.endswith("\n")
+    assert json.loads(line) == {"severity": "INFO", "message": "a line", "thread": 1}
 
 
 @pytest.mark.parametrize(

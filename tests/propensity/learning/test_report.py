@@ -161,7 +161,11 @@ class TestWeek:
     def test_a_week_says_whether_the_odds_were_right_and_if_nothing_ranks(self):
         one = row(outcome="one_class", roc_auc=None, pr_auc=None, lift=())
 
-        assert "As expected." in words(page())
+        usual = words(page())
+        assert "As expected." in usual
+        # The budget, the deciles and the weeks before are on every page.
+        for part in ("The top 10%", "Lift by group", "Week by week"):
+            assert part in usual
         assert "Other than expected." in words(page(row(2, moved=0.8)))
         assert "All outcomes are the same" in words(page(one))
 
