@@ -27,7 +27,7 @@ from propensity.ga4 import Shards
 from propensity.gcp import secrets
 from propensity.gcp.artifacts import Artifacts, content_of
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.leases import LeaseFile
+from propensity.registry.leases import ANY_DATE, LeaseFile
 from propensity.registry.serving import loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs.export import check_own_events, listed
@@ -283,6 +283,9 @@ def check_runs(exam: Examination) -> Iterator[Finding]:
             who = f"{function.target} of {name}"
             if as_of := newest.get((name, kind)):
                 lease = _lease(exam.artifacts, f"runs/{name}/{kind}/{as_of}.json")
+                # All compactions have one lease, so that its date says nothing.
+                if as_of == ANY_DATE:
+                    as_of = (lease.began_at or exam.now).date()
                 yield from _check_ended(exam, f"{who} for {as_of}", lease)
                 if not exam.is_local:
                     yield from _check_overdue(exam, who, as_of, schedule.cron)

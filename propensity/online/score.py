@@ -255,6 +255,8 @@ def scores_of(group: Sequence[Waiting]) -> list[Any]:
         except Exception as error:  # every waiting request must get an answer
             for position in positions:
                 results[position] = error.with_traceback(None)
+                if len(positions) > 1:  # a bad request must not fail the others
+                    [results[position]] = scores_of([group[position]])
     return results
 
 

@@ -95,9 +95,10 @@ class Lease:
             before: The object until now; after ``check``, the one with the run's lease.
             at: Now, in UTC; while the run works the lease ends some time later.
         """
-        file = LeaseFile(state=state, run_id=self.run_id, error=error)
+        file = LeaseFile(state=state, run_id=self.run_id, began_at=self.began_at)
+        file.error = error
         if state == "running":
-            file.began_at, file.expires_at = self.began_at, at + DURATION
+            file.expires_at = at + DURATION
         if state == "done":
             file.answer = self.answer
         else:

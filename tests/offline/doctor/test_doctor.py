@@ -26,8 +26,11 @@ from offline.doctor.run import CHECKS
 from propensity import usecases
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.leases import leased
+from propensity.runs.compact import KIND, SCOPE
 from propensity.tables import every as tables
 from propensity.usecases.declaration import Events, Source
+from tests.clocks import ManualClock
 from tests.deployment import STREAMED, Deployment
 from tests.offline.doctor.conftest import (
     EXPORT,
@@ -223,6 +226,17 @@ class TestRuns:
 
         assert found(deployment, "runs", is_local=True) == [failed]
         assert found(deployment, "runs") == [failed, never]
+
+    def test_a_compaction_is_overdue_a_day_after_its_last_one(self, deployment):
+        """All compactions have one lease, whose date says nothing."""
+        for days, overdue in ((1, 0), (2, 1)):
+            at = NOW - timedelta(days=days)
+            with leased(deployment.artifacts, SCOPE, KIND, clock=ManualClock(at).now):
+                pass
+            what = found(deployment, "runs")
+            assert len(what) == overdue
+            assert all(one.startswith("compact_features of stream is") for one in what)
+            assert all(one.endswith(f"was for {at.date()}") for one in what)
 
 
 class TestCommand:

@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import ArtifactError, Conflict
+from propensity.models.scoring import ValueModel
 from propensity.registry.versions import EARLIER, Record, Registry, pickled, unpickled
 from tests.propensity.registry.versions import (
     NOW,
@@ -50,6 +51,10 @@ class TestVersions:
 
 
 class TestArtifacts:
+    def test_files_of_older_versions_find_the_class_of_amounts(self):
+        """They name the module that it was in."""
+        assert unpickled(b"cpropensity.models.value\nValueModel\n.") is ValueModel
+
     def test_artifacts_are_verified_before_they_are_unpickled(self, registry, tmp_path):
         """Whoever can write to the bucket runs no code."""
         name, checksum = registry.upload_preprocessor(StandardScaler())
