@@ -232,15 +232,18 @@ def ranks_alone(older: Slice, part: Slice, name: str, kind: str) -> Floats:
     """
     Return ranks of rows in [0, 1] by one feature, (rows,); a gap is the lowest number.
 
-    A category ranks by its rate in older rows; a gap, and rare or new ones, by that of
-    all rows.
+    A category ranks by its rate in older rows, and a gap is one of them. Rare and new
+    ones rank by the rate of all rare ones: an id that only buyers have is rare.
     """
     column = part.rows[name]
     if kind == NUMBER:
         return _ranks(numbers_of(column))
-    known = pd.Series(older.label).groupby(older.rows[name].to_pandas())
+    label = pd.Series(older.label)
+    known = label.groupby(older.rows[name].to_pandas(), dropna=False)
     rates = known.mean()[known.size() >= _FEWEST]
-    own = column.to_pandas().map(rates).fillna(older.label.mean())
+    rare = label[known.transform("size") < _FEWEST]
+    others = (rare if len(rare) >= _FEWEST else label).mean()
+    own = column.to_pandas().map(rates).fillna(others)
     return _ranks(own.to_numpy(np.float64))
 
 

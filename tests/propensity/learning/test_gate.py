@@ -250,9 +250,17 @@ class TestChallenger:
         ("noise", lambda label: np.where(label == 1, 5.0, np.nan), True),
         ("noise", lambda label: 1.0 - label + np.arange(len(label)) % 9 / 50, True),
         ("country", lambda label: np.where(label == 1, "paid", None), True),
+        (
+            "country",
+            lambda label: [f"o{n}" if y else None for n, y in enumerate(label)],
+            True,
+        ),
         ("country", lambda label: [f"u{n % 80}" for n in range(len(label))], False),
     ],
-    ids=["a gap unless it came", "nearly the label", "a category", "an id of a user"],
+    ids=[
+        *("a gap unless it came", "nearly the label", "a category"),
+        *("an id of an order", "an id of a user"),
+    ],
 )
 def test_a_feature_that_knows_the_outcome_is_named_in_the_verdict(name, leak, is_named):
     """A model of it is perfect, and worth nothing. An id tells nothing of others."""
