@@ -70,7 +70,7 @@ def test_a_service_is_named_if_it_does_not_run_its_latest_revision(
     services.write_text(json.dumps([{"metadata": {"name": name}, "status": status}]))
 
     assert main(["variables", "--settings", str(file), "--json", str(services)]) == 0
-    assert (f"{name} runs r1" in capsys.readouterr().out) == is_named
+    assert (f"{name} runs {runs} " in capsys.readouterr().out) == is_named
 
 
 @pytest.mark.parametrize(

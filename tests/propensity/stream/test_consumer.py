@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,7 +30,7 @@ from propensity.stream.consumer import (
 from propensity.stream.score import ScoreStream
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
 from tests.clocks import ManualClock
-from tests.events import DEPLOYED, NOW, enriched_card, registration, written
+from tests.events import DEPLOYED, NOW, bet, enriched_card, registration, written
 from tests.propensity.stream.test_score import Log, stream_of
 
 
@@ -133,6 +135,30 @@ async def test_a_refused_message_of_very_many_words_leaves_its_size_alone():
 
     letter = await lettered(consumer, Message(data, "m"), LISTED)
     assert (letter["raw"], letter["raw_size"]) == (None, len(data))
+
+
+async def test_names_that_callers_make_up_leave_no_memory_behind():
+    """An instance that kept them would grow until it is killed."""
+    consumer = stream_of(Log())
+
+    async def send(round_: int) -> None:
+        for n in range(200):
+            name = f"{round_}-{n}-{'x' * 2_000}"
+            events = [
+                *(bet(use_case=name), bet(event_type=name), bet(event_id=[name])),
+                *(enriched_card(name), {name: 1}, {**bet(), name: {name: 1}}),
+            ]
+            group = [Message(written(event), name) for event in events]
+            await consumer.consume([*group, Message(name.encode(), name)])
+
+    await send(0)
+    tracemalloc.start()
+    await send(1)
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 200_000, "half of the names"
 
 
 async def test_loaded_postcodes_are_there_within_the_hour_and_stay(capsys):
