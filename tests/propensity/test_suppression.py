@@ -4,6 +4,7 @@ The list of suppressed users: recognised by keyed hashes, in whatever names them
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -27,6 +28,7 @@ from propensity.registry import index
 from propensity.settings import Settings
 from propensity.suppression import EVERYWHERE, NOBODY, Suppressed, key_id, user_hash
 from propensity.tables import every as tables
+from tests.clocks import ManualClock
 from tests.deployment import KEY
 
 CHURN, SHOP = "first_day_churn", "ga4_purchase"
@@ -123,6 +125,33 @@ class TestRead:
         with pytest.raises(MissingTable):
             suppression.read(keyed.warehouse)
         assert suppression.read(deployment.warehouse) == NOBODY
+
+
+async def test_the_list_is_followed_within_its_time_and_used_for_five_times_it():
+    """Then an instance that cannot read it stops answering."""
+    clock, lists = ManualClock(), [NOBODY, listed("ana")]
+
+    def read() -> Suppressed:
+        if not lists:
+            raise Unavailable("503")
+        return lists.pop(0)
+
+    async def after(seconds: float) -> Suppressed:
+        """The list once it was read behind an answer."""
+        clock.advance(seconds)
+        await kept.current()
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        return await kept.current()
+
+    settings = Settings(project="p", refresh_s=60)
+    kept = suppression.suppressed_users(
+        settings, read, function="f", clock=clock.monotonic
+    )
+    assert await after(0) == NOBODY
+    assert await after(60) == listed("ana")
+    assert await after(299) == listed("ana")
+    with pytest.raises(Unavailable):
+        await after(1)
 
 
 def entries(*users: str) -> bytes:
