@@ -61,6 +61,7 @@ class TestWithoutTruths:
         assert answer["algorithm"] == "HalfSpaceTrees"
         assert (answer["model_version"], answer["promoted"]) == (0, True)
         assert answer["is_warm"]
+        assert "too few are known to measure it" in answer["verdict"]
         assert (row["roc_auc"], row["users"]) == (None, 0)
         # Seven days on, the oldest can be told to stay unknown; none is taken for 0.
         assert answer["outcomes"]["known"] == 0
@@ -79,6 +80,7 @@ class TestWithoutTruths:
         assert [row["is_warm"] for row in place.versions()] == [False, True]
         assert (cold["is_warm"], cold["promoted"]) == (False, True)
         assert "not warm" in cold["verdict"]
+        assert "not warm yet" in place.page(f"models/{NAME}/0/report.html")
         assert warm["promoted"]
         assert champion(place) == 1
 
@@ -92,7 +94,8 @@ class TestWithoutTruths:
 
 class TestWithTruths:
     def test_a_model_with_truths_is_recorded_with_what_was_known(self, labelled):
-        """The row, the card and the answer say how good, by how many alerts."""
+        """The row, the card, the answer and the page say how good, by how many
+        alerts."""
         place, answer = labelled
         row = place.versions()[1]
         card, savings = row["card"], row["card"]["savings"]
@@ -110,6 +113,7 @@ class TestWithTruths:
         assert answer["cost"]["saved"] == float(row["saved"])
         assert answer["cost"]["alert_threshold"] == row["alert_threshold"]
         assert savings["baseline_saved"] is not None
+        assert "Alerts at fixed rates" in place.page(f"models/{NAME}/1/report.html")
         assert answer["outcomes"] == {
             "known": 1_500, "unknown": 0, "pending": 0, "conflicting": 0,
         }  # fmt: skip

@@ -78,8 +78,12 @@ class TestWeek:
         called = probability >= 0.5
         expected = {
             "roc_auc": metrics.roc_auc_score(label, probability),
+            "pr_auc": metrics.average_precision_score(label, probability),
             "brier": metrics.brier_score_loss(label, probability),
+            "log_loss": metrics.log_loss(label, np.clip(probability, 1e-15, 1)),
+            "f1": metrics.f1_score(label, called),
             "base_rate": label.mean(),
+            "mean_probability": probability.mean(),
         }
         counts = (
             "true_negatives", "false_positives", "false_negatives", "true_positives",
