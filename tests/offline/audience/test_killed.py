@@ -115,6 +115,27 @@ class TestKilled:
         assert killed >= 4
         check_account(deployment, receiver, rejected={"u120"})
 
+    def test_a_delivery_killed_between_two_requests_is_resumed_with_the_second(
+        self, deployment, crm, monkeypatch
+    ):
+        """Also a receiver that knows no keys hears of each user once."""
+
+        class Keyless(Receiver):
+            def take(self, method, path, headers, body):
+                return super().take(method, path, {}, body)
+
+        with Keyless() as receiver:
+            to, fate, requests = crm(receiver), Fate(monkeypatch), 2
+            # Members, plan, pending users, and what became of each request are written.
+            fate.left = 6 + 4 * requests + 1
+            with pytest.raises(Killed):
+                send(deployment, to)
+            fate.left = None
+            deployment.clock.advance(6 * 60)
+            assert send(deployment, to)["failure"] == ""
+
+        check_account(deployment, receiver, rejected=set())
+
     def test_delivery_excludes_those_of_all_dates_for_a_while(
         self, deployment, crm, monkeypatch
     ):
