@@ -4,8 +4,9 @@
 --   @first_repeat_suffix STRING, the first day that repeats are looked for in;
 --   @first_suffix STRING, the first day of ``candidates``.
 -- Source: the common tables ``windows``, which has as_of, event_name, since and until
---   (DATE, midnight UTC), and ``candidates``, rows of ga_events from a lookback before the
---   first as-of date on; view ga_events for the lookback before that.
+--   (DATE, midnight UTC), and ``candidates``, rows of ga_events with all their columns,
+--   from a lookback before the first as-of date on; view ga_events for the lookback before
+--   that.
 -- As Analytics counts: a user's events of one name with one transaction id are one, the
 -- first, with its day, its amount and its items, whatever the later ones say: somebody
 -- opens the order page again, or a page and a server both report the order. Refunds may
