@@ -265,18 +265,26 @@ class TestCommand:
     def test_forgetting_names_nobody_and_takes_users_off_the_list_again(
         self, site, capsys
     ):
-        """Who comes back of their own will is taken in again."""
+        """Who comes back of their own will is taken in again. Lookups, which read the
+        list in the bucket, know of both."""
+
+        def lists() -> list[suppression.Suppressed]:
+            of_lookups = index.read_suppressed(
+                site.artifacts, site.settings, table=pytest.fail
+            )
+            return [suppression.read(site.warehouse), of_lookups]
+
         fill(site)
         assert main(["forget", GONE, "--json"]) == Exit.DONE
         text = capsys.readouterr().out
         assert GONE not in text
         again = json.loads(text)["run_again_at"]
         assert datetime.fromisoformat(again) > datetime.now(UTC)
-        assert suppression.read(site.warehouse).covers(GONE, USE_CASE)
+        assert all(one.covers(GONE, USE_CASE) for one in lists())
 
         assert main(["forget", GONE, "--allow-again", "--json"]) == Exit.DONE
         assert json.loads(capsys.readouterr().out)["entries_removed"] == 1
-        assert not suppression.read(site.warehouse)
+        assert not any(lists())
 
     def test_forgetting_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""
