@@ -34,8 +34,9 @@ from propensity.registry import index
 from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
 from propensity.settings import Settings
 from propensity.suppression import NOBODY, Suppressed, user_hash
+from propensity.tables.every import SUPPRESSED_USERS
 from tests.clocks import ManualClock
-from tests.deployment import entered
+from tests.deployment import KEY, entered
 from tests.propensity.registry.test_index import batch
 from tests.propensity.registry.versions import Bucket
 
@@ -307,6 +308,16 @@ class TestAnswer:
 
         stale = [json.loads(answer.body)["stale"] for answer in answers]
         assert stale == [False, False, True]
+
+    async def test_answers_follow_the_list_that_was_published(self, deployment):
+        place = deployment.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+        place.warehouse.create(SUPPRESSED_USERS)
+        place.suppress("u")
+        index.publish_suppressed(place.warehouse, place.artifacts)
+        with entered(place.environment):
+            lookups = Lookups.open(place.settings, ManualClock())
+
+        assert (await lookups.suppressed.current()).covers("u", "ga4_purchase")
 
     async def test_an_answer_of_a_suppressed_user_is_that_of_an_unknown_one(self):
         """In the use case that the list names; the table is not asked."""
