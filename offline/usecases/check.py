@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from offline.usecases import googlesql, made_up
@@ -153,7 +154,9 @@ def _model(use_case: UseCase) -> Iterator[str]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                candidates.estimator(candidate, seed=1).fit(rows, label)
+                fitted = candidates.estimator(candidate, seed=1)
+                # Training gives weights, which not every classifier takes.
+                fitted.fit(rows, label, sample_weight=np.ones(len(label)))
         except UseCaseError as error:
             yield f"{use_case.name}/usecase.toml: {error.message}"
         except (ValueError, TypeError) as error:
@@ -283,6 +286,7 @@ def _leaks(
 ) -> Iterator[str]:
     """Yield features and labels that see events which they must not see."""
     horizon = AS_OF + timedelta(days=use_case.horizon_days)
+    found = dict[str, set[Any]]()
     for name, until in (
         ("features", AS_OF),
         ("labels", horizon),
@@ -310,6 +314,12 @@ def _leaks(
                 yield f"{file}: {feature} {LEAKS}"
         elif changed:
             yield f"{file} sees an event after its horizon; end at @last_label_suffix"
+        found[name] = {*every.index}
+    if len(found) == 3 and len(others := found["labels"] ^ found["converter_amounts"]):
+        yield (
+            f"{use_case.name}/converter_amounts.sql and labels.sql differ in "
+            f"{len(others)} users. Correct one of them: training reads the first"
+        )
 
 
 def _rows(

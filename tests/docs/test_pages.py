@@ -82,15 +82,15 @@ class TestPages:
             sqlglot.parse_one(block, dialect="bigquery")
 
     def test_the_description_of_the_functions_is_up_to_date(self):
-        assert text("docs/openapi.yaml") == program.openapi.page()
+        assert text("docs/openapi.yaml") == program.openapi.page(), "run `make docs`"
 
     @pytest.mark.parametrize(("page", "part"), program.PARTS)
     def test_a_generated_part_of_a_page_is_up_to_date(self, page, part):
         written = program.PARTS[page, part]()
 
-        assert text(f"docs/{page}") == program.with_part(
-            text(f"docs/{page}"), part, written
-        )
+        whole = text(f"docs/{page}")
+
+        assert whole == program.with_part(whole, part, written), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", PAGES)

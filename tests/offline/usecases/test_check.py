@@ -233,6 +233,18 @@ class TestLeaks:
             for file in ("labels.sql", "converter_amounts.sql")
         ]
 
+    def test_labels_that_no_training_reads_are_found(self, folder, edit, leaks):
+        """Where there are amounts, a change of labels.sql alone changes nothing."""
+        (folder / "converter_amounts.sql").write_text(AMOUNTS)
+        edit("labels.sql", "SELECT DISTINCT", "SELECT DISTINCT * FROM (SELECT")
+        (folder / "labels.sql").write_text(
+            (folder / "labels.sql").read_text().rstrip().rstrip(";")
+            + "\n) WHERE user_id < 'user.03'\n"
+        )
+        [problem] = leaks()
+
+        assert "converter_amounts.sql and labels.sql differ" in problem
+
     def test_a_leak_blames_no_other_feature_and_rows_of_a_user_twice_are_named(
         self, edit, leaks
     ):
