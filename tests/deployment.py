@@ -13,7 +13,6 @@ import contextlib
 import copy
 import json
 import os
-import re
 import sqlite3
 import time
 import uuid
@@ -27,7 +26,6 @@ from unittest.mock import patch
 
 import functions_framework
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
@@ -37,7 +35,6 @@ from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 from msgspec import structs
 
 from commands.cli import main
-from local.demos.calls import FOLDER as DEMO_SQL
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, ROOT, Options
 from offline import load_model
@@ -45,14 +42,11 @@ from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.clients import open_client
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.leases import leased
 from propensity.registry.versions import Registry
 from propensity.runs import setup
-from propensity.runs.compact import KIND, SCOPE, compact
-from propensity.runs.run import Run, clients
+from propensity.runs.run import clients
 from propensity.schema import Table
 from propensity.settings import Settings, is_setting
-from propensity.statements import statement
 from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import every as tables
 from propensity.usecases import UseCase
@@ -60,10 +54,9 @@ from tests.clocks import ManualClock
 from tests.described import check_described
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.registry.versions import store
-from tests.rows import append_rows
+from tests.rows import append_rows, of_all_days
 from tests.traces import traces
 
-FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 # The use case whose events are streamed.
 STREAMED = "first_day_churn"
 # The settings of a deployment that has only events from the stream.
@@ -72,13 +65,9 @@ OF_A_STREAM = {
     "PROPENSITY_USE_CASE": STREAMED,
     "PROPENSITY_DEADLINE_S": "30",
 }
-# The column of which a query must say something, by the table; the last is a view.
-DAY_OF = {one.name: one.partition for one in tables.TABLES if one.requires_filter}
-DAY_OF[tables.PREDICTIONS_HISTORY] = "as_of"
 # Tests with a list of suppressed users hash them with this key.
 KEY = "a key of the tests, long enough for one"
-# A machine under load may be slow; nothing that works waits as long.
-DEADLINE_S = 120.0
+DEADLINE_S = 120.0  # nothing that works waits as long, also on a busy machine
 # A shop of 80 users has fewer rows than a training needs.
 SMALL = {
     "training_snapshots": 4,
@@ -110,16 +99,6 @@ def entered(environment: Mapping[str, str]) -> Iterator[None]:
                 for client in clients()[1:]:
                     client.close()
             clients.cache_clear()
-
-
-def of_all_days(sql: str) -> str:
-    """Return a query with all days of those tables that ask which are meant."""
-
-    def every_day(found: re.Match[str]) -> str:
-        day = f"{DAY_OF[found[1]]} >= DATE '1970-01-01'"
-        return f"FROM (SELECT * FROM {found[1]} WHERE {day})"
-
-    return re.sub(rf"(?<!DELETE )\bFROM ({'|'.join(DAY_OF)})\b", every_day, sql)
 
 
 class Deployment:
@@ -361,64 +340,6 @@ class Deployment:
         """Return the tables and objects that have one of some users."""
         return traces(self.warehouse.client, self.dataset, self.bucket, *users)
 
-    def features(self) -> dict[str, dict[str, Any]]:
-        """Return what the view says of each user."""
-        return self._by_user(
-            statement("streamed_features", own=DEMO_SQL), {"use_case": STREAMED}
-        )
-
-    def clean_features(self) -> dict[str, dict[str, Any]]:
-        """Return the same from one computation over all events."""
-        return self._by_user(
-            statement("stream_features_as_of"),
-            {
-                "use_case": STREAMED,
-                "as_of": FOREVER,
-                "earliest": datetime(1970, 1, 1, tzinfo=UTC).date(),
-            },
-        )
-
-    def _by_user(self, sql: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        batches = self.warehouse.batches(sql, parameters)
-        rows = [row for batch in batches for row in batch.to_pylist()]
-        by_user = {row["user_id"]: row for row in rows}
-        assert len(by_user) == len(rows), "a user has more than one row"
-        return by_user
-
-    def tiles(self, *, when: bool = True) -> list[dict[str, Any]]:
-        """Return the tiles, in order; ``when`` they were written or without."""
-        tiles = self.rows("SELECT * FROM stream_features_daily ORDER BY user_id, day")
-        for row in tiles:
-            if not when:
-                del row["compacted_at"]
-        keys = [(row["use_case"], row["user_id"], row["day"]) for row in tiles]
-        assert len(keys) == len(set(keys)), "a user's day has more than one tile"
-        return tiles
-
-    def compaction(self, began_at: datetime, **changed: Any) -> Run:
-        """Return a run of the compaction that begins at a moment."""
-        return Run(
-            **{
-                "function": "compactFeatures",
-                "run_id": uuid.uuid4().hex,
-                "settings": self.settings,
-                "use_case": usecases.load(STREAMED),
-                "as_of": began_at.date(),
-                "force": False,
-                "began_at": began_at,
-                "warehouse": self.warehouse.for_run(),
-                "artifacts": self.artifacts,
-                "clock": ManualClock(began_at),
-                **changed,
-            }
-        )
-
-    def compact(self, began_at: datetime, **changed: Any) -> dict[str, Any]:
-        """Compact as if it were a moment, while no other compaction does."""
-        run = self.compaction(began_at, **changed)
-        with leased(self.artifacts, SCOPE, KIND, clock=run.now) as lease:
-            return compact(replace(run, lease=lease))
-
     # Objects
 
     def empty_bucket(self) -> None:
@@ -450,16 +371,6 @@ class Deployment:
         version, row = store(Registry(self.artifacts, use_case), **files)
         self.warehouse.write(tables.TRAINING_METADATA, row)
         return version
-
-    def exported(self, table: str) -> dict[str, list[dict[str, Any]]]:
-        """Return what is exported of a table, by its day's folder."""
-        by_day: dict[str, list[dict[str, Any]]] = {}
-        for name in self.artifacts.names(f"exports/{table}/"):
-            day = name.split("/")[2]
-            data = self.artifacts.read(name).data
-            rows = pq.read_table(pa.BufferReader(data)).to_pylist()
-            by_day.setdefault(day, []).extend(rows)
-        return by_day
 
     def damage(self, name: str, data: bytes) -> None:
         """Give an object other bytes than those of its checksum."""

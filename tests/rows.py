@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,6 +17,10 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.schema import Table
 from propensity.tables import every as tables
 from propensity.tables.models import EVALUATION, TRAINING_METADATA, Evaluation
+
+# The column of which a query must say something, by the table; the last is a view.
+DAY_OF = {one.name: one.partition for one in tables.TABLES if one.requires_filter}
+DAY_OF[tables.PREDICTIONS_HISTORY] = "as_of"
 
 # The card of a version that learned nothing: whatever loads it reads no more.
 CARD = {
@@ -109,3 +114,13 @@ def put(warehouse: Warehouse, user: str, **fields: object) -> None:
         **fields,
     }
     append_rows(warehouse, tables.PREDICTIONS, [row])
+
+
+def of_all_days(sql: str) -> str:
+    """Return a query with all days of those tables that ask which are meant."""
+
+    def every_day(found: re.Match[str]) -> str:
+        day = f"{DAY_OF[found[1]]} >= DATE '1970-01-01'"
+        return f"FROM (SELECT * FROM {found[1]} WHERE {day})"
+
+    return re.sub(rf"(?<!DELETE )\bFROM ({'|'.join(DAY_OF)})\b", every_day, sql)

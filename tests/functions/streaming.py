@@ -5,23 +5,33 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from local.demos.calls import FOLDER as DEMO_SQL
 from local.stack.stack import Stack
+from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
+from propensity.registry.leases import leased
+from propensity.runs.compact import KIND, SCOPE, compact
+from propensity.runs.run import Run
+from propensity.statements import statement
 from propensity.tables import every as tables
-from tests.deployment import DEADLINE_S, OF_A_STREAM, Deployment
+from tests.clocks import ManualClock
+from tests.deployment import DEADLINE_S, OF_A_STREAM, STREAMED, Deployment
 from tests.events import DEPLOYED, LATENESS, written
 
 POLL_S = 0.05
+FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 TABLES = (
     tables.STREAM_EVENTS,
     tables.STREAM_FEATURES_DAILY,
@@ -129,6 +139,73 @@ def changed(site: Deployment, **extra: str) -> Iterator[Deployment]:
     with contextlib.closing(twin.warehouse):
         prepare_view(twin.warehouse)
         yield twin
+
+
+def streamed_features(site: Deployment) -> dict[str, dict[str, Any]]:
+    """Return what the view says of each user."""
+    return by_user(
+        site, statement("streamed_features", own=DEMO_SQL), {"use_case": STREAMED}
+    )
+
+
+def clean_features(site: Deployment) -> dict[str, dict[str, Any]]:
+    """Return the same from one computation over all events."""
+    return by_user(
+        site,
+        statement("stream_features_as_of"),
+        {
+            "use_case": STREAMED,
+            "as_of": FOREVER,
+            "earliest": datetime(1970, 1, 1, tzinfo=UTC).date(),
+        },
+    )
+
+
+def by_user(
+    site: Deployment, sql: str, parameters: Mapping[str, Any]
+) -> dict[str, Any]:
+    batches = site.warehouse.batches(sql, parameters)
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    by_user = {row["user_id"]: row for row in rows}
+    assert len(by_user) == len(rows), "a user has more than one row"
+    return by_user
+
+
+def tiles(site: Deployment, *, when: bool = True) -> list[dict[str, Any]]:
+    """Return the tiles, in order; ``when`` they were written or without."""
+    tiles = site.rows("SELECT * FROM stream_features_daily ORDER BY user_id, day")
+    for row in tiles:
+        if not when:
+            del row["compacted_at"]
+    keys = [(row["use_case"], row["user_id"], row["day"]) for row in tiles]
+    assert len(keys) == len(set(keys)), "a user's day has more than one tile"
+    return tiles
+
+
+def compaction(site: Deployment, began_at: datetime, **changed: Any) -> Run:
+    """Return a run of the compaction that begins at a moment."""
+    return Run(
+        **{
+            "function": "compactFeatures",
+            "run_id": uuid.uuid4().hex,
+            "settings": site.settings,
+            "use_case": usecases.load(STREAMED),
+            "as_of": began_at.date(),
+            "force": False,
+            "began_at": began_at,
+            "warehouse": site.warehouse.for_run(),
+            "artifacts": site.artifacts,
+            "clock": ManualClock(began_at),
+            **changed,
+        }
+    )
+
+
+def compact_at(site: Deployment, began_at: datetime, **changed: Any) -> dict[str, Any]:
+    """Compact as if it were a moment, while no other compaction does."""
+    run = compaction(site, began_at, **changed)
+    with leased(site.artifacts, SCOPE, KIND, clock=run.now) as lease:
+        return compact(replace(run, lease=lease))
 
 
 class Died(BaseException):

@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import functions_framework
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from local.stack.state import ROOT
@@ -21,7 +23,15 @@ from propensity.runs.compact import KIND, SCOPE
 from propensity.tables.stream import INFERENCE_LOG
 from tests.deployment import Deployment, entered
 from tests.events import bet, registration, transaction
-from tests.functions.streaming import Died, changed, dying, rows_of
+from tests.functions.streaming import (
+    Died,
+    changed,
+    compact_at,
+    dying,
+    rows_of,
+    streamed_features,
+    tiles,
+)
 from tests.propensity.runs.test_compact import (
     DAY,
     HOUR,
@@ -38,6 +48,17 @@ __all__ = ["empty", "shared"]
 
 # A lease outlives a run that died; the next run may begin then.
 LEASE = timedelta(minutes=66)
+
+
+def exported_rows(site: Deployment, table: str) -> dict[str, list[dict[str, Any]]]:
+    """Return what is exported of a table, by its day's folder."""
+    by_day: dict[str, list[dict[str, Any]]] = {}
+    for name in site.artifacts.names(f"exports/{table}/"):
+        day = name.split("/")[2]
+        data = site.artifacts.read(name).data
+        rows = pq.read_table(pa.BufferReader(data)).to_pylist()
+        by_day.setdefault(day, []).extend(rows)
+    return by_day
 
 
 @pytest.fixture
@@ -59,7 +80,7 @@ def exported(site: Deployment, table: str = "stream_events") -> dict[str, list[A
     """Return users and event ids that the bucket has of each day."""
     return {
         folder: sorted((row["user_id"], row["event_id"]) for row in rows)
-        for folder, rows in site.exported(table).items()
+        for folder, rows in exported_rows(site, table).items()
     }
 
 
@@ -88,11 +109,11 @@ def test_a_second_run_changes_nothing(site, log_lines):
     client = functions_framework.create_app("compact_features", str(file)).test_client()
     events = [bet(user_id="somebody", event_id=f"e{n}") for n in range(3)]
     site.store(rows_of([*events, *events], received_at=datetime.now(UTC)))
-    answers, tiles = [], []
+    answers, found = [], []
     for _ in range(2):
         with entered(site.environment):
             answers.append(client.post("/", json={}).json)
-        tiles.append(site.tiles(when=False))
+        found.append(tiles(site, when=False))
     lines = [line for line in log_lines() if "outcome" in line]
     with (
         leased(site.artifacts, SCOPE, KIND, clock=SYSTEM.now),
@@ -107,8 +128,8 @@ def test_a_second_run_changes_nothing(site, log_lines):
     assert "somebody" not in str(lines)
     assert answers[0]["days"] == ["2026-03-01"]
     assert [(one["tiles"], one["repeated"]) for one in answers] == [(1, False)] * 2
-    assert tiles[0] == tiles[1]
-    prepared = {user: row["bet_count"] for user, row in site.features().items()}
+    assert found[0] == found[1]
+    prepared = {user: row["bet_count"] for user, row in streamed_features(site).items()}
     assert prepared == {"somebody": 3}
 
 
@@ -127,13 +148,13 @@ class TestExports:
         site.store(rows_of([*closed, today, *closed[::-1]], received_at=NOW))
         site.store(rows_of([transaction()], received_at=NOW))
 
-        answer = site.compact(NOW)
+        answer = compact_at(site, NOW)
 
         assert answer["exported_days"]["stream_events"] == len(exported(site))
         card = {"event_time": "2026-03-01", "user_id": "t1", "event_id": "t1"}
         assert exported(site) == identities([*closed, card])
-        assert {row["use_case"] for row in site.tiles()} == {"first_day_churn"}
-        days = site.exported("stream_events").values()
+        assert {row["use_case"] for row in tiles(site)} == {"first_day_churn"}
+        days = exported_rows(site, "stream_events").values()
         rows = {row["user_id"]: row for day in days for row in day}
         assert str(rows["exact"]["amount"]).rstrip("0") == "999999999.97"
         assert rows["exact"]["event_time"] == datetime(
@@ -147,15 +168,15 @@ class TestExports:
         event = bet(event_time="2026-03-20T08:00:00Z")
         site.store(rows_of([event], received_at=NOW))
         score(site, "u1", "e1", "2026-03-20", NOW)
-        site.compact(NOW + HOUR)
+        compact_at(site, NOW + HOUR)
         before = exported(site)
 
-        site.compact(NOW + DAY)
+        compact_at(site, NOW + DAY)
 
         assert before == {}
         assert exported(site) == identities([event])
         assert list(exported(site, "inference_log")) == ["date=2026-03-20"]
-        assert site.compact(NOW + 2 * DAY)["exported_days"]["stream_events"] == 0
+        assert compact_at(site, NOW + 2 * DAY)["exported_days"]["stream_events"] == 0
 
     def test_exports_are_made_anew_of_a_day_that_late_events_come_to(self, site):
         """A day's files are replaced as a whole; other days' stay as they are, but for
@@ -164,17 +185,17 @@ class TestExports:
             bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-01", "2026-03-02")
         ]
         site.store(rows_of(events, received_at=NOW))
-        site.compact(NOW + HOUR)
+        compact_at(site, NOW + HOUR)
         names = site.artifacts.names("exports/")
         late = bet(event_id="late", event_time="2026-03-01T09:00:00Z")
 
         site.store(rows_of([late, events[0]], received_at=NOW + DAY))
-        site.compact(NOW + DAY)
+        compact_at(site, NOW + DAY)
 
         assert exported(site) == identities([*events, late])
         kept = set(names) & set(site.artifacts.names("exports/"))
         assert [name for name in names if "date=2026-03-02" in name] == sorted(kept)
-        answer = site.compact(NOW + 2 * DAY, force=True)
+        answer = compact_at(site, NOW + 2 * DAY, force=True)
         assert answer["exported_days"]["stream_events"] == 2
         assert exported(site) == identities([*events, late])
         assert not kept & set(site.artifacts.names("exports/"))
@@ -185,10 +206,10 @@ class TestExports:
         score(site, "u1", "e1", "2026-03-01", NOW + MINUTE)
         score(site, "u2", "e1", "2026-03-01", NOW)
 
-        answer = site.compact(NOW + HOUR)
+        answer = compact_at(site, NOW + HOUR)
 
         assert answer["exported_days"] == {"stream_events": 0, "inference_log": 1}
-        [rows] = site.exported("inference_log").values()
+        [rows] = exported_rows(site, "inference_log").values()
         assert sorted((row["user_id"], row["scored_at"]) for row in rows) == [
             ("u1", NOW),
             ("u2", NOW),
@@ -212,16 +233,16 @@ class TestLate:
         for day in days:
             score(strict, "u1", "e1", day, NOW)
 
-        answer = strict.compact(NOW + HOUR)
+        answer = compact_at(strict, NOW + HOUR)
 
         assert [str(day) for day in answer["days"]] == list(days)
         assert answer["exported_days"] == {"stream_events": 2, "inference_log": 2}
         for table in ("stream_events", "inference_log"):
             assert [*exported(strict, table)] == [f"date={day}" for day in days[2:]]
-        assert strict.features()["u1"]["bet_count"] == 4
+        assert streamed_features(strict)["u1"]["bet_count"] == 4
         marks = strict.rows("SELECT is_late FROM stream_events ORDER BY event_date")
         assert [row["is_late"] for row in marks] == [True, True, False, False]
-        assert strict.compact(NOW + DAY)["exported_days"] == {
+        assert compact_at(strict, NOW + DAY)["exported_days"] == {
             "stream_events": 0,
             "inference_log": 0,
         }
@@ -232,16 +253,16 @@ class TestLate:
         first = bet(event_id="first", event_time="2026-03-01T08:00:00Z")
         second = {**first, "event_id": "second"}
         strict.store(rows_of([first], received_at=NOW, lateness=self.BOUND))
-        strict.compact(NOW + HOUR)
+        compact_at(strict, NOW + HOUR)
         later = NOW + 60 * DAY
         strict.store(rows_of([first, second], received_at=later, lateness=self.BOUND))
-        strict.compact(later + HOUR)
+        compact_at(strict, later + HOUR)
         between = exported(strict)
 
-        strict.compact(later + DAY, force=True)
+        compact_at(strict, later + DAY, force=True)
 
         assert between == exported(strict) == identities([first])
-        assert strict.features()["u1"]["bet_count"] == 2
+        assert streamed_features(strict)["u1"]["bet_count"] == 2
 
 
 @pytest.mark.long
@@ -263,15 +284,17 @@ class TestKilled:
             score(site, "always", f"e{step}", "2026-03-01", clock)
             is_dead = True
             with dying(step), contextlib.suppress(Died):
-                site.compact(clock)
+                compact_at(site, clock)
                 is_dead = False
-            assert site.features() == expected(events), f"died at step {step}"
+            assert streamed_features(site) == expected(events), f"died at step {step}"
 
             clock += LEASE
             if is_dead:
-                site.compact(clock)
-                assert site.features() == expected(events), f"died at step {step}"
-            counted = {row["user_id"]: row["bet_count"] for row in site.tiles()}
+                compact_at(site, clock)
+                assert streamed_features(site) == expected(events), (
+                    f"died at step {step}"
+                )
+            counted = {row["user_id"]: row["bet_count"] for row in tiles(site)}
             assert counted == {
                 user: row["bet_count"] for user, row in expected(events).items()
             }

@@ -22,7 +22,7 @@ from tests.deployment import KEY, entered
 from tests.events import bet, registration, written
 from tests.functions.conftest import LATER, TRAINED
 from tests.functions.instances import serving
-from tests.functions.streaming import new_site
+from tests.functions.streaming import compact_at, new_site
 from tests.traces import is_named
 
 USER, OTHER = "player-5f1c9é/\\", "player-else"
@@ -68,7 +68,7 @@ def test_no_personal_field_is_stored_or_logged_and_a_user_can_be_forgotten(
         with serving("score", site.environment) as score:
             for question in SCORES:
                 score.ask(question)
-        site.compact(now + timedelta(days=2), force=True)
+        compact_at(site, now + timedelta(days=2), force=True)
         holders = site.traces(USER)
         assert site.traces(*SECRETS) == set()
         with entered(site.environment):

@@ -18,7 +18,7 @@ from propensity.tables import every as tables
 from tests.deployment import Deployment
 from tests.events import CATALOGUE, bet, registration, transaction, truth, written
 from tests.functions.instances import Served, failing, serving
-from tests.functions.streaming import eventually, new_site
+from tests.functions.streaming import eventually, new_site, streamed_features
 from tests.rows import append_rows
 
 PUBLISHED_AT = datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
@@ -68,14 +68,14 @@ class TestStores:
         event = bet(user_id=user, bet_amount=12.3)
 
         answers = [stream.post(event, message_id="m7")]
-        features = site.features()[user]
+        features = streamed_features(site)[user]
         answers.append(stream.post(event, message_id="m7"))
 
         assert {answer.status_code for answer in answers} == {200}
         assert [answer.json() for answer in answers] == [{"outcome": "stored"}] * 2
         assert features["bet_count"] == 1
         assert str(features["bet_sum"].normalize()) == "12.3"
-        assert site.features()[user] == features
+        assert streamed_features(site)[user] == features
         [row, _] = stored(site, user)
         assert (row["message_id"], row["published_at"]) == ("m7", PUBLISHED_AT)
 
@@ -83,7 +83,7 @@ class TestStores:
         """A registration is a user's attributes, with the index of the postcode."""
         stream.post(registration(user_id=user, postcode=" ab10 1ab "))
 
-        features = site.features()[user]
+        features = streamed_features(site)[user]
         expected = {
             "age": 35,
             "city": "Aberdeen",
@@ -142,7 +142,7 @@ class TestRefuses:
         )
         assert letter == {"raw": written(bad), "detail": "no such partition"}
         assert stored(site, bad["user_id"]) == []
-        assert site.features()[user]["bet_count"] == 20
+        assert streamed_features(site)[user]["bet_count"] == 20
 
 
 class TestPublishes:
@@ -204,4 +204,4 @@ class TestInTrouble:
 
         assert (refused.status_code, refused.json()["error"]) == (500, "missing_table")
         assert json.loads(message.data)["user_id"] == user
-        assert site.features()[user]["bet_count"] == 1
+        assert streamed_features(site)[user]["bet_count"] == 1

@@ -29,7 +29,13 @@ from tests.deployment import Deployment
 from tests.events import CATALOGUE
 from tests.exact import expected_features
 from tests.functions.instances import Instance
-from tests.functions.streaming import eventually, new_site
+from tests.functions.streaming import (
+    clean_features,
+    compact_at,
+    eventually,
+    new_site,
+    streamed_features,
+)
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -106,14 +112,14 @@ def check(site: Deployment, sent: Mapping[str, Delivery]) -> None:
         if one.event is None
     }
 
-    features = site.features()
+    features = streamed_features(site)
     expected = expected_features(events)
     assert features.keys() == expected.keys()
     for user, row in expected.items():
         assert {name: features[user][name] for name in row} == row, user
-    assert features == site.clean_features()
-    site.compact(datetime.now(UTC))
-    assert site.features() == features
+    assert features == clean_features(site)
+    compact_at(site, datetime.now(UTC))
+    assert streamed_features(site) == features
 
 
 @pytest.mark.long
@@ -152,10 +158,10 @@ def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path):
                 )
                 instances[0].kill()
                 if number % 2:
-                    site.compact(datetime.now(UTC))
+                    compact_at(site, datetime.now(UTC))
                 instances[0].start()
             if number % 3 == 1:
-                site.compact(datetime.now(UTC))
+                compact_at(site, datetime.now(UTC))
         eventually(
             lambda: settled(site) == len(sent),
             "all is delivered",

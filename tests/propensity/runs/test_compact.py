@@ -27,7 +27,18 @@ from propensity.statements import statement
 from tests.deployment import Deployment
 from tests.events import bet, registration
 from tests.exact import expected_features
-from tests.functions.streaming import Died, changed, dying, emptied, new_site, rows_of
+from tests.functions.streaming import (
+    Died,
+    changed,
+    clean_features,
+    compact_at,
+    dying,
+    emptied,
+    new_site,
+    rows_of,
+    streamed_features,
+    tiles,
+)
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -102,7 +113,7 @@ class TestSums:
         later = registration(user_id="first", event_id="r2", event_time=evening)
         earlier = registration(user_id="first", city="Zwolle")
         empty.store(rows_of([twins[1], later], received_at=NOW - HOUR))
-        empty.compact(NOW, as_of=FIRST)
+        compact_at(empty, NOW, as_of=FIRST)
         for amount, received_at in ((99, NOW + 2 * HOUR), (10, NOW + HOUR)):
             differs = bet(user_id="differs", bet_amount=amount)
             empty.store(rows_of([differs], received_at=received_at))
@@ -110,10 +121,10 @@ class TestSums:
         way = of("on its way", "e", "2026-03-01")
         empty.store(rows_of([way], received_at=NOW - MINUTE))
 
-        before = empty.features()
-        empty.compact(NOW + DAY, as_of=FIRST)
+        before = streamed_features(empty)
+        compact_at(empty, NOW + DAY, as_of=FIRST)
 
-        assert before == empty.features() == empty.clean_features()
+        assert before == streamed_features(empty) == clean_features(empty)
         assert before["differs"]["bet_sum"] == 10
         assert before["on its way"]["bet_count"] == 1
         cities = [before[user]["city"] for user in ("twins", "first")]
@@ -122,7 +133,7 @@ class TestSums:
     def test_sums_are_counted_up_to_a_time_that_never_goes_back(self, empty):
         """It leaves the time that an append may take. A run whose clock is behind
         counts, and leaves it where it is. Of an empty stream there is no sum."""
-        first, again = empty.compact(NOW), empty.compact(NOW - DAY)
+        first, again = compact_at(empty, NOW), compact_at(empty, NOW - DAY)
 
         assert first == {
             "days": [],
@@ -144,7 +155,7 @@ def test_days_keep_their_sums(empty):
     of its events would be lost."""
     old = bet(event_time="2026-01-15T12:00:00Z")
     empty.store(rows_of([old], received_at=NOW - 50 * DAY))
-    empty.compact(NOW - 49 * DAY)
+    compact_at(empty, NOW - 49 * DAY)
     empty.warehouse.execute(
         "DELETE FROM stream_events WHERE received_on < @day",
         {"day": (NOW - 20 * DAY).date()},
@@ -153,9 +164,9 @@ def test_days_keep_their_sums(empty):
     with changed(empty, **kept) as site:
         late = {**old, "event_id": "late", "bet_amount": 99}
         site.store(rows_of([late], received_at=NOW, lateness=DAY))
-        site.compact(NOW + HOUR, as_of=NOW.date())
+        compact_at(site, NOW + HOUR, as_of=NOW.date())
 
-        assert site.features() == expected([old])
+        assert streamed_features(site) == expected([old])
 
 
 class Interrupted(Warehouse):
@@ -176,7 +187,7 @@ def interrupt(
     """Compact, and be interrupted."""
     warehouse = Interrupted(site.settings, client=site.warehouse.client)
     warehouse.happens = happens
-    site.compact(at, warehouse=warehouse, **changed)
+    compact_at(site, at, warehouse=warehouse, **changed)
 
 
 class TestRun:
@@ -184,15 +195,15 @@ class TestRun:
         """An event of an older day than any that the run saw, just before it counts."""
         old = bet(event_time="2026-01-15T12:00:00Z")
         empty.store(rows_of([old], received_at=NOW))
-        empty.compact(NOW + HOUR)
+        compact_at(empty, NOW + HOUR)
         empty.store(rows_of([bet()], received_at=NOW + DAY))
         late = rows_of([old, {**old, "event_id": "new"}], received_at=NOW + DAY)
         interrupt(empty, NOW + DAY, lambda: empty.store(late))
-        between = empty.features()
-        empty.compact(NOW + 2 * DAY)
+        between = streamed_features(empty)
+        compact_at(empty, NOW + 2 * DAY)
 
-        assert between == empty.features() == empty.clean_features()
-        assert len(empty.tiles()) == 2
+        assert between == streamed_features(empty) == clean_features(empty)
+        assert len(tiles(empty)) == 2
         assert between["u1"]["bet_count"] == 3
 
     def test_a_compaction_excludes_every_other_whatever_its_as_of_date(self, empty):
@@ -203,12 +214,12 @@ class TestRun:
 
         def another() -> None:
             with pytest.raises(RunInProgress):
-                empty.compact(midnight, as_of=date(2026, 3, 1))
+                compact_at(empty, midnight, as_of=date(2026, 3, 1))
 
         interrupt(empty, midnight - MINUTE, another)
 
-        assert empty.compact(midnight + HOUR)["tiles"] == 0
-        assert [row["bet_count"] for row in empty.tiles()] == [1]
+        assert compact_at(empty, midnight + HOUR)["tiles"] == 0
+        assert [row["bet_count"] for row in tiles(empty)] == [1]
 
     @pytest.mark.parametrize("as_of", [FIRST, NOW.date()])
     def test_a_compaction_writes_nothing_once_another_has_its_place(self, empty, as_of):
@@ -216,7 +227,7 @@ class TestRun:
 
         Defect: a run that had been held up until its lease ended wrote its tiles
         beside those of the run that had taken over."""
-        empty.compact(NOW)
+        compact_at(empty, NOW)
         empty.store(rows_of([bet()], received_at=NOW))
         lease = "runs/stream/compact/1970-01-01.json"
 
@@ -226,7 +237,7 @@ class TestRun:
         with pytest.raises(Conflict, match="took over"):
             interrupt(empty, NOW + HOUR, taken_over, as_of=as_of)
 
-        assert empty.tiles() == []
+        assert tiles(empty) == []
         assert empty.artifacts.names("exports/") == []
 
 
@@ -351,28 +362,28 @@ def test_features_are_exact_in_any_history(strict, seed):
         began = clock
         if follows == "die":
             with dying(chance.randint(3, 12)), contextlib.suppress(Died):
-                strict.compact(clock, as_of=FIRST)
+                compact_at(strict, clock, as_of=FIRST)
             # Whether it has counted what was late depends on when it died.
             unsure = {key[0] for key in set(sent) - counted}
             perhaps |= anew.keys()
             clock += LEASE
         elif follows:
-            strict.compact(clock, as_of=FIRST, force=follows == "force")
+            compact_at(strict, clock, as_of=FIRST, force=follows == "force")
             counted, unsure, perhaps = set(sent), set(), set()
         if follows:
             # Rows of just before it began may not have been there yet.
             anew = {day: at for day, at in anew.items() if at >= began - IN_FLIGHT}
         sure = {user for user, _, _ in sent} - unsure
         must = [sent[key] for key in sent if key in counted and key[0] in sure]
-        features = strict.features()
+        features = streamed_features(strict)
         assert {u: features[u] for u in features.keys() & sure} == expected(must)
-    strict.compact(clock, as_of=FIRST)
-    tiles = strict.tiles(when=False)
-    forced = strict.compact(clock + HOUR, as_of=FIRST, force=True)
+    compact_at(strict, clock, as_of=FIRST)
+    counted = tiles(strict, when=False)
+    forced = compact_at(strict, clock + HOUR, as_of=FIRST, force=True)
     assert forced["days"] == sorted({date.fromisoformat(day) for _, day, _ in sent})
-    assert strict.tiles(when=False) == tiles
-    assert strict.features() == expected([*sent.values()])
-    assert strict.clean_features() == strict.features()
+    assert tiles(strict, when=False) == counted
+    assert streamed_features(strict) == expected([*sent.values()])
+    assert clean_features(strict) == streamed_features(strict)
 
 
 class TestLateEvents:
@@ -381,8 +392,8 @@ class TestLateEvents:
         old = bet(event_time="2025-12-24T12:00:00Z")
         for received in (NOW - 60 * DAY, NOW):
             strict.store(rows_of([old], received_at=received, lateness=90 * DAY))
-            strict.compact(received + HOUR)
+            compact_at(strict, received + HOUR)
         again = rows_of([old], received_at=NOW + DAY, lateness=90 * DAY)
         strict.store(again)
 
-        assert strict.features() == expected([old])
+        assert streamed_features(strict) == expected([old])

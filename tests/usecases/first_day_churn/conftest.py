@@ -24,6 +24,7 @@ from propensity.registry.serving import users_on_the_stream
 from propensity.tables import every as tables
 from tests.deployment import OF_A_STREAM, Deployment
 from tests.events import CATALOGUE, LATENESS
+from tests.functions.streaming import by_user
 
 USE_CASE = usecases.load("first_day_churn")
 ELAPSED = USE_CASE.stream.elapsed
@@ -105,7 +106,7 @@ class Stream(Deployment):
     def first_days(self, *as_ofs: date) -> dict[str, Row]:
         """Return features by user; there must be one row a user over all dates."""
         window = USE_CASE.window(self.settings, as_ofs or [AS_OF])
-        return self._by_user(USE_CASE.statement("features"), window)
+        return by_user(self, USE_CASE.statement("features"), window)
 
     def moments(self, *as_ofs: date, today: date = LATER) -> list[Row]:
         """Return training rows: of the whole first day, and of moments of it."""
