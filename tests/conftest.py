@@ -68,7 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the tests that need neither the emulators nor other processes."""
     room = item.path.relative_to(Path(__file__).parent).parts[0]
-    if room not in ("deploy", "local") and "emulators" not in getattr(item, "fixturenames", ()):
+    if room not in ("deploy", "local") and "emulators" not in getattr(
+        item, "fixturenames", ()
+    ):
         item.add_marker("quick")
 
 
