@@ -68,9 +68,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the tests that need neither the emulators nor other processes."""
     room = item.path.relative_to(Path(__file__).parent).parts[0]
-    if room not in ("deploy", "local") and "emulators" not in getattr(
-        item, "fixturenames", ()
-    ):
+    fixtures = getattr(item, "fixturenames", ())
+    if room not in ("deploy", "local") and "emulators" not in fixtures:
         item.add_marker("quick")
 
 
