@@ -66,7 +66,7 @@ class DataManager(Receiver):
         self.validated: list[Any] = []
         # The status of requests by their ids, and how often each was asked for.
         self._statuses: dict[str, tuple[str, Counter[str]]] = {}
-        self._asked: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
 
     @property
     def unavailable(self) -> Answer:  # type: ignore[override]
@@ -109,9 +109,9 @@ class DataManager(Receiver):
     def _status(self, number: str) -> Answer:
         if number not in self._statuses:
             return _error(400, "INVALID_ARGUMENT", "INVALID_REQUEST_ID")
-        self._asked[number] += 1
+        self.asked[number] += 1
         status, failed = self._statuses[number]
-        if self._asked[number] <= self._late:
+        if self.asked[number] <= self._late:
             status, failed = "PROCESSING", Counter()
         counts = [
             {"reason": f"PROCESSING_ERROR_REASON_{reason}", "recordCount": str(count)}

@@ -337,17 +337,17 @@ class TestDeliveries:
     def test_users_are_recorded_as_accepted_once_google_has_taken_them(
         self, deployment, fake, ads
     ):
-        """Not before, and sent once whoever asks."""
+        """Not before; and sent once, whoever asks, as Google is asked no more."""
         folder, best = ads(fake), {"top": 2, "control": "0%"}
 
         assert [send(deployment, folder, **best)["pending"] for _ in range(2)] == [2, 2]
         assert {row["status"] for row in ledger(deployment)} == {"pending"}
         assert {row["receipt"] for row in ledger(deployment)} == {"request-0"}
         assert send(deployment, folder, **best)["pending"] == 0
-        settled = ledger(deployment)
+        settled, asked = ledger(deployment), fake.asked.total()
         assert {row["status"] for row in settled} == {"accepted"}
         assert send(deployment, folder, **best)["pending"] == 0
-        assert ledger(deployment) == settled
+        assert (ledger(deployment), fake.asked.total()) == (settled, asked)
         assert set(fake.users.values()) == {1}
 
     def test_deliveries_are_a_first_date_before_google_says_what_became_of_it(
