@@ -30,7 +30,7 @@ from propensity.learning.rows import Slice
 from propensity.learning.trained import Trained
 from propensity.measures.revenue import amounts, total
 from propensity.models.encoding import Floats, numbers_of
-from propensity.models.scoring import ValueModel
+from propensity.models.value import ValueModel
 from propensity.usecases import UseCase
 
 # Column of a training's rows with what a buyer paid; null for the others.

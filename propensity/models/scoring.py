@@ -1,5 +1,5 @@
 """
-Probabilities and amounts from a preprocessor, a model and features.
+Probabilities from a preprocessor, a model and features.
 
 Batches are cut into chunks that stay in the processor's cache, so that memory is
 bounded. Each thread scores chunks of its own, without OpenMP: tree ensembles would else
@@ -212,49 +212,6 @@ def each_score(
 def _joined(batch: pa.RecordBatch, parts: Iterable[Floats]) -> ScoredBatch:
     """Return a batch with the probabilities of its chunks; it may be empty."""
     return batch, np.concatenate([np.empty(0), *parts])
-
-
-class ValueModel:
-    """
-    The amount that a user pays who buys. Pickles of models name this class.
-
-    Args:
-        preprocessor: Fitted on frames of the features; None with ``regressor``.
-        regressor: Gives the amount over ``mean``; None where all have the mean.
-        mean: Amount of a buyer, on average.
-    """
-
-    def __init__(
-        self,
-        features: Mapping[str, str],
-        *,
-        preprocessor: Any | None,
-        regressor: Any | None,
-        mean: float,
-    ) -> None:
-        self.features = dict(features)
-        self.preprocessor = preprocessor
-        self.regressor = regressor
-        self.mean = mean
-        self._encoder: Encoder | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_encoder": None}
-
-    def amounts(self, batch: pa.RecordBatch) -> Floats:
-        """Return what each row's user pays, if they buy; SchemaError as ``check``."""
-        if self.regressor is None or not batch.num_rows:
-            return np.full(batch.num_rows, self.mean)
-        check(batch.schema, self.features)
-        if self._encoder is None:
-            self._encoder = Encoder(self.preprocessor, self.features)
-        with native_threads().limit(limits=1, user_api="openmp"):
-            over_mean = self.regressor.predict(self._encoder.encode(batch))
-        return np.asarray(self.mean * over_mean, dtype=np.float64)
-
-    def amounts_of(self, rows: pa.Table) -> Floats:
-        """Return the amounts of the rows of a table, in order."""
-        return np.concatenate([np.empty(0), *map(self.amounts, rows.to_batches())])
 
 
 def _folded(model: Any) -> tuple[Any, Floats]:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from propensity.clock import Clock
     from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.queries import Queries
-    from propensity.models.scoring import Scorer, ValueModel
+    from propensity.models.scoring import Scorer
+    from propensity.models.value import ValueModel
     from propensity.settings import Settings
     from propensity.usecases import Features, UseCase
 

@@ -27,7 +27,7 @@ from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.measures import metrics
 from propensity.measures.revenue import MAXIMUM_AMOUNT
 from propensity.models.encoding import Floats
-from propensity.models.scoring import ValueModel
+from propensity.models.value import ValueModel
 from propensity.registry import index, serving
 from propensity.runs.run import Run, check_no_user_twice
 from propensity.statements import statement

@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import ArtifactError, Conflict
-from propensity.models.scoring import ValueModel
+from propensity.models.value import ValueModel
 from propensity.registry.versions import EARLIER, Record, Registry, pickled, unpickled
 from tests.propensity.registry.versions import (
     NOW,
