@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from offline.usecases import googlesql, made_up
@@ -136,7 +135,7 @@ def _model(use_case: UseCase) -> Iterator[str]:
 
     try:
         preprocessor = candidates.default_preprocessor(use_case)
-        rows, label = candidates.check_preprocessor(preprocessor, use_case)
+        encoded, part = candidates.check_preprocessor(preprocessor, use_case)
         # Training pickles it, which a lambda in it prevents.
         pickled(preprocessor)
     except PropensityError as error:
@@ -154,14 +153,9 @@ def _model(use_case: UseCase) -> Iterator[str]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                fitted = candidates.estimator(candidate, seed=1)
-                # Training gives weights, which not every classifier takes.
-                fitted.fit(rows, label, sample_weight=np.ones(len(label)))
+                candidates.fit(candidate, encoded, part, seed=1)
         except UseCaseError as error:
             yield f"{use_case.name}/usecase.toml: {error.message}"
-        except (ValueError, TypeError) as error:
-            wrong = candidates.unfit(candidate, error)
-            yield f"{use_case.name}/usecase.toml: {wrong.message}"
 
 
 def _warnings(use_case: UseCase) -> Iterator[str]:

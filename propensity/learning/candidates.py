@@ -102,14 +102,14 @@ def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
 
 def check_preprocessor(
     preprocessor: Any, use_case: UseCase
-) -> tuple[NDArray[Any], NDArray[np.int8]]:
+) -> tuple[NDArray[Any], Slice]:
     """
     Fit a preprocessor on a few generated rows with gaps, or raise SchemaError.
 
     It must also encode a category that is new to it: next week has some.
 
     Returns:
-        These rows, encoded, and labels for them: what a candidate can be tried on.
+        These rows, encoded, and as they were: what a candidate can be fitted on.
     """
     if not isinstance(preprocessor, ColumnTransformer):
         raise SchemaError(
@@ -121,10 +121,11 @@ def check_preprocessor(
     for place, (name, kind) in enumerate(features.items()):
         values = pa.array(row * (place + 3) % 11, mask=(row + place) % 7 == 0)
         columns[name] = values.cast(pa.float64() if kind == NUMBER else pa.string())
-    label = (row % 2).astype(np.int8)
-    rows = pa.table({**columns, "label": label, "weight": np.ones(count)})
-    fit = fitted(preprocessor, Slice(rows=rows), features)
-    encoded = np.asarray(transformed(fit, rows, features))
+    # Weights differ, so that a fit is given them: not every classifier takes any.
+    own = {"label": (row % 2).astype(np.int8), "weight": 1.0 + row % 3}
+    part = Slice(rows=pa.table({**columns, **own}))
+    fit = fitted(preprocessor, part, features)
+    encoded = np.asarray(transformed(fit, part.rows, features))
     if encoded.ndim != 2 or len(encoded) != count or not encoded.size:
         raise SchemaError(
             f"the preprocessor made {encoded.shape} of {count} rows; it must keep the "
@@ -138,7 +139,7 @@ def check_preprocessor(
     unseen = pa.array(["never seen"] * count)
     columns |= {name: unseen for name, kind in features.items() if kind == CATEGORY}
     transformed(fit, pa.table(columns), features)
-    return encoded, label
+    return encoded, part
 
 
 def fitted(preprocessor: Any, part: Slice, features: Mapping[str, str]) -> Any:
@@ -182,10 +183,10 @@ def estimator(candidate: Candidate, *, seed: int) -> Any:
             parameters["class_weight"] = {int(key): weights[key] for key in weights}
         return algorithm().set_params(**{"random_state": seed, **parameters})
     except ValueError as error:
-        raise unfit(candidate, error) from error
+        raise _unfit(candidate, error) from error
 
 
-def unfit(candidate: Candidate, error: Exception) -> UseCaseError:
+def _unfit(candidate: Candidate, error: Exception) -> UseCaseError:
     """Return the message for a candidate that its library rejects."""
     reason, _, _ = str(error).partition("\n")
     return UseCaseError(
@@ -215,7 +216,7 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(encoded, part.label, sample_weight=part.sample_weight)
     except (ValueError, TypeError) as error:
-        raise unfit(candidate, error) from error
+        raise _unfit(candidate, error) from error
     # Threads would add the trees up in another order each time.
     return model.set_params(n_jobs=None) if is_forest else model
 
@@ -254,7 +255,7 @@ def fit_trees(
         parameters = {"random_state": seed, **candidate.parameters}
         trees = HalfSpaceTrees(**parameters).fit(np.asarray(encoded))
     except (ValueError, TypeError) as error:
-        raise unfit(candidate, error) from error
+        raise _unfit(candidate, error) from error
     return Model(preprocessor=passing, classifier=trees)
 
 

@@ -87,7 +87,6 @@ class TestPages:
     @pytest.mark.parametrize(("page", "part"), program.PARTS)
     def test_a_generated_part_of_a_page_is_up_to_date(self, page, part):
         written = program.PARTS[page, part]()
-
         whole = text(f"docs/{page}")
 
         assert whole == program.with_part(whole, part, written), "run `make docs`"
