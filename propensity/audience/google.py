@@ -33,8 +33,12 @@ from propensity.gcp.artifacts import sha256
 
 if TYPE_CHECKING:
     from propensity.gcp.data_manager import DataManager
+    from propensity.settings import Settings
+    from propensity.usecases import UseCase
 
 ANALYTICS, ADS = "GOOGLE_ANALYTICS_PROPERTY", "GOOGLE_ADS"
+# Values of PROPENSITY_REQUIRE_CONSENT by which all users have consented to ads.
+ADS_CONSENTS = ("ads_storage", "both")
 # Google takes no more in a request.
 EVENTS, MEMBERS = 2_000, 10_000
 _OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
@@ -55,6 +59,10 @@ class GoogleFile(File, tag="google", kw_only=True):
         property: User property of Analytics that is set to ``in`` and ``out``.
         email, phone: Columns of the audience that have addresses, or their hashes; a
             customer list without them is of user ids.
+        consent: What Google is told of all users, for ad_user_data and
+            ad_personalization.
+        consent_by: A column of the audience that is true for users who have consented;
+            Google is told of each.
         terms: Whether you accept the terms of Customer Match.
     """
 
@@ -66,6 +74,7 @@ class GoogleFile(File, tag="google", kw_only=True):
     email: str = ""
     phone: str = ""
     consent: Literal["", "GRANTED", "DENIED"] = ""
+    consent_by: str = ""
     terms: Literal["", "ACCEPTED"] = ""
     url: Annotated[
         str, Meta(pattern=URL, description="an address that begins with https://")
@@ -81,6 +90,24 @@ class GoogleFile(File, tag="google", kw_only=True):
             raise ValueError(
                 "target is the measurement id of a web stream, such as G-ABC123, for "
                 f"{ANALYTICS}, and the number of a customer list for {ADS}"
+            )
+        if self.consent and self.consent_by:
+            raise ValueError("consent and consent_by contradict: leave one of them out")
+
+    def check_consent(self, settings: Settings, use_case: UseCase) -> None:
+        """
+        Raise ValueError if nobody knows that all users have granted their consent.
+
+        The view of the export leaves out events without it, where the setting says so.
+        """
+        if self.consent != "GRANTED":
+            return
+        if settings.require_consent not in ADS_CONSENTS or not use_case.reads_export:
+            raise ValueError(
+                'consent is "GRANTED", but users without consent to ads may be among '
+                "them. Set PROPENSITY_REQUIRE_CONSENT to ads_storage or both, or name "
+                "a column of the audience's SQL that is true for users who have "
+                'consented: consent_by = "ads_consent"'
             )
 
 
@@ -112,7 +139,8 @@ class Google(Destination):
         self.name = file.name
         self._is_events = file.account_type == ANALYTICS
         self.batch = EVENTS if self._is_events else MEMBERS
-        missing = {file.email, file.phone} - {"", *columns}
+        named = {file.email, file.phone, file.consent_by}
+        missing = named - {"", *columns}
         if missing:
             raise ValueError(f"the audience has no column {', '.join(sorted(missing))}")
 
@@ -145,7 +173,10 @@ class Google(Destination):
         records, rejected = [], {}
         for member in request.members:
             try:
-                records.append(of(member, request))
+                record = of(member, request)
+                if request.action == ADD:
+                    record |= self._consent_of(member)
+                records.append(record)
             except ValueError as error:
                 rejected[member.user_id] = str(error)
         if not records:
@@ -205,9 +236,7 @@ class Google(Destination):
             "encoding": "HEX",
         }
         if file.consent:
-            status = f"CONSENT_{file.consent}"
-            both = {"ad_user_data": status, "ad_personalization": status}
-            content["consent"] = both
+            content["consent"] = _consent(file.consent)
         if self._is_events:
             return "ingest_events", content | {"events": records}
         content["audience_members"] = records
@@ -218,6 +247,18 @@ class Google(Destination):
             terms = {"customer_match_terms_of_service_status": file.terms}
             content["terms_of_service"] = terms
         return "ingest_audience_members", content
+
+    def _consent_of(self, member: Member) -> dict[str, object]:
+        """Return a user's own consent, by its column; ValueError for another value."""
+        column = self._file.consent_by
+        if not column:
+            return {}
+        consented = member.values.get(column)
+        if consented is None:
+            return {}
+        if not isinstance(consented, bool):
+            raise ValueError(f"{column} is neither true nor false")
+        return {"consent": _consent("GRANTED" if consented else "DENIED")}
 
     def _event(self, member: Member, request: Request) -> dict[str, object]:
         """Return an event that sets the property; ValueError for no browser."""
@@ -270,6 +311,11 @@ class Google(Destination):
             none = "no e-mail address and no phone number"
             raise ValueError(", ".join(reasons) or none)
         return {"user_data": {"user_identifiers": identifiers}}
+
+
+def _consent(status: str) -> dict[str, str]:
+    """Return a consent, GRANTED or DENIED, as Google has it."""
+    return dict.fromkeys(("ad_user_data", "ad_personalization"), f"CONSENT_{status}")
 
 
 def hashed_email(text: str) -> str:

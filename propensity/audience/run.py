@@ -233,6 +233,7 @@ def opened(
             return Http(chosen, variables, columns=columns)
         template = filled({"property": named.name, **template}, variables)
         google = msgspec.convert(template, GoogleFile)
+        google.check_consent(deployment.settings, deployment.use_case)
         # Google's client takes a second to import.
         from propensity.gcp.data_manager import DataManager
 

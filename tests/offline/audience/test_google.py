@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from propensity import usecases
 from propensity.audience import google, run
 from propensity.audience.delivery import ADD, REMOVE, Later, Outcome, Refused, Request
 from propensity.audience.google import (
@@ -165,6 +168,26 @@ class TestMembers:
         }
         assert len(fake.taken[0].audience_members) == 2
 
+    def test_members_have_their_own_consent(self, fake):
+        """Of those of whom it is not known nothing is said; a word is no consent."""
+        client = opened(fake, LIST, consent_by="ads", columns=["ads"])
+        said = {"u1": "true", "u2": "false", "u3": "null", "u4": '"no"'}
+        members = [
+            Member(user, attributes=f'{{"ads": {value}}}')
+            for user, value in said.items()
+        ]
+        answer = client.send(Request(AUDIENCE, "ads", ADD, members))
+        client.send(Request(AUDIENCE, "ads", REMOVE, members))
+        first, removal = fake.taken
+
+        assert answer == {"u4": "ads is neither true nor false"}
+        assert [one.consent.ad_user_data.name for one in first.audience_members] == [
+            "CONSENT_GRANTED",
+            "CONSENT_DENIED",
+            "CONSENT_STATUS_UNSPECIFIED",
+        ]
+        assert "consent" not in removal.audience_members[0]
+
     def test_members_are_taken_off_the_list(self, fake):
         opened(fake, LIST, consent="GRANTED").send(request_of("u1", action=REMOVE))
 
@@ -228,6 +251,32 @@ def test_a_file_that_google_would_refuse_is_refused_at_once(changed):
     [name] = changed
     with pytest.raises(ValueError, match="target" if name == "account_type" else name):
         msgspec.convert(EVENTS | changed, GoogleFile)
+
+
+@pytest.mark.parametrize(
+    ("required", "use_case", "is_refused"),
+    [
+        ("ads_storage", "ga4_purchase", False),
+        ("both", "ga4_purchase", False),
+        ("false", "ga4_purchase", True),
+        ("analytics_storage", "ga4_purchase", True),
+        # Its users are not of the export, and so not of the view with that consent.
+        ("both", "first_day_churn", True),
+    ],
+)
+def test_a_file_grants_consent_only_where_all_users_have_consented(
+    required, use_case, is_refused
+):
+    """Defect: Google was told of users who had refused that they had consented."""
+    file = msgspec.convert(EVENTS, GoogleFile)
+    settings = SimpleNamespace(require_consent=required)
+    with pytest.raises(ValueError, match="consent_by") if is_refused else nullcontext():
+        file.check_consent(settings, usecases.load(use_case))
+
+
+def test_a_file_grants_no_consent_beside_a_column_of_consents():
+    with pytest.raises(ValueError, match="consent and consent_by contradict"):
+        msgspec.convert(EVENTS | {"consent_by": "ads"}, GoogleFile)
 
 
 def test_a_file_names_columns_that_there_are(fake):
