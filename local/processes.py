@@ -31,6 +31,8 @@ HOST = "127.0.0.1"
 # Below the range from which systems take ports for outgoing connections.
 FREE_PORTS = range(20_000, 32_000)
 STOP_S = 10.0
+# A busy machine needs minutes for what usually takes seconds.
+PATIENCE_S = 1800
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,10 @@ class Progress:
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._last, self._longest_pause = self.clock(), QUIET_S
             if self.stream is not None:
-                # A bar of tqdm is drawn again below the text.
-                tqdm = sys.modules.get("tqdm")
-                write = tqdm.tqdm.write if tqdm else print
+                # A bar is drawn again below the text. Another thread may be in the
+                # middle of importing tqdm, which has no bars yet then.
+                bar = getattr(sys.modules.get("tqdm"), "tqdm", None)
+                write = bar.write if bar else print
                 write(text, file=self.stream)
                 self.stream.flush()
 

@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from local.errors import LocalError
 from local.generators.streams import Delivery
+from local.processes import PATIENCE_S
 from local.progress import step
 from local.stack import scheduler
 from local.stack.stack import Stack
@@ -23,7 +24,7 @@ from propensity.settings import EVENTS
 from propensity.statements import statement
 
 FOLDER = resources.files(__package__)
-TIMEOUT_S, POLL_S = 900, 2.0
+POLL_S = 2.0
 
 
 def rows(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -74,17 +75,21 @@ def settled(
     Wait until all that was sent has come through; return the row of ``counts.sql``.
 
     Raises:
-        LocalError: It takes too long.
+        LocalError: Nothing more comes.
     """
-    deadline = time.monotonic() + TIMEOUT_S
+    before: Mapping[str, int] = {}
     while True:
         [counts] = rows(warehouse, "counts", use_case=use_case, since=since)
+        if counts != before:
+            before = counts
+            deadline = time.monotonic() + PATIENCE_S
         missing = {name: n - counts[name] for name, n in expected.items()}
         if max(missing.values()) <= 0:
             return counts
         if time.monotonic() > deadline:
             raise LocalError(
-                f"after {TIMEOUT_S} s these are missing: {missing}",
+                f"for {PATIENCE_S} s nothing more has come, and these are missing: "
+                f"{missing}",
                 hint="Look at the logs that `make status` lists",
             )
         time.sleep(POLL_S)

@@ -25,11 +25,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from local.demos import Choice, audience, cards, stream
-from local.demos.calls import TIMEOUT_S, call, rows, table, training_text
+from local.demos.calls import call, rows, table, training_text
 from local.demos.source import HISTORY_DAYS, chosen_weeks, needed_days, opened
 from local.errors import LocalError
 from local.exports import ga4_export, sources
 from local.generators.shop import LATEST_ARRIVAL_DAYS, Shop
+from local.processes import PATIENCE_S
 from local.progress import say, shown, step
 from local.stack.stack import Stack
 from propensity import usecases
@@ -240,7 +241,7 @@ def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
 def look_up(stack: Stack, user: str) -> None:
     """Look a user up as a client would."""
     began = time.perf_counter()
-    answer = requests.get(stack.url("get_proba"), {"user_id": user}, timeout=TIMEOUT_S)
+    answer = requests.get(stack.url("get_proba"), {"user_id": user}, timeout=PATIENCE_S)
     took = (time.perf_counter() - began) * 1000
     say(f"  curl '{answer.url}'")
     say(f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}")

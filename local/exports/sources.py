@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from local.processes import PATIENCE_S
 from offline import table_files
 from propensity.errors import SchemaError
 from propensity.schema import Column, arrow_type
@@ -27,7 +28,7 @@ from propensity.timeframe import days_of_data
 from propensity.usecases import UseCase
 from propensity.usecases.declaration import Events, OwnTable, Source
 
-SOURCES, LOAD_TIMEOUT_S = "sources", 300
+SOURCES = "sources"
 EVENTS = re.compile(r".+\.(parquet|csv(\.gz|\.zst)?)")
 
 
@@ -114,7 +115,7 @@ def replace_table(client: Any, table: str, rows: pa.Table) -> None:
     config = LoadJobConfig(source_format="PARQUET", parquet_options=parquet)
     config.write_disposition = "WRITE_TRUNCATE"
     job = client.load_table_from_file(file, table, rewind=True, job_config=config)
-    job.result(timeout=LOAD_TIMEOUT_S)
+    job.result(timeout=PATIENCE_S)
 
 
 def load_events(client: Any, path: Path, events: Events) -> Summary:

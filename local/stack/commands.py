@@ -74,7 +74,10 @@ def services(state: State, processes: Iterable[Process]) -> list[dict[str, Any]]
 
 def directions(stack: Stack) -> str:
     """Return how to use a running state from a shell."""
-    exports = "\n".join(f"export {k}={v}" for k, v in stack.environment.items())
+    variables = dict(stack.environment)
+    # Commands that you type while nothing is up fail after seconds, as with Google.
+    del variables["PROPENSITY_DEADLINE_S"]
+    exports = "\n".join(f"export {k}={v}" for k, v in variables.items())
     user, as_of = example_prediction(stack)
     which = "" if stack.state.name == State().name else f" --state {stack.state.name}"
     runs = "\n".join(

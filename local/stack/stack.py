@@ -29,6 +29,7 @@ from local import venvs
 from local.errors import LocalError
 from local.processes import (
     HOST,
+    PATIENCE_S,
     Process,
     answers,
     deferred_signals,
@@ -58,10 +59,9 @@ LOOPBACK = ROOT / "local" / "loopback.py"
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
 SECRET = "PROPENSITY_SUPPRESSION_KEY"
-COMMAND_S = 300
 POLL_S = 0.05
-# A process that does not answer by then will not.
-READY_S = 300
+# Google answers within seconds; an emulator shares a machine that may be busy.
+DEADLINE_S = 300
 
 
 class Stack:
@@ -119,6 +119,7 @@ class Stack:
             "PROPENSITY_USER_COLUMN": options.user_column,
             "PROPENSITY_LABEL_EVENT": options.label_event,
             "PROPENSITY_USE_CASE": options.use_case,
+            "PROPENSITY_DEADLINE_S": str(DEADLINE_S),
             # Someone who tries it does not want to wait a minute for a new version.
             "PROPENSITY_REFRESH_S": "1",
             # The events of a demo happened long ago.
@@ -204,7 +205,7 @@ class Stack:
             capture_output=True,
             text=True,
             check=False,
-            timeout=COMMAND_S,
+            timeout=PATIENCE_S,
         )
 
     def write_dashboard(self) -> bool:
@@ -359,7 +360,7 @@ class Stack:
 
     def _wait_for(self, name: str) -> None:
         """Wait until a service answers; none that has started may end meanwhile."""
-        deadline = time.monotonic() + READY_S
+        deadline = time.monotonic() + PATIENCE_S
         while not self._answers(name):
             for process in self._record.ended:
                 raise LocalError(
@@ -368,7 +369,7 @@ class Stack:
             if time.monotonic() > deadline:
                 raise LocalError(
                     f"{name} does not answer on port {self.port(name)} after "
-                    f"{READY_S} s: {self.state.logs}/{name}.log"
+                    f"{PATIENCE_S} s: {self.state.logs}/{name}.log"
                 )
             time.sleep(POLL_S)
 

@@ -189,19 +189,22 @@ def _unavailable(
             f"{text}",
             hint="Log in with `gcloud auth application-default login`",
         )
+    is_refused = "Connection refused" in str(error)
     hint = ""
-    message = f"{service} did not answer in time: {type(last).__name__}"
+    message = f"{service} did not answer in time"
     if service == BIGQUERY and isinstance(error, TimeoutError):
         hint = (
             f"A query may take {settings.query_timeout_s} s. If your data are that "
             "large, raise PROPENSITY_QUERY_TIMEOUT_S and deploy again"
         )
-    if "Connection refused" in str(error):
+    if is_refused:
         message = f"{service} did not answer: the connection was refused"
-    if address := getattr(settings, _ENDPOINTS[service]):
+    address = getattr(settings, _ENDPOINTS[service])
+    if address:
         variable = variable_of(_ENDPOINTS[service])
-        hint = (
-            f"This is the emulator at {address} ({variable}), not Google. `make "
-            "status` shows running states; `make up` starts it"
-        )
+        hint = f"This is the emulator at {address} ({variable}), not Google. "
+        if is_refused:
+            hint += "`make status` shows running states; `make up` starts it"
+        else:
+            hint += "The machine may be busy: close other programs, and try again"
     return errors.Unavailable(message, hint=hint)

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import date
 from importlib.metadata import requires
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pyarrow as pa
@@ -254,3 +255,12 @@ def test_progress_is_a_line_where_none_came():
     pass_time(3 * TICK_S)
 
     assert stream.getvalue().endswith("  … loading, 29 s\n")
+
+
+def test_a_line_is_printed_while_another_thread_imports_the_bars(monkeypatch):
+    """Defect: the thread that prints progress ended, with "partially initialized"."""
+    monkeypatch.setitem(sys.modules, "tqdm", ModuleType("tqdm"))
+    stream = io.StringIO()
+    Progress(stream).say("loading")
+
+    assert stream.getvalue() == "loading\n"

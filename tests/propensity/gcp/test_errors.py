@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import requests
 from google.api_core import exceptions as api
 from google.auth.exceptions import RefreshError
 
@@ -147,13 +148,17 @@ def test_a_statement_that_lost_a_race_is_tried_again_for_the_time_of_a_query(
 
 
 @pytest.mark.parametrize(
-    ("cause", "what"),
+    ("cause", "what", "advice"),
     [
-        (ConnectionError("[Errno 111] Connection refused"), "connection was refused"),
-        (TimeoutError(), "in time"),
+        (
+            ConnectionError("[Errno 111] Connection refused"),
+            "connection was refused",
+            "`make up`",
+        ),
+        (TimeoutError(), "in time", "may be busy"),
     ],
 )
-def test_an_outage_names_who_was_asked_and_what_starts_it(cause, what):
+def test_an_outage_of_an_emulator_names_it_with_what_to_do(cause, what, advice):
     """A refused connection is no matter of time. Google needs no name."""
     # Google's clients wrap the failure that they gave up with.
     error = api.RetryError("gave up", cause)
@@ -162,8 +167,14 @@ def test_an_outage_names_who_was_asked_and_what_starts_it(cause, what):
 
     assert what in message
     assert "http://127.0.0.1:1 (BIGQUERY_EMULATOR_HOST)" in message
-    assert "`make up`" in message
-    assert "make up" not in error_of(error, GOOGLE, BIGQUERY).message
+    assert advice in message
+    assert advice not in error_of(error, GOOGLE, BIGQUERY).message
+
+
+def test_an_outage_is_told_without_the_name_of_an_exception():
+    message = error_of(requests.exceptions.ReadTimeout(), GOOGLE, BIGQUERY).message
+
+    assert message == "BigQuery did not answer in time"
 
 
 @pytest.mark.parametrize(
