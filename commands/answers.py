@@ -121,7 +121,7 @@ def explained(error: Exception) -> tuple[str, str] | None:
 
     from deploy import DeploymentError
     from local.errors import LocalError
-    from propensity.errors import PropensityError
+    from propensity.errors import PropensityError, RequestError
 
     if isinstance(error, OSError):
         # The target of a copy is named first: its disk may be full.
@@ -133,8 +133,10 @@ def explained(error: Exception) -> tuple[str, str] | None:
         login = f"Log in with `gcloud auth application-default login`: {error}"
         return "there is no access to Google Cloud", login
     if isinstance(error, PropensityError):
-        page = f"docs/operate.md#{error.code} has more about this error"
-        return error.problem, error.hint or page
+        # A wrong request is explained by its message alone.
+        if error.hint or isinstance(error, RequestError):
+            return error.problem, error.hint
+        return error.problem, f"docs/operate.md#{error.code} has more about this error"
     if isinstance(error, LocalError):
         return error.problem, error.hint
     return (str(error), "") if isinstance(error, DeploymentError) else None

@@ -129,15 +129,12 @@ class DataManager:
                 f"the Google Ads account: {_reason(error)}",
             ) from None
         except (*RAISED, *_NONSENSE) as error:
-            cause = getattr(error, "cause", None) or error
-            raise Unavailable(
-                f"Google's Data Manager did not answer: {type(cause).__name__}"
-            ) from None
+            raise Unavailable("Google's Data Manager did not answer in time") from error
 
 
 def _reason(error: api.GoogleAPICallError) -> str:
     """Return Google's words for an error, and the fields that are at fault."""
-    said = [str(error.reason or type(error).__name__)]
+    said = [str(error.reason or f"status {error.code}")]
     said += [f"{field}: {reason}" for field, reason in _faults(error)[:3]]
     return ", ".join(said)
 

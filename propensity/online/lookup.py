@@ -415,8 +415,10 @@ def _in_body(fields: dict[str, object]) -> Question:
 
 
 def _check_known(fields: dict[str, object], known: tuple[str, ...]) -> None:
-    if unknown := fields.keys() - {*known}:
-        message = f"unknown; known are {', '.join(known)}"
+    unknown = fields.keys() - {*known}
+    if unknown:
+        # The field is named beside the message, which may stand in a log.
+        message = f"there is no such field; use {', '.join(known)}"
         raise errors.RequestError(message, field=min(unknown)[:64])
 
 
