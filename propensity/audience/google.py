@@ -4,7 +4,9 @@ Google's Data Manager: events of Analytics, or members of a customer list of Goo
 Source:
     Docstrings of google-ads-datamanager 0.9.4; limits of names and values of Analytics:
     https://support.google.com/analytics/answer/9267744; how addresses are normalised:
-    https://developers.google.com/data-manager/api/devguides/concepts/formatting.
+    https://developers.google.com/data-manager/api/devguides/concepts/formatting; codes
+    of countries: ITU-T E.164; those whose numbers may begin with 0: the metadata of
+    libphonenumber 9.0.43 (``italian_leading_zero``).
 """
 
 from __future__ import annotations
@@ -45,6 +47,9 @@ _OWN = "_|firebase_|ga_|google_|first_open|first_visit|user_id$"
 _PROPERTY = rf"^(?!{_OWN})[A-Za-z][A-Za-z0-9_]{{0,23}}\Z"
 _TARGETS = {ANALYTICS: r"G-[A-Z0-9]+", ADS: r"\d+"}
 _BACKDATED = timedelta(hours=72)
+_COUNTRY = r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[2-9]\d\d"
+# Elsewhere a 0 behind the code is for calls within the country.
+_ZERO_STAYS = frozenset({"39", "225", "226", "229", "241", "242", "247", "378", "992"})
 Digits = Annotated[str, Meta(pattern=r"^\d{1,20}\Z", description="digits alone")]
 
 
@@ -341,12 +346,24 @@ def hashed_phone(text: str) -> str:
     Return the hash of an international phone number; a hash stays as it is.
 
     Raises:
-        ValueError: It has no country code, or is no number; without a part of it.
+        ValueError: It has no country code, has digits that are dialled within a country
+            alone, or is no number; without a part of it.
     """
     number = text.strip().lower()
     if re.fullmatch(r"[0-9a-f]{64}", number):
         return number
-    digits = re.sub(r"[\s().-]", "", number)
-    if not re.fullmatch(r"\+[1-9]\d{6,14}", digits):
+    # U+2010 to U+2015 are dashes.
+    compact = re.sub(r"[\s.\u2010-\u2015-]", "", number)
+    parts = re.fullmatch(rf"\+\(?({_COUNTRY})\)?(\(0\))?([0-9()]+)", compact)
+    if parts is None:
         raise ValueError("no phone number with + and the country code")
-    return sha256(digits.encode())
+    country, zero, rest = parts.groups()
+    digits = re.sub(r"[()]", "", rest)
+    if zero and country in _ZERO_STAYS:
+        digits = f"0{digits}"
+    if digits.startswith("0") and country not in _ZERO_STAYS:
+        raise ValueError("a phone number with a 0 behind the country code")
+    is_american = re.fullmatch(r"[2-9]\d{9}", digits)
+    if country == "1" and not is_american or not 7 <= len(country + digits) <= 15:
+        raise ValueError("a phone number with too few or too many digits")
+    return sha256(f"+{country}{digits}".encode())

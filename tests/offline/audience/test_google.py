@@ -214,6 +214,26 @@ def test_addresses_are_normalised_as_google_does(given, address):
 
 
 @pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        ("+44 20 7946 0958", "+442079460958"),
+        ("+44 (0) 20 7946 0958", "+442079460958"),
+        ("+49 (0)170 1234567", "+491701234567"),
+        ("+(44) 20-7946.0958", "+442079460958"),
+        ("+1\u2011555\u00a0010\u20110199", "+15550100199"),
+        ("+420 601 123 456", "+420601123456"),
+        # The 0 of Italy and of a few others is a part of the number.
+        ("+39 06 698 12345", "+390669812345"),
+        ("+39 (0)6 698 12345", "+390669812345"),
+        ("+229 01 95 12 34 56", "+2290195123456"),
+    ],
+)
+def test_a_phone_number_has_one_form(given, number):
+    """Defect: the zero of calls within the country was hashed with the rest."""
+    assert hashed_phone(given) == digest(number)
+
+
+@pytest.mark.parametrize(
     ("hashing", "message", "texts"),
     [
         (
@@ -224,7 +244,17 @@ def test_addresses_are_normalised_as_google_does(given, address):
         (
             hashed_phone,
             "country code",
-            ("020 7946 0000", "+0 123 4567", "+44", "phone"),
+            ("020 7946 0000", "0044 20 7946 0000", "+0 123 4567", "phone"),
+        ),
+        (
+            hashed_phone,
+            "0 behind the country code",
+            ("+44 020 7946 0000", "+49 (0170) 1234567", "+420 0601 123456"),
+        ),
+        (
+            hashed_phone,
+            "too few or too many digits",
+            ("+44 2", "+1 (1) 555 010 0199", "+1 555 010 01", "+491234567890123456"),
         ),
     ],
 )
