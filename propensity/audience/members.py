@@ -18,12 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity import suppression
 from propensity.audience.declared import MOST_USERS, Declared, Named
+from propensity.audience.values import as_json
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.ga4 import check_view
 from propensity.registry.deployment import Deployment
@@ -294,9 +294,9 @@ def _candidates(
 
 def _with_attributes(rows: pa.Table, columns: Sequence[str]) -> Iterator[Member]:
     """Yield candidates, with further columns of their rows as JSON."""
+    fields = [rows.schema.field(name) for name in columns]
     for row in rows.to_pylist():
-        own = {name: row[name] for name in columns}
-        text = msgspec.json.encode(own, enc_hook=str).decode() if own else None
+        text = as_json(row, fields) if fields else None
         published = {name: row[name] for name in PUBLISHED}
         yield Member(**published, attributes=text)
 

@@ -20,6 +20,7 @@ from propensity.audience.google import ANALYTICS, Google, GoogleFile
 from propensity.audience.http import Http, HttpFile, concealed, filled
 from propensity.audience.members import Audience, find_or_choose, store
 from propensity.audience.plan import planned
+from propensity.audience.values import column
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explained
 from propensity.gcp.artifacts import Artifacts
@@ -280,8 +281,8 @@ class Bucket(delivery.Destination):
         same = {"audience": of.name, "as_of": of.as_of}
         rows = [{**member.values, **same} for member in request.members]
         folder = f"audiences/{of.use_case}/{of.name}/{of.as_of}"
+        table = {name: column([row[name] for row in rows]) for name in rows[0]}
         self._artifacts.create(
-            f"{folder}/{request.key}.parquet",
-            parquet_of(pa.Table.from_pylist(rows)),
+            f"{folder}/{request.key}.parquet", parquet_of(pa.table(table))
         )
         return {}

@@ -22,6 +22,22 @@ SELECT user_id AS User_ID, CONCAT(user_id, '@example.com') AS address, 7 AS poin
 FROM ma_predictions_history
 WHERE as_of = @as_of AND user_id LIKE '%0';
 """
+TYPED = """
+SELECT
+  user_id, NUMERIC '19.99' AS spent, NUMERIC '20' AS points,
+  BIGNUMERIC '0.5' AS share, [NUMERIC '1.50'] AS each, JSON '{"a": [1.0]}' AS more,
+  JSON '"x"' AS word
+FROM ma_predictions_history
+WHERE as_of = @as_of
+"""
+TYPES = {
+    "spent": 19.99,
+    "points": 20,
+    "share": 0.5,
+    "each": [1.5],
+    "more": {"a": [1]},
+    "word": "x",
+}
 # Also a user whose probability is too low for a member.
 TWICE = """
 SELECT user_id, n FROM ma_predictions_history, UNNEST([1, 2]) AS n
@@ -194,6 +210,28 @@ class TestStatement:
         assert {(row["user_id"], row["address"]) for row in rows} == {
             (user, f"{user}@example.com") for user in treated
         }
+
+    def test_a_statement_s_numbers_and_json_stay_what_they_are(
+        self, deployment, crm, tmp_path
+    ):
+        """Defect: NUMERIC was sent as the text 19.990000000, and JSON as a text."""
+        (tmp_path / "winback.sql").write_text(TYPED)
+        places = "".join(f'{name} = "{{{name}}}"\n' for name in TYPES)
+        with Addressed() as receiver:
+            file = crm(receiver) / "destinations" / "crm.toml"
+            text = file.read_text().replace("[user]\n", f"[user]\n{places}")
+            file.write_text(text)
+            send(deployment, tmp_path, top=1, control="0%")
+        send(deployment, tmp_path, top=1, control="0%", destination="bucket")
+
+        [(_, user)] = receiver.sent
+        [name] = deployment.artifacts.names("audiences/ga4_purchase/winback/")
+        [row] = pq.read_table(
+            BufferReader(deployment.artifacts.read(name).data)
+        ).to_pylist()
+        assert {name: user[name] for name in TYPES} == TYPES
+        assert {name: row[name] for name in TYPES} == TYPES
+        assert json.dumps(user["points"]) == "20"
 
     def test_a_statement_with_rows_without_a_user_makes_nobody_a_member(
         self, deployment, tmp_path

@@ -1,0 +1,54 @@
+"""
+Values of an audience's SQL, as JSON in a table and as columns of a Parquet file.
+
+A number stays a number and JSON stays JSON, so that a receiver gets what the SQL says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+# BigQuery marks a column of its type JSON, which Arrow has as a text.
+_MARK = b"ARROW:extension:name"
+_JSON = b"google:sqlType:json"
+
+
+def as_json(row: Mapping[str, object], fields: Sequence[pa.Field]) -> str:
+    """Return the named columns of a row as a JSON object."""
+    values = {field.name: _plain(row[field.name], field) for field in fields}
+    return msgspec.json.encode(values, enc_hook=str).decode()
+
+
+def column(values: Sequence[object]) -> pa.Array:
+    """Return a column; values without a type in common are texts of JSON."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([json.dumps(value) for value in values])
+
+
+def _plain(value: Any, field: pa.Field) -> Any:
+    """Return a value as msgspec writes it; field says what it is in BigQuery."""
+    if isinstance(value, list):
+        return [_plain(item, field.type.value_field) for item in value]
+    if isinstance(value, dict):
+        return {part.name: _plain(value[part.name], part) for part in field.type}
+    if isinstance(value, Decimal):
+        return _number(value)
+    if isinstance(value, str) and (field.metadata or {}).get(_MARK) == _JSON:
+        return msgspec.Raw(value.encode())
+    return value
+
+
+def _number(value: Decimal) -> msgspec.Raw:
+    """Return a number without the zeros that NUMERIC has behind every number."""
+    text = f"{value:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return msgspec.Raw(text.encode())
