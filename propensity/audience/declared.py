@@ -7,7 +7,6 @@ columns for the destination. ``audiences/destinations/`` has the files of destin
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Sequence
 from datetime import date
@@ -18,6 +17,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta, Struct, convert
 
 from propensity import folders, statements
+from propensity.audience.templates import secrets_in
 from propensity.entries import explained
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
@@ -205,12 +205,19 @@ def load(use_case: UseCase, name: str) -> Named:
 
 
 def secrets_of(use_case: UseCase) -> list[str]:
-    """Return the names of the secrets that destinations of a use case need."""
+    """
+    Return the names of the secrets that destinations of a use case need.
+
+    Raises:
+        UseCaseError: A file is not TOML.
+    """
     folder = folder_of(use_case) / "destinations"
-    files = sorted(folder.glob("*.toml"))
-    found = (SECRET.findall(statements.read(folder, one.name)) for one in files)
-    return sorted({name for named in found for name in named})
-
-
-# Stands in a destination's file for a secret of that name.
-SECRET = re.compile(r"\$\{(\w+)\}")
+    needed = set[str]()
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            needed |= secrets_in(tomllib.loads(statements.read(folder, path.name)))
+        except ValueError as error:
+            file = f"{use_case.name}/audiences/destinations/{path.name}"
+            problem = explained(error, {}, dict)
+            raise UseCaseError(f"{file}: {problem}") from error
+    return sorted(needed)

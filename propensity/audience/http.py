@@ -1,9 +1,7 @@
 """
 Any HTTP endpoint, by a TOML file, which docs/destinations.md shows.
 
-``{name}`` stands for a value of the request, and ``${NAME}`` for a secret; both are
-filled in at once, so that no value is taken for a place. Every request has its key in
-the header Idempotency-Key.
+Every request has its key in the header Idempotency-Key.
 
 No answer, 408, 425, 429 and 5xx are tried again, after pauses that double or that the
 receiver asks for. Every try is the same, down to its idempotency key.
@@ -30,8 +28,10 @@ from urllib3.exceptions import InvalidHeader, MaxRetryError
 
 from propensity.audience.delivery import ADD, REMOVE, Destination, Refused, Request
 from propensity.audience.members import Member
+from propensity.audience.templates import MADE, filled, secrets_in
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import AccessDenied, Unavailable
+from propensity.gcp.artifacts import sha256
 from propensity.pages.words import cleaned
 
 TIMEOUT_S = (10.0, 60.0)
@@ -45,8 +45,9 @@ _EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGN
 # Nothing goes in the clear but to this machine. To some clients the host is what stands
 # before a backslash.
 URL = r"^(https://[\w.-]+|http://127\.0\.0\.1)(:\d+)?([/?][!-\[\]-~]*)?\Z"
-PLACE = re.compile(r"(\$?)\{(\w+)\}")
-PLACES = ("use_case", "audience", "as_of", "key", "chosen_micros", "chosen_s")
+REQUEST_VALUES = tuple(name for name in MADE if name != "user_key")
+# Control characters, and what is not in Latin-1.
+NO_HEADER = re.compile(r"[^ -~\u00a0-\u00ff]")
 # Its warning of each retry prints the whole address, which may have a secret.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
@@ -106,34 +107,6 @@ class HttpFile(File, tag="http", kw_only=True):
     answer: Answer | None = None
 
 
-def filled(value: Any, values: Mapping[str, object]) -> Any:
-    """
-    Return a template with its values; a text that is one place keeps their type.
-
-    Args:
-        values: By the names of places, of a variable's with ``$`` before it.
-
-    Raises:
-        ValueError: A place has no value here.
-    """
-
-    def found(place: re.Match[str]) -> Any:
-        name = place[1] + place[2]
-        if name not in values:
-            raise ValueError(f"{place[0]} is not known here; use {', '.join(values)}")
-        return values[name]
-
-    if isinstance(value, Mapping):
-        return {key: filled(part, values) for key, part in value.items()}
-    if isinstance(value, list):
-        return [filled(part, values) for part in value]
-    if not isinstance(value, str):
-        return value
-    if whole := PLACE.fullmatch(value):
-        return found(whole)
-    return PLACE.sub(lambda place: str(found(place)), value)
-
-
 def concealed(words: str, secrets: Collection[str]) -> str:
     """Return a text without secrets."""
     for secret in secrets:
@@ -164,6 +137,26 @@ def _words(answer: requests.Response) -> bytes | None:
         answer.close()
 
 
+def _check_url(url: str) -> None:
+    """Raise ValueError for an address that nothing can be sent to."""
+    if not re.match(URL, url):
+        raise ValueError(
+            "url must start with https://, contain no spaces, and have no "
+            "{placeholder} in its host name"
+        )
+    try:
+        requests.Request("POST", url).prepare()
+        str(urlsplit(url).hostname).encode("idna")
+    except ValueError:
+        raise ValueError("url has a host name or a port that cannot exist") from None
+
+
+def _user_key(values: Mapping[str, object], user_id: str) -> str:
+    """Return a key of a user in a request: the same whenever it is sent."""
+    parts = [str(values[name]) for name in ("use_case", "audience", "as_of", "action")]
+    return sha256(json.dumps([parts, user_id]).encode())[:32]
+
+
 class Http(Destination):
     """An endpoint that a file describes; sends requests one by one, at a rate."""
 
@@ -191,7 +184,7 @@ class Http(Destination):
         self._clock, self._columns = clock, columns
         known = json.dumps(dict.fromkeys(columns, "somebody"))
         somebody = [Member("somebody", 0.5, 50, 1.0, attributes=known)]
-        if taken := {*columns} & {*PLACES, "action", "users", "index"}:
+        if taken := {*columns} & {*MADE, "users", "index"}:
             name = min(taken)
             raise ValueError(
                 f"{{{name}}} is a value of every request: rename the column {name}"
@@ -200,13 +193,11 @@ class Http(Destination):
         if by not in {"index", "user_id", *columns}:
             raise ValueError(f"[answer] has by = {by!r}, but no column of this name")
         # A host must not contain this mark, because it must not depend on a value.
-        unknown = dict.fromkeys(PLACES, "{}")
+        unknown = dict.fromkeys(REQUEST_VALUES, "{}")
         samples = [self._parts(of, somebody, unknown) for of in self.actions]
-        if not all(re.match(URL, url) for _, url, _, _ in samples):
-            raise ValueError(
-                "url must start with https://, contain no spaces, and have no "
-                "{placeholder} in its host name"
-            )
+        for _, url, _, headers in samples:
+            _check_url(url)
+            self._check_headers(headers)
         if any(b"somebody" not in body for _, _, body, _ in samples):
             raise ValueError("body must contain {users} and {user_id}")
         if samples[0] in samples[1:]:
@@ -254,7 +245,10 @@ class Http(Destination):
         """Return method, url, body and headers of a request."""
         file, values = self._file, {**self._variables, **places, "action": action}
         other = file.remove if file.remove and action == REMOVE else Removal()
-        each = [values | self._values(one) for one in members]
+        each = []
+        for member in members:
+            user_key = _user_key(values, member.user_id)
+            each.append(values | self._values(member) | {"user_key": user_key})
         # A body of one user may name it.
         of_body = each[0] if file.batch == 1 else values
         users = {"users": [filled(file.user, one) for one in each]}
@@ -262,8 +256,23 @@ class Http(Destination):
             other.method or file.method,
             filled(other.url or file.url, values),
             msgspec.json.encode(filled(other.body or file.body, of_body | users)),
-            filled(file.headers, values),
+            {name: f"{filled(text, values)}" for name, text in file.headers.items()},
         )
+
+    def _check_headers(self, headers: Mapping[str, str]) -> None:
+        """Raise ValueError for a header that cannot be sent, without its value."""
+        for name, value in headers.items():
+            bad = NO_HEADER.search(value)
+            if bad is None:
+                continue
+            template, advice = self._file.headers[name], "Correct the header"
+            for secret in sorted(secrets_in(template)):
+                if NO_HEADER.search(self._variables[f"${secret}"]):
+                    advice = f"It is in the secret {secret}: add its value again"
+            raise ValueError(
+                f"headers.{name} contains the character U+{ord(bad[0]):04X}, which no "
+                f"header may contain. {advice}"
+            )
 
     def _values(self, member: Member) -> dict[str, object]:
         """Return a member's values by the names of their places."""

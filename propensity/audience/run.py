@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from propensity import errors
 from propensity.audience import delivery
-from propensity.audience.declared import SECRET, Named
+from propensity.audience.declared import Named
 from propensity.audience.google import ANALYTICS, Google, GoogleFile
-from propensity.audience.http import Http, HttpFile, concealed, filled
+from propensity.audience.http import Http, HttpFile, concealed
 from propensity.audience.members import Audience, find_or_choose, store
 from propensity.audience.plan import planned
+from propensity.audience.templates import filled, secrets_in
 from propensity.audience.values import column
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explained
@@ -226,9 +227,8 @@ def opened(
     variables: dict[str, str] = {}
     template: dict[str, object] = {}
     try:
-        text = read(folder, file)
-        variables = {f"${name}": secret(name) for name in SECRET.findall(text)}
-        template = tomllib.loads(text)
+        template = tomllib.loads(read(folder, file))
+        variables = {f"${name}": secret(name) for name in secrets_in(template)}
         if template.get("kind") != "google":
             chosen = msgspec.convert(template, HttpFile)
             return Http(chosen, variables, columns=columns)

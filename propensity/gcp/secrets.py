@@ -44,7 +44,8 @@ def reader(settings: Settings) -> Callable[[str], str]:
             except (api.NotFound, api.FailedPrecondition):
                 raise missing from None
         data: bytes = answer.payload.data
-        if value := data.decode(errors="replace").strip():
+        # Editors of Windows begin a file with a byte order mark.
+        if value := data.decode("utf-8-sig", errors="replace").strip():
             return value
         raise missing
 

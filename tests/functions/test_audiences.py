@@ -308,6 +308,14 @@ def test_an_audience_that_is_wrong_is_named_and_stops_no_other(running, day, crm
     check_account(running, crm)
 
 
+def test_a_secret_from_an_editor_of_windows_is_the_text_in_it(running, emulators):
+    """Defect: its byte order mark could not be sent in a header."""
+    kept = emulators.state.folder / "secrets" / "OF_WINDOWS"
+    kept.write_bytes(b"\xef\xbb\xbftoken\r\n")
+
+    assert secrets.reader(running.settings)("OF_WINDOWS") == "token"
+
+
 def test_a_use_case_without_audiences_has_nothing_to_do(place):
     answer = place.run("audiences", MONDAY)
 

@@ -141,6 +141,25 @@ class TestFile:
             declared.load(USE_CASE, "winback")
 
 
+class TestSecrets:
+    """The secrets that a deploy makes: those that destinations' entries name."""
+
+    def test_secrets_of_comments_are_none(self, folder):
+        """Defect: a deploy made one, and every delivery stopped without its value."""
+        file = folder / "destinations" / "crm.toml"
+        file.parent.mkdir()
+        file.write_text("# ${OLD}\n[headers]\nX = 'Bearer ${NEW}'\n")
+
+        assert declared.secrets_of(USE_CASE) == ["NEW"]
+
+    def test_secrets_of_a_file_that_is_no_toml_are_unknown(self, folder):
+        (folder / "destinations").mkdir()
+        (folder / "destinations" / "crm.toml").write_text("url = ${URL}")
+
+        with pytest.raises(UseCaseError, match="destinations/crm.toml: .* not TOML"):
+            declared.secrets_of(USE_CASE)
+
+
 class TestStatement:
     """``winback.sql``: one row per user who may be a member."""
 

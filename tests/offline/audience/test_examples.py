@@ -5,6 +5,7 @@ publishes at the address in the file.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -20,8 +21,12 @@ from tests.offline.audience.test_destinations import AUDIENCE, SECRET
 
 DOCS = Path(__file__).parents[3] / "docs"
 COLUMNS = {"email": "a@b.com", "email_sha256": "0" * 64, "klaviyo_id": "01GX"}
+# Of use case, audience, date, action and user.
+KEY = hashlib.sha256(
+    b'[["ga4_purchase", "winback", "2026-03-02", "add"], "u1"]'
+).hexdigest()[:32]
 EVENT = {"event_name": "PropensityAudience", "event_time": 1772431200,
-         "event_id": "winback 2026-03-02 u1", "action_source": "system_generated",
+         "event_id": KEY, "action_source": "system_generated",
          "user_data": {"em": ["0" * 64]},
          "custom_data": {"audience": "winback", "propensity": 0.5}}  # fmt: skip
 # Each has users in a request, method, url, headers and body.
