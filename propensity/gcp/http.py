@@ -91,7 +91,8 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
 
     Args:
         raised: Any error. An unexpected one is a 500; the log has its traceback, but
-            not its message, which may name a user.
+            not its message, which may name a user. Nor has it the message of an error
+            of the request.
     """
     if isinstance(raised, errors.PropensityError):
         error, message = raised, raised.message
@@ -114,9 +115,10 @@ def failure_of(raised: Exception, callers: Callers) -> Failure:
                 headers = {"Retry-After": "1"}
     # A wait for the export, or for predictions, is normal.
     is_fault = status >= 500 and not error.is_waiting
-    if error.is_public and callers in (Callers.PUSHES, Callers.PUBLIC):
-        # Words and names of fields that a caller chose may be a person's.
-        message = "the request is rejected"
+    if error.is_public and not isinstance(error, errors.NoChampion):
+        # Words and names of fields that a caller chose may be a person's, also those
+        # of an operator. A use case without a model has no word of the caller's.
+        message = "the request is rejected; the answer says why"
     is_over = callers is Callers.SCHEDULER and not error.retryable
     return Failure(
         status=200 if is_over else status,
