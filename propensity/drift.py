@@ -366,9 +366,11 @@ def value_alarm(row: Plain) -> str | None:
     is_own = row.get("prediction_as_of") == row.get("week")
     if error is None or low is None or high is None or not is_own:
         return None
-    if low <= _ODDS and 1 / (1 + high) <= 1 + _ODDS:
+    if low <= _ODDS and (1 + high) * (1 + _ODDS) >= 1:
         return None
+    # A factor that is nearly nothing says less than the sums.
     return (
         f"users were expected to pay {1 + error:.2f} times what they paid "
-        f"({1 + low:.2f} to {1 + high:.2f})"
+        f"({1 + low:.2f} to {1 + high:.2f}): {row['value_promised']:,.2f} instead of "
+        f"{row['value_observed']:,.2f}"
     )

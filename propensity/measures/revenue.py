@@ -56,7 +56,11 @@ def measured(
         error = ratio - 1
         moves = (expected - paid * ratio) / observed
         low, high = _around(ratio, *_powers(moves, users), payers)
-        error_ends = low and low - 1, high and high - 1
+        # Nothing was expected of anybody: whoever paid, it is nothing of the sum.
+        if ratio == 0 and payers >= FEW:
+            low = high = 0.0
+        if low is not None and high is not None:
+            error_ends = low - 1, high - 1
     powers = _powers(paid - observed / count, users)
     low, high = _around(observed, *powers, payers)
     return Value(

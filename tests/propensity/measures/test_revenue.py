@@ -92,3 +92,12 @@ def test_the_value_alarm_is_of_sums_far_off_whatever_chance_did():
         assert drift.value_alarm(far | {"week": 2}) is None
     assert drift.value_alarm(right) is None
     assert drift.value_alarm({}) is None
+
+
+def test_the_value_alarm_is_loudest_where_nothing_was_expected():
+    """It has both sums. Defect: a week with 5,000 paid and 0 expected had no alarm."""
+    week = {"prediction_as_of": 1, "week": 1}
+    for expected in (0.0, 0.001):
+        scored = measured(np.full(50, expected), np.full(50, 100.0), np.ones(50))
+        alarm = str(drift.value_alarm(scored.columns() | week))
+        assert f"{50 * expected:.2f} instead of 5,000.00" in alarm
