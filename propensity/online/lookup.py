@@ -130,6 +130,8 @@ class Indexes:
                 lambda: self._load(use_case),
                 ttl_s=self._ttl_s,
                 grace_s=self._ttl_s,
+                # Predictions change each day or week, and each has its date.
+                keeps=True,
                 clock=self._clock,
                 on_error=lambda error: warn(use_case, f"index not read: {error}"),
             )

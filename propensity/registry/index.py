@@ -25,7 +25,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 from msgspec.json import encode
 
 from propensity.errors import (
@@ -124,7 +124,10 @@ class Index:
             kinds = self._db.execute("SELECT DISTINCT type FROM sqlite_schema")
             if {*kinds} != {("table",)}:
                 raise ValueError("it has more than tables")
-            [(key,)] = self._db.execute("SELECT key FROM about")
+            # A writer to the bucket could also put other types there.
+            [(key,)] = self._db.execute(
+                "SELECT key FROM about WHERE typeof(key) = 'blob'"
+            )
             self._hashes = hashes(key)
             # One cursor for all lookups, since it takes a while to make one.
             self._found = self._db.execute(_FIND, (0,))
@@ -145,9 +148,9 @@ class Index:
         key = (hashed(self._hashes, user_id),)
         try:
             row = self._found.execute(_FIND, key).fetchone()
-        except sqlite3.Error as error:
+            return None if row is None else convert(row, Prediction)
+        except (sqlite3.Error, ValidationError) as error:
             raise ArtifactError("the index is damaged", hint=ANEW) from error
-        return None if row is None else Prediction._make(row)
 
 
 def hashes(key: bytes) -> blake2b:

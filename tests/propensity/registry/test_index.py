@@ -4,6 +4,8 @@ The prediction index, specified: whatever rows are written, it gives them back.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import tempfile
 from datetime import date, timedelta
 from decimal import Decimal
@@ -111,3 +113,22 @@ class TestIndex:
 
         with pytest.raises(ArtifactError):
             Index(path)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "UPDATE about SET key = 'a text'",
+            "UPDATE about SET key = 3",
+            "UPDATE about SET key = NULL",
+            "UPDATE predictions SET probability = 'a text'",
+            "UPDATE predictions SET as_of = x'00'",
+        ],
+    )
+    def test_the_index_with_values_of_other_types_is_refused(self, tmp_path, change):
+        """Lookups read the table then. Defect: they answered 500 to everybody."""
+        path = written(tmp_path, {"ana": (0.5, 1, DAY, 1, None)})
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute(change)
+
+        with pytest.raises(ArtifactError):
+            Index(path).find("ana")
