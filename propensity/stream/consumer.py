@@ -64,6 +64,9 @@ PAUSE_S = 0.02
 WAITING_BYTES = 16 * 1024**2
 READING_BYTES = 64 * 1024**2
 
+# Pub/Sub sends a body at once. One that takes longer would keep others from being read.
+BODY_S = 10.0
+
 # Seconds after which the table of postcodes is read anew.
 POSTCODE_TTL_S = 3600
 
@@ -180,7 +183,11 @@ class Consumer(ABC):
             raise Unavailable("too much is being read in this instance; try again")
         self._reading += size
         try:
-            return await body_of(request, maximum=most)
+            async with asyncio.timeout(BODY_S):
+                return await body_of(request, maximum=most)
+        except TimeoutError:
+            message = f"the body was not whole after {BODY_S:.0f} s; try again"
+            raise Unavailable(message) from None
         finally:
             self._reading -= size
 

@@ -85,6 +85,20 @@ async def test_a_body_is_refused_unread_while_others_fill_the_memory(length):
     assert (await consumer.take(further.request)).status_code == 200
 
 
+async def test_a_body_that_does_not_end_keeps_no_other_from_being_read(monkeypatch):
+    """Defect: four of them, and an instance answered 503 for as long as they lasted."""
+    monkeypatch.setattr(consumers, "BODY_S", 0.01)
+    consumer = stream_of(Log())
+    endless = [Pushed(None) for _ in range(READING_BYTES // MAXIMUM_BODY_BYTES)]
+    takes = [consumer.take(one.request) for one in endless]
+    ended = await asyncio.gather(*takes, return_exceptions=True)
+    whole = Pushed(None)
+    whole.comes.set()
+
+    assert {type(one) for one in ended} == {Unavailable}
+    assert (await consumer.take(whole.request)).status_code == 200
+
+
 async def test_more_messages_than_an_instance_can_hold_are_sent_again(monkeypatch):
     monkeypatch.setattr(consumers, "WAITING_BYTES", 0)
     consumer, pushed = stream_of(Log()), [Pushed(len(BODY)) for _ in range(3)]
