@@ -100,11 +100,11 @@ def lines(
         # A statement of another use case includes that use case's own parts.
         own = folder / use_case
     before, after = (around or {}).get(name, ("", ""))
-    for text in before.splitlines():
+    for text in split(before):
         yield Line(short, file, first, text)
     # A statement that includes it continues after its end.
     whole = whole.rstrip().removesuffix(";")
-    for number, line in enumerate(whole.splitlines(), start=first):
+    for number, line in enumerate(split(whole), start=first):
         if include := _INCLUDE.fullmatch(line):
             if include[1] in (*within, name):
                 raise UseCaseError(f"{file}:{number} includes itself")
@@ -114,8 +114,18 @@ def lines(
             )
         else:
             yield Line(short, file, number, line)
-    for text in after.splitlines():
+    for text in split(after):
         yield Line(short, file, first, text)
+
+
+def split(text: str) -> list[str]:
+    """
+    Return the lines of a text.
+
+    SQL's lines end with a line feed alone; ``splitlines`` would also cut a text in
+    quotes at a character such as U+2028.
+    """
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _found(folder: Any, name: str) -> tuple[str, int, str] | None:

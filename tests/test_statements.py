@@ -91,6 +91,12 @@ class TestAStatement:
         assert "own sums" in statement("stream_features", own=folder)
         assert "own sums" not in statement("stream_features")
 
+    def test_a_statement_has_lines_as_sql_has_them(self, own):
+        """Defect: a text in quotes was cut in two at another character of Unicode."""
+        folder = own(outer="SELECT 'a\u2028b\u2029c\x0cd'\n")
+
+        assert statement("outer", own=folder) == "SELECT 'a\u2028b\u2029c\x0cd'\n"
+
     def test_a_short_statement_is_in_the_file_of_its_folder(self, own):
         """Its lines say where they are: an analyzer's errors name them."""
         folder = own(

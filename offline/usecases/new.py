@@ -190,9 +190,9 @@ def _of_events(
     entries = {"table": events.table, "user_id": events.user_id, "time": events.time}
     entries |= {"name": events.name or "", "amount": events.amount or ""}
     declared = "\n".join(
-        f"{key} = {json.dumps(value)}" for key, value in entries.items() if value
+        f"{key} = {_toml_text(value)}" for key, value in entries.items() if value
     )
-    parameters = f"converting_event = {json.dumps(label_event)}" if label_event else ""
+    parameters = f"converting_event = {_toml_text(label_event)}" if label_event else ""
     return {
         "origin": f"events of {events.table}",
         "inputs": _parts("parts.toml")["events_inputs"].substitute(
@@ -202,6 +202,11 @@ def _of_events(
         "columns": "".join(f",\n  {sql} AS {one}" for one, sql in features.items()),
         "condition": "\n  AND event_name = @converting_event" if label_event else "",
     }
+
+
+def _toml_text(value: str) -> str:
+    """Return a text as TOML writes it, which has no halves of a character."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _of_source(table: str | None, user: str) -> dict[str, str]:

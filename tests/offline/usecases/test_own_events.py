@@ -192,3 +192,14 @@ def test_options_that_do_not_fit_together_write_nothing(use_cases, chosen, said)
         new.write(NAME, **{**CHOSEN, "label_event": "cancel", **chosen})
 
     assert [*use_cases.iterdir()] == []
+
+
+def test_an_event_may_have_any_name(use_cases):
+    """Also one with a picture, or with a line break of Unicode. Defect: the file was
+    no TOML, and the statement's text ended within its quotes."""
+    name = "\U0001f389 party\u2028"
+    new.write(NAME, **{**CHOSEN, "label_event": name, "counts": [name]})
+    use_case = usecases.load(NAME)
+
+    assert use_case.parameters["converting_event"] == name
+    assert f"event_name = '{name}'" in use_case.statement("features")
