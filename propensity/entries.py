@@ -114,10 +114,12 @@ def _first_at_fault(
     """Return the path of the entry of a table that msgspec complains about."""
     values, *_ = _at(table, entries, kind)
     *outer, last = table.split(".")
+    # One copy for all: a file may have thousands of entries.
+    changed: Any = copy.deepcopy(entries)
+    around = reduce(getitem, outer, changed)
     for key, value in values.items() if isinstance(values, Mapping) else ():
         # The table keeps this entry alone, so that the fault must be its own.
-        changed: Any = copy.deepcopy(entries)
-        reduce(getitem, outer, changed)[last] = {key: value}
+        around[last] = {key: value}
         try:
             msgspec.convert(changed, kind)
         except msgspec.ValidationError as error:

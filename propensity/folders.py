@@ -68,8 +68,17 @@ def shipped(folder: Path = FOLDER) -> list[str]:
     return sorted(
         entry.name
         for entry in folder.iterdir()
-        if NAME.fullmatch(entry.name) and (entry / FILE).is_file()
+        if NAME.fullmatch(entry.name) and entry.is_dir() and has_file(entry, FILE)
     )
+
+
+def has_file(folder: Path, name: str) -> bool:
+    """
+    Return whether a folder has a file of exactly this name.
+
+    macOS and Windows also find one in other capitals, which a deploy on Linux does not.
+    """
+    return any(entry.name == name and entry.is_file() for entry in folder.iterdir())
 
 
 def names() -> list[str]:

@@ -24,6 +24,7 @@ from propensity.audience.templates import filled, secrets_in
 from propensity.audience.values import column
 from propensity.clock import SYSTEM, Clock
 from propensity.entries import explained
+from propensity.folders import has_file
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.deployment import Deployment
 from propensity.registry.leases import leased
@@ -227,6 +228,8 @@ def opened(
     variables: dict[str, str] = {}
     template: dict[str, object] = {}
     try:
+        if not has_file(folder, file):
+            raise FileNotFoundError
         template = tomllib.loads(read(folder, file))
         variables = {f"${name}": secret(name) for name in secrets_in(template)}
         if template.get("kind") != "google":

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache, cached_property
 from pathlib import Path
@@ -377,6 +377,9 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     for name in features:
         if name.lower() in declaration.RESERVED:
             yield f"features.{name}: training has a column of this name; rename it"
+    yield from _one_in_sql("features", features)
+    yield from _one_in_sql("parameters", use_case.parameters)
+    yield from _one_in_sql("sources", use_case.sources)
     for name in sorted({*use_case.parameters} & declaration.RUN_PARAMETERS):
         yield f"parameters.{name}: every run sets @{name}; rename it"
     baseline = use_case.baseline.feature
@@ -406,6 +409,15 @@ def _contradictions(use_case: UseCase) -> Iterator[str]:
     yield from _wrong_tables(use_case)
 
 
+def _one_in_sql(at: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield names that differ in capitals alone, which BigQuery does not tell apart."""
+    first = dict[str, str]()
+    for name in names:
+        other = first.setdefault(name.lower(), name)
+        if other != name:
+            yield f"{at}.{name}: BigQuery takes it for {other}; rename one of them"
+
+
 def _is_mean_of(parameters: Mapping[str, object], earlier: Sequence[str]) -> bool:
     of = parameters.get("of")
     if parameters.keys() != {"of"} or not isinstance(of, list):
@@ -424,6 +436,8 @@ def _wrong_tables(use_case: UseCase) -> Iterator[str]:
             yield f"sources.{name}: a deployment has a table of this name; rename it"
         if not SOURCE_TABLE.fullmatch(source.table):
             yield f"sources.{name}.table is {source.table!r}; use {TABLE_FORM}"
+        columns = (source.user_id, source.valid_from, *source.columns)
+        yield from _one_in_sql(f"sources.{name}.columns", columns)
         for column in sorted({*source.plans} - {*source.columns}):
             yield f"sources.{name}.plans: {column} is not among its columns"
 

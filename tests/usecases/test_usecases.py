@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import shutil
 from datetime import date
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -117,6 +118,8 @@ plans = ["ends"] | plans = ["end"] | sources.loyalty.plans: end is not among
 "crm.loyalty" | "loyalty" | sources.loyalty.table is 'loyalty'
 "crm.loyalty" | "crm.events_*" | sources.loyalty.table is 'crm
 valid_from = "at" | valid_from = "at it" | sources.loyalty.valid_from is 'at it'
+country = "category" | country = "category"\nCountry = "number" | takes it for country
+points = "INT64" | points = "INT64"\nPoints = "DATE" | columns.Points: BigQuery takes
 points = "INT64" | points = "JSON" | sources.loyalty.columns.points: there is no JSON
 """.strip().splitlines()
 
@@ -244,6 +247,14 @@ class TestOfOnesOwn:
 
         with pytest.raises(UseCaseError, match=f"^{name} is the name of .* rename"):
             usecases.names()
+
+    def test_a_file_in_other_capitals_makes_no_use_case(self, own, monkeypatch):
+        """Nor on macOS, which finds it by either name: a deploy would not."""
+        (own / "shop").mkdir()
+        (own / "shop" / "USECASE.TOML").touch()
+        monkeypatch.setattr(Path, "is_file", lambda _: True)
+
+        assert "shop" not in folders.shipped(own)
 
     def test_a_setting_that_points_nowhere_is_named(self, own):
         own.rmdir()
